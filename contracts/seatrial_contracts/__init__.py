@@ -1,0 +1,27 @@
+"""The hall of seatrial: the plain values that both wings share. It imports Pydantic and numpy, and nothing of ours."""
+
+from seatrial_contracts.bundle import Bundle, open_bundle, write_bundle
+from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
+from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
+from seatrial_contracts.errors import (
+    BundleError,
+    DeclarationError,
+    GateError,
+    MissingExtra,
+    ModelError,
+    Refusal,
+    SeatrialError,
+    Unavailable,
+)
+from seatrial_contracts.front import Front, collate
+from seatrial_contracts.golden import Golden, Refused
+from seatrial_contracts.manifest import Manifest, Prepare, Variant
+from seatrial_contracts.receipt import Machine, Receipt, Trial
+from seatrial_contracts.row import Answer, Row
+
+__all__ = [
+    "Answer", "Bundle", "BundleError", "Comparison", "Contract", "DeclarationError", "Front", "GateError", "Golden", "Limits",
+    "Machine", "Manifest", "MissingExtra", "ModelError", "Objective", "Prepare", "Receipt", "Refusal", "Refused", "Row",
+    "SeatrialError", "Tolerance", "Trial", "Unavailable", "Variant", "collate", "compare_outputs", "contract_from_rows",
+    "open_bundle", "write_bundle",
+]  # fmt: skip

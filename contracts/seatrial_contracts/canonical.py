@@ -1,0 +1,23 @@
+"""JSON in one spelling, so that equal values are equal bytes and equal digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def canonical_json(value: Any) -> bytes:
+    """UTF-8, sorted keys, no spaces, no NaN, one newline at the end (RFC 8785 in spirit; floats as Python writes them)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def readable_json(value: Any) -> bytes:
+    """As canonical, indented: for files that people read and diff."""
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def sha256(data: bytes) -> str:
+    """Lower-case hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,93 @@
+"""One comparison of two sets of answers, for the export gate, the load gate, the command line and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Array = NDArray[Any]
+Answers = Sequence[Mapping[str, Array]]
+"""One mapping for each row: output name -> the model's numbers, without the batch."""
+
+
+class Tolerance(BaseModel):
+    """`|a - b| <= relative_to_max * max|b| + relative * |b|`, with `max|b|` over all compared rows of that output.
+
+    A purely relative bound misleads near zero, so the larger part of the allowance is tied to the output's own scale.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    relative_to_max: float = Field(default=1e-5, ge=0)
+    relative: float = Field(default=1e-4, ge=0)
+
+    def allowed(self, expected: Array, scale: float) -> Array:
+        """The largest error allowed at each element of `expected`, where `scale` is max|b|."""
+        return self.relative_to_max * scale + self.relative * np.abs(expected)
+
+
+class Comparison(BaseModel):
+    """How two sets of answers compare. The place named is where error over allowance is worst."""
+
+    model_config = ConfigDict(frozen=True)
+
+    passed: bool
+    rows: int
+    worst_error: float
+    """|a - b| at the place named; inf where shapes differ or a number is not finite on one side only."""
+    allowed: float
+    sample: int | None = None
+    output: str | None = None
+    index: tuple[int, ...] = ()
+    got: float | None = None
+    want: float | None = None
+    cause: str = ""
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"{self.rows} rows agree: worst error {self.worst_error:.2e}, allowed there {self.allowed:.2e}"
+        place = f"sample {self.sample}, output '{self.output}'{''.join(f'[{i}]' for i in self.index)}"
+        return f"{place}: {self.cause or f'got {self.got:.9g}, want {self.want:.9g}, error {self.worst_error:.2e}, allowed {self.allowed:.2e}'}"
+
+
+def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Comparison:
+    """Compare row by row, output by output. Both hold one mapping for each row, in the same order."""
+    if len(expected) != len(got):
+        return _broken(0, None, f"got {len(got)} answers, want {len(expected)}", len(expected))
+    if not expected:
+        raise ValueError("nothing to compare: this is a bug in seatrial")
+    worst, worst_ratio = Comparison(passed=True, rows=len(expected), worst_error=0.0, allowed=0.0), -1.0
+    for output in expected[0]:
+        scale = max((float(np.abs(row[output]).max(initial=0)) for row in expected), default=0.0)
+        for sample, (want, have) in enumerate(zip(expected, got, strict=True)):
+            if output not in have or want[output].shape != have[output].shape:
+                shape = list(have[output].shape) if output in have else "no such output"
+                return _broken(sample, output, f"got {shape}, want shape {list(want[output].shape)}", len(expected))
+            found, ratio = _compare(want[output], have[output], tolerance, scale)
+            if ratio > worst_ratio:
+                worst, worst_ratio = found.model_copy(update={"rows": len(expected), "sample": sample, "output": output}), ratio
+    return worst
+
+
+def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> tuple[Comparison, float]:
+    a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    error = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b))
+    error = np.where(np.isnan(error), np.inf, error)
+    allowed = tolerance.allowed(np.nan_to_num(b), scale)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error == 0, 0.0, error / allowed)
+    if not ratio.size:
+        return Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0), 0.0
+    index = np.unravel_index(int(ratio.argmax()), ratio.shape)
+    return Comparison(
+        passed=bool(ratio[index] <= 1), rows=0, worst_error=float(error[index]), allowed=float(allowed[index]),
+        index=tuple(int(i) for i in index), got=float(a[index]), want=float(b[index]),
+    ), float(ratio[index])  # fmt: skip
+
+
+def _broken(sample: int, output: str | None, cause: str, rows: int) -> Comparison:
+    return Comparison(passed=False, rows=rows, worst_error=float("inf"), allowed=0.0, sample=sample, output=output, cause=cause)

@@ -1,0 +1,311 @@
+"""The contract: what a model takes and answers, as a plain value that is written, read, and turned into a strict validator."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import ErrorDetails
+
+from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.compare import Array, Tolerance
+from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
+from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds.image import Image
+from seatrial_contracts.kinds.kind import JsonSchema, Kind, OutputKind, TensorSpec, split_optional
+from seatrial_contracts.row import Answer, Row
+
+FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+DEFAULT_BODY_BYTES = 4 * 2**20
+
+
+class Limits(BaseModel):
+    """What one request may ask for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_rows: int = Field(default=1024, ge=1)
+    max_body_bytes: int | None = Field(default=None, ge=1)
+    """None: 4 MiB, or what the largest allowed image needs in base64."""
+
+
+class Objective(BaseModel):
+    """What the model promises while serving."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p99_s: float | None = Field(default=None, gt=0)
+
+
+def _kind(value: Any) -> Any:
+    """A kind from its JSON, by its name."""
+    if isinstance(value, Mapping):
+        known = kinds()
+        if value.get("kind") not in known:
+            raise ValueError(f"unknown field kind; known: {', '.join(sorted(known))}")
+        return known[value["kind"]].model_validate(dict(value))
+    return value
+
+
+class InputField(BaseModel):
+    """A named input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    kind: Annotated[SerializeAsAny[Kind], BeforeValidator(_kind)]
+
+
+class OutputField(BaseModel):
+    """A named output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    kind: Annotated[SerializeAsAny[OutputKind], BeforeValidator(_kind)]
+
+
+class Contract(BaseModel):
+    """Inputs, outputs, limits, tolerance and objective of one model. Equal contracts are equal values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
+    inputs: tuple[InputField, ...] = Field(min_length=1)
+    outputs: tuple[OutputField, ...] = Field(min_length=1)
+    limits: Limits = Limits()
+    tolerance: Tolerance = Tolerance()
+    objective: Objective = Objective()
+
+    def to_json(self) -> bytes:
+        """`contract.json`: sorted, indented, the same bytes for equal contracts."""
+        return readable_json(self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """The contract that `to_json` wrote. Raises `pydantic.ValidationError`."""
+        return cls.model_validate(json.loads(data))
+
+    @cached_property
+    def row_model(self) -> type[Row]:
+        """A strict Pydantic model of one row, built from this value alone. A missing nullable field counts as null."""
+        fields: dict[str, Any] = {
+            field.name: (field.kind.annotation() | None, None) if field.kind.nullable else (field.kind.annotation(), ...)
+            for field in self.inputs
+        }
+        return create_model("Row", __base__=Row, **fields)
+
+    @cached_property
+    def _request(self) -> TypeAdapter[Any]:
+        row = self.row_model
+        rows = Annotated[list[row], Field(min_length=1, max_length=self.limits.max_rows)]  # type: ignore[valid-type]
+        return TypeAdapter(create_model("PredictRequest", __base__=Row, instances=(rows, ...)))
+
+    def parse_request(self, body: bytes) -> list[dict[str, Any]]:
+        """The rows of a V1 request body, `{"instances": [row, ...]}`, each validated. Raises `Refusal`."""
+        if not body:
+            raise Refusal("E_EMPTY", "request body", "nothing", 'an object: {"instances": [{...}]}')
+        try:
+            request = self._request.validate_json(body)
+        except ValidationError as error:
+            raise self.refusal(error) from None
+        return [row.__dict__ for row in request.instances]
+
+    def validate_row(self, row: Any, place: int | None = None) -> dict[str, Any]:
+        """One row, from JSON values or a `Row`, validated. Raises `Refusal` that names row `place`, where given."""
+        values = dict(row.__dict__) if isinstance(row, Row) else row
+        try:
+            return self.row_model.model_validate(values).__dict__
+        except ValidationError as error:
+            raise self.refusal(error, place) from None
+
+    def refusal(self, error: ValidationError, place: int | None = None) -> Refusal:
+        """The first finding of a validation error, in our words and without the caller's text."""
+        found = error.errors(include_url=False)
+        first = found[0]
+        path = [part for part in first["loc"] if part != "function-plain"]
+        if path[:1] == ["instances"] and place is None:
+            path = path[1:]
+            place, path = (path[0], path[1:]) if path and isinstance(path[0], int) else (None, ["instances", *path])
+        name = str(path[0]) if path else None
+        kind = next((field.kind for field in self.inputs if field.name == name), None)
+        return describe_finding(first, name, kind, place, len(found) - 1, self.limits.max_rows, [field.name for field in self.inputs])
+
+    @cached_property
+    def max_body_bytes(self) -> int:
+        """The largest request body: the declared limit, or 4 MiB, or what one image of the largest size needs in base64."""
+        if self.limits.max_body_bytes is not None:
+            return self.limits.max_body_bytes
+        images = sum(field.kind.max_bytes for field in self.inputs if isinstance(field.kind, Image))
+        return max(DEFAULT_BODY_BYTES, images * 4 // 3 + 64 * 1024)
+
+    @cached_property
+    def file_input(self) -> InputField | None:
+        """The single image input, if that is all there is: such a contract also takes the raw file as the request's body."""
+        only = self.inputs[0] if len(self.inputs) == 1 else None
+        return only if only is not None and isinstance(only.kind, Image) else None
+
+    @cached_property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """What the inputs are when they enter the graph (or prepare), in order."""
+        return tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
+
+    @cached_property
+    def _describers(self) -> list[tuple[str, Callable[[Array], Any]]]:
+        return [(field.name, field.kind.describe) for field in self.outputs]
+
+    def describe(self, outputs: Mapping[str, Array], index: int) -> dict[str, Any]:
+        """The answer of row `index` as a client sees it; `outputs` are batched."""
+        return {name: describe(outputs[name][index]) for name, describe in self._describers}
+
+    def recover(self, prediction: Mapping[str, Any]) -> dict[str, Array]:
+        """The model's numbers of one row back from what a client saw."""
+        return {field.name: field.kind.recover(prediction[field.name]) for field in self.outputs}
+
+    def check_outputs(self, outputs: Mapping[str, Array], rows: int) -> None:
+        """Raise `ModelError` where batched outputs break their declaration: missing, another shape, NaN or infinite."""
+        for name, shape, whole in self._output_shapes:
+            got = outputs.get(name)
+            if got is None or got.shape[0:1] != (rows,) or not _fits(got.shape[1:], shape):
+                raise ModelError("E_OUTPUT_CONTRACT", f"output '{name}': the model's answer does not have the shape it was sealed with")
+            if not whole and not np.isfinite(got).all():
+                raise ModelError("E_OUTPUT_CONTRACT", f"output '{name}': the model answered NaN or an infinity")
+
+    @cached_property
+    def _output_shapes(self) -> list[tuple[str, tuple[int | None, ...], bool]]:
+        return [(f.name, f.kind.shape, "INT" in f.kind.datatype or f.kind.datatype == "BOOL") for f in self.outputs]
+
+    def row_schema(self) -> JsonSchema:
+        """JSON Schema of one row."""
+        return _object({f.name: f.kind for f in self.inputs}, [f.name for f in self.inputs if not f.kind.nullable])
+
+    def answer_schema(self) -> JsonSchema:
+        """JSON Schema of one prediction."""
+        return _object({f.name: f.kind for f in self.outputs}, [f.name for f in self.outputs])
+
+    def example_row(self) -> dict[str, Any]:
+        """One row that the contract accepts, as it stands in JSON."""
+        return {field.name: field.kind.example() for field in self.inputs}
+
+
+def contract_from_rows(
+    inputs: type[Row], outputs: type[Answer], *,
+    limits: Limits | None = None, tolerance: Tolerance | None = None, objective: Objective | None = None,
+) -> Contract:  # fmt: skip
+    """Read the contract off a row class and an answer class. Raises `DeclarationError` naming the field to mend."""
+    return Contract(
+        inputs=tuple(InputField(name=name, kind=kind) for name, kind in _read(inputs, "input")),
+        outputs=tuple(OutputField(name=name, kind=kind) for name, kind in _read(outputs, "output")),  # type: ignore[arg-type]
+        limits=limits or Limits(), tolerance=tolerance or Tolerance(), objective=objective or Objective(),
+    )  # fmt: skip
+
+
+def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
+    base = Row if role == "input" else Answer
+    if not (isinstance(rows, type) and issubclass(rows, base)) or not rows.model_fields:
+        raise DeclarationError(f"{role}s", repr(rows)[:80], f"a class derived from st.{base.__name__} with at least one field")
+    found = []
+    for name, info in rows.model_fields.items():
+        where = f"{rows.__name__}.{name}"
+        if not FIELD_NAME.fullmatch(name) or hasattr(BaseModel, name):
+            raise DeclarationError(where, "this name", "letters, digits and _, and none of Pydantic's own names")
+        annotation, nullable = split_optional(info.annotation)
+        try:
+            kind = _kind_of(annotation, nullable, info.metadata)
+        except DeclarationError as error:
+            raise DeclarationError(f"{where}: {error}") from None
+        if kind is None or role not in kind.roles:
+            what = f"st.{type(kind).__name__}" if kind else str(annotation)
+            known = ", ".join(f"st.{cls.__name__}" for cls in kinds().values() if role in cls.roles)
+            raise DeclarationError(where, what, f"a type or a kind that can be an {role}: {known}")
+        if info.description and kind.description is None:
+            kind = kind.model_copy(update={"description": info.description})
+        found.append((name, kind))
+    return found
+
+
+def _kind_of(annotation: Any, nullable: bool, metadata: Sequence[Any]) -> Kind | None:
+    named = next((item for item in metadata if isinstance(item, Kind)), None)
+    if named is not None:
+        return named.declared(annotation, nullable)
+    for cls in kinds().values():
+        kind = cls.from_type(annotation, metadata)
+        if kind is not None:
+            return kind.declared(annotation, nullable)
+    return None
+
+
+def _fits(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
+    return len(got) == len(want) and all(size in (None, have) for size, have in zip(want, got, strict=True))
+
+
+def _object(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
+    properties = {}
+    for name, kind in fields.items():
+        schema = kind.json_schema()
+        if kind.nullable:
+            schema = {"anyOf": [schema, {"type": "null"}]}
+        properties[name] = {**schema, **({"description": kind.description} if kind.description else {})}
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+CODES = {
+    "missing": "E_MISSING", "extra_forbidden": "E_UNKNOWN_FIELD", "finite_number": "E_NONFINITE", "literal_error": "E_CATEGORY",
+    "greater_than_equal": "E_RANGE", "less_than_equal": "E_RANGE", "greater_than": "E_RANGE", "less_than": "E_RANGE",
+    "int_parsing_size": "E_RANGE", "string_too_long": "E_TEXT_LIMIT", "string_too_short": "E_TEXT_LIMIT",
+    "string_unicode": "E_ENCODING", "json_invalid": "E_JSON",
+}  # fmt: skip
+"""Pydantic's error types -> our stable codes; every other type is E_TYPE."""
+
+
+def describe_finding(
+    first: ErrorDetails, name: str | None, kind: Kind | None, place: int | None, more: int, max_rows: int, names: list[str]
+) -> Refusal:
+    """One finding of Pydantic's as a `Refusal`."""
+    row = f"row {place}" if place is not None else "request body"
+    where = f"input '{name}'" + (f", {row}" if place is not None else "") if kind is not None else row
+    mend = f"{more} more to mend" if more else None
+    if first["type"] == "seatrial":
+        context = first["ctx"]
+        return Refusal(context["code"], where, context["got"], context["want"], mend)
+    code = CODES.get(first["type"], "E_TYPE")
+    if code == "E_JSON":
+        return Refusal("E_JSON", "request body", "no valid JSON", 'an object in UTF-8: {"instances": [{...}]}')
+    if name == "instances":
+        size = {"too_long": "E_BATCH", "too_short": "E_EMPTY_BATCH"}.get(first["type"])
+        return Refusal(size or code if size or code != "E_TYPE" else "E_SCHEMA", "request body", describe_input(first), f"'instances': a list of 1 to {max_rows} rows")
+    if kind is None:
+        got = "a field that the contract does not have" if code == "E_UNKNOWN_FIELD" else describe_input(first)
+        wanted = ", ".join(names) if place is not None or code != "E_UNKNOWN_FIELD" else "'instances' alone"
+        return Refusal(code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA", row, got, f"an object with {wanted}"[:300], mend)
+    if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):
+        return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", kind.want(), mend)
+    if code == "E_CATEGORY" and not isinstance(first["input"], str):
+        code = "E_TYPE"
+    return Refusal(code, where, describe_input(first), kind.want(), mend)
+
+
+def describe_input(first: ErrorDetails) -> str:
+    """What the caller sent: a number as it is, anything else by its type and size, never its text."""
+    value = first["input"]
+    if first["type"] == "missing":
+        return "nothing"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return str(value)[:24]
+    if isinstance(value, (str, bytes)):
+        return f"a string of {len(value)} characters"
+    return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else "an object"

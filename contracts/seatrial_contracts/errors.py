@@ -1,0 +1,85 @@
+"""Every error seatrial raises, in one tree.
+
+SeatrialError
+|-- Refusal            the caller's input breaks the contract                         (theirs)
+|-- DeclarationError   a row class, pipeline file or setting cannot be used as written (theirs)
+|-- GateError          the export gate found why a model must not be sealed           (theirs)
+|-- BundleError        a bundle on disk is not what was sealed                        (theirs)
+|-- MissingExtra       an optional dependency is not installed                        (theirs)
+|-- Unavailable        overloaded, not ready, draining or too late: try again         (ours)
+`-- ModelError         a model failed, or its answer breaks the contract              (ours)
+
+A message says where, what it got, what it wants and, where there is one, the mend. HTTP status is chosen at the edge alone.
+"""
+
+from __future__ import annotations
+
+
+def sentence(where: str, got: str, want: str, mend: str | None = None) -> str:
+    """`where: got ..., want ...; mend`, with the parts that are empty left out."""
+    parts = [part for part in (got and f"got {got}", want and f"want {want}") if part]
+    text = f"{where}: {', '.join(parts)}" if parts else where
+    return f"{text}; {mend}" if mend else text
+
+
+class SeatrialError(Exception):
+    """The root: what seatrial raises on purpose."""
+
+
+class Refusal(SeatrialError):
+    """The caller's input breaks the contract. `code` is stable; the text holds no payload, path or library message."""
+
+    def __init__(self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None) -> None:
+        super().__init__(sentence(where, got, want, mend))
+        self.code = code
+        self._said = got, want, mend
+
+    def at(self, where: str) -> Refusal:
+        """The same refusal, found at `where`: for checks that do not know their field and row."""
+        return Refusal(self.code, where, *self._said)
+
+
+class DeclarationError(SeatrialError):
+    """A row class, a pipeline file or a setting cannot be used as written."""
+
+    def __init__(self, where: str, got: str = "", want: str = "", mend: str | None = None) -> None:
+        super().__init__(sentence(where, got, want, mend))
+
+
+class GateError(SeatrialError):
+    """A step of the export gate found why this model must not be sealed, and how to mend it."""
+
+    def __init__(self, step: str, cause: str, mend: str) -> None:
+        super().__init__(f"export gate, {step}: {cause}\n  mend: {mend}")
+        self.step, self.cause, self.mend = step, cause, mend
+
+
+class BundleError(SeatrialError):
+    """A bundle on disk is not what was sealed. `code` is stable."""
+
+    def __init__(self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None) -> None:
+        super().__init__(sentence(where, got, want, mend))
+        self.code = code
+
+
+class MissingExtra(SeatrialError):
+    """An optional dependency is not installed; the message is the pip line that mends it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part that is not installed; run: pip install 'seatrial[{extra}]'")
+
+
+class Unavailable(SeatrialError):
+    """Overloaded, not ready, draining or too late. `retry_after_s` says when another try makes sense."""
+
+    def __init__(self, code: str, text: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(text)
+        self.code, self.retry_after_s = code, retry_after_s
+
+
+class ModelError(SeatrialError):
+    """A model failed, or its answer breaks the contract."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code

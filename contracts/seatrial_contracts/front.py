@@ -1,0 +1,78 @@
+"""The host stage: validated rows to arrays. Training and serving call this one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import Array, Kind, TensorSpec
+
+EncodedRow = tuple[Any, ...]
+"""One row after the host stage: a scalar or an array for each of the specs it was made for."""
+
+CHEAP_ROWS = 64
+"""Rows of plain scalars that take about as long as a hop to another thread."""
+
+
+class Front:
+    """The host stage of a contract; `files` are the bundle's files (a tokenizer, say)."""
+
+    def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
+        self.specs = contract.tensors
+        self._dear = [(field.name, field.kind.cheap) for field in contract.inputs if type(field.kind).cheap is not Kind.cheap]
+        self._stages = [(field.name, field.kind.stage(field.name, files)) for field in contract.inputs]
+
+    def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """May these rows be encoded on an event loop, or is it worth a thread?"""
+        if not self._dear:
+            return len(rows) <= CHEAP_ROWS
+        return len(rows) == 1 and all(cheap(rows[0][name]) for name, cheap in self._dear)
+
+    def encode_row(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
+        """A validated row to scalars and arrays, aligned with `specs`. Raises `Refusal` that names the input and row `place`."""
+        encoded: list[Any] = []
+        for name, stage in self._stages:
+            try:
+                encoded += stage(row[name])
+            except Refusal as refusal:
+                where = f"input '{name}'" + (f", row {place}" if place is not None else "")
+                raise refusal.at(where) from None
+        return tuple(encoded)
+
+
+def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str, Array]:
+    """Encoded rows of like shape to a batch: name -> array with the rows first; padded where the spec says so."""
+    feeds: dict[str, Array] = {}
+    for spec, column in zip(specs, zip(*rows, strict=True), strict=True):
+        if spec.pad is not None:
+            feeds[spec.name] = pad(column, spec.pad)
+        elif spec.dims:
+            feeds[spec.name] = column[0][None] if len(column) == 1 else np.stack(column)
+        else:
+            feeds[spec.name] = np.array(column, object if spec.dtype == "string" else spec.dtype)
+    return feeds
+
+
+def pad(column: Sequence[Array], value: int) -> Array:
+    """One-dimensional arrays of unlike length to shape `(rows, longest)`, filled on the right."""
+    longest = max(len(item) for item in column)
+    if all(len(item) == longest for item in column):
+        return np.stack(column)
+    padded = np.full((len(column), longest), value, column[0].dtype)
+    for place, item in enumerate(column):
+        padded[place, : len(item)] = item
+    return padded
+
+
+def shape_key(specs: Sequence[TensorSpec], row: EncodedRow) -> tuple[tuple[int, ...], ...]:
+    """What rows must have in common to share a batch: the shapes of all that cannot be padded."""
+    return tuple(value.shape for spec, value in zip(specs, row, strict=True) if spec.dims and spec.pad is None)
+
+
+def padded_length(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
+    """The longest paddable side of a row; 1 where nothing is padded. A batch costs rows times the longest of these."""
+    return max((len(value) for spec, value in zip(specs, row, strict=True) if spec.pad is not None), default=1)

@@ -1,0 +1,108 @@
+"""A category: one of a closed list of words, looked up inside the graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.kind import JsonSchema, Kind, Stage, TensorSpec
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+MISSING = ""
+"""How a missing category is written where a string must stand (V2 tensors and the graph's input)."""
+
+
+class Category(Kind):
+    """`Literal["a", "b"]`, or `Annotated[str, Category("a", "b", unknown="bucket")]`.
+
+    `unknown="reject"` refuses a word outside the list; `"bucket"` gives every such word one code of its own. The graph's input
+    is a string, shape `(batch,)`; inside, and in training, it is an int64 code: the place in `categories`, then one for missing
+    (where the field is `| None`), then one for unknown (with `"bucket"`). `codes_count` is how many there are, for an embedding.
+    """
+
+    kind: Literal["category"] = "category"
+    categories: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    unknown: Literal["reject", "bucket"] = "reject"
+    max_chars: int = 256
+
+    def __init__(self, *categories: str, **options: Any) -> None:
+        super().__init__(**({"categories": categories} if categories else {}), **options)
+
+    @classmethod
+    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:  # noqa: ARG003
+        return cls() if get_origin(annotation) is Literal else None
+
+    def declared(self, annotation: Any, nullable: bool) -> Self:
+        words = get_args(annotation) if get_origin(annotation) is Literal else self.categories
+        if not words or not all(isinstance(word, str) and word for word in words) or len(set(words)) != len(words):
+            raise DeclarationError("st.Category", repr(words)[:80], "a list of different, non-empty words",
+                                   "write numbers that stand for classes as words")  # fmt: skip
+        return self.model_copy(update={"categories": tuple(words), "nullable": nullable})
+
+    @property
+    def codes_count(self) -> int:
+        """How many codes there are, those of missing and unknown included."""
+        return len(self.categories) + self.nullable + (self.unknown == "bucket")
+
+    @property
+    def unknown_code(self) -> int:
+        """The code of a word outside the list; -1, which no model sees, where such words are refused."""
+        return len(self.categories) + self.nullable if self.unknown == "bucket" else -1
+
+    def lookup(self) -> dict[str, int]:
+        """Word -> code, the missing word included: what the graph's lookup holds."""
+        words = (*self.categories, MISSING) if self.nullable else self.categories
+        return {word: code for code, word in enumerate(words)}
+
+    def codes(self, values: Sequence[str]) -> NDArray[np.int64]:
+        """int64 codes of graph-side strings, shape `(len(values),)`: the training-side twin of the lookup in the graph."""
+        table = self.lookup()
+        return np.array([table.get(value, self.unknown_code) for value in values], np.int64)
+
+    def annotation(self) -> Any:
+        if self.unknown == "bucket":
+            return Annotated[str, Field(min_length=1, max_length=self.max_chars, strict=True)]
+        return Literal[self.categories]
+
+    def want(self) -> str:
+        if self.unknown == "bucket":
+            return f"a word of 1 to {self.max_chars} characters"
+        shown = [f"'{word}'" for word in self.categories[:10]]
+        return "one of " + ", ".join(shown) + ("" if len(self.categories) <= 10 else f" ... ({len(self.categories)} in all)")
+
+    @property
+    def datatype(self) -> str:
+        return "BYTES"
+
+    def json_schema(self) -> JsonSchema:
+        if self.unknown == "bucket":
+            return {"type": "string", "minLength": 1, "maxLength": self.max_chars, "examples": list(self.categories)}
+        return {"type": "string", "enum": list(self.categories)}
+
+    def example(self) -> Any:
+        return self.categories[0]
+
+    def strategy(self) -> SearchStrategy[Any]:
+        from hypothesis import strategies as some
+
+        known = some.sampled_from(self.categories)
+        return known if self.unknown == "reject" else known | some.text(some.characters(codec="utf-8"), min_size=1, max_size=self.max_chars)
+
+    def tensors(self, name: str) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(name=name, dtype="string"),)
+
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+        return lambda value: (MISSING if value is None else value,)
+
+    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
+        seen = Counter(value for value in values if value is not None)
+        known = {word: seen.pop(word, 0) for word in self.categories}
+        return {"counts": known, "other": seen.total(), "missing": sum(value is None for value in values)}

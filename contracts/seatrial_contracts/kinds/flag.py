@@ -1,0 +1,60 @@
+"""A flag: true or false."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.kind import JsonSchema, Kind, Stage, TensorSpec
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+class Flag(Kind):
+    """`bool`. It enters the graph as bool, shape `(batch,)`; it cannot be missing, since a bool tensor has no NaN."""
+
+    kind: Literal["flag"] = "flag"
+
+    @classmethod
+    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:  # noqa: ARG003
+        return cls() if annotation is bool else None
+
+    def declared(self, annotation: Any, nullable: bool) -> Self:
+        if annotation is not bool or nullable:
+            raise DeclarationError("st.Flag", str(annotation) + (" | None" if nullable else ""), "bool",
+                                   'a flag that may be missing is a category: Literal["yes", "no"] | None')  # fmt: skip
+        return self
+
+    def annotation(self) -> Any:
+        return Annotated[bool, Field(strict=True)]
+
+    def want(self) -> str:
+        return "true or false"
+
+    @property
+    def datatype(self) -> str:
+        return "BOOL"
+
+    def json_schema(self) -> JsonSchema:
+        return {"type": "boolean"}
+
+    def example(self) -> Any:
+        return True
+
+    def strategy(self) -> SearchStrategy[Any]:
+        from hypothesis import strategies as some
+
+        return some.booleans()
+
+    def tensors(self, name: str) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(name=name, dtype="bool"),)
+
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+        return lambda value: (value,)
+
+    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
+        return {"counts": {"false": values.count(False), "true": values.count(True)}}

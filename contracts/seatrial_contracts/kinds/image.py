@@ -1,0 +1,197 @@
+"""An image: an encoded file, decoded on the host by Pillow, into RGB pixels."""
+
+from __future__ import annotations
+
+import binascii
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, PlainValidator
+
+from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
+from seatrial_contracts.kinds.kind import Array, JsonSchema, Kind, Stage, TensorSpec, histogram, refuse
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+    from PIL import Image as PillowImage
+
+Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp", "TIFF": "image/tiff"}
+PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+"""The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
+
+
+class Image(Kind):
+    """`Annotated[bytes, Image(formats=("JPEG", "PNG"))]`; base64 in JSON, or the raw file as the request's body.
+
+    Decoded to RGB uint8, shape `(height, width, 3)`: transparency is laid on white, 16-bit gray keeps its upper 8 bits, CMYK,
+    palettes and gray are converted by Pillow, EXIF rotation is applied (`exif="apply"`) or not (`"ignore"`). `shorter_side_px`
+    resizes on the host so that the shorter side has that many pixels, with Pillow's bilinear filter, as torchvision's
+    `Resize` does for PIL images. Files of several frames are refused, except a JPEG's (MPO), of which the first is taken.
+    """
+
+    kind: Literal["image"] = "image"
+    formats: Annotated[tuple[Format, ...], Field(strict=False)] = ("JPEG", "PNG")
+    max_bytes: Annotated[int, Field(ge=1)] = 10 * 2**20
+    max_pixels: Annotated[int, Field(ge=1)] = 25_000_000
+    min_side_px: Annotated[int, Field(ge=1)] = 1
+    exif: Literal["apply", "ignore"] = "apply"
+    shorter_side_px: Annotated[int, Field(ge=1)] | None = None
+
+    def declared(self, annotation: Any, nullable: bool) -> Self:
+        if annotation is not bytes or nullable or not self.formats:
+            raise DeclarationError("st.Image", f"{annotation}{' | None' if nullable else ''}", "bytes, at least one format, never missing")
+        return self
+
+    def cheap(self, value: Any) -> bool:  # noqa: ARG002
+        return False
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """Content types of a raw request body."""
+        return tuple(MEDIA_TYPES[name] for name in self.formats)
+
+    def annotation(self) -> Any:
+        return Annotated[Any, PlainValidator(self._file)]
+
+    def _file(self, value: Any) -> bytes:
+        """Encoded bytes from bytes, or from strict base64; the size is checked before anything is decoded."""
+        if isinstance(value, str):
+            if len(value) // 4 * 3 > self.max_bytes + 2:
+                refuse("E_IMAGE_BYTES", f"a file of about {len(value) // 4 * 3} bytes", f"at most {self.max_bytes} bytes")
+            try:
+                value = binascii.a2b_base64(value, strict_mode=True)
+            except (binascii.Error, ValueError):
+                refuse("E_BASE64", "text that is not plain base64", "a file in base64 (RFC 4648, with padding, no line breaks)")
+        if not isinstance(value, bytes):
+            refuse("E_TYPE", "neither a string nor a file", self.want())
+        if not 0 < len(value) <= self.max_bytes:
+            refuse("E_IMAGE_BYTES", f"a file of {len(value)} bytes", f"1 to {self.max_bytes} bytes")
+        return value
+
+    def want(self) -> str:
+        return f"a {' or '.join(self.formats)} file of at most {self.max_bytes} bytes and {self.max_pixels} pixels"
+
+    @property
+    def datatype(self) -> str:
+        return "BYTES"
+
+    def json_schema(self) -> JsonSchema:
+        return {"type": "string", "contentEncoding": "base64", "contentMediaType": self.media_types[0], "maxLength": (self.max_bytes + 2) // 3 * 4}
+
+    def example(self) -> Any:
+        return base64_text(draw(48, 32, (20, 90, 160), self.formats[0]))
+
+    def strategy(self) -> SearchStrategy[Any]:
+        from hypothesis import strategies as some
+
+        side = some.integers(self.min_side_px, 96)
+        colour = some.tuples(*[some.integers(0, 255)] * 3)
+        modes = some.sampled_from(["RGB", "L"])
+        return some.builds(draw, side, side, colour, some.sampled_from(self.formats), modes).map(base64_text)
+
+    def tensors(self, name: str) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(name=name, dtype="uint8", dims=(f"{name}_height", f"{name}_width", 3)),)
+
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+        pillow()
+        return lambda value: (self.decode(value),)
+
+    def decode(self, data: bytes) -> Array:
+        """RGB pixels, uint8, shape `(height, width, 3)`. Raises `Refusal`; the decoder's own words never leave here."""
+        from PIL import Image as Pillow
+        from PIL import ImageOps, UnidentifiedImageError
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+                warnings.simplefilter("ignore", UserWarning)  # odd metadata; the pixels decide
+                picture = self._open(data)
+                picture.load()
+                if self.exif == "apply":
+                    picture = ImageOps.exif_transpose(picture)
+                picture = rgb(picture)
+        except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
+            raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
+        except UnidentifiedImageError:
+            raise Refusal("E_IMAGE_FORMAT", "", "a file of another kind, or a damaged one", self.want()) from None
+        except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError, MemoryError):  # what Pillow's decoders raise on bad bytes
+            raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
+        if self.shorter_side_px is not None:
+            picture = resized(picture, self.shorter_side_px)
+        return np.asarray(picture)
+
+    def _open(self, data: bytes) -> PillowImage.Image:
+        from PIL import Image as Pillow
+
+        picture = Pillow.open(io.BytesIO(data), formats=self.formats)
+        pixels = picture.width * picture.height
+        if pixels > self.max_pixels:
+            raise Refusal("E_PIXELS", "", f"{picture.width} x {picture.height} pixels", f"at most {self.max_pixels} pixels")
+        if min(picture.size) < self.min_side_px:
+            raise Refusal("E_IMAGE_SIZE", "", f"{picture.width} x {picture.height} pixels", f"sides of at least {self.min_side_px} pixels")
+        if picture.format == "PNG" and not data.rstrip(b"\x00\r\n").endswith(PNG_END):
+            raise Refusal("E_IMAGE", "", "a truncated image", "a whole one")
+        if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+            raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
+        return picture
+
+    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
+        pictures = [self.decode(value) for value in values]
+        scaled = [i / 8 for i in range(1, 8)]
+        return {
+            "brightness": histogram([float(p.mean()) / 255 for p in pictures], edges=scaled),
+            "contrast": histogram([float(p.std()) / 128 for p in pictures], edges=scaled),
+            "pixels": histogram([p.shape[0] * p.shape[1] for p in pictures]),
+        }
+
+
+def pillow() -> None:
+    """Raises `MissingExtra` where Pillow is not installed."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        raise MissingExtra("an image field", "image") from None
+
+
+def rgb(picture: PillowImage.Image) -> PillowImage.Image:
+    """RGB from any mode: transparency on white, 16-bit gray by its upper 8 bits, the rest as Pillow converts."""
+    from PIL import Image as Pillow
+
+    if picture.mode.startswith("I"):
+        return Pillow.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
+        return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def resized(picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Image:
+    """Resized as torchvision's `Resize(shorter_side_px)` resizes a PIL image: the longer side is cut to a whole pixel."""
+    from PIL import Image as Pillow
+
+    width, height = picture.size
+    if min(width, height) == shorter_side_px:
+        return picture
+    longer = max(1, int(shorter_side_px * max(width, height) / min(width, height)))
+    size = (shorter_side_px, longer) if width <= height else (longer, shorter_side_px)
+    return picture.resize(size, Pillow.Resampling.BILINEAR)
+
+
+def draw(width: int, height: int, colour: tuple[int, int, int], fmt: str, mode: str = "RGB") -> bytes:
+    """A small test picture, a flat colour with a diagonal gradient, encoded."""
+    from PIL import Image as Pillow
+
+    ramp = np.add.outer(np.arange(height), np.arange(width))[..., None] * 3
+    pixels = ((ramp + np.array(colour)) % 256).astype(np.uint8)
+    sink = io.BytesIO()
+    Pillow.fromarray(pixels).convert(mode).save(sink, fmt)
+    return sink.getvalue()
+
+
+def base64_text(data: bytes) -> str:
+    """Standard base64 as JSON carries it."""
+    return binascii.b2a_base64(data, newline=False).decode()

@@ -1,0 +1,173 @@
+"""What every field kind is: a frozen value that owns everything about one sort of input or output."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Array = NDArray[Any]
+Dim = int | str
+JsonSchema = dict[str, Any]
+Stage = Callable[[Any], tuple[Any, ...]]
+"""The host stage of one field: a validated value to scalars or arrays, one for each of `Kind.tensors`."""
+
+V2_DATATYPES = {
+    "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
+    "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
+    "float16": "FP16", "float32": "FP32", "float64": "FP64", "string": "BYTES",
+}  # fmt: skip
+"""numpy's name of an element type -> its name in the Open Inference Protocol."""
+
+
+class TensorSpec(BaseModel):
+    """One input of a graph, without its batch: `dims` holds a number, or a name for a size that varies from row to row.
+
+    `pad` is the value that fills shorter rows up to the longest of a batch; None where rows of unlike shape cannot share one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    dtype: str
+    dims: tuple[Dim, ...] = ()
+    pad: int | None = None
+
+
+class _SchemaOfKind:
+    """Pydantic asks a class how to validate the class, and an instance in `Annotated` how to validate what it annotates."""
+
+    def __get__(self, instance: Kind | None, owner: type[Kind]) -> Callable[[Any, GetCoreSchemaHandler], CoreSchema]:
+        if instance is None:
+            return BaseModel.__dict__["__get_pydantic_core_schema__"].__get__(None, owner)
+
+        def as_rebuilt(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+            annotation, nullable = split_optional(source)
+            schema = handler.generate_schema(instance.declared(annotation, nullable).annotation())
+            return core_schema.nullable_schema(schema) if nullable else schema
+
+        return as_rebuilt
+
+
+class Kind(BaseModel):
+    """A field kind. Subclasses add a literal `kind` with a default, their options, and what they can do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    roles: ClassVar[frozenset[str]] = frozenset({"input"})
+    """Where the kind may stand: "input", "output" or both."""
+    nullable: bool = False
+    description: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The kind's own name, as `contract.json` holds it."""
+        return str(type(self).model_fields["kind"].default)
+
+    __get_pydantic_core_schema__ = _SchemaOfKind()
+
+    @classmethod
+    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:  # noqa: ARG003  (most kinds stand for no plain type)
+        """The kind that a plain type stands for (`bool`, `float`, `Literal[...]`); None where it is not this one's."""
+        return None
+
+    def declared(self, annotation: Any, nullable: bool) -> Self:  # noqa: ARG002  (kinds that check the type override this)
+        """This kind, completed by the type it annotates. Raises `DeclarationError` where the two do not fit."""
+        return self.model_copy(update={"nullable": nullable})
+
+    def front_files(self, field: str) -> Mapping[str, bytes]:  # noqa: ARG002  (few kinds have files)
+        """Files that the host stage needs, to be sealed into the bundle: relative name -> bytes."""
+        return {}
+
+    def cheap(self, value: Any) -> bool:  # noqa: ARG002  (only some kinds are ever dear)
+        """Is the host stage of this value shorter than a hop to another thread (some 50 us)?"""
+        return True
+
+    @abstractmethod
+    def annotation(self) -> Any:
+        """The strict Pydantic type of one value, missing values aside."""
+
+    @abstractmethod
+    def want(self) -> str:
+        """What a right value is, for messages: "a number from 10 to 100 mm"."""
+
+    @property
+    @abstractmethod
+    def datatype(self) -> str:
+        """The V2 datatype of the raw value."""
+
+    @abstractmethod
+    def json_schema(self) -> JsonSchema:
+        """JSON Schema (2020-12) of one value, missing values aside."""
+
+    @abstractmethod
+    def example(self) -> Any:
+        """One value that the contract accepts, as it stands in JSON."""
+
+    def strategy(self) -> SearchStrategy[Any]:
+        """Hypothesis strategy of values that the contract accepts, as they stand in JSON, missing values aside."""
+        raise NotImplementedError(f"{self.name} is an output kind: no rows are drawn from it")
+
+    def tensors(self, name: str) -> tuple[TensorSpec, ...]:
+        """What this field is when it enters the graph."""
+        raise NotImplementedError(f"{self.name} is an output kind: it enters no graph")
+
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
+        """The host stage of one row; `files` are the bundle's. It raises `Refusal` for what only a closer look shows."""
+        raise NotImplementedError(f"{self.name} is an output kind: it has no host stage")
+
+    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
+        """How these raw values are spread, as bins and counts: the reference that drift is measured against."""
+        raise NotImplementedError(f"{self.name} has no bins")
+
+
+class OutputKind(Kind):
+    """A kind that can be answered."""
+
+    roles: ClassVar[frozenset[str]] = frozenset({"output"})
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int | None, ...]:
+        """Shape of one row's answer as the model gives it; None is any size."""
+
+    @abstractmethod
+    def describe(self, answer: Array) -> Any:
+        """The answer of one row as a client sees it: JSON values, or numpy ones that orjson writes in their shortest form."""
+
+    @abstractmethod
+    def recover(self, value: Any) -> Array:
+        """The model's numbers back from what a client saw: the inverse of `describe`, for parity over the wire."""
+
+
+def split_optional(annotation: Any) -> tuple[Any, bool]:
+    """`T | None` -> (T, True); anything else -> (itself, False)."""
+    import types
+    from typing import Union, get_args, get_origin
+
+    if get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation):
+        rest = [part for part in get_args(annotation) if part is not type(None)]
+        return (rest[0] if len(rest) == 1 else Union[tuple(rest)]), True  # noqa: UP007  (built at run time)
+    return annotation, False
+
+
+def refuse(code: str, got: str, want: str) -> NoReturn:
+    """Refuse a value from inside a Pydantic validator; the contract adds where."""
+    raise PydanticCustomError("seatrial", "refused", {"code": code, "got": got, "want": want})
+
+
+def histogram(values: Sequence[float], edges: Sequence[float] | None = None, bins: int = 10) -> dict[str, Any]:
+    """Counts between edges; without edges, between the deciles. Values outside count in the first and last bin."""
+    array = np.asarray(values, np.float64)
+    if edges is None:
+        edges = np.unique(np.quantile(array, np.linspace(0, 1, bins + 1)))[1:-1].tolist() if array.size else []
+    places = np.searchsorted(np.asarray(edges), array, side="right")
+    return {"edges": list(edges), "counts": np.bincount(places, minlength=len(edges) + 1).tolist()}

@@ -1,0 +1,71 @@
+"""A label: the class with the highest score, and the score of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.kind import Array, JsonSchema, OutputKind, histogram
+
+
+class Label(OutputKind):
+    """`Annotated[str, Label("Adelie", "Chinstrap", "Gentoo")]`: the model answers float32 scores, shape `(batch, classes)`.
+
+    A client sees `{"label": name, "scores": {name: score, ...}}`. The scores are the model's own: put the softmax in the model.
+    """
+
+    kind: Literal["label"] = "label"
+    classes: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    def __init__(self, *classes: str, **options: Any) -> None:
+        super().__init__(**({"classes": classes} if classes else {}), **options)
+
+    def declared(self, annotation: Any, nullable: bool) -> Self:
+        names = self.classes
+        if annotation is not str or nullable or len(names) < 2 or len(set(names)) != len(names):
+            raise DeclarationError("st.Label", f"{annotation} with classes {names!r}"[:100], "str and two or more different class names")
+        return self
+
+    def annotation(self) -> Any:
+        return Literal[self.classes]
+
+    def want(self) -> str:
+        return f"scores of {len(self.classes)} classes"
+
+    @property
+    def datatype(self) -> str:
+        return "FP32"
+
+    def json_schema(self) -> JsonSchema:
+        scores = {name: {"type": "number"} for name in self.classes}
+        return {
+            "type": "object",
+            "properties": {
+                "label": {"type": "string", "enum": list(self.classes)},
+                "scores": {"type": "object", "properties": scores, "required": list(self.classes), "additionalProperties": False},
+            },
+            "required": ["label", "scores"],
+        }
+
+    def example(self) -> Any:
+        share = round(1 / len(self.classes), 3)
+        return {"label": self.classes[0], "scores": dict.fromkeys(self.classes, share)}
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return (len(self.classes),)
+
+    def describe(self, answer: Array) -> Any:
+        return {"label": self.classes[answer.argmax()], "scores": dict(zip(self.classes, answer, strict=True))}
+
+    def recover(self, value: Any) -> Array:
+        return np.array([value["scores"][name] for name in self.classes], np.float32)
+
+    def distribution(self, values: Sequence[Array]) -> dict[str, Any]:
+        winners = [int(scores.argmax()) for scores in values]
+        confidence = histogram([float(scores.max()) for scores in values], edges=[i / 10 for i in range(1, 10)])
+        return {"counts": {name: winners.count(i) for i, name in enumerate(self.classes)}, "confidence": confidence}

@@ -1,0 +1,152 @@
+"""A number: `float` or `int`, with bounds and a unit; missing values enter the graph as NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import annotated_types
+import numpy as np
+from pydantic import Field
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.kind import (
+    V2_DATATYPES,
+    Array,
+    JsonSchema,
+    OutputKind,
+    Stage,
+    TensorSpec,
+    histogram,
+)
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+Dtype = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+EXACT_IN_FLOAT32 = 2**24
+"""float32 holds every whole number up to here exactly (IEEE 754: 24 bits of significand)."""
+
+
+class Number(OutputKind):
+    """`Annotated[float, Number(ge=0, le=100, unit="mm")]`; a plain `float` or `int` is a number without bounds.
+
+    `dtype` is float32 for `float` and int64 for `int` unless named. It enters the graph as `dtype`, shape `(batch,)`; an
+    `int | None` enters as float32, since only a float can be NaN, and is therefore bounded by +-2**24.
+    """
+
+    roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
+
+    kind: Literal["number"] = "number"
+    dtype: Dtype | None = None
+    ge: float | None = None
+    le: float | None = None
+    gt: float | None = None
+    lt: float | None = None
+    unit: str | None = None
+
+    @classmethod
+    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
+        if annotation not in (float, int):
+            return None
+        bounds = {
+            name: float(getattr(item, name))
+            for item in metadata
+            for name, kind in (("ge", annotated_types.Ge), ("le", annotated_types.Le), ("gt", annotated_types.Gt), ("lt", annotated_types.Lt))
+            if isinstance(item, kind)
+        }
+        return cls(**bounds)
+
+    def declared(self, annotation: Any, nullable: bool) -> Self:
+        if annotation not in (float, int):
+            raise DeclarationError("st.Number", getattr(annotation, "__name__", str(annotation)), "float or int (or either with | None)")
+        dtype = self.dtype or ("float32" if annotation is float else "int64")
+        if (annotation is int) != ("int" in dtype):
+            raise DeclarationError("st.Number", f"{annotation.__name__} with dtype {dtype}", "a float dtype for float, an int dtype for int")
+        return self.model_copy(update={"nullable": nullable, "dtype": dtype})
+
+    @property
+    def whole(self) -> bool:
+        """Is it an integer?"""
+        return "int" in (self.dtype or "")
+
+    @property
+    def graph_dtype(self) -> str:
+        """numpy name of the element type in the graph."""
+        return "float32" if self.whole and self.nullable else self.dtype or "float32"
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest value by bound and element type, both inclusive (an open bound is checked apart)."""
+        info: Any = np.iinfo(self.dtype) if self.whole else np.finfo(self.dtype or "float32")  # type: ignore[arg-type]
+        kind = int if self.whole else float
+        low, high = kind(info.min), kind(info.max)
+        if self.whole and self.nullable:
+            low, high = max(low, -EXACT_IN_FLOAT32), min(high, EXACT_IN_FLOAT32)
+        return (low if self.ge is None else max(low, kind(self.ge))), (high if self.le is None else min(high, kind(self.le)))
+
+    def annotation(self) -> Any:
+        low, high = self.range
+        limits: Any = Field(ge=low, le=high, gt=self.gt, lt=self.lt, strict=True, **({} if self.whole else {"allow_inf_nan": False}))
+        return Annotated[int, limits] if self.whole else Annotated[float, limits]
+
+    def want(self) -> str:
+        noun = "a whole number" if self.whole else "a number"
+        unit = f" {self.unit}" if self.unit else ""
+        low = f"at least {self.ge:g}" if self.ge is not None else f"above {self.gt:g}" if self.gt is not None else ""
+        high = f"at most {self.le:g}" if self.le is not None else f"below {self.lt:g}" if self.lt is not None else ""
+        if self.ge is not None and self.le is not None:
+            return f"{noun} from {self.ge:g} to {self.le:g}{unit}"
+        if low or high:
+            return f"{noun} {' and '.join(filter(None, (low, high)))}{unit}"
+        return f"{noun} that fits {self.dtype}{unit and f' ({self.unit})'}"
+
+    @property
+    def datatype(self) -> str:
+        return V2_DATATYPES[self.graph_dtype]
+
+    def json_schema(self) -> JsonSchema:
+        names = {"minimum": self.ge, "maximum": self.le, "exclusiveMinimum": self.gt, "exclusiveMaximum": self.lt, "x-unit": self.unit}
+        return {"type": "integer" if self.whole else "number", **{k: v for k, v in names.items() if v is not None}}
+
+    def example(self) -> Any:
+        low, high = self.range
+        bounded = any(bound is not None for bound in (self.ge, self.le, self.gt, self.lt))
+        middle = 1.0 if not bounded else self._middle(low, high)
+        return round(middle) if self.whole else float(np.float32(middle))
+
+    def _middle(self, low: float, high: float) -> float:
+        low, high = max(low, self.gt if self.gt is not None else low), min(high, self.lt if self.lt is not None else high)
+        if high - low > 1e6:  # one side is open: stay near the bound that is there
+            return low + 1 if self.ge is not None or self.gt is not None else high - 1
+        return (low + high) / 2
+
+    def strategy(self) -> SearchStrategy[Any]:
+        from hypothesis import strategies as some
+
+        low, high = self.range
+        fits = lambda value: (self.gt is None or value > self.gt) and (self.lt is None or value < self.lt)  # noqa: E731
+        if self.whole:
+            return some.integers(int(low), int(high)).filter(fits)
+        return some.floats(low, high, allow_nan=False, allow_infinity=False).filter(fits)
+
+    def tensors(self, name: str) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(name=name, dtype=self.graph_dtype),)
+
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+        missing = float("nan")
+        return lambda value: (missing if value is None else value,)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return ()
+
+    def describe(self, answer: Array) -> Any:
+        return answer[()]
+
+    def recover(self, value: Any) -> Array:
+        return np.asarray(value, self.dtype)
+
+    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
+        present = [float(value) for value in values if value is not None]
+        return {**histogram(present), "missing": len(values) - len(present)}

@@ -1,0 +1,97 @@
+"""The manifest: what a bundle is and the digest of every file in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from seatrial_contracts.canonical import canonical_json, sha256
+from seatrial_contracts.compare import Tolerance
+from seatrial_contracts.kinds.kind import TensorSpec
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
+
+
+def check_name(name: str) -> str:
+    """A model's name: letters, digits, '.', '_', '-', at most 128, no '..': it is a folder's name and part of a URL."""
+    if not NAME.fullmatch(name) or ".." in name:
+        raise ValueError("a name holds letters, digits, '.', '_' and '-', starts with a letter or digit, and has at most 128 of them")
+    return name
+
+
+def check_version(version: str) -> str:
+    """A version: three numbers, as semantic versioning writes them."""
+    if not VERSION.fullmatch(version):
+        raise ValueError("a version is three numbers: 1.2.0")
+    return version
+
+
+def check_path(path: str) -> str:
+    """A file's name inside a bundle: relative, forward slashes, no '.' or '..' parts, no odd characters."""
+    parts = path.split("/")
+    if not all(NAME.fullmatch(part) for part in parts) or ".." in path or len(parts) > 4:
+        raise ValueError("a file's name is relative, with plain parts between forward slashes")
+    return path
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SealedFile(_Value):
+    """Digest and size of one file."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0, description="in bytes")
+
+
+class Variant(_Value):
+    """One graph that answers for the model."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    format: str = "onnx"
+    graph: Annotated[str, AfterValidator(check_path)]
+    tolerance: Tolerance | None = None
+    """What this variant promises; None: what the contract does."""
+
+
+class Prepare(_Value):
+    """The per-row graph between the host stage and the model: what it takes and what it gives."""
+
+    graph: Annotated[str, AfterValidator(check_path)]
+    inputs: tuple[str, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Manifest(_Value):
+    """`manifest.json`. Its bytes are canonical JSON, and their SHA-256 is the bundle's digest."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    name: Annotated[str, AfterValidator(check_name)]
+    version: Annotated[str, AfterValidator(check_version)]
+    batchable: bool
+    """False: rows are never run together, since one row's answer would depend on the others."""
+    opset: int
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    prepare: Prepare | None = None
+    made_with: dict[str, str] = {}
+    git_commit: str | None = None
+    waivers: dict[str, str] = {}
+    """Steps of the export gate that the author waived, each with the reason given."""
+    files: dict[Annotated[str, AfterValidator(check_path)], SealedFile]
+
+    def to_json(self) -> bytes:
+        """Canonical JSON."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest: what names this bundle for ever."""
+        return sha256(self.to_json())
+
+    def variant(self, name: str) -> Variant:
+        """The variant of this name. Raises `KeyError`."""
+        return {variant.name: variant for variant in self.variants}[name]

@@ -1,0 +1,26 @@
+"""The classes that a user's rows and answers derive from."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Row(BaseModel):
+    """One raw input, as a client sends it. Fields are declared with types and field kinds:
+
+    >>> class Penguin(Row):
+    ...     island: Literal["Biscoe", "Dream", "Torgersen"]
+    ...     bill_length_mm: Annotated[float | None, Number(ge=10, le=100, unit="mm")]
+
+    Strict: no type is coerced, no extra field is taken, NaN and infinities are refused.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, protected_namespaces=())
+
+
+class Answer(BaseModel):
+    """What the model answers for one row; fields are numbers, labels or tensors, in the order of the model's outputs."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
+    )
