@@ -1,0 +1,118 @@
+"""seatrial: seal a trained model with its preprocessing and contract, prove it, serve it. `import seatrial as st`.
+
+The names here are loaded when they are first used, so that a server never imports torch and a notebook never a web framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seatrial_contracts.bundle import Bundle, open_bundle
+    from seatrial_contracts.compare import Tolerance, compare_outputs
+    from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
+    from seatrial_contracts.errors import (
+        BundleError,
+        DeclarationError,
+        GateError,
+        MissingExtra,
+        ModelError,
+        Refusal,
+        SeatrialError,
+        Unavailable,
+    )
+    from seatrial_contracts.golden import Refused
+    from seatrial_contracts.kinds.category import Category
+    from seatrial_contracts.kinds.flag import Flag
+    from seatrial_contracts.kinds.image import Image
+    from seatrial_contracts.kinds.label import Label
+    from seatrial_contracts.kinds.number import Number
+    from seatrial_contracts.kinds.tensor import Tensor
+    from seatrial_contracts.kinds.text import Text
+    from seatrial_contracts.row import Answer, Row
+    from seatrial_export.load_pipeline import load_pipeline
+    from seatrial_export.pipeline import Pipeline
+    from seatrial_export.seal import export_pipeline
+
+HOMES = {
+    "seatrial_contracts.bundle": ("Bundle", "open_bundle"),
+    "seatrial_contracts.compare": ("Tolerance", "compare_outputs"),
+    "seatrial_contracts.contract": ("Contract", "Limits", "Objective", "contract_from_rows"),
+    "seatrial_contracts.errors": (
+        "BundleError",
+        "DeclarationError",
+        "GateError",
+        "MissingExtra",
+        "ModelError",
+        "Refusal",
+        "SeatrialError",
+        "Unavailable",
+    ),
+    "seatrial_contracts.golden": ("Refused",),
+    "seatrial_contracts.kinds.category": ("Category",),
+    "seatrial_contracts.kinds.flag": ("Flag",),
+    "seatrial_contracts.kinds.image": ("Image",),
+    "seatrial_contracts.kinds.label": ("Label",),
+    "seatrial_contracts.kinds.number": ("Number",),
+    "seatrial_contracts.kinds.tensor": ("Tensor",),
+    "seatrial_contracts.kinds.text": ("Text",),
+    "seatrial_contracts.row": ("Answer", "Row"),
+    "seatrial_export.load_pipeline": ("load_pipeline",),
+    "seatrial_export.pipeline": ("Pipeline",),
+    "seatrial_export.seal": ("export_pipeline",),
+}
+_home_of = {name: module for module, names in HOMES.items() for name in names}
+
+__all__ = [
+    "Answer",
+    "Bundle",
+    "BundleError",
+    "Category",
+    "Contract",
+    "DeclarationError",
+    "Flag",
+    "GateError",
+    "Image",
+    "Label",
+    "Limits",
+    "MissingExtra",
+    "ModelError",
+    "Number",
+    "Objective",
+    "Pipeline",
+    "Refusal",
+    "Refused",
+    "Row",
+    "SeatrialError",
+    "Tensor",
+    "Text",
+    "Tolerance",
+    "Unavailable",
+    "compare_outputs",
+    "contract_from_rows",
+    "export_pipeline",
+    "load_pipeline",
+    "open_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home when it is first used."""
+    if name not in _home_of:
+        raise AttributeError(f"seatrial has no '{name}'")
+    try:
+        value = getattr(importlib.import_module(_home_of[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("seatrial"):
+            raise
+        from seatrial_contracts.errors import MissingExtra
+
+        raise MissingExtra(f"st.{name}", "export") from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

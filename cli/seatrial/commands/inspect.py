@@ -1,0 +1,84 @@
+"""`seatrial inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from seatrial_contracts.bundle import Bundle, open_bundle
+
+
+@click.command("inspect")
+@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def command(path: Path, as_json: bool) -> None:
+    """Verify a bundle and show its contract, variants, receipts and provenance.
+
+    BUNDLE is a folder <bundles>/<name>/<version>. Every byte is checked against the manifest first.
+    """
+    bundle = open_bundle(path)
+    if as_json:
+        click.echo(json.dumps(facts(bundle), indent=1))
+        return
+    console = Console()
+    console.print(f"[bold]{bundle.name} {bundle.version}[/]  sha256:{bundle.digest}", highlight=False)
+    console.print(f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.files)} sealed files, opset {bundle.manifest.opset}, "
+                  f"{'batchable' if bundle.manifest.batchable else 'never batched'}, {len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals", highlight=False)  # fmt: skip
+    console.print(fields_table(bundle))
+    console.print(variants_table(bundle))
+    show_receipts(console, bundle)
+    made = ", ".join(f"{name} {version}" for name, version in bundle.manifest.made_with.items())
+    console.print(f"made with {made}; git commit {bundle.manifest.git_commit or 'unknown'}", highlight=False)
+    for step, reason in bundle.manifest.waivers.items():
+        console.print(f"[yellow]waived[/] {step}: {reason}")
+
+
+def facts(bundle: Bundle) -> dict[str, Any]:
+    """All of it, as JSON values."""
+    return {
+        "path": str(bundle.path),
+        "digest": bundle.digest,
+        "size_bytes": bundle.size_bytes,
+        "manifest": bundle.manifest.model_dump(mode="json", by_alias=True),
+        "contract": bundle.contract.model_dump(mode="json", by_alias=True),
+        "receipts": [receipt.model_dump(mode="json", by_alias=True) for receipt in bundle.receipts()],
+    }
+
+
+def fields_table(bundle: Bundle) -> Table:
+    """Inputs and outputs."""
+    table = Table(title="contract", title_justify="left")
+    for heading in ("", "field", "kind", "V2 datatype", "takes"):
+        table.add_column(heading)
+    for role, fields in (("in", bundle.contract.inputs), ("out", bundle.contract.outputs)):
+        for field in fields:
+            missing = " or null" if field.kind.nullable else ""
+            table.add_row(role, field.name, field.kind.name, field.kind.datatype, field.kind.want() + missing)
+    return table
+
+
+def variants_table(bundle: Bundle) -> Table:
+    """The graphs."""
+    table = Table(title="variants", title_justify="left")
+    for heading in ("variant", "graph", "MB", "tolerance"):
+        table.add_column(heading)
+    for variant in bundle.manifest.variants:
+        promise = variant.tolerance or bundle.contract.tolerance
+        size = len(bundle.files[variant.graph]) / 1e6
+        table.add_row(variant.name, variant.graph, f"{size:.2f}", f"{promise.relative_to_max:g} of max + {promise.relative:g} of value")
+    return table
+
+
+def show_receipts(console: Console, bundle: Bundle) -> None:
+    """The parity table of each receipt, and the machine it was made on."""
+    from seatrial_parity.table import parity_table
+
+    for receipt in bundle.receipts():
+        console.print(parity_table(receipt))
+        machine = receipt.machine
+        console.print(f"{receipt.made_at} on {machine.cores} cores of {machine.processor} ({', '.join(machine.instruction_sets) or 'no vector sets known'})", highlight=False)

@@ -1,0 +1,49 @@
+"""`seatrial parity`: does everything that can answer for a bundle answer as training did?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+
+@click.command("parity")
+@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--pipeline", "target", metavar="FILE.py:NAME", help="Ask the training side again too; without it, its sealed answers are the reference.")
+@click.option("--url", metavar="URL", help="Try a running server too, http://host:port; it must hold this very bundle.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Where to write JUnit XML.  [default: reports/NAME-VERSION.xml]")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
+def command(path: Path, target: str | None, url: str | None, junit: Path | None, as_json: bool) -> None:
+    """Run the golden rows through every runner, at several batch sizes, and compare with what PyTorch answered.
+
+    Prints the table, writes a receipt beside the bundle and JUnit XML for CI, and exits with 1 where a runner misses its
+    tolerance: the finding names sample, output, index and error.
+    """
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_parity.junit import write_junit
+    from seatrial_parity.table import parity_table
+    from seatrial_parity.trial import try_bundle
+
+    bundle = open_bundle(path)
+    pipeline = None
+    if target is not None:
+        from seatrial_export.load_pipeline import load_pipeline
+
+        pipeline = load_pipeline(target)
+    console = Console(stderr=True)
+    with console.status("") as status:
+        receipt = try_bundle(bundle, pipeline, url, lambda name: status.update(f"trying {name}"))
+    written = receipt.write(bundle.path)
+    junit = junit or Path("reports") / f"{bundle.name}-{bundle.version}.xml"
+    write_junit(receipt, junit)
+    if as_json:
+        click.echo(receipt.model_dump_json(by_alias=True, indent=1))
+    else:
+        Console().print(parity_table(receipt))
+        for trial in receipt.trials:
+            if not trial.passed:
+                click.echo(f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}")
+        click.echo(f"receipt {written}, JUnit {junit}")
+    if not receipt.passed:
+        raise click.exceptions.Exit(1)

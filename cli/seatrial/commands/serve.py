@@ -1,0 +1,73 @@
+"""`seatrial serve`: its options are the server's settings, read off them."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from seatrial_contracts.errors import MissingExtra
+
+try:
+    from seatrial_serve.settings import PREFIX, Settings, load_settings
+except ImportError as error:
+    raise MissingExtra("seatrial serve", "serve") from error
+
+
+def option(name: str, field: FieldInfo) -> click.Option:
+    """A setting as a command-line option; where it is left out, environment, file and default decide."""
+    flag = name.replace("_", "-")
+    kind = click_type(field.annotation)
+    default = "measured while loading" if name == "max_batch_rows" else "granted cores" if field.default is None else field.default
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    help_ = f"{field.description}  [{PREFIX}{name.upper()}; default: {shown}]"
+    declared = f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}"
+    return click.Option([declared, name], type=None if field.annotation is bool else kind, default=None, help=help_, multiple=False)
+
+
+def click_type(annotation: Any) -> Any:
+    """The click type of a setting."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return CommaSeparated()
+    return click.Path(path_type=Path) if annotation is Path else annotation
+
+
+class CommaSeparated(click.ParamType):
+    """`a,b` as a tuple."""
+
+    name = "a,b"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002
+        """Split it."""
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+def run(bundles: Path | None, config: Path | None, **flags: Any) -> None:
+    """Load the settings and serve."""
+    from seatrial_serve.server import serve
+
+    serve(load_settings(config, bundles=bundles, **flags))
+
+
+command = click.Command(
+    "serve",
+    callback=run,
+    params=[
+        click.Argument(["bundles"], required=False, type=click.Path(path_type=Path), metavar="[BUNDLES]"),
+        click.Option(["--config"], type=click.Path(path_type=Path, dir_okay=False), help="A TOML file of settings, by their names: http_port = 8000."),
+        *(option(name, field) for name, field in Settings.model_fields.items() if name != "bundles"),
+    ],
+    help="""Serve the bundles of a folder (BUNDLES, by default ./bundles) over HTTP.
+
+    A model takes traffic once its load gate has replayed its golden rows on this machine; until then, and where it fails,
+    /v2/health/ready says 503 and why. Each setting can also stand in the environment or in a TOML file; flags win.
+    SIGTERM drains: not ready, but answering, then gone.
+    """,
+)

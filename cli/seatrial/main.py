@@ -1,0 +1,79 @@
+"""The `seatrial` command: one file for each of its verbs, found in `commands/`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from seatrial_contracts.errors import SeatrialError
+
+COMMANDS = {
+    "export": "Seal a trained pipeline: run the export gate and write a bundle.",
+    "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
+    "parity": "Try a bundle: do all runners answer as training did?",
+    "predict": "Ask a bundle, or a server, for predictions.",
+    "serve": "Serve bundles over HTTP.",
+}
+"""Name -> short help, so that `seatrial --help` imports nothing heavy."""
+
+
+class LazyGroup(click.Group):
+    """Loads a command's file when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The verbs, in the order of a model's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"seatrial.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of verbs, without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error; it is for reports, not for daily use.")
+@click.version_option(package_name="seatrial")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Seal a trained PyTorch model with its preprocessing and input contract, prove that it answers as training did, serve it.
+
+    \b
+    The way of a model:
+      seatrial export model.py:pipeline --out bundles     seal it
+      seatrial parity bundles/NAME/VERSION                try it
+      seatrial serve bundles                              serve it
+    """
+    context.obj = debug
+
+
+def main() -> None:
+    """Entry point. An error of ours is one screen of text and exit code 1; `--debug` shows where it came from."""
+    try:
+        cli(standalone_mode=False)
+    except SeatrialError as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"seatrial: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"seatrial: {type(error).__name__}: {error}\n(a bug in seatrial, or an error in your pipeline file: --debug shows where)", err=True)
+        sys.exit(2)

@@ -1,0 +1,97 @@
+"""What is on trial: a pipeline, the arguments it is traced with, and the graphs as they come to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import onnx
+from torch import Tensor, nn
+
+from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.receipt import Trial
+from seatrial_export.pipeline import Pipeline
+
+TRACE_ROWS = 3
+"""Not 1, which exporters take for a constant, and no size that anything else is likely to have."""
+BATCH = "batch"
+
+
+@dataclass
+class Graph:
+    """One module on its way to ONNX: its arguments, what they are, and the model once it is there."""
+
+    module: nn.Module
+    feeds: dict[str, Tensor]
+    specs: tuple[TensorSpec, ...]
+    outputs: list[str]
+    batched: bool
+    program: Any = None
+    proto: onnx.ModelProto | None = None
+
+    @property
+    def onnx(self) -> onnx.ModelProto:
+        """The exported model; the steps before made it."""
+        assert self.proto is not None, "exported in an earlier step of the gate"
+        return self.proto
+
+    def dim_names(self, spec: TensorSpec) -> dict[int, str]:
+        """Axis -> name of each size that varies, the batch included."""
+        named = {axis + self.batched: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)}
+        return {0: BATCH, **named} if self.batched else named
+
+
+@dataclass
+class Candidate:
+    """A pipeline on trial."""
+
+    pipeline: Pipeline
+    batchable: bool = True
+    """Set to False by the last step where a row's answer in the graph depends on its mates."""
+    trials: list[Trial] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def trace_rows(self) -> list[EncodedRow]:
+        """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`."""
+        groups: dict[Any, list[EncodedRow]] = {}
+        for row in self.pipeline.encoded_golden:
+            ready = self.pipeline.prepare_row(row)
+            groups.setdefault(tuple(tuple(ready[spec.name].shape) for spec in self.pipeline.specs if spec.dims and spec.pad is None), []).append(row)
+        rows = max(groups.values(), key=len)
+        return [rows[i * len(rows) // TRACE_ROWS % len(rows)] for i in range(TRACE_ROWS)]
+
+    @cached_property
+    def feeds(self) -> dict[str, Tensor]:
+        """The model's arguments to trace with."""
+        return self.pipeline.batch(self.trace_rows)
+
+    @cached_property
+    def prepare_feeds(self) -> dict[str, Tensor]:
+        """Prepare's arguments to trace with: one row."""
+        return self.pipeline.prepare_feeds(self.trace_rows[0])
+
+    @cached_property
+    def model(self) -> Graph:
+        """The batched graph."""
+        answer = self.pipeline.model(**self.feeds)
+        outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in self.pipeline.contract.outputs]
+        return Graph(self.pipeline.model, self.feeds, self.pipeline.specs, outputs, batched=True)
+
+    @cached_property
+    def prepare(self) -> Graph | None:
+        """The per-row graph, where there is a prepare."""
+        if self.pipeline.prepare is None:
+            return None
+        specs = tuple(spec for spec in self.pipeline.contract.tensors if spec.name in self.pipeline.prepare_inputs)
+        outputs = [spec.name for spec in self.pipeline.prepared_specs]
+        return Graph(self.pipeline.prepare, self.prepare_feeds, specs, outputs, batched=False)
+
+    @property
+    def graphs(self) -> list[Graph]:
+        """The graphs of the bundle."""
+        return [graph for graph in (self.model, self.prepare) if graph is not None]
+
+

@@ -1,0 +1,50 @@
+"""The gate itself: its steps, in order. Each raises `GateError`, which names the cause and the mend, or lets the candidate pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.independence import check_independence
+from seatrial_export.gate.lint import lint
+from seatrial_export.gate.lookup import look_up_categories
+from seatrial_export.gate.parity import check_golden, check_sizes
+from seatrial_export.gate.strip import strip
+from seatrial_export.gate.to_onnx import check_arguments, check_torch_export, export_onnx
+from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_state, check_two_runs
+from seatrial_export.pipeline import Pipeline
+
+Step = Callable[[Candidate], None]
+Progress = Callable[[str], None]
+
+STEPS: tuple[tuple[str, Step], ...] = (
+    ("arguments", check_arguments),
+    ("training mode", check_flags),
+    ("two runs", check_two_runs),
+    ("state", check_state),
+    ("row in batch", check_row_in_batch),
+    ("torch.export", check_torch_export),
+    ("torch.onnx.export", export_onnx),
+    ("category lookup", look_up_categories),
+    ("lint", lint),
+    ("strip", strip),
+    ("other sizes", check_sizes),
+    ("parity", check_golden),
+    ("batch independence", check_independence),
+)
+WAIVABLE = frozenset({"torch.export", "two runs", "row in batch", "lint", "other sizes"})
+"""Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
+
+
+def pass_export_gate(pipeline: Pipeline, progress: Progress = lambda step: None) -> Candidate:
+    """Run every step. `progress` is told the name of each before it runs."""
+    odd = set(pipeline.waive) - WAIVABLE
+    if odd:
+        raise DeclarationError("pipeline waive", ", ".join(sorted(odd)), f"steps among {', '.join(sorted(WAIVABLE))}, each with a reason")
+    candidate = Candidate(pipeline)
+    for name, step in STEPS:
+        progress(name)
+        if name not in pipeline.waive:
+            step(candidate)
+    return candidate

@@ -1,0 +1,92 @@
+"""Is the model as it will serve? Flags, two runs, its state, and a row alone against the same row in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from seatrial_contracts.compare import Tolerance, compare_outputs
+from seatrial_contracts.errors import GateError
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.pipeline import Pipeline
+
+EAGER_TOLERANCE = Tolerance(relative_to_max=1e-5, relative=1e-4)
+
+
+def check_flags(candidate: Candidate) -> None:
+    """No module is in training mode: dropout and batch norm would answer otherwise than they were evaluated."""
+    for name, module in modules(candidate.pipeline):
+        left = [f"{name}.{path}".rstrip(".") for path, child in module.named_modules() if child.training]
+        if left:
+            shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+            raise GateError("training mode", f"in training mode: {shown}", f"call {name}.eval() before the export")
+
+
+def check_two_runs(candidate: Candidate) -> None:
+    """Two eager runs on one input agree to the bit: `F.dropout` without `training=self.training` does not."""
+    for name, call, feeds in calls(candidate):
+        first, second = call(feeds), call(feeds)
+        for output in first:
+            if not torch.equal(first[output].nan_to_num(), second[output].nan_to_num()):
+                raise GateError(
+                    "two runs", f"{name}: output '{output}' differs between two runs on one input",
+                    "look for F.dropout(x) without training=self.training, torch.rand* or another source of chance in forward",
+                )  # fmt: skip
+
+
+def check_state(candidate: Candidate) -> None:
+    """A run leaves parameters and buffers as they were: `F.batch_norm(training=True)` moves its running statistics."""
+    for name, call, feeds in calls(candidate):
+        module = dict(modules(candidate.pipeline))[name]
+        before = {key: value.clone() for key, value in tensors_of(module).items()}
+        call(feeds)
+        moved = [key for key, value in tensors_of(module).items() if not torch.equal(before[key].nan_to_num(), value.nan_to_num())]
+        if moved:
+            raise GateError(
+                "state", f"a run changed {name}'s {', '.join(moved[:5])}",
+                "look for F.batch_norm(..., training=True) or another update in forward; a served model must not learn",
+            )  # fmt: skip
+
+
+def check_row_in_batch(candidate: Candidate) -> None:
+    """A row's eager answer does not depend on its mates. Skipped for pipelines that say `batchable=False`."""
+    pipeline = candidate.pipeline
+    if not pipeline.batchable:
+        return
+    rows = candidate.trace_rows
+    together = pipeline.call(pipeline.batch(rows))
+    alone = [pipeline.answer_encoded(row) for row in rows]
+    batched = [{name: value[i].numpy() for name, value in together.items()} for i in range(len(rows))]
+    if any(len(value) != len(rows) for value in together.values()):
+        raise GateError("row in batch", f"the model answers {len(next(iter(together.values())))} rows for {len(rows)}", "return one answer for each row, rows first")
+    found = compare_outputs(alone, batched, EAGER_TOLERANCE)
+    if not found.passed:
+        raise GateError(
+            "row in batch", f"a row's answer depends on the other rows of its batch: {found}",
+            "look for F.batch_norm(..., training=True), a mean or softmax over dim 0; if the model must see all rows at once, say batchable=False",
+        )  # fmt: skip
+
+
+def modules(pipeline: Pipeline) -> list[tuple[str, nn.Module]]:
+    """The pipeline's modules by the name the user gave them."""
+    return [("model", pipeline.model)] + ([("prepare", pipeline.prepare)] if pipeline.prepare is not None else [])
+
+
+def calls(candidate: Candidate) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]]:
+    """Each module with how to call it and what to call it with."""
+    pipeline = candidate.pipeline
+    found: list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]] = [("model", pipeline.call, candidate.feeds)]
+    prepare = pipeline.prepare
+    if prepare is not None:
+        with torch.no_grad():
+            found.append(("prepare", lambda feeds: pipeline.named_prepared(prepare(**feeds)), candidate.prepare_feeds))
+    return found
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+

@@ -1,0 +1,88 @@
+"""Sealing: the gate, the golden answers, the profile and the manifest, written as one bundle."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
+from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.golden import Golden, Refused, wire_row
+from seatrial_contracts.manifest import Manifest, Prepare, Variant
+from seatrial_contracts.receipt import Receipt, now, this_machine
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.gate import Progress, pass_export_gate
+from seatrial_export.gate.strip import check_leaks
+from seatrial_export.pipeline import Pipeline
+from seatrial_export.profile import profile_of
+
+GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
+TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
+
+
+def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = lambda step: None, source: Path | None = None) -> Bundle:
+    """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
+
+    `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. Raises `GateError`,
+    `DeclarationError` and `BundleError`.
+    """
+    golden = golden_of(pipeline)
+    candidate = pass_export_gate(pipeline, progress)
+    progress("sealing")
+    files = {
+        CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files,
+        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True),
+    }  # fmt: skip
+    if candidate.prepare is not None:
+        files[PREPARE_GRAPH] = candidate.prepare.onnx.SerializeToString(deterministic=True)
+    for data in files.values():
+        check_leaks(data)
+    bundle = write_bundle(Path(out), manifest_of(candidate, source), files)
+    packages = {name: version(name) for name in TOOLS}
+    Receipt(schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=now(), machine=this_machine(packages), trials=tuple(candidate.trials)).write(bundle.path)
+    return bundle
+
+
+def golden_of(pipeline: Pipeline) -> Golden:
+    """The golden rows as a client sends them, the training side's answers, and the refusals, each tried against the contract."""
+    for place, refused in enumerate(pipeline.refused):
+        code = refusal_code(pipeline, refused)
+        if code != refused.code:
+            raise DeclarationError(f"pipeline refused[{place}]", f"{code or 'a row that the contract takes'}", f"a row that is refused with {refused.code}")
+    rows = tuple(wire_row(row) for row in pipeline.golden)
+    refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in pipeline.refused)
+    return Golden(rows, tuple(pipeline.answer_encoded(row) for row in pipeline.encoded_golden), refusals)
+
+
+def refusal_code(pipeline: Pipeline, refused: Refused) -> str | None:
+    """The code that contract or host stage refuse a raw row with."""
+    try:
+        pipeline.front.encode_row(pipeline.contract.validate_row(wire_row(refused.row)))
+    except Refusal as refusal:
+        return refusal.code
+    return None
+
+
+def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:
+    """The manifest, but for its files. No time, host, user or path: same inputs, same bytes."""
+    pipeline = candidate.pipeline
+    prepare = Prepare(graph=PREPARE_GRAPH, inputs=pipeline.prepare_inputs, outputs=pipeline.prepared_specs) if candidate.prepare else None
+    return Manifest(
+        schema=1, name=pipeline.name, version=pipeline.version, batchable=candidate.batchable, opset=pipeline.opset,
+        variants=(Variant(name="fp32", graph=GRAPH),), prepare=prepare, waivers=dict(pipeline.waive), git_commit=git_commit(source),
+        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in TOOLS}}, files={},
+    )  # fmt: skip
+
+
+def git_commit(source: Path | None) -> str | None:
+    """The commit of the folder that a file lies in; None where it is in no repository, or git is not there."""
+    if source is None:
+        return None
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=source.resolve().parent, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

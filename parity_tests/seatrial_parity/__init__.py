@@ -1,0 +1,5 @@
+"""The trial: runners that answer raw rows in different ways, and one comparison of them with the training side."""
+
+from seatrial_parity.trial import try_bundle
+
+__all__ = ["try_bundle"]

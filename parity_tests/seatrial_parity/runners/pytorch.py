@@ -1,0 +1,37 @@
+"""The reference: eager PyTorch, fp32, each row alone, from raw rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from seatrial_contracts.errors import Refusal
+from seatrial_parity.runners.runner import Answers, RawRows
+
+if TYPE_CHECKING:
+    from seatrial_export.pipeline import Pipeline
+
+
+class PyTorchRunner:
+    """The user's own pipeline. Rows are run alone, whatever the batch size asked for: this is what the others are measured by."""
+
+    name, variant, provider = "pytorch", "eager", "cpu"
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, rows: RawRows, batch_rows: int) -> Answers:  # noqa: ARG002
+        """See `Runner.run`."""
+        return self._pipeline.answer(rows)
+
+    def refusal_code(self, row: Any) -> str | None:
+        """See `Runner.refusal_code`."""
+        try:
+            self._pipeline.encode_row(row)
+        except Refusal as refusal:
+            return refusal.code
+        return None

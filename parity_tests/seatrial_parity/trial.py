@@ -1,0 +1,115 @@
+"""Putting a bundle on trial: every runner answers the golden rows, and is compared with the training side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.compare import Tolerance, compare_outputs
+from seatrial_contracts.errors import SeatrialError
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
+from seatrial_parity.runners.http import HttpRunner
+from seatrial_parity.runners.onnx import OnnxRunner
+from seatrial_parity.runners.runner import Runner
+
+if TYPE_CHECKING:
+    from seatrial_export.pipeline import Pipeline
+
+BATCH_SIZES = (1, 2, 8, 32)
+PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "tokenizers", "seatrial")
+
+
+def try_bundle(
+    bundle: Bundle, pipeline: Pipeline | None = None, url: str | None = None, progress: Callable[[str], None] = lambda name: None
+) -> Receipt:
+    """Every variant in onnxruntime, PyTorch where there is a pipeline, and the server at `url`, on the golden rows.
+
+    The reference is what PyTorch answered when the bundle was sealed; with a `pipeline` it is asked again, and must still agree.
+    """
+    trials: list[Trial] = []
+    for runner in runners(bundle, pipeline, url):
+        progress(f"{runner.name} {runner.variant}")
+        trials += try_runner(bundle, runner)
+    return Receipt(
+        schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=now(), machine=this_machine(installed()), trials=tuple(trials)
+    )
+
+
+def runners(bundle: Bundle, pipeline: Pipeline | None, url: str | None) -> Iterator[Runner]:
+    """The runners of a trial, the reference first."""
+    if pipeline is not None:
+        from seatrial_parity.runners.pytorch import PyTorchRunner
+
+        yield PyTorchRunner(pipeline)
+    yield from (OnnxRunner(bundle, variant.name) for variant in bundle.manifest.variants)
+    if url is not None:
+        yield HttpRunner(bundle, url)
+
+
+def try_runner(bundle: Bundle, runner: Runner) -> list[Trial]:
+    """One runner's trials: the golden rows at each batch size, then the rows that must be refused."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(runner)
+        except SeatrialError as error:
+            return [_trial(runner, (), 0, None, 0.0, f"it did not start: {error}")]
+        return [*(try_golden(bundle, runner, size) for size in batch_sizes(bundle, runner)), try_refusals(bundle, runner)]
+
+
+def batch_sizes(bundle: Bundle, runner: Runner) -> Sequence[int]:
+    """1, and larger ones where rows are run together."""
+    if runner.name == "pytorch" or not bundle.manifest.batchable:
+        return (1,)
+    return [size for size in BATCH_SIZES if size // 2 < len(bundle.golden.rows)]
+
+
+def try_golden(bundle: Bundle, runner: Runner, size: int) -> Trial:
+    """The golden rows, `size` at a time."""
+    golden = bundle.golden
+    try:
+        answers: Sequence[Mapping[str, Array]] = runner.run(golden.rows, size)
+    except SeatrialError as error:
+        return _trial(runner, (size,), len(golden.rows), None, 0.0, f"a golden row was not answered: {error}")
+    found = compare_outputs(golden.answers, answers, tolerance_of(bundle, runner))
+    worst = found.worst_error if found.worst_error != float("inf") else None
+    return _trial(runner, (size,), len(golden.rows), worst, found.allowed, "" if found.passed else str(found))
+
+
+def try_refusals(bundle: Bundle, runner: Runner) -> Trial:
+    """The rows that must be refused, each with its code."""
+    finding = ""
+    for place, refused in enumerate(bundle.golden.refusals):
+        code = runner.refusal_code(refused.row)
+        if code != refused.code:
+            finding = finding or f"refusal {place}: got {code or 'an answer'}, want {refused.code}"
+    return _trial(runner, (1,), 0, 0.0, 0.0, finding, refusals=len(bundle.golden.refusals))
+
+
+def tolerance_of(bundle: Bundle, runner: Runner) -> Tolerance:
+    """What the runner's variant promises, or else the contract."""
+    promised = {variant.name: variant.tolerance for variant in bundle.manifest.variants}.get(runner.variant)
+    return promised or bundle.contract.tolerance
+
+
+def _trial(runner: Runner, sizes: tuple[int, ...], rows: int, worst: float | None, allowed: float, finding: str, refusals: int = 0) -> Trial:
+    return Trial(
+        runner=runner.name, variant=runner.variant, provider=runner.provider, batch_sizes=sizes, rows=rows, refusals=refusals,
+        worst_error=worst, allowed=allowed, passed=not finding, finding=finding,
+    )  # fmt: skip
+
+
+def installed() -> dict[str, str]:
+    """Versions of the packages that answers depend on, as far as they are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+

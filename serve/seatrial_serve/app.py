@@ -1,0 +1,95 @@
+"""The application: a pure assembly of collaborators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.body import request_id_of
+from seatrial_serve.drain import Drain
+from seatrial_serve.model import ServedModel
+from seatrial_serve.models_api import models_router
+from seatrial_serve.openapi import openapi_document
+from seatrial_serve.repository import Entry, Repository, State
+from seatrial_serve.status import answer_to
+from seatrial_serve.v1 import PredictRoute
+
+DESCRIPTION = "Models sealed with their preprocessing and input contract, served as they were tried. Each model's own route is typed below."
+
+
+def create_app(
+    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, drain: Drain, *, docs: bool = True, request_timeout_s: float = 30.0
+) -> FastAPI:
+    """The app over a repository. `build` loads one entry, blocking; it is called in `pool` while the app already answers "not ready"."""
+    app = FastAPI(title="seatrial", version=version("seatrial"), description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=_lifespan(repository, build, pool))
+    app.add_middleware(PredictRoute, repository=repository, pool=pool, drain=drain, timeout_s=request_timeout_s)
+    app.include_router(models_router(repository, drain))
+    app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
+    for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, on_error)
+    if docs:
+        add_docs(app)
+    return app
+
+
+def _lifespan(repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
+        async with AsyncExitStack() as models:
+            loading = asyncio.create_task(load_all(repository, build, pool, models))
+            try:
+                yield
+            finally:
+                await loading
+
+    return lifespan
+
+
+async def load_all(repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, models: AsyncExitStack) -> None:
+    """Load the entries one after another, so that the load gate's measurements do not disturb each other."""
+    loop = asyncio.get_running_loop()
+    for entry in repository:
+        await loop.run_in_executor(pool, repository.load, entry, build)
+        if entry.model is not None:
+            await models.enter_async_context(entry.model)
+            entry.state = State.READY
+
+
+def add_docs(app: FastAPI) -> None:
+    """The API's pages at /docs, from files of an installed package: no network."""
+    app.mount("/docs-static", StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"), name="docs-static")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json", title="seatrial", swagger_js_url="/docs-static/swagger-ui-bundle.js",
+            swagger_css_url="/docs-static/swagger-ui.css", swagger_favicon_url="/docs-static/favicon.png",
+        )  # fmt: skip
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Every error in the one shape."""
+    if isinstance(error, HTTPException):
+        method = error.status_code == 405
+        code = "E_METHOD" if method else "E_NOT_FOUND"
+        error_ = Refusal(code, "method" if method else "path", "another one" if method else "an unknown one", "see /docs")
+        status, headers = (error.status_code, dict(error.headers or {}))
+        _, _, body, _ = answer_to(error_, request_id_of(dict(request.scope["headers"])))
+        return Response(body, status, headers, "application/json")
+    status, _, body, extra = answer_to(error, request_id_of(dict(request.scope["headers"])))
+    return Response(body, status, {key.decode(): value.decode() for key, value in extra}, "application/json")
+
+

@@ -1,0 +1,78 @@
+"""The rule that says which waiting requests make the next batch: a frozen value with one pure method."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Waiting(Protocol):
+    """What the rule needs to know of a waiting ticket."""
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        ...
+
+    @property
+    def shape(self) -> Hashable:
+        """What rows must share to be run together."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Padded length of its longest row; 1 where nothing is padded."""
+        ...
+
+    @property
+    def arrived_s(self) -> float:
+        """When it came, on the batcher's clock."""
+        ...
+
+
+@dataclass(frozen=True)
+class BatchRule:
+    """A batch is bounded by rows, by cost (rows times padded length) and by the share of it that is padding.
+
+    The oldest ticket is always in, so none starves; others of its shape join in the order of how near they are in length.
+    """
+
+    max_rows: int = 32
+    max_cost: int | None = None
+    max_padding: float = 0.1
+    """A batch of unlike lengths is padded to its longest, and on a CPU that costs more than running together saves."""
+    max_wait_s: float = 0.0
+    """How long the oldest ticket may wait for company. 0: a batch is what queued while the runtime was busy."""
+
+    def wait_s(self, waiting: Sequence[Waiting], now_s: float) -> float:
+        """How long to wait for more tickets before taking a batch; 0 is now."""
+        if not self.max_wait_s or sum(ticket.count for ticket in waiting) >= self.max_rows:
+            return 0.0
+        return max(0.0, waiting[0].arrived_s + self.max_wait_s - now_s)
+
+    def take(self, waiting: Sequence[Waiting]) -> list[int]:
+        """Places in `waiting` (oldest first, not empty) of the next batch, ascending."""
+        seed = waiting[0]
+        shape, length = seed.shape, seed.length
+        if all(ticket.length == length and ticket.shape == shape for ticket in waiting):
+            places: Sequence[int] = range(len(waiting))
+        else:
+            kin = [place for place in range(1, len(waiting)) if waiting[place].shape == shape]
+            kin.sort(key=lambda place: abs(waiting[place].length - length))
+            places = [0, *kin]
+        return sorted(self._within(waiting, places))
+
+    def _within(self, waiting: Sequence[Waiting], places: Sequence[int]) -> list[int]:
+        taken, rows, useful, longest = [], 0, 0, 0
+        for place in places:
+            ticket = waiting[place]
+            rows_, useful_, longest_ = rows + ticket.count, useful + ticket.count * ticket.length, max(longest, ticket.length)
+            cost = rows_ * longest_
+            if taken and (rows_ > self.max_rows or cost - useful_ > self.max_padding * cost or (self.max_cost is not None and cost > self.max_cost)):
+                if rows >= self.max_rows:
+                    break
+                continue
+            taken.append(place)
+            rows, useful, longest = rows_, useful_, longest_
+        return taken

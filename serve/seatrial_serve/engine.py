@@ -1,0 +1,118 @@
+"""The engine of one bundle: raw rows to the model's numbers, without a server. The load gate, the server and parity all run this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_contracts.front import EncodedRow, Front, collate, padded_length, shape_key
+from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+
+Outputs = dict[str, Array]
+
+
+class Engine:
+    """Host stage, prepare graph and model graph of one variant, loaded."""
+
+    def __init__(self, bundle: Bundle, front: Front, prepare: Runtime | None, model: Runtime, variant: str) -> None:
+        self.bundle, self.contract, self.front, self.variant = bundle, bundle.contract, front, variant
+        self._prepare, self._model = prepare, model
+        self.provider = model.provider
+        self.specs = graph_specs(bundle)
+        self._sources = self._plan()
+
+    def _plan(self) -> list[tuple[bool, int]]:
+        """For each input of the model: does prepare make it, and at which place of the row or of prepare's outputs it stands."""
+        made = [spec.name for spec in self.bundle.manifest.prepare.outputs] if self.bundle.manifest.prepare else []
+        raw = [spec.name for spec in self.front.specs]
+        return [(spec.name in made, (made if spec.name in made else raw).index(spec.name)) for spec in self.specs]
+
+    def encode(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
+        """A validated row through the host stage and prepare: one value for each of `specs`. Raises `Refusal` or `ModelError`."""
+        encoded = self.front.encode_row(row, place)
+        if self._prepare is None:
+            return encoded
+        taken = self._prepare.inputs
+        feeds = {spec.name: np.asarray(value) for spec, value in zip(self.front.specs, encoded, strict=True) if spec.name in taken}
+        made = list(self._prepare.run(feeds).values())
+        return tuple(made[place_] if prepared else encoded[place_] for prepared, place_ in self._sources)
+
+    def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """May `encode` run on an event loop for these rows?"""
+        return self._prepare is None and self.front.cheap(rows)
+
+    def kin(self, row: EncodedRow) -> tuple[tuple[tuple[int, ...], ...], int]:
+        """What rows must share to be run together (shapes), and this row's padded length."""
+        return shape_key(self.specs, row), padded_length(self.specs, row)
+
+    def run(self, rows: Sequence[EncodedRow]) -> Outputs:
+        """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`."""
+        outputs = self._model.run(collate(self.specs, rows))
+        self.contract.check_outputs(outputs, len(rows))
+        return outputs
+
+    def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
+        """Raw rows to the model's numbers, one mapping for each row; rows of like shape run together, at most `batch_rows` of them."""
+        encoded = [self.encode(self.contract.validate_row(row, place), place) for place, row in enumerate(rows)]
+        groups: dict[Any, list[int]] = {}
+        for place, row in enumerate(encoded):
+            groups.setdefault(self.kin(row)[0], []).append(place)
+        answers: list[Outputs] = [{}] * len(rows)
+        for places in groups.values():
+            for start in range(0, len(places), batch_rows):
+                some = places[start : start + batch_rows]
+                outputs = self.run([encoded[place] for place in some])
+                for index, place in enumerate(some):
+                    answers[place] = {name: array[index] for name, array in outputs.items()}
+        return answers
+
+    def refusal_code(self, row: Any) -> str | None:
+        """The code that this raw row is refused with, None where it is taken."""
+        try:
+            self.encode(self.contract.validate_row(row))
+        except Refusal as refusal:
+            return refusal.code
+        return None
+
+
+def graph_specs(bundle: Bundle) -> tuple[TensorSpec, ...]:
+    """What the model graph takes: the contract's tensors, with those that prepare takes replaced by those it makes."""
+    prepare = bundle.manifest.prepare
+    if prepare is None:
+        return bundle.contract.tensors
+    kept = tuple(spec for spec in bundle.contract.tensors if spec.name not in prepare.inputs)
+    return kept + prepare.outputs
+
+
+def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = None) -> Engine:
+    """Load a variant (the first one unless named). Raises `ModelError` where a graph does not load or does not fit its contract."""
+    chosen = bundle.manifest.variants[0] if variant is None else bundle.manifest.variant(variant)
+    load = runtimes().get(chosen.format)
+    if load is None:
+        raise ModelError("E_LOAD", f"no runtime for graphs of format '{chosen.format}'; installed: {', '.join(sorted(runtimes()))}")
+    prepare = bundle.manifest.prepare
+    host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
+    prepared = runtimes()["onnx"](bundle.files[prepare.graph], host) if prepare else None
+    model = load(bundle.files[chosen.graph], options)
+    check_structure(bundle, prepared, model)
+    return Engine(bundle, Front(bundle.contract, bundle.files), prepared, model, chosen.name)
+
+
+def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:
+    """Raise `ModelError` where a graph does not take what the contract gives, or does not answer what it promises."""
+    wanted = {spec.name: spec.dtype for spec in graph_specs(bundle)}
+    if dict(model.inputs) != wanted:
+        raise ModelError("E_STRUCTURE", f"the graph takes {dict(model.inputs)}, the contract gives {wanted}")
+    promised = {field.name for field in bundle.contract.outputs}
+    if not promised <= set(model.outputs):
+        raise ModelError("E_STRUCTURE", f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}")
+    if prepare is not None and bundle.manifest.prepare is not None:
+        made = [spec.name for spec in bundle.manifest.prepare.outputs]
+        if set(prepare.inputs) != set(bundle.manifest.prepare.inputs) or list(prepare.outputs) != made:
+            raise ModelError("E_STRUCTURE", "the prepare graph does not take and give what the manifest says")

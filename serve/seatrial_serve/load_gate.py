@@ -1,0 +1,103 @@
+"""The load gate: a model takes traffic only after its golden rows were answered rightly on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from seatrial_contracts.compare import compare_outputs
+from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.receipt import Trial
+from seatrial_serve.engine import Engine
+
+REPLAY_SIZES = (1, 2, 8, 32)
+MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64)
+MEASURE_BUDGET_S = 0.4
+INLINE_S = 0.001
+"""A batch shorter than this runs on the event loop itself: a hop to another thread and back costs some 100 us, and the GIL."""
+WORTHWHILE = 0.95
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a batch costs on this machine: `seconds[n]` for n rows of middling length."""
+
+    seconds: dict[int, float]
+
+    @property
+    def best_rows(self) -> int:
+        """The smallest batch that reaches 95% of the best rate seen: a larger one only makes rows wait for each other."""
+        rates = {rows: rows / seconds for rows, seconds in self.seconds.items()}
+        return min(rows for rows, rate in rates.items() if rate >= WORTHWHILE * max(rates.values()))
+
+    @property
+    def inline(self) -> bool:
+        """Is the best batch so short that it runs on the event loop?"""
+        return self.seconds[self.best_rows] <= INLINE_S
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What the load gate found: the trials, all passed, and the pace."""
+
+    trials: tuple[Trial, ...]
+    pace: Pace
+
+
+def pass_load_gate(engine: Engine, clock: Callable[[], float] = time.perf_counter) -> Admitted:
+    """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly."""
+    trials = tuple(replay(engine))
+    failed = next((trial for trial in trials if not trial.passed), None)
+    if failed is not None:
+        raise ModelError("E_LOAD_GATE", f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}")
+    return Admitted(trials, measure(engine, clock))
+
+
+def replay(engine: Engine) -> Iterator[Trial]:
+    """The golden rows at each batch size, and the rows that must be refused; one trial for each size."""
+    golden = engine.bundle.golden
+    sizes = [size for size in REPLAY_SIZES if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows))]
+    variant = engine.bundle.manifest.variant(engine.variant)
+    for size in sizes:
+        finding, worst, allowed = "", None, 0.0
+        try:
+            found = compare_outputs(golden.answers, engine.answer(golden.rows, size), variant.tolerance or engine.contract.tolerance)
+            worst, allowed, finding = found.worst_error, found.allowed, "" if found.passed else str(found)
+        except (Refusal, ModelError) as error:
+            finding = f"a golden row was not answered: {error}"
+        yield Trial(
+            runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(golden.rows),
+            worst_error=worst if worst != float("inf") else None, allowed=allowed, passed=not finding, finding=finding,
+        )  # fmt: skip
+    wrong = [(place, refused.code, code) for place, refused in enumerate(golden.refusals) if (code := engine.refusal_code(refused.row)) != refused.code]
+    finding = "" if not wrong else f"refusal {wrong[0][0]}: want {wrong[0][1]}, got {wrong[0][2] or 'an answer'}"
+    yield Trial(
+        runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(1,), rows=0, refusals=len(golden.refusals),
+        worst_error=0.0, allowed=0.0, passed=not wrong, finding=finding,
+    )  # fmt: skip
+
+
+def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
+    """Time growing batches of the golden row of middling length, within a budget; one row alone where rows are never batched."""
+    row = _middling(engine)
+    seconds: dict[int, float] = {}
+    spent = 0.0
+    for size in MEASURE_SIZES if engine.bundle.manifest.batchable else (1,):
+        expected = 2 * seconds.get(size // 2, 0.0)
+        if seconds and spent + 2 * expected > MEASURE_BUDGET_S:
+            break
+        times = []
+        for _ in range(5 if expected < MEASURE_BUDGET_S / 40 else 2):
+            start = clock()
+            engine.run([row] * size)
+            times.append(max(clock() - start, 1e-9))
+        spent += sum(times)
+        seconds[size] = min(times)
+    return Pace(seconds)
+
+
+def _middling(engine: Engine) -> EncodedRow:
+    rows = [engine.encode(engine.contract.validate_row(row)) for row in engine.bundle.golden.rows]
+    return sorted(rows, key=lambda row: engine.kin(row)[1])[len(rows) // 2]

@@ -1,0 +1,99 @@
+"""The routes about models: what is served, in which state, and whether it is ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Response
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.drain import Drain
+from seatrial_serve.repository import Entry, Repository, State
+
+READ = ["GET", "HEAD"]
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """JSON with numpy numbers in their shortest form."""
+    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
+
+
+def models_router(repository: Repository, drain: Drain) -> APIRouter:
+    """V1 listing and V2 health."""
+    router = APIRouter()
+
+    @router.api_route("/v1/models", methods=READ, summary="The models of this server and the state of each version", tags=["models"])
+    async def list_models() -> Response:
+        return json_response({"models": [summary(repository, name) for name in repository.names]})
+
+    @router.api_route("/v1/models/{model}", methods=READ, summary="One model: versions, contract and example row", tags=["models"])
+    async def show_model(model: str) -> Response:
+        return json_response(summary(repository, found(repository, model).name) | detail(found(repository, model)))
+
+    @router.api_route("/v1/models/{model}/versions/{version}", methods=READ, summary="One version of a model", tags=["models"])
+    async def show_version(model: str, version: str) -> Response:
+        entry = found(repository, model, version)
+        return json_response({"name": entry.name, **state(entry), **detail(entry)})
+
+    @router.api_route("/v2/health/live", methods=READ, summary="Is the process alive?", tags=["health"])
+    async def live() -> Response:
+        return json_response({"live": True})
+
+    @router.api_route("/v2/health/ready", methods=READ, summary="Does every model take traffic? 503 with the reasons where not", tags=["health"])
+    async def ready() -> Response:
+        waiting = [{"name": entry.name, **state(entry)} for entry in repository if entry.state is not State.READY]
+        good = not waiting and not drain.draining
+        return json_response({"ready": good, "draining": drain.draining, "not_ready": waiting}, 200 if good else 503)
+
+    @router.api_route("/v2/models/{model}/ready", methods=READ, summary="Does this model take traffic?", tags=["health"])
+    async def model_ready(model: str) -> Response:
+        return readiness(found(repository, model), drain)
+
+    @router.api_route("/v2/models/{model}/versions/{version}/ready", methods=READ, summary="Does this version take traffic?", tags=["health"])
+    async def version_ready(model: str, version: str) -> Response:
+        return readiness(found(repository, model, version), drain)
+
+    return router
+
+
+def found(repository: Repository, name: str, version: str | None = None) -> Entry:
+    """The entry. Raises `Refusal` where there is none."""
+    try:
+        return repository.latest(name) if version is None else repository.versions(name)[version]
+    except KeyError:
+        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models") from None
+
+
+def readiness(entry: Entry, drain: Drain) -> Response:
+    """200 or 503, with the reason."""
+    good = entry.state is State.READY and not drain.draining
+    return json_response({"name": entry.name, "ready": good, **state(entry)}, 200 if good else 503)
+
+
+def state(entry: Entry) -> dict[str, Any]:
+    """Version, state and digest; code and reason where it failed."""
+    failed = {"code": entry.code, "reason": entry.reason} if entry.state is State.FAILED else {}
+    digest = {"digest": entry.model.bundle.digest} if entry.model is not None else {}
+    return {"version": entry.version, "state": entry.state, **digest, **failed}
+
+
+def summary(repository: Repository, name: str) -> dict[str, Any]:
+    """A model's name and the state of each version."""
+    versions = repository.versions(name).values()
+    return {"name": name, "ready": all(entry.state is State.READY for entry in versions), "versions": [state(entry) for entry in versions]}
+
+
+def detail(entry: Entry) -> dict[str, Any]:
+    """Contract, example and execution receipt of a version that is ready."""
+    model = entry.model
+    if model is None:
+        return {}
+    trials = [trial.model_dump(mode="json") for trial in model.admitted.trials]
+    return {
+        "inputs": model.contract.row_schema(), "outputs": model.contract.answer_schema(), "example": model.contract.example_row(),
+        "limits": {"max_rows": model.contract.limits.max_rows, "max_body_bytes": model.contract.max_body_bytes},
+        "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows,
+                      "inline": model.admitted.pace.inline, "batch_seconds": {str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()}},
+        "load_gate": trials, "load_seconds": round(entry.load_s, 3),
+    }  # fmt: skip

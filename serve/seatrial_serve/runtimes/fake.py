@@ -1,0 +1,24 @@
+"""A runtime for tests: a Python function in place of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from seatrial_contracts.kinds.kind import Array
+
+
+@dataclass
+class FakeRuntime:
+    """Runs `answer` and keeps the size of every batch it saw."""
+
+    answer: Callable[[Mapping[str, Array]], dict[str, Array]]
+    inputs: Mapping[str, str]
+    outputs: Sequence[str]
+    provider: str = "FakeExecutionProvider"
+    batches: list[int] = field(default_factory=list)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Runtime.run`."""
+        self.batches.append(len(next(iter(feeds.values()))))
+        return self.answer(feeds)

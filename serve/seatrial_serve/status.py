@@ -1,0 +1,48 @@
+"""Which HTTP status each error gets. This is the one place that knows."""
+
+from __future__ import annotations
+
+import logging
+from uuid import uuid4
+
+import orjson
+
+from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
+
+log = logging.getLogger("seatrial.edge")
+
+STATUS = {
+    "E_NOT_FOUND": 404, "E_MODEL_NOT_FOUND": 404, "E_METHOD": 405, "E_SLOW_BODY": 408, "E_BODY_BYTES": 413, "E_PIXELS": 413, "E_IMAGE_BYTES": 413,
+    "E_CONTENT_TYPE": 415, "E_CONTENT_ENCODING": 415, "E_IMAGE_FORMAT": 415, "E_OVERLOADED": 503, "E_DRAINING": 503, "E_NOT_READY": 503, "E_DEADLINE": 504,
+}  # fmt: skip
+"""Code -> status, where it is not 400 for a `Refusal`, 503 for `Unavailable` or 500 for `ModelError`."""
+CLOSED_CODES = frozenset(STATUS) | {
+    "E_EMPTY", "E_JSON", "E_SCHEMA", "E_ENCODING", "E_BATCH", "E_EMPTY_BATCH", "E_TYPE", "E_RANGE", "E_NONFINITE", "E_CATEGORY", "E_MISSING",
+    "E_UNKNOWN_FIELD", "E_TEXT_LIMIT", "E_TOKENS", "E_LIMIT", "E_SHAPE", "E_BASE64", "E_IMAGE", "E_IMAGE_SIZE", "E_IMAGE_FRAMES", "E_MODEL",
+    "E_OUTPUT_CONTRACT", "E_INTERNAL",
+}  # fmt: skip
+"""Every code that an answer can carry: the closed set of the metrics' label."""
+
+
+def status_of(error: SeatrialError) -> tuple[int, str]:
+    """HTTP status and stable code of an error."""
+    code: str = getattr(error, "code", "E_INTERNAL")
+    default = 400 if isinstance(error, Refusal) else 503 if isinstance(error, Unavailable) else 500
+    return STATUS.get(code, default), code
+
+
+def error_body(text: str, code: str, request_id: str | None = None) -> bytes:
+    """The one shape of every error: `{"error": ..., "code": ..., "request_id": ...}`."""
+    return orjson.dumps({"error": text, "code": code, "request_id": request_id or uuid4().hex})
+
+
+def answer_to(error: BaseException, request_id: str | None) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
+    """Status, code, body and extra headers for anything that was raised; what is not ours is logged and shown as a bug."""
+    if not isinstance(error, SeatrialError):
+        log.error("an error that should not be", exc_info=error)
+        return 500, "E_INTERNAL", error_body("seatrial failed on this request; this is a bug in seatrial", "E_INTERNAL", request_id), []
+    if isinstance(error, ModelError):
+        log.error("%s: %s", error.code, error, exc_info=error.__cause__)
+    status, code = status_of(error)
+    headers = [(b"retry-after", b"%d" % max(1, round(error.retry_after_s)))] if isinstance(error, Unavailable) and status in (429, 503) else []
+    return status, code, error_body(str(error), code, request_id), headers

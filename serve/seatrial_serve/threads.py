@@ -1,0 +1,45 @@
+"""How many threads run models: planned from the cores that this process may really use."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class ThreadPlan:
+    """One session with `intra_op` threads of its own, called by `runs` threads at once.
+
+    Measured best on small CPUs: one session, one thread inside, as many callers as cores; a second session adds nothing.
+    """
+
+    runs: int
+    intra_op: int = 1
+
+
+def plan_threads(cores: int) -> ThreadPlan:
+    """The plan for so many cores."""
+    return ThreadPlan(runs=max(1, cores))
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Cores by affinity and by the cgroup's CPU limit (v2 `cpu.max`, v1 `cpu.cfs_quota_us`), rounded up, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = cgroup_limit(cgroup)
+    return cores if limit is None else max(1, min(cores, math.ceil(limit)))
+
+
+def cgroup_limit(cgroup: Path) -> float | None:
+    """Cores' worth of time that the cgroup grants; None where it sets no limit."""
+    try:
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
