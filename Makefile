@@ -1,11 +1,11 @@
-# seatrial: `make demo` sets up, seals, tries and serves the examples; `make test` sets up and passes the tests.
+# seatrial: `make test` sets up and passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
 BUNDLES ?= bundles
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test parity bench clean
+.PHONY: help setup check fix test clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -20,9 +20,6 @@ setup: .venv/.ready ## make .venv with everything in it (CPU)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
-demo: setup ## train, seal, try and serve the example models
-	$(BIN)/python examples/demo.py --out $(BUNDLES)
-
 check: setup ## lint, types, imports and the quick tests: under a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,14 +31,8 @@ fix: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: check ## everything, with coverage
+test: setup ## the tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
-
-parity: setup ## try every bundle under bundles/
-	$(BIN)/python -m pytest parity_tests
-
-bench: setup ## the shared harness with our contender, and the raw limit; needs wrk
-	$(BIN)/python benchmarks/bench.py
 
 clean: ## remove what setup, demo and tests made
 	rm -rf .venv $(BUNDLES) reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,81 +1,74 @@
-"""Loading a pipeline from a user's file: `path/to/file.py:attribute`."""
+"""Finding a pipeline in a user's file: `path/to/file.py:name`."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from seatrial_contracts.errors import DeclarationError, SeatrialError
-
 from seatrial_export.pipeline import Pipeline
 
-WANT = "path/to/file.py:attribute, an st.Pipeline or a function that returns one"
+WANT = "a Pipeline, or a function without arguments that returns one"
 
 
 def load_pipeline(target: str) -> Pipeline:
-    """The pipeline at `path/to/file.py:attribute`: an `st.Pipeline`, or a function without arguments that returns one.
+    """The `Pipeline` at `file.py:name`, or what a function of that name returns. The file runs as it would when imported.
 
-    The file runs as Python runs a script: what lies beside it can be imported. Raises `DeclarationError` where there is no
-    such file or attribute, where it is something else, and where the file or the function raised.
+    Raises `DeclarationError` where there is no such file or name, where it is no pipeline, and where the file itself raises.
     """
-    path, name = split_target(target)
-    found = vars(_run_file(path)).get(name)
-    if found is None:
-        raise DeclarationError(target, f"no '{name}' in {path.name}", WANT)
-    if callable(found) and not isinstance(found, (Pipeline, type)):
-        try:
-            found = found()
-        except SeatrialError:
-            raise
-        except Exception as error:
-            raise _raised(error, path, f"{name}()") from error
-    if not isinstance(found, Pipeline):
-        raise DeclarationError(target, f"'{name}' is a {type(found).__name__}", WANT)
-    return found
+    file, _, name = target.rpartition(":")
+    path = Path(file)
+    if not file or not name or path.suffix != ".py":
+        raise DeclarationError(f"pipeline '{target}'", "no file and name", "path/to/file.py:name")
+    if not path.is_file():
+        raise DeclarationError(f"pipeline '{target}'", f"no file '{file}'", "an existing file")
+    value = getattr(_import(path), name, None)
+    if value is None:
+        raise DeclarationError(f"pipeline '{target}'", f"no '{name}' in the file", WANT)
+    made = value if isinstance(value, Pipeline) else _call(value, path) if callable(value) else value
+    if not isinstance(made, Pipeline):
+        raise DeclarationError(f"pipeline '{target}'", f"a {type(made).__name__}", WANT)
+    return made
 
 
-def split_target(target: str) -> tuple[Path, str]:
-    """`path/to/file.py:attribute` -> the file and the attribute. Raises `DeclarationError`."""
-    path, colon, name = target.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise DeclarationError(f"'{target}'", "no attribute", WANT)
-    file = Path(path)
-    if not file.is_file():
-        raise DeclarationError(f"'{target}'", "no such file", WANT)
-    return file, name
-
-
-def _run_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def _import(path: Path) -> ModuleType:
+    """Import a file by its path; its folder is importable from meanwhile, as with `python file.py`."""
+    name = f"seatrial_user_{path.resolve().parent.name}_{path.stem}".replace("-", "_")
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise DeclarationError(f"'{path.name}'", "a file that is not Python", WANT)
+        raise DeclarationError(f"pipeline file '{path}'", "no Python module", "a .py file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Pydantic and dataclasses look a class's module up by its name
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
-    # Classes look their module up by name (dataclasses, Pydantic), so it is known while it runs.
-    before, sys.modules[path.stem] = sys.modules.get(path.stem), module
     try:
         spec.loader.exec_module(module)
     except SeatrialError:
         raise
-    except Exception as error:
-        raise _raised(error, path, path.name) from error
+    except Exception as error:  # a user's file may raise anything
+        raise _raised(error, path) from error
     finally:
         sys.path.remove(folder)
-        if before is not None:
-            sys.modules[path.stem] = before
     return module
 
 
-def _raised(error: Exception, path: Path, what: str) -> DeclarationError:
-    """The error with the innermost line of the user's file."""
-    lines: list[Any] = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == path.name]
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        place = f"{path.name}:{error.lineno}"
-    else:
-        place = f"{path.name}:{lines[-1].lineno}" if lines else path.name
-    return DeclarationError(what, f"{type(error).__name__}: {error} at {place}"[:400], mend="run the file with Python to see all of it")
+def _call(function: object, path: Path) -> object:
+    try:
+        return function()  # type: ignore[operator]
+    except SeatrialError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise _raised(error, path) from error
+
+
+def _raised(error: Exception, path: Path) -> DeclarationError:
+    """What a user's file raised, with the line of that file it came from."""
+    line, trace = getattr(error, "lineno", None), error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f"pipeline file '{path}'" + (f", line {line}" if line else "")
+    return DeclarationError(where, f"{type(error).__name__}: {error}", "a file that runs", "--debug shows the traceback")

@@ -1,50 +1,47 @@
-"""A pipeline: the model, its preprocessing and its contract, as training knows them and as they are to be sealed."""
+"""The pipeline: what a user declares in one file, and what training itself calls for its inputs."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from seatrial_contracts.compare import Array, Tolerance
+from torch import Tensor, nn
+
+from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.front import EncodedRow, Front, collate
 from seatrial_contracts.golden import Refused
 from seatrial_contracts.kinds.category import Category
-from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import check_name, check_version
 from seatrial_contracts.row import Answer, Row
-from torch import Tensor, nn
 
-RawRow = Row | Mapping[str, Any]
-DEFAULT_OPSET = 20
-WAIVABLE = frozenset({"torch_export"})
-"""Steps of the export gate that an author may waive, with a reason, because they refuse some models that export rightly."""
+RawRow = Mapping[str, Any] | Row
+SHAPE_ROWS = 16
+"""Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pipeline:
-    """What `seatrial export` seals: the same objects that training uses.
+    """Rows, prepare and model: the same objects that training uses.
 
-    `model.forward` takes the graph's inputs by keyword, batched: a number as its own type, shape `(batch,)`, missing as NaN; a
-    flag bool `(batch,)`; a category int64 codes `(batch,)`; a text as `<field>_ids` and `<field>_mask`, int64
-    `(batch, tokens)`; a tensor `(batch, *shape)`; an image uint8 `(batch, height, width, 3)`, or what `prepare` makes of it.
-    It returns a tensor, or a tuple in the order of the answer's fields, or a dict of them; every output has the batch first.
+    `model.forward` takes the contract's tensors by name, batched: numbers float32 or intN `(batch,)` with NaN for missing, flags
+    bool `(batch,)`, categories int64 codes `(batch,)`, texts `<field>_ids` and `<field>_mask` int64 `(batch, tokens)`, tensors
+    `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. It returns one tensor, or a tuple in the order of the answer's
+    fields, or a dict by their names.
 
-    `prepare.forward` works on one row, without a batch. It takes by keyword the inputs that its signature names, and returns
-    a tensor, which replaces its only input under the same name, or a dict of the model's inputs. All others go straight to
-    the model. Both are in eval mode before they are exported: the gate never calls `eval()` for you.
+    `prepare.forward`, where there is one, takes the tensors that its signature names, of one row, without the batch. It returns
+    one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
-    `golden`: raw rows, as a client would send them, that the sealed bundle has to answer as the model does now, on every
-    machine; the odd ones belong here. `refused`: rows, each with the code it must be refused with. `reference`: rows as
-    production will see them, thousands at best; their distribution is what drift is measured against.
-
-    Raises `DeclarationError` that names what to mend.
+    `golden` are raw rows that become the bundle's proof; `refused` are raw rows that must be refused, each with its code;
+    `reference` are raw rows like those of training, for drift (`golden` where left out). `waive` maps a step of the export gate
+    to the reason why it does not hold for this model; the manifest keeps both.
     """
 
     name: str
@@ -55,51 +52,37 @@ class Pipeline:
     golden: Sequence[RawRow]
     prepare: nn.Module | None = None
     reference: Sequence[RawRow] = ()
-    refused: Sequence[Refused | tuple[Any, str]] = ()
-    limits: Limits | None = None
-    tolerance: Tolerance | None = None
-    objective: Objective | None = None
+    refused: Sequence[Refused] = ()
+    limits: Limits = field(default_factory=Limits)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    objective: Objective = field(default_factory=Objective)
     batchable: bool = True
-    """False: one row's answer may depend on the others of its batch; rows are then never run together."""
-    opset: int = DEFAULT_OPSET
-    formats: Sequence[str] = ("onnx",)
+    opset: int = 20
     waive: Mapping[str, str] = field(default_factory=dict)
-    """Gate step -> why it does not apply; it is written into the manifest for all to read."""
 
     def __post_init__(self) -> None:
-        for check, value in ((check_name, self.name), (check_version, self.version)):
+        for what, value, check in (("name", self.name, check_name), ("version", self.version, check_version)):
             try:
                 check(value)
             except (ValueError, TypeError) as error:
-                raise DeclarationError(f"Pipeline.{check.__name__[6:]}", repr(value)[:80], str(error)) from None
+                raise DeclarationError(f"pipeline {what}", repr(value)[:60], str(error)) from None
+        if len(self.golden) < 2:
+            raise DeclarationError("pipeline golden", f"{len(self.golden)} rows", "at least two raw rows, edge cases too")
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
-                raise DeclarationError(f"Pipeline.{role}", f"a {type(module).__name__}", "a torch.nn.Module")
-        if not self.golden:
-            raise DeclarationError("Pipeline.golden", "no rows", "at least one raw row, as a client would send it")
-        for step, reason in self.waive.items():
-            if step not in WAIVABLE or not isinstance(reason, str) or not reason.strip():
-                raise DeclarationError("Pipeline.waive", repr({step: reason})[:100], f"one of {sorted(WAIVABLE)} with the reason why")
-        self._check_names()
-
-    def _check_names(self) -> None:
-        fields = {spec.name for spec in self.contract.tensors}
-        both = fields & {field.name for field in self.contract.outputs}
-        if both:
-            raise DeclarationError(f"{self.outputs.__name__}.{min(both)}", "a name that an input of the graph has already", "names of their own", "rename the answer's field")
-        missing = sorted(set(self.prepare_inputs) - fields)
-        if missing:
-            raise DeclarationError("prepare.forward", f"a parameter '{missing[0]}'", f"the names of the row's tensors: {', '.join(sorted(fields))}")
+                raise DeclarationError(f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module")
 
     @cached_property
     def contract(self) -> Contract:
-        """The contract, read off the two classes. Raises `DeclarationError`."""
-        return contract_from_rows(self.inputs, self.outputs, limits=self.limits, tolerance=self.tolerance, objective=self.objective)
+        """Read off the row and answer classes."""
+        return contract_from_rows(
+            self.inputs, self.outputs, limits=self.limits, tolerance=self.tolerance, objective=self.objective
+        )
 
     @cached_property
     def front_files(self) -> Mapping[str, bytes]:
-        """The files of the host stage, as the bundle holds them."""
-        return {name: data for field in self.contract.inputs for name, data in field.kind.front_files(field.name).items()}
+        """What the host stage needs, as the bundle will carry it."""
+        return {path: data for spec in self.contract.inputs for path, data in spec.kind.front_files(spec.name).items()}
 
     @cached_property
     def front(self) -> Front:
@@ -107,91 +90,109 @@ class Pipeline:
         return Front(self.contract, self.front_files)
 
     @cached_property
-    def refusals(self) -> tuple[Refused, ...]:
-        """The rows that must be refused, with their codes."""
-        return tuple(item if isinstance(item, Refused) else Refused(*item) for item in self.refused)
-
-    @cached_property
     def categories(self) -> Mapping[str, Category]:
-        """The inputs that are strings in the graph and codes in training."""
-        return {field.name: field.kind for field in self.contract.inputs if isinstance(field.kind, Category)}
+        """The category fields, which the graph looks up itself."""
+        return {spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)}
 
     @cached_property
     def prepare_inputs(self) -> tuple[str, ...]:
-        """What prepare takes, by the signature of its `forward`."""
+        """Names of the tensors that `prepare` takes, read off its signature; none where there is no prepare."""
         if self.prepare is None:
             return ()
-        return tuple(inspect.signature(self.prepare.forward).parameters)
+        names = tuple(inspect.signature(self.prepare.forward).parameters)
+        known = {spec.name for spec in self.contract.tensors}
+        if not names or not set(names) <= known:
+            raise DeclarationError(
+                "prepare.forward", f"parameters {', '.join(names) or 'none'}", f"some of {', '.join(sorted(known))}"
+            )
+        return names
 
     @cached_property
-    def output_names(self) -> tuple[str, ...]:
-        """The answer's fields, in order."""
-        return tuple(field.name for field in self.contract.outputs)
+    def encoded_golden(self) -> list[EncodedRow]:
+        """The golden rows after the host stage. Raises `DeclarationError` that names the row which the contract refuses."""
+        return [self.encode_row(row) for row in self.golden]
 
-    def stage(self, rows: Iterable[RawRow]) -> list[EncodedRow]:
-        """Raw rows, validated, through the host stage: aligned with `contract.tensors`. Raises `Refusal`."""
-        return [self.front.encode_row(self.contract.validate_row(row, place), place) for place, row in enumerate(rows)]
+    @cached_property
+    def prepared_specs(self) -> tuple[TensorSpec, ...]:
+        """What `prepare` makes: sizes that are equal for the golden rows are fixed, others vary."""
+        if self.prepare is None:
+            return ()
+        made = [self.call_prepare(self.prepare_feeds(row)) for row in self.encoded_golden[:SHAPE_ROWS]]
+        specs = []
+        for name, first in made[0].items():
+            sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
+            dims = tuple(f"{name}_{axis}" if len(seen) > 1 else next(iter(seen)) for axis, seen in enumerate(sizes))
+            specs.append(TensorSpec(name=name, dtype=str(first.dtype).removeprefix("torch."), dims=dims))
+        return tuple(specs)
+
+    @cached_property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """What the model takes: the contract's tensors, with those that `prepare` takes replaced by those it makes."""
+        kept = tuple(spec for spec in self.contract.tensors if spec.name not in self.prepare_inputs)
+        return kept + self.prepared_specs
+
+    def encode_row(self, row: RawRow) -> EncodedRow:
+        """One raw row through the contract and the host stage. Raises `Refusal`."""
+        return self.front.encode_row(self.contract.validate_row(row))
 
     def encode(self, rows: Sequence[RawRow]) -> dict[str, Tensor]:
-        """What the model takes for these rows, as one batch: the call that training makes. Raises `Refusal`."""
-        return self.batch([self.enter(row) for row in self.stage(rows)])
+        """Raw rows to the model's arguments, batched: what training calls. Raises `Refusal` where a row breaks the contract."""
+        return self.batch([self.encode_row(row) for row in rows])
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
-        """The reference: what the model, in the mode it is in, answers to each row, asked alone. Raises `Refusal`."""
-        return [self.answer_staged([row])[0] for row in self.stage(rows)]
+        """The training side's answers, each row alone: the reference that everything else is compared with."""
+        return [self.answer_encoded(self.encode_row(row)) for row in rows]
 
-    def answer_staged(self, rows: Sequence[EncodedRow]) -> list[dict[str, Array]]:
-        """As `answer`, for rows that went through the host stage and run as one batch."""
-        outputs = {name: value.numpy(force=True) for name, value in self.run(self.batch([self.enter(row) for row in rows])).items()}
-        return [{name: array[place] for name, array in outputs.items()} for place in range(len(rows))]
+    def answer_encoded(self, row: EncodedRow) -> dict[str, Array]:
+        """The training side's answer to one row after the host stage, without the batch."""
+        return {name: value[0].numpy() for name, value in self.call(self.batch([row])).items()}
 
-    def enter(self, row: EncodedRow) -> dict[str, Array]:
-        """One row as the model takes it, without the batch: categories as codes, `prepare` applied."""
-        values = {spec.name: self._code(spec, value) for spec, value in zip(self.contract.tensors, row, strict=True)}
-        if self.prepare is None:
-            return values
-        taken = {name: torch.tensor(values.pop(name)) for name in self.prepare_inputs}
+    def batch(self, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
+        """Rows after the host stage to the model's arguments: prepared, padded, stacked, categories as codes."""
+        feeds = collate(self.specs, [self.prepared(row) for row in rows])
+        return {name: torch.as_tensor(self._coded(name, array)) for name, array in feeds.items()}
+
+    def prepared(self, row: EncodedRow) -> EncodedRow:
+        """A row after the host stage to a row for the model: one value for each of `specs`."""
+        values: dict[str, Any] = {spec.name: value for spec, value in zip(self.contract.tensors, row, strict=True)}
+        if self.prepare is not None:
+            values |= {name: value.numpy() for name, value in self.call_prepare(self.prepare_feeds(row)).items()}
+        return tuple(values[spec.name] for spec in self.specs)
+
+    def prepare_feeds(self, row: EncodedRow) -> dict[str, Tensor]:
+        """What `prepare` takes of one row after the host stage."""
+        pairs = zip(self.contract.tensors, row, strict=True)
+        return {spec.name: _tensor(spec, value) for spec, value in pairs if spec.name in self.prepare_inputs}
+
+    def call_prepare(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`prepare` on one row, without gradients; what it makes, by name."""
+        assert self.prepare is not None, "only called where there is a prepare"
         with torch.no_grad():
-            return values | {name: value.numpy(force=True) for name, value in named_prepared(self.prepare(**taken), self.prepare_inputs).items()}
+            made = self.prepare(**feeds)
+        if isinstance(made, Tensor) and len(self.prepare_inputs) == 1:
+            return {self.prepare_inputs[0]: made}
+        if isinstance(made, dict) and made and all(isinstance(value, Tensor) for value in made.values()):
+            return made
+        want = "a tensor (where it takes one), or a dict of tensors by the model's parameter names"
+        raise DeclarationError("prepare.forward", f"it returned a {type(made).__name__}", want)
 
-    def _code(self, spec: TensorSpec, value: Any) -> Array:
-        if spec.dtype == "string":
-            return cast(Array, self.categories[spec.name].codes([value])[0])
-        return np.asarray(value, spec.dtype)
-
-    def batch(self, rows: Sequence[Mapping[str, Array]]) -> dict[str, Tensor]:
-        """Rows as `enter` gives them to one batch, padded where the contract says so."""
-        pads = {spec.name: spec.pad for spec in self.contract.tensors}
-        specs = [TensorSpec(name=name, dtype=value.dtype.name, dims=value.shape, pad=pads.get(name)) for name, value in rows[0].items()]
-        for spec in specs:
-            shapes = sorted({row[spec.name].shape for row in rows})
-            if spec.pad is None and len(shapes) > 1:
-                raise DeclarationError(f"input '{spec.name}'", f"rows of shapes {shapes[0]} and {shapes[1]} in one batch", "rows of one shape",
-                                       "let prepare bring them to one shape, or encode them one by one")  # fmt: skip
-        return {name: torch.tensor(array) for name, array in collate(specs, [tuple(row[spec.name] for spec in specs) for row in rows]).items()}
-
-    def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The model's outputs by name, batched, without gradients."""
+    def call(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The model on its arguments, without gradients, in whatever mode it is; outputs by name."""
+        names = [spec.name for spec in self.contract.outputs]
         with torch.no_grad():
-            return named_outputs(self.model(**feeds), self.output_names)
+            answer = self.model(**feeds)
+        if isinstance(answer, dict) and set(answer) == set(names):
+            return {name: answer[name] for name in names}
+        values = (answer,) if isinstance(answer, Tensor) else answer
+        if isinstance(values, (tuple, list)) and len(values) == len(names) and all(isinstance(v, Tensor) for v in values):
+            return dict(zip(names, values, strict=True))
+        want = f"tensors for {', '.join(names)}: one, a tuple in this order, or a dict"
+        raise DeclarationError("model.forward", f"it returned a {type(answer).__name__}", want)
+
+    def _coded(self, name: str, array: Array) -> Array:
+        kind = self.categories.get(name)
+        return array if kind is None else kind.codes(array.tolist())
 
 
-def named_outputs(result: Any, names: Sequence[str]) -> dict[str, Tensor]:
-    """What a model returned, by the names of the answer's fields. Raises `DeclarationError`."""
-    if isinstance(result, Mapping) and set(result) == set(names):
-        result = [result[name] for name in names]
-    elif isinstance(result, Tensor):
-        result = [result]
-    if not isinstance(result, (list, tuple)) or len(result) != len(names) or not all(isinstance(value, Tensor) for value in result):
-        got = f"a dict with {sorted(result)}" if isinstance(result, Mapping) else f"{len(result)} of them" if isinstance(result, (list, tuple)) else f"a {type(result).__name__}"
-        raise DeclarationError("model.forward", got[:200], f"tensors for {', '.join(names)}, in this order, or a dict with these names")
-    return dict(zip(names, result, strict=True))
-
-
-def named_prepared(result: Any, inputs: Sequence[str]) -> dict[str, Tensor]:
-    """What prepare returned, by the names of the model's inputs. Raises `DeclarationError`."""
-    if isinstance(result, Tensor) and len(inputs) == 1:
-        return {inputs[0]: result}
-    if isinstance(result, Mapping) and result and all(isinstance(value, Tensor) for value in result.values()):
-        return dict(result)
-    raise DeclarationError("prepare.forward", f"a {type(result).__name__}", "one tensor for its one input, or a dict: the model's input name -> tensor")
+def _tensor(spec: TensorSpec, value: Any) -> Tensor:
+    return torch.as_tensor(np.asarray(value, None if spec.dtype == "string" else spec.dtype))

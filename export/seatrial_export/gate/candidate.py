@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from torch import Tensor, nn
 
-from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.front import EncodedRow, shape_key
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.receipt import Trial
 from seatrial_export.pipeline import Pipeline
@@ -58,8 +58,7 @@ class Candidate:
         """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`."""
         groups: dict[Any, list[EncodedRow]] = {}
         for row in self.pipeline.encoded_golden:
-            ready = self.pipeline.prepare_row(row)
-            groups.setdefault(tuple(tuple(ready[spec.name].shape) for spec in self.pipeline.specs if spec.dims and spec.pad is None), []).append(row)
+            groups.setdefault(shape_key(self.pipeline.specs, self.pipeline.prepared(row)), []).append(row)
         rows = max(groups.values(), key=len)
         return [rows[i * len(rows) // TRACE_ROWS % len(rows)] for i in range(TRACE_ROWS)]
 

@@ -27,7 +27,7 @@ def check_sizes(candidate: Candidate) -> None:
         if graph is not None and any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims):
             session = Session(graph.onnx)
             pipeline = candidate.pipeline
-            call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = pipeline.call if name == "model" else _prepare_call(candidate)
+            call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = pipeline.call if name == "model" else pipeline.call_prepare
             tried = [found for feeds in other_sizes(graph) if (found := compare_at(graph, session, call, feeds, pipeline.tolerance, candidate)) is not None]
             bad = next((found for found in tried if not found.passed), None)
             if bad is not None:
@@ -35,17 +35,6 @@ def check_sizes(candidate: Candidate) -> None:
                     "other sizes", f"{name}: the graph departs from PyTorch away from the traced size: {bad.cause or bad}",
                     "a size was baked in while tracing; known: adaptive_avg_pool2d to more than 1x1, interpolate with a computed scale",
                 )  # fmt: skip
-
-
-def _prepare_call(candidate: Candidate) -> Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]:
-    prepare, pipeline = candidate.pipeline.prepare, candidate.pipeline
-    assert prepare is not None, "only called where there is a prepare graph"
-
-    def call(feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        with torch.no_grad():
-            return pipeline.named_prepared(prepare(**feeds))
-
-    return call
 
 
 def other_sizes(graph: Graph) -> Iterator[dict[str, Tensor]]:

@@ -78,10 +78,8 @@ def calls(candidate: Candidate) -> list[tuple[str, Callable[[Mapping[str, Tensor
     """Each module with how to call it and what to call it with."""
     pipeline = candidate.pipeline
     found: list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]] = [("model", pipeline.call, candidate.feeds)]
-    prepare = pipeline.prepare
-    if prepare is not None:
-        with torch.no_grad():
-            found.append(("prepare", lambda feeds: pipeline.named_prepared(prepare(**feeds)), candidate.prepare_feeds))
+    if pipeline.prepare is not None:
+        found.append(("prepare", pipeline.call_prepare, candidate.prepare_feeds))
     return found
 
 

@@ -1,0 +1,108 @@
+"""Digits: a small CNN, trained on files as a client sends them, served from PNG or JPEG bytes of any size.
+
+Seal it:  seatrial export examples/digits/pipeline.py:pipeline --out bundles
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import seatrial as st
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from edge_images import edge_images, encoded, refused_images
+
+SIDE = 16
+
+
+class Picture(st.Row):
+    """A photographed or drawn digit, dark on light or light on dark as it comes."""
+
+    image: Annotated[bytes, st.Image(formats=("PNG", "JPEG"), max_pixels=25_000_000)]
+
+
+class Digit(st.Answer):
+    """Which digit it is."""
+
+    digit: Annotated[str, st.Label(*"0123456789")]
+
+
+class Prepare(nn.Module):
+    """Any picture to a gray square: part of the bundle, called by training too."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 (height, width, 3) -> float32 (1, 16, 16) from 0 to 1."""
+        gray = image.to(torch.float32).mean(2)[None, None] / 255
+        return F.interpolate(gray, size=(SIDE, SIDE), mode="bilinear", antialias=True)[0]
+
+
+class DigitNet(nn.Module):
+    """Two convolutions and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Dropout(0.2), nn.Linear(32 * 4 * 4, 10),
+        )  # fmt: skip
+
+    def forward(self, image: Tensor) -> Tensor:
+        """float32 (batch, 1, 16, 16) -> probabilities (batch, 10)."""
+        return torch.softmax(self.body(image), 1)
+
+
+def drawn(values: np.ndarray, side: int) -> Image.Image:
+    """An 8x8 digit of scikit-learn's (0 to 16) as an RGB picture, dark on light."""
+    return Image.fromarray((255 - values * 15.9).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
+
+
+def load_files() -> tuple[list[bytes], np.ndarray]:
+    """1,797 digits as files: PNGs of several sizes, every fourth a JPEG."""
+    data = load_digits()
+    sides = (8, 16, 28, 40)
+    files = [encoded(drawn(values, sides[i % 4]), "JPEG" if i % 4 == 3 else "PNG") for i, values in enumerate(data.images)]
+    return files, data.target
+
+
+def train(net: DigitNet, inputs: Tensor, target: Tensor, epochs: int = 14) -> None:
+    """Seeded mini-batches."""
+    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
+    order = torch.Generator().manual_seed(0)
+    net.train()
+    for _ in range(epochs):
+        for places in torch.randperm(len(target), generator=order).split(64):
+            optimiser.zero_grad()
+            F.cross_entropy(net.body(inputs[places]), target[places]).backward()
+            optimiser.step()
+    net.eval()
+
+
+def pipeline() -> st.Pipeline:
+    """Train, report and declare."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # more threads sum in another order, and the weights would differ in their last bits
+    files, labels = load_files()
+    picture = drawn(load_digits().images[7], 120)
+    golden = [{"image": data} for data in [*files[:40], *edge_images(picture)]]
+    net = DigitNet().eval()
+    train_x, test_x, train_y, test_y = train_test_split(files, labels, test_size=0.25, stratify=labels, random_state=0)
+    declared = st.Pipeline(
+        name="digits", version="1.0.0", inputs=Picture, outputs=Digit, model=net, prepare=Prepare().eval(),
+        golden=golden, refused=refused_images(picture, "image"), reference=[{"image": data} for data in train_x[:300]], objective=st.Objective(p99_s=0.1),
+    )  # fmt: skip
+    train(net, declared.encode([{"image": data} for data in train_x])["image"], torch.as_tensor(train_y))
+    answers = declared.call(declared.encode([{"image": data} for data in test_x]))["digit"]
+    accuracy = float((answers.argmax(1).numpy() == test_y).mean())
+    print(f"digits: accuracy {accuracy:.3f} on {len(test_y)} pictures not trained on")
+    return declared

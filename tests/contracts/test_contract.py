@@ -1,0 +1,52 @@
+"""Contracts are read off row classes, written, and rebuilt."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import pytest
+
+import seatrial as st
+from seatrial_contracts.contract import Contract
+
+
+class Penguin(st.Row):
+    island: Literal["Biscoe", "Dream"]
+    sex: Literal["female", "male"] | None
+    bill: Annotated[float | None, st.Number(ge=10, le=100, unit="mm")]
+    year: int
+
+
+class Species(st.Answer):
+    species: Annotated[str, st.Label("a", "b")]
+
+
+CONTRACT = st.contract_from_rows(Penguin, Species)
+GOOD: dict[str, Any] = {"island": "Biscoe", "sex": None, "bill": 20.5, "year": 2007}
+
+
+def test_a_contract_survives_its_json() -> None:
+    assert Contract.from_json(CONTRACT.to_json()) == CONTRACT
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"island": "Atlantis"}, "E_CATEGORY"), ({"bill": 412.0}, "E_RANGE"), ({"bill": "39"}, "E_TYPE"), ({"bill": True}, "E_TYPE"),
+        ({"bill": float("nan")}, "E_NONFINITE"), ({"year": 2.5}, "E_TYPE"), ({"year": None}, "E_MISSING"), ({"wings": 2}, "E_UNKNOWN_FIELD"),
+        ({"year": 10**40}, "E_RANGE"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_refused_with_its_code(change: dict[str, Any], code: str) -> None:
+    rebuilt = Contract.from_json(CONTRACT.to_json())
+    with pytest.raises(st.Refusal) as refused:
+        rebuilt.parse_request(json.dumps({"instances": [GOOD, {**GOOD, **change}]}).encode())
+    assert refused.value.code == code
+    assert "row 1" in str(refused.value)
+
+
+def test_a_refusal_says_where_got_and_want() -> None:
+    with pytest.raises(st.Refusal) as refused:
+        CONTRACT.validate_row({**GOOD, "bill": 412.0}, 3)
+    assert str(refused.value) == "input 'bill', row 3: got 412.0, want a number from 10 to 100 mm"
