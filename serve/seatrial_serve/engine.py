@@ -113,6 +113,6 @@ def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> 
     if not promised <= set(model.outputs):
         raise ModelError("E_STRUCTURE", f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}")
     if prepare is not None and bundle.manifest.prepare is not None:
-        made = [spec.name for spec in bundle.manifest.prepare.outputs]
+        made = [f"{spec.name}_prepared" for spec in bundle.manifest.prepare.outputs]
         if set(prepare.inputs) != set(bundle.manifest.prepare.inputs) or list(prepare.outputs) != made:
             raise ModelError("E_STRUCTURE", "the prepare graph does not take and give what the manifest says")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seatrial_contracts.front import EncodedRow, shape_key
 from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.receipt import Trial
 from seatrial_export.pipeline import Pipeline
 
@@ -28,6 +29,8 @@ class Graph:
     specs: tuple[TensorSpec, ...]
     outputs: list[str]
     batched: bool
+    most: dict[str, int] = field(default_factory=dict)
+    """Name of a size that varies -> the largest that the contract takes, where it says so."""
     program: Any = None
     proto: onnx.ModelProto | None = None
 
@@ -72,12 +75,18 @@ class Candidate:
         """Prepare's arguments to trace with: one row."""
         return self.pipeline.prepare_feeds(self.trace_rows[0])
 
+    @property
+    def most_tokens(self) -> dict[str, int]:
+        """The most tokens of each text, by the name of its size."""
+        texts = [(spec.name, spec.kind) for spec in self.pipeline.contract.inputs if isinstance(spec.kind, Text)]
+        return {dim: kind.max_tokens for name, kind in texts for spec in kind.tensors(name) for dim in spec.dims if isinstance(dim, str)}
+
     @cached_property
     def model(self) -> Graph:
         """The batched graph."""
         answer = self.pipeline.model(**self.feeds)
         outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in self.pipeline.contract.outputs]
-        return Graph(self.pipeline.model, self.feeds, self.pipeline.specs, outputs, batched=True)
+        return Graph(self.pipeline.model, self.feeds, self.pipeline.specs, outputs, batched=True, most=self.most_tokens)
 
     @cached_property
     def prepare(self) -> Graph | None:
@@ -85,7 +94,7 @@ class Candidate:
         if self.pipeline.prepare is None:
             return None
         specs = tuple(spec for spec in self.pipeline.contract.tensors if spec.name in self.pipeline.prepare_inputs)
-        outputs = [spec.name for spec in self.pipeline.prepared_specs]
+        outputs = [f"{spec.name}_prepared" for spec in self.pipeline.prepared_specs]
         return Graph(self.pipeline.prepare, self.prepare_feeds, specs, outputs, batched=False)
 
     @property

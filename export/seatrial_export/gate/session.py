@@ -55,7 +55,8 @@ class Chain:
         raw = {spec.name: value for spec, value in zip(self._pipeline.contract.tensors, row, strict=True)}
         made: dict[str, Any] = {}
         if self.prepare is not None:
-            made = self.prepare.run({name: np.asarray(raw[name]) for name in self._pipeline.prepare_inputs})
+            arrays = self.prepare.run({name: np.asarray(raw[name]) for name in self._pipeline.prepare_inputs})
+            made = {name.removesuffix("_prepared"): array for name, array in arrays.items()}
         return tuple(made[spec.name] if spec.name in made else raw[spec.name] for spec in self._pipeline.specs)
 
     def shape(self, row: EncodedRow) -> Any:

@@ -17,6 +17,8 @@ import torch
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH, Candidate, Graph
 
+MOST_SIZE = 2**16
+"""Of a size that the contract leaves open, and of a batch."""
 NOISY = ("torch.onnx", "torch.export", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir", "torch._export", "torch.utils._sympy")
 
 
@@ -64,7 +66,7 @@ def export_onnx(candidate: Candidate) -> None:
 def dynamic_shapes(graph: Graph) -> dict[str, dict[int, Any]]:
     """Named dynamic sizes of every argument; one name is one size wherever it stands."""
     names = {name for spec in graph.specs for name in graph.dim_names(spec).values()}
-    dims = {name: torch.export.Dim(name, min=1, max=2**20 if name == BATCH else 2**16) for name in names}
+    dims = {name: torch.export.Dim(name, min=1 if name == BATCH else 2, max=graph.most.get(name, MOST_SIZE)) for name in names}
     return {spec.name: {axis: dims[name] for axis, name in graph.dim_names(spec).items()} for spec in graph.specs}
 
 
