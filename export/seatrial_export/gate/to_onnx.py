@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH, Candidate, Graph
 
+APART = "seatrial_output_"
 MOST_SIZE = 2**16
 """Of a size that the contract leaves open, and of a batch."""
 NOISY = ("torch.onnx", "torch.export", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir", "torch._export", "torch.utils._sympy")
@@ -54,13 +56,24 @@ def export_onnx(candidate: Candidate) -> None:
         try:
             with quiet(), torch.no_grad():
                 program = torch.onnx.export(
-                    source, (), kwargs=dict(graph.feeds), dynamo=True, dynamic_shapes=dynamic_shapes(graph), output_names=graph.outputs,
+                    source, (), kwargs=dict(graph.feeds), dynamo=True, dynamic_shapes=dynamic_shapes(graph), output_names=[f"{APART}{name}" for name in graph.outputs],
                     opset_version=candidate.pipeline.opset, verbose=False, external_data=False,
                 )  # fmt: skip
         except Exception as error:  # as above
             raise GateError("torch.onnx.export", first_lines(error), "an operation of the model has no ONNX form; the message names it") from error
         assert program is not None, "dynamo=True returns a program"
         graph.proto = program.model_proto
+        name_outputs(graph.proto, graph.outputs)
+
+
+def name_outputs(model: onnx.ModelProto, outputs: list[str]) -> None:
+    """Give the outputs their names; values inside that the exporter happened to call the same step aside."""
+    new = {name: f"inner_{name}" for name in outputs} | {f"{APART}{name}": name for name in outputs}
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new.get(name, name) for name in names]
+    for value in (*model.graph.value_info, *model.graph.output, *model.graph.initializer):
+        value.name = new.get(value.name, value.name)
 
 
 def dynamic_shapes(graph: Graph) -> dict[str, dict[int, Any]]:
