@@ -11,7 +11,7 @@ import numpy as np
 
 from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import BundleError, Refusal
+from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array
 
@@ -70,12 +70,3 @@ def wire_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64_text(value)
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-
-
-def refusal_code(contract: Contract, encode: Any, row: Any) -> str | None:
-    """The code that the contract and the host stage `encode` refuse this raw row with; None where they take it."""
-    try:
-        encode(contract.validate_row(row))
-    except Refusal as refusal:
-        return refusal.code
-    return None
