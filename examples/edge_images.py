@@ -22,7 +22,7 @@ def edge_images(picture: Image.Image) -> list[bytes]:
     """An RGB picture in every form that must be answered."""
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
-    sixteen = Image.fromarray((np.asarray(picture.convert("L")).astype(np.uint16) * 257))
+    sixteen = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
     return [
         encoded(picture.convert("L"), "PNG"),
         encoded(picture.convert("L"), "JPEG"),

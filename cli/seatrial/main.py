@@ -40,7 +40,9 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--debug", is_flag=True, help="Show the whole traceback of an error; it is for reports, not for daily use.")
+@click.option(
+    "--debug", is_flag=True, help="Show the whole traceback of an error; it is for reports, not for daily use."
+)
 @click.version_option(package_name="seatrial")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
@@ -75,5 +77,8 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        click.echo(f"seatrial: {type(error).__name__}: {error}\n(a bug in seatrial, or an error in your pipeline file: --debug shows where)", err=True)
+        click.echo(
+            f"seatrial: {type(error).__name__}: {error}\n(a bug in seatrial, or an error in your pipeline file: --debug shows where)",
+            err=True,
+        )
         sys.exit(2)

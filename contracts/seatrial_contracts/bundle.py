@@ -60,7 +60,9 @@ class Bundle:
         try:
             return Contract.from_json(self.files[CONTRACT])
         except (ValidationError, ValueError):
-            raise BundleError("E_BUNDLE_CONTRACT", CONTRACT, "a contract that this seatrial cannot read", "schema 1") from None
+            raise BundleError(
+                "E_BUNDLE_CONTRACT", CONTRACT, "a contract that this seatrial cannot read", "schema 1"
+            ) from None
 
     @cached_property
     def golden(self) -> Golden:
@@ -70,7 +72,11 @@ class Bundle:
     def receipts(self) -> list[Receipt]:
         """The receipts beside the bundle that are about this digest, by file name."""
         folder = self.path / RECEIPTS_FOLDER
-        found = [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+        found = (
+            [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
+            if folder.is_dir()
+            else []
+        )
         return [receipt for receipt in found if receipt.digest == self.digest]
 
 
@@ -100,7 +106,12 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         temporary.rename(target)
         sync_folder(target.parent)
     except OSError as error:
-        raise BundleError("E_BUNDLE_WRITE", f"writing bundle {manifest.name} {manifest.version}", error.strerror or "an error", "a writable folder with room") from error
+        raise BundleError(
+            "E_BUNDLE_WRITE",
+            f"writing bundle {manifest.name} {manifest.version}",
+            error.strerror or "an error",
+            "a writable folder with room",
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return bundle
@@ -146,11 +157,21 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError("E_BUNDLE_MISSING", f"bundle '{path.name}'", "no folder", "a folder that holds manifest.json")
     present = _plain_files(path)
     if MANIFEST not in present:
-        raise BundleError("E_BUNDLE_MISSING", f"bundle '{path.name}'", "no manifest.json", "a sealed bundle: <bundles>/<name>/<version>")
+        raise BundleError(
+            "E_BUNDLE_MISSING",
+            f"bundle '{path.name}'",
+            "no manifest.json",
+            "a sealed bundle: <bundles>/<name>/<version>",
+        )
     manifest = _read_manifest(path)
     extra = present - set(manifest.files) - {MANIFEST}
     if extra:
-        raise BundleError("E_BUNDLE_EXTRA", _shown(manifest), f"a file that was not sealed: '{min(extra)[:64]}'", "the sealed files alone")
+        raise BundleError(
+            "E_BUNDLE_EXTRA",
+            _shown(manifest),
+            f"a file that was not sealed: '{min(extra)[:64]}'",
+            "the sealed files alone",
+        )
     missing = set(manifest.files) - present
     if missing:
         raise BundleError("E_BUNDLE_MISSING", _shown(manifest), f"no file '{min(missing)}'", "every sealed file")
@@ -158,7 +179,13 @@ def open_bundle(path: Path) -> Bundle:
     for name, sealed in manifest.files.items():
         data = _read_plain(path / name, sealed.size)
         if len(data) != sealed.size or sha256(data) != sealed.sha256:
-            raise BundleError("E_BUNDLE_CHANGED", _shown(manifest), f"'{name}' with other bytes than were sealed", "the sealed bytes", "copy or export it again")
+            raise BundleError(
+                "E_BUNDLE_CHANGED",
+                _shown(manifest),
+                f"'{name}' with other bytes than were sealed",
+                "the sealed bytes",
+                "copy or export it again",
+            )
         files[name] = data
     bundle = Bundle(path, manifest, files)
     _check_parts(bundle)
@@ -166,10 +193,14 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def _check_parts(bundle: Bundle) -> None:
-    graphs = [variant.graph for variant in bundle.manifest.variants] + ([bundle.manifest.prepare.graph] if bundle.manifest.prepare else [])
+    graphs = [variant.graph for variant in bundle.manifest.variants] + (
+        [bundle.manifest.prepare.graph] if bundle.manifest.prepare else []
+    )
     for name in (CONTRACT, PROFILE, *graphs, ROWS, ANSWERS, REFUSALS):
         if name not in bundle.files:
-            raise BundleError("E_BUNDLE_MISSING", _shown(bundle.manifest), f"no '{name}' in the manifest", "a whole bundle")
+            raise BundleError(
+                "E_BUNDLE_MISSING", _shown(bundle.manifest), f"no '{name}' in the manifest", "a whole bundle"
+            )
 
 
 def _shown(manifest: Manifest) -> str:
@@ -183,9 +214,19 @@ def _read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))[:80]
-        raise BundleError("E_BUNDLE_MANIFEST", f"{MANIFEST} of bundle '{path.name}'", f"'{place}': {first['msg']}"[:160], "a manifest of schema 1") from None
+        raise BundleError(
+            "E_BUNDLE_MANIFEST",
+            f"{MANIFEST} of bundle '{path.name}'",
+            f"'{place}': {first['msg']}"[:160],
+            "a manifest of schema 1",
+        ) from None
     if manifest.to_json() != data:
-        raise BundleError("E_BUNDLE_MANIFEST", f"{MANIFEST} of {_shown(manifest)}", "another spelling", "canonical JSON: its digest names the bundle")
+        raise BundleError(
+            "E_BUNDLE_MANIFEST",
+            f"{MANIFEST} of {_shown(manifest)}",
+            "another spelling",
+            "canonical JSON: its digest names the bundle",
+        )
     return manifest
 
 
@@ -197,10 +238,17 @@ def _plain_files(path: Path) -> set[str]:
             file = Path(folder, name)
             mode = file.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise BundleError("E_BUNDLE_LINK", f"bundle '{path.name}'", f"'{file.relative_to(path)}' is a link or no plain file", "plain files alone")
+                raise BundleError(
+                    "E_BUNDLE_LINK",
+                    f"bundle '{path.name}'",
+                    f"'{file.relative_to(path)}' is a link or no plain file",
+                    "plain files alone",
+                )
         if Path(folder) == path and RECEIPTS_FOLDER in folders:
             folders.remove(RECEIPTS_FOLDER)
-        found |= {Path(folder, name).relative_to(path).as_posix() for name in names if not name.endswith(UNSEALED_SUFFIX)}
+        found |= {
+            Path(folder, name).relative_to(path).as_posix() for name in names if not name.endswith(UNSEALED_SUFFIX)
+        }
     return found
 
 

@@ -69,7 +69,10 @@ def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Co
                 return _broken(sample, output, f"got {shape}, want shape {list(want[output].shape)}", len(expected))
             found, ratio = _compare(want[output], have[output], tolerance, scale)
             if ratio > worst_ratio:
-                worst, worst_ratio = found.model_copy(update={"rows": len(expected), "sample": sample, "output": output}), ratio
+                worst, worst_ratio = (
+                    found.model_copy(update={"rows": len(expected), "sample": sample, "output": output}),
+                    ratio,
+                )
     return worst
 
 
@@ -90,4 +93,6 @@ def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> tup
 
 
 def _broken(sample: int, output: str | None, cause: str, rows: int) -> Comparison:
-    return Comparison(passed=False, rows=rows, worst_error=float("inf"), allowed=0.0, sample=sample, output=output, cause=cause)
+    return Comparison(
+        passed=False, rows=rows, worst_error=float("inf"), allowed=0.0, sample=sample, output=output, cause=cause
+    )

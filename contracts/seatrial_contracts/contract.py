@@ -102,7 +102,9 @@ class Contract(BaseModel):
     def row_model(self) -> type[Row]:
         """A strict Pydantic model of one row, built from this value alone. A missing nullable field counts as null."""
         fields: dict[str, Any] = {
-            field.name: (field.kind.annotation() | None, None) if field.kind.nullable else (field.kind.annotation(), ...)
+            field.name: (field.kind.annotation() | None, None)
+            if field.kind.nullable
+            else (field.kind.annotation(), ...)
             for field in self.inputs
         }
         return create_model("Row", __base__=Row, **fields)
@@ -141,7 +143,9 @@ class Contract(BaseModel):
             place, path = (path[0], path[1:]) if path and isinstance(path[0], int) else (None, ["instances", *path])
         name = str(path[0]) if path else None
         kind = next((field.kind for field in self.inputs if field.name == name), None)
-        return describe_finding(first, name, kind, place, len(found) - 1, self.limits.max_rows, [field.name for field in self.inputs])
+        return describe_finding(
+            first, name, kind, place, len(found) - 1, self.limits.max_rows, [field.name for field in self.inputs]
+        )
 
     @cached_property
     def max_body_bytes(self) -> int:
@@ -179,7 +183,10 @@ class Contract(BaseModel):
         for name, shape, whole in self._output_shapes:
             got = outputs.get(name)
             if got is None or got.shape[0:1] != (rows,) or not _fits(got.shape[1:], shape):
-                raise ModelError("E_OUTPUT_CONTRACT", f"output '{name}': the model's answer does not have the shape it was sealed with")
+                raise ModelError(
+                    "E_OUTPUT_CONTRACT",
+                    f"output '{name}': the model's answer does not have the shape it was sealed with",
+                )
             if not whole and not np.isfinite(got).all():
                 raise ModelError("E_OUTPUT_CONTRACT", f"output '{name}': the model answered NaN or an infinity")
 
@@ -215,7 +222,9 @@ def contract_from_rows(
 def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
     base = Row if role == "input" else Answer
     if not (isinstance(rows, type) and issubclass(rows, base)) or not rows.model_fields:
-        raise DeclarationError(f"{role}s", repr(rows)[:80], f"a class derived from st.{base.__name__} with at least one field")
+        raise DeclarationError(
+            f"{role}s", repr(rows)[:80], f"a class derived from st.{base.__name__} with at least one field"
+        )
     found = []
     for name, info in rows.model_fields.items():
         where = f"{rows.__name__}.{name}"
@@ -271,7 +280,13 @@ CODES = {
 
 
 def describe_finding(
-    first: ErrorDetails, name: str | None, kind: Kind | None, place: int | None, more: int, max_rows: int, names: list[str]
+    first: ErrorDetails,
+    name: str | None,
+    kind: Kind | None,
+    place: int | None,
+    more: int,
+    max_rows: int,
+    names: list[str],
 ) -> Refusal:
     """One finding of Pydantic's as a `Refusal`."""
     row = f"row {place}" if place is not None else "request body"
@@ -285,11 +300,18 @@ def describe_finding(
         return Refusal("E_JSON", "request body", "no valid JSON", 'an object in UTF-8: {"instances": [{...}]}')
     if name == "instances":
         size = {"too_long": "E_BATCH", "too_short": "E_EMPTY_BATCH"}.get(first["type"])
-        return Refusal(size or code if size or code != "E_TYPE" else "E_SCHEMA", "request body", describe_input(first), f"'instances': a list of 1 to {max_rows} rows")
+        return Refusal(
+            size or code if size or code != "E_TYPE" else "E_SCHEMA",
+            "request body",
+            describe_input(first),
+            f"'instances': a list of 1 to {max_rows} rows",
+        )
     if kind is None:
         got = "a field that the contract does not have" if code == "E_UNKNOWN_FIELD" else describe_input(first)
         wanted = ", ".join(names) if place is not None or code != "E_UNKNOWN_FIELD" else "'instances' alone"
-        return Refusal(code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA", row, got, f"an object with {wanted}"[:300], mend)
+        return Refusal(
+            code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA", row, got, f"an object with {wanted}"[:300], mend
+        )
     if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):
         return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", kind.want(), mend)
     if code == "E_CATEGORY" and not isinstance(first["input"], str):

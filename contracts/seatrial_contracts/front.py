@@ -23,7 +23,9 @@ class Front:
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
         self.specs = contract.tensors
-        self._dear = [(field.name, field.kind.cheap) for field in contract.inputs if type(field.kind).cheap is not Kind.cheap]
+        self._dear = [
+            (field.name, field.kind.cheap) for field in contract.inputs if type(field.kind).cheap is not Kind.cheap
+        ]
         self._stages = [(field.name, field.kind.stage(field.name, files)) for field in contract.inputs]
 
     def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -38,21 +38,31 @@ class Golden:
         """One JSON line for each row, as the bundle holds them."""
         answers = [{name: array.tolist() for name, array in answer.items()} for answer in self.answers]
         refusals = [{"row": refused.row, "code": refused.code} for refused in self.refusals]
-        return {name: b"".join(map(canonical_json, lines)) for name, lines in ((ROWS, self.rows), (ANSWERS, answers), (REFUSALS, refusals))}
+        return {
+            name: b"".join(map(canonical_json, lines))
+            for name, lines in ((ROWS, self.rows), (ANSWERS, answers), (REFUSALS, refusals))
+        }
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], contract: Contract) -> Self:
         """The golden set that `to_files` wrote. Raises `BundleError` where rows and answers do not match."""
-        rows, answers, refusals = ([json.loads(line) for line in files[name].splitlines()] for name in (ROWS, ANSWERS, REFUSALS))
+        rows, answers, refusals = (
+            [json.loads(line) for line in files[name].splitlines()] for name in (ROWS, ANSWERS, REFUSALS)
+        )
         if not rows or len(rows) != len(answers):
-            raise BundleError("E_BUNDLE_GOLDEN", "golden set", f"{len(rows)} rows and {len(answers)} answers", "as many answers as rows, at least one")
+            raise BundleError(
+                "E_BUNDLE_GOLDEN",
+                "golden set",
+                f"{len(rows)} rows and {len(answers)} answers",
+                "as many answers as rows, at least one",
+            )
         dtypes = {field.name: numpy_dtype(field.kind.datatype) for field in contract.outputs}
         arrays = tuple({name: np.array(values, dtypes[name]) for name, values in answer.items()} for answer in answers)
         return cls(tuple(rows), arrays, tuple(Refused(line["row"], line["code"]) for line in refusals))
 
 
 def numpy_dtype(datatype: str) -> str:
-    """numpy's name of a V2 datatype of numbers."""
+    """Numpy's name of a V2 datatype of numbers."""
     return next(name for name, v2 in V2_DATATYPES.items() if v2 == datatype)
 
 

@@ -18,7 +18,9 @@ VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0
 def check_name(name: str) -> str:
     """A model's name: letters, digits, '.', '_', '-', at most 128, no '..': it is a folder's name and part of a URL."""
     if not NAME.fullmatch(name) or ".." in name:
-        raise ValueError("a name holds letters, digits, '.', '_' and '-', starts with a letter or digit, and has at most 128 of them")
+        raise ValueError(
+            "a name holds letters, digits, '.', '_' and '-', starts with a letter or digit, and has at most 128 of them"
+        )
     return name
 
 

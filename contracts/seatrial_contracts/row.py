@@ -22,5 +22,10 @@ class Answer(BaseModel):
     """What the model answers for one row; fields are numbers, labels or tensors, in the order of the model's outputs."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", allow_inf_nan=False, frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        frozen=True,
+        protected_namespaces=(),
+        arbitrary_types_allowed=True,
     )

@@ -64,14 +64,20 @@ class DigitNet(nn.Module):
 
 def drawn(values: np.ndarray, side: int) -> Image.Image:
     """An 8x8 digit of scikit-learn's (0 to 16) as an RGB picture, dark on light."""
-    return Image.fromarray((255 - values * 15.9).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
+    return (
+        Image.fromarray((255 - values * 15.9).astype(np.uint8))
+        .resize((side, side), Image.Resampling.BICUBIC)
+        .convert("RGB")
+    )
 
 
 def load_files() -> tuple[list[bytes], np.ndarray]:
     """1,797 digits as files: PNGs of several sizes, every fourth a JPEG."""
     data = load_digits()
     sides = (8, 16, 28, 40)
-    files = [encoded(drawn(values, sides[i % 4]), "JPEG" if i % 4 == 3 else "PNG") for i, values in enumerate(data.images)]
+    files = [
+        encoded(drawn(values, sides[i % 4]), "JPEG" if i % 4 == 3 else "PNG") for i, values in enumerate(data.images)
+    ]
     return files, data.target
 
 

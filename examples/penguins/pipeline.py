@@ -47,7 +47,14 @@ class PenguinNet(nn.Module):
         self.register_buffer("temperature", torch.ones(()))
         self.island = nn.Embedding(3, 4)
         self.sex = nn.Embedding(3, 4)  # female, male, missing
-        self.body = nn.Sequential(nn.Linear(8 + 2 * len(NUMBERS), 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+        self.body = nn.Sequential(
+            nn.Linear(8 + 2 * len(NUMBERS), 64),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Linear(64, 3),
+        )
 
     def logits(self, island: Tensor, sex: Tensor, **numbers: Tensor) -> Tensor:
         """Uncalibrated scores, (batch, 3)."""
@@ -57,7 +64,14 @@ class PenguinNet(nn.Module):
         return self.body(torch.cat([self.island(island), self.sex(sex), scaled, missing.to(torch.float32)], 1))
 
     def forward(
-        self, island: Tensor, sex: Tensor, bill_length_mm: Tensor, bill_depth_mm: Tensor, flipper_length_mm: Tensor, body_mass_g: Tensor, year: Tensor
+        self,
+        island: Tensor,
+        sex: Tensor,
+        bill_length_mm: Tensor,
+        bill_depth_mm: Tensor,
+        flipper_length_mm: Tensor,
+        body_mass_g: Tensor,
+        year: Tensor,
     ) -> Tensor:
         """Probabilities, (batch, 3)."""
         numbers = (bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g, year)
@@ -68,13 +82,17 @@ def load_rows() -> tuple[list[dict[str, Any]], list[str]]:
     """344 raw rows as a client would send them, 19 cells missing, and their species."""
     frame = load_penguins()
     rows = frame.drop(columns="species").astype(object).where(frame.drop(columns="species").notna(), None)
-    return [{name: row[name] for name in Penguin.model_fields} for row in rows.to_dict("records")], frame["species"].tolist()
+    return [{name: row[name] for name in Penguin.model_fields} for row in rows.to_dict("records")], frame[
+        "species"
+    ].tolist()
 
 
 def split(rows: list[Any], labels: list[str], seed: int = 0) -> tuple[Any, ...]:
     """Seeded and stratified: 60% to train, 20% to calibrate, 20% to test. Returns rows and labels of each part."""
     train, rest, train_y, rest_y = train_test_split(rows, labels, test_size=0.4, stratify=labels, random_state=seed)
-    calibrate, test, calibrate_y, test_y = train_test_split(rest, rest_y, test_size=0.5, stratify=rest_y, random_state=seed)
+    calibrate, test, calibrate_y, test_y = train_test_split(
+        rest, rest_y, test_size=0.5, stratify=rest_y, random_state=seed
+    )
     return train, train_y, calibrate, calibrate_y, test, test_y
 
 
@@ -112,15 +130,35 @@ def calibration_error(probabilities: Tensor, target: Tensor, bins: int = 10) -> 
     confidence, winner = probabilities.max(1)
     right = (winner == target).to(torch.float32)
     place = (confidence * bins).long().clamp(max=bins - 1)
-    gaps = [(right[place == b].mean() - confidence[place == b].mean()).abs() * (place == b).float().mean() for b in range(bins) if (place == b).any()]
+    gaps = [
+        (right[place == b].mean() - confidence[place == b].mean()).abs() * (place == b).float().mean()
+        for b in range(bins)
+        if (place == b).any()
+    ]
     return float(torch.stack(gaps).sum())
 
 
 def golden_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each pattern of missing cells, every tenth row, and the bounds of every range."""
     patterns = {tuple(value is None for value in row.values()): row for row in reversed(rows)}
-    low = {"island": "Biscoe", "sex": None, "bill_length_mm": 10.0, "bill_depth_mm": 5.0, "flipper_length_mm": 100.0, "body_mass_g": 1000.0, "year": 2000}
-    high = {"island": "Torgersen", "sex": "male", "bill_length_mm": 100.0, "bill_depth_mm": 50.0, "flipper_length_mm": 300.0, "body_mass_g": 10000.0, "year": 2030}
+    low = {
+        "island": "Biscoe",
+        "sex": None,
+        "bill_length_mm": 10.0,
+        "bill_depth_mm": 5.0,
+        "flipper_length_mm": 100.0,
+        "body_mass_g": 1000.0,
+        "year": 2000,
+    }
+    high = {
+        "island": "Torgersen",
+        "sex": "male",
+        "bill_length_mm": 100.0,
+        "bill_depth_mm": 50.0,
+        "flipper_length_mm": 300.0,
+        "body_mass_g": 10000.0,
+        "year": 2030,
+    }
     nothing = {**low, **dict.fromkeys(NUMBERS[:-1])}
     return [*patterns.values(), *rows[::10], low, high, nothing]
 
@@ -151,5 +189,7 @@ def pipeline() -> st.Pipeline:
     calibrate(net, declared.encode(calibrate_x), codes(calibrate_y))
     probabilities = declared.call(declared.encode(test_x))["species"]
     accuracy = float((probabilities.argmax(1) == codes(test_y)).float().mean())
-    print(f"penguins: accuracy {accuracy:.3f}, calibration error {calibration_error(probabilities, codes(test_y)):.3f} on {len(test_y)} rows not trained on")
+    print(
+        f"penguins: accuracy {accuracy:.3f}, calibration error {calibration_error(probabilities, codes(test_y)):.3f} on {len(test_y)} rows not trained on"
+    )
     return declared

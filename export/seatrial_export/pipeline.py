@@ -67,7 +67,9 @@ class Pipeline:
             except (ValueError, TypeError) as error:
                 raise DeclarationError(f"pipeline {what}", repr(value)[:60], str(error)) from None
         if len(self.golden) < 2:
-            raise DeclarationError("pipeline golden", f"{len(self.golden)} rows", "at least two raw rows, edge cases too")
+            raise DeclarationError(
+                "pipeline golden", f"{len(self.golden)} rows", "at least two raw rows, edge cases too"
+            )
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
                 raise DeclarationError(f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module")
@@ -184,7 +186,11 @@ class Pipeline:
         if isinstance(answer, dict) and set(answer) == set(names):
             return {name: answer[name] for name in names}
         values = (answer,) if isinstance(answer, Tensor) else answer
-        if isinstance(values, (tuple, list)) and len(values) == len(names) and all(isinstance(v, Tensor) for v in values):
+        if (
+            isinstance(values, (tuple, list))
+            and len(values) == len(names)
+            and all(isinstance(v, Tensor) for v in values)
+        ):
             return dict(zip(names, values, strict=True))
         want = f"tensors for {', '.join(names)}: one, a tuple in this order, or a dict"
         raise DeclarationError("model.forward", f"it returned a {type(answer).__name__}", want)

@@ -17,6 +17,11 @@ def profile_of(pipeline: Pipeline) -> dict[str, Any]:
     return {
         "schema": 1,
         "rows": len(rows),
-        "inputs": {spec.name: spec.kind.distribution([row[spec.name] for row in rows]) for spec in pipeline.contract.inputs},
-        "outputs": {spec.name: spec.kind.distribution([answer[spec.name] for answer in answers]) for spec in pipeline.contract.outputs},
+        "inputs": {
+            spec.name: spec.kind.distribution([row[spec.name] for row in rows]) for spec in pipeline.contract.inputs
+        },
+        "outputs": {
+            spec.name: spec.kind.distribution([answer[spec.name] for answer in answers])
+            for spec in pipeline.contract.outputs
+        },
     }

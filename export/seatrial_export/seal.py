@@ -23,7 +23,9 @@ GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
-def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = lambda step: None, source: Path | None = None) -> Bundle:
+def export_pipeline(
+    pipeline: Pipeline, out: Path, progress: Progress = lambda step: None, source: Path | None = None
+) -> Bundle:
     """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
 
     `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. Raises `GateError`,
@@ -42,7 +44,15 @@ def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = lambda s
         check_leaks(data)
     bundle = write_bundle(Path(out), manifest_of(candidate, source), files)
     packages = {name: version(name) for name in TOOLS}
-    Receipt(schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=now(), machine=this_machine(packages), trials=tuple(candidate.trials)).write(bundle.path)
+    Receipt(
+        schema=1,
+        digest=bundle.digest,
+        name=bundle.name,
+        version=bundle.version,
+        made_at=now(),
+        machine=this_machine(packages),
+        trials=tuple(candidate.trials),
+    ).write(bundle.path)
     return bundle
 
 
@@ -51,7 +61,11 @@ def golden_of(pipeline: Pipeline) -> Golden:
     for place, refused in enumerate(pipeline.refused):
         code = refusal_code(pipeline, refused)
         if code != refused.code:
-            raise DeclarationError(f"pipeline refused[{place}]", f"{code or 'a row that the contract takes'}", f"a row that is refused with {refused.code}")
+            raise DeclarationError(
+                f"pipeline refused[{place}]",
+                f"{code or 'a row that the contract takes'}",
+                f"a row that is refused with {refused.code}",
+            )
     rows = tuple(wire_row(row) for row in pipeline.golden)
     refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in pipeline.refused)
     return Golden(rows, tuple(pipeline.answer_encoded(row) for row in pipeline.encoded_golden), refusals)
@@ -69,7 +83,11 @@ def refusal_code(pipeline: Pipeline, refused: Refused) -> str | None:
 def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:
     """The manifest, but for its files. No time, host, user or path: same inputs, same bytes."""
     pipeline = candidate.pipeline
-    prepare = Prepare(graph=PREPARE_GRAPH, inputs=pipeline.prepare_inputs, outputs=pipeline.prepared_specs) if candidate.prepare else None
+    prepare = (
+        Prepare(graph=PREPARE_GRAPH, inputs=pipeline.prepare_inputs, outputs=pipeline.prepared_specs)
+        if candidate.prepare
+        else None
+    )
     return Manifest(
         schema=1, name=pipeline.name, version=pipeline.version, batchable=candidate.batchable, opset=pipeline.opset,
         variants=(Variant(name="fp32", graph=GRAPH),), prepare=prepare, waivers=dict(pipeline.waive), git_commit=git_commit(source),
@@ -82,7 +100,14 @@ def git_commit(source: Path | None) -> str | None:
     if source is None:
         return None
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=source.resolve().parent, capture_output=True, text=True, timeout=10, check=False)
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=source.resolve().parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

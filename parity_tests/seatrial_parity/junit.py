@@ -11,9 +11,20 @@ from seatrial_contracts.receipt import Receipt
 def write_junit(receipt: Receipt, path: Path) -> None:
     """One test case for each trial; a failure's text says where it failed."""
     failures = sum(not trial.passed for trial in receipt.trials)
-    suite = Element("testsuite", name=f"seatrial parity {receipt.name} {receipt.version}", tests=str(len(receipt.trials)), failures=str(failures), errors="0", timestamp=receipt.made_at)
+    suite = Element(
+        "testsuite",
+        name=f"seatrial parity {receipt.name} {receipt.version}",
+        tests=str(len(receipt.trials)),
+        failures=str(failures),
+        errors="0",
+        timestamp=receipt.made_at,
+    )
     for trial in receipt.trials:
-        what = f"refusals ({trial.refusals})" if trial.refusals or not trial.rows else f"batch {','.join(map(str, trial.batch_sizes))}"
+        what = (
+            f"refusals ({trial.refusals})"
+            if trial.refusals or not trial.rows
+            else f"batch {','.join(map(str, trial.batch_sizes))}"
+        )
         case = SubElement(suite, "testcase", classname=f"{receipt.name}.{trial.runner}.{trial.variant}", name=what)
         if not trial.passed:
             SubElement(case, "failure", message=trial.finding).text = trial.finding

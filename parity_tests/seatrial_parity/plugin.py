@@ -13,8 +13,16 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The plugin's options."""
     group = parser.getgroup("seatrial")
-    group.addoption("--bundle", action="append", default=[], metavar="DIR", help="a sealed bundle to try: <bundles>/<name>/<version> (again for more)")
-    group.addoption("--url", default=None, metavar="URL", help="a running server to try too; it must hold the same bundle")
+    group.addoption(
+        "--bundle",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a sealed bundle to try: <bundles>/<name>/<version> (again for more)",
+    )
+    group.addoption(
+        "--url", default=None, metavar="URL", help="a running server to try too; it must hold the same bundle"
+    )
     group.addoption("--pipeline", default=None, metavar="FILE.py:NAME", help="the training side, to be asked again")
 
 

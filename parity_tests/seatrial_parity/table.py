@@ -10,7 +10,16 @@ from seatrial_contracts.receipt import Receipt, Trial
 def parity_table(receipt: Receipt) -> Table:
     """One line for each runner and variant: its worst trial, and what was tried."""
     table = Table(title=f"{receipt.name} {receipt.version}  ({receipt.digest[:12]})", title_justify="left")
-    for heading in ("runner", "variant", "provider", "rows x batch sizes", "refusals", "worst error", "allowed there", "passed"):
+    for heading in (
+        "runner",
+        "variant",
+        "provider",
+        "rows x batch sizes",
+        "refusals",
+        "worst error",
+        "allowed there",
+        "passed",
+    ):
         table.add_column(heading, justify="right" if "error" in heading or "allowed" in heading else "left")
     for trials in grouped(receipt):
         answered = [trial for trial in trials if trial.rows]

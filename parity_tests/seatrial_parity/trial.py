@@ -24,7 +24,10 @@ PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "tokenizers", "seatrial")
 
 
 def try_bundle(
-    bundle: Bundle, pipeline: Pipeline | None = None, url: str | None = None, progress: Callable[[str], None] = lambda name: None
+    bundle: Bundle,
+    pipeline: Pipeline | None = None,
+    url: str | None = None,
+    progress: Callable[[str], None] = lambda name: None,
 ) -> Receipt:
     """Every variant in onnxruntime, PyTorch where there is a pipeline, and the server at `url`, on the golden rows.
 
@@ -35,7 +38,13 @@ def try_bundle(
         progress(f"{runner.name} {runner.variant}")
         trials += try_runner(bundle, runner)
     return Receipt(
-        schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=now(), machine=this_machine(installed()), trials=tuple(trials)
+        schema=1,
+        digest=bundle.digest,
+        name=bundle.name,
+        version=bundle.version,
+        made_at=now(),
+        machine=this_machine(installed()),
+        trials=tuple(trials),
     )
 
 
@@ -57,7 +66,10 @@ def try_runner(bundle: Bundle, runner: Runner) -> list[Trial]:
             stack.enter_context(runner)
         except SeatrialError as error:
             return [_trial(runner, (), 0, None, 0.0, f"it did not start: {error}")]
-        return [*(try_golden(bundle, runner, size) for size in batch_sizes(bundle, runner)), try_refusals(bundle, runner)]
+        return [
+            *(try_golden(bundle, runner, size) for size in batch_sizes(bundle, runner)),
+            try_refusals(bundle, runner),
+        ]
 
 
 def batch_sizes(bundle: Bundle, runner: Runner) -> Sequence[int]:
@@ -95,7 +107,15 @@ def tolerance_of(bundle: Bundle, runner: Runner) -> Tolerance:
     return promised or bundle.contract.tolerance
 
 
-def _trial(runner: Runner, sizes: tuple[int, ...], rows: int, worst: float | None, allowed: float, finding: str, refusals: int = 0) -> Trial:
+def _trial(
+    runner: Runner,
+    sizes: tuple[int, ...],
+    rows: int,
+    worst: float | None,
+    allowed: float,
+    finding: str,
+    refusals: int = 0,
+) -> Trial:
     return Trial(
         runner=runner.name, variant=runner.variant, provider=runner.provider, batch_sizes=sizes, rows=rows, refusals=refusals,
         worst_error=worst, allowed=allowed, passed=not finding, finding=finding,
@@ -111,5 +131,3 @@ def installed() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-

@@ -31,10 +31,23 @@ DESCRIPTION = "Models sealed with their preprocessing and input contract, served
 
 
 def create_app(
-    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, drain: Drain, *, docs: bool = True, request_timeout_s: float = 30.0
+    repository: Repository,
+    build: Callable[[Entry], ServedModel],
+    pool: Executor,
+    drain: Drain,
+    *,
+    docs: bool = True,
+    request_timeout_s: float = 30.0,
 ) -> FastAPI:
     """The app over a repository. `build` loads one entry, blocking; it is called in `pool` while the app already answers "not ready"."""
-    app = FastAPI(title="seatrial", version=version("seatrial"), description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=_lifespan(repository, build, pool))
+    app = FastAPI(
+        title="seatrial",
+        version=version("seatrial"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(repository, build, pool),
+    )
     app.add_middleware(PredictRoute, repository=repository, pool=pool, drain=drain, timeout_s=request_timeout_s)
     app.include_router(models_router(repository, drain))
     app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
@@ -45,7 +58,9 @@ def create_app(
     return app
 
 
-def _lifespan(repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor) -> Callable[[FastAPI], Any]:
+def _lifespan(
+    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor
+) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
         async with AsyncExitStack() as models:
@@ -58,7 +73,9 @@ def _lifespan(repository: Repository, build: Callable[[Entry], ServedModel], poo
     return lifespan
 
 
-async def load_all(repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, models: AsyncExitStack) -> None:
+async def load_all(
+    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, models: AsyncExitStack
+) -> None:
     """Load the entries one after another, so that the load gate's measurements do not disturb each other."""
     loop = asyncio.get_running_loop()
     for entry in repository:
@@ -70,7 +87,9 @@ async def load_all(repository: Repository, build: Callable[[Entry], ServedModel]
 
 def add_docs(app: FastAPI) -> None:
     """The API's pages at /docs, from files of an installed package: no network."""
-    app.mount("/docs-static", StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"), name="docs-static")
+    app.mount(
+        "/docs-static", StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"), name="docs-static"
+    )
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -85,11 +104,11 @@ async def on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         method = error.status_code == 405
         code = "E_METHOD" if method else "E_NOT_FOUND"
-        error_ = Refusal(code, "method" if method else "path", "another one" if method else "an unknown one", "see /docs")
+        error_ = Refusal(
+            code, "method" if method else "path", "another one" if method else "an unknown one", "see /docs"
+        )
         status, headers = (error.status_code, dict(error.headers or {}))
         _, _, body, _ = answer_to(error_, request_id_of(dict(request.scope["headers"])))
         return Response(body, status, headers, "application/json")
     status, _, body, extra = answer_to(error, request_id_of(dict(request.scope["headers"])))
     return Response(body, status, {key.decode(): value.decode() for key, value in extra}, "application/json")
-
-

@@ -67,9 +67,17 @@ class BatchRule:
         taken, rows, useful, longest = [], 0, 0, 0
         for place in places:
             ticket = waiting[place]
-            rows_, useful_, longest_ = rows + ticket.count, useful + ticket.count * ticket.length, max(longest, ticket.length)
+            rows_, useful_, longest_ = (
+                rows + ticket.count,
+                useful + ticket.count * ticket.length,
+                max(longest, ticket.length),
+            )
             cost = rows_ * longest_
-            if taken and (rows_ > self.max_rows or cost - useful_ > self.max_padding * cost or (self.max_cost is not None and cost > self.max_cost)):
+            if taken and (
+                rows_ > self.max_rows
+                or cost - useful_ > self.max_padding * cost
+                or (self.max_cost is not None and cost > self.max_cost)
+            ):
                 if rows >= self.max_rows:
                     break
                 continue

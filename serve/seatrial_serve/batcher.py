@@ -83,7 +83,9 @@ class Batcher(Generic[Row, Answer]):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def submit(self, rows: Sequence[Row], *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None) -> list[Answer]:
+    async def submit(
+        self, rows: Sequence[Row], *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None
+    ) -> list[Answer]:
         """The answers of `rows`, in order. A request of more rows than a batch holds is split, and answered whole.
 
         Raises `Unavailable`: E_OVERLOADED at once where too much waits, E_DEADLINE where its turn came after `deadline_s` (a time
@@ -106,7 +108,9 @@ class Batcher(Generic[Row, Answer]):
             raise
         return [answer for part in answers for answer in part]
 
-    def _enqueue(self, rows: Sequence[Row], shape: Hashable, length: int, deadline_s: float | None) -> asyncio.Future[list[Answer]]:
+    def _enqueue(
+        self, rows: Sequence[Row], shape: Hashable, length: int, deadline_s: float | None
+    ) -> asyncio.Future[list[Answer]]:
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         self._queue.append(Ticket(rows, shape, length, self._clock(), deadline_s, future))
         self._waiting_rows += len(rows)
@@ -193,7 +197,9 @@ class Batcher(Generic[Row, Answer]):
         self._free += 1
         self._wake.set()
 
-    async def _finish(self, batch: list[Ticket[Row, Answer]], answers: Awaitable[Sequence[Answer]], started: float) -> None:
+    async def _finish(
+        self, batch: list[Ticket[Row, Answer]], answers: Awaitable[Sequence[Answer]], started: float
+    ) -> None:
         try:
             found = await answers
         except Exception as error:
@@ -204,7 +210,10 @@ class Batcher(Generic[Row, Answer]):
     def _deliver(self, batch: list[Ticket[Row, Answer]], answers: Sequence[Answer], started: float) -> None:
         rows = sum(ticket.count for ticket in batch)
         if len(answers) != rows:
-            return _fail_all(batch, ModelError("E_OUTPUT_CONTRACT", f"{len(answers)} answers for {rows} rows; this is a bug in seatrial"))
+            return _fail_all(
+                batch,
+                ModelError("E_OUTPUT_CONTRACT", f"{len(answers)} answers for {rows} rows; this is a bug in seatrial"),
+            )
         place = 0
         for ticket in batch:
             if not ticket.future.done():
@@ -237,7 +246,9 @@ class Batcher(Generic[Row, Answer]):
         if self._queue:
             _fail_all(self._queue, Unavailable("E_DRAINING", "the server is stopping"))
         if not owner.cancelled() and (error := owner.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler({"message": "the batcher ended; this is a bug in seatrial", "exception": error})
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "the batcher ended; this is a bug in seatrial", "exception": error}
+            )
 
 
 def _fail_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:

@@ -43,7 +43,9 @@ async def _receive(receive: Receive, timeout_s: float) -> dict[str, Any]:
         async with asyncio.timeout(timeout_s):
             return await receive()
     except TimeoutError:
-        raise Refusal("E_SLOW_BODY", "request body", f"no more of it within {timeout_s:g} s", "the whole of it") from None
+        raise Refusal(
+            "E_SLOW_BODY", "request body", f"no more of it within {timeout_s:g} s", "the whole of it"
+        ) from None
 
 
 def _whole(message: Mapping[str, Any], body: bytes, max_bytes: int) -> bytes:

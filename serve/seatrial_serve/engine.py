@@ -39,7 +39,11 @@ class Engine:
         if self._prepare is None:
             return encoded
         taken = self._prepare.inputs
-        feeds = {spec.name: np.asarray(value) for spec, value in zip(self.front.specs, encoded, strict=True) if spec.name in taken}
+        feeds = {
+            spec.name: np.asarray(value)
+            for spec, value in zip(self.front.specs, encoded, strict=True)
+            if spec.name in taken
+        }
         made = list(self._prepare.run(feeds).values())
         return tuple(made[place_] if prepared else encoded[place_] for prepared, place_ in self._sources)
 
@@ -95,7 +99,9 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
     chosen = bundle.manifest.variants[0] if variant is None else bundle.manifest.variant(variant)
     load = runtimes().get(chosen.format)
     if load is None:
-        raise ModelError("E_LOAD", f"no runtime for graphs of format '{chosen.format}'; installed: {', '.join(sorted(runtimes()))}")
+        raise ModelError(
+            "E_LOAD", f"no runtime for graphs of format '{chosen.format}'; installed: {', '.join(sorted(runtimes()))}"
+        )
     prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
     prepared = runtimes()["onnx"](bundle.files[prepare.graph], host) if prepare else None
@@ -111,7 +117,9 @@ def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> 
         raise ModelError("E_STRUCTURE", f"the graph takes {dict(model.inputs)}, the contract gives {wanted}")
     promised = {field.name for field in bundle.contract.outputs}
     if not promised <= set(model.outputs):
-        raise ModelError("E_STRUCTURE", f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}")
+        raise ModelError(
+            "E_STRUCTURE", f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}"
+        )
     if prepare is not None and bundle.manifest.prepare is not None:
         made = [f"{spec.name}_prepared" for spec in bundle.manifest.prepare.outputs]
         if set(prepare.inputs) != set(bundle.manifest.prepare.inputs) or list(prepare.outputs) != made:

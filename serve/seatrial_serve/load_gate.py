@@ -51,19 +51,27 @@ def pass_load_gate(engine: Engine, clock: Callable[[], float] = time.perf_counte
     trials = tuple(replay(engine))
     failed = next((trial for trial in trials if not trial.passed), None)
     if failed is not None:
-        raise ModelError("E_LOAD_GATE", f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}")
+        raise ModelError(
+            "E_LOAD_GATE", f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
+        )
     return Admitted(trials, measure(engine, clock))
 
 
 def replay(engine: Engine) -> Iterator[Trial]:
     """The golden rows at each batch size, and the rows that must be refused; one trial for each size."""
     golden = engine.bundle.golden
-    sizes = [size for size in REPLAY_SIZES if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows))]
+    sizes = [
+        size
+        for size in REPLAY_SIZES
+        if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows))
+    ]
     variant = engine.bundle.manifest.variant(engine.variant)
     for size in sizes:
         finding, worst, allowed = "", None, 0.0
         try:
-            found = compare_outputs(golden.answers, engine.answer(golden.rows, size), variant.tolerance or engine.contract.tolerance)
+            found = compare_outputs(
+                golden.answers, engine.answer(golden.rows, size), variant.tolerance or engine.contract.tolerance
+            )
             worst, allowed, finding = found.worst_error, found.allowed, "" if found.passed else str(found)
         except (Refusal, ModelError) as error:
             finding = f"a golden row was not answered: {error}"
@@ -71,7 +79,11 @@ def replay(engine: Engine) -> Iterator[Trial]:
             runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(golden.rows),
             worst_error=worst if worst != float("inf") else None, allowed=allowed, passed=not finding, finding=finding,
         )  # fmt: skip
-    wrong = [(place, refused.code, code) for place, refused in enumerate(golden.refusals) if (code := engine.refusal_code(refused.row)) != refused.code]
+    wrong = [
+        (place, refused.code, code)
+        for place, refused in enumerate(golden.refusals)
+        if (code := engine.refusal_code(refused.row)) != refused.code
+    ]
     finding = "" if not wrong else f"refusal {wrong[0][0]}: want {wrong[0][1]}, got {wrong[0][2] or 'an answer'}"
     yield Trial(
         runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(1,), rows=0, refusals=len(golden.refusals),

@@ -43,4 +43,6 @@ class Loader:
     def _rule(self, batchable: bool, admitted: Admitted) -> BatchRule:
         if not batchable:
             return BatchRule(max_rows=1)
-        return BatchRule(max_rows=self._settings.max_batch_rows or admitted.pace.best_rows, max_wait_s=self._settings.max_wait_s)
+        return BatchRule(
+            max_rows=self._settings.max_batch_rows or admitted.pace.best_rows, max_wait_s=self._settings.max_wait_s
+        )

@@ -8,7 +8,26 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from seatrial_serve.status import CLOSED_CODES
 
-SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SECONDS = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5)
 MODEL = ("model", "version")
@@ -21,14 +40,39 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         at = {"registry": self.registry}
-        self.phase = Histogram("seatrial_request_phase_seconds", "Time of a request by phase: front (host stage and prepare), queue, run (its batch), total.", (*MODEL, "phase"), buckets=SECONDS, **at)
-        self.requests = Counter("seatrial_requests_total", "Requests by outcome: ok, or the stable code of the refusal or failure.", (*MODEL, "code"), **at)
+        self.phase = Histogram(
+            "seatrial_request_phase_seconds",
+            "Time of a request by phase: front (host stage and prepare), queue, run (its batch), total.",
+            (*MODEL, "phase"),
+            buckets=SECONDS,
+            **at,
+        )
+        self.requests = Counter(
+            "seatrial_requests_total",
+            "Requests by outcome: ok, or the stable code of the refusal or failure.",
+            (*MODEL, "code"),
+            **at,
+        )
         self.batch_rows = Histogram("seatrial_batch_rows", "Rows in a batch.", MODEL, buckets=ROWS, **at)
-        self.padding = Histogram("seatrial_batch_padding_ratio", "Share of a batch's cost that is padding.", MODEL, buckets=SHARES, **at)
+        self.padding = Histogram(
+            "seatrial_batch_padding_ratio", "Share of a batch's cost that is padding.", MODEL, buckets=SHARES, **at
+        )
         self.waiting = Gauge("seatrial_waiting_rows", "Rows that wait for a batch.", MODEL, **at)
-        self.info = Gauge("seatrial_bundle_info", "1 for each bundle that this server holds; the digest names its bytes.", (*MODEL, "digest", "variant", "provider"), **at)
-        self.ready = Gauge("seatrial_model_ready", "1 where the load gate was passed and the version takes traffic.", MODEL, **at)
-        self.load_seconds = Gauge("seatrial_model_load_seconds", "Time to verify, load and try a version, the load gate included.", MODEL, **at)
+        self.info = Gauge(
+            "seatrial_bundle_info",
+            "1 for each bundle that this server holds; the digest names its bytes.",
+            (*MODEL, "digest", "variant", "provider"),
+            **at,
+        )
+        self.ready = Gauge(
+            "seatrial_model_ready", "1 where the load gate was passed and the version takes traffic.", MODEL, **at
+        )
+        self.load_seconds = Gauge(
+            "seatrial_model_load_seconds",
+            "Time to verify, load and try a version, the load gate included.",
+            MODEL,
+            **at,
+        )
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
         """The children of one version."""

@@ -28,7 +28,9 @@ class ServedModel:
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self._pool = pool
         run = self._run_inline if admitted.pace.inline else self._run_in_pool
-        self.batcher: Batcher[EncodedRow, Place] = Batcher(rule, run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics)
+        self.batcher: Batcher[EncodedRow, Place] = Batcher(
+            rule, run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
+        )
 
     @property
     def bundle(self) -> Bundle:

@@ -23,15 +23,21 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     """V1 listing and V2 health."""
     router = APIRouter()
 
-    @router.api_route("/v1/models", methods=READ, summary="The models of this server and the state of each version", tags=["models"])
+    @router.api_route(
+        "/v1/models", methods=READ, summary="The models of this server and the state of each version", tags=["models"]
+    )
     async def list_models() -> Response:
         return json_response({"models": [summary(repository, name) for name in repository.names]})
 
-    @router.api_route("/v1/models/{model}", methods=READ, summary="One model: versions, contract and example row", tags=["models"])
+    @router.api_route(
+        "/v1/models/{model}", methods=READ, summary="One model: versions, contract and example row", tags=["models"]
+    )
     async def show_model(model: str) -> Response:
         return json_response(summary(repository, found(repository, model).name) | detail(found(repository, model)))
 
-    @router.api_route("/v1/models/{model}/versions/{version}", methods=READ, summary="One version of a model", tags=["models"])
+    @router.api_route(
+        "/v1/models/{model}/versions/{version}", methods=READ, summary="One version of a model", tags=["models"]
+    )
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
         return json_response({"name": entry.name, **state(entry), **detail(entry)})
@@ -40,17 +46,29 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     async def live() -> Response:
         return json_response({"live": True})
 
-    @router.api_route("/v2/health/ready", methods=READ, summary="Does every model take traffic? 503 with the reasons where not", tags=["health"])
+    @router.api_route(
+        "/v2/health/ready",
+        methods=READ,
+        summary="Does every model take traffic? 503 with the reasons where not",
+        tags=["health"],
+    )
     async def ready() -> Response:
         waiting = [{"name": entry.name, **state(entry)} for entry in repository if entry.state is not State.READY]
         good = not waiting and not drain.draining
         return json_response({"ready": good, "draining": drain.draining, "not_ready": waiting}, 200 if good else 503)
 
-    @router.api_route("/v2/models/{model}/ready", methods=READ, summary="Does this model take traffic?", tags=["health"])
+    @router.api_route(
+        "/v2/models/{model}/ready", methods=READ, summary="Does this model take traffic?", tags=["health"]
+    )
     async def model_ready(model: str) -> Response:
         return readiness(found(repository, model), drain)
 
-    @router.api_route("/v2/models/{model}/versions/{version}/ready", methods=READ, summary="Does this version take traffic?", tags=["health"])
+    @router.api_route(
+        "/v2/models/{model}/versions/{version}/ready",
+        methods=READ,
+        summary="Does this version take traffic?",
+        tags=["health"],
+    )
     async def version_ready(model: str, version: str) -> Response:
         return readiness(found(repository, model, version), drain)
 
@@ -81,7 +99,11 @@ def state(entry: Entry) -> dict[str, Any]:
 def summary(repository: Repository, name: str) -> dict[str, Any]:
     """A model's name and the state of each version."""
     versions = repository.versions(name).values()
-    return {"name": name, "ready": all(entry.state is State.READY for entry in versions), "versions": [state(entry) for entry in versions]}
+    return {
+        "name": name,
+        "ready": all(entry.state is State.READY for entry in versions),
+        "versions": [state(entry) for entry in versions],
+    }
 
 
 def detail(entry: Entry) -> dict[str, Any]:

@@ -39,17 +39,33 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     contract, bundle = model.contract, model.bundle
     stem = f"{bundle.name}-{bundle.version}"
     schemas[f"{stem}-row"], schemas[f"{stem}-answer"] = contract.row_schema(), contract.answer_schema()
-    rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{stem}-row"}, "minItems": 1, "maxItems": contract.limits.max_rows}
+    rows = {
+        "type": "array",
+        "items": {"$ref": f"#/components/schemas/{stem}-row"},
+        "minItems": 1,
+        "maxItems": contract.limits.max_rows,
+    }
     answers = {"type": "array", "items": {"$ref": f"#/components/schemas/{stem}-answer"}}
     body: dict[str, Any] = {
         "application/json": {
-            "schema": {"type": "object", "properties": {"instances": rows}, "required": ["instances"], "additionalProperties": False},
+            "schema": {
+                "type": "object",
+                "properties": {"instances": rows},
+                "required": ["instances"],
+                "additionalProperties": False,
+            },
             "example": {"instances": [contract.example_row()]},
         }
     }
     if contract.file_input is not None:
-        body |= {media: {"schema": {"type": "string", "format": "binary"}} for media in contract.file_input.kind.media_types}  # type: ignore[attr-defined]
-    answer = {"type": "object", "properties": {"predictions": answers, "model_version": {"type": "string"}}, "required": ["predictions", "model_version"]}
+        body |= {
+            media: {"schema": {"type": "string", "format": "binary"}} for media in contract.file_input.kind.media_types
+        }  # type: ignore[attr-defined]
+    answer = {
+        "type": "object",
+        "properties": {"predictions": answers, "model_version": {"type": "string"}},
+        "required": ["predictions", "model_version"],
+    }
     failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
         "tags": [bundle.name], "summary": f"Predict with {bundle.name} {bundle.version}", "operationId": path.strip("/").replace("/", "_").replace(":", "_"),

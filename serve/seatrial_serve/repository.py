@@ -42,7 +42,12 @@ class Entry:
 def find_bundles(folder: Path, versions: str) -> list[Entry]:
     """The bundles below `folder` (<name>/<version>/manifest.json), or `folder` itself; "latest" keeps the highest version of each."""
     if not folder.is_dir():
-        raise DeclarationError(f"bundles folder '{folder}'", "no such folder", "a folder of bundles", "make one: seatrial export file.py:pipeline --out bundles")
+        raise DeclarationError(
+            f"bundles folder '{folder}'",
+            "no such folder",
+            "a folder of bundles",
+            "make one: seatrial export file.py:pipeline --out bundles",
+        )
     if (folder / MANIFEST).is_file():
         return [Entry(folder.resolve().parent.name, folder.resolve().name, folder)]
     found: dict[str, list[Entry]] = {}
@@ -51,7 +56,12 @@ def find_bundles(folder: Path, versions: str) -> list[Entry]:
         if NAME.fullmatch(name) and VERSION.fullmatch(version) and path.is_dir():
             found.setdefault(name, []).append(Entry(name, version, path))
     if not found:
-        raise DeclarationError(f"bundles folder '{folder}'", "no bundle in it", "<name>/<version>/manifest.json", "make one: seatrial export file.py:pipeline --out bundles")
+        raise DeclarationError(
+            f"bundles folder '{folder}'",
+            "no bundle in it",
+            "<name>/<version>/manifest.json",
+            "make one: seatrial export file.py:pipeline --out bundles",
+        )
     ordered = [sorted(entries, key=lambda entry: version_key(entry.version)) for entries in found.values()]
     return [entry for entries in ordered for entry in (entries[-1:] if versions == "latest" else entries)]
 
@@ -118,10 +128,14 @@ class Repository:
             log.info("%s %s passed its load gate after %.2f s", entry.name, entry.version, entry.load_s)
 
 
-
 def open_entry(entry: Entry) -> Bundle:
     """The verified bundle of an entry. Raises `BundleError`, also where folder and manifest disagree about name or version."""
     bundle = open_bundle(entry.path)
     if (bundle.name, bundle.version) != (entry.name, entry.version):
-        raise BundleError("E_BUNDLE_NAME", f"folder {entry.name}/{entry.version}", f"bundle {bundle.name} {bundle.version}", "a folder named as the bundle")
+        raise BundleError(
+            "E_BUNDLE_NAME",
+            f"folder {entry.name}/{entry.version}",
+            f"bundle {bundle.name} {bundle.version}",
+            "a folder named as the bundle",
+        )
     return bundle

@@ -29,14 +29,23 @@ KEEP_ALIVE_S = 75
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
     repository = Repository(find_bundles(settings.bundles, settings.versions))
     plan = plan_threads(settings.threads or usable_cores())
     metrics, drain = Metrics(), Drain()
     listening = listen(settings.host, settings.http_port)
     scraped = listen_metrics(metrics, settings) if settings.metrics else None
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
-        app = create_app(repository, Loader(settings, plan, pool, metrics), pool, drain, docs=settings.docs, request_timeout_s=settings.request_timeout_s)
+        app = create_app(
+            repository,
+            Loader(settings, plan, pool, metrics),
+            pool,
+            drain,
+            docs=settings.docs,
+            request_timeout_s=settings.request_timeout_s,
+        )
         config = uvicorn.Config(
             app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, log_config=None, server_header=False, date_header=False,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
@@ -81,7 +90,12 @@ def listen(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise DeclarationError(f"listening on {host}:{port}", error.strerror or "an error", "a free port of this machine", "choose another: --http-port") from None
+        raise DeclarationError(
+            f"listening on {host}:{port}",
+            error.strerror or "an error",
+            "a free port of this machine",
+            "choose another: --http-port",
+        ) from None
     sock.set_inheritable(True)
     return sock
 
@@ -92,4 +106,6 @@ def listen_metrics(metrics: Metrics, settings: Settings) -> MetricsListener:
         return MetricsListener(metrics.registry, settings.host, settings.metrics_port)
     except OSError as error:
         where = f"metrics on {settings.host}:{settings.metrics_port}"
-        raise DeclarationError(where, error.strerror or "an error", "a free port of this machine", "choose another: --metrics-port") from None
+        raise DeclarationError(
+            where, error.strerror or "an error", "a free port of this machine", "choose another: --metrics-port"
+        ) from None

@@ -20,23 +20,73 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    bundles: Path = Field(Path("bundles"), description="Folder of bundles, <name>/<version>; or one bundle's own folder.")
-    versions: Literal["latest", "all"] = Field("latest", description="Which versions to serve: the highest of each model, or all that are there (each takes its own memory).")
-    host: str = Field("127.0.0.1", description="Address to listen on; the loopback keeps strangers out. Use 0.0.0.0 only behind something that checks who asks.")
+    bundles: Path = Field(
+        Path("bundles"), description="Folder of bundles, <name>/<version>; or one bundle's own folder."
+    )
+    versions: Literal["latest", "all"] = Field(
+        "latest",
+        description="Which versions to serve: the highest of each model, or all that are there (each takes its own memory).",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; the loopback keeps strangers out. Use 0.0.0.0 only behind something that checks who asks.",
+    )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
-    metrics_port: int = Field(8002, ge=0, le=65535, description="Port of the Prometheus metrics, a listener of its own, so that a scrape never waits behind traffic.")
+    metrics_port: int = Field(
+        8002,
+        ge=0,
+        le=65535,
+        description="Port of the Prometheus metrics, a listener of its own, so that a scrape never waits behind traffic.",
+    )
     metrics: bool = Field(True, description="Serve metrics. Turn off only where nobody scrapes.")
     docs: bool = Field(True, description="Serve the API's pages at /docs, from this package, without network.")
-    threads: int | None = Field(None, ge=1, le=1024, description="Threads that run models. By default as many as cores are granted (affinity and cgroup).")
-    max_batch_rows: int | None = Field(None, ge=1, le=65536, description="Most rows in a batch. By default what pays on this machine, as measured while loading.")
-    max_wait_s: float = Field(0.0, ge=0, le=10, description="How long a request may wait for company. 0 batches what queued while the runtime was busy; more helps only accelerators.")
-    max_waiting_rows: int = Field(4096, ge=1, description="Rows that may wait for a model before new ones are refused with 503 at once.")
-    request_timeout_s: float = Field(30.0, gt=0, le=3600, description="A request whose turn comes later than this is answered 504 and never runs.")
-    drain_window_s: float = Field(1.0, ge=0, le=600, description="After SIGTERM: how long to go on answering, not ready and closing connections, so that balancers notice. Set it above their probe interval.")
-    grace_s: float = Field(30.0, ge=0, le=600, description="How long requests in flight may take to end after the drain window. Keep both together below the orchestrator's kill.")
-    providers: tuple[str, ...] = Field(("CPUExecutionProvider",), description="onnxruntime providers in order; the first must really run, or the model is not ready.")
-    allow_cpu_fallback: bool = Field(False, description="Serve on the CPU where the first provider does not come up. Off, since a silent fallback is an outage nobody sees.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log. Requests are counted in metrics, never logged one by one.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Threads that run models. By default as many as cores are granted (affinity and cgroup).",
+    )
+    max_batch_rows: int | None = Field(
+        None,
+        ge=1,
+        le=65536,
+        description="Most rows in a batch. By default what pays on this machine, as measured while loading.",
+    )
+    max_wait_s: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="How long a request may wait for company. 0 batches what queued while the runtime was busy; more helps only accelerators.",
+    )
+    max_waiting_rows: int = Field(
+        4096, ge=1, description="Rows that may wait for a model before new ones are refused with 503 at once."
+    )
+    request_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="A request whose turn comes later than this is answered 504 and never runs."
+    )
+    drain_window_s: float = Field(
+        1.0,
+        ge=0,
+        le=600,
+        description="After SIGTERM: how long to go on answering, not ready and closing connections, so that balancers notice. Set it above their probe interval.",
+    )
+    grace_s: float = Field(
+        30.0,
+        ge=0,
+        le=600,
+        description="How long requests in flight may take to end after the drain window. Keep both together below the orchestrator's kill.",
+    )
+    providers: tuple[str, ...] = Field(
+        ("CPUExecutionProvider",),
+        description="onnxruntime providers in order; the first must really run, or the model is not ready.",
+    )
+    allow_cpu_fallback: bool = Field(
+        False,
+        description="Serve on the CPU where the first provider does not come up. Off, since a silent fallback is an outage nobody sees.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="How much to log. Requests are counted in metrics, never logged one by one."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -58,8 +108,12 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            raise DeclarationError(f"setting '{name}'", "an unknown name", f"one of {', '.join(Settings.model_fields)}") from None
-        raise DeclarationError(f"setting '{name}'", repr(first["input"])[:60], first["msg"][0].lower() + first["msg"][1:]) from None
+            raise DeclarationError(
+                f"setting '{name}'", "an unknown name", f"one of {', '.join(Settings.model_fields)}"
+            ) from None
+        raise DeclarationError(
+            f"setting '{name}'", repr(first["input"])[:60], first["msg"][0].lower() + first["msg"][1:]
+        ) from None
 
 
 def read_file(config: Path) -> dict[str, Any]:
@@ -67,6 +121,8 @@ def read_file(config: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(config.read_text("utf-8"))
     except OSError as error:
-        raise DeclarationError(f"settings file '{config}'", error.strerror or "no file", "a readable TOML file") from None
+        raise DeclarationError(
+            f"settings file '{config}'", error.strerror or "no file", "a readable TOML file"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise DeclarationError(f"settings file '{config}'", str(error), "TOML") from None

@@ -40,9 +40,18 @@ def answer_to(error: BaseException, request_id: str | None) -> tuple[int, str, b
     """Status, code, body and extra headers for anything that was raised; what is not ours is logged and shown as a bug."""
     if not isinstance(error, SeatrialError):
         log.error("an error that should not be", exc_info=error)
-        return 500, "E_INTERNAL", error_body("seatrial failed on this request; this is a bug in seatrial", "E_INTERNAL", request_id), []
+        return (
+            500,
+            "E_INTERNAL",
+            error_body("seatrial failed on this request; this is a bug in seatrial", "E_INTERNAL", request_id),
+            [],
+        )
     if isinstance(error, ModelError):
         log.error("%s: %s", error.code, error, exc_info=error.__cause__)
     status, code = status_of(error)
-    headers = [(b"retry-after", b"%d" % max(1, round(error.retry_after_s)))] if isinstance(error, Unavailable) and status in (429, 503) else []
+    headers = (
+        [(b"retry-after", b"%d" % max(1, round(error.retry_after_s)))]
+        if isinstance(error, Unavailable) and status in (429, 503)
+        else []
+    )
     return status, code, error_body(str(error), code, request_id), headers

@@ -57,7 +57,9 @@ class PredictRoute:
         finally:
             self._drain.leave()
 
-    async def _answer(self, method: str, entry: Entry | None, headers: dict[bytes, bytes], receive: Any, deadline_s: float) -> bytes:
+    async def _answer(
+        self, method: str, entry: Entry | None, headers: dict[bytes, bytes], receive: Any, deadline_s: float
+    ) -> bytes:
         model = ready_model(method, entry)
         contract = model.contract
         field = contract.file_input
@@ -70,7 +72,9 @@ class PredictRoute:
         else:
             rows = contract.parse_request(body)
         predictions = await model.predict(rows, deadline_s)
-        return orjson.dumps({"predictions": predictions, "model_version": model.bundle.version}, option=orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(
+            {"predictions": predictions, "model_version": model.bundle.version}, option=orjson.OPT_SERIALIZE_NUMPY
+        )
 
     async def _send(self, send: Any, status: int, body: bytes, extra: list[tuple[bytes, bytes]], close: bool) -> None:
         headers = [*JSON_HEADERS, (b"content-length", b"%d" % len(body)), *extra]

@@ -12,8 +12,19 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 @click.command("export")
 @click.argument("target", metavar="FILE.py:NAME")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("bundles"), show_default=True, help="Folder of bundles; the new one becomes OUT/NAME/VERSION.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines: path, digest, size, batchable, warnings.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("bundles"),
+    show_default=True,
+    help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
+)
 def command(target: str, out: Path, as_json: bool) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
 
@@ -24,13 +35,30 @@ def command(target: str, out: Path, as_json: bool) -> None:
     from seatrial_export.seal import export_pipeline
 
     console = Console(stderr=True)
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as progress:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+    ) as progress:
         task = progress.add_task(f"loading {target}")
         pipeline = load_pipeline(target)
-        bundle = export_pipeline(pipeline, out, lambda step: progress.update(task, description=f"gate: {step}"), source=Path(target.rpartition(":")[0]))
+        bundle = export_pipeline(
+            pipeline,
+            out,
+            lambda step: progress.update(task, description=f"gate: {step}"),
+            source=Path(target.rpartition(":")[0]),
+        )
     warnings = [trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding]
     if as_json:
-        click.echo(json.dumps({"path": str(bundle.path), "digest": bundle.digest, "size_bytes": bundle.size_bytes, "batchable": bundle.manifest.batchable, "warnings": warnings}))
+        click.echo(
+            json.dumps(
+                {
+                    "path": str(bundle.path),
+                    "digest": bundle.digest,
+                    "size_bytes": bundle.size_bytes,
+                    "batchable": bundle.manifest.batchable,
+                    "warnings": warnings,
+                }
+            )
+        )
         return
     click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
     for warning in dict.fromkeys(warnings):

@@ -70,7 +70,12 @@ def variants_table(bundle: Bundle) -> Table:
     for variant in bundle.manifest.variants:
         promise = variant.tolerance or bundle.contract.tolerance
         size = len(bundle.files[variant.graph]) / 1e6
-        table.add_row(variant.name, variant.graph, f"{size:.2f}", f"{promise.relative_to_max:g} of max + {promise.relative:g} of value")
+        table.add_row(
+            variant.name,
+            variant.graph,
+            f"{size:.2f}",
+            f"{promise.relative_to_max:g} of max + {promise.relative:g} of value",
+        )
     return table
 
 
@@ -81,4 +86,7 @@ def show_receipts(console: Console, bundle: Bundle) -> None:
     for receipt in bundle.receipts():
         console.print(parity_table(receipt))
         machine = receipt.machine
-        console.print(f"{receipt.made_at} on {machine.cores} cores of {machine.processor} ({', '.join(machine.instruction_sets) or 'no vector sets known'})", highlight=False)
+        console.print(
+            f"{receipt.made_at} on {machine.cores} cores of {machine.processor} ({', '.join(machine.instruction_sets) or 'no vector sets known'})",
+            highlight=False,
+        )

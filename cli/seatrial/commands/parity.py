@@ -10,9 +10,18 @@ from rich.console import Console
 
 @click.command("parity")
 @click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option("--pipeline", "target", metavar="FILE.py:NAME", help="Ask the training side again too; without it, its sealed answers are the reference.")
+@click.option(
+    "--pipeline",
+    "target",
+    metavar="FILE.py:NAME",
+    help="Ask the training side again too; without it, its sealed answers are the reference.",
+)
 @click.option("--url", metavar="URL", help="Try a running server too, http://host:port; it must hold this very bundle.")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Where to write JUnit XML.  [default: reports/NAME-VERSION.xml]")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write JUnit XML.  [default: reports/NAME-VERSION.xml]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(path: Path, target: str | None, url: str | None, junit: Path | None, as_json: bool) -> None:
     """Run the golden rows through every runner, at several batch sizes, and compare with what PyTorch answered.

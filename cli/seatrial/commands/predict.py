@@ -16,7 +16,12 @@ from seatrial_contracts.errors import DeclarationError, Refusal
 @click.argument("target", metavar="BUNDLE|URL")
 @click.argument("rows", metavar="[ROWS]", required=False)
 @click.option("--model", metavar="NAME", help="Which model to ask, where the target is a server's URL.")
-@click.option("--file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A file to ask about (an image), for models with one such input.")
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file to ask about (an image), for models with one such input.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text.")
 def command(target: str, rows: str | None, model: str | None, file: Path | None, as_json: bool) -> None:
     """Ask for predictions.
@@ -47,11 +52,15 @@ def read_rows(text: str) -> list[Any]:
         try:
             text, lines = Path(text).read_text("utf-8"), text.endswith(".jsonl")
         except OSError as error:
-            raise DeclarationError("rows", f"'{text[:80]}': {error.strerror}", "JSON, or the name of a .json or .jsonl file") from None
+            raise DeclarationError(
+                "rows", f"'{text[:80]}': {error.strerror}", "JSON, or the name of a .json or .jsonl file"
+            ) from None
     try:
         value = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
     except json.JSONDecodeError as error:
-        raise DeclarationError("rows", f"no JSON at line {error.lineno}, column {error.colno}", "a row, or a list of rows") from None
+        raise DeclarationError(
+            "rows", f"no JSON at line {error.lineno}, column {error.colno}", "a row, or a list of rows"
+        ) from None
     return value if isinstance(value, list) else [value]
 
 
@@ -86,12 +95,16 @@ def ask_server(url: str, model: str, rows: list[Any] | None, data: bytes | None)
     base = f"{url.rstrip('/')}/v1/models/{model}"
     try:
         if data is not None:
-            reply = httpx.post(f"{base}:predict", content=data, headers={"Content-Type": "application/octet-stream"}, timeout=60)
+            reply = httpx.post(
+                f"{base}:predict", content=data, headers={"Content-Type": "application/octet-stream"}, timeout=60
+            )
         else:
             rows = rows or [httpx.get(base, timeout=60).raise_for_status().json()["example"]]
             reply = httpx.post(f"{base}:predict", json={"instances": rows}, timeout=60)
     except httpx.HTTPError as error:
-        raise Unavailable("E_UNREACHABLE", f"{url}: no answer ({type(error).__name__}); is `seatrial serve` running there?") from None
+        raise Unavailable(
+            "E_UNREACHABLE", f"{url}: no answer ({type(error).__name__}); is `seatrial serve` running there?"
+        ) from None
     if reply.status_code != 200:
         failure = reply.json()
         raise Refusal(failure["code"], f"status {reply.status_code} {failure['code']}: {failure['error']}")

@@ -21,11 +21,19 @@ def option(name: str, field: FieldInfo) -> click.Option:
     """A setting as a command-line option; where it is left out, environment, file and default decide."""
     flag = name.replace("_", "-")
     kind = click_type(field.annotation)
-    default = "measured while loading" if name == "max_batch_rows" else "granted cores" if field.default is None else field.default
+    default = (
+        "measured while loading"
+        if name == "max_batch_rows"
+        else "granted cores"
+        if field.default is None
+        else field.default
+    )
     shown = ",".join(default) if isinstance(default, tuple) else default
     help_ = f"{field.description}  [{PREFIX}{name.upper()}; default: {shown}]"
     declared = f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}"
-    return click.Option([declared, name], type=None if field.annotation is bool else kind, default=None, help=help_, multiple=False)
+    return click.Option(
+        [declared, name], type=None if field.annotation is bool else kind, default=None, help=help_, multiple=False
+    )
 
 
 def click_type(annotation: Any) -> Any:
@@ -46,7 +54,9 @@ class CommaSeparated(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002
         """Split it."""
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part.strip())
+        return (
+            value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part.strip())
+        )
 
 
 def run(bundles: Path | None, config: Path | None, **flags: Any) -> None:
@@ -61,7 +71,11 @@ command = click.Command(
     callback=run,
     params=[
         click.Argument(["bundles"], required=False, type=click.Path(path_type=Path), metavar="[BUNDLES]"),
-        click.Option(["--config"], type=click.Path(path_type=Path, dir_okay=False), help="A TOML file of settings, by their names: http_port = 8000."),
+        click.Option(
+            ["--config"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="A TOML file of settings, by their names: http_port = 8000.",
+        ),
         *(option(name, field) for name, field in Settings.model_fields.items() if name != "bundles"),
     ],
     help="""Serve the bundles of a folder (BUNDLES, by default ./bundles) over HTTP.

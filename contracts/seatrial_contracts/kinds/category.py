@@ -76,7 +76,11 @@ class Category(Kind):
         if self.unknown == "bucket":
             return f"a word of 1 to {self.max_chars} characters"
         shown = [f"'{word}'" for word in self.categories[:10]]
-        return "one of " + ", ".join(shown) + ("" if len(self.categories) <= 10 else f" ... ({len(self.categories)} in all)")
+        return (
+            "one of "
+            + ", ".join(shown)
+            + ("" if len(self.categories) <= 10 else f" ... ({len(self.categories)} in all)")
+        )
 
     @property
     def datatype(self) -> str:
@@ -94,7 +98,11 @@ class Category(Kind):
         from hypothesis import strategies as some
 
         known = some.sampled_from(self.categories)
-        return known if self.unknown == "reject" else known | some.text(some.characters(codec="utf-8"), min_size=1, max_size=self.max_chars)
+        return (
+            known
+            if self.unknown == "reject"
+            else known | some.text(some.characters(codec="utf-8"), min_size=1, max_size=self.max_chars)
+        )
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="string"),)

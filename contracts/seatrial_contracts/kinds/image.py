@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
-MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp", "TIFF": "image/tiff"}
+MEDIA_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+}
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
 
@@ -43,7 +50,9 @@ class Image(Kind):
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not bytes or nullable or not self.formats:
-            raise DeclarationError("st.Image", f"{annotation}{' | None' if nullable else ''}", "bytes, at least one format, never missing")
+            raise DeclarationError(
+                "st.Image", f"{annotation}{' | None' if nullable else ''}", "bytes, at least one format, never missing"
+            )
         return self
 
     def cheap(self, value: Any) -> bool:  # noqa: ARG002
@@ -61,11 +70,17 @@ class Image(Kind):
         """Encoded bytes from bytes, or from strict base64; the size is checked before anything is decoded."""
         if isinstance(value, str):
             if len(value) // 4 * 3 > self.max_bytes + 2:
-                refuse("E_IMAGE_BYTES", f"a file of about {len(value) // 4 * 3} bytes", f"at most {self.max_bytes} bytes")
+                refuse(
+                    "E_IMAGE_BYTES", f"a file of about {len(value) // 4 * 3} bytes", f"at most {self.max_bytes} bytes"
+                )
             try:
                 value = binascii.a2b_base64(value, strict_mode=True)
             except (binascii.Error, ValueError):
-                refuse("E_BASE64", "text that is not plain base64", "a file in base64 (RFC 4648, with padding, no line breaks)")
+                refuse(
+                    "E_BASE64",
+                    "text that is not plain base64",
+                    "a file in base64 (RFC 4648, with padding, no line breaks)",
+                )
         if not isinstance(value, bytes):
             refuse("E_TYPE", "neither a string nor a file", self.want())
         if not 0 < len(value) <= self.max_bytes:
@@ -80,7 +95,12 @@ class Image(Kind):
         return "BYTES"
 
     def json_schema(self) -> JsonSchema:
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": self.media_types[0], "maxLength": (self.max_bytes + 2) // 3 * 4}
+        return {
+            "type": "string",
+            "contentEncoding": "base64",
+            "contentMediaType": self.media_types[0],
+            "maxLength": (self.max_bytes + 2) // 3 * 4,
+        }
 
     def example(self) -> Any:
         return base64_text(draw(48, 32, (20, 90, 160), self.formats[0]))
@@ -118,7 +138,17 @@ class Image(Kind):
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
         except UnidentifiedImageError:
             raise Refusal("E_IMAGE_FORMAT", "", "a file of another kind, or a damaged one", self.want()) from None
-        except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError, MemoryError):  # what Pillow's decoders raise on bad bytes
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            EOFError,
+            IndexError,
+            TypeError,
+            KeyError,
+            OverflowError,
+            MemoryError,
+        ):  # what Pillow's decoders raise on bad bytes
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
         if self.shorter_side_px is not None:
             picture = resized(picture, self.shorter_side_px)
@@ -130,9 +160,16 @@ class Image(Kind):
         picture = Pillow.open(io.BytesIO(data), formats=self.formats)
         pixels = picture.width * picture.height
         if pixels > self.max_pixels:
-            raise Refusal("E_PIXELS", "", f"{picture.width} x {picture.height} pixels", f"at most {self.max_pixels} pixels")
+            raise Refusal(
+                "E_PIXELS", "", f"{picture.width} x {picture.height} pixels", f"at most {self.max_pixels} pixels"
+            )
         if min(picture.size) < self.min_side_px:
-            raise Refusal("E_IMAGE_SIZE", "", f"{picture.width} x {picture.height} pixels", f"sides of at least {self.min_side_px} pixels")
+            raise Refusal(
+                "E_IMAGE_SIZE",
+                "",
+                f"{picture.width} x {picture.height} pixels",
+                f"sides of at least {self.min_side_px} pixels",
+            )
         if picture.format == "PNG" and not data.rstrip(b"\x00\r\n").endswith(PNG_END):
             raise Refusal("E_IMAGE", "", "a truncated image", "a whole one")
         if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
@@ -162,7 +199,9 @@ def rgb(picture: PillowImage.Image) -> PillowImage.Image:
     from PIL import Image as Pillow
 
     if picture.mode.startswith("I"):
-        return Pillow.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Pillow.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
     if picture.has_transparency_data:
         white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
         return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")

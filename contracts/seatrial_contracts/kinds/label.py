@@ -27,7 +27,9 @@ class Label(OutputKind):
     def declared(self, annotation: Any, nullable: bool) -> Self:
         names = self.classes
         if annotation is not str or nullable or len(names) < 2 or len(set(names)) != len(names):
-            raise DeclarationError("st.Label", f"{annotation} with classes {names!r}"[:100], "str and two or more different class names")
+            raise DeclarationError(
+                "st.Label", f"{annotation} with classes {names!r}"[:100], "str and two or more different class names"
+            )
         return self
 
     def annotation(self) -> Any:
@@ -46,7 +48,12 @@ class Label(OutputKind):
             "type": "object",
             "properties": {
                 "label": {"type": "string", "enum": list(self.classes)},
-                "scores": {"type": "object", "properties": scores, "required": list(self.classes), "additionalProperties": False},
+                "scores": {
+                    "type": "object",
+                    "properties": scores,
+                    "required": list(self.classes),
+                    "additionalProperties": False,
+                },
             },
             "required": ["label", "scores"],
         }

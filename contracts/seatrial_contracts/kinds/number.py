@@ -52,17 +52,28 @@ class Number(OutputKind):
         bounds = {
             name: float(getattr(item, name))
             for item in metadata
-            for name, kind in (("ge", annotated_types.Ge), ("le", annotated_types.Le), ("gt", annotated_types.Gt), ("lt", annotated_types.Lt))
+            for name, kind in (
+                ("ge", annotated_types.Ge),
+                ("le", annotated_types.Le),
+                ("gt", annotated_types.Gt),
+                ("lt", annotated_types.Lt),
+            )
             if isinstance(item, kind)
         }
         return cls(**bounds)
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation not in (float, int):
-            raise DeclarationError("st.Number", getattr(annotation, "__name__", str(annotation)), "float or int (or either with | None)")
+            raise DeclarationError(
+                "st.Number", getattr(annotation, "__name__", str(annotation)), "float or int (or either with | None)"
+            )
         dtype = self.dtype or ("float32" if annotation is float else "int64")
         if (annotation is int) != ("int" in dtype):
-            raise DeclarationError("st.Number", f"{annotation.__name__} with dtype {dtype}", "a float dtype for float, an int dtype for int")
+            raise DeclarationError(
+                "st.Number",
+                f"{annotation.__name__} with dtype {dtype}",
+                "a float dtype for float, an int dtype for int",
+            )
         return self.model_copy(update={"nullable": nullable, "dtype": dtype})
 
     @property
@@ -72,7 +83,7 @@ class Number(OutputKind):
 
     @property
     def graph_dtype(self) -> str:
-        """numpy name of the element type in the graph."""
+        """Numpy name of the element type in the graph."""
         return "float32" if self.whole and self.nullable else self.dtype or "float32"
 
     @property
@@ -83,11 +94,15 @@ class Number(OutputKind):
         low, high = kind(info.min), kind(info.max)
         if self.whole and self.nullable:
             low, high = max(low, -EXACT_IN_FLOAT32), min(high, EXACT_IN_FLOAT32)
-        return (low if self.ge is None else max(low, kind(self.ge))), (high if self.le is None else min(high, kind(self.le)))
+        return (low if self.ge is None else max(low, kind(self.ge))), (
+            high if self.le is None else min(high, kind(self.le))
+        )
 
     def annotation(self) -> Any:
         low, high = self.range
-        limits: Any = Field(ge=low, le=high, gt=self.gt, lt=self.lt, strict=True, **({} if self.whole else {"allow_inf_nan": False}))
+        limits: Any = Field(
+            ge=low, le=high, gt=self.gt, lt=self.lt, strict=True, **({} if self.whole else {"allow_inf_nan": False})
+        )
         return Annotated[int, limits] if self.whole else Annotated[float, limits]
 
     def want(self) -> str:
@@ -106,7 +121,13 @@ class Number(OutputKind):
         return V2_DATATYPES[self.graph_dtype]
 
     def json_schema(self) -> JsonSchema:
-        names = {"minimum": self.ge, "maximum": self.le, "exclusiveMinimum": self.gt, "exclusiveMaximum": self.lt, "x-unit": self.unit}
+        names = {
+            "minimum": self.ge,
+            "maximum": self.le,
+            "exclusiveMinimum": self.gt,
+            "exclusiveMaximum": self.lt,
+            "x-unit": self.unit,
+        }
         return {"type": "integer" if self.whole else "number", **{k: v for k, v in names.items() if v is not None}}
 
     def example(self) -> Any:
@@ -116,7 +137,10 @@ class Number(OutputKind):
         return round(middle) if self.whole else float(np.float32(middle))
 
     def _middle(self, low: float, high: float) -> float:
-        low, high = max(low, self.gt if self.gt is not None else low), min(high, self.lt if self.lt is not None else high)
+        low, high = (
+            max(low, self.gt if self.gt is not None else low),
+            min(high, self.lt if self.lt is not None else high),
+        )
         if high - low > 1e6:  # one side is open: stay near the bound that is there
             return low + 1 if self.ge is not None or self.gt is not None else high - 1
         return (low + high) / 2
@@ -125,7 +149,7 @@ class Number(OutputKind):
         from hypothesis import strategies as some
 
         low, high = self.range
-        fits = lambda value: (self.gt is None or value > self.gt) and (self.lt is None or value < self.lt)  # noqa: E731
+        fits = lambda value: (self.gt is None or value > self.gt) and (self.lt is None or value < self.lt)
         if self.whole:
             return some.integers(int(low), int(high)).filter(fits)
         return some.floats(low, high, allow_nan=False, allow_infinity=False).filter(fits)

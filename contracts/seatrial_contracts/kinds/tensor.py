@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
+from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import (
     V2_DATATYPES,
     Array,
@@ -20,7 +21,6 @@ from seatrial_contracts.kinds.kind import (
     refuse,
 )
 from seatrial_contracts.kinds.number import Number
-from seatrial_contracts.errors import DeclarationError
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -48,11 +48,19 @@ class Tensor(OutputKind):
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if nullable or annotation is not np.ndarray or any(size is not None and size < 1 for size in self.dims):
-            raise DeclarationError("st.Tensor", f"{annotation} {self.dims}", 'a shape of sizes above 0 or None, never missing: st.Tensor["float32", 3, None]')
+            raise DeclarationError(
+                "st.Tensor",
+                f"{annotation} {self.dims}",
+                'a shape of sizes above 0 or None, never missing: st.Tensor["float32", 3, None]',
+            )
         return self
 
     def annotation(self) -> Any:
-        element = Number(dtype=None if self.dtype == "bool" else self.dtype).annotation() if self.dtype != "bool" else Annotated[bool, Field(strict=True)]
+        element = (
+            Number(dtype=None if self.dtype == "bool" else self.dtype).annotation()
+            if self.dtype != "bool"
+            else Annotated[bool, Field(strict=True)]
+        )
         nested: Any = element
         for _ in self.dims:
             nested = list[nested]
@@ -67,14 +75,20 @@ class Tensor(OutputKind):
                 values = adapter.validate_python(value)
             except ValidationError as error:
                 first = error.errors(include_url=False, include_context=False)[0]
-                code = {"finite_number": "E_NONFINITE", "less_than_equal": "E_RANGE", "greater_than_equal": "E_RANGE"}.get(first["type"], "E_TYPE")
+                code = {
+                    "finite_number": "E_NONFINITE",
+                    "less_than_equal": "E_RANGE",
+                    "greater_than_equal": "E_RANGE",
+                }.get(first["type"], "E_TYPE")
                 place = "".join(f"[{part}]" for part in first["loc"])
                 refuse(code, f"{describe_element(first['input'])} at {place or 'the top'}", self.want())
             try:
                 array = np.array(values, self.dtype)
             except ValueError:
                 refuse("E_SHAPE", "lists of unlike length", self.want())
-            return self._checked(array.reshape(self.dims) if adapter is flat and array.size == prod(self.dims) else array)  # type: ignore[arg-type]
+            return self._checked(
+                array.reshape(self.dims) if adapter is flat and array.size == prod(self.dims) else array
+            )  # type: ignore[arg-type]
 
         return Annotated[Any, PlainValidator(validate)]
 
@@ -86,7 +100,9 @@ class Tensor(OutputKind):
     def _checked(self, array: Array) -> Array:
         if array.dtype != np.dtype(self.dtype):
             refuse("E_TYPE", f"elements of type {array.dtype.name}", self.want())
-        if array.ndim != len(self.dims) or any(want not in (None, got) for want, got in zip(self.dims, array.shape, strict=True)):
+        if array.ndim != len(self.dims) or any(
+            want not in (None, got) for want, got in zip(self.dims, array.shape, strict=True)
+        ):
             refuse("E_SHAPE", f"shape {list(array.shape)}", self.want())
         if not 0 < array.size <= self.max_values:
             refuse("E_LIMIT", f"{array.size} values", f"1 to {self.max_values} values")
@@ -105,7 +121,11 @@ class Tensor(OutputKind):
     def json_schema(self) -> JsonSchema:
         schema: JsonSchema = {"type": {"b": "boolean", "f": "number"}.get(np.dtype(self.dtype).kind, "integer")}
         for size in reversed(self.dims):
-            schema = {"type": "array", "items": schema, **({} if size is None else {"minItems": size, "maxItems": size})}
+            schema = {
+                "type": "array",
+                "items": schema,
+                **({} if size is None else {"minItems": size, "maxItems": size}),
+            }
         return schema
 
     def example(self) -> Any:
@@ -141,7 +161,10 @@ class Tensor(OutputKind):
         return np.array(value, self.dtype)
 
     def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        return {"mean": histogram([float(np.mean(value)) for value in values]), "spread": histogram([float(np.std(value)) for value in values])}
+        return {
+            "mean": histogram([float(np.mean(value)) for value in values]),
+            "spread": histogram([float(np.std(value)) for value in values]),
+        }
 
 
 def describe_element(value: Any) -> str:

@@ -45,12 +45,16 @@ class Text(Kind):
             try:
                 tokenizer = Path(tokenizer).read_bytes()
             except OSError as error:
-                raise DeclarationError(f"st.Text tokenizer '{tokenizer}'", error.strerror or "no file", "a readable tokenizer.json") from None
+                raise DeclarationError(
+                    f"st.Text tokenizer '{tokenizer}'", error.strerror or "no file", "a readable tokenizer.json"
+                ) from None
         self._tokenizer_json = tokenizer
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not str or nullable:
-            raise DeclarationError("st.Text", f"{annotation}{' | None' if nullable else ''}", "str", "an absent text is the empty text")
+            raise DeclarationError(
+                "st.Text", f"{annotation}{' | None' if nullable else ''}", "str", "an absent text is the empty text"
+            )
         if self._tokenizer_json is None:
             raise DeclarationError("st.Text", "no tokenizer", 'st.Text(tokenizer="path/to/tokenizer.json")')
         return self

@@ -79,7 +79,13 @@ class Candidate:
     def most_tokens(self) -> dict[str, int]:
         """The most tokens of each text, by the name of its size."""
         texts = [(spec.name, spec.kind) for spec in self.pipeline.contract.inputs if isinstance(spec.kind, Text)]
-        return {dim: kind.max_tokens for name, kind in texts for spec in kind.tensors(name) for dim in spec.dims if isinstance(dim, str)}
+        return {
+            dim: kind.max_tokens
+            for name, kind in texts
+            for spec in kind.tensors(name)
+            for dim in spec.dims
+            if isinstance(dim, str)
+        }
 
     @cached_property
     def model(self) -> Graph:
@@ -101,5 +107,3 @@ class Candidate:
     def graphs(self) -> list[Graph]:
         """The graphs of the bundle."""
         return [graph for graph in (self.model, self.prepare) if graph is not None]
-
-

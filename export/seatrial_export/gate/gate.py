@@ -41,7 +41,9 @@ def pass_export_gate(pipeline: Pipeline, progress: Progress = lambda step: None)
     """Run every step. `progress` is told the name of each before it runs."""
     odd = set(pipeline.waive) - WAIVABLE
     if odd:
-        raise DeclarationError("pipeline waive", ", ".join(sorted(odd)), f"steps among {', '.join(sorted(WAIVABLE))}, each with a reason")
+        raise DeclarationError(
+            "pipeline waive", ", ".join(sorted(odd)), f"steps among {', '.join(sorted(WAIVABLE))}, each with a reason"
+        )
     candidate = Candidate(pipeline)
     for name, step in STEPS:
         progress(name)

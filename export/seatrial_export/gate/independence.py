@@ -29,7 +29,9 @@ def check_independence(candidate: Candidate) -> None:
     found = compare_outputs(alone, among, TOLERANCE)
     candidate.batchable = found.passed
     if not found.passed:
-        candidate.warnings.append(f"a row's answer depends on its mates ({found}); sealed with batchable: false, rows run one by one")
+        candidate.warnings.append(
+            f"a row's answer depends on its mates ({found}); sealed with batchable: false, rows run one by one"
+        )
     candidate.trials.append(Trial(
         runner="batch independence", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(1, 5), rows=len(rows),
         worst_error=found.worst_error if np.isfinite(found.worst_error) else None, allowed=found.allowed, passed=True,
@@ -40,9 +42,18 @@ def check_independence(candidate: Candidate) -> None:
 def mates(specs: tuple[TensorSpec, ...], rows: list[EncodedRow], place: int) -> list[EncodedRow]:
     """Four rows to stand beside `rows[place]`: NaN, both extremes, and the longest golden row."""
     row = rows[place]
-    longest = max(rows, key=lambda other: sum(len(value) for spec, value in zip(specs, other, strict=True) if spec.pad is not None))
-    extremes = [tuple(extreme(spec, own, other, value) for spec, own, other in zip(specs, row, longest, strict=True)) for value in (np.nan, 1e30, -1e30)]
-    return [*extremes, tuple(other if spec.pad is not None else own for spec, own, other in zip(specs, row, longest, strict=True))]
+    longest = max(
+        rows,
+        key=lambda other: sum(len(value) for spec, value in zip(specs, other, strict=True) if spec.pad is not None),
+    )
+    extremes = [
+        tuple(extreme(spec, own, other, value) for spec, own, other in zip(specs, row, longest, strict=True))
+        for value in (np.nan, 1e30, -1e30)
+    ]
+    return [
+        *extremes,
+        tuple(other if spec.pad is not None else own for spec, own, other in zip(specs, row, longest, strict=True)),
+    ]
 
 
 def extreme(spec: TensorSpec, own: object, other: object, value: float) -> object:

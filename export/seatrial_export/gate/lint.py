@@ -12,9 +12,21 @@ from onnx import numpy_helper
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH, Candidate, Graph
 
-RANDOM_OPS = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"})
-REDUCTIONS = frozenset(f"Reduce{name}" for name in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"))
-ALONG_AXIS = {"Softmax": -1, "LogSoftmax": -1, "Hardmax": -1, "TopK": -1, "ArgMax": 0, "ArgMin": 0, "LpNormalization": -1}
+RANDOM_OPS = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
+REDUCTIONS = frozenset(
+    f"Reduce{name}" for name in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
+)
+ALONG_AXIS = {
+    "Softmax": -1,
+    "LogSoftmax": -1,
+    "Hardmax": -1,
+    "TopK": -1,
+    "ArgMax": 0,
+    "ArgMin": 0,
+    "LpNormalization": -1,
+}
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 DATA_DEPENDENT = re.compile(r"\bu\d+\b")
 
@@ -43,28 +55,42 @@ def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     while waiting:
         node = waiting.pop(0)
         yield node
-        waiting += [inner for attribute in node.attribute for graph in (attribute.g, *attribute.graphs) for inner in graph.node]
+        waiting += [
+            inner for attribute in node.attribute for graph in (attribute.g, *attribute.graphs) for inner in graph.node
+        ]
 
 
 def check_opset(model: onnx.ModelProto, wanted: int) -> None:
     """The exporter raises a low opset silently: 13 asked gives 18."""
     got = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if got != wanted:
-        raise GateError("opset", f"opset {wanted} was asked for, the exporter wrote {got}", f"ask for {got}: Pipeline(opset={got}); or for another from 18 up")
+        raise GateError(
+            "opset",
+            f"opset {wanted} was asked for, the exporter wrote {got}",
+            f"ask for {got}: Pipeline(opset={got}); or for another from 18 up",
+        )
 
 
 def check_domains(model: onnx.ModelProto) -> None:
     """Operators outside the standard run nowhere but on the author's machine."""
-    odd = sorted({node.domain for node in nodes_of(model)} - STANDARD_DOMAINS - {function.domain for function in model.functions})
+    odd = sorted(
+        {node.domain for node in nodes_of(model)} - STANDARD_DOMAINS - {function.domain for function in model.functions}
+    )
     if odd:
-        raise GateError("operators", f"operators of the domain {', '.join(odd)}", "use operations with a standard ONNX form")
+        raise GateError(
+            "operators", f"operators of the domain {', '.join(odd)}", "use operations with a standard ONNX form"
+        )
 
 
 def check_external_data(model: onnx.ModelProto) -> None:
     """Weights in another file would not be sealed."""
     outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
     if outside:
-        raise GateError("external data", f"weights outside the file: {', '.join(outside[:3])}", "save the model with its weights inside")
+        raise GateError(
+            "external data",
+            f"weights outside the file: {', '.join(outside[:3])}",
+            "save the model with its weights inside",
+        )
 
 
 def check_symbolic(graph: Graph) -> None:
@@ -74,18 +100,30 @@ def check_symbolic(graph: Graph) -> None:
         for axis, name in graph.dim_names(spec).items():
             size = values[spec.name][axis]
             if isinstance(size, int):
-                raise GateError("sizes", f"input '{spec.name}' has a fixed size {size} where '{name}' varies", "a size was baked in while tracing; see the torch.export step")
+                raise GateError(
+                    "sizes",
+                    f"input '{spec.name}' has a fixed size {size} where '{name}' varies",
+                    "a size was baked in while tracing; see the torch.export step",
+                )
     for value in graph.onnx.graph.output if graph.batched else []:
         sizes = dims(value)
         if not sizes or sizes[0] != BATCH:
-            raise GateError("sizes", f"output '{value.name}' has sizes {sizes}: the batch is not its first", "return one answer for each row, rows first")
+            raise GateError(
+                "sizes",
+                f"output '{value.name}' has sizes {sizes}: the batch is not its first",
+                "return one answer for each row, rows first",
+            )
 
 
 def check_chance(model: onnx.ModelProto) -> None:
     """No random operator."""
     found = sorted({node.op_type for node in nodes_of(model)} & RANDOM_OPS)
     if found:
-        raise GateError("random operator", f"the graph draws random numbers: {', '.join(found)}", "take torch.rand*, torch.bernoulli or noise out of forward")
+        raise GateError(
+            "random operator",
+            f"the graph draws random numbers: {', '.join(found)}",
+            "take torch.rand*, torch.bernoulli or noise out of forward",
+        )
 
 
 def check_training(model: onnx.ModelProto) -> None:
@@ -95,7 +133,11 @@ def check_training(model: onnx.ModelProto) -> None:
         mode = constants.get(node.input[2]) if node.op_type == "Dropout" and len(node.input) > 2 else None
         norm = node.op_type == "BatchNormalization" and any(a.name == "training_mode" and a.i for a in node.attribute)
         if norm or (mode is not None and bool(np.any(mode))):
-            raise GateError("training mode", f"{node.op_type} '{node.name}' is in training mode in the graph", "call model.eval(); give F.dropout and F.batch_norm training=self.training")
+            raise GateError(
+                "training mode",
+                f"{node.op_type} '{node.name}' is in training mode in the graph",
+                "call model.eval(); give F.dropout and F.batch_norm training=self.training",
+            )
 
 
 def shapes_of(graph: onnx.GraphProto) -> Shapes:
@@ -112,7 +154,11 @@ def check_data_dependent(shapes: Shapes) -> None:
     """A size that depends on the data lets one request ask for any amount of memory."""
     for name, sizes in shapes.items():
         if any(isinstance(size, str) and DATA_DEPENDENT.search(size) for size in sizes):
-            raise GateError("sizes", f"the size of '{name}' depends on the data: {sizes}", "replace nonzero(), unique(), masked_select() or a computed range by a mask")
+            raise GateError(
+                "sizes",
+                f"the size of '{name}' depends on the data: {sizes}",
+                "replace nonzero(), unique(), masked_select() or a computed range by a mask",
+            )
 
 
 def check_cross_row(model: onnx.ModelProto, shapes: Shapes) -> None:
@@ -148,4 +194,8 @@ def reduced_axes(node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes:
 
 
 def _rows_meet(cause: str) -> None:
-    raise GateError("rows apart", cause, "a row's answer must not depend on its mates; if the model must see all rows at once, say batchable=False")
+    raise GateError(
+        "rows apart",
+        cause,
+        "a row's answer must not depend on its mates; if the model must see all rows at once, say batchable=False",
+    )

@@ -14,8 +14,8 @@ from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.candidate import TRACE_ROWS, Candidate, Graph
-from seatrial_export.gate.to_onnx import MOST_SIZE
 from seatrial_export.gate.session import Chain, Outputs, Session
+from seatrial_export.gate.to_onnx import MOST_SIZE
 
 BATCH_SIZES = (1, 2, 7, 32)
 """None of them the traced one."""
@@ -28,8 +28,14 @@ def check_sizes(candidate: Candidate) -> None:
         if graph is not None and any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims):
             session = Session(graph.onnx)
             pipeline = candidate.pipeline
-            call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = pipeline.call if name == "model" else pipeline.call_prepare
-            tried = [found for feeds in other_sizes(graph) if (found := compare_at(graph, session, call, feeds, pipeline.tolerance, candidate)) is not None]
+            call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = (
+                pipeline.call if name == "model" else pipeline.call_prepare
+            )
+            tried = [
+                found
+                for feeds in other_sizes(graph)
+                if (found := compare_at(graph, session, call, feeds, pipeline.tolerance, candidate)) is not None
+            ]
             bad = next((found for found in tried if not found.passed), None)
             if bad is not None:
                 raise GateError(
@@ -40,9 +46,18 @@ def check_sizes(candidate: Candidate) -> None:
 
 def other_sizes(graph: Graph) -> Iterator[dict[str, Tensor]]:
     """The traced arguments made longer and shorter along every size that varies, the batch aside."""
-    traced = {name: int(graph.feeds[spec.name].shape[axis]) for spec in graph.specs for axis, name in graph.dim_names(spec).items()}
-    for step, change in enumerate((lambda n: n + 3, lambda n: 2 * n + 1, lambda n: max(2, n // 2), lambda n: max(1, n - 1))):
-        sizes = {name: size if name == "batch" else min(change(size) + step * (place % 2), graph.most.get(name, MOST_SIZE)) for place, (name, size) in enumerate(sorted(traced.items()))}
+    traced = {
+        name: int(graph.feeds[spec.name].shape[axis])
+        for spec in graph.specs
+        for axis, name in graph.dim_names(spec).items()
+    }
+    for step, change in enumerate(
+        (lambda n: n + 3, lambda n: 2 * n + 1, lambda n: max(2, n // 2), lambda n: max(1, n - 1))
+    ):
+        sizes = {
+            name: size if name == "batch" else min(change(size) + step * (place % 2), graph.most.get(name, MOST_SIZE))
+            for place, (name, size) in enumerate(sorted(traced.items()))
+        }
         yield {spec.name: resized(graph.feeds[spec.name], spec, graph.dim_names(spec), sizes) for spec in graph.specs}
 
 
@@ -55,7 +70,12 @@ def resized(tensor: Tensor, spec: TensorSpec, names: Mapping[int, str], sizes: M
 
 
 def compare_at(
-    graph: Graph, session: Session, call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], feeds: dict[str, Tensor], tolerance: Tolerance, candidate: Candidate
+    graph: Graph,
+    session: Session,
+    call: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    feeds: dict[str, Tensor],
+    tolerance: Tolerance,
+    candidate: Candidate,
 ) -> Comparison | None:
     """How graph and module compare on these arguments; None where PyTorch itself cannot run them."""
     try:
@@ -66,7 +86,13 @@ def compare_at(
     try:
         got = session.run({name: _strings(candidate, name, value.numpy()) for name, value in feeds.items()})
     except Exception as error:  # onnxruntime's own kinds
-        return Comparison(passed=False, rows=0, worst_error=float("inf"), allowed=0.0, cause=f"onnxruntime fails at sizes {sizes}: {str(error)[:160]}")
+        return Comparison(
+            passed=False,
+            rows=0,
+            worst_error=float("inf"),
+            allowed=0.0,
+            cause=f"onnxruntime fails at sizes {sizes}: {str(error)[:160]}",
+        )
     found = compare_outputs([want], [{name.removesuffix("_prepared"): value for name, value in got.items()}], tolerance)
     return found if found.passed else found.model_copy(update={"cause": f"at sizes {sizes}, {found}"})
 
@@ -89,7 +115,11 @@ def check_golden(candidate: Candidate) -> None:
     for size in BATCH_SIZES if pipeline.batchable else (1,):
         found = compare_outputs(want, run_in_batches(chain, rows, size), pipeline.tolerance)
         if not found.passed:
-            raise GateError("parity", f"onnxruntime departs from PyTorch at batch size {size}: {found}", "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless")
+            raise GateError(
+                "parity",
+                f"onnxruntime departs from PyTorch at batch size {size}: {found}",
+                "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless",
+            )
         candidate.trials.append(Trial(runner="onnxruntime", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(size,), rows=len(rows),
                                       worst_error=found.worst_error, allowed=found.allowed, passed=True))  # fmt: skip
 

@@ -28,7 +28,11 @@ class Session:
         try:
             self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises kinds of its own, all of which mean this
-            raise GateError("onnxruntime", f"it does not load the graph: {str(error)[:300]}", "use operations that onnxruntime has at this opset") from error
+            raise GateError(
+                "onnxruntime",
+                f"it does not load the graph: {str(error)[:300]}",
+                "use operations that onnxruntime has at this opset",
+            ) from error
         self.outputs = [node.name for node in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, Array]) -> Outputs:

@@ -15,7 +15,9 @@ import onnx
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import Candidate
 
-COMMON_WORDS = frozenset({"root", "user", "admin", "runner", "ubuntu", "debian", "localhost", "home", "model", "test", "build"})
+COMMON_WORDS = frozenset(
+    {"root", "user", "admin", "runner", "ubuntu", "debian", "localhost", "home", "model", "test", "build"}
+)
 
 
 def strip(candidate: Candidate) -> None:
@@ -52,7 +54,11 @@ def strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
         clear_notes(node)
         for attribute in node.attribute:
             attribute.ClearField("doc_string")
-            for graph in (attribute.g, *attribute.graphs) if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) else ():
+            for graph in (
+                (attribute.g, *attribute.graphs)
+                if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+                else ()
+            ):
                 strip_graph(graph)
 
 
@@ -67,11 +73,17 @@ def local_traces() -> set[str]:
     """What would tell of this machine: its folders, its name, its user."""
     folders = {str(Path.cwd()), str(Path.home()), sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")}
     words = {socket.gethostname(), getpass.getuser(), os.environ.get("USER", "")}
-    return {folder for folder in folders if len(folder) > 4} | {word for word in words if len(word) > 4 and word.lower() not in COMMON_WORDS}
+    return {folder for folder in folders if len(folder) > 4} | {
+        word for word in words if len(word) > 4 and word.lower() not in COMMON_WORDS
+    }
 
 
 def check_leaks(data: bytes, traces: set[str] | None = None) -> None:
     """Raise `GateError` where bytes to be sealed hold a trace of this machine."""
     for trace in local_traces() if traces is None else traces:
         if trace.encode() in data:
-            raise GateError("local traces", "the graph holds a path, user or host name of this machine", "look for it in node and parameter names, and in strings that forward keeps")
+            raise GateError(
+                "local traces",
+                "the graph holds a path, user or host name of this machine",
+                "look for it in node and parameter names, and in strings that forward keeps",
+            )

@@ -21,7 +21,16 @@ from seatrial_export.gate.candidate import BATCH, Candidate, Graph
 APART = "seatrial_output_"
 MOST_SIZE = 2**16
 """Of a size that the contract leaves open, and of a batch."""
-NOISY = ("torch.onnx", "torch.export", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir", "torch._export", "torch.utils._sympy")
+NOISY = (
+    "torch.onnx",
+    "torch.export",
+    "torch._dynamo",
+    "torch.fx",
+    "onnxscript",
+    "onnx_ir",
+    "torch._export",
+    "torch.utils._sympy",
+)
 
 
 def check_arguments(candidate: Candidate) -> None:
@@ -30,7 +39,11 @@ def check_arguments(candidate: Candidate) -> None:
     try:
         inspect.signature(candidate.pipeline.model.forward).bind(**dict.fromkeys(names))
     except TypeError as error:
-        raise GateError("arguments", f"model.forward does not take the contract's tensors: {error}", f"declare it as forward(self, {', '.join(names)})") from None
+        raise GateError(
+            "arguments",
+            f"model.forward does not take the contract's tensors: {error}",
+            f"declare it as forward(self, {', '.join(names)})",
+        ) from None
 
 
 def check_torch_export(candidate: Candidate) -> None:
@@ -38,7 +51,9 @@ def check_torch_export(candidate: Candidate) -> None:
     for graph in candidate.graphs:
         try:
             with quiet(), torch.no_grad():
-                graph.program = torch.export.export(graph.module, (), dict(graph.feeds), dynamic_shapes=dynamic_shapes(graph), strict=False)
+                graph.program = torch.export.export(
+                    graph.module, (), dict(graph.feeds), dynamic_shapes=dynamic_shapes(graph), strict=False
+                )
         except Exception as error:  # torch raises many kinds, of several modules, and all mean the same here
             raise GateError("torch.export", first_lines(error), MENDS) from error
 
@@ -60,7 +75,11 @@ def export_onnx(candidate: Candidate) -> None:
                     opset_version=candidate.pipeline.opset, verbose=False, external_data=False,
                 )  # fmt: skip
         except Exception as error:  # as above
-            raise GateError("torch.onnx.export", first_lines(error), "an operation of the model has no ONNX form; the message names it") from error
+            raise GateError(
+                "torch.onnx.export",
+                first_lines(error),
+                "an operation of the model has no ONNX form; the message names it",
+            ) from error
         assert program is not None, "dynamo=True returns a program"
         graph.proto = program.model_proto
         name_outputs(graph.proto, graph.outputs)
@@ -79,7 +98,10 @@ def name_outputs(model: onnx.ModelProto, outputs: list[str]) -> None:
 def dynamic_shapes(graph: Graph) -> dict[str, dict[int, Any]]:
     """Named dynamic sizes of every argument; one name is one size wherever it stands."""
     names = {name for spec in graph.specs for name in graph.dim_names(spec).values()}
-    dims = {name: torch.export.Dim(name, min=1 if name == BATCH else 2, max=graph.most.get(name, MOST_SIZE)) for name in names}
+    dims = {
+        name: torch.export.Dim(name, min=1 if name == BATCH else 2, max=graph.most.get(name, MOST_SIZE))
+        for name in names
+    }
     return {spec.name: {axis: dims[name] for axis, name in graph.dim_names(spec).items()} for spec in graph.specs}
 
 

@@ -42,7 +42,11 @@ def check_state(candidate: Candidate) -> None:
         module = dict(modules(candidate.pipeline))[name]
         before = {key: value.clone() for key, value in tensors_of(module).items()}
         call(feeds)
-        moved = [key for key, value in tensors_of(module).items() if not torch.equal(before[key].nan_to_num(), value.nan_to_num())]
+        moved = [
+            key
+            for key, value in tensors_of(module).items()
+            if not torch.equal(before[key].nan_to_num(), value.nan_to_num())
+        ]
         if moved:
             raise GateError(
                 "state", f"a run changed {name}'s {', '.join(moved[:5])}",
@@ -60,7 +64,11 @@ def check_row_in_batch(candidate: Candidate) -> None:
     alone = [pipeline.answer_encoded(row) for row in rows]
     batched = [{name: value[i].numpy() for name, value in together.items()} for i in range(len(rows))]
     if any(len(value) != len(rows) for value in together.values()):
-        raise GateError("row in batch", f"the model answers {len(next(iter(together.values())))} rows for {len(rows)}", "return one answer for each row, rows first")
+        raise GateError(
+            "row in batch",
+            f"the model answers {len(next(iter(together.values())))} rows for {len(rows)}",
+            "return one answer for each row, rows first",
+        )
     found = compare_outputs(alone, batched, EAGER_TOLERANCE)
     if not found.passed:
         raise GateError(
@@ -74,10 +82,14 @@ def modules(pipeline: Pipeline) -> list[tuple[str, nn.Module]]:
     return [("model", pipeline.model)] + ([("prepare", pipeline.prepare)] if pipeline.prepare is not None else [])
 
 
-def calls(candidate: Candidate) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]]:
+def calls(
+    candidate: Candidate,
+) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]]:
     """Each module with how to call it and what to call it with."""
     pipeline = candidate.pipeline
-    found: list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]] = [("model", pipeline.call, candidate.feeds)]
+    found: list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]] = [
+        ("model", pipeline.call, candidate.feeds)
+    ]
     if pipeline.prepare is not None:
         found.append(("prepare", pipeline.call_prepare, candidate.prepare_feeds))
     return found
@@ -86,5 +98,3 @@ def calls(candidate: Candidate) -> list[tuple[str, Callable[[Mapping[str, Tensor
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-

@@ -28,11 +28,16 @@ class HttpRunner:
         try:
             reply = self._client.get(self._path)
         except httpx.HTTPError as error:
-            raise Unavailable("E_UNREACHABLE", f"{self._client.base_url}: no server answers there ({type(error).__name__})") from None
+            raise Unavailable(
+                "E_UNREACHABLE", f"{self._client.base_url}: no server answers there ({type(error).__name__})"
+            ) from None
         served = reply.json().get("digest") if reply.status_code == 200 else None
         if served != self._bundle.digest:
             got = f"digest {served[:16]}" if served else f"status {reply.status_code}: {reply.text[:200]}"
-            raise Unavailable("E_OTHER_BUNDLE", f"{self._client.base_url}{self._path}: got {got}, want digest {self._bundle.digest[:16]}")
+            raise Unavailable(
+                "E_OTHER_BUNDLE",
+                f"{self._client.base_url}{self._path}: got {got}, want digest {self._bundle.digest[:16]}",
+            )
         self.provider = reply.json()["execution"]["provider"]
         return self
 

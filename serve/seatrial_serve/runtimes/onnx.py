@@ -31,7 +31,10 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
         raise ModelError("E_LOAD", "onnxruntime cannot load this graph") from error
     runs_on = session.get_providers()[0]
     if runs_on != options.providers[0] and not options.allow_cpu_fallback:
-        raise ModelError("E_PROVIDER", f"asked for {options.providers[0]}, but onnxruntime runs it on {runs_on}; mend the driver, or allow the fallback")
+        raise ModelError(
+            "E_PROVIDER",
+            f"asked for {options.providers[0]}, but onnxruntime runs it on {runs_on}; mend the driver, or allow the fallback",
+        )
     return OnnxRuntime(session)
 
 
@@ -54,6 +57,6 @@ class OnnxRuntime:
 
 
 def element_type(name: str) -> str:
-    """onnxruntime's `tensor(float)` -> numpy's `float32`."""
+    """Onnxruntime's `tensor(float)` -> numpy's `float32`."""
     inner = name.removeprefix("tensor(").removesuffix(")")
     return ELEMENT_TYPES.get(inner, inner)
