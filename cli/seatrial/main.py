@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="seatrial")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
-    """Seal a trained PyTorch model with its preprocessing and input contract, prove that it answers as training did, serve it.
+    r"""Seal a trained PyTorch model with its preprocessing and input contract, prove that it answers as training did, serve it.
 
     \b
     The way of a model:

@@ -254,5 +254,5 @@ def _plain_files(path: Path) -> set[str]:
 
 def _read_plain(path: Path, most_bytes: int) -> bytes:
     """At most one byte more than `most_bytes`, without following a link at the last part."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
         return file.read(most_bytes + 1)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import (
@@ -75,6 +75,13 @@ class OutputField(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     kind: Annotated[SerializeAsAny[OutputKind], BeforeValidator(_kind)]
+
+
+class FileInput(NamedTuple):
+    """The input that a raw request body stands for."""
+
+    name: str
+    media_types: tuple[str, ...]
 
 
 class Contract(BaseModel):
@@ -156,15 +163,21 @@ class Contract(BaseModel):
         return max(DEFAULT_BODY_BYTES, images * 4 // 3 + 64 * 1024)
 
     @cached_property
-    def file_input(self) -> InputField | None:
+    def file_input(self) -> FileInput | None:
         """The single image input, if that is all there is: such a contract also takes the raw file as the request's body."""
-        only = self.inputs[0] if len(self.inputs) == 1 else None
-        return only if only is not None and isinstance(only.kind, Image) else None
+        kind = self.inputs[0].kind
+        only = len(self.inputs) == 1 and isinstance(kind, Image)
+        return FileInput(self.inputs[0].name, kind.media_types) if only and isinstance(kind, Image) else None
 
     @cached_property
     def tensors(self) -> tuple[TensorSpec, ...]:
         """What the inputs are when they enter the graph (or prepare), in order."""
         return tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
+
+    @cached_property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Name of each size in `tensors` that varies -> the least and the most of it."""
+        return {size: bounds for field in self.inputs for size, bounds in field.kind.sizes(field.name).items()}
 
     @cached_property
     def _describers(self) -> list[tuple[str, Callable[[Array], Any]]]:
@@ -212,9 +225,13 @@ def contract_from_rows(
     limits: Limits | None = None, tolerance: Tolerance | None = None, objective: Objective | None = None,
 ) -> Contract:  # fmt: skip
     """Read the contract off a row class and an answer class. Raises `DeclarationError` naming the field to mend."""
+    rows, answers = _read(inputs, "input"), _read(outputs, "output")
+    both = {name for name, _ in rows} & {name for name, _ in answers}
+    if both:
+        raise DeclarationError(f"{outputs.__name__}.{min(both)}", "the name of an input", "a name of its own")
     return Contract(
-        inputs=tuple(InputField(name=name, kind=kind) for name, kind in _read(inputs, "input")),
-        outputs=tuple(OutputField(name=name, kind=kind) for name, kind in _read(outputs, "output")),  # type: ignore[arg-type]
+        inputs=tuple(InputField(name=name, kind=kind) for name, kind in rows),
+        outputs=tuple(OutputField(name=name, kind=kind) for name, kind in answers),
         limits=limits or Limits(), tolerance=tolerance or Tolerance(), objective=objective or Objective(),
     )  # fmt: skip
 

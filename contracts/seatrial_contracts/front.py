@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ class Front:
     """The host stage of a contract; `files` are the bundle's files (a tokenizer, say)."""
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
-        self.specs = contract.tensors
+        self.contract, self.specs = contract, contract.tensors
         self._dear = [
             (field.name, field.kind.cheap) for field in contract.inputs if type(field.kind).cheap is not Kind.cheap
         ]
@@ -44,6 +44,22 @@ class Front:
                 where = f"input '{name}'" + (f", row {place}" if place is not None else "")
                 raise refusal.at(where) from None
         return tuple(encoded)
+
+    def refusal_code(self, row: Any) -> str | None:
+        """The code that contract or host stage refuse this raw row with; None where they take it."""
+        try:
+            self.encode_row(self.contract.validate_row(row))
+        except Refusal as refusal:
+            return refusal.code
+        return None
+
+
+def places_by(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
+    """Key -> the places where it stands, in order: which rows may run together."""
+    places: dict[Any, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
 
 
 def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str, Array]:

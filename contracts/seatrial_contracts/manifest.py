@@ -60,12 +60,22 @@ class Variant(_Value):
     """What this variant promises; None: what the contract does."""
 
 
+def prepared_name(name: str) -> str:
+    """The prepare graph's own name of what it makes; no field's name holds a dot."""
+    return f"prepared.{name}"
+
+
 class Prepare(_Value):
     """The per-row graph between the host stage and the model: what it takes and what it gives."""
 
     graph: Annotated[str, AfterValidator(check_path)]
     inputs: tuple[str, ...]
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def graph_outputs(self) -> list[str]:
+        """What the graph itself calls its outputs, in order: one graph cannot have an input and an output of one name."""
+        return [prepared_name(spec.name) for spec in self.outputs]
 
 
 class Manifest(_Value):

@@ -77,8 +77,8 @@ class Receipt(BaseModel):
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".receipt.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
         return target
 
 

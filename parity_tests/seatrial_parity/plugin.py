@@ -34,8 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add a test for each bundle named on the command line."""
-    for path in config.getoption("--bundle"):
-        items.append(BundleItem.from_parent(session, name=f"parity[{path}]", bundle_path=Path(path)))
+    paths = config.getoption("--bundle")
+    items += [BundleItem.from_parent(session, name=f"parity[{path}]", bundle_path=Path(path)) for path in paths]
 
 
 class BundleItem(pytest.Item):

@@ -27,7 +27,7 @@ def try_bundle(
     bundle: Bundle,
     pipeline: Pipeline | None = None,
     url: str | None = None,
-    progress: Callable[[str], None] = lambda name: None,
+    progress: Callable[[str], None] | None = None,
 ) -> Receipt:
     """Every variant in onnxruntime, PyTorch where there is a pipeline, and the server at `url`, on the golden rows.
 
@@ -35,7 +35,8 @@ def try_bundle(
     """
     trials: list[Trial] = []
     for runner in runners(bundle, pipeline, url):
-        progress(f"{runner.name} {runner.variant}")
+        if progress is not None:
+            progress(f"{runner.name} {runner.variant}")
         trials += try_runner(bundle, runner)
     return Receipt(
         schema=1,

@@ -64,7 +64,8 @@ class BatchRule:
         return sorted(self._within(waiting, places))
 
     def _within(self, waiting: Sequence[Waiting], places: Sequence[int]) -> list[int]:
-        taken, rows, useful, longest = [], 0, 0, 0
+        taken: list[int] = []
+        rows = useful = longest = 0
         for place in places:
             ticket = waiting[place]
             rows_, useful_, longest_ = (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from seatrial_contracts.errors import Refusal
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
@@ -24,7 +25,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes:
     declared = headers.get(b"content-length")
     if declared is not None and (len(declared) > 18 or int(declared) > max_bytes):
         raise _too_large(max_bytes)
-    message = await _receive(receive, timeout_s) if declared != b"0" else {"type": "http.request", "body": b""}
+    message: Message = await _receive(receive, timeout_s) if declared != b"0" else {"type": "http.request"}
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         return _whole(message, body, max_bytes)
@@ -38,7 +39,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes:
     return _whole(message, b"".join(parts), max_bytes)
 
 
-async def _receive(receive: Receive, timeout_s: float) -> dict[str, Any]:
+async def _receive(receive: Receive, timeout_s: float) -> Message:
     try:
         async with asyncio.timeout(timeout_s):
             return await receive()
@@ -48,7 +49,7 @@ async def _receive(receive: Receive, timeout_s: float) -> dict[str, Any]:
         ) from None
 
 
-def _whole(message: Mapping[str, Any], body: bytes, max_bytes: int) -> bytes:
+def _whole(message: Message, body: bytes, max_bytes: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientLeft
     if len(body) > max_bytes:

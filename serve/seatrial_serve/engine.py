@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import ModelError, Refusal
-from seatrial_contracts.front import EncodedRow, Front, collate, padded_length, shape_key
+from seatrial_contracts.errors import ModelError
+from seatrial_contracts.front import EncodedRow, Front, collate, padded_length, places_by, shape_key
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
@@ -64,25 +64,14 @@ class Engine:
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
         """Raw rows to the model's numbers, one mapping for each row; rows of like shape run together, at most `batch_rows` of them."""
         encoded = [self.encode(self.contract.validate_row(row, place), place) for place, row in enumerate(rows)]
-        groups: dict[Any, list[int]] = {}
-        for place, row in enumerate(encoded):
-            groups.setdefault(self.kin(row)[0], []).append(place)
         answers: list[Outputs] = [{}] * len(rows)
-        for places in groups.values():
+        for places in places_by(self.kin(row)[0] for row in encoded).values():
             for start in range(0, len(places), batch_rows):
                 some = places[start : start + batch_rows]
                 outputs = self.run([encoded[place] for place in some])
                 for index, place in enumerate(some):
                     answers[place] = {name: array[index] for name, array in outputs.items()}
         return answers
-
-    def refusal_code(self, row: Any) -> str | None:
-        """The code that this raw row is refused with, None where it is taken."""
-        try:
-            self.encode(self.contract.validate_row(row))
-        except Refusal as refusal:
-            return refusal.code
-        return None
 
 
 def graph_specs(bundle: Bundle) -> tuple[TensorSpec, ...]:
@@ -121,6 +110,6 @@ def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> 
             "E_STRUCTURE", f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}"
         )
     if prepare is not None and bundle.manifest.prepare is not None:
-        made = [f"{spec.name}_prepared" for spec in bundle.manifest.prepare.outputs]
+        made = bundle.manifest.prepare.graph_outputs
         if set(prepare.inputs) != set(bundle.manifest.prepare.inputs) or list(prepare.outputs) != made:
             raise ModelError("E_STRUCTURE", "the prepare graph does not take and give what the manifest says")

@@ -82,7 +82,7 @@ def replay(engine: Engine) -> Iterator[Trial]:
     wrong = [
         (place, refused.code, code)
         for place, refused in enumerate(golden.refusals)
-        if (code := engine.refusal_code(refused.row)) != refused.code
+        if (code := engine.front.refusal_code(refused.row)) != refused.code
     ]
     finding = "" if not wrong else f"refusal {wrong[0][0]}: want {wrong[0][1]}, got {wrong[0][2] or 'an answer'}"
     yield Trial(

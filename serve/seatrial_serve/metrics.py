@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
@@ -39,7 +40,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        at = {"registry": self.registry}
+        at: dict[str, Any] = {"registry": self.registry}
         self.phase = Histogram(
             "seatrial_request_phase_seconds",
             "Time of a request by phase: front (host stage and prepare), queue, run (its batch), total.",
@@ -116,7 +117,7 @@ class MetricsListener:
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         """Raises `OSError` where the port is taken."""
-        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        self._server, self._thread = start_http_server(port, addr=host, registry=registry)  # type: ignore[no-untyped-call]
         self.port: int = self._server.server_port
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.front import EncodedRow, places_by
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
 from seatrial_serve.clock import now_s
@@ -67,9 +67,7 @@ class ServedModel:
         if len(rows) == 1:
             shape, length = self.engine.kin(rows[0])
             return await self.batcher.submit(rows, shape=shape, length=length, deadline_s=deadline_s)
-        groups: dict[Any, list[int]] = {}
-        for place, row in enumerate(rows):
-            groups.setdefault(self.engine.kin(row), []).append(place)
+        groups = places_by(map(self.engine.kin, rows))
         answers = await asyncio.gather(*(
             self.batcher.submit([rows[place] for place in places], shape=shape, length=length, deadline_s=deadline_s)
             for (shape, length), places in groups.items()

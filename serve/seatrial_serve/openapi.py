@@ -58,9 +58,7 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         }
     }
     if contract.file_input is not None:
-        body |= {
-            media: {"schema": {"type": "string", "format": "binary"}} for media in contract.file_input.kind.media_types
-        }  # type: ignore[attr-defined]
+        body |= {media: {"schema": {"type": "string", "format": "binary"}} for media in contract.file_input.media_types}
     answer = {
         "type": "object",
         "properties": {"predictions": answers, "model_version": {"type": "string"}},

@@ -63,7 +63,7 @@ class PredictRoute:
         model = ready_model(method, entry)
         contract = model.contract
         field = contract.file_input
-        raw = is_file(headers, field.kind.media_types if field else None)  # type: ignore[attr-defined]
+        raw = is_file(headers, field.media_types if field else None)
         body = await read_body(headers, receive, contract.max_body_bytes, self._timeout_s)
         if raw and field:
             rows = [contract.validate_row({field.name: body}, 0)]

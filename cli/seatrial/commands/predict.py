@@ -24,7 +24,7 @@ from seatrial_contracts.errors import DeclarationError, Refusal
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text.")
 def command(target: str, rows: str | None, model: str | None, file: Path | None, as_json: bool) -> None:
-    """Ask for predictions.
+    r"""Ask for predictions.
 
     TARGET is a bundle folder, which is loaded into this process, or the URL of a server (with --model). ROWS is a JSON row, a
     list of rows, the name of a .json or .jsonl file, or - for standard input; without rows, the contract's example is asked.

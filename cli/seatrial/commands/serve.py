@@ -47,7 +47,7 @@ def click_type(annotation: Any) -> Any:
     return click.Path(path_type=Path) if annotation is Path else annotation
 
 
-class CommaSeparated(click.ParamType):
+class CommaSeparated(click.ParamType[Any]):
     """`a,b` as a tuple."""
 
     name = "a,b"

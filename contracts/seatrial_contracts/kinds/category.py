@@ -34,7 +34,7 @@ class Category(Kind):
     max_chars: int = 256
 
     def __init__(self, *categories: str, **options: Any) -> None:
-        super().__init__(**({"categories": categories} if categories else {}), **options)
+        super().__init__(**({"categories": categories} | options if categories else options))
 
     @classmethod
     def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:  # noqa: ARG003

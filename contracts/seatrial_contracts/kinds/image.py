@@ -27,6 +27,18 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
+DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+)
+"""What Pillow's decoders raise on bad bytes."""
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
 
@@ -116,6 +128,10 @@ class Image(Kind):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="uint8", dims=(f"{name}_height", f"{name}_width", 3)),)
 
+    def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        least = self.shorter_side_px or self.min_side_px
+        return dict.fromkeys((f"{name}_height", f"{name}_width"), (least, self.max_pixels // least))
+
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
         pillow()
         return lambda value: (self.decode(value),)
@@ -126,33 +142,26 @@ class Image(Kind):
         from PIL import ImageOps, UnidentifiedImageError
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-                warnings.simplefilter("ignore", UserWarning)  # odd metadata; the pixels decide
-                picture = self._open(data)
-                picture.load()
-                if self.exif == "apply":
-                    picture = ImageOps.exif_transpose(picture)
-                picture = rgb(picture)
-        except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
+            picture = self._open(data)
+            picture.load()
+            if self.exif == "apply":
+                picture = ImageOps.exif_transpose(picture)
+            picture = rgb(picture)
+        except Pillow.DecompressionBombError:
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
         except UnidentifiedImageError:
             raise Refusal("E_IMAGE_FORMAT", "", "a file of another kind, or a damaged one", self.want()) from None
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            EOFError,
-            IndexError,
-            TypeError,
-            KeyError,
-            OverflowError,
-            MemoryError,
-        ):  # what Pillow's decoders raise on bad bytes
+        except DECODER_ERRORS:
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
         if self.shorter_side_px is not None:
-            picture = resized(picture, self.shorter_side_px)
+            picture = self._resized(picture, self.shorter_side_px)
         return np.asarray(picture)
+
+    def _resized(self, picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Image:
+        shape = picture.size
+        if shorter_side_px * shorter_side_px * max(shape) // min(shape) > self.max_pixels:
+            raise Refusal("E_IMAGE_SIZE", "", f"{shape[0]} x {shape[1]} pixels", "sides that are less unlike in length")
+        return resized(picture, shorter_side_px)
 
     def _open(self, data: bytes) -> PillowImage.Image:
         from PIL import Image as Pillow
@@ -192,6 +201,7 @@ def pillow() -> None:
         import PIL.Image  # noqa: F401
     except ImportError:
         raise MissingExtra("an image field", "image") from None
+    warnings.filterwarnings("ignore", module="PIL")  # odd metadata; the pixels decide, and their number is checked here
 
 
 def rgb(picture: PillowImage.Image) -> PillowImage.Image:

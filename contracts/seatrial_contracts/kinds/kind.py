@@ -47,7 +47,10 @@ class _SchemaOfKind:
 
     def __get__(self, instance: Kind | None, owner: type[Kind]) -> Callable[[Any, GetCoreSchemaHandler], CoreSchema]:
         if instance is None:
-            return BaseModel.__dict__["__get_pydantic_core_schema__"].__get__(None, owner)
+            own: Callable[[Any, GetCoreSchemaHandler], CoreSchema] = BaseModel.__dict__[
+                "__get_pydantic_core_schema__"
+            ].__get__(None, owner)
+            return own
 
         def as_rebuilt(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
             annotation, nullable = split_optional(source)
@@ -119,6 +122,10 @@ class Kind(BaseModel):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         """What this field is when it enters the graph."""
         raise NotImplementedError(f"{self.name} is an output kind: it enters no graph")
+
+    def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:  # noqa: ARG002  (few kinds vary in size)
+        """Name of each size in `tensors` that varies -> the least and the most that the contract takes."""
+        return {}
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         """The host stage of one row; `files` are the bundle's. It raises `Refusal` for what only a closer look shows."""

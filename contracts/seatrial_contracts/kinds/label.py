@@ -22,7 +22,7 @@ class Label(OutputKind):
     classes: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     def __init__(self, *classes: str, **options: Any) -> None:
-        super().__init__(**({"classes": classes} if classes else {}), **options)
+        super().__init__(**({"classes": classes} | options if classes else options))
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         names = self.classes

@@ -49,7 +49,7 @@ class Number(OutputKind):
     def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
         if annotation not in (float, int):
             return None
-        bounds = {
+        bounds: dict[str, Any] = {
             name: float(getattr(item, name))
             for item in metadata
             for name, kind in (
@@ -89,7 +89,7 @@ class Number(OutputKind):
     @property
     def range(self) -> tuple[float, float]:
         """Lowest and highest value by bound and element type, both inclusive (an open bound is checked apart)."""
-        info: Any = np.iinfo(self.dtype) if self.whole else np.finfo(self.dtype or "float32")  # type: ignore[arg-type]
+        info: Any = np.iinfo(self.dtype) if self.whole else np.finfo(self.dtype or "float32")
         kind = int if self.whole else float
         low, high = kind(info.min), kind(info.max)
         if self.whole and self.nullable:
@@ -100,9 +100,8 @@ class Number(OutputKind):
 
     def annotation(self) -> Any:
         low, high = self.range
-        limits: Any = Field(
-            ge=low, le=high, gt=self.gt, lt=self.lt, strict=True, **({} if self.whole else {"allow_inf_nan": False})
-        )
+        options: dict[str, Any] = {} if self.whole else {"allow_inf_nan": False}
+        limits: Any = Field(ge=low, le=high, gt=self.gt, lt=self.lt, strict=True, **options)
         return Annotated[int, limits] if self.whole else Annotated[float, limits]
 
     def want(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self, cast
 
 import numpy as np
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
@@ -26,82 +26,89 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Dtype = Literal["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
+Size = int | tuple[int, int | None] | None
+"""One side of a tensor: a number, or (least, most) where it varies; None is any, and so is a `most` of None."""
 
 
 class Tensor(OutputKind):
-    """`Tensor["float32", 3, None]`: shape `(batch, 3, any)`. Rows that differ in an open size never share a batch.
+    """`Tensor[np.float32, 3, None]`: shape `(batch, 3, any)`; `Tensor[np.float32, 8:512]`: a side of 8 to 512.
 
-    A client sends a nested list of that shape, or a flat one in row-major order where every size is fixed.
+    A client sends a nested list of that shape, or a flat one in row-major order where every size is fixed. Rows that differ in
+    an open size never share a batch. In place of the brackets: `Annotated[np.ndarray, Tensor(dtype="float32", dims=(3, None))]`.
     """
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
 
     kind: Literal["tensor"] = "tensor"
     dtype: Dtype = "float32"
-    dims: Annotated[tuple[int | None, ...], Field(strict=False)] = ()
+    dims: Annotated[tuple[Size, ...], Field(strict=False)] = ()
     max_values: int = 1_000_000
 
     def __class_getitem__(cls, parts: Any) -> Any:
-        """The annotation itself: `embedding: Tensor["float32", 384]`."""
+        """The annotation itself: `embedding: Tensor[np.float32, 384]`; the type is numpy's, torch's, or its name."""
         dtype, *dims = parts if isinstance(parts, tuple) else (parts,)
-        return Annotated[np.ndarray, cls(dtype=np.dtype(dtype).name, dims=tuple(dims))]  # type: ignore[arg-type]
+        name = np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).removeprefix("torch.")
+        sides = tuple((side.start or 1, side.stop) if isinstance(side, slice) else side for side in dims)
+        return Annotated[np.ndarray, cls(dtype=cast("Dtype", name), dims=sides)]
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
-        if nullable or annotation is not np.ndarray or any(size is not None and size < 1 for size in self.dims):
+        if nullable or annotation is not np.ndarray or any(not 0 < least <= most for least, most in self.ranges):
             raise DeclarationError(
-                "st.Tensor",
-                f"{annotation} {self.dims}",
-                'a shape of sizes above 0 or None, never missing: st.Tensor["float32", 3, None]',
-            )
+                "st.Tensor", f"{annotation} {self.dims}",
+                "a shape of sizes above 0, None or least:most, never missing: st.Tensor[np.float32, 3, None, 8:512]",
+            )  # fmt: skip
         return self
 
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """Least and most of each side."""
+        pairs = [side if isinstance(side, tuple) else (side or 1, side) for side in self.dims]
+        return tuple((least, self.max_values if most is None else most) for least, most in pairs)
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...] | None:
+        """The shape, where every size is given."""
+        sizes = tuple(size for size in self.dims if isinstance(size, int))
+        return sizes if len(sizes) == len(self.dims) else None
+
     def annotation(self) -> Any:
-        element = (
-            Number(dtype=None if self.dtype == "bool" else self.dtype).annotation()
-            if self.dtype != "bool"
-            else Annotated[bool, Field(strict=True)]
+        element: Any = (
+            Annotated[bool, Field(strict=True)] if self.dtype == "bool" else Number(dtype=self.dtype).annotation()
         )
         nested: Any = element
         for _ in self.dims:
             nested = list[nested]
-        shaped = TypeAdapter(nested)
-        flat = TypeAdapter(list[element]) if len(self.dims) > 1 and self.fixed else None
+        shaped, flat_shape = TypeAdapter(nested), self.fixed_shape if len(self.dims) > 1 else None
+        flat = TypeAdapter(list[element]) if flat_shape else None
 
         def validate(value: Any) -> Array:
             if isinstance(value, np.ndarray):
                 return self._checked(value)
-            adapter = flat if flat and isinstance(value, list) and value and not isinstance(value[0], list) else shaped
+            is_flat = flat is not None and isinstance(value, list) and bool(value) and not isinstance(value[0], list)
             try:
-                values = adapter.validate_python(value)
+                values = (flat if is_flat and flat else shaped).validate_python(value)
             except ValidationError as error:
-                first = error.errors(include_url=False, include_context=False)[0]
-                code = {
-                    "finite_number": "E_NONFINITE",
-                    "less_than_equal": "E_RANGE",
-                    "greater_than_equal": "E_RANGE",
-                }.get(first["type"], "E_TYPE")
-                place = "".join(f"[{part}]" for part in first["loc"])
-                refuse(code, f"{describe_element(first['input'])} at {place or 'the top'}", self.want())
+                self._refuse(error)
             try:
                 array = np.array(values, self.dtype)
             except ValueError:
                 refuse("E_SHAPE", "lists of unlike length", self.want())
             return self._checked(
-                array.reshape(self.dims) if adapter is flat and array.size == prod(self.dims) else array
-            )  # type: ignore[arg-type]
+                array.reshape(flat_shape) if is_flat and flat_shape and array.size == prod(flat_shape) else array
+            )
 
         return Annotated[Any, PlainValidator(validate)]
 
-    @property
-    def fixed(self) -> bool:
-        """Is every size given?"""
-        return None not in self.dims
+    def _refuse(self, error: ValidationError) -> NoReturn:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = "".join(f"[{part}]" for part in first["loc"]) or "the top"
+        refuse(CODES.get(first["type"], "E_TYPE"), f"{describe_element(first['input'])} at {place}", self.want())
 
     def _checked(self, array: Array) -> Array:
         if array.dtype != np.dtype(self.dtype):
             refuse("E_TYPE", f"elements of type {array.dtype.name}", self.want())
         if array.ndim != len(self.dims) or any(
-            want not in (None, got) for want, got in zip(self.dims, array.shape, strict=True)
+            not least <= size <= most for (least, most), size in zip(self.ranges, array.shape, strict=True)
         ):
             refuse("E_SHAPE", f"shape {list(array.shape)}", self.want())
         if not 0 < array.size <= self.max_values:
@@ -111,8 +118,7 @@ class Tensor(OutputKind):
         return array
 
     def want(self) -> str:
-        sizes = ", ".join("any" if size is None else str(size) for size in self.dims)
-        return f"{self.dtype} numbers of shape [{sizes}]"
+        return f"{self.dtype} numbers of shape [{', '.join(map(describe_side, self.dims))}]"
 
     @property
     def datatype(self) -> str:
@@ -120,39 +126,39 @@ class Tensor(OutputKind):
 
     def json_schema(self) -> JsonSchema:
         schema: JsonSchema = {"type": {"b": "boolean", "f": "number"}.get(np.dtype(self.dtype).kind, "integer")}
-        for size in reversed(self.dims):
-            schema = {
-                "type": "array",
-                "items": schema,
-                **({} if size is None else {"minItems": size, "maxItems": size}),
-            }
+        for least, most in reversed(self.ranges):
+            schema = {"type": "array", "items": schema, "minItems": least, "maxItems": most}
         return schema
 
     def example(self) -> Any:
-        return np.zeros([size or 2 for size in self.dims], self.dtype).tolist()
+        return np.zeros([min(max(least, 2), most) for least, most in self.ranges], self.dtype).tolist()
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
-        element = some.booleans() if self.dtype == "bool" else Number(dtype=self.dtype).strategy()
+        element: SearchStrategy[Any] = some.booleans() if self.dtype == "bool" else Number(dtype=self.dtype).strategy()
         if self.dtype == "float32":
             element = some.floats(width=32, allow_nan=False, allow_infinity=False)
-        return some.tuples(*(some.integers(1, 4) if size is None else some.just(size) for size in self.dims)).flatmap(
+        sides = some.tuples(*(some.integers(least, min(most, least + 3)) for least, most in self.ranges))
+        return sides.flatmap(
             lambda shape: some.lists(element, min_size=prod(shape), max_size=prod(shape)).map(
                 lambda values: np.array(values, self.dtype).reshape(shape).tolist()
             )
         )
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
-        dims = tuple(f"{name}_{i}" if size is None else size for i, size in enumerate(self.dims))
+        dims = tuple(size if isinstance(size, int) else f"{name}_{axis}" for axis, size in enumerate(self.dims))
         return (TensorSpec(name=name, dtype=self.dtype, dims=dims),)
+
+    def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        return {f"{name}_{axis}": self.ranges[axis] for axis, size in enumerate(self.dims) if not isinstance(size, int)}
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
         return lambda value: (value,)
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        return self.dims
+        return tuple(size if isinstance(size, int) else None for size in self.dims)
 
     def describe(self, answer: Array) -> Any:
         return np.ascontiguousarray(answer)
@@ -165,6 +171,16 @@ class Tensor(OutputKind):
             "mean": histogram([float(np.mean(value)) for value in values]),
             "spread": histogram([float(np.std(value)) for value in values]),
         }
+
+
+CODES = {"finite_number": "E_NONFINITE", "less_than_equal": "E_RANGE", "greater_than_equal": "E_RANGE"}
+
+
+def describe_side(side: Size) -> str:
+    """`3`, `any`, `8 to 512`, `at least 8`."""
+    if isinstance(side, tuple):
+        return f"at least {side[0]}" if side[1] is None else f"{side[0]} to {side[1]}"
+    return "any" if side is None else str(side)
 
 
 def describe_element(value: Any) -> str:

@@ -41,14 +41,7 @@ class Text(Kind):
     def __init__(self, *, tokenizer: str | Path | bytes | None = None, **options: Any) -> None:
         """`tokenizer`: path or bytes of a HF `tokenizer.json`; the bundle carries it. Left out when read from a contract."""
         super().__init__(**options)
-        if isinstance(tokenizer, (str, Path)):
-            try:
-                tokenizer = Path(tokenizer).read_bytes()
-            except OSError as error:
-                raise DeclarationError(
-                    f"st.Text tokenizer '{tokenizer}'", error.strerror or "no file", "a readable tokenizer.json"
-                ) from None
-        self._tokenizer_json = tokenizer
+        self._tokenizer_json = read_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not str or nullable:
@@ -93,6 +86,9 @@ class Text(Kind):
             TensorSpec(name=f"{name}_mask", dtype="int64", dims=dims, pad=0),
         )
 
+    def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        return {f"{name}_tokens": (1, self.max_tokens)}
+
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         tokenizer = load_tokenizer(files[front_name(name)])
         if self.overflow == "truncate":
@@ -113,6 +109,15 @@ class Text(Kind):
 def front_name(field: str) -> str:
     """Where a text field's tokenizer lies in the bundle."""
     return f"front/{field}.tokenizer.json"
+
+
+def read_tokenizer(path: str | Path) -> bytes:
+    """The file's bytes. Raises `DeclarationError` where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        where = f"st.Text tokenizer '{path}'"
+        raise DeclarationError(where, error.strerror or "no file", "a readable tokenizer.json") from None
 
 
 def load_tokenizer(data: bytes) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import onnx
 from torch import Tensor, nn
 
-from seatrial_contracts.front import EncodedRow, shape_key
+from seatrial_contracts.front import EncodedRow, places_by, shape_key
 from seatrial_contracts.kinds.kind import TensorSpec
-from seatrial_contracts.kinds.text import Text
+from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
 from seatrial_export.pipeline import Pipeline
 
 TRACE_ROWS = 3
 """Not 1, which exporters take for a constant, and no size that anything else is likely to have."""
 BATCH = "batch"
+MOST_SIZE = 2**16
+"""Of a batch, and of a size that only `prepare` knows."""
 
 
 @dataclass
@@ -29,8 +32,8 @@ class Graph:
     specs: tuple[TensorSpec, ...]
     outputs: list[str]
     batched: bool
-    most: dict[str, int] = field(default_factory=dict)
-    """Name of a size that varies -> the largest that the contract takes, where it says so."""
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Name of a size that varies -> the least and the most that the contract takes, where it says so."""
     program: Any = None
     proto: onnx.ModelProto | None = None
 
@@ -44,6 +47,10 @@ class Graph:
         """Axis -> name of each size that varies, the batch included."""
         named = {axis + self.batched: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)}
         return {0: BATCH, **named} if self.batched else named
+
+    def bounds(self, size: str) -> tuple[int, int]:
+        """Least and most of a size that varies."""
+        return self.sizes.get(size, (1, MOST_SIZE))
 
 
 @dataclass
@@ -59,11 +66,10 @@ class Candidate:
     @cached_property
     def trace_rows(self) -> list[EncodedRow]:
         """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`."""
-        groups: dict[Any, list[EncodedRow]] = {}
-        for row in self.pipeline.encoded_golden:
-            groups.setdefault(shape_key(self.pipeline.specs, self.pipeline.prepared(row)), []).append(row)
-        rows = max(groups.values(), key=len)
-        return [rows[i * len(rows) // TRACE_ROWS % len(rows)] for i in range(TRACE_ROWS)]
+        rows = self.pipeline.encoded_golden
+        groups = places_by(shape_key(self.pipeline.specs, self.pipeline.prepared(row)) for row in rows)
+        places = max(groups.values(), key=len)
+        return [rows[places[i * len(places) // TRACE_ROWS % len(places)]] for i in range(TRACE_ROWS)]
 
     @cached_property
     def feeds(self) -> dict[str, Tensor]:
@@ -75,24 +81,19 @@ class Candidate:
         """Prepare's arguments to trace with: one row."""
         return self.pipeline.prepare_feeds(self.trace_rows[0])
 
-    @property
-    def most_tokens(self) -> dict[str, int]:
-        """The most tokens of each text, by the name of its size."""
-        texts = [(spec.name, spec.kind) for spec in self.pipeline.contract.inputs if isinstance(spec.kind, Text)]
-        return {
-            dim: kind.max_tokens
-            for name, kind in texts
-            for spec in kind.tensors(name)
-            for dim in spec.dims
-            if isinstance(dim, str)
-        }
-
     @cached_property
     def model(self) -> Graph:
         """The batched graph."""
         answer = self.pipeline.model(**self.feeds)
         outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in self.pipeline.contract.outputs]
-        return Graph(self.pipeline.model, self.feeds, self.pipeline.specs, outputs, batched=True, most=self.most_tokens)
+        return Graph(
+            self.pipeline.model,
+            self.feeds,
+            self.pipeline.specs,
+            outputs,
+            batched=True,
+            sizes=dict(self.pipeline.contract.sizes),
+        )
 
     @cached_property
     def prepare(self) -> Graph | None:
@@ -100,8 +101,15 @@ class Candidate:
         if self.pipeline.prepare is None:
             return None
         specs = tuple(spec for spec in self.pipeline.contract.tensors if spec.name in self.pipeline.prepare_inputs)
-        outputs = [f"{spec.name}_prepared" for spec in self.pipeline.prepared_specs]
-        return Graph(self.pipeline.prepare, self.prepare_feeds, specs, outputs, batched=False)
+        outputs = [prepared_name(spec.name) for spec in self.pipeline.prepared_specs]
+        sizes = dict(self.pipeline.contract.sizes)
+        return Graph(self.pipeline.prepare, self.prepare_feeds, specs, outputs, batched=False, sizes=sizes)
+
+    @property
+    def calls(self) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Graph]]:
+        """Each module: the name the user gave it, how to call it, and its graph."""
+        model = "model", self.pipeline.call, self.model
+        return [model] if self.prepare is None else [model, ("prepare", self.pipeline.call_prepare, self.prepare)]
 
     @property
     def graphs(self) -> list[Graph]:

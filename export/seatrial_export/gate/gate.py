@@ -11,7 +11,8 @@ from seatrial_export.gate.lint import lint
 from seatrial_export.gate.lookup import look_up_categories
 from seatrial_export.gate.parity import check_golden, check_sizes
 from seatrial_export.gate.strip import strip
-from seatrial_export.gate.to_onnx import check_arguments, check_torch_export, export_onnx
+from seatrial_export.gate.to_onnx import export_onnx
+from seatrial_export.gate.torch_export import check_arguments, check_torch_export
 from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_state, check_two_runs
 from seatrial_export.pipeline import Pipeline
 
@@ -37,7 +38,11 @@ WAIVABLE = frozenset({"torch.export", "two runs", "row in batch", "lint", "other
 """Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
 
 
-def pass_export_gate(pipeline: Pipeline, progress: Progress = lambda step: None) -> Candidate:
+def silent(step: str) -> None:
+    """Progress that nobody watches."""
+
+
+def pass_export_gate(pipeline: Pipeline, progress: Progress = silent) -> Candidate:
     """Run every step. `progress` is told the name of each before it runs."""
     odd = set(pipeline.waive) - WAIVABLE
     if odd:

@@ -18,7 +18,7 @@ def look_up_categories(candidate: Candidate) -> None:
         return
     for name, kind in categories.items():
         value = next(value for value in model.graph.input if value.name == name)
-        code = f"{name}_code"
+        code = f"_{name}.code"
         rename_input(model.graph, name, code)
         value.type.tensor_type.elem_type = TensorProto.STRING
         table = kind.lookup()

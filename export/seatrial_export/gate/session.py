@@ -60,7 +60,7 @@ class Chain:
         made: dict[str, Any] = {}
         if self.prepare is not None:
             arrays = self.prepare.run({name: np.asarray(raw[name]) for name in self._pipeline.prepare_inputs})
-            made = {name.removesuffix("_prepared"): array for name, array in arrays.items()}
+            made = dict(zip((spec.name for spec in self._pipeline.prepared_specs), arrays.values(), strict=True))
         return tuple(made[spec.name] if spec.name in made else raw[spec.name] for spec in self._pipeline.specs)
 
     def shape(self, row: EncodedRow) -> Any:

@@ -31,7 +31,7 @@ def strip_model(model: onnx.ModelProto) -> None:
     """Clear `metadata_props` and `doc_string` everywhere in the model, and who made it (the manifest says)."""
     clear_notes(model)
     for field in ("producer_name", "producer_version", "domain"):
-        model.ClearField(field)  # type: ignore[arg-type]
+        model.ClearField(field)
     for function in model.functions:
         clear_notes(function)
         strip_nodes(function.node)

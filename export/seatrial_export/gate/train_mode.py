@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +24,8 @@ def check_flags(candidate: Candidate) -> None:
 
 def check_two_runs(candidate: Candidate) -> None:
     """Two eager runs on one input agree to the bit: `F.dropout` without `training=self.training` does not."""
-    for name, call, feeds in calls(candidate):
-        first, second = call(feeds), call(feeds)
+    for name, call, graph in candidate.calls:
+        first, second = call(graph.feeds), call(graph.feeds)
         for output in first:
             if not torch.equal(first[output].nan_to_num(), second[output].nan_to_num()):
                 raise GateError(
@@ -38,13 +36,12 @@ def check_two_runs(candidate: Candidate) -> None:
 
 def check_state(candidate: Candidate) -> None:
     """A run leaves parameters and buffers as they were: `F.batch_norm(training=True)` moves its running statistics."""
-    for name, call, feeds in calls(candidate):
-        module = dict(modules(candidate.pipeline))[name]
-        before = {key: value.clone() for key, value in tensors_of(module).items()}
-        call(feeds)
+    for name, call, graph in candidate.calls:
+        before = {key: value.clone() for key, value in tensors_of(graph.module).items()}
+        call(graph.feeds)
         moved = [
             key
-            for key, value in tensors_of(module).items()
+            for key, value in tensors_of(graph.module).items()
             if not torch.equal(before[key].nan_to_num(), value.nan_to_num())
         ]
         if moved:
@@ -80,19 +77,6 @@ def check_row_in_batch(candidate: Candidate) -> None:
 def modules(pipeline: Pipeline) -> list[tuple[str, nn.Module]]:
     """The pipeline's modules by the name the user gave them."""
     return [("model", pipeline.model)] + ([("prepare", pipeline.prepare)] if pipeline.prepare is not None else [])
-
-
-def calls(
-    candidate: Candidate,
-) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]]:
-    """Each module with how to call it and what to call it with."""
-    pipeline = candidate.pipeline
-    found: list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Mapping[str, Tensor]]] = [
-        ("model", pipeline.call, candidate.feeds)
-    ]
-    if pipeline.prepare is not None:
-        found.append(("prepare", pipeline.call_prepare, candidate.prepare_feeds))
-    return found
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

@@ -45,4 +45,4 @@ class OnnxRunner:
 
     def refusal_code(self, row: Any) -> str | None:
         """See `Runner.refusal_code`."""
-        return self.engine.refusal_code(row)
+        return self.engine.front.refusal_code(row)

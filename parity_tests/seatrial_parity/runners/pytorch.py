@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from seatrial_contracts.errors import Refusal
 from seatrial_parity.runners.runner import Answers, RawRows
 
 if TYPE_CHECKING:
@@ -30,8 +29,4 @@ class PyTorchRunner:
 
     def refusal_code(self, row: Any) -> str | None:
         """See `Runner.refusal_code`."""
-        try:
-            self._pipeline.encode_row(row)
-        except Refusal as refusal:
-            return refusal.code
-        return None
+        return self._pipeline.front.refusal_code(row)

@@ -14,9 +14,20 @@ RawRows = Sequence[Mapping[str, Any]]
 class Runner(Protocol):
     """Answers raw rows as the model's numbers, one mapping for each row."""
 
-    name: str
-    variant: str
-    provider: str | None
+    @property
+    def name(self) -> str:
+        """What answers: "pytorch", "onnxruntime", "http v1"."""
+        ...
+
+    @property
+    def variant(self) -> str:
+        """Which graph answers, where that is known."""
+        ...
+
+    @property
+    def provider(self) -> str | None:
+        """What runs it, where that is known."""
+        ...
 
     def __enter__(self) -> Self: ...
 

@@ -44,4 +44,6 @@ class Runtime(Protocol):
 class LoadRuntime(Protocol):
     """Loads a graph from its bytes. Raises `ModelError` where it cannot, or where another provider than asked for runs it."""
 
-    def __call__(self, graph: bytes, options: RuntimeOptions) -> Runtime: ...
+    def __call__(self, graph: bytes, options: RuntimeOptions) -> Runtime:
+        """Load `graph`."""
+        ...

@@ -1,0 +1,35 @@
+"""Recurrent layers over sequences of any length: torch fixes the length while tracing unless they are taken apart into loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+from torch.export import _patches
+
+from seatrial_export.gate.candidate import Graph
+
+
+@contextmanager
+def open_time(graph: Graph) -> Iterator[None]:
+    """Inside, LSTM and GRU layers are traced as loops over time, where a size besides the batch varies.
+
+    torch has this as a registered decomposition that it keeps to itself; its dispatch caches must forget what they saw before.
+    """
+    varies = any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims)
+    kinds = {type(module) for module in graph.module.modules()} & {nn.LSTM, nn.GRU}
+    with ExitStack() as stack:
+        if varies and kinds:
+            stack.callback(forget)
+            stack.enter_context(_patches.register_lstm_while_loop_decomposition())
+            stack.enter_context(_patches.register_gru_while_loop_decomposition())
+            forget()
+        yield
+
+
+def forget() -> None:
+    """Clear what the dispatcher remembers of these two operators."""
+    for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
+        operator._dispatch_cache.clear()  # noqa: SLF001  (no public way)

@@ -1,0 +1,130 @@
+"""`torch.export` with every varying size open: it raises where code branches on a size, which `torch.onnx.export` would bake in silently."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from seatrial_contracts.errors import GateError
+from seatrial_export.gate.candidate import BATCH, Candidate, Graph
+from seatrial_export.gate.recurrent import open_time
+from seatrial_export.gate.words import first_lines, quiet
+
+MEND_BRANCH = (
+    "sizes that vary (the batch, text and image lengths) must not decide the path: replace `if x.shape[0] > n`, `for i in range(x.shape[0])` "
+    "and `int(x.shape[i])` by tensor operations; if the model exports rightly all the same, say waive={'torch.export': 'why'}"
+)
+MEND_BOUNDS = (
+    "where a size decides the path (`if x.shape[1] > n`), replace that by tensor operations; where the model cannot take smaller sizes, "
+    "say so in the row: st.Tensor[np.float32, 3, 16:, 16:512], st.Image(min_side_px=16)"
+)
+
+
+def check_arguments(candidate: Candidate) -> None:
+    """`model.forward` takes the contract's tensors by name."""
+    names = [spec.name for spec in candidate.pipeline.specs]
+    try:
+        inspect.signature(candidate.pipeline.model.forward).bind(**dict.fromkeys(names))
+    except TypeError as error:
+        raise GateError(
+            "arguments",
+            f"model.forward does not take the contract's tensors: {error}",
+            f"declare it as forward(self, {', '.join(names)})",
+        ) from None
+
+
+def check_torch_export(candidate: Candidate) -> None:
+    """Raise where the path depends on a size that varies.
+
+    Named sizes are proven by torch's own solver. It cannot reason about every expression (`(height - 224) // 2`, say); where it gives
+    up, the conditions under which the traced path holds are tried on sizes all over the contract's range instead.
+    """
+    for graph in candidate.graphs:
+        try:
+            graph.program = traced(graph, named_sizes(graph))
+        except Exception as error:  # torch raises many kinds, of several modules
+            if "Constraints violated" not in str(error):
+                raise GateError("torch.export", first_lines(error), MEND_BRANCH) from error
+            graph.program = traced_by_trial(graph)
+
+
+def traced(graph: Graph, sizes: dict[str, dict[int, Any]]) -> ExportedProgram:
+    """The module's program at open sizes."""
+    with quiet(), torch.no_grad(), open_time(graph):
+        return torch.export.export(graph.module, (), dict(graph.feeds), dynamic_shapes=sizes, strict=False)
+
+
+def traced_by_trial(graph: Graph) -> ExportedProgram:
+    """The program, where the conditions of its path hold at all sizes tried. Raises `GateError`."""
+    dims = {size: Dim.DYNAMIC(min=least, max=most) for size, (least, most) in bounds(graph).items()}
+    try:
+        program = traced(graph, placed(graph, dims))
+        holds: Any = program.module()._guards_fn  # noqa: SLF001  (torch checks them on each call; this asks without running the model)
+    except Exception as error:  # as above
+        raise GateError("torch.export", first_lines(error), MEND_BRANCH) from error
+    for sizes in tried_sizes(graph):
+        shapes = {spec.name: list(graph.feeds[spec.name].shape) for spec in graph.specs}
+        for spec in graph.specs:
+            for axis, name in graph.dim_names(spec).items():
+                shapes[spec.name][axis] = sizes[name]
+        try:
+            holds(*(torch.empty(shapes[name], dtype=feed.dtype, device="meta") for name, feed in graph.feeds.items()))
+        except AssertionError as error:
+            condition = str(error).removeprefix("Guard failed: ")
+            where = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise GateError(
+                "torch.export",
+                f"the path depends on a size: it was traced where {condition}, and the contract also takes {where}",
+                MEND_BOUNDS,
+            ) from error
+    return program
+
+
+def bounds(graph: Graph) -> dict[str, tuple[int, int]]:
+    """Least and most of every size that varies; 2 at least, but for the batch: torch takes a size of 1 for a constant."""
+    names = {name for spec in graph.specs for name in graph.dim_names(spec).values()}
+    return {
+        name: (least if name == BATCH else max(2, least), most)
+        for name in sorted(names)
+        for least, most in [graph.bounds(name)]
+    }
+
+
+def placed(graph: Graph, dims: dict[str, Any]) -> dict[str, dict[int, Any]]:
+    """Sizes by argument and axis; one name is one size wherever it stands."""
+    return {spec.name: {axis: dims[name] for axis, name in graph.dim_names(spec).items()} for spec in graph.specs}
+
+
+def named_sizes(graph: Graph) -> dict[str, dict[int, Any]]:
+    """Named, bounded sizes of every argument."""
+    return placed(graph, {name: Dim(name, min=least, max=most) for name, (least, most) in bounds(graph).items()})
+
+
+def tried_sizes(graph: Graph) -> Iterator[dict[str, int]]:
+    """Sizes to try conditions at: each size's smallest 500, then on in steps of a hundredth up to the largest; all of them mixed at random."""
+    limits = bounds(graph)
+    scales = {name: scale(least, most) for name, (least, most) in limits.items()}
+    traced_at = {
+        name: int(graph.feeds[spec.name].shape[axis])
+        for spec in graph.specs
+        for axis, name in graph.dim_names(spec).items()
+    }
+    for name, values in scales.items():
+        for value in values:
+            yield {**traced_at, name: value}
+    chance = random.Random(0)  # noqa: S311  (sizes to try, the same each time)
+    for _ in range(1000):
+        yield {name: chance.choice(values) for name, values in scales.items()}
+
+
+def scale(least: int, most: int) -> list[int]:
+    """From least to most."""
+    values = list(range(least, min(most, least + 500) + 1))
+    while values[-1] < most:
+        values.append(min(most, values[-1] + values[-1] // 100 + 1))
+    return values

@@ -1,0 +1,57 @@
+"""What the exporters say: hushed while they work, and cut to what tells where they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+NOISY = (
+    "torch.onnx",
+    "torch.export",
+    "torch._dynamo",
+    "torch.fx",
+    "onnxscript",
+    "onnx_ir",
+    "torch._export",
+    "torch.utils._sympy",
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The exporters print progress, hints and deprecations of their own; what matters of them the lint finds in the graph."""
+    levels = {name: logging.getLogger(name).level for name in NOISY}
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def first_lines(error: BaseException, most: int = 4) -> str:
+    """The telling lines of a library's message, with the folders of this machine cut off its file names."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    place = user_line(error)
+    text = " ".join(lines[:most])[:500] + (f" (at {place})" if place else "")
+    return re.sub(r"(?:/[^\s\"':,]+)+/([^\s/\"':,]+)", r"\1", text) or type(error).__name__
+
+
+def user_line(error: BaseException) -> str | None:
+    """File and line of the user's code, the innermost frame outside torch, without its folder."""
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if "site-packages" not in name and "seatrial_export" not in name and not name.startswith("<"):
+            found = f"{Path(name).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
