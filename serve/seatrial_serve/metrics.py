@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
@@ -86,8 +87,8 @@ class ModelMetrics:
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         phases = {phase: metrics.phase.labels(model, version, phase) for phase in ("front", "queue", "run", "total")}
         self.front, self._queue, self._run, self._total = phases.values()
-        self._codes = {code: metrics.requests.labels(model, version, code) for code in ("ok", "other")}
-        self._new_code = lambda code: metrics.requests.labels(model, version, code)
+        self._count = partial(metrics.requests.labels, model, version)
+        self._codes = {code: self._count(code) for code in ("ok", "other")}
         self._rows, self._padding = metrics.batch_rows.labels(model, version), metrics.padding.labels(model, version)
         self._waiting = metrics.waiting.labels(model, version)
 
@@ -95,7 +96,7 @@ class ModelMetrics:
         """A request ended so, after so long."""
         counter = self._codes.get(code)
         if counter is None:
-            counter = self._codes[code] = self._new_code(code) if code in CLOSED_CODES else self._codes["other"]
+            counter = self._codes[code] = self._count(code) if code in CLOSED_CODES else self._codes["other"]
         counter.inc()
         self._total.observe(seconds)
 
@@ -117,7 +118,7 @@ class MetricsListener:
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         """Raises `OSError` where the port is taken."""
-        self._server, self._thread = start_http_server(port, addr=host, registry=registry)  # type: ignore[no-untyped-call]
+        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
         self.port: int = self._server.server_port
 
     def close(self) -> None:

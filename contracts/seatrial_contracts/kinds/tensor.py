@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Dtype = Literal["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
-Size = int | tuple[int, int | None] | None
+Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
 """One side of a tensor: a number, or (least, most) where it varies; None is any, and so is a `most` of None."""
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.export import _patches
 
+from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import Graph
 
 
@@ -18,15 +19,27 @@ def open_time(graph: Graph) -> Iterator[None]:
 
     torch has this as a registered decomposition that it keeps to itself; its dispatch caches must forget what they saw before.
     """
-    varies = any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims)
     kinds = {type(module) for module in graph.module.modules()} & {nn.LSTM, nn.GRU}
     with ExitStack() as stack:
-        if varies and kinds:
+        if varies(graph) and kinds:
             stack.callback(forget)
             stack.enter_context(_patches.register_lstm_while_loop_decomposition())
             stack.enter_context(_patches.register_gru_while_loop_decomposition())
             forget()
         yield
+
+
+def varies(graph: Graph) -> bool:
+    """Does a size besides the batch vary?"""
+    return any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims)
+
+
+def check_recurrent(graph: Graph) -> None:
+    """Raise `GateError` for the one layer that torch cannot open up."""
+    plain = [name for name, module in graph.module.named_modules() if type(module) is nn.RNN]
+    if plain and varies(graph):
+        cause = f"nn.RNN '{plain[0]}': torch fixes the length of its sequence while tracing"
+        raise GateError("torch.export", cause, "use nn.GRU or nn.LSTM, or a row of one fixed length")
 
 
 def forget() -> None:

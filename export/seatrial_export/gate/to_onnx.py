@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -31,12 +32,12 @@ def export_onnx(candidate: Candidate) -> None:
                 "an operation of the model has no ONNX form; the message names it",
             ) from error
         assert program is not None, "dynamo=True returns a program"
-        name_values(program.model.graph, graph.outputs)
+        name_values(program.model.graph, graph.feeds.keys(), graph.outputs)
         graph.proto = program.model_proto
 
 
-def name_values(graph: ir.Graph, outputs: list[str]) -> None:
-    """Give the outputs their names. Everything inside begins with `_`, which no field does, so nothing clashes with a field."""
+def name_values(graph: ir.Graph, inputs: Collection[str], outputs: Sequence[str]) -> None:
+    """Give inputs and outputs their names. Everything inside begins with `_`, which no field does, so nothing clashes with a field."""
     for value in tuple(graph.initializers.values()):
         value.name = f"_{value.name}"
     for node in ir.traversal.RecursiveGraphIterator(graph):
@@ -48,13 +49,9 @@ def name_values(graph: ir.Graph, outputs: list[str]) -> None:
         ]
         for value in (*node.outputs, *inner):
             value.name = f"_{value.name}"
-    taken: set[ir.Value] = set(graph.inputs)
-    for place, name in enumerate(outputs):
-        value = graph.outputs[place]
-        if value in taken:  # one value cannot be an input and an output, or two outputs
-            copy = ir.node("Identity", [value])
-            graph.append(copy)
-            copy.outputs[0].shape, copy.outputs[0].type = value.shape, value.type
-            graph.outputs[place] = copy.outputs[0]
-        taken.add(graph.outputs[place])
-        graph.outputs[place].name = name
+    for value in graph.inputs:
+        value.name = (
+            str(value.name).removesuffix("_orig") if value.name not in inputs else value.name
+        )  # an input that is also an output
+    for value, name in zip(graph.outputs, outputs, strict=True):
+        value.name = name

@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram
 
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH, Candidate, Graph
-from seatrial_export.gate.recurrent import open_time
+from seatrial_export.gate.recurrent import check_recurrent, open_time
 from seatrial_export.gate.words import first_lines, quiet
 
 MEND_BRANCH = (
@@ -45,6 +45,7 @@ def check_torch_export(candidate: Candidate) -> None:
     up, the conditions under which the traced path holds are tried on sizes all over the contract's range instead.
     """
     for graph in candidate.graphs:
+        check_recurrent(graph)
         try:
             graph.program = traced(graph, named_sizes(graph))
         except Exception as error:  # torch raises many kinds, of several modules
