@@ -1,11 +1,11 @@
-# seatrial: `make test` sets up and passes the tests.
+# seatrial: `make demo` shows what it does, `make test` passes the tests; both set up what they need.
 PYTHON ?= python3
 BIN := .venv/bin
 BUNDLES ?= bundles
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup check fix test clean
+.PHONY: help setup demo check fix test parity bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -20,6 +20,9 @@ setup: .venv/.ready ## make .venv with everything in it (CPU)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
+demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
+	$(BIN)/python examples/demo.py --out $(BUNDLES)
+
 check: setup ## lint, types, imports and the quick tests: under a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,8 +34,11 @@ fix: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup ## the tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+test: check ## everything: check, then all tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered tests parity_tests
+
+parity: setup ## the trial of every example through every runner, the server included
+	$(BIN)/python -m pytest parity_tests
 
 clean: ## remove what setup, demo and tests made
 	rm -rf .venv $(BUNDLES) reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

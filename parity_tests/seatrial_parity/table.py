@@ -1,35 +1,34 @@
-"""The parity table: a receipt as people read it."""
+"""The parity table: a receipt as people read it, within 80 columns."""
 
 from __future__ import annotations
 
+from rich import box
 from rich.table import Table
 
 from seatrial_contracts.receipt import Receipt, Trial
 
+LEFT = ("runner", "graph", "on", "rows x batch")
+RIGHT = ("refused", "worst\nerror", "allowed", "passed")
 
-def parity_table(receipt: Receipt) -> Table:
-    """One line for each runner and variant: its worst trial, and what was tried."""
-    table = Table(title=f"{receipt.name} {receipt.version}  ({receipt.digest[:12]})", title_justify="left")
-    for heading in (
-        "runner",
-        "variant",
-        "provider",
-        "rows x batch sizes",
-        "refusals",
-        "worst error",
-        "allowed there",
-        "passed",
-    ):
-        table.add_column(heading, justify="right" if "error" in heading or "allowed" in heading else "left")
+
+def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
+    """One line for each runner and variant: its worst trial, and what was tried. "allowed" is the tolerance at the place of the worst error."""
+    size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
+    title = f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in LEFT:
+        table.add_column(heading, no_wrap=True)
+    for heading in RIGHT:
+        table.add_column(heading, justify="right")
     for trials in grouped(receipt):
         answered = [trial for trial in trials if trial.rows]
         worst = max(answered or trials, key=severity)
-        sizes = ",".join(str(size) for trial in answered for size in trial.batch_sizes)
+        sizes = ",".join(dict.fromkeys(str(size) for trial in answered for size in trial.batch_sizes))
         rows = f"{answered[0].rows} x {sizes}" if answered else "-"
-        passed = all(trial.passed for trial in trials)
         error = "-" if worst.worst_error is None else f"{worst.worst_error:.1e}"
-        table.add_row(worst.runner, worst.variant, short(worst.provider), rows, str(sum(trial.refusals for trial in trials)),
-                      error, f"{worst.allowed:.1e}", "[green]yes" if passed else "[red]NO")  # fmt: skip
+        passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"
+        refused = str(sum(trial.refusals for trial in trials))
+        table.add_row(worst.runner, worst.variant, short(worst.provider), rows, refused, error, f"{worst.allowed:.1e}", passed)
     return table
 
 

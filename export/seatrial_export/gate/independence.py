@@ -33,7 +33,7 @@ def check_independence(candidate: Candidate) -> None:
             f"a row's answer depends on its mates ({found}); sealed with batchable: false, rows run one by one"
         )
     candidate.trials.append(Trial(
-        runner="batch independence", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(1, 5), rows=len(rows),
+        runner="independence", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(1, 5), rows=len(rows),
         worst_error=found.worst_error if np.isfinite(found.worst_error) else None, allowed=found.allowed, passed=True,
         finding="" if found.passed else "rows depend on each other: batchable is false",
     ))  # fmt: skip

@@ -1,0 +1,5 @@
+"""`python -m seatrial`: the same as `seatrial`."""
+
+from seatrial.main import main
+
+main()
