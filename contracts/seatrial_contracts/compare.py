@@ -62,7 +62,7 @@ def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Co
         raise ValueError("nothing to compare: this is a bug in seatrial")
     worst, worst_ratio = Comparison(passed=True, rows=len(expected), worst_error=0.0, allowed=0.0), -1.0
     for output in expected[0]:
-        scale = max((float(np.abs(row[output]).max(initial=0)) for row in expected), default=0.0)
+        scale = max(largest(row[output]) for row in expected)
         for sample, (want, have) in enumerate(zip(expected, got, strict=True)):
             if output not in have or want[output].shape != have[output].shape:
                 shape = list(have[output].shape) if output in have else "no such output"
@@ -76,13 +76,19 @@ def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Co
     return worst
 
 
+def largest(values: Array) -> float:
+    """The largest finite |value|; 0 where there is none."""
+    return float(np.abs(values, where=np.isfinite(values), out=np.zeros(values.shape)).max(initial=0))
+
+
 def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> tuple[Comparison, float]:
     a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    error = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b))
-    error = np.where(np.isnan(error), np.inf, error)
-    allowed = tolerance.allowed(np.nan_to_num(b), scale)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0.0, error / allowed)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    finite = np.isfinite(a) & np.isfinite(b)
+    allowed = tolerance.allowed(np.where(finite, b, 0.0), scale)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        error = np.where(same, 0.0, np.where(finite, np.abs(a - b), np.inf))
+        ratio = np.where(same, 0.0, np.where(finite, error / allowed, np.inf))
     if not ratio.size:
         return Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0), 0.0
     index = np.unravel_index(int(ratio.argmax()), ratio.shape)

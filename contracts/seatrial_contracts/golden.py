@@ -14,6 +14,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array
+from seatrial_contracts.row import Row
 
 ROWS, ANSWERS, REFUSALS = "golden/rows.jsonl", "golden/answers.jsonl", "golden/refusals.jsonl"
 
@@ -68,7 +69,7 @@ def numpy_dtype(datatype: str) -> str:
 
 def wire_row(row: Any) -> Any:
     """A row as JSON carries it: files in base64, arrays as lists, a `Row` as an object."""
-    if hasattr(row, "model_fields"):
+    if isinstance(row, Row):
         row = dict(row.__dict__)
     if not isinstance(row, Mapping):
         return row

@@ -1,0 +1,210 @@
+"""Bundles: the same bytes from the same values, whole or not there, and refused when a single bit is not as it was sealed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+import seatrial as st
+from seatrial_contracts import bundle as bundle_module
+from seatrial_contracts.bundle import MANIFEST, open_bundle, write_bundle
+from seatrial_contracts.canonical import canonical_json
+from seatrial_contracts.golden import Golden, wire_row
+from seatrial_contracts.manifest import Manifest, check_path
+from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
+from toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
+
+
+def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
+    written = toy_bundle(tmp_path)
+    opened = open_bundle(written.path)
+    assert opened.digest == written.digest
+    assert opened.files == written.files
+    assert opened.contract == st.contract_from_rows(Toy, Twice)
+    for mine, theirs in zip(opened.golden.answers, toy_golden().answers, strict=True):
+        assert all((mine[name] == theirs[name]).all() and mine[name].dtype == theirs[name].dtype for name in theirs)
+
+
+def test_two_folders_get_the_same_bytes(tmp_path: Path) -> None:
+    one, two = toy_bundle(tmp_path / "one"), toy_bundle(tmp_path / "two")
+    assert one.digest == two.digest
+    assert {f.name: f.read_bytes() for f in one.path.rglob("*") if f.is_file()} == {f.name: f.read_bytes() for f in two.path.rglob("*") if f.is_file()}
+
+
+@given(some.lists(some.floats(-100, 100, width=32), min_size=1, max_size=8), some.integers(1, 5000))
+@settings(max_examples=30, deadline=None)
+def test_any_golden_set_survives_a_bundle(tmp_path_factory: pytest.TempPathFactory, values: list[float], max_rows: int) -> None:
+    golden = toy_golden([{"x": value, "word": "a"} for value in values])
+    folder = tmp_path_factory.mktemp("bundles")
+    opened = open_bundle(toy_bundle(folder, golden=golden, limits=st.Limits(max_rows=max_rows)).path)
+    assert [answer["twice"].item() for answer in opened.golden.answers] == [np.float32(value * 2).item() for value in values]
+    assert opened.contract.limits.max_rows == max_rows
+
+
+def flip(folder: Path, name: str, place: int = 5) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[place % len(data)] ^= 1
+    (folder / name).write_bytes(bytes(data))
+
+
+def link(folder: Path) -> None:
+    outside = folder.parent / "outside"
+    outside.write_bytes((folder / "profile.json").read_bytes())
+    (folder / "profile.json").unlink()
+    (folder / "profile.json").symlink_to(outside)
+
+
+def rewrite_manifest(folder: Path, change: Callable[[dict], None]) -> None:
+    import json
+
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    change(manifest)
+    (folder / MANIFEST).write_bytes(canonical_json(manifest))
+
+
+def escape(name: str) -> Callable[[Path], None]:
+    return lambda folder: rewrite_manifest(folder, lambda m: m["files"].update({name: m["files"].pop("profile.json")}))
+
+
+TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped bit in the graph": (lambda f: flip(f, "graphs/toy.fake"), "E_BUNDLE_CHANGED"),
+    "a flipped bit in the contract": (lambda f: flip(f, "contract.json"), "E_BUNDLE_CHANGED"),
+    "a flipped bit in a golden row": (lambda f: flip(f, "golden/rows.jsonl"), "E_BUNDLE_CHANGED"),
+    "a longer file": (lambda f: (f / "graphs/toy.fake").write_bytes(b"twice "), "E_BUNDLE_CHANGED"),
+    "a shorter file": (lambda f: (f / "graphs/toy.fake").write_bytes(b"twic"), "E_BUNDLE_CHANGED"),
+    "a file that is gone": (lambda f: (f / "graphs/toy.fake").unlink(), "E_BUNDLE_MISSING"),
+    "a file more": (lambda f: (f / "graphs/weights.bin").write_bytes(b"x"), "E_BUNDLE_EXTRA"),
+    "a hidden file more": (lambda f: (f / ".hidden").write_bytes(b"x"), "E_BUNDLE_EXTRA"),
+    "a link in place of a file": (link, "E_BUNDLE_LINK"),
+    "a link to a folder": (lambda f: (f / "more").symlink_to(f.parent), "E_BUNDLE_LINK"),
+    "a pipe": (lambda f: os.mkfifo(f / "pipe"), "E_BUNDLE_LINK"),
+    "no manifest": (lambda f: (f / MANIFEST).unlink(), "E_BUNDLE_MISSING"),
+    "a manifest that is no JSON": (lambda f: (f / MANIFEST).write_bytes(b"{"), "E_BUNDLE_MANIFEST"),
+    "a manifest in another spelling": (lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes() + b" "), "E_BUNDLE_MANIFEST"),
+    "a huge manifest": (lambda f: (f / MANIFEST).write_bytes(b" " * 2**21), "E_BUNDLE_MANIFEST"),
+    "an unknown key": (lambda f: rewrite_manifest(f, lambda m: m.update({"run": "me"})), "E_BUNDLE_MANIFEST"),
+    "another schema": (lambda f: rewrite_manifest(f, lambda m: m.update({"schema": 2})), "E_BUNDLE_MANIFEST"),
+    "an absolute name": (escape("/etc/passwd"), "E_BUNDLE_MANIFEST"),
+    "a name that leaves the folder": (escape("../profile.json"), "E_BUNDLE_MANIFEST"),
+    "a name that leaves it inside": (escape("graphs/../../profile.json"), "E_BUNDLE_MANIFEST"),
+    "a graph that is not sealed": (lambda f: rewrite_manifest(f, lambda m: m["variants"][0].update({"graph": "graphs/other"})), "E_BUNDLE_MISSING"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_a_bundle_that_is_not_as_sealed_is_refused(case: str, tmp_path: Path) -> None:
+    folder = toy_bundle(tmp_path / "bundles").path
+    tamper, code = TAMPERED[case]
+    tamper(folder)
+    with pytest.raises(st.BundleError) as refused:
+        open_bundle(folder)
+    assert refused.value.code == code
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_every_flipped_bit_of_every_sealed_file_is_noticed(tmp_path: Path) -> None:
+    folder = toy_bundle(tmp_path).path
+    chance = random.Random(0)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole = file.read_bytes()
+        for place in chance.sample(range(len(whole) * 8), min(24, len(whole) * 8)):
+            damaged = bytearray(whole)
+            damaged[place // 8] ^= 1 << place % 8
+            file.write_bytes(bytes(damaged))
+            if file.name == MANIFEST:  # a changed manifest is another bundle, unless it contradicts the files
+                try:
+                    assert open_bundle(folder).digest != toy_bundle(tmp_path / "again").digest
+                except st.BundleError:
+                    pass
+            else:
+                with pytest.raises(st.BundleError):
+                    open_bundle(folder)
+        file.write_bytes(whole)
+    open_bundle(folder)
+
+
+def test_a_sealed_bundle_never_changes(tmp_path: Path) -> None:
+    first = toy_bundle(tmp_path)
+    assert toy_bundle(tmp_path).digest == first.digest
+    with pytest.raises(st.BundleError, match="raise the version") as refused:
+        toy_bundle(tmp_path, limits=st.Limits(max_rows=7))
+    assert refused.value.code == "E_BUNDLE_EXISTS"
+    assert open_bundle(first.path).digest == first.digest
+
+
+def test_a_full_disk_at_any_write_leaves_no_bundle_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = len(toy_files()) + 1
+    for failing in range(steps):
+        seen = iter(range(steps))
+
+        def write(path: Path, data: bytes, seen: object = seen, failing: int = failing) -> None:
+            if next(seen) == failing:  # type: ignore[call-overload]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data[: len(data) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            original(path, data)
+
+        original = bundle_module.write_synced
+        monkeypatch.setattr(bundle_module, "write_synced", write)
+        with pytest.raises(st.BundleError, match="No space left on device") as refused:
+            toy_bundle(tmp_path)
+        assert refused.value.code == "E_BUNDLE_WRITE"
+        assert list((tmp_path / "toy").iterdir()) == []
+        monkeypatch.undo()
+    toy_bundle(tmp_path)
+
+
+def test_a_crash_before_the_rename_leaves_the_old_bundle_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = toy_bundle(tmp_path)
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "crash")))
+    with pytest.raises(st.BundleError):
+        toy_bundle(tmp_path, version="2.0.0")
+    assert open_bundle(old.path).digest == old.digest
+    assert [path.name for path in (tmp_path / "toy").iterdir()] == ["1.0.0"]
+
+
+def test_golden_rows_without_answers_are_refused(tmp_path: Path) -> None:
+    files = toy_files()
+    files["golden/answers.jsonl"] = b"\n".join(files["golden/answers.jsonl"].splitlines()[:-1]) + b"\n"
+    with pytest.raises(st.BundleError, match="9 rows and 8 answers"):
+        write_bundle(tmp_path, toy_manifest(), files)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../b", "/a", "a//b", "", ".", "..", "a/./b", "a\\b", "a/b/c/d/e", "a\x00b", "a/.hidden"])
+def test_file_names_that_could_leave_the_folder_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="relative"):
+        check_path(name)
+
+
+def test_receipts_lie_beside_the_bundle_and_only_its_own_are_read(tmp_path: Path) -> None:
+    sealed = toy_bundle(tmp_path)
+    trial = Trial(runner="onnxruntime", variant="fp32", rows=3, worst_error=0.0, allowed=1.0, passed=True)
+    for digest in (sealed.digest, "0" * 64):
+        Receipt(schema=1, digest=digest, name="toy", version="1.0.0", made_at=now(), machine=this_machine({}), trials=(trial,)).write(sealed.path)
+    (found,) = open_bundle(sealed.path).receipts()
+    assert found.digest == sealed.digest
+    assert found.passed
+
+
+def test_a_row_on_the_wire_is_plain_json() -> None:
+    assert wire_row({"image": b"\x00\xff", "grid": np.ones((1, 2), np.float32), "n": np.int64(3)}) == {"image": "AP8=", "grid": [[1.0, 1.0]], "n": 3}
+    assert wire_row(Toy(x=1.0, word="a")) == {"x": 1.0, "word": "a"}
+    assert wire_row("not a row") == "not a row"
+
+
+def test_a_manifest_is_canonical_whatever_the_order_of_its_files(tmp_path: Path) -> None:
+    files = toy_files()
+    backwards = dict(reversed(files.items()))
+    assert write_bundle(tmp_path / "a", toy_manifest(), files).digest == write_bundle(tmp_path / "b", toy_manifest(), backwards).digest
+    assert isinstance(Golden.from_files(files, st.contract_from_rows(Toy, Twice)), Golden)
+    assert Manifest.model_validate_json((tmp_path / "a/toy/1.0.0" / MANIFEST).read_bytes()).name == "toy"
+    shutil.rmtree(tmp_path / "a")

@@ -1,0 +1,224 @@
+"""Field kinds: contracts of any fields survive their JSON, and what a kind draws, it accepts; what it must not take, it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+import seatrial as st
+from seatrial_contracts.contract import Contract, InputField, OutputField
+from seatrial_contracts.front import Front, collate
+from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds.kind import V2_DATATYPES, Kind
+
+names = some.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True).filter(lambda name: not hasattr(st.Row, name))
+words = some.lists(some.text(some.characters(codec="utf-8"), min_size=1, max_size=8), min_size=2, max_size=5, unique=True)
+bounds = some.tuples(some.integers(-1000, 1000), some.integers(1, 1000)).map(lambda pair: {"ge": float(pair[0]), "le": float(sum(pair))})
+numbers = some.builds(
+    lambda dtype, limits, nullable, unit: st.Number(dtype=dtype, nullable=nullable, unit=unit, **limits),
+    some.sampled_from(["float32", "float64", "int16", "int32", "int64"]), bounds | some.just({}), some.booleans(), some.none() | some.just("mm"),
+)  # fmt: skip
+categories = some.builds(lambda listed, unknown, nullable: st.Category(*listed, unknown=unknown, nullable=nullable),
+                         words, some.sampled_from(["reject", "bucket"]), some.booleans())  # fmt: skip
+sizes = some.integers(1, 3) | some.none() | some.integers(1, 3).flatmap(lambda least: some.tuples(some.just(least), some.integers(least, 5)))
+dtypes = some.sampled_from(["float32", "float64", "int8", "uint8", "int64", "bool"])
+tensors = some.builds(lambda dtype, dims: st.Tensor(dtype=dtype, dims=tuple(dims)), dtypes, some.lists(sizes, max_size=3))
+images = some.builds(lambda formats, side: st.Image(formats=tuple(formats), min_side_px=side),
+                     some.lists(some.sampled_from(["PNG", "JPEG", "BMP"]), min_size=1, max_size=3, unique=True), some.integers(1, 20))  # fmt: skip
+flags = some.builds(lambda nullable: st.Flag(nullable=nullable), some.just(False))
+input_kinds: some.SearchStrategy[Kind] = numbers | categories | tensors | images | flags
+output_kinds = some.builds(lambda listed: st.Label(*listed), words) | tensors | numbers.map(lambda kind: kind.model_copy(update={"nullable": False}))
+
+
+@some.composite
+def contracts(draw: some.DrawFn) -> Contract:
+    """Any contract but for texts, whose tokenizer lies outside of it."""
+    listed = draw(some.lists(names, min_size=2, max_size=6, unique=True))
+    middle = draw(some.integers(1, len(listed) - 1))
+    return Contract(
+        schema=1,
+        inputs=tuple(InputField(name=name, kind=draw(input_kinds)) for name in listed[:middle]),
+        outputs=tuple(OutputField(name=name, kind=draw(output_kinds)) for name in listed[middle:]),
+        limits=st.Limits(max_rows=draw(some.integers(1, 5000))),
+        tolerance=st.Tolerance(relative=draw(some.floats(0, 1))),
+        objective=st.Objective(p99_s=draw(some.none() | some.floats(0.001, 10))),
+    )
+
+
+@given(contracts())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+def test_every_contract_survives_its_json(contract: Contract) -> None:
+    data = contract.to_json()
+    assert Contract.from_json(data) == contract
+    assert Contract.from_json(data).to_json() == data
+
+
+@given(contracts(), some.data())
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_its_kinds_draw(contract: Contract, data: some.DataObject) -> None:
+    rebuilt = Contract.from_json(contract.to_json())
+    row = {f.name: data.draw(some.none() | f.kind.strategy() if f.kind.nullable else f.kind.strategy()) for f in rebuilt.inputs}
+    body = json.dumps({"instances": [row]}).encode()
+    jsonschema.validate(json.loads(body)["instances"][0], rebuilt.row_schema(), jsonschema.Draft202012Validator)
+    (parsed,) = rebuilt.parse_request(body)
+    front = Front(rebuilt, {})
+    encoded = front.encode_row(parsed)
+    feeds = collate(front.specs, [encoded, encoded])
+    for spec in front.specs:
+        assert feeds[spec.name].shape[0] == 2
+        assert spec.dtype == "string" or feeds[spec.name].dtype == np.dtype(spec.dtype)
+
+
+@given(contracts())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_every_contract_accepts_its_own_example(contract: Contract) -> None:
+    example = json.loads(json.dumps(contract.example_row()))
+    contract.parse_request(json.dumps({"instances": [example]}).encode())
+    jsonschema.validate(example, contract.row_schema(), jsonschema.Draft202012Validator)
+
+
+def test_every_kind_is_found_by_its_file_and_has_a_protocol_datatype() -> None:
+    assert {"number", "flag", "category", "text", "image", "tensor", "label"} <= set(kinds())
+    for kind in (st.Number(dtype="float32"), st.Category("a", "b"), st.Image(), st.Tensor(dtype="int8", dims=(2,)), st.Label("a", "b")):
+        assert kind.datatype in V2_DATATYPES.values()
+
+
+class Every(st.Row):
+    ratio: Annotated[float, st.Number(gt=0, lt=1)]
+    count: Annotated[int | None, st.Number(ge=0)]
+    small: Annotated[int, st.Number(dtype="uint8")]
+    flag: bool
+    word: Literal["yes", "no"] | None
+    town: Annotated[str, st.Category("Oslo", "Bergen", unknown="bucket")]
+    grid: st.Tensor[np.float32, 2, 3]
+    series: st.Tensor[np.int64, 2:4]
+
+
+class Value(st.Answer):
+    value: float
+
+
+GOOD: dict[str, Any] = {
+    "ratio": 0.5, "count": 3, "small": 255, "flag": True, "word": "yes", "town": "Oslo", "grid": [[1, 2, 3], [4, 5, 6]], "series": [1, 2],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words_"),
+    [
+        ({"ratio": 0.0}, "E_RANGE", "got 0.0, want a number above 0 and below 1"),
+        ({"ratio": 1}, "E_RANGE", "got 1, want a number above 0 and below 1"),
+        ({"ratio": True}, "E_TYPE", "got true"),
+        ({"ratio": "0.5"}, "E_TYPE", "got a string of 3 characters"),
+        ({"ratio": None}, "E_MISSING", "got null"),
+        ({"ratio": [0.5]}, "E_TYPE", "got a list of 1"),
+        ({"count": -1}, "E_RANGE", "a whole number at least 0"),
+        ({"count": 2**24 + 1}, "E_RANGE", "16777217"),
+        ({"count": 1.5}, "E_TYPE", "got 1.5"),
+        ({"small": 256}, "E_RANGE", "fits uint8"),
+        ({"small": -1}, "E_RANGE", "got -1"),
+        ({"flag": 1}, "E_TYPE", "input 'flag'"),
+        ({"flag": "true"}, "E_TYPE", "input 'flag'"),
+        ({"word": "maybe"}, "E_CATEGORY", "one of 'yes', 'no'"),
+        ({"word": ""}, "E_CATEGORY", "a string of 0 characters"),
+        ({"word": 1}, "E_TYPE", "input 'word'"),
+        ({"town": ""}, "E_TEXT_LIMIT", "a word of 1 to 256 characters"),
+        ({"grid": [[1, 2, 3]]}, "E_SHAPE", "shape [1, 3], want float32 numbers of shape [2, 3]"),
+        ({"grid": [[1, 2, 3], [4, 5]]}, "E_SHAPE", "lists of unlike length"),
+        ({"grid": [1, 2, 3, 4, 5]}, "E_SHAPE", "shape [5]"),
+        ({"grid": [[1, 2, 3], [4, 5, None]]}, "E_TYPE", "null at [1][2]"),
+        ({"grid": [[1, 2, 3], [4, 5, "6"]]}, "E_TYPE", "a string at [1][2]"),
+        ({"grid": [[1, 2, 3], [4, 5, True]]}, "E_TYPE", "a boolean at [1][2]"),
+        ({"grid": [[1, 2, 3], [4, 5, 1e39]]}, "E_RANGE", "at [1][2]"),
+        ({"series": [1]}, "E_SHAPE", "want int64 numbers of shape [2 to 4]"),
+        ({"series": [1, 2, 3, 4, 5]}, "E_SHAPE", "shape [5]"),
+        ({"series": [1.5, 2]}, "E_TYPE", "at [0]"),
+        ({"other": 1}, "E_UNKNOWN_FIELD", "a field that the contract does not have"),
+    ],
+)  # fmt: skip
+def test_what_breaks_a_field_is_refused_with_where_got_and_want(change: dict[str, Any], code: str, words_: str) -> None:
+    contract = Contract.from_json(st.contract_from_rows(Every, Value).to_json())
+    with pytest.raises(st.Refusal) as refused:
+        contract.parse_request(json.dumps({"instances": [GOOD, {**GOOD, **change}]}).encode())
+    assert refused.value.code == code
+    assert words_ in str(refused.value)
+    assert "row 1" in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
+def test_json_extensions_for_odd_numbers_are_refused(text: str) -> None:
+    body = json.dumps({"instances": [GOOD]}).replace("0.5", text).encode()
+    with pytest.raises(st.Refusal) as refused:
+        st.contract_from_rows(Every, Value).parse_request(body)
+    assert refused.value.code in ("E_NONFINITE", "E_JSON")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "E_EMPTY"), (b"{", "E_JSON"), (b"\xff\xfe", "E_JSON"), (b'{"instances": []}', "E_EMPTY_BATCH"), (b'{"instances": 7}', "E_SCHEMA"),
+        (b"[]", "E_SCHEMA"), (b"null", "E_SCHEMA"), (b"{}", "E_MISSING"), (b'{"instances": [7]}', "E_SCHEMA"), (b"[" * 100_000, "E_JSON"),
+        (json.dumps({"instances": [GOOD], "other": 1}).encode(), "E_UNKNOWN_FIELD"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_request_is_refused(body: bytes, code: str) -> None:
+    with pytest.raises(st.Refusal) as refused:
+        st.contract_from_rows(Every, Value).parse_request(body)
+    assert refused.value.code == code
+
+
+def test_more_rows_than_the_limit_are_refused() -> None:
+    contract = st.contract_from_rows(Every, Value, limits=st.Limits(max_rows=2))
+    with pytest.raises(st.Refusal, match="1 to 2 rows") as refused:
+        contract.parse_request(json.dumps({"instances": [GOOD] * 3}).encode())
+    assert refused.value.code == "E_BATCH"
+
+
+def test_nested_and_flat_tensors_are_the_same_row() -> None:
+    contract = st.contract_from_rows(Every, Value)
+    nested, flat = (contract.validate_row({**GOOD, "grid": grid})["grid"] for grid in (GOOD["grid"], [1, 2, 3, 4, 5, 6]))
+    assert nested.tolist() == flat.tolist()
+    assert nested.dtype == np.float32
+
+
+def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
+    kind = st.Category("Oslo", "Bergen", unknown="bucket", nullable=True)
+    assert kind.codes(["Oslo", "Bergen", "", "Rome"]).tolist() == [0, 1, 2, 3]
+    assert kind.codes_count == 4
+    front = Front(st.contract_from_rows(Every, Value), {})
+    encoded = front.encode_row(front.contract.validate_row({**GOOD, "count": None, "word": None, "town": "Rome"}))
+    feeds = collate(front.specs, [encoded])
+    assert np.isnan(feeds["count"][0])
+    assert (feeds["word"][0], feeds["town"][0]) == ("", "Rome")
+
+
+@pytest.mark.filterwarnings("ignore:Field name")
+@pytest.mark.parametrize(
+    ("declare", "words_"),
+    [
+        (lambda: {"x": list[int]}, "a type or a kind that can be an input"),
+        (lambda: {"x": Annotated[str, st.Number()]}, "float or int"),
+        (lambda: {"x": Annotated[float, st.Number(dtype="int8")]}, "a float dtype for float"),
+        (lambda: {"x": Literal[1, 2]}, "non-empty words"),
+        (lambda: {"x": Annotated[str, st.Category("a", "a")]}, "different, non-empty words"),
+        (lambda: {"x": Annotated[str, st.Text()]}, "no tokenizer"),
+        (lambda: {"x": Annotated[str, st.Text(tokenizer="/no/such/file.json")]}, "readable tokenizer.json"),
+        (lambda: {"x": Annotated[bytes | None, st.Image()]}, "never missing"),
+        (lambda: {"x": st.Tensor[np.float32, 0]}, "sizes above 0"),
+        (lambda: {"x": st.Tensor[np.float32, 5:3]}, "sizes above 0"),
+        (lambda: {"x": Annotated[str, st.Label("a", "b")]}, "can be an input"),
+        (lambda: {"model_dump": float}, "Pydantic's own names"),
+        (lambda: {"value": float}, "the name of an input"),
+    ],
+)
+def test_a_row_class_that_cannot_be_used_is_refused_by_field(declare: Any, words_: str) -> None:
+    with pytest.raises(st.DeclarationError) as refused:
+        rows = type("Rows", (st.Row,), {"__annotations__": declare(), "__module__": __name__})
+        st.contract_from_rows(rows, Value)
+    assert words_ in str(refused.value)
