@@ -45,9 +45,14 @@ def seal(out: Path, names: list[str], console: Console) -> dict[str, tuple[st.Pi
             pipeline = st.load_pipeline(f"{file}:pipeline")
             shutil.rmtree(out / name, ignore_errors=True)
             bundle = st.export_pipeline(
-                pipeline, out, lambda step, name=name, task=task: progress.update(task, description=f"{name}: {step}"), source=file
+                pipeline,
+                out,
+                lambda step, name=name, task=task: progress.update(task, description=f"{name}: {step}"),
+                source=file,
             )
-            progress.update(task, description=f"{name}: sealed, {bundle.size_bytes / 1e6:.2f} MB", completed=100, total=100)
+            progress.update(
+                task, description=f"{name}: sealed, {bundle.size_bytes / 1e6:.2f} MB", completed=100, total=100
+            )
             sealed[name] = pipeline, bundle
     return sealed
 
@@ -67,7 +72,19 @@ def free_port(wanted: int) -> int:
 def serving(out: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
     """`seatrial serve` in a process of its own: its URL, that of its metrics, and the process, once every model is ready."""
     port, metrics = free_port(8000), free_port(8002)
-    command = [sys.executable, "-m", "seatrial", "serve", str(out), "--http-port", str(port), "--metrics-port", str(metrics), "--log-level", "warning"]
+    command = [
+        sys.executable,
+        "-m",
+        "seatrial",
+        "serve",
+        str(out),
+        "--http-port",
+        str(port),
+        "--metrics-port",
+        str(metrics),
+        "--log-level",
+        "warning",
+    ]
     with subprocess.Popen(command) as server:
         try:
             url = f"http://127.0.0.1:{port}"
@@ -95,7 +112,7 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
 def lines_to_paste(url: str, picture: Path) -> list[str]:
     """Three questions and one that is refused."""
     as_json = "-H 'Content-Type: application/json'"
-    ask = lambda row: json.dumps({"instances": [row]}, ensure_ascii=False)  # noqa: E731
+    ask = lambda row: json.dumps({"instances": [row]}, ensure_ascii=False)
     return [
         f"curl -s {url}/v1/models/penguins:predict {as_json} -d '{ask(PENGUIN)}'",
         f"curl -s {url}/v1/models/digits:predict -H 'Content-Type: image/png' --data-binary @{picture}",
@@ -132,7 +149,10 @@ def main() -> None:
             if not receipt.passed:
                 raise SystemExit(f"{bundle.name} misses its tolerance")
         lines = lines_to_paste(url, picture)
-        console.print(f"\n[bold]{url}[/]  pages: {url}/docs\nmetrics: {metrics}\n\nPaste these; the last is refused, and says why:\n", highlight=False)
+        console.print(
+            f"\n[bold]{url}[/]  pages: {url}/docs\nmetrics: {metrics}\n\nPaste these; the last is refused, and says why:\n",
+            highlight=False,
+        )
         for line in lines:
             print(line, end="\n\n")
         if given.once:

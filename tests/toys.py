@@ -38,13 +38,25 @@ def answer(feeds: Feeds) -> dict[str, Array]:
 
 
 def toy_golden(rows: Sequence[dict[str, Any]] = ROWS) -> Golden:
-    answers = tuple({"twice": np.float32(row["x"] * 2), "pair": np.array([row["x"], row["word"] == "a"], np.float32)} for row in rows)
-    return Golden(tuple(rows), answers, (Refused({"x": 101.0, "word": "a"}, "E_RANGE"), Refused({"x": 1.0, "word": "c"}, "E_CATEGORY")))
+    answers = tuple(
+        {"twice": np.float32(row["x"] * 2), "pair": np.array([row["x"], row["word"] == "a"], np.float32)}
+        for row in rows
+    )
+    return Golden(
+        tuple(rows),
+        answers,
+        (Refused({"x": 101.0, "word": "a"}, "E_RANGE"), Refused({"x": 1.0, "word": "c"}, "E_CATEGORY")),
+    )
 
 
 def toy_files(golden: Golden | None = None, limits: st.Limits | None = None) -> dict[str, bytes]:
     contract = st.contract_from_rows(Toy, Twice, limits=limits)
-    return {CONTRACT: contract.to_json(), PROFILE: b"{}\n", "graphs/toy.fake": b"twice", **(golden or toy_golden()).to_files()}
+    return {
+        CONTRACT: contract.to_json(),
+        PROFILE: b"{}\n",
+        "graphs/toy.fake": b"twice",
+        **(golden or toy_golden()).to_files(),
+    }
 
 
 def toy_manifest(name: str = "toy", version: str = "1.0.0", batchable: bool = True) -> Manifest:
@@ -52,11 +64,15 @@ def toy_manifest(name: str = "toy", version: str = "1.0.0", batchable: bool = Tr
     return Manifest(schema=1, name=name, version=version, batchable=batchable, opset=20, variants=(variant,), files={})
 
 
-def toy_bundle(folder: Path, *, golden: Golden | None = None, limits: st.Limits | None = None, **manifest: Any) -> Bundle:
+def toy_bundle(
+    folder: Path, *, golden: Golden | None = None, limits: st.Limits | None = None, **manifest: Any
+) -> Bundle:
     return write_bundle(folder, toy_manifest(**manifest), toy_files(golden, limits))
 
 
-def fake_runtimes(monkeypatch: pytest.MonkeyPatch, function: Callable[[Feeds], dict[str, Array]] = answer) -> FakeRuntime:
+def fake_runtimes(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[[Feeds], dict[str, Array]] = answer
+) -> FakeRuntime:
     """Let graphs of format "fake" be run by a function; returns the runtime, which keeps the size of every batch."""
     runtime = FakeRuntime(function, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"])
     monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})

@@ -28,7 +28,9 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
         error = "-" if worst.worst_error is None else f"{worst.worst_error:.1e}"
         passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"
         refused = str(sum(trial.refusals for trial in trials))
-        table.add_row(worst.runner, worst.variant, short(worst.provider), rows, refused, error, f"{worst.allowed:.1e}", passed)
+        table.add_row(
+            worst.runner, worst.variant, short(worst.provider), rows, refused, error, f"{worst.allowed:.1e}", passed
+        )
     return table
 
 

@@ -101,14 +101,17 @@ def add_docs(app: FastAPI) -> None:
 
 async def on_error(request: Request, error: Exception) -> Response:
     """Every error in the one shape."""
+    status_given, headers = None, {}
     if isinstance(error, HTTPException):
-        method = error.status_code == 405
-        code = "E_METHOD" if method else "E_NOT_FOUND"
-        error_ = Refusal(
-            code, "method" if method else "path", "another one" if method else "an unknown one", "see /docs"
-        )
-        status, headers = (error.status_code, dict(error.headers or {}))
-        _, _, body, _ = answer_to(error_, request_id_of(dict(request.scope["headers"])))
-        return Response(body, status, headers, "application/json")
+        status_given, headers = error.status_code, dict(error.headers or {})
+        error = routing_refusal(request.method, status_given, headers.get("allow", ""))
     status, _, body, extra = answer_to(error, request_id_of(dict(request.scope["headers"])))
-    return Response(body, status, {key.decode(): value.decode() for key, value in extra}, "application/json")
+    headers |= {key.decode(): value.decode() for key, value in extra}
+    return Response(body, status_given or status, headers, "application/json")
+
+
+def routing_refusal(method: str, status: int, allowed: str) -> Refusal:
+    """What the framework's router found wrong, in our words."""
+    if status == 405:
+        return Refusal("E_METHOD", "method", method, allowed)
+    return Refusal("E_NOT_FOUND", "path", "an unknown one", "one of those listed at /docs")

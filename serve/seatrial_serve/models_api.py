@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,7 +12,16 @@ from seatrial_contracts.errors import Refusal
 from seatrial_serve.drain import Drain
 from seatrial_serve.repository import Entry, Repository, State
 
-READ = ["GET", "HEAD"]
+
+def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a route for GET, which the documentation shows, and for HEAD, which it does not."""
+
+    def register(answer: Callable[..., Any]) -> Callable[..., Any]:
+        router.add_api_route(path, answer, methods=["GET"], **about)
+        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+        return answer
+
+    return register
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -23,32 +33,26 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     """V1 listing and V2 health."""
     router = APIRouter()
 
-    @router.api_route(
-        "/v1/models", methods=READ, summary="The models of this server and the state of each version", tags=["models"]
-    )
+    @reading(router, "/v1/models", summary="The models of this server and the state of each version", tags=["models"])
     async def list_models() -> Response:
         return json_response({"models": [summary(repository, name) for name in repository.names]})
 
-    @router.api_route(
-        "/v1/models/{model}", methods=READ, summary="One model: versions, contract and example row", tags=["models"]
-    )
+    @reading(router, "/v1/models/{model}", summary="One model: versions, contract and example row", tags=["models"])
     async def show_model(model: str) -> Response:
         return json_response(summary(repository, found(repository, model).name) | detail(found(repository, model)))
 
-    @router.api_route(
-        "/v1/models/{model}/versions/{version}", methods=READ, summary="One version of a model", tags=["models"]
-    )
+    @reading(router, "/v1/models/{model}/versions/{version}", summary="One version of a model", tags=["models"])
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
         return json_response({"name": entry.name, **state(entry), **detail(entry)})
 
-    @router.api_route("/v2/health/live", methods=READ, summary="Is the process alive?", tags=["health"])
+    @reading(router, "/v2/health/live", summary="Is the process alive?", tags=["health"])
     async def live() -> Response:
         return json_response({"live": True})
 
-    @router.api_route(
+    @reading(
+        router,
         "/v2/health/ready",
-        methods=READ,
         summary="Does every model take traffic? 503 with the reasons where not",
         tags=["health"],
     )
@@ -57,15 +61,13 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         good = not waiting and not drain.draining
         return json_response({"ready": good, "draining": drain.draining, "not_ready": waiting}, 200 if good else 503)
 
-    @router.api_route(
-        "/v2/models/{model}/ready", methods=READ, summary="Does this model take traffic?", tags=["health"]
-    )
+    @reading(router, "/v2/models/{model}/ready", summary="Does this model take traffic?", tags=["health"])
     async def model_ready(model: str) -> Response:
         return readiness(found(repository, model), drain)
 
-    @router.api_route(
+    @reading(
+        router,
         "/v2/models/{model}/versions/{version}/ready",
-        methods=READ,
         summary="Does this version take traffic?",
         tags=["health"],
     )

@@ -32,6 +32,7 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     repository = Repository(find_bundles(settings.bundles, settings.versions))
     plan = plan_threads(settings.threads or usable_cores())
     metrics, drain = Metrics(), Drain()

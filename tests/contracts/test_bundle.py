@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
 
 import seatrial as st
 from seatrial_contracts import bundle as bundle_module
@@ -21,7 +23,6 @@ from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.golden import Golden, wire_row
 from seatrial_contracts.manifest import Manifest, check_path
 from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
-from toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
 
 
 def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
@@ -37,16 +38,22 @@ def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
 def test_two_folders_get_the_same_bytes(tmp_path: Path) -> None:
     one, two = toy_bundle(tmp_path / "one"), toy_bundle(tmp_path / "two")
     assert one.digest == two.digest
-    assert {f.name: f.read_bytes() for f in one.path.rglob("*") if f.is_file()} == {f.name: f.read_bytes() for f in two.path.rglob("*") if f.is_file()}
+    assert {f.name: f.read_bytes() for f in one.path.rglob("*") if f.is_file()} == {
+        f.name: f.read_bytes() for f in two.path.rglob("*") if f.is_file()
+    }
 
 
 @given(some.lists(some.floats(-100, 100, width=32), min_size=1, max_size=8), some.integers(1, 5000))
 @settings(max_examples=30, deadline=None)
-def test_any_golden_set_survives_a_bundle(tmp_path_factory: pytest.TempPathFactory, values: list[float], max_rows: int) -> None:
+def test_any_golden_set_survives_a_bundle(
+    tmp_path_factory: pytest.TempPathFactory, values: list[float], max_rows: int
+) -> None:
     golden = toy_golden([{"x": value, "word": "a"} for value in values])
     folder = tmp_path_factory.mktemp("bundles")
     opened = open_bundle(toy_bundle(folder, golden=golden, limits=st.Limits(max_rows=max_rows)).path)
-    assert [answer["twice"].item() for answer in opened.golden.answers] == [np.float32(value * 2).item() for value in values]
+    assert [answer["twice"].item() for answer in opened.golden.answers] == [
+        np.float32(value * 2).item() for value in values
+    ]
     assert opened.contract.limits.max_rows == max_rows
 
 
@@ -121,10 +128,8 @@ def test_every_flipped_bit_of_every_sealed_file_is_noticed(tmp_path: Path) -> No
             damaged[place // 8] ^= 1 << place % 8
             file.write_bytes(bytes(damaged))
             if file.name == MANIFEST:  # a changed manifest is another bundle, unless it contradicts the files
-                try:
+                with contextlib.suppress(st.BundleError):
                     assert open_bundle(folder).digest != toy_bundle(tmp_path / "again").digest
-                except st.BundleError:
-                    pass
             else:
                 with pytest.raises(st.BundleError):
                     open_bundle(folder)
@@ -142,24 +147,22 @@ def test_a_sealed_bundle_never_changes(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_at_any_write_leaves_no_bundle_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = len(toy_files()) + 1
-    for failing in range(steps):
-        seen = iter(range(steps))
+    original = bundle_module.write_synced
+    for failing in range(len(toy_files()) + 1):
+        written: list[Path] = []
 
-        def write(path: Path, data: bytes, seen: object = seen, failing: int = failing) -> None:
-            if next(seen) == failing:  # type: ignore[call-overload]
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data[: len(data) // 2])
+        def write(path: Path, data: bytes, written: list[Path] = written, failing: int = failing) -> None:
+            written.append(path)
+            original(path, data if len(written) <= failing else data[: len(data) // 2])
+            if len(written) > failing:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            original(path, data)
 
-        original = bundle_module.write_synced
         monkeypatch.setattr(bundle_module, "write_synced", write)
         with pytest.raises(st.BundleError, match="No space left on device") as refused:
             toy_bundle(tmp_path)
         assert refused.value.code == "E_BUNDLE_WRITE"
         assert list((tmp_path / "toy").iterdir()) == []
-        monkeypatch.undo()
+    monkeypatch.undo()
     toy_bundle(tmp_path)
 
 
@@ -179,7 +182,9 @@ def test_golden_rows_without_answers_are_refused(tmp_path: Path) -> None:
         write_bundle(tmp_path, toy_manifest(), files)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../b", "/a", "a//b", "", ".", "..", "a/./b", "a\\b", "a/b/c/d/e", "a\x00b", "a/.hidden"])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/../b", "/a", "a//b", "", ".", "..", "a/./b", "a\\b", "a/b/c/d/e", "a\x00b", "a/.hidden"]
+)
 def test_file_names_that_could_leave_the_folder_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="relative"):
         check_path(name)
@@ -189,14 +194,26 @@ def test_receipts_lie_beside_the_bundle_and_only_its_own_are_read(tmp_path: Path
     sealed = toy_bundle(tmp_path)
     trial = Trial(runner="onnxruntime", variant="fp32", rows=3, worst_error=0.0, allowed=1.0, passed=True)
     for digest in (sealed.digest, "0" * 64):
-        Receipt(schema=1, digest=digest, name="toy", version="1.0.0", made_at=now(), machine=this_machine({}), trials=(trial,)).write(sealed.path)
+        Receipt(
+            schema=1,
+            digest=digest,
+            name="toy",
+            version="1.0.0",
+            made_at=now(),
+            machine=this_machine({}),
+            trials=(trial,),
+        ).write(sealed.path)
     (found,) = open_bundle(sealed.path).receipts()
     assert found.digest == sealed.digest
     assert found.passed
 
 
 def test_a_row_on_the_wire_is_plain_json() -> None:
-    assert wire_row({"image": b"\x00\xff", "grid": np.ones((1, 2), np.float32), "n": np.int64(3)}) == {"image": "AP8=", "grid": [[1.0, 1.0]], "n": 3}
+    assert wire_row({"image": b"\x00\xff", "grid": np.ones((1, 2), np.float32), "n": np.int64(3)}) == {
+        "image": "AP8=",
+        "grid": [[1.0, 1.0]],
+        "n": 3,
+    }
     assert wire_row(Toy(x=1.0, word="a")) == {"x": 1.0, "word": "a"}
     assert wire_row("not a row") == "not a row"
 
@@ -204,7 +221,10 @@ def test_a_row_on_the_wire_is_plain_json() -> None:
 def test_a_manifest_is_canonical_whatever_the_order_of_its_files(tmp_path: Path) -> None:
     files = toy_files()
     backwards = dict(reversed(files.items()))
-    assert write_bundle(tmp_path / "a", toy_manifest(), files).digest == write_bundle(tmp_path / "b", toy_manifest(), backwards).digest
+    assert (
+        write_bundle(tmp_path / "a", toy_manifest(), files).digest
+        == write_bundle(tmp_path / "b", toy_manifest(), backwards).digest
+    )
     assert isinstance(Golden.from_files(files, st.contract_from_rows(Toy, Twice)), Golden)
     assert Manifest.model_validate_json((tmp_path / "a/toy/1.0.0" / MANIFEST).read_bytes()).name == "toy"
     shutil.rmtree(tmp_path / "a")

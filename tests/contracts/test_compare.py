@@ -12,7 +12,11 @@ import seatrial as st
 
 floats = some.floats(-1e6, 1e6, width=32)
 pairs = some.integers(1, 6).flatmap(
-    lambda n: some.tuples(arrays.arrays(np.float32, (n, 3), elements=floats), arrays.arrays(np.float32, (n, 3), elements=floats), some.floats(0, 1))
+    lambda n: some.tuples(
+        arrays.arrays(np.float32, (n, 3), elements=floats),
+        arrays.arrays(np.float32, (n, 3), elements=floats),
+        some.floats(0, 1),
+    )
 )
 
 

@@ -6,7 +6,10 @@ import seatrial as st
 
 
 def test_a_message_holds_the_parts_that_are_there() -> None:
-    assert str(st.Refusal("E", "input 'a', row 3", "412.0", "10 to 100 mm")) == "input 'a', row 3: got 412.0, want 10 to 100 mm"
+    assert (
+        str(st.Refusal("E", "input 'a', row 3", "412.0", "10 to 100 mm"))
+        == "input 'a', row 3: got 412.0, want 10 to 100 mm"
+    )
     assert str(st.DeclarationError("x", mend="do y")) == "x; do y"
     assert str(st.Refusal("E", "", "a", "b", "c").at("input 'z'")) == "input 'z': got a, want b; c"
 

@@ -126,7 +126,12 @@ def test_a_sliver_that_would_grow_past_the_pixel_limit_is_refused() -> None:
     assert code_of(encoded(Pillow.new("RGB", (4, 100))), min_side_px=8) == "E_IMAGE_SIZE"
 
 
-@given(some.sampled_from([encoded(PICTURE), encoded(PICTURE, "JPEG")]), some.integers(0, 2**20), some.integers(0, 255), some.integers(0, 2**20))
+@given(
+    some.sampled_from([encoded(PICTURE), encoded(PICTURE, "JPEG")]),
+    some.integers(0, 2**20),
+    some.integers(0, 255),
+    some.integers(0, 2**20),
+)
 @settings(max_examples=150, deadline=None)
 def test_damage_anywhere_is_answered_or_refused_but_never_raises(data: bytes, place: int, value: int, cut: int) -> None:
     damaged = bytearray(data)

@@ -18,22 +18,36 @@ from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Kind
 
 names = some.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True).filter(lambda name: not hasattr(st.Row, name))
-words = some.lists(some.text(some.characters(codec="utf-8"), min_size=1, max_size=8), min_size=2, max_size=5, unique=True)
-bounds = some.tuples(some.integers(-1000, 1000), some.integers(1, 1000)).map(lambda pair: {"ge": float(pair[0]), "le": float(sum(pair))})
+words = some.lists(
+    some.text(some.characters(codec="utf-8"), min_size=1, max_size=8), min_size=2, max_size=5, unique=True
+)
+bounds = some.tuples(some.integers(-1000, 1000), some.integers(1, 1000)).map(
+    lambda pair: {"ge": float(pair[0]), "le": float(sum(pair))}
+)
 numbers = some.builds(
     lambda dtype, limits, nullable, unit: st.Number(dtype=dtype, nullable=nullable, unit=unit, **limits),
     some.sampled_from(["float32", "float64", "int16", "int32", "int64"]), bounds | some.just({}), some.booleans(), some.none() | some.just("mm"),
 )  # fmt: skip
 categories = some.builds(lambda listed, unknown, nullable: st.Category(*listed, unknown=unknown, nullable=nullable),
                          words, some.sampled_from(["reject", "bucket"]), some.booleans())  # fmt: skip
-sizes = some.integers(1, 3) | some.none() | some.integers(1, 3).flatmap(lambda least: some.tuples(some.just(least), some.integers(least, 5)))
+sizes = (
+    some.integers(1, 3)
+    | some.none()
+    | some.integers(1, 3).flatmap(lambda least: some.tuples(some.just(least), some.integers(least, 5)))
+)
 dtypes = some.sampled_from(["float32", "float64", "int8", "uint8", "int64", "bool"])
-tensors = some.builds(lambda dtype, dims: st.Tensor(dtype=dtype, dims=tuple(dims)), dtypes, some.lists(sizes, max_size=3))
+tensors = some.builds(
+    lambda dtype, dims: st.Tensor(dtype=dtype, dims=tuple(dims)), dtypes, some.lists(sizes, max_size=3)
+)
 images = some.builds(lambda formats, side: st.Image(formats=tuple(formats), min_side_px=side),
                      some.lists(some.sampled_from(["PNG", "JPEG", "BMP"]), min_size=1, max_size=3, unique=True), some.integers(1, 20))  # fmt: skip
 flags = some.builds(lambda nullable: st.Flag(nullable=nullable), some.just(False))
 input_kinds: some.SearchStrategy[Kind] = numbers | categories | tensors | images | flags
-output_kinds = some.builds(lambda listed: st.Label(*listed), words) | tensors | numbers.map(lambda kind: kind.model_copy(update={"nullable": False}))
+output_kinds = (
+    some.builds(lambda listed: st.Label(*listed), words)
+    | tensors
+    | numbers.map(lambda kind: kind.model_copy(update={"nullable": False}))
+)
 
 
 @some.composite
@@ -61,9 +75,14 @@ def test_every_contract_survives_its_json(contract: Contract) -> None:
 
 @given(contracts(), some.data())
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_its_kinds_draw(contract: Contract, data: some.DataObject) -> None:
+def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_its_kinds_draw(
+    contract: Contract, data: some.DataObject
+) -> None:
     rebuilt = Contract.from_json(contract.to_json())
-    row = {f.name: data.draw(some.none() | f.kind.strategy() if f.kind.nullable else f.kind.strategy()) for f in rebuilt.inputs}
+    row = {
+        f.name: data.draw(some.none() | f.kind.strategy() if f.kind.nullable else f.kind.strategy())
+        for f in rebuilt.inputs
+    }
     body = json.dumps({"instances": [row]}).encode()
     jsonschema.validate(json.loads(body)["instances"][0], rebuilt.row_schema(), jsonschema.Draft202012Validator)
     (parsed,) = rebuilt.parse_request(body)
@@ -85,7 +104,13 @@ def test_every_contract_accepts_its_own_example(contract: Contract) -> None:
 
 def test_every_kind_is_found_by_its_file_and_has_a_protocol_datatype() -> None:
     assert {"number", "flag", "category", "text", "image", "tensor", "label"} <= set(kinds())
-    for kind in (st.Number(dtype="float32"), st.Category("a", "b"), st.Image(), st.Tensor(dtype="int8", dims=(2,)), st.Label("a", "b")):
+    for kind in (
+        st.Number(dtype="float32"),
+        st.Category("a", "b"),
+        st.Image(),
+        st.Tensor(dtype="int8", dims=(2,)),
+        st.Label("a", "b"),
+    ):
         assert kind.datatype in V2_DATATYPES.values()
 
 
@@ -182,7 +207,9 @@ def test_more_rows_than_the_limit_are_refused() -> None:
 
 def test_nested_and_flat_tensors_are_the_same_row() -> None:
     contract = st.contract_from_rows(Every, Value)
-    nested, flat = (contract.validate_row({**GOOD, "grid": grid})["grid"] for grid in (GOOD["grid"], [1, 2, 3, 4, 5, 6]))
+    nested, flat = (
+        contract.validate_row({**GOOD, "grid": grid})["grid"] for grid in (GOOD["grid"], [1, 2, 3, 4, 5, 6])
+    )
     assert nested.tolist() == flat.tolist()
     assert nested.dtype == np.float32
 

@@ -1,37 +1,207 @@
-"""The batcher keeps order and count, and fails only the bad request."""
+"""The batcher keeps order and count, never mixes rows, and fails only the bad request."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
-from seatrial_contracts.errors import Unavailable
+from seatrial_contracts.errors import ModelError, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
 
 
-async def test_every_request_gets_its_own_rows_back_in_order() -> None:
-    async with Batcher(BatchRule(max_rows=8), lambda rows: [row * 10 for row in rows]) as batcher:
-        answers = await asyncio.gather(*(batcher.submit(list(range(i, i + 1 + i % 20))) for i in range(50)))
-    assert answers == [[row * 10 for row in range(i, i + 1 + i % 20)] for i in range(50)]
+def times_ten(rows: list[int]) -> list[int]:
+    return [row * 10 for row in rows]
 
 
-async def test_a_bad_row_fails_only_its_own_request() -> None:
+def elsewhere(run: Callable[[list[Any]], Sequence[Any]]) -> Callable[[list[Any]], Any]:
+    """The same run, as if in a thread: it gives an awaitable, and takes a turn of the loop."""
+
+    async def later(rows: list[Any]) -> Sequence[Any]:
+        await asyncio.sleep(0)
+        return run(rows)
+
+    return lambda rows: asyncio.ensure_future(later(rows))
+
+
+class Log:
+    """What the batcher tells: the size of every batch."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.waited: list[float] = []
+
+    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+        self.rows.append(rows)
+        self.waited += waited_s
+
+    def waiting(self, rows: int) -> None: ...
+
+
+requests = some.lists(
+    some.tuples(some.integers(1, 9), some.integers(0, 2), some.integers(1, 50)), min_size=1, max_size=25
+)
+
+
+@given(requests, some.integers(1, 8), some.booleans(), some.integers(1, 3))
+@settings(deadline=None)
+def test_every_request_gets_its_own_rows_back_in_order(
+    sizes: list[tuple[int, int, int]], max_rows: int, threads: bool, slots: int
+) -> None:
+    log = Log()
+
+    async def ask() -> None:
+        run = elsewhere(times_ten) if threads else times_ten
+        async with Batcher(BatchRule(max_rows=max_rows), run, slots=slots, observe=log) as batcher:
+            asked = [[1000 * place + i for i in range(count)] for place, (count, _, _) in enumerate(sizes)]
+            answers = await asyncio.gather(*(
+                batcher.submit(rows, shape=shape, length=length) for rows, (_, shape, length) in zip(asked, sizes, strict=True)
+            ))  # fmt: skip
+            assert answers == [times_ten(rows) for rows in asked]
+
+    asyncio.run(ask())
+    assert sum(log.rows) == sum(count for count, _, _ in sizes)
+    assert max(log.rows) <= max_rows
+
+
+@given(some.sets(some.integers(0, 15), max_size=4), some.booleans())
+@settings(deadline=None)
+def test_bad_rows_fail_only_their_own_requests(bad: set[int], threads: bool) -> None:
     def run(rows: list[int]) -> list[int]:
-        if 7 in rows:
-            raise ValueError("seven")
+        if bad & set(rows):
+            raise ModelError("E_MODEL", "a bad row")
         return rows
 
-    async with Batcher(BatchRule(max_rows=32), run) as batcher:
-        answers = await asyncio.gather(*(batcher.submit([i]) for i in range(16)), return_exceptions=True)
-    assert [i for i, answer in enumerate(answers) if isinstance(answer, ValueError)] == [7]
-    assert [answer for i, answer in enumerate(answers) if i != 7] == [[i] for i in range(16) if i != 7]
+    async def ask() -> list[Any]:
+        async with Batcher(BatchRule(max_rows=32), elsewhere(run) if threads else run) as batcher:
+            return await asyncio.gather(*(batcher.submit([i]) for i in range(16)), return_exceptions=True)
+
+    answers = asyncio.run(ask())
+    assert {i for i, answer in enumerate(answers) if isinstance(answer, ModelError)} == bad
+    assert all(answer == [i] for i, answer in enumerate(answers) if i not in bad)
+
+
+async def test_what_queued_while_the_runtime_was_busy_is_the_next_batch() -> None:
+    log, gate = Log(), asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        await gate.wait()
+        return rows
+
+    async with Batcher(BatchRule(max_rows=32), lambda rows: asyncio.ensure_future(held(rows)), observe=log) as batcher:
+        asked = [asyncio.ensure_future(batcher.submit([i])) for i in range(1)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        asked += [asyncio.ensure_future(batcher.submit([i])) for i in range(1, 8)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*asked)
+    assert log.rows == [1, 7]
 
 
 async def test_a_passed_deadline_never_runs() -> None:
     ran: list[int] = []
     async with Batcher(BatchRule(), lambda rows: ran.extend(rows) or rows, clock=lambda: 10.0) as batcher:
-        with pytest.raises(Unavailable, match="deadline"):
+        with pytest.raises(Unavailable, match="deadline") as refused:
             await batcher.submit([1], deadline_s=9.0)
+    assert refused.value.code == "E_DEADLINE"
     assert ran == []
+
+
+async def test_a_request_that_left_is_dropped_before_the_batch_forms() -> None:
+    ran: list[int] = []
+    gate = asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        ran.extend(rows)
+        await gate.wait()
+        return rows
+
+    async with Batcher(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+        first, left, last = (asyncio.ensure_future(batcher.submit([i])) for i in (1, 2, 3))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        left.cancel()
+        gate.set()
+        assert (await first, await last) == ([1], [3])
+    assert ran == [1, 3]
+
+
+async def test_too_many_waiting_rows_are_refused_at_once() -> None:
+    gate = asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        await gate.wait()
+        return rows
+
+    async with Batcher(
+        BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows)), max_waiting_rows=3
+    ) as batcher:
+        asked = [asyncio.ensure_future(batcher.submit([0]))]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        asked += [asyncio.ensure_future(batcher.submit([i])) for i in range(1, 4)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable) as refused:
+            await batcher.submit([9])
+        assert refused.value.code == "E_OVERLOADED"
+        gate.set()
+        assert await asyncio.gather(*asked) == [[0], [1], [2], [3]]
+
+
+async def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
+    batcher = await Batcher(BatchRule(), elsewhere(times_ten)).__aenter__()
+    asked = [asyncio.ensure_future(batcher.submit([i])) for i in range(5)]
+    await asyncio.sleep(0)
+    await batcher.close()
+    assert await asyncio.gather(*asked) == [[0], [10], [20], [30], [40]]
+    with pytest.raises(Unavailable) as refused:
+        await batcher.submit([1])
+    assert refused.value.code == "E_DRAINING"
+
+
+async def test_a_wait_for_company_ends_when_the_batch_is_full_or_the_time_is_over() -> None:
+    log, slept = Log(), []
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) > 1:
+            now[0] += seconds
+            return
+        await asyncio.Event().wait()
+
+    rule = BatchRule(max_rows=3, max_wait_s=5.0)
+    async with Batcher(rule, times_ten, observe=log, clock=lambda: now[0], sleep=sleep) as batcher:
+        first = asyncio.ensure_future(batcher.submit([1]))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not first.done()
+        assert await batcher.submit([2, 3]) == [20, 30]
+        assert await first == [10]
+        assert await batcher.submit([4]) == [40]
+    assert log.rows == [3, 1]
+    assert slept == [5.0, 5.0]
+
+
+async def test_a_run_that_gives_too_few_answers_is_our_bug_and_not_a_wrong_answer() -> None:
+    async with Batcher(BatchRule(), lambda rows: rows[:-1]) as batcher:
+        with pytest.raises(ModelError, match="a bug in seatrial"):
+            await batcher.submit([1, 2])
+
+
+async def test_a_split_request_is_answered_whole_and_cancelled_whole() -> None:
+    async with Batcher(BatchRule(max_rows=2), times_ten) as batcher:
+        assert await batcher.submit(list(range(7))) == times_ten(list(range(7)))
+        leaving = asyncio.ensure_future(batcher.submit(list(range(7))))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert await batcher.submit([5]) == [50]

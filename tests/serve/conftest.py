@@ -1,0 +1,71 @@
+"""An app in this process, over toy bundles and the fake runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from toys import fake_runtimes, toy_bundle
+
+from seatrial_serve.app import create_app
+from seatrial_serve.drain import Drain
+from seatrial_serve.loading import Loader
+from seatrial_serve.metrics import Metrics
+from seatrial_serve.repository import Repository, State, find_bundles
+from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.settings import Settings
+from seatrial_serve.threads import ThreadPlan
+
+
+class Running:
+    """An app that runs in this process, with what it is made of."""
+
+    def __init__(
+        self, app: FastAPI, client: httpx.AsyncClient, repository: Repository, metrics: Metrics, drain: Drain
+    ) -> None:
+        self.app, self.client, self.repository, self.metrics, self.drain = app, client, repository, metrics, drain
+
+    async def ask(self, instances: Any, model: str = "toy", **options: Any) -> httpx.Response:
+        return await self.client.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
+
+
+Run = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@asynccontextmanager
+async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
+    """Serve a folder of bundles; the models have been loaded, or have failed."""
+    settings = Settings(bundles=bundles, **options)
+    repository, metrics, drain = Repository(find_bundles(bundles, settings.versions)), Metrics(), Drain()
+    with ThreadPoolExecutor(3) as pool:
+        build = Loader(settings, ThreadPlan(runs=2), pool, metrics)
+        app = create_app(repository, build, pool, drain, request_timeout_s=settings.request_timeout_s)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://toy") as client,
+        ):
+            while any(entry.state is State.LOADING for entry in repository):
+                await asyncio.sleep(0)
+            yield Running(app, client, repository, metrics, drain)
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
+    """The fake runtime that toy bundles run on."""
+    return fake_runtimes(monkeypatch)
+
+
+@pytest.fixture
+async def running(tmp_path: Path, runtime: FakeRuntime) -> AsyncIterator[Running]:
+    """A served toy model."""
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path) as app:
+        yield app

@@ -1,0 +1,69 @@
+"""The batch rule: the oldest is always in, bounds hold, only kin share a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from seatrial_serve.batch_rule import BatchRule
+
+
+@dataclass(frozen=True)
+class Ticket:
+    count: int = 1
+    shape: int = 0
+    length: int = 1
+    arrived_s: float = 0.0
+
+
+tickets = some.lists(
+    some.builds(Ticket, some.integers(1, 8), some.integers(0, 2), some.integers(1, 200)), min_size=1, max_size=40
+)
+rules = some.builds(
+    BatchRule, some.integers(1, 32), some.none() | some.integers(1, 3000), some.sampled_from([0.0, 0.1, 0.5, 1.0])
+)
+
+
+@given(rules, tickets)
+def test_a_batch_holds_the_oldest_and_only_its_kin_within_bounds(rule: BatchRule, waiting: list[Ticket]) -> None:
+    places = rule.take(waiting)
+    batch = [waiting[place] for place in places]
+    assert places == sorted(set(places))
+    assert places[0] == 0
+    assert len({ticket.shape for ticket in batch}) == 1
+    if len(batch) > 1:
+        rows, longest = sum(ticket.count for ticket in batch), max(ticket.length for ticket in batch)
+        assert rows <= rule.max_rows
+        assert rule.max_cost is None or rows * longest <= rule.max_cost
+        assert rows * longest - sum(t.count * t.length for t in batch) <= rule.max_padding * rows * longest
+
+
+@given(rules, tickets)
+def test_taking_again_and_again_takes_every_ticket_once(rule: BatchRule, waiting: list[Ticket]) -> None:
+    left = list(enumerate(waiting))
+    seen = []
+    while left:
+        places = rule.take([ticket for _, ticket in left])
+        seen += [left[place][0] for place in places]
+        left = [item for place, item in enumerate(left) if place not in set(places)]
+    assert sorted(seen) == list(range(len(waiting)))
+
+
+def test_rows_of_one_length_fill_a_batch() -> None:
+    assert BatchRule(max_rows=4).take([Ticket()] * 9) == [0, 1, 2, 3]
+
+
+def test_neighbours_in_length_go_together() -> None:
+    waiting = [Ticket(length=100), Ticket(length=5), Ticket(length=98), Ticket(length=6), Ticket(length=101)]
+    assert BatchRule(max_rows=8, max_padding=0.1).take(waiting) == [0, 2, 4]
+
+
+def test_the_wait_ends_when_full_or_when_the_oldest_has_waited_long_enough() -> None:
+    rule = BatchRule(max_rows=4, max_wait_s=0.5)
+    assert rule.wait_s([Ticket(arrived_s=1.0)], now_s=1.2) == pytest.approx(0.3)
+    assert rule.wait_s([Ticket(arrived_s=1.0)] * 4, now_s=1.2) == 0
+    assert rule.wait_s([Ticket(arrived_s=1.0)], now_s=2.0) == 0
+    assert BatchRule().wait_s([Ticket()], now_s=0) == 0
