@@ -27,6 +27,9 @@ KEEP_ALIVE_S = 75
 """Above the idle time of common balancers (60 s), so that they close first and no request meets a closing socket."""
 
 
+BACKLOG = 2048
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
     logging.basicConfig(
@@ -48,7 +51,7 @@ def serve(settings: Settings) -> None:
             request_timeout_s=settings.request_timeout_s,
         )
         config = uvicorn.Config(
-            app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, log_config=None, server_header=False, date_header=False,
+            app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         host, port = listening.getsockname()[:2]
@@ -89,6 +92,7 @@ def listen(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        sock.listen(BACKLOG)  # from here on clients wait to be accepted, and are not turned away
     except OSError as error:
         sock.close()
         raise DeclarationError(
