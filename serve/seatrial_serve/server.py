@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import signal
@@ -28,6 +29,8 @@ KEEP_ALIVE_S = 75
 
 
 BACKLOG = 2048
+LINGER_S, LINGER_TURNS = 0.5, 10
+"""Between the last accepted connection and the closing of idle ones: uvicorn would close one whose request is just arriving."""
 
 
 def serve(settings: Settings) -> None:
@@ -78,6 +81,16 @@ class DrainingServer(uvicorn.Server):
         self._drain.begin()
         self._stop_at_s = now_s() + self._window_s
         log.info("%s: draining for %g s, %d in flight", signal.Signals(sig).name, self._window_s, self._drain.in_flight)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, answer what is on its way over connections that are open already, then close these."""
+        for server in self.servers:
+            server.close()
+        for _ in range(LINGER_TURNS):
+            await asyncio.sleep(LINGER_S / LINGER_TURNS)
+            if not self.server_state.connections or self.force_exit:
+                break
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: time to stop?"""
