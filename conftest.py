@@ -61,7 +61,8 @@ class Server:
         self.url = self.metrics_url = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        assert self._found.wait(60) and self.url, "".join(self.log)
+        self._found.wait(60)
+        assert self.url, "".join(self.log)
 
     def _read(self) -> None:
         assert self.process.stderr is not None

@@ -18,7 +18,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.front import EncodedRow, Front, collate
 from seatrial_contracts.golden import Refused
 from seatrial_contracts.kinds.category import Category
-from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
 from seatrial_contracts.manifest import check_name, check_version
 from seatrial_contracts.row import Answer, Row
 
@@ -31,7 +31,7 @@ SHAPE_ROWS = 16
 class Pipeline:
     """Rows, prepare and model: the same objects that training uses.
 
-    `model.forward` takes the contract's tensors by name, batched: numbers float32 or intN `(batch,)` with NaN for missing, flags
+    `model.forward` takes the contract's tensors by name (a single one by any name), batched: numbers float32 or intN `(batch,)` with NaN for missing, flags
     bool `(batch,)`, categories int64 codes `(batch,)`, texts `<field>_ids` and `<field>_mask` int64 `(batch, tokens)`, tensors
     `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. It returns one tensor, or a tuple in the order of the answer's
     fields, or a dict by their names.
@@ -178,14 +178,64 @@ class Pipeline:
         want = "a tensor (where it takes one), or a dict of tensors by the model's parameter names"
         raise DeclarationError("prepare.forward", f"it returned a {type(made).__name__}", want)
 
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the model's tensors in the order in which `forward` takes them.
+
+        They are matched by name; where there is one tensor and one parameter, as in `nn.Sequential`, the names may differ.
+        Raises `DeclarationError` where they do not fit.
+        """
+        names = [spec.name for spec in self.specs]
+        parameters = inspect.signature(self.model.forward).parameters.values()
+        places = [
+            parameter
+            for parameter in parameters
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ]
+        required = [parameter.name for parameter in places if parameter.default is parameter.empty]
+        taken = [parameter.name for parameter in places if parameter.name in names]
+        if len(names) == 1 and len(required) == 1:
+            return tuple(names)
+        if (
+            set(taken) != set(names)
+            or not set(required) <= set(names)
+            or [parameter.name for parameter in places[: len(taken)]] != taken
+        ):
+            raise DeclarationError(
+                "model.forward",
+                f"parameters {', '.join(p.name for p in parameters)}",
+                f"forward(self, {', '.join(names)})",
+            )
+        return tuple(taken)
+
     def call(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The model on its arguments, without gradients, in whatever mode it is; outputs by name."""
-        names = [spec.name for spec in self.contract.outputs]
+        """The model on its arguments, without gradients, in whatever mode it is; outputs by name.
+
+        Raises `DeclarationError` where they are not what the answer class declares.
+        """
         with torch.no_grad():
-            answer = self.model(**feeds)
-        if isinstance(answer, dict) and set(answer) == set(names):
-            return {name: answer[name] for name in names}
+            answer = self.model(*(feeds[name] for name in self.arguments))
+        outputs = self._by_name(answer)
+        rows = len(next(iter(feeds.values())))
+        for spec in self.contract.outputs:
+            value, want = outputs[spec.name], (rows, *spec.kind.shape)
+            fits = len(value.shape) == len(want) and all(
+                size in (None, got) for got, size in zip(value.shape, want, strict=True)
+            )
+            dtype = str(value.dtype).removeprefix("torch.")
+            if not fits or V2_DATATYPES.get(dtype) != spec.kind.datatype:
+                shape = f"({', '.join(['rows', *('any' if size is None else str(size) for size in spec.kind.shape)])})"
+                raise DeclarationError(
+                    f"model.forward, output '{spec.name}'", f"{dtype} of shape {tuple(value.shape)} for {rows} rows",
+                    f"{spec.kind.datatype} of shape {shape}", "one answer for each row, of the type and shape that the answer class declares",
+                )  # fmt: skip
+        return outputs
+
+    def _by_name(self, answer: Any) -> dict[str, Tensor]:
+        names = [spec.name for spec in self.contract.outputs]
         values = (answer,) if isinstance(answer, Tensor) else answer
+        if isinstance(values, dict) and set(values) == set(names):
+            return {name: values[name] for name in names}
         if (
             isinstance(values, (tuple, list))
             and len(values) == len(names)

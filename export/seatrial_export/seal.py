@@ -29,9 +29,10 @@ def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = silent, 
     `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. Raises `GateError`,
     `DeclarationError` and `BundleError`.
     """
-    golden = golden_of(pipeline)
+    check_refusals(pipeline)
     candidate = pass_export_gate(pipeline, progress)
     progress("sealing")
+    golden = golden_of(candidate)
     files = {
         CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True),
@@ -54,19 +55,20 @@ def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = silent, 
     return bundle
 
 
-def golden_of(pipeline: Pipeline) -> Golden:
-    """The golden rows as a client sends them, the training side's answers, and the refusals, each tried against the contract."""
+def check_refusals(pipeline: Pipeline) -> None:
+    """Raise `DeclarationError` where a row that must be refused is not, or otherwise than said."""
     for place, refused in enumerate(pipeline.refused):
         code = pipeline.front.refusal_code(wire_row(refused.row))
         if code != refused.code:
-            raise DeclarationError(
-                f"pipeline refused[{place}]",
-                f"{code or 'a row that the contract takes'}",
-                f"a row that is refused with {refused.code}",
-            )
-    rows = tuple(wire_row(row) for row in pipeline.golden)
+            got = code or "a row that the contract takes"
+            raise DeclarationError(f"pipeline refused[{place}]", got, f"a row that is refused with {refused.code}")
+
+
+def golden_of(candidate: Candidate) -> Golden:
+    """The golden rows as a client sends them, the training side's answers, and the refusals."""
+    pipeline = candidate.pipeline
     refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in pipeline.refused)
-    return Golden(rows, tuple(pipeline.answer_encoded(row) for row in pipeline.encoded_golden), refusals)
+    return Golden(tuple(wire_row(row) for row in pipeline.golden), tuple(candidate.answers), refusals)
 
 
 def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:

@@ -12,6 +12,10 @@ from seatrial_contracts.errors import Refusal
 from seatrial_serve.drain import Drain
 from seatrial_serve.repository import Entry, Repository, State
 
+NOT_READY: dict[str, Any] = {
+    "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
+}
+
 
 def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a route for GET, which the documentation shows, and for HEAD, which it does not."""
@@ -55,13 +59,14 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         "/v2/health/ready",
         summary="Does every model take traffic? 503 with the reasons where not",
         tags=["health"],
+        **NOT_READY,
     )
     async def ready() -> Response:
         waiting = [{"name": entry.name, **state(entry)} for entry in repository if entry.state is not State.READY]
         good = not waiting and not drain.draining
         return json_response({"ready": good, "draining": drain.draining, "not_ready": waiting}, 200 if good else 503)
 
-    @reading(router, "/v2/models/{model}/ready", summary="Does this model take traffic?", tags=["health"])
+    @reading(router, "/v2/models/{model}/ready", summary="Does this model take traffic?", tags=["health"], **NOT_READY)
     async def model_ready(model: str) -> Response:
         return readiness(found(repository, model), drain)
 
@@ -70,6 +75,7 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         "/v2/models/{model}/versions/{version}/ready",
         summary="Does this version take traffic?",
         tags=["health"],
+        **NOT_READY,
     )
     async def version_ready(model: str, version: str) -> Response:
         return readiness(found(repository, model, version), drain)

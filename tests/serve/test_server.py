@@ -42,7 +42,10 @@ def picture(fmt: str, size: tuple[int, int]) -> bytes:
 
 
 async def test_64_clients_each_get_the_answer_to_their_own_row(server: Any, examples: Path) -> None:
-    rows = [{**PENGUIN, "bill_length_mm": 30 + i / 4, "body_mass_g": None if i % 7 == 0 else 3000.0 + 40 * i} for i in range(64)]
+    rows = [
+        {**PENGUIN, "bill_length_mm": 30 + i / 4, "body_mass_g": None if i % 7 == 0 else 3000.0 + 40 * i}
+        for i in range(64)
+    ]
     texts = [{"text": " ".join(["penguins swim"] * (1 + i % 12)) + f" {i}"} for i in range(64)]
     async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=64)) as client:
         for model, asked in (("penguins", rows), ("sentences", texts)):
@@ -63,7 +66,11 @@ async def test_64_clients_each_get_the_answer_to_their_own_row(server: Any, exam
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
-        ({"bill_length_mm": 412.0}, "E_RANGE", "input 'bill_length_mm', row 0: got 412.0, want a number from 10 to 100 mm"),
+        (
+            {"bill_length_mm": 412.0},
+            "E_RANGE",
+            "input 'bill_length_mm', row 0: got 412.0, want a number from 10 to 100 mm",
+        ),
         ({"bill_length_mm": "39.1"}, "E_TYPE", "got a string of 4 characters"),
         ({"island": "Atlantis"}, "E_CATEGORY", "one of 'Biscoe', 'Dream', 'Torgersen'"),
         ({"year": None}, "E_MISSING", "got null"),
@@ -87,7 +94,10 @@ def test_a_file_is_the_body_or_base64_and_both_get_one_answer(server: Any) -> No
     data = picture("PNG", (40, 30))
     for headers in ({"content-type": "image/png"}, {"content-type": "application/octet-stream"}):
         raw = httpx.post(f"{server.url}/v1/models/digits:predict", content=data, headers=headers)
-        assert raw.json()["predictions"] == ask(server.url, "digits", {"image": base64.b64encode(data).decode()}).json()["predictions"]
+        assert (
+            raw.json()["predictions"]
+            == ask(server.url, "digits", {"image": base64.b64encode(data).decode()}).json()["predictions"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -102,8 +112,12 @@ def test_a_file_is_the_body_or_base64_and_both_get_one_answer(server: Any) -> No
         (lambda: b"", 400, ("E_EMPTY", "E_IMAGE_BYTES", "E_IMAGE")),
     ],
 )
-def test_hostile_images_are_refused_and_the_server_goes_on(make: Callable[[], bytes], status: int, code: tuple[str, ...], server: Any) -> None:
-    reply = httpx.post(f"{server.url}/v1/models/digits:predict", content=make(), headers={"content-type": "image/jpeg"}, timeout=60)
+def test_hostile_images_are_refused_and_the_server_goes_on(
+    make: Callable[[], bytes], status: int, code: tuple[str, ...], server: Any
+) -> None:
+    reply = httpx.post(
+        f"{server.url}/v1/models/digits:predict", content=make(), headers={"content-type": "image/jpeg"}, timeout=60
+    )
     assert reply.json()["code"] in code, reply.text
     assert reply.status_code in (status, 413)
     assert httpx.get(f"{server.url}/v2/health/ready").status_code == 200
@@ -113,7 +127,9 @@ def test_a_flat_40_megapixel_jpeg_is_refused_before_it_is_decoded(server: Any) -
     sink = io.BytesIO()
     Pillow.new("L", (8000, 5000), 128).save(sink, "JPEG")
     before = psutil.Process(server.process.pid).memory_info().rss
-    reply = httpx.post(f"{server.url}/v1/models/digits:predict", content=sink.getvalue(), headers={"content-type": "image/jpeg"})
+    reply = httpx.post(
+        f"{server.url}/v1/models/digits:predict", content=sink.getvalue(), headers={"content-type": "image/jpeg"}
+    )
     assert (reply.status_code, reply.json()["code"]) == (413, "E_PIXELS")
     assert "8000 x 5000 pixels" in reply.json()["error"]
     assert psutil.Process(server.process.pid).memory_info().rss - before < 40e6
@@ -142,7 +158,9 @@ def test_the_openapi_document_holds_what_schemathesis_tries(server: Any) -> None
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
 
 
-def test_a_bundle_with_one_flipped_bit_in_a_weight_takes_no_traffic(examples: Path, serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_bundle_with_one_flipped_bit_in_a_weight_takes_no_traffic(
+    examples: Path, serve: Callable[..., Any], tmp_path: Path
+) -> None:
     shutil.copytree(examples / "penguins", tmp_path / "penguins")
     graph = tmp_path / "penguins" / "1.0.0" / "graphs" / "fp32.onnx"
     data = bytearray(graph.read_bytes())
@@ -173,7 +191,9 @@ def drive(url: str, stop_at_s: float, outcomes: list[str]) -> Any:
     return client()
 
 
-async def test_sigterm_under_load_answers_all_that_was_accepted_and_exits_with_0(examples: Path, serve: Callable[..., Any], tmp_path: Path) -> None:
+async def test_sigterm_under_load_answers_all_that_was_accepted_and_exits_with_0(
+    examples: Path, serve: Callable[..., Any], tmp_path: Path
+) -> None:
     shutil.copytree(examples / "penguins", tmp_path / "penguins")
     started = serve(tmp_path, "--drain-window-s", "0.5")
     assert started.wait_until_loaded()[0] == 200
@@ -196,7 +216,13 @@ def test_a_taken_port_and_an_empty_folder_are_told_in_one_line(server: Any, exam
         ([str(tmp_path)], "no bundle in it"),
         ([str(tmp_path / "none")], "no such folder"),
     ):
-        done = subprocess.run([sys.executable, "-m", "seatrial", "serve", *arguments], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "seatrial", "serve", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 1
         assert words in done.stderr
         assert "Traceback" not in done.stderr
@@ -206,7 +232,9 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_disturbs_nobody(serve
     host, port = server.url.removeprefix("http://").split(":")
     for _ in range(20):
         with socket.create_connection((host, int(port))) as sock:
-            sock.sendall(b"POST /v1/models/penguins:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
+            sock.sendall(
+                b"POST /v1/models/penguins:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+            )
     assert ask(server.url, "penguins", PENGUIN).status_code == 200
 
 

@@ -11,7 +11,7 @@ import onnx
 from torch import Tensor, nn
 
 from seatrial_contracts.front import EncodedRow, places_by, shape_key
-from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
 from seatrial_export.pipeline import Pipeline
@@ -30,6 +30,7 @@ class Graph:
     module: nn.Module
     feeds: dict[str, Tensor]
     specs: tuple[TensorSpec, ...]
+    """In the order in which the module takes them."""
     outputs: list[str]
     batched: bool
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -42,6 +43,11 @@ class Graph:
         """The exported model; the steps before made it."""
         assert self.proto is not None, "exported in an earlier step of the gate"
         return self.proto
+
+    @property
+    def arguments(self) -> tuple[Tensor, ...]:
+        """What to call the module with."""
+        return tuple(self.feeds[spec.name] for spec in self.specs)
 
     def dim_names(self, spec: TensorSpec) -> dict[int, str]:
         """Axis -> name of each size that varies, the batch included."""
@@ -61,7 +67,6 @@ class Candidate:
     batchable: bool = True
     """Set to False by the last step where a row's answer in the graph depends on its mates."""
     trials: list[Trial] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
     @cached_property
     def trace_rows(self) -> list[EncodedRow]:
@@ -84,23 +89,25 @@ class Candidate:
     @cached_property
     def model(self) -> Graph:
         """The batched graph."""
-        answer = self.pipeline.model(**self.feeds)
-        outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in self.pipeline.contract.outputs]
-        return Graph(
-            self.pipeline.model,
-            self.feeds,
-            self.pipeline.specs,
-            outputs,
-            batched=True,
-            sizes=dict(self.pipeline.contract.sizes),
-        )
+        pipeline = self.pipeline
+        specs = {spec.name: spec for spec in pipeline.specs}
+        ordered = tuple(specs[name] for name in pipeline.arguments)
+        answer = pipeline.model(*(self.feeds[name] for name in pipeline.arguments))
+        outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
+        return Graph(pipeline.model, self.feeds, ordered, outputs, batched=True, sizes=dict(pipeline.contract.sizes))
+
+    @cached_property
+    def answers(self) -> list[dict[str, Array]]:
+        """What the training side answers to the golden rows, each alone: the reference."""
+        return [self.pipeline.answer_encoded(row) for row in self.pipeline.encoded_golden]
 
     @cached_property
     def prepare(self) -> Graph | None:
         """The per-row graph, where there is a prepare."""
         if self.pipeline.prepare is None:
             return None
-        specs = tuple(spec for spec in self.pipeline.contract.tensors if spec.name in self.pipeline.prepare_inputs)
+        known = {spec.name: spec for spec in self.pipeline.contract.tensors}
+        specs = tuple(known[name] for name in self.pipeline.prepare_inputs)
         outputs = [prepared_name(spec.name) for spec in self.pipeline.prepared_specs]
         sizes = dict(self.pipeline.contract.sizes)
         return Graph(self.pipeline.prepare, self.prepare_feeds, specs, outputs, batched=False, sizes=sizes)

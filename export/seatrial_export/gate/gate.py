@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.independence import check_independence
 from seatrial_export.gate.lint import lint
@@ -14,6 +14,7 @@ from seatrial_export.gate.strip import strip
 from seatrial_export.gate.to_onnx import export_onnx
 from seatrial_export.gate.torch_export import check_arguments, check_torch_export
 from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_state, check_two_runs
+from seatrial_export.gate.words import first_lines, raised_by_us
 from seatrial_export.pipeline import Pipeline
 
 Step = Callable[[Candidate], None]
@@ -53,5 +54,20 @@ def pass_export_gate(pipeline: Pipeline, progress: Progress = silent) -> Candida
     for name, step in STEPS:
         progress(name)
         if name not in pipeline.waive:
-            step(candidate)
+            run(name, step, candidate)
     return candidate
+
+
+def run(name: str, step: Step, candidate: Candidate) -> None:
+    """One step. What the user's own modules raise in it becomes its finding, with the line it came from."""
+    try:
+        step(candidate)
+    except SeatrialError:
+        raise
+    except Exception as error:  # forward may raise anything
+        if raised_by_us(error):
+            raise
+        cause = f"{type(error).__name__}: {first_lines(error)}"
+        raise GateError(
+            name, cause, "the model must answer any number of rows, one alone too; --debug shows the traceback"
+        ) from error

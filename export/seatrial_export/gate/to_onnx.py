@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -22,7 +22,7 @@ def export_onnx(candidate: Candidate) -> None:
         try:
             with quiet(), torch.no_grad(), open_time(graph):
                 program = torch.onnx.export(
-                    source, (), kwargs=dict(graph.feeds), dynamo=True, dynamic_shapes=named_sizes(graph),
+                    source, graph.arguments, dynamo=True, dynamic_shapes=named_sizes(graph),
                     opset_version=candidate.pipeline.opset, verbose=False, external_data=False,
                 )  # fmt: skip
         except Exception as error:  # as above
@@ -32,11 +32,11 @@ def export_onnx(candidate: Candidate) -> None:
                 "an operation of the model has no ONNX form; the message names it",
             ) from error
         assert program is not None, "dynamo=True returns a program"
-        name_values(program.model.graph, graph.feeds.keys(), graph.outputs)
+        name_values(program.model.graph, [spec.name for spec in graph.specs], graph.outputs)
         graph.proto = program.model_proto
 
 
-def name_values(graph: ir.Graph, inputs: Collection[str], outputs: Sequence[str]) -> None:
+def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Give inputs and outputs their names. Everything inside begins with `_`, which no field does, so nothing clashes with a field."""
     for value in tuple(graph.initializers.values()):
         value.name = f"_{value.name}"
@@ -49,9 +49,5 @@ def name_values(graph: ir.Graph, inputs: Collection[str], outputs: Sequence[str]
         ]
         for value in (*node.outputs, *inner):
             value.name = f"_{value.name}"
-    for value in graph.inputs:
-        value.name = (
-            str(value.name).removesuffix("_orig") if value.name not in inputs else value.name
-        )  # an input that is also an output
-    for value, name in zip(graph.outputs, outputs, strict=True):
+    for value, name in (*zip(graph.inputs, inputs, strict=True), *zip(graph.outputs, outputs, strict=True)):
         value.name = name

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from seatrial_export.gate.candidate import BATCH, Candidate, Graph
 from seatrial_export.gate.recurrent import check_recurrent, open_time
 from seatrial_export.gate.words import first_lines, quiet
 
+Sizes = tuple[dict[int, Any], ...]
 MEND_BRANCH = (
     "sizes that vary (the batch, text and image lengths) must not decide the path: replace `if x.shape[0] > n`, `for i in range(x.shape[0])` "
     "and `int(x.shape[i])` by tensor operations; if the model exports rightly all the same, say waive={'torch.export': 'why'}"
@@ -26,16 +26,8 @@ MEND_BOUNDS = (
 
 
 def check_arguments(candidate: Candidate) -> None:
-    """`model.forward` takes the contract's tensors by name."""
-    names = [spec.name for spec in candidate.pipeline.specs]
-    try:
-        inspect.signature(candidate.pipeline.model.forward).bind(**dict.fromkeys(names))
-    except TypeError as error:
-        raise GateError(
-            "arguments",
-            f"model.forward does not take the contract's tensors: {error}",
-            f"declare it as forward(self, {', '.join(names)})",
-        ) from None
+    """`model.forward` takes the contract's tensors."""
+    _ = candidate.pipeline.arguments
 
 
 def check_torch_export(candidate: Candidate) -> None:
@@ -54,10 +46,10 @@ def check_torch_export(candidate: Candidate) -> None:
             graph.program = traced_by_trial(graph)
 
 
-def traced(graph: Graph, sizes: dict[str, dict[int, Any]]) -> ExportedProgram:
+def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
     """The module's program at open sizes."""
     with quiet(), torch.no_grad(), open_time(graph):
-        return torch.export.export(graph.module, (), dict(graph.feeds), dynamic_shapes=sizes, strict=False)
+        return torch.export.export(graph.module, graph.arguments, dynamic_shapes=sizes, strict=False)
 
 
 def traced_by_trial(graph: Graph) -> ExportedProgram:
@@ -69,12 +61,13 @@ def traced_by_trial(graph: Graph) -> ExportedProgram:
     except Exception as error:  # as above
         raise GateError("torch.export", first_lines(error), MEND_BRANCH) from error
     for sizes in tried_sizes(graph):
-        shapes = {spec.name: list(graph.feeds[spec.name].shape) for spec in graph.specs}
-        for spec in graph.specs:
-            for axis, name in graph.dim_names(spec).items():
-                shapes[spec.name][axis] = sizes[name]
         try:
-            holds(*(torch.empty(shapes[name], dtype=feed.dtype, device="meta") for name, feed in graph.feeds.items()))
+            holds(
+                *(
+                    resized_meta(argument, graph.dim_names(spec), sizes)
+                    for argument, spec in zip(graph.arguments, graph.specs, strict=True)
+                )
+            )
         except AssertionError as error:
             condition = str(error).removeprefix("Guard failed: ")
             where = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -84,6 +77,12 @@ def traced_by_trial(graph: Graph) -> ExportedProgram:
                 MEND_BOUNDS,
             ) from error
     return program
+
+
+def resized_meta(argument: torch.Tensor, names: Mapping[int, str], sizes: Mapping[str, int]) -> torch.Tensor:
+    """The argument at other sizes, without values."""
+    shape = [sizes[names[axis]] if axis in names else size for axis, size in enumerate(argument.shape)]
+    return torch.empty(shape, dtype=argument.dtype, device="meta")
 
 
 def bounds(graph: Graph) -> dict[str, tuple[int, int]]:
@@ -96,12 +95,12 @@ def bounds(graph: Graph) -> dict[str, tuple[int, int]]:
     }
 
 
-def placed(graph: Graph, dims: dict[str, Any]) -> dict[str, dict[int, Any]]:
-    """Sizes by argument and axis; one name is one size wherever it stands."""
-    return {spec.name: {axis: dims[name] for axis, name in graph.dim_names(spec).items()} for spec in graph.specs}
+def placed(graph: Graph, dims: dict[str, Any]) -> Sizes:
+    """Sizes of each argument by axis; one name is one size wherever it stands."""
+    return tuple({axis: dims[name] for axis, name in graph.dim_names(spec).items()} for spec in graph.specs)
 
 
-def named_sizes(graph: Graph) -> dict[str, dict[int, Any]]:
+def named_sizes(graph: Graph) -> Sizes:
     """Named, bounded sizes of every argument."""
     return placed(graph, {name: Dim(name, min=least, max=most) for name, (least, most) in bounds(graph).items()})
 

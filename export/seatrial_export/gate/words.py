@@ -37,12 +37,26 @@ def quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def first_lines(error: BaseException, most: int = 4) -> str:
     """The telling lines of a library's message, with the folders of this machine cut off its file names."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = ANSI.sub("", str(error))
+    summary = said.rpartition("## Exception summary")[2]
+    lines = [line.strip() for line in summary.splitlines() if line.strip()]
+    lines = [line for line in lines if "translating node" in line] + lines if summary != said else lines
     place = user_line(error)
     text = " ".join(lines[:most])[:500] + (f" (at {place})" if place else "")
     return re.sub(r"(?:/[^\s\"':,]+)+/([^\s/\"':,]+)", r"\1", text) or type(error).__name__
+
+
+def raised_by_us(error: BaseException) -> bool:
+    """Does the innermost frame lie in seatrial? Then it is a bug of ours, and no finding about the model."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and "seatrial_" in trace.tb_frame.f_code.co_filename
 
 
 def user_line(error: BaseException) -> str | None:
