@@ -67,7 +67,7 @@ def _raised(error: Exception, path: Path) -> DeclarationError:
     """What a user's file raised, with the line of that file it came from."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path:
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
             line = trace.tb_lineno
         trace = trace.tb_next
     where = f"pipeline file '{path}'" + (f", line {line}" if line else "")
