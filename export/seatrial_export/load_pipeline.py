@@ -29,7 +29,7 @@ def load_pipeline(target: str) -> Pipeline:
         raise DeclarationError(f"pipeline '{target}'", f"no '{name}' in the file", WANT)
     made = value if isinstance(value, Pipeline) else _call(value, path) if callable(value) else value
     if not isinstance(made, Pipeline):
-        raise DeclarationError(f"pipeline '{target}'", f"a {type(made).__name__}", WANT)
+        raise DeclarationError(f"pipeline '{target}'", f"a value of type {type(made).__name__}", WANT)
     return made
 
 

@@ -70,7 +70,7 @@ def test_two_processes_in_two_folders_seal_the_same_digest_and_leave_no_trace(tm
     ("target", "words"),
     [
         ("model.py", "path/to/file.py:name"), ("none.py:pipeline", "no file 'none.py'"), ("model.txt:x", "path/to/file.py:name"), ("empty.py:pipeline", "no 'pipeline' in the file"),
-        ("number.py:pipeline", "got a value of type int"), ("broken.py:pipeline", "line 3: got ZeroDivisionError"), ("syntax.py:pipeline", "SyntaxError"),
+        ("number.py:pipeline", "got a value of type"), ("broken.py:pipeline", "line 3: got ZeroDivisionError"), ("syntax.py:pipeline", "SyntaxError"),
         ("raises.py:pipeline", "line 2: got ValueError: no data"),
     ],
 )  # fmt: skip
