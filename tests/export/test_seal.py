@@ -58,7 +58,7 @@ def test_two_processes_in_two_folders_seal_the_same_digest_and_leave_no_trace(tm
         "somewhere",
         "model.py",
         "stack_trace",
-        os.path.dirname(os.__file__),
+        str(Path(os.__file__).parent),
     }
     traces |= {word for word in (socket.gethostname(), getpass.getuser()) if len(word) > 5}
     for file in Path(str(sealed[0]["path"])).rglob("*"):

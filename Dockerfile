@@ -1,0 +1,20 @@
+# The serving wing alone: no torch, not root. Bundles are mounted at /bundles, read-only.
+ARG BASE=python:3.13-slim
+FROM ${BASE}
+
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY contracts contracts
+COPY export export
+COPY serve serve
+COPY parity_tests parity_tests
+COPY cli cli
+RUN pip install --no-cache-dir '.[serve,text,image]' -c constraints.txt \
+    && useradd --system --no-create-home --uid 10001 seatrial
+
+USER 10001
+ENV SEATRIAL_BUNDLES=/bundles SEATRIAL_HOST=0.0.0.0 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
+EXPOSE 8000 8002
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/live', timeout=4)"]
+ENTRYPOINT ["seatrial", "serve"]
