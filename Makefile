@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BUNDLES ?= bundles
+HARNESS ?= ../shared/bench
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
@@ -40,5 +41,11 @@ test: check ## everything: check, then all tests, with coverage
 parity: setup ## the trial of every example through every runner, the server included
 	$(BIN)/python -m pytest parity_tests
 
+bench: setup ## seal the benchmark harness's models and measure against the peers: HARNESS=folder (needs wrk)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check scikit-image psutil -c constraints.txt
+	$(BIN)/python benchmarks/seal_harness.py $(HARNESS) build/bench
+	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/seatrial
+	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/contender.toml $(BENCH)
+
 clean: ## remove what setup, demo and tests made
-	rm -rf .venv $(BUNDLES) reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv $(BUNDLES) build reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,6 +1,6 @@
 """Seals the benchmark harness's own models as bundles, and writes its inputs as V1 bodies.
 
-    python benchmarks/seal_harness.py HARNESS OUT      # HARNESS: the folder that holds the harness's models.py
+python benchmarks/seal_harness.py HARNESS OUT      # HARNESS: the folder that holds the harness's models.py
 """
 
 from __future__ import annotations
@@ -47,7 +47,16 @@ class Tabular(nn.Module):
         self.register_buffer("mean", torch.tensor([stats[name]["mean"] for name in NUMBERS]))
         self.register_buffer("std", torch.tensor([stats[name]["std"] for name in NUMBERS]))
 
-    def forward(self, island: Tensor, sex: Tensor, bill_length_mm: Tensor, bill_depth_mm: Tensor, flipper_length_mm: Tensor, body_mass_g: Tensor, year: Tensor) -> Tensor:
+    def forward(
+        self,
+        island: Tensor,
+        sex: Tensor,
+        bill_length_mm: Tensor,
+        bill_depth_mm: Tensor,
+        flipper_length_mm: Tensor,
+        body_mass_g: Tensor,
+        year: Tensor,
+    ) -> Tensor:
         """Scores, (batch, 3)."""
         values = torch.stack([bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g, year], 1)
         missing = torch.isnan(values)
@@ -115,7 +124,7 @@ def build(harness: Path, out: Path) -> dict[str, tuple[nn.Module, list[Any]]]:
     import workload
 
     networks: dict[str, nn.Module] = {}
-    models.export = lambda model, args, names, axes, path: networks.__setitem__(path.stem, model.eval())
+    models.export = lambda model, *rest: networks.__setitem__(rest[-1].stem, model.eval())
     workload.MODELS = out
     items = {"tabular": models.penguins(out), "text": models.sentences(out), "image": models.pictures(out)}
     return {name: (networks[name], items[name]) for name in items}

@@ -1,0 +1,58 @@
+"""The onnxruntime runtime: the provider that was asked for really runs, or the model is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from seatrial_contracts.errors import ModelError
+from seatrial_serve.runtimes import onnx as onnx_runtime
+from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+
+GRAPH = onnx.parser.parse_model(
+    '<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[n] y) { y = Relu(x) }'
+).SerializeToString()
+CUDA = RuntimeOptions(("CUDAExecutionProvider", "CPUExecutionProvider"))
+
+
+class SilentFallback:
+    """What onnxruntime-gpu does where CUDA does not come up: it takes the CPU without a word."""
+
+    def __init__(self, graph: bytes, options: object, providers: list[str]) -> None:
+        self._session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+
+def test_a_silent_fall_back_to_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_runtime.ort, "InferenceSession", type("Session", (SilentFallback,), {}))
+    monkeypatch.setattr(
+        SilentFallback,
+        "__init__",
+        lambda self, *_, **__: setattr(self, "get_providers", lambda: ["CPUExecutionProvider"]),
+    )
+    with pytest.raises(
+        ModelError, match="asked for CUDAExecutionProvider, but onnxruntime runs it on CPUExecutionProvider"
+    ) as refused:
+        runtimes()["onnx"](GRAPH, CUDA)
+    assert refused.value.code == "E_PROVIDER"
+
+
+def test_the_receipt_names_the_provider_that_runs() -> None:
+    runtime = runtimes()["onnx"](GRAPH, RuntimeOptions())
+    assert runtime.provider == "CPUExecutionProvider"
+    assert (dict(runtime.inputs), list(runtime.outputs)) == ({"x": "float32"}, ["y"])
+    assert runtime.run({"x": np.array([-1.0, 2.0], np.float32)})["y"].tolist() == [0.0, 2.0]
+
+
+def test_a_graph_that_does_not_load_and_an_input_that_does_not_fit_are_model_errors() -> None:
+    with pytest.raises(ModelError) as refused:
+        runtimes()["onnx"](b"not a graph", RuntimeOptions())
+    assert refused.value.code == "E_LOAD"
+    with pytest.raises(ModelError) as refused:
+        runtimes()["onnx"](GRAPH, RuntimeOptions()).run({"x": np.array([["a"]], object)})
+    assert refused.value.code == "E_MODEL"

@@ -1,0 +1,75 @@
+"""Every line that a reader can paste from the README works, in its order: the model of one's own, the commands, the requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS, REQUESTS = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL))
+
+
+def run(line: str, cwd: Path, check: bool = True) -> str:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert not check or done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    assert CODE is not None
+    (tmp_path / "churn.py").write_text(CODE[1])
+    *commands, last = COMMANDS
+    assert last == "seatrial serve bundles"
+    said = [run(line, tmp_path) for line in commands]
+    assert "sealed bundles/churn/1.0.0" in said[0]
+    assert "one of 'free', 'team', 'business'" in said[1].replace("\n", " ") or "'free'" in said[1]
+    assert said[2].count("yes") == 2
+    assert json.loads(said[3])[0]["stays"]["label"] in ("stays", "leaves")
+    server = serve(tmp_path / "bundles")
+    assert server.wait_until_loaded()[0] == 200
+    metrics = server.metrics_url.removesuffix("/metrics")
+    answers = [
+        run(line.replace("http://127.0.0.1:8000", server.url).replace("http://127.0.0.1:8002", metrics), tmp_path)
+        for line in REQUESTS
+    ]
+    assert json.loads(answers[0])["predictions"][0]["stays"]["label"] in ("stays", "leaves")
+    assert json.loads(answers[1])["code"] == "E_CATEGORY"
+    assert json.loads(answers[2])["ready"] is True
+    assert 'seatrial_requests_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[3]
+    assert "http v1" in answers[4]
+    assert answers[4].count("yes") == 2
+    ci = next(line.strip() for line in README.splitlines() if line.strip().startswith("pytest --bundle"))
+    run(f"{ci} -p no:randomly -q", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_demo_runs_its_own_lines(tmp_path: Path) -> None:
+    said = run(f"{sys.executable} examples/demo.py --once --out {tmp_path}", ROOT)
+    assert said.count("http v1") == 4
+    assert "NO" not in said.split("Paste these")[0]
+    assert '"label":"Gentoo"' in said
+    assert '"label":"7"' in said
+    assert '"embedding":[' in said
+    assert '"code":"E_RANGE"' in said
+
+
+def test_what_the_readme_says_of_targets_and_files_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z]+)`", README):
+        assert f"\n{target}:" in makefile, target
+    for link in re.findall(r"\]\(([A-Za-z/.]+)\)", README):
+        assert (ROOT / link).exists(), link
