@@ -26,10 +26,12 @@ from seatrial_contracts.compare import Array, Tolerance
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.image import Image
-from seatrial_contracts.kinds.kind import JsonSchema, Kind, OutputKind, TensorSpec, split_optional
+from seatrial_contracts.kinds.kind import V2_DATATYPES, Column, JsonSchema, Kind, OutputKind, TensorSpec, split_optional
 from seatrial_contracts.row import Answer, Row
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
+"""The Open Inference Protocol's name of an element type -> numpy's."""
 DEFAULT_BODY_BYTES = 4 * 2**20
 
 
@@ -139,6 +141,24 @@ class Contract(BaseModel):
             return self.row_model.model_validate(values).__dict__
         except ValidationError as error:
             raise self.refusal(error, place) from None
+
+    def validate_columns(self, columns: Mapping[str, Column], rows: int) -> dict[str, Column]:
+        """One column of `rows` values for each input, checked by numpy; an input that may be missing may be left out.
+
+        Element types and shapes are right already. Gives the columns in the order of the inputs. Raises `Refusal`.
+        """
+        checked = {}
+        for name, kind in ((field.name, field.kind) for field in self.inputs):
+            values = columns.get(name)
+            if values is None:
+                if not kind.nullable:
+                    raise Refusal("E_MISSING", f"input '{name}'", "nothing", kind.want())
+                values = [None] * rows if kind.datatype == "BYTES" else np.full(rows, np.nan, DTYPES[kind.datatype])
+            try:
+                checked[name] = kind.column(values)
+            except Refusal as refusal:
+                raise refusal.at(", ".join(filter(None, (f"input '{name}'", refusal.where)))) from None
+        return checked
 
     def refusal(self, error: ValidationError, place: int | None = None) -> Refusal:
         """The first finding of a validation error, in our words and without the caller's text."""

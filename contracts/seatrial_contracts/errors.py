@@ -31,7 +31,7 @@ class Refusal(SeatrialError):
 
     def __init__(self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None) -> None:
         super().__init__(sentence(where, got, want, mend))
-        self.code = code
+        self.code, self.where = code, where
         self._said = got, want, mend
 
     def at(self, where: str) -> Refusal:

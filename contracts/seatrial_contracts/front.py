@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Array, Kind, TensorSpec
+from seatrial_contracts.kinds.kind import Array, Column, Kind, TensorSpec
 
 EncodedRow = tuple[Any, ...]
 """One row after the host stage: a scalar or an array for each of the specs it was made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows that came by column: one array for each spec, rows first. A slice of it is a `Block` again."""
+
+    columns: tuple[Array, ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, part: slice) -> Block:
+        return Block(tuple(column[part] for column in self.columns))
+
+
+Part = Sequence[EncodedRow] | Block
+"""Rows of like shape that go together, in either form."""
 
 CHEAP_ROWS = 64
 """Rows of plain scalars that take about as long as a hop to another thread."""
@@ -23,6 +41,8 @@ class Front:
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
         self.contract, self.specs = contract, contract.tensors
+        self.plain = not any(field.kind.staged for field in contract.inputs)
+        """Does every input enter as it comes, so that columns need no look at single rows?"""
         self._dear = [
             (field.name, field.kind.cheap) for field in contract.inputs if type(field.kind).cheap is not Kind.cheap
         ]
@@ -44,6 +64,10 @@ class Front:
                 where = f"input '{name}'" + (f", row {place}" if place is not None else "")
                 raise refusal.at(where) from None
         return tuple(encoded)
+
+    def encode_columns(self, columns: Mapping[str, Column]) -> Block:
+        """Validated columns of a `plain` contract, aligned with `specs`."""
+        return Block(tuple(np.asarray(columns[spec.name]) for spec in self.specs))
 
     def refusal_code(self, row: Any) -> str | None:
         """The code that contract or host stage refuse this raw row with; None where they take it."""
@@ -73,6 +97,22 @@ def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str
         else:
             feeds[spec.name] = np.array(column, object if spec.dtype == "string" else spec.dtype)
     return feeds
+
+
+def collate_parts(specs: Sequence[TensorSpec], parts: Sequence[Part]) -> dict[str, Array]:
+    """Parts of like shape to one batch, in order."""
+    if len(parts) == 1:
+        return _collated(specs, parts[0])
+    if any(isinstance(part, Block) for part in parts):
+        batches = [_collated(specs, part) for part in parts]
+        return {spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in specs}
+    return collate(specs, [row for part in parts if not isinstance(part, Block) for row in part])
+
+
+def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
+    if isinstance(part, Block):
+        return {spec.name: column for spec, column in zip(specs, part.columns, strict=True)}
+    return collate(specs, part)
 
 
 def pad(column: Sequence[Array], value: int) -> Array:

@@ -35,7 +35,7 @@ class Waiting(Protocol):
 class BatchRule:
     """A batch is bounded by rows, by cost (rows times padded length) and by the share of it that is padding.
 
-    The oldest ticket is always in, so none starves; others of its shape join in the order of how near they are in length.
+    The first ticket is always in, so none starves; others of its shape join in the order of how near they are in length.
     """
 
     max_rows: int = 32
@@ -49,10 +49,10 @@ class BatchRule:
         """How long to wait for more tickets before taking a batch; 0 is now."""
         if not self.max_wait_s or sum(ticket.count for ticket in waiting) >= self.max_rows:
             return 0.0
-        return max(0.0, waiting[0].arrived_s + self.max_wait_s - now_s)
+        return max(0.0, min(ticket.arrived_s for ticket in waiting) + self.max_wait_s - now_s)
 
     def take(self, waiting: Sequence[Waiting]) -> list[int]:
-        """Places in `waiting` (oldest first, not empty) of the next batch, ascending."""
+        """Places in `waiting` (whose turn it is first, not empty) of the next batch, ascending."""
         seed = waiting[0]
         shape, length = seed.shape, seed.length
         if all(ticket.length == length and ticket.shape == shape for ticket in waiting):

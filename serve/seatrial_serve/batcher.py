@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from bisect import insort
+from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from seatrial_contracts.errors import ModelError, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.clock import now_s
 
-Row = TypeVar("Row")
-Answer = TypeVar("Answer")
+
+class Sliceable(Protocol):
+    """The rows of a request, in whatever form."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> Any:
+        """Some of them, in the same form."""
+        ...
+
+
+Rows = TypeVar("Rows", bound=Sliceable)
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class Answered(Protocol):
+    """The answers of a batch."""
+
+    @property
+    def rows(self) -> Sized:
+        """As many as there are answers."""
+        ...
+
+    def part(self, start: int, stop: int) -> Self:
+        """Those from `start` to `stop`."""
+        ...
+
+
+Answers = TypeVar("Answers", bound=Answered)
 
 
 class Observe(Protocol):
@@ -28,6 +57,10 @@ class Observe(Protocol):
         ...
 
 
+DEFAULT_PRIORITY = 2**31
+"""Where a request names no priority: after all that do."""
+
+
 class Unobserved:
     """Tells nobody."""
 
@@ -39,37 +72,40 @@ class Unobserved:
 
 
 @dataclass(eq=False, slots=True)
-class Ticket(Generic[Row, Answer]):
+class Ticket(Generic[Rows, Answers]):
     """Rows of one request that run together, and where their answers go."""
 
-    rows: Sequence[Row]
+    rows: Rows
+    count: int
     shape: Hashable
     length: int
     arrived_s: float
     deadline_s: float | None
-    future: asyncio.Future[list[Answer]]
-    count: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.count = len(self.rows)
+    order: tuple[int, float]
+    future: asyncio.Future[Answers]
 
 
-class Batcher(Generic[Row, Answer]):
-    """One coroutine owns the queue. `run` takes the rows of a batch and gives one answer for each, in order.
+class Batcher(Generic[Rows, Answers]):
+    """One coroutine owns the queue. `run` takes the parts of a batch, each the rows of one ticket, and gives the answers of all in order.
 
     Where `run` gives an awaitable, the batch runs elsewhere (in a thread) and up to `slots` of them run at once; where it gives
     the answers themselves, it ran on the event loop, and the batcher lets the loop read its sockets between two batches.
+
+    Whose turn it is: the higher priority, and among equals start-time fair queueing (Goyal, Vin and Cheng 1996) over `flow`, so
+    that a client who sends ten times as much as another waits ten times as long, and the parts of a large request let small ones pass.
     """
 
     def __init__(
-        self, rule: BatchRule, run: Callable[[list[Row]], Sequence[Answer] | Awaitable[Sequence[Answer]]], *, slots: int = 1,
+        self, rule: BatchRule, run: Callable[[list[Rows]], Answers | Awaitable[Answers]], *, slots: int = 1,
         max_waiting_rows: int = 4096, observe: Observe | None = None, clock: Callable[[], float] = now_s, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self.rule, self._run, self._max_waiting_rows = rule, run, max_waiting_rows
         self._observe, self._clock, self._sleep = observe or Unobserved(), clock, sleep
         self._free = slots
-        self._queue: list[Ticket[Row, Answer]] = []
+        self._queue: list[Ticket[Rows, Answers]] = []
         self._waiting_rows = 0
+        self._turn = 0.0
+        self._next_turn: dict[Hashable, float] = {}
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._owner: asyncio.Task[None] | None = None
@@ -84,36 +120,52 @@ class Batcher(Generic[Row, Answer]):
         await self.close()
 
     async def submit(
-        self, rows: Sequence[Row], *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None
-    ) -> list[Answer]:
-        """The answers of `rows`, in order. A request of more rows than a batch holds is split, and answered whole.
+        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None,
+        flow: Hashable = None, priority: int = 0,
+    ) -> list[Answers]:  # fmt: skip
+        """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
 
-        Raises `Unavailable`: E_OVERLOADED at once where too much waits, E_DEADLINE where its turn came after `deadline_s` (a time
-        of the clock), E_DRAINING while closing. What `run` raises for these rows, and not for their mates', is raised here.
+        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody. Raises `Unavailable`: E_OVERLOADED at once where
+        too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the clock), E_DRAINING while closing. What
+        `run` raises for these rows, and not for their mates', is raised here.
         """
         if self._closing:
             raise Unavailable("E_DRAINING", "the server is stopping")
         if self._waiting_rows + len(rows) > self._max_waiting_rows and self._queue:
             raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
-        size = self.rule.max_rows
-        parts = [rows] if len(rows) <= size else [rows[start : start + size] for start in range(0, len(rows), size)]
-        futures = [self._enqueue(part, shape, length, deadline_s) for part in parts]
-        if len(futures) == 1:
-            return await futures[0]
+        size, turn = self.rule.max_rows, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
+        rank = priority or DEFAULT_PRIORITY
+        if len(rows) <= size:
+            return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn))]
+        futures = [
+            self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length))
+            for start in range(0, len(rows), size)
+        ]
         try:
-            answers = await asyncio.gather(*futures)
+            return await asyncio.gather(*futures)
         except BaseException:
             for future in futures:
                 future.cancel()
             raise
-        return [answer for part in answers for answer in part]
+
+    def _turn_of(self, flow: Hashable, cost: int) -> float:
+        """The start tag of a flow's next ticket."""
+        if not self._queue:
+            self._next_turn.clear()
+        turn = max(self._turn, self._next_turn.get(flow, 0.0))
+        self._next_turn[flow] = turn + cost
+        return turn
 
     def _enqueue(
-        self, rows: Sequence[Row], shape: Hashable, length: int, deadline_s: float | None
-    ) -> asyncio.Future[list[Answer]]:
-        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        self._queue.append(Ticket(rows, shape, length, self._clock(), deadline_s, future))
-        self._waiting_rows += len(rows)
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, order: tuple[int, float]
+    ) -> asyncio.Future[Answers]:
+        future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        ticket = Ticket(rows, len(rows), shape, length, self._clock(), deadline_s, order, future)
+        if self._queue and order < self._queue[-1].order:
+            insort(self._queue, ticket, key=lambda waiting: waiting.order)
+        else:
+            self._queue.append(ticket)
+        self._waiting_rows += ticket.count
         self._wake.set()
         return future
 
@@ -164,8 +216,9 @@ class Batcher(Generic[Row, Answer]):
             self._waiting_rows = sum(ticket.count for ticket in kept)
         return bool(kept)
 
-    def _take(self) -> list[Ticket[Row, Answer]]:
+    def _take(self) -> list[Ticket[Rows, Answers]]:
         places = self.rule.take(self._queue)
+        self._turn = max(self._turn, self._queue[0].order[1])
         batch = [self._queue[place] for place in places]
         if len(places) == len(self._queue):
             self._queue = []
@@ -176,10 +229,10 @@ class Batcher(Generic[Row, Answer]):
         self._observe.waiting(self._waiting_rows)
         return batch
 
-    async def _start(self, batch: list[Ticket[Row, Answer]]) -> None:
+    async def _start(self, batch: list[Ticket[Rows, Answers]]) -> None:
         started = self._clock()
         try:
-            answers = self._run([row for ticket in batch for row in ticket.rows])
+            answers = self._run([ticket.rows for ticket in batch])
         except Exception as error:
             await self._failed(batch, error)
         else:
@@ -197,9 +250,7 @@ class Batcher(Generic[Row, Answer]):
         self._free += 1
         self._wake.set()
 
-    async def _finish(
-        self, batch: list[Ticket[Row, Answer]], answers: Awaitable[Sequence[Answer]], started: float
-    ) -> None:
+    async def _finish(self, batch: list[Ticket[Rows, Answers]], answers: Awaitable[Answers], started: float) -> None:
         try:
             found = await answers
         except Exception as error:
@@ -207,24 +258,22 @@ class Batcher(Generic[Row, Answer]):
         else:
             self._deliver(batch, found, started)
 
-    def _deliver(self, batch: list[Ticket[Row, Answer]], answers: Sequence[Answer], started: float) -> None:
+    def _deliver(self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float) -> None:
         rows = sum(ticket.count for ticket in batch)
-        if len(answers) != rows:
-            return _fail_all(
-                batch,
-                ModelError("E_OUTPUT_CONTRACT", f"{len(answers)} answers for {rows} rows; this is a bug in seatrial"),
-            )
+        if len(answers.rows) != rows:
+            text = f"{len(answers.rows)} answers for {rows} rows; this is a bug in seatrial"
+            return _fail_all(batch, ModelError("E_OUTPUT_CONTRACT", text))
         place = 0
         for ticket in batch:
             if not ticket.future.done():
-                ticket.future.set_result(list(answers[place : place + ticket.count]))
+                ticket.future.set_result(answers.part(place, place + ticket.count))
             place += ticket.count
         longest = max(ticket.length for ticket in batch)
         padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / (rows * longest)
         self._observe.batch(rows, padding, [started - ticket.arrived_s for ticket in batch], self._clock() - started)
         return None
 
-    async def _failed(self, batch: list[Ticket[Row, Answer]], error: Exception) -> None:
+    async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception) -> None:
         """Halve the batch until the request that fails stands alone; its mates get their answers."""
         if len(batch) == 1:
             return _fail_all(batch, error)
@@ -232,7 +281,7 @@ class Batcher(Generic[Row, Answer]):
         for half in (batch[:middle], batch[middle:]):
             started = self._clock()
             try:
-                answers = self._run([row for ticket in half for row in ticket.rows])
+                answers = self._run([ticket.rows for ticket in half])
                 found = await answers if isinstance(answers, Awaitable) else answers
             except Exception as again:
                 await self._failed(half, again)

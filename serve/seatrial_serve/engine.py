@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import ModelError
-from seatrial_contracts.front import EncodedRow, Front, collate, padded_length, places_by, shape_key
+from seatrial_contracts.front import (
+    Block,
+    EncodedRow,
+    Front,
+    Part,
+    collate_parts,
+    padded_length,
+    places_by,
+    shape_key,
+)
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 
 Outputs = dict[str, Array]
+
+
+class Answers(NamedTuple):
+    """What a batch answered for the rows from `start` to `stop` of it. A slice is `Answers` again."""
+
+    outputs: Outputs
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> range:
+        """Their places in the outputs."""
+        return range(self.start, self.stop)
+
+    def part(self, start: int, stop: int) -> Answers:
+        """Those from `start` to `stop` of these."""
+        return Answers(self.outputs, self.start + start, self.start + stop)
 
 
 class Engine:
@@ -26,6 +52,8 @@ class Engine:
         self.provider = model.provider
         self.specs = graph_specs(bundle)
         self._sources = self._plan()
+        self.plain = prepare is None and front.plain
+        """Do columns enter the graph as they come?"""
 
     def _plan(self) -> list[tuple[bool, int]]:
         """For each input of the model: does prepare make it, and at which place of the row or of prepare's outputs it stands."""
@@ -55,11 +83,17 @@ class Engine:
         """What rows must share to be run together (shapes), and this row's padded length."""
         return shape_key(self.specs, row), padded_length(self.specs, row)
 
-    def run(self, rows: Sequence[EncodedRow]) -> Outputs:
+    def kin_of_block(self, block: Block) -> tuple[tuple[tuple[int, ...], ...], int]:
+        """`kin` of each row of a block."""
+        shapes = (column.shape[1:] for spec, column in zip(self.specs, block.columns, strict=True) if spec.dims)
+        return tuple(shapes), 1
+
+    def run(self, parts: Sequence[Part]) -> Answers:
         """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`."""
-        outputs = self._model.run(collate(self.specs, rows))
-        self.contract.check_outputs(outputs, len(rows))
-        return outputs
+        rows = sum(map(len, parts))
+        outputs = self._model.run(collate_parts(self.specs, parts))
+        self.contract.check_outputs(outputs, rows)
+        return Answers(outputs, 0, rows)
 
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
         """Raw rows to the model's numbers, one mapping for each row; rows of like shape run together, at most `batch_rows` of them."""
@@ -68,7 +102,7 @@ class Engine:
         for places in places_by(self.kin(row)[0] for row in encoded).values():
             for start in range(0, len(places), batch_rows):
                 some = places[start : start + batch_rows]
-                outputs = self.run([encoded[place] for place in some])
+                outputs = self.run([[encoded[place] for place in some]]).outputs
                 for index, place in enumerate(some):
                     answers[place] = {name: array[index] for name, array in outputs.items()}
         return answers

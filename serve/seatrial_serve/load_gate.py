@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import ModelError, Refusal
@@ -13,7 +14,7 @@ from seatrial_contracts.receipt import Trial
 from seatrial_serve.engine import Engine
 
 REPLAY_SIZES = (1, 2, 8, 32)
-MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64)
+MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MEASURE_BUDGET_S = 0.4
 INLINE_S = 0.001
 """A batch shorter than this runs on the event loop itself: a hop to another thread and back costs some 100 us, and the GIL."""
@@ -22,9 +23,10 @@ WORTHWHILE = 0.95
 
 @dataclass(frozen=True)
 class Pace:
-    """What a batch costs on this machine: `seconds[n]` for n rows of middling length."""
+    """What a batch costs on this machine: `seconds[n]` for n rows of `length`, the middling one of the golden set (1: nothing is padded)."""
 
     seconds: dict[int, float]
+    length: int = 1
 
     @property
     def best_rows(self) -> int:
@@ -32,10 +34,22 @@ class Pace:
         rates = {rows: rows / seconds for rows, seconds in self.seconds.items()}
         return min(rows for rows, rate in rates.items() if rate >= WORTHWHILE * max(rates.values()))
 
-    @property
-    def inline(self) -> bool:
-        """Is the best batch so short that it runs on the event loop?"""
-        return self.seconds[self.best_rows] <= INLINE_S
+    @cached_property
+    def line(self) -> tuple[float, float]:
+        """Seconds of any batch, and seconds for each unit of cost (rows x padded length): the line through the smallest and the largest seen."""
+        most = max(self.seconds)
+        slope = (
+            (self.seconds[most] - self.seconds[1]) / ((most - 1) * self.length)
+            if most > 1
+            else self.seconds[1] / self.length
+        )
+        slope = max(slope, 0.0)
+        return max(self.seconds[1] - slope * self.length, 0.0), slope
+
+    def predict_s(self, cost: int) -> float:
+        """Seconds that a batch of this cost takes."""
+        base, slope = self.line
+        return base + slope * cost
 
 
 @dataclass(frozen=True)
@@ -100,14 +114,16 @@ def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
         expected = 2 * seconds.get(size // 2, 0.0)
         if seconds and spent + 2 * expected > MEASURE_BUDGET_S:
             break
-        times = []
+        times: list[float] = []
         for _ in range(5 if expected < MEASURE_BUDGET_S / 40 else 2):
+            if times and spent + sum(times) + times[-1] > MEASURE_BUDGET_S:
+                break
             start = clock()
-            engine.run([row] * size)
+            engine.run([[row] * size])
             times.append(max(clock() - start, 1e-9))
         spent += sum(times)
         seconds[size] = min(times)
-    return Pace(seconds)
+    return Pace(seconds, engine.kin(row)[1])
 
 
 def _middling(engine: Engine) -> EncodedRow:

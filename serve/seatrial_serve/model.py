@@ -1,23 +1,55 @@
-"""A served model: raw rows in, predictions out, through host stage, batcher and runtime."""
+"""A served model: validated rows or columns in, the model's numbers out, through host stage, batcher and runtime."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.front import EncodedRow, places_by
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.front import EncodedRow, Part, places_by
+from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
 from seatrial_serve.clock import now_s
-from seatrial_serve.engine import Engine, Outputs
-from seatrial_serve.load_gate import Admitted
+from seatrial_serve.engine import Answers, Engine
+from seatrial_serve.load_gate import INLINE_S, Admitted
 from seatrial_serve.metrics import ModelMetrics
 
-Place = tuple[Outputs, int]
-"""Where a row's answer stands: the outputs of its batch, and its index in them."""
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a request is answered: until when (a time of `now_s`), for whom, and how urgently (1 is the highest, 0 the usual)."""
+
+    deadline_s: float | None = None
+    flow: Hashable = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model answered for a request: parts of batches, and the rows' own order where these came apart."""
+
+    parts: Sequence[Answers]
+    order: Sequence[int] | None = None
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Array], int]]:
+        """For each row: the outputs of its batch, and its place in them."""
+        places = [(part.outputs, index) for part in self.parts for index in part.rows]
+        return iter(places if self.order is None else [places[place] for place in self.order])
+
+    def array(self, name: str) -> Array:
+        """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
+        arrays = [part.outputs[name][part.start : part.stop] for part in self.parts]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            raise Refusal("E_SHAPE", f"output '{name}'", "answers of unlike shape", "rows of like shape in one request")
+        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return whole if self.order is None else whole[np.asarray(self.order)]
 
 
 class ServedModel:
@@ -27,9 +59,11 @@ class ServedModel:
                  slots: int, max_waiting_rows: int) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self._pool = pool
-        run = self._run_inline if admitted.pace.inline else self._run_in_pool
-        self.batcher: Batcher[EncodedRow, Place] = Batcher(
-            rule, run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
+        base_s, unit_s = admitted.pace.line
+        self._row_s = unit_s * admitted.pace.length
+        self._spare_s = INLINE_S - base_s
+        self.batcher: Batcher[Part, Answers] = Batcher(
+            rule, self._run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
         )
 
     @property
@@ -37,8 +71,8 @@ class ServedModel:
         """The bundle that is served."""
         return self.engine.bundle
 
-    async def predict(self, rows: Sequence[Mapping[str, Any]], deadline_s: float | None = None) -> list[dict[str, Any]]:
-        """Validated rows to predictions, in order. `deadline_s` is a time of `now_s`.
+    async def answer_rows(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> Answer:
+        """What the model answers for validated rows.
 
         Raises `Refusal` where the host stage refuses a row, `ModelError` where the model fails on one, `Unavailable` where the
         queue is full or the deadline passed before its turn.
@@ -46,15 +80,35 @@ class ServedModel:
         start = now_s()
         encoded = await self._encode(rows)
         self.metrics.front.observe(now_s() - start)
-        places = await self._submit(encoded, deadline_s)
-        describe = self.contract.describe
-        return [describe(outputs, index) for outputs, index in places]
+        if len(rows) == 1:
+            return Answer(await self._submit(encoded, self.engine.kin(encoded[0]), terms))
+        groups = places_by(map(self.engine.kin, encoded))
+        if len(groups) == 1:
+            return Answer(await self._submit(encoded, next(iter(groups)), terms))
+        answers = await asyncio.gather(*(
+            self._submit([encoded[place] for place in places], kin, terms) for kin, places in groups.items()
+        ))  # fmt: skip
+        came = [place for places in groups.values() for place in places]
+        return Answer([part for parts in answers for part in parts], np.argsort(came).tolist())
+
+    async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
+        """The same for validated columns."""
+        if not self.engine.plain:
+            return await self.answer_rows(
+                [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], terms
+            )
+        block = self.engine.front.encode_columns(columns)
+        return Answer(await self._submit(block, self.engine.kin_of_block(block), terms))
 
     async def _encode(self, rows: Sequence[Mapping[str, Any]]) -> list[EncodedRow]:
         encode = self.engine.encode
         if self.engine.cheap(rows):
             return [encode(row, place) for place, row in enumerate(rows)]
         loop = asyncio.get_running_loop()
+        if self.engine.plain:
+            return await loop.run_in_executor(
+                self._pool, lambda: [encode(row, place) for place, row in enumerate(rows)]
+            )
         jobs = [loop.run_in_executor(self._pool, encode, row, place) for place, row in enumerate(rows)]
         try:
             return await asyncio.gather(*jobs)
@@ -63,27 +117,16 @@ class ServedModel:
                 job.cancel()
             raise
 
-    async def _submit(self, rows: list[EncodedRow], deadline_s: float | None) -> list[Place]:
-        if len(rows) == 1:
-            shape, length = self.engine.kin(rows[0])
-            return await self.batcher.submit(rows, shape=shape, length=length, deadline_s=deadline_s)
-        groups = places_by(map(self.engine.kin, rows))
-        answers = await asyncio.gather(*(
-            self.batcher.submit([rows[place] for place in places], shape=shape, length=length, deadline_s=deadline_s)
-            for (shape, length), places in groups.items()
-        ))  # fmt: skip
-        found: list[Any] = [None] * len(rows)
-        for places, group in zip(groups.values(), answers, strict=True):
-            for place, answer in zip(places, group, strict=True):
-                found[place] = answer
-        return found
+    async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
+        return await self.batcher.submit(
+            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority
+        )
 
-    def _run_inline(self, rows: list[EncodedRow]) -> list[Place]:
-        outputs = self.engine.run(rows)
-        return [(outputs, index) for index in range(len(rows))]
-
-    def _run_in_pool(self, rows: list[EncodedRow]) -> Awaitable[list[Place]]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, self._run_inline, rows)
+    def _run(self, parts: list[Part]) -> Answers | Awaitable[Answers]:
+        """On the event loop where that is over in a moment, else in the pool."""
+        if self._row_s * sum(map(len, parts)) <= self._spare_s:
+            return self.engine.run(parts)
+        return asyncio.get_running_loop().run_in_executor(self._pool, self.engine.run, parts)
 
     async def close(self) -> None:
         """Answer what waits, refuse what comes, and stop."""

@@ -13,7 +13,7 @@ from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.body import ClientLeft, is_file, read_body, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
-from seatrial_serve.model import ServedModel
+from seatrial_serve.model import ServedModel, Terms
 from seatrial_serve.repository import Entry, Repository, State
 from seatrial_serve.status import answer_to
 
@@ -43,7 +43,7 @@ class PredictRoute:
         entry = self._repository.by_path.get(path)
         self._drain.enter()
         try:
-            body = await self._answer(scope["method"], entry, headers, receive, start + self._timeout_s)
+            body = await self._answer(scope, entry, headers, receive, start + self._timeout_s)
         except ClientLeft:
             _count(entry, "other", start)
         except Exception as error:  # every error becomes one clear answer
@@ -58,9 +58,9 @@ class PredictRoute:
             self._drain.leave()
 
     async def _answer(
-        self, method: str, entry: Entry | None, headers: dict[bytes, bytes], receive: Any, deadline_s: float
+        self, scope: Scope, entry: Entry | None, headers: dict[bytes, bytes], receive: Any, deadline_s: float
     ) -> bytes:
-        model = ready_model(method, entry)
+        model = ready_model(scope["method"], entry)
         contract = model.contract
         field = contract.file_input
         raw = is_file(headers, field.media_types if field else None)
@@ -71,7 +71,10 @@ class PredictRoute:
             rows = await asyncio.get_running_loop().run_in_executor(self._pool, contract.parse_request, body)
         else:
             rows = contract.parse_request(body)
-        predictions = await model.predict(rows, deadline_s)
+        client = scope.get("client")
+        answer = await model.answer_rows(rows, Terms(deadline_s, client[0] if client else None))
+        describe = contract.describe
+        predictions = [describe(outputs, index) for outputs, index in answer]
         return orjson.dumps(
             {"predictions": predictions, "model_version": model.bundle.version}, option=orjson.OPT_SERIALIZE_NUMPY
         )

@@ -15,6 +15,34 @@ from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
 
 
+class Flat(list[Any]):
+    """Answers of a batch: a list."""
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        return self
+
+    def part(self, start: int, stop: int) -> Flat:
+        return Flat(self[start:stop])
+
+
+def batching(rule: BatchRule, run: Callable[[list[Any]], Any], **options: Any) -> Batcher[Any, Any]:
+    """A batcher whose run sees plain rows."""
+
+    def flat(parts: list[Sequence[Any]]) -> Any:
+        found = run([row for part in parts for row in part])
+        return later(found) if asyncio.isfuture(found) else Flat(found)
+
+    async def later(found: Any) -> Flat:
+        return Flat(await found)
+
+    return Batcher(rule, flat, **options)
+
+
+async def ask_for(batcher: Batcher[Any, Any], rows: list[Any], **terms: Any) -> list[Any]:
+    return [answer for part in await batcher.submit(rows, **terms) for answer in part]
+
+
 def times_ten(rows: list[int]) -> list[int]:
     return [row * 10 for row in rows]
 
@@ -57,10 +85,10 @@ def test_every_request_gets_its_own_rows_back_in_order(
 
     async def ask() -> None:
         run = elsewhere(times_ten) if threads else times_ten
-        async with Batcher(BatchRule(max_rows=max_rows), run, slots=slots, observe=log) as batcher:
+        async with batching(BatchRule(max_rows=max_rows), run, slots=slots, observe=log) as batcher:
             asked = [[1000 * place + i for i in range(count)] for place, (count, _, _) in enumerate(sizes)]
             answers = await asyncio.gather(*(
-                batcher.submit(rows, shape=shape, length=length) for rows, (_, shape, length) in zip(asked, sizes, strict=True)
+                ask_for(batcher, rows, shape=shape, length=length) for rows, (_, shape, length) in zip(asked, sizes, strict=True)
             ))  # fmt: skip
             assert answers == [times_ten(rows) for rows in asked]
 
@@ -78,8 +106,8 @@ def test_bad_rows_fail_only_their_own_requests(bad: set[int], threads: bool) -> 
         return rows
 
     async def ask() -> list[Any]:
-        async with Batcher(BatchRule(max_rows=32), elsewhere(run) if threads else run) as batcher:
-            return await asyncio.gather(*(batcher.submit([i]) for i in range(16)), return_exceptions=True)
+        async with batching(BatchRule(max_rows=32), elsewhere(run) if threads else run) as batcher:
+            return await asyncio.gather(*(ask_for(batcher, [i]) for i in range(16)), return_exceptions=True)
 
     answers = asyncio.run(ask())
     assert {i for i, answer in enumerate(answers) if isinstance(answer, ModelError)} == bad
@@ -93,11 +121,11 @@ async def test_what_queued_while_the_runtime_was_busy_is_the_next_batch() -> Non
         await gate.wait()
         return rows
 
-    async with Batcher(BatchRule(max_rows=32), lambda rows: asyncio.ensure_future(held(rows)), observe=log) as batcher:
-        asked = [asyncio.ensure_future(batcher.submit([i])) for i in range(1)]
+    async with batching(BatchRule(max_rows=32), lambda rows: asyncio.ensure_future(held(rows)), observe=log) as batcher:
+        asked = [asyncio.ensure_future(ask_for(batcher, [i])) for i in range(1)]
         for _ in range(3):
             await asyncio.sleep(0)
-        asked += [asyncio.ensure_future(batcher.submit([i])) for i in range(1, 8)]
+        asked += [asyncio.ensure_future(ask_for(batcher, [i])) for i in range(1, 8)]
         for _ in range(3):
             await asyncio.sleep(0)
         gate.set()
@@ -107,9 +135,9 @@ async def test_what_queued_while_the_runtime_was_busy_is_the_next_batch() -> Non
 
 async def test_a_passed_deadline_never_runs() -> None:
     ran: list[int] = []
-    async with Batcher(BatchRule(), lambda rows: ran.extend(rows) or rows, clock=lambda: 10.0) as batcher:
+    async with batching(BatchRule(), lambda rows: ran.extend(rows) or rows, clock=lambda: 10.0) as batcher:
         with pytest.raises(Unavailable, match="deadline") as refused:
-            await batcher.submit([1], deadline_s=9.0)
+            await ask_for(batcher, [1], deadline_s=9.0)
     assert refused.value.code == "E_DEADLINE"
     assert ran == []
 
@@ -123,8 +151,8 @@ async def test_a_request_that_left_is_dropped_before_the_batch_forms() -> None:
         await gate.wait()
         return rows
 
-    async with Batcher(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
-        first, left, last = (asyncio.ensure_future(batcher.submit([i])) for i in (1, 2, 3))
+    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+        first, left, last = (asyncio.ensure_future(ask_for(batcher, [i])) for i in (1, 2, 3))
         for _ in range(3):
             await asyncio.sleep(0)
         left.cancel()
@@ -140,29 +168,29 @@ async def test_too_many_waiting_rows_are_refused_at_once() -> None:
         await gate.wait()
         return rows
 
-    async with Batcher(
+    async with batching(
         BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows)), max_waiting_rows=3
     ) as batcher:
-        asked = [asyncio.ensure_future(batcher.submit([0]))]
+        asked = [asyncio.ensure_future(ask_for(batcher, [0]))]
         for _ in range(3):
             await asyncio.sleep(0)
-        asked += [asyncio.ensure_future(batcher.submit([i])) for i in range(1, 4)]
+        asked += [asyncio.ensure_future(ask_for(batcher, [i])) for i in range(1, 4)]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable) as refused:
-            await batcher.submit([9])
+            await ask_for(batcher, [9])
         assert refused.value.code == "E_OVERLOADED"
         gate.set()
         assert await asyncio.gather(*asked) == [[0], [1], [2], [3]]
 
 
 async def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
-    batcher = await Batcher(BatchRule(), elsewhere(times_ten)).__aenter__()
-    asked = [asyncio.ensure_future(batcher.submit([i])) for i in range(5)]
+    batcher = await batching(BatchRule(), elsewhere(times_ten)).__aenter__()
+    asked = [asyncio.ensure_future(ask_for(batcher, [i])) for i in range(5)]
     await asyncio.sleep(0)
     await batcher.close()
     assert await asyncio.gather(*asked) == [[0], [10], [20], [30], [40]]
     with pytest.raises(Unavailable) as refused:
-        await batcher.submit([1])
+        await ask_for(batcher, [1])
     assert refused.value.code == "E_DRAINING"
 
 
@@ -178,30 +206,90 @@ async def test_a_wait_for_company_ends_when_the_batch_is_full_or_the_time_is_ove
         await asyncio.Event().wait()
 
     rule = BatchRule(max_rows=3, max_wait_s=5.0)
-    async with Batcher(rule, times_ten, observe=log, clock=lambda: now[0], sleep=sleep) as batcher:
-        first = asyncio.ensure_future(batcher.submit([1]))
+    async with batching(rule, times_ten, observe=log, clock=lambda: now[0], sleep=sleep) as batcher:
+        first = asyncio.ensure_future(ask_for(batcher, [1]))
         for _ in range(3):
             await asyncio.sleep(0)
         assert not first.done()
-        assert await batcher.submit([2, 3]) == [20, 30]
+        assert await ask_for(batcher, [2, 3]) == [20, 30]
         assert await first == [10]
-        assert await batcher.submit([4]) == [40]
+        assert await ask_for(batcher, [4]) == [40]
     assert log.rows == [3, 1]
     assert slept == [5.0, 5.0]
 
 
 async def test_a_run_that_gives_too_few_answers_is_our_bug_and_not_a_wrong_answer() -> None:
-    async with Batcher(BatchRule(), lambda rows: rows[:-1]) as batcher:
+    async with batching(BatchRule(), lambda rows: rows[:-1]) as batcher:
         with pytest.raises(ModelError, match="a bug in seatrial"):
-            await batcher.submit([1, 2])
+            await ask_for(batcher, [1, 2])
 
 
 async def test_a_split_request_is_answered_whole_and_cancelled_whole() -> None:
-    async with Batcher(BatchRule(max_rows=2), times_ten) as batcher:
-        assert await batcher.submit(list(range(7))) == times_ten(list(range(7)))
-        leaving = asyncio.ensure_future(batcher.submit(list(range(7))))
+    async with batching(BatchRule(max_rows=2), times_ten) as batcher:
+        assert await ask_for(batcher, list(range(7))) == times_ten(list(range(7)))
+        leaving = asyncio.ensure_future(ask_for(batcher, list(range(7))))
         await asyncio.sleep(0)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        assert await batcher.submit([5]) == [50]
+        assert await ask_for(batcher, [5]) == [50]
+
+
+async def test_small_requests_pass_between_the_parts_of_a_large_one() -> None:
+    ran: list[list[int]] = []
+    gate = asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        ran.append(rows)
+        await gate.wait()
+        return rows
+
+    async with batching(BatchRule(max_rows=2), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+        large = asyncio.ensure_future(ask_for(batcher, list(range(10)), flow="large"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        small = asyncio.ensure_future(ask_for(batcher, [100, 101], flow="small"))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await small == [100, 101]
+        assert await large == list(range(10))
+    assert ran.index([100, 101]) <= 2
+
+
+async def test_a_flow_that_asks_ten_times_as_much_does_not_hold_up_another() -> None:
+    ran: list[int] = []
+    gate = asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        ran.extend(rows)
+        await gate.wait()
+        return rows
+
+    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+        asked = [asyncio.ensure_future(ask_for(batcher, [i], flow="greedy")) for i in range(20)]
+        await asyncio.sleep(0)
+        asked += [asyncio.ensure_future(ask_for(batcher, [100 + i], flow="modest")) for i in range(2)]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*asked)
+    assert ran.index(101) <= 4
+
+
+async def test_the_higher_priority_runs_first() -> None:
+    ran: list[int] = []
+    gate = asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        ran.extend(rows)
+        await gate.wait()
+        return rows
+
+    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+        first = asyncio.ensure_future(ask_for(batcher, [0]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asked = [asyncio.ensure_future(ask_for(batcher, [i], priority=i)) for i in (0, 3, 1)]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(first, *asked)
+    assert ran == [0, 1, 3, 0]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import JsonSchema, Kind, Stage, TensorSpec
+from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Stage, TensorSpec, text_of
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -85,6 +86,31 @@ class Category(Kind):
     @property
     def datatype(self) -> str:
         return "BYTES"
+
+    @cached_property
+    def _written(self) -> dict[bytes | str | None, str]:
+        """Every way a word can stand in a V2 column -> the word."""
+        written: dict[bytes | str | None, str] = {word: word for word in self.categories}
+        written |= {word.encode(): word for word in self.categories}
+        return written | dict.fromkeys((None, MISSING, MISSING.encode()), MISSING) if self.nullable else written
+
+    def column(self, values: Column) -> Column:
+        words = list(map(self._written.get, values))
+        if None in words:
+            words = [
+                self._other(value, place) if word is None else word
+                for place, (word, value) in enumerate(zip(words, values, strict=True))
+            ]
+        return np.array(words, object)
+
+    def _other(self, value: bytes | str | None, place: int) -> str:
+        """A word outside the list, where such are taken."""
+        word = text_of(value, place, self.want())
+        if self.unknown == "reject":
+            raise Refusal("E_CATEGORY", f"row {place}", "an unknown word", self.want())
+        if not 0 < len(word) <= self.max_chars:
+            raise Refusal("E_TEXT_LIMIT", f"row {place}", f"{len(word)} characters", self.want())
+        return word
 
     def json_schema(self) -> JsonSchema:
         if self.unknown == "bucket":

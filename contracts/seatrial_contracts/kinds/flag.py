@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import JsonSchema, Kind, Stage, TensorSpec
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Stage, TensorSpec
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -38,6 +38,9 @@ class Flag(Kind):
     @property
     def datatype(self) -> str:
         return "BOOL"
+
+    def column(self, values: Column) -> Column:
+        return values
 
     def json_schema(self) -> JsonSchema:
         return {"type": "boolean"}

@@ -6,13 +6,14 @@ import binascii
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Array, JsonSchema, Kind, Stage, TensorSpec, histogram, refuse
+from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Kind, Stage, TensorSpec, histogram, refuse
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -52,6 +53,7 @@ class Image(Kind):
     `Resize` does for PIL images. Files of several frames are refused, except a JPEG's (MPO), of which the first is taken.
     """
 
+    staged: ClassVar[bool] = True
     kind: Literal["image"] = "image"
     formats: Annotated[tuple[Format, ...], Field(strict=False)] = ("JPEG", "PNG")
     max_bytes: Annotated[int, Field(ge=1)] = 10 * 2**20
@@ -105,6 +107,16 @@ class Image(Kind):
     @property
     def datatype(self) -> str:
         return "BYTES"
+
+    def column(self, values: Column) -> Column:
+        return [self._file_at(value, place) for place, value in enumerate(values)]
+
+    def _file_at(self, value: Any, place: int) -> bytes:
+        try:
+            return self._file(value)
+        except PydanticCustomError as error:
+            found: dict[str, str] = dict(error.context or {})
+            raise Refusal(found["code"], f"row {place}", found["got"], found["want"]) from None
 
     def json_schema(self) -> JsonSchema:
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from seatrial_contracts.errors import Refusal
+
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Array = NDArray[Any]
+Column = Array | list[Any]
+"""The values of one input for several rows: an array with the rows first, or a list of bytes, strings or None where it is BYTES."""
 Dim = int | str
 JsonSchema = dict[str, Any]
 Stage = Callable[[Any], tuple[Any, ...]]
@@ -63,10 +68,12 @@ class _SchemaOfKind:
 class Kind(BaseModel):
     """A field kind. Subclasses add a literal `kind` with a default, their options, and what they can do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ignored_types=(cached_property,))
 
     roles: ClassVar[frozenset[str]] = frozenset({"input"})
     """Where the kind may stand: "input", "output" or both."""
+    staged: ClassVar[bool] = False
+    """Does the host stage do more than hand the value on? Such a kind is encoded row by row, every other one by column."""
     nullable: bool = False
     description: str | None = None
 
@@ -106,6 +113,18 @@ class Kind(BaseModel):
     @abstractmethod
     def datatype(self) -> str:
         """The V2 datatype of the raw value."""
+
+    @property
+    def row_shape(self) -> tuple[int | None, ...]:
+        """Shape of one row's V2 tensor, None where it varies; a tensor of several rows has their number before it."""
+        return (1,)
+
+    def column(self, values: Column) -> Column:
+        """A V2 column, checked at once: shape `(rows,)`, or `(rows, *row_shape)` for tensors. Raises `Refusal` at "row 3".
+
+        Gives what the graph takes or, where the kind is `staged`, what its host stage takes.
+        """
+        raise NotImplementedError(f"{self.name} is an output kind: no rows come with it")
 
     @abstractmethod
     def json_schema(self) -> JsonSchema:
@@ -169,6 +188,22 @@ def split_optional(annotation: Any) -> tuple[Any, bool]:
 def refuse(code: str, got: str, want: str) -> NoReturn:
     """Refuse a value from inside a Pydantic validator; the contract adds where."""
     raise PydanticCustomError("seatrial", "refused", {"code": code, "got": got, "want": want})
+
+
+def text_of(value: bytes | str | None, place: int, want: str) -> str:
+    """A BYTES element as text. Raises `Refusal` at its row where it is missing or no UTF-8."""
+    if value is None:
+        raise Refusal("E_MISSING", f"row {place}", "nothing", want)
+    try:
+        return value if isinstance(value, str) else value.decode()
+    except UnicodeDecodeError:
+        raise Refusal("E_ENCODING", f"row {place}", "bytes that are no UTF-8", want) from None
+
+
+def refuse_rows(bad: Array, code: str, got: str, want: str) -> None:
+    """Refuse the first row that is bad; `bad` is bool, shape `(rows,)`."""
+    if bad.any():
+        raise Refusal(code, f"row {int(bad.argmax())}", got, want)
 
 
 def histogram(values: Sequence[float], edges: Sequence[float] | None = None, bins: int = 10) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import (
     V2_DATATYPES,
     Array,
+    Column,
     JsonSchema,
     OutputKind,
     Stage,
     TensorSpec,
     histogram,
+    refuse_rows,
 )
 
 if TYPE_CHECKING:
@@ -118,6 +120,24 @@ class Number(OutputKind):
     @property
     def datatype(self) -> str:
         return V2_DATATYPES[self.graph_dtype]
+
+    def column(self, values: Column) -> Column:
+        array = np.asarray(values)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            refuse_rows(np.isinf(array), "E_NONFINITE", "an infinity", self.want())
+            if not self.nullable:
+                refuse_rows(np.isnan(array), "E_NONFINITE", "NaN", self.want())
+        if self.whole and array.dtype.kind == "f":
+            refuse_rows(array % 1 > 0, "E_TYPE", "a number with a fraction", self.want())
+        low, high = self.range
+        bad = (array < low) | (array > high)
+        if self.gt is not None:
+            bad |= array <= self.gt
+        if self.lt is not None:
+            bad |= array >= self.lt
+        if bad.any():
+            refuse_rows(bad, "E_RANGE", f"{array[bad.argmax()]:g}", self.want())
+        return array
 
     def json_schema(self) -> JsonSchema:
         names = {

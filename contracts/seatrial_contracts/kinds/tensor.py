@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, S
 import numpy as np
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
     V2_DATATYPES,
     Array,
+    Column,
     JsonSchema,
     OutputKind,
     Stage,
     TensorSpec,
     histogram,
     refuse,
+    refuse_rows,
 )
 from seatrial_contracts.kinds.number import Number
 
@@ -123,6 +125,23 @@ class Tensor(OutputKind):
     @property
     def datatype(self) -> str:
         return V2_DATATYPES[self.dtype]
+
+    @property
+    def row_shape(self) -> tuple[int | None, ...]:
+        return self.shape or (1,)
+
+    def column(self, values: Column) -> Column:
+        array = np.asarray(values)
+        shape = array.shape[1:]
+        if any(not least <= size <= most for (least, most), size in zip(self.ranges, shape, strict=True)):
+            raise Refusal("E_SHAPE", "", f"shape {list(shape)} for a row", self.want())
+        if not 0 < prod(shape) <= self.max_values:
+            raise Refusal("E_LIMIT", "", f"{prod(shape)} values for a row", f"1 to {self.max_values} values")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            refuse_rows(
+                ~np.isfinite(array).reshape(len(array), -1).all(1), "E_NONFINITE", "NaN or an infinity", self.want()
+            )
+        return array
 
     def json_schema(self) -> JsonSchema:
         schema: JsonSchema = {"type": {"b": "boolean", "f": "number"}.get(np.dtype(self.dtype).kind, "integer")}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, PrivateAttr
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import JsonSchema, Kind, Stage, TensorSpec, histogram
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Stage, TensorSpec, histogram, text_of
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -29,6 +29,7 @@ class Text(Kind):
     Words that spell a special token, `[MASK]` say, are ordinary text and never become that token.
     """
 
+    staged: ClassVar[bool] = True
     kind: Literal["text"] = "text"
     max_chars: Annotated[int, Field(ge=1)] = 4096
     min_chars: Annotated[int, Field(ge=0)] = 0
@@ -62,11 +63,22 @@ class Text(Kind):
         return Annotated[str, Field(min_length=self.min_chars, max_length=self.max_chars, strict=True)]
 
     def want(self) -> str:
-        return f"a text of {self.min_chars} to {self.max_chars} characters"
+        return (
+            f"a text of {self.min_chars} to {self.max_chars} characters"
+            if self.max_chars > 1
+            else "a text of one character at most"
+        )
 
     @property
     def datatype(self) -> str:
         return "BYTES"
+
+    def column(self, values: Column) -> Column:
+        texts = [text_of(value, place, self.want()) for place, value in enumerate(values)]
+        for place, text in enumerate(texts):
+            if not self.min_chars <= len(text) <= self.max_chars:
+                raise Refusal("E_TEXT_LIMIT", f"row {place}", f"{len(text)} characters", self.want())
+        return texts
 
     def json_schema(self) -> JsonSchema:
         return {"type": "string", "minLength": self.min_chars, "maxLength": self.max_chars}

@@ -10,6 +10,8 @@ from seatrial_contracts.errors import ModelError
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 
+ort.disable_telemetry_events()  # a server tells nobody what it serves
+
 FORMAT = "onnx"
 ELEMENT_TYPES = {"float": "float32", "double": "float64"}
 ORT_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, TypeError, NotImplementedError, *(
