@@ -16,7 +16,7 @@ EncodedRow = tuple[Any, ...]
 """One row after the host stage: a scalar or an array for each of the specs it was made for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Block:
     """Rows that came by column: one array for each spec, rows first. A slice of it is a `Block` again."""
 

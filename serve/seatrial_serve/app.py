@@ -20,12 +20,15 @@ from starlette.exceptions import HTTPException
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.body import request_id_of
 from seatrial_serve.drain import Drain
+from seatrial_serve.lane import FastLane
 from seatrial_serve.model import ServedModel
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
 from seatrial_serve.repository import Entry, Repository, State
 from seatrial_serve.status import answer_to
-from seatrial_serve.v1 import PredictRoute
+from seatrial_serve.v1 import predict
+from seatrial_serve.v2.http import infer_over_http
+from seatrial_serve.v2.routes import v2_router
 
 DESCRIPTION = "Models sealed with their preprocessing and input contract, served as they were tried. Each model's own route is typed below."
 
@@ -48,8 +51,12 @@ def create_app(
         redoc_url=None,
         lifespan=_lifespan(repository, build, pool),
     )
-    app.add_middleware(PredictRoute, repository=repository, pool=pool, drain=drain, timeout_s=request_timeout_s)
+    protocols = {":predict": predict, "/infer": infer_over_http}
+    app.add_middleware(
+        FastLane, protocols=protocols, repository=repository, pool=pool, drain=drain, timeout_s=request_timeout_s
+    )
     app.include_router(models_router(repository, drain))
+    app.include_router(v2_router(repository))
     app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, on_error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -13,6 +14,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+WINDOW_BITS = {b"identity": 0, b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
+"""Content encoding -> zlib's window bits; "deflate" is the zlib format (RFC 9110, 8.4.1.2)."""
 JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
 
 
@@ -21,7 +24,15 @@ class ClientLeft(Exception):
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
-    """The whole body. One that is declared too large is refused unread. Raises `Refusal` or `ClientLeft`."""
+    """The whole body, decompressed. One that is declared too large is refused unread. Raises `Refusal` or `ClientLeft`."""
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding not in WINDOW_BITS:
+        raise Refusal("E_CONTENT_ENCODING", "header Content-Encoding", "another encoding", "gzip, deflate or none")
+    body = await _read(headers, receive, max_bytes, timeout_s)
+    return body if encoding == b"identity" else await asyncio.to_thread(inflate, body, WINDOW_BITS[encoding], max_bytes)
+
+
+async def _read(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
     declared = headers.get(b"content-length")
     if declared is not None and (len(declared) > 18 or int(declared) > max_bytes):
         raise _too_large(max_bytes)
@@ -57,6 +68,22 @@ def _whole(message: Message, body: bytes, max_bytes: int) -> bytes:
     return body
 
 
+def inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:
+    """A gzip or zlib body, whole and a single stream, never more than `max_bytes` of it. Raises `Refusal`."""
+    unpacker = zlib.decompressobj(window_bits)
+    try:
+        data = unpacker.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise Refusal("E_COMPRESSION", "request body", "a damaged compressed stream", "a whole one") from None
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    if not unpacker.eof or unpacker.unused_data:
+        raise Refusal(
+            "E_COMPRESSION", "request body", "a compressed stream that is cut, or more than one", "one whole stream"
+        )
+    return data
+
+
 def _too_large(max_bytes: int) -> Refusal:
     return Refusal("E_BODY_BYTES", "request body", "a larger one", f"at most {max_bytes} bytes")
 
@@ -66,8 +93,6 @@ def is_file(headers: Mapping[bytes, bytes], media_types: tuple[str, ...] | None)
 
     Raises `Refusal` for what is neither.
     """
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise Refusal("E_CONTENT_ENCODING", "header Content-Encoding", "a compressed body", "an uncompressed one")
     media, _, parameters = headers.get(b"content-type", b"").partition(b";")
     media = media.strip().lower()
     if parameters and b"charset" in parameters and b"utf-8" not in parameters.lower():

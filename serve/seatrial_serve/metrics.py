@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -81,12 +83,33 @@ class Metrics:
         return ModelMetrics(self, model, version)
 
 
+@dataclass(slots=True)
+class Statistics:
+    """What a version has done since it was loaded: counts, and seconds spent."""
+
+    succeeded: int = 0
+    succeeded_s: float = 0.0
+    failed: int = 0
+    failed_s: float = 0.0
+    fronts: int = 0
+    front_s: float = 0.0
+    queued: int = 0
+    queued_s: float = 0.0
+    rows: int = 0
+    batches: int = 0
+    run_s: float = 0.0
+    last_unix_s: float = 0.0
+    by_rows: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Rows in a batch -> how many such batches, and their seconds."""
+
+
 class ModelMetrics:
     """The children of one version, bound; an `Observe` of its batcher."""
 
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         phases = {phase: metrics.phase.labels(model, version, phase) for phase in ("front", "queue", "run", "total")}
-        self.front, self._queue, self._run, self._total = phases.values()
+        self._front, self._queue, self._run, self._total = phases.values()
+        self.statistics = Statistics()
         self._count = partial(metrics.requests.labels, model, version)
         self._codes = {code: self._count(code) for code in ("ok", "other")}
         self._rows, self._padding = metrics.batch_rows.labels(model, version), metrics.padding.labels(model, version)
@@ -99,6 +122,19 @@ class ModelMetrics:
             counter = self._codes[code] = self._count(code) if code in CLOSED_CODES else self._codes["other"]
         counter.inc()
         self._total.observe(seconds)
+        seen = self.statistics
+        if code == "ok":
+            seen.succeeded += 1
+            seen.succeeded_s += seconds
+        else:
+            seen.failed += 1
+            seen.failed_s += seconds
+
+    def front(self, seconds: float) -> None:
+        """A request's rows took so long to be made ready for a batch."""
+        self._front.observe(seconds)
+        self.statistics.fronts += 1
+        self.statistics.front_s += seconds
 
     def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
         """See `seatrial_serve.batcher.Observe`."""
@@ -107,6 +143,15 @@ class ModelMetrics:
         self._run.observe(run_s)
         for seconds in waited_s:
             self._queue.observe(seconds)
+        seen = self.statistics
+        seen.queued += len(waited_s)
+        seen.queued_s += sum(waited_s)
+        seen.rows += rows
+        seen.batches += 1
+        seen.run_s += run_s
+        seen.last_unix_s = time.time()
+        count, spent_s = seen.by_rows.get(rows, (0, 0.0))
+        seen.by_rows[rows] = count + 1, spent_s + run_s
 
     def waiting(self, rows: int) -> None:
         """See `seatrial_serve.batcher.Observe`."""

@@ -22,7 +22,7 @@ from seatrial_serve.load_gate import INLINE_S, Admitted
 from seatrial_serve.metrics import ModelMetrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terms:
     """On which terms a request is answered: until when (a time of `now_s`), for whom, and how urgently (1 is the highest, 0 the usual)."""
 
@@ -31,7 +31,7 @@ class Terms:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What the model answered for a request: parts of batches, and the rows' own order where these came apart."""
 
@@ -79,7 +79,7 @@ class ServedModel:
         """
         start = now_s()
         encoded = await self._encode(rows)
-        self.metrics.front.observe(now_s() - start)
+        self.metrics.front(now_s() - start)
         if len(rows) == 1:
             return Answer(await self._submit(encoded, self.engine.kin(encoded[0]), terms))
         groups = places_by(map(self.engine.kin, encoded))
@@ -97,7 +97,9 @@ class ServedModel:
             return await self.answer_rows(
                 [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], terms
             )
+        start = now_s()
         block = self.engine.front.encode_columns(columns)
+        self.metrics.front(now_s() - start)
         return Answer(await self._submit(block, self.engine.kin_of_block(block), terms))
 
     async def _encode(self, rows: Sequence[Mapping[str, Any]]) -> list[EncodedRow]:

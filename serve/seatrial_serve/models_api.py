@@ -85,10 +85,10 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
 
 def found(repository: Repository, name: str, version: str | None = None) -> Entry:
     """The entry. Raises `Refusal` where there is none."""
-    try:
-        return repository.latest(name) if version is None else repository.versions(name)[version]
-    except KeyError:
-        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models") from None
+    entry = repository.find(name, version)
+    if entry is None:
+        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
+    return entry
 
 
 def readiness(entry: Entry, drain: Drain) -> Response:

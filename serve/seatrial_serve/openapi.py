@@ -28,9 +28,14 @@ def openapi_document(app: FastAPI, repository: Repository) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = ERROR_SCHEMA
-    for path, entry in sorted(repository.by_path.items()):
+    for entry in repository:
         if entry.state is State.READY and entry.model is not None:
-            document["paths"][path] = {"post": predict_operation(entry.model, path, schemas)}
+            whole = f"/v1/models/{entry.name}"
+            for stem in (whole, f"{whole}/versions/{entry.version}"):
+                if stem != whole or repository.find(entry.name) is entry:
+                    document["paths"][f"{stem}:predict"] = {
+                        "post": predict_operation(entry.model, f"{stem}:predict", schemas)
+                    }
     return document
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST, Bundle, open_bundle
-from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialError
+from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialError, Unavailable
 from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_serve.model import ServedModel
 
@@ -37,6 +37,13 @@ class Entry:
     code: str = ""
     model: ServedModel | None = None
     load_s: float = 0.0
+
+    def ready_model(self) -> ServedModel:
+        """Its model. Raises `Unavailable` where it takes no traffic."""
+        if self.state is State.READY and self.model is not None:
+            return self.model
+        text = f"{self.name} {self.version} is {self.state.lower()}" + (f": {self.code}" if self.code else "")
+        raise Unavailable("E_NOT_READY", text, retry_after_s=2 if self.state is State.LOADING else 30)
 
 
 def find_bundles(folder: Path, versions: str) -> list[Entry]:
@@ -78,13 +85,11 @@ class Repository:
         self._entries: dict[str, dict[str, Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.name, {})[entry.version] = entry
-        self.by_path: dict[str, Entry] = dict(self._predict_paths())
+        self._served = {name: self.latest(name) for name in self._entries}
 
-    def _predict_paths(self) -> Iterator[tuple[str, Entry]]:
-        for name, versions in self._entries.items():
-            for version, entry in versions.items():
-                yield f"/v1/models/{name}/versions/{version}:predict", entry
-            yield f"/v1/models/{name}:predict", self.latest(name)
+    def find(self, name: str, version: str | None = None) -> Entry | None:
+        """An entry by name and version; without one, the version that the model's own name stands for. None where there is none."""
+        return self._served.get(name) if version is None else self._entries.get(name, {}).get(version)
 
     def __iter__(self) -> Iterator[Entry]:
         return (entry for versions in self._entries.values() for entry in versions.values())

@@ -12,14 +12,14 @@ from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavai
 log = logging.getLogger("seatrial.edge")
 
 STATUS = {
-    "E_NOT_FOUND": 404, "E_MODEL_NOT_FOUND": 404, "E_METHOD": 405, "E_SLOW_BODY": 408, "E_BODY_BYTES": 413, "E_PIXELS": 413, "E_IMAGE_BYTES": 413,
+    "E_NOT_FOUND": 404, "E_MODEL_NOT_FOUND": 404, "E_UNSUPPORTED": 400, "E_METHOD": 405, "E_SLOW_BODY": 408, "E_BODY_BYTES": 413, "E_PIXELS": 413, "E_IMAGE_BYTES": 413,
     "E_CONTENT_TYPE": 415, "E_CONTENT_ENCODING": 415, "E_IMAGE_FORMAT": 415, "E_OVERLOADED": 503, "E_DRAINING": 503, "E_NOT_READY": 503, "E_DEADLINE": 504,
 }  # fmt: skip
 """Code -> status, where it is not 400 for a `Refusal`, 503 for `Unavailable` or 500 for `ModelError`."""
 CLOSED_CODES = frozenset(STATUS) | {
     "E_EMPTY", "E_JSON", "E_SCHEMA", "E_ENCODING", "E_BATCH", "E_EMPTY_BATCH", "E_TYPE", "E_RANGE", "E_NONFINITE", "E_CATEGORY", "E_MISSING",
     "E_UNKNOWN_FIELD", "E_TEXT_LIMIT", "E_TOKENS", "E_LIMIT", "E_SHAPE", "E_BASE64", "E_IMAGE", "E_IMAGE_SIZE", "E_IMAGE_FRAMES", "E_MODEL",
-    "E_OUTPUT_CONTRACT", "E_INTERNAL",
+    "E_OUTPUT_CONTRACT", "E_INTERNAL", "E_DTYPE", "E_OUTPUT", "E_PARAMETER", "E_HEADER", "E_COMPRESSION",
 }  # fmt: skip
 """Every code that an answer can carry: the closed set of the metrics' label."""
 

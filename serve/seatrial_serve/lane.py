@@ -1,0 +1,148 @@
+"""The fast lane: predict and infer as raw ASGI in front of the framework, since its routing would cost ten times the work."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.body import ClientLeft, read_body, request_id_of
+from seatrial_serve.clock import now_s
+from seatrial_serve.drain import Drain
+from seatrial_serve.model import ServedModel, Terms
+from seatrial_serve.repository import Entry, Repository
+from seatrial_serve.status import answer_to
+
+Scope = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
+
+PATH = re.compile(r"/v[12]/models/(?P<name>.+?)(?:/versions/(?P<version>[^/:]+))?(?P<verb>:predict|/infer)")
+LARGE_BODY_BYTES = 64 * 1024
+"""Larger bodies are parsed in a thread, so that the event loop never stands still for one."""
+WORTH_COMPRESSING_BYTES = 4096
+JSON = b"application/json"
+TIMEOUT = b"x-request-timeout-ms"
+
+
+class Reply(NamedTuple):
+    """An answer's bytes, and what its headers say of them."""
+
+    body: bytes
+    media_type: bytes = JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request to a model that is ready: its headers, its terms, and how to read its body."""
+
+    model: ServedModel
+    headers: Mapping[bytes, bytes]
+    terms: Terms
+    pool: Executor
+    receive: Any
+    body_timeout_s: float
+
+    async def body(self) -> bytes:
+        """The whole of it, decompressed. Raises `Refusal` or `ClientLeft`."""
+        return await read_body(self.headers, self.receive, self.model.contract.max_body_bytes, self.body_timeout_s)
+
+
+Answer = Callable[[Asked], Awaitable[Reply]]
+
+
+class FastLane:
+    """ASGI middleware that answers `/v1/models/{name}:predict` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
+
+    def __init__(
+        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, timeout_s: float
+    ) -> None:  # fmt: skip
+        """`protocols`: how a path ends -> what answers it."""
+        self._app, self._protocols = app, protocols
+        self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer a request to a model, or pass it on."""
+        match = PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if match is None:
+            await self._app(scope, receive, send)
+            return
+        start = now_s()
+        headers = dict(scope["headers"])
+        name, version, verb = match.groups()
+        entry = self._repository.find(name, version)
+        self._drain.enter()
+        try:
+            model = ready_model(scope["method"], entry)
+            asked = Asked(model, headers, self._terms(scope, headers, start), self._pool, receive, self._timeout_s)
+            reply = await self._protocols[verb](asked)
+        except ClientLeft:
+            _count(entry, "other", start)
+        except Exception as error:  # every error becomes one clear answer
+            status, code, body, extra = answer_to(error, request_id_of(headers))
+            _count(entry, code, start)
+            more = [*extra, (b"allow", b"POST")] if status == 405 else extra
+            await self._send(send, status, Reply(body, JSON, more), close=status in (408, 413))
+        else:
+            _count(entry, "ok", start)
+            await self._send(send, 200, compressed(reply, headers.get(b"accept-encoding")))
+        finally:
+            self._drain.leave()
+
+    def _terms(self, scope: Scope, headers: Mapping[bytes, bytes], start: float) -> Terms:
+        timeout_s, asked = self._timeout_s, headers.get(TIMEOUT)
+        if asked is not None:
+            if not asked.isdigit() or not 0 < len(asked) < 10 or not int(asked):
+                raise Refusal(
+                    "E_PARAMETER",
+                    "header X-Request-Timeout-Ms",
+                    "another value",
+                    "a whole number of milliseconds from 1",
+                )
+            timeout_s = min(timeout_s, int(asked) / 1000)
+        client = scope.get("client")
+        return Terms(start + timeout_s, client[0] if client else None)
+
+    async def _send(self, send: Any, status: int, reply: Reply, close: bool = False) -> None:
+        headers = [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+        if close or self._drain.draining:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+def ready_model(method: str, entry: Entry | None) -> ServedModel:
+    """The model of an entry. Raises `Refusal` or `Unavailable` where there is none to ask, or where the method is not POST."""
+    if entry is None:
+        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
+    if method != "POST":
+        raise Refusal("E_METHOD", "method", "another", "POST")
+    return entry.ready_model()
+
+
+def compressed(reply: Reply, accepted: bytes | None) -> Reply:
+    """The reply in an encoding that the client takes, gzip or deflate, where it is large enough to be worth it."""
+    if accepted is None or len(reply.body) < WORTH_COMPRESSING_BYTES:
+        return reply
+    offered = {
+        item.partition(b";")[0].strip()
+        for item in accepted.lower().split(b",")
+        if not item.replace(b" ", b"").endswith((b";q=0", b";q=0.0"))
+    }
+    encoding = next((name for name in (b"gzip", b"deflate") if name in offered), None)
+    if encoding is None:
+        return reply
+    packer = zlib.compressobj(1, wbits=31 if encoding == b"gzip" else 15)
+    body = packer.compress(reply.body) + packer.flush()
+    return Reply(
+        body, reply.media_type, [*reply.headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding")]
+    )
+
+
+def _count(entry: Entry | None, code: str, start: float) -> None:
+    if entry is not None and entry.model is not None:
+        entry.model.metrics.finish(code, now_s() - start)

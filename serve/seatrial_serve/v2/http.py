@@ -1,0 +1,30 @@
+"""V2 over HTTP: the infer route."""
+
+from __future__ import annotations
+
+import asyncio
+
+from seatrial_serve.body import is_file
+from seatrial_serve.lane import LARGE_BODY_BYTES, Asked, Reply
+from seatrial_serve.v2.http_body import HEADER, header_length, read_request, write_response
+from seatrial_serve.v2.infer import infer
+
+BINARY = b"application/octet-stream"
+
+
+async def infer_over_http(asked: Asked) -> Reply:
+    """Answer an inference request, in JSON or with binary tensors behind it."""
+    contract = asked.model.contract
+    is_file(asked.headers, None)
+    body = await asked.body()
+    json_bytes = header_length(asked.headers, len(body))
+    if len(body) > LARGE_BODY_BYTES:
+        loop = asyncio.get_running_loop()
+        request = await loop.run_in_executor(asked.pool, read_request, body, json_bytes, contract)
+    else:
+        request = read_request(body, json_bytes, contract)
+    response = await infer(asked.model, request, asked.terms, asked.pool)
+    text, head = write_response(response)
+    if head is None:
+        return Reply(text)
+    return Reply(text, BINARY, [(HEADER, b"%d" % head)])

@@ -1,0 +1,177 @@
+"""The protocol over HTTP: a body of JSON, of JSON with binary tensors behind it, or of one raw tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.v2.elements import LENGTH, LITTLE, checked_datatype, checked_shape, from_bytes, from_json, to_bytes
+from seatrial_serve.v2.message import (
+    MAX_NAMED,
+    InferRequest,
+    InferResponse,
+    Tensor,
+    Wanted,
+    checked_id,
+    checked_parameters,
+)
+
+HEADER = b"inference-header-content-length"
+REQUEST_KEYS, INPUT_KEYS = (
+    {"id", "parameters", "inputs", "outputs"},
+    {"name", "shape", "datatype", "parameters", "data"},
+)
+
+
+def header_length(headers: Mapping[bytes, bytes], body_bytes: int) -> int | None:
+    """Bytes of JSON before the binary tensors; None where all of the body is JSON, 0 where none is. Raises `Refusal`."""
+    value = headers.get(HEADER)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18 or int(value) > body_bytes:
+        raise Refusal(
+            "E_HEADER",
+            "header Inference-Header-Content-Length",
+            "another value",
+            f"a whole number from 0 to {body_bytes}, the body's bytes",
+        )
+    return int(value)
+
+
+def read_request(body: bytes, json_bytes: int | None, contract: Contract) -> InferRequest:
+    """The request in a body. Raises `Refusal`."""
+    if json_bytes == 0:
+        return raw_request(body, contract)
+    head = _object(body if json_bytes is None else body[:json_bytes])
+    rest = memoryview(body)[len(body) if json_bytes is None else json_bytes :]
+    parameters = checked_parameters(head.get("parameters"), "request parameters")
+    inputs, used = _inputs(_listed(head, "inputs"), rest)
+    if used != len(rest):
+        raise Refusal(
+            "E_SHAPE",
+            "request body",
+            f"{len(rest) - used} bytes behind the last tensor",
+            "as many as the inputs' binary_data_size add up to",
+        )
+    outputs = _listed(head, "outputs") if "outputs" in head else None
+    return InferRequest(
+        inputs, [_wanted(item) for item in outputs] if outputs else None, parameters, checked_id(head.get("id")),
+        _flag(parameters, "binary_data_output", "request parameters") or False,
+    )  # fmt: skip
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    want = 'an object: {"inputs": [{"name": ..., "shape": [...], "datatype": ..., "data": [...]}]}'
+    if not data:
+        raise Refusal("E_EMPTY", "request body", "nothing", want)
+    try:
+        head = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise Refusal("E_JSON", "request body", "no valid JSON", f"{want} in UTF-8; NaN is null, or binary") from None
+    if not isinstance(head, dict) or not head.keys() <= REQUEST_KEYS:
+        raise Refusal("E_SCHEMA", "request body", "something else", want)
+    return head
+
+
+def _listed(head: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    items = head.get(name)
+    if not isinstance(items, list) or not all(
+        isinstance(item, dict) and isinstance(item.get("name"), str) for item in items
+    ):
+        raise Refusal("E_SCHEMA", name, "something else", "a list of objects with names")
+    if not items and name == "inputs":
+        raise Refusal("E_SCHEMA", name, "an empty list", "at least one")
+    if len(items) > MAX_NAMED:
+        raise Refusal("E_LIMIT", name, f"{len(items)} of them", f"at most {MAX_NAMED}")
+    return items
+
+
+def _inputs(items: list[dict[str, Any]], rest: memoryview) -> tuple[list[Tensor], int]:
+    tensors, used = [], 0
+    for item in items:
+        where = f"input '{item['name'][:128]}'"
+        if not item.keys() <= INPUT_KEYS:
+            raise Refusal("E_SCHEMA", where, "an unknown key", f"{', '.join(sorted(INPUT_KEYS))}")
+        datatype, shape = checked_datatype(item.get("datatype"), where), checked_shape(item.get("shape"), where)
+        size = checked_parameters(item.get("parameters"), where).get("binary_data_size")
+        if (size is None) == ("data" not in item):
+            raise Refusal("E_SCHEMA", where, "'data' and 'binary_data_size' both, or neither", "one of them")
+        if size is None:
+            tensors.append(Tensor(item["name"], datatype, shape, from_json(datatype, shape, item["data"], where)))
+            continue
+        if type(size) is not int or not 0 <= size <= len(rest) - used:
+            raise Refusal(
+                "E_SHAPE", where, "a binary_data_size that the body does not have", f"0 to {len(rest) - used} bytes"
+            )
+        data = rest[used : used + size]
+        tensors.append(Tensor(item["name"], datatype, shape, from_bytes(datatype, shape, data, where)))
+        used += size
+    return tensors, used
+
+
+def _wanted(item: dict[str, Any]) -> Wanted:
+    where = f"output '{item['name'][:128]}'"
+    parameters = checked_parameters(item.get("parameters"), where)
+    for name in parameters:
+        if name != "binary_data":
+            raise Refusal("E_UNSUPPORTED", where, "an unknown parameter", "'binary_data' alone")
+    return Wanted(item["name"], _flag(parameters, "binary_data", where))
+
+
+def _flag(parameters: Mapping[str, Any], name: str, where: str) -> bool | None:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise Refusal("E_PARAMETER", where, f"another '{name}'", "true or false")
+    return value
+
+
+def raw_request(body: bytes, contract: Contract) -> InferRequest:
+    """A body that is the only input of one row, and nothing else; every output comes back in binary. Raises `Refusal`."""
+    field = contract.inputs[0]
+    shape = field.kind.row_shape
+    if len(contract.inputs) != 1 or shape.count(None) > 1:
+        raise Refusal(
+            "E_UNSUPPORTED",
+            "header Inference-Header-Content-Length",
+            "0",
+            "a length: a raw request is for models of one input with one open size at most",
+        )
+    if field.kind.datatype == "BYTES":
+        data: Any = from_bytes("BYTES", (1,), memoryview(LENGTH.pack(len(body)) + body), f"input '{field.name}'")
+        return InferRequest([Tensor(field.name, "BYTES", (1, 1), data)], binary=True)
+    row = 1
+    for side in shape:
+        row *= side or 1
+    item = LITTLE[field.kind.datatype].itemsize
+    whole = tuple(side if side is not None else len(body) // (item * row) for side in shape)
+    return InferRequest(
+        [Tensor(field.name, field.kind.datatype, (1, *whole), from_bytes(field.kind.datatype, (1, *whole), memoryview(body), f"input '{field.name}'"))],
+        binary=True,
+    )  # fmt: skip
+
+
+def write_response(response: InferResponse) -> tuple[bytes, int | None]:
+    """The body, and how many bytes of it are JSON where binary tensors follow."""
+    outputs, blobs = [], []
+    for wanted, datatype, array in response.outputs:
+        output: dict[str, Any] = {"name": wanted.name, "datatype": datatype, "shape": array.shape}
+        if wanted.binary:
+            blobs.append(to_bytes(array))
+            output["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            output["data"] = array.ravel()
+        outputs.append(output)
+    head = {
+        "model_name": response.model,
+        "model_version": response.version,
+        "parameters": {"digest": response.digest},
+        "outputs": outputs,
+    }
+    if response.id:
+        head["id"] = response.id
+    text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    return (b"".join([text, *blobs]), len(text)) if blobs else (text, None)

@@ -1,0 +1,114 @@
+"""One inference: tensors against the contract, through the model, to the outputs that were asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+
+import numpy as np
+
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import Column, Kind
+from seatrial_serve.clock import now_s
+from seatrial_serve.model import ServedModel, Terms
+from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Tensor, Wanted
+
+LARGE_ROWS = 256
+"""Columns of more rows are checked in a thread."""
+MICROSECONDS = 1e-6
+
+
+async def infer(model: ServedModel, request: InferRequest, terms: Terms, pool: Executor) -> InferResponse:
+    """Answer a request. Raises what `ServedModel.answer_rows` raises, and `Refusal` where tensors break the contract."""
+    terms = with_parameters(terms, request.parameters)
+    wanted = wanted_outputs(model.contract, request)
+    columns, rows = columns_of(model.contract, request.inputs)
+    if rows > LARGE_ROWS:
+        checked = await asyncio.get_running_loop().run_in_executor(pool, model.contract.validate_columns, columns, rows)
+    else:
+        checked = model.contract.validate_columns(columns, rows)
+    answer = await model.answer_columns(checked, terms)
+    kinds = {field.name: field.kind for field in model.contract.outputs}
+    outputs = [
+        (each, kinds[each.name].datatype, array if array.ndim > 1 else array[:, None])
+        for each in wanted
+        for array in (answer.array(each.name),)
+    ]
+    return InferResponse(model.bundle.name, model.bundle.version, model.bundle.digest, request.id, outputs)
+
+
+def with_parameters(terms: Terms, parameters: Parameters) -> Terms:
+    """The terms, as the request's reserved parameters change them. Raises `Refusal`."""
+    for name in ("sequence_id", "sequence_start", "sequence_end"):
+        if parameters.get(name):
+            raise Refusal("E_UNSUPPORTED", f"parameter '{name}'", "a sequence", "requests that stand alone")
+    priority, timeout = _whole(parameters, "priority"), _whole(parameters, "timeout")
+    if timeout:
+        until = now_s() + timeout * MICROSECONDS
+        terms = replace(terms, deadline_s=until if terms.deadline_s is None else min(until, terms.deadline_s))
+    return replace(terms, priority=priority) if priority else terms
+
+
+def _whole(parameters: Parameters, name: str) -> int:
+    value = parameters.get(name, 0)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise Refusal("E_PARAMETER", f"parameter '{name}'", "another value", "a whole number from 0")
+    return value
+
+
+def wanted_outputs(contract: Contract, request: InferRequest) -> list[Wanted]:
+    """The outputs to give, each once. Raises `Refusal`."""
+    names = [field.name for field in contract.outputs]
+    if request.outputs is None:
+        return [Wanted(name, request.binary) for name in names]
+    for wanted in request.outputs:
+        if wanted.name not in names:
+            raise Refusal("E_OUTPUT", "outputs", "one that the model does not have", ", ".join(names))
+    if len({wanted.name for wanted in request.outputs}) != len(request.outputs):
+        raise Refusal("E_OUTPUT", "outputs", "one of them twice", "each once")
+    return [
+        Wanted(wanted.name, request.binary if wanted.binary is None else wanted.binary) for wanted in request.outputs
+    ]
+
+
+def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str, Column], int]:
+    """The tensors as columns of the right type and shape, and how many rows they have. Raises `Refusal`."""
+    kinds = {field.name: field.kind for field in contract.inputs}
+    columns: dict[str, Column] = {}
+    rows = tensors[0].shape[0] if tensors else 0
+    for tensor in tensors:
+        kind = kinds.get(tensor.name)
+        if kind is None:
+            raise Refusal("E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(kinds))
+        if tensor.name in columns:
+            raise Refusal("E_UNKNOWN_FIELD", f"input '{tensor.name}'", "it twice", "each input once")
+        columns[tensor.name] = shaped(tensor, kind)
+        if tensor.shape[0] != rows:
+            raise Refusal(
+                "E_SHAPE",
+                f"input '{tensor.name}'",
+                f"{tensor.shape[0]} rows",
+                f"{rows} rows, as '{tensors[0].name}' has",
+            )
+    if not rows:
+        raise Refusal("E_EMPTY_BATCH", "inputs", "no rows", f"1 to {contract.limits.max_rows} rows")
+    if rows > contract.limits.max_rows:
+        raise Refusal("E_BATCH", "inputs", f"{rows} rows", f"1 to {contract.limits.max_rows} rows")
+    return columns, rows
+
+
+def shaped(tensor: Tensor, kind: Kind) -> Column:
+    """The data of a tensor with its rows first. A single value for each row may come as shape [rows] or [rows, 1]."""
+    where = f"input '{tensor.name}'"
+    if tensor.datatype != kind.datatype:
+        raise Refusal("E_DTYPE", where, tensor.datatype, kind.datatype)
+    want, got = kind.row_shape, tensor.shape[1:]
+    if want == (1,) and got in ((), (1,)):
+        return tensor.data
+    if len(got) != len(want) or any(side not in (None, size) for side, size in zip(want, got, strict=True)):
+        sides = ", ".join("any" if side is None else str(side) for side in want)
+        raise Refusal("E_SHAPE", where, f"shape {list(tensor.shape)}", f"shape [rows, {sides}]")
+    return np.asarray(tensor.data).reshape(tensor.shape)

@@ -1,0 +1,84 @@
+"""What the protocol says, free of how it travels: HTTP and gRPC are both read into these values and written from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import Array, Column
+
+MAX_NAMED = 64
+"""Most inputs, outputs or parameters in one request."""
+MAX_ID_CHARS = 128
+Parameters = Mapping[str, bool | int | float | str]
+
+
+@dataclass(slots=True)
+class Tensor:
+    """An input: `data` is flat, row-major, an array of `datatype` or a list for BYTES; `shape` has as many elements."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: Column
+
+
+@dataclass(slots=True)
+class Wanted:
+    """An output that was asked for; `binary` is None where the request as a whole says how."""
+
+    name: str
+    binary: bool | None = None
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """`outputs` is None where all are wanted."""
+
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Wanted] | None = None
+    parameters: Parameters = field(default_factory=dict)
+    id: str = ""
+    binary: bool = False
+    """Are outputs wanted in binary where they do not say?"""
+
+
+@dataclass(slots=True)
+class InferResponse:
+    """The answer: outputs in the order they were asked for, rows first."""
+
+    model: str
+    version: str
+    digest: str
+    id: str
+    outputs: Sequence[tuple[Wanted, str, Array]]
+    """Each with its datatype."""
+
+
+def checked_parameters(parameters: Any, where: str) -> Parameters:
+    """Parameters as the protocol has them: string, number or boolean, by name. Raises `Refusal`."""
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, Mapping) or not all(
+        type(value) in (bool, int, float, str) for value in parameters.values()
+    ):
+        raise Refusal("E_SCHEMA", where, "other parameters", "an object of strings, numbers and booleans")
+    if len(parameters) > MAX_NAMED:
+        raise Refusal("E_LIMIT", where, f"{len(parameters)} parameters", f"at most {MAX_NAMED}")
+    for name in parameters:
+        if name.startswith("shared_memory_"):
+            raise Refusal("E_UNSUPPORTED", where, "shared memory", "the data in the request itself")
+    return parameters
+
+
+def checked_id(value: Any) -> str:
+    """The request's id. Raises `Refusal`."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Refusal("E_SCHEMA", "id", "no string", "a string")
+    if len(value) > MAX_ID_CHARS:
+        raise Refusal("E_LIMIT", "id", f"{len(value)} characters", f"at most {MAX_ID_CHARS}")
+    return value

@@ -1,0 +1,74 @@
+"""The routes of the Open Inference Protocol around inference: what the server and its models are, and what they have done."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.body import read_body
+from seatrial_serve.models_api import found, json_response, reading
+from seatrial_serve.repository import Repository
+from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
+
+MODEL = "/v2/models/{model}"
+VERSION = "/v2/models/{model}/versions/{version}"
+SMALL_BODY_BYTES = 64 * 1024
+
+
+def v2_router(repository: Repository) -> APIRouter:
+    """Metadata, configuration, statistics and the repository's index."""
+    router = APIRouter(tags=["open inference protocol"])
+
+    @reading(router, "/v2/", include_in_schema=False)
+    @reading(router, "/v2", summary="This server")
+    async def server() -> Response:
+        return json_response(server_metadata())
+
+    @reading(router, "/v2/models/stats", summary="What all models have done")
+    async def all_statistics() -> Response:
+        return json_response(
+            {"model_stats": [model_statistics(entry.model) for entry in repository if entry.model is not None]}
+        )
+
+    @reading(router, MODEL, summary="A model's tensors")
+    async def metadata(model: str) -> Response:
+        return json_response(model_metadata(repository, found(repository, model)))
+
+    @reading(router, VERSION, summary="The tensors of a version")
+    async def version_metadata(model: str, version: str) -> Response:
+        return json_response(model_metadata(repository, found(repository, model, version)))
+
+    @reading(router, f"{MODEL}/config", summary="A model's configuration, in Triton's words")
+    async def config(model: str) -> Response:
+        return json_response(model_config(found(repository, model)))
+
+    @reading(router, f"{VERSION}/config", summary="The configuration of a version")
+    async def version_config(model: str, version: str) -> Response:
+        return json_response(model_config(found(repository, model, version)))
+
+    @reading(router, f"{MODEL}/stats", summary="What a model has done")
+    async def statistics(model: str) -> Response:
+        return json_response({"model_stats": [model_statistics(found(repository, model).ready_model())]})
+
+    @reading(router, f"{VERSION}/stats", summary="What a version has done")
+    async def version_statistics(model: str, version: str) -> Response:
+        return json_response({"model_stats": [model_statistics(found(repository, model, version).ready_model())]})
+
+    @router.post("/v2/repository/index", summary="Every version of every model and its state")
+    async def repository_index(request: Request) -> Response:
+        body = await read_body(dict(request.scope["headers"]), request.receive, SMALL_BODY_BYTES, 10.0)
+        return json_response(index(repository, ready_only(body)))
+
+    return router
+
+
+def ready_only(body: bytes) -> bool:
+    """What an index request asks for; its body may be empty. Raises `Refusal`."""
+    try:
+        asked = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        asked = None
+    if not isinstance(asked, dict) or not isinstance(asked.get("ready", False), bool):
+        raise Refusal("E_SCHEMA", "request body", "something else", 'nothing, or {"ready": true}')
+    return bool(asked.get("ready", False))
