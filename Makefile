@@ -6,7 +6,7 @@ HARNESS ?= ../shared/bench
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test parity bench clean
+.PHONY: help setup demo check fix test parity bench proto clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -46,6 +46,10 @@ bench: setup ## seal the benchmark harness's models and measure against the peer
 	$(BIN)/python benchmarks/seal_harness.py $(HARNESS) build/bench
 	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/seatrial
 	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/contender.toml $(BENCH)
+
+proto: setup ## make the gRPC messages anew from inference.proto, in a descriptor pool of their own
+	cd serve/seatrial_serve/v2/proto && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. inference.proto \
+		&& sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' inference_pb2.py
 
 clean: ## remove what setup, demo and tests made
 	rm -rf .venv $(BUNDLES) build reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

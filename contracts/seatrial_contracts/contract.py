@@ -215,7 +215,7 @@ class Contract(BaseModel):
         """Raise `ModelError` where batched outputs break their declaration: missing, another shape, NaN or infinite."""
         for name, shape, whole in self._output_shapes:
             got = outputs.get(name)
-            if got is None or got.shape[0:1] != (rows,) or not _fits(got.shape[1:], shape):
+            if got is None or (got.shape != (rows, *shape) and not _fits(got.shape, (rows, *shape))):
                 raise ModelError(
                     "E_OUTPUT_CONTRACT",
                     f"output '{name}': the model's answer does not have the shape it was sealed with",

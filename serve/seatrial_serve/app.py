@@ -41,8 +41,8 @@ def create_app(
     *,
     docs: bool = True,
     request_timeout_s: float = 30.0,
-) -> FastAPI:
-    """The app over a repository. `build` loads one entry, blocking; it is called in `pool` while the app already answers "not ready"."""
+) -> FastLane:
+    """The app over a repository: the fast lane, and behind it the framework's routes. `build` loads one entry, blocking; it is called in `pool` while the app already answers "not ready"."""
     app = FastAPI(
         title="seatrial",
         version=version("seatrial"),
@@ -51,10 +51,6 @@ def create_app(
         redoc_url=None,
         lifespan=_lifespan(repository, build, pool),
     )
-    protocols = {":predict": predict, "/infer": infer_over_http}
-    app.add_middleware(
-        FastLane, protocols=protocols, repository=repository, pool=pool, drain=drain, timeout_s=request_timeout_s
-    )
     app.include_router(models_router(repository, drain))
     app.include_router(v2_router(repository))
     app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
@@ -62,7 +58,10 @@ def create_app(
         app.add_exception_handler(kind, on_error)
     if docs:
         add_docs(app)
-    return app
+    protocols = {":predict": predict, "/infer": infer_over_http}
+    return FastLane(
+        app, protocols=protocols, repository=repository, pool=pool, drain=drain, timeout_s=request_timeout_s
+    )
 
 
 def _lifespan(

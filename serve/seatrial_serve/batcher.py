@@ -96,7 +96,7 @@ class Batcher(Generic[Rows, Answers]):
     """
 
     def __init__(
-        self, rule: BatchRule, run: Callable[[list[Rows]], Answers | Awaitable[Answers]], *, slots: int = 1,
+        self, rule: BatchRule, run: Callable[[list[Rows]], Answers | asyncio.Future[Answers]], *, slots: int = 1,
         max_waiting_rows: int = 4096, observe: Observe | None = None, clock: Callable[[], float] = now_s, sleep: Sleep = asyncio.sleep,
     ) -> None:  # fmt: skip
         self.rule, self._run, self._max_waiting_rows = rule, run, max_waiting_rows
@@ -147,6 +147,16 @@ class Batcher(Generic[Rows, Answers]):
             for future in futures:
                 future.cancel()
             raise
+
+    def _launch(self, batch: list[Ticket[Rows, Answers]], started: float) -> None:
+        answers = self._run([ticket.rows for ticket in batch])
+        if not isinstance(answers, asyncio.Future):
+            return self._deliver(batch, answers, started)
+        self._free -= 1
+        task = asyncio.create_task(self._finish(batch, answers, started))
+        self._running.add(task)
+        task.add_done_callback(self._slot_freed)
+        return None
 
     def _turn_of(self, flow: Hashable, cost: int) -> float:
         """The start tag of a flow's next ticket."""
@@ -230,27 +240,21 @@ class Batcher(Generic[Rows, Answers]):
         return batch
 
     async def _start(self, batch: list[Ticket[Rows, Answers]]) -> None:
-        started = self._clock()
         try:
-            answers = self._run([ticket.rows for ticket in batch])
+            self._launch(batch, self._clock())
         except Exception as error:
             await self._failed(batch, error)
-        else:
-            if isinstance(answers, Awaitable):
-                self._free -= 1
-                task = asyncio.create_task(self._finish(batch, answers, started))
-                self._running.add(task)
-                task.add_done_callback(self._slot_freed)
-                return
-            self._deliver(batch, answers, started)
-        await asyncio.sleep(0)
+        if not self._running:
+            await asyncio.sleep(0)  # it ran on the event loop: let that read its sockets
 
     def _slot_freed(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._free += 1
         self._wake.set()
 
-    async def _finish(self, batch: list[Ticket[Rows, Answers]], answers: Awaitable[Answers], started: float) -> None:
+    async def _finish(
+        self, batch: list[Ticket[Rows, Answers]], answers: asyncio.Future[Answers], started: float
+    ) -> None:
         try:
             found = await answers
         except Exception as error:
@@ -282,7 +286,7 @@ class Batcher(Generic[Rows, Answers]):
             started = self._clock()
             try:
                 answers = self._run([ticket.rows for ticket in half])
-                found = await answers if isinstance(answers, Awaitable) else answers
+                found = await answers if isinstance(answers, asyncio.Future) else answers
             except Exception as again:
                 await self._failed(half, again)
             else:

@@ -52,6 +52,7 @@ class Engine:
         self.provider = model.provider
         self.specs = graph_specs(bundle)
         self._sources = self._plan()
+        self._scalars = not any(spec.dims for spec in self.specs)
         self.plain = prepare is None and front.plain
         """Do columns enter the graph as they come?"""
 
@@ -81,6 +82,8 @@ class Engine:
 
     def kin(self, row: EncodedRow) -> tuple[tuple[tuple[int, ...], ...], int]:
         """What rows must share to be run together (shapes), and this row's padded length."""
+        if self._scalars:
+            return (), 1
         return shape_key(self.specs, row), padded_length(self.specs, row)
 
     def kin_of_block(self, block: Block) -> tuple[tuple[tuple[int, ...], ...], int]:

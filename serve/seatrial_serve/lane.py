@@ -56,20 +56,20 @@ Answer = Callable[[Asked], Awaitable[Reply]]
 
 
 class FastLane:
-    """ASGI middleware that answers `/v1/models/{name}:predict` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
+    """ASGI in front of the framework's app: answers `/v1/models/{name}:predict` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(
         self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, timeout_s: float
     ) -> None:  # fmt: skip
         """`protocols`: how a path ends -> what answers it."""
-        self._app, self._protocols = app, protocols
+        self.app, self._protocols = app, protocols
         self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
         match = PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if match is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         start = now_s()
         headers = dict(scope["headers"])

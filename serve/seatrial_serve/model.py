@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +124,7 @@ class ServedModel:
             rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority
         )
 
-    def _run(self, parts: list[Part]) -> Answers | Awaitable[Answers]:
+    def _run(self, parts: list[Part]) -> Answers | asyncio.Future[Answers]:
         """On the event loop where that is over in a moment, else in the pool."""
         if self._row_s * sum(map(len, parts)) <= self._spare_s:
             return self.engine.run(parts)

@@ -54,7 +54,7 @@ def serve(settings: Settings) -> None:
             request_timeout_s=settings.request_timeout_s,
         )
         config = uvicorn.Config(
-            app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
+            app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         host, port = listening.getsockname()[:2]

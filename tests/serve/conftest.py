@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ from toys import fake_runtimes, toy_bundle
 
 from seatrial_serve.app import create_app
 from seatrial_serve.drain import Drain
+from seatrial_serve.lane import FastLane
 from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.repository import Repository, State, find_bundles
@@ -28,7 +29,7 @@ class Running:
     """An app that runs in this process, with what it is made of."""
 
     def __init__(
-        self, app: FastAPI, client: httpx.AsyncClient, repository: Repository, metrics: Metrics, drain: Drain
+        self, app: FastLane, client: httpx.AsyncClient, repository: Repository, metrics: Metrics, drain: Drain
     ) -> None:
         self.app, self.client, self.repository, self.metrics, self.drain = app, client, repository, metrics, drain
 
@@ -47,9 +48,10 @@ async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
     with ThreadPoolExecutor(3) as pool:
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics)
         app = create_app(repository, build, pool, drain, request_timeout_s=settings.request_timeout_s)
+        framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
-            app.router.lifespan_context(app),
+            framework.router.lifespan_context(framework),
             httpx.AsyncClient(transport=transport, base_url="http://toy") as client,
         ):
             while any(entry.state is State.LOADING for entry in repository):

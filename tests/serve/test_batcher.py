@@ -31,7 +31,7 @@ def batching(rule: BatchRule, run: Callable[[list[Any]], Any], **options: Any) -
 
     def flat(parts: list[Sequence[Any]]) -> Any:
         found = run([row for part in parts for row in part])
-        return later(found) if asyncio.isfuture(found) else Flat(found)
+        return asyncio.ensure_future(later(found)) if asyncio.isfuture(found) else Flat(found)
 
     async def later(found: Any) -> Flat:
         return Flat(await found)
