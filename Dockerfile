@@ -17,7 +17,7 @@ USER 10001
 # TOKENIZERS_PARALLELISM is no secret: it keeps the tokenizer's own threads out of the plan of threads.
 # hadolint ignore=DL3064
 ENV PATH=/opt/seatrial/bin:$PATH SEATRIAL_BUNDLES=/bundles SEATRIAL_HOST=0.0.0.0 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
-EXPOSE 8000 8002
+EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/live', timeout=4)"]
 ENTRYPOINT ["seatrial", "serve"]

@@ -51,6 +51,8 @@ class Server:
             str(bundles),
             "--http-port",
             "0",
+            "--grpc-port",
+            "0",
             "--metrics-port",
             "0",
             *flags,
@@ -58,7 +60,7 @@ class Server:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.log: list[str] = []
         self._found = threading.Event()
-        self.url = self.metrics_url = ""
+        self.url = self.metrics_url = self.grpc = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._found.wait(60)
@@ -71,6 +73,10 @@ class Server:
             said = re.search(r"(http://[0-9.]+:\d+) .*metrics on port (\d+)", line)
             if said:
                 self.url, self.metrics_url = said[1], f"http://127.0.0.1:{said[2]}/metrics"
+            listens = re.search(r"gRPC on port (\d+)", line)
+            if listens:
+                self.grpc = f"127.0.0.1:{listens[1]}"
+            if self.url and self.grpc:
                 self._found.set()
         self._found.set()
 

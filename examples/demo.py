@@ -71,7 +71,7 @@ def free_port(wanted: int) -> int:
 @contextmanager
 def serving(out: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
     """`seatrial serve` in a process of its own: its URL, that of its metrics, and the process, once every model is ready."""
-    port, metrics = free_port(8000), free_port(8002)
+    port, grpc, metrics = free_port(8000), free_port(8001), free_port(8002)
     command = [
         sys.executable,
         "-m",
@@ -80,6 +80,8 @@ def serving(out: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
         str(out),
         "--http-port",
         str(port),
+        "--grpc-port",
+        str(grpc),
         "--metrics-port",
         str(metrics),
         "--log-level",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from seatrial_serve.openapi import openapi_document
 from seatrial_serve.repository import Entry, Repository, State
 from seatrial_serve.status import answer_to
 from seatrial_serve.v1 import predict
+from seatrial_serve.v2.grpc_service import GrpcListener
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router
 
@@ -41,6 +42,7 @@ def create_app(
     *,
     docs: bool = True,
     request_timeout_s: float = 30.0,
+    grpc: GrpcListener | None = None,
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `build` loads one entry, blocking; it is called in `pool` while the app already answers "not ready"."""
     app = FastAPI(
@@ -49,7 +51,7 @@ def create_app(
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(repository, build, pool),
+        lifespan=_lifespan(repository, build, pool, grpc),
     )
     app.include_router(models_router(repository, drain))
     app.include_router(v2_router(repository))
@@ -65,12 +67,12 @@ def create_app(
 
 
 def _lifespan(
-    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor
+    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, grpc: GrpcListener | None
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with AsyncExitStack() as models:
-            loading = asyncio.create_task(load_all(repository, build, pool, models))
+        async with AsyncExitStack() as models, grpc or nullcontext():
+            loading = asyncio.create_task(load_all(repository, build, pool, models, grpc))
             try:
                 yield
             finally:
@@ -80,7 +82,11 @@ def _lifespan(
 
 
 async def load_all(
-    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, models: AsyncExitStack
+    repository: Repository,
+    build: Callable[[Entry], ServedModel],
+    pool: Executor,
+    models: AsyncExitStack,
+    grpc: GrpcListener | None,
 ) -> None:
     """Load the entries one after another, so that the load gate's measurements do not disturb each other."""
     loop = asyncio.get_running_loop()
@@ -89,6 +95,8 @@ async def load_all(
         if entry.model is not None:
             await models.enter_async_context(entry.model)
             entry.state = State.READY
+        if grpc is not None:
+            await grpc.refresh()
 
 
 def add_docs(app: FastAPI) -> None:

@@ -22,6 +22,7 @@ from seatrial_serve.metrics import Metrics, MetricsListener
 from seatrial_serve.repository import Repository, find_bundles
 from seatrial_serve.settings import Settings
 from seatrial_serve.threads import plan_threads, usable_cores
+from seatrial_serve.v2.grpc_service import GrpcListener, InferenceService
 
 log = logging.getLogger("seatrial.server")
 KEEP_ALIVE_S = 75
@@ -43,8 +44,16 @@ def serve(settings: Settings) -> None:
     plan = plan_threads(settings.threads or usable_cores())
     metrics, drain = Metrics(), Drain()
     listening = listen(settings.host, settings.http_port)
+    if settings.grpc and settings.grpc_port:
+        listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
     scraped = listen_metrics(metrics, settings) if settings.metrics else None
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
+        service = InferenceService(repository, pool, drain, settings.request_timeout_s)
+        grpc = (
+            GrpcListener(service, repository, drain, settings.host, settings.grpc_port, settings.grace_s)
+            if settings.grpc
+            else None
+        )
         app = create_app(
             repository,
             Loader(settings, plan, pool, metrics),
@@ -52,6 +61,7 @@ def serve(settings: Settings) -> None:
             drain,
             docs=settings.docs,
             request_timeout_s=settings.request_timeout_s,
+            grpc=grpc,
         )
         config = uvicorn.Config(
             app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
@@ -59,7 +69,7 @@ def serve(settings: Settings) -> None:
         )  # fmt: skip
         host, port = listening.getsockname()[:2]
         log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
-        DrainingServer(config, drain, settings.drain_window_s).run(sockets=[listening])
+        DrainingServer(config, drain, settings.drain_window_s, grpc).run(sockets=[listening])
     if scraped is not None:
         scraped.close()
 
@@ -67,9 +77,9 @@ def serve(settings: Settings) -> None:
 class DrainingServer(uvicorn.Server):
     """On the first SIGTERM or SIGINT it is no longer ready, goes on answering for the drain window, then stops; the second stops at once."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, window_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, window_s: float, grpc: GrpcListener | None) -> None:
         super().__init__(config)
-        self._drain, self._window_s = drain, window_s
+        self._drain, self._window_s, self._grpc = drain, window_s, grpc
         self._stop_at_s = math.inf
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -94,11 +104,14 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: time to stop?"""
+        if self._drain.draining and self._grpc is not None:
+            await self._grpc.refresh()
+            self._grpc = None
         self.should_exit = self.should_exit or now_s() >= self._stop_at_s
         return await super().on_tick(counter)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, flag: str = "--http-port") -> socket.socket:
     """A listening socket. Raises `DeclarationError` where the address is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family)
@@ -112,7 +125,7 @@ def listen(host: str, port: int) -> socket.socket:
             f"listening on {host}:{port}",
             error.strerror or "an error",
             "a free port of this machine",
-            "choose another: --http-port",
+            f"choose another: {flag}",
         ) from None
     sock.set_inheritable(True)
     return sock

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
         description="Address to listen on; the loopback keeps strangers out. Use 0.0.0.0 only behind something that checks who asks.",
     )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    grpc: bool = Field(True, description="Serve V2 over gRPC as well. Turn off where nobody asks, to save some 20 MB.")
+    grpc_port: int = Field(8001, ge=0, le=65535, description="Port of the gRPC service; 0 takes a free one.")
     metrics_port: int = Field(
         8002,
         ge=0,

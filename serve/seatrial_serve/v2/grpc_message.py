@@ -1,0 +1,100 @@
+"""The protocol over gRPC: messages to our own values and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.v2.elements import LITTLE, checked_datatype, checked_shape, from_bytes, to_bytes
+from seatrial_serve.v2.message import (
+    MAX_NAMED,
+    InferRequest,
+    InferResponse,
+    Parameters,
+    Tensor,
+    Wanted,
+    checked_id,
+    checked_parameters,
+)
+from seatrial_serve.v2.proto import inference_pb2 as pb
+
+CONTENTS = {
+    "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents", "INT64": "int64_contents",
+    "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents", "UINT64": "uint64_contents",
+    "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
+}  # fmt: skip
+"""Datatype -> where typed contents hold it; FP16 travels raw alone."""
+
+
+def read_message(message: pb.ModelInferRequest) -> InferRequest:
+    """The request in a message. Raises `Refusal`."""
+    raw = message.raw_input_contents
+    if len(message.inputs) > MAX_NAMED or len(message.outputs) > MAX_NAMED:
+        raise Refusal("E_LIMIT", "inputs and outputs", "more", f"at most {MAX_NAMED} of each")
+    if not message.inputs:
+        raise Refusal("E_SCHEMA", "inputs", "none", "at least one")
+    if raw and len(raw) != len(message.inputs):
+        raise Refusal(
+            "E_SHAPE", "raw_input_contents", f"{len(raw)} of them", f"{len(message.inputs)}, one for each input"
+        )
+    inputs = []
+    for place, given in enumerate(message.inputs):
+        where = f"input '{given.name[:128]}'"
+        checked_parameters(parameters_of(given.parameters), where)
+        datatype, shape = checked_datatype(given.datatype, where), checked_shape(list(given.shape), where)
+        if raw:
+            if given.HasField("contents"):
+                raise Refusal("E_SCHEMA", where, "contents and raw contents both", "one of them")
+            data = from_bytes(datatype, shape, memoryview(raw[place]), where)
+        else:
+            data = _typed(datatype, shape, given.contents, where)
+        inputs.append(Tensor(given.name, datatype, shape, data))
+    for wanted in message.outputs:
+        for name in checked_parameters(parameters_of(wanted.parameters), f"output '{wanted.name[:128]}'"):
+            raise Refusal("E_UNSUPPORTED", f"output '{wanted.name[:128]}'", f"parameter '{name[:128]}'", "none")
+    return InferRequest(
+        inputs, [Wanted(wanted.name, True) for wanted in message.outputs] or None,
+        checked_parameters(parameters_of(message.parameters), "request parameters"), checked_id(message.id), True,
+    )  # fmt: skip
+
+
+def parameters_of(given: Mapping[str, pb.InferParameter]) -> Parameters:
+    """Plain values of parameters."""
+    return {name: getattr(value, value.WhichOneof("parameter_choice") or "bool_param") for name, value in given.items()}
+
+
+def _typed(datatype: str, shape: tuple[int, ...], contents: pb.InferTensorContents, where: str) -> Any:
+    field = CONTENTS.get(datatype)
+    if field is None:
+        raise Refusal(
+            "E_DTYPE",
+            where,
+            f"{datatype} as typed contents",
+            "raw_input_contents: the protocol has no other place for it",
+        )
+    values = getattr(contents, field)
+    count = int(np.prod(shape, dtype=object))
+    if len(values) != count:
+        raise Refusal("E_SHAPE", where, f"{len(values)} elements in {field}", f"{count} for shape {list(shape)}")
+    if datatype == "BYTES":
+        return list(values)
+    try:
+        return np.array(values, LITTLE[datatype])
+    except OverflowError:
+        raise Refusal("E_RANGE", where, "a number that does not fit", f"{datatype} elements") from None
+
+
+def write_message(response: InferResponse) -> pb.ModelInferResponse:
+    """The response as a message, its outputs raw: the one form that every client reads."""
+    return pb.ModelInferResponse(
+        model_name=response.model, model_version=response.version, id=response.id,
+        parameters={"digest": pb.InferParameter(string_param=response.digest)},
+        outputs=[
+            pb.ModelInferResponse.InferOutputTensor(name=wanted.name, datatype=datatype, shape=array.shape)
+            for wanted, datatype, array in response.outputs
+        ],
+        raw_output_contents=[to_bytes(array) for _, _, array in response.outputs],
+    )  # fmt: skip

@@ -1,0 +1,189 @@
+"""The protocol's gRPC service and its listener."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any, Self
+
+import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.clock import now_s
+from seatrial_serve.drain import Drain
+from seatrial_serve.model import Terms
+from seatrial_serve.repository import Entry, Repository, State
+from seatrial_serve.status import answer_to
+from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
+from seatrial_serve.v2.grpc_message import read_message, write_message
+from seatrial_serve.v2.infer import infer
+from seatrial_serve.v2.proto import inference_pb2 as pb
+
+log = logging.getLogger("seatrial.grpc")
+SERVICE = "inference.GRPCInferenceService"
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""Above it gRPC itself refuses a message; below it the contract's own limit holds."""
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT, 404: grpc.StatusCode.NOT_FOUND, 413: grpc.StatusCode.RESOURCE_EXHAUSTED, 415: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED, 500: grpc.StatusCode.INTERNAL, 503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}  # fmt: skip
+"""HTTP status of an error -> its gRPC status."""
+Context = Any
+"""grpc.aio.ServicerContext; the package has no types."""
+Method = Callable[[Any, Context], Awaitable[Any]]
+
+
+class InferenceService:
+    """The unary calls. An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`."""
+
+    def __init__(self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float) -> None:
+        self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What gRPC calls."""
+        methods: dict[str, tuple[Method, type[Message]]] = {
+            "ServerLive": (self.server_live, pb.ServerLiveRequest), "ServerReady": (self.server_ready, pb.ServerReadyRequest), "ModelReady": (self.model_ready, pb.ModelReadyRequest),
+            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest), "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest), "ModelInfer": (self.model_infer, pb.ModelInferRequest),
+            "ModelConfig": (self.model_config, pb.ModelConfigRequest), "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest), "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
+        }  # fmt: skip
+        return grpc.method_handlers_generic_handler(SERVICE, {
+            name: grpc.unary_unary_rpc_method_handler(_answering(method), message.FromString, lambda answer: answer.SerializeToString())
+            for name, (method, message) in methods.items()
+        })  # fmt: skip
+
+    async def server_live(self, _: pb.ServerLiveRequest, __: Context) -> pb.ServerLiveResponse:
+        """The process is alive."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: pb.ServerReadyRequest, __: Context) -> pb.ServerReadyResponse:
+        """Does every model take traffic?"""
+        return pb.ServerReadyResponse(ready=self._repository.ready and not self._drain.draining)
+
+    async def model_ready(self, asked: pb.ModelReadyRequest, _: Context) -> pb.ModelReadyResponse:
+        """Does this model take traffic? One that is not there does not."""
+        entry = self._repository.find(asked.name, asked.version or None)
+        return pb.ModelReadyResponse(
+            ready=entry is not None and entry.state is State.READY and not self._drain.draining
+        )
+
+    async def server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> pb.ServerMetadataResponse:
+        """Name, version, extensions."""
+        return pb.ServerMetadataResponse(**server_metadata())
+
+    async def model_metadata(self, asked: pb.ModelMetadataRequest, _: Context) -> pb.ModelMetadataResponse:
+        """A model's tensors."""
+        entry = self._found(asked.name, asked.version)
+        return ParseDict(model_metadata(self._repository, entry), pb.ModelMetadataResponse())
+
+    async def model_config(self, asked: pb.ModelConfigRequest, _: Context) -> pb.ModelConfigResponse:
+        """A model's configuration, in Triton's words."""
+        return ParseDict({"config": model_config(self._found(asked.name, asked.version))}, pb.ModelConfigResponse())
+
+    async def model_statistics(self, asked: pb.ModelStatisticsRequest, _: Context) -> pb.ModelStatisticsResponse:
+        """What a model has done, or all where none is named."""
+        if asked.name:
+            models = [self._found(asked.name, asked.version).ready_model()]
+        else:
+            models = [entry.model for entry in self._repository if entry.model is not None]
+        return ParseDict({"model_stats": [model_statistics(model) for model in models]}, pb.ModelStatisticsResponse())
+
+    async def repository_index(self, asked: pb.RepositoryIndexRequest, _: Context) -> pb.RepositoryIndexResponse:
+        """Every version and its state."""
+        return pb.RepositoryIndexResponse(models=[
+            pb.RepositoryIndexResponse.ModelIndex(**each) for each in index(self._repository, asked.ready)
+        ])  # fmt: skip
+
+    async def model_infer(self, asked: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        """One inference."""
+        start, code = now_s(), "other"
+        entry = self._repository.find(asked.model_name, asked.model_version or None)
+        self._drain.enter()
+        try:
+            model = self._found(asked.model_name, asked.model_version).ready_model()
+            if asked.ByteSize() > model.contract.max_body_bytes:
+                raise Refusal(
+                    "E_BODY_BYTES",
+                    "request",
+                    f"{asked.ByteSize()} bytes",
+                    f"at most {model.contract.max_body_bytes} bytes",
+                )
+            left_s = context.time_remaining()
+            terms = Terms(
+                start + min(self._timeout_s, self._timeout_s if left_s is None else left_s),
+                context.peer().rpartition(":")[0],
+            )
+            answer = write_message(await infer(model, read_message(asked), terms, self._pool))
+            code = "ok"
+            return answer
+        except SeatrialError as error:
+            code = getattr(error, "code", "E_INTERNAL")
+            raise
+        finally:
+            self._drain.leave()
+            if entry is not None and entry.model is not None:
+                entry.model.metrics.finish(code, now_s() - start)
+
+    def _found(self, name: str, version: str) -> Entry:
+        entry = self._repository.find(name, version or None)
+        if entry is None:
+            raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of RepositoryIndex")
+        return entry
+
+
+def _answering(method: Method) -> Method:
+    """The method, with every error turned into one status."""
+
+    async def answer(asked: Any, context: Context) -> Any:
+        try:
+            return await method(asked, context)
+        except Exception as error:  # every error becomes one clear answer; what is not ours is logged there
+            status, code, _, headers = answer_to(error, None)
+            text = (
+                str(error)
+                if isinstance(error, SeatrialError)
+                else "seatrial failed on this request; this is a bug in seatrial"
+            )
+            metadata = [("seatrial-code", code), *((key.decode(), value.decode()) for key, value in headers)]
+            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
+
+    return answer
+
+
+class GrpcListener:
+    """The service and `grpc.health.v1` on a port of their own. Use `async with`."""
+
+    def __init__(
+        self, service: InferenceService, repository: Repository, drain: Drain, host: str, port: int, grace_s: float
+    ) -> None:
+        self._service, self._repository, self._drain, self._grace_s = service, repository, drain, grace_s
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._health = health.aio.HealthServicer()
+        self.port = port
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server(options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0),
+        ])  # fmt: skip
+        self._server.add_generic_rpc_handlers((self._service.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.port = self._server.add_insecure_port(self._address)
+        await self.refresh()
+        await self._server.start()
+        log.info("gRPC on port %d", self.port)
+        return self
+
+    async def refresh(self) -> None:
+        """Tell health checks, and whoever watches, how every model stands now."""
+        states = {entry.name: entry.state is State.READY for entry in self._repository}
+        for name, ready in {"": self._repository.ready, SERVICE: self._repository.ready, **states}.items():
+            good = ready and not self._drain.draining
+            await self._health.set(
+                name, health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(self._grace_s)
