@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS, REQUESTS = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL))
+COMMANDS, REQUESTS, TENSORS = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL))
 
 
 def run(line: str, cwd: Path, check: bool = True) -> str:
@@ -52,6 +52,9 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     assert 'seatrial_requests_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[3]
     assert "http v1" in answers[4]
     assert answers[4].count("yes") == 2
+    said_v2 = [json.loads(run(line.replace("http://127.0.0.1:8000", server.url), tmp_path)) for line in TENSORS]
+    assert said_v2[0]["properties"]["stays.classes"] == "stays,leaves"
+    assert said_v2[1]["outputs"][0]["shape"] == [2, 2]
     ci = next(line.strip() for line in README.splitlines() if line.strip().startswith("pytest --bundle"))
     run(f"{ci} -p no:randomly -q", tmp_path)
 
