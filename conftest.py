@@ -19,6 +19,12 @@ ROOT = Path(__file__).resolve().parent
 EXAMPLES = ("penguins", "digits", "sentences", "photos")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the conformance suite finds a server that is not ours."""
+    parser.addoption("--oip-url", help="HTTP address of a running server, for tests/oip: http://127.0.0.1:8000")
+    parser.addoption("--oip-grpc-url", help="its gRPC address: 127.0.0.1:8001")
+
+
 @pytest.fixture(scope="session")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the bundles of all examples, sealed by `seatrial export`, two at a time."""

@@ -16,7 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS, REQUESTS, TENSORS = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL))
+COMMANDS, REQUESTS, TENSORS = (
+    block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+)
 
 
 def run(line: str, cwd: Path, check: bool = True) -> str:
