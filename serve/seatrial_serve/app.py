@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from starlette.exceptions import HTTPException
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.body import request_id_of
 from seatrial_serve.drain import Drain
+from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
-from seatrial_serve.model import ServedModel
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
-from seatrial_serve.repository import Entry, Repository, State
+from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
 from seatrial_serve.v1 import predict
 from seatrial_serve.v2.grpc_service import GrpcListener
@@ -36,25 +35,26 @@ DESCRIPTION = "Models sealed with their preprocessing and input contract, served
 
 def create_app(
     repository: Repository,
-    build: Callable[[Entry], ServedModel],
+    keeper: Keeper,
     pool: Executor,
     drain: Drain,
     *,
     docs: bool = True,
+    admin: bool = False,
     request_timeout_s: float = 30.0,
     grpc: GrpcListener | None = None,
 ) -> FastLane:
-    """The app over a repository: the fast lane, and behind it the framework's routes. `build` loads one entry, blocking; it is called in `pool` while the app already answers "not ready"."""
+    """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
     app = FastAPI(
         title="seatrial",
         version=version("seatrial"),
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(repository, build, pool, grpc),
+        lifespan=_lifespan(keeper, grpc),
     )
     app.include_router(models_router(repository, drain))
-    app.include_router(v2_router(repository))
+    app.include_router(v2_router(repository, keeper if admin else None))
     app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, on_error)
@@ -66,37 +66,13 @@ def create_app(
     )
 
 
-def _lifespan(
-    repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, grpc: GrpcListener | None
-) -> Callable[[FastAPI], Any]:
+def _lifespan(keeper: Keeper, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with AsyncExitStack() as models, grpc or nullcontext():
-            loading = asyncio.create_task(load_all(repository, build, pool, models, grpc))
-            try:
-                yield
-            finally:
-                await loading
+        async with keeper, grpc or nullcontext():
+            yield
 
     return lifespan
-
-
-async def load_all(
-    repository: Repository,
-    build: Callable[[Entry], ServedModel],
-    pool: Executor,
-    models: AsyncExitStack,
-    grpc: GrpcListener | None,
-) -> None:
-    """Load the entries one after another, so that the load gate's measurements do not disturb each other."""
-    loop = asyncio.get_running_loop()
-    for entry in repository:
-        await loop.run_in_executor(pool, repository.load, entry, build)
-        if entry.model is not None:
-            await models.enter_async_context(entry.model)
-            entry.state = State.READY
-        if grpc is not None:
-            await grpc.refresh()
 
 
 def add_docs(app: FastAPI) -> None:

@@ -20,7 +20,9 @@ from seatrial_serve.status import answer_to
 Scope = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
-PATH = re.compile(r"/v[12]/models/(?P<name>.+?)(?:/versions/(?P<version>[^/:]+))?(?P<verb>:predict|/infer)")
+PATH = re.compile(
+    r"/v[12]/models/(?P<name>.+?)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?(?P<verb>:predict|/infer)"
+)
 LARGE_BODY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, so that the event loop never stands still for one."""
 WORTH_COMPRESSING_BYTES = 4096
@@ -73,22 +75,24 @@ class FastLane:
             return
         start = now_s()
         headers = dict(scope["headers"])
-        name, version, verb = match.groups()
-        entry = self._repository.find(name, version)
+        name, version, label, verb = match.groups()
+        entry = self._repository.find(name, version, label)
+        model = entry.model if entry is not None else None
         self._drain.enter()
         try:
             model = ready_model(scope["method"], entry)
             asked = Asked(model, headers, self._terms(scope, headers, start), self._pool, receive, self._timeout_s)
-            reply = await self._protocols[verb](asked)
+            with model:
+                reply = await self._protocols[verb](asked)
         except ClientLeft:
-            _count(entry, "other", start)
+            _count(model, "other", start)
         except Exception as error:  # every error becomes one clear answer
             status, code, body, extra = answer_to(error, request_id_of(headers))
-            _count(entry, code, start)
+            _count(model, code, start)
             more = [*extra, (b"allow", b"POST")] if status == 405 else extra
             await self._send(send, status, Reply(body, JSON, more), close=status in (408, 413))
         else:
-            _count(entry, "ok", start)
+            _count(model, "ok", start)
             await self._send(send, 200, compressed(reply, headers.get(b"accept-encoding")))
         finally:
             self._drain.leave()
@@ -143,6 +147,6 @@ def compressed(reply: Reply, accepted: bytes | None) -> Reply:
     )
 
 
-def _count(entry: Entry | None, code: str, start: float) -> None:
-    if entry is not None and entry.model is not None:
-        entry.model.metrics.finish(code, now_s() - start)
+def _count(model: ServedModel | None, code: str, start: float) -> None:
+    if model is not None:
+        model.metrics.finish(code, now_s() - start)

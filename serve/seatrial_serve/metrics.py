@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -77,6 +78,13 @@ class Metrics:
             MODEL,
             **at,
         )
+
+    def forget(self, model: str, version: str) -> None:
+        """A version is gone: what only says how it stands goes too; what counts stays."""
+        for gauge in (self.ready, self.load_seconds, self.waiting):
+            with suppress(KeyError):
+                gauge.remove(model, version)
+        self.info.remove_by_labels({"model": model, "version": version})
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
         """The children of one version."""

@@ -59,6 +59,8 @@ class ServedModel:
                  slots: int, max_waiting_rows: int) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self._pool = pool
+        self._users = 0
+        self._unused: asyncio.Event | None = None
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
         self._spare_s = INLINE_S - base_s
@@ -129,6 +131,22 @@ class ServedModel:
         if self._row_s * sum(map(len, parts)) <= self._spare_s:
             return self.engine.run(parts)
         return asyncio.get_running_loop().run_in_executor(self._pool, self.engine.run, parts)
+
+    def __enter__(self) -> None:
+        """A request has this model from here on: it is not closed before the request ends."""
+        self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._users -= 1
+        if not self._users and self._unused is not None:
+            self._unused.set()
+
+    async def retire(self) -> None:
+        """Close once every request that has this model has its answer."""
+        if self._users:
+            self._unused = asyncio.Event()
+            await self._unused.wait()
+        await self.close()
 
     async def close(self) -> None:
         """Answer what waits, refuse what comes, and stop."""

@@ -62,7 +62,7 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         **NOT_READY,
     )
     async def ready() -> Response:
-        waiting = [{"name": entry.name, **state(entry)} for entry in repository if entry.state is not State.READY]
+        waiting = [{"name": entry.name, **state(entry)} for entry in repository.waiting]
         good = not waiting and not drain.draining
         return json_response({"ready": good, "draining": drain.draining, "not_ready": waiting}, 200 if good else 503)
 
@@ -109,7 +109,9 @@ def summary(repository: Repository, name: str) -> dict[str, Any]:
     versions = repository.versions(name).values()
     return {
         "name": name,
-        "ready": all(entry.state is State.READY for entry in versions),
+        "ready": repository.find(name) not in repository.waiting,
+        "serves": served.version if (served := repository.find(name)) is not None else None,
+        "labels": dict(repository.labels(name)),
         "versions": [state(entry) for entry in versions],
     }
 

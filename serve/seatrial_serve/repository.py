@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST, Bundle, open_bundle
@@ -15,6 +18,8 @@ from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_serve.model import ServedModel
 
 log = logging.getLogger("seatrial.repository")
+LABELS, STABLE = "labels.json", "stable"
+LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 class State(StrEnum):
@@ -32,6 +37,8 @@ class Entry:
     name: str
     version: str
     path: Path
+    stamp: str = ""
+    """sha256 of its manifest when it was found."""
     state: State = State.LOADING
     reason: str = ""
     code: str = ""
@@ -47,7 +54,7 @@ class Entry:
 
 
 def find_bundles(folder: Path, versions: str) -> list[Entry]:
-    """The bundles below `folder` (<name>/<version>/manifest.json), or `folder` itself; "latest" keeps the highest version of each."""
+    """The bundles below `folder` (<name>/<version>/manifest.json), or `folder` itself; "latest" keeps the highest version of each, and those with a label."""
     if not folder.is_dir():
         raise DeclarationError(
             f"bundles folder '{folder}'",
@@ -56,12 +63,12 @@ def find_bundles(folder: Path, versions: str) -> list[Entry]:
             "make one: seatrial export file.py:pipeline --out bundles",
         )
     if (folder / MANIFEST).is_file():
-        return [Entry(folder.resolve().parent.name, folder.resolve().name, folder)]
+        return [Entry(folder.resolve().parent.name, folder.resolve().name, folder, stamp_of(folder))]
     found: dict[str, list[Entry]] = {}
     for path in sorted(folder.glob("*/*")):
         name, version = path.parent.name, path.name
         if NAME.fullmatch(name) and VERSION.fullmatch(version) and path.is_dir():
-            found.setdefault(name, []).append(Entry(name, version, path))
+            found.setdefault(name, []).append(Entry(name, version, path, stamp_of(path)))
     if not found:
         raise DeclarationError(
             f"bundles folder '{folder}'",
@@ -69,8 +76,39 @@ def find_bundles(folder: Path, versions: str) -> list[Entry]:
             "<name>/<version>/manifest.json",
             "make one: seatrial export file.py:pipeline --out bundles",
         )
-    ordered = [sorted(entries, key=lambda entry: version_key(entry.version)) for entries in found.values()]
-    return [entry for entries in ordered for entry in (entries[-1:] if versions == "latest" else entries)]
+    chosen: list[Entry] = []
+    for name, entries in found.items():
+        entries.sort(key=lambda entry: version_key(entry.version), reverse=True)
+        labelled = set(read_labels(folder / name).values()) if versions == "latest" else set()
+        chosen += [entry for entry in entries if versions == "all" or entry is entries[0] or entry.version in labelled]
+    return chosen
+
+
+def stamp_of(bundle: Path) -> str:
+    """sha256 of a bundle's manifest, which names every byte of it; empty where it cannot be read."""
+    try:
+        return sha256((bundle / MANIFEST).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def read_labels(folder: Path) -> dict[str, str]:
+    """Label -> version, from `labels.json` beside a model's versions: {"stable": "1.2.0", "canary": "1.3.0"}. Raises `DeclarationError`."""
+    path = folder / LABELS
+    try:
+        labels = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        labels = None
+    if not isinstance(labels, dict) or not all(
+        LABEL.fullmatch(label) and isinstance(version, str) and VERSION.fullmatch(version)
+        for label, version in labels.items()
+    ):
+        raise DeclarationError(
+            f"labels of '{folder.name}'", "something else", 'an object of labels and versions: {"stable": "1.2.0"}'
+        )
+    return labels
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -79,20 +117,63 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 class Repository:
-    """The entries by name and version. `load` turns an opened bundle into a model that passed its load gate."""
+    """The entries by name and version, and which of them a model's own name stands for."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, folder: Path, versions: str) -> None:
+        """Raises `DeclarationError` where there is nothing to serve."""
+        self.folder, self._policy = folder, versions
         self._entries: dict[str, dict[str, Entry]] = {}
-        for entry in entries:
-            self._entries.setdefault(entry.name, {})[entry.version] = entry
-        self._served = {name: self.latest(name) for name in self._entries}
+        self._served: dict[str, Entry] = {}
+        self._labels: dict[str, dict[str, str]] = {}
+        for entry in self.scan():
+            self.put(entry)
+        self.read_labels()
 
-    def find(self, name: str, version: str | None = None) -> Entry | None:
-        """An entry by name and version; without one, the version that the model's own name stands for. None where there is none."""
+    def scan(self) -> list[Entry]:
+        """What the folder wants served now, the highest version of each model first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
+        return find_bundles(self.folder, self._policy)
+
+    def read_labels(self) -> None:
+        """Read every model's labels anew. Raises `DeclarationError` where one is no list of labels; all stay as they were."""
+        self._labels = {name: read_labels(self.folder / name) for name in self._entries}
+        for name in list(self._entries):
+            self.settle(name)
+
+    def put(self, entry: Entry) -> None:
+        """Take an entry in, in the place of one of the same version."""
+        self._entries.setdefault(entry.name, {})[entry.version] = entry
+        self.settle(entry.name)
+
+    def drop(self, entry: Entry) -> None:
+        """Take an entry out; a request that has its model already still gets its answer."""
+        if self._entries.get(entry.name, {}).get(entry.version) is entry:
+            del self._entries[entry.name][entry.version]
+        self.settle(entry.name)
+
+    def settle(self, name: str) -> None:
+        """Decide anew what a model's own name stands for: the version labelled "stable", else the highest that is ready, else the highest."""
+        entries = self._entries.get(name)
+        if not entries:
+            self._entries.pop(name, None)
+            self._served.pop(name, None)
+            return
+        labels = self.labels(name)
+        ready = [entry for entry in entries.values() if entry.state is State.READY]
+        stable = entries.get(labels.get(STABLE, ""))
+        self._served[name] = (
+            stable
+            if stable in ready and stable is not None
+            else max(ready or entries.values(), key=lambda entry: version_key(entry.version))
+        )
+
+    def find(self, name: str, version: str | None = None, label: str | None = None) -> Entry | None:
+        """An entry by name, and version or label; without either, the version that the model's own name stands for. None where there is none."""
+        if label is not None:
+            version = self._labels.get(name, {}).get(label, "")
         return self._served.get(name) if version is None else self._entries.get(name, {}).get(version)
 
     def __iter__(self) -> Iterator[Entry]:
-        return (entry for versions in self._entries.values() for entry in versions.values())
+        return iter([entry for versions in self._entries.values() for entry in versions.values()])
 
     @property
     def names(self) -> list[str]:
@@ -103,14 +184,19 @@ class Repository:
         """Version -> entry. Raises `KeyError`."""
         return self._entries[name]
 
-    def latest(self, name: str) -> Entry:
-        """The highest version of a model. Raises `KeyError`."""
-        return max(self._entries[name].values(), key=lambda entry: version_key(entry.version))
+    def labels(self, name: str) -> Mapping[str, str]:
+        """Label -> version."""
+        return self._labels.get(name, {})
+
+    @property
+    def waiting(self) -> list[Entry]:
+        """Versions that keep the server from being ready: where a model's own name stands for none that takes traffic."""
+        return [entry for entry in self._served.values() if entry.state is not State.READY]
 
     @property
     def ready(self) -> bool:
-        """Does every version take traffic?"""
-        return all(entry.state is State.READY for entry in self)
+        """Does every model take traffic?"""
+        return not self.waiting
 
     def load(self, entry: Entry, build: Callable[[Entry], ServedModel]) -> None:
         """Load one entry in the calling thread; what goes wrong is kept as its state and reason, and logged.

@@ -17,9 +17,10 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics, MetricsListener
-from seatrial_serve.repository import Repository, find_bundles
+from seatrial_serve.repository import Repository
 from seatrial_serve.settings import Settings
 from seatrial_serve.threads import plan_threads, usable_cores
 from seatrial_serve.v2.grpc_service import GrpcListener, InferenceService
@@ -40,7 +41,7 @@ def serve(settings: Settings) -> None:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    repository = Repository(find_bundles(settings.bundles, settings.versions))
+    repository = Repository(settings.bundles, settings.versions)
     plan = plan_threads(settings.threads or usable_cores())
     metrics, drain = Metrics(), Drain()
     listening = listen(settings.host, settings.http_port)
@@ -48,28 +49,26 @@ def serve(settings: Settings) -> None:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
     scraped = listen_metrics(metrics, settings) if settings.metrics else None
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
-        service = InferenceService(repository, pool, drain, settings.request_timeout_s)
-        grpc = (
-            GrpcListener(service, repository, drain, settings.host, settings.grpc_port, settings.grace_s)
-            if settings.grpc
-            else None
+        keeper = Keeper(
+            repository, Loader(settings, plan, pool, metrics), pool, forget=metrics.forget, watch=settings.watch
         )
+        service = InferenceService(
+            repository, pool, drain, settings.request_timeout_s, keeper if settings.admin else None
+        )
+        grpc = None
+        if settings.grpc:
+            grpc = GrpcListener(service, repository, drain, settings.host, settings.grpc_port, settings.grace_s)
+            keeper.changed = grpc.refresh
         app = create_app(
-            repository,
-            Loader(settings, plan, pool, metrics),
-            pool,
-            drain,
-            docs=settings.docs,
-            request_timeout_s=settings.request_timeout_s,
-            grpc=grpc,
-        )
+            repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s, grpc=grpc
+        )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         host, port = listening.getsockname()[:2]
         log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
-        DrainingServer(config, drain, settings.drain_window_s, grpc).run(sockets=[listening])
+        DrainingServer(config, drain, settings.drain_window_s, keeper, grpc).run(sockets=[listening])
     if scraped is not None:
         scraped.close()
 
@@ -77,10 +76,13 @@ def serve(settings: Settings) -> None:
 class DrainingServer(uvicorn.Server):
     """On the first SIGTERM or SIGINT it is no longer ready, goes on answering for the drain window, then stops; the second stops at once."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, window_s: float, grpc: GrpcListener | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain: Drain, window_s: float, keeper: Keeper, grpc: GrpcListener | None
+    ) -> None:
         super().__init__(config)
         self._drain, self._window_s, self._grpc = drain, window_s, grpc
         self._stop_at_s = math.inf
+        self._keeper = keeper
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The signals' handler."""
@@ -91,6 +93,11 @@ class DrainingServer(uvicorn.Server):
         self._drain.begin()
         self._stop_at_s = now_s() + self._window_s
         log.info("%s: draining for %g s, %d in flight", signal.Signals(sig).name, self._window_s, self._drain.in_flight)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and to reload at SIGHUP."""
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._keeper.reload_soon)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer what is on its way over connections that are open already, then close these."""

@@ -27,6 +27,13 @@ class Settings(BaseSettings):
         "latest",
         description="Which versions to serve: the highest of each model, or all that are there (each takes its own memory).",
     )
+    watch: bool = Field(
+        False, description="Reload when the folder changes. SIGHUP and the admin's load do so without it."
+    )
+    admin: bool = Field(
+        False,
+        description="Let clients load and unload models. Off, since whoever reaches the port could; keep it to a trusted network.",
+    )
     host: str = Field(
         "127.0.0.1",
         description="Address to listen on; the loopback keeps strangers out. Use 0.0.0.0 only behind something that checks who asks.",

@@ -82,7 +82,7 @@ def rows() -> list[dict[str, Any]]:
     return [{"in_word": word} | {f"in_{name}": values for name, values in ends.items()} for word in WORDS]
 
 
-def seal(folder: Path) -> None:
+def seal(folder: Path, version: str = "1.0.0") -> None:
     """Write the bundle into a folder of bundles."""
     contract = st.contract_from_rows(ROW, ANSWER)
     golden = tuple(rows())
@@ -101,7 +101,7 @@ def seal(folder: Path) -> None:
     write_bundle(
         folder,
         Manifest(
-            schema=1, name="conformance", version="1.0.0", batchable=True, opset=20, variants=(variant,), files={}
+            schema=1, name="conformance", version=version, batchable=True, opset=20, variants=(variant,), files={}
         ),
         files,
     )

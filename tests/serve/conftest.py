@@ -16,10 +16,11 @@ from toys import fake_runtimes, toy_bundle
 
 from seatrial_serve.app import create_app
 from seatrial_serve.drain import Drain
+from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
 from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics
-from seatrial_serve.repository import Repository, State, find_bundles
+from seatrial_serve.repository import Repository, State
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
 from seatrial_serve.threads import ThreadPlan
@@ -29,9 +30,22 @@ class Running:
     """An app that runs in this process, with what it is made of."""
 
     def __init__(
-        self, app: FastLane, client: httpx.AsyncClient, repository: Repository, metrics: Metrics, drain: Drain
+        self,
+        app: FastLane,
+        client: httpx.AsyncClient,
+        repository: Repository,
+        metrics: Metrics,
+        drain: Drain,
+        keeper: Keeper,
     ) -> None:
-        self.app, self.client, self.repository, self.metrics, self.drain = app, client, repository, metrics, drain
+        self.app, self.client, self.repository, self.metrics, self.drain, self.keeper = (
+            app,
+            client,
+            repository,
+            metrics,
+            drain,
+            keeper,
+        )
 
     async def ask(self, instances: Any, model: str = "toy", **options: Any) -> httpx.Response:
         return await self.client.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
@@ -44,10 +58,13 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
     """Serve a folder of bundles; the models have been loaded, or have failed."""
     settings = Settings(bundles=bundles, **options)
-    repository, metrics, drain = Repository(find_bundles(bundles, settings.versions)), Metrics(), Drain()
+    repository, metrics, drain = Repository(bundles, settings.versions), Metrics(), Drain()
     with ThreadPoolExecutor(3) as pool:
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics)
-        app = create_app(repository, build, pool, drain, request_timeout_s=settings.request_timeout_s)
+        keeper = Keeper(repository, build, pool, forget=metrics.forget)
+        app = create_app(
+            repository, keeper, pool, drain, admin=settings.admin, request_timeout_s=settings.request_timeout_s
+        )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
@@ -56,7 +73,7 @@ async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
         ):
             while any(entry.state is State.LOADING for entry in repository):
                 await asyncio.sleep(0)
-            yield Running(app, client, repository, metrics, drain)
+            yield Running(app, client, repository, metrics, drain, keeper)
 
 
 @pytest.fixture

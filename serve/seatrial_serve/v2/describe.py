@@ -17,9 +17,13 @@ PLATFORM = "seatrial"
 STATES = {State.READY: "READY", State.LOADING: "LOADING", State.FAILED: "UNAVAILABLE"}
 
 
-def server_metadata() -> dict[str, Any]:
+def server_metadata(*, admin: bool) -> dict[str, Any]:
     """Name, version and extensions of this server."""
-    return {"name": "seatrial", "version": version("seatrial"), "extensions": EXTENSIONS}
+    return {
+        "name": "seatrial",
+        "version": version("seatrial"),
+        "extensions": [*EXTENSIONS, "model_repository"] if admin else EXTENSIONS,
+    }
 
 
 def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:

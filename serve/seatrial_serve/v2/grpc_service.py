@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.keeper import Keeper
 from seatrial_serve.model import Terms
 from seatrial_serve.repository import Entry, Repository, State
 from seatrial_serve.status import answer_to
@@ -40,8 +41,17 @@ Method = Callable[[Any, Context], Awaitable[Any]]
 class InferenceService:
     """The unary calls. An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`."""
 
-    def __init__(self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float) -> None:
-        self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
+    def __init__(
+        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, keeper: Keeper | None = None
+    ) -> None:  # fmt: skip
+        """With a keeper, which is the administrator's, models can be loaded and unloaded."""
+        self._repository, self._pool, self._drain, self._timeout_s, self._keeper = (
+            repository,
+            pool,
+            drain,
+            timeout_s,
+            keeper,
+        )
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -49,6 +59,7 @@ class InferenceService:
             "ServerLive": (self.server_live, pb.ServerLiveRequest), "ServerReady": (self.server_ready, pb.ServerReadyRequest), "ModelReady": (self.model_ready, pb.ModelReadyRequest),
             "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest), "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest), "ModelInfer": (self.model_infer, pb.ModelInferRequest),
             "ModelConfig": (self.model_config, pb.ModelConfigRequest), "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest), "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
+            "RepositoryModelLoad": (self.model_load, pb.RepositoryModelLoadRequest), "RepositoryModelUnload": (self.model_unload, pb.RepositoryModelUnloadRequest),
         }  # fmt: skip
         return grpc.method_handlers_generic_handler(SERVICE, {
             name: grpc.unary_unary_rpc_method_handler(_answering(method), message.FromString, lambda answer: answer.SerializeToString())
@@ -72,7 +83,7 @@ class InferenceService:
 
     async def server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> pb.ServerMetadataResponse:
         """Name, version, extensions."""
-        return pb.ServerMetadataResponse(**server_metadata())
+        return pb.ServerMetadataResponse(**server_metadata(admin=self._keeper is not None))
 
     async def model_metadata(self, asked: pb.ModelMetadataRequest, _: Context) -> pb.ModelMetadataResponse:
         """A model's tensors."""
@@ -97,10 +108,32 @@ class InferenceService:
             pb.RepositoryIndexResponse.ModelIndex(**each) for each in index(self._repository, asked.ready)
         ])  # fmt: skip
 
+    async def model_load(self, asked: pb.RepositoryModelLoadRequest, _: Context) -> pb.RepositoryModelLoadResponse:
+        """Load a model from the folder, or load it anew."""
+        if asked.parameters:
+            raise Refusal(
+                "E_UNSUPPORTED", "parameters", "a configuration or files", "none: what is served is what was sealed"
+            )
+        await self._admin().load(asked.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def model_unload(
+        self, asked: pb.RepositoryModelUnloadRequest, _: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Take a model out of service."""
+        await self._admin().unload(asked.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    def _admin(self) -> Keeper:
+        if self._keeper is None:
+            raise Refusal("E_NOT_FOUND", "method", "one that is off", "a server that was started with --admin")
+        return self._keeper
+
     async def model_infer(self, asked: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """One inference."""
         start, code = now_s(), "other"
         entry = self._repository.find(asked.model_name, asked.model_version or None)
+        model = entry.model if entry is not None else None
         self._drain.enter()
         try:
             model = self._found(asked.model_name, asked.model_version).ready_model()
@@ -116,7 +149,8 @@ class InferenceService:
                 start + min(self._timeout_s, self._timeout_s if left_s is None else left_s),
                 context.peer().rpartition(":")[0],
             )
-            answer = write_message(await infer(model, read_message(asked), terms, self._pool))
+            with model:
+                answer = write_message(await infer(model, read_message(asked), terms, self._pool))
             code = "ok"
             return answer
         except SeatrialError as error:
@@ -124,8 +158,8 @@ class InferenceService:
             raise
         finally:
             self._drain.leave()
-            if entry is not None and entry.model is not None:
-                entry.model.metrics.finish(code, now_s() - start)
+            if model is not None:
+                model.metrics.finish(code, now_s() - start)
 
     def _found(self, name: str, version: str) -> Entry:
         entry = self._repository.find(name, version or None)
@@ -178,7 +212,7 @@ class GrpcListener:
 
     async def refresh(self) -> None:
         """Tell health checks, and whoever watches, how every model stands now."""
-        states = {entry.name: entry.state is State.READY for entry in self._repository}
+        states = {name: self._repository.find(name) not in self._repository.waiting for name in self._repository.names}
         for name, ready in {"": self._repository.ready, SERVICE: self._repository.ready, **states}.items():
             good = ready and not self._drain.draining
             await self._health.set(

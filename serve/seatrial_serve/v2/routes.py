@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.body import read_body
+from seatrial_serve.keeper import Keeper
 from seatrial_serve.models_api import found, json_response, reading
 from seatrial_serve.repository import Repository
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
@@ -16,14 +17,14 @@ VERSION = "/v2/models/{model}/versions/{version}"
 SMALL_BODY_BYTES = 64 * 1024
 
 
-def v2_router(repository: Repository) -> APIRouter:
-    """Metadata, configuration, statistics and the repository's index."""
+def v2_router(repository: Repository, keeper: Keeper | None) -> APIRouter:
+    """Metadata, configuration, statistics and the repository's index; with a keeper, which is the administrator's, loading and unloading too."""
     router = APIRouter(tags=["open inference protocol"])
 
     @reading(router, "/v2/", include_in_schema=False)
     @reading(router, "/v2", summary="This server")
     async def server() -> Response:
-        return json_response(server_metadata())
+        return json_response(server_metadata(admin=keeper is not None))
 
     @reading(router, "/v2/models/stats", summary="What all models have done")
     async def all_statistics() -> Response:
@@ -60,7 +61,38 @@ def v2_router(repository: Repository) -> APIRouter:
         body = await read_body(dict(request.scope["headers"]), request.receive, SMALL_BODY_BYTES, 10.0)
         return json_response(index(repository, ready_only(body)))
 
+    if keeper is not None:
+        add_admin(router, keeper)
     return router
+
+
+def add_admin(router: APIRouter, keeper: Keeper) -> None:
+    """Loading and unloading."""
+
+    @router.post("/v2/repository/models/{model}/load", summary="Load a model from the folder, or load it anew")
+    async def load(model: str, request: Request) -> Response:
+        refuse_overrides(await read_body(dict(request.scope["headers"]), request.receive, SMALL_BODY_BYTES, 10.0))
+        await keeper.load(model)
+        return Response()
+
+    @router.post("/v2/repository/models/{model}/unload", summary="Take a model out of service")
+    async def unload(model: str) -> Response:
+        await keeper.unload(model)
+        return Response()
+
+
+def refuse_overrides(body: bytes) -> None:
+    """Raise `Refusal` where a load request brings files or a configuration of its own: what is served is what was sealed."""
+    try:
+        asked = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        asked = None
+    if not isinstance(asked, dict):
+        raise Refusal("E_SCHEMA", "request body", "something else", "nothing, or {}")
+    if asked.get("parameters"):
+        raise Refusal(
+            "E_UNSUPPORTED", "parameters", "a configuration or files", "none: what is served is what was sealed"
+        )
 
 
 def ready_only(body: bytes) -> bool:

@@ -1,0 +1,176 @@
+"""The keeper: keeps what is served as the repository's folder says, without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
+from seatrial_serve.model import ServedModel
+from seatrial_serve.repository import Entry, Repository, State
+
+log = logging.getLogger("seatrial.keeper")
+
+
+class Keeper:
+    """Loads, swaps and retires versions, one change at a time. Use `async with`.
+
+    A version takes traffic once it passed its load gate; until then, and where it fails, the one before goes on. A version that is
+    retired answers the requests that have it already, and then gives its memory back.
+    """
+
+    def __init__(
+        self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
+        forget: Callable[[str, str], None] | None = None, watch: bool = False,
+    ) -> None:  # fmt: skip
+        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone."""
+        self._repository, self._build, self._pool = repository, build, pool
+        self._forget, self._watch = forget, watch
+        self.changed: Callable[[], Awaitable[None]] | None = None
+        """Told after every change."""
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self) -> Keeper:
+        self._spawn(self._load_all(list(self._repository)))
+        if self._watch:
+            self._spawn(self._follow(self._repository.folder))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping.set()
+        await asyncio.gather(*self._tasks)
+        for entry in self._repository:
+            if entry.model is not None:
+                await entry.model.close()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def reload_soon(self) -> None:
+        """Reload in the background: what a signal's handler may call on the event loop."""
+        self._spawn(self._reload_and_log())
+
+    async def _reload_and_log(self) -> None:
+        try:
+            await self.reload()
+        except DeclarationError as error:
+            log.error("not reloaded: %s", error)
+
+    async def _load_all(self, entries: list[Entry]) -> None:
+        async with self._lock:
+            for entry in entries:  # one after another, so that the load gates' measurements do not disturb each other
+                if not self._stopping.is_set():
+                    await self._load(entry)
+
+    async def reload(self, name: str | None = None) -> None:
+        """Serve what the folder holds now, of all models or of one. Raises `DeclarationError` where it cannot be read, `Refusal` for an unknown name."""
+        async with self._lock:
+            wanted = [entry for entry in await asyncio.to_thread(self._repository.scan) if name in (None, entry.name)]
+            if name is not None and not wanted:
+                raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "the name of a folder of bundles")
+            for entry in wanted:
+                there = self._repository.find(entry.name, entry.version)
+                if there is None or there.stamp != entry.stamp or there.state is State.FAILED:
+                    await self._replace(there, entry)
+            self._repository.read_labels()
+            for entry in self._repository:
+                followers = [new for new in wanted if new.name == entry.name]
+                if name not in (None, entry.name) or any(new.version == entry.version for new in followers):
+                    continue
+                if followers and entry.state is State.READY and not any(map(self._takes_traffic, followers)):
+                    log.warning("%s %s goes on: nothing in the folder is ready to follow it", entry.name, entry.version)
+                    continue
+                await self._retire(entry)
+        await self._tell()
+
+    async def load(self, name: str) -> None:
+        """Load a model, or load it anew. Raises `ModelError` where its version in the folder does not pass its load gate."""
+        await self.reload(name)
+        failed = [
+            entry
+            for entry in await asyncio.to_thread(self._repository.scan)
+            if entry.name == name and not self._serves(entry)
+        ]
+        if failed:
+            raise ModelError("E_LOAD", f"{name} {failed[0].version} did not load; the server's log says why")
+
+    def _takes_traffic(self, entry: Entry) -> bool:
+        """Does its version?"""
+        there = self._repository.find(entry.name, entry.version)
+        return there is not None and there.state is State.READY
+
+    def _serves(self, entry: Entry) -> bool:
+        """Does its version, with these very bytes?"""
+        there = self._repository.find(entry.name, entry.version)
+        return there is not None and there.stamp == entry.stamp and there.state is State.READY
+
+    async def unload(self, name: str) -> None:
+        """Retire every version of a model, until it is loaded again. Raises `Refusal` where there is none."""
+        async with self._lock:
+            if self._repository.find(name) is None:
+                raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /v1/models")
+            for entry in list(self._repository.versions(name).values()):
+                await self._retire(entry)
+        await self._tell()
+
+    async def _load(self, entry: Entry) -> None:
+        """An entry that is in the repository already."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.load, entry, self._build)
+        if entry.model is not None:
+            await entry.model.__aenter__()
+            entry.state = State.READY
+        self._repository.settle(entry.name)
+        await self._tell()
+
+    async def _replace(self, old: Entry | None, new: Entry) -> None:
+        """Load `new`; where it fails and `old` is ready, `old` stays."""
+        if old is None or old.state is not State.READY:
+            self._repository.put(new)
+            await self._load(new)
+            return
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.load, new, self._build)
+        if new.model is None:
+            log.error("%s %s goes on as it was: what lies in the folder now did not load", old.name, old.version)
+            return
+        await new.model.__aenter__()
+        new.state = State.READY
+        self._repository.put(new)
+        await self._retire(old, replaced=True)
+
+    async def _retire(self, entry: Entry, *, replaced: bool = False) -> None:
+        self._repository.drop(entry)
+        if entry.model is not None:
+            await entry.model.retire()
+            entry.model = None
+            await asyncio.to_thread(give_memory_back)
+        if self._forget is not None and not replaced:
+            self._forget(entry.name, entry.version)
+        log.info("%s %s is no longer served", entry.name, entry.version)
+
+    async def _tell(self) -> None:
+        if self.changed is not None:
+            await self.changed()
+
+    async def _follow(self, folder: Path) -> None:
+        from watchfiles import awatch
+
+        async for _ in awatch(folder, stop_event=self._stopping, recursive=True, raise_interrupt=False):
+            await self._reload_and_log()
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system: the runtime frees large blocks into the C library's own lists."""
+    gc.collect()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        log.debug("no malloc_trim on this system")

@@ -1,0 +1,182 @@
+"""Versions come and go while the server answers: nothing is lost, and no answer is of two versions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Running, run_app
+from toys import ROWS, answer, toy_files, toy_golden, toy_manifest
+
+from seatrial_contracts.bundle import write_bundle
+from seatrial_contracts.errors import DeclarationError
+from seatrial_serve import engine
+from seatrial_serve.repository import State
+from seatrial_serve.runtimes.fake import FakeRuntime
+
+GRAPH = "graphs/toy.fake"
+ROW = {"x": 3.0, "word": "a"}
+
+
+def times(factor: int) -> Any:
+    return lambda feeds: answer(feeds) | {"twice": feeds["x"] * np.float32(factor)}
+
+
+def put(folder: Path, version: str, factor: int, *, good: bool = True) -> None:
+    """A toy whose answers tell its version: x times `factor`."""
+    golden = toy_golden()
+    answers = tuple(
+        each | {"twice": np.float32(row["x"] * (factor if good else factor + 1))}
+        for row, each in zip(ROWS, golden.answers, strict=True)
+    )
+    shutil.rmtree(folder / "toy" / version, ignore_errors=True)
+    write_bundle(
+        folder, toy_manifest(version=version), toy_files(replace(golden, answers=answers)) | {GRAPH: b"%d" % factor}
+    )
+
+
+@pytest.fixture
+async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    def load(graph: bytes, _: Any) -> FakeRuntime:
+        return FakeRuntime(times(int(graph)), inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"])
+
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": load})
+    put(tmp_path, "1.0.0", 2)
+    async with run_app(tmp_path, admin=True) as app:
+        yield app
+
+
+async def asked(running: Running, path: str = "toy") -> tuple[str, float]:
+    reply = await running.client.post(f"/v1/models/{path}:predict", json={"instances": [ROW]})
+    assert reply.status_code == 200, reply.text
+    return reply.json()["model_version"], reply.json()["predictions"][0]["twice"]
+
+
+async def test_a_new_version_takes_over_and_the_old_one_is_gone(running: Running, tmp_path: Path) -> None:
+    put(tmp_path, "1.1.0", 3)
+    assert await asked(running) == ("1.0.0", 6)
+    await running.keeper.reload()
+    assert await asked(running) == ("1.1.0", 9)
+    assert (
+        await running.client.post("/v1/models/toy/versions/1.0.0:predict", json={"instances": [ROW]})
+    ).status_code == 404
+    assert [entry.version for entry in running.repository] == ["1.1.0"]
+
+
+async def test_a_version_that_fails_its_load_gate_leaves_the_old_one(running: Running, tmp_path: Path) -> None:
+    put(tmp_path, "1.1.0", 3, good=False)
+    await running.keeper.reload()
+    assert await asked(running) == ("1.0.0", 6)
+    assert running.repository.ready
+    states = {each["version"]: each["state"] for each in (await running.client.post("/v2/repository/index")).json()}
+    assert states == {"1.0.0": "READY", "1.1.0": "UNAVAILABLE"}
+    put(tmp_path, "1.1.0", 3)
+    await running.keeper.reload()
+    assert await asked(running) == ("1.1.0", 9)
+
+
+async def test_other_bytes_under_the_same_version_are_loaded_anew_or_left(running: Running, tmp_path: Path) -> None:
+    put(tmp_path, "1.0.0", 5)
+    await running.keeper.reload()
+    assert await asked(running) == ("1.0.0", 15)
+    put(tmp_path, "1.0.0", 6, good=False)
+    await running.keeper.reload()
+    assert await asked(running) == ("1.0.0", 15)
+    reply = await running.client.post("/v2/repository/models/toy/load", content=b"{}")
+    assert (reply.status_code, reply.json()["code"]) == (500, "E_LOAD")
+    assert await asked(running) == ("1.0.0", 15)
+
+
+async def test_labels_pin_and_roll_back(running: Running, tmp_path: Path) -> None:
+    put(tmp_path, "1.1.0", 3)
+    (tmp_path / "toy/labels.json").write_text(json.dumps({"stable": "1.0.0", "canary": "1.1.0"}))
+    await running.keeper.reload()
+    assert await asked(running) == ("1.0.0", 6)
+    assert await asked(running, "toy/labels/canary") == ("1.1.0", 9)
+    assert (
+        await running.client.post("/v1/models/toy/labels/none:predict", json={"instances": [ROW]})
+    ).status_code == 404
+    (tmp_path / "toy/labels.json").write_text(json.dumps({"stable": "1.1.0"}))
+    await running.keeper.reload()
+    assert await asked(running) == ("1.1.0", 9)
+    put(tmp_path, "1.2.0", 4)
+    (tmp_path / "toy/labels.json").write_text("[]")
+    with pytest.raises(DeclarationError, match="labels of 'toy'"):
+        await running.keeper.reload()
+    assert await asked(running) == ("1.1.0", 9)
+
+
+async def test_a_removed_version_is_rolled_back(running: Running, tmp_path: Path) -> None:
+    put(tmp_path, "1.1.0", 3)
+    await running.keeper.reload()
+    shutil.rmtree(tmp_path / "toy/1.1.0")
+    await running.keeper.reload()
+    assert await asked(running) == ("1.0.0", 6)
+
+
+async def test_the_administrator_unloads_and_loads(running: Running) -> None:
+    post = running.client.post
+    assert "model_repository" in (await running.client.get("/v2")).json()["extensions"]
+    assert (await post("/v2/repository/models/toy/unload", content=b"{}")).status_code == 200
+    assert (await post("/v1/models/toy:predict", json={"instances": [ROW]})).status_code == 404
+    assert (await post("/v2/repository/models/toy/unload")).status_code == 404
+    assert (await post("/v2/repository/models/toy/load", content=b"{}")).status_code == 200
+    assert await asked(running) == ("1.0.0", 6)
+    assert (await post("/v2/repository/models/other/load")).status_code == 404
+    for body in (b'{"parameters": {"config": "{}"}}', b'{"parameters": {"file:1/model.onnx": "AA=="}}'):
+        reply = await post("/v2/repository/models/toy/load", content=body)
+        assert (reply.status_code, reply.json()["code"]) == (400, "E_UNSUPPORTED")
+
+
+async def test_without_admin_nothing_can_be_loaded(tmp_path: Path, running: Running) -> None:
+    async with run_app(tmp_path) as plain:
+        for verb in ("load", "unload"):
+            assert (await plain.client.post(f"/v2/repository/models/toy/{verb}", content=b"{}")).status_code == 404
+        assert "model_repository" not in (await plain.client.get("/v2")).json()["extensions"]
+
+
+async def test_a_request_that_has_its_model_gets_its_answer_before_the_model_goes(
+    running: Running, tmp_path: Path
+) -> None:
+    entry = running.repository.find("toy")
+    assert entry is not None
+    old = entry.ready_model()
+    put(tmp_path, "1.1.0", 3)
+    with old:
+        reloading = asyncio.ensure_future(running.keeper.reload())
+        while running.repository.find("toy") is entry:
+            await asyncio.sleep(0)
+        assert await asked(running) == ("1.1.0", 9)
+        assert not reloading.done()
+        assert old.batcher.submit  # still open: the request may go on
+    await reloading
+    assert entry.model is None
+    assert entry.state is State.READY  # the entry is out of the repository; nobody finds it
+
+
+async def test_reloads_under_load_lose_nothing_and_mix_nothing(running: Running, tmp_path: Path) -> None:
+    factors = {"1.0.0": 2}
+    seen: list[tuple[str, float]] = []
+    stop = asyncio.Event()
+
+    async def client() -> None:
+        while not stop.is_set():
+            seen.append(await asked(running))
+
+    clients = [asyncio.ensure_future(client()) for _ in range(8)]
+    for turn in range(1, 21):
+        version = f"1.0.{turn}"
+        factors[version] = turn + 2
+        put(tmp_path, version, turn + 2)
+        await running.keeper.reload()
+    stop.set()
+    await asyncio.gather(*clients)
+    assert all(value == 3.0 * factors[version] for version, value in seen)
+    assert len({version for version, _ in seen}) > 10

@@ -1,0 +1,111 @@
+"""Reloads and stops of a real server, under load over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "oip"))
+from conformance import rows, seal
+
+pytestmark = pytest.mark.slow
+BODY = json.dumps({"instances": rows()[:1]})
+
+
+class Load:
+    """Clients with keep-alive connections that ask until they are told to stop; what went wrong is kept."""
+
+    def __init__(self, address: str, clients: int = 8) -> None:
+        self.versions: list[str] = []
+        self.wrong: list[str] = []
+        self._address, self._stop = address, threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection(self._address, timeout=30)
+        while not self._stop.is_set():
+            try:
+                connection.request("POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"})
+                reply = connection.getresponse()
+                text = reply.read()
+                if reply.status == 200:
+                    self.versions.append(json.loads(text)["model_version"])
+                else:
+                    self.wrong.append(f"{reply.status} {text!r}")
+            except (OSError, http.client.HTTPException) as error:
+                self.wrong.append(repr(error))
+                return
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+def until(true: Callable[[], bool], within_s: float = 30) -> None:
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_signals_reload_under_load_and_no_request_is_lost(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    seal(tmp_path)
+    server = serve(tmp_path)
+    server.wait_until_loaded()
+    with Load(server.url.removeprefix("http://")) as load:
+        for turn in range(1, 11):
+            seal(tmp_path, f"1.0.{turn}")
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda: load.wrong != [] or load.versions[-1:] == [f"1.0.{turn}"])  # noqa: B023
+            shutil.rmtree(tmp_path / "conformance" / f"1.0.{turn - 1}")
+    assert load.wrong == []
+    assert len(load.versions) > 100
+    assert len(set(load.versions)) == 11
+
+
+def test_a_watched_folder_is_followed(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    seal(tmp_path)
+    server = serve(tmp_path, "--watch")
+    server.wait_until_loaded()
+    with Load(server.url.removeprefix("http://"), clients=2) as load:
+        seal(tmp_path, "1.1.0")
+        until(lambda: "1.1.0" in load.versions)
+    assert load.wrong == []
+
+
+def test_an_unloaded_model_gives_its_memory_back(examples: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:
+    seal(tmp_path)
+    server = serve(tmp_path, "--admin")
+    server.wait_until_loaded()
+    process = psutil.Process(server.process.pid)
+
+    def ask(verb: str) -> int:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+        connection.request("POST", f"/v2/repository/models/photos/{verb}", "{}")
+        assert connection.getresponse().status == 200
+        connection.close()
+        return process.memory_info().rss
+
+    shutil.copytree(examples / "photos", tmp_path / "photos")
+    ask("load")
+    before = ask("unload")
+    full = ask("load")
+    after = ask("unload")
+    assert full - after > 0.8 * (full - before) > 20 * 2**20
