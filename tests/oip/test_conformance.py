@@ -225,11 +225,29 @@ BAD: dict[str, Callable[[dict[str, Any]], Any]] = {
 }  # fmt: skip
 
 
+MALFORMED = {
+    "too few elements",
+    "too many elements",
+    "no shape",
+    "a text for a shape",
+    "a negative side",
+    "words for numbers",
+    "inputs that are no list",
+}
+
+
+def server_name(target: Target) -> str:
+    with urllib.request.urlopen(f"{target.url}/v2", timeout=30) as reply:
+        return str(json.loads(reply.read())["name"])
+
+
 @pytest.mark.parametrize("fault", BAD)
 def test_what_breaks_the_protocol_is_a_400_with_a_text(target: Target, fault: str) -> None:
     body = as_json(tensors(1))
     BAD[fault](body)
     status, _, answer = post(target, f"/v2/models/{MODEL}/infer", json.dumps(body).encode())
+    if status == 500 and fault in MALFORMED and server_name(target) == "triton":
+        pytest.xfail("Triton says 500 to JSON of another form than it parses")
     assert status == 400, answer
     assert isinstance(json.loads(answer)["error"], str)
 
@@ -317,3 +335,25 @@ def test_clients_that_leave_do_not_disturb_others(target: Target) -> None:
         given = tensors(2, seed=seed)
         check(client.infer(MODEL, inputs_of(client, given)), given)
     client.close()
+
+
+def test_rows_and_tensors_are_answered_alike(target: Target) -> None:
+    if not target.ours:
+        pytest.skip("rows (V1) are this server's own")
+    given = tensors(3)
+    rows = [
+        {
+            name: str(array[place, 0]) if array.dtype == object else array[place].tolist()
+            for name, array in given.items()
+        }
+        for place in range(3)
+    ]
+    status, _, answer = post(target, f"/v1/models/{MODEL}:predict", json.dumps({"instances": rows}).encode())
+    assert status == 200, answer
+    predictions = json.loads(answer)["predictions"]
+    _, _, answer = post(target, f"/v2/models/{MODEL}/infer", json.dumps(as_json(given)).encode())
+    for output in json.loads(answer)["outputs"]:
+        by_row = [row[output["name"]] for row in predictions]
+        assert output["data"] == (
+            by_row if output["name"] == "out_word" else [value for row in by_row for value in row]
+        )

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ class Load:
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
     def _ask(self) -> None:
-        connection = http.client.HTTPConnection(self._address, timeout=30)
+        with closing(http.client.HTTPConnection(self._address, timeout=30)) as connection:
+            self._ask_over(connection)
+
+    def _ask_over(self, connection: http.client.HTTPConnection) -> None:
         while not self._stop.is_set():
             try:
                 connection.request("POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"})

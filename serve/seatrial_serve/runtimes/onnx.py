@@ -48,6 +48,11 @@ class OnnxRuntime:
         self.provider: str = session.get_providers()[0]
         self.inputs: Mapping[str, str] = {node.name: element_type(node.type) for node in session.get_inputs()}
         self.outputs: Sequence[str] = [node.name for node in session.get_outputs()]
+        self._long = [
+            (place, dtype)
+            for place, node in enumerate(session.get_outputs())
+            if (dtype := element_type(node.type)) in ("int64", "uint64")
+        ]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
@@ -55,6 +60,11 @@ class OnnxRuntime:
             answers = self._session.run(self.outputs, feeds)
         except ORT_ERRORS as error:
             raise ModelError("E_MODEL", "the model failed on this input") from error
+        for (
+            place,
+            dtype,
+        ) in self._long:  # onnxruntime says "long long", which is as long as int64 and yet another type to numpy
+            answers[place] = answers[place].view(dtype)
         return dict(zip(self.outputs, answers, strict=True))
 
 
