@@ -17,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.admission import Budget
 from seatrial_serve.body import request_id_of
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
@@ -42,6 +43,7 @@ def create_app(
     docs: bool = True,
     admin: bool = False,
     request_timeout_s: float = 30.0,
+    budget_bytes: int = 2**30,
     grpc: GrpcListener | None = None,
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
@@ -62,7 +64,13 @@ def create_app(
         add_docs(app)
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(
-        app, protocols=protocols, repository=repository, pool=pool, drain=drain, timeout_s=request_timeout_s
+        app,
+        protocols=protocols,
+        repository=repository,
+        pool=pool,
+        drain=drain,
+        budget=Budget(budget_bytes),
+        timeout_s=request_timeout_s,
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from seatrial_contracts.errors import Refusal
+from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_serve.admission import Budget
 from seatrial_serve.body import ClientLeft, read_body, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
@@ -38,20 +39,68 @@ class Reply(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
-@dataclass(slots=True)
 class Asked:
-    """A request to a model that is ready: its headers, its terms, and how to read its body."""
+    """A request to a model that is ready: its headers, its terms, and how to read its body. Use `with`."""
 
-    model: ServedModel
-    headers: Mapping[bytes, bytes]
-    terms: Terms
-    pool: Executor
-    receive: Any
-    body_timeout_s: float
+    __slots__ = (
+        "_body",
+        "_budget",
+        "_held",
+        "_leaving",
+        "_receive",
+        "_timeout_s",
+        "headers",
+        "left",
+        "model",
+        "pool",
+        "terms",
+    )
+
+    def __init__(
+        self, model: ServedModel, headers: Mapping[bytes, bytes], terms: Terms, pool: Executor, receive: Any, timeout_s: float, budget: Budget
+    ) -> None:  # fmt: skip
+        self.model, self.headers, self.terms, self.pool = model, headers, terms, pool
+        self._receive, self._timeout_s, self._budget = receive, timeout_s, budget
+        self._held, self._body = 0, b""
+        self._leaving: asyncio.Task[None] | None = None
+        self.left = False
+        """Did the client leave while its request was on its way?"""
 
     async def body(self) -> bytes:
-        """The whole of it, decompressed. Raises `Refusal` or `ClientLeft`."""
-        return await read_body(self.headers, self.receive, self.model.contract.max_body_bytes, self.body_timeout_s)
+        """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
+        most = self.model.contract.max_body_bytes
+        declared = self.headers.get(b"content-length", b"")
+        size = (
+            int(declared)
+            if declared.isdigit() and b"content-encoding" not in self.headers and len(declared) < 18
+            else most
+        )
+        self._held = self._budget.take(min(size, most))
+        self._body = await read_body(self.headers, self._receive, most, self._timeout_s)
+        self.model.quarantine.check(self._body)
+        if not self.model.instant:
+            self._leaving = asyncio.create_task(self._watch(asyncio.current_task()))
+        return self._body
+
+    async def _watch(self, request: asyncio.Task[Any] | None) -> None:
+        """End a request whose client has left: what still waits is not run."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        if request is not None:
+            request.cancel()
+
+    def __enter__(self) -> Asked:
+        self.model.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        self.model.__exit__(kind)
+        self._budget.give_back(self._held)
+        if self._leaving is not None:
+            self._leaving.cancel()
+        if isinstance(error, ModelError):
+            self.model.quarantine.blame(self._body)
 
 
 Answer = Callable[[Asked], Awaitable[Reply]]
@@ -61,11 +110,12 @@ class FastLane:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(
-        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, timeout_s: float
+        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, budget: Budget, timeout_s: float,
     ) -> None:  # fmt: skip
         """`protocols`: how a path ends -> what answers it."""
         self.app, self._protocols = app, protocols
         self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
@@ -78,13 +128,20 @@ class FastLane:
         name, version, label, verb = match.groups()
         entry = self._repository.find(name, version, label)
         model = entry.model if entry is not None else None
+        asked: Asked | None = None
         self._drain.enter()
         try:
             model = ready_model(scope["method"], entry)
-            asked = Asked(model, headers, self._terms(scope, headers, start), self._pool, receive, self._timeout_s)
-            with model:
+            terms = self._terms(scope, headers, start)
+            model.pressure.admit(terms.deadline_s)
+            asked = Asked(model, headers, terms, self._pool, receive, self._timeout_s, self._budget)
+            with asked:
                 reply = await self._protocols[verb](asked)
         except ClientLeft:
+            _count(model, "other", start)
+        except asyncio.CancelledError:
+            if asked is None or not asked.left:
+                raise
             _count(model, "other", start)
         except Exception as error:  # every error becomes one clear answer
             status, code, body, extra = answer_to(error, request_id_of(headers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import Refusal
+from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.front import EncodedRow, Part, places_by
 from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_serve.admission import Pressure, Quarantine
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
 from seatrial_serve.clock import now_s
@@ -26,7 +28,7 @@ from seatrial_serve.metrics import ModelMetrics
 class Terms:
     """On which terms a request is answered: until when (a time of `now_s`), for whom, and how urgently (1 is the highest, 0 the usual)."""
 
-    deadline_s: float | None = None
+    deadline_s: float = math.inf
     flow: Hashable = None
     priority: int = 0
 
@@ -59,11 +61,14 @@ class ServedModel:
                  slots: int, max_waiting_rows: int) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self._pool = pool
-        self._users = 0
         self._unused: asyncio.Event | None = None
+        self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
+        self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
         self._spare_s = INLINE_S - base_s
+        self.instant = self._row_s <= self._spare_s
+        """Does one row run on the event loop itself?"""
         self.batcher: Batcher[Part, Answers] = Batcher(
             rule, self._run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
         )
@@ -80,7 +85,7 @@ class ServedModel:
         queue is full or the deadline passed before its turn.
         """
         start = now_s()
-        encoded = await self._encode(rows)
+        encoded = await self._encode(rows, terms.deadline_s)
         self.metrics.front(now_s() - start)
         if len(rows) == 1:
             return Answer(await self._submit(encoded, self.engine.kin(encoded[0]), terms))
@@ -104,7 +109,7 @@ class ServedModel:
         self.metrics.front(now_s() - start)
         return Answer(await self._submit(block, self.engine.kin_of_block(block), terms))
 
-    async def _encode(self, rows: Sequence[Mapping[str, Any]]) -> list[EncodedRow]:
+    async def _encode(self, rows: Sequence[Mapping[str, Any]], deadline_s: float) -> list[EncodedRow]:
         encode = self.engine.encode
         if self.engine.cheap(rows):
             return [encode(row, place) for place, row in enumerate(rows)]
@@ -113,7 +118,13 @@ class ServedModel:
             return await loop.run_in_executor(
                 self._pool, lambda: [encode(row, place) for place, row in enumerate(rows)]
             )
-        jobs = [loop.run_in_executor(self._pool, encode, row, place) for place, row in enumerate(rows)]
+
+        def encode_in_time(row: Mapping[str, Any], place: int) -> EncodedRow:
+            if deadline_s < now_s():
+                raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+            return encode(row, place)
+
+        jobs = [loop.run_in_executor(self._pool, encode_in_time, row, place) for place, row in enumerate(rows)]
         try:
             return await asyncio.gather(*jobs)
         except BaseException:
@@ -134,16 +145,16 @@ class ServedModel:
 
     def __enter__(self) -> None:
         """A request has this model from here on: it is not closed before the request ends."""
-        self._users += 1
+        self.pressure.enter()
 
-    def __exit__(self, *_: object) -> None:
-        self._users -= 1
-        if not self._users and self._unused is not None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.pressure.leave(answered=kind is None)
+        if not self.pressure.users and self._unused is not None:
             self._unused.set()
 
     async def retire(self) -> None:
         """Close once every request that has this model has its answer."""
-        if self._users:
+        if self.pressure.users:
             self._unused = asyncio.Event()
             await self._unused.wait()
         await self.close()

@@ -22,7 +22,7 @@ from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics, MetricsListener
 from seatrial_serve.repository import Repository
 from seatrial_serve.settings import Settings
-from seatrial_serve.threads import plan_threads, usable_cores
+from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
 from seatrial_serve.v2.grpc_service import GrpcListener, InferenceService
 
 log = logging.getLogger("seatrial.server")
@@ -60,7 +60,8 @@ def serve(settings: Settings) -> None:
             grpc = GrpcListener(service, repository, drain, settings.host, settings.grpc_port, settings.grace_s)
             keeper.changed = grpc.refresh
         app = create_app(
-            repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s, grpc=grpc
+            repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
+            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,

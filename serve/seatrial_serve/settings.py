@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     max_waiting_rows: int = Field(
         4096, ge=1, description="Rows that may wait for a model before new ones are refused with 503 at once."
     )
+    budget_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="Memory that requests may hold together, in bytes. By default a quarter of what the process is granted, at most 2 GiB.",
+    )
     request_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="A request whose turn comes later than this is answered 504 and never runs."
     )

@@ -19,7 +19,7 @@ STATUS = {
 CLOSED_CODES = frozenset(STATUS) | {
     "E_EMPTY", "E_JSON", "E_SCHEMA", "E_ENCODING", "E_BATCH", "E_EMPTY_BATCH", "E_TYPE", "E_RANGE", "E_NONFINITE", "E_CATEGORY", "E_MISSING",
     "E_UNKNOWN_FIELD", "E_TEXT_LIMIT", "E_TOKENS", "E_LIMIT", "E_SHAPE", "E_BASE64", "E_IMAGE", "E_IMAGE_SIZE", "E_IMAGE_FRAMES", "E_MODEL",
-    "E_OUTPUT_CONTRACT", "E_INTERNAL", "E_DTYPE", "E_OUTPUT", "E_PARAMETER", "E_HEADER", "E_COMPRESSION",
+    "E_OUTPUT_CONTRACT", "E_INTERNAL", "E_DTYPE", "E_OUTPUT", "E_PARAMETER", "E_HEADER", "E_COMPRESSION", "E_QUARANTINED",
 }  # fmt: skip
 """Every code that an answer can carry: the closed set of the metrics' label."""
 

@@ -45,3 +45,14 @@ def cgroup_limit(cgroup: Path) -> float | None:
         return None if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError):
         return None
+
+
+def plan_bytes(cgroup: Path = CGROUP) -> int:
+    """Memory for requests: a quarter of what the cgroup (v2 `memory.max`, v1 `memory.limit_in_bytes`) or the machine has, at most 2 GiB."""
+    granted = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
+        try:
+            granted = min(granted, int(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return min(granted // 4, 2**31)

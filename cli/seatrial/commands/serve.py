@@ -24,6 +24,8 @@ def option(name: str, field: FieldInfo) -> click.Option:
     default = (
         "measured while loading"
         if name == "max_batch_rows"
+        else "a quarter of the memory"
+        if name == "budget_bytes"
         else "granted cores"
         if field.default is None
         else field.default

@@ -149,6 +149,7 @@ class InferenceService:
                 start + min(self._timeout_s, self._timeout_s if left_s is None else left_s),
                 context.peer().rpartition(":")[0],
             )
+            model.pressure.admit(terms.deadline_s)
             with model:
                 answer = write_message(await infer(model, read_message(asked), terms, self._pool))
             code = "ok"

@@ -24,6 +24,8 @@ MICROSECONDS = 1e-6
 async def infer(model: ServedModel, request: InferRequest, terms: Terms, pool: Executor) -> InferResponse:
     """Answer a request. Raises what `ServedModel.answer_rows` raises, and `Refusal` where tensors break the contract."""
     terms = with_parameters(terms, request.parameters)
+    if request.parameters.get("timeout"):
+        model.pressure.admit(terms.deadline_s)
     wanted = wanted_outputs(model.contract, request)
     columns, rows = columns_of(model.contract, request.inputs)
     if rows > LARGE_ROWS:
@@ -48,7 +50,7 @@ def with_parameters(terms: Terms, parameters: Parameters) -> Terms:
     priority, timeout = _whole(parameters, "priority"), _whole(parameters, "timeout")
     if timeout:
         until = now_s() + timeout * MICROSECONDS
-        terms = replace(terms, deadline_s=until if terms.deadline_s is None else min(until, terms.deadline_s))
+        terms = replace(terms, deadline_s=min(until, terms.deadline_s))
     return replace(terms, priority=priority) if priority else terms
 
 

@@ -1,0 +1,115 @@
+"""Admission: what is refused at once, so that what is accepted is answered in time and memory stays bounded."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+
+from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_serve.clock import now_s
+
+MEMORY_S = 1.0
+"""Over how long the rate of answers is averaged."""
+MARGIN = 0.8
+"""The share of a request's time that its predicted wait may take: rows wait unequally for mates of like length."""
+GROWTH = 16
+"""Bytes in memory for each byte of a body while it is parsed and answered: measured 6 for rows of numbers, 12 for nested lists of short ones."""
+
+
+class Pressure:
+    """How many requests are on their way through a model, and how fast they end: by Little's law, how long another would take."""
+
+    def __init__(self, first_s: float, clock: Callable[[], float] = now_s) -> None:
+        """`first_s`: what one request is thought to take before any was seen."""
+        self.users = 0
+        self._clock = clock
+        self._ended, self._busy_s, self._since = 1.0, first_s, 0.0
+
+    def enter(self) -> None:
+        """A request begins."""
+        if not self.users:
+            self._since = self._clock()
+        self.users += 1
+
+    def leave(self, answered: bool) -> None:
+        """A request ends; only answers tell how fast the model is."""
+        self.users -= 1
+        now = self._clock()
+        spent = now - self._since
+        self._since = now
+        fade = math.exp(-spent / MEMORY_S)
+        self._busy_s = self._busy_s * fade + spent
+        self._ended = self._ended * fade + answered
+
+    @property
+    def expected_s(self) -> float:
+        """When another request that came now would be answered, in seconds from now."""
+        return (self.users + 1) * self._busy_s / max(self._ended, 1e-9)
+
+    def admit(self, deadline_s: float) -> None:
+        """Raise `Unavailable` where a request would come after its deadline (a time of the clock) anyway."""
+        if not self.users:
+            return
+        expected_s, left_s = self.expected_s, deadline_s - self._clock()
+        if left_s <= 0:
+            raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+        if expected_s > MARGIN * left_s:
+            raise Unavailable(
+                "E_OVERLOADED",
+                f"an answer would take about {expected_s:.2g} s, longer than the request may wait",
+                retry_after_s=min(expected_s, 30.0),
+            )
+
+
+class Budget:
+    """Bytes that requests may hold together while they are read, parsed and answered."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes, self.held_bytes = limit_bytes, 0
+
+    def take(self, size_bytes: int) -> int:
+        """Hold the memory of a body of this size; what is given is to be handed back. Raises `Unavailable` where there is no room; one alone always has."""
+        need = size_bytes * GROWTH
+        if self.held_bytes and self.held_bytes + need > self.limit_bytes:
+            raise Unavailable("E_OVERLOADED", "the requests on their way hold all the memory that they may")
+        self.held_bytes += need
+        return need
+
+    def give_back(self, need: int) -> None:
+        """The request has ended."""
+        self.held_bytes -= need
+
+
+class Quarantine:
+    """Bodies that made the model fail again and again: known by their digest, refused for a while without running."""
+
+    BLAMES, FOR_S, KEPT = 3, 60.0, 1024
+
+    def __init__(self, clock: Callable[[], float] = now_s) -> None:
+        self._clock = clock
+        self._blamed: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+
+    def check(self, body: bytes) -> None:
+        """Raise `Refusal` for a body that was blamed too often of late."""
+        if not self._blamed:
+            return
+        blames, last_s = self._blamed.get(digest_of(body), (0, 0.0))
+        if blames >= self.BLAMES and self._clock() - last_s < self.FOR_S:
+            raise Refusal(
+                "E_QUARANTINED", "request body", f"one that made the model fail {blames} times", "another one"
+            )
+
+    def blame(self, body: bytes) -> None:
+        """The model failed on this body."""
+        digest, now = digest_of(body), self._clock()
+        blames, last_s = self._blamed.pop(digest, (0, 0.0))
+        self._blamed[digest] = (blames + 1 if now - last_s < self.FOR_S else 1), now
+        if len(self._blamed) > self.KEPT:
+            self._blamed.popitem(last=False)
+
+
+def digest_of(body: bytes) -> bytes:
+    """What a body is known by."""
+    return blake2b(body, digest_size=16).digest()

@@ -1,0 +1,190 @@
+"""What is refused at once: too late, too large together, or blamed too often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Running, run_app
+from toys import Feeds, answer, fake_runtimes, toy_bundle
+
+from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_serve.admission import GROWTH, Budget, Pressure, Quarantine
+
+GOOD = {"x": 3.0, "word": "a"}
+
+
+def test_pressure_predicts_by_littles_law() -> None:
+    now = [0.0]
+    pressure = Pressure(0.01, clock=lambda: now[0])
+    for _ in range(400):  # one at a time, 20 ms each
+        pressure.enter()
+        now[0] += 0.02
+        pressure.leave(answered=True)
+    assert pressure.expected_s == pytest.approx(0.02, rel=0.05)
+    for _ in range(49):
+        pressure.enter()
+    assert pressure.expected_s == pytest.approx(1.0, rel=0.05)
+    pressure.admit(now[0] + 2.0)
+    with pytest.raises(Unavailable) as refused:
+        pressure.admit(now[0] + 1.0)
+    assert refused.value.code == "E_OVERLOADED"
+    assert refused.value.retry_after_s == pytest.approx(1.0, rel=0.05)
+
+
+def test_an_idle_model_takes_any_request() -> None:
+    Pressure(100.0, clock=lambda: 0.0).admit(0.001)
+
+
+def test_refusals_do_not_make_the_model_look_fast() -> None:
+    now = [0.0]
+    pressure = Pressure(0.02, clock=lambda: now[0])
+    pressure.enter()
+    for _ in range(100):
+        pressure.enter()
+        pressure.leave(answered=False)
+    assert pressure.expected_s >= 0.04
+
+
+def test_the_budget_is_kept_and_returns_to_zero() -> None:
+    budget = Budget(100 * GROWTH)
+    held = [budget.take(60), budget.take(40)]
+    with pytest.raises(Unavailable):
+        budget.take(1)
+    for need in held:
+        budget.give_back(need)
+    assert budget.held_bytes == 0
+    budget.give_back(budget.take(1000))  # one alone always has room
+
+
+def test_a_body_is_refused_after_three_blames_and_for_a_while() -> None:
+    now = [0.0]
+    quarantine = Quarantine(clock=lambda: now[0])
+    for _ in range(3):
+        quarantine.check(b"bad")
+        quarantine.blame(b"bad")
+    quarantine.check(b"good")
+    with pytest.raises(Refusal) as refused:
+        quarantine.check(b"bad")
+    assert refused.value.code == "E_QUARANTINED"
+    now[0] = 61.0
+    quarantine.check(b"bad")
+    for place in range(2 * Quarantine.KEPT):
+        quarantine.blame(b"%d" % place)
+    assert len(quarantine._blamed) == Quarantine.KEPT
+
+
+def not_a_number_for_13(feeds: Feeds) -> dict[str, Any]:
+    outputs = answer(feeds)
+    outputs["twice"] = np.where(feeds["x"] == 13, np.float32(np.nan), outputs["twice"])
+    return outputs
+
+
+async def test_a_row_that_breaks_the_answer_fails_alone_and_is_quarantined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runtimes(monkeypatch, not_a_number_for_13)
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path) as running:
+        for turn in range(5):
+            replies = await asyncio.gather(*(running.ask([GOOD | {"x": float(x)}]) for x in range(16)))
+            assert [reply.status_code for place, reply in enumerate(replies) if place != 13] == [200] * 15
+            assert [reply.json()["predictions"][0]["twice"] for place, reply in enumerate(replies) if place != 13] == [
+                2.0 * x for x in range(16) if x != 13
+            ]
+            assert replies[13].json()["code"] == ("E_OUTPUT_CONTRACT" if turn < 3 else "E_QUARANTINED")
+
+
+class Held:
+    """A model that waits to be let go, in the pool."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.runtime = fake_runtimes(monkeypatch, self.answer)
+
+    def answer(self, feeds: Feeds) -> dict[str, Any]:
+        assert self.gate.wait(5)
+        return answer(feeds)
+
+
+async def held_app(running: Running) -> None:
+    """Make the model one that runs in the pool."""
+    model = running.repository.find("toy").ready_model()  # type: ignore[union-attr]
+    model._spare_s, model.instant = -1.0, False
+
+
+async def test_a_client_that_leaves_is_dropped_before_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path) as running:
+        await held_app(running)
+        held.gate.clear()
+        held.runtime.batches.clear()
+        model = running.repository.find("toy").ready_model()  # type: ignore[union-attr]
+        asked = []
+        for slot in (1, 2):
+            asked.append(asyncio.ensure_future(running.ask([GOOD])))
+            while len(model.batcher._running) < slot:
+                await asyncio.sleep(0)
+        left = asyncio.Event()
+        body = json.dumps({"instances": [GOOD]}).encode()
+
+        async def receive() -> dict[str, Any]:
+            if not receive.__dict__.setdefault("given", False):
+                receive.__dict__["given"] = True
+                return {"type": "http.request", "body": body}
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "path": "/v1/models/toy:predict",
+            "method": "POST",
+            "headers": [(b"content-length", b"%d" % len(body))],
+        }
+        leaving = asyncio.ensure_future(running.app(scope, receive, send))
+        while not model.batcher._queue:
+            await asyncio.sleep(0)
+        left.set()
+        await leaving
+        held.gate.set()
+        assert [reply.status_code for reply in await asyncio.gather(*asked)] == [200, 200]
+        assert (sent, held.runtime.batches, model.pressure.users) == ([], [1, 1], 0)
+
+
+async def test_a_request_that_would_come_too_late_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path) as running:
+        await held_app(running)
+        model = running.repository.find("toy").ready_model()  # type: ignore[union-attr]
+        model.pressure._ended, model.pressure._busy_s = 1.0, 1.0
+        held.gate.clear()
+        held.runtime.batches.clear()
+        first = asyncio.ensure_future(running.ask([GOOD]))
+        while not model.pressure.users:
+            await asyncio.sleep(0)
+        refused = await running.ask([GOOD], headers={"X-Request-Timeout-Ms": "1000"})
+        assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (
+            503,
+            "E_OVERLOADED",
+            "2",
+        )
+        held.gate.set()
+        assert (await first).status_code == 200
+        assert held.runtime.batches == [1]
