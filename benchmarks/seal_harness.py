@@ -142,7 +142,7 @@ def main(harness: Path, out: Path) -> None:
         stats = json.loads((folder / "tabular.json").read_text())
         tabular, text, image = parts["tabular"], parts["text"], parts["image"]
         pipelines = (
-            st.Pipeline(name="tabular", version="1.0.0", inputs=Penguin, outputs=Scores, model=Tabular(tabular[0], stats).eval(), golden=tabular[1]),
+            st.Pipeline(name="tabular", version="1.0.0", inputs=Penguin, outputs=Scores, limits=st.Limits(max_rows=16_384), model=Tabular(tabular[0], stats).eval(), golden=tabular[1]),
             st.Pipeline(name="text", version="1.0.0", inputs=text_row(folder / "tokenizer.json"), outputs=Embedding, model=ByField(text[0]).eval(), golden=[{"text": item} for item in text[1][:16]]),
             st.Pipeline(name="image", version="1.0.0", inputs=Photo, outputs=Ten, model=image[0], prepare=Crop().eval(), golden=[{"photo": item} for item in image[1][:6]]),
         )  # fmt: skip
