@@ -38,6 +38,14 @@ def test_inspect_shows_a_bundle_and_gives_it_as_json(tmp_path: Path) -> None:
     assert facts["contract"]["inputs"][0]["name"] == "x"
 
 
+def test_inspect_measures_what_batches_cost_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_runtimes(monkeypatch)
+    shown = CliRunner().invoke(cli, ["inspect", str(toy_bundle(tmp_path).path), "--measure"])
+    assert shown.exit_code == 0, shown.output
+    assert "rows/s" in shown.output
+    assert "for each row x padded length" in shown.output.replace("\n", " ")
+
+
 def test_predict_takes_rows_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_runtimes(monkeypatch)
     path = str(toy_bundle(tmp_path).path)

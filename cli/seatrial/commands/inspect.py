@@ -11,12 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from seatrial_contracts.bundle import Bundle, open_bundle
+from seatrial_contracts.errors import MissingExtra
 
 
 @click.command("inspect")
 @click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-def command(path: Path, as_json: bool) -> None:
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Load and try it here as the server would, and show what its batches cost on this machine.",
+)
+def command(path: Path, as_json: bool, measure: bool) -> None:
     """Verify a bundle and show its contract, variants, receipts and provenance.
 
     BUNDLE is a folder <bundles>/<name>/<version>. Every byte is checked against the manifest first.
@@ -36,6 +42,32 @@ def command(path: Path, as_json: bool) -> None:
     console.print(f"made with {made}; git commit {bundle.manifest.git_commit or 'unknown'}", highlight=False)
     for step, reason in bundle.manifest.waivers.items():
         console.print(f"[yellow]waived[/] {step}: {reason}")
+    if measure:
+        show_pace(console, bundle)
+
+
+def show_pace(console: Console, bundle: Bundle) -> None:
+    """What the load gate measures: batches of the golden row of middling length, and the line through them that the server plans by."""
+    try:
+        from seatrial_serve.engine import load_engine
+        from seatrial_serve.load_gate import pass_load_gate
+        from seatrial_serve.runtimes.runtime import RuntimeOptions
+    except ImportError:
+        raise MissingExtra("seatrial inspect --measure", "serve") from None
+    pace = pass_load_gate(load_engine(bundle, RuntimeOptions())).pace
+    table = Table(title=f"batches here, rows of padded length {pace.length}", title_justify="left")
+    for heading in ("rows", "ms", "rows/s"):
+        table.add_column(heading, justify="right")
+    for rows, seconds in pace.seconds.items():
+        table.add_row(
+            f"{rows}{' *' if rows == pace.best_rows else ''}", f"{seconds * 1e3:.3g}", f"{rows / seconds:,.0f}"
+        )
+    console.print(table)
+    base_s, unit_s = pace.line
+    console.print(
+        f"* the largest that pays; a batch takes {base_s * 1e3:.3g} ms and {unit_s * 1e3:.3g} ms for each row x padded length",
+        highlight=False,
+    )
 
 
 def facts(bundle: Bundle) -> dict[str, Any]:
