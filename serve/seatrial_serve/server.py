@@ -20,6 +20,7 @@ from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics, MetricsListener
+from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
 from seatrial_serve.settings import Settings
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
@@ -64,7 +65,7 @@ def serve(settings: Settings) -> None:
             budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc
         )  # fmt: skip
         config = uvicorn.Config(
-            app, loop="uvloop", http="httptools", ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
+            app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         host, port = listening.getsockname()[:2]

@@ -1,0 +1,166 @@
+"""HTTP/1 connections: uvicorn's protocol with deadlines, caps and strict framing, which it lacks.
+
+A request whose end is in doubt is never answered as if it were not: where two readers could disagree about where it ends (RFC 9112,
+6.3), it is refused and its connection closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from seatrial_contracts.errors import sentence
+from seatrial_serve.status import error_body
+
+HEADER_S = 10.0
+"""From the connection, or from a request's first byte, to the end of its headers."""
+SEND_S = 30.0
+"""How long a client may leave a reply unread that does not fit its connection."""
+MAX_HEADERS, MAX_HEADER_BYTES, MAX_URL_BYTES = 100, 32 * 1024, 8 * 1024
+MAX_CHUNKS = 65_536
+VERSIONS = ("1.0", "1.1")
+
+
+class Unframed(Exception):
+    """This request is refused before it reaches the application, and its connection closed."""
+
+    def __init__(self, status: int, code: str, where: str, got: str, want: str) -> None:
+        super().__init__(sentence(where, got, want))
+        self.status, self.code = status, code
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._begun = self._ended = False
+        self._header_bytes = self._chunks = 0
+        self._refused: Unframed | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Await the first request, but not for ever."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEADER_S, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing to wait for any more."""
+        self._stop_waiting()
+        if self._unread is not None:
+            self._unread.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, until this connection is refused."""
+        if not self._ended:
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        self._begun, self._header_bytes, self._chunks = True, 0, 0
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEADER_S, self._too_slow)
+
+    def on_url(self, url: bytes) -> None:
+        """Cap it."""
+        super().on_url(url)
+        if len(self.url) > MAX_URL_BYTES:
+            self._refuse(414, "E_URL", "URL", f"more than {MAX_URL_BYTES} bytes", f"at most {MAX_URL_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Cap them, in number and in bytes."""
+        super().on_header(name, value)
+        self._header_bytes += len(name) + len(value)
+        if len(self.headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(
+                431, "E_HEADERS", "headers", "more", f"at most {MAX_HEADERS}, {MAX_HEADER_BYTES} bytes together"
+            )
+
+    def on_headers_complete(self) -> None:
+        """Start the request, where its framing is beyond doubt."""
+        self._stop_waiting()
+        self._check()
+        super().on_headers_complete()
+
+    def _check(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            self._refuse(505, "E_HTTP", "HTTP version", "another", " or ".join(VERSIONS))
+        named: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            named.setdefault(name, []).append(value)
+        hosts, lengths, codings = (named.get(name, []) for name in (b"host", b"content-length", b"transfer-encoding"))
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            self._refuse(400, "E_HTTP", "header Host", f"{len(hosts)} of them", "one")
+        if len(lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in lengths):
+            self._refuse(400, "E_HTTP", "header Content-Length", "another value", "one whole number")
+        if codings and (lengths or version != "1.1" or [value.lower() for value in codings] != [b"chunked"]):
+            self._refuse(
+                400,
+                "E_HTTP",
+                "header Transfer-Encoding",
+                "one that leaves the body's end in doubt",
+                "'chunked' alone, without Content-Length",
+            )
+        if any(value.lower() != b"100-continue" for value in named.get(b"expect", [])):
+            self._refuse(417, "E_HTTP", "header Expect", "another value", "100-continue")
+
+    def on_chunk_header(self) -> None:
+        """Cap the chunks of a body."""
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS:
+            self._refuse(413, "E_CHUNKS", "request body", f"more than {MAX_CHUNKS} chunks", "larger chunks")
+
+    def pause_writing(self) -> None:
+        """The client does not read its reply."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(SEND_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
+
+    def _refuse(self, status: int, code: str, where: str, got: str, want: str) -> None:
+        self._refused = Unframed(status, code, where, got, want)
+        raise self._refused
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._begun:
+            self._refused = Unframed(
+                408, "E_SLOW_HEADERS", "request", f"no end of its headers within {HEADER_S:g} s", "the whole of them"
+            )
+            self.send_400_response("")
+        else:
+            self._ended = True
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
+        """Say what was wrong, in the one shape of every error, and close; where an answer is still on its way, close after that."""
+        self._ended = True
+        self._stop_waiting()
+        if self.cycle is not None and not self.cycle.response_complete:
+            if not self.cycle.more_body:
+                self.cycle.keep_alive = False
+                return
+            self.cycle.disconnected = True  # its own body broke off: the application hears that nobody waits
+            self.cycle.message_event.set()
+        error = self._refused or Unframed(400, "E_HTTP", "request", "no valid HTTP", "HTTP/1.1")
+        body = error_body(str(error), error.code)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
+        self.transport.close()
