@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastapi_offline
 from fastapi import FastAPI, Request, Response
@@ -27,9 +27,11 @@ from seatrial_serve.openapi import openapi_document
 from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
 from seatrial_serve.v1 import predict
-from seatrial_serve.v2.grpc_service import GrpcListener
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router
+
+if TYPE_CHECKING:
+    from seatrial_serve.v2.grpc_service import GrpcListener
 
 DESCRIPTION = "Models sealed with their preprocessing and input contract, served as they were tried. Each model's own route is typed below."
 

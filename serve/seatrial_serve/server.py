@@ -10,6 +10,7 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -24,7 +25,9 @@ from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
 from seatrial_serve.settings import Settings
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
-from seatrial_serve.v2.grpc_service import GrpcListener, InferenceService
+
+if TYPE_CHECKING:
+    from seatrial_serve.v2.grpc_service import GrpcListener
 
 log = logging.getLogger("seatrial.server")
 KEEP_ALIVE_S = 75
@@ -53,12 +56,16 @@ def serve(settings: Settings) -> None:
         keeper = Keeper(
             repository, Loader(settings, plan, pool, metrics), pool, forget=metrics.forget, watch=settings.watch
         )
-        service = InferenceService(
-            repository, pool, drain, settings.request_timeout_s, keeper if settings.admin else None
-        )
         grpc = None
         if settings.grpc:
-            grpc = GrpcListener(service, repository, drain, settings.host, settings.grpc_port, settings.grace_s)
+            from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
+
+            service = grpc_service.InferenceService(
+                repository, pool, drain, settings.request_timeout_s, keeper if settings.admin else None
+            )
+            grpc = grpc_service.GrpcListener(
+                service, repository, drain, settings.host, settings.grpc_port, settings.grace_s
+            )
             keeper.changed = grpc.refresh
         app = create_app(
             repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
