@@ -43,7 +43,7 @@ def test_inspect_measures_what_batches_cost_here(tmp_path: Path, monkeypatch: py
     shown = CliRunner().invoke(cli, ["inspect", str(toy_bundle(tmp_path).path), "--measure"])
     assert shown.exit_code == 0, shown.output
     assert "rows/s" in shown.output
-    assert "for each row x padded length" in shown.output.replace("\n", " ")
+    assert "for each row x padded length" in " ".join(shown.output.split())
 
 
 def test_predict_takes_rows_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

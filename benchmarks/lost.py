@@ -1,0 +1,141 @@
+"""Requests lost over reloads and rolling restarts under load: 32 keep-alive clients against a model of every datatype.
+
+    python benchmarks/lost.py [RELOADS] [RESTARTS]
+
+A request is lost where its bytes went out on an open connection and no whole answer came back, or the answer was no 200. A connection
+that was refused before it was made is no request: the client goes to the other server, as behind any balancer. 0 of N lost means fewer
+than 3/N lost at 95 % confidence (the rule of three).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "oip")]
+from conformance import rows, seal
+
+BODY = json.dumps({"instances": rows()[:1]})
+CLIENTS, PORTS = 32, (18_710, 18_711)
+
+
+class Clients:
+    """What they were answered, and what they lost."""
+
+    def __init__(self) -> None:
+        self.target = PORTS[0]
+        self.answered, self.lost = 0, []
+        self.versions: set[str] = set()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        connection = None
+        while not self._stop.is_set():
+            if connection is None:
+                connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=30)
+                try:
+                    connection.connect()
+                except ConnectionRefusedError:
+                    connection = None
+                    time.sleep(0.01)
+                    continue
+            try:
+                connection.request("POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"})
+                reply = connection.getresponse()
+                text = reply.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.lost.append(repr(error))
+                connection = None
+                continue
+            with self._lock:
+                self.answered += 1
+            if reply.status != 200:
+                self.lost.append(f"{reply.status} {text[:100]!r}")
+            else:
+                self.versions.add(json.loads(text)["model_version"])
+            if reply.will_close:
+                connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+    def stop(self) -> None:
+        """End them all."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A server that is ready."""
+    command = [
+        sys.executable,
+        "-m",
+        "seatrial",
+        "serve",
+        str(folder),
+        "--http-port",
+        str(port),
+        "--no-metrics",
+        "--no-grpc",
+        "--log-level",
+        "warning",
+    ]
+    server = subprocess.Popen(command)
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/v2/health/ready")
+            if connection.getresponse().status == 200:
+                return server
+        except OSError:
+            pass
+        time.sleep(0.05)
+
+
+def main(reloads: int, restarts: int) -> None:
+    """Print what was lost."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        seal(folder)
+        server = start(folder, PORTS[0])
+        clients = Clients()
+        for turn in range(1, reloads + 1):
+            seal(folder, f"1.0.{turn}")
+            server.send_signal(signal.SIGHUP)
+            while f"1.0.{turn}" not in clients.versions:
+                time.sleep(0.005)
+            shutil.rmtree(folder / "conformance" / f"1.0.{turn - 1}")
+        print(f"{reloads} reloads: {clients.answered} answered, {len(clients.lost)} lost", clients.lost[:3], flush=True)
+        before, lost = clients.answered, len(clients.lost)
+        for turn in range(1, restarts + 1):
+            following = start(folder, PORTS[turn % 2])
+            clients.target = PORTS[turn % 2]
+            server.terminate()
+            assert server.wait(60) == 0
+            server = following
+        print(
+            f"{restarts} restarts: {clients.answered - before} answered, {len(clients.lost) - lost} lost",
+            clients.lost[lost : lost + 3],
+            flush=True,
+        )
+        clients.stop()
+        server.terminate()
+        server.wait(60)
+
+
+if __name__ == "__main__":
+    main(*(int(value) for value in sys.argv[1:3] or (100, 50)))
