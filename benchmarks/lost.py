@@ -1,10 +1,11 @@
 """Requests lost over reloads and rolling restarts under load: 32 keep-alive clients against a model of every datatype.
 
-    python benchmarks/lost.py [RELOADS] [RESTARTS]
+    python benchmarks/lost.py [RELOADS] [RESTARTS] [--haproxy]
 
 A request is lost where its bytes went out on an open connection and no whole answer came back, or the answer was no 200. A connection
 that was refused before it was made is no request: the client goes to the other server, as behind any balancer. 0 of N lost means fewer
-than 3/N lost at 95 % confidence (the rule of three).
+than 3/N lost at 95 % confidence (the rule of three). With --haproxy the clients know one address, haproxy's, which asks both servers
+for their readiness five times a second.
 """
 
 from __future__ import annotations
@@ -25,14 +26,30 @@ sys.path[:0] = [str(ROOT / "tests" / "oip")]
 from conformance import rows, seal  # noqa: E402  (found through the line above)
 
 BODY = json.dumps({"instances": rows()[:1]})
-CLIENTS, PORTS = 32, (18_710, 18_711)
+CLIENTS, PORTS, HAPROXY_PORT = 32, (18_710, 18_711), 18_712
+HAPROXY = f"""
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend clients
+  bind 127.0.0.1:{HAPROXY_PORT}
+  default_backend servers
+backend servers
+  option httpchk GET /v2/health/ready
+  option redispatch
+  default-server check inter 200ms fall 1 rise 1
+  server one 127.0.0.1:{PORTS[0]}
+  server two 127.0.0.1:{PORTS[1]}
+"""
 
 
 class Clients:
     """What they were answered, and what they lost."""
 
-    def __init__(self) -> None:
-        self.target = PORTS[0]
+    def __init__(self, target: int) -> None:
+        self.target = target
         self.answered, self.lost = 0, []
         self.versions: set[str] = set()
         self._stop = threading.Event()
@@ -95,24 +112,40 @@ def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
         "warning",
     ]
     server = subprocess.Popen(command)
+    wait_until_ready(port)
+    return server
+
+
+def wait_until_ready(port: int) -> None:
+    """Until whoever listens there says so."""
     while True:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", "/v2/health/ready")
             if connection.getresponse().status == 200:
-                return server
-        except OSError:
+                return
+        except (OSError, http.client.HTTPException):
             pass
         time.sleep(0.05)
 
 
-def main(reloads: int, restarts: int) -> None:
+def start_haproxy(scratch: Path) -> subprocess.Popen[bytes]:
+    """haproxy before both ports, once it sees the first server ready."""
+    config = scratch / "haproxy.cfg"
+    config.write_text(HAPROXY)
+    proxy = subprocess.Popen(["haproxy", "-db", "-q", "-f", str(config)])
+    wait_until_ready(HAPROXY_PORT)
+    return proxy
+
+
+def main(reloads: int, restarts: int, haproxy: bool) -> None:
     """Print what was lost."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder = Path(scratch, "bundles")
         seal(folder)
         server = start(folder, PORTS[0])
-        clients = Clients()
+        proxy = start_haproxy(Path(scratch)) if haproxy else None
+        clients = Clients(HAPROXY_PORT if haproxy else PORTS[0])
         for turn in range(1, reloads + 1):
             seal(folder, f"1.0.{turn}")
             server.send_signal(signal.SIGHUP)
@@ -123,7 +156,8 @@ def main(reloads: int, restarts: int) -> None:
         before, lost = clients.answered, len(clients.lost)
         for turn in range(1, restarts + 1):
             following = start(folder, PORTS[turn % 2])
-            clients.target = PORTS[turn % 2]
+            if not haproxy:
+                clients.target = PORTS[turn % 2]
             server.terminate()
             assert server.wait(60) == 0
             server = following
@@ -133,9 +167,11 @@ def main(reloads: int, restarts: int) -> None:
             flush=True,
         )
         clients.stop()
-        server.terminate()
-        server.wait(60)
+        for process in filter(None, (server, proxy)):
+            process.terminate()
+            process.wait(60)
 
 
 if __name__ == "__main__":
-    main(*(int(value) for value in sys.argv[1:3] or (100, 50)))
+    counts = [int(value) for value in sys.argv[1:] if value.isdigit()]
+    main(*(counts or (100, 50)), haproxy="--haproxy" in sys.argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -43,6 +44,8 @@ class Limits(BaseModel):
     max_rows: int = Field(default=1024, ge=1)
     max_body_bytes: int | None = Field(default=None, ge=1)
     """None: 4 MiB, or what the largest allowed image needs in base64."""
+    max_answer_bytes: int = Field(default=64 * 2**20, ge=1)
+    """What a request's answers may take as tensors; JSON takes several times that."""
 
 
 class Objective(BaseModel):
@@ -226,6 +229,14 @@ class Contract(BaseModel):
     @cached_property
     def _output_shapes(self) -> list[tuple[str, tuple[int | None, ...], bool]]:
         return [(f.name, f.kind.shape, "INT" in f.kind.datatype or f.kind.datatype == "BOOL") for f in self.outputs]
+
+    @cached_property
+    def answer_row_bytes(self) -> int | None:
+        """What one row's answer takes, in bytes; None where that is open, as the outputs' sizes are."""
+        shapes = [shape for _, shape, _ in self._output_shapes]
+        if any(size is None for shape in shapes for size in shape):
+            return None
+        return 8 * sum(math.prod(size or 0 for size in shape) for shape in shapes)
 
     def row_schema(self) -> JsonSchema:
         """JSON Schema of one row."""

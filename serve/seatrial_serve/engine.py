@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -55,6 +56,8 @@ class Engine:
         self._scalars = not any(spec.dims for spec in self.specs)
         self.plain = prepare is None and front.plain
         """Do columns enter the graph as they come?"""
+        self.usual_elements: float = math.inf
+        """A batch with more elements in its inputs is an outlier, whose memory is not kept."""
 
     def _plan(self) -> list[tuple[bool, int]]:
         """For each input of the model: does prepare make it, and at which place of the row or of prepare's outputs it stands."""
@@ -94,7 +97,9 @@ class Engine:
     def run(self, parts: Sequence[Part]) -> Answers:
         """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`."""
         rows = sum(map(len, parts))
-        outputs = self._model.run(collate_parts(self.specs, parts))
+        feeds = collate_parts(self.specs, parts)
+        elements = sum(array.size for array in feeds.values())
+        outputs = self._model.run(feeds, outlier=elements > self.usual_elements)
         self.contract.check_outputs(outputs, rows)
         return Answers(outputs, 0, rows)
 

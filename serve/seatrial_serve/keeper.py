@@ -26,9 +26,9 @@ class Keeper:
 
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
-        forget: Callable[[str, str], None] | None = None, watch: bool = False,
+        forget: Callable[[str, str], None] | None = None, watch: bool = False, join_loaded: bool = False,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone."""
+        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone; with `join_loaded`, `async with` waits for the first load."""
         self._repository, self._build, self._pool = repository, build, pool
         self._forget, self._watch = forget, watch
         self.changed: Callable[[], Awaitable[None]] | None = None
@@ -36,15 +36,23 @@ class Keeper:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._join_loaded, self._stops = join_loaded, False
+        self.settled = asyncio.Event()
+        """Each model of the start has been loaded, or has failed."""
 
     async def __aenter__(self) -> Keeper:
-        self._spawn(self._load_all(list(self._repository)))
+        first = self._load_all(list(self._repository))
+        if self._join_loaded:
+            await first
+        else:
+            self._spawn(first)
         if self._watch:
             self._spawn(self._follow(self._repository.folder))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
+        self.stop_loading()
         await asyncio.gather(*self._tasks)
         for entry in self._repository:
             if entry.model is not None:
@@ -54,6 +62,10 @@ class Keeper:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def stop_loading(self) -> None:
+        """Load no more than what is being loaded. A signal's handler may call it."""
+        self._stops = True
 
     def reload_soon(self) -> None:
         """Reload in the background: what a signal's handler may call on the event loop."""
@@ -68,8 +80,9 @@ class Keeper:
     async def _load_all(self, entries: list[Entry]) -> None:
         async with self._lock:
             for entry in entries:  # one after another, so that the load gates' measurements do not disturb each other
-                if not self._stopping.is_set():
+                if not self._stops:
                     await self._load(entry)
+        self.settled.set()
 
     async def reload(self, name: str | None = None) -> None:
         """Serve what the folder holds now, of all models or of one. Raises `DeclarationError` where it cannot be read, `Refusal` for an unknown name."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_contracts.front import EncodedRow
@@ -71,6 +73,18 @@ def pass_load_gate(engine: Engine, clock: Callable[[], float] = time.perf_counte
     return Admitted(trials, measure(engine, clock))
 
 
+def settle_memory(engine: Engine, batch_rows: int) -> None:
+    """Give back what the gate's large batches took, and say which batches are outliers, whose memory is not kept from here on.
+
+    An outlier has more elements in its inputs than a batch of `batch_rows` rows as long as the middling golden one, and than the
+    longest golden row alone.
+    """
+    sizes = sorted(sum(np.size(value) for value in row) for row in _encoded(engine))
+    engine.usual_elements = 0
+    engine.run([[_middling(engine)]])
+    engine.usual_elements = max(sizes[len(sizes) // 2] * batch_rows, sizes[-1])
+
+
 def replay(engine: Engine) -> Iterator[Trial]:
     """The golden rows at each batch size, and the rows that must be refused; one trial for each size."""
     golden = engine.bundle.golden
@@ -127,5 +141,9 @@ def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
 
 
 def _middling(engine: Engine) -> EncodedRow:
-    rows = [engine.encode(engine.contract.validate_row(row)) for row in engine.bundle.golden.rows]
-    return sorted(rows, key=lambda row: engine.kin(row)[1])[len(rows) // 2]
+    rows = sorted(_encoded(engine), key=lambda row: engine.kin(row)[1])
+    return rows[len(rows) // 2]
+
+
+def _encoded(engine: Engine) -> list[EncodedRow]:
+    return [engine.encode(engine.contract.validate_row(row)) for row in engine.bundle.golden.rows]

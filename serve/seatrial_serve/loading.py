@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.engine import load_engine
-from seatrial_serve.load_gate import Admitted, pass_load_gate
+from seatrial_serve.graph_cache import cache_folder
+from seatrial_serve.load_gate import Admitted, pass_load_gate, settle_memory
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.model import ServedModel
 from seatrial_serve.repository import Entry, open_entry
@@ -28,16 +29,18 @@ class Loader:
         labels = entry.name, entry.version
         self._metrics.ready.labels(*labels).set(0)
         bundle = open_entry(entry)
-        options = RuntimeOptions(self._settings.providers, self._settings.allow_cpu_fallback, self._plan.intra_op)
+        settings = self._settings
+        cache = cache_folder() if settings.graph_cache else None
+        options = RuntimeOptions(settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache)
         engine = load_engine(bundle, options)
         admitted = pass_load_gate(engine)
+        rule = self._rule(bundle.manifest.batchable, admitted)
+        settle_memory(engine, rule.max_rows)
         model = ServedModel(
-            engine, admitted, self._rule(bundle.manifest.batchable, admitted), self._pool, self._metrics.for_model(*labels),
+            engine, admitted, rule, self._pool, self._metrics.for_model(*labels),
             slots=self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows,
         )  # fmt: skip
-        self._metrics.info.labels(*labels, bundle.digest, engine.variant, engine.provider).set(1)
-        self._metrics.ready.labels(*labels).set(1)
-        self._metrics.load_seconds.labels(*labels).set(time.perf_counter() - start)
+        self._metrics.loaded(*labels, bundle.digest, engine.variant, engine.provider, time.perf_counter() - start)
         return model
 
     def _rule(self, batchable: bool, admitted: Admitted) -> BatchRule:

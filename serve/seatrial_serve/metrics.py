@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
+from seatrial_contracts.errors import DeclarationError
+from seatrial_serve.settings import Settings
 from seatrial_serve.status import CLOSED_CODES
 
 SECONDS = (
@@ -39,11 +42,18 @@ MODEL = ("model", "version")
 
 
 class Metrics:
-    """The metrics of one server, in a registry of its own."""
+    """The metrics of one process, in a registry of its own.
+
+    Where PROMETHEUS_MULTIPROC_DIR was set before this module was imported, they are kept in that folder, and the supervisor's
+    listener adds those of all workers up.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        if not self._shared:
+            ProcessCollector(registry=self.registry)
+        self._bundles: dict[tuple[str, str], tuple[str, ...]] = {}
         at: dict[str, Any] = {"registry": self.registry}
         self.phase = Histogram(
             "seatrial_request_phase_seconds",
@@ -62,29 +72,55 @@ class Metrics:
         self.padding = Histogram(
             "seatrial_batch_padding_ratio", "Share of a batch's cost that is padding.", MODEL, buckets=SHARES, **at
         )
-        self.waiting = Gauge("seatrial_waiting_rows", "Rows that wait for a batch.", MODEL, **at)
+        self.waiting = Gauge(
+            "seatrial_waiting_rows", "Rows that wait for a batch.", MODEL, multiprocess_mode="livesum", **at
+        )
         self.info = Gauge(
             "seatrial_bundle_info",
             "1 for each bundle that this server holds; the digest names its bytes.",
             (*MODEL, "digest", "variant", "provider"),
+            multiprocess_mode="livemax",
             **at,
         )
         self.ready = Gauge(
-            "seatrial_model_ready", "1 where the load gate was passed and the version takes traffic.", MODEL, **at
+            "seatrial_model_ready",
+            "1 where the load gate was passed and the version takes traffic.",
+            MODEL,
+            multiprocess_mode="livemin",
+            **at,
         )
         self.load_seconds = Gauge(
             "seatrial_model_load_seconds",
             "Time to verify, load and try a version, the load gate included.",
             MODEL,
+            multiprocess_mode="livemax",
             **at,
         )
+
+    def loaded(self, model: str, version: str, digest: str, variant: str, provider: str, seconds: float) -> None:
+        """A version passed its load gate, so long after its loading began."""
+        before, bundle = self._bundles.get((model, version)), (model, version, digest, variant, provider)
+        if before is not None and before != bundle:
+            self._drop(self.info, before)
+        self._bundles[model, version] = bundle
+        self.info.labels(*bundle).set(1)
+        self.ready.labels(model, version).set(1)
+        self.load_seconds.labels(model, version).set(seconds)
 
     def forget(self, model: str, version: str) -> None:
         """A version is gone: what only says how it stands goes too; what counts stays."""
         for gauge in (self.ready, self.load_seconds, self.waiting):
+            self._drop(gauge, (model, version))
+        self._drop(self.info, self._bundles.pop((model, version), ()))
+
+    def _drop(self, gauge: Gauge, labels: tuple[str, ...]) -> None:
+        if not labels:
+            return
+        if self._shared:  # a series that several processes write cannot be removed
+            gauge.labels(*labels).set(0)
+        else:
             with suppress(KeyError):
-                gauge.remove(model, version)
-        self.info.remove_by_labels({"model": model, "version": version})
+                gauge.remove(*labels)
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
         """The children of one version."""
@@ -179,3 +215,14 @@ class MetricsListener:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+def listen_metrics(registry: CollectorRegistry, settings: Settings) -> MetricsListener:
+    """The metrics' listener. Raises `DeclarationError`."""
+    try:
+        return MetricsListener(registry, settings.host, settings.metrics_port)
+    except OSError as error:
+        where = f"metrics on {settings.host}:{settings.metrics_port}"
+        raise DeclarationError(
+            where, error.strerror or "an error", "a free port of this machine", "choose another: --metrics-port"
+        ) from None

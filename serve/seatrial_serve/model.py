@@ -45,6 +45,11 @@ class Answer:
         places = [(part.outputs, index) for part in self.parts for index in part.rows]
         return iter(places if self.order is None else [places[place] for place in self.order])
 
+    @property
+    def size_bytes(self) -> int:
+        """What its tensors take."""
+        return sum(array[part.start : part.stop].nbytes for part in self.parts for array in part.outputs.values())
+
     def array(self, name: str) -> Array:
         """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
         arrays = [part.outputs[name][part.start : part.stop] for part in self.parts]
@@ -69,6 +74,10 @@ class ServedModel:
         self._spare_s = INLINE_S - base_s
         self.instant = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
+        row_bytes = self.contract.answer_row_bytes
+        self._may_be_large = (
+            row_bytes is None or row_bytes * self.contract.limits.max_rows > self.contract.limits.max_answer_bytes
+        )
         self.batcher: Batcher[Part, Answers] = Batcher(
             rule, self._run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
         )
@@ -88,15 +97,15 @@ class ServedModel:
         encoded = await self._encode(rows, terms.deadline_s)
         self.metrics.front(now_s() - start)
         if len(rows) == 1:
-            return Answer(await self._submit(encoded, self.engine.kin(encoded[0]), terms))
+            return self._capped(Answer(await self._submit(encoded, self.engine.kin(encoded[0]), terms)))
         groups = places_by(map(self.engine.kin, encoded))
         if len(groups) == 1:
-            return Answer(await self._submit(encoded, next(iter(groups)), terms))
+            return self._capped(Answer(await self._submit(encoded, next(iter(groups)), terms)))
         answers = await asyncio.gather(*(
             self._submit([encoded[place] for place in places], kin, terms) for kin, places in groups.items()
         ))  # fmt: skip
         came = [place for places in groups.values() for place in places]
-        return Answer([part for parts in answers for part in parts], np.argsort(came).tolist())
+        return self._capped(Answer([part for parts in answers for part in parts], np.argsort(came).tolist()))
 
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""
@@ -107,7 +116,20 @@ class ServedModel:
         start = now_s()
         block = self.engine.front.encode_columns(columns)
         self.metrics.front(now_s() - start)
-        return Answer(await self._submit(block, self.engine.kin_of_block(block), terms))
+        return self._capped(Answer(await self._submit(block, self.engine.kin_of_block(block), terms)))
+
+    def _capped(self, answer: Answer) -> Answer:
+        """The answer, where it is not too large to be written down."""
+        most = self.contract.limits.max_answer_bytes
+        if self._may_be_large and answer.size_bytes > most:
+            raise Refusal(
+                "E_ANSWER_BYTES",
+                "the answer",
+                f"{answer.size_bytes} bytes",
+                f"at most {most}",
+                "ask for fewer or smaller rows at once",
+            )
+        return answer
 
     async def _encode(self, rows: Sequence[Mapping[str, Any]], deadline_s: float) -> list[EncodedRow]:
         encode = self.engine.encode

@@ -8,22 +8,23 @@ import math
 import signal
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
-from seatrial_serve.metrics import Metrics, MetricsListener
+from seatrial_serve.metrics import Metrics, listen_metrics
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
 from seatrial_serve.settings import Settings
+from seatrial_serve.sockets import BACKLOG, listen
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
 
 if TYPE_CHECKING:
@@ -34,39 +35,48 @@ KEEP_ALIVE_S = 75
 """Above the idle time of common balancers (60 s), so that they close first and no request meets a closing socket."""
 
 
-BACKLOG = 2048
 LINGER_S, LINGER_TURNS = 0.5, 10
 """Between the last accepted connection and the closing of idle ones: uvicorn would close one whose request is just arriving."""
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    start_log(settings.log_level)
     repository = Repository(settings.bundles, settings.versions)
-    plan = plan_threads(settings.threads or usable_cores())
-    metrics, drain = Metrics(), Drain()
+    if settings.workers > 1:
+        from seatrial_serve.workers import Supervisor
+
+        Supervisor(settings).run()
+        return
+    metrics = Metrics()
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
-    scraped = listen_metrics(metrics, settings) if settings.metrics else None
-    with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
-        keeper = Keeper(
-            repository, Loader(settings, plan, pool, metrics), pool, forget=metrics.forget, watch=settings.watch
-        )
-        grpc = None
-        if settings.grpc:
-            from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
+    scraped = listen_metrics(metrics.registry, settings) if settings.metrics else None
+    host, port = listening.getsockname()[:2]
+    log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
+    run_server(settings, repository, listening, metrics)
+    if scraped is not None:
+        scraped.close()
 
-            service = grpc_service.InferenceService(
-                repository, pool, drain, settings.request_timeout_s, keeper if settings.admin else None
-            )
-            grpc = grpc_service.GrpcListener(
-                service, repository, drain, settings.host, settings.grpc_port, settings.grace_s
-            )
-            keeper.changed = grpc.refresh
+
+def start_log(level: str) -> None:
+    """Log to stderr."""
+    form = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
+    logging.basicConfig(level=level.upper(), format=form, stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def run_server(
+    settings: Settings, repository: Repository, listening: socket.socket, metrics: Metrics, *,
+    joining: bool = False, settled: Callable[[], None] | None = None,
+) -> None:  # fmt: skip
+    """Serve on a socket that listens already; with `joining`, accept once all models are loaded. `settled` is called once they are, or have failed."""
+    plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
+    with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
+        loader = Loader(settings, plan, pool, metrics)
+        keeper = Keeper(repository, loader, pool, forget=metrics.forget, watch=settings.watch, join_loaded=joining)
+        grpc = open_grpc(settings, repository, keeper, pool, drain) if settings.grpc else None
         app = create_app(
             repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
             budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc
@@ -75,23 +85,44 @@ def serve(settings: Settings) -> None:
             app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
-        host, port = listening.getsockname()[:2]
-        log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
-        DrainingServer(config, drain, settings.drain_window_s, keeper, grpc).run(sockets=[listening])
-    if scraped is not None:
-        scraped.close()
+        DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, settled).run(sockets=[listening])
+
+
+def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain) -> GrpcListener:
+    """The gRPC listener, told of every change."""
+    from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
+
+    admin = keeper if settings.admin else None
+    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, admin)
+    grpc = grpc_service.GrpcListener(
+        service,
+        repository,
+        drain,
+        settings.host,
+        settings.grpc_port,
+        settings.grace_s,
+        shared_port=settings.workers > 1,
+    )
+    keeper.changed = grpc.refresh
+    return grpc
 
 
 class DrainingServer(uvicorn.Server):
     """On the first SIGTERM or SIGINT it is no longer ready, goes on answering for the drain window, then stops; the second stops at once."""
 
     def __init__(
-        self, config: uvicorn.Config, drain: Drain, window_s: float, keeper: Keeper, grpc: GrpcListener | None
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        window_s: float,
+        keeper: Keeper,
+        grpc: GrpcListener | None,
+        settled: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(config)
         self._drain, self._window_s, self._grpc = drain, window_s, grpc
         self._stop_at_s = math.inf
-        self._keeper = keeper
+        self._keeper, self._settled = keeper, settled
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The signals' handler."""
@@ -100,6 +131,7 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._drain.begin()
+        self._keeper.stop_loading()
         self._stop_at_s = now_s() + self._window_s
         log.info("%s: draining for %g s, %d in flight", signal.Signals(sig).name, self._window_s, self._drain.in_flight)
 
@@ -107,6 +139,12 @@ class DrainingServer(uvicorn.Server):
         """Begin to listen, and to reload at SIGHUP."""
         await super().startup(sockets)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._keeper.reload_soon)
+        self._told = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        await self._keeper.settled.wait()
+        if self._settled is not None:
+            self._settled()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer what is on its way over connections that are open already, then close these."""
@@ -125,34 +163,3 @@ class DrainingServer(uvicorn.Server):
             self._grpc = None
         self.should_exit = self.should_exit or now_s() >= self._stop_at_s
         return await super().on_tick(counter)
-
-
-def listen(host: str, port: int, flag: str = "--http-port") -> socket.socket:
-    """A listening socket. Raises `DeclarationError` where the address is taken or not this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(BACKLOG)  # from here on clients wait to be accepted, and are not turned away
-    except OSError as error:
-        sock.close()
-        raise DeclarationError(
-            f"listening on {host}:{port}",
-            error.strerror or "an error",
-            "a free port of this machine",
-            f"choose another: {flag}",
-        ) from None
-    sock.set_inheritable(True)
-    return sock
-
-
-def listen_metrics(metrics: Metrics, settings: Settings) -> MetricsListener:
-    """The metrics' listener. Raises `DeclarationError`."""
-    try:
-        return MetricsListener(metrics.registry, settings.host, settings.metrics_port)
-    except OSError as error:
-        where = f"metrics on {settings.host}:{settings.metrics_port}"
-        raise DeclarationError(
-            where, error.strerror or "an error", "a free port of this machine", "choose another: --metrics-port"
-        ) from None

@@ -55,6 +55,16 @@ class Settings(BaseSettings):
         le=1024,
         description="Threads that run models. By default as many as cores are granted (affinity and cgroup).",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Server processes behind one port, for machines with more cores than one process can feed. They share the weights.",
+    )
+    graph_cache: bool = Field(
+        True,
+        description="Keep optimised graphs in the user's cache folder (XDG_CACHE_HOME): loading takes a tenth of the time, and workers share the weights' memory.",
+    )
     max_batch_rows: int | None = Field(
         None,
         ge=1,

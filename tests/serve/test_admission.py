@@ -13,8 +13,10 @@ import pytest
 from conftest import Running, run_app
 from toys import Feeds, answer, fake_runtimes, toy_bundle
 
+import seatrial as st
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.admission import GROWTH, Budget, Pressure, Quarantine
+from seatrial_serve.runtimes.fake import FakeRuntime
 
 GOOD = {"x": 3.0, "word": "a"}
 
@@ -188,3 +190,25 @@ async def test_a_request_that_would_come_too_late_is_refused_at_once(
         held.gate.set()
         assert (await first).status_code == 200
         assert held.runtime.batches == [1]
+
+
+async def test_an_answer_too_large_to_be_written_down_is_refused(tmp_path: Path, runtime: FakeRuntime) -> None:
+    toy_bundle(tmp_path, limits=st.Limits(max_answer_bytes=100))
+    async with run_app(tmp_path) as running:
+        assert (await running.ask([GOOD] * 8)).status_code == 200
+        refused = await running.ask([GOOD] * 9)
+        assert (refused.status_code, refused.json()["code"]) == (400, "E_ANSWER_BYTES")
+        assert "got 108 bytes, want at most 100; ask for fewer or smaller rows at once" in refused.json()["error"]
+
+
+async def test_the_memory_of_an_outlier_is_not_kept(tmp_path: Path, runtime: FakeRuntime) -> None:
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path, max_batch_rows=4) as running:
+        settled = runtime.outliers
+        await running.ask([GOOD] * 4)
+        assert runtime.outliers == settled
+        entry = running.repository.find("toy")
+        assert entry is not None
+        engine = entry.ready_model().engine
+        engine.run([[engine.encode(GOOD)] * 5])
+        assert runtime.outliers == settled + 1

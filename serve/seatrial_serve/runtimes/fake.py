@@ -17,8 +17,10 @@ class FakeRuntime:
     outputs: Sequence[str]
     provider: str = "FakeExecutionProvider"
     batches: list[int] = field(default_factory=list)
+    outliers: int = 0
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> dict[str, Array]:
         """See `Runtime.run`."""
+        self.outliers += outlier
         self.batches.append(len(next(iter(feeds.values()))))
         return self.answer(feeds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from seatrial_contracts.kinds.kind import Array
@@ -16,6 +17,8 @@ class RuntimeOptions:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     allow_cpu_fallback: bool = False
     intra_op_threads: int = 1
+    cache: Path | None = None
+    """Where optimised graphs are kept; None: nowhere."""
 
 
 class Runtime(Protocol):
@@ -36,8 +39,11 @@ class Runtime(Protocol):
         """Output names, in order."""
         ...
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Batched arrays in, batched arrays out, by name. Raises `ModelError` where the graph fails on them."""
+    def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> dict[str, Array]:
+        """Batched arrays in, batched arrays out, by name. Raises `ModelError` where the graph fails on them.
+
+        The memory that an `outlier` took goes back to the system; that of other batches is kept for the next one.
+        """
         ...
 
 

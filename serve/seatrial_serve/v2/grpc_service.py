@@ -192,16 +192,25 @@ class GrpcListener:
     """The service and `grpc.health.v1` on a port of their own. Use `async with`."""
 
     def __init__(
-        self, service: InferenceService, repository: Repository, drain: Drain, host: str, port: int, grace_s: float
+        self,
+        service: InferenceService,
+        repository: Repository,
+        drain: Drain,
+        host: str,
+        port: int,
+        grace_s: float,
+        *,
+        shared_port: bool = False,
     ) -> None:
         self._service, self._repository, self._drain, self._grace_s = service, repository, drain, grace_s
+        self._shared_port = shared_port
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._health = health.aio.HealthServicer()
         self.port = port
 
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server(options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", int(self._shared_port)),
         ])  # fmt: skip
         self._server.add_generic_rpc_handlers((self._service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

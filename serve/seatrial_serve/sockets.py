@@ -1,0 +1,37 @@
+"""Listening sockets."""
+
+from __future__ import annotations
+
+import socket
+
+from seatrial_contracts.errors import DeclarationError
+
+BACKLOG = 2048
+
+
+def listen(host: str, port: int, flag: str = "--http-port") -> socket.socket:
+    """A listening socket. Raises `DeclarationError` where the address is taken or not this machine's."""
+    sock = bind(host, port, flag)
+    sock.set_inheritable(True)
+    return sock
+
+
+def reserve(host: str, port: int, flag: str) -> socket.socket:
+    """A socket that holds a port and does not listen: several processes may listen there, each for itself. Raises `DeclarationError`."""
+    bind(host, port, flag).close()  # taken by a stranger who shares it as well: nobody would tell us later
+    return bind(host, port, flag, shared=True)
+
+
+def bind(host: str, port: int, flag: str, *, shared: bool = False) -> socket.socket:
+    """A socket at an address. Raises `DeclarationError` where it is taken or not this machine's."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        if not shared:
+            sock.listen(BACKLOG)  # from here on clients wait to be accepted, and are not turned away
+    except OSError as error:
+        sock.close()
+        where, mend = f"listening on {host}:{port}", f"choose another: {flag}"
+        raise DeclarationError(where, error.strerror or "an error", "a free port of this machine", mend) from None
+    return sock

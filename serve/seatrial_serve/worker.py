@@ -1,0 +1,42 @@
+"""A worker: the server as one of several processes, told by its supervisor what to serve and on which socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+
+from seatrial_serve.metrics import Metrics
+from seatrial_serve.repository import Repository
+from seatrial_serve.server import run_server, start_log
+from seatrial_serve.settings import Settings
+
+
+def main() -> None:
+    """Serve until the supervisor says so, or is gone: its end of our stdin closes with it."""
+    told = json.loads(sys.stdin.readline())
+    settings = Settings(**told["settings"])
+    start_log(settings.log_level)
+    threading.Thread(target=stop_without_supervisor, daemon=True).start()
+    listening = socket.socket(fileno=told["socket"])
+    repository = Repository(settings.bundles, settings.versions)
+    run_server(settings, repository, listening, Metrics(), joining=told["joining"], settled=say_settled)
+
+
+def say_settled() -> None:
+    """Tell the supervisor that every model has been loaded, or has failed."""
+    sys.stdout.write("settled\n")
+    sys.stdout.flush()
+
+
+def stop_without_supervisor() -> None:
+    """Drain once the supervisor is gone."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
