@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BUNDLES ?= bundles
+RUNS ?= 20000
 HARNESS ?= ../shared/bench
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test parity bench proto clean
+.PHONY: help setup demo check fix test parity bench fuzz proto clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -46,6 +47,10 @@ bench: setup ## seal the benchmark harness's models and measure against the peer
 	$(BIN)/python benchmarks/seal_harness.py $(HARNESS) build/bench
 	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/seatrial
 	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/contender.toml $(BENCH)
+
+fuzz: setup ## bytes of all kinds into the parsers, 20,000 each (atheris): RUNS=number
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris -c constraints.txt
+	for parser in v1 v2 image; do $(BIN)/python tests/fuzz/parsers.py $$parser -runs=$(RUNS) -max_len=20000 -timeout=10 || exit 1; done
 
 proto: setup ## make the gRPC messages anew from inference.proto, in a descriptor pool of their own
 	cd serve/seatrial_serve/v2/proto && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. inference.proto \

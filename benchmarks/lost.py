@@ -27,6 +27,8 @@ from conformance import rows, seal  # noqa: E402  (found through the line above)
 
 BODY = json.dumps({"instances": rows()[:1]})
 CLIENTS, PORTS, HAPROXY_PORT = 32, (18_710, 18_711), 18_712
+BALANCER_S = 0.6
+"""As in any rolling restart: the old one is stopped once the balancer has seen the new one, here after three of its checks."""
 HAPROXY = f"""
 defaults
   mode http
@@ -156,7 +158,9 @@ def main(reloads: int, restarts: int, haproxy: bool) -> None:
         before, lost = clients.answered, len(clients.lost)
         for turn in range(1, restarts + 1):
             following = start(folder, PORTS[turn % 2])
-            if not haproxy:
+            if haproxy:
+                time.sleep(BALANCER_S)
+            else:
                 clients.target = PORTS[turn % 2]
             server.terminate()
             assert server.wait(60) == 0

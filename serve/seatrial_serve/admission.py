@@ -28,7 +28,7 @@ class Pressure:
         self._ended, self._busy_s, self._since = 1.0, first_s, 0.0
 
     def enter(self) -> None:
-        """A request begins."""
+        """A request is here as a whole."""
         if not self.users:
             self._since = self._clock()
         self.users += 1

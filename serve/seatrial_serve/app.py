@@ -55,6 +55,7 @@ def create_app(
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan(keeper, grpc),
     )
     app.include_router(models_router(repository, drain))

@@ -28,36 +28,31 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes:
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding not in WINDOW_BITS:
         raise Refusal("E_CONTENT_ENCODING", "header Content-Encoding", "another encoding", "gzip, deflate or none")
-    body = await _read(headers, receive, max_bytes, timeout_s)
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await _read(headers, receive, max_bytes)
+    except TimeoutError:
+        want = "the whole of it"
+        raise Refusal("E_SLOW_BODY", "request body", f"no end of it within {timeout_s:g} s", want) from None
     return body if encoding == b"identity" else await asyncio.to_thread(inflate, body, WINDOW_BITS[encoding], max_bytes)
 
 
-async def _read(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
+async def _read(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
     declared = headers.get(b"content-length")
     if declared is not None and (len(declared) > 18 or int(declared) > max_bytes):
         raise _too_large(max_bytes)
-    message: Message = await _receive(receive, timeout_s) if declared != b"0" else {"type": "http.request"}
+    message: Message = await receive() if declared != b"0" else {"type": "http.request"}
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         return _whole(message, body, max_bytes)
     parts, size = [body], len(body)
     while message.get("more_body"):
-        message = await _receive(receive, timeout_s)
+        message = await receive()
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > max_bytes:
             raise _too_large(max_bytes)
     return _whole(message, b"".join(parts), max_bytes)
-
-
-async def _receive(receive: Receive, timeout_s: float) -> Message:
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await receive()
-    except TimeoutError:
-        raise Refusal(
-            "E_SLOW_BODY", "request body", f"no more of it within {timeout_s:g} s", "the whole of it"
-        ) from None
 
 
 def _whole(message: Message, body: bytes, max_bytes: int) -> bytes:

@@ -22,12 +22,15 @@ Scope = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
 PATH = re.compile(
-    r"/v[12]/models/(?P<name>.+?)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?(?P<verb>:predict|/infer)"
+    r"/v[12]/models/(?P<name>.*?)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?(?P<verb>:predict|/infer)",
+    re.DOTALL,
 )
 LARGE_BODY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, so that the event loop never stands still for one."""
 WORTH_COMPRESSING_BYTES = 4096
 JSON = b"application/json"
+UNREAD = ("E_BODY_BYTES", "E_SLOW_BODY")
+"""After these the rest of the body may still come: the connection is closed."""
 TIMEOUT = b"x-request-timeout-ms"
 
 
@@ -47,6 +50,7 @@ class Asked:
         "_budget",
         "_held",
         "_leaving",
+        "_on_its_way",
         "_receive",
         "_timeout_s",
         "headers",
@@ -61,7 +65,7 @@ class Asked:
     ) -> None:  # fmt: skip
         self.model, self.headers, self.terms, self.pool = model, headers, terms, pool
         self._receive, self._timeout_s, self._budget = receive, timeout_s, budget
-        self._held, self._body = 0, b""
+        self._held, self._body, self._on_its_way = 0, b"", False
         self._leaving: asyncio.Task[None] | None = None
         self.left = False
         """Did the client leave while its request was on its way?"""
@@ -78,6 +82,8 @@ class Asked:
         self._held = self._budget.take(min(size, most))
         self._body = await read_body(self.headers, self._receive, most, self._timeout_s)
         self.model.quarantine.check(self._body)
+        self.model.pressure.enter()  # only now: a client that sends slowly says nothing of how fast the model is
+        self._on_its_way = True
         if not self.model.instant:
             self._leaving = asyncio.create_task(self._watch(asyncio.current_task()))
         return self._body
@@ -91,15 +97,17 @@ class Asked:
             request.cancel()
 
     def __enter__(self) -> Asked:
-        self.model.__enter__()
+        self.model.hold()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
-        self.model.__exit__(kind)
+        if self._on_its_way:
+            self.model.pressure.leave(answered=kind is None)
+        self.model.release()
         self._budget.give_back(self._held)
         if self._leaving is not None:
             self._leaving.cancel()
-        if isinstance(error, ModelError):
+        if isinstance(error, ModelError) or getattr(error, "code", "") == "E_MODEL_INPUT":
             self.model.quarantine.blame(self._body)
 
 
@@ -147,7 +155,7 @@ class FastLane:
             status, code, body, extra = answer_to(error, request_id_of(headers))
             _count(model, code, start)
             more = [*extra, (b"allow", b"POST")] if status == 405 else extra
-            await self._send(send, status, Reply(body, JSON, more), close=status in (408, 413))
+            await self._send(send, status, Reply(body, JSON, more), close=code in UNREAD)
         else:
             _count(model, "ok", start)
             await self._send(send, 200, compressed(reply, headers.get(b"accept-encoding")))

@@ -67,6 +67,7 @@ class ServedModel:
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self._pool = pool
         self._unused: asyncio.Event | None = None
+        self._holders = 0
         self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
@@ -165,18 +166,28 @@ class ServedModel:
             return self.engine.run(parts)
         return asyncio.get_running_loop().run_in_executor(self._pool, self.engine.run, parts)
 
+    def hold(self) -> None:
+        """A request has this model from here on: it is not closed before `release`."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """The request has ended."""
+        self._holders -= 1
+        if not self._holders and self._unused is not None:
+            self._unused.set()
+
     def __enter__(self) -> None:
-        """A request has this model from here on: it is not closed before the request ends."""
+        """A request that is here as a whole is on its way through this model."""
+        self.hold()
         self.pressure.enter()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.pressure.leave(answered=kind is None)
-        if not self.pressure.users and self._unused is not None:
-            self._unused.set()
+        self.release()
 
     async def retire(self) -> None:
         """Close once every request that has this model has its answer."""
-        if self.pressure.users:
+        if self._holders:
             self._unused = asyncio.Event()
             await self._unused.wait()
         await self.close()

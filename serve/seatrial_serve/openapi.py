@@ -22,12 +22,24 @@ REFUSALS = {
     "504": "The deadline passed before the request's turn came.",
 }  # fmt: skip
 
+UNKNOWN = "No such model or version."
+BODY = {
+    "400": "The body is none that this route takes.",
+    "408": "The body did not end in time.",
+    "413": "The body is too large.",
+    "415": "The content encoding is none that this route takes.",
+}
+FAILURE = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+
 
 def openapi_document(app: FastAPI, repository: Repository) -> dict[str, Any]:
     """Made anew on each call, since models come and go."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Error"] = ERROR_SCHEMA
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            describe_failures(operation, of_a_model="{model}" in path, with_body=method == "post")
     for entry in repository:
         if entry.state is State.READY and entry.model is not None:
             whole = f"/v1/models/{entry.name}"
@@ -37,6 +49,14 @@ def openapi_document(app: FastAPI, repository: Repository) -> dict[str, Any]:
                         "post": predict_operation(entry.model, f"{stem}:predict", schemas)
                     }
     return document
+
+
+def describe_failures(operation: dict[str, Any], *, of_a_model: bool, with_body: bool) -> None:
+    """What the framework cannot know: our errors in place of its own."""
+    operation["responses"].pop("422", None)
+    texts = ({"404": UNKNOWN, "503": REFUSALS["503"]} if of_a_model else {}) | (BODY if with_body else {})
+    for status, text in texts.items():
+        operation["responses"][status] = {"description": text, "content": FAILURE}
 
 
 def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -69,11 +89,10 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         "properties": {"predictions": answers, "model_version": {"type": "string"}},
         "required": ["predictions", "model_version"],
     }
-    failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
         "tags": [bundle.name], "summary": f"Predict with {bundle.name} {bundle.version}", "operationId": path.strip("/").replace("/", "_").replace(":", "_"),
         "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
         "requestBody": {"required": True, "content": body},
         "responses": {"200": {"description": "One prediction for each row, in order.", "content": {"application/json": {"schema": answer}}},
-                      **{status: {"description": text, "content": failure} for status, text in REFUSALS.items()}},
+                      **{status: {"description": text, "content": FAILURE} for status, text in REFUSALS.items()}},
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,24 @@ async def test_the_memory_of_an_outlier_is_not_kept(tmp_path: Path, runtime: Fak
         engine = entry.ready_model().engine
         engine.run([[engine.encode(GOOD)] * 5])
         assert runtime.outliers == settled + 1
+
+
+async def test_a_client_that_sends_slowly_does_not_make_the_model_look_slow(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path) as running:
+        entry = running.repository.find("toy")
+        assert entry is not None
+        arriving = asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"{"
+            arriving.set()
+            await asyncio.Event().wait()
+
+        slow = asyncio.create_task(running.client.post("/v1/models/toy:predict", content=body()))
+        await arriving.wait()
+        assert entry.ready_model().pressure.users == 0
+        assert (await running.ask([GOOD])).status_code == 200
+        slow.cancel()

@@ -6,7 +6,6 @@ import http.client
 import json
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from typing import Any
 
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "oip"))
 from conformance import rows, seal
 
 pytestmark = pytest.mark.slow

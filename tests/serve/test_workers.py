@@ -18,11 +18,9 @@ from typing import Any
 import psutil
 import pytest
 from click.testing import CliRunner
+from conformance import rows, seal
 
 from seatrial.main import cli
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "oip"))
-from conformance import rows, seal
 
 BODY = json.dumps({"instances": rows()[:1]})
 PLACE = re.compile(r"2 workers at http://127.0.0.1:(\d+), metrics on port (\d+)")

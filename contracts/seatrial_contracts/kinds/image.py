@@ -28,18 +28,6 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
-DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    MemoryError,
-)
-"""What Pillow's decoders raise on bad bytes."""
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
 
@@ -88,6 +76,8 @@ class Image(Kind):
                     "E_IMAGE_BYTES", f"a file of about {len(value) // 4 * 3} bytes", f"at most {self.max_bytes} bytes"
                 )
             try:
+                if value.endswith("==="):  # which Python's strict mode lets pass
+                    raise ValueError
                 value = binascii.a2b_base64(value, strict_mode=True)
             except (binascii.Error, ValueError):
                 refuse(
@@ -163,7 +153,9 @@ class Image(Kind):
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
         except UnidentifiedImageError:
             raise Refusal("E_IMAGE_FORMAT", "", "a file of another kind, or a damaged one", self.want()) from None
-        except DECODER_ERRORS:
+        except Refusal:
+            raise
+        except Exception:  # decoders raise kinds of every sort, struct.error for one; it is the bytes that made them
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
         if self.shorter_side_px is not None:
             picture = self._resized(picture, self.shorter_side_px)

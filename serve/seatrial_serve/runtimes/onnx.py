@@ -10,7 +10,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from seatrial_contracts.canonical import sha256
-from seatrial_contracts.errors import ModelError
+from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.receipt import this_machine
 from seatrial_serve.graph_cache import find_or_make
@@ -29,6 +29,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, TypeError, 
     if hasattr(ort.capi.onnxruntime_pybind11_state, name)
 ))  # fmt: skip
 """What onnxruntime raises; its words hold node names and shapes, so they go to the log and never to a client."""
+INVALID: type[Exception] = ort.capi.onnxruntime_pybind11_state.InvalidArgument
+"""What it raises where a value is at fault."""
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:
@@ -112,6 +114,10 @@ class OnnxRuntime:
         """See `Runtime.run`."""
         try:
             answers = self._session.run(self.outputs, feeds, SHRINK if outlier else None)
+        except INVALID as error:
+            log.info("a value that the model cannot take: %s", type(error).__name__)
+            where, got = "the model", "a value that it cannot take, such as an index beyond a table"
+            raise Refusal("E_MODEL_INPUT", where, got, "values as the model was trained with") from None
         except ORT_ERRORS as error:
             raise ModelError("E_MODEL", "the model failed on this input") from error
         for (

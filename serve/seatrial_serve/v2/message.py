@@ -79,6 +79,8 @@ def checked_id(value: Any) -> str:
         return ""
     if not isinstance(value, str):
         raise Refusal("E_SCHEMA", "id", "no string", "a string")
+    if not (value.isascii() and value.isprintable()):
+        raise Refusal("E_SCHEMA", "id", "other characters", "printable ASCII")
     if len(value) > MAX_ID_CHARS:
         raise Refusal("E_LIMIT", "id", f"{len(value)} characters", f"at most {MAX_ID_CHARS}")
     return value

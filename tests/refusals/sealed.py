@@ -1,0 +1,121 @@
+"""The bundles that the cases are sent to: rows of numbers, words and flags; an embedding; an image; a text."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import onnx
+from case import ROW
+from conformance import seal as seal_conformance
+from onnx import TensorProto, helper
+from PIL import Image as Pillow
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+import seatrial as st
+from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.golden import Golden, wire_row
+from seatrial_contracts.manifest import Manifest, Variant
+
+TOKENIZER = Tokenizer(models.WordLevel({"[UNK]": 0, "sea": 1, "trial": 2}, unk_token="[UNK]"))
+TOKENIZER.pre_tokenizer = pre_tokenizers.Whitespace()
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF")
+TEXT = st.Text(tokenizer=TOKENIZER.to_str().encode(), max_chars=2000, max_tokens=256)
+
+
+class Tabular(st.Row):
+    x: Annotated[float | None, st.Number(ge=0, le=100)]
+    n: Annotated[int, st.Number(dtype="int8")]
+    c: Literal["a", "b"]
+    f: bool
+
+
+class Ids(st.Row):
+    ids: st.Tensor[np.int64, 2]
+
+
+class Photo(st.Row):
+    image: Annotated[bytes, st.Image(formats=FORMATS, max_bytes=2**20, max_pixels=1_000_000)]
+
+
+class Note(st.Row):
+    text: Annotated[str, TEXT]
+
+
+class Score(st.Answer):
+    score: float
+
+
+def picture(fmt: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: Any) -> bytes:
+    sink = io.BytesIO()
+    Pillow.new(mode, size, 120).save(sink, fmt, **options)
+    return sink.getvalue()
+
+
+def graph(inputs: list[tuple[str, int, list[str | int]]], *nodes: onnx.NodeProto, **weights: Any) -> bytes:
+    """A graph that answers `score`, one number for each row."""
+    values = [helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in inputs]
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])
+    kept = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(list(nodes), "g", values, [score], kept),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def seal(folder: Path) -> None:
+    """Write them all, and the conformance suite's."""
+    seal_conformance(folder)
+    node = helper.make_node
+    mean = [node("ReduceMean", ["v", "axes"], ["score"], keepdims=0)]
+    write(
+        folder, "tabular", st.contract_from_rows(Tabular, Score, limits=st.Limits(max_rows=64)), ROW, 3.0,
+        graph([("x", TensorProto.FLOAT, []), ("n", TensorProto.INT8, []), ("c", TensorProto.STRING, []), ("f", TensorProto.BOOL, [])],
+              node("Cast", ["n"], ["score"], to=TensorProto.FLOAT)),
+    )  # fmt: skip
+    write(
+        folder, "embedding", st.contract_from_rows(Ids, Score), {"ids": [1, 2]}, 1.5,
+        graph([("ids", TensorProto.INT64, [2])], node("Gather", ["table", "ids"], ["v"]), *mean,
+              table=np.arange(4, dtype=np.float32), axes=np.array([1])),
+    )  # fmt: skip
+    write(
+        folder, "photo", st.contract_from_rows(Photo, Score), {"image": picture()}, 120 / 3,
+        graph([("image", TensorProto.UINT8, ["h", "w", 3])], node("Cast", ["image"], ["v"], to=TensorProto.FLOAT), *mean, axes=np.array([1, 2, 3])),
+    )  # fmt: skip
+    write(
+        folder, "note", st.contract_from_rows(Note, Score), {"text": "sea trial"}, 1.5,
+        graph([("text_ids", TensorProto.INT64, ["t"]), ("text_mask", TensorProto.INT64, ["t"])],
+              node("Cast", ["text_ids"], ["v"], to=TensorProto.FLOAT), *mean, axes=np.array([1])),
+        TEXT.front_files("text"),
+    )  # fmt: skip
+
+
+def write(
+    folder: Path, name: str, contract: Contract, row: dict[str, Any], score: float, data: bytes, front: Any = None
+) -> None:
+    """Seal one."""
+    golden = Golden((wire_row(row),), ({"score": np.float32(score)},), ())
+    files = {
+        CONTRACT: contract.to_json(),
+        PROFILE: b"{}\n",
+        "graphs/model.onnx": data,
+        **golden.to_files(),
+        **(front or {}),
+    }
+    variant = Variant(name="fp32", format="onnx", graph="graphs/model.onnx")
+    write_bundle(
+        folder,
+        Manifest(schema=1, name=name, version="1.0.0", batchable=True, opset=20, variants=(variant,), files={}),
+        files,
+    )
+
+
+def base64_row(data: bytes) -> dict[str, Any]:
+    return {"image": base64.b64encode(data).decode()}

@@ -1,0 +1,154 @@
+"""The matrix of refusals over real sockets: each case gets what its row says, and the server is afterwards as it was before."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import binary_cases
+import http_cases
+import json_cases
+import media_cases
+import name_cases
+import psutil
+import pytest
+from case import CANARY, ROW, Case, request, rows
+from sealed import seal
+
+from seatrial_serve.status import CLOSED_CODES
+
+pytestmark = pytest.mark.slow
+CASES = [case for group in (json_cases, binary_cases, media_cases, http_cases, name_cases) for case in group.CASES]
+EDGE_CODES = {"E_HTTP", "E_URL", "E_HEADERS", "E_CHUNKS", "E_SLOW_HEADERS", "E_QUARANTINED"}
+GOOD, LIVE = rows(ROW), request("/v2/health/live", method="GET")
+OURS = re.compile(r'seatrial_requests_total\{code="(E_INTERNAL|E_MODEL|E_OUTPUT_CONTRACT)"[^}]*\} [1-9]')
+
+
+class Target:
+    """The server under trial."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        host, port = server.url.removeprefix("http://").split(":")
+        self.address = host, int(port)
+        self.process = psutil.Process(server.process.pid)
+
+    def connect(self, within_s: float = 10.0) -> socket.socket:
+        return socket.create_connection(self.address, within_s)
+
+    @property
+    def rss_mb(self) -> float:
+        return self.process.memory_info().rss / 2**20
+
+    @property
+    def metrics(self) -> str:
+        with urllib.request.urlopen(self.server.metrics_url, timeout=10) as reply:
+            text: str = reply.read().decode()
+        return text
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("refusals")
+    seal(folder)
+    server = serve(folder, "--budget-bytes", str(2**28))
+    assert server.wait_until_loaded()[0] == 200
+    target = Target(server)
+    for case in CASES:  # what each of them makes the server load and keep, once
+        if case.grows_mb > 32:
+            answer_of(target, case)
+    yield target
+    assert not OURS.search(target.metrics), "a caller's fault was counted as ours"
+    assert CANARY not in target.metrics, "a caller's text is a label"
+    assert CANARY not in "".join(server.log), "a caller's text is in the log"
+
+
+def read_answer(sock: socket.socket, head_only: bool = False) -> tuple[int, dict[str, str], bytes]:
+    """One answer: status (0 where the connection was closed without one), headers, body."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        try:
+            part = sock.recv(65_536)
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            return 0, {}, data
+        data += part
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    while len(body) < int(headers.get("content-length", 0)) and not head_only:
+        body += sock.recv(65_536)
+    return int(first.split()[1]), headers, body
+
+
+def answer_of(target: Target, case: Case) -> tuple[int, dict[str, str], bytes, bool]:
+    """What a case is answered, and whether its connection is closed afterwards."""
+    with target.connect(case.within_s) as sock:
+        with suppress(OSError):  # it may be refused while it is being sent
+            sock.sendall(case.data)
+        status, headers, body = read_answer(sock, head_only=case.data.startswith(b"HEAD"))
+        try:
+            sock.sendall(LIVE)
+            again = read_answer(sock)[0]
+        except OSError:
+            again = 0
+    return status, headers, body, again != 200
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_case_gets_what_its_row_says_and_harms_nobody(target: Target, case: Case) -> None:
+    before_mb = target.rss_mb
+    with target.connect() as mate:
+        mate.sendall(GOOD[:-5])
+        start = time.monotonic()
+        status, headers, body, closed = answer_of(target, case)
+        assert time.monotonic() - start < case.within_s
+        mate.sendall(GOOD[-5:])
+        assert read_answer(mate)[0] == 200, "a good request that was under way"
+    assert (status, closed) == (case.status, case.closed), body[:300]
+    assert CANARY.encode() not in body
+    if status >= 400:
+        said = json.loads(body)
+        assert headers["content-type"] == "application/json"
+        assert set(said) == {"error", "code", "request_id"}
+        assert isinstance(said["error"], str)
+        assert said["code"] in CLOSED_CODES | EDGE_CODES
+        if case.code:
+            assert said["code"] == case.code, said["error"]
+        assert not re.search(r"Traceback|\.py\b|/site-packages|0x[0-9a-f]{6}|onnx|pydantic|Pillow|PIL", said["error"])
+        assert ("allow" in headers) == (status == 405)
+    with target.connect(5) as sock:
+        sock.sendall(LIVE)
+        assert read_answer(sock)[0] == 200
+    assert target.rss_mb - before_mb < case.grows_mb
+    assert not OURS.search(target.metrics)
+
+
+def test_memory_after_the_whole_matrix_is_what_it_was(target: Target) -> None:
+    before_mb = target.rss_mb
+    for case in CASES:
+        answer_of(target, case)
+    assert target.rss_mb - before_mb < 64
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(GOOD[: GOOD.index(b"\r\n\r\n") + 9], id="93 a body that ends early runs nothing"),
+        pytest.param(GOOD[:40], id="headers that end early"),
+        pytest.param(b"", id="a connection without a byte"),
+    ],
+)
+def test_who_leaves_early_costs_nothing(target: Target, sent: bytes) -> None:
+    with target.connect() as sock:
+        sock.sendall(sent)
+        sock.shutdown(socket.SHUT_WR)
+        assert read_answer(sock)[0] in (0, 400)
+    assert not OURS.search(target.metrics)
