@@ -43,10 +43,11 @@ parity: setup ## the trial of every example through every runner, the server inc
 	$(BIN)/python -m pytest parity_tests
 
 bench: setup ## seal the benchmark harness's models and measure against the peers: HARNESS=folder (needs wrk)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check scikit-image psutil -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
 	$(BIN)/python benchmarks/seal_harness.py $(HARNESS) build/bench
 	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/seatrial
 	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/contender.toml $(BENCH)
+	$(BIN)/python benchmarks/plot.py build/bench/work/results.json build/bench/results.png
 
 fuzz: setup ## bytes of all kinds into the parsers, 20,000 each (atheris): RUNS=number
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris -c constraints.txt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import resource
 import signal
 import socket
 import sys
@@ -42,6 +43,7 @@ LINGER_S, LINGER_TURNS = 0.5, 10
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
     start_log(settings.log_level)
+    allow_files()
     repository = Repository(settings.bundles, settings.versions)
     if settings.workers > 1:
         from seatrial_serve.workers import Supervisor
@@ -58,6 +60,12 @@ def serve(settings: Settings) -> None:
     run_server(settings, repository, listening, metrics)
     if scraped is not None:
         scraped.close()
+
+
+def allow_files() -> None:
+    """Open as many files, which connections are, as the system lets this process: the usual soft limit is 1024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def start_log(level: str) -> None:
