@@ -6,12 +6,16 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
+from seatrial_contracts.moved import Answered, compare_answers
+from seatrial_contracts.notes import NOTES, write_notes
 from seatrial_contracts.receipt import Receipt, now, this_machine
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.gate import Progress, pass_export_gate, silent
@@ -23,18 +27,23 @@ GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
-def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = silent, source: Path | None = None) -> Bundle:
+def export_pipeline(
+    pipeline: Pipeline, out: Path, progress: Progress = silent, source: Path | None = None, *,
+    since: Bundle | None = None, allow_breaking: bool = False,
+) -> Bundle:  # fmt: skip
     """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
 
-    `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. Raises `GateError`,
-    `DeclarationError` and `BundleError`.
+    `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. `since` is the
+    version before: the notes of what changed are sealed too, and a breaking change under the same major version is refused, unless
+    `allow_breaking`. Raises `GateError`, `DeclarationError` and `BundleError`.
     """
     check_refusals(pipeline)
+    notes = {} if since is None else {NOTES: notes_since(since, pipeline, allow_breaking=allow_breaking)}
     candidate = pass_export_gate(pipeline, progress)
     progress("sealing")
     golden = golden_of(candidate)
     files = {
-        CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files,
+        CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files, **notes,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True),
     }  # fmt: skip
     if candidate.prepare is not None:
@@ -53,6 +62,30 @@ def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = silent, 
         trials=tuple(candidate.trials),
     ).write(bundle.path)
     return bundle
+
+
+def notes_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> bytes:
+    """What changed since a version: contracts, and the answers to its golden rows. Raises `DeclarationError`."""
+    if old.name != pipeline.name:
+        raise DeclarationError("the version before", f"bundle '{old.name}'", f"one of '{pipeline.name}'")
+    differences = compare_contracts(old.contract, pipeline.contract)
+    if not allow_breaking and not may_replace(old.version, pipeline.version, differences):
+        want = "a higher major version, or what clients rely on kept"
+        raise DeclarationError(
+            f"version {pipeline.version} after {old.version}",
+            f"a breaking change, {differences[0]}",
+            want,
+            "or pass --allow-breaking",
+        )
+    now = [answered(pipeline, row) for row in old.golden.rows]
+    moved = compare_answers(pipeline.contract, old.golden.answers, now)
+    return write_notes(pipeline.name, old.version, pipeline.version, differences, moved).encode()
+
+
+def answered(pipeline: Pipeline, row: Any) -> Answered:
+    """The training side's answer to a raw row, or the code that it is refused with."""
+    code = pipeline.front.refusal_code(row)
+    return code or pipeline.answer_encoded(pipeline.front.encode_row(pipeline.contract.validate_row(row)))
 
 
 def check_refusals(pipeline: Pipeline) -> None:

@@ -27,9 +27,11 @@ class Keeper:
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
         forget: Callable[[str, str], None] | None = None, watch: bool = False, join_loaded: bool = False,
+        allow_breaking: bool = False,
     ) -> None:  # fmt: skip
         """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone; with `join_loaded`, `async with` waits for the first load."""
-        self._repository, self._build, self._pool = repository, build, pool
+        self._repository, self._pool = repository, pool
+        self._build = build if allow_breaking else self._checked(build)
         self._forget, self._watch = forget, watch
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
@@ -57,6 +59,14 @@ class Keeper:
         for entry in self._repository:
             if entry.model is not None:
                 await entry.model.close()
+
+    def _checked(self, build: Callable[[Entry], ServedModel]) -> Callable[[Entry], ServedModel]:
+        def build_checked(entry: Entry) -> ServedModel:
+            model = build(entry)
+            self._repository.check_replacement(entry, model)
+            return model
+
+        return build_checked
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -13,7 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST, Bundle, open_bundle
-from seatrial_contracts.errors import BundleError, DeclarationError, SeatrialError, Unavailable
+from seatrial_contracts.difference import compare_contracts, may_replace
+from seatrial_contracts.errors import BundleError, DeclarationError, ModelError, SeatrialError, Unavailable
 from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_serve.model import ServedModel
 
@@ -197,6 +198,16 @@ class Repository:
     def ready(self) -> bool:
         """Does every model take traffic?"""
         return not self.waiting
+
+    def check_replacement(self, entry: Entry, model: ServedModel) -> None:
+        """Raise `ModelError` where a loaded version would take over from an older one and break its clients under the same major version."""
+        served = self._served.get(entry.name)
+        if served is None or served.model is None or version_key(served.version) >= version_key(entry.version):
+            return
+        differences = compare_contracts(served.model.contract, model.contract)
+        if not may_replace(served.version, entry.version, differences):
+            text = f"it would break clients of {served.version} under the same major version: {differences[0]}"
+            raise ModelError("E_BREAKING", f"{text}; mend: raise the major version, or serve with --allow-breaking")
 
     def load(self, entry: Entry, build: Callable[[Entry], ServedModel]) -> None:
         """Load one entry in the calling thread; what goes wrong is kept as its state and reason, and logged.

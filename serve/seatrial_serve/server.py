@@ -83,7 +83,15 @@ def run_server(
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
         loader = Loader(settings, plan, pool, metrics)
-        keeper = Keeper(repository, loader, pool, forget=metrics.forget, watch=settings.watch, join_loaded=joining)
+        keeper = Keeper(
+            repository,
+            loader,
+            pool,
+            forget=metrics.forget,
+            watch=settings.watch,
+            join_loaded=joining,
+            allow_breaking=settings.allow_breaking,
+        )
         grpc = open_grpc(settings, repository, keeper, pool, drain) if settings.grpc else None
         app = create_app(
             repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,

@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     watch: bool = Field(
         False, description="Reload when the folder changes. SIGHUP and the admin's load do so without it."
     )
+    allow_breaking: bool = Field(
+        False,
+        description="Let a version take over whose contract breaks clients of the one before, under the same major version. Off: the one before goes on.",
+    )
     admin: bool = Field(
         False,
         description="Let clients load and unload models. Off, since whoever reaches the port could; keep it to a trusted network.",

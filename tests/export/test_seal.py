@@ -112,3 +112,31 @@ def test_a_pipeline_that_is_declared_wrongly_is_told_which_part(change: str, wor
     with pytest.raises(st.DeclarationError) as refused:
         st.load_pipeline(f"{tmp_path / 'model.py'}:pipeline")
     assert words in str(refused.value)
+
+
+@pytest.mark.slow
+def test_what_changed_since_the_version_before_is_sealed_and_a_breaking_change_is_refused(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.py", tmp_path / "new.py"
+    old.write_text(FILE)
+    new.write_text(FILE.replace('"1.0.0"', '"1.1.0"').replace("nn.Flatten(0)", "nn.Flatten(0), nn.Tanh()"))
+    before = export(old, tmp_path, tmp_path)["path"]
+    command = [
+        sys.executable,
+        "-m",
+        "seatrial",
+        "export",
+        f"{new}:pipeline",
+        "--out",
+        str(tmp_path),
+        "--since",
+        str(before),
+    ]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=100, check=True)
+    notes = st.open_bundle(tmp_path / "user" / "1.1.0").files["RELEASE_NOTES.md"].decode()
+    assert notes.startswith("# user 1.1.0\n\nCompared with 1.0.0.")
+    assert "- 20 golden rows are answered by both." in notes
+    new.write_text(FILE.replace('"1.0.0"', '"1.2.0"').replace("y: float", "z: float"))
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert refused.returncode == 1
+    assert "version 1.2.0 after 1.0.0: got a breaking change, output 'y': removed" in refused.stderr
+    assert not (tmp_path / "user" / "1.2.0").exists()

@@ -56,10 +56,15 @@ def picture(fmt: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB",
     return sink.getvalue()
 
 
-def graph(inputs: list[tuple[str, int, list[str | int]]], *nodes: onnx.NodeProto, **weights: Any) -> bytes:
-    """A graph that answers `score`, one number for each row."""
+def graph(
+    inputs: list[tuple[str, int, list[str | int]]],
+    *nodes: onnx.NodeProto,
+    output: tuple[str, list[str]] = ("score", []),
+    **weights: Any,
+) -> bytes:
+    """A graph that answers `output`, of the sizes given for each row."""
     values = [helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in inputs]
-    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])
+    score = helper.make_tensor_value_info(output[0], TensorProto.FLOAT, ["batch", *output[1]])
     kept = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
     model = helper.make_model(
         helper.make_graph(list(nodes), "g", values, [score], kept),

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Running, run_app
-from toys import ROWS, answer, toy_files, toy_golden, toy_manifest
+from toys import ROWS, answer, fake_runtimes, toy_files, toy_golden, toy_manifest
 
 from seatrial_contracts.bundle import write_bundle
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve import engine
 from seatrial_serve.repository import State
@@ -180,3 +181,45 @@ async def test_reloads_under_load_lose_nothing_and_mix_nothing(running: Running,
     await asyncio.gather(*clients)
     assert all(value == 3.0 * factors[version] for version, value in seen)
     assert len({version for version, _ in seen}) > 10
+
+
+def narrow(folder: Path, version: str) -> None:
+    """A version that takes fewer words than the ones before."""
+    files = toy_files()
+    contract = json.loads(files["contract.json"])
+    word = next(field for field in contract["inputs"] if field["name"] == "word")
+    word["kind"]["categories"] = ["a"]
+    golden = toy_golden([row for row in ROWS if row["word"] == "a"])
+    narrowed = Contract.model_validate(contract).to_json()
+    write_bundle(
+        folder, toy_manifest(version=version), files | golden.to_files() | {"contract.json": narrowed, GRAPH: b"2"}
+    )
+
+
+async def test_a_version_that_breaks_clients_does_not_take_over_under_the_same_major_number(
+    running: Running, tmp_path: Path
+) -> None:
+    narrow(tmp_path, "1.1.0")
+    await running.keeper.reload()
+    assert (await asked(running))[0] == "1.0.0"
+    refused = running.repository.find("toy", "1.1.0")
+    assert refused is not None
+    assert refused.code == "E_BREAKING"
+    assert (
+        "would break clients of 1.0.0 under the same major version: input 'word': categories without 'b'"
+        in refused.reason
+    )
+    narrow(tmp_path, "2.0.0")
+    await running.keeper.reload()
+    assert (await asked(running))[0] == "2.0.0"
+
+
+async def test_a_breaking_version_takes_over_where_the_operator_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runtimes(monkeypatch)
+    put(tmp_path, "1.0.0", 2)
+    async with run_app(tmp_path, allow_breaking=True) as running:
+        narrow(tmp_path, "1.1.0")
+        await running.keeper.reload()
+        assert (await asked(running))[0] == "1.1.0"

@@ -20,17 +20,25 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
 )
 @click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="The version before: what changed since is sealed as RELEASE_NOTES.md, and breaking changes need a higher major version.",
+)
+@click.option("--allow-breaking", is_flag=True, help="Seal breaking changes under the same major version all the same.")
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
     help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
 )
-def command(target: str, out: Path, as_json: bool) -> None:
+def command(target: str, out: Path, since: Path | None, allow_breaking: bool, as_json: bool) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
 
     FILE.py:NAME names an st.Pipeline in a file of yours, or a function without arguments that returns one (train in it, if you
     like). Each step of the gate that fails says what it found and how to mend it, and nothing is written.
     """
+    from seatrial_contracts.bundle import open_bundle
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.seal import export_pipeline
 
@@ -45,6 +53,8 @@ def command(target: str, out: Path, as_json: bool) -> None:
             out,
             lambda step: progress.update(task, description=f"gate: {step}"),
             source=Path(target.rpartition(":")[0]),
+            since=None if since is None else open_bundle(since),
+            allow_breaking=allow_breaking,
         )
     warnings = [trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding]
     if as_json:

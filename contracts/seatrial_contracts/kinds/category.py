@@ -48,6 +48,15 @@ class Category(Kind):
                                    "write numbers that stand for classes as words")  # fmt: skip
         return self.model_copy(update={"categories": tuple(words), "nullable": nullable})
 
+    def breaks(self, option: str, old: Self) -> bool:
+        if option == "categories":
+            return not set(old.categories) <= set(self.categories)
+        if option == "unknown":
+            return self.unknown == "reject"
+        if option == "max_chars":
+            return self.max_chars < old.max_chars
+        return super().breaks(option, old)
+
     @property
     def codes_count(self) -> int:
         """How many codes there are, those of missing and unknown included."""

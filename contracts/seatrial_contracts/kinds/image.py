@@ -91,6 +91,19 @@ class Image(Kind):
             refuse("E_IMAGE_BYTES", f"a file of {len(value)} bytes", f"1 to {self.max_bytes} bytes")
         return value
 
+    def breaks(self, option: str, old: Self) -> bool:
+        if option == "formats":
+            return not set(old.formats) <= set(self.formats)
+        if option == "max_bytes":
+            return self.max_bytes < old.max_bytes
+        if option == "max_pixels":
+            return self.max_pixels < old.max_pixels
+        if option == "min_side_px":
+            return self.min_side_px > old.min_side_px
+        if option == "shorter_side_px":  # the larger, the sooner a long picture has too many pixels
+            return (self.shorter_side_px or 0) > (old.shorter_side_px or 0)
+        return super().breaks(option, old)
+
     def want(self) -> str:
         return f"a {' or '.join(self.formats)} file of at most {self.max_bytes} bytes and {self.max_pixels} pixels"
 

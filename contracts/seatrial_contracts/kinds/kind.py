@@ -101,6 +101,15 @@ class Kind(BaseModel):
         """Is the host stage of this value shorter than a hop to another thread (some 50 us)?"""
         return True
 
+    def breaks(self, option: str, old: Self) -> bool:
+        """As an input: does the change of this option, from what it was in `old`, refuse or misread what clients send rightly today?
+
+        Unless a kind knows better, yes.
+        """
+        if option == "nullable":
+            return old.nullable
+        return option != "description"
+
     @abstractmethod
     def annotation(self) -> Any:
         """The strict Pydantic type of one value, missing values aside."""

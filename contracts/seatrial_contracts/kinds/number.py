@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import annotated_types
@@ -105,6 +106,23 @@ class Number(OutputKind):
         options: dict[str, Any] = {} if self.whole else {"allow_inf_nan": False}
         limits: Any = Field(ge=low, le=high, gt=self.gt, lt=self.lt, strict=True, **options)
         return Annotated[int, limits] if self.whole else Annotated[float, limits]
+
+    def breaks(self, option: str, old: Self) -> bool:
+        if option in ("ge", "gt"):
+            return self._lower > old._lower
+        if option in ("le", "lt"):
+            return self._upper < old._upper
+        return super().breaks(option, old)
+
+    @property
+    def _lower(self) -> tuple[float, bool]:
+        """The least value, and whether it is itself left out."""
+        return max((-inf if self.ge is None else self.ge, False), (-inf if self.gt is None else self.gt, True))
+
+    @property
+    def _upper(self) -> tuple[float, bool]:
+        """The largest value, and whether it is itself in."""
+        return min((inf if self.le is None else self.le, True), (inf if self.lt is None else self.lt, False))
 
     def want(self) -> str:
         noun = "a whole number" if self.whole else "a number"

@@ -61,6 +61,14 @@ class Tensor(OutputKind):
             )  # fmt: skip
         return self
 
+    def breaks(self, option: str, old: Self) -> bool:
+        if option == "dims":
+            pairs = zip(self.ranges, old.ranges, strict=False)
+            return len(self.dims) != len(old.dims) or any(new[0] > was[0] or new[1] < was[1] for new, was in pairs)
+        if option == "max_values":
+            return self.max_values < old.max_values
+        return super().breaks(option, old)
+
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """Least and most of each side."""

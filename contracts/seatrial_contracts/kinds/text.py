@@ -62,6 +62,17 @@ class Text(Kind):
     def annotation(self) -> Any:
         return Annotated[str, Field(min_length=self.min_chars, max_length=self.max_chars, strict=True)]
 
+    def breaks(self, option: str, old: Self) -> bool:
+        if option == "max_chars":
+            return self.max_chars < old.max_chars
+        if option == "max_tokens":
+            return self.max_tokens < old.max_tokens
+        if option == "min_chars":
+            return self.min_chars > old.min_chars
+        if option == "overflow":
+            return self.overflow == "refuse"
+        return option != "pad_id" and super().breaks(option, old)
+
     def want(self) -> str:
         return (
             f"a text of {self.min_chars} to {self.max_chars} characters"

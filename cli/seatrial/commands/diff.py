@@ -1,0 +1,81 @@
+"""`seatrial diff`: what changed between two versions, for clients and in the answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from seatrial_parity.versions import Versions
+
+
+@click.command("diff")
+@click.argument("old", metavar="OLD", type=click.Path(path_type=Path))
+@click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
+@click.option("--notes", type=click.Path(path_type=Path, dir_okay=False), help="Write release notes in Markdown.")
+def command(old: Path, new: Path, as_json: bool, notes: Path | None) -> None:
+    """Compare two bundles of a model: contracts, answers to both golden sets, size and speed.
+
+    A difference is breaking where a client that was right before may be refused, or read something else. Exits with 1 where one
+    is and the major version does not rise.
+    """
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.errors import MissingExtra
+    from seatrial_contracts.notes import write_notes
+
+    try:
+        from seatrial_parity.versions import compare_versions
+    except ImportError:
+        raise MissingExtra("seatrial diff", "serve") from None
+    found = compare_versions(open_bundle(old), open_bundle(new))
+    if notes is not None:
+        notes.write_text(
+            write_notes(found.new.name, found.old.version, found.new.version, found.differences, found.moved), "utf-8"
+        )
+    if as_json:
+        click.echo(json.dumps(facts(found), indent=1))
+    else:
+        show(Console(), found)
+    if not found.may_replace:
+        raise click.exceptions.Exit(1)
+
+
+def facts(found: Versions) -> dict[str, Any]:
+    """Everything, as JSON values."""
+    moved = asdict(found.moved)
+    return {
+        "name": found.new.name, "old": found.old.version, "new": found.new.version, "may_replace": found.may_replace,
+        "differences": [asdict(difference) for difference in found.differences], "moved": moved | {"largest": str(found.moved.largest)},
+        "rows": len(found.rows), "bytes": [found.old.size_bytes, found.new.size_bytes], "speed": round(found.speed, 3),
+    }  # fmt: skip
+
+
+def show(console: Console, found: Versions) -> None:
+    """For people."""
+    from seatrial_contracts.notes import said
+
+    console.print(f"[bold]{found.new.name}[/] {found.old.version} -> {found.new.version}", highlight=False)
+    table = Table("", "where", "what")
+    for difference in found.differences:
+        kind = "[red]breaking[/]" if difference.breaking else "[green]safe[/]"
+        table.add_row(kind, escape(difference.place), escape(difference.text))
+    console.print(table if found.differences else "the contracts are equal")
+    for line in said(found.moved):
+        console.print(escape(line), highlight=False)
+    old, new = (bundle.size_bytes / 1e6 for bundle in (found.old, found.new))
+    console.print(
+        f"{old:.2f} -> {new:.2f} MB; one row alone runs at {found.speed:.2f} of the old rate here", highlight=False
+    )
+    if not found.may_replace:
+        number = int(found.old.version.split(".")[0]) + 1
+        console.print(
+            f"[red]breaking under the same major version[/]; mend: call it {number}.0.0, or keep what clients rely on"
+        )

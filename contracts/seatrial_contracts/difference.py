@@ -1,0 +1,112 @@
+"""What changed between two contracts, and whether a client that was right before is right still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seatrial_contracts.contract import Contract, InputField, OutputField
+from seatrial_contracts.kinds.kind import Kind
+
+Field = InputField | OutputField
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One change. `breaking`: a request that was taken may be refused, or an answer may mean or look something else."""
+
+    place: str
+    text: str
+    breaking: bool
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+def compare_contracts(old: Contract, new: Contract) -> list[Difference]:
+    """Every difference, the breaking ones first. A contract that only takes more and answers more is safe."""
+    found = [*_inputs(old, new), *_outputs(old, new), *_limits(old, new), *_promises(old, new)]
+    return sorted(found, key=lambda difference: not difference.breaking)
+
+
+def may_replace(old: str, new: str, differences: Sequence[Difference]) -> bool:
+    """May version `new` take the place of `old`? A breaking one only with a higher major number (semver.org, 8)."""
+    return major(new) > major(old) or not any(difference.breaking for difference in differences)
+
+
+def major(version: str) -> int:
+    """The first number of a version."""
+    return int(version.split(".", maxsplit=1)[0])
+
+
+def _inputs(old: Contract, new: Contract) -> Iterator[Difference]:
+    before, after = _by_name(old.inputs), _by_name(new.inputs)
+    for name in before.keys() - after.keys():
+        yield Difference(f"input '{name}'", "removed: a row that holds it is refused", True)
+    for name in after.keys() - before.keys():
+        kind = after[name]
+        text = "new, may be missing" if kind.nullable else "new and required: a row without it is refused"
+        yield Difference(f"input '{name}'", text, not kind.nullable)
+    for name in before.keys() & after.keys():
+        yield from _options(f"input '{name}'", before[name], after[name], answered=False)
+    if old.file_input is not None and new.file_input is None and old.file_input.name in after:
+        yield Difference("raw file as the body", "no longer taken: there are more inputs than one", True)
+
+
+def _outputs(old: Contract, new: Contract) -> Iterator[Difference]:
+    before, after = _by_name(old.outputs), _by_name(new.outputs)
+    for name in before.keys() - after.keys():
+        yield Difference(f"output '{name}'", "removed", True)
+    for name in after.keys() - before.keys():
+        yield Difference(f"output '{name}'", "new", False)
+    for name in before.keys() & after.keys():
+        yield from _options(f"output '{name}'", before[name], after[name], answered=True)
+
+
+def _options(place: str, old: Kind, new: Kind, *, answered: bool) -> Iterator[Difference]:
+    if old.name != new.name:
+        yield Difference(place, f"was a {old.name}, is a {new.name}", True)
+        return
+    for option in type(new).model_fields:
+        was, is_ = getattr(old, option), getattr(new, option)
+        if was != is_:
+            breaking = option != "description" if answered else new.breaks(option, old)
+            yield Difference(place, f"{option} {_shown(was, is_)}", breaking)
+
+
+def _limits(old: Contract, new: Contract) -> Iterator[Difference]:
+    pairs: dict[str, tuple[int, int]] = {
+        "max_rows": (old.limits.max_rows, new.limits.max_rows),
+        "max_body_bytes": (old.max_body_bytes, new.max_body_bytes),
+        "max_answer_bytes": (old.limits.max_answer_bytes, new.limits.max_answer_bytes),
+    }
+    for name, (was, is_) in pairs.items():
+        if was != is_:
+            yield Difference(f"limit {name}", _shown(was, is_), is_ < was)
+
+
+def _promises(old: Contract, new: Contract) -> Iterator[Difference]:
+    """Tolerance and objective are told, and are no part of what a client sends or reads."""
+    for name in ("tolerance", "objective"):
+        was, is_ = getattr(old, name), getattr(new, name)
+        if was != is_:
+            yield Difference(name, _shown(was, is_), False)
+
+
+def _by_name(fields: Sequence[Field]) -> Mapping[str, Kind]:
+    return {field.name: field.kind for field in fields}
+
+
+def _shown(was: Any, is_: Any) -> str:
+    if isinstance(was, tuple) and isinstance(is_, tuple) and all(isinstance(word, str) for word in (*was, *is_)):
+        gone, come = [word for word in was if word not in is_], [word for word in is_ if word not in was]
+        parts = [f"without {', '.join(map(repr, gone))}"] * bool(gone) + [f"with {', '.join(map(repr, come))}"] * bool(
+            come
+        )
+        return " and ".join(parts) or "in another order"
+    return f"{_plain(was)} -> {_plain(is_)}"
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else str(value)

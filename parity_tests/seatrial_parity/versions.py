@@ -1,0 +1,79 @@
+"""Two bundles of one model side by side: their contracts, their answers to each other's golden rows, their size and speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.canonical import canonical_json
+from seatrial_contracts.difference import Difference, compare_contracts, may_replace
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.moved import Answered, Moved, compare_answers
+from seatrial_serve.engine import Engine, load_engine
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+
+TURNS = 15
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What `compare_versions` found. `speed` is the new one's rate over the old one's, in turns, alone and on this machine."""
+
+    old: Bundle
+    new: Bundle
+    differences: Sequence[Difference]
+    moved: Moved
+    rows: Sequence[Any]
+    """The golden rows of both, each once: what `moved` counts."""
+    speed: float
+
+    @property
+    def may_replace(self) -> bool:
+        """May the new one take the old one's place under its number?"""
+        return may_replace(self.old.version, self.new.version, self.differences)
+
+
+def compare_versions(old: Bundle, new: Bundle) -> Versions:
+    """Load both and ask both every golden row. Raises `ModelError` where one does not load or does not answer."""
+    before, after = (load_engine(bundle, RuntimeOptions()) for bundle in (old, new))
+    rows = union(old, new)
+    answers = [[answered(engine, row) for row in rows] for engine in (before, after)]
+    moved = compare_answers(new.contract, *answers)
+    taken = [
+        row for row, *both in zip(rows, *answers, strict=True) if not any(isinstance(answer, str) for answer in both)
+    ]
+    return Versions(old, new, compare_contracts(old.contract, new.contract), moved, rows, speed(before, after, taken))
+
+
+def union(old: Bundle, new: Bundle) -> list[Any]:
+    """The golden rows of both, refusals included, each once."""
+    rows = [
+        row
+        for bundle in (old, new)
+        for row in (*bundle.golden.rows, *(refused.row for refused in bundle.golden.refusals))
+    ]
+    return list({canonical_json(row): row for row in rows}.values())
+
+
+def answered(engine: Engine, row: Any) -> Answered:
+    """The numbers that a row is answered with, alone, or the code it is refused with."""
+    try:
+        return engine.answer([row])[0]
+    except Refusal as refusal:
+        return refusal.code
+
+
+def speed(old: Engine, new: Engine, rows: Sequence[Any]) -> float:
+    """Rate of the new one over that of the old one on one row that both take, the best of several turns; 1 where there is none."""
+    if not rows:
+        return 1.0
+    best = [float("inf")] * 2
+    for _ in range(TURNS):
+        for place, engine in enumerate((old, new)):
+            start = time.perf_counter()
+            engine.answer([rows[0]])
+            best[place] = min(best[place], time.perf_counter() - start)
+    return best[0] / best[1]
