@@ -6,7 +6,7 @@ HARNESS ?= ../shared/bench
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test parity bench proto clean
+.PHONY: help setup demo check fix test parity triton bench proto clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -40,6 +40,9 @@ test: check ## everything: check, then all tests, with coverage
 
 parity: setup ## the trial of every example through every runner, the server included
 	$(BIN)/python -m pytest parity_tests
+
+triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
+	sh tests/triton_install.sh build/triton
 
 bench: setup ## seal the benchmark harness's models and measure against the peers: HARNESS=folder (needs wrk)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check scikit-image psutil -c constraints.txt
