@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
-from seatrial_parity.runners.runner import Answers, RawRows
+from seatrial_parity.runners.runner import Answers, Asked, RawRows
 
 if TYPE_CHECKING:
     from seatrial_serve.engine import Engine
+
+NAME, FORMAT = "onnxruntime", "onnx"
+
+
+def runners(asked: Asked) -> Iterator[OnnxRunner]:
+    """One for each variant that onnxruntime runs."""
+    yield from (OnnxRunner(asked.bundle, each.name) for each in asked.bundle.manifest.variants if each.format == FORMAT)
 
 
 class OnnxRunner:
     """One variant of a bundle on one provider."""
 
-    name = "onnxruntime"
+    name = NAME
 
     def __init__(self, bundle: Bundle, variant: str = "fp32", provider: str = "CPUExecutionProvider") -> None:
         self._bundle, self.variant, self.provider = bundle, variant, provider
