@@ -28,7 +28,10 @@ class Loader:
         labels = entry.name, entry.version
         self._metrics.ready.labels(*labels).set(0)
         bundle = open_entry(entry)
-        options = RuntimeOptions(self._settings.providers, self._settings.allow_cpu_fallback, self._plan.intra_op)
+        options = RuntimeOptions(
+            self._settings.providers, self._settings.allow_cpu_fallback, self._plan.intra_op,
+            runtime=self._settings.runtime, address=self._settings.triton_url,
+        )  # fmt: skip
         engine = load_engine(bundle, options)
         admitted = pass_load_gate(engine)
         model = ServedModel(

@@ -45,10 +45,17 @@ class Entry:
     model: ServedModel | None = None
     load_s: float = 0.0
 
+    @property
+    def takes_traffic(self) -> bool:
+        """Is it ready, and what runs it there?"""
+        return self.state is State.READY and (self.model is None or self.model.engine.healthy)
+
     def ready_model(self) -> ServedModel:
         """Its model. Raises `Unavailable` where it takes no traffic."""
-        if self.state is State.READY and self.model is not None:
+        if self.takes_traffic and self.model is not None:
             return self.model
+        if self.state is State.READY:
+            raise Unavailable("E_RUNTIME_DOWN", f"the runtime behind {self.name} {self.version} is not there")
         text = f"{self.name} {self.version} is {self.state.lower()}" + (f": {self.code}" if self.code else "")
         raise Unavailable("E_NOT_READY", text, retry_after_s=2 if self.state is State.LOADING else 30)
 
@@ -191,7 +198,7 @@ class Repository:
     @property
     def waiting(self) -> list[Entry]:
         """Versions that keep the server from being ready: where a model's own name stands for none that takes traffic."""
-        return [entry for entry in self._served.values() if entry.state is not State.READY]
+        return [entry for entry in self._served.values() if not entry.takes_traffic]
 
     @property
     def ready(self) -> bool:

@@ -26,6 +26,8 @@ def option(name: str, field: FieldInfo) -> click.Option:
         if name == "max_batch_rows"
         else "a quarter of the memory"
         if name == "budget_bytes"
+        else "this process"
+        if name == "runtime"
         else "granted cores"
         if field.default is None
         else field.default

@@ -12,12 +12,13 @@ from seatrial_parity.runners.runner import Answers, Asked, RawRows
 if TYPE_CHECKING:
     from seatrial_serve.engine import Engine
 
-NAME, FORMAT = "onnxruntime", "onnx"
+NAME = "onnxruntime"
 
 
 def runners(asked: Asked) -> Iterator[OnnxRunner]:
-    """One for each variant that onnxruntime runs."""
-    yield from (OnnxRunner(asked.bundle, each.name) for each in asked.bundle.manifest.variants if each.format == FORMAT)
+    """One for each variant; TorchScript has a runner of its own."""
+    variants = (each for each in asked.bundle.manifest.variants if each.format != "torchscript")
+    yield from (OnnxRunner(asked.bundle, each.name) for each in variants)
 
 
 class OnnxRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,8 +18,13 @@ class FakeRuntime:
     outputs: Sequence[str]
     provider: str = "FakeExecutionProvider"
     batches: list[int] = field(default_factory=list)
+    remote: bool = False
+    healthy: bool = True
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], deadline_s: float = math.inf) -> dict[str, Array]:  # noqa: ARG002
         """See `Runtime.run`."""
         self.batches.append(len(next(iter(feeds.values()))))
         return self.answer(feeds)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import onnxruntime as ort
@@ -43,6 +44,8 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
 class OnnxRuntime:
     """A session and the names of its inputs and outputs."""
 
+    remote, healthy = False, True
+
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         self.provider: str = session.get_providers()[0]
@@ -54,7 +57,7 @@ class OnnxRuntime:
             if (dtype := element_type(node.type)) in ("int64", "uint64")
         ]
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], deadline_s: float = math.inf) -> dict[str, Array]:  # noqa: ARG002
         """See `Runtime.run`."""
         try:
             answers = self._session.run(self.outputs, feeds)
@@ -66,6 +69,9 @@ class OnnxRuntime:
         ) in self._long:  # onnxruntime says "long long", which is as long as int64 and yet another type to numpy
             answers[place] = answers[place].view(dtype)
         return dict(zip(self.outputs, answers, strict=True))
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
 
 
 def element_type(name: str) -> str:
