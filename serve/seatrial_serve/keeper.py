@@ -8,6 +8,7 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
@@ -15,6 +16,7 @@ from seatrial_serve.model import ServedModel
 from seatrial_serve.repository import Entry, Repository, State
 
 log = logging.getLogger("seatrial.keeper")
+RETRY_S, RUNTIME_DOWN = 1.0, "E_RUNTIME_DOWN"
 
 
 class Keeper:
@@ -26,11 +28,11 @@ class Keeper:
 
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
-        forget: Callable[[str, str], None] | None = None, watch: bool = False,
+        forget: Callable[[str, str], None] | None = None, watch: bool = False, remote: bool = False,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone."""
+        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone; `remote`: the runtime is another process, which may come later."""
         self._repository, self._build, self._pool = repository, build, pool
-        self._forget, self._watch = forget, watch
+        self._forget, self._watch, self._remote = forget, watch, remote
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
         self._lock = asyncio.Lock()
@@ -41,6 +43,8 @@ class Keeper:
         self._spawn(self._load_all(list(self._repository)))
         if self._watch:
             self._spawn(self._follow(self._repository.folder))
+        if self._remote:
+            self._spawn(self._follow_runtime())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -159,6 +163,17 @@ class Keeper:
     async def _tell(self) -> None:
         if self.changed is not None:
             await self.changed()
+
+    async def _follow_runtime(self) -> None:
+        """Load what failed for want of its runtime, again and again, and tell how each stands: another process sends no event."""
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), RETRY_S)
+            for entry in [entry for entry in self._repository if entry.code == RUNTIME_DOWN]:
+                async with self._lock:
+                    entry.code, entry.reason = "", ""
+                    await self._load(entry)
+            await self._tell()
 
     async def _follow(self, folder: Path) -> None:
         from watchfiles import awatch

@@ -93,7 +93,7 @@ def found(repository: Repository, name: str, version: str | None = None) -> Entr
 
 def readiness(entry: Entry, drain: Drain) -> Response:
     """200 or 503, with the reason."""
-    good = entry.state is State.READY and not drain.draining
+    good = entry.takes_traffic and not drain.draining
     return json_response({"name": entry.name, "ready": good, **state(entry)}, 200 if good else 503)
 
 

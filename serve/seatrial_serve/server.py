@@ -54,7 +54,12 @@ def serve(settings: Settings) -> None:
     scraped = listen_metrics(metrics, settings) if settings.metrics else None
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
         keeper = Keeper(
-            repository, Loader(settings, plan, pool, metrics), pool, forget=metrics.forget, watch=settings.watch
+            repository,
+            Loader(settings, plan, pool, metrics),
+            pool,
+            forget=metrics.forget,
+            watch=settings.watch,
+            remote=settings.runtime is not None,
         )
         grpc = None
         if settings.grpc:
