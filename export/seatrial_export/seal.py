@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_contracts.receipt import Receipt, now, this_machine
+from seatrial_export.formats import Made, formats
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.gate import Progress, pass_export_gate, silent
 from seatrial_export.gate.strip import check_leaks
@@ -23,25 +25,35 @@ GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
-def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = silent, source: Path | None = None) -> Bundle:
+def export_pipeline(
+    pipeline: Pipeline,
+    out: Path,
+    progress: Progress = silent,
+    source: Path | None = None,
+    formats_wanted: Sequence[str] = (),
+) -> Bundle:
     """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
 
+    `formats_wanted` are those beside ONNX, each a further variant that answers as the model does, or nothing is sealed.
     `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. Raises `GateError`,
     `DeclarationError` and `BundleError`.
     """
     check_refusals(pipeline)
     candidate = pass_export_gate(pipeline, progress)
+    made = make_formats(candidate, formats_wanted, progress)
     progress("sealing")
     golden = golden_of(candidate)
     files = {
         CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files,
-        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True),
+        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
     }  # fmt: skip
     if candidate.prepare is not None:
         files[PREPARE_GRAPH] = candidate.prepare.onnx.SerializeToString(deterministic=True)
     for data in files.values():
         check_leaks(data)
-    bundle = write_bundle(Path(out), manifest_of(candidate, source), files)
+    manifest = manifest_of(candidate, source)
+    variants = manifest.variants + tuple(each.variant for each in made)
+    bundle = write_bundle(Path(out), manifest.model_copy(update={"variants": variants}), files)
     packages = {name: version(name) for name in TOOLS}
     Receipt(
         schema=1,
@@ -53,6 +65,19 @@ def export_pipeline(pipeline: Pipeline, out: Path, progress: Progress = silent, 
         trials=tuple(candidate.trials),
     ).write(bundle.path)
     return bundle
+
+
+def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress) -> list[Made]:
+    """Each format beside ONNX. Raises `DeclarationError` for one that nobody makes."""
+    known = formats()
+    for name in wanted:
+        if name not in known:
+            raise DeclarationError("--format", name, f"one of {', '.join(known)}", "ONNX is always made")
+    made = []
+    for name in dict.fromkeys(wanted):
+        progress(name)
+        made.append(known[name](candidate))
+    return made
 
 
 def check_refusals(pipeline: Pipeline) -> None:

@@ -140,7 +140,10 @@ def graph_specs(bundle: Bundle) -> tuple[TensorSpec, ...]:
 
 def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = None) -> Engine:
     """Load a variant (the first one unless named). Raises `ModelError` where a graph does not load or does not fit its contract."""
-    chosen = bundle.manifest.variants[0] if variant is None else bundle.manifest.variant(variant)
+    known = {each.name: each for each in bundle.manifest.variants}
+    if variant is not None and variant not in known:
+        raise ModelError("E_LOAD", f"no variant '{variant}' in this bundle; sealed: {', '.join(known)}")
+    chosen = bundle.manifest.variants[0] if variant is None else known[variant]
     load = runtimes().get(options.runtime or chosen.format)
     if load is None:
         raise ModelError(

@@ -30,9 +30,9 @@ class Loader:
         bundle = open_entry(entry)
         options = RuntimeOptions(
             self._settings.providers, self._settings.allow_cpu_fallback, self._plan.intra_op,
-            runtime=self._settings.runtime, address=self._settings.triton_url,
+            self._settings.trust_torchscript, self._settings.runtime, self._settings.triton_url,
         )  # fmt: skip
-        engine = load_engine(bundle, options)
+        engine = load_engine(bundle, options, self._settings.variant)
         admitted = pass_load_gate(engine)
         model = ServedModel(
             engine, admitted, self._rule(bundle.manifest.batchable, admitted), self._pool, self._metrics.for_model(*labels),

@@ -20,12 +20,19 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
 )
 @click.option(
+    "--format",
+    "formats_wanted",
+    multiple=True,
+    metavar="NAME",
+    help="Seal the model in this format too, beside ONNX: torchscript (again for more).",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
     help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
 )
-def command(target: str, out: Path, as_json: bool) -> None:
+def command(target: str, out: Path, formats_wanted: tuple[str, ...], as_json: bool) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
 
     FILE.py:NAME names an st.Pipeline in a file of yours, or a function without arguments that returns one (train in it, if you
@@ -45,6 +52,7 @@ def command(target: str, out: Path, as_json: bool) -> None:
             out,
             lambda step: progress.update(task, description=f"gate: {step}"),
             source=Path(target.rpartition(":")[0]),
+            formats_wanted=formats_wanted,
         )
     warnings = [trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding]
     if as_json:

@@ -20,6 +20,10 @@ from rich.console import Console
 @click.option("--grpc", metavar="HOST:PORT", help="Try its gRPC too.")
 @click.option("--triton", metavar="URL", help="Try NVIDIA's Triton, with a repository that `seatrial triton` wrote.")
 @click.option("--triton-grpc", metavar="HOST:PORT", help="Try Triton's gRPC too.")
+@click.option("--edge", metavar="URL", help="Try our server before a Triton too.")
+@click.option(
+    "--trust-torchscript", is_flag=True, help="Run TorchScript graphs of this bundle, which are programs, here."
+)
 @click.option(
     "--runner", "only", multiple=True, metavar="NAME", help="Try this runner alone (again for more): http v1."
 )
@@ -30,7 +34,13 @@ from rich.console import Console
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(
-    path: Path, target: str | None, only: tuple[str, ...], junit: Path | None, as_json: bool, **servers: str | None
+    path: Path,
+    target: str | None,
+    only: tuple[str, ...],
+    junit: Path | None,
+    as_json: bool,
+    trust_torchscript: bool,
+    **servers: str | None,
 ) -> None:
     """Run the golden rows through every runner, at several batch sizes, and compare with what PyTorch answered.
 
@@ -56,7 +66,7 @@ def command(
         pipeline = load_pipeline(target)
     console = Console(stderr=True)
     with console.status("") as status:
-        asked = Asked(bundle, pipeline, **servers)
+        asked = Asked(bundle, pipeline, trust_torchscript=trust_torchscript, **servers)
         receipt = try_bundle(asked, only, lambda name: status.update(f"trying {name}"))
     written = receipt.write(bundle.path)
     junit = junit or Path("reports") / f"{bundle.name}-{bundle.version}.xml"

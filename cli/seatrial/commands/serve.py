@@ -28,6 +28,8 @@ def option(name: str, field: FieldInfo) -> click.Option:
         if name == "budget_bytes"
         else "this process"
         if name == "runtime"
+        else "the first"
+        if name == "variant"
         else "granted cores"
         if field.default is None
         else field.default

@@ -26,7 +26,15 @@ class OnnxRunner:
 
     name = NAME
 
-    def __init__(self, bundle: Bundle, variant: str = "fp32", provider: str = "CPUExecutionProvider") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: str = "fp32",
+        provider: str = "CPUExecutionProvider",
+        *,
+        trust_torchscript: bool = False,
+    ) -> None:
+        self._trust_torchscript = trust_torchscript
         self._bundle, self.variant, self.provider = bundle, variant, provider
         self._engine: Engine | None = None
 
@@ -36,7 +44,9 @@ class OnnxRunner:
             from seatrial_serve.runtimes.runtime import RuntimeOptions
         except ImportError as error:
             raise MissingExtra("running a bundle", "serve") from error
-        self._engine = load_engine(self._bundle, RuntimeOptions((self.provider,)), self.variant)
+        self._engine = load_engine(
+            self._bundle, RuntimeOptions((self.provider,), trust_torchscript=self._trust_torchscript), self.variant
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -29,6 +29,10 @@ class Asked:
     triton: str | None = None
     """NVIDIA's, http://host:port, with a repository that `seatrial triton` wrote."""
     triton_grpc: str | None = None
+    edge: str | None = None
+    """Our server before a Triton, http://host:port."""
+    trust_torchscript: bool = False
+    """May TorchScript graphs of the bundle run here? Each is a program."""
 
 
 class Inexpressible(Exception):

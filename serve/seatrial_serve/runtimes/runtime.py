@@ -17,6 +17,8 @@ class RuntimeOptions:
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     allow_cpu_fallback: bool = False
     intra_op_threads: int = 1
+    trust_torchscript: bool = False
+    """May a graph be a program?"""
     runtime: str | None = None
     """Which runtime is to run the graph; None: the one of the graph's own format."""
     address: str = ""
