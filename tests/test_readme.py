@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS, REQUESTS, TENSORS = (
+COMMANDS, REQUESTS, TENSORS, ENGINES = (
     block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 )
 
@@ -57,6 +57,9 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     said_v2 = [json.loads(run(line.replace("http://127.0.0.1:8000", server.url), tmp_path)) for line in TENSORS]
     assert said_v2[0]["properties"]["stays.classes"] == "stays,leaves"
     assert said_v2[1]["outputs"][0]["shape"] == [2, 2]
+    said = [run(line, tmp_path) for line in ENGINES]
+    assert "wrote churn, churn_front, churn_graph to repo" in said[0]
+    assert said[2].count("yes") == 2
     ci = next(line.strip() for line in README.splitlines() if line.strip().startswith("pytest --bundle"))
     run(f"{ci} -p no:randomly -q", tmp_path)
 
@@ -74,7 +77,7 @@ def test_the_demo_runs_its_own_lines(tmp_path: Path) -> None:
 
 def test_what_the_readme_says_of_targets_and_files_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`make ([a-z]+)`", README):
+    for target in re.findall(r"`make ([a-z-]+)`", README):
         assert f"\n{target}:" in makefile, target
     for link in re.findall(r"\]\(([A-Za-z/.]+)\)", README):
         assert (ROOT / link).exists(), link
