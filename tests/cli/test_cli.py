@@ -16,7 +16,7 @@ from seatrial_parity import trial
 from seatrial_parity.runners.runner import Asked
 
 
-@pytest.mark.parametrize("arguments", [[], ["export"], ["inspect"], ["parity"], ["predict"], ["serve"]])
+@pytest.mark.parametrize("arguments", [[], ["export"], ["inspect"], ["parity"], ["predict"], ["serve"], ["triton"]])
 def test_help_says_what_each_command_is_for(arguments: list[str]) -> None:
     done = CliRunner().invoke(cli, [*arguments, "--help"])
     assert done.exit_code == 0
