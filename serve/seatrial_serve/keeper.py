@@ -16,7 +16,7 @@ from seatrial_serve.model import ServedModel
 from seatrial_serve.repository import Entry, Repository, State
 
 log = logging.getLogger("seatrial.keeper")
-RETRY_S, RUNTIME_DOWN = 1.0, "E_RUNTIME_DOWN"
+RETRY_S = 1.0
 
 
 class Keeper:
@@ -169,9 +169,8 @@ class Keeper:
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), RETRY_S)
-            for entry in [entry for entry in self._repository if entry.code == RUNTIME_DOWN]:
+            for entry in [entry for entry in self._repository if entry.wants_runtime]:
                 async with self._lock:
-                    entry.code, entry.reason = "", ""
                     await self._load(entry)
             await self._tell()
 

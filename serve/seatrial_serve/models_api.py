@@ -100,6 +100,8 @@ def readiness(entry: Entry, drain: Drain) -> Response:
 def state(entry: Entry) -> dict[str, Any]:
     """Version, state and digest; code and reason where it failed."""
     failed = {"code": entry.code, "reason": entry.reason} if entry.state is State.FAILED else {}
+    if entry.state is State.READY and not entry.takes_traffic:
+        failed = {"code": "E_RUNTIME_DOWN", "reason": "the runtime behind it is not there"}
     digest = {"digest": entry.model.bundle.digest} if entry.model is not None else {}
     return {"version": entry.version, "state": entry.state, **digest, **failed}
 

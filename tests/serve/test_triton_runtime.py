@@ -70,12 +70,16 @@ async def test_golden_rows_pass_through_triton_and_bad_ones_never_reach_it(bundl
         assert (refused.status_code, refused.json()["code"], fake.asked) == (400, "E_RANGE", asked)
 
 
-async def test_a_triton_that_holds_another_bundle_is_not_served(bundle: st.Bundle, fake: FakeTriton) -> None:
+async def test_a_triton_that_holds_another_bundle_is_not_served_until_it_holds_this_one(
+    bundle: st.Bundle, fake: FakeTriton
+) -> None:
     fake.digest = "0" * 64
     async with edge(bundle, fake) as app:
         entry = app.repository.find("toy")
         assert entry is not None
         assert "is of bundle 0000000000000000" in entry.reason
+        fake.digest = bundle.digest
+        await until(lambda: app.repository.ready)
 
 
 async def test_a_triton_that_answers_golden_rows_wrongly_does_not_pass_the_load_gate(
@@ -103,7 +107,8 @@ async def test_killed_under_load_it_is_a_clear_503_and_not_ready_until_it_is_bac
         assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(503, "E_RUNTIME_DOWN")}
         assert all(reply.headers["retry-after"] for reply in replies)
         await until(lambda: not app.repository.ready)
-        assert (await app.client.get("/v2/health/ready")).status_code == 503
+        waiting = await app.client.get("/v2/health/ready")
+        assert (waiting.status_code, waiting.json()["not_ready"][0]["code"]) == (503, "E_RUNTIME_DOWN")
         assert (await app.client.get("/v2/models/toy/ready")).status_code == 503
         assert (await app.ask([ROWS[0]])).json()["code"] == "E_RUNTIME_DOWN"
         await asyncio.to_thread(fake.start)
@@ -115,7 +120,8 @@ async def test_a_triton_that_comes_later_than_the_server_is_found(bundle: st.Bun
     fake.stop()
     async with edge(bundle, fake) as app:
         assert (await app.client.get("/v2/health/ready")).status_code == 503
-        assert (await app.ask([ROWS[0]])).status_code == 503
+        refused = await app.ask([ROWS[0]])
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         fake.start()
         await until(lambda: app.repository.ready)
         assert (await app.ask([ROWS[4]])).json()["predictions"][0]["twice"] == 8.0
