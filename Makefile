@@ -7,11 +7,11 @@ HARNESS ?= ../shared/bench
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test parity bench fuzz proto clean
+.PHONY: help setup demo check fix test parity parity-matrix triton bench fuzz proto clean
 .DEFAULT_GOAL := help
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## make .venv with everything in it (CPU)
 
@@ -41,6 +41,12 @@ test: check ## everything: check, then all tests, with coverage
 
 parity: setup ## the trial of every example through every runner, the server included
 	$(BIN)/python -m pytest parity_tests
+
+parity-matrix: setup ## every example through everything that can answer for it, as one table (Triton: after make triton)
+	$(BIN)/python parity_tests/matrix.py
+
+triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
+	sh tests/triton_install.sh build/triton
 
 bench: setup ## seal the benchmark harness's models and measure against the peers: HARNESS=folder (needs wrk)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt

@@ -81,6 +81,7 @@ def test_serving_code_unpickles_and_evaluates_nothing() -> None:
                     if isinstance(node, ast.ImportFrom)
                     else []
                 )
-                assert not {name.split(".")[0] for name in names} & banned, file
+                lazy = {"torch"} if file.name == "torchscript.py" else set()  # behind --trust-torchscript
+                assert not {name.split(".")[0] for name in names} & banned - lazy, file
                 called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
                 assert called not in ("eval", "exec", "compile", "__import__"), file

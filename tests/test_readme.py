@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS, REQUESTS, TENSORS = (
+COMMANDS, REQUESTS, TENSORS, CHANGES, ENGINES = (
     block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 )
 
@@ -53,10 +53,17 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     assert json.loads(answers[2])["ready"] is True
     assert 'seatrial_requests_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[3]
     assert "http v1" in answers[4]
-    assert answers[4].count("yes") == 2
+    assert answers[4].count("yes") == 4
+    (tmp_path / "next.py").write_text(CODE[1].replace('"1.0.0"', '"1.1.0"'))
+    run("seatrial export next.py:pipeline --out bundles --since bundles/churn/1.0.0", tmp_path)
+    assert "the contracts are equal" in run(CHANGES[0], tmp_path)
+    assert (tmp_path / "notes.md").read_text().startswith("# churn 1.1.0")
     said_v2 = [json.loads(run(line.replace("http://127.0.0.1:8000", server.url), tmp_path)) for line in TENSORS]
     assert said_v2[0]["properties"]["stays.classes"] == "stays,leaves"
     assert said_v2[1]["outputs"][0]["shape"] == [2, 2]
+    said = [run(line, tmp_path) for line in ENGINES]
+    assert "wrote churn, churn_front, churn_graph to repo" in said[0]
+    assert said[2].count("yes") == 2
     ci = next(line.strip() for line in README.splitlines() if line.strip().startswith("pytest --bundle"))
     run(f"{ci} -p no:randomly -q", tmp_path)
 
@@ -74,7 +81,7 @@ def test_the_demo_runs_its_own_lines(tmp_path: Path) -> None:
 
 def test_what_the_readme_says_of_targets_and_files_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"`make ([a-z]+)`", README):
+    for target in re.findall(r"`make ([a-z-]+)`", README):
         assert f"\n{target}:" in makefile, target
     for link in re.findall(r"\]\(([A-Za-z/.]+)\)", README):
         assert (ROOT / link).exists(), link

@@ -16,6 +16,7 @@ COMMANDS = {
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
     "serve": "Serve bundles over HTTP.",
+    "triton": "Write a model repository for NVIDIA Triton.",
 }
 """Name -> short help, so that `seatrial --help` imports nothing heavy."""
 

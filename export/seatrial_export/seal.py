@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_contracts.moved import Answered, compare_answers
 from seatrial_contracts.notes import NOTES, write_notes
 from seatrial_contracts.receipt import Receipt, now, this_machine
+from seatrial_export.formats import Made, formats
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.gate import Progress, pass_export_gate, silent
 from seatrial_export.gate.strip import check_leaks
@@ -29,28 +31,32 @@ TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 def export_pipeline(
     pipeline: Pipeline, out: Path, progress: Progress = silent, source: Path | None = None, *,
-    since: Bundle | None = None, allow_breaking: bool = False,
+    formats_wanted: Sequence[str] = (), since: Bundle | None = None, allow_breaking: bool = False,
 ) -> Bundle:  # fmt: skip
     """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
 
-    `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. `since` is the
-    version before: the notes of what changed are sealed too, and a breaking change under the same major version is refused, unless
+    `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. `formats_wanted` are
+    those beside ONNX, each a further variant that answers as the model does, or nothing is sealed. `since` is the version before:
+    the notes of what changed are sealed too, and a breaking change under the same major version is refused, unless
     `allow_breaking`. Raises `GateError`, `DeclarationError` and `BundleError`.
     """
     check_refusals(pipeline)
     notes = {} if since is None else {NOTES: notes_since(since, pipeline, allow_breaking=allow_breaking)}
     candidate = pass_export_gate(pipeline, progress)
+    made = make_formats(candidate, formats_wanted, progress)
     progress("sealing")
     golden = golden_of(candidate)
     files = {
         CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files, **notes,
-        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True),
+        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
     }  # fmt: skip
     if candidate.prepare is not None:
         files[PREPARE_GRAPH] = candidate.prepare.onnx.SerializeToString(deterministic=True)
     for data in files.values():
         check_leaks(data)
-    bundle = write_bundle(Path(out), manifest_of(candidate, source), files)
+    manifest = manifest_of(candidate, source)
+    variants = manifest.variants + tuple(each.variant for each in made)
+    bundle = write_bundle(Path(out), manifest.model_copy(update={"variants": variants}), files)
     packages = {name: version(name) for name in TOOLS}
     Receipt(
         schema=1,
@@ -86,6 +92,19 @@ def answered(pipeline: Pipeline, row: Any) -> Answered:
     """The training side's answer to a raw row, or the code that it is refused with."""
     code = pipeline.front.refusal_code(row)
     return code or pipeline.answer_encoded(pipeline.front.encode_row(pipeline.contract.validate_row(row)))
+
+
+def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress) -> list[Made]:
+    """Each format beside ONNX. Raises `DeclarationError` for one that nobody makes."""
+    known = formats()
+    for name in wanted:
+        if name not in known:
+            raise DeclarationError("--format", name, f"one of {', '.join(known)}", "ONNX is always made")
+    made = []
+    for name in dict.fromkeys(wanted):
+        progress(name)
+        made.append(known[name](candidate))
+    return made
 
 
 def check_refusals(pipeline: Pipeline) -> None:

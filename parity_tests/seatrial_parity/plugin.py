@@ -23,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--url", default=None, metavar="URL", help="a running server to try too; it must hold the same bundle"
     )
+    for name, what in (
+        ("grpc", "its gRPC, host:port"),
+        ("triton", "NVIDIA's Triton, http://host:port"),
+        ("triton-grpc", "its gRPC"),
+    ):
+        group.addoption(f"--{name}", default=None, metavar="ADDRESS", help=f"try {what} too")
     group.addoption("--pipeline", default=None, metavar="FILE.py:NAME", help="the training side, to be asked again")
 
 
@@ -49,6 +55,7 @@ class BundleItem(pytest.Item):
     def runtest(self) -> None:
         """Try it; fail with every finding."""
         from seatrial_contracts.bundle import open_bundle
+        from seatrial_parity.runners.runner import Asked
         from seatrial_parity.trial import try_bundle
 
         target = self.config.getoption("--pipeline")
@@ -57,7 +64,8 @@ class BundleItem(pytest.Item):
             from seatrial_export.load_pipeline import load_pipeline
 
             pipeline = load_pipeline(target)
-        receipt = try_bundle(open_bundle(self._bundle_path), pipeline, self.config.getoption("--url"))
+        servers = {name: self.config.getoption(name) for name in ("url", "grpc", "triton", "triton_grpc")}
+        receipt = try_bundle(Asked(open_bundle(self._bundle_path), pipeline, **servers))
         findings = [f"{trial.runner} {trial.variant}: {trial.finding}" for trial in receipt.trials if not trial.passed]
         if findings:
             raise ParityMiss("\n".join(findings))

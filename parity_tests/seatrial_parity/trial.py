@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
-from seatrial_parity.runners.http import HttpRunner
-from seatrial_parity.runners.onnx import OnnxRunner
-from seatrial_parity.runners.runner import Runner
-
-if TYPE_CHECKING:
-    from seatrial_export.pipeline import Pipeline
+from seatrial_parity.runners import runners
+from seatrial_parity.runners.runner import Asked, Inexpressible, Runner
 
 BATCH_SIZES = (1, 2, 8, 32)
 PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "tokenizers", "seatrial")
 
 
-def try_bundle(
-    bundle: Bundle,
-    pipeline: Pipeline | None = None,
-    url: str | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Receipt:
-    """Every variant in onnxruntime, PyTorch where there is a pipeline, and the server at `url`, on the golden rows.
+def try_bundle(asked: Asked, only: Collection[str] = (), progress: Callable[[str], None] | None = None) -> Receipt:
+    """Every variant in its runtime, PyTorch where there is a pipeline, and the servers that were named, on the golden rows.
 
     The reference is what PyTorch answered when the bundle was sealed; with a `pipeline` it is asked again, and must still agree.
+    `only` names the runners to try, all where it is empty.
     """
-    trials: list[Trial] = []
-    for runner in runners(bundle, pipeline, url):
+    bundle, trials = asked.bundle, list[Trial]()
+    for runner in chosen(asked, only):
         if progress is not None:
             progress(f"{runner.name} {runner.variant}")
         trials += try_runner(bundle, runner)
@@ -49,15 +40,11 @@ def try_bundle(
     )
 
 
-def runners(bundle: Bundle, pipeline: Pipeline | None, url: str | None) -> Iterator[Runner]:
+def chosen(asked: Asked, only: Collection[str]) -> Iterator[Runner]:
     """The runners of a trial, the reference first."""
-    if pipeline is not None:
-        from seatrial_parity.runners.pytorch import PyTorchRunner
-
-        yield PyTorchRunner(pipeline)
-    yield from (OnnxRunner(bundle, variant.name) for variant in bundle.manifest.variants)
-    if url is not None:
-        yield HttpRunner(bundle, url)
+    for name, make in runners().items():
+        if not only or name in only:
+            yield from make(asked)
 
 
 def try_runner(bundle: Bundle, runner: Runner) -> list[Trial]:
@@ -93,13 +80,17 @@ def try_golden(bundle: Bundle, runner: Runner, size: int) -> Trial:
 
 
 def try_refusals(bundle: Bundle, runner: Runner) -> Trial:
-    """The rows that must be refused, each with its code."""
-    finding = ""
+    """The rows that must be refused, each with its code, as far as the runner can be asked them."""
+    finding, refusals = "", 0
     for place, refused in enumerate(bundle.golden.refusals):
-        code = runner.refusal_code(refused.row)
+        try:
+            code = runner.refusal_code(refused.row)
+        except Inexpressible:
+            continue
+        refusals += 1
         if code != refused.code:
             finding = finding or f"refusal {place}: got {code or 'an answer'}, want {refused.code}"
-    return _trial(runner, (1,), 0, 0.0, 0.0, finding, refusals=len(bundle.golden.refusals))
+    return _trial(runner, (1,), 0, 0.0, 0.0, finding, refusals=refusals)
 
 
 def tolerance_of(bundle: Bundle, runner: Runner) -> Tolerance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from bisect import insort
 from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
@@ -102,6 +103,8 @@ class Batcher(Generic[Rows, Answers]):
         self.rule, self._run, self._max_waiting_rows = rule, run, max_waiting_rows
         self._observe, self._clock, self._sleep = observe or Unobserved(), clock, sleep
         self._free = slots
+        self.until_s = math.inf
+        """When the last of the batch that `run` is called with stops waiting."""
         self._queue: list[Ticket[Rows, Answers]] = []
         self._waiting_rows = 0
         self._turn = 0.0
@@ -149,6 +152,7 @@ class Batcher(Generic[Rows, Answers]):
             raise
 
     def _launch(self, batch: list[Ticket[Rows, Answers]], started: float) -> None:
+        self.until_s = latest(batch)
         answers = self._run([ticket.rows for ticket in batch])
         if not isinstance(answers, asyncio.Future):
             return self._deliver(batch, answers, started)
@@ -279,11 +283,11 @@ class Batcher(Generic[Rows, Answers]):
 
     async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception) -> None:
         """Halve the batch until the request that fails stands alone; its mates get their answers."""
-        if len(batch) == 1:
+        if len(batch) == 1 or isinstance(error, Unavailable):  # what is not there is there for none of them
             return _fail_all(batch, error)
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            started = self._clock()
+            started, self.until_s = self._clock(), latest(half)
             try:
                 answers = self._run([ticket.rows for ticket in half])
                 found = await answers if isinstance(answers, asyncio.Future) else answers
@@ -302,6 +306,11 @@ class Batcher(Generic[Rows, Answers]):
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "the batcher ended; this is a bug in seatrial", "exception": error}
             )
+
+
+def latest(batch: Sequence[Ticket[Any, Any]]) -> float:
+    """The last deadline of a batch."""
+    return max(math.inf if ticket.deadline_s is None else ticket.deadline_s for ticket in batch)
 
 
 def _fail_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import ModelError
+from seatrial_contracts.errors import ModelError, Unavailable
 from seatrial_contracts.front import (
     Block,
     EncodedRow,
@@ -50,7 +51,7 @@ class Engine:
     def __init__(self, bundle: Bundle, front: Front, prepare: Runtime | None, model: Runtime, variant: str) -> None:
         self.bundle, self.contract, self.front, self.variant = bundle, bundle.contract, front, variant
         self._prepare, self._model = prepare, model
-        self.provider = model.provider
+        self.provider, self.remote = model.provider, model.remote
         self.specs = graph_specs(bundle)
         self._sources = self._plan()
         self._scalars = not any(spec.dims for spec in self.specs)
@@ -94,13 +95,29 @@ class Engine:
         shapes = (column.shape[1:] for spec, column in zip(self.specs, block.columns, strict=True) if spec.dims)
         return tuple(shapes), 1
 
-    def run(self, parts: Sequence[Part]) -> Answers:
-        """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`."""
+    @property
+    def healthy(self) -> bool:
+        """Can the model graph run now?"""
+        return self._model.healthy
+
+    def close(self) -> None:
+        """Let go of the model graph."""
+        self._model.close()
+
+    def run(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
+        """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`, or `Unavailable` where a remote runtime fails."""
         rows = sum(map(len, parts))
         feeds = collate_parts(self.specs, parts)
-        elements = sum(array.size for array in feeds.values())
-        outputs = self._model.run(feeds, outlier=elements > self.usual_elements)
-        self.contract.check_outputs(outputs, rows)
+        outlier = sum(array.size for array in feeds.values()) > self.usual_elements
+        outputs = self._model.run(feeds, deadline_s=deadline_s, outlier=outlier)
+        try:
+            self.contract.check_outputs(outputs, rows)
+        except ModelError as error:
+            if not self.remote:
+                raise
+            raise Unavailable(
+                "E_RUNTIME_ANSWER", "the runtime behind this server answers what the model must not"
+            ) from error
         return Answers(outputs, 0, rows)
 
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
@@ -127,8 +144,11 @@ def graph_specs(bundle: Bundle) -> tuple[TensorSpec, ...]:
 
 def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = None) -> Engine:
     """Load a variant (the first one unless named). Raises `ModelError` where a graph does not load or does not fit its contract."""
-    chosen = bundle.manifest.variants[0] if variant is None else bundle.manifest.variant(variant)
-    load = runtimes().get(chosen.format)
+    known = {each.name: each for each in bundle.manifest.variants}
+    if variant is not None and variant not in known:
+        raise ModelError("E_LOAD", f"no variant '{variant}' in this bundle; sealed: {', '.join(known)}")
+    chosen = bundle.manifest.variants[0] if variant is None else known[variant]
+    load = runtimes().get(options.runtime or chosen.format)
     if load is None:
         raise ModelError(
             "E_LOAD", f"no runtime for graphs of format '{chosen.format}'; installed: {', '.join(sorted(runtimes()))}"
@@ -136,6 +156,7 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
     prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
     prepared = runtimes()["onnx"](bundle.files[prepare.graph], host) if prepare else None
+    options = replace(options, serves=(bundle.name, bundle.version, bundle.digest))
     model = load(bundle.files[chosen.graph], options)
     check_structure(bundle, prepared, model)
     return Engine(bundle, Front(bundle.contract, bundle.files), prepared, model, chosen.name)

@@ -8,6 +8,7 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
@@ -15,6 +16,7 @@ from seatrial_serve.model import ServedModel
 from seatrial_serve.repository import Entry, Repository, State
 
 log = logging.getLogger("seatrial.keeper")
+RETRY_S = 1.0
 
 
 class Keeper:
@@ -27,12 +29,15 @@ class Keeper:
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
         forget: Callable[[str, str], None] | None = None, watch: bool = False, join_loaded: bool = False,
-        allow_breaking: bool = False,
+        allow_breaking: bool = False, remote: bool = False,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone; with `join_loaded`, `async with` waits for the first load."""
+        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone.
+
+        With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
+        """
         self._repository, self._pool = repository, pool
         self._build = build if allow_breaking else self._checked(build)
-        self._forget, self._watch = forget, watch
+        self._forget, self._watch, self._remote = forget, watch, remote
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
         self._lock = asyncio.Lock()
@@ -50,6 +55,8 @@ class Keeper:
             self._spawn(first)
         if self._watch:
             self._spawn(self._follow(self._repository.folder))
+        if self._remote:
+            self._spawn(self._follow_runtime())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -183,6 +190,16 @@ class Keeper:
     async def _tell(self) -> None:
         if self.changed is not None:
             await self.changed()
+
+    async def _follow_runtime(self) -> None:
+        """Load what failed for want of its runtime, again and again, and tell how each stands: another process sends no event."""
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), RETRY_S)
+            for entry in [entry for entry in self._repository if entry.wants_runtime]:
+                async with self._lock:
+                    await self._load(entry)
+            await self._tell()
 
     async def _follow(self, folder: Path) -> None:
         from watchfiles import awatch

@@ -30,9 +30,11 @@ class Loader:
         self._metrics.ready.labels(*labels).set(0)
         bundle = open_entry(entry)
         settings = self._settings
-        cache = cache_folder() if settings.graph_cache else None
-        options = RuntimeOptions(settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache)
-        engine = load_engine(bundle, options)
+        options = RuntimeOptions(
+            settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder() if settings.graph_cache else None,
+            settings.trust_torchscript, settings.runtime, settings.triton_url,
+        )  # fmt: skip
+        engine = load_engine(bundle, options, settings.variant)
         admitted = pass_load_gate(engine)
         rule = self._rule(bundle.manifest.batchable, admitted)
         settle_memory(engine, rule.max_rows)

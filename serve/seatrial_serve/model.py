@@ -72,7 +72,7 @@ class ServedModel:
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
-        self._spare_s = INLINE_S - base_s
+        self._spare_s = -math.inf if engine.remote else INLINE_S - base_s
         self.instant = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
         row_bytes = self.contract.answer_row_bytes
@@ -156,15 +156,21 @@ class ServedModel:
             raise
 
     async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
-        return await self.batcher.submit(
+        answers = self.batcher.submit(
             rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority
         )
+        if not self.engine.remote or math.isinf(terms.deadline_s):
+            return await answers
+        try:
+            return await asyncio.wait_for(answers, max(terms.deadline_s - now_s(), 0.0))
+        except TimeoutError:
+            raise Unavailable("E_RUNTIME_SLOW", "the runtime behind this server did not answer in time") from None
 
     def _run(self, parts: list[Part]) -> Answers | asyncio.Future[Answers]:
         """On the event loop where that is over in a moment, else in the pool."""
         if self._row_s * sum(map(len, parts)) <= self._spare_s:
             return self.engine.run(parts)
-        return asyncio.get_running_loop().run_in_executor(self._pool, self.engine.run, parts)
+        return asyncio.get_running_loop().run_in_executor(self._pool, self.engine.run, parts, self.batcher.until_s)
 
     def hold(self) -> None:
         """A request has this model from here on: it is not closed before `release`."""
@@ -195,6 +201,7 @@ class ServedModel:
     async def close(self) -> None:
         """Answer what waits, refuse what comes, and stop."""
         await self.batcher.close()
+        self.engine.close()
 
     async def __aenter__(self) -> ServedModel:
         await self.batcher.__aenter__()

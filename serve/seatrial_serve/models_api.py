@@ -93,13 +93,15 @@ def found(repository: Repository, name: str, version: str | None = None) -> Entr
 
 def readiness(entry: Entry, drain: Drain) -> Response:
     """200 or 503, with the reason."""
-    good = entry.state is State.READY and not drain.draining
+    good = entry.takes_traffic and not drain.draining
     return json_response({"name": entry.name, "ready": good, **state(entry)}, 200 if good else 503)
 
 
 def state(entry: Entry) -> dict[str, Any]:
     """Version, state and digest; code and reason where it failed."""
     failed = {"code": entry.code, "reason": entry.reason} if entry.state is State.FAILED else {}
+    if entry.state is State.READY and not entry.takes_traffic:
+        failed = {"code": "E_RUNTIME_DOWN", "reason": "the runtime behind it is not there"}
     digest = {"digest": entry.model.bundle.digest} if entry.model is not None else {}
     return {"version": entry.version, "state": entry.state, **digest, **failed}
 

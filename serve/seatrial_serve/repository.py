@@ -46,12 +46,25 @@ class Entry:
     model: ServedModel | None = None
     load_s: float = 0.0
 
+    @property
+    def takes_traffic(self) -> bool:
+        """Is it ready, and what runs it there?"""
+        return self.state is State.READY and (self.model is None or self.model.engine.healthy)
+
+    @property
+    def wants_runtime(self) -> bool:
+        """Did it fail for want of the right runtime in another process, which may come yet?"""
+        return self.state is State.FAILED and self.code.startswith("E_RUNTIME")
+
     def ready_model(self) -> ServedModel:
         """Its model. Raises `Unavailable` where it takes no traffic."""
-        if self.state is State.READY and self.model is not None:
+        if self.takes_traffic and self.model is not None:
             return self.model
+        if self.state is State.READY:
+            raise Unavailable("E_RUNTIME_DOWN", f"the runtime behind {self.name} {self.version} is not there")
         text = f"{self.name} {self.version} is {self.state.lower()}" + (f": {self.code}" if self.code else "")
-        raise Unavailable("E_NOT_READY", text, retry_after_s=2 if self.state is State.LOADING else 30)
+        soon = self.state is State.LOADING or self.wants_runtime
+        raise Unavailable("E_NOT_READY", text, retry_after_s=2 if soon else 30)
 
 
 def find_bundles(folder: Path, versions: str) -> list[Entry]:
@@ -192,7 +205,7 @@ class Repository:
     @property
     def waiting(self) -> list[Entry]:
         """Versions that keep the server from being ready: where a model's own name stands for none that takes traffic."""
-        return [entry for entry in self._served.values() if entry.state is not State.READY]
+        return [entry for entry in self._served.values() if not entry.takes_traffic]
 
     @property
     def ready(self) -> bool:
@@ -214,18 +227,20 @@ class Repository:
 
         A model that was built becomes READY once its batcher runs, which is the event loop's to say.
         """
-        start = time.perf_counter()
+        start, known, code, reason = time.perf_counter(), entry.reason, "", ""
         try:
             entry.model = build(entry)
         except SeatrialError as error:
-            entry.code, entry.reason = getattr(error, "code", "E_LOAD"), str(error)
+            code, reason = getattr(error, "code", "E_LOAD"), str(error)
         except Exception:
             log.exception("loading %s %s: this is a bug in seatrial", entry.name, entry.version)
-            entry.code, entry.reason = "E_INTERNAL", "seatrial failed while loading it; the server's log says more"
+            code, reason = "E_INTERNAL", "seatrial failed while loading it; the server's log says more"
+        entry.code, entry.reason = code, reason
         entry.load_s = time.perf_counter() - start
         if entry.reason:
             entry.state = State.FAILED
-            log.error("%s %s is not ready: %s", entry.name, entry.version, entry.reason)
+            if entry.reason != known:  # what is tried again and again is said once
+                log.error("%s %s is not ready: %s", entry.name, entry.version, entry.reason)
         else:
             log.info("%s %s passed its load gate after %.2f s", entry.name, entry.version, entry.load_s)
 

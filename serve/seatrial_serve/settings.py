@@ -112,6 +112,16 @@ class Settings(BaseSettings):
         False,
         description="Serve on the CPU where the first provider does not come up. Off, since a silent fallback is an outage nobody sees.",
     )
+    variant: str | None = Field(None, description="Which variant of each bundle to serve. By default its first.")
+    trust_torchscript: bool = Field(
+        False,
+        description="Load TorchScript graphs. Off, since such a file is a program: turn it on only where you trust whoever sealed the bundles.",
+    )
+    runtime: Literal["triton"] | None = Field(
+        None,
+        description="Where graphs run: in this process by default, or in NVIDIA's Triton, which then holds what `seatrial triton` wrote.",
+    )
+    triton_url: str = Field("127.0.0.1:8001", description="Triton's gRPC address, host:port, for --runtime triton.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much to log. Requests are counted in metrics, never logged one by one."
     )

@@ -13,9 +13,10 @@ from toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 
 from seatrial.main import cli, main
 from seatrial_parity import trial
+from seatrial_parity.runners.runner import Asked
 
 
-@pytest.mark.parametrize("arguments", [[], ["export"], ["inspect"], ["parity"], ["predict"], ["serve"]])
+@pytest.mark.parametrize("arguments", [[], ["export"], ["inspect"], ["parity"], ["predict"], ["serve"], ["triton"]])
 def test_help_says_what_each_command_is_for(arguments: list[str]) -> None:
     done = CliRunner().invoke(cli, [*arguments, "--help"])
     assert done.exit_code == 0
@@ -117,7 +118,7 @@ def test_a_server_that_holds_another_bundle_is_not_taken_for_this_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_runtimes(monkeypatch)
-    receipt = trial.try_bundle(toy_bundle(tmp_path), url="http://127.0.0.1:9")
+    receipt = trial.try_bundle(Asked(toy_bundle(tmp_path), url="http://127.0.0.1:9"), ["http v1"])
     (failed,) = [item for item in receipt.trials if not item.passed]
     assert "no server answers there" in failed.finding
 

@@ -61,7 +61,9 @@ async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
     repository, metrics, drain = Repository(bundles, settings.versions), Metrics(), Drain()
     with ThreadPoolExecutor(3) as pool:
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics)
-        keeper = Keeper(repository, build, pool, forget=metrics.forget, allow_breaking=settings.allow_breaking)
+        keeper = Keeper(
+            repository, build, pool, forget=metrics.forget, allow_breaking=settings.allow_breaking, remote=settings.runtime is not None
+        )  # fmt: skip
         app = create_app(
             repository, keeper, pool, drain, admin=settings.admin, request_timeout_s=settings.request_timeout_s
         )

@@ -20,6 +20,13 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
 )
 @click.option(
+    "--format",
+    "formats_wanted",
+    multiple=True,
+    metavar="NAME",
+    help="Seal the model in this format too, beside ONNX: torchscript (again for more).",
+)
+@click.option(
     "--since",
     type=click.Path(path_type=Path),
     metavar="BUNDLE",
@@ -32,7 +39,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     is_flag=True,
     help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
 )
-def command(target: str, out: Path, since: Path | None, allow_breaking: bool, as_json: bool) -> None:
+def command(
+    target: str, out: Path, formats_wanted: tuple[str, ...], since: Path | None, allow_breaking: bool, as_json: bool
+) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
 
     FILE.py:NAME names an st.Pipeline in a file of yours, or a function without arguments that returns one (train in it, if you
@@ -53,6 +62,7 @@ def command(target: str, out: Path, since: Path | None, allow_breaking: bool, as
             out,
             lambda step: progress.update(task, description=f"gate: {step}"),
             source=Path(target.rpartition(":")[0]),
+            formats_wanted=formats_wanted,
             since=None if since is None else open_bundle(since),
             allow_breaking=allow_breaking,
         )

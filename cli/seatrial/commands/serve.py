@@ -26,6 +26,10 @@ def option(name: str, field: FieldInfo) -> click.Option:
         if name == "max_batch_rows"
         else "a quarter of the memory"
         if name == "budget_bytes"
+        else "this process"
+        if name == "runtime"
+        else "the first"
+        if name == "variant"
         else "granted cores"
         if field.default is None
         else field.default

@@ -1,1 +1,22 @@
-"""The runners: each answers raw rows in its own way, behind one interface."""
+"""The runners: each answers raw rows in its own way, behind one interface; one file each, found by looking into this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+
+from seatrial_parity.runners.runner import Asked, Runner
+
+MakeRunners = Callable[[Asked], Iterator[Runner]]
+FIRST = "pytorch"
+"""The reference stands first in every table."""
+
+
+@cache
+def runners() -> Mapping[str, MakeRunners]:
+    """Runner name -> what makes its runners for what was asked, none where it was not."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    found = {module.NAME: module.runners for module in modules if hasattr(module, "NAME")}
+    return dict(sorted(found.items(), key=lambda item: (item[0] != FIRST, item[0])))

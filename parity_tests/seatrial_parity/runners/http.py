@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Self
 
 import httpx
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_parity.runners.runner import Answers, RawRows
+from seatrial_parity.runners.runner import Answers, Asked, RawRows
 
+NAME = "http v1"
 TIMEOUT_S = 60.0
+
+
+def runners(asked: Asked) -> Iterator[HttpRunner]:
+    """One, where there is a server."""
+    if asked.url is not None:
+        yield HttpRunner(asked.bundle, asked.url)
 
 
 class HttpRunner:
     """V1 rows to `url`; the server must hold this very bundle, which its digest shows."""
 
-    name, variant, provider = "http v1", "served", None
+    name, variant, provider = NAME, "served", None
 
     def __init__(self, bundle: Bundle, url: str) -> None:
         self._bundle, self._contract = bundle, bundle.contract

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
-from seatrial_parity.runners.runner import Answers, RawRows
+from seatrial_parity.runners.runner import Answers, Asked, RawRows
 
 if TYPE_CHECKING:
     from seatrial_serve.engine import Engine
+
+NAME = "onnxruntime"
+
+
+def runners(asked: Asked) -> Iterator[OnnxRunner]:
+    """One for each variant; TorchScript has a runner of its own."""
+    variants = (each for each in asked.bundle.manifest.variants if each.format != "torchscript")
+    yield from (OnnxRunner(asked.bundle, each.name) for each in variants)
 
 
 class OnnxRunner:
     """One variant of a bundle on one provider."""
 
-    name = "onnxruntime"
+    name = NAME
 
-    def __init__(self, bundle: Bundle, variant: str = "fp32", provider: str = "CPUExecutionProvider") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: str = "fp32",
+        provider: str = "CPUExecutionProvider",
+        *,
+        trust_torchscript: bool = False,
+    ) -> None:
+        self._trust_torchscript = trust_torchscript
         self._bundle, self.variant, self.provider = bundle, variant, provider
         self._engine: Engine | None = None
 
@@ -27,7 +44,9 @@ class OnnxRunner:
             from seatrial_serve.runtimes.runtime import RuntimeOptions
         except ImportError as error:
             raise MissingExtra("running a bundle", "serve") from error
-        self._engine = load_engine(self._bundle, RuntimeOptions((self.provider,)), self.variant)
+        self._engine = load_engine(
+            self._bundle, RuntimeOptions((self.provider,), trust_torchscript=self._trust_torchscript), self.variant
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

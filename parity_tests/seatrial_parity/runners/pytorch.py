@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-from seatrial_parity.runners.runner import Answers, RawRows
+from seatrial_parity.runners.runner import Answers, Asked, RawRows
 
 if TYPE_CHECKING:
     from seatrial_export.pipeline import Pipeline
+
+NAME = "pytorch"
+
+
+def runners(asked: Asked) -> Iterator[PyTorchRunner]:
+    """One, where there is a pipeline."""
+    if asked.pipeline is not None:
+        yield PyTorchRunner(asked.pipeline)
 
 
 class PyTorchRunner:
     """The user's own pipeline. Rows are run alone, whatever the batch size asked for: this is what the others are measured by."""
 
-    name, variant, provider = "pytorch", "eager", "cpu"
+    name, variant, provider = NAME, "eager", "cpu"
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.kinds.kind import Array
+
+if TYPE_CHECKING:
+    from seatrial_export.pipeline import Pipeline
 
 Answers = list[dict[str, Array]]
 RawRows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a trial is asked to try: a bundle, and whoever else can answer for it."""
+
+    bundle: Bundle
+    pipeline: Pipeline | None = None
+    url: str | None = None
+    """Our server, http://host:port."""
+    grpc: str | None = None
+    """Our server, host:port."""
+    triton: str | None = None
+    """NVIDIA's, http://host:port, with a repository that `seatrial triton` wrote."""
+    triton_grpc: str | None = None
+    edge: str | None = None
+    """Our server before a Triton, http://host:port."""
+    trust_torchscript: bool = False
+    """May TorchScript graphs of the bundle run here? Each is a program."""
+
+
+class Inexpressible(Exception):
+    """A raw row that no tensor can carry, such as a word where a number should stand: the runner cannot be asked it."""
 
 
 class Runner(Protocol):
@@ -38,5 +66,5 @@ class Runner(Protocol):
         ...
 
     def refusal_code(self, row: Any) -> str | None:
-        """The code that this raw row is refused with; None where it is answered."""
+        """The code that this raw row is refused with; None where it is answered. Raises `Inexpressible`."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,9 +19,16 @@ class FakeRuntime:
     provider: str = "FakeExecutionProvider"
     batches: list[int] = field(default_factory=list)
     outliers: int = 0
+    remote: bool = False
+    healthy: bool = True
 
-    def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> dict[str, Array]:
+    def run(
+        self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
+    ) -> dict[str, Array]:
         """See `Runtime.run`."""
         self.outliers += outlier
         self.batches.append(len(next(iter(feeds.values()))))
         return self.answer(feeds)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,6 +100,8 @@ def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession 
 class OnnxRuntime:
     """A session and the names of its inputs and outputs."""
 
+    remote, healthy = False, True
+
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         self.provider: str = session.get_providers()[0]
@@ -110,7 +113,9 @@ class OnnxRuntime:
             if (dtype := element_type(node.type)) in ("int64", "uint64")
         ]
 
-    def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> dict[str, Array]:
+    def run(
+        self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
+    ) -> dict[str, Array]:
         """See `Runtime.run`."""
         try:
             answers = self._session.run(self.outputs, feeds, SHRINK if outlier else None)
@@ -126,6 +131,9 @@ class OnnxRuntime:
         ) in self._long:  # onnxruntime says "long long", which is as long as int64 and yet another type to numpy
             answers[place] = answers[place].view(dtype)
         return dict(zip(self.outputs, answers, strict=True))
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
 
 
 def element_type(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,14 @@ class RuntimeOptions:
     intra_op_threads: int = 1
     cache: Path | None = None
     """Where optimised graphs are kept; None: nowhere."""
+    trust_torchscript: bool = False
+    """May a graph be a program?"""
+    runtime: str | None = None
+    """Which runtime is to run the graph; None: the one of the graph's own format."""
+    address: str = ""
+    """Where a runtime in another process listens."""
+    serves: tuple[str, str, str] = ("", "", "")
+    """Name, version and digest of the bundle: a runtime in another process must hold that very one."""
 
 
 class Runtime(Protocol):
@@ -39,11 +48,30 @@ class Runtime(Protocol):
         """Output names, in order."""
         ...
 
-    def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> dict[str, Array]:
-        """Batched arrays in, batched arrays out, by name. Raises `ModelError` where the graph fails on them.
+    @property
+    def remote(self) -> bool:
+        """Does `run` wait for another process? Then it never runs on the event loop, and what it raises is `Unavailable`."""
+        ...
 
-        The memory that an `outlier` took goes back to the system; that of other batches is kept for the next one.
+    @property
+    def healthy(self) -> bool:
+        """Can it run now?"""
+        ...
+
+    def run(
+        self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
+    ) -> dict[str, Array]:
+        """Batched arrays in, batched arrays out, by name.
+
+        After `deadline_s` (a time of `now_s`) nobody waits any more: a remote runtime gives up then. The memory that an `outlier`
+        took goes back to the system; that of other batches is kept for the next one. Raises `ModelError` where the graph fails on
+        them, `Refusal` where a value is one that it cannot take, `Unavailable` where a remote one cannot be asked or answers what
+        it must not.
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
         ...
 
 

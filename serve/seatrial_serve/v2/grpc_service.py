@@ -17,7 +17,7 @@ from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.model import Terms
-from seatrial_serve.repository import Entry, Repository, State
+from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.v2.grpc_message import read_message, write_message
@@ -77,9 +77,7 @@ class InferenceService:
     async def model_ready(self, asked: pb.ModelReadyRequest, _: Context) -> pb.ModelReadyResponse:
         """Does this model take traffic? One that is not there does not."""
         entry = self._repository.find(asked.name, asked.version or None)
-        return pb.ModelReadyResponse(
-            ready=entry is not None and entry.state is State.READY and not self._drain.draining
-        )
+        return pb.ModelReadyResponse(ready=entry is not None and entry.takes_traffic and not self._drain.draining)
 
     async def server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> pb.ServerMetadataResponse:
         """Name, version, extensions."""

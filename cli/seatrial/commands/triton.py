@@ -1,0 +1,68 @@
+"""`seatrial triton`: bundles as a model repository for NVIDIA Triton."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("triton")
+@click.argument("paths", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("repo"),
+    show_default=True,
+    help="Folder of the repository; models that are there already are not overwritten.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["onnxruntime", "python"]),
+    default="onnxruntime",
+    show_default=True,
+    help="onnxruntime: the graph on Triton's own backend, in an ensemble behind our front. python: the whole bundle in one model, several versions too.",
+)
+@click.option(
+    "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where the graph runs."
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="How many of each model run at once.",
+)
+@click.option(
+    "--accelerator",
+    type=click.Choice(["cuda", "tensorrt"]),
+    help="Options for CUDA's provider, or TensorRT before it; with --device gpu and onnxruntime alone.",
+)
+@click.option(
+    "--max-wait-s",
+    type=click.FloatRange(0, 10),
+    default=0.0,
+    show_default=True,
+    help="How long a request may wait for company; 0 batches what queued while the model was busy.",
+)
+def command(paths: tuple[Path, ...], out: Path, **placing: Any) -> None:
+    """Write a Triton model repository from sealed bundles.
+
+    Each bundle passes its load gate here first: the batch size that pays is measured. Raw input (words, sentences, files) works in
+    Triton as it does here, and the contract refuses bad input there with the same codes. Triton's Python environment needs
+    seatrial and what the bundle's fields need: pip install 'seatrial[serve,text,image]'.
+    """
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.errors import DeclarationError, MissingExtra
+
+    if placing["accelerator"] and (placing["device"] != "gpu" or placing["backend"] != "onnxruntime"):
+        raise DeclarationError("--accelerator", "the CPU or the Python backend", "--device gpu --backend onnxruntime")
+    try:
+        from seatrial_serve.triton.config import Placing
+        from seatrial_serve.triton.repository import write_repository
+    except ImportError as error:
+        raise MissingExtra("seatrial triton", "triton") from error
+    written = write_repository([open_bundle(path) for path in paths], out, Placing(**placing))
+    click.echo(f"wrote {', '.join(written)} to {out}")
+    click.echo(f"next: tritonserver --model-repository={out} --disable-auto-complete-config")

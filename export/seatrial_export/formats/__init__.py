@@ -1,0 +1,29 @@
+"""The formats that a model can be sealed in beside ONNX, which the gate itself makes: one file each, found by looking into this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import NamedTuple
+
+from seatrial_contracts.manifest import Variant
+from seatrial_export.gate.candidate import Candidate
+
+
+class Made(NamedTuple):
+    """One more graph of a bundle: what the manifest says of it, and its bytes."""
+
+    variant: Variant
+    data: bytes
+
+
+MakeFormat = Callable[[Candidate], Made]
+
+
+@cache
+def formats() -> Mapping[str, MakeFormat]:
+    """Format -> what makes it from a candidate that passed the gate. Raises `GateError` where the model has no such form, or answers otherwise in it."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {module.FORMAT: module.make for module in modules if hasattr(module, "FORMAT")}

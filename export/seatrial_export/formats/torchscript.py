@@ -1,0 +1,172 @@
+"""TorchScript: the model traced or scripted, frozen, without debug files, with what a runtime must know of it inside."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seatrial_contracts.compare import compare_outputs
+from seatrial_contracts.errors import GateError
+from seatrial_contracts.front import places_by, shape_key
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.manifest import Variant
+from seatrial_contracts.receipt import Trial
+from seatrial_export.formats import Made
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.parity import BATCH_SIZES, other_sizes
+from seatrial_export.gate.words import first_lines, quiet
+from seatrial_export.pipeline import Pipeline
+
+FORMAT, GRAPH = "torchscript", "graphs/model.ts"
+FACTS = "seatrial.json"
+"""The file inside that names inputs, outputs and the words of categories."""
+LEFT_OUT = (".debug_pkl", ".data/serialization_id")
+"""Files inside that hold the source lines of the author's machine, or an id made anew each time."""
+TEXTS = (".py", ".pkl")
+MANGLED = re.compile(rb"___torch_mangle_(\d+)")
+Call = Callable[[Mapping[str, Tensor]], dict[str, Array]]
+
+
+class Ordered(nn.Module):
+    """The model with its outputs as a tuple, in the contract's order."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self.model = pipeline.model
+        self._names = [field.name for field in pipeline.contract.outputs]
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        """The model's own arguments."""
+        answer = self.model(*arguments)
+        if isinstance(answer, Tensor):
+            return (answer,)
+        return tuple(answer[name] for name in self._names) if isinstance(answer, dict) else tuple(answer)
+
+
+def make(candidate: Candidate) -> Made:
+    """Traced; where a trace answers otherwise at other sizes, scripted. Raises `GateError` where neither answers as the model does."""
+    findings = []
+    for way, compile_ in (("traced", traced), ("scripted", scripted)):
+        try:
+            with quiet(), torch.no_grad():
+                data = packed(torch.jit.freeze(compile_(candidate)), candidate)
+                finding = departure(candidate, caller(data, candidate))
+        except Exception as error:  # TorchScript raises kinds of its own; each means that this way is none
+            finding = first_lines(error)
+        if not finding:
+            return Made(Variant(name=FORMAT, format=FORMAT, graph=GRAPH), data)
+        findings.append(f"{way}: {finding}")
+    raise GateError(
+        "torchscript", "; ".join(findings)[:600], "leave --format torchscript out: the ONNX graph needs none of it"
+    )
+
+
+def traced(candidate: Candidate) -> Any:
+    """The path that the traced arguments took."""
+    module = Ordered(candidate.pipeline).eval()
+    trace: Any = torch.jit.trace
+    return trace(module, candidate.model.arguments, strict=False, check_trace=False)
+
+
+def scripted(candidate: Candidate) -> Any:
+    """The module's own code, where TorchScript can read it."""
+    return torch.jit.script(candidate.pipeline.model.eval())
+
+
+def packed(module: Any, candidate: Candidate) -> bytes:
+    """The module's bytes: the same for the same model, and without a trace of this machine."""
+    sink = io.BytesIO()
+    torch.jit.save(module, sink, _extra_files={FACTS: facts(candidate)})
+    return stripped(sink.getvalue())
+
+
+def facts(candidate: Candidate) -> str:
+    """Inputs in the order in which the module takes them, with each category's table of codes."""
+    pipeline = candidate.pipeline
+    specs = {spec.name: spec for spec in pipeline.specs}
+    known = {name: {"table": kind.lookup(), "unknown": kind.unknown_code} for name, kind in pipeline.categories.items()}
+    return json.dumps(
+        {
+            "inputs": [[name, specs[name].dtype] for name in pipeline.arguments],
+            "outputs": [field.name for field in pipeline.contract.outputs],
+            "categories": known,
+        },
+        sort_keys=True,
+    )
+
+
+def stripped(data: bytes) -> bytes:
+    """The archive anew: no debug files, one time for every entry, and types numbered from 0.
+
+    TorchScript numbers the types of a process as they come, and keeps an id of the archive beside them; neither says anything of the model.
+    """
+    sink = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as new:
+        entries = {name: old.read(name) for name in old.namelist() if not name.endswith(LEFT_OUT)}
+        numbers = sorted(
+            {
+                int(found)
+                for name, held in entries.items()
+                if name.endswith(TEXTS)
+                for found in MANGLED.findall(name.encode() + held)
+            }
+        )
+        renumbered: Callable[[re.Match[bytes]], bytes] = lambda found: (
+            b"___torch_mangle_%d" % numbers.index(int(found[1]))
+        )
+        for name, held in entries.items():
+            entry = zipfile.ZipInfo(MANGLED.sub(renumbered, name.encode()).decode(), (1980, 1, 1, 0, 0, 0))
+            new.writestr(entry, MANGLED.sub(renumbered, held) if name.endswith(TEXTS) else held)
+    return sink.getvalue()
+
+
+def caller(data: bytes, candidate: Candidate) -> Call:
+    """The packed module, as the gate asks it."""
+    load: Any = torch.jit.load
+    module, pipeline = load(io.BytesIO(data), map_location="cpu"), candidate.pipeline
+
+    def call(feeds: Mapping[str, Tensor]) -> dict[str, Array]:
+        answer = module(*(feeds[name] for name in pipeline.arguments))
+        names = [field.name for field in pipeline.contract.outputs]
+        values = (answer,) if isinstance(answer, Tensor) else answer
+        named = values if isinstance(values, dict) else dict(zip(names, values, strict=True))
+        return {name: named[name].numpy() for name in names}
+
+    return call
+
+
+def departure(candidate: Candidate, call: Call) -> str:
+    """Where it answers otherwise than the model: at sizes other than the traced ones, and for golden rows in batches."""
+    pipeline, graph = candidate.pipeline, candidate.model
+    for feeds in other_sizes(graph) if any(graph.dim_names(spec) for spec in graph.specs) else ():
+        try:
+            want = {name: value.numpy() for name, value in pipeline.call(feeds).items()}
+        except RuntimeError:
+            continue  # the model itself cannot take this size
+        found = compare_outputs([want], [call(feeds)], pipeline.tolerance)
+        if not found.passed:
+            return f"at sizes { {name: list(value.shape) for name, value in feeds.items()} }, {found}"
+    rows = pipeline.encoded_golden
+    for size in BATCH_SIZES if candidate.batchable else (1,):
+        answers: list[dict[str, Array]] = [{}] * len(rows)
+        for places in places_by(shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows).values():
+            for start in range(0, len(places), size):
+                some = places[start : start + size]
+                outputs = call(pipeline.batch([rows[place] for place in some]))
+                for index, place in enumerate(some):
+                    answers[place] = {name: array[index] for name, array in outputs.items()}
+        found = compare_outputs(candidate.answers, answers, pipeline.tolerance)
+        if not found.passed:
+            return f"at batch size {size}: {found}"
+        candidate.trials.append(Trial(
+            runner=FORMAT, variant=FORMAT, provider="cpu", batch_sizes=(size,), rows=len(rows),
+            worst_error=found.worst_error, allowed=found.allowed, passed=True,
+        ))  # fmt: skip
+    return ""

@@ -1,0 +1,93 @@
+"""The parity matrix: every example through everything that can answer for it, from the same raw rows, as one table.
+
+Run it:  make parity-matrix     (Triton's columns need `make triton` first; without it they say so)
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import conftest  # noqa: E402  (the server that the tests start)
+import real_triton  # noqa: E402
+
+import seatrial as st  # noqa: E402
+from seatrial_contracts.receipt import Receipt  # noqa: E402
+from seatrial_parity.runners import runners  # noqa: E402
+from seatrial_parity.runners.runner import Asked  # noqa: E402
+from seatrial_parity.trial import try_bundle  # noqa: E402
+from seatrial_serve.triton.config import Placing  # noqa: E402
+from seatrial_serve.triton.repository import write_repository  # noqa: E402
+
+
+def main() -> int:
+    """Seal, serve, try, print; 1 where anything misses its tolerance."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        sealed = seal(Path(folder) / "bundles")
+        ours = stack.enter_context(serving(Path(folder) / "bundles"))
+        servers = {"url": ours.url, "grpc": ours.grpc}
+        if real_triton.SERVER.exists():
+            bundles = [bundle for _, bundle in sealed.values()]
+            write_repository(bundles, Path(folder) / "repo", Placing(backend="python"))
+            triton = stack.enter_context(real_triton.RealTriton(Path(folder) / "repo", Path(folder) / "triton.log"))
+            flags = "--runtime", "triton", "--triton-url", triton.grpc
+            edge = stack.enter_context(serving(Path(folder) / "bundles", *flags))
+            servers |= {"triton": triton.url, "triton_grpc": triton.grpc, "edge": edge.url}
+        receipts = [
+            try_bundle(Asked(bundle, pipeline, trust_torchscript=True, **servers))
+            for pipeline, bundle in sealed.values()
+        ]
+    print("\n".join(table(receipts)))
+    for receipt in receipts:
+        for trial in receipt.trials:
+            if not trial.passed:
+                print(f"missed: {receipt.name}, {trial.runner}: {trial.finding}")
+    return int(not all(receipt.passed for receipt in receipts))
+
+
+def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
+    """Every example, in TorchScript too."""
+    sealed = {}
+    for name in conftest.EXAMPLES:
+        pipeline = st.load_pipeline(f"{ROOT / 'examples' / name / 'pipeline.py'}:pipeline")
+        sealed[name] = pipeline, st.export_pipeline(pipeline, out, formats_wanted=["torchscript"])
+    return sealed
+
+
+@contextmanager
+def serving(bundles: Path, *flags: str) -> Iterator[conftest.Server]:
+    """Our server, ready."""
+    server = conftest.Server(bundles, *flags)
+    try:
+        status, said = server.wait_until_loaded()
+        assert status == 200, said
+        yield server
+    finally:
+        server.stop()
+
+
+def table(receipts: list[Receipt]) -> list[str]:
+    """Markdown: a line for each runner, a column for each example; the worst error of all its rows and batch sizes, and the tolerance there."""
+    lines = [f"| answers | {' | '.join(receipt.name for receipt in receipts)} |", f"|---|{'---|' * len(receipts)}"]
+    return lines + [f"| {name} | {' | '.join(cell(receipt, name) for receipt in receipts)} |" for name in runners()]
+
+
+def cell(receipt: Receipt, runner: str) -> str:
+    """`1.7e-07 of 2.1e-05, 7 refused`, or why there is nothing."""
+    trials = [trial for trial in receipt.trials if trial.runner == runner]
+    if not trials:
+        return "not asked"
+    if not all(trial.passed for trial in trials):
+        return "**missed**"
+    worst = max((trial for trial in trials if trial.rows), key=lambda trial: trial.worst_error or 0.0)
+    return f"{worst.worst_error:.1e} of {worst.allowed:.1e}, {sum(trial.refusals for trial in trials)} refused"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

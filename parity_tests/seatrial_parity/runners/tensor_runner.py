@@ -1,0 +1,163 @@
+"""What all runners that ask by tensors share; each adds how its tensors travel."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self
+
+import httpx
+import numpy as np
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_contracts.kinds.kind import Array
+from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
+from seatrial_parity.tensors import Tensors, answers_of, batches, tensors_of
+
+NAMES_BY_TRITON = re.compile(r"expected (number of )?inputs|expected \d+ inputs|unexpected inference input")
+"""What Triton itself says where a request names other inputs than the configuration does: no contract of ours is asked."""
+CODE = re.compile(r"\bE_[A-Z0-9_]+\b")
+TIMEOUT_S = 60.0
+
+
+class TensorRunner(ABC):
+    """Asks a server that holds this very bundle, which its digest shows."""
+
+    name: str
+    variant = "served"
+    provider: str | None = None
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle, self._contract = bundle, bundle.contract
+
+    def __enter__(self) -> Self:
+        digest = self.digest()
+        if digest != self._bundle.digest:
+            got = f"digest {digest[:16]}" if digest else "no such model, or one that names no digest"
+            raise Unavailable("E_OTHER_BUNDLE", f"{self.name}: got {got}, want digest {self._bundle.digest[:16]}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def digest(self) -> str:
+        """The digest of the bundle that the server holds; empty where it holds none. Raises `Unavailable`."""
+
+    @abstractmethod
+    def ask(self, tensors: Tensors) -> dict[str, Array]:
+        """Tensors to outputs. Raises `Refusal` with the server's code where it refuses or fails."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection."""
+
+    def run(self, rows: RawRows, batch_rows: int) -> Answers:
+        """See `Runner.run`."""
+        answers: Answers = [{}] * len(rows)
+        for places in batches(rows, batch_rows):
+            outputs = self.ask(tensors_of(self._contract, [rows[place] for place in places]))
+            for place, answer in zip(places, answers_of(self._contract, outputs, len(places)), strict=True):
+                answers[place] = answer
+        return answers
+
+    def refusal_code(self, row: Any) -> str | None:
+        """See `Runner.refusal_code`."""
+        try:
+            self.ask(tensors_of(self._contract, [row]))
+        except Refusal as refusal:
+            return refusal.code
+        return None
+
+
+def refusal_from(text: str, code: str | None = None) -> Refusal:
+    """What a server said, with its code, or the code in its text. Raises `Inexpressible` for what Triton refuses by itself."""
+    if NAMES_BY_TRITON.search(text):
+        raise Inexpressible
+    found = CODE.search(text)
+    return Refusal(code or (found[0] if found else "E_OTHER"), text[:300])
+
+
+def triton_inputs(kit: Any, tensors: Tensors, **options: Any) -> list[Any]:
+    """Tensors as tritonclient takes them; `kit` is its module."""
+    inputs = []
+    for name, (datatype, array) in tensors.items():
+        given = kit.InferInput(name, list(array.shape), datatype)
+        given.set_data_from_numpy(np.ascontiguousarray(array), **options)
+        inputs.append(given)
+    return inputs
+
+
+class BinaryRunner(TensorRunner):
+    """Binary tensors over HTTP: the bytes are tritonclient's, the connection httpx's, since tritonclient drops the body of an error."""
+
+    def __init__(self, bundle: Bundle, url: str, version: str) -> None:
+        super().__init__(bundle)
+        self.version = version
+        self.client = httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
+        self.path = f"/v2/models/{bundle.name}/versions/{version}"
+
+    def get(self, path: str) -> dict[str, Any]:
+        """A GET below the model's own path; empty where there is no such thing. Raises `Unavailable`."""
+        try:
+            reply = self.client.get(self.path + path)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                "E_UNREACHABLE", f"{self.client.base_url}: no server answers there ({type(error).__name__})"
+            ) from None
+        return dict(reply.json()) if reply.status_code == 200 else {}
+
+    def ask(self, tensors: Tensors) -> dict[str, Array]:
+        """See `TensorRunner.ask`."""
+        from tritonclient import http as kit
+
+        client = kit.InferenceServerClient
+        outputs = [kit.InferRequestedOutput(field.name, binary_data=True) for field in self._contract.outputs]
+        body, length = client.generate_request_body(triton_inputs(kit, tensors, binary_data=True), outputs=outputs)
+        headers = {"Inference-Header-Content-Length": str(length)} if length is not None else {}
+        reply = self.client.post(
+            f"{self.path}/infer", content=bytes(body), headers={"Content-Type": "application/octet-stream", **headers}
+        )
+        if reply.status_code != 200:
+            said: Mapping[str, Any] = reply.json()
+            raise refusal_from(str(said["error"]), said.get("code"))
+        result = client.parse_response_body(
+            reply.content, header_length=int(reply.headers["inference-header-content-length"])
+        )
+        return {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+
+    def close(self) -> None:
+        """See `TensorRunner.close`."""
+        self.client.close()
+
+
+class GrpcRunner(TensorRunner):
+    """tritonclient over gRPC."""
+
+    def __init__(self, bundle: Bundle, address: str, version: str) -> None:
+        from tritonclient import grpc as kit
+
+        super().__init__(bundle)
+        self.kit, self.version = kit, version
+        self.client = kit.InferenceServerClient(address)
+
+    def ask(self, tensors: Tensors) -> dict[str, Array]:
+        """See `TensorRunner.ask`."""
+        from tritonclient.utils import InferenceServerException
+
+        name = self._bundle.name
+        try:
+            result = self.client.infer(
+                name, triton_inputs(self.kit, tensors), model_version=self.version, client_timeout=TIMEOUT_S
+            )
+        except InferenceServerException as error:
+            said: Any = error.__context__  # gRPC's own error: tritonclient hides it, and with it the trailing metadata
+            trailing = dict(said.trailing_metadata() or ())
+            raise refusal_from(str(error.message()), trailing.get("seatrial-code")) from None
+        return {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+
+    def close(self) -> None:
+        """See `TensorRunner.close`."""
+        self.client.close()

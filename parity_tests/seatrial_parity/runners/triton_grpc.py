@@ -1,0 +1,38 @@
+"""NVIDIA Triton over gRPC, with a model repository that `seatrial triton` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from seatrial_contracts.errors import Unavailable
+from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.tensor_runner import GrpcRunner
+
+NAME = "triton grpc"
+
+
+def runners(asked: Asked) -> Iterator[TritonGrpcRunner]:
+    """One, where there is a Triton."""
+    if asked.triton_grpc is not None:
+        from seatrial_serve.triton.naming import triton_version
+
+        yield TritonGrpcRunner(asked.bundle, asked.triton_grpc, str(triton_version(asked.bundle.version)))
+
+
+class TritonGrpcRunner(GrpcRunner):
+    """The model's configuration names the digest and the backend."""
+
+    name = NAME
+
+    def digest(self) -> str:
+        """See `TensorRunner.digest`."""
+        from tritonclient.utils import InferenceServerException
+
+        from seatrial_serve.triton.naming import digest_key
+
+        try:
+            config = self.client.get_model_config(self._bundle.name, self.version).config
+        except InferenceServerException as error:
+            raise Unavailable("E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}") from None
+        self.provider = config.backend or config.platform
+        return str(config.parameters[digest_key(int(self.version))].string_value)

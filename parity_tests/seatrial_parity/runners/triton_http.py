@@ -1,0 +1,32 @@
+"""NVIDIA Triton over HTTP, with a model repository that `seatrial triton` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.tensor_runner import BinaryRunner
+
+NAME = "triton http"
+
+
+def runners(asked: Asked) -> Iterator[TritonHttpRunner]:
+    """One, where there is a Triton."""
+    if asked.triton is not None:
+        from seatrial_serve.triton.naming import triton_version
+
+        yield TritonHttpRunner(asked.bundle, asked.triton, str(triton_version(asked.bundle.version)))
+
+
+class TritonHttpRunner(BinaryRunner):
+    """The model's configuration names the digest and the backend."""
+
+    name = NAME
+
+    def digest(self) -> str:
+        """See `TensorRunner.digest`."""
+        from seatrial_serve.triton.naming import digest_key
+
+        config = self.get("/config")
+        self.provider = config.get("backend") or config.get("platform")
+        return str(config.get("parameters", {}).get(digest_key(int(self.version)), {}).get("string_value", ""))

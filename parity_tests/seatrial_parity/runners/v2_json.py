@@ -1,0 +1,54 @@
+"""Our server over HTTP, by V2's JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.contract import DTYPES
+from seatrial_contracts.kinds.kind import Array
+from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.tensor_runner import refusal_from
+from seatrial_parity.runners.v2_binary import V2BinaryRunner
+from seatrial_parity.tensors import Tensors
+
+NAME = "v2 json"
+
+
+def runners(asked: Asked) -> Iterator[V2JsonRunner]:
+    """One, where there is a server and no input is a file: JSON strings cannot hold one."""
+    files = any(field.kind.name == "image" for field in asked.bundle.contract.inputs)
+    if asked.url is not None and not files:
+        yield V2JsonRunner(asked.bundle, asked.url, asked.bundle.version)
+
+
+class V2JsonRunner(V2BinaryRunner):
+    """As a client without any library writes it."""
+
+    name = NAME
+
+    def ask(self, tensors: Tensors) -> dict[str, Array]:
+        """See `TensorRunner.ask`."""
+        inputs = [
+            {"name": name, "datatype": datatype, "shape": array.shape, "data": [element(value) for value in array.ravel().tolist()]}
+            for name, (datatype, array) in tensors.items()
+        ]  # fmt: skip
+        body = json.dumps({"inputs": inputs})
+        reply = self.client.post(f"{self.path}/infer", content=body, headers={"Content-Type": "application/json"})
+        said = reply.json()
+        if reply.status_code != 200:
+            raise refusal_from(said["error"], said["code"])
+        return {
+            output["name"]: np.array(output["data"], DTYPES[output["datatype"]]).reshape(output["shape"])
+            for output in said["outputs"]
+        }
+
+
+def element(value: Any) -> Any:
+    """NaN is null in JSON."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return None if isinstance(value, float) and np.isnan(value) else value

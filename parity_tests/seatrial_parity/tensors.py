@@ -1,0 +1,96 @@
+"""Raw rows as tensors of the Open Inference Protocol, and back: for runners that ask by tensors."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.contract import DTYPES, Contract
+from seatrial_contracts.front import places_by
+from seatrial_contracts.kinds.image import Image
+from seatrial_contracts.kinds.kind import Array, Kind
+from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
+
+Tensors = dict[str, tuple[str, Array]]
+"""Name -> datatype, and values with the rows first; BYTES are objects."""
+SPELT = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float), "O": (str,)}
+"""numpy's kind of an element type -> what may stand for it in a row."""
+
+
+def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
+    """Rows of like shape as tensors. An input that all rows miss is left out. Raises `Inexpressible`."""
+    kinds = {field.name: field.kind for field in contract.inputs}
+    names = dict.fromkeys(name for row in rows for name in _object(row))
+    if not names:
+        raise Inexpressible
+    made: Tensors = {}
+    for name in names:
+        if name in kinds:
+            values = [_value(kinds[name], row.get(name)) for row in rows]
+            made[name] = kinds[name].datatype, shaped(values, kinds[name])
+        else:
+            made[name] = (
+                "INT64",
+                np.ones((len(rows), 1), np.int64),
+            )  # what it holds is nothing to whoever does not know it
+    return made
+
+
+def _object(row: Any) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise Inexpressible
+    return row
+
+
+def _value(kind: Kind, value: Any) -> Any:
+    """One value in its tensor's element type."""
+    dtype = np.dtype(object if kind.datatype == "BYTES" else DTYPES[kind.datatype])
+    if value is None and not kind.nullable:
+        raise Inexpressible
+    if value is None:
+        return b"" if dtype.kind == "O" else np.nan
+    flat = np.array(value, object).ravel().tolist()
+    if not all(type(item) in SPELT[dtype.kind] for item in flat):
+        raise Inexpressible
+    if isinstance(kind, Image):
+        try:
+            return binascii.a2b_base64(value, strict_mode=True)
+        except (binascii.Error, ValueError):
+            raise Inexpressible from None
+    if dtype.kind == "O":
+        return value.encode()
+    try:
+        return np.array(value, dtype)
+    except (ValueError, OverflowError):
+        raise Inexpressible from None
+
+
+def shaped(values: Sequence[Any], kind: Kind) -> Array:
+    """Values of rows as one array, `(rows, *row_shape)`."""
+    if kind.datatype == "BYTES":
+        return np.array(values, object).reshape(len(values), 1)
+    sides = kind.row_shape
+    array = np.array(values, DTYPES[kind.datatype])
+    if array.ndim == 2 and len(sides) > 1 and None not in sides:  # a flat list of a fixed shape
+        return array.reshape(len(values), *[int(side) for side in sides if side is not None])
+    return array if array.ndim > 1 else array[:, None]
+
+
+def batches(rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
+    """Places of rows that may share tensors: those whose lists are of like shape."""
+    shapes = [tuple((name, np.shape(value)) for name, value in row.items() if isinstance(value, list)) for row in rows]
+    for places in places_by(shapes).values():
+        for start in range(0, len(places), batch_rows):
+            yield places[start : start + batch_rows]
+
+
+def answers_of(contract: Contract, outputs: Mapping[str, Array], rows: int) -> Answers:
+    """Batched outputs as one mapping for each row."""
+    single = {field.name for field in contract.outputs if field.kind.shape == ()}
+    return [
+        {name: array[place].reshape(()) if name in single else array[place] for name, array in outputs.items()}
+        for place in range(rows)
+    ]

@@ -1,0 +1,78 @@
+"""The TorchScript runtime: a graph that is a program, and so runs only where the operator trusts whoever sealed it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.errors import MissingExtra, ModelError
+from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+
+FORMAT = "torchscript"
+FACTS = "seatrial.json"
+
+
+def load(graph: bytes, options: RuntimeOptions) -> Runtime:
+    """The module on the CPU. Raises `ModelError` where nobody said that it is trusted, or where torch cannot read it."""
+    if not options.trust_torchscript:
+        raise ModelError(
+            "E_UNTRUSTED",
+            "a TorchScript graph is a program; start with --trust-torchscript where you trust who sealed it",
+        )
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra("a TorchScript graph", "torchscript") from error
+    read: Any = torch.jit.load
+    inside = {FACTS: ""}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that TorchScript is deprecated, docs/engines.md says
+            module = read(io.BytesIO(graph), map_location="cpu", _extra_files=inside)
+        facts = json.loads(inside[FACTS])
+    except (RuntimeError, ValueError) as error:
+        raise ModelError("E_LOAD", "torch cannot load this graph") from error
+    torch.set_num_threads(options.intra_op_threads)
+    return TorchScriptRuntime(torch, module.eval(), facts)
+
+
+class TorchScriptRuntime:
+    """A module, its inputs in order, and the codes of its categories' words."""
+
+    remote, healthy, provider = False, True, "torch cpu"
+
+    def __init__(self, torch: Any, module: Any, facts: Mapping[str, Any]) -> None:
+        self._torch, self._module = torch, module
+        self.inputs: Mapping[str, str] = dict(facts["inputs"])
+        self.outputs: Sequence[str] = facts["outputs"]
+        self._categories: Mapping[str, Any] = facts["categories"]
+
+    def run(
+        self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
+    ) -> dict[str, Array]:
+        """See `Runtime.run`."""
+        try:
+            with self._torch.inference_mode():
+                answer = self._module(*(self._tensor(name, feeds[name]) for name in self.inputs))
+        except RuntimeError as error:
+            raise ModelError("E_MODEL", "the model failed on this input") from error
+        if isinstance(answer, self._torch.Tensor):
+            answer = (answer,)
+        named = answer if isinstance(answer, dict) else dict(zip(self.outputs, answer, strict=True))
+        return {name: named[name].numpy() for name in self.outputs}
+
+    def _tensor(self, name: str, array: Array) -> Any:
+        known = self._categories.get(name)
+        if known is not None:
+            array = np.array([known["table"].get(word, known["unknown"]) for word in array.tolist()], np.int64)
+        return self._torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+    def close(self) -> None:
+        """See `Runtime.close`."""

@@ -1,0 +1,171 @@
+"""The Triton runtime: a bundle's graph in NVIDIA's server, asked over gRPC, with its scheduler behind our edge."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.contract import DTYPES
+from seatrial_contracts.errors import MissingExtra, ModelError, Unavailable
+from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.clock import now_s
+from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+from seatrial_serve.triton.naming import digest_key, graph_name, triton_version
+
+log = logging.getLogger("seatrial.triton")
+FORMAT = "triton"
+ASK_S, PROBE_EVERY_S = 5.0, 0.5
+"""How long a question about health may take, and how often it is asked."""
+MOST_S = 60.0
+"""Where nobody says how long they wait."""
+SLOW = "StatusCode.DEADLINE_EXCEEDED"
+GONE = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND")
+
+
+def load(graph: bytes, options: RuntimeOptions) -> Runtime:  # noqa: ARG001  (Triton holds the graph)
+    """The graph's model in Triton, where it is of the same bundle. Raises `Unavailable` where Triton is not there."""
+    try:
+        from tritonclient import grpc
+    except ImportError as error:
+        raise MissingExtra("--runtime triton", "triton") from error
+    runtime = TritonRuntime(grpc, options)
+    try:
+        runtime.learn()
+    except BaseException:
+        runtime.close()
+        raise
+    runtime.watch()
+    return runtime
+
+
+class TritonRuntime:
+    """One version of one model in Triton. A thread of its own asks whether it is ready, and whether it is the same bundle still."""
+
+    remote = True
+
+    def __init__(self, kit: Any, options: RuntimeOptions) -> None:
+        name, version, self._digest = options.serves
+        self._kit, self._name, self._number = kit, graph_name(name), triton_version(version)
+        self._client = kit.InferenceServerClient(options.address, channel_args=[
+            ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
+            ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000),
+        ])  # fmt: skip
+        self.healthy = False
+        self.provider = "Triton"
+        self.inputs: Mapping[str, str] = {}
+        self.outputs: Sequence[str] = []
+        self._single: frozenset[str] = frozenset()
+        self._stop = threading.Event()
+
+    def learn(self) -> None:
+        """What the model takes and gives, and of which bundle it is. Raises `Unavailable`, and `ModelError` where it is another one's."""
+        try:
+            if not self._client.is_model_ready(self._name, str(self._number), client_timeout=ASK_S):
+                raise Unavailable(
+                    "E_RUNTIME_DOWN", f"Triton has no model '{self._name}' {self._number} that is ready", 2.0
+                )
+            config = self._client.get_model_config(self._name, str(self._number), client_timeout=ASK_S).config
+        except self._errors as error:
+            raise Unavailable("E_RUNTIME_DOWN", "Triton does not answer", 2.0) from error
+        digest = config.parameters[digest_key(self._number)].string_value
+        if digest != self._digest:
+            raise ModelError(
+                "E_RUNTIME_ANSWER",
+                f"Triton's model '{self._name}' is of bundle {digest[:16] or 'unknown'}, want {self._digest[:16]}; write the repository again: seatrial triton",
+            )
+        self.inputs = {each.name: dtype_of(each.data_type) for each in config.input}
+        self._types = {each.name: dtype_of(each.data_type) for each in config.output}
+        self.outputs = list(self._types)
+        self._single = frozenset(each.name for each in (*config.input, *config.output) if each.HasField("reshape"))
+        self.provider = f"Triton {config.backend}"
+        self.healthy = True
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """What the client raises, odd answers included."""
+        from tritonclient.utils import InferenceServerException
+
+        return (InferenceServerException,)
+
+    def watch(self) -> None:
+        """Ask from now on whether it is ready, until `close`."""
+        threading.Thread(target=self._watch, name="triton health", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(PROBE_EVERY_S):
+            was = self.healthy
+            try:
+                self.learn()
+            except (Unavailable, ModelError) as error:
+                self.healthy = False
+                if was:
+                    log.warning("%s is not ready: %s", self._name, error)
+            else:
+                if not was:
+                    log.warning("%s is ready again", self._name)
+
+    def run(
+        self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
+    ) -> dict[str, Array]:
+        """See `Runtime.run`. The time that is left goes to Triton with the request, and ends the call here."""
+        left_s = min(deadline_s - now_s(), MOST_S)
+        if left_s <= 0:
+            raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+        rows = len(next(iter(feeds.values())))
+        try:
+            result = self._client.infer(
+                self._name, [self._input(name, array) for name, array in feeds.items()], model_version=str(self._number),
+                client_timeout=left_s, timeout=round(left_s * 1e6),
+            )  # fmt: skip
+        except self._errors as error:
+            raise self._failed(error) from error
+        return {name: self._output(name, result, rows) for name in self.outputs}
+
+    def _failed(self, error: Any) -> Exception:
+        if error.status() == SLOW:
+            return Unavailable("E_RUNTIME_SLOW", "the runtime behind this server did not answer in time")
+        if error.status() in GONE:
+            self.healthy = False  # until the next question is answered
+            return Unavailable("E_RUNTIME_DOWN", "the runtime behind this server is not there")
+        return ModelError("E_MODEL", "the model failed on this input")
+
+    def _input(self, name: str, array: Array) -> Any:
+        whole = array[:, None] if name in self._single else array
+        given = self._kit.InferInput(
+            name, list(whole.shape), "BYTES" if whole.dtype == object else V2[whole.dtype.name]
+        )
+        given.set_data_from_numpy(np.ascontiguousarray(whole))
+        return given
+
+    def _output(self, name: str, result: Any, rows: int) -> Array:
+        try:
+            array: Array | None = result.as_numpy(name)
+        except ValueError:  # its bytes do not fill its shape
+            array = None
+        if array is not None and name in self._single and array.shape[1:] == (1,):
+            array = array[:, 0]
+        if array is None or array.dtype.name != self._types[name] or array.shape[:1] != (rows,):
+            raise Unavailable("E_RUNTIME_ANSWER", "the runtime behind this server answers what the model must not")
+        return array
+
+    def close(self) -> None:
+        """End the thread and the connection; calls on their way are cancelled."""
+        self._stop.set()
+        self.healthy = False
+        self._client.close()
+
+
+V2 = {dtype: datatype for datatype, dtype in DTYPES.items()}
+
+
+def dtype_of(number: int) -> str:
+    """Numpy's name of Triton's number for an element type."""
+    from tritonclient.grpc import model_config_pb2 as pb
+
+    name = pb.DataType.Name(number).removeprefix("TYPE_")
+    return DTYPES["BYTES" if name == "STRING" else name]

@@ -1,0 +1,40 @@
+"""The front of an ensemble on Triton's Python backend: contract, host stage and prepare, so that raw input works and bad input is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.front import Front, collate, shape_key
+from seatrial_serve.engine import Engine
+from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.triton.exchange import opened, read_rows, write_error, write_outputs
+
+
+class TritonPythonModel:
+    """What Triton calls."""
+
+    def initialize(self, arguments: Mapping[str, str]) -> None:
+        """Open the bundle and load its host stage; the model's graph is the next step's."""
+        bundle = opened(arguments)
+        prepare = bundle.manifest.prepare
+        prepared = runtimes()["onnx"](bundle.files[prepare.graph], RuntimeOptions()) if prepare else None
+        elsewhere = FakeRuntime(dict, inputs={}, outputs=[], provider="elsewhere")
+        self.engine = Engine(bundle, Front(bundle.contract, bundle.files), prepared, elsewhere, "elsewhere")
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        engine = self.engine
+        try:
+            rows = [engine.encode(row, place) for place, row in enumerate(read_rows(request, engine.contract))]
+            if len({shape_key(engine.specs, row) for row in rows}) > 1:
+                raise Refusal("E_SHAPE", "inputs", "rows of unlike shape", "rows of like shape in one request")
+            return write_outputs(collate(engine.specs, rows))
+        except Exception as error:  # becomes the answer of this request
+            return write_error(error)

@@ -1,0 +1,44 @@
+"""A bundle's graph alone on Triton's Python backend, for a front before it: an ensemble's, or our server's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seatrial_serve.engine import graph_specs
+from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.triton.exchange import opened, write_error, write_outputs
+
+
+class TritonPythonModel:
+    """What Triton calls."""
+
+    def initialize(self, arguments: Mapping[str, str]) -> None:
+        """Open the bundle and load its graph."""
+        bundle = opened(arguments)
+        variant = bundle.manifest.variants[0]
+        self.specs = graph_specs(bundle)
+        self.runtime = runtimes()[variant.format](bundle.files[variant.graph], RuntimeOptions())
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request; shapes may differ between them, so each runs alone."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            feeds = {
+                spec.name: words(given[spec.name]) if spec.dtype == "string" else given[spec.name]
+                for spec in self.specs
+            }
+            return write_outputs(self.runtime.run(feeds), request.requested_output_names())
+        except Exception as error:  # becomes the answer of this request
+            return write_error(error)
+
+
+def words(array: Any) -> Any:
+    """Bytes to strings, as onnxruntime takes them."""
+    return np.array([word.decode() for word in array.ravel().tolist()], object).reshape(array.shape)

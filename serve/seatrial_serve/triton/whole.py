@@ -1,0 +1,70 @@
+"""A whole bundle on Triton's Python backend: contract, host stage, prepare and graph, by the engine that our server runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_contracts.front import EncodedRow, places_by
+from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.engine import Engine, load_engine
+from seatrial_serve.load_gate import replay
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.triton.exchange import opened, read_rows, write_error, write_outputs
+
+
+class TritonPythonModel:
+    """What Triton calls."""
+
+    def initialize(self, arguments: Mapping[str, str]) -> None:
+        """Open, load, and replay the golden rows. Raises `ModelError` where one is answered wrongly: Triton does not serve it then."""
+        self.engine = load_engine(opened(arguments), RuntimeOptions())
+        for trial in replay(self.engine):
+            if not trial.passed:
+                raise ModelError("E_LOAD_GATE", trial.finding)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response for each request; the rows of all run together, and what is refused fails its own request alone."""
+        encoded: list[list[EncodedRow] | Exception] = [self._encode(request) for request in requests]
+        try:
+            answers = iter(run_rows(self.engine, [row for rows in encoded if isinstance(rows, list) for row in rows]))
+        except Exception as error:
+            if len(requests) > 1:
+                return [response for request in requests for response in self.execute([request])]
+            return [write_error(error)]
+        return [
+            write_error(rows)
+            if isinstance(rows, Exception)
+            else self._answer([next(answers) for _ in rows], request.requested_output_names())
+            for rows, request in zip(encoded, requests, strict=True)
+        ]
+
+    def _encode(self, request: Any) -> list[EncodedRow] | Exception:
+        try:
+            rows = read_rows(request, self.engine.contract)
+            return [self.engine.encode(row, place) for place, row in enumerate(rows)]
+        except Exception as error:  # becomes the answer of this request
+            return error
+
+    def _answer(self, answers: Sequence[Mapping[str, Array]], wanted: Sequence[str]) -> Any:
+        if len({tuple(array.shape for array in answer.values()) for answer in answers}) > 1:
+            return write_error(
+                Refusal("E_SHAPE", "outputs", "answers of unlike shape", "rows of like shape in one request")
+            )
+        names = [field.name for field in self.engine.contract.outputs]
+        return write_outputs({name: np.stack([answer[name] for answer in answers]) for name in names}, wanted)
+
+
+def run_rows(engine: Engine, rows: Sequence[EncodedRow]) -> list[dict[str, Array]]:
+    """Encoded rows to one answer each; those of like shape run together where that is allowed."""
+    answers: list[dict[str, Array]] = [{}] * len(rows)
+    groups = places_by(engine.kin(row)[0] for row in rows).values()
+    batches = groups if engine.bundle.manifest.batchable else [[place] for place in range(len(rows))]
+    for places in batches:
+        outputs = engine.run([[rows[place] for place in places]]).outputs
+        for index, place in enumerate(places):
+            answers[place] = {name: array[index] for name, array in outputs.items()}
+    return answers

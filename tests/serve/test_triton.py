@@ -1,0 +1,169 @@
+"""Model repositories for Triton: what stands in them, judged by Triton's own protobuf, and by Triton itself where it is there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as some
+from real_triton import RealTriton, needs_triton
+from toys import fake_runtimes, toy_bundle
+from tritonclient.grpc import model_config_pb2 as pb
+
+import seatrial as st
+from seatrial.main import cli
+from seatrial_contracts.bundle import write_bundle
+from seatrial_contracts.errors import DeclarationError
+from seatrial_parity.runners.runner import Asked
+from seatrial_parity.trial import try_bundle
+from seatrial_serve.repository import version_key
+from seatrial_serve.triton.config import Placing
+from seatrial_serve.triton.naming import triton_version
+from seatrial_serve.triton.repository import write_repository
+
+EXAMPLES = ("penguins", "digits", "sentences")
+VERSIONS = some.tuples(*[some.integers(0, 999)] * 3).filter(any).map(lambda parts: ".".join(map(str, parts)))
+
+
+def config_of(repository: Path, name: str) -> Any:
+    return text_format.Parse((repository / name / "config.pbtxt").read_text("utf-8"), pb.ModelConfig())
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> st.Bundle:
+    fake_runtimes(monkeypatch)
+    return toy_bundle(tmp_path / "bundles")
+
+
+@given(VERSIONS, VERSIONS)
+def test_versions_keep_their_order_as_whole_numbers(one: str, other: str) -> None:
+    assert (version_key(one) < version_key(other)) == (triton_version(one) < triton_version(other))
+
+
+@pytest.mark.parametrize("version", ["0.0.0", "1.1000.0", "1.0.1000"])
+def test_a_version_that_triton_cannot_have_is_refused(version: str) -> None:
+    with pytest.raises(DeclarationError, match="version for Triton"):
+        triton_version(version)
+
+
+def test_a_bundle_becomes_an_ensemble_of_its_front_and_its_graph(toy: st.Bundle, tmp_path: Path) -> None:
+    assert write_repository([toy], tmp_path / "repo", Placing()) == ["toy", "toy_front", "toy_graph"]
+    whole, front, graph = (config_of(tmp_path / "repo", name) for name in ("toy", "toy_front", "toy_graph"))
+    assert [(step.model_name, step.model_version) for step in whole.ensemble_scheduling.step] == [
+        ("toy_front", 1000000),
+        ("toy_graph", 1000000),
+    ]
+    assert (front.backend, graph.backend) == ("python", "onnxruntime")
+    assert [(each.name, each.data_type, list(each.dims)) for each in graph.input] == [
+        ("x", pb.TYPE_FP32, [1]),
+        ("word", pb.TYPE_STRING, [1]),
+    ]
+    assert all(each.HasField("reshape") and not each.reshape.shape for each in graph.input)
+    assert [list(each.dims) for each in graph.output] == [[1], [2]]
+    assert graph.dynamic_batching.preferred_batch_size[0] >= 1
+    assert {each.parameters["seatrial_digest.1000000"].string_value for each in (whole, front, graph)} == {toy.digest}
+    assert graph.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+    assert (tmp_path / "repo" / "toy_graph" / "1000000" / "model.onnx").read_bytes() == toy.files["graphs/toy.fake"]
+
+
+def test_warm_up_names_files_that_are_there(toy: st.Bundle, tmp_path: Path) -> None:
+    write_repository([toy], tmp_path / "repo", Placing())
+    inputs = config_of(tmp_path / "repo", "toy_graph").model_warmup[0].inputs
+    assert sorted(inputs) == ["word", "x"]
+    files = {name: (tmp_path / "repo" / "toy_graph" / "warmup" / each.input_data_file) for name, each in inputs.items()}
+    assert files["word"].read_bytes() == b"\x01\x00\x00\x00b"
+    assert len(files["x"].read_bytes()) == 4
+
+
+def test_a_card_and_its_accelerators_are_named(toy: st.Bundle, tmp_path: Path) -> None:
+    for name in ("tensorrt", "cuda"):
+        write_repository([toy], tmp_path / name, Placing(device="gpu", accelerator=name, instances=2, max_wait_s=0.005))
+        config = config_of(tmp_path / name, "toy_graph")
+        assert (config.instance_group[0].kind, config.instance_group[0].count) == (pb.ModelInstanceGroup.KIND_GPU, 2)
+        assert [each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator] == [name]
+        assert config.dynamic_batching.max_queue_delay_microseconds == 5000
+        assert config_of(tmp_path / name, "toy_front").instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+
+
+def test_rows_that_must_stay_alone_are_not_batched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_runtimes(monkeypatch)
+    write_repository([toy_bundle(tmp_path, batchable=False)], tmp_path / "repo", Placing())
+    config = config_of(tmp_path / "repo", "toy_graph")
+    assert config.max_batch_size == 1
+    assert not config.HasField("dynamic_batching")
+
+
+def test_two_versions_stand_in_one_model_on_python_and_not_in_an_ensemble(toy: st.Bundle, tmp_path: Path) -> None:
+    newer = toy_bundle(tmp_path / "bundles", version="1.2.0")
+    with pytest.raises(DeclarationError, match="an ensemble names its steps' versions"):
+        write_repository([toy, newer], tmp_path / "repo", Placing())
+    write_repository([toy, newer], tmp_path / "repo", Placing(backend="python"))
+    assert list(config_of(tmp_path / "repo", "toy").version_policy.specific.versions) == [1000000, 1002000]
+
+
+def test_a_model_that_is_there_is_not_overwritten(toy: st.Bundle, tmp_path: Path) -> None:
+    write_repository([toy], tmp_path / "repo", Placing())
+    with pytest.raises(DeclarationError, match="model 'toy'"):
+        write_repository([toy], tmp_path / "repo", Placing())
+
+
+def test_the_command_refuses_an_accelerator_without_a_card(toy: st.Bundle) -> None:
+    done = CliRunner().invoke(cli, ["triton", str(toy.path), "--accelerator", "tensorrt"])
+    assert "--device gpu" in str(done.exception)
+
+
+@pytest.fixture(scope="module")
+def ensembles(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ensembles of all examples. Their graphs run on the Python backend: no package holds Triton's onnxruntime backend."""
+    folder = tmp_path_factory.mktemp("triton")
+    bundles = [st.open_bundle(examples / name / "1.0.0") for name in EXAMPLES]
+    write_repository(bundles, folder / "ensembles", Placing())
+    write_repository(bundles, folder / "python", Placing(backend="python"))
+    for name in EXAMPLES:
+        shutil.rmtree(folder / "ensembles" / f"{name}_graph")
+        (folder / "python" / f"{name}_graph").rename(folder / "ensembles" / f"{name}_graph")
+    return folder / "ensembles"
+
+
+@pytest.fixture(scope="module")
+def triton(ensembles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
+    with RealTriton(ensembles, tmp_path_factory.mktemp("log") / "triton.log") as running:
+        yield running
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_raw_rows_pass_through_an_ensemble_in_real_triton_and_bad_ones_are_refused(
+    name: str, examples: Path, triton: RealTriton
+) -> None:
+    bundle = st.open_bundle(examples / name / "1.0.0")
+    receipt = try_bundle(Asked(bundle, triton=triton.url, triton_grpc=triton.grpc), ["triton http", "triton grpc"])
+    assert [trial.finding for trial in receipt.trials if not trial.passed] == []
+    assert {trial.runner for trial in receipt.trials} == {"triton http", "triton grpc"}
+    assert {trial.provider for trial in receipt.trials} == {"ensemble"}
+    assert all(
+        sum(trial.refusals for trial in receipt.trials if trial.runner == runner)
+        for runner in ("triton http", "triton grpc")
+    )
+
+
+@needs_triton
+@pytest.mark.slow
+def test_two_versions_of_a_whole_bundle_answer_in_real_triton(examples: Path, tmp_path: Path) -> None:
+    shutil.copytree(examples / "penguins", tmp_path / "bundles" / "penguins", ignore=shutil.ignore_patterns("receipts"))
+    old = st.open_bundle(tmp_path / "bundles" / "penguins" / "1.0.0")
+    manifest = old.manifest.model_copy(update={"version": "1.1.0"})
+    new = write_bundle(tmp_path / "bundles", manifest, old.files)
+    write_repository([old, new], tmp_path / "repo", Placing(backend="python", instances=2))
+    with RealTriton(tmp_path / "repo", tmp_path / "triton.log") as triton:
+        for bundle in (old, new):
+            asked = Asked(bundle, triton=triton.url, triton_grpc=triton.grpc)
+            receipt = try_bundle(asked, ["triton http", "triton grpc"])
+            assert [trial.finding for trial in receipt.trials if not trial.passed] == []
