@@ -1,65 +1,116 @@
-"""Open loop at 0.7, 2 and 10 times the capacity that wrk finds: what is answered in time, and how soon.
+"""Open loop at 0.7, 2 and 10 times the capacity that wrk finds: what is answered in time, and how soon; what is refused, and how soon.
 
     python benchmarks/overload.py HARNESS BUILD [WORKLOAD ...]
 
 HARNESS is the shared harness's folder, BUILD what `seal_harness.py` wrote. The server has core 0, the load core 1; latency counts from when
-a request was due. The clients wait as long as the harness's do, and say so.
+a request was due. The clients wait as long as the harness's do, and say so; in a last load of twice the capacity they wait twice the p99 that
+they saw at 0.7 of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
+import re
+import socket
 import statistics
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 SECONDS, FACTORS = 8, (0.7, 2.0, 10.0)
+TIMEOUT = re.compile(rb"X-Request-Timeout-Ms: \d+", re.IGNORECASE)
 
 
 def main(harness: Path, build: Path, workloads: list[str]) -> None:
-    """Print one line of JSON for each load."""
+    """Measure each workload."""
     sys.path.insert(0, str(harness))
     bench: Any = importlib.import_module("bench")
     os.environ["BENCH_MAX_BATCH"] = "32"  # which the harness tells its contenders; we measure our own
-    contender = bench.Contender.load(Path(__file__).resolve().parent / "contender.toml")
-    options = argparse.Namespace(models=build / "work" / "models", work=build / "work")
     for workload in workloads:
-        requests = bench.raw_requests(contender, workload, options.models, options.work)
-        log = options.work / "logs" / f"overload.{workload}.log"
-        with bench.serving(
-            contender, workload, Path(sys.executable), requests[0].read_bytes(), options.models, log
-        ) as server:
-            bench.wrk(server, requests, 16, 1)
-            capacity = statistics.median(bench.wrk(server, requests, 64, 3)["rps"] for _ in range(3))
-            for factor in FACTORS:
-                server.settle()
-                command = [
-                    sys.executable,
-                    str(harness / "openloop.py"),
-                    str(server.port),
-                    str(factor * capacity),
-                    str(SECONDS),
-                    str(bench.DEADLINE[workload]),
-                ]
-                found = server.load([*command, *map(str, requests)])
-                kept = {name: round(value, 3) for name, value in found.items() if isinstance(value, (int, float))}
-                goodput = found["goodput_rps"] / (min(factor, 1.0) * capacity)
-                print(
-                    json.dumps(
-                        {
-                            "workload": workload,
-                            "capacity": round(capacity, 1),
-                            "factor": factor,
-                            "goodput": round(goodput, 3),
-                            **kept,
-                        }
-                    ),
-                    flush=True,
+        measure(bench, workload, harness, build / "work")
+
+
+def measure(bench: Any, workload: str, harness: Path, work: Path) -> None:
+    """Print one line of JSON for each load."""
+    contender = bench.Contender.load(Path(__file__).resolve().parent / "contender.toml")
+    requests = bench.raw_requests(contender, workload, work / "models", work)
+    first, log = requests[0].read_bytes(), work / "logs" / f"overload.{workload}.log"
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        bench.serving(contender, workload, Path(sys.executable), first, work / "models", log) as server,
+    ):
+        bench.wrk(server, requests, 16, 1)
+        capacity = statistics.median(bench.wrk(server, requests, 64, 3)["rps"] for _ in range(3))
+
+        def load(factor: float, deadline_s: float) -> dict[str, Any]:
+            server.settle()
+            files = [impatient(request, deadline_s, Path(scratch)) for request in requests]
+            numbers = map(str, (server.port, factor * capacity, SECONDS, deadline_s))
+            with Refused(server.port, files[0]) as refused:
+                found: dict[str, Any] = server.load(
+                    [sys.executable, str(harness / "openloop.py"), *numbers, *map(str, files)]
                 )
+            said = {
+                "workload": workload, "capacity": capacity, "factor": factor, "deadline_s": deadline_s,
+                "goodput": found["goodput_rps"] / (min(factor, 1.0) * capacity), "refusal_p50_ms": refused.quantile(50), "refusal_p99_ms": refused.quantile(99),
+            }  # fmt: skip
+            print(
+                json.dumps(
+                    {
+                        name: round(value, 3) if isinstance(value, float) else value
+                        for name, value in (said | found).items()
+                    }
+                ),
+                flush=True,
+            )
+            return found
+
+        calm = load(FACTORS[0], bench.DEADLINE[workload])
+        for factor in FACTORS[1:]:
+            load(factor, bench.DEADLINE[workload])
+        load(2.0, 2 * calm["p99_ms"] / 1000)
+
+
+def impatient(request: Path, deadline_s: float, folder: Path) -> Path:
+    """The same request, saying how long its client waits."""
+    copy = folder / request.name
+    copy.write_bytes(TIMEOUT.sub(b"X-Request-Timeout-Ms: %d" % max(1, round(deadline_s * 1000)), request.read_bytes()))
+    return copy
+
+
+class Refused:
+    """How soon a request is refused that would wait one millisecond, asked ten times a second meanwhile."""
+
+    def __init__(self, port: int, request: Path) -> None:
+        self._port, self._took, self._stop = port, list[float](), threading.Event()
+        self._request = TIMEOUT.sub(b"X-Request-Timeout-Ms: 1", request.read_bytes())
+        self._thread = threading.Thread(target=self._ask)
+
+    def _ask(self) -> None:
+        while not self._stop.wait(0.1):
+            start = time.perf_counter()
+            with socket.create_connection(("127.0.0.1", self._port), 10) as sock:
+                sock.sendall(self._request)
+                status = sock.recv(65_536)[9:12]
+            if status == b"503":
+                self._took.append((time.perf_counter() - start) * 1e3)
+
+    def __enter__(self) -> Refused:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def quantile(self, percent: int) -> float | None:
+        """In milliseconds, the connection's making included; None where almost none was refused."""
+        return round(statistics.quantiles(self._took, n=100)[percent - 1], 2) if len(self._took) > 10 else None
 
 
 if __name__ == "__main__":

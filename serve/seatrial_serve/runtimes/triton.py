@@ -101,6 +101,9 @@ class TritonRuntime:
             was = self.healthy
             try:
                 self.learn()
+            except ValueError:  # the connection was closed meanwhile
+                if not self._stop.is_set():
+                    raise
             except (Unavailable, ModelError) as error:
                 self.healthy = False
                 if was:
