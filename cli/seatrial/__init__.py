@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.row import Answer, Row
+    from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
-    from seatrial_export.seal import export_pipeline
 
 HOMES = {
     "seatrial_contracts.bundle": ("Bundle", "open_bundle"),
@@ -58,9 +58,9 @@ HOMES = {
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.row": ("Answer", "Row"),
+    "seatrial_export.export": ("export_pipeline",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
-    "seatrial_export.seal": ("export_pipeline",),
 }
 _home_of = {name: module for module, names in HOMES.items() for name in names}
 

@@ -60,6 +60,17 @@ class Variant(_Value):
     """What this variant promises; None: what the contract does."""
 
 
+class Origin(_Value):
+    """Where a model comes from, and who says what it must answer."""
+
+    source: Literal["exported", "adopted"] = "exported"
+    """From a pipeline, or a graph that another tool made."""
+    producer: str = Field(default="", max_length=200)
+    """That tool and its version, as the graph itself names it: "pytorch 2.3.1"; empty where it does not."""
+    reference: Literal["pytorch", "scikit-learn", "callable", "none"] = "pytorch"
+    """What made the golden answers; "none": the graph itself, so they prove that it answers alike everywhere, not that it is right."""
+
+
 def prepared_name(name: str) -> str:
     """The prepare graph's own name of what it makes; no field's name holds a dot."""
     return f"prepared.{name}"
@@ -89,6 +100,7 @@ class Manifest(_Value):
     opset: int
     variants: tuple[Variant, ...] = Field(min_length=1)
     prepare: Prepare | None = None
+    origin: Origin = Origin()
     made_with: dict[str, str] = {}
     git_commit: str | None = None
     waivers: dict[str, str] = {}

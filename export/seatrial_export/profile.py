@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from seatrial_export.pipeline import Pipeline
+from seatrial_export.gate.sealable import Sealable
 
 MOST_ROWS = 2000
 
 
-def profile_of(pipeline: Pipeline) -> dict[str, Any]:
-    """Bins and counts for each input and output, from the pipeline's reference rows, or its golden ones where it has none."""
-    raw = list(pipeline.reference or pipeline.golden)[:MOST_ROWS]
-    rows = [pipeline.contract.validate_row(row) for row in raw]
-    answers = [pipeline.answer_encoded(pipeline.front.encode_row(row)) for row in rows]
+def profile_of(candidate: Sealable) -> dict[str, Any]:
+    """Bins and counts for each input and output, from the reference rows declared, or the golden ones where there are none."""
+    declared = candidate.declared
+    raw = list(declared.reference or declared.golden)[:MOST_ROWS]
+    rows = [declared.contract.validate_row(row) for row in raw]
+    answers = candidate.answer(raw) if declared.reference else candidate.answers[:MOST_ROWS]
     return {
         "schema": 1,
         "rows": len(rows),
         "inputs": {
-            spec.name: spec.kind.distribution([row[spec.name] for row in rows]) for spec in pipeline.contract.inputs
+            spec.name: spec.kind.distribution([row[spec.name] for row in rows]) for spec in declared.contract.inputs
         },
         "outputs": {
             spec.name: spec.kind.distribution([answer[spec.name] for answer in answers])
-            for spec in pipeline.contract.outputs
+            for spec in declared.contract.outputs
         },
     }

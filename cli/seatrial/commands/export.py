@@ -48,8 +48,8 @@ def command(
     like). Each step of the gate that fails says what it found and how to mend it, and nothing is written.
     """
     from seatrial_contracts.bundle import open_bundle
+    from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
-    from seatrial_export.seal import export_pipeline
 
     console = Console(stderr=True)
     with Progress(

@@ -8,7 +8,7 @@ from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.receipt import Trial
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.sealable import Sealable
 from seatrial_export.gate.session import Chain
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
@@ -16,16 +16,15 @@ TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
 MOST_ROWS = 24
 
 
-def check_independence(candidate: Candidate) -> None:
+def check_independence(candidate: Sealable) -> None:
     """Never raises: a graph that fails is sealed with `batchable: false`, which the receipt says."""
-    pipeline = candidate.pipeline
-    candidate.batchable = pipeline.batchable
-    if not pipeline.batchable:
+    declared = candidate.declared
+    if not candidate.batchable:
         return
     chain = Chain(candidate)
-    rows = [chain.prepared(row) for row in pipeline.encoded_golden[:MOST_ROWS]]
+    rows = [chain.prepared(row) for row in declared.encoded_golden[:MOST_ROWS]]
     alone = [chain.run([row])[0] for row in rows]
-    among = [chain.run([*mates(pipeline.specs, rows, place), row])[-1] for place, row in enumerate(rows)]
+    among = [chain.run([*mates(declared.specs, rows, place), row])[-1] for place, row in enumerate(rows)]
     found = compare_outputs(alone, among, TOLERANCE)
     candidate.batchable = found.passed
     candidate.trials.append(Trial(

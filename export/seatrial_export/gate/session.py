@@ -13,7 +13,7 @@ import onnxruntime as ort
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import EncodedRow, collate, shape_key
 from seatrial_contracts.kinds.kind import Array
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.sealable import Sealable
 
 Outputs = dict[str, Array]
 
@@ -43,8 +43,8 @@ class Session:
 class Chain:
     """Prepare graph and model graph, one after the other."""
 
-    def __init__(self, candidate: Candidate) -> None:
-        self._pipeline = candidate.pipeline
+    def __init__(self, candidate: Sealable) -> None:
+        self._declared = candidate.declared
         self._candidate = candidate
         self.model = Session(candidate.model.onnx)
 
@@ -56,18 +56,18 @@ class Chain:
 
     def prepared(self, row: EncodedRow) -> EncodedRow:
         """A row after the host stage to a row for the model graph."""
-        raw = {spec.name: value for spec, value in zip(self._pipeline.contract.tensors, row, strict=True)}
+        raw = {spec.name: value for spec, value in zip(self._declared.contract.tensors, row, strict=True)}
         made: dict[str, Any] = {}
         if self.prepare is not None:
-            arrays = self.prepare.run({name: np.asarray(raw[name]) for name in self._pipeline.prepare_inputs})
-            made = dict(zip((spec.name for spec in self._pipeline.prepared_specs), arrays.values(), strict=True))
-        return tuple(made[spec.name] if spec.name in made else raw[spec.name] for spec in self._pipeline.specs)
+            arrays = self.prepare.run({name: np.asarray(raw[name]) for name in self._declared.prepare_inputs})
+            made = dict(zip((spec.name for spec in self._declared.prepared_specs), arrays.values(), strict=True))
+        return tuple(made[spec.name] if spec.name in made else raw[spec.name] for spec in self._declared.specs)
 
     def shape(self, row: EncodedRow) -> Any:
         """What prepared rows must share to run together."""
-        return shape_key(self._pipeline.specs, row)
+        return shape_key(self._declared.specs, row)
 
     def run(self, rows: Sequence[EncodedRow]) -> list[Outputs]:
         """Prepared rows of like shape in one batch; one mapping for each row."""
-        outputs = self.model.run(collate(self._pipeline.specs, rows))
+        outputs = self.model.run(collate(self._declared.specs, rows))
         return [{name: array[i] for name, array in outputs.items()} for i in range(len(rows))]

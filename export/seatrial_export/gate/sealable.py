@@ -1,0 +1,72 @@
+"""What can be sealed once the gate lets it pass: what was declared, its graphs, and what the training side answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.receipt import Trial
+from seatrial_export.declared import Declared, RawRow
+
+BATCH = "batch"
+
+
+@dataclass(kw_only=True)
+class OnnxGraph:
+    """A graph of the bundle, and what it takes."""
+
+    specs: tuple[TensorSpec, ...]
+    batched: bool
+    proto: onnx.ModelProto | None = None
+
+    @property
+    def onnx(self) -> onnx.ModelProto:
+        """The graph itself; the steps before made it."""
+        assert self.proto is not None, "made in an earlier step of the gate"
+        return self.proto
+
+    def dim_names(self, spec: TensorSpec) -> dict[int, str]:
+        """Axis -> name of each size that varies, the batch included."""
+        named = {axis + self.batched: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)}
+        return {0: BATCH, **named} if self.batched else named
+
+
+class Sealable(ABC):
+    """A model on trial, however its graphs come to be."""
+
+    batchable: bool
+    """Set to False where a row's answer in the graph depends on its mates, or the graph takes one row at a time."""
+    trials: list[Trial]
+
+    @property
+    @abstractmethod
+    def declared(self) -> Declared:
+        """What the user said of it."""
+
+    @property
+    @abstractmethod
+    def model(self) -> OnnxGraph:
+        """The batched graph."""
+
+    @property
+    @abstractmethod
+    def prepare(self) -> OnnxGraph | None:
+        """The per-row graph, where there is one."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> list[dict[str, Array]]:
+        """The reference's answers to the golden rows, without the batch."""
+
+    @abstractmethod
+    def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
+        """The reference's answers to any raw rows, each row alone."""
+
+    @property
+    def graphs(self) -> list[OnnxGraph]:
+        """The graphs of the bundle."""
+        return [graph for graph in (self.model, self.prepare) if graph is not None]
