@@ -98,11 +98,11 @@ class Declared(ABC):
 
     @cached_property
     def encoded_golden(self) -> list[EncodedRow]:
-        """The golden rows after the host stage. Raises `DeclarationError` that names the row which the contract refuses."""
+        """The golden rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
         try:
             return [self.encode_row(row, place) for place, row in enumerate(self.golden)]
         except Refusal as refusal:
-            raise DeclarationError(f"{self.noun} golden: {refusal}") from None
+            raise refusal.at(f"{self.noun} golden, {refusal.where}") from None
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from seatrial.sealed import gate_progress, show_sealed
 
 
 @click.command("export")
@@ -51,36 +50,15 @@ def command(
     from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
 
-    console = Console(stderr=True)
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
-    ) as progress:
-        task = progress.add_task(f"loading {target}")
+    with gate_progress(f"loading {target}") as progress:
         pipeline = load_pipeline(target)
         bundle = export_pipeline(
             pipeline,
             out,
-            lambda step: progress.update(task, description=f"gate: {step}"),
+            progress,
             source=Path(target.rpartition(":")[0]),
             formats_wanted=formats_wanted,
             since=None if since is None else open_bundle(since),
             allow_breaking=allow_breaking,
         )
-    warnings = [trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding]
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "path": str(bundle.path),
-                    "digest": bundle.digest,
-                    "size_bytes": bundle.size_bytes,
-                    "batchable": bundle.manifest.batchable,
-                    "warnings": warnings,
-                }
-            )
-        )
-        return
-    click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
-    for warning in dict.fromkeys(warnings):
-        click.echo(f"warning: {warning}")
-    click.echo(f"next: seatrial parity {bundle.path}   then: seatrial serve {out}")
+    show_sealed(bundle, out, as_json=as_json)

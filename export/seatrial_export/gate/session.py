@@ -70,4 +70,8 @@ class Chain:
     def run(self, rows: Sequence[EncodedRow]) -> list[Outputs]:
         """Prepared rows of like shape in one batch; one mapping for each row."""
         outputs = self.model.run(collate(self._declared.specs, rows))
+        for name, array in outputs.items():
+            if array.shape[:1] != (len(rows),):
+                cause = f"output '{name}' has shape {list(array.shape)} for {len(rows)} rows"
+                raise GateError("sizes", cause, "return one answer for each row, rows first")
         return [{name: array[i] for name, array in outputs.items()} for i in range(len(rows))]
