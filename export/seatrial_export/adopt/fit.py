@@ -73,6 +73,8 @@ class Fitting:
             spec.name: field.kind for field in declared.contract.inputs for spec in field.kind.tensors(field.name)
         }
         self._texts = [field.name for field in declared.contract.inputs if isinstance(field.kind, Text)]
+        self._sizes = {spec.name: spec.dims for spec in self._specs}
+        """Of each input, without the batch."""
         self._alone = False
 
     def fitted(self) -> Fitted:
@@ -86,7 +88,7 @@ class Fitting:
         for port, field in self._answers():
             self._give(port, field)
         batch: Dim = 1 if self._alone else BATCH
-        inputs = [(spec.name, element_type(spec.dtype), (batch, *spec.dims)) for spec in self._specs]
+        inputs = [(spec.name, element_type(spec.dtype), (batch, *self._sizes[spec.name])) for spec in self._specs]
         outputs = [(field.name, element_type(dtype_of(field)), shape_of(field, batch)) for field in self._outputs]
         return Fitted(self._editor.close(inputs, outputs), self._alone)
 
@@ -175,6 +177,7 @@ class Fitting:
             )
         if len(dims) > len(spec.dims):
             self._check_batch(port, dims[0])
+        self._sizes[spec.name] = sizes_between(spec, dims)
         self._enter(port, value)
 
     def _feed_matrix(self, port: Port, specs: Sequence[TensorSpec]) -> None:
@@ -256,6 +259,15 @@ def agree(ours: Sequence[Dim], theirs: Sequence[Dim]) -> bool:
     """Does the graph take every size that the contract gives?"""
     return len(ours) == len(theirs) and all(
         isinstance(size, str) or size == own for own, size in zip(ours, theirs, strict=True)
+    )
+
+
+def sizes_between(spec: TensorSpec, theirs: Sequence[Dim]) -> tuple[Dim, ...]:
+    """Sizes of a field where it enters: open where the graph is open, since a branch not taken may be for other sizes than the contract's."""
+    pairs = zip(spec.dims, theirs[len(theirs) - len(spec.dims) :], strict=True)
+    return tuple(
+        f"{spec.name}_{axis}" if isinstance(own, int) and isinstance(size, str) else own
+        for axis, (own, size) in enumerate(pairs)
     )
 
 

@@ -52,10 +52,12 @@ def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
         for field in contract.outputs
     }
     for field in contract.outputs:
-        got, want = arrays[field.name].shape, (rows, *field.kind.shape)
-        if not fits_shape(got, want):
+        shape, want = arrays[field.name].shape, (rows, *field.kind.shape)
+        if not fits_shape(shape, want):
             raise DeclarationError(
-                f"the reference's answer, output '{field.name}'", f"shape {got} for {rows} rows", f"shape {shown(want)}"
+                f"the reference's answer, output '{field.name}'",
+                f"shape {shape} for {rows} rows",
+                f"shape {shown(want)}",
             )
     answers = [{name: array[place] for name, array in arrays.items()} for place in range(rows)]
     check_answers(contract, answers)
