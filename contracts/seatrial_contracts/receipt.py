@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.measures import Measures
 
@@ -91,6 +92,8 @@ class Receipt(BaseModel):
     made_at: str
     machine: Machine
     trials: tuple[Trial, ...]
+    calibrations: tuple[Calibration, ...] = ()
+    """What temperature scaling found at export."""
 
     @property
     def passed(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.canonical import readable_json
-from seatrial_contracts.difference import compare_contracts, may_replace
+from seatrial_contracts.difference import Difference, compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import HELD_OUT, wire_row
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
@@ -43,11 +43,13 @@ def export_pipeline(
     """
     check_proof(pipeline)
     check_refusals(pipeline)
-    notes = {} if since is None else {NOTES: notes_since(since, pipeline, allow_breaking=allow_breaking)}
+    differences = [] if since is None else differences_since(since, pipeline, allow_breaking=allow_breaking)
     candidate = pass_export_gate(pipeline, progress)
+    pipeline = candidate.pipeline
     made = make_formats(candidate, formats_wanted, progress)
     progress("sealing")
     held_out = {} if candidate.held_out is None else candidate.held_out.to_files(HELD_OUT)
+    notes = {} if since is None else {NOTES: notes_since(since, pipeline, differences)}
     files = {
         CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **candidate.golden.to_files(), **held_out, **pipeline.front_files, **notes,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
@@ -68,12 +70,13 @@ def export_pipeline(
         made_at=now(),
         machine=this_machine(packages),
         trials=tuple(candidate.trials),
+        calibrations=pipeline.calibrations,
     ).write(bundle.path)
     return bundle
 
 
-def notes_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> bytes:
-    """What changed since a version: contracts, and the answers to its golden rows. Raises `DeclarationError`."""
+def differences_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> list[Difference]:
+    """What changed in the contract since a version. Raises `DeclarationError` where that must not take its place."""
     if old.name != pipeline.name:
         raise DeclarationError("the version before", f"bundle '{old.name}'", f"one of '{pipeline.name}'")
     differences = compare_contracts(old.contract, pipeline.contract)
@@ -85,6 +88,11 @@ def notes_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> byt
             want,
             "or pass --allow-breaking",
         )
+    return differences
+
+
+def notes_since(old: Bundle, pipeline: Pipeline, differences: Sequence[Difference]) -> bytes:
+    """The notes of what changed since a version: contracts, and the answers to its golden rows."""
     now = [answered(pipeline, row) for row in old.golden.rows]
     moved = compare_answers(pipeline.contract, old.golden.answers, now)
     return write_notes(pipeline.name, old.version, pipeline.version, differences, moved).encode()
