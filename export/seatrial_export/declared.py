@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
+from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
 from seatrial_contracts.errors import DeclarationError, Refusal
@@ -16,29 +16,33 @@ from seatrial_contracts.golden import Refused
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import Origin, check_name, check_version
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
-
-RawRow = Mapping[str, Any] | Row
+from seatrial_contracts.sample import RawRow, Sample, samples_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Declared(ABC):
     """A model's name, contract and proof.
 
-    `golden` are raw rows that become the bundle's proof; `refused` are raw rows that must be refused, each with its code;
-    `reference` are raw rows like those of training, for drift (`golden` where left out). `waive` maps a step of the export gate
-    to the reason why it does not hold for this model; the manifest keeps both.
+    `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
+    which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
+    on each slice. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
+    training, for drift (`golden` where left out). `waive` maps a step of the export gate to the reason why it does not hold for
+    this model; the manifest keeps both.
     """
 
     name: str
     version: str
     inputs: type[Row]
     outputs: type[Answer]
-    golden: Sequence[RawRow]
+    golden: Sequence[RawRow | Sample]
+    held_out: Sequence[RawRow | Sample] = ()
     reference: Sequence[RawRow] = ()
     refused: Sequence[Refused] = ()
     limits: Limits = field(default_factory=Limits)
     tolerance: Tolerance = field(default_factory=Tolerance)
+    promise: Promise | None = None
     objective: Objective = field(default_factory=Objective)
     batchable: bool = True
     waive: Mapping[str, str] = field(default_factory=dict)
@@ -97,12 +101,42 @@ class Declared(ABC):
         return {spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)}
 
     @cached_property
+    def golden_samples(self) -> tuple[Sample, ...]:
+        """The golden rows, each a sample."""
+        return samples_of(self.golden)
+
+    @cached_property
+    def held_out_samples(self) -> tuple[Sample, ...]:
+        """The held-out rows, each a sample."""
+        return samples_of(self.held_out)
+
+    @property
+    def whole_promise(self) -> Promise | None:
+        """What the fp32 graph promises: the promise, and the tolerance with it; None where there is the tolerance alone."""
+        if self.promise is None:
+            return None
+        return self.promise.model_copy(update={"tolerance": self.promise.tolerance or self.tolerance})
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """Temperatures that are part of the graph."""
+        return ()
+
+    @cached_property
     def encoded_golden(self) -> list[EncodedRow]:
         """The golden rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        return self._encoded(self.golden_samples, "golden")
+
+    @cached_property
+    def encoded_held_out(self) -> list[EncodedRow]:
+        """The held-out rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        return self._encoded(self.held_out_samples, "held_out")
+
+    def _encoded(self, samples: Sequence[Sample], which: str) -> list[EncodedRow]:
         try:
-            return [self.encode_row(row, place) for place, row in enumerate(self.golden)]
+            return [self.encode_row(sample.row, place) for place, sample in enumerate(samples)]
         except Refusal as refusal:
-            raise refusal.at(f"{self.noun} golden, {refusal.where}") from None
+            raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:

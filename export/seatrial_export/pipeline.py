@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.front import EncodedRow, collate
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
 from seatrial_contracts.manifest import Origin
-from seatrial_export.declared import Declared, RawRow
+from seatrial_contracts.sample import RawRow
+from seatrial_export.declared import Declared
+from seatrial_export.temperature import fit_temperatures, tempered
 
 SHAPE_ROWS = 16
 """Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
@@ -34,11 +37,13 @@ class Pipeline(Declared):
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row, without the batch. It returns
     one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
-    Everything else that it holds is described by `Declared`.
+    `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export on the held-out
+    rows whose truth is known, becomes part of the graph. Everything else that it holds is described by `Declared`.
     """
 
     model: nn.Module
     prepare: nn.Module | None = None
+    temperature: bool | tuple[Calibration, ...] = False
     opset: int = 20
 
     def __post_init__(self) -> None:
@@ -51,6 +56,28 @@ class Pipeline(Declared):
     def origin(self) -> Origin:
         """Training itself, in PyTorch."""
         return Origin()
+
+    @cached_property
+    def calibrated(self) -> Pipeline:
+        """This pipeline as it is sealed: with its temperatures, fitted now where they are asked for.
+
+        Raises `DeclarationError` where too few held-out rows have a truth.
+        """
+        if self.temperature is not True:
+            return self
+        answers = [self.answer_encoded(row) for row in self.encoded_held_out]
+        return replace(self, temperature=fit_temperatures(self.contract, self.held_out_samples, answers))
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """The temperatures that were fitted."""
+        return self.temperature if isinstance(self.temperature, tuple) else ()
+
+    @cached_property
+    def sealed_model(self) -> nn.Module:
+        """What becomes the graph: the model, with its temperatures once they are fitted."""
+        outputs = [field.name for field in self.contract.outputs]
+        return tempered(self.model, self.arguments, outputs, self.calibrations) if self.calibrations else self.model
 
     @cached_property
     def prepare_inputs(self) -> tuple[str, ...]:
@@ -155,7 +182,7 @@ class Pipeline(Declared):
         Raises `DeclarationError` where they are not what the answer class declares.
         """
         with torch.no_grad():
-            answer = self.model(*(feeds[name] for name in self.arguments))
+            answer = self.sealed_model(*(feeds[name] for name in self.arguments))
         outputs = self._by_name(answer)
         rows = len(next(iter(feeds.values())))
         for spec in self.contract.outputs:

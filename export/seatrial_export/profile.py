@@ -12,9 +12,9 @@ MOST_ROWS = 2000
 def profile_of(candidate: Sealable) -> dict[str, Any]:
     """Bins and counts for each input and output, from the reference rows declared, or the golden ones where there are none."""
     declared = candidate.declared
-    raw = list(declared.reference or declared.golden)[:MOST_ROWS]
+    raw = list(declared.reference or [sample.row for sample in declared.golden_samples])[:MOST_ROWS]
     rows = [declared.contract.validate_row(row) for row in raw]
-    answers = candidate.answer(raw) if declared.reference else candidate.answers[:MOST_ROWS]
+    answers = candidate.answer(raw) if declared.reference else candidate.golden.answers[:MOST_ROWS]
     return {
         "schema": 1,
         "rows": len(rows),

@@ -12,11 +12,12 @@ from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.golden import Golden, Refused, wire_row
+from seatrial_contracts.golden import HELD_OUT, wire_row
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_contracts.moved import Answered, compare_answers
 from seatrial_contracts.notes import NOTES, write_notes
 from seatrial_contracts.receipt import Receipt, now, this_machine
+from seatrial_contracts.sample import check_samples
 from seatrial_export.declared import Declared
 from seatrial_export.gate.lint import opset_of
 from seatrial_export.gate.sealable import Sealable
@@ -34,7 +35,8 @@ class Made(NamedTuple):
 
 
 def check_declared(declared: Declared, since: Bundle | None = None, *, allow_breaking: bool = False) -> None:
-    """What can be told before the gate: the rows that must be refused, and the version before. Raises `DeclarationError`."""
+    """What can be told before the gate: samples, promise, rows that must be refused, the version before. Raises `DeclarationError`."""
+    check_proof(declared)
     check_refusals(declared)
     if since is not None:
         check_may_follow(since, declared, allow_breaking=allow_breaking)
@@ -46,8 +48,9 @@ def seal(
     """Write what passed the gate as `out`/name/version, with a receipt beside it; `packages` are the versions that made it."""
     declared = candidate.declared
     notes = {} if since is None else {NOTES: notes_since(since, candidate)}
+    held_out = {} if candidate.held_out is None else candidate.held_out.to_files(HELD_OUT)
     files = {
-        CONTRACT: declared.contract.to_json(), PROFILE: readable_json(profile_of(candidate)), **golden_of(candidate).to_files(), **declared.front_files, **notes,
+        CONTRACT: declared.contract.to_json(), PROFILE: readable_json(profile_of(candidate)), **candidate.golden.to_files(), **held_out, **declared.front_files, **notes,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
     }  # fmt: skip
     if candidate.prepare is not None:
@@ -65,6 +68,7 @@ def seal(
         made_at=now(),
         machine=this_machine(dict(packages)),
         trials=tuple(candidate.trials),
+        calibrations=declared.calibrations,
     ).write(bundle.path)
     return bundle
 
@@ -98,6 +102,15 @@ def answered(candidate: Sealable, row: Any) -> Answered:
     return candidate.declared.front.refusal_code(row) or candidate.answer([row])[0]
 
 
+def check_proof(declared: Declared) -> None:
+    """Raise `DeclarationError` for a truth or slice that is none, and for a promise that no row can show to be kept."""
+    check_samples(declared.golden_samples, declared.contract, f"{declared.noun} golden")
+    check_samples(declared.held_out_samples, declared.contract, f"{declared.noun} held_out")
+    if declared.promise is not None:
+        samples = (*declared.golden_samples, *declared.held_out_samples)
+        declared.promise.check(declared.contract, truths={name for sample in samples for name in sample.truth or {}})
+
+
 def check_refusals(declared: Declared) -> None:
     """Raise `DeclarationError` where a row that must be refused is not, or otherwise than said."""
     for place, refused in enumerate(declared.refused):
@@ -107,13 +120,6 @@ def check_refusals(declared: Declared) -> None:
             raise DeclarationError(
                 f"{declared.noun} refused[{place}]", got, f"a row that is refused with {refused.code}"
             )
-
-
-def golden_of(candidate: Sealable) -> Golden:
-    """The golden rows as a client sends them, the reference's answers, and the refusals."""
-    declared = candidate.declared
-    refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in declared.refused)
-    return Golden(tuple(wire_row(row) for row in declared.golden), tuple(candidate.answers), refusals)
 
 
 def manifest_of(candidate: Sealable, packages: Mapping[str, str], source: Path | None) -> Manifest:
@@ -126,7 +132,7 @@ def manifest_of(candidate: Sealable, packages: Mapping[str, str], source: Path |
     )
     return Manifest(
         schema=1, name=declared.name, version=declared.version, batchable=candidate.batchable, opset=opset_of(candidate.model.onnx),
-        variants=(Variant(name="fp32", graph=GRAPH),), prepare=prepare, origin=declared.origin, waivers=dict(declared.waive), git_commit=git_commit(source),
+        variants=(Variant(name="fp32", graph=GRAPH, promise=declared.whole_promise),), prepare=prepare, origin=declared.origin, waivers=dict(declared.waive), git_commit=git_commit(source),
         made_with={"python": ".".join(platform.python_version_tuple()[:2]), **packages}, files={},
     )  # fmt: skip
 

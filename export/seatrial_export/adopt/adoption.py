@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,10 +14,11 @@ from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.sample import RawRow
 from seatrial_export.adopt.estimator import TOOLS, Estimator
 from seatrial_export.adopt.foreign import read_onnx
 from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
-from seatrial_export.declared import Declared, RawRow
+from seatrial_export.declared import Declared
 from seatrial_export.gate.parity import run_in_batches
 from seatrial_export.gate.sealable import OnnxGraph, Sealable
 from seatrial_export.gate.session import Chain
@@ -91,11 +91,6 @@ class AdoptedCandidate(Sealable):
     def prepare(self) -> None:
         """None."""
         return
-
-    @cached_property
-    def answers(self) -> list[dict[str, Array]]:
-        """What the training side, or else the graph, answers to the golden rows."""
-        return self.answer(self.adoption.golden)
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """What the training side, or else the graph, answers. Raises `DeclarationError` and `GateError` where those are no answers."""

@@ -57,7 +57,7 @@ def fit_contract(candidate: AdoptedCandidate) -> None:
 
 def ask_reference(candidate: AdoptedCandidate) -> None:
     """There is a finite answer of the promised shape to every golden row."""
-    _ = candidate.answers
+    _ = candidate.golden, candidate.held_out
 
 
 STEPS: tuple[Step[AdoptedCandidate], ...] = (

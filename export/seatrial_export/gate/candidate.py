@@ -13,7 +13,8 @@ from seatrial_contracts.front import EncodedRow, places_by, shape_key
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
-from seatrial_export.declared import Declared, RawRow
+from seatrial_contracts.sample import RawRow
+from seatrial_export.declared import Declared
 from seatrial_export.gate.sealable import OnnxGraph, Sealable
 from seatrial_export.pipeline import Pipeline
 
@@ -49,6 +50,7 @@ class Candidate(Sealable):
     """A pipeline on trial."""
 
     pipeline: Pipeline
+    """Its temperatures are fitted by an early step."""
     batchable: bool = field(init=False)
     trials: list[Trial] = field(default_factory=list)
 
@@ -84,16 +86,11 @@ class Candidate(Sealable):
         pipeline = self.pipeline
         specs = {spec.name: spec for spec in pipeline.specs}
         ordered = tuple(specs[name] for name in pipeline.arguments)
-        answer = pipeline.model(*(self.feeds[name] for name in pipeline.arguments))
+        answer = pipeline.sealed_model(*(self.feeds[name] for name in pipeline.arguments))
         outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
         return Graph(
-            module=pipeline.model, feeds=self.feeds, specs=ordered, outputs=outputs, batched=True, sizes=dict(pipeline.contract.sizes),
+            module=pipeline.sealed_model, feeds=self.feeds, specs=ordered, outputs=outputs, batched=True, sizes=dict(pipeline.contract.sizes),
         )  # fmt: skip
-
-    @cached_property
-    def answers(self) -> list[dict[str, Array]]:
-        """What the training side answers to the golden rows, each alone: the reference."""
-        return [self.pipeline.answer_encoded(row) for row in self.pipeline.encoded_golden]
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """What the training side answers, each row alone."""

@@ -16,9 +16,16 @@ from seatrial_export.gate.torch_export import check_arguments, check_torch_expor
 from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_state, check_two_runs
 from seatrial_export.pipeline import Pipeline
 
+
+def fit_temperature(candidate: Candidate) -> None:
+    """From here on the pipeline has its temperatures, where it asks for them."""
+    candidate.pipeline = candidate.pipeline.calibrated
+
+
 STEPS: tuple[Step[Candidate], ...] = (
     ("arguments", check_arguments),
     ("training mode", check_flags),
+    ("temperature", fit_temperature),
     ("two runs", check_two_runs),
     ("state", check_state),
     ("row in batch", check_row_in_batch),

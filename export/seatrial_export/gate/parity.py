@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from seatrial_contracts.compare import compare_outputs
+from collections.abc import Sequence
+
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import EncodedRow, places_by
-from seatrial_contracts.receipt import Trial
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.judge import judge
 from seatrial_export.gate.sealable import Sealable
 from seatrial_export.gate.session import Chain, Outputs
 
@@ -23,23 +25,38 @@ NO_REFERENCE = (
 
 
 def check_golden(candidate: Sealable) -> None:
-    """Every golden row, at several batch sizes, against the reference's answer to it alone."""
+    """Every golden row, at several batch sizes, and every held-out row, against the reference's answer to it alone."""
     declared = candidate.declared
     chain = Chain(candidate)
-    want = candidate.answers
-    rows = [chain.prepared(row) for row in declared.encoded_golden]
-    for size in BATCH_SIZES if candidate.batchable else (1,):
-        found = compare_outputs(want, run_in_batches(chain, rows, size), declared.tolerance)
-        if not found.passed:
+    sizes = BATCH_SIZES if candidate.batchable else (1,)
+    judge_rows(candidate, chain, candidate.golden, declared.encoded_golden, sizes)
+    if candidate.held_out is not None:
+        judge_rows(candidate, chain, candidate.held_out, declared.encoded_held_out, sizes[-1:], held_out=True)
+
+
+def judge_rows(
+    candidate: Sealable, chain: Chain, want: Golden, encoded: Sequence[EncodedRow], sizes: Sequence[int], *, held_out: bool = False
+) -> None:  # fmt: skip
+    """One set of rows at each batch size. Raises `GateError` where the answers break what is promised."""
+    declared = candidate.declared
+    reference = REFERENCES[declared.origin.reference]
+    rows = [chain.prepared(row) for row in encoded]
+    for size in sizes:
+        found = judge(declared.contract, declared.whole_promise, want, run_in_batches(chain, rows, size))
+        if found.comparison.passed and found.finding:
+            mend = f"the graph answers as {reference} does: mend the model, its data or the promise"
+            raise GateError(
+                "parity", f"the promise is broken, {'held-out' if held_out else 'golden'} rows: {found.finding}", mend
+            )
+        if found.finding:
             raise GateError(
                 "parity",
-                f"onnxruntime departs from {REFERENCES[declared.origin.reference]} at batch size {size}: {found}",
+                f"onnxruntime departs from {reference} at batch size {size}{', held-out rows' if held_out else ''}: {found.finding}",
                 "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless",
             )
-        candidate.trials.append(Trial(
-            runner="onnxruntime", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(size,), rows=len(rows), worst_error=found.worst_error,
-            allowed=found.allowed, passed=True, finding=NO_REFERENCE if declared.origin.reference == "none" else "",
-        ))  # fmt: skip
+        trial = found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out)
+        own = declared.origin.reference == "none"
+        candidate.trials.append(trial.model_copy(update={"finding": NO_REFERENCE}) if own else trial)
 
 
 def run_in_batches(chain: Chain, rows: list[EncodedRow], size: int) -> list[Outputs]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx
 
+from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.receipt import Trial
-from seatrial_export.declared import Declared, RawRow
+from seatrial_contracts.sample import RawRow, Sample
+from seatrial_export.declared import Declared
 
 BATCH = "batch"
 
@@ -57,14 +60,26 @@ class Sealable(ABC):
     def prepare(self) -> OnnxGraph | None:
         """The per-row graph, where there is one."""
 
-    @property
-    @abstractmethod
-    def answers(self) -> list[dict[str, Array]]:
-        """The reference's answers to the golden rows, without the batch."""
-
     @abstractmethod
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
-        """The reference's answers to any raw rows, each row alone."""
+        """The reference's answers to any raw rows, each row alone, without the batch."""
+
+    @cached_property
+    def golden(self) -> Golden:
+        """The golden rows as a client sends them, what the reference answers to each alone, and the refusals."""
+        refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in self.declared.refused)
+        return self._answered(self.declared.golden_samples, refusals)
+
+    @cached_property
+    def held_out(self) -> Golden | None:
+        """The held-out rows and answers, where there are any."""
+        return self._answered(self.declared.held_out_samples) if self.declared.held_out else None
+
+    def _answered(self, samples: Sequence[Sample], refusals: tuple[Refused, ...] = ()) -> Golden:
+        return Golden(
+            tuple(wire_row(sample.row) for sample in samples), tuple(self.answer([sample.row for sample in samples])), refusals,
+            tuple(sample.truth for sample in samples), tuple(tuple(sample.slices) for sample in samples),
+        )  # fmt: skip
 
     @property
     def graphs(self) -> list[OnnxGraph]:
