@@ -14,11 +14,24 @@ from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.front import EncodedRow, Front
 from seatrial_contracts.golden import Refused
 from seatrial_contracts.kinds.category import Category
-from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin, check_name, check_version
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow, Sample, samples_of
+
+SHAPE_ROWS = 16
+"""Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
+
+
+def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
+    """What a per-row step makes, from what it made of several rows: sizes that are equal are fixed, others vary."""
+    specs = []
+    for name, first in made[0].items():
+        sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
+        dims = tuple(f"{name}_{axis}" if len(seen) > 1 else next(iter(seen)) for axis, seen in enumerate(sizes))
+        specs.append(TensorSpec(name=name, dtype=first.dtype.name, dims=dims))
+    return tuple(specs)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

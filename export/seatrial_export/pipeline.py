@@ -18,11 +18,8 @@ from seatrial_contracts.front import EncodedRow, collate
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.sample import RawRow
-from seatrial_export.declared import Declared
+from seatrial_export.declared import SHAPE_ROWS, Declared, specs_seen
 from seatrial_export.temperature import fit_temperatures, tempered
-
-SHAPE_ROWS = 16
-"""Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,12 +95,7 @@ class Pipeline(Declared):
         if self.prepare is None:
             return ()
         made = [self.call_prepare(self.prepare_feeds(row)) for row in self.encoded_golden[:SHAPE_ROWS]]
-        specs = []
-        for name, first in made[0].items():
-            sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
-            dims = tuple(f"{name}_{axis}" if len(seen) > 1 else next(iter(seen)) for axis, seen in enumerate(sizes))
-            specs.append(TensorSpec(name=name, dtype=str(first.dtype).removeprefix("torch."), dims=dims))
-        return tuple(specs)
+        return specs_seen([{name: value.numpy() for name, value in row.items()} for row in made])
 
     def encode(self, rows: Sequence[RawRow]) -> dict[str, Tensor]:
         """Raw rows to the model's arguments, batched: what training calls. Raises `Refusal` where a row breaks the contract."""

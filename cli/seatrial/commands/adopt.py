@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     help="Who says what the model must answer: a function from a list of rows to arrays, rows first. Without one the golden answers are the graph's own.",
 )
 @click.option(
+    "--prepare",
+    metavar="STEP.onnx",
+    type=click.Path(path_type=Path),
+    help="A graph from one row, without a batch, to what the model takes of it: the resizing and scaling of an image, say.",
+)
+@click.option(
     "--rename",
     multiple=True,
     metavar="GRAPH=FIELD",
@@ -85,11 +91,12 @@ def command(model: str, out: Path, since: Path | None, allow_breaking: bool, as_
 
 
 def adoption_of(
-    model: str, *, contract: str, answers: str | None, golden: str, reference: str | None, rename: tuple[str, ...], rows_alone: bool, name: str | None, version: str,
+    model: str, *, contract: str, answers: str | None, golden: str, reference: str | None, prepare: Path | None, rename: tuple[str, ...], rows_alone: bool, name: str | None, version: str,
 ) -> Adoption:  # fmt: skip
     """What was asked for, as a value. The user's files are imported here, each once."""
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.contract_file import read_contract
+    from seatrial_export.adopt.foreign import read_onnx
     from seatrial_export.adopt.training_side import reference_at
     from seatrial_export.user_file import UserFiles
 
@@ -101,6 +108,8 @@ def adoption_of(
         "name": name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem if is_file else member).strip("-._"),
         "version": version, "inputs": inputs, "outputs": outputs, "golden": read_rows(golden), "renamed": dict(map(renaming, rename)), "batchable": not rows_alone,
     }  # fmt: skip
+    if prepare is not None:
+        declared["prepare"] = read_onnx(prepare)
     if reference is not None:
         declared |= {"training_side": reference_at(files, reference), "reference_is": "callable"}
     if is_file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +18,7 @@ from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow
 from seatrial_export.adopt.estimator import TOOLS, Estimator
 from seatrial_export.adopt.foreign import read_onnx
+from seatrial_export.adopt.prepare import Prepared, fit_prepare
 from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
 from seatrial_export.declared import Declared
 from seatrial_export.gate.parity import run_in_batches
@@ -32,6 +34,7 @@ class Adoption(Declared):
     """
 
     graph: onnx.ModelProto
+    prepare: onnx.ModelProto | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     training_side: TrainingSide | None = None
     reference_is: Literal["callable", "scikit-learn"] = "callable"
@@ -58,15 +61,20 @@ class Adoption(Declared):
         reference = "none" if self.training_side is None else self.reference_is
         return Origin(source="adopted", producer=producer[:200], reference=reference)
 
+    @cached_property
+    def prepared(self) -> Prepared | None:
+        """The per-row step, fitted to the contract. Raises `GateError` where it does not fit."""
+        return None if self.prepare is None else fit_prepare(self.prepare, self.contract, self.encoded_golden)
+
     @property
     def prepare_inputs(self) -> tuple[str, ...]:
-        """None: an adopted graph takes the contract's tensors."""
-        return ()
+        """Names of the tensors that the per-row step takes; none where there is no such step."""
+        return () if self.prepared is None else tuple(spec.name for spec in self.prepared.takes)
 
     @property
     def prepared_specs(self) -> tuple[TensorSpec, ...]:
-        """None."""
-        return ()
+        """What the per-row step makes."""
+        return () if self.prepared is None else self.prepared.makes
 
 
 class AdoptedCandidate(Sealable):
@@ -75,22 +83,22 @@ class AdoptedCandidate(Sealable):
     def __init__(self, adoption: Adoption) -> None:
         self.adoption, self.batchable = adoption, adoption.batchable
         self.trials: list[Trial] = []
-        self._model = OnnxGraph(specs=adoption.specs, batched=True)
 
     @property
     def declared(self) -> Declared:
         """The adoption."""
         return self.adoption
 
-    @property
+    @cached_property
     def model(self) -> OnnxGraph:
-        """The graph, fitted to the contract by the gate's first step."""
-        return self._model
+        """The graph, which an early step of the gate fits to the contract."""
+        return OnnxGraph(specs=self.adoption.specs, batched=True)
 
-    @property
-    def prepare(self) -> None:
-        """None."""
-        return
+    @cached_property
+    def prepare(self) -> OnnxGraph | None:
+        """The per-row step, where there is one."""
+        made = self.adoption.prepared
+        return None if made is None else OnnxGraph(specs=made.takes, batched=False, proto=made.model)
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """What the training side, or else the graph, answers. Raises `DeclarationError` and `GateError` where those are no answers."""
@@ -98,6 +106,6 @@ class AdoptedCandidate(Sealable):
         if ask is not None:
             return split(contract, ask([dict(contract.validate_row(row)) for row in rows]), len(rows))
         chain = Chain(self)
-        answers = run_in_batches(chain, [self.adoption.encode_row(row) for row in rows], 1)
+        answers = run_in_batches(chain, [chain.prepared(self.adoption.encode_row(row)) for row in rows], 1)
         check_answers(contract, answers)
         return answers

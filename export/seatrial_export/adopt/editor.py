@@ -25,6 +25,10 @@ PLAIN_OPSET, LEAST_IR = 13, 8
 """For graphs of ai.onnx.ml operators alone, which need none; and the IR version at which weights are no inputs."""
 
 
+Value = tuple[str, int, Sequence[Dim] | None]
+"""An input or output: its name, element type and sizes."""
+
+
 class Editor:
     """A copy of a foreign model, on its way into a bundle."""
 
@@ -83,10 +87,8 @@ class Editor:
                 raise GateError("contract", cause, f"export the model with {ML_DOMAIN} {LOOKUPS_FROM} or later")
             entry.version = ML_VERSION
 
-    def close(
-        self, inputs: Sequence[tuple[str, int, Sequence[Dim]]], outputs: Sequence[tuple[str, int, Sequence[Dim]]]
-    ) -> onnx.ModelProto:
-        """The model with these inputs and outputs (name, element type, sizes), its operators in order and its sizes inferred anew."""
+    def close(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.ModelProto:
+        """The model with these inputs and outputs, its operators in order and its sizes inferred anew."""
         nodes = [*self._before, *self.graph.node, *self._behind]
         for field in ("node", "input", "output", "value_info"):
             self.graph.ClearField(field)

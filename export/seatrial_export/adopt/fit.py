@@ -17,7 +17,7 @@ from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.text import Text
 from seatrial_export.adopt.casts import element_type, holds, range_of
 from seatrial_export.adopt.editor import INSIDE, Editor
-from seatrial_export.adopt.port import OPEN, Port, plain, shown
+from seatrial_export.adopt.port import OPEN, Port, agree, plain, shown
 from seatrial_export.declared import Declared
 from seatrial_export.gate.lookup import ML_DOMAIN, lookup_attributes
 from seatrial_export.gate.sealable import BATCH
@@ -252,13 +252,6 @@ def castable(have: str, want: str, kind: Kind | None) -> bool:
     """May a field's values be of the port's type?"""
     return holds(
         have, want, range_of(kind, have) if kind is not None and not have.startswith(("float", "string")) else None
-    )
-
-
-def agree(ours: Sequence[Dim], theirs: Sequence[Dim]) -> bool:
-    """Does the graph take every size that the contract gives?"""
-    return len(ours) == len(theirs) and all(
-        isinstance(size, str) or size == own for own, size in zip(ours, theirs, strict=True)
     )
 
 

@@ -46,6 +46,13 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
+def agree(ours: Sequence[Dim], theirs: Sequence[Dim]) -> bool:
+    """Does the graph take every size that the contract gives?"""
+    return len(ours) == len(theirs) and all(
+        isinstance(size, str) or size == own for own, size in zip(ours, theirs, strict=True)
+    )
+
+
 def ports(values: Sequence[onnx.ValueInfoProto], classes: Mapping[str, tuple[str, ...]] | None = None) -> list[Port]:
     """The ports of graph inputs or outputs; `classes` by output name."""
     return [_port(value, (classes or {}).get(value.name, ())) for value in values]

@@ -14,8 +14,9 @@ from seatrial_contracts.golden import numpy_dtype
 from seatrial_contracts.kinds.kind import Array
 from seatrial_export.user_file import UserFiles, call
 
+WHERE = "the reference's answer"
 TrainingSide = Callable[[list[dict[str, Any]]], Any]
-"""Validated rows to answers: an array with the rows first, a tuple of them in the order of the answer's fields, or a mapping by their names."""
+"""Validated rows to answers: an array with the rows first (or a list, one entry a row), a tuple of them in the order of the answer's fields, or a mapping by their names."""
 
 
 def reference_at(files: UserFiles, target: str) -> TrainingSide:
@@ -31,48 +32,39 @@ def reference_at(files: UserFiles, target: str) -> TrainingSide:
 
 
 def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
-    """Answers to `rows` rows, as a reference function gives them, to one mapping for each row. Raises `DeclarationError`."""
+    """Answers to `rows` rows, as a reference function gives them, to one mapping for each row. Raises `DeclarationError` and `GateError`."""
     names = [field.name for field in contract.outputs]
     values = answer if isinstance(answer, (tuple, Mapping)) else (answer,)
-    if isinstance(values, Mapping):
-        fits = set(values) == set(names)
-        named = dict(values)
-    else:
-        fits = len(values) == len(names)
-        named = dict(zip(names, values, strict=False))
-    if not fits:
-        got = (
-            f"a mapping with {', '.join(map(str, values))}" if isinstance(values, Mapping) else f"{len(values)} arrays"
-        )
-        raise DeclarationError(
-            "the reference's answer", got[:200], f"arrays with the rows first, for {', '.join(names)}"
-        )
-    arrays = {
-        field.name: _array(field.name, named[field.name], numpy_dtype(field.kind.datatype))
+    if len(values) != len(names) or (isinstance(values, Mapping) and set(values) != set(names)):
+        got = f"a mapping of {', '.join(map(str, values))}" if isinstance(values, Mapping) else f"{len(values)} values"
+        raise DeclarationError(WHERE, got[:200], f"arrays with the rows first, for {', '.join(names)}")
+    named = values if isinstance(values, Mapping) else dict(zip(names, values, strict=True))
+    columns = {
+        field.name: _column(field.name, named[field.name], numpy_dtype(field.kind.datatype), rows)
         for field in contract.outputs
     }
-    for field in contract.outputs:
-        shape, want = arrays[field.name].shape, (rows, *field.kind.shape)
-        if not fits_shape(shape, want):
-            raise DeclarationError(
-                f"the reference's answer, output '{field.name}'",
-                f"shape {shape} for {rows} rows",
-                f"shape {shown(want)}",
-            )
-    answers = [{name: array[place] for name, array in arrays.items()} for place in range(rows)]
+    answers = [{name: column[place] for name, column in columns.items()} for place in range(rows)]
     check_answers(contract, answers)
     return answers
 
 
-def _array(name: str, value: Any, dtype: str) -> Array:
-    where = f"the reference's answer, output '{name}'"
+def _column(name: str, value: Any, dtype: str, rows: int) -> list[Array]:
+    """One output for every row: from an array with the rows first, or a list, whose rows may differ in shape."""
+    where = f"{WHERE}, output '{name}'"
     try:
-        array = np.asarray(value)
+        column = [np.asarray(item) for item in (value if isinstance(value, list) else np.atleast_1d(np.asarray(value)))]
     except ValueError:
-        raise DeclarationError(where, "rows of unlike shape", "one array with the rows first") from None
-    if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise DeclarationError(where, f"elements of type {array.dtype.name}", dtype)
-    return array.astype(dtype)
+        raise DeclarationError(where, "lists of unlike length", "an array for each row") from None
+    if len(column) != rows:
+        raise DeclarationError(where, f"answers to {len(column)} rows", f"one for each of {rows}")
+    odd = [
+        array.dtype
+        for array in column
+        if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, dtype, "same_kind")
+    ]
+    if odd:
+        raise DeclarationError(where, f"elements of type {odd[0].name}", dtype)
+    return [array.astype(dtype) for array in column]
 
 
 def fits_shape(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
