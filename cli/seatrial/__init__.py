@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
     from seatrial_contracts.sample import Sample
+    from seatrial_export.adopt.adoption import Adoption
+    from seatrial_export.adopt.gate import adopt_model
     from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
@@ -62,6 +64,8 @@ HOMES = {
     "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
     "seatrial_contracts.sample": ("Sample",),
+    "seatrial_export.adopt.adoption": ("Adoption",),
+    "seatrial_export.adopt.gate": ("adopt_model",),
     "seatrial_export.export": ("export_pipeline",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
@@ -69,6 +73,7 @@ HOMES = {
 _home_of = {name: module for module, names in HOMES.items() for name in names}
 
 __all__ = [
+    "Adoption",
     "Answer",
     "Bundle",
     "BundleError",
@@ -95,6 +100,7 @@ __all__ = [
     "Text",
     "Tolerance",
     "Unavailable",
+    "adopt_model",
     "compare_outputs",
     "contract_from_rows",
     "export_pipeline",

@@ -35,9 +35,13 @@ class Made(NamedTuple):
 
 
 def check_declared(declared: Declared, since: Bundle | None = None, *, allow_breaking: bool = False) -> None:
-    """What can be told before the gate: samples, promise, rows that must be refused, the version before. Raises `DeclarationError`."""
+    """What can be told before the gate: samples, promise, rows that must be refused, the version before.
+
+    Raises `DeclarationError`, and `Refusal` for a golden or held-out row that the contract refuses.
+    """
     check_proof(declared)
     check_refusals(declared)
+    _ = declared.encoded_golden, declared.encoded_held_out
     if since is not None:
         check_may_follow(since, declared, allow_breaking=allow_breaking)
 

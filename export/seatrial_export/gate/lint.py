@@ -109,7 +109,7 @@ def check_symbolic(graph: OnnxGraph, *, batchable: bool) -> None:
             raise GateError(
                 "sizes",
                 f"output '{value.name}' has sizes {sizes}: the batch is not its first",
-                "return one answer for each row, rows first",
+                "return one answer for each row, rows first (adopt: where it takes one row at a time, --rows-alone)",
             )
 
 
@@ -213,5 +213,5 @@ def _rows_meet(cause: str) -> None:
     raise GateError(
         "rows apart",
         cause,
-        "a row's answer must not depend on its mates; if the model must see all rows at once, say batchable=False",
+        "a row's answer must not depend on its mates; if the model must see all rows at once, say batchable=False (adopt: --rows-alone)",
     )

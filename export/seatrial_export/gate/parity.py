@@ -19,6 +19,8 @@ REFERENCES = {
     "callable": "the reference",
     "none": "its own answer",
 }
+MEND = "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless"
+MEND_BATCH = "alone each row is answered rightly: where this model must not see rows together, say batchable=False (adopt: --rows-alone)"
 NO_REFERENCE = (
     "no independent reference: the golden answers are onnxruntime's own, so they do not prove that the model is right"
 )
@@ -52,7 +54,7 @@ def judge_rows(
             raise GateError(
                 "parity",
                 f"onnxruntime departs from {reference} at batch size {size}{', held-out rows' if held_out else ''}: {found.finding}",
-                "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless",
+                MEND_BATCH if size > 1 and declared.origin.source == "adopted" else MEND,
             )
         trial = found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out)
         own = declared.origin.reference == "none"

@@ -36,6 +36,5 @@ def _run(name: str, step: Callable[[Tried], None], candidate: Tried) -> None:
         if raised_by_us(error):
             raise
         cause = f"{type(error).__name__}: {first_lines(error)}"
-        raise GateError(
-            name, cause, "the model must answer any number of rows, one alone too; --debug shows the traceback"
-        ) from error
+        mend = "the model must answer any number of rows, one alone too (adopt: where it takes one at a time, --rows-alone); --debug shows the traceback"
+        raise GateError(name, cause, mend) from error
