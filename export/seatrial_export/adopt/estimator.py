@@ -39,7 +39,7 @@ class Estimator:
         self._columns = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
         self._check_fitted()
         self._fields = self._match()
-        self._check_classes()
+        self._check_answers()
 
     def graph(self) -> onnx.ModelProto:
         """The estimator as skl2onnx writes it. Raises `GateError` where it has no form for a part of it."""
@@ -48,7 +48,6 @@ class Estimator:
             from skl2onnx.common import data_types
         except ImportError:
             raise MissingExtra("adopting a scikit-learn estimator", "adopt") from None
-        from sklearn.base import is_classifier
 
         if self._columns:
             specs = {spec.name: spec for spec in self._contract.tensors}
@@ -58,14 +57,12 @@ class Estimator:
             ]
         else:
             types = [("X", data_types.FloatTensorType([None, self._width()]))]
-        options = {"zipmap": False} if is_classifier(self._estimator) else None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of deprecations inside the converter
                 model = convert_sklearn(
                     self._estimator,
                     initial_types=types,
-                    options=options,
                     target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
                 )
         except Exception as error:  # skl2onnx and the estimators raise kinds of their own
@@ -89,8 +86,10 @@ class Estimator:
             )
         import pandas
 
-        found = {column: [row[name] for row in rows] for column, name in zip(self._columns, self._fields, strict=True)}
-        return pandas.DataFrame(found).replace({None: np.nan})
+        pairs = zip(self._columns, self._fields, strict=True)
+        return pandas.DataFrame(
+            {column: [np.nan if row[name] is None else row[name] for row in rows] for column, name in pairs}
+        )
 
     def _verb(self, kind: Any) -> Callable[[Any], Any]:
         """The method that makes an output of this kind."""
@@ -132,10 +131,11 @@ class Estimator:
     def _width(self) -> int:
         return int(self._estimator.n_features_in_)
 
-    def _check_classes(self) -> None:
-        """Raise `DeclarationError` where the contract names the classes otherwise, or in another order."""
+    def _check_answers(self) -> None:
+        """Raise `DeclarationError` where it cannot answer so, or the contract names the classes otherwise or in another order."""
         theirs = tuple(map(str, getattr(self._estimator, "classes_", ())))
         for field in self._contract.outputs:
+            self._verb(field.kind)
             if isinstance(field.kind, Label) and theirs != field.kind.classes:
                 want = f"the estimator's own, in its order: {', '.join(theirs) or 'none, since it is no classifier'}"
                 raise DeclarationError(f"output '{field.name}'", f"the classes {', '.join(field.kind.classes)}", want)
