@@ -45,7 +45,7 @@ def data():
 def pipeline():
     table, worth = data()
     columns = ColumnTransformer([
-        ("words", OneHotEncoder(handle_unknown="ignore"), ["Town"]),
+        ("words", OneHotEncoder(), ["Town"]),
         ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["size (m2)", "rooms"]),
     ])
     return make_pipeline(columns, GradientBoostingClassifier(n_estimators=30, random_state=0)).fit(table, worth)

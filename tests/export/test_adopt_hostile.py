@@ -242,6 +242,16 @@ def test_notes_and_paths_of_whoever_made_the_graph_are_gone(tmp_path: Path) -> N
     assert bundle.manifest.origin.producer.startswith("tool ")
 
 
+def test_names_inside_the_graph_that_look_like_a_folder_of_this_machine_are_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    model = parsed(TWICE)
+    model.graph.node[0].name = f"{tmp_path}/model/Add"
+    adopt(model, tmp_path / "out", Pair, PairOut, PAIRS)
+
+
 def test_a_name_inside_the_graph_may_be_that_of_a_field(tmp_path: Path) -> None:
     model = parsed("g (float[n, 2] a) => (float[n, 2] b) { x = Neg(a) y = Neg(x) b = Add(y, x) }")
     assert answers(adopt(model, tmp_path, Pair, PairOut, PAIRS), PAIRS)[2]["y"].tolist() == [0.0, 0.0]

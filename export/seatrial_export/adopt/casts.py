@@ -8,7 +8,7 @@ from onnx import helper
 
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.flag import Flag
-from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.kinds.kind import V2_DATATYPES, Kind
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.text import Text
 
@@ -39,7 +39,7 @@ def holds(have: str, want: str, values: Range | None = None) -> bool:
     """Can every value of type `have`, of these whole numbers where given, be of type `want`? Floats round, as they do wherever such a graph is fed."""
     if have == want:
         return True
-    if "string" in (have, want):
+    if not {have, want} <= set(V2_DATATYPES) - {"string"}:
         return False
     source, target = np.dtype(have), np.dtype(want)
     if target.kind == "f":

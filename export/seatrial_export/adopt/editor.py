@@ -98,6 +98,11 @@ class Editor:
         return onnx.shape_inference.infer_shapes(self.model)
 
 
+def inside(name: str) -> str:
+    """The name in the bundle's graph of a value of the foreign one. No `/`: what looks like a path is none of this machine's."""
+    return f"{INSIDE}{name.replace('/', '.')}" if name else name
+
+
 def tidy(model: onnx.ModelProto) -> None:
     """One version for each domain, and a version of the standard operators, which edits need; weights are no inputs."""
     versions: dict[str, int] = {}
@@ -128,14 +133,15 @@ def rename_inside(graph: onnx.GraphProto) -> None:
     """Put `_graph.` before every value's name, those of subgraphs too: one rule for all, so that no reference is lost."""
     for values in (graph.input, graph.output, graph.value_info, graph.initializer):
         for value in values:
-            value.name = f"{INSIDE}{value.name}"
+            value.name = inside(value.name)
     for sparse in graph.sparse_initializer:
-        sparse.values.name = f"{INSIDE}{sparse.values.name}"
+        sparse.values.name = inside(sparse.values.name)
     graph.ClearField("quantization_annotation")
     for node in graph.node:
+        node.name = inside(node.name)
         for names in (node.input, node.output):
             for place, name in enumerate(names):
-                names[place] = f"{INSIDE}{name}" if name else name
+                names[place] = inside(name)
         for attribute in node.attribute:
             if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
                 for inner in (attribute.g, *attribute.graphs):

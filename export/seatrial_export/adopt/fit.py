@@ -16,7 +16,7 @@ from seatrial_contracts.kinds.kind import V2_DATATYPES, Dim, Kind, TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.text import Text
 from seatrial_export.adopt.casts import element_type, holds, range_of
-from seatrial_export.adopt.editor import INSIDE, Editor
+from seatrial_export.adopt.editor import Editor, inside
 from seatrial_export.adopt.port import OPEN, Port, agree, plain, shown
 from seatrial_export.declared import Declared
 from seatrial_export.gate.lookup import ML_DOMAIN, lookup_attributes
@@ -225,14 +225,14 @@ class Fitting:
         self._enter(port, zeros)
 
     def _enter(self, port: Port, value: str) -> None:
-        self._editor.before("Identity", [value], output=f"{INSIDE}{port.name}")
+        self._editor.before("Identity", [value], output=inside(port.name))
 
     def _give(self, port: Port, field: OutputField) -> None:
         """One output of the graph as the contract promises it."""
         misfit = misfit_of(port, field)
         if misfit:
             raise Misfit(misfit)
-        kind, value, dtype = field.kind, f"{INSIDE}{port.name}", dtype_of(field)
+        kind, value, dtype = field.kind, inside(port.name), dtype_of(field)
         if isinstance(kind, Label) and port.classes and port.classes != kind.classes:
             raise Misfit(
                 f"'{field.name}' has the classes {', '.join(kind.classes)}, the graph has {', '.join(port.classes)}, in this order"

@@ -11,10 +11,10 @@ import onnx
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import EncodedRow
-from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.kind import V2_DATATYPES, TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_export.adopt.casts import element_type
-from seatrial_export.adopt.editor import INSIDE, Editor
+from seatrial_export.adopt.editor import Editor, inside
 from seatrial_export.adopt.foreign import check_graph
 from seatrial_export.adopt.port import Port, agree, plain, shown
 from seatrial_export.declared import SHAPE_ROWS, specs_seen
@@ -36,10 +36,13 @@ def fit_prepare(model: onnx.ModelProto, contract: Contract, rows: Sequence[Encod
     editor = Editor(model)
     takes = tuple(_taken(port, contract.tensors, only=len(editor.takes) == 1) for port in editor.takes)
     for port, spec in zip(editor.takes, takes, strict=True):
-        editor.before("Identity", [spec.name], output=f"{INSIDE}{port.name}")
-    names = [plain(port.name) for port in editor.gives]
+        editor.before("Identity", [spec.name], output=inside(port.name))
+    names = [plain(port.name) for port in editor.gives if port.dtype in V2_DATATYPES]
+    if len(set(names)) != len(editor.gives):
+        cause = f"the step makes {'; '.join(map(str, editor.gives))}"
+        raise GateError("prepare", cause, "let it make tensors of numbers, each with a name of its own")
     for port, name in zip(editor.gives, names, strict=True):
-        editor.behind("Identity", [f"{INSIDE}{port.name}"], output=prepared_name(name))
+        editor.behind("Identity", [inside(port.name)], output=prepared_name(name))
     closed = editor.close(
         [(spec.name, element_type(spec.dtype), spec.dims) for spec in takes],
         [

@@ -6,8 +6,10 @@ import numpy as np
 
 from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.receipt import Trial
+from seatrial_export.declared import Declared
 from seatrial_export.gate.sealable import Sealable
 from seatrial_export.gate.session import Chain
 
@@ -24,7 +26,7 @@ def check_independence(candidate: Sealable) -> None:
     chain = Chain(candidate)
     rows = [chain.prepared(row) for row in declared.encoded_golden[:MOST_ROWS]]
     alone = [chain.run([row])[0] for row in rows]
-    among = [chain.run([*mates(declared.specs, rows, place), row])[-1] for place, row in enumerate(rows)]
+    among = [chain.run([*mates(declared, rows, place), row])[-1] for place, row in enumerate(rows)]
     found = compare_outputs(alone, among, TOLERANCE)
     candidate.batchable = found.passed
     candidate.trials.append(Trial(
@@ -34,15 +36,18 @@ def check_independence(candidate: Sealable) -> None:
     ))  # fmt: skip
 
 
-def mates(specs: tuple[TensorSpec, ...], rows: list[EncodedRow], place: int) -> list[EncodedRow]:
+def mates(declared: Declared, rows: list[EncodedRow], place: int) -> list[EncodedRow]:
     """Four rows to stand beside `rows[place]`: NaN, both extremes, and the longest golden row."""
-    row = rows[place]
+    row, specs = rows[place], declared.specs
     longest = max(
         rows,
         key=lambda other: sum(len(value) for spec, value in zip(specs, other, strict=True) if spec.pad is not None),
     )
     extremes = [
-        tuple(extreme(spec, own, other, value) for spec, own, other in zip(specs, row, longest, strict=True))
+        tuple(
+            extreme(spec, declared.categories.get(spec.name), own, other, value)
+            for spec, own, other in zip(specs, row, longest, strict=True)
+        )
         for value in (np.nan, 1e30, -1e30)
     ]
     return [
@@ -51,10 +56,11 @@ def mates(specs: tuple[TensorSpec, ...], rows: list[EncodedRow], place: int) -> 
     ]
 
 
-def extreme(spec: TensorSpec, own: object, other: object, value: float) -> object:
-    """An odd value of this sort: `value` for floats, an unknown word for strings, the longest row's for what is padded, else the own."""
+def extreme(spec: TensorSpec, category: Category | None, own: object, other: object, value: float) -> object:
+    """An odd value of this sort: `value` for floats, another word for categories, the longest row's for what is padded, else the own."""
     if spec.dtype.startswith("float"):
         return value if not spec.dims else np.full_like(np.asarray(own), value)
-    if spec.dtype == "string":
-        return "an unknown word"
+    if category is not None:
+        known = (word for word in category.categories if word != own)
+        return "an unknown word" if category.unknown == "bucket" else next(known, own)
     return other if spec.pad is not None else own
