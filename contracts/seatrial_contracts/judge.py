@@ -10,12 +10,13 @@ import numpy as np
 from seatrial_contracts.compare import Answers, Comparison, compare_rows, worst_of
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.golden import Golden
-from seatrial_contracts.measures import Measures, measure, measure_slices
+from seatrial_contracts.measures import Measures, flips, measure, measure_slices
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import ERROR_EDGES, Trial, WorstRow
 
 WORST_ROWS = 3
 SHOWN_NUMBERS = 16
+MOST_FLIPS = 50
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Verdict:
     """The tolerance at the place of the worst error; None where no single number is bound."""
     errors: tuple[int, ...] = ()
     worst: tuple[WorstRow, ...] = ()
+    flipped: tuple[int, ...] = ()
 
     def trial(
         self, runner: str, variant: str, provider: str | None, batch_rows: int, *, held_out: bool = False
@@ -39,7 +41,7 @@ class Verdict:
         return Trial(
             runner=runner, variant=variant, provider=provider, batch_sizes=(batch_rows,), rows=self.comparison.rows, held_out=held_out,
             worst_error=error if np.isfinite(error) else None, allowed=self.allowed, passed=not self.finding, finding=self.finding,
-            measures=self.measures, slices=self.slices, errors=self.errors, worst=self.worst,
+            measures=self.measures, slices=self.slices, errors=self.errors, worst=self.worst, flipped=self.flipped,
         )  # fmt: skip
 
 
@@ -59,6 +61,7 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
     return Verdict(
         worst, measures, slices, finding or broken(contract, promise, golden, measures, slices),
         worst.allowed if promise.tolerance is not None else promise.max_error, error_counts(rows), worst_rows(rows, answers),
+        flips(contract, golden.answers, answers)[:MOST_FLIPS],
     )  # fmt: skip
 
 
@@ -96,12 +99,15 @@ def worst_rows(rows: Sequence[Comparison], answers: Answers) -> tuple[WorstRow, 
 
 def _worst_row(row: Comparison, answers: Answers) -> WorstRow:
     assert row.sample is not None, "rows were compared one by one"
-    shown = {
-        name: tuple(float(value) if np.isfinite(value) else None for value in np.ravel(array)[:SHOWN_NUMBERS])
-        for name, array in answers[row.sample].items()
+    numbers = {
+        name: tuple(map(shown, np.ravel(array)[:SHOWN_NUMBERS].tolist())) for name, array in answers[row.sample].items()
     }
-    finite = np.isfinite(row.worst_error)
     return WorstRow(
-        sample=row.sample, output=row.output or "", index=row.index, error=row.worst_error if finite else None,
-        allowed=row.allowed, cause=row.cause, got=shown,
+        sample=row.sample, output=row.output or "", index=row.index, want=shown(row.want), got=shown(row.got),
+        error=shown(row.worst_error), allowed=row.allowed, cause=row.cause, answers=numbers,
     )  # fmt: skip
+
+
+def shown(value: float | None) -> float | None:
+    """A number to seven digits; None where it is none that JSON knows."""
+    return None if value is None or not np.isfinite(value) else float(f"{value:.7g}")

@@ -30,12 +30,14 @@ class WorstRow(BaseModel):
     output: str
     index: tuple[int, ...] = ()
     """Where in the output the error is worst."""
+    want: float | None = None
+    got: float | None = None
     error: float | None
-    """None where there is no number: shapes differ, or one side is not finite."""
+    """Of that place. None where there is no number: shapes differ, or one side is not finite."""
     allowed: float
     cause: str = ""
-    got: dict[str, tuple[float | None, ...]]
-    """The first numbers of each output, flattened."""
+    answers: dict[str, tuple[float | None, ...]]
+    """What was answered: the first numbers of each output, flattened, to seven digits."""
 
 
 class Trial(BaseModel):
@@ -65,6 +67,8 @@ class Trial(BaseModel):
     errors: tuple[int, ...] = ()
     """Rows whose worst error is 0, up to each of `ERROR_EDGES`, and beyond."""
     worst: tuple[WorstRow, ...] = ()
+    flipped: tuple[int, ...] = ()
+    """Rows with a label that is not the training side's: the first of them."""
 
 
 class Machine(BaseModel):
