@@ -36,8 +36,10 @@ class WorstRow(BaseModel):
     """Of that place. None where there is no number: shapes differ, or one side is not finite."""
     allowed: float
     cause: str = ""
-    answers: dict[str, tuple[float | None, ...]]
-    """What was answered: the first numbers of each output, flattened, to seven digits."""
+    answers: dict[str, dict[int, float | None]]
+    """What was answered to seven digits, by output and place in it, flattened: where the largest numbers are wanted, and at the worst place."""
+    labels: dict[str, str] = {}
+    """The class that was answered, by output, where an output is a label."""
 
 
 class Trial(BaseModel):
