@@ -154,9 +154,9 @@ def check_receipt(bundle: Bundle, receipt: Receipt) -> None:
         golden = bundle.held_out if trial.held_out else bundle.golden
         for row in trial.worst:
             answers = golden.answers[row.sample] if golden and 0 <= row.sample < len(golden.rows) else {}
-            told = {name: max(places, default=0) for name, places in row.answers.items()} | {row.output: 0}
-            known = all(name in answers and place < answers[name].size for name, place in told.items())
-            if not known or (row.index and not _inside(row.index, answers[row.output].shape)):
+            places = [(name, place) for name, numbers in row.answers.items() for place in numbers]
+            known = row.output in answers and (not row.index or _inside(row.index, answers[row.output].shape))
+            if not known or not all(name in answers and 0 <= place < answers[name].size for name, place in places):
                 got = f"row {row.sample} of a trial of '{trial.runner}', which the bundle does not have"
                 raise BundleError("E_BUNDLE_RECEIPT", f"receipt of {receipt.made_at}", got, "rows of this bundle", MEND)
 
