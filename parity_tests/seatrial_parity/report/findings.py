@@ -83,10 +83,17 @@ class Findings:
         return next((receipt.calibrations for receipt in self.receipts if receipt.calibrations), ())
 
     @cached_property
+    def checks(self) -> list[Trial]:
+        """Trials that hold one batch size against another: is a row's answer the same alone and among others?"""
+        return [trial for _, trial in self.trials if len(trial.batch_sizes) > 1]
+
+    @cached_property
     def lines(self) -> list[Line]:
-        """The matrix: what was tried, a line each, in the order of the receipts."""
+        """The matrix: what was tried at single batch sizes, a line each, in the order of the receipts."""
         groups: dict[tuple[int, str, str, str, bool], list[Trial]] = {}
         for machine, trial in self.trials:
+            if trial in self.checks:
+                continue
             key = machine, trial.runner, trial.variant, trial.provider or "", trial.held_out
             groups.setdefault(key, []).append(trial)
         return [_line(*key, trials) for key, trials in groups.items()]
