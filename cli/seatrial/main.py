@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
+    "report": "Write what was proven of a bundle as one HTML file.",
     "serve": "Serve bundles over HTTP.",
     "triton": "Write a model repository for NVIDIA Triton.",
 }

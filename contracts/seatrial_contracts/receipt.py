@@ -30,12 +30,16 @@ class WorstRow(BaseModel):
     output: str
     index: tuple[int, ...] = ()
     """Where in the output the error is worst."""
+    want: float | None = None
+    got: float | None = None
     error: float | None
-    """None where there is no number: shapes differ, or one side is not finite."""
+    """Of that place. None where there is no number: shapes differ, or one side is not finite."""
     allowed: float
     cause: str = ""
-    got: dict[str, tuple[float | None, ...]]
-    """The first numbers of each output, flattened."""
+    answers: dict[str, dict[int, float | None]]
+    """What was answered to seven digits, by output and place in it, flattened: where the largest numbers are wanted, and at the worst place."""
+    labels: dict[str, str] = {}
+    """The class that was answered, by output, where an output is a label."""
 
 
 class Trial(BaseModel):
@@ -65,6 +69,8 @@ class Trial(BaseModel):
     errors: tuple[int, ...] = ()
     """Rows whose worst error is 0, up to each of `ERROR_EDGES`, and beyond."""
     worst: tuple[WorstRow, ...] = ()
+    flipped: tuple[int, ...] = ()
+    """Rows with a label that is not the training side's: the first of them."""
 
 
 class Machine(BaseModel):

@@ -102,30 +102,17 @@ def fit(output: str, scores: Array, true: Array) -> Calibration:
     """The temperature of one label: `scores` of shape `(rows, classes)`, `true` the places of the true classes, `(rows,)`."""
     from_probabilities = are_probabilities(scores)
     logits = np.log(np.maximum(scores, FLOOR)) if from_probabilities else scores
-    temperature = math.exp(
-        least_at(lambda log: smoothed_loss(logits / math.exp(log), true), math.log(LEAST), math.log(MOST))
-    )
-    temperature = float(f"{temperature:.6g}")
-    before, after = log_softmax(logits), log_softmax(logits / temperature)
     places = np.arange(len(true))
     right = (logits.argmax(1) == true).astype(np.float64)
+    loss: Callable[[float], float] = lambda log: float(-log_softmax(logits / math.exp(log))[places, true].mean())
+    least = 1.0 if right.all() else LEAST  # rows that are all right would ask for certainty, and are no reason for it
+    temperature = float(f"{math.exp(least_at(loss, math.log(least), math.log(MOST))):.6g}")
+    before, after = log_softmax(logits), log_softmax(logits / temperature)
     return Calibration(
         output=output, temperature=temperature, from_probabilities=from_probabilities, rows=len(true),
         error_before=calibration_error(np.exp(before).max(1), right), error_after=calibration_error(np.exp(after).max(1), right),
         loss_before=float(-before[places, true].mean()), loss_after=float(-after[places, true].mean()),
     )  # fmt: skip
-
-
-def smoothed_loss(logits: Array, true: Array) -> float:
-    """Mean cross-entropy, as if of two rows more than there are one had another class (Platt 1999, section 2.2).
-
-    Without that, rows that are all answered rightly would ask for certainty.
-    """
-    rows, classes = logits.shape
-    others = 1 / (rows + 2) / (classes - 1)
-    target = np.full(logits.shape, others)
-    target[np.arange(rows), true] = 1 - others * (classes - 1)
-    return float(-(target * log_softmax(logits)).sum(1).mean())
 
 
 def log_softmax(logits: Array) -> Array:
