@@ -60,6 +60,12 @@ class Variant(_Value):
     """What this variant promises; None: the contract's tolerance."""
 
 
+REFERENCES = {
+    "pytorch": "PyTorch", "scikit-learn": "scikit-learn", "callable": "a function of the user's", "none": "none but the graph itself",
+}  # fmt: skip
+NO_REFERENCE = "no independent reference: the golden answers are the graph's own, so they do not prove that it is right"
+
+
 class Origin(_Value):
     """Where a model comes from, and who says what it must answer."""
 
@@ -68,7 +74,16 @@ class Origin(_Value):
     producer: str = Field(default="", max_length=200)
     """That tool and its version, as the graph itself names it: "pytorch 2.3.1"; empty where it does not."""
     reference: Literal["pytorch", "scikit-learn", "callable", "none"] = "pytorch"
-    """What made the golden answers; "none": the graph itself, so they prove that it answers alike everywhere, not that it is right."""
+    """What made the golden answers; "none": the graph itself."""
+
+    def __str__(self) -> str:
+        producer = f", made by {self.producer}" if self.producer else ""
+        return f"{self.source}{producer}; reference: {REFERENCES[self.reference]}"
+
+    @property
+    def warning(self) -> str:
+        """What receipts say where the golden answers prove that the graph answers alike everywhere, and not that it is right; else empty."""
+        return NO_REFERENCE if self.reference == "none" else ""
 
 
 def prepared_name(name: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -28,99 +30,56 @@ import seatrial as st
 pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(0)
 
-TRAIN = """
-import numpy as np, pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
-def data():
-    random = np.random.default_rng(0)
-    table = pd.DataFrame({"Town": random.choice(["Graz", "Linz", "Wien"], 300), "size (m2)": random.normal(70, 20, 300), "rooms": random.integers(1, 6, 300)})
-    worth = table["size (m2)"] * 0.05 + table["rooms"] + (table["Town"] == "Wien") * 2 + random.normal(0, 1, 300)
-    return table, np.digitize(worth, [5, 8]).astype(str).astype(object)
-
-def pipeline():
-    table, worth = data()
-    columns = ColumnTransformer([
-        ("words", OneHotEncoder(), ["Town"]),
-        ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["size (m2)", "rooms"]),
-    ])
-    return make_pipeline(columns, GradientBoostingClassifier(n_estimators=30, random_state=0)).fit(table, worth)
-
-estimator = pipeline()
-"""
-ROWS = """
-from typing import Annotated, Literal
-import seatrial as st
-
-class Flat(st.Row):
-    town: Literal["Graz", "Linz", "Wien"]
-    size_m2: Annotated[float | None, st.Number(ge=10, le=500, unit="m2")]
-    rooms: Annotated[int, st.Number(ge=1, le=9)]
-
-class Worth(st.Answer):
-    worth: Annotated[str, st.Label("0", "1", "2")]
-"""
-GOLDEN: list[dict[str, Any]] = [
-    {"town": town, "size_m2": size, "rooms": rooms}
-    for rooms, (town, size) in enumerate(
-        [("Graz", 45.5), ("Wien", 80.0), ("Linz", None), ("Wien", 12.25), ("Graz", 130.0), ("Linz", 71.7)], 1
-    )
-]
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "adopt.md").read_text("utf-8")
+FILES = {name: text for text, name in re.findall(r"```python\n(# ([a-z]+\.py).*?)```", PAGE, re.DOTALL)}
+ROWS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0]
+ESTIMATOR, GRAPH = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
 
 
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the user's files and the bundle that the command made of them."""
-    folder = tmp_path_factory.mktemp("estimator")
-    return seal_in(folder)
-
-
-def seal_in(folder: Path) -> Path:
-    for name, text in (("train.py", TRAIN), ("rows.py", ROWS), ("rows.jsonl", "\n".join(map(json.dumps, GOLDEN)))):
-        (folder / name).write_text(text)
-    command = [
-        sys.executable,
-        "-m",
-        "seatrial",
-        "adopt",
-        "train.py:estimator",
-        "--contract",
-        "rows.py:Flat",
-        "--golden",
-        "rows.jsonl",
-    ]
+def paste(line: str, folder: Path) -> str:
+    """What a line of the page prints, in a folder with its files."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
     done = subprocess.run(
-        [*command, "--name", "flats", "--json"], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["warnings"] == []
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def written(folder: Path) -> Path:
+    for name, text in {**FILES, "rows.jsonl": ROWS}.items():
+        (folder / name).write_text(text)
     return folder
 
 
-def test_a_pipeline_answers_over_http_as_scikit_learn_does(sealed: Path, serve: Callable[..., Any]) -> None:
-    bundle = st.open_bundle(sealed / "bundles" / "flats" / "1.0.0")
-    assert bundle.manifest.origin.reference == "scikit-learn"
-    assert bundle.manifest.made_with["skl2onnx"]
-    assert bundle.manifest.batchable
-    server = serve(sealed / "bundles")
+@pytest.fixture(scope="module")
+def pasted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with the page's files, and what its first lines said."""
+    folder = written(tmp_path_factory.mktemp("estimator"))
+    assert ESTIMATOR[-1] == "seatrial serve bundles"
+    return folder, [paste(line, folder) for line in ESTIMATOR[:-1]]
+
+
+def test_a_pipeline_answers_over_http_as_scikit_learn_does(
+    pasted: tuple[Path, list[str]], serve: Callable[..., Any]
+) -> None:
+    folder, said = pasted
+    assert "warning" not in said[0]
+    assert said[1].count("yes") == 1
+    assert json.loads(said[2])[0]["worth"]["label"] in ("cheap", "dear", "fair")
+    manifest = st.open_bundle(folder / "bundles" / "flats" / "1.0.0").manifest
+    assert (manifest.origin.source, manifest.origin.reference, manifest.batchable) == ("adopted", "scikit-learn", True)
+    assert manifest.origin.producer == f"skl2onnx {manifest.made_with['skl2onnx']}"
+    server = serve(folder / "bundles")
     status, body = server.wait_until_loaded()
     assert status == 200, body
     made: dict[str, Any] = {}
-    exec(TRAIN, made)
-    table = pd.DataFrame(
-        {
-            "Town": RNG.choice(["Graz", "Linz", "Wien"], 200),
-            "size (m2)": RNG.uniform(20, 200, 200),
-            "rooms": RNG.integers(1, 9, 200),
-        }
-    )
+    exec(FILES["train.py"], made)  # the judge is the estimator as the user's file makes it
+    towns, sizes, rooms = RNG.choice(["Graz", "Linz", "Wien"], 200), RNG.uniform(20, 200, 200), RNG.integers(1, 9, 200)
     rows = [
-        dict(zip(("town", "size_m2", "rooms"), (town, float(size), int(rooms)), strict=True))
-        for town, size, rooms in table.itertuples(index=False)
+        dict(zip(("town", "size_m2", "rooms"), row, strict=True))
+        for row in zip(towns.tolist(), sizes.tolist(), rooms.tolist(), strict=True)
     ]
     request = urllib.request.Request(
         f"{server.url}/v1/models/flats:predict",
@@ -129,17 +88,24 @@ def test_a_pipeline_answers_over_http_as_scikit_learn_does(sealed: Path, serve: 
     )
     with urllib.request.urlopen(request, timeout=30) as reply:
         predictions = json.load(reply)["predictions"]
-    scores = np.array([[row["worth"]["scores"][name] for name in "012"] for row in predictions])
-    assert scores == pytest.approx(made["estimator"].predict_proba(table), abs=1e-5)
-    assert [row["worth"]["label"] for row in predictions] == made["estimator"].predict(table).tolist()
+    table = pd.DataFrame({"town": towns, "size (m2)": sizes, "rooms": rooms})
+    scores = np.array([[row["worth"]["scores"][name] for name in ("cheap", "dear", "fair")] for row in predictions])
+    assert scores == pytest.approx(made["flats"].predict_proba(table), abs=1e-5)
+    assert [row["worth"]["label"] for row in predictions] == made["flats"].predict(table).tolist()
 
 
-def test_two_processes_seal_the_same_digest(sealed: Path, tmp_path: Path) -> None:
-    again = seal_in(tmp_path)
-    assert (
-        st.open_bundle(again / "bundles" / "flats" / "1.0.0").digest
-        == st.open_bundle(sealed / "bundles" / "flats" / "1.0.0").digest
-    )
+def test_another_process_in_another_folder_seals_the_same_digest(
+    pasted: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    again = paste(ESTIMATOR[0], written(tmp_path))
+    assert again == pasted[1][0]
+
+
+def test_the_pages_lines_adopt_a_file_too(tmp_path: Path) -> None:
+    said = [paste(line, written(tmp_path)) for line in GRAPH]
+    assert "sealed bundles/price/1.0.0" in said[1]
+    assert "warning" not in said[1]
+    assert "adopted; reference: a function of the user's" in said[2]
 
 
 IRIS = load_iris()

@@ -318,6 +318,7 @@ def test_what_is_asked_wrongly_is_told_and_nothing_is_written(change: dict[str, 
     assert not (folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_adopting_needs_no_torch() -> None:
     code = "import sys, seatrial as st; st.adopt_model, st.Adoption; print([name for name in ('torch', 'onnxscript', 'sklearn', 'skl2onnx') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -39,25 +39,12 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
     console.print(variants_table(bundle))
     show_receipts(console, bundle)
     made = ", ".join(f"{name} {version}" for name, version in bundle.manifest.made_with.items())
-    console.print(said_of_origin(bundle), highlight=False)
+    console.print(str(bundle.manifest.origin), highlight=False)
     console.print(f"made with {made}; git commit {bundle.manifest.git_commit or 'unknown'}", highlight=False)
     for step, reason in bundle.manifest.waivers.items():
         console.print(f"[yellow]waived[/] {step}: {reason}")
     if measure:
         show_pace(console, bundle)
-
-
-REFERENCES = {
-    "pytorch": "PyTorch", "scikit-learn": "scikit-learn", "callable": "a function of the user's",
-    "none": "none that is independent: its own golden answers",
-}  # fmt: skip
-
-
-def said_of_origin(bundle: Bundle) -> str:
-    """Where the model comes from, and who says what it must answer."""
-    origin = bundle.manifest.origin
-    producer = f", made by {origin.producer}" if origin.producer else ""
-    return f"{origin.source}{producer}; reference: {REFERENCES[origin.reference]}"
 
 
 def show_pace(console: Console, bundle: Bundle) -> None:

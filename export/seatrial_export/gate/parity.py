@@ -21,9 +21,6 @@ REFERENCES = {
 }
 MEND = "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless"
 MEND_BATCH = "alone each row is answered rightly: where this model must not see rows together, say batchable=False (adopt: --rows-alone)"
-NO_REFERENCE = (
-    "no independent reference: the golden answers are onnxruntime's own, so they do not prove that the model is right"
-)
 
 
 def check_golden(candidate: Sealable) -> None:
@@ -57,8 +54,7 @@ def judge_rows(
                 MEND_BATCH if size > 1 and declared.origin.source == "adopted" else MEND,
             )
         trial = found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out)
-        own = declared.origin.reference == "none"
-        candidate.trials.append(trial.model_copy(update={"finding": NO_REFERENCE}) if own else trial)
+        candidate.trials.append(trial.model_copy(update={"finding": declared.origin.warning}))
 
 
 def run_in_batches(chain: Chain, rows: list[EncodedRow], size: int) -> list[Outputs]:
