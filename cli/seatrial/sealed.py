@@ -6,12 +6,46 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from seatrial_contracts.bundle import Bundle
+
+OPTIONS = (
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("bundles"),
+        show_default=True,
+        help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
+    ),
+    click.option(
+        "--since",
+        type=click.Path(path_type=Path),
+        metavar="BUNDLE",
+        help="The version before: what changed since is sealed as RELEASE_NOTES.md, and breaking changes need a higher major version.",
+    ),
+    click.option(
+        "--allow-breaking", is_flag=True, help="Seal breaking changes under the same major version all the same."
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
+    ),
+)
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def sealing_options(command: Command) -> Command:
+    """The options of every command that seals."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
 
 
 @contextmanager

@@ -173,6 +173,21 @@ def test_an_image_enters_a_graph_of_pixels_as_it_is(tmp_path: Path) -> None:
     )
 
 
+def test_inputs_whose_names_say_nothing_are_told_apart_by_their_shapes(tmp_path: Path) -> None:
+    class Listing(st.Row):
+        photo: Annotated[bytes, st.Image(formats=("PNG",))]
+        mask: st.Tensor[np.bool_, 2]
+        rooms: float
+        size: float
+
+    rows = [{"photo": png(4, 4), "mask": [True, i > 1], "rooms": float(i), "size": 10.0 * i} for i in range(4)]
+    model = parsed("""g (float[n, 2] p, bool[n, 2] q, uint8[n, h, w, 3] r) => (float[n] y) <int64[1] axis = {1}> {
+      floats = Cast<to=1>(r) light = ReduceMean<keepdims=0, axes=[1, 2, 3]>(floats) on = Cast<to=1>(q) kept = Mul(p, on) sum = ReduceSum<keepdims=0>(kept, axis) y = Add(sum, light) }""")
+    got = answers(adopt(model, tmp_path, Listing, Score, rows), rows)
+    want = [pixels(row["photo"]).mean() + row["rooms"] + row["size"] * row["mask"][1] for row in rows]
+    assert [float(answer["score"]) for answer in got] == pytest.approx(want, rel=1e-5)
+
+
 def test_a_step_that_comes_as_a_graph_prepares_each_row(tmp_path: Path) -> None:
     rows = [{"photo": png(*size)} for size in ((8, 8), (8, 8), (5, 9))]
     step = parsed(

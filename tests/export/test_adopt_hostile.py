@@ -211,7 +211,7 @@ def test_weights_outside_the_models_folder_are_refused(location: str, words: str
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("model.onnx", b"", "a file without operators or outputs"), ("model.onnx", b"\x00\xff" * 50, "no ONNX model"), ("model.onnx", b"<html>", "no ONNX model"),
+        ("model.onnx", b"", "a file without operators or outputs"), ("model.onnx", b"\x00\xff" * 50, "no ONNX model"), ("model.json", b"<html>", "no ONNX model"),
         ("model.pkl", b"\x80\x04", "a pickle, which is a program"), ("none/model.onnx", None, "no file"),
     ],
 )  # fmt: skip

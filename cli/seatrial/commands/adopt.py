@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seatrial.rows import read_rows
-from seatrial.sealed import gate_progress, show_sealed
+from seatrial.sealed import gate_progress, sealing_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 
 if TYPE_CHECKING:
@@ -46,21 +46,7 @@ if TYPE_CHECKING:
 @click.option("--rows-alone", is_flag=True, help="Never run rows together: this model must see each alone.")
 @click.option("--name", help="The bundle's name.  [default: the model's file or name]")
 @click.option("--version", default="1.0.0", show_default=True, help="The bundle's version.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("bundles"),
-    show_default=True,
-    help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
-)
-@click.option(
-    "--since",
-    type=click.Path(path_type=Path),
-    metavar="BUNDLE",
-    help="The version before: what changed since is sealed as RELEASE_NOTES.md, and breaking changes need a higher major version.",
-)
-@click.option("--allow-breaking", is_flag=True, help="Seal breaking changes under the same major version all the same.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines, as export does.")
+@sealing_options
 def command(model: str, out: Path, since: Path | None, allow_breaking: bool, as_json: bool, **asked: Any) -> None:
     r"""Give a model that others made a contract, prove what it answers, and seal it as a bundle.
 

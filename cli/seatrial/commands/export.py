@@ -6,18 +6,11 @@ from pathlib import Path
 
 import click
 
-from seatrial.sealed import gate_progress, show_sealed
+from seatrial.sealed import gate_progress, sealing_options, show_sealed
 
 
 @click.command("export")
 @click.argument("target", metavar="FILE.py:NAME")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("bundles"),
-    show_default=True,
-    help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
-)
 @click.option(
     "--format",
     "formats_wanted",
@@ -25,19 +18,7 @@ from seatrial.sealed import gate_progress, show_sealed
     metavar="NAME",
     help="Seal the model in this format too, beside ONNX: torchscript (again for more).",
 )
-@click.option(
-    "--since",
-    type=click.Path(path_type=Path),
-    metavar="BUNDLE",
-    help="The version before: what changed since is sealed as RELEASE_NOTES.md, and breaking changes need a higher major version.",
-)
-@click.option("--allow-breaking", is_flag=True, help="Seal breaking changes under the same major version all the same.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
-)
+@sealing_options
 def command(
     target: str, out: Path, formats_wanted: tuple[str, ...], since: Path | None, allow_breaking: bool, as_json: bool
 ) -> None:

@@ -42,9 +42,9 @@ class Adoption(Declared):
     """Packages that made the graph here, whose versions the manifest keeps."""
 
     @classmethod
-    def of_onnx(cls, path: Path, **declared: Any) -> Self:
+    def of_onnx(cls, path: Path | str, **declared: Any) -> Self:
         """The model in an ONNX file; `declared` are the other fields. Raises `DeclarationError` and `GateError`."""
-        return cls(graph=read_onnx(path), **declared)
+        return cls(graph=read_onnx(Path(path)), **declared)
 
     @classmethod
     def of_estimator(cls, estimator: Any, *, inputs: type[Row], outputs: type[Answer], **declared: Any) -> Self:

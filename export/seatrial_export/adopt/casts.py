@@ -22,8 +22,8 @@ def element_type(dtype: str) -> int:
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
-def range_of(kind: Kind, dtype: str) -> Range:
-    """The least and most whole number that a field can bring into the graph."""
+def range_of(kind: Kind | None) -> Range | None:
+    """The least and most whole number that a field can bring into the graph; None where its type alone says so."""
     if isinstance(kind, Number) and kind.whole:
         return kind.range
     if isinstance(kind, Flag):
@@ -32,7 +32,7 @@ def range_of(kind: Kind, dtype: str) -> Range:
         return 0, kind.codes_count - 1
     if isinstance(kind, Text):
         return 0, np.iinfo(np.int32).max  # no vocabulary is larger
-    return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return None
 
 
 def holds(have: str, want: str, values: Range | None = None) -> bool:

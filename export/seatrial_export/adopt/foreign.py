@@ -30,7 +30,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     if path.stat().st_size > MOST_BYTES:
         raise DeclarationError(where, f"{path.stat().st_size / 1e9:.1f} GB", "at most 2 GB, weights beside it included")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except OSError as error:
+        raise DeclarationError(where, error.strerror or "an error", "a readable ONNX file") from None
     except DecodeError:
         raise DeclarationError(where, "a file that is no ONNX model", "an ONNX file") from None
     if not model.graph.node or not model.graph.output:

@@ -29,7 +29,7 @@ def adopt_model(
     """
     check_declared(adoption, since, allow_breaking=allow_breaking)
     candidate = AdoptedCandidate(adoption)
-    run_steps(candidate, STEPS, progress)
+    run_steps(candidate, STEPS, frozenset({"lint"}), progress)
     progress("sealing")
     packages = {name: version(name) for name in (*TOOLS, *adoption.made_by)}
     return seal(candidate, out, packages, source, since=since)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from seatrial_contracts.errors import GateError, SeatrialError
+from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
 from seatrial_export.gate.sealable import Sealable
 from seatrial_export.gate.words import first_lines, raised_by_us
 
@@ -18,8 +18,12 @@ def silent(step: str) -> None:
     """Progress that nobody watches."""
 
 
-def run_steps(candidate: Tried, steps: Sequence[Step[Tried]], progress: Progress) -> None:
+def run_steps(candidate: Tried, steps: Sequence[Step[Tried]], waivable: frozenset[str], progress: Progress) -> None:
     """Every step that is not waived. `progress` is told the name of each before it runs."""
+    odd = set(candidate.declared.waive) - waivable
+    if odd:
+        want = f"steps among {', '.join(sorted(waivable))}, each with a reason"
+        raise DeclarationError(f"{candidate.declared.noun} waive", ", ".join(sorted(odd)), want)
     for name, step in steps:
         progress(name)
         if name not in candidate.declared.waive:
