@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.cost import Cost, Search
 from seatrial_contracts.measures import Measures
 
 RECEIPTS_FOLDER = "receipts"
@@ -64,6 +65,9 @@ class Trial(BaseModel):
     errors: tuple[int, ...] = ()
     """Rows whose worst error is 0, up to each of `ERROR_EDGES`, and beyond."""
     worst: tuple[WorstRow, ...] = ()
+    flipped: tuple[int, ...] = ()
+    """Places of the rows whose label is another than the training side's; of a quantised variant."""
+    cost: Cost | None = None
 
 
 class Machine(BaseModel):
@@ -91,6 +95,8 @@ class Receipt(BaseModel):
     made_at: str
     machine: Machine
     trials: tuple[Trial, ...]
+    searches: tuple[Search, ...] = ()
+    """How a parity budget was met."""
 
     @property
     def passed(self) -> bool:
