@@ -87,14 +87,18 @@ class Bundle:
         return Golden.from_files(self.files, self.contract, HELD_OUT)
 
     def receipts(self) -> list[Receipt]:
-        """The receipts beside the bundle that are about this digest, by file name."""
-        folder = self.path / RECEIPTS_FOLDER
-        found = (
-            [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
-            if folder.is_dir()
-            else []
-        )
+        """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` for a file that is none."""
+        found = map(read_receipt, sorted((self.path / RECEIPTS_FOLDER).glob("*.json")))
         return [receipt for receipt in found if receipt.digest == self.digest]
+
+
+def read_receipt(file: Path) -> Receipt:
+    """A receipt from its file. Raises `BundleError` where it is none."""
+    try:
+        return Receipt.model_validate_json(file.read_bytes())
+    except ValidationError:
+        got, mend = "a file that this seatrial cannot read", "remove it, and run seatrial parity again"
+        raise BundleError("E_BUNDLE_RECEIPT", f"receipt '{file.name}'", got, "a receipt of schema 1", mend) from None
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:

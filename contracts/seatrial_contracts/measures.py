@@ -49,19 +49,24 @@ def measure(contract: Contract, expected: Answers, got: Answers, truth: Truths |
     cosines = [
         min(_cosine(want[name], have.get(name)) for name in wide) for want, have in zip(expected, got, strict=True)
     ] if wide else []  # fmt: skip
-    labels = [field.name for field in contract.outputs if isinstance(field.kind, Label)]
-    same = [
-        all(_winner(want[name]) == _winner(have.get(name)) for name in labels)
-        for want, have in zip(expected, got, strict=True)
-    ]
+    labelled = any(isinstance(field.kind, Label) for field in contract.outputs)
     finite = not errors or np.isfinite(max(errors))
     return Measures(
         rows=len(expected),
         max_error=max(errors, default=0.0) if finite else None,
         cosine=_mean(cosines),
         least_cosine=min(cosines, default=None),
-        agreement=_mean(same) if labels else None,
+        agreement=1 - len(flips(contract, expected, got)) / len(expected) if labelled else None,
         **_against_truth(contract, got, truth or [None] * len(got)),
+    )
+
+
+def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...]:
+    """Places of the rows with a label that is not the training side's."""
+    labels = [field.name for field in contract.outputs if isinstance(field.kind, Label)]
+    pairs = enumerate(zip(expected, got, strict=True))
+    return tuple(
+        place for place, (want, have) in pairs if any(_winner(want[name]) != _winner(have.get(name)) for name in labels)
     )
 
 

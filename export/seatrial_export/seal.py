@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.canonical import readable_json
-from seatrial_contracts.difference import compare_contracts, may_replace
+from seatrial_contracts.difference import Difference, compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import HELD_OUT, wire_row
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
@@ -25,9 +24,12 @@ from seatrial_export.gate.gate import Progress, pass_export_gate, silent
 from seatrial_export.gate.strip import check_leaks
 from seatrial_export.pipeline import Pipeline
 from seatrial_export.profile import profile_of
+from seatrial_export.quantize.make_variants import MadeVariant, make_variants
+from seatrial_export.quantize.subject import Subject
+from seatrial_export.tools import tool_versions
+from seatrial_export.variants import parse_recipes
 
 GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
 def export_pipeline(
@@ -43,11 +45,14 @@ def export_pipeline(
     """
     check_proof(pipeline)
     check_refusals(pipeline)
-    notes = {} if since is None else {NOTES: notes_since(since, pipeline, allow_breaking=allow_breaking)}
+    parse_recipes(pipeline.variants, ["fp32", *formats_wanted])
+    differences = [] if since is None else differences_since(since, pipeline, allow_breaking=allow_breaking)
     candidate = pass_export_gate(pipeline, progress)
+    pipeline = candidate.pipeline
     made = make_formats(candidate, formats_wanted, progress)
     progress("sealing")
     held_out = {} if candidate.held_out is None else candidate.held_out.to_files(HELD_OUT)
+    notes = {} if since is None else {NOTES: notes_since(since, pipeline, differences)}
     files = {
         CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **candidate.golden.to_files(), **held_out, **pipeline.front_files, **notes,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
@@ -57,23 +62,25 @@ def export_pipeline(
     for data in files.values():
         check_leaks(data)
     manifest = manifest_of(candidate, source)
-    variants = manifest.variants + tuple(each.variant for each in made)
+    quantised = quantise(pipeline, manifest, files, progress)
+    variants = (*manifest.variants, *(each.variant for each in made), *(each.variant for each in quantised))
+    files |= {each.variant.graph: each.graph for each in quantised}
     bundle = write_bundle(Path(out), manifest.model_copy(update={"variants": variants}), files)
-    packages = {name: version(name) for name in TOOLS}
     Receipt(
         schema=1,
         digest=bundle.digest,
         name=bundle.name,
         version=bundle.version,
         made_at=now(),
-        machine=this_machine(packages),
-        trials=tuple(candidate.trials),
+        machine=this_machine(tool_versions()),
+        trials=(*candidate.trials, *(trial for each in quantised for trial in each.trials)),
+        calibrations=pipeline.calibrations,
     ).write(bundle.path)
     return bundle
 
 
-def notes_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> bytes:
-    """What changed since a version: contracts, and the answers to its golden rows. Raises `DeclarationError`."""
+def differences_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> list[Difference]:
+    """What changed in the contract since a version. Raises `DeclarationError` where that must not take its place."""
     if old.name != pipeline.name:
         raise DeclarationError("the version before", f"bundle '{old.name}'", f"one of '{pipeline.name}'")
     differences = compare_contracts(old.contract, pipeline.contract)
@@ -85,6 +92,11 @@ def notes_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> byt
             want,
             "or pass --allow-breaking",
         )
+    return differences
+
+
+def notes_since(old: Bundle, pipeline: Pipeline, differences: Sequence[Difference]) -> bytes:
+    """The notes of what changed since a version: contracts, and the answers to its golden rows."""
     now = [answered(pipeline, row) for row in old.golden.rows]
     moved = compare_answers(pipeline.contract, old.golden.answers, now)
     return write_notes(pipeline.name, old.version, pipeline.version, differences, moved).encode()
@@ -107,6 +119,18 @@ def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress
         progress(name)
         made.append(known[name](candidate))
     return made
+
+
+def quantise(
+    pipeline: Pipeline, manifest: Manifest, files: Mapping[str, bytes], progress: Progress
+) -> list[MadeVariant]:
+    """The pipeline's variants, proven on the bundle as it will be written; ranges are measured on its reference rows."""
+    recipes = parse_recipes(pipeline.variants, [variant.name for variant in manifest.variants])
+    if not recipes:
+        return []
+    raw = pipeline.reference or [sample.row for sample in pipeline.golden_samples]
+    subject = Subject(Bundle(Path(), manifest, files), [wire_row(row) for row in raw])
+    return make_variants(subject, recipes, progress)
 
 
 def check_proof(pipeline: Pipeline) -> None:
@@ -138,7 +162,7 @@ def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:
     return Manifest(
         schema=1, name=pipeline.name, version=pipeline.version, batchable=candidate.batchable, opset=pipeline.opset,
         variants=(Variant(name="fp32", graph=GRAPH, promise=pipeline.whole_promise),), prepare=prepare, waivers=dict(pipeline.waive), git_commit=git_commit(source),
-        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in TOOLS}}, files={},
+        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **tool_versions()}, files={},
     )  # fmt: skip
 
 

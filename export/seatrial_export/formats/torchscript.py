@@ -39,7 +39,7 @@ class Ordered(nn.Module):
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
-        self.model = pipeline.model
+        self.model = pipeline.sealed_model
         self._names = [field.name for field in pipeline.contract.outputs]
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
@@ -78,7 +78,7 @@ def traced(candidate: Candidate) -> Any:
 
 def scripted(candidate: Candidate) -> Any:
     """The module's own code, where TorchScript can read it."""
-    return torch.jit.script(candidate.pipeline.model.eval())
+    return torch.jit.script(candidate.pipeline.sealed_model.eval())
 
 
 def packed(module: Any, candidate: Candidate) -> bytes:

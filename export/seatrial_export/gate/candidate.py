@@ -66,6 +66,7 @@ class Candidate:
     """A pipeline on trial."""
 
     pipeline: Pipeline
+    """Its temperatures are fitted by an early step."""
     batchable: bool = True
     """Set to False by the last step where a row's answer in the graph depends on its mates."""
     trials: list[Trial] = field(default_factory=list)
@@ -94,9 +95,11 @@ class Candidate:
         pipeline = self.pipeline
         specs = {spec.name: spec for spec in pipeline.specs}
         ordered = tuple(specs[name] for name in pipeline.arguments)
-        answer = pipeline.model(*(self.feeds[name] for name in pipeline.arguments))
+        answer = pipeline.sealed_model(*(self.feeds[name] for name in pipeline.arguments))
         outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
-        return Graph(pipeline.model, self.feeds, ordered, outputs, batched=True, sizes=dict(pipeline.contract.sizes))
+        return Graph(
+            pipeline.sealed_model, self.feeds, ordered, outputs, batched=True, sizes=dict(pipeline.contract.sizes)
+        )
 
     @cached_property
     def golden(self) -> Golden:

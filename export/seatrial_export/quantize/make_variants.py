@@ -39,7 +39,9 @@ def make_variants(subject: Subject, recipes: Sequence[Recipe], progress: Progres
         progress(f"{recipe.variant}: making")
         graph = make_graph(subject, recipe)
         name = recipe.variant
-        variant = Variant(name=name, graph=f"graphs/{name}.onnx", promise=recipe.promised(subject.contract), recipe=str(recipe))
+        variant = Variant(
+            name=name, graph=f"graphs/{name}.onnx", promise=recipe.promised(subject.contract), recipe=str(recipe)
+        )
         progress(f"{recipe.variant}: proving")
         made.append(MadeVariant(variant, graph, tuple(prove(subject, variant, graph, recipe.APART))))
     return made
@@ -65,7 +67,9 @@ def make_graph(subject: Subject, recipe: Recipe) -> bytes:
         if raised_by_us(error):
             raise
         where = f"variant '{recipe.variant}'"
-        raise DeclarationError(where, f"a graph that cannot have it: {first_lines(error)}", "another variant") from error
+        raise DeclarationError(
+            where, f"a graph that cannot have it: {first_lines(error)}", "another variant"
+        ) from error
     strip_model(model)
     del model.graph.value_info[:]
     check_same_ports(subject.original.model, model)

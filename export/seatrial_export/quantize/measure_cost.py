@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,8 +47,8 @@ def peak_memory_bytes(graph: bytes, feeds: Mapping[str, Array]) -> int | None:
     with tempfile.TemporaryDirectory(prefix="seatrial.") as folder:
         model, batch = Path(folder, "graph.onnx"), Path(folder, "feeds.npz")
         model.write_bytes(graph)
-        arrays = {name: array.astype(str) if array.dtype == object else array for name, array in feeds.items()}
-        np.savez(batch, **arrays)  # type: ignore[arg-type]  (numpy's stub takes the names for its own options)
+        arrays: Any = {name: array.astype(str) if array.dtype == object else array for name, array in feeds.items()}
+        np.savez(batch, **arrays)
         command = [sys.executable, "-I", str(script), str(model), str(batch)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=MEASURED_S, check=True)
     return int(done.stdout)

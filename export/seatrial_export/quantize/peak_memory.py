@@ -21,7 +21,9 @@ def status_bytes(field: str) -> int:
 def main(graph: str, feeds: str) -> None:
     """Strings come as fixed-width text, since object arrays would need pickle."""
     with np.load(feeds) as loaded:
-        batch = {name: loaded[name].astype(object) if loaded[name].dtype.kind == "U" else loaded[name] for name in loaded}
+        batch = {
+            name: loaded[name].astype(object) if loaded[name].dtype.kind == "U" else loaded[name] for name in loaded
+        }
     before = status_bytes("VmRSS")
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from seatrial_contracts.compare import Answers, Comparison, Tolerance
-from seatrial_contracts.contract import Contract
+from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.cost import Cost
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import collate
-from seatrial_contracts.golden import Golden
 from seatrial_contracts.judge import judge
-from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.independence import compare_among_mates
@@ -61,24 +56,13 @@ def rows_apart(subject: Subject, variant: Variant, model: Model, apart: Toleranc
 def prove_rows(subject: Subject, variant: Variant, model: Model, place: int, size: int) -> Trial:
     """One set of rows at one batch size. Raises `GateError` where the promise is broken."""
     golden, rows = subject.sets[place]
-    answers = model.run_in_batches(rows, size)
-    found = judge(subject.contract, variant.promise, golden, answers)
+    found = judge(subject.contract, variant.promise, golden, model.run_in_batches(rows, size))
     if found.finding:
         raise GateError(
             f"variant '{variant.name}', {'held-out' if place else 'golden'} rows at batch size {size}", found.finding,
             "keep its most sensitive nodes in fp32 (seatrial quantize --budget finds them), take another variant, or promise less",
         )  # fmt: skip
-    trial = found.trial("onnxruntime", variant.name, PROVIDER, size, held_out=bool(place))
-    return trial.model_copy(update={"flipped": flipped(subject.contract, golden, answers)})
-
-
-def flipped(contract: Contract, golden: Golden, answers: Answers) -> tuple[int, ...]:
-    """Places of the rows with a label that is another than the training side's."""
-    labels = [field.name for field in contract.outputs if isinstance(field.kind, Label)]
-    pairs = enumerate(zip(golden.answers, answers, strict=True))
-    return tuple(
-        place for place, (want, got) in pairs if any(np.argmax(want[name]) != np.argmax(got[name]) for name in labels)
-    )
+    return found.trial("onnxruntime", variant.name, PROVIDER, size, held_out=bool(place))
 
 
 def measure_cost(subject: Subject, model: Model, graph: bytes) -> Cost:

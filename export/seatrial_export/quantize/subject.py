@@ -29,7 +29,9 @@ class Subject:
         front, stage = Front(bundle.contract, bundle.files), bundle.manifest.prepare
         self._encode = front.encode_row
         self._prepare = PrepareStage(
-            bundle.contract.tensors, bundle.specs, *((stage.inputs, stage.outputs, bundle.files[stage.graph]) if stage else ())
+            bundle.contract.tensors,
+            bundle.specs,
+            *((stage.inputs, stage.outputs, bundle.files[stage.graph]) if stage else ()),
         )
 
     def prepared(self, row: Mapping[str, Any]) -> EncodedRow:
@@ -39,9 +41,13 @@ class Subject:
     @cached_property
     def fp32_graph(self) -> bytes:
         """Raises `DeclarationError` where the bundle has none."""
-        found = [variant for variant in self.bundle.manifest.variants if variant.name == FP32 and variant.format == "onnx"]
+        found = [
+            variant for variant in self.bundle.manifest.variants if variant.name == FP32 and variant.format == "onnx"
+        ]
         if not found:
-            raise DeclarationError(f"bundle {self.bundle.name} {self.bundle.version}", "no fp32 ONNX graph", "one to make variants of")
+            raise DeclarationError(
+                f"bundle {self.bundle.name} {self.bundle.version}", "no fp32 ONNX graph", "one to make variants of"
+            )
         return self.bundle.files[found[0].graph]
 
     @cached_property

@@ -55,4 +55,6 @@ class GraphEdit:
         tensors = [tensor for tensor in graph.initializer if tensor.name not in self._replaced]
         made.initializer.extend(tensor for tensor in (*tensors, *self._constants.values()) if tensor.name in read)
         original = self._original.model
-        return helper.make_model(made, opset_imports=original.opset_import, ir_version=original.ir_version, functions=original.functions)
+        return helper.make_model(
+            made, opset_imports=original.opset_import, ir_version=original.ir_version, functions=original.functions
+        )

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from seatrial_export.gate.words import quiet
 from seatrial_export.variants.original import Original
-from seatrial_export.variants.ranges import Calibration
+from seatrial_export.variants.ranges import RangeRule
 from seatrial_export.variants.recipe import Recipe
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -55,7 +55,7 @@ class Int8(Recipe):
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
         operators = self.chosen(original)
-        ranges = original.ranges(Calibration(method=self.calibration, percentile=self.percentile), operators)
+        ranges = original.ranges(RangeRule(method=self.calibration, percentile=self.percentile), operators)
         model = onnx.ModelProto()
         model.CopyFrom(original.model)
         with quiet():

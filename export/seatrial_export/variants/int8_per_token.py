@@ -63,7 +63,10 @@ def put_tokens(edit: GraphEdit, place: str, x: str) -> tuple[str, str, str]:
     scale = edit.put(place, "Div", [wide, levels], f"{made}_scale")
     above = edit.put(place, "Sub", [x, low], f"{made}_above")
     steps = edit.put(place, "Div", [above, scale], f"{made}_steps")
-    one, zero = edit.constant("_token_one", np.array(1, np.float32)), edit.constant("_token_zero", np.array(0, np.uint8))
+    one, zero = (
+        edit.constant("_token_one", np.array(1, np.float32)),
+        edit.constant("_token_zero", np.array(0, np.uint8)),
+    )
     return edit.put(place, "QuantizeLinear", [steps, one, zero], f"{made}_q"), scale, low
 
 
@@ -72,7 +75,9 @@ def put_product(edit: GraphEdit, place: str, linear: Linear, q: str, scale: str,
     values, scales = quantised(linear.matrix, axis=0, most=127)
     columns = (values.sum(axis=0) * scales[0]).astype(np.float32)
     made = f"_{linear.output}.int8"
-    whole = edit.put(place, "MatMulInteger", [q, edit.constant(f"{made}_weight", values.astype(np.int8))], f"{made}_sums")
+    whole = edit.put(
+        place, "MatMulInteger", [q, edit.constant(f"{made}_weight", values.astype(np.int8))], f"{made}_sums"
+    )
     sums = edit.put(place, "Cast", [whole], f"{made}_float", to=onnx.TensorProto.FLOAT)
     scaled = edit.put(place, "Mul", [sums, edit.constant(f"{made}_scales", scales[0])], f"{made}_scaled")
     product = edit.put(place, "Mul", [scaled, scale], f"{made}_product")

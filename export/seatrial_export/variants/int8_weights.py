@@ -33,7 +33,9 @@ class Int8Weights(Recipe):
     def nodes(self, original: Original) -> list[str]:
         """See `Recipe.nodes`."""
         places = weight_axes(original)
-        return [node.name for node in original.model.graph.node if any(name in places for name in node.input)] or list(places)
+        return [node.name for node in original.model.graph.node if any(name in places for name in node.input)] or list(
+            places
+        )
 
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
@@ -84,7 +86,9 @@ def put_look_up(edit: GraphEdit, node: onnx.NodeProto, whole: str, scales: str) 
     output, place = node.output[0], node.name
     picked = edit.put(place, "Gather", [whole, node.input[1]], f"_{output}.int8_picked")
     numbers = edit.put(place, "Cast", [picked], f"_{output}.int8_float", to=onnx.TensorProto.FLOAT)
-    edit.put(place, "Mul", [numbers, edit.put(place, "Gather", [scales, node.input[1]], f"_{output}.int8_scale")], output)
+    edit.put(
+        place, "Mul", [numbers, edit.put(place, "Gather", [scales, node.input[1]], f"_{output}.int8_scale")], output
+    )
     edit.take_out(place)
 
 

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from seatrial_contracts.kinds.kind import Array
 from seatrial_export.variants.linear import Linear, linear_of
-from seatrial_export.variants.ranges import Calibration, Ranges, measure_ranges
+from seatrial_export.variants.ranges import RangeRule, Ranges, measure_ranges
 
 Feeds = Mapping[str, Array]
 
@@ -23,7 +23,7 @@ class Original:
 
     def __init__(self, model: onnx.ModelProto, feeds: Sequence[Feeds] = (), *, batchable: bool = True) -> None:
         self.model, self.feeds, self.batchable = model, feeds, batchable
-        self._ranges: dict[tuple[Calibration, tuple[str, ...]], Ranges] = {}
+        self._ranges: dict[tuple[RangeRule, tuple[str, ...]], Ranges] = {}
         name_nodes(model.graph)
 
     @cached_property
@@ -45,11 +45,11 @@ class Original:
         """Is one of these operators in the graph itself?"""
         return any(node.op_type in operators for node in self.model.graph.node)
 
-    def ranges(self, calibration: Calibration, operators: tuple[str, ...]) -> Ranges:
+    def ranges(self, rule: RangeRule, operators: tuple[str, ...]) -> Ranges:
         """What the inputs and outputs of these operators hold on the calibration rows; measured once."""
-        key = calibration, operators
+        key = rule, operators
         if key not in self._ranges:
-            self._ranges[key] = measure_ranges(self.model, self.feeds, calibration, operators)
+            self._ranges[key] = measure_ranges(self.model, self.feeds, rule, operators)
         return self._ranges[key]
 
 

@@ -21,7 +21,7 @@ BINS, LEVELS = 2048, 128
 """Of a histogram, and of what it is compared with in the entropy method, as TensorRT has them (Migacz 2017)."""
 
 
-class Calibration(BaseModel):
+class RangeRule(BaseModel):
     """How a range is read off the values seen: all of them, all but the outermost, or where the least information is lost."""
 
     model_config = ConfigDict(frozen=True)
@@ -31,35 +31,34 @@ class Calibration(BaseModel):
 
 
 def measure_ranges(
-    model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], calibration: Calibration, operators: Sequence[str]
+    model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], rule: RangeRule, operators: Sequence[str]
 ) -> Ranges:
     """Run every row alone, at its own length, and read the ranges of what goes in and out of these operators."""
     session = Session(with_outputs(model, watched(model, operators)))
     ranges = seen_ranges(session, feeds)
-    if calibration.method == "minmax":
+    if rule.method == "minmax":
         return ranges
     histograms = {name: np.zeros(BINS, np.int64) for name in ranges}
     bounds = {name: max(abs(float(least)), abs(float(most)), 1e-12) for name, (least, most) in ranges.items()}
     for name, values in values_of(session, feeds):
         if name in ranges:
             histograms[name] += np.histogram(values, BINS, (-bounds[name], bounds[name]))[0]
-    read = percentile_range if calibration.method == "percentile" else entropy_range
+    read = percentile_range if rule.method == "percentile" else entropy_range
     return {
-        name: clipped(read(counts, np.linspace(-bounds[name], bounds[name], BINS + 1), calibration), ranges[name])
+        name: clipped(read(counts, np.linspace(-bounds[name], bounds[name], BINS + 1), rule), ranges[name])
         for name, counts in histograms.items()
     }
 
 
-def percentile_range(counts: NDArray[Any], edges: NDArray[Any], calibration: Calibration) -> tuple[float, float]:
+def percentile_range(counts: NDArray[Any], edges: NDArray[Any], rule: RangeRule) -> tuple[float, float]:
     """The range of the middle values, `percentile` percent of them; as much is left out on either side."""
     shares = np.cumsum(counts) / counts.sum()
-    outside = (100 - calibration.percentile) / 200
-    low = np.searchsorted(shares, outside)
-    high = np.searchsorted(shares, 1 - outside) + 1
-    return float(edges[low]), float(edges[min(high, len(counts))])
+    outside = (100 - rule.percentile) / 200
+    low, high = (int(np.searchsorted(shares, share)) for share in (outside, 1 - outside))
+    return float(edges[low]), float(edges[min(high + 1, len(counts))])
 
 
-def entropy_range(counts: NDArray[Any], edges: NDArray[Any], _: Calibration) -> tuple[float, float]:
+def entropy_range(counts: NDArray[Any], edges: NDArray[Any], _: RangeRule) -> tuple[float, float]:
     """The range at which the least information is lost, symmetric before it is clipped to what was seen."""
     bound = least_divergent_bound(counts, edges, LEVELS)
     return -bound, bound
