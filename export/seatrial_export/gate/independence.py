@@ -11,7 +11,8 @@ from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.candidate import Candidate
-from seatrial_export.gate.session import Chain, Model
+from seatrial_export.gate.chain import Chain
+from seatrial_export.gate.session import Model
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
 """Measured for independent fp32 graphs: 0 to 3e-8. A graph with one activation scale for the whole batch is off by 1e-2."""

@@ -16,7 +16,8 @@ from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_export.gate.candidate import BATCH, TRACE_ROWS, Candidate, Graph
-from seatrial_export.gate.session import Chain, Session
+from seatrial_export.gate.chain import Chain
+from seatrial_export.gate.session import Session
 
 BATCH_SIZES = (1, 2, 7, 32)
 """None of them the traced one."""

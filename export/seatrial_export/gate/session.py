@@ -1,4 +1,4 @@
-"""onnxruntime over the graphs on trial, from rows after the host stage, as a server will run them."""
+"""onnxruntime over graphs, from rows after the host stage, as a server will run them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import onnxruntime as ort
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import EncodedRow, collate, places_by, shape_key
 from seatrial_contracts.kinds.kind import Array, TensorSpec
-from seatrial_export.gate.candidate import Candidate
 
 Outputs = dict[str, Array]
 
@@ -84,15 +83,3 @@ class PrepareStage:
             made = self._session.run({name: np.asarray(values[name]) for name in self._inputs})
             values |= {spec.name: array for spec, array in zip(self._outputs, made.values(), strict=True)}
         return tuple(values[spec.name] for spec in self._specs)
-
-
-class Chain(Model):
-    """Prepare graph and model graph of a candidate, one after the other."""
-
-    def __init__(self, candidate: Candidate) -> None:
-        pipeline, graph = candidate.pipeline, candidate.prepare
-        super().__init__(candidate.model.onnx, pipeline.specs)
-        self.prepared = PrepareStage(
-            pipeline.contract.tensors, pipeline.specs, pipeline.prepare_inputs, pipeline.prepared_specs,
-            None if graph is None else graph.onnx,
-        )  # fmt: skip
