@@ -17,6 +17,7 @@ from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import Manifest, SealedFile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 
@@ -63,6 +64,15 @@ class Bundle:
             raise BundleError(
                 "E_BUNDLE_CONTRACT", CONTRACT, "a contract that this seatrial cannot read", "schema 1"
             ) from None
+
+    @cached_property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """What the model graph takes: the contract's tensors, with those that prepare takes replaced by those it makes."""
+        prepare = self.manifest.prepare
+        if prepare is None:
+            return self.contract.tensors
+        kept = tuple(spec for spec in self.contract.tensors if spec.name not in prepare.inputs)
+        return kept + prepare.outputs
 
     @cached_property
     def golden(self) -> Golden:

@@ -25,6 +25,7 @@ from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow, Sample, samples_of
 from seatrial_export.temperature import fit_temperatures, tempered
+from seatrial_export.variants.recipe import Recipe
 
 SHAPE_ROWS = 16
 """Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
@@ -46,7 +47,8 @@ class Pipeline:
     which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
     on each slice. `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export
     on the held-out rows whose truth is known, becomes part of the graph. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
-    training, for drift (`golden` where left out). `waive` maps a step of the export gate to the reason why it does not hold for
+    training, for drift (`golden` where left out), and what static quantisation measures its ranges on. `variants` are further
+    graphs: names ("int8_per_token", "int8:calibration=percentile") or values (`st.Int8(keep=(...))`). `waive` maps a step of the export gate to the reason why it does not hold for
     this model; the manifest keeps both.
     """
 
@@ -67,6 +69,7 @@ class Pipeline:
     objective: Objective = field(default_factory=Objective)
     batchable: bool = True
     opset: int = 20
+    variants: Sequence[str | Recipe] = ()
     waive: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,12 @@ from seatrial_export.gate.gate import Progress, pass_export_gate, silent
 from seatrial_export.gate.strip import check_leaks
 from seatrial_export.pipeline import Pipeline
 from seatrial_export.profile import profile_of
+from seatrial_export.quantize.make_variants import MadeVariant, make_variants
+from seatrial_export.quantize.subject import Subject
+from seatrial_export.tools import tool_versions
+from seatrial_export.variants import parse_recipes
 
 GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
 def export_pipeline(
@@ -43,6 +45,7 @@ def export_pipeline(
     """
     check_proof(pipeline)
     check_refusals(pipeline)
+    parse_recipes(pipeline.variants, ["fp32", *formats_wanted])
     differences = [] if since is None else differences_since(since, pipeline, allow_breaking=allow_breaking)
     candidate = pass_export_gate(pipeline, progress)
     pipeline = candidate.pipeline
@@ -59,17 +62,18 @@ def export_pipeline(
     for data in files.values():
         check_leaks(data)
     manifest = manifest_of(candidate, source)
-    variants = manifest.variants + tuple(each.variant for each in made)
+    quantised = quantise(pipeline, manifest, files, progress)
+    variants = (*manifest.variants, *(each.variant for each in made), *(each.variant for each in quantised))
+    files |= {each.variant.graph: each.graph for each in quantised}
     bundle = write_bundle(Path(out), manifest.model_copy(update={"variants": variants}), files)
-    packages = {name: version(name) for name in TOOLS}
     Receipt(
         schema=1,
         digest=bundle.digest,
         name=bundle.name,
         version=bundle.version,
         made_at=now(),
-        machine=this_machine(packages),
-        trials=tuple(candidate.trials),
+        machine=this_machine(tool_versions()),
+        trials=(*candidate.trials, *(trial for each in quantised for trial in each.trials)),
         calibrations=pipeline.calibrations,
     ).write(bundle.path)
     return bundle
@@ -117,6 +121,18 @@ def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress
     return made
 
 
+def quantise(
+    pipeline: Pipeline, manifest: Manifest, files: Mapping[str, bytes], progress: Progress
+) -> list[MadeVariant]:
+    """The pipeline's variants, proven on the bundle as it will be written; ranges are measured on its reference rows."""
+    recipes = parse_recipes(pipeline.variants, [variant.name for variant in manifest.variants])
+    if not recipes:
+        return []
+    raw = pipeline.reference or [sample.row for sample in pipeline.golden_samples]
+    subject = Subject(Bundle(Path(), manifest, files), [wire_row(row) for row in raw])
+    return make_variants(subject, recipes, progress)
+
+
 def check_proof(pipeline: Pipeline) -> None:
     """Raise `DeclarationError` for a truth or slice that is none, and for a promise that no row can show to be kept."""
     check_samples(pipeline.golden_samples, pipeline.contract, "pipeline golden")
@@ -146,7 +162,7 @@ def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:
     return Manifest(
         schema=1, name=pipeline.name, version=pipeline.version, batchable=candidate.batchable, opset=pipeline.opset,
         variants=(Variant(name="fp32", graph=GRAPH, promise=pipeline.whole_promise),), prepare=prepare, waivers=dict(pipeline.waive), git_commit=git_commit(source),
-        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in TOOLS}}, files={},
+        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **tool_versions()}, files={},
     )  # fmt: skip
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import EncodedRow, places_by
+from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_export.gate.candidate import BATCH, TRACE_ROWS, Candidate, Graph
-from seatrial_export.gate.session import Chain, Outputs, Session
+from seatrial_export.gate.chain import Chain
+from seatrial_export.gate.session import Session
 
 BATCH_SIZES = (1, 2, 7, 32)
 """None of them the traced one."""
@@ -102,7 +103,7 @@ def judge_rows(
     pipeline = candidate.pipeline
     rows = [chain.prepared(row) for row in encoded]
     for size in sizes:
-        found = judge(pipeline.contract, pipeline.whole_promise, want, run_in_batches(chain, rows, size))
+        found = judge(pipeline.contract, pipeline.whole_promise, want, chain.run_in_batches(rows, size))
         if found.comparison.passed and found.finding:
             mend = "the graph answers as PyTorch does: mend the model, its data or the promise"
             raise GateError(
@@ -115,14 +116,3 @@ def judge_rows(
                 "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless",
             )
         candidate.trials.append(found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out))
-
-
-def run_in_batches(chain: Chain, rows: list[EncodedRow], size: int) -> list[Outputs]:
-    """Prepared rows in batches of `size` of like shape; answers in the rows' order."""
-    answers: list[Outputs] = [{}] * len(rows)
-    for places in places_by(map(chain.shape, rows)).values():
-        for start in range(0, len(places), size):
-            some = places[start : start + size]
-            for place, answer in zip(some, chain.run([rows[place] for place in some]), strict=True):
-                answers[place] = answer
-    return answers
