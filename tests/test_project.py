@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from seatrial.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 BARE = """
@@ -67,6 +70,16 @@ def test_the_dockerfile_is_clean() -> None:
     assert done.returncode == 0, done.stdout
     text = (ROOT / "Dockerfile").read_text()
     assert all(word in text for word in ("ARG BASE", "USER 10001", "HEALTHCHECK"))
+
+
+def test_the_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are() -> None:
+    workflow = ROOT / ".github" / "workflows" / "parity.yml"
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    text = workflow.read_text("utf-8")
+    assert set(re.findall(r"bin/seatrial ([a-z]+)", text)) == {"export", "parity", "report"} <= set(COMMANDS)
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in re.findall(r"uses: (\S+)", text))
 
 
 def test_serving_code_unpickles_and_evaluates_nothing() -> None:

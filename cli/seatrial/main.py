@@ -15,6 +15,8 @@ COMMANDS = {
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
+    "report": "Write what was proven of a bundle as one HTML file.",
+    "quantize": "Make faster and smaller graphs of a bundle, within what it promises.",
     "serve": "Serve bundles over HTTP.",
     "triton": "Write a model repository for NVIDIA Triton.",
 }

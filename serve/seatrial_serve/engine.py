@@ -21,7 +21,7 @@ from seatrial_contracts.front import (
     places_by,
     shape_key,
 )
-from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 
@@ -52,7 +52,7 @@ class Engine:
         self.bundle, self.contract, self.front, self.variant = bundle, bundle.contract, front, variant
         self._prepare, self._model = prepare, model
         self.provider, self.remote = model.provider, model.remote
-        self.specs = graph_specs(bundle)
+        self.specs = bundle.specs
         self._sources = self._plan()
         self._scalars = not any(spec.dims for spec in self.specs)
         self.plain = prepare is None and front.plain
@@ -133,15 +133,6 @@ class Engine:
         return answers
 
 
-def graph_specs(bundle: Bundle) -> tuple[TensorSpec, ...]:
-    """What the model graph takes: the contract's tensors, with those that prepare takes replaced by those it makes."""
-    prepare = bundle.manifest.prepare
-    if prepare is None:
-        return bundle.contract.tensors
-    kept = tuple(spec for spec in bundle.contract.tensors if spec.name not in prepare.inputs)
-    return kept + prepare.outputs
-
-
 def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = None) -> Engine:
     """Load a variant (the first one unless named). Raises `ModelError` where a graph does not load or does not fit its contract."""
     known = {each.name: each for each in bundle.manifest.variants}
@@ -164,7 +155,7 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:
     """Raise `ModelError` where a graph does not take what the contract gives, or does not answer what it promises."""
-    wanted = {spec.name: spec.dtype for spec in graph_specs(bundle)}
+    wanted = {spec.name: spec.dtype for spec in bundle.specs}
     if dict(model.inputs) != wanted:
         raise ModelError("E_STRUCTURE", f"the graph takes {dict(model.inputs)}, the contract gives {wanted}")
     promised = {field.name for field in bundle.contract.outputs}
