@@ -252,6 +252,9 @@ class ModelTallies:
         self.codes = CountTally(CLOSED_CODES | {"ok", "other"}, "other", shown=("ok", "other"))
         self.causes = CountTally(CAUSES, "other", shown=CAUSES)
         self.waiting = 0
+        self.plain: dict[int, int] = {}
+        """Batches of rows without length, whose cost is their number and which hold no padding: how many there were of so many rows."""
+        self._plain_given: dict[int, int] = {}
 
     def hand_over(self, metrics: Metrics, labels: tuple[str, str]) -> None:
         """See `Metrics.hand_over`."""
@@ -261,9 +264,15 @@ class ModelTallies:
         self.codes.hand_over(metrics.requests, labels)
         for phase, tally in zip(PHASES, (self.front, self.queue, self.run, self.encode, self.total), strict=True):
             tally.hand_over(metrics.phase.labels(*labels, phase))
-        self.rows.hand_over(metrics.batch_rows.labels(*labels))
-        self.cost.hand_over(metrics.batch_cost.labels(*labels))
-        self.padding.hand_over(metrics.padding.labels(*labels))
+        batches = [each.labels(*labels) for each in (metrics.batch_rows, metrics.batch_cost, metrics.padding)]
+        for tally, histogram in zip((self.rows, self.cost, self.padding), batches, strict=True):
+            tally.hand_over(histogram)
+        plain = dict(self.plain)
+        for rows, count in plain.items():
+            more = count - self._plain_given.get(rows, 0)
+            for histogram, value in zip(batches, (rows, rows, 0.0), strict=True):
+                histogram.observe_times(value, more)
+        self._plain_given = plain
         metrics.waiting.labels(*labels).set(self.waiting)
 
 
@@ -316,10 +325,13 @@ class ModelMetrics:
         seen.by_rows[rows] = count + 1, spent_s + run_s
         if tallies is None:
             return
-        tallies.rows.observe(rows)
-        tallies.cost.observe(cost)
-        tallies.padding.observe(padding)
         tallies.run.observe(run_s)
+        if cost == rows:
+            tallies.plain[rows] = tallies.plain.get(rows, 0) + 1
+        else:
+            tallies.rows.observe(rows)
+            tallies.cost.observe(cost)
+            tallies.padding.observe(padding)
         for seconds in waited_s:
             tallies.queue.observe(seconds)
 

@@ -47,6 +47,12 @@ class Tally:
 class BulkHistogram(Histogram):
     """A histogram that takes many observations at once."""
 
+    def observe_times(self, value: float, times: int) -> None:
+        """The same value so many times."""
+        if times:
+            self._sum.inc(value * times)
+            self._buckets[bisect_left(self._upper_bounds, value)].inc(times)
+
     def add(self, counts: Sequence[int], total: float, examples: Mapping[int, tuple[str, float]]) -> None:
         """`counts` of observations by bucket, `total` their sum, `examples` by bucket: a request's id and its value."""
         self._sum.inc(total)
@@ -70,7 +76,10 @@ class CountTally:
 
     def count(self, label: str) -> None:
         """One more."""
-        self._counts[label if label in self._counts else self._rest] += 1
+        try:
+            self._counts[label] += 1
+        except KeyError:
+            self._counts[self._rest] += 1
 
     def hand_over(self, counter: Counter, labels: tuple[str, ...]) -> None:
         """Add what came since the last time to the children of a counter, whose first labels are `labels`."""
