@@ -84,7 +84,7 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            said = re.search(r"(http://[0-9.]+:\d+) .*metrics on port (\d+)", line)
+            said = re.search(r"(http://[0-9.]+:\d+).*metrics on port (\d+)", line)
             if said:
                 self.url, self.metrics_url = said[1], f"http://127.0.0.1:{said[2]}/metrics"
             listens = re.search(r"gRPC on port (\d+)", line)

@@ -46,10 +46,11 @@ class Pipeline:
     `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
     which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
     on each slice. `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export
-    on the held-out rows whose truth is known, becomes part of the graph. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
-    training, for drift (`golden` where left out), and what static quantisation measures its ranges on. `variants` are further
-    graphs: names ("int8_per_token", "int8:calibration=percentile") or values (`st.Int8(keep=(...))`). `waive` maps a step of the export gate to the reason why it does not hold for
-    this model; the manifest keeps both.
+    on the held-out rows whose truth is known, becomes part of the graph. `refused` are raw rows that must be refused, each with its
+    code; `reference` are raw rows like those of training, which drift is measured against and static quantisation measures its
+    ranges on. `variants` are further graphs: names ("int8_per_token", "int8:calibration=percentile") or values
+    (`st.Int8(keep=(...))`). `waive` maps a step of the export gate to the reason why it does not hold for this model; the manifest
+    keeps both.
     """
 
     name: str
