@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from seatrial_contracts.compare import compare_outputs
-from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal
 from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.receipt import Trial
 from seatrial_serve.engine import Engine
@@ -91,7 +91,8 @@ def replay(engine: Engine) -> Iterator[Trial]:
     sizes = [
         size
         for size in REPLAY_SIZES
-        if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows))
+        if size == 1
+        or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows) and size <= engine.most_rows)
     ]
     variant = engine.bundle.manifest.variant(engine.variant)
     for size in sizes:
@@ -101,6 +102,10 @@ def replay(engine: Engine) -> Iterator[Trial]:
                 golden.answers, engine.answer(golden.rows, size), variant.tolerance or engine.contract.tolerance
             )
             worst, allowed, finding = found.worst_error, found.allowed, "" if found.passed else str(found)
+        except OutOfMemory:
+            if size > 1:
+                break  # batches that do not fit are never formed: see `measure`
+            finding = "one row alone needs more memory than there is"
         except (Refusal, ModelError) as error:
             finding = f"a golden row was not answered: {error}"
         yield Trial(
@@ -126,14 +131,19 @@ def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
     spent = 0.0
     for size in MEASURE_SIZES if engine.bundle.manifest.batchable else (1,):
         expected = 2 * seconds.get(size // 2, 0.0)
-        if seconds and spent + 2 * expected > MEASURE_BUDGET_S:
+        if seconds and (spent + 2 * expected > MEASURE_BUDGET_S or size > engine.most_rows):
             break
         times: list[float] = []
         for _ in range(5 if expected < MEASURE_BUDGET_S / 40 else 2):
             if times and spent + sum(times) + times[-1] > MEASURE_BUDGET_S:
                 break
             start = clock()
-            engine.run([[row] * size])
+            try:
+                engine.run([[row] * size])
+            except OutOfMemory:
+                if not seconds:
+                    raise
+                return Pace(seconds, engine.kin(row)[1])
             times.append(max(clock() - start, 1e-9))
         spent += sum(times)
         seconds[size] = min(times)

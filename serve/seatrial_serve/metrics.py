@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.settings import Settings
 from seatrial_serve.status import CLOSED_CODES
 
+log = logging.getLogger("seatrial.metrics")
 SECONDS = (
     0.0001,
     0.00025,
@@ -71,6 +73,9 @@ class Metrics:
         self.batch_rows = Histogram("seatrial_batch_rows", "Rows in a batch.", MODEL, buckets=ROWS, **at)
         self.padding = Histogram(
             "seatrial_batch_padding_ratio", "Share of a batch's cost that is padding.", MODEL, buckets=SHARES, **at
+        )
+        self.out_of_memory = Counter(
+            "seatrial_batches_out_of_memory_total", "Batches that needed more memory than there was.", MODEL, **at
         )
         self.waiting = Gauge(
             "seatrial_waiting_rows", "Rows that wait for a batch.", MODEL, multiprocess_mode="livesum", **at
@@ -154,10 +159,12 @@ class ModelMetrics:
         phases = {phase: metrics.phase.labels(model, version, phase) for phase in ("front", "queue", "run", "total")}
         self._front, self._queue, self._run, self._total = phases.values()
         self.statistics = Statistics()
+        self._name = f"{model} {version}"
         self._count = partial(metrics.requests.labels, model, version)
         self._codes = {code: self._count(code) for code in ("ok", "other")}
         self._rows, self._padding = metrics.batch_rows.labels(model, version), metrics.padding.labels(model, version)
         self._waiting = metrics.waiting.labels(model, version)
+        self._out_of_memory = metrics.out_of_memory.labels(model, version)
 
     def finish(self, code: str, seconds: float) -> None:
         """A request ended so, after so long."""
@@ -200,6 +207,11 @@ class ModelMetrics:
     def waiting(self, rows: int) -> None:
         """See `seatrial_serve.batcher.Observe`."""
         self._waiting.set(rows)
+
+    def out_of_memory(self, rows: int) -> None:
+        """See `seatrial_serve.batcher.Observe`."""
+        self._out_of_memory.inc()
+        log.warning("%s: a batch of %d rows was too large for the memory; half of it at most from here on", self._name, rows)
 
 
 class MetricsListener:
