@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 
 import onnxruntime as ort
@@ -40,7 +42,8 @@ FAILURES: tuple[type[Exception], ...] = (SeatrialError, *ORT_ERRORS)
 
 def load_on_devices(graph: bytes, options: RuntimeOptions) -> Runtime:
     """The graph on every device that was asked for. Raises `ModelError`, E_PROVIDER where one of them does not really run it."""
-    ort.preload_dlls()  # CUDA's libraries where they came as Python packages
+    with redirect_stdout(sys.stderr):  # it prints what it does not find
+        ort.preload_dlls()  # CUDA's libraries, where they came as Python packages
     return DevicesRuntime(DeviceGraph(graph, options))
 
 

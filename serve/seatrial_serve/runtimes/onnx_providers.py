@@ -16,6 +16,7 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 log = logging.getLogger("seatrial.runtime")
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+OPTION = re.compile(r"\boption\b", re.IGNORECASE)
 HEAVY = re.compile(r"Conv|MatMul|Gemm|Attention|LSTM|GRU|RNN")
 """Operators that a device is there for. Others, lookups of words and arithmetic on shapes, onnxruntime itself leaves on the CPU."""
 
@@ -104,10 +105,10 @@ def not_loaded(error: Exception, wanted: str, device: int) -> ModelError:
     said = str(error)
     if isinstance(our_error(error), OutOfMemory):
         why = "it does not fit into the memory there is"
-    elif "option" in said.lower():
+    elif OPTION.search(said):
         why = "it does not take these provider options"
     else:
-        why = "the device is not there, or does not work; mend the driver, or choose another: --devices"
+        why = "the device is not there, or does not work; mend: its driver and libraries, or choose another (--devices)"
     return ModelError("E_PROVIDER", f"asked for device {device} of {wanted}: {why}")
 
 
@@ -125,7 +126,7 @@ def check_registered(session: Any, options: RuntimeOptions) -> None:
     if wanted != real:
         raise ModelError(
             "E_PROVIDER",
-            f"asked for {wanted}, but onnxruntime runs it on {real}; mend the driver, or allow the fallback",
+            f"asked for {wanted}, but onnxruntime runs it on {real}; mend: driver and libraries of the card, or allow the fallback",
         )
 
 
