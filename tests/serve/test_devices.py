@@ -256,7 +256,7 @@ def test_devices_take_turns_and_a_batch_waits_where_all_lanes_are_taken(cards: F
         runtime.run(rows(1), deadline_s=now_s())
     assert caught.value.code == "E_DEADLINE"
     found: list[Any] = []
-    waiting = threading.Thread(target=lambda: found.append(runtime.run(rows(2))))
+    waiting = threading.Thread(target=lambda: found.append(runtime.run(rows(2))), daemon=True)
     waiting.start()
     runtime._return(*taken[3])
     waiting.join(20)
@@ -323,7 +323,7 @@ def test_whoever_waits_for_a_lane_is_told_when_the_last_device_is_lost(cards: Fa
     assert isinstance(runtime, DevicesRuntime)
     taken = [runtime._take(now_s() + 9) for _ in range(2)]
     codes: list[str] = []
-    waiting = threading.Thread(target=lambda: codes.append(fails(runtime)))
+    waiting = threading.Thread(target=lambda: codes.append(fails(runtime)), daemon=True)
     waiting.start()
     cards.failing[0] = lost()
     runtime._lose(taken[0][1])

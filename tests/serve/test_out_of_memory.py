@@ -152,6 +152,7 @@ async def test_a_batch_too_large_for_a_card_is_answered_in_halves_and_then_refus
         entry = app.repository.find("toy")
         assert entry is not None
         assert entry.ready_model().batcher.rule.rows_of(1) == 32
+        assert entry.ready_model().engine.usual_elements == 32, "a half leaves nothing behind"
         assert count_of(app, "seatrial_batches_out_of_memory_total") == 1
         cards.room_rows = 6
         assert await ask(app, 64) == (503, "E_OOM")
