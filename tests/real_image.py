@@ -17,7 +17,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = Path(os.environ.get("IMAGE_FOLDER", ROOT / "build" / "image"))
 there = (BUILT / "storage").is_dir() and shutil.which("buildah") is not None and os.geteuid() == 0
-needs_image = pytest.mark.skipif(not there, reason="no image here: make image builds one, as root, with buildah and debootstrap")
+needs_image = pytest.mark.skipif(
+    not there, reason="no image here: make image builds one, as root, with buildah and debootstrap"
+)
 ENTER = """
 set -e
 root=$1; bundles=$2; user=$3; shift 3
@@ -41,11 +43,25 @@ class RealImage:
         """A command inside, in the image's own environment."""
         variables = [*self.config["Env"], *(f"{name}={value}" for name, value in environment.items())]
         inside = "" if bundles is None else str(bundles.resolve())
-        return ["unshare", "--mount", "sh", "-c", ENTER, "enter", str(self.root), inside, self.config["User"], *variables, *command]
+        return [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            ENTER,
+            "enter",
+            str(self.root),
+            inside,
+            self.config["User"],
+            *variables,
+            *command,
+        ]
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside to its end."""
-        return subprocess.run(self.program(None, *command, **environment), capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            self.program(None, *command, **environment), capture_output=True, text=True, timeout=60, check=False
+        )
 
     @contextmanager
     def serving(self, bundles: Path, *flags: str) -> Iterator[conftest.Server]:
@@ -64,7 +80,9 @@ def open_image(target: str = "cpu") -> Iterator[RealImage]:
 
     def buildah(*arguments: str) -> str:
         storage = ["--storage-driver", "vfs", "--root", str(BUILT / "storage"), "--runroot", str(BUILT / "run")]
-        done = subprocess.run(["buildah", *storage, *arguments], capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(
+            ["buildah", *storage, *arguments], capture_output=True, text=True, timeout=100, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

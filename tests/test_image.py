@@ -42,7 +42,9 @@ def test_its_golden_rows_pass_over_http_and_grpc(contained: Server, examples: Pa
     assert done.stdout.count("http v1") >= 1
 
 
-def test_its_health_check_knows_a_server_that_answers_from_one_that_does_not(image: RealImage, contained: Server) -> None:
+def test_its_health_check_knows_a_server_that_answers_from_one_that_does_not(
+    image: RealImage, contained: Server
+) -> None:
     kind, *command = image.config["Healthcheck"]["Test"]
     assert kind == "CMD"
     port = contained.url.rsplit(":", 1)[1]
@@ -57,7 +59,9 @@ def test_nobody_in_it_is_root_and_nothing_of_it_can_be_written(image: RealImage)
     assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["torch", "onnx", "pip", "setuptools", "seatrial_export", "seatrial_parity", "huggingface_hub"])
+@pytest.mark.parametrize(
+    "module", ["torch", "onnx", "pip", "setuptools", "seatrial_export", "seatrial_parity", "huggingface_hub"]
+)
 def test_it_holds_no_training_no_installer_and_no_trial(image: RealImage, module: str) -> None:
     done = image.run("python", "-c", f"import importlib.util as u; print(u.find_spec('{module}'))")
     assert done.stdout == "None\n", done.stdout + done.stderr

@@ -126,7 +126,9 @@ def on_cards(bundles: Path, **options: Any) -> Any:
 async def ask(app: Running, count: int) -> tuple[int, Any]:
     reply = await app.ask([{"ids": [place, place + 1]} for place in range(count)])
     found = reply.json()
-    return reply.status_code, [row["score"] for row in found["predictions"]] if reply.status_code == 200 else found["code"]
+    return reply.status_code, [row["score"] for row in found["predictions"]] if reply.status_code == 200 else found[
+        "code"
+    ]
 
 
 def count_of(app: Running, name: str) -> float:
@@ -145,7 +147,9 @@ async def test_a_server_on_cards_answers_through_them_and_says_so(cards: FakeCar
         }  # fmt: skip
 
 
-async def test_a_batch_too_large_for_a_card_is_answered_in_halves_and_then_refused(cards: FakeCards, bundles: Path) -> None:
+async def test_a_batch_too_large_for_a_card_is_answered_in_halves_and_then_refused(
+    cards: FakeCards, bundles: Path
+) -> None:
     async with on_cards(bundles, max_batch_rows=64) as app:
         cards.room_rows = 40
         assert await ask(app, 64) == (200, [place + 0.5 for place in range(64)])
@@ -239,5 +243,7 @@ for _ in range(3):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
 def test_onnxruntime_itself_short_of_memory_is_told_apart_and_goes_on() -> None:
-    done = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.stdout.split("\n")[:-1] == ["E_OOM this batch needs more memory than there is", "True"] * 3, done.stderr
