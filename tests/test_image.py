@@ -25,6 +25,7 @@ def image() -> Iterator[RealImage]:
 
 @pytest.fixture(scope="module")
 def contained(image: RealImage, examples: Path) -> Iterator[Server]:
+    examples.chmod(0o755)  # pytest makes its folders for its own user alone
     with image.serving(examples) as server:
         status, said = server.wait_until_loaded()
         assert status == 200, said
@@ -76,6 +77,7 @@ def test_it_holds_no_compiler_and_is_small(image: RealImage) -> None:
 
 
 def test_a_server_in_it_drains_at_sigterm(image: RealImage, examples: Path) -> None:
+    examples.chmod(0o755)
     with image.serving(examples, "--drain-window-s", "0") as server:
         assert server.stop() == 0
     assert re.search("SIGTERM: draining", "".join(server.log))
