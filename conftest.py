@@ -9,13 +9,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent
+OURS = (sys.executable, "-m", "seatrial", "serve")
 EXAMPLES = ("penguins", "digits", "sentences", "photos")
 
 
@@ -56,12 +57,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Server:
     """A `seatrial serve` of our own, on free ports of the loopback."""
 
-    def __init__(self, bundles: Path, *flags: str) -> None:
+    def __init__(self, bundles: Path, *flags: str, program: Sequence[str] = OURS) -> None:
         command = [
-            sys.executable,
-            "-m",
-            "seatrial",
-            "serve",
+            *program,
             str(bundles),
             "--http-port",
             "0",
