@@ -9,13 +9,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent
+OURS = (sys.executable, "-m", "seatrial", "serve")
 EXAMPLES = ("penguins", "digits", "sentences", "photos")
 
 
@@ -56,12 +57,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Server:
     """A `seatrial serve` of our own, on free ports of the loopback."""
 
-    def __init__(self, bundles: Path, *flags: str) -> None:
+    def __init__(self, bundles: Path, *flags: str, program: Sequence[str] = OURS) -> None:
         command = [
-            sys.executable,
-            "-m",
-            "seatrial",
-            "serve",
+            *program,
             str(bundles),
             "--http-port",
             "0",
@@ -84,7 +82,7 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            said = re.search(r"(http://[0-9.]+:\d+) .*metrics on port (\d+)", line)
+            said = re.search(r"(http://[0-9.]+:\d+).*metrics on port (\d+)", line)
             if said:
                 self.url, self.metrics_url = said[1], f"http://127.0.0.1:{said[2]}/metrics"
             listens = re.search(r"gRPC on port (\d+)", line)

@@ -17,7 +17,9 @@ from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import Manifest, SealedFile
+from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 
 MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
@@ -65,6 +67,15 @@ class Bundle:
             ) from None
 
     @cached_property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """What the model graph takes: the contract's tensors, with those that prepare takes replaced by those it makes."""
+        prepare = self.manifest.prepare
+        if prepare is None:
+            return self.contract.tensors
+        kept = tuple(spec for spec in self.contract.tensors if spec.name not in prepare.inputs)
+        return kept + prepare.outputs
+
+    @cached_property
     def golden(self) -> Golden:
         """The golden set."""
         return Golden.from_files(self.files, self.contract)
@@ -75,6 +86,16 @@ class Bundle:
         if f"{HELD_OUT}/{ROWS}" not in self.files:
             return None
         return Golden.from_files(self.files, self.contract, HELD_OUT)
+
+    @cached_property
+    def profile(self) -> Profile:
+        """How the reference rows are spread."""
+        try:
+            return Profile.from_json(self.files[PROFILE])
+        except (ValidationError, ValueError):
+            raise BundleError(
+                "E_BUNDLE_PROFILE", PROFILE, "a profile that this seatrial cannot read", "schema 1"
+            ) from None
 
     def receipts(self) -> list[Receipt]:
         """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` for a file that is none."""
@@ -102,7 +123,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
-    _ = bundle.contract, bundle.golden, bundle.held_out
+    _ = bundle.contract, bundle.golden, bundle.held_out, bundle.profile
     if target.exists() or target.is_symlink():
         _same_or_raise(target, bundle)
         return bundle

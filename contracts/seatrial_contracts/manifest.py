@@ -58,6 +58,8 @@ class Variant(_Value):
     graph: Annotated[str, AfterValidator(check_path)]
     promise: Promise | None = None
     """What this variant promises; None: the contract's tolerance."""
+    recipe: str = ""
+    """How it was made of the fp32 graph, as `--variant` takes it; empty for that graph itself."""
 
 
 REFERENCES = {

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.cost import Cost, Search
 from seatrial_contracts.measures import Measures
 
 RECEIPTS_FOLDER = "receipts"
@@ -71,6 +72,7 @@ class Trial(BaseModel):
     worst: tuple[WorstRow, ...] = ()
     flipped: tuple[int, ...] = ()
     """Rows with a label that is not the training side's: the first of them."""
+    cost: Cost | None = None
 
 
 class Machine(BaseModel):
@@ -98,6 +100,8 @@ class Receipt(BaseModel):
     made_at: str
     machine: Machine
     trials: tuple[Trial, ...]
+    searches: tuple[Search, ...] = ()
+    """How a parity budget was met."""
     calibrations: tuple[Calibration, ...] = ()
     """What temperature scaling found at export."""
 

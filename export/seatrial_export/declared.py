@@ -19,6 +19,7 @@ from seatrial_contracts.manifest import Origin, check_name, check_version
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow, Sample, samples_of
+from seatrial_export.variants.recipe import Recipe
 
 SHAPE_ROWS = 16
 """Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
@@ -40,9 +41,10 @@ class Declared(ABC):
 
     `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
     which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
-    on each slice. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
-    training, for drift (`golden` where left out). `waive` maps a step of the export gate to the reason why it does not hold for
-    this model; the manifest keeps both.
+    on each slice. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of training,
+    which drift is measured against and static quantisation measures its ranges on. `variants` are further graphs: names
+    ("int8_per_token", "int8:calibration=percentile") or values (`st.Int8(keep=(...))`). `waive` maps a step of the gate to the
+    reason why it does not hold for this model; the manifest keeps both.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Declared(ABC):
     promise: Promise | None = None
     objective: Objective = field(default_factory=Objective)
     batchable: bool = True
+    variants: Sequence[str | Recipe] = ()
     waive: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle
@@ -14,8 +13,7 @@ from seatrial_export.gate.gate import pass_export_gate
 from seatrial_export.gate.steps import Progress, silent
 from seatrial_export.pipeline import Pipeline
 from seatrial_export.seal import Made, check_declared, seal
-
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
+from seatrial_export.tools import tool_versions
 
 
 def export_pipeline(
@@ -29,12 +27,10 @@ def export_pipeline(
     the notes of what changed are sealed too, and a breaking change under the same major version is refused, unless
     `allow_breaking`. Raises `GateError`, `DeclarationError` and `BundleError`.
     """
-    check_declared(pipeline, since, allow_breaking=allow_breaking)
+    check_declared(pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted)
     candidate = pass_export_gate(pipeline, progress)
     made = make_formats(candidate, formats_wanted, progress)
-    progress("sealing")
-    packages = {name: version(name) for name in TOOLS}
-    return seal(candidate, out, packages, source, made=made, since=since)
+    return seal(candidate, out, tool_versions(), progress, source, made=made, since=since)
 
 
 def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress) -> list[Made]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
-from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import HELD_OUT, wire_row
@@ -21,8 +20,12 @@ from seatrial_contracts.sample import check_samples
 from seatrial_export.declared import Declared
 from seatrial_export.gate.lint import opset_of
 from seatrial_export.gate.sealable import Sealable
+from seatrial_export.gate.steps import Progress
 from seatrial_export.gate.strip import check_leaks
 from seatrial_export.profile import profile_of
+from seatrial_export.quantize.make_variants import MadeVariant, make_variants
+from seatrial_export.quantize.subject import Subject
+from seatrial_export.variants import parse_recipes
 
 GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 
@@ -34,27 +37,35 @@ class Made(NamedTuple):
     data: bytes
 
 
-def check_declared(declared: Declared, since: Bundle | None = None, *, allow_breaking: bool = False) -> None:
-    """What can be told before the gate: samples, promise, rows that must be refused, the version before.
+def check_declared(
+    declared: Declared, since: Bundle | None = None, *, allow_breaking: bool = False, formats: Sequence[str] = ()
+) -> None:
+    """What can be told before the gate: samples, promise, rows that must be refused, variants, the version before.
 
     Raises `DeclarationError`, and `Refusal` for a golden or held-out row that the contract refuses.
     """
     check_proof(declared)
     check_refusals(declared)
+    parse_recipes(declared.variants, ["fp32", *formats])
     _ = declared.encoded_golden, declared.encoded_held_out
     if since is not None:
         check_may_follow(since, declared, allow_breaking=allow_breaking)
 
 
 def seal(
-    candidate: Sealable, out: Path, packages: Mapping[str, str], source: Path | None = None, *, made: Sequence[Made] = (), since: Bundle | None = None,
+    candidate: Sealable, out: Path, packages: Mapping[str, str], progress: Progress, source: Path | None = None, *,
+    made: Sequence[Made] = (), since: Bundle | None = None,
 ) -> Bundle:  # fmt: skip
-    """Write what passed the gate as `out`/name/version, with a receipt beside it; `packages` are the versions that made it."""
+    """Write what passed the gate as `out`/name/version, with a receipt beside it; `packages` are the versions that made it.
+
+    The variants declared are made and proven first. Raises what `make_variants` and `write_bundle` raise.
+    """
+    progress("sealing")
     declared = candidate.declared
     notes = {} if since is None else {NOTES: notes_since(since, candidate)}
     held_out = {} if candidate.held_out is None else candidate.held_out.to_files(HELD_OUT)
     files = {
-        CONTRACT: declared.contract.to_json(), PROFILE: readable_json(profile_of(candidate)), **candidate.golden.to_files(), **held_out, **declared.front_files, **notes,
+        CONTRACT: declared.contract.to_json(), PROFILE: profile_of(candidate).to_json(), **candidate.golden.to_files(), **held_out, **declared.front_files, **notes,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
     }  # fmt: skip
     if candidate.prepare is not None:
@@ -62,7 +73,9 @@ def seal(
     for data in files.values():
         check_leaks(data)
     manifest = manifest_of(candidate, packages, source)
-    variants = manifest.variants + tuple(each.variant for each in made)
+    quantised = quantise(declared, manifest, files, progress)
+    variants = (*manifest.variants, *(each.variant for each in made), *(each.variant for each in quantised))
+    files |= {each.variant.graph: each.graph for each in quantised}
     bundle = write_bundle(Path(out), manifest.model_copy(update={"variants": variants}), files)
     Receipt(
         schema=1,
@@ -71,7 +84,7 @@ def seal(
         version=bundle.version,
         made_at=now(),
         machine=this_machine(dict(packages)),
-        trials=tuple(candidate.trials),
+        trials=(*candidate.trials, *(trial for each in quantised for trial in each.trials)),
         calibrations=declared.calibrations,
     ).write(bundle.path)
     return bundle
@@ -104,6 +117,18 @@ def notes_since(old: Bundle, candidate: Sealable) -> bytes:
 def answered(candidate: Sealable, row: Any) -> Answered:
     """The reference's answer to a raw row, or the code that it is refused with."""
     return candidate.declared.front.refusal_code(row) or candidate.answer([row])[0]
+
+
+def quantise(
+    declared: Declared, manifest: Manifest, files: Mapping[str, bytes], progress: Progress
+) -> list[MadeVariant]:
+    """The variants declared, proven on the bundle as it will be written; ranges are measured on its reference rows."""
+    recipes = parse_recipes(declared.variants, [variant.name for variant in manifest.variants])
+    if not recipes:
+        return []
+    raw = declared.reference or [sample.row for sample in declared.golden_samples]
+    subject = Subject(Bundle(Path(), manifest, files), [wire_row(row) for row in raw])
+    return make_variants(subject, recipes, progress)
 
 
 def check_proof(declared: Declared) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from seatrial_contracts.errors import ModelError, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.clock import now_s
 
@@ -49,12 +49,16 @@ Answers = TypeVar("Answers", bound=Answered)
 class Observe(Protocol):
     """What is told of every batch."""
 
-    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
-        """A batch of `rows`, of which the share `padding` of its cost is padding, ran for `run_s` after its tickets waited `waited_s`."""
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+        """A batch of `rows`, of whose `cost` the share `padding` is padding, ran for `run_s` after its tickets waited `waited_s`."""
         ...
 
     def waiting(self, rows: int) -> None:
         """So many rows wait now."""
+        ...
+
+    def out_of_memory(self, rows: int) -> None:
+        """A batch of `rows` was too large for the memory there is."""
         ...
 
 
@@ -65,10 +69,13 @@ DEFAULT_PRIORITY = 2**31
 class Unobserved:
     """Tells nobody."""
 
-    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
         """See `Observe`."""
 
     def waiting(self, rows: int) -> None:
+        """See `Observe`."""
+
+    def out_of_memory(self, rows: int) -> None:
         """See `Observe`."""
 
 
@@ -129,17 +136,28 @@ class Batcher(Generic[Rows, Answers]):
         """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
 
         `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody. Raises `Unavailable`: E_OVERLOADED at once where
-        too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the clock), E_DRAINING while closing. What
-        `run` raises for these rows, and not for their mates', is raised here.
+        too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the clock), E_DRAINING while closing, E_OOM
+        where memory was short even for smaller batches. What `run` raises for these rows, and not for their mates', is raised here.
         """
         if self._closing:
             raise Unavailable("E_DRAINING", "the server is stopping")
         if self._waiting_rows + len(rows) > self._max_waiting_rows and self._queue:
             raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
-        size, turn = self.rule.max_rows, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
-        rank = priority or DEFAULT_PRIORITY
-        if len(rows) <= size:
-            return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn))]
+        rank, turn = priority or DEFAULT_PRIORITY, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
+        try:
+            if len(rows) <= self.rule.rows_of(length):
+                return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn))]
+            return await self._in_parts(rows, shape, length, deadline_s, rank, turn)
+        except OutOfMemory:
+            if self._closing:
+                raise
+            return await self._in_parts(rows, shape, length, deadline_s, rank, turn)  # the rule is half as large by now
+
+    async def _in_parts(
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, rank: int, turn: float
+    ) -> list[Answers]:
+        """The answers of `rows`, in as many tickets as the rule wants now."""
+        size = self.rule.rows_of(length)
         futures = [
             self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length))
             for start in range(0, len(rows), size)
@@ -276,13 +294,22 @@ class Batcher(Generic[Rows, Answers]):
             if not ticket.future.done():
                 ticket.future.set_result(answers.part(place, place + ticket.count))
             place += ticket.count
-        longest = max(ticket.length for ticket in batch)
-        padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / (rows * longest)
-        self._observe.batch(rows, padding, [started - ticket.arrived_s for ticket in batch], self._clock() - started)
+        cost = rows * max(ticket.length for ticket in batch)
+        padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / cost
+        self._observe.batch(
+            rows, cost, padding, [started - ticket.arrived_s for ticket in batch], self._clock() - started
+        )
         return None
 
     async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception) -> None:
-        """Halve the batch until the request that fails stands alone; its mates get their answers."""
+        """Halve the batch until the request that fails stands alone; its mates get their answers.
+
+        One that was too large for the memory goes back to whoever asked, who asks once more, under a rule half as large.
+        """
+        if isinstance(error, OutOfMemory):
+            rows = sum(ticket.count for ticket in batch)
+            self.rule = self.rule.shrunk(rows * max(ticket.length for ticket in batch))
+            self._observe.out_of_memory(rows)
         if len(batch) == 1 or isinstance(error, Unavailable):  # what is not there is there for none of them
             return _fail_all(batch, error)
         middle = len(batch) // 2

@@ -21,9 +21,8 @@ from seatrial_export.adopt.foreign import read_onnx
 from seatrial_export.adopt.prepare import Prepared, fit_prepare
 from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
 from seatrial_export.declared import Declared
-from seatrial_export.gate.parity import run_in_batches
+from seatrial_export.gate.chain import Chain
 from seatrial_export.gate.sealable import OnnxGraph, Sealable
-from seatrial_export.gate.session import Chain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,6 +105,6 @@ class AdoptedCandidate(Sealable):
         if ask is not None:
             return split(contract, ask([dict(contract.validate_row(row)) for row in rows]), len(rows))
         chain = Chain(self)
-        answers = run_in_batches(chain, [chain.prepared(self.adoption.encode_row(row)) for row in rows], 1)
+        answers = chain.run_in_batches([chain.prepared(self.adoption.encode_row(row)) for row in rows], 1)
         check_answers(contract, answers)
         return answers

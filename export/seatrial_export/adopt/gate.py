@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle
@@ -16,6 +15,7 @@ from seatrial_export.gate.parity import check_golden
 from seatrial_export.gate.steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.strip import strip
 from seatrial_export.seal import check_declared, seal
+from seatrial_export.tools import tool_versions
 
 TOOLS = ("onnx", "onnxruntime", "numpy", "seatrial")
 
@@ -30,9 +30,7 @@ def adopt_model(
     check_declared(adoption, since, allow_breaking=allow_breaking)
     candidate = AdoptedCandidate(adoption)
     run_steps(candidate, STEPS, frozenset({"lint"}), progress)
-    progress("sealing")
-    packages = {name: version(name) for name in (*TOOLS, *adoption.made_by)}
-    return seal(candidate, out, packages, source, since=since)
+    return seal(candidate, out, tool_versions((*TOOLS, *adoption.made_by)), progress, source, since=since)
 
 
 def check_foreign(candidate: AdoptedCandidate) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import EncodedRow, places_by
+from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.judge import judge
+from seatrial_export.gate.chain import Chain
 from seatrial_export.gate.sealable import Sealable
-from seatrial_export.gate.session import Chain, Outputs
 
 BATCH_SIZES = (1, 2, 7, 32)
 """None of them the traced one."""
@@ -41,7 +41,7 @@ def judge_rows(
     reference = REFERENCES[declared.origin.reference]
     rows = [chain.prepared(row) for row in encoded]
     for size in sizes:
-        found = judge(declared.contract, declared.whole_promise, want, run_in_batches(chain, rows, size))
+        found = judge(declared.contract, declared.whole_promise, want, chain.run_in_batches(rows, size))
         if found.comparison.passed and found.finding:
             mend = f"the graph answers as {reference} does: mend the model, its data or the promise"
             raise GateError(
@@ -55,14 +55,3 @@ def judge_rows(
             )
         trial = found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out)
         candidate.trials.append(trial.model_copy(update={"finding": declared.origin.warning}))
-
-
-def run_in_batches(chain: Chain, rows: list[EncodedRow], size: int) -> list[Outputs]:
-    """Prepared rows in batches of `size` of like shape; answers in the rows' order."""
-    answers: list[Outputs] = [{}] * len(rows)
-    for places in places_by(map(chain.shape, rows)).values():
-        for start in range(0, len(places), size):
-            some = places[start : start + size]
-            for place, answer in zip(some, chain.run([rows[place] for place in some]), strict=True):
-                answers[place] = answer
-    return answers
