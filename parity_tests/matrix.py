@@ -14,9 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import conftest  # noqa: E402  (the server that the tests start)
 import real_image  # noqa: E402
 import real_triton  # noqa: E402
+import servers  # noqa: E402
 
 import seatrial as st  # noqa: E402
 from seatrial_contracts.receipt import Receipt  # noqa: E402
@@ -60,16 +60,16 @@ def main() -> int:
 def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
     """Every example, in TorchScript too."""
     sealed = {}
-    for name in conftest.EXAMPLES:
+    for name in servers.EXAMPLES:
         pipeline = st.load_pipeline(f"{ROOT / 'examples' / name / 'pipeline.py'}:pipeline")
         sealed[name] = pipeline, st.export_pipeline(pipeline, out, formats_wanted=["torchscript"])
     return sealed
 
 
 @contextmanager
-def serving(bundles: Path, *flags: str) -> Iterator[conftest.Server]:
+def serving(bundles: Path, *flags: str) -> Iterator[servers.Server]:
     """Our server, ready."""
-    server = conftest.Server(bundles, *flags)
+    server = servers.Server(bundles, *flags)
     try:
         status, said = server.wait_until_loaded()
         assert status == 200, said

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
+import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = Path(os.environ.get("IMAGE_FOLDER", ROOT / "build" / "image"))
@@ -64,10 +64,10 @@ class RealImage:
         )
 
     @contextmanager
-    def serving(self, bundles: Path, *flags: str) -> Iterator[conftest.Server]:
+    def serving(self, bundles: Path, *flags: str) -> Iterator[servers.Server]:
         """Its entry point, serving."""
         program = self.program(bundles, *self.config["Entrypoint"])
-        server = conftest.Server(Path("/bundles"), "--host", "127.0.0.1", *flags, program=program)
+        server = servers.Server(Path("/bundles"), "--host", "127.0.0.1", *flags, program=program)
         try:
             yield server
         finally:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES, Server
 from real_image import RealImage, needs_image, open_image
+from servers import EXAMPLES, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_BYTES = 300 * 2**20

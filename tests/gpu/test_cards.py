@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import EXAMPLES, Server
+from servers import EXAMPLES, Server
 
 import seatrial as st
 from seatrial_contracts.errors import ModelError, OutOfMemory
