@@ -10,6 +10,7 @@ import click
 from seatrial_contracts.errors import SeatrialError
 
 COMMANDS = {
+    "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",

@@ -79,6 +79,8 @@ def command(
         for trial in receipt.trials:
             if not trial.passed:
                 click.echo(f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}")
+        if bundle.manifest.origin.warning:
+            click.echo(f"note: {bundle.manifest.origin.warning}")
         click.echo(f"receipt {written}, JUnit {junit}")
     if not receipt.passed:
         raise click.exceptions.Exit(1)
