@@ -34,7 +34,7 @@ class Loader:
             settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder() if settings.graph_cache else None,
             settings.trust_torchscript, settings.runtime, settings.triton_url,
         )  # fmt: skip
-        engine = load_engine(bundle, options, settings.variant)
+        engine = load_engine(bundle, options, settings.variant or entry.variant)
         admitted = pass_load_gate(engine)
         rule = self._rule(bundle.manifest.batchable, admitted)
         settle_memory(engine, rule.max_rows)
