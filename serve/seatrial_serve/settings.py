@@ -143,7 +143,10 @@ class Settings(BaseSettings):
         False,
         description="Serve on the CPU where the first provider does not come up. Off, since a silent fallback is an outage nobody sees.",
     )
-    variant: str | None = Field(None, description="Which variant of each bundle to serve. By default its first.")
+    variant: str | None = Field(
+        None,
+        description="Which variant of every bundle to serve. By default what variants.json beside a model's versions says, else its first.",
+    )
     trust_torchscript: bool = Field(
         False,
         description="Load TorchScript graphs. Off, since such a file is a program: turn it on only where you trust whoever sealed the bundles.",
