@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.front import EncodedRow, Front, collate
 from seatrial_contracts.golden import Refused
 from seatrial_contracts.kinds.category import Category
@@ -162,13 +162,22 @@ class Pipeline:
 
     @cached_property
     def encoded_golden(self) -> list[EncodedRow]:
-        """The golden rows after the host stage. Raises `Refusal` where the contract refuses one."""
-        return [self.encode_row(sample.row) for sample in self.golden_samples]
+        """The golden rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        return self._encoded(self.golden_samples, "golden")
 
     @cached_property
     def encoded_held_out(self) -> list[EncodedRow]:
-        """The held-out rows after the host stage. Raises `Refusal` where the contract refuses one."""
-        return [self.encode_row(sample.row) for sample in self.held_out_samples]
+        """The held-out rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        return self._encoded(self.held_out_samples, "held_out")
+
+    def _encoded(self, samples: Sequence[Sample], where: str) -> list[EncodedRow]:
+        rows = []
+        for place, sample in enumerate(samples):
+            try:
+                rows.append(self.encode_row(sample.row))
+            except Refusal as refusal:
+                raise refusal.at(f"pipeline {where}[{place}], {refusal.where}") from None
+        return rows
 
     @cached_property
     def prepared_specs(self) -> tuple[TensorSpec, ...]:
