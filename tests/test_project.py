@@ -87,7 +87,9 @@ def test_the_images_packages_are_pinned_by_hash_as_the_constraints_say(target: s
     behind = {name: (version, said[name]) for name, version in pins.items() if said.get(name, version) != version}
     assert not behind, "make lock"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = (project["dependencies"] if extras else ["hatchling"]) + [each for extra in extras for each in project["optional-dependencies"][extra]]
+    wanted = (project["dependencies"] if extras else ["hatchling"]) + [
+        each for extra in extras for each in project["optional-dependencies"][extra]
+    ]
     names = {plain(re.split(r"[\[>=]", each)[0]) for each in wanted} - {"seatrial"}
     assert not names - set(pins), "make lock"
 

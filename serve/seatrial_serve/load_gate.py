@@ -91,8 +91,7 @@ def replay(engine: Engine) -> Iterator[Trial]:
     sizes = [
         size
         for size in REPLAY_SIZES
-        if size == 1
-        or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows) and size <= engine.most_rows)
+        if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows) and size <= engine.most_rows)
     ]
     variant = engine.bundle.manifest.variant(engine.variant)
     for size in sizes:

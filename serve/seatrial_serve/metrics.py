@@ -211,7 +211,9 @@ class ModelMetrics:
     def out_of_memory(self, rows: int) -> None:
         """See `seatrial_serve.batcher.Observe`."""
         self._out_of_memory.inc()
-        log.warning("%s: a batch of %d rows was too large for the memory; half of it at most from here on", self._name, rows)
+        log.warning(
+            "%s: a batch of %d rows was too large for the memory; half of it at most from here on", self._name, rows
+        )
 
 
 class MetricsListener:

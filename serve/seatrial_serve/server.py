@@ -91,6 +91,7 @@ def run_server(
             watch=settings.watch,
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
+            remote=settings.runtime is not None,
         )
         grpc = open_grpc(settings, repository, keeper, pool, drain) if settings.grpc else None
         app = create_app(
