@@ -126,8 +126,8 @@ def fetch(url: str) -> tuple[int, str]:
 
 
 @contextmanager
-def _serving(bundles: Path, *flags: str) -> Iterator[Server]:
-    server = Server(bundles, *flags)
+def _serving(bundles: Path, *flags: str, program: Sequence[str] = OURS) -> Iterator[Server]:
+    server = Server(bundles, *flags, program=program)
     try:
         yield server
     finally:
@@ -138,7 +138,7 @@ def _serving(bundles: Path, *flags: str) -> Iterator[Server]:
 def serve() -> Iterator[Callable[..., Server]]:
     """Start a server that ends with the tests at the latest."""
     with ExitStack() as stack:
-        yield lambda bundles, *flags: stack.enter_context(_serving(bundles, *flags))
+        yield lambda bundles, *flags, **how: stack.enter_context(_serving(bundles, *flags, **how))
 
 
 @pytest.fixture(scope="session")

@@ -210,7 +210,6 @@ def real(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         yield folder / "bundles", triton
 
 
-@needs_triton
 @pytest.mark.slow
 def test_a_server_that_starts_before_its_triton_loads_the_model_once_that_comes(
     bundle: st.Bundle, fake: FakeTriton, serve: Callable[..., Any]
@@ -225,6 +224,7 @@ def test_a_server_that_starts_before_its_triton_loads_the_model_once_that_comes(
         ready = server.wait_until_loaded()
 
 
+@needs_triton
 @pytest.mark.slow
 def test_our_edge_before_the_real_triton_passes_parity_outlives_its_death_and_recovers(
     real: tuple[Path, RealTriton], serve: Callable[..., Any]
