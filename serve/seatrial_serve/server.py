@@ -94,6 +94,7 @@ def run_server(
             watch=settings.watch,
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
+            remote=settings.runtime is not None,
         )
         taps = Taps([DriftTap()] if metrics.on else (), settings.sampled_per_s)
         grpc = open_grpc(settings, repository, keeper, pool, drain, taps, metrics) if settings.grpc else None
