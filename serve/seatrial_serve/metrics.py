@@ -255,8 +255,8 @@ class ModelTallies:
     def __init__(self) -> None:
         self.front, self.queue, self.run, self.encode, self.total = (Tally(SECONDS) for _ in PHASES)
         self.rows, self.cost, self.padding = Tally(ROWS), Tally(COSTS), Tally(SHARES)
-        self.codes = CountTally(CLOSED_CODES | {"ok", "other"}, "other", shown=("ok", "other"))
-        self.causes = CountTally(CAUSES, "other", shown=CAUSES)
+        self.codes = CountTally(("ok", "other", *sorted(CLOSED_CODES)), "other")
+        self.causes = CountTally(CAUSES, "other")
         self.waiting = 0
         self.plain: dict[int, int] = {}
         """Batches of rows without length, whose cost is their number and which hold no padding: how many there were of so many rows."""
