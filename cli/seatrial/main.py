@@ -13,6 +13,7 @@ COMMANDS = {
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
+    "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
     "serve": "Serve bundles over HTTP.",
