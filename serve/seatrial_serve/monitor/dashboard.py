@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.common import StackingMode
+from grafana_foundation_sdk.models.common import BigValueGraphMode, LegendDisplayMode, LegendPlacement, StackingMode
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DataSourceRef,
@@ -25,6 +25,8 @@ from seatrial_serve.monitor.figures import Figures, Windows, quoted
 from seatrial_serve.monitor.request_alerts import FAILING_SHARE, FAULT_SHARE
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
+STRAY = ("id", "auto", "auto_count", "auto_min", "style")
+"""Keys that the builders write and that Grafana's schema does not have, of a dashboard or of a data source's variable."""
 PHASES = ("queue", "front", "run", "encode", "total")
 WIDTH, HALF, THIRD, QUARTER, HEIGHT = 24, 12, 8, 6, 8
 
@@ -59,7 +61,11 @@ def dashboard_json(bundle: Bundle, windows: Windows) -> str:
         built = built.with_row(dashboard.Row(title))
         for panel in panels:
             built = built.with_panel(panel)
-    return json.dumps(built.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+    made = json.loads(json.dumps(built.build(), cls=JSONEncoder))
+    for part in (made, *made["templating"]["list"]):
+        for name in STRAY:
+            part.pop(name, None)
+    return json.dumps(made, indent=2, sort_keys=True) + "\n"
 
 
 def rows(figures: Figures) -> Iterator[tuple[str, list[Panel]]]:
@@ -160,7 +166,9 @@ def truth(figures: Figures) -> list[Panel]:
 def versions(figures: Figures) -> Panel:
     """Which bundle each replica holds."""
     query = prometheus.Dataquery().expr(f"seatrial_bundle_info{{{figures.this}}}").format(PromQueryFormat.TABLE).instant()  # fmt: skip
-    return placed(table.Panel(), "Bundles", "digest, variant and provider of each replica", WIDTH).with_target(query)
+    return placed(
+        table.Panel().show_header(True), "Bundles", "digest, variant and provider of each replica", WIDTH
+    ).with_target(query)
 
 
 def number(
@@ -171,13 +179,19 @@ def number(
     first, colours = ("red", ("green", "green")) if good_is_high else ("green", ("yellow", "red"))
     steps = [Threshold(value=None, color=first)]
     steps += [Threshold(value=limit, color=colour) for limit, colour in zip(limits, colours, strict=True) if limit]
-    panel = stat.Panel().unit(unit).thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+    panel = (
+        stat.Panel()
+        .unit(unit)
+        .graph_mode(BigValueGraphMode.AREA)
+        .thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+    )
     return targets(placed(panel, title, description, QUARTER, 4), [query])
 
 
 def lines(title: str, description: str, queries: Iterable[Query], unit: str, span: int, *, stacked: bool = False, limit: float | None = None) -> Panel:  # fmt: skip
     """Lines over time; `limit` is drawn as a line of its own."""
-    panel = timeseries.Panel().unit(unit).min(0).line_width(1).fill_opacity(60 if stacked else 8)
+    legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM).show_legend(True).calcs([])  # fmt: skip
+    panel = timeseries.Panel().unit(unit).min(0).line_width(1).fill_opacity(60 if stacked else 8).legend(legend)
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
     drawn = [*queries, *([Query(f"vector({limit})", "limit")] if limit is not None else [])]

@@ -98,7 +98,7 @@ class Figures:
 
     def special_share(self, name: str) -> str:
         """The live share of one bin by its name, whatever the field."""
-        return f'sum by ({FIELD}) (seatrial:drift_share{{{self.this}, bin={quoted(name)}}})'
+        return f"sum by ({FIELD}) (seatrial:drift_share{{{self.this}, bin={quoted(name)}}})"
 
     def missing(self) -> str:
         """Share of missing values."""

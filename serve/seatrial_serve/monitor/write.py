@@ -15,7 +15,9 @@ from seatrial_serve.monitor.dashboard import dashboard_json
 from seatrial_serve.monitor.figures import Windows
 from seatrial_serve.monitor.rules import rule_file, test_file
 
-HEADER = "# Written by `seatrial monitor` from the contract of {name} {version}; write it anew rather than editing it.\n"
+HEADER = (
+    "# Written by `seatrial monitor` from the contract of {name} {version}; write it anew rather than editing it.\n"
+)
 
 
 def write_monitoring(bundles: Iterable[Bundle], out: Path, windows: Windows) -> list[Path]:
@@ -34,7 +36,8 @@ def write_monitoring(bundles: Iterable[Bundle], out: Path, windows: Windows) -> 
 
 def _yaml(bundle: Bundle, value: dict[str, Any]) -> str:
     header = HEADER.format(name=bundle.name, version=bundle.version)
-    return header + yaml.safe_dump(value, sort_keys=False, width=160, allow_unicode=True)
+    body: str = yaml.safe_dump(value, sort_keys=False, width=160, allow_unicode=True)
+    return header + body
 
 
 def _write(path: Path, text: str) -> Path:
