@@ -21,6 +21,8 @@ RANGES = 10
 """Deciles, the usual choice for PSI (Siddiqi, Credit Risk Scorecards, 2006)."""
 LEAST_IN_RANGE = 5
 """Fewer reference values than this in a bin say nothing (Cochran's rule for chi-squared)."""
+NARROWEST = 1e-4
+"""Of the range of the values: narrower bins would count the last bits of a model's arithmetic."""
 MOST_WORDS = 20
 
 
@@ -109,14 +111,17 @@ def split_numbers(values: Values, *, missing: bool = False) -> Ranges:
         return Ranges(edges=(float(different[0]) - near, float(different[0]) + near), missing=missing)
     share = max(counts.sum() / RANGES, LEAST_IN_RANGE)
     edges, held, left = list[float](), 0, int(counts.sum())
-    for low, high, count in zip(different, different[1:], counts, strict=False):
+    before, least_width = (float(different[0]), float(np.ptp(different)) * NARROWEST) if len(different) else (0.0, 0.0)
+    for low, high, count in zip(different.tolist(), different[1:].tolist(), counts.tolist(), strict=False):
         held += count
-        if held >= share and left - held >= LEAST_IN_RANGE:
-            edges.append(between(float(low), float(high)))
+        edge = between(low, high)
+        if held >= share and left - held >= LEAST_IN_RANGE and edge - before >= least_width:
+            edges.append(edge)
+            before = edge
             left, held = left - held, 0
     if not edges and len(different) > 1:
         middle = len(different) // 2
-        edges = [between(float(different[middle - 1]), float(different[middle]))]
+        edges = [between(*different[middle - 1 : middle + 1].tolist())]
     return Ranges(edges=tuple(edges), missing=missing)
 
 

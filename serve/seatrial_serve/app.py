@@ -22,8 +22,10 @@ from seatrial_serve.body import request_id_of
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
+from seatrial_serve.pulse import Pulse
 from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps
@@ -43,6 +45,7 @@ def create_app(
     pool: Executor,
     drain: Drain,
     taps: Taps,
+    metrics: Metrics,
     *,
     docs: bool = True,
     admin: bool = False,
@@ -58,7 +61,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(keeper, taps, grpc),
+        lifespan=_lifespan(keeper, taps, Pulse(metrics), grpc),
     )
     app.include_router(models_router(repository, drain))
     app.include_router(v2_router(repository, keeper if admin else None))
@@ -67,6 +70,8 @@ def create_app(
         app.add_exception_handler(kind, on_error)
     if docs:
         add_docs(app)
+    budget = Budget(budget_bytes)
+    metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(
         app,
@@ -74,16 +79,17 @@ def create_app(
         repository=repository,
         pool=pool,
         drain=drain,
-        budget=Budget(budget_bytes),
+        budget=budget,
         taps=taps,
+        metrics=metrics,
         timeout_s=request_timeout_s,
     )
 
 
-def _lifespan(keeper: Keeper, taps: Taps, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
+def _lifespan(keeper: Keeper, taps: Taps, pulse: Pulse, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with keeper, taps, grpc or nullcontext():
+        async with keeper, taps, pulse, grpc or nullcontext():
             yield
 
     return lifespan

@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from seatrial_serve.clock import now_s
 from seatrial_serve.engine import Answers, Engine
 from seatrial_serve.load_gate import INLINE_S, Admitted
 from seatrial_serve.metrics import ModelMetrics
+
+if TYPE_CHECKING:
+    from seatrial_serve.drift import Drift
 
 
 @dataclass(slots=True)
@@ -73,9 +76,9 @@ class ServedModel:
     """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
 
     def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
-                 slots: int, max_waiting_rows: int) -> None:  # fmt: skip
+                 slots: int, max_waiting_rows: int, drift: Drift | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
-        self._pool = pool
+        self._pool, self.drift = pool, drift
         self._unused: asyncio.Event | None = None
         self._holders = 0
         self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)

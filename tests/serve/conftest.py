@@ -69,7 +69,14 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
         )  # fmt: skip
         tapped = Taps(taps, settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
         app = create_app(
-            repository, keeper, pool, drain, tapped, admin=settings.admin, request_timeout_s=settings.request_timeout_s
+            repository,
+            keeper,
+            pool,
+            drain,
+            tapped,
+            metrics,
+            admin=settings.admin,
+            request_timeout_s=settings.request_timeout_s,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

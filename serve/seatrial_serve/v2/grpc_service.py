@@ -16,6 +16,7 @@ from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
+from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Terms
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to
@@ -44,7 +45,7 @@ class InferenceService:
 
     def __init__(
         self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, taps: Taps,
-        keeper: Keeper | None = None,
+        metrics: Metrics, keeper: Keeper | None = None,
     ) -> None:  # fmt: skip
         """With a keeper, which is the administrator's, models can be loaded and unloaded."""
         self._repository, self._pool, self._drain, self._timeout_s, self._keeper = (
@@ -54,7 +55,7 @@ class InferenceService:
             timeout_s,
             keeper,
         )
-        self._taps = taps
+        self._taps, self._metrics = taps, metrics
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -153,12 +154,15 @@ class InferenceService:
             model.pressure.admit(terms.deadline_s)
             with model:
                 response = await infer(model, read_message(asked), terms, self._pool)
+                encoding = now_s()
                 answer = write_message(response)
+                model.metrics.encode(now_s() - encoding)
             code = "ok"
             self._taps.offer(model, response.answer, response.id or None, now_s() - start, asked.ByteSize())
             return answer
         except SeatrialError as error:
             code = getattr(error, "code", "E_INTERNAL")
+            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             raise
         finally:
             self._drain.leave()
