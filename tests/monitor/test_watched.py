@@ -75,7 +75,7 @@ def watched(
     """The penguins, served and watched by the rules of their own contract."""
     folder = tmp_path_factory.mktemp("watched")
     write_monitoring([penguins], folder, WINDOWS)
-    server = serve(penguins.path, "--tap-rate", "100000")
+    server = serve(penguins.path, "--sampled-per-s", "100000")
     server.wait_until_loaded()
     with watching(server.metrics_url, folder / "rules/penguins.rules.yaml", folder) as watch:
         yield server, watch, folder
