@@ -55,6 +55,7 @@ def test_amtool_takes_the_configuration_and_routes_pages_to_whoever_is_woken() -
         assert found.stdout.strip() == receiver
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
 def test_promtool_takes_the_configuration_and_the_committed_rules_with_their_tests(tmp_path: Path) -> None:
     shutil.copytree(DEPLOY / "monitoring/rules", tmp_path / "rules")

@@ -36,7 +36,7 @@ def _drift(figures: Figures) -> Alert:
         "SeatrialDrift", f"{psi} > {PSI} and {psi} > {CHANCE} * seatrial:drift_by_chance{{{this}}}", figures.windows.hold, "ticket",
         f"{model} {{{{ $labels.version }}}}: {{{{ $labels.field }}}} has moved from what the model was trained on, PSI {{{{ $value | humanize }}}}",
         "seatrial drift BUNDLE --prometheus URL draws it. If the world moved, train again; if a client changed units or a sensor broke, mend it there.",
-        Trial(_bins(figures, last), _bins(figures, spread.counts), "2h", {"version": "1.0.0", "field": field}, f"{moved.psi:.4g}"),
+        Trial(_bins(figures, last), _bins(figures, spread.counts), "75m", {"version": "1.0.0", "field": field}, f"{moved.psi:.4g}"),
     )  # fmt: skip
 
 

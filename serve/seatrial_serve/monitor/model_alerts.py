@@ -50,7 +50,7 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
             "SeatrialFeedbackDecay", f"seatrial_feedback_accuracy{{{this}}} < avg_over_time(seatrial_feedback_accuracy{{{this}}}[7d]) - {DECAY}", "30m", "ticket",
             f"{model} {{{{ $labels.version }}}} is right on {{{{ $value | humanizePercentage }}}} of the labelled answers, less than it was",
             "Look at drift per field: has the input moved? If not, have the labels? Then train again.",
-            Trial(_accuracy(of, "0.9+0x1440 0.5+0x90"), _accuracy(of, "0.9+0x1530"), "25h", at, "50%"),
+            Trial(_accuracy(of, "0.9+0x150 0.5+0x60"), _accuracy(of, "0.9+0x210"), "3h20m", at, "50%"),
         ),
     ]  # fmt: skip
 

@@ -39,7 +39,7 @@ def request_alerts(figures: Figures) -> list[Alert]:
             f"sum by (model) (rate(seatrial_requests_total{{{this}}}[15m])) == 0 and sum by (model) (increase(seatrial_requests_total{{{this}}}[1d])) > 0",
             hold, "ticket", f"{model} got requests today, and none for a quarter of an hour",
             "Ask a replica itself with the curl line of the console. If it answers, look at whatever stands before it: balancer, DNS, client.",
-            Trial(_requests(this, ok=10, fault=0, then=60), _requests(this, ok=10, fault=0), "1h30m"),
+            Trial(_requests(this, ok=10, fault=0, then=40), _requests(this, ok=10, fault=0), "1h"),
         ),
     ]  # fmt: skip
 
