@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import promql_parser
 import pytest
@@ -13,7 +12,6 @@ import yaml
 from click.testing import CliRunner
 from toys import toy_files, toy_manifest
 
-import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
@@ -26,8 +24,6 @@ from seatrial_serve.status import CLOSED_CODES
 
 ODD = 'a "quoted" \\ word\nof two lines'
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")  # fmt: skip
-
-
 
 
 PROFILE_OF_TOY = Profile(
