@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import EXAMPLES, ROOT
+from servers import EXAMPLES, ROOT
 
 from seatrial_contracts.bundle import open_bundle
 from seatrial_serve.monitor.figures import Windows

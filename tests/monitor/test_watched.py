@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Server
+from servers import Server
 from test_rules import expressions
 from watch import Watch, wait_for, watching
 

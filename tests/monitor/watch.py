@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from conftest import fetch
+from servers import fetch
 
 Found = TypeVar("Found")
 
