@@ -15,6 +15,7 @@ COMMANDS = {
     "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
+    "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
     "report": "Write what was proven of a bundle as one HTML file.",
