@@ -26,6 +26,7 @@ from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
 from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
+from seatrial_serve.taps import Taps
 from seatrial_serve.v1 import predict
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router
@@ -41,6 +42,7 @@ def create_app(
     keeper: Keeper,
     pool: Executor,
     drain: Drain,
+    taps: Taps,
     *,
     docs: bool = True,
     admin: bool = False,
@@ -56,7 +58,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(keeper, grpc),
+        lifespan=_lifespan(keeper, taps, grpc),
     )
     app.include_router(models_router(repository, drain))
     app.include_router(v2_router(repository, keeper if admin else None))
@@ -73,14 +75,15 @@ def create_app(
         pool=pool,
         drain=drain,
         budget=Budget(budget_bytes),
+        taps=taps,
         timeout_s=request_timeout_s,
     )
 
 
-def _lifespan(keeper: Keeper, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
+def _lifespan(keeper: Keeper, taps: Taps, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with keeper, grpc or nullcontext():
+        async with keeper, taps, grpc or nullcontext():
             yield
 
     return lifespan

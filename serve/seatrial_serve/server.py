@@ -26,6 +26,7 @@ from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import BACKLOG, listen
+from seatrial_serve.taps import Taps
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
 
 if TYPE_CHECKING:
@@ -92,9 +93,10 @@ def run_server(
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
         )
-        grpc = open_grpc(settings, repository, keeper, pool, drain) if settings.grpc else None
+        taps = Taps((), settings.sampled_per_s)
+        grpc = open_grpc(settings, repository, keeper, pool, drain, taps) if settings.grpc else None
         app = create_app(
-            repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
+            repository, keeper, pool, drain, taps, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
             budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc
         )  # fmt: skip
         config = uvicorn.Config(
@@ -104,12 +106,12 @@ def run_server(
         DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, settled).run(sockets=[listening])
 
 
-def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain) -> GrpcListener:
+def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain, taps: Taps) -> GrpcListener:
     """The gRPC listener, told of every change."""
     from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
 
     admin = keeper if settings.admin else None
-    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, admin)
+    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, taps, admin)
     grpc = grpc_service.GrpcListener(
         service,
         repository,

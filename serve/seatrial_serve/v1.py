@@ -26,4 +26,4 @@ async def predict(asked: Asked) -> Reply:
     answer = await model.answer_rows(rows, asked.terms)
     predictions = [contract.describe(outputs, index) for outputs, index in answer]
     reply = {"predictions": predictions, "model_version": model.bundle.version}
-    return Reply(orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY))
+    return Reply(orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY), answer=answer)

@@ -19,6 +19,7 @@ from seatrial_serve.keeper import Keeper
 from seatrial_serve.model import Terms
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to
+from seatrial_serve.taps import Taps
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.v2.grpc_message import read_message, write_message
 from seatrial_serve.v2.infer import infer
@@ -42,7 +43,8 @@ class InferenceService:
     """The unary calls. An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`."""
 
     def __init__(
-        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, keeper: Keeper | None = None
+        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, taps: Taps,
+        keeper: Keeper | None = None,
     ) -> None:  # fmt: skip
         """With a keeper, which is the administrator's, models can be loaded and unloaded."""
         self._repository, self._pool, self._drain, self._timeout_s, self._keeper = (
@@ -52,6 +54,7 @@ class InferenceService:
             timeout_s,
             keeper,
         )
+        self._taps = taps
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -149,8 +152,10 @@ class InferenceService:
             )
             model.pressure.admit(terms.deadline_s)
             with model:
-                answer = write_message(await infer(model, read_message(asked), terms, self._pool))
+                response = await infer(model, read_message(asked), terms, self._pool)
+                answer = write_message(response)
             code = "ok"
+            self._taps.offer(model, response.answer, response.id or None, now_s() - start, asked.ByteSize())
             return answer
         except SeatrialError as error:
             code = getattr(error, "code", "E_INTERNAL")
