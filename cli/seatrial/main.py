@@ -15,6 +15,7 @@ COMMANDS = {
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
+    "replay": "Run a request again that a server failed on.",
     "serve": "Serve bundles over HTTP.",
     "triton": "Write a model repository for NVIDIA Triton.",
 }

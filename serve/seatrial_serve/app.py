@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, nullcontext
@@ -16,12 +17,12 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_contracts.errors import ModelError, Refusal, SeatrialError
 from seatrial_serve.admission import Budget
-from seatrial_serve.body import request_id_of
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
-from seatrial_serve.lane import FastLane
+from seatrial_serve.journey import Watchers
+from seatrial_serve.lane import REQUEST_ID, FastLane
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
 from seatrial_serve.repository import Repository
@@ -34,6 +35,7 @@ from seatrial_serve.v2.routes import v2_router
 if TYPE_CHECKING:
     from seatrial_serve.v2.grpc_service import GrpcListener
 
+log = logging.getLogger("seatrial.app")
 DESCRIPTION = "Models sealed with their preprocessing and input contract, served as they were tried. Each model's own route is typed below."
 
 
@@ -49,6 +51,7 @@ def create_app(
     request_timeout_s: float = 30.0,
     budget_bytes: int = 2**30,
     grpc: GrpcListener | None = None,
+    watchers: Watchers = (),
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
     app = FastAPI(
@@ -77,6 +80,7 @@ def create_app(
         budget=Budget(budget_bytes),
         taps=taps,
         timeout_s=request_timeout_s,
+        watchers=watchers,
     )
 
 
@@ -109,7 +113,10 @@ async def on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status_given, headers = error.status_code, dict(error.headers or {})
         error = routing_refusal(request.method, status_given, headers.get("allow", ""))
-    status, _, body, extra = answer_to(error, request_id_of(dict(request.scope["headers"])))
+    request_id = request.scope[REQUEST_ID]
+    if isinstance(error, ModelError):
+        log.error("%s: %s", error.code, error, exc_info=error, extra={"request_id": request_id})
+    status, _, body, extra = answer_to(error, request_id)
     headers |= {key.decode(): value.decode() for key, value in extra}
     return Response(body, status_given or status, headers, "application/json")
 

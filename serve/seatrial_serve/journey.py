@@ -6,6 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from seatrial_serve.clock import now_s
+
 if TYPE_CHECKING:
     from seatrial_serve.model import Answer, Given, ServedModel
 
@@ -39,6 +41,12 @@ class Journey:
     status: int = 0
     error: BaseException | None = None
     ended_s: float = 0.0
+
+    def end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
+        """It ended so, now; without a code, its client left."""
+        self.code, self.status, self.error, self.ended_s = code, status, error, now_s()
+        if self.model is not None:
+            self.model.metrics.finish(code or "other", self.seconds)
 
     @property
     def seconds(self) -> float:

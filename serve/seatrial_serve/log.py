@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import queue
 import re
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from types import TracebackType
@@ -15,6 +13,7 @@ from typing import TextIO
 from pythonjsonlogger.json import JsonFormatter
 
 from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.aside import Aside
 
 KEPT_LINES = 4096
 """Lines that may wait for a sink that nobody reads; further ones are dropped and counted."""
@@ -36,7 +35,7 @@ def start_log(level: str, form: str = "text", stream: TextIO | None = None) -> L
 
 
 def escaped(text: str) -> str:
-    """The text on one line, and as it reads: CR, LF, ESC and the like as `\\x1b` or `\\u202e`."""
+    r"""The text on one line, and as it reads: CR, LF, ESC and the like as `\x1b` or `\u202e`."""
     return ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -45,43 +44,36 @@ class LogSink(logging.Handler):
 
     def __init__(self, stream: TextIO, kept: int = KEPT_LINES) -> None:
         super().__init__()
-        self._stream, self._lines = stream, queue.Queue[str](kept)
-        self.dropped = 0
+        self._stream, self._lines = stream, Aside[str]("log", self._write, kept)
+        self._told = self.dropped = 0
         self.on_drop: Callable[[], None] = lambda: None
         """Called for each line that is dropped."""
-        threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a line to the thread, or drop it."""
         try:
-            self._lines.put_nowait(self.format(record) + "\n")
-        except queue.Full:
-            self.dropped += 1
-            self.on_drop()
+            if not self._lines.offer(self.format(record) + "\n"):
+                self._drop()
         except Exception:  # a record that cannot be formatted is a bug: said on stderr, and not in the caller's way
             self.handleError(record)
 
-    def _write(self) -> None:
-        told = 0
-        while True:
-            line = self._lines.get()
-            try:
-                self._stream.write(line)
-                if self.dropped > told:
-                    lost, told = self.dropped - told, self.dropped
-                    self._stream.write(self.format(_lost_lines(lost)) + "\n")
-                self._stream.flush()
-            except (OSError, ValueError):  # nobody reads any more, or the stream is closed
-                self.dropped += 1
-                self.on_drop()
-            finally:
-                self._lines.task_done()
+    def _drop(self) -> None:
+        self.dropped += 1
+        self.on_drop()
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(line)
+            if self.dropped > self._told:
+                lost, self._told = self.dropped - self._told, self.dropped
+                self._stream.write(self.format(_lost_lines(lost)) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more, or the stream is closed
+            self._drop()
 
     def flush(self) -> None:
         """Wait until every line is written, but not for long: the process's end must not hang on a full pipe."""
-        done = self._lines.all_tasks_done
-        with done:
-            done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_S)
+        self._lines.settle(FLUSH_S)
 
 
 def _lost_lines(count: int) -> logging.LogRecord:

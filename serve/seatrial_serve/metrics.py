@@ -97,6 +97,10 @@ class Metrics:
             **at,
         )
 
+        self.log_dropped = Counter(
+            "seatrial_log_lines_dropped_total", "Lines of the log that were dropped, since nobody read them.", **at
+        )
+
     def loaded(self, model: str, version: str, digest: str, variant: str, provider: str, seconds: float) -> None:
         """A version passed its load gate, so long after its loading began."""
         before, bundle = self._bundles.get((model, version)), (model, version, digest, variant, provider)

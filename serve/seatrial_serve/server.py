@@ -8,7 +8,6 @@ import math
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import FrameType
@@ -21,6 +20,7 @@ from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
+from seatrial_serve.log import start_log
 from seatrial_serve.metrics import Metrics, listen_metrics
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
@@ -43,7 +43,7 @@ LINGER_S, LINGER_TURNS = 0.5, 10
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
-    start_log(settings.log_level)
+    sink = start_log(settings.log_level, settings.log_format)
     allow_files()
     repository = Repository(settings.bundles, settings.versions)
     if settings.workers > 1:
@@ -52,6 +52,7 @@ def serve(settings: Settings) -> None:
         Supervisor(settings).run()
         return
     metrics = Metrics()
+    sink.on_drop = metrics.log_dropped.inc
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
@@ -67,13 +68,6 @@ def allow_files() -> None:
     """Open as many files, which connections are, as the system lets this process: the usual soft limit is 1024."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def start_log(level: str) -> None:
-    """Log to stderr."""
-    form = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
-    logging.basicConfig(level=level.upper(), format=form, stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def run_server(

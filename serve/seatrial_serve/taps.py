@@ -12,6 +12,7 @@ from typing import Protocol, Self
 
 from seatrial_serve.clock import now_s
 from seatrial_serve.model import Answer, ServedModel
+from seatrial_serve.rate import Rate
 
 log = logging.getLogger("seatrial.taps")
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 * 2**20
@@ -30,8 +31,7 @@ class Answered:
     model: ServedModel
     answer: Answer
     """Its `given` is what the request asked, as validated: rows or columns."""
-    request_id: str | None
-    """The client's own."""
+    request_id: str
     seconds: float
     size_bytes: int
 
@@ -61,7 +61,7 @@ class Taps:
         clock: Callable[[], float] = now_s, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._taps, self._per_s, self._clock, self._sleep = tuple(taps), per_s, clock, sleep
-        self._allowed, self._since = per_s, clock()
+        self._rate = Rate(per_s, clock)
         self._waiting: deque[Answered] = deque()
         self._waiting_bytes = 0
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
@@ -69,10 +69,10 @@ class Taps:
         self._owner: asyncio.Task[None] | None = None
 
     def offer(
-        self, model: ServedModel, answer: Answer, request_id: str | None, seconds: float, body_bytes: int
+        self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int
     ) -> None:
         """A request was answered: keep it for the taps, or let it pass. Never waits, never raises."""
-        if self._owner is None or not self._may():
+        if self._owner is None or len(self._waiting) >= MAX_WAITING or not self._rate.allows():
             return
         size_bytes = body_bytes + answer.held_bytes
         if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
@@ -81,16 +81,6 @@ class Taps:
         self._waiting.append(Answered(model, answer, request_id, seconds, size_bytes))
         self._idle.clear()
         self._wake.set()
-
-    def _may(self) -> bool:
-        """A token bucket, and the queue's length."""
-        now = self._clock()
-        self._allowed = min(self._allowed + (now - self._since) * self._per_s, self._per_s)
-        self._since = now
-        if self._allowed < 1 or len(self._waiting) >= MAX_WAITING:
-            return False
-        self._allowed -= 1
-        return True
 
     async def settled(self) -> None:
         """Wait until the taps have seen all that waits."""
