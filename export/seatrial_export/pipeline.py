@@ -20,9 +20,10 @@ from seatrial_contracts.golden import Refused
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
 from seatrial_contracts.manifest import check_name, check_version
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.sample import RawRow, Sample, samples_of
 
-RawRow = Mapping[str, Any] | Row
 SHAPE_ROWS = 16
 """Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
 
@@ -39,9 +40,11 @@ class Pipeline:
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row, without the batch. It returns
     one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
-    `golden` are raw rows that become the bundle's proof; `refused` are raw rows that must be refused, each with its code;
-    `reference` are raw rows like those of training, for drift (`golden` where left out). `waive` maps a step of the export gate
-    to the reason why it does not hold for this model; the manifest keeps both.
+    `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
+    which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
+    on each slice. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
+    training, for drift (`golden` where left out). `waive` maps a step of the export gate to the reason why it does not hold for
+    this model; the manifest keeps both.
     """
 
     name: str
@@ -49,12 +52,14 @@ class Pipeline:
     inputs: type[Row]
     outputs: type[Answer]
     model: nn.Module
-    golden: Sequence[RawRow]
+    golden: Sequence[RawRow | Sample]
+    held_out: Sequence[RawRow | Sample] = ()
     prepare: nn.Module | None = None
     reference: Sequence[RawRow] = ()
     refused: Sequence[Refused] = ()
     limits: Limits = field(default_factory=Limits)
     tolerance: Tolerance = field(default_factory=Tolerance)
+    promise: Promise | None = None
     objective: Objective = field(default_factory=Objective)
     batchable: bool = True
     opset: int = 20
@@ -110,9 +115,31 @@ class Pipeline:
         return names
 
     @cached_property
+    def golden_samples(self) -> tuple[Sample, ...]:
+        """The golden rows, each a sample."""
+        return samples_of(self.golden)
+
+    @cached_property
+    def held_out_samples(self) -> tuple[Sample, ...]:
+        """The held-out rows, each a sample."""
+        return samples_of(self.held_out)
+
+    @property
+    def whole_promise(self) -> Promise | None:
+        """What the fp32 graph promises: the promise, and the tolerance with it; None where there is the tolerance alone."""
+        if self.promise is None:
+            return None
+        return self.promise.model_copy(update={"tolerance": self.promise.tolerance or self.tolerance})
+
+    @cached_property
     def encoded_golden(self) -> list[EncodedRow]:
-        """The golden rows after the host stage. Raises `DeclarationError` that names the row which the contract refuses."""
-        return [self.encode_row(row) for row in self.golden]
+        """The golden rows after the host stage. Raises `Refusal` where the contract refuses one."""
+        return [self.encode_row(sample.row) for sample in self.golden_samples]
+
+    @cached_property
+    def encoded_held_out(self) -> list[EncodedRow]:
+        """The held-out rows after the host stage. Raises `Refusal` where the contract refuses one."""
+        return [self.encode_row(sample.row) for sample in self.held_out_samples]
 
     @cached_property
     def prepared_specs(self) -> tuple[TensorSpec, ...]:

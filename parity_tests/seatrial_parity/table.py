@@ -29,7 +29,14 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
         passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"
         refused = str(sum(trial.refusals for trial in trials))
         table.add_row(
-            worst.runner, worst.variant, short(worst.provider), rows, refused, error, f"{worst.allowed:.1e}", passed
+            worst.runner,
+            worst.variant,
+            short(worst.provider),
+            rows,
+            refused,
+            error,
+            "-" if worst.allowed is None else f"{worst.allowed:.1e}",
+            passed,
         )
     return table
 
