@@ -76,6 +76,12 @@ class Bundle:
             return None
         return Golden.from_files(self.files, self.contract, HELD_OUT)
 
+    @cached_property
+    def slices(self) -> frozenset[str]:
+        """The names of all slices that its rows belong to."""
+        sets = (self.golden, self.held_out)
+        return frozenset(name for rows in sets if rows is not None for names in rows.slices for name in names)
+
     def receipts(self) -> list[Receipt]:
         """The receipts beside the bundle that are about this digest, by file name."""
         folder = self.path / RECEIPTS_FOLDER

@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError
 from seatrial_serve.admission import Budget
 from seatrial_serve.drain import Drain
+from seatrial_serve.feedback_api import feedback_router
 from seatrial_serve.keeper import Keeper
-from seatrial_serve.journey import Watchers
 from seatrial_serve.lane import REQUEST_ID, FastLane
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
@@ -31,6 +31,7 @@ from seatrial_serve.taps import Taps
 from seatrial_serve.v1 import predict
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router
+from seatrial_serve.watch import Watch
 
 if TYPE_CHECKING:
     from seatrial_serve.v2.grpc_service import GrpcListener
@@ -45,13 +46,14 @@ def create_app(
     pool: Executor,
     drain: Drain,
     taps: Taps,
+    watch: Watch,
     *,
     docs: bool = True,
     admin: bool = False,
     request_timeout_s: float = 30.0,
     budget_bytes: int = 2**30,
     grpc: GrpcListener | None = None,
-    watchers: Watchers = (),
+    workers: int = 1,
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
     app = FastAPI(
@@ -64,6 +66,8 @@ def create_app(
         lifespan=_lifespan(keeper, taps, grpc),
     )
     app.include_router(models_router(repository, drain))
+    budget = Budget(budget_bytes)
+    app.include_router(feedback_router(repository, watch.feedback, budget, request_timeout_s, workers))
     app.include_router(v2_router(repository, keeper if admin else None))
     app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
@@ -77,10 +81,10 @@ def create_app(
         repository=repository,
         pool=pool,
         drain=drain,
-        budget=Budget(budget_bytes),
+        budget=budget,
         taps=taps,
         timeout_s=request_timeout_s,
-        watchers=watchers,
+        watchers=watch.watchers,
     )
 
 

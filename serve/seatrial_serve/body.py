@@ -25,6 +25,13 @@ class ClientLeft(Exception):
     """The client closed its connection before its request was whole; there is nobody to answer."""
 
 
+def expected_bytes(headers: Mapping[bytes, bytes], most: int) -> int:
+    """How large a body will be: what it declares, or as large as it may."""
+    declared = headers.get(b"content-length", b"")
+    plain = declared.isdigit() and b"content-encoding" not in headers and len(declared) < 18
+    return min(int(declared), most) if plain else most
+
+
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
     """The whole body, decompressed. One that is declared too large is refused unread. Raises `Refusal` or `ClientLeft`."""
     encoding = headers.get(b"content-encoding", b"identity").lower()

@@ -37,7 +37,9 @@ class Failures:
             (folder / ".writable").unlink()
         except OSError as error:
             where = f"folder '{folder}' for failures"
-            raise DeclarationError(where, error.strerror or "an error", "a folder to write to", "--keep-failures") from None
+            raise DeclarationError(
+                where, error.strerror or "an error", "a folder to write to", "--keep-failures"
+            ) from None
         self._folder, self._recipient = folder, recipient
         self._form: Form = "encrypted" if recipient else "plain" if plain else "redacted"
         self._rate = Rate(PER_S)

@@ -91,7 +91,10 @@ class KeptFailure(BaseModel):
         """The rows as a client would send them. Raises `DeclarationError` where they were redacted, or `identity`, an age secret key, does not open them."""
         if self.form == "redacted":
             raise DeclarationError(
-                "kept failure", "rows that were redacted", "rows to run", "keep them encrypted: --keep-failures-key age1..."
+                "kept failure",
+                "rows that were redacted",
+                "rows to run",
+                "keep them encrypted: --keep-failures-key age1...",
             )
         if self.form == "plain":
             return list(self.rows)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.admission import Budget
-from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, read_body, request_id_of
+from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, expected_bytes, read_body, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Journey, Watchers
@@ -85,13 +85,7 @@ class Asked:
     async def body(self) -> bytes:
         """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
         most = self.model.contract.max_body_bytes
-        declared = self.headers.get(b"content-length", b"")
-        size = (
-            int(declared)
-            if declared.isdigit() and b"content-encoding" not in self.headers and len(declared) < 18
-            else most
-        )
-        self._held = self._budget.take(min(size, most))
+        self._held = self._budget.take(expected_bytes(self.headers, most))
         self._body = await read_body(self.headers, self._receive, most, self._timeout_s)
         self.model.quarantine.check(self._body)
         self.model.pressure.enter()  # only now: a client that sends slowly says nothing of how fast the model is

@@ -13,8 +13,10 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.compare import compare_outputs, largest
+from seatrial_contracts.compare import compare_rows, largest
 from seatrial_contracts.errors import SeatrialError
+from seatrial_contracts.measures import measure
+from seatrial_contracts.promise import Promise
 from seatrial_serve.aside import Aside
 from seatrial_serve.engine import Engine, Outputs, load_engine
 from seatrial_serve.model import ServedModel, row_at
@@ -135,14 +137,16 @@ class Judge:
         bundle = model.bundle
         self.labels = bundle.name, bundle.version, model.engine.variant
         self._reference, self._limit = reference, policy.violations
-        self._tolerance = bundle.manifest.variant(model.engine.variant).tolerance or bundle.contract.tolerance
+        self._contract = bundle.contract
+        self._promise = bundle.manifest.variant(model.engine.variant).promise or Promise(
+            tolerance=bundle.contract.tolerance
+        )
         names = [field.name for field in bundle.contract.outputs]
         self._anchors = [max(bundle.golden.answers, key=lambda answer: largest(answer[name])) for name in names]
         """Where each output is largest in the golden set: a tolerance is a share of that."""
         self._scales = {name: largest(anchor[name]) for name, anchor in zip(names, self._anchors, strict=True)}
-        self._error, self._checked, self._violations = (
-            each.labels(*self.labels) for each in (metrics.error, metrics.checked, metrics.violations)
-        )
+        self._error = metrics.error.labels(*self.labels)
+        self._checked, self._violations = metrics.checked.labels(*self.labels), metrics.violations.labels(*self.labels)
         self.wrong: deque[bool] = deque(maxlen=policy.window)
 
     @property
@@ -164,12 +168,17 @@ class Judge:
         return finding
 
     def _compare(self, want: Outputs, got: Outputs) -> str:
-        shares = [largest(got[name] - want[name]) / (scale or 1.0) for name, scale in self._scales.items() if got[name].shape == want[name].shape]
+        shares = [
+            largest(got[name] - want[name]) / (scale or 1.0)
+            for name, scale in self._scales.items()
+            if got[name].shape == want[name].shape
+        ]
         self._error.observe(max(shares, default=0.0))
-        found = compare_outputs([*self._anchors, want], [*self._anchors, got], self._tolerance)
-        if found.passed:
-            return ""
-        return f"output '{found.output}': {found.cause or f'error {found.worst_error:.2e}, allowed {found.allowed:.2e}'}"
+        tolerance = self._promise.tolerance or self._contract.tolerance
+        found = compare_rows([*self._anchors, want], [*self._anchors, got], tolerance)[-1]
+        if found.cause or not (found.passed or self._promise.tolerance is None):
+            return f"output '{found.output}': {found.cause or f'error {found.worst_error:.2e}, allowed {found.allowed:.2e}'}"
+        return self._promise.finding(measure(self._contract, [want], [got]), measure(self._contract, [want], [want]))
 
 
 def reference_variant(bundle: Bundle) -> str:

@@ -88,7 +88,11 @@ def trace_of(error: BaseException, level: str) -> str:
     if cause is not None:
         lines += [trace_of(cause, level), "which led to:"]
     lines += [line.rstrip("\n") for line in traceback.format_tb(error.__traceback__)]
-    said = f": {escaped(str(error))}" if level == "debug" or (isinstance(error, SeatrialError) and not isinstance(error, Refusal)) else ""
+    said = (
+        f": {escaped(str(error))}"
+        if level == "debug" or (isinstance(error, SeatrialError) and not isinstance(error, Refusal))
+        else ""
+    )
     return "\n".join([*lines, f"{type(error).__module__}.{type(error).__qualname__}{said}"])
 
 

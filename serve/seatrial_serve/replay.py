@@ -54,7 +54,11 @@ def replay(
         except (ModelError, Refusal) as error:
             code = error.code
         seconds = clock() - start
-        runs.append(Replayed(batch_rows, code, seconds, orjson.loads(orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY))))
+        runs.append(
+            Replayed(
+                batch_rows, code, seconds, orjson.loads(orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY))
+            )
+        )
     return runs
 
 

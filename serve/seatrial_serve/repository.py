@@ -149,8 +149,8 @@ class Repository:
 
     def older(self, entry: Entry) -> list[Entry]:
         """The versions of a model in the folder below one of them, the highest first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
-        below = lambda other: version_key(other.version) < version_key(entry.version)
-        return [other for other in find_bundles(self.folder, "all") if other.name == entry.name and below(other)]
+        found = (other for other in find_bundles(self.folder, "all") if other.name == entry.name)
+        return [other for other in found if version_key(other.version) < version_key(entry.version)]
 
     def read_labels(self) -> None:
         """Read every model's labels anew. Raises `DeclarationError` where one is no list of labels; all stay as they were."""

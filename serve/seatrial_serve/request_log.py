@@ -58,7 +58,9 @@ def facts(journey: Journey) -> dict[str, Any]:
 
 def sentence_of(fields: dict[str, Any]) -> str:
     """The same for people."""
-    phases = ", ".join(f"{name.removesuffix('_s')} {fields[name] * 1e3:.3g} ms" for name in fields if name.endswith("_s"))
+    phases = ", ".join(
+        f"{name.removesuffix('_s')} {fields[name] * 1e3:.3g} ms" for name in fields if name.endswith("_s")
+    )
     what = " ".join(str(fields[name]) for name in ("model", "model_version") if name in fields)
     late = " later than its objective" if fields["slow"] else ""
     more = f"; {fields['unsaid']} more like it were not logged" if "unsaid" in fields else ""

@@ -18,6 +18,7 @@ import uvicorn
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
 from seatrial_serve.log import start_log
@@ -28,6 +29,7 @@ from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import BACKLOG, listen
 from seatrial_serve.taps import Taps
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
+from seatrial_serve.watch import open_watch
 
 if TYPE_CHECKING:
     from seatrial_serve.v2.grpc_service import GrpcListener
@@ -87,25 +89,27 @@ def run_server(
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
         )
-        taps = Taps((), settings.sampled_per_s)
-        grpc = open_grpc(settings, repository, keeper, pool, drain, taps) if settings.grpc else None
+        watch = open_watch(settings, metrics, keeper)
+        taps = Taps(watch.taps, settings.sampled_per_s)
+        grpc = open_grpc(settings, repository, keeper, pool, drain, taps, watch.watchers) if settings.grpc else None
         app = create_app(
-            repository, keeper, pool, drain, taps, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
-            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc
+            repository, keeper, pool, drain, taps, watch, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
+            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, settled).run(sockets=[listening])
+        watch.close()
 
 
-def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain, taps: Taps) -> GrpcListener:
+def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain, taps: Taps, watchers: Watchers) -> GrpcListener:
     """The gRPC listener, told of every change."""
     from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
 
     admin = keeper if settings.admin else None
-    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, taps, admin)
+    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, taps, admin, watchers)
     grpc = grpc_service.GrpcListener(
         service,
         repository,

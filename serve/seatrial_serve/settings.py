@@ -159,6 +159,14 @@ class Settings(BaseSettings):
         "not_ready",
         description="What then: count alone; take the version out of service; or also load the highest version below it that passes its load gate.",
     )
+    feedback_answers: int = Field(
+        4096,
+        ge=0,
+        description="Answers of models with labels whose scores are remembered by request id, so that :feedback can be told the truth of them later. 0: none.",
+    )
+    feedback_window: int = Field(
+        1000, ge=1, description="Over how many of the last truths accuracy and calibration error are taken."
+    )
     keep_failures: Path | None = Field(
         None,
         description="Folder for requests that failed on our side or came later than their objective, at most one a second and 200 in all, for `seatrial replay`. By default none are kept.",

@@ -11,7 +11,7 @@ from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 log = logging.getLogger("seatrial.edge")
 
 STATUS = {
-    "E_NOT_FOUND": 404, "E_MODEL_NOT_FOUND": 404, "E_UNSUPPORTED": 400, "E_METHOD": 405, "E_SLOW_BODY": 408, "E_BODY_BYTES": 413, "E_PIXELS": 413, "E_IMAGE_BYTES": 413,
+    "E_NOT_FOUND": 404, "E_MODEL_NOT_FOUND": 404, "E_ANSWER_NOT_FOUND": 404, "E_UNSUPPORTED": 400, "E_METHOD": 405, "E_SLOW_BODY": 408, "E_BODY_BYTES": 413, "E_PIXELS": 413, "E_IMAGE_BYTES": 413,
     "E_CONTENT_TYPE": 415, "E_CONTENT_ENCODING": 415, "E_IMAGE_FORMAT": 415, "E_OVERLOADED": 503, "E_DRAINING": 503, "E_NOT_READY": 503, "E_DEADLINE": 504,
 }  # fmt: skip
 """Code -> status, where it is not 400 for a `Refusal`, 503 for `Unavailable` or 500 for `ModelError`."""

@@ -52,30 +52,42 @@ class Tracing:
 
     def ended(self, journey: Journey) -> None:
         """See `Watcher`. A `traceparent` that is none begins a new trace (W3C Trace Context, 4.3)."""
-        began_ns = time.time_ns() - round(now_s() * 1e9)
-        at = lambda seconds: began_ns + round(seconds * 1e9)
+        zero_ns = time.time_ns() - round(now_s() * 1e9)
         given = {"traceparent": journey.traceparent} if journey.traceparent else {}
         span = self._tracer.start_span(
-            f"POST {journey.route}", self._propagator.extract(given), self._api.SpanKind.SERVER, start_time=at(journey.began_s)
-        )  # fmt: skip
+            journey.route,
+            self._propagator.extract(given),
+            self._api.SpanKind.SERVER,
+            attributes(journey),
+            start_time=_at(zero_ns, journey.began_s),
+        )
         if span.is_recording():
-            span.set_attributes(attributes(journey))
             if journey.status >= 500:
                 span.set_status(self._api.StatusCode.ERROR, journey.code)
             inside = self._api.set_span_in_context(span)
             for name, began_s, ended_s in journey.phases:
-                self._tracer.start_span(name, inside, start_time=at(began_s)).end(at(ended_s))
-        span.end(at(journey.ended_s))
+                phase = self._tracer.start_span(name, inside, start_time=_at(zero_ns, began_s))
+                phase.end(_at(zero_ns, ended_s))
+        span.end(_at(zero_ns, journey.ended_s))
 
     def close(self) -> None:
         """Send what waits."""
         self._provider.shutdown()
 
 
+def _at(zero_ns: int, seconds: float) -> int:
+    """A time of `now_s` as nanoseconds since 1970, given when its zero was."""
+    return zero_ns + round(seconds * 1e9)
+
+
 def attributes(journey: Journey) -> dict[str, str | int]:
     """What a request's span says of it: never what the client sent."""
     bundle = journey.model.bundle if journey.model is not None else None
-    named = {"seatrial.model": bundle.name, "seatrial.version": bundle.version, "seatrial.digest": bundle.digest} if bundle else {}
+    named = (
+        {"seatrial.model": bundle.name, "seatrial.version": bundle.version, "seatrial.digest": bundle.digest}
+        if bundle
+        else {}
+    )
     return {
         "http.request.method": "POST", "http.route": journey.route, "http.response.status_code": journey.status,
         "seatrial.code": journey.code or "left", "seatrial.request_id": journey.request_id, **named,

@@ -35,13 +35,17 @@ def command(file: Path, path: Path, identity: Path | None, trust_torchscript: bo
     again = recurs(kept, runs)
     if as_json:
         facts = kept.model_dump(mode="json", by_alias=True, exclude={"rows", "machine"})
-        click.echo(json.dumps({"kept": facts, "runs": [vars(run) for run in runs], "recurs": again}, ensure_ascii=False))
+        click.echo(
+            json.dumps({"kept": facts, "runs": [vars(run) for run in runs], "recurs": again}, ensure_ascii=False)
+        )
     else:
         objective = f", objective {kept.objective_s * 1e3:.3g} ms" if kept.objective_s else ""
         click.echo(
             f"{kept.model} {kept.version}, {kept.variant} on {kept.provider}, {kept.kept_at}: {kept.code} after {kept.seconds * 1e3:.3g} ms{objective}"
         )
-        click.echo(f"request {kept.request_id}, in a batch of {sum(rows for rows, _ in kept.mates)} rows: {list(kept.mates)}")
+        click.echo(
+            f"request {kept.request_id}, in a batch of {sum(rows for rows, _ in kept.mates)} rows: {list(kept.mates)}"
+        )
         for run in runs:
             click.echo(f"again, in batches of {run.batch_rows}: {run.code} after {run.seconds * 1e3:.3g} ms")
             for prediction in run.predictions:
