@@ -18,6 +18,7 @@ from seatrial_contracts.errors import MissingExtra
 from seatrial_serve import watch
 from seatrial_serve.tracing import Tracing, start_tracing
 
+pytestmark = pytest.mark.slow
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 """The example of W3C Trace Context, 3.2.4."""
 
