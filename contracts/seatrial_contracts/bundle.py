@@ -18,6 +18,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
 from seatrial_contracts.manifest import Manifest, SealedFile
+from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 
 MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
@@ -82,6 +83,16 @@ class Bundle:
         sets = (self.golden, self.held_out)
         return frozenset(name for rows in sets if rows is not None for names in rows.slices for name in names)
 
+    @cached_property
+    def profile(self) -> Profile:
+        """How the reference rows are spread."""
+        try:
+            return Profile.from_json(self.files[PROFILE])
+        except (ValidationError, ValueError):
+            raise BundleError(
+                "E_BUNDLE_PROFILE", PROFILE, "a profile that this seatrial cannot read", "schema 1"
+            ) from None
+
     def receipts(self) -> list[Receipt]:
         """The receipts beside the bundle that are about this digest, by file name."""
         folder = self.path / RECEIPTS_FOLDER
@@ -104,7 +115,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
-    _ = bundle.contract, bundle.golden, bundle.held_out
+    _ = bundle.contract, bundle.golden, bundle.held_out, bundle.profile
     if target.exists() or target.is_symlink():
         _same_or_raise(target, bundle)
         return bundle

@@ -43,8 +43,8 @@ class Pipeline:
     `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
     which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
     on each slice. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
-    training, for drift (`golden` where left out). `waive` maps a step of the export gate to the reason why it does not hold for
-    this model; the manifest keeps both.
+    training, which drift is measured against (none: nobody can tell). `waive` maps a step of the export gate to the reason why it
+    does not hold for this model; the manifest keeps both.
     """
 
     name: str

@@ -23,8 +23,10 @@ from seatrial_serve.drain import Drain
 from seatrial_serve.feedback_api import feedback_router
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import REQUEST_ID, FastLane
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
+from seatrial_serve.pulse import Pulse
 from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps
@@ -46,6 +48,7 @@ def create_app(
     pool: Executor,
     drain: Drain,
     taps: Taps,
+    metrics: Metrics,
     watch: Watch,
     *,
     docs: bool = True,
@@ -63,7 +66,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(keeper, taps, grpc),
+        lifespan=_lifespan(keeper, taps, Pulse(metrics), grpc),
     )
     app.include_router(models_router(repository, drain))
     budget = Budget(budget_bytes)
@@ -74,6 +77,8 @@ def create_app(
         app.add_exception_handler(kind, on_error)
     if docs:
         add_docs(app)
+    budget = Budget(budget_bytes)
+    metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(
         app,
@@ -83,15 +88,16 @@ def create_app(
         drain=drain,
         budget=budget,
         taps=taps,
+        metrics=metrics,
         timeout_s=request_timeout_s,
         watchers=watch.watchers,
     )
 
 
-def _lifespan(keeper: Keeper, taps: Taps, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
+def _lifespan(keeper: Keeper, taps: Taps, pulse: Pulse, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with keeper, taps, grpc or nullcontext():
+        async with keeper, taps, pulse, grpc or nullcontext():
             yield
 
     return lifespan

@@ -46,7 +46,7 @@ class Journey:
         """It ended so, now; without a code, its client left."""
         self.code, self.status, self.error, self.ended_s = code, status, error, now_s()
         if self.model is not None:
-            self.model.metrics.finish(code or "other", self.seconds)
+            self.model.metrics.finish(code or "other", self.seconds, self.request_id if code == "ok" else None)
 
     @property
     def seconds(self) -> float:

@@ -15,6 +15,7 @@ from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, expected_bytes, r
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Journey, Watchers
+from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
 from seatrial_serve.repository import Entry, Repository
@@ -124,12 +125,13 @@ class FastLane:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(
-        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, budget: Budget, taps: Taps, timeout_s: float, watchers: Watchers = (),
+        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, budget: Budget, taps: Taps, metrics: Metrics, timeout_s: float,
+        watchers: Watchers = (),
     ) -> None:  # fmt: skip
         """`protocols`: how a path ends -> what answers it."""
         self.app, self._protocols = app, protocols
         self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
-        self._budget, self._taps, self._watchers = budget, taps, watchers
+        self._budget, self._taps, self._metrics, self._watchers = budget, taps, metrics, watchers
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
@@ -160,6 +162,7 @@ class FastLane:
         except Exception as error:  # every error becomes one clear answer
             status, code, body, extra = answer_to(error, journey.request_id)
             journey.end(code, status, error)
+            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             more = [*extra, (b"allow", b"POST")] if status == 405 else extra
             await self._send(send, status, Reply(body, JSON, more), journey.request_id, close=code in UNREAD)
         else:

@@ -24,6 +24,7 @@ from seatrial_serve.load_gate import INLINE_S, Admitted
 from seatrial_serve.metrics import ModelMetrics
 
 if TYPE_CHECKING:
+    from seatrial_serve.drift import Drift
     from seatrial_serve.journey import Journey
 
 
@@ -92,9 +93,9 @@ class ServedModel:
     """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
 
     def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
-                 slots: int, max_waiting_rows: int) -> None:  # fmt: skip
+                 slots: int, max_waiting_rows: int, drift: Drift | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
-        self._pool = pool
+        self._pool, self.drift = pool, drift
         self._unused: asyncio.Event | None = None
         self._holders = 0
         self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
@@ -156,6 +157,13 @@ class ServedModel:
         self.metrics.front(end - start)
         if terms.journey is not None:
             terms.journey.phases.append(("front", start, end))
+
+    def encoded(self, start: float, terms: Terms) -> None:
+        """An answer was written, since then."""
+        end = now_s()
+        self.metrics.encode(end - start)
+        if terms.journey is not None:
+            terms.journey.phases.append(("encode", start, end))
 
     def _capped(self, answer: Answer) -> Answer:
         """The answer, where it is not too large to be written down."""

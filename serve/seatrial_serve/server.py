@@ -18,13 +18,15 @@ import uvicorn
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.drift import DriftTap
 from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
 from seatrial_serve.log import start_log
-from seatrial_serve.metrics import Metrics, listen_metrics
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
+from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import BACKLOG, listen
 from seatrial_serve.taps import Taps
@@ -53,12 +55,12 @@ def serve(settings: Settings) -> None:
 
         Supervisor(settings).run()
         return
-    metrics = Metrics()
+    metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.log_dropped.inc
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
-    scraped = listen_metrics(metrics.registry, settings) if settings.metrics else None
+    scraped = MetricsListener(metrics.registry, settings, metrics.hand_over) if settings.metrics else None
     host, port = listening.getsockname()[:2]
     log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
     run_server(settings, repository, listening, metrics)
@@ -90,10 +92,10 @@ def run_server(
             allow_breaking=settings.allow_breaking,
         )
         watch = open_watch(settings, metrics, keeper)
-        taps = Taps(watch.taps, settings.sampled_per_s)
-        grpc = open_grpc(settings, repository, keeper, pool, drain, taps, watch.watchers) if settings.grpc else None
+        taps = Taps([*([DriftTap()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
+        grpc = open_grpc(settings, repository, keeper, pool, drain, taps, metrics, watch.watchers) if settings.grpc else None
         app = create_app(
-            repository, keeper, pool, drain, taps, watch, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
+            repository, keeper, pool, drain, taps, metrics, watch, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
             budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers
         )  # fmt: skip
         config = uvicorn.Config(
@@ -104,12 +106,23 @@ def run_server(
         watch.close()
 
 
-def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain, taps: Taps, watchers: Watchers) -> GrpcListener:
+def open_grpc(
+    settings: Settings,
+    repository: Repository,
+    keeper: Keeper,
+    pool: Executor,
+    drain: Drain,
+    taps: Taps,
+    metrics: Metrics,
+    watchers: Watchers,
+) -> GrpcListener:
     """The gRPC listener, told of every change."""
     from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
 
     admin = keeper if settings.admin else None
-    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, taps, admin, watchers)
+    service = grpc_service.InferenceService(
+        repository, pool, drain, settings.request_timeout_s, taps, metrics, admin, watchers
+    )
     grpc = grpc_service.GrpcListener(
         service,
         repository,

@@ -24,7 +24,7 @@ def main() -> None:
     threading.Thread(target=stop_without_supervisor, daemon=True).start()
     listening = socket.socket(fileno=told["socket"])
     repository = Repository(settings.bundles, settings.versions)
-    metrics = Metrics()
+    metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.log_dropped.inc
     run_server(settings, repository, listening, metrics, joining=told["joining"], settled=say_settled)
 

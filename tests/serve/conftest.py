@@ -72,8 +72,17 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
         watch = open_watch(settings, metrics, keeper)
         tapped = Taps([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
         app = create_app(
-            repository, keeper, pool, drain, tapped, watch, admin=settings.admin, request_timeout_s=settings.request_timeout_s, workers=settings.workers
-        )  # fmt: skip
+            repository,
+            keeper,
+            pool,
+            drain,
+            tapped,
+            metrics,
+            watch,
+            admin=settings.admin,
+            request_timeout_s=settings.request_timeout_s,
+            workers=settings.workers,
+        )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -15,10 +15,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.body import REQUEST_ID_HEADER, request_id_of
+from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import begin_journey
+from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Terms
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to, status_of
@@ -47,7 +49,7 @@ class InferenceService:
 
     def __init__(
         self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, taps: Taps,
-        keeper: Keeper | None = None, watchers: Watchers = (),
+        metrics: Metrics, keeper: Keeper | None = None, watchers: Watchers = (),
     ) -> None:  # fmt: skip
         """With a keeper, which is the administrator's, models can be loaded and unloaded."""
         self._repository, self._pool, self._drain, self._timeout_s, self._keeper = (
@@ -57,7 +59,7 @@ class InferenceService:
             timeout_s,
             keeper,
         )
-        self._taps, self._watchers = taps, watchers
+        self._taps, self._metrics, self._watchers = taps, metrics, watchers
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -157,7 +159,9 @@ class InferenceService:
             model.pressure.admit(terms.deadline_s)
             with model:
                 response = await infer(model, read_message(asked), terms, self._pool)
+                encoding = now_s()
                 answer = write_message(response)
+                model.encoded(encoding, terms)
             journey.answer = response.answer
             journey.end("ok", 200)
             self._taps.offer(model, response.answer, journey.request_id, journey.seconds, asked.ByteSize())
@@ -168,6 +172,7 @@ class InferenceService:
         except Exception as error:
             status, code = status_of(error)
             journey.end(code, status, error)
+            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             raise
         finally:
             self._drain.leave()
