@@ -11,6 +11,7 @@ from seatrial_contracts.errors import SeatrialError
 
 COMMANDS = {
     "diff": "Compare two versions: contracts, answers, size, speed.",
+    "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
     "parity": "Try a bundle: do all runners answer as training did?",
@@ -63,7 +64,7 @@ def cli(context: click.Context, debug: bool) -> None:
 def main() -> None:
     """Entry point. An error of ours is one screen of text and exit code 1; `--debug` shows where it came from."""
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)  # click gives back the code of a command that exits
     except SeatrialError as error:
         if "--debug" in sys.argv:
             raise
@@ -75,8 +76,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -85,3 +84,4 @@ def main() -> None:
             err=True,
         )
         sys.exit(2)
+    sys.exit(code or 0)

@@ -53,7 +53,7 @@ def jensen_shannon(reference: Sequence[float], live: Sequence[float]) -> float:
     return math.sqrt(max((bits(expected) + bits(got)) / 2, 0.0))
 
 
-def stability_by_chance(bins: int, live: int, reference: int) -> float:
+def stability_by_chance(bins: int, live: float, reference: float) -> float:
     """The PSI that two samples of one population show on average: `(bins - 1) * (1/live + 1/reference)`.
 
     Yurdakul and Naranjo, Statistical properties of the population stability index (2020).
@@ -67,11 +67,11 @@ class FieldDrift:
 
     field: str
     reference: Spread
-    live: tuple[int, ...]
-    """Rows in each bin."""
+    live: tuple[float, ...]
+    """Values in each bin; Prometheus estimates them, so they need not be whole."""
 
     @property
-    def rows(self) -> int:
+    def rows(self) -> float:
         """Live values seen."""
         return sum(self.live)
 
@@ -126,8 +126,8 @@ class FieldDrift:
         }
 
 
-def drifts(profile: Profile, live: Mapping[str, Sequence[int]]) -> Iterator[FieldDrift]:
-    """The finding of each field of a profile; `live`: rows in each of its bins."""
+def drifts(profile: Profile, live: Mapping[str, Sequence[float]]) -> Iterator[FieldDrift]:
+    """The finding of each field of a profile; `live`: values in each of its bins."""
     for name, spread in profile.fields.items():
         counts = live.get(name, [0] * len(spread.counts))
-        yield FieldDrift(name, spread, tuple(int(count) for count in counts))
+        yield FieldDrift(name, spread, tuple(map(float, counts)))
