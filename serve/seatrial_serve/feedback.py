@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -16,7 +17,7 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import are_probabilities, calibration_error
 from seatrial_serve.journey import Journey
-from seatrial_serve.model import Answer
+from seatrial_serve.model import Answer, ServedModel
 
 MODEL = ("model", "version")
 MOST_BYTES = 64 * 2**20
@@ -47,14 +48,32 @@ class FeedbackMetrics:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The scores that a request was answered with, by label output, shape `(rows, classes)`, and what can be said of them."""
+@dataclass(frozen=True)
+class Labels:
+    """The label outputs of one version, each with its classes, and the names of the bundle's slices."""
 
     model: str
     version: str
     classes: Mapping[str, tuple[str, ...]]
-    slices: frozenset[str]
+    slices: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Those of a bundle; there may be none."""
+        kinds = [(field.name, field.kind) for field in bundle.contract.outputs]
+        classes = {name: kind.classes for name, kind in kinds if isinstance(kind, Label)}
+        return cls(bundle.name, bundle.version, classes, bundle.slices)
+
+    def remember(self, answer: Answer) -> Remembered:
+        """The scores of an answer, in memory of their own: the batch's is not kept."""
+        return Remembered(self, {name: answer.array(name).copy() for name in self.classes})
+
+
+@dataclass(slots=True)
+class Remembered:
+    """The scores that a request was answered with, by label output, shape `(rows, classes)`."""
+
+    labels: Labels
     scores: Mapping[str, Array]
 
     @property
@@ -65,7 +84,7 @@ class Remembered:
     @property
     def size_bytes(self) -> int:
         """What the scores take."""
-        return sum(array.nbytes for array in self.scores.values())
+        return sum([array.nbytes for array in self.scores.values()])
 
 
 @dataclass(slots=True)
@@ -87,27 +106,38 @@ class Feedback:
         self._recent: OrderedDict[str, Remembered] = OrderedDict()
         self._held_bytes = 0
         self._windows: dict[tuple[str, str], Window] = {}
+        self._labels: WeakKeyDictionary[ServedModel, Labels] = WeakKeyDictionary()
+
+    def labels_of(self, model: ServedModel) -> Labels:
+        """What it answers that a truth can be told of."""
+        known = self._labels.get(model)
+        if known is None:
+            known = self._labels[model] = Labels.of(model.bundle)
+        return known
 
     def ended(self, journey: Journey) -> None:
         """See `Watcher`."""
-        if self.kept and journey.answer is not None and journey.model is not None:
-            remembered = remember(journey.model.bundle, journey.answer)
-            if remembered is not None:
-                self._drop(journey.request_id)
-                self._recent[journey.request_id] = remembered
-                self._held_bytes += remembered.size_bytes
-                while len(self._recent) > self.kept or self._held_bytes > MOST_BYTES:
-                    self._drop(next(iter(self._recent)))
+        if not self.kept or journey.answer is None or journey.model is None:
+            return
+        labels = self.labels_of(journey.model)
+        if not labels.classes:
+            return
+        remembered = labels.remember(journey.answer)
+        self._drop(journey.request_id)
+        self._recent[journey.request_id] = remembered
+        self._held_bytes += remembered.size_bytes
+        while len(self._recent) > self.kept or self._held_bytes > MOST_BYTES:
+            self._drop(next(iter(self._recent)))
 
-    def _drop(self, request_id: str) -> Remembered | None:
+    def _drop(self, request_id: str) -> None:
         gone = self._recent.pop(request_id, None)
-        self._held_bytes -= gone.size_bytes if gone is not None else 0
-        return gone
+        if gone is not None:
+            self._held_bytes -= gone.size_bytes
 
     def find(self, model: str, version: str, request_id: str) -> Remembered:
         """What a request to `model` was answered. Raises `Refusal` where that is not known any more, and counts it to `version`."""
         found = self._recent.get(request_id)
-        if found is None or found.model != model:
+        if found is None or found.labels.model != model:
             self._metrics.total.labels(model, version, "all", "unmatched").inc()
             want = f"that of one of the last {self.kept} answers of this model, once"
             raise Refusal(
@@ -128,44 +158,32 @@ class Feedback:
     ) -> tuple[int, int]:
         """Count what is true of each row; how many labels were right, and how many wrong. Raises `Refusal`, and counts nothing, for what cannot be true."""
         check(answered, truth, slices)
-        window = self._windows.setdefault((answered.model, answered.version), Window(deque(maxlen=self._window)))
+        labels = answered.labels
+        version = labels.model, labels.version
+        window = self._windows.setdefault(version, Window(deque(maxlen=self._window)))
         counts = [0, 0]
         for place, true in enumerate(truth):
             for name, label in (true or {}).items():
                 scores = answered.scores[name][place]
-                right = answered.classes[name][int(scores.argmax())] == label
+                right = labels.classes[name][int(scores.argmax())] == label
                 window.right.append(right)
                 window.confidence.append(float(scores.max()) if are_probabilities(scores) else None)
                 counts[right] += 1
-                own = [f"{name}={label}"] if len(answered.classes[name]) <= MOST_CLASSES else []
+                own = [f"{name}={label}"] if len(labels.classes[name]) <= MOST_CLASSES else []
                 for slice_ in {"all", *own, *(slices[place] if slices else ())}:
                     outcome = "right" if right else "wrong"
-                    self._metrics.total.labels(answered.model, answered.version, slice_, outcome).inc()
-        self._measure(answered, window)
+                    self._metrics.total.labels(*version, slice_, outcome).inc()
+        self._measure(version, window)
         return counts[True], counts[False]
 
-    def _measure(self, answered: Remembered, window: Window) -> None:
+    def _measure(self, version: tuple[str, str], window: Window) -> None:
         if not window.right:
             return
         right = np.array(window.right, np.float64)
-        self._metrics.accuracy.labels(answered.model, answered.version).set(right.mean())
+        self._metrics.accuracy.labels(*version).set(right.mean())
         if None not in window.confidence:
             error = calibration_error(np.array(window.confidence, np.float64), right)
-            self._metrics.calibration.labels(answered.model, answered.version).set(error)
-
-
-def remember(bundle: Bundle, answer: Answer) -> Remembered | None:
-    """The labels of an answer, in memory of their own; None where it has none."""
-    labels = labels_of(bundle)
-    if not labels:
-        return None
-    scores = {name: np.array(answer.array(name)) for name in labels}
-    return Remembered(bundle.name, bundle.version, labels, bundle.slices, scores)
-
-
-def labels_of(bundle: Bundle) -> Mapping[str, tuple[str, ...]]:
-    """Label output -> its classes."""
-    return {field.name: field.kind.classes for field in bundle.contract.outputs if isinstance(field.kind, Label)}
+            self._metrics.calibration.labels(*version).set(error)
 
 
 def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] | None) -> None:
@@ -176,14 +194,14 @@ def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] |
         raise Refusal("E_BATCH", which, f"{got}", f"one for each of the request's {answered.rows} rows")
     for place, true in enumerate(truth):
         for name, label in (true or {}).items():
-            if name not in answered.classes:
+            if name not in answered.labels.classes:
                 raise Refusal(
-                    "E_OUTPUT", f"truth, row {place}", "an output that is no label", ", ".join(answered.classes)
+                    "E_OUTPUT", f"truth, row {place}", "an output that is no label", ", ".join(answered.labels.classes)
                 )
-            if label not in answered.classes[name]:
-                some = ", ".join(answered.classes[name][:8])
+            if label not in answered.labels.classes[name]:
+                some = ", ".join(answered.labels.classes[name][:8])
                 raise Refusal("E_CATEGORY", f"truth of '{name}', row {place}", "an unknown class", f"one of {some}")
     for place, names in enumerate(slices or ()):
-        if not answered.slices.issuperset(names):
-            some = ", ".join(sorted(answered.slices)[:8]) or "none: the bundle has no slices"
+        if not answered.labels.slices.issuperset(names):
+            some = ", ".join(sorted(answered.labels.slices)[:8]) or "none: the bundle has no slices"
             raise Refusal("E_CATEGORY", f"slices, row {place}", "an unknown one", some)

@@ -12,8 +12,8 @@ from seatrial_contracts.errors import Refusal
 from seatrial_serve.admission import Budget
 from seatrial_serve.body import expected_bytes, read_body
 from seatrial_serve.clock import now_s
-from seatrial_serve.feedback import Feedback, Remembered, labels_of, remember
-from seatrial_serve.model import ServedModel, Terms
+from seatrial_serve.feedback import Feedback
+from seatrial_serve.model import Answer, ServedModel, Terms
 from seatrial_serve.models_api import found, json_response
 from seatrial_serve.repository import Repository
 
@@ -72,7 +72,8 @@ def feedback_router(
 
     async def answer_within(model: ServedModel, body: bytes) -> Response:
         told = read_told(body)
-        if not labels_of(model.bundle):
+        labels = feedback.labels_of(model)
+        if not labels.classes:
             raise Refusal(
                 "E_UNSUPPORTED", "model", "one without labels", "a model that answers labels: their truth is a class"
             )
@@ -81,11 +82,11 @@ def feedback_router(
                 raise not_remembered(workers)
             answered = feedback.find(model.bundle.name, model.bundle.version, told.request_id)
         else:
-            answered = await answer_again(model, told.instances or [], timeout_s)
+            answered = labels.remember(await answer_again(model, told.instances or [], timeout_s))
         right, wrong = feedback.learn(answered, told.truth, told.slices)
         if told.request_id is not None:
             feedback.forget(told.request_id)
-        return json_response({"model_version": answered.version, "right": right, "wrong": wrong})
+        return json_response({"model_version": answered.labels.version, "right": right, "wrong": wrong})
 
     return router
 
@@ -111,7 +112,7 @@ def not_remembered(workers: int) -> Refusal:
     return Refusal("E_UNSUPPORTED", "request_id", got, want, "or serve with one worker and --feedback-answers")
 
 
-async def answer_again(model: ServedModel, instances: list[Any], timeout_s: float) -> Remembered:
+async def answer_again(model: ServedModel, instances: list[Any], timeout_s: float) -> Answer:
     """What the model says of rows now. Raises what `ServedModel.answer_rows` raises, and `Refusal` for too many."""
     if len(instances) > model.contract.limits.max_rows:
         raise Refusal("E_BATCH", "instances", f"{len(instances)} rows", f"1 to {model.contract.limits.max_rows} rows")
@@ -119,6 +120,4 @@ async def answer_again(model: ServedModel, instances: list[Any], timeout_s: floa
     deadline_s = now_s() + timeout_s
     model.pressure.admit(deadline_s)
     with model:
-        remembered = remember(model.bundle, await model.answer_rows(rows, Terms(deadline_s)))
-    assert remembered is not None, "only a model with labels is asked"
-    return remembered
+        return await model.answer_rows(rows, Terms(deadline_s))

@@ -65,8 +65,7 @@ class Journey:
     @property
     def slow(self) -> bool:
         """Was it answered later than its contract's objective?"""
-        objective_s = self.model.contract.objective.p99_s if self.model is not None else None
-        return self.code == "ok" and objective_s is not None and self.seconds > objective_s
+        return self.code == "ok" and self.model is not None and self.ended_s - self.began_s > self.model.objective_s
 
     def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
         """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.batcher.Passenger`."""

@@ -98,6 +98,8 @@ class ServedModel:
         self._pool, self.drift = pool, drift
         self._unused: asyncio.Event | None = None
         self._holders = 0
+        self.objective_s = engine.contract.objective.p99_s or math.inf
+        """An answer later than this is slow."""
         self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line

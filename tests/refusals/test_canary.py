@@ -40,8 +40,16 @@ def everywhere() -> Iterator[bytes]:
         for key in tensor:
             yield v2({"inputs": [tensor | {key: CANARY}, *(INPUTS[other] for other in INPUTS if other != name)]})
         yield v2({"inputs": [tensor | {"parameters": {CANARY: CANARY}}]})
-    yield from (infer(id=CANARY, outputs=[{"name": CANARY}]), infer(parameters={CANARY: CANARY}), infer(parameters={"priority": CANARY}))
-    for told in ({"request_id": CANARY, "truth": [{}]}, {"instances": [{CANARY: 1}], "truth": [{CANARY: CANARY}]}, {CANARY: CANARY}):
+    yield from (
+        infer(id=CANARY, outputs=[{"name": CANARY}]),
+        infer(parameters={CANARY: CANARY}),
+        infer(parameters={"priority": CANARY}),
+    )
+    for told in (
+        {"request_id": CANARY, "truth": [{}]},
+        {"instances": [{CANARY: 1}], "truth": [{CANARY: CANARY}]},
+        {CANARY: CANARY},
+    ):
         yield request("/v1/models/tabular:feedback", json.dumps(told).encode())
 
 
@@ -52,7 +60,14 @@ def marked(case: Case) -> bytes:
     if len(parts) != 3 or not parts[1].startswith(b"/") or b"?" in parts[1]:
         return case.data
     mark = CANARY.encode()
-    return b" ".join((parts[0], parts[1] + b"?" + mark + b"=" + mark, parts[2])) + newline + b"X-Key: " + mark + b"\r\n" + rest
+    return (
+        b" ".join((parts[0], parts[1] + b"?" + mark + b"=" + mark, parts[2]))
+        + newline
+        + b"X-Key: "
+        + mark
+        + b"\r\n"
+        + rest
+    )
 
 
 @contextmanager
@@ -83,7 +98,16 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
 def test_what_clients_send_is_kept_nowhere(tmp_path: Path, serve: Callable[..., Any]) -> None:
     seal(tmp_path / "bundles")
     with collector() as (endpoint, spans):
-        flags = ("--log-format", "json", "--logged-per-s", "1e6", "--otlp-endpoint", endpoint, "--keep-failures", str(tmp_path / "kept"))
+        flags = (
+            "--log-format",
+            "json",
+            "--logged-per-s",
+            "1e6",
+            "--otlp-endpoint",
+            endpoint,
+            "--keep-failures",
+            str(tmp_path / "kept"),
+        )
         server = serve(tmp_path / "bundles", *flags)
         assert server.wait_until_loaded()[0] == 200
         target = Target(server)
@@ -99,7 +123,12 @@ def test_what_clients_send_is_kept_nowhere(tmp_path: Path, serve: Callable[..., 
     assert len(b"".join(spans)) > 10_000
     assert b"E_RANGE" in b"".join(spans)
     assert all(json.loads(body)["request_id"] == headers["x-request-id"] for body, headers in refused)
-    for place in (*server.log, metrics, *(body.decode() for body, _ in refused), *(file.read_text() for file in (tmp_path / "kept").iterdir())):
+    for place in (
+        *server.log,
+        metrics,
+        *(body.decode() for body, _ in refused),
+        *(file.read_text() for file in (tmp_path / "kept").iterdir()),
+    ):
         assert CANARY not in place
     assert CANARY.encode() not in b"".join(spans)
     for place in (*server.log, metrics):

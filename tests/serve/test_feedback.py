@@ -21,7 +21,7 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.measures import calibration_error
 from seatrial_serve import engine, feedback
-from seatrial_serve.feedback import Feedback, FeedbackMetrics, Remembered
+from seatrial_serve.feedback import Feedback, FeedbackMetrics, Labels, Remembered
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,9 @@ def answer(feeds: Feeds) -> dict[str, Array]:
 
 
 def pets(folder: Path, name: str = "pets") -> Bundle:
-    answers = tuple({key: array[0] for key, array in answer({"x": np.array([row["x"]], np.float32)}).items()} for row in ROWS)
+    answers = tuple(
+        {key: array[0] for key, array in answer({"x": np.array([row["x"]], np.float32)}).items()} for row in ROWS
+    )
     golden = Golden(tuple(ROWS), answers, slices=(("small",), (), ("large", "odd")))
     contract = st.contract_from_rows(Pet, Guess, limits=st.Limits(max_rows=4))
     files = {CONTRACT: contract.to_json(), PROFILE: b"{}\n", "graphs/toy.fake": b"pets", **golden.to_files()}
@@ -97,7 +99,9 @@ async def test_the_truth_of_an_answer_is_told_by_its_request_id_and_once(app: Ru
 async def test_rows_in_place_of_an_id_are_answered_again(app: Running) -> None:
     told = await tell(app, [{"pet": "dog"}, {"pet": "dog"}], instances=[{"x": 1.0}, {"x": 2.0}])
     assert told.json() == {"model_version": "1.0.0", "right": 1, "wrong": 1}
-    version = await app.client.post("/v1/models/pets/versions/1.0.0:feedback", json={"truth": [{"pet": "eel"}], "instances": [{"x": 2.0}]})
+    version = await app.client.post(
+        "/v1/models/pets/versions/1.0.0:feedback", json={"truth": [{"pet": "eel"}], "instances": [{"x": 2.0}]}
+    )
     assert version.json()["right"] == 1
 
 
@@ -133,9 +137,13 @@ async def test_only_the_last_answers_are_remembered(app: Running) -> None:
         pytest.param({"truth": [{"pet": "cat"}] * 5, "request_id": None, "instances": [{"x": 0.0}] * 5}, "E_BATCH", id="too many rows"),
     ],
 )  # fmt: skip
-async def test_what_cannot_be_true_is_refused_and_counts_nothing(app: Running, body: Mapping[str, Any], code: str) -> None:
+async def test_what_cannot_be_true_is_refused_and_counts_nothing(
+    app: Running, body: Mapping[str, Any], code: str
+) -> None:
     asked = await app.ask(ROWS[:1], model="pets")
-    sent = {"request_id": asked.headers["x-request-id"]} | {name: value for name, value in body.items() if value is not None}
+    sent = {"request_id": asked.headers["x-request-id"]} | {
+        name: value for name, value in body.items() if value is not None
+    }
     if body.get("request_id", "") is None:
         del sent["request_id"]
     reply = await app.client.post("/v1/models/pets:feedback", json=sent)
@@ -159,7 +167,9 @@ async def test_bodies_that_are_none_get_the_errors_of_every_route(app: Running) 
     assert reply.status_code in (404, 405)
 
 
-async def test_a_model_without_labels_and_answers_of_another_model_are_refused(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_a_model_without_labels_and_answers_of_another_model_are_refused(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path)
     async with run_app(tmp_path) as app:
         asked = await app.ask([{"x": 1.0, "word": "a"}])
@@ -167,7 +177,10 @@ async def test_a_model_without_labels_and_answers_of_another_model_are_refused(t
         assert (reply.status_code, reply.json()["code"]) == (400, "E_UNSUPPORTED")
 
 
-@pytest.mark.parametrize(("options", "said"), [({"workers": 3}, "one of 3 workers' answers"), ({"feedback_answers": 0}, "no answers are remembered")])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"workers": 3}, "one of 3 workers' answers"), ({"feedback_answers": 0}, "no answers are remembered")],
+)
 async def test_where_no_answers_are_remembered_rows_are_asked_for(
     tmp_path: Path, pet_runtime: FakeRuntime, options: dict[str, Any], said: str
 ) -> None:
@@ -189,11 +202,17 @@ async def test_the_route_is_in_the_api_document(app: Running) -> None:
 
 
 def remembered(scores: Array) -> Remembered:
-    return Remembered("pets", "1.0.0", {"pet": CLASSES}, frozenset(), {"pet": scores})
+    return Remembered(Labels("pets", "1.0.0", {"pet": CLASSES}), {"pet": scores})
 
 
 @settings(deadline=None)
-@given(some.lists(some.tuples(some.sampled_from(CLASSES), some.floats(0.34, 1), some.sampled_from(CLASSES)), min_size=1, max_size=40))
+@given(
+    some.lists(
+        some.tuples(some.sampled_from(CLASSES), some.floats(0.34, 1), some.sampled_from(CLASSES)),
+        min_size=1,
+        max_size=40,
+    )
+)
 def test_the_window_holds_the_last_truths_and_measures_them(told: list[tuple[str, float, str]]) -> None:
     registry = CollectorRegistry()
     learned = Feedback(10, 7, FeedbackMetrics(registry))

@@ -40,7 +40,17 @@ class Answered(st.Answer):
 
 def graph(table: np.ndarray[Any, Any]) -> bytes:
     """The table's row of the word, plus x: the table in float32, or in int8 with a scale."""
-    nodes = [helper.make_node("LabelEncoder", ["word"], ["code"], domain="ai.onnx.ml", keys_strings=WORDS, values_int64s=range(4), default_int64=0)]
+    nodes = [
+        helper.make_node(
+            "LabelEncoder",
+            ["word"],
+            ["code"],
+            domain="ai.onnx.ml",
+            keys_strings=WORDS,
+            values_int64s=range(4),
+            default_int64=0,
+        )
+    ]
     weights = {"table": table, "scale": SCALE, "last": np.array([1])}
     source = "table"
     if table.dtype == np.int8:
@@ -51,7 +61,10 @@ def graph(table: np.ndarray[Any, Any]) -> bytes:
         helper.make_node("Unsqueeze", ["x", "last"], ["column"]),
         helper.make_node("Add", ["row", "column"], ["score"]),
     ]
-    inputs = [helper.make_tensor_value_info(name, kind, ["batch"]) for name, kind in (("word", TensorProto.STRING), ("x", TensorProto.FLOAT))]
+    inputs = [
+        helper.make_tensor_value_info(name, kind, ["batch"])
+        for name, kind in (("word", TensorProto.STRING), ("x", TensorProto.FLOAT))
+    ]
     output = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 2])
     kept = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
     sets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 4)]
@@ -64,7 +77,9 @@ def seal(folder: Path, version: str = "1.0.0", damage: int = 0) -> None:
     """fp32 and int8, the latter with `damage` added to one weight of the word "rare"."""
     narrow = np.round(TABLE / SCALE).astype(np.int8)
     narrow[3, 1] -= damage
-    golden = Golden(tuple(GOLDEN), tuple({"score": TABLE[WORDS.index(row["word"])] + np.float32(row["x"])} for row in GOLDEN))
+    golden = Golden(
+        tuple(GOLDEN), tuple({"score": TABLE[WORDS.index(row["word"])] + np.float32(row["x"])} for row in GOLDEN)
+    )
     variants = (
         Variant(name="fp32", graph="graphs/fp32.onnx"),
         Variant(name="int8", graph="graphs/int8.onnx", promise=st.Promise(max_error=0.01)),
@@ -144,7 +159,9 @@ async def test_the_version_before_follows_where_that_is_configured(tmp_path: Pat
         assert (await app.ask([GOLDEN[0]], model="words")).json()["model_version"] == "1.1.0"
 
 
-async def test_violations_are_counted_alone_where_that_is_configured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_violations_are_counted_alone_where_that_is_configured(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     seal(tmp_path, damage=40)
     with caplog.at_level(logging.WARNING):
         async with run_app(tmp_path, variant="int8", live_parity_action="report", **OFTEN) as app:
@@ -161,7 +178,9 @@ async def test_where_fp32_is_served_no_second_graph_is_loaded(tmp_path: Path, mo
         assert count(app, "violations_total", "fp32") == 0
 
 
-async def test_no_reference_is_loaded_that_is_larger_than_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_reference_is_loaded_that_is_larger_than_allowed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     seal(tmp_path)
     with caplog.at_level(logging.WARNING):
         async with run_app(tmp_path, variant="int8", live_parity_bytes=100, **OFTEN) as app:

@@ -31,8 +31,12 @@ from seatrial_serve.runtimes.fake import FakeRuntime
 ODD = "a\r\nINFO forged\x1b[31m\u202eb\u2028c\x00\x85"
 
 
-def record(message: str, level: int = logging.INFO, error: BaseException | None = None, **fields: Any) -> logging.LogRecord:
-    made = logging.LogRecord("seatrial.x", level, __file__, 1, message, None, (type(error), error, error.__traceback__) if error else None)
+def record(
+    message: str, level: int = logging.INFO, error: BaseException | None = None, **fields: Any
+) -> logging.LogRecord:
+    made = logging.LogRecord(
+        "seatrial.x", level, __file__, 1, message, None, (type(error), error, error.__traceback__) if error else None
+    )
     made.__dict__.update(fields)
     return made
 
@@ -125,7 +129,9 @@ def explodes_at_13(feeds: Feeds) -> dict[str, Any]:
     return answer(feeds)
 
 
-async def test_a_slow_request_gets_a_line_and_others_none(tmp_path: Path, runtime: FakeRuntime, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_slow_request_gets_a_line_and_others_none(
+    tmp_path: Path, runtime: FakeRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
     contract = st.Contract.from_json(toy_files()[CONTRACT])
     never = contract.model_copy(update={"objective": st.Objective(p99_s=1e-9)})
     write_bundle(tmp_path, toy_manifest(), toy_files() | {CONTRACT: never.to_json()})
@@ -175,7 +181,9 @@ def test_a_server_whose_log_nobody_reads_goes_on_answering(tmp_path: Path) -> No
 
     seal(tmp_path)
     flags = ["--http-port", "0", "--metrics-port", "0", "--no-grpc", "--log-format", "json", "--logged-per-s", "1e6"]
-    process = subprocess.Popen([sys.executable, "-m", "seatrial", "serve", str(tmp_path), *flags], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seatrial", "serve", str(tmp_path), *flags], stderr=subprocess.PIPE
+    )
     try:
         assert process.stderr is not None
         fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)

@@ -75,7 +75,9 @@ async def test_encrypted_rows_open_with_their_key_alone_and_the_failure_recurs(t
     assert recurs(kept, runs)
 
 
-async def test_a_failure_that_is_mended_does_not_recur(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_that_is_mended_does_not_recur(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = await keep_one(tmp_path, keep_failures_plain=True)
     assert kept.rows == [BAD]
     fake_runtimes(monkeypatch, answer)
@@ -84,7 +86,9 @@ async def test_a_failure_that_is_mended_does_not_recur(tmp_path: Path, bundle: B
     assert not recurs(kept, runs)
 
 
-async def test_a_failure_that_comes_in_company_alone_is_run_in_company(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_that_comes_in_company_alone_is_run_in_company(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = await keep_one(tmp_path, keep_failures_plain=True)
     kept = kept.model_copy(update={"mates": ((1, 1), (3, 1)), "batch_rows": 8})
 
@@ -113,7 +117,9 @@ async def test_columns_are_kept_as_the_rows_that_clients_send(tmp_path: Path, bu
     assert [run.code for run in replay(kept, bundle, RuntimeOptions())] == ["E_MODEL", "E_MODEL"]
 
 
-async def test_a_request_beyond_its_objective_is_kept_and_judged_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_beyond_its_objective_is_kept_and_judged_by_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_runtimes(monkeypatch)
     contract = st.Contract.from_json(toy_files()[CONTRACT])
     late = contract.model_copy(update={"objective": st.Objective(p99_s=1e-9)})
@@ -123,7 +129,10 @@ async def test_a_request_beyond_its_objective_is_kept_and_judged_by_time(tmp_pat
     assert {"front", "queue", "run"} <= set(kept.timings)
     assert recurs(kept, replay(kept, bundle, RuntimeOptions()))
     times = iter(range(10))
-    assert not recurs(kept.model_copy(update={"objective_s": 2.0}), replay(kept, bundle, RuntimeOptions(), clock=lambda: float(next(times))))
+    assert not recurs(
+        kept.model_copy(update={"objective_s": 2.0}),
+        replay(kept, bundle, RuntimeOptions(), clock=lambda: float(next(times))),
+    )
 
 
 async def test_callers_faults_and_good_requests_are_not_kept(tmp_path: Path, bundle: Bundle) -> None:
@@ -134,7 +143,9 @@ async def test_callers_faults_and_good_requests_are_not_kept(tmp_path: Path, bun
     assert not list((tmp_path / "kept").iterdir())
 
 
-async def test_the_folder_holds_so_many_files_and_the_oldest_go(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_folder_holds_so_many_files_and_the_oldest_go(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(failures, "MOST_FILES", 3)
     monkeypatch.setattr(failures, "PER_S", 1e6)
     (tmp_path / "kept").mkdir()
@@ -170,7 +181,9 @@ async def test_a_full_disk_leaves_nothing_half_written(
         ({"keep_failures_key": "age1nonsense", "keep_failures_plain": True}, "got both"),
     ],
 )
-async def test_settings_that_cannot_be_stop_the_start(tmp_path: Path, bundle: Bundle, settings: dict[str, Any], said: str) -> None:
+async def test_settings_that_cannot_be_stop_the_start(
+    tmp_path: Path, bundle: Bundle, settings: dict[str, Any], said: str
+) -> None:
     with pytest.raises(DeclarationError, match=said):
         async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept", **settings):
             pass
@@ -215,4 +228,11 @@ def test_another_bundle_and_another_file_are_refused(file: Path, tmp_path: Path,
 
 def test_of_a_redacted_value_only_kind_and_size_are_known() -> None:
     values = ("secret", b"\x89PNG", np.zeros((3, 4), np.float32), None, 5, True)
-    assert [redacted(value) for value in values] == ["text of 6", "bytes of 4", "float32 [3, 4]", "missing", "int", "bool"]
+    assert [redacted(value) for value in values] == [
+        "text of 6",
+        "bytes of 4",
+        "float32 [3, 4]",
+        "missing",
+        "int",
+        "bool",
+    ]

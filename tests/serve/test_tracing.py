@@ -29,7 +29,9 @@ def spans() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-async def traced(tmp_path: Path, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+async def traced(
+    tmp_path: Path, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Running]:
     fake_runtimes(monkeypatch, explodes_at_13)
     toy_bundle(tmp_path)
     provider = TracerProvider()
@@ -45,14 +47,20 @@ def ended(spans: InMemorySpanExporter) -> tuple[ReadableSpan, dict[str, Readable
     return server, {span.name: span for span in phases}
 
 
-async def test_a_request_is_a_span_and_its_phases_are_spans_inside_it(traced: Running, spans: InMemorySpanExporter) -> None:
+async def test_a_request_is_a_span_and_its_phases_are_spans_inside_it(
+    traced: Running, spans: InMemorySpanExporter
+) -> None:
     reply = await traced.ask(ROWS[:3])
     server, phases = ended(spans)
     assert (server.name, server.parent) == ("/v1/models/{model}:predict", None)
     assert server.attributes is not None
     told = dict(server.attributes)
     assert told["seatrial.request_id"] == reply.headers["x-request-id"]
-    assert (told["seatrial.model"], told["seatrial.version"], told["http.response.status_code"]) == ("toy", "1.0.0", 200)
+    assert (told["seatrial.model"], told["seatrial.version"], told["http.response.status_code"]) == (
+        "toy",
+        "1.0.0",
+        200,
+    )
     assert told["seatrial.batch_rows"] == 3
     assert {"front", "queue", "run"} <= set(phases)
     for phase in phases.values():
@@ -75,7 +83,15 @@ async def test_the_callers_trace_goes_on(traced: Running, spans: InMemorySpanExp
 
 
 @pytest.mark.parametrize(
-    "parent", ["", "nonsense", PARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), PARENT[:-4], "ff" + PARENT[2:], PARENT + "\xe9"]
+    "parent",
+    [
+        "",
+        "nonsense",
+        PARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+        PARENT[:-4],
+        "ff" + PARENT[2:],
+        PARENT + "\xe9",
+    ],
 )
 async def test_a_bad_traceparent_begins_a_new_trace(traced: Running, spans: InMemorySpanExporter, parent: str) -> None:
     reply = await traced.ask(ROWS[:1], headers={"traceparent": parent.encode("latin-1")})  # type: ignore[dict-item]
