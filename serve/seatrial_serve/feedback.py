@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import are_probabilities, calibration_error
+from seatrial_serve.engine import Answers
 from seatrial_serve.journey import Journey
 from seatrial_serve.model import Answer, ServedModel
 
@@ -64,27 +66,32 @@ class Labels:
         classes = {name: kind.classes for name, kind in kinds if isinstance(kind, Label)}
         return cls(bundle.name, bundle.version, classes, bundle.slices)
 
+    @cached_property
+    def row_bytes(self) -> int:
+        """What the scores of one row take."""
+        return 4 * sum(map(len, self.classes.values()))
+
     def remember(self, answer: Answer) -> Remembered:
-        """The scores of an answer, in memory of their own: the batch's is not kept."""
-        return Remembered(self, {name: answer.array(name).copy() for name in self.classes})
+        """The scores of an answer: neither what was asked nor any other output is kept."""
+        names = self.classes
+        parts = [
+            Answers({name: outputs[name] for name in names}, start, stop) for outputs, start, stop in answer.parts
+        ]
+        return Remembered(self, Answer((), parts, answer.order), sum([len(part.rows) for part in parts]))
 
 
 @dataclass(slots=True)
 class Remembered:
-    """The scores that a request was answered with, by label output, shape `(rows, classes)`."""
+    """The scores that `rows` rows of a request were answered with."""
 
     labels: Labels
-    scores: Mapping[str, Array]
+    answer: Answer
+    rows: int
 
     @property
-    def rows(self) -> int:
-        """How many rows were answered."""
-        return len(next(iter(self.scores.values())))
-
-    @property
-    def size_bytes(self) -> int:
-        """What the scores take."""
-        return sum([array.nbytes for array in self.scores.values()])
+    def scores(self) -> Mapping[str, Array]:
+        """By label output, shape `(rows, classes)`."""
+        return {name: self.answer.array(name) for name in self.labels.classes}
 
 
 @dataclass(slots=True)
@@ -117,7 +124,7 @@ class Feedback:
 
     def ended(self, journey: Journey) -> None:
         """See `Watcher`."""
-        if not self.kept or journey.answer is None or journey.model is None:
+        if journey.answer is None or journey.model is None:
             return
         labels = self.labels_of(journey.model)
         if not labels.classes:
@@ -125,14 +132,14 @@ class Feedback:
         remembered = labels.remember(journey.answer)
         self._drop(journey.request_id)
         self._recent[journey.request_id] = remembered
-        self._held_bytes += remembered.size_bytes
+        self._held_bytes += remembered.rows * labels.row_bytes
         while len(self._recent) > self.kept or self._held_bytes > MOST_BYTES:
             self._drop(next(iter(self._recent)))
 
     def _drop(self, request_id: str) -> None:
         gone = self._recent.pop(request_id, None)
         if gone is not None:
-            self._held_bytes -= gone.size_bytes
+            self._held_bytes -= gone.rows * gone.labels.row_bytes
 
     def find(self, model: str, version: str, request_id: str) -> Remembered:
         """What a request to `model` was answered. Raises `Refusal` where that is not known any more, and counts it to `version`."""
@@ -159,12 +166,12 @@ class Feedback:
         """Count what is true of each row; how many labels were right, and how many wrong. Raises `Refusal`, and counts nothing, for what cannot be true."""
         check(answered, truth, slices)
         labels = answered.labels
-        version = labels.model, labels.version
+        version, found = (labels.model, labels.version), answered.scores
         window = self._windows.setdefault(version, Window(deque(maxlen=self._window)))
         counts = [0, 0]
         for place, true in enumerate(truth):
             for name, label in (true or {}).items():
-                scores = answered.scores[name][place]
+                scores = found[name][place]
                 right = labels.classes[name][int(scores.argmax())] == label
                 window.right.append(right)
                 window.confidence.append(float(scores.max()) if are_probabilities(scores) else None)

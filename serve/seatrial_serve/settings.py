@@ -160,9 +160,9 @@ class Settings(BaseSettings):
         description="What then: count alone; take the version out of service; or also load the highest version below it that passes its load gate.",
     )
     feedback_answers: int = Field(
-        4096,
+        0,
         ge=0,
-        description="Answers of models with labels whose scores are remembered by request id, so that :feedback can be told the truth of them later. 0: none.",
+        description="Answers of models with labels whose scores are remembered by request id, so that :feedback can be told the truth of them by it: 10000, say, at some microseconds a request. 0: feedback brings the rows.",
     )
     feedback_window: int = Field(
         1000, ge=1, description="Over how many of the last truths accuracy and calibration error are taken."

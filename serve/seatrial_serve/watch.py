@@ -52,7 +52,7 @@ def open_watch(settings: Settings, metrics: Metrics, keeper: Keeper) -> Watch:
     remembered = settings.feedback_answers if settings.workers == 1 else 0
     feedback = Feedback(remembered, settings.feedback_window, FeedbackMetrics(metrics.registry))
     parity = open_parity(settings, metrics, keeper) if settings.live_parity_per_s else None
-    watching = (RequestLog(settings.logged_per_s), failures, feedback, tracing)
+    watching = (RequestLog(settings.logged_per_s), failures, feedback if feedback.kept else None, tracing)
     return Watch(
         [each for each in watching if each is not None], [parity] if parity is not None else [], feedback, parity, failures, tracing
     )  # fmt: skip

@@ -21,7 +21,9 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.measures import calibration_error
 from seatrial_serve import engine, feedback
+from seatrial_serve.engine import Answers
 from seatrial_serve.feedback import Feedback, FeedbackMetrics, Labels, Remembered
+from seatrial_serve.model import Answer
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 pytestmark = pytest.mark.slow
@@ -202,7 +204,8 @@ async def test_the_route_is_in_the_api_document(app: Running) -> None:
 
 
 def remembered(scores: Array) -> Remembered:
-    return Remembered(Labels("pets", "1.0.0", {"pet": CLASSES}), {"pet": scores})
+    answer = Answer((), [Answers({"pet": scores}, 0, len(scores))])
+    return Labels("pets", "1.0.0", {"pet": CLASSES}).remember(answer)
 
 
 @settings(deadline=None)
