@@ -151,7 +151,9 @@ class Batcher(Generic[Rows, Answers]):
         if len(rows) <= size:
             return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn), passenger)]
         futures = [
-            self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), passenger)
+            self._enqueue(
+                rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), passenger
+            )
             for start in range(0, len(rows), size)
         ]
         try:
@@ -181,7 +183,12 @@ class Batcher(Generic[Rows, Answers]):
         return turn
 
     def _enqueue(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, order: tuple[int, float],
+        self,
+        rows: Rows,
+        shape: Hashable,
+        length: int,
+        deadline_s: float | None,
+        order: tuple[int, float],
         passenger: Passenger | None,
     ) -> asyncio.Future[Answers]:
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()

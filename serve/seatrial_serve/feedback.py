@@ -74,9 +74,7 @@ class Labels:
     def remember(self, answer: Answer) -> Remembered:
         """The scores of an answer: neither what was asked nor any other output is kept."""
         names = self.classes
-        parts = [
-            Answers({name: outputs[name] for name in names}, start, stop) for outputs, start, stop in answer.parts
-        ]
+        parts = [Answers({name: outputs[name] for name in names}, start, stop) for outputs, start, stop in answer.parts]
         return Remembered(self, Answer((), parts, answer.order), sum([len(part.rows) for part in parts]))
 
 

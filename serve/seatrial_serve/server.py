@@ -93,7 +93,11 @@ def run_server(
         )
         watch = open_watch(settings, metrics, keeper)
         taps = Taps([*([DriftTap()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
-        grpc = open_grpc(settings, repository, keeper, pool, drain, taps, metrics, watch.watchers) if settings.grpc else None
+        grpc = (
+            open_grpc(settings, repository, keeper, pool, drain, taps, metrics, watch.watchers)
+            if settings.grpc
+            else None
+        )
         app = create_app(
             repository, keeper, pool, drain, taps, metrics, watch, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
             budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers

@@ -210,7 +210,11 @@ def _answering(method: Method) -> Method:
                 if isinstance(error, SeatrialError)
                 else "seatrial failed on this request; this is a bug in seatrial"
             )
-            metadata = [("seatrial-code", code), *context.trailing_metadata(), *((key.decode(), value.decode()) for key, value in headers)]
+            metadata = [
+                ("seatrial-code", code),
+                *context.trailing_metadata(),
+                *((key.decode(), value.decode()) for key, value in headers),
+            ]
             await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
 
     return answer
