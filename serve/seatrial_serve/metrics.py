@@ -120,6 +120,8 @@ class Metrics:
         device = "Memory of an accelerator, used (by anybody) and total."
         self.device_memory = self._gauge("seatrial_device_memory_bytes", device, ("device", "kind"))
         lag = "How late the event loop is: the time by which a task that slept woke too late."
+        dropped = "Lines of the log that were dropped, since nobody read them."
+        self.log_dropped = self._counter("seatrial_log_lines_dropped_total", dropped, ())
         self.lag = Histogram("seatrial_event_loop_lag_seconds", lag, buckets=SECONDS, registry=self.registry)
 
     def watch(self, in_flight: Callable[[], int], held_bytes: Callable[[], int], budget_bytes: int) -> None:
