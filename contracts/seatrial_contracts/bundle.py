@@ -70,13 +70,19 @@ class Bundle:
         return Golden.from_files(self.files, self.contract)
 
     def receipts(self) -> list[Receipt]:
-        """The receipts beside the bundle that are about this digest, by file name."""
+        """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` where a file there is none."""
         folder = self.path / RECEIPTS_FOLDER
-        found = (
-            [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
-            if folder.is_dir()
-            else []
-        )
+        try:
+            found = [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
+        except (OSError, ValidationError):
+            where = f"receipts of {self.name} {self.version}"
+            raise BundleError(
+                "E_BUNDLE_RECEIPT",
+                where,
+                "a file that is no receipt",
+                "those that seatrial parity wrote",
+                "move it away",
+            ) from None
         return [receipt for receipt in found if receipt.digest == self.digest]
 
 

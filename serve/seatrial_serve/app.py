@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.admission import Budget
 from seatrial_serve.body import request_id_of
+from seatrial_serve.console.routes import add_console
+from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
@@ -47,6 +49,7 @@ def create_app(
     request_timeout_s: float = 30.0,
     budget_bytes: int = 2**30,
     grpc: GrpcListener | None = None,
+    console: Series | None = None,
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
     app = FastAPI(
@@ -65,6 +68,8 @@ def create_app(
         app.add_exception_handler(kind, on_error)
     if docs:
         add_docs(app)
+    if console is not None:
+        add_console(app, repository, console)
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(
         app,

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.settings import Settings
@@ -96,6 +97,14 @@ class Metrics:
             multiprocess_mode="livemax",
             **at,
         )
+
+    def of_all_workers(self) -> CollectorRegistry:
+        """What to read the metrics from: where several workers share a folder, a registry that adds theirs up."""
+        if not self._shared:
+            return self.registry
+        summed = CollectorRegistry()
+        MultiProcessCollector(summed)
+        return summed
 
     def loaded(self, model: str, version: str, digest: str, variant: str, provider: str, seconds: float) -> None:
         """A version passed its load gate, so long after its loading began."""

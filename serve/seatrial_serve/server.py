@@ -18,6 +18,7 @@ import uvicorn
 
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
+from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
@@ -95,7 +96,7 @@ def run_server(
         grpc = open_grpc(settings, repository, keeper, pool, drain) if settings.grpc else None
         app = create_app(
             repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
-            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc
+            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, console=Series(metrics.of_all_workers()) if settings.console else None,
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,

@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     )
     metrics: bool = Field(True, description="Serve metrics. Turn off only where nobody scrapes.")
     docs: bool = Field(True, description="Serve the API's pages at /docs, from this package, without network.")
+    console: bool = Field(
+        True,
+        description="Serve the console at /: try models, watch them, read their trials. Turn off where whoever reaches the port should see less.",
+    )
     threads: int | None = Field(
         None,
         ge=1,

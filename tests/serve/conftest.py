@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from toys import fake_runtimes, toy_bundle
 
 from seatrial_serve.app import create_app
+from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
@@ -65,7 +66,13 @@ async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
             repository, build, pool, forget=metrics.forget, allow_breaking=settings.allow_breaking, remote=settings.runtime is not None
         )  # fmt: skip
         app = create_app(
-            repository, keeper, pool, drain, admin=settings.admin, request_timeout_s=settings.request_timeout_s
+            repository,
+            keeper,
+            pool,
+            drain,
+            admin=settings.admin,
+            request_timeout_s=settings.request_timeout_s,
+            console=Series(metrics.registry) if settings.console else None,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -1,0 +1,64 @@
+/** A chart: uPlot in our colours, as wide as its place, with its last values in words. */
+
+import { make } from "./dom.js";
+import { number } from "./format.js";
+import uPlot from "./vendor/uPlot.esm.js";
+
+/** A colour of the style sheet as the canvas needs it; it follows the theme. */
+function colour(name, element) {
+  element.style.color = `var(${name})`;
+  return getComputedStyle(element).color;
+}
+
+/** Points that stand alone, which a line would not show. */
+function lonely(plot, series) {
+  const values = plot.data[series];
+  const alone = (_, at) => values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null;
+  return values.map((_, at) => at).filter((at) => alone(values[at], at));
+}
+
+export class Chart {
+  /** `series`: `{label, colour, dash, width, bars}` each; `y` is uPlot's scale; `value` writes a value. */
+  constructor({ title, series, height = 200, time = true, value = number, y = {}, x = {}, sync, axis = {} }) {
+    this.title = title;
+    this.place = make("div", { class: "plot", role: "img" });
+    this.element = make("figure", { class: "chart" }, make("figcaption", {}, title), this.place);
+    const ink = (name) => () => colour(name, this.place);
+    const axes = { stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line"), width: 1 }, font: "12px system-ui" };
+    this.series = series;
+    this.value = value;
+    this.plot = new uPlot(
+      {
+        width: 300, height, legend: { live: true }, cursor: { drag: { x: false, y: false }, sync: sync && { key: sync } },
+        scales: { x: { time, ...x }, y },
+        axes: [{ ...axes, ...axis }, { ...axes, size: 64, values: (_, splits) => splits.map((split) => (split === null ? "" : value(split))) }],
+        series: [
+          { label: time ? "Time" : "At", value: time ? "{HH}:{mm}:{ss}" : undefined },
+          ...series.map((one) => ({
+            label: one.label, stroke: ink(one.colour), fill: one.fill && ink(one.fill), dash: one.dash, width: one.width ?? 2, paths: one.paths,
+            points: { show: !one.paths, size: 5, fill: ink(one.colour), filter: lonely }, value: (_, at) => value(at),
+          })),
+        ],
+      },
+      series.map(() => []).concat([[]]), this.place,
+    );
+    this.fit = () => this.plot.setSize({ width: Math.max(200, this.place.clientWidth), height });
+    new ResizeObserver(this.fit).observe(this.place);
+    this.recolour = () => (this.place.isConnected ? this.plot.redraw(false, true) : removeEventListener("themechange", this.recolour));
+    addEventListener("themechange", this.recolour);
+  }
+
+  /** Columns: x, then one for each series. */
+  show(columns) {
+    this.plot.setData(columns);
+    const last = columns[0].length - 1;
+    if (last < 0) return;
+    if (this.plot.cursor.idx === null || this.plot.cursor.idx === undefined) this.plot.setLegend({ idx: last }, false);
+    const words = this.series.map(({ label }, at) => `${label} ${this.value(columns[at + 1].findLast((one) => one !== null))}`);
+    this.place.setAttribute("aria-label", `${this.title}: ${words.join(", ")}`);
+  }
+}
+
+/** uPlot's own shapes for the values of a series. */
+export const bars = () => uPlot.paths.bars({ size: [0.8, 60] });
+export const steps = () => uPlot.paths.stepped({ align: 1 });
