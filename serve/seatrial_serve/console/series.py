@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from seatrial_serve.console.tally import QUANTILES, Key, Point, Tally, point_between, read_tallies
 
 PERIOD_S = 1.0
-GAP_S = 10.0
+GAP_S = 5.0
 """After a longer pause nobody knows when in it things happened: the next point starts anew."""
 POINTS = 300
 MODELS = 16

@@ -1,7 +1,7 @@
 /** A chart: uPlot in our colours, as wide as its place, with its last values in words. */
 
 import { make } from "./dom.js";
-import { number } from "./format.js";
+import { clock, number } from "./format.js";
 import uPlot from "./vendor/uPlot.esm.js";
 
 /** A colour of the style sheet as the canvas needs it; it follows the theme. */
@@ -17,9 +17,14 @@ function lonely(plot, series) {
   return values.map((_, at) => at).filter((at) => alone(values[at], at));
 }
 
+/** Of a logarithmic scale's lines, those at powers of ten. */
+function decades(_, splits) {
+  return splits.map((at) => (Number.isInteger(Math.round(Math.log10(at) * 1e6) / 1e6) ? at : null));
+}
+
 export class Chart {
   /** `series`: `{label, colour, dash, width, bars}` each; `y` is uPlot's scale; `value` writes a value. */
-  constructor({ title, series, height = 200, time = true, value = number, y = {}, x = {}, sync, axis = {} }) {
+  constructor({ title, series, height = 200, time = true, legend = true, value = number, y = {}, x = {}, sync, axis = {} }) {
     this.title = title;
     this.place = make("div", { class: "plot", role: "img" });
     this.element = make("figure", { class: "chart" }, make("figcaption", {}, title), this.place);
@@ -29,11 +34,11 @@ export class Chart {
     this.value = value;
     this.plot = new uPlot(
       {
-        width: 300, height, legend: { live: true }, cursor: { drag: { x: false, y: false }, sync: sync && { key: sync } },
+        width: 300, height, legend: { show: legend, markers: { width: 0, fill: (_, at) => at > 0 && `var(${series[at - 1].colour})` } }, cursor: { drag: { x: false, y: false }, sync: sync && { key: sync } },
         scales: { x: { time, ...x }, y },
-        axes: [{ ...axes, ...axis }, { ...axes, size: 64, values: (_, splits) => splits.map((split) => (split === null ? "" : value(split))) }],
+        axes: [{ ...axes, ...(time && { values: (_, splits) => splits.map((at) => clock(at)), space: 90 }), ...axis }, { ...axes, ...(y.distr === 3 && { grid: { ...axes.grid, filter: decades }, ticks: { ...axes.ticks, filter: decades } }), size: 64, values: (_, splits) => splits.map((split) => (split === null ? "" : value(split))) }],
         series: [
-          { label: time ? "Time" : "At", value: time ? "{HH}:{mm}:{ss}" : undefined },
+          { label: time ? "Time" : "At", value: (_, at) => (time && at ? clock(at) : `${at ?? "–"}`) },
           ...series.map((one) => ({
             label: one.label, stroke: ink(one.colour), fill: one.fill && ink(one.fill), dash: one.dash, width: one.width ?? 2, paths: one.paths,
             points: { show: !one.paths, size: 5, fill: ink(one.colour), filter: lonely }, value: (_, at) => value(at),
@@ -53,9 +58,11 @@ export class Chart {
     this.plot.setData(columns);
     const last = columns[0].length - 1;
     if (last < 0) return;
+    const measured = columns.map((column) => column.some((one) => one !== null));
+    this.element.querySelectorAll(".u-series").forEach((row, at) => (row.hidden = !measured[at]));
     if (this.plot.cursor.idx === null || this.plot.cursor.idx === undefined) this.plot.setLegend({ idx: last }, false);
-    const words = this.series.map(({ label }, at) => `${label} ${this.value(columns[at + 1].findLast((one) => one !== null))}`);
-    this.place.setAttribute("aria-label", `${this.title}: ${words.join(", ")}`);
+    const words = this.series.map(({ label }, at) => measured[at + 1] && `${label} ${this.value(columns[at + 1].findLast((one) => one !== null))}`);
+    this.place.setAttribute("aria-label", `${this.title}: ${words.filter(Boolean).join(", ")}`);
   }
 }
 

@@ -1,13 +1,13 @@
 /** Elements, made of text alone: nothing that a bundle or a server says is ever read as HTML. */
 
-/** An element with attributes (`onclick` and its like are listeners; false and undefined are left out) and children. */
+/** An element with attributes (`onclick` and its like are listeners) and children; what is false, null, undefined or empty is left out. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
     else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== ""));
+  element.append(...children.flat(Infinity).filter((child) => child || child === 0));
   return element;
 }
 

@@ -10,6 +10,9 @@ export function number(value) {
   return size !== 0 && (size >= 1e6 || size < 1e-3) ? value.toExponential(2) : PLAIN.format(value);
 }
 
+/** All that a float32 holds, and whole numbers whole. */
+export const float32 = (value) => String(Number.isInteger(value) ? value : Number(value.toPrecision(7)));
+
 /** 12,345 */
 export const count = (value) => GROUPED.format(value);
 
@@ -29,3 +32,8 @@ export function bytes(value) {
   const step = value < 1000 ? 0 : Math.min(3, Math.floor(Math.log10(value) / 3));
   return `${step ? (value / 1000 ** step).toPrecision(3) : value} ${units[step]}`;
 }
+
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+/** 21:04:09, from seconds of Unix time. */
+export const clock = (at) => CLOCK.format(at * 1000);

@@ -7,8 +7,8 @@ import { facts, make } from "./dom.js";
 import { count, seconds } from "./format.js";
 
 const EVERY_MS = 1000;
-const SHOWN_S = 300;
-const GAP_S = 10;
+const LEAST_S = 60, MOST_S = 300;
+const GAP_S = 5;
 const PHASES = { total: 1, queue: 2, front: 3, run: 4, prepare: 5, encode: 6 };
 const LINES = Object.keys(PHASES);
 
@@ -31,7 +31,7 @@ export class Live {
   }
 
   makeCharts() {
-    const common = { sync: "live", x: { range: (_, __, most) => [(most ?? Date.now() / 1000) - SHOWN_S, most ?? Date.now() / 1000] } };
+    const common = { sync: "live", x: { range: (_, first, last) => [Math.min(first ?? 0, (last ?? 0) - LEAST_S), last ?? 0] } };
     const fromZero = { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] };
     const log = { distr: 3, range: (_, least, most) => [10 ** Math.floor(Math.log10(least || 1e-4)), 10 ** Math.ceil(Math.log10((most || 0.01) * 1.001))] };
     const phases = LINES.map((label) => ({ label, colour: `--curve-${PHASES[label]}` }));
@@ -60,20 +60,25 @@ export class Live {
 
   /** Add new points behind those that are here; where nobody looked for a while, the lines break. */
   take(points) {
-    const last = this.points.at.at(-1);
     const rows = points.at.map((at, place) => ({
       at, answered: points.answered[place], refused: points.refused[place], batch: points.batch_rows[place], waiting: points.waiting_rows[place],
       ...Object.fromEntries(["p50", "p99"].flatMap((name) => LINES.map((phase) => [`${name} ${phase}`, points[name][phase]?.[place] ?? null]))),
     }));
-    if (rows.length && last && rows[0].at - last > GAP_S) rows.unshift({ at: (last + rows[0].at) / 2 });
     for (const row of rows) {
-      for (const name of new Set([...Object.keys(this.points), ...Object.keys(row)])) {
-        this.points[name] ??= this.points.at.map(() => null);
-        if (name !== "at") this.points[name].push(row[name] ?? null);
-      }
-      this.points.at.push(row.at);
+      const last = this.points.at.at(-1);
+      if (row.at - last > GAP_S) this.add({ at: (last + row.at) / 2 });
+      this.add(row);
     }
-    while (this.points.at.length && this.points.at.at(-1) - this.points.at[0] > SHOWN_S) Object.values(this.points).forEach((column) => column.shift());
+    while (this.points.at.at(-1) - this.points.at[0] > MOST_S) Object.values(this.points).forEach((column) => column.shift());
+  }
+
+  /** A row behind the others, with nothing where it has nothing. */
+  add(row) {
+    for (const name of new Set([...Object.keys(this.points), ...Object.keys(row)])) {
+      this.points[name] ??= this.points.at.map(() => null);
+      if (name !== "at") this.points[name].push(row[name] ?? null);
+    }
+    this.points.at.push(row.at);
   }
 
   draw() {

@@ -21,7 +21,7 @@ export function listModels(models, current) {
     [...nav.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
   }
   const waiting = models.filter((model) => !model.ready).length;
-  sayHealth(waiting ? `${waiting} of ${models.length} models not ready` : "Every model is ready", !waiting);
+  sayHealth(waiting ? `${waiting} of ${models.length} not ready` : "All models ready", !waiting);
 }
 
 function item(model, current) {

@@ -17,8 +17,8 @@ export function trialsSection(version) {
       ["Bundle", bytes(bundle.size_bytes)], ["Made with", Object.entries(bundle.made_with).map((pair) => pair.join(" ")).join(", ")], ["Commit", bundle.git_commit],
       ...Object.entries(bundle.waivers).map(([step, reason]) => [`Waived: ${step}`, reason]),
     ]),
-    table("Load gate, on this machine", ["Rows at once", "Rows", "Worst error", "Allowed there", "Verdict"], version.load_gate.map((trial) => [
-      trial.batch_sizes.join(", "), count(trial.rows), number(trial.worst_error), number(trial.allowed), verdict(trial.passed),
+    table("Load gate, on this machine", ["Rows at once", "Rows", "Refused rightly", "Worst error", "Allowed there", "Verdict"], version.load_gate.map((trial) => [
+      trial.batch_sizes.join(", "), count(trial.rows), count(trial.refusals), number(trial.worst_error), number(trial.allowed), verdict(trial.passed),
     ])),
     make("h3", {}, "Receipts"),
     version.receipts_error && make("p", { class: "refusal" }, version.receipts_error),

@@ -16,7 +16,7 @@ export function pictureInput({ name, schema, changed }) {
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(file);
     preview.alt = `Preview of ${file.name}`;
-    about.textContent = `${file.name}, ${bytes(file.size)}`;
+    about.replaceChildren(`${file.name}, ${bytes(file.size)}`, ...(control.value ? [] : [" ", make("a", { href: preview.src, download: file.name }, "Save it")]));
     changed();
   };
   const value = () => {
