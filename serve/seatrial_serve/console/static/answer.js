@@ -3,14 +3,14 @@
 import { labelAnswer } from "./answers/label.js";
 import { numberAnswer } from "./answers/number.js";
 import { tensorAnswer } from "./answers/tensor.js";
-import { facts, fold, make } from "./dom.js";
+import { facts, fold, make, source } from "./dom.js";
 import { seconds } from "./format.js";
 
 /** Each shows one output and says it in a few words: `[element, words]`. */
 const KINDS = { label: labelAnswer, number: numberAnswer, tensor: tensorAnswer };
 
 function plainAnswer(value) {
-  return [make("pre", {}, JSON.stringify(value, null, 2)), JSON.stringify(value)];
+  return [source("The value as JSON", JSON.stringify(value, null, 2)), JSON.stringify(value)];
 }
 
 /** Draw the answer; returns the sentence that says it aloud. `took` is the whole round trip in milliseconds. */
@@ -22,7 +22,7 @@ export function showAnswer(place, { predictions: [prediction], model_version: ve
   place.replaceChildren(
     ...shown.map(({ element }) => element),
     make("p", { class: "soft" }, `Version ${version}, ${seconds(took / 1000)} there and back`),
-    fold("As JSON", make("pre", {}, JSON.stringify(prediction, null, 2))),
+    fold("As JSON", source("The answer as JSON", JSON.stringify(prediction, null, 2))),
   );
   return shown.map(({ words }) => words).join("; ");
 }

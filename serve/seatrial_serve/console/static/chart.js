@@ -26,7 +26,7 @@ export class Chart {
   /** `series`: `{label, colour, dash, width, bars}` each; `y` is uPlot's scale; `value` writes a value. */
   constructor({ title, series, height = 200, time = true, legend = true, value = number, y = {}, x = {}, sync, axis = {} }) {
     this.title = title;
-    this.place = make("div", { class: "plot", role: "img" });
+    this.place = make("div", { class: "plot", role: "img", "aria-label": `${title}: nothing yet` });
     this.element = make("figure", { class: "chart" }, make("figcaption", {}, title), this.place);
     const ink = (name) => () => colour(name, this.place);
     const axes = { stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line"), width: 1 }, font: "12px system-ui" };

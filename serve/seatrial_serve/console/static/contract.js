@@ -1,6 +1,6 @@
 /** The contract: what the model takes and answers, as it was sealed. */
 
-import { facts, fold, make, table } from "./dom.js";
+import { facts, fold, make, source, table } from "./dom.js";
 import { bytes, count, number, seconds } from "./format.js";
 
 export function contractSection({ contract, inputs, outputs, limits }) {
@@ -19,6 +19,6 @@ export function contractSection({ contract, inputs, outputs, limits }) {
       ["Tolerance", `${number(tolerance.relative_to_max)} of the largest value and ${number(tolerance.relative)} of each`],
       ["Objective", objective.p99_s && `99 of 100 requests within ${seconds(objective.p99_s)}`],
     ]),
-    fold("contract.json", make("pre", { tabindex: 0, role: "region", "aria-label": "contract.json" }, JSON.stringify(contract, null, 2))),
+    fold("contract.json", source("contract.json", JSON.stringify(contract, null, 2))),
   );
 }

@@ -29,6 +29,11 @@ export function facts(pairs) {
     .map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
 
+/** Text as it stands, which scrolls by itself, by the keyboard too. */
+export function source(label, text) {
+  return make("pre", { tabindex: 0, role: "region", "aria-label": label }, text);
+}
+
 /** Something long that opens at a click. */
 export function fold(summary, ...children) {
   return make("details", { class: "fold" }, make("summary", {}, summary), children);

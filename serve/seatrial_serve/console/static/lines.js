@@ -1,7 +1,7 @@
 /** The same question from elsewhere: lines to copy for curl, Python and tritonclient. */
 
 import { Refused, ask, pathOf } from "./api.js";
-import { make } from "./dom.js";
+import { make, source } from "./dom.js";
 import { onlyFile, typeOf } from "./request.js";
 
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
@@ -41,7 +41,7 @@ class Block {
     this.element = make(
       "details", { class: "fold", name: "lines", open },
       make("summary", {}, title),
-      make("div", { class: "code" }, make("pre", { tabindex: 0, role: "region", "aria-label": `${title} lines` }, this.code), button),
+      make("div", { class: "code" }, source(`${title} lines`, this.code), button),
     );
   }
 
