@@ -18,6 +18,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, REFUSALS, ROWS, Golden
 from seatrial_contracts.manifest import Manifest, SealedFile
+from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 
 MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
@@ -69,6 +70,16 @@ class Bundle:
         """The golden set."""
         return Golden.from_files(self.files, self.contract)
 
+    @cached_property
+    def profile(self) -> Profile:
+        """How the reference rows are spread."""
+        try:
+            return Profile.from_json(self.files[PROFILE])
+        except (ValidationError, ValueError):
+            raise BundleError(
+                "E_BUNDLE_PROFILE", PROFILE, "a profile that this seatrial cannot read", "schema 1"
+            ) from None
+
     def receipts(self) -> list[Receipt]:
         """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` where a file there is none."""
         folder = self.path / RECEIPTS_FOLDER
@@ -97,7 +108,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
-    _ = bundle.contract, bundle.golden
+    _ = bundle.contract, bundle.golden, bundle.profile
     if target.exists() or target.is_symlink():
         _same_or_raise(target, bundle)
         return bundle

@@ -14,6 +14,11 @@ A message says where, what it got, what it wants and, where there is one, the me
 
 from __future__ import annotations
 
+import re
+
+INPUT = re.compile(r"input '(\w+)'")
+"""How `where` names an input."""
+
 
 def sentence(where: str, got: str, want: str, mend: str | None = None) -> str:
     """`where: got ..., want ...; mend`, with the parts that are empty left out."""
@@ -33,6 +38,12 @@ class Refusal(SeatrialError):
         super().__init__(sentence(where, got, want, mend))
         self.code, self.where = code, where
         self._said = got, want, mend
+
+    @property
+    def field(self) -> str | None:
+        """The input that it is about; None where it is about all of them."""
+        named = INPUT.match(self.where)
+        return named[1] if named else None
 
     def at(self, where: str) -> Refusal:
         """The same refusal, found at `where`: for checks that do not know their field and row."""

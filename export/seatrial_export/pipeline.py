@@ -40,7 +40,7 @@ class Pipeline:
     one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
     `golden` are raw rows that become the bundle's proof; `refused` are raw rows that must be refused, each with its code;
-    `reference` are raw rows like those of training, for drift (`golden` where left out). `waive` maps a step of the export gate
+    `reference` are raw rows like those of training, which drift is measured against (none: nobody can tell). `waive` maps a step of the export gate
     to the reason why it does not hold for this model; the manifest keeps both.
     """
 

@@ -1,27 +1,16 @@
-"""The profile: how the reference rows and the answers to them are spread, which drift is measured against."""
+"""The profile of a pipeline, from its reference rows and the training side's answers to them."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from seatrial_contracts.profile import Lookout, Profile
 from seatrial_export.pipeline import Pipeline
 
 MOST_ROWS = 2000
 
 
-def profile_of(pipeline: Pipeline) -> dict[str, Any]:
-    """Bins and counts for each input and output, from the pipeline's reference rows, or its golden ones where it has none."""
-    raw = list(pipeline.reference or pipeline.golden)[:MOST_ROWS]
-    rows = [pipeline.contract.validate_row(row) for row in raw]
+def profile_of(pipeline: Pipeline) -> Profile:
+    """Bins and counts for each input and output; of rows that are spread over all of them where there are very many."""
+    step = max(1, -(-len(pipeline.reference) // MOST_ROWS))
+    rows = [pipeline.contract.validate_row(row) for row in pipeline.reference[::step]]
     answers = [pipeline.answer_encoded(pipeline.front.encode_row(row)) for row in rows]
-    return {
-        "schema": 1,
-        "rows": len(rows),
-        "inputs": {
-            spec.name: spec.kind.distribution([row[spec.name] for row in rows]) for spec in pipeline.contract.inputs
-        },
-        "outputs": {
-            spec.name: spec.kind.distribution([answer[spec.name] for answer in answers])
-            for spec in pipeline.contract.outputs
-        },
-    }
+    return Lookout(pipeline.front).profile(rows, answers)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
-from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import Golden, Refused, wire_row
@@ -47,7 +46,7 @@ def export_pipeline(
     progress("sealing")
     golden = golden_of(candidate)
     files = {
-        CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files, **notes,
+        CONTRACT: pipeline.contract.to_json(), PROFILE: profile_of(pipeline).to_json(), **golden.to_files(), **pipeline.front_files, **notes,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
     }  # fmt: skip
     if candidate.prepare is not None:

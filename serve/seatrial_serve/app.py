@@ -24,10 +24,13 @@ from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
+from seatrial_serve.pulse import Pulse
 from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
+from seatrial_serve.taps import Taps
 from seatrial_serve.v1 import predict
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router
@@ -43,13 +46,15 @@ def create_app(
     keeper: Keeper,
     pool: Executor,
     drain: Drain,
+    taps: Taps,
+    metrics: Metrics,
     *,
     docs: bool = True,
+    console: bool = True,
     admin: bool = False,
     request_timeout_s: float = 30.0,
     budget_bytes: int = 2**30,
     grpc: GrpcListener | None = None,
-    console: Series | None = None,
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
     app = FastAPI(
@@ -59,7 +64,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(keeper, grpc),
+        lifespan=_lifespan(keeper, taps, Pulse(metrics), grpc),
     )
     app.include_router(models_router(repository, drain))
     app.include_router(v2_router(repository, keeper if admin else None))
@@ -68,8 +73,10 @@ def create_app(
         app.add_exception_handler(kind, on_error)
     if docs:
         add_docs(app)
-    if console is not None:
-        add_console(app, repository, console)
+    if console:
+        add_console(app, repository, Series(metrics))
+    budget = Budget(budget_bytes)
+    metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(
         app,
@@ -77,15 +84,17 @@ def create_app(
         repository=repository,
         pool=pool,
         drain=drain,
-        budget=Budget(budget_bytes),
+        budget=budget,
+        taps=taps,
+        metrics=metrics,
         timeout_s=request_timeout_s,
     )
 
 
-def _lifespan(keeper: Keeper, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
+def _lifespan(keeper: Keeper, taps: Taps, pulse: Pulse, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with keeper, grpc or nullcontext():
+        async with keeper, taps, pulse, grpc or nullcontext():
             yield
 
     return lifespan

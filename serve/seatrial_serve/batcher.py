@@ -49,8 +49,8 @@ Answers = TypeVar("Answers", bound=Answered)
 class Observe(Protocol):
     """What is told of every batch."""
 
-    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
-        """A batch of `rows`, of which the share `padding` of its cost is padding, ran for `run_s` after its tickets waited `waited_s`."""
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+        """A batch of `rows`, of whose `cost` the share `padding` is padding, ran for `run_s` after its tickets waited `waited_s`."""
         ...
 
     def waiting(self, rows: int) -> None:
@@ -65,7 +65,7 @@ DEFAULT_PRIORITY = 2**31
 class Unobserved:
     """Tells nobody."""
 
-    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
         """See `Observe`."""
 
     def waiting(self, rows: int) -> None:
@@ -276,9 +276,11 @@ class Batcher(Generic[Rows, Answers]):
             if not ticket.future.done():
                 ticket.future.set_result(answers.part(place, place + ticket.count))
             place += ticket.count
-        longest = max(ticket.length for ticket in batch)
-        padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / (rows * longest)
-        self._observe.batch(rows, padding, [started - ticket.arrived_s for ticket in batch], self._clock() - started)
+        cost = rows * max(ticket.length for ticket in batch)
+        padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / cost
+        self._observe.batch(
+            rows, cost, padding, [started - ticket.arrived_s for ticket in batch], self._clock() - started
+        )
         return None
 
     async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception) -> None:

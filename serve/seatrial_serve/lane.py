@@ -14,9 +14,12 @@ from seatrial_serve.admission import Budget
 from seatrial_serve.body import ClientLeft, read_body, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.metrics import NOBODY, Metrics
+from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to
+from seatrial_serve.taps import Taps
 
 Scope = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -35,11 +38,14 @@ TIMEOUT = b"x-request-timeout-ms"
 
 
 class Reply(NamedTuple):
-    """An answer's bytes, and what its headers say of them."""
+    """An answer's bytes, what its headers say of them, and what it was made of."""
 
     body: bytes
     media_type: bytes = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
+    answer: ModelAnswer | None = None
+    request_id: str | None = None
+    """The one that the request's body gives, where it does."""
 
 
 class Asked:
@@ -69,6 +75,11 @@ class Asked:
         self._leaving: asyncio.Task[None] | None = None
         self.left = False
         """Did the client leave while its request was on its way?"""
+
+    @property
+    def body_bytes(self) -> int:
+        """How long its body is."""
+        return len(self._body)
 
     async def body(self) -> bytes:
         """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
@@ -118,12 +129,12 @@ class FastLane:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(
-        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, budget: Budget, timeout_s: float,
+        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, budget: Budget, taps: Taps, metrics: Metrics, timeout_s: float,
     ) -> None:  # fmt: skip
         """`protocols`: how a path ends -> what answers it."""
         self.app, self._protocols = app, protocols
         self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
-        self._budget = budget
+        self._budget, self._taps, self._metrics = budget, taps, metrics
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
@@ -154,11 +165,15 @@ class FastLane:
         except Exception as error:  # every error becomes one clear answer
             status, code, body, extra = answer_to(error, request_id_of(headers))
             _count(model, code, start)
+            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             more = [*extra, (b"allow", b"POST")] if status == 405 else extra
             await self._send(send, status, Reply(body, JSON, more), close=code in UNREAD)
         else:
-            _count(model, "ok", start)
+            request_id = reply.request_id or request_id_of(headers)
+            _count(model, "ok", start, request_id)
             await self._send(send, 200, compressed(reply, headers.get(b"accept-encoding")))
+            if asked is not None and reply.answer is not None:
+                self._taps.offer(asked.model, reply.answer, request_id, now_s() - start, asked.body_bytes)
         finally:
             self._drain.leave()
 
@@ -212,6 +227,6 @@ def compressed(reply: Reply, accepted: bytes | None) -> Reply:
     )
 
 
-def _count(model: ServedModel | None, code: str, start: float) -> None:
+def _count(model: ServedModel | None, code: str, start: float, request_id: str | None = None) -> None:
     if model is not None:
-        model.metrics.finish(code, now_s() - start)
+        model.metrics.finish(code, now_s() - start, request_id)

@@ -62,10 +62,18 @@ class Admitted:
     pace: Pace
 
 
-def pass_load_gate(engine: Engine, clock: Callable[[], float] = time.perf_counter) -> Admitted:
-    """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly."""
+def pass_load_gate(
+    engine: Engine, clock: Callable[[], float] = time.perf_counter,
+    tell: Callable[[bool, float | None], None] = lambda _passed, _worst_error: None,
+) -> Admitted:  # fmt: skip
+    """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly.
+
+    `tell` hears whether all was right, and the worst error; None for that where a row was not answered, or not by numbers.
+    """
     trials = tuple(replay(engine))
     failed = next((trial for trial in trials if not trial.passed), None)
+    errors = [trial.worst_error for trial in trials]
+    tell(failed is None, None if None in errors else max(error for error in errors if error is not None))
     if failed is not None:
         raise ModelError(
             "E_LOAD_GATE", f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Executor
+from functools import partial
 
 from seatrial_serve.batch_rule import BatchRule
-from seatrial_serve.engine import load_engine
+from seatrial_serve.drift import Drift
+from seatrial_serve.engine import Engine, load_engine
 from seatrial_serve.graph_cache import cache_folder
 from seatrial_serve.load_gate import Admitted, pass_load_gate, settle_memory
 from seatrial_serve.metrics import Metrics
@@ -27,7 +29,7 @@ class Loader:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
         start = time.perf_counter()
         labels = entry.name, entry.version
-        self._metrics.ready.labels(*labels).set(0)
+        self._metrics.loading(*labels)
         bundle = open_entry(entry)
         settings = self._settings
         options = RuntimeOptions(
@@ -35,15 +37,23 @@ class Loader:
             settings.trust_torchscript, settings.runtime, settings.triton_url,
         )  # fmt: skip
         engine = load_engine(bundle, options, settings.variant)
-        admitted = pass_load_gate(engine)
+        admitted = pass_load_gate(engine, tell=partial(self._metrics.tried, *labels))
         rule = self._rule(bundle.manifest.batchable, admitted)
         settle_memory(engine, rule.max_rows)
         model = ServedModel(
             engine, admitted, rule, self._pool, self._metrics.for_model(*labels),
-            slots=self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows,
+            slots=self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
         )  # fmt: skip
-        self._metrics.loaded(*labels, bundle.digest, engine.variant, engine.provider, time.perf_counter() - start)
+        self._metrics.loaded(
+            *labels, digest=bundle.digest, variant=engine.variant, asked=settings.runtime or settings.providers[0],
+            provider=engine.provider, objective_s=bundle.contract.objective.p99_s, seconds=time.perf_counter() - start,
+        )  # fmt: skip
         return model
+
+    def _drift(self, engine: Engine) -> Drift | None:
+        bundle = engine.bundle
+        counts = self._metrics.for_drift(bundle.name, bundle.version, bundle.profile)
+        return Drift(engine.front, bundle.profile, counts) if counts is not None else None
 
     def _rule(self, batchable: bool, admitted: Admitted) -> BatchRule:
         if not batchable:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from seatrial_serve.engine import Answers, Engine
 from seatrial_serve.load_gate import INLINE_S, Admitted
 from seatrial_serve.metrics import ModelMetrics
 
+if TYPE_CHECKING:
+    from seatrial_serve.drift import Drift
+
 
 @dataclass(slots=True)
 class Terms:
@@ -33,10 +36,15 @@ class Terms:
     priority: int = 0
 
 
+Given = Sequence[Mapping[str, Any]] | Mapping[str, Column]
+"""What a request asks, validated: its rows, or its columns."""
+
+
 @dataclass(slots=True)
 class Answer:
     """What the model answered for a request: parts of batches, and the rows' own order where these came apart."""
 
+    given: Given
     parts: Sequence[Answers]
     order: Sequence[int] | None = None
 
@@ -49,6 +57,11 @@ class Answer:
     def size_bytes(self) -> int:
         """What its tensors take."""
         return sum(array[part.start : part.stop].nbytes for part in self.parts for array in part.outputs.values())
+
+    @property
+    def held_bytes(self) -> int:
+        """What they keep in memory: the batches as a whole."""
+        return sum(array.nbytes for part in self.parts for array in part.outputs.values())
 
     def array(self, name: str) -> Array:
         """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
@@ -63,9 +76,9 @@ class ServedModel:
     """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
 
     def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
-                 slots: int, max_waiting_rows: int) -> None:  # fmt: skip
+                 slots: int, max_waiting_rows: int, drift: Drift | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
-        self._pool = pool
+        self._pool, self.drift = pool, drift
         self._unused: asyncio.Event | None = None
         self._holders = 0
         self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
@@ -98,15 +111,15 @@ class ServedModel:
         encoded = await self._encode(rows, terms.deadline_s)
         self.metrics.front(now_s() - start)
         if len(rows) == 1:
-            return self._capped(Answer(await self._submit(encoded, self.engine.kin(encoded[0]), terms)))
+            return self._capped(Answer(rows, await self._submit(encoded, self.engine.kin(encoded[0]), terms)))
         groups = places_by(map(self.engine.kin, encoded))
         if len(groups) == 1:
-            return self._capped(Answer(await self._submit(encoded, next(iter(groups)), terms)))
+            return self._capped(Answer(rows, await self._submit(encoded, next(iter(groups)), terms)))
         answers = await asyncio.gather(*(
             self._submit([encoded[place] for place in places], kin, terms) for kin, places in groups.items()
         ))  # fmt: skip
         came = [place for places in groups.values() for place in places]
-        return self._capped(Answer([part for parts in answers for part in parts], np.argsort(came).tolist()))
+        return self._capped(Answer(rows, [part for parts in answers for part in parts], np.argsort(came).tolist()))
 
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""
@@ -117,7 +130,7 @@ class ServedModel:
         start = now_s()
         block = self.engine.front.encode_columns(columns)
         self.metrics.front(now_s() - start)
-        return self._capped(Answer(await self._submit(block, self.engine.kin_of_block(block), terms)))
+        return self._capped(Answer(columns, await self._submit(block, self.engine.kin_of_block(block), terms)))
 
     def _capped(self, answer: Answer) -> Answer:
         """The answer, where it is not too large to be written down."""

@@ -18,15 +18,17 @@ import uvicorn
 
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
-from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
+from seatrial_serve.drift import DriftTap
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
-from seatrial_serve.metrics import Metrics, listen_metrics
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
+from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import BACKLOG, listen
+from seatrial_serve.taps import Taps
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
 
 if TYPE_CHECKING:
@@ -51,11 +53,11 @@ def serve(settings: Settings) -> None:
 
         Supervisor(settings).run()
         return
-    metrics = Metrics()
+    metrics = Metrics(on=settings.metrics)
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
-    scraped = listen_metrics(metrics.registry, settings) if settings.metrics else None
+    scraped = MetricsListener(metrics.registry, settings, metrics.hand_over) if settings.metrics else None
     host, port = listening.getsockname()[:2]
     log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
     run_server(settings, repository, listening, metrics)
@@ -93,10 +95,11 @@ def run_server(
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
         )
-        grpc = open_grpc(settings, repository, keeper, pool, drain) if settings.grpc else None
+        taps = Taps([DriftTap()] if metrics.on else (), settings.sampled_per_s)
+        grpc = open_grpc(settings, repository, keeper, pool, drain, taps, metrics) if settings.grpc else None
         app = create_app(
-            repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
-            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, console=Series(metrics.of_all_workers()) if settings.console else None,
+            repository, keeper, pool, drain, taps, metrics, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
+            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, console=settings.console,
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
@@ -105,12 +108,20 @@ def run_server(
         DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, settled).run(sockets=[listening])
 
 
-def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain) -> GrpcListener:
+def open_grpc(
+    settings: Settings,
+    repository: Repository,
+    keeper: Keeper,
+    pool: Executor,
+    drain: Drain,
+    taps: Taps,
+    metrics: Metrics,
+) -> GrpcListener:
     """The gRPC listener, told of every change."""
     from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
 
     admin = keeper if settings.admin else None
-    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, admin)
+    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, taps, metrics, admin)
     grpc = grpc_service.GrpcListener(
         service,
         repository,

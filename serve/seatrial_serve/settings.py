@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         description="Port of the Prometheus metrics, a listener of its own, so that a scrape never waits behind traffic.",
     )
     metrics: bool = Field(True, description="Serve metrics. Turn off only where nobody scrapes.")
+    sampled_per_s: float = Field(
+        200.0,
+        ge=0,
+        description="Answered requests a second, in each process, that drift and live parity look at; above it they see a sample. 0: none.",
+    )
     docs: bool = Field(True, description="Serve the API's pages at /docs, from this package, without network.")
     console: bool = Field(
         True,

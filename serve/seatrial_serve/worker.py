@@ -23,7 +23,9 @@ def main() -> None:
     threading.Thread(target=stop_without_supervisor, daemon=True).start()
     listening = socket.socket(fileno=told["socket"])
     repository = Repository(settings.bundles, settings.versions)
-    run_server(settings, repository, listening, Metrics(), joining=told["joining"], settled=say_settled)
+    run_server(
+        settings, repository, listening, Metrics(on=settings.metrics), joining=told["joining"], settled=say_settled
+    )
 
 
 def say_settled() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from toys import fake_runtimes, toy_bundle
 
 from seatrial_serve.app import create_app
-from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
@@ -24,6 +23,7 @@ from seatrial_serve.metrics import Metrics
 from seatrial_serve.repository import Repository, State
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
+from seatrial_serve.taps import Tap, Taps
 from seatrial_serve.threads import ThreadPlan
 
 
@@ -38,6 +38,7 @@ class Running:
         metrics: Metrics,
         drain: Drain,
         keeper: Keeper,
+        taps: Taps,
     ) -> None:
         self.app, self.client, self.repository, self.metrics, self.drain, self.keeper = (
             app,
@@ -47,6 +48,7 @@ class Running:
             drain,
             keeper,
         )
+        self.taps = taps
 
     async def ask(self, instances: Any, model: str = "toy", **options: Any) -> httpx.Response:
         return await self.client.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
@@ -56,7 +58,7 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @asynccontextmanager
-async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
+async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> AsyncIterator[Running]:
     """Serve a folder of bundles; the models have been loaded, or have failed."""
     settings = Settings(bundles=bundles, **options)
     repository, metrics, drain = Repository(bundles, settings.versions), Metrics(), Drain()
@@ -65,14 +67,17 @@ async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
         keeper = Keeper(
             repository, build, pool, forget=metrics.forget, allow_breaking=settings.allow_breaking, remote=settings.runtime is not None
         )  # fmt: skip
+        tapped = Taps(taps, settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
         app = create_app(
             repository,
             keeper,
             pool,
             drain,
+            tapped,
+            metrics,
             admin=settings.admin,
             request_timeout_s=settings.request_timeout_s,
-            console=Series(metrics.registry) if settings.console else None,
+            console=settings.console,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -82,7 +87,7 @@ async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
         ):
             while any(entry.state is State.LOADING for entry in repository):
                 await asyncio.sleep(0)
-            yield Running(app, client, repository, metrics, drain, keeper)
+            yield Running(app, client, repository, metrics, drain, keeper, tapped)
 
 
 @pytest.fixture

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Running, run_app
-from prometheus_client import CollectorRegistry
 from toys import toy_bundle
 
 import seatrial as st
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt, Trial, now, this_machine
+from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
 from seatrial_serve.console.series import MODELS, POINTS, Series
-from seatrial_serve.console.tally import quantile
 from seatrial_serve.metrics import SECONDS, Metrics
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -34,8 +33,8 @@ class Clock:
         return self.at
 
 
-class Counted(CollectorRegistry):
-    """A registry that counts how often it is read."""
+class Counted(Metrics):
+    """Metrics that count how often they are read."""
 
     reads = 0
 
@@ -98,14 +97,14 @@ def test_its_files_name_no_other_host_and_hold_nothing_inline() -> None:
 
 async def test_a_look_shows_rates_quantiles_and_batches_of_the_seconds_that_were_looked_at() -> None:
     metrics, clock = Metrics(), Clock()
-    series, seen = Series(metrics.registry, clock), metrics.for_model(*KEY)
+    series, seen = Series(metrics, clock), metrics.for_model(*KEY)
     seen.finish("ok", 0.004)
     assert (await series.look(KEY, 0))["points"]["at"] == []
     clock.at += 2
     for _ in range(6):
         seen.finish("ok", 0.002)
     seen.finish("E_RANGE", 0.002)
-    seen.batch(8, 0.0, [0.001] * 3, 0.003)
+    seen.batch(8, 8, 0.0, [0.001] * 3, 0.003)
     seen.waiting(5)
     said = await series.look(KEY, 0)
     points = said["points"]
@@ -121,14 +120,12 @@ async def test_a_look_shows_rates_quantiles_and_batches_of_the_seconds_that_were
 
 
 async def test_many_who_look_cost_as_much_as_one_and_a_pause_starts_anew() -> None:
-    registry, clock = Counted(), Clock()
-    series = Series(registry, clock)
-    metrics = Metrics()
-    registry.register(metrics.requests)
+    metrics, clock = Counted(), Clock()
+    series = Series(metrics, clock)
     metrics.for_model(*KEY).finish("ok", 0.1)
     for _ in range(50):
         await series.look(KEY, 0)
-    assert registry.reads == 1
+    assert metrics.reads == 1
     clock.at += 3600
     assert (await series.look(KEY, 0))["points"]["at"] == []
     clock.at += 1
@@ -137,7 +134,7 @@ async def test_many_who_look_cost_as_much_as_one_and_a_pause_starts_anew() -> No
 
 async def test_what_is_kept_is_bounded_in_time_and_in_models() -> None:
     metrics, clock = Metrics(), Clock()
-    series = Series(metrics.registry, clock)
+    series = Series(metrics, clock)
     names = [f"model-{i}" for i in range(MODELS + 4)]
     for name in names:
         metrics.for_model(name, "1.0.0").finish("ok", 0.1)
@@ -151,22 +148,37 @@ async def test_what_is_kept_is_bounded_in_time_and_in_models() -> None:
     assert (await series.look((names[0], "1.0.0"), 0))["points"]["at"] == []
 
 
+async def test_drift_is_the_share_of_each_bin_now_beside_the_reference() -> None:
+    metrics, clock = Metrics(), Clock()
+    series = Series(metrics, clock)
+    for name, share in (("below 40", 0.25), ("from 40", 0.75)):
+        metrics.drift_reference.labels(*KEY, "bill", name).set(share)
+    (unseen,) = (await series.look(KEY, 0))["drift"]
+    assert (unseen["field"], unseen["seen"], unseen["live"], unseen["psi"]) == ("bill", 0, None, None)
+    metrics.drift.labels(*KEY, "bill", "below 40").inc(3)
+    metrics.drift.labels(*KEY, "bill", "from 40").inc(1)
+    clock.at += 1
+    (shifted,) = (await series.look(KEY, 0))["drift"]
+    assert (shifted["bins"], shifted["reference"], shifted["live"]) == (
+        ["below 40", "from 40"],
+        [0.25, 0.75],
+        [0.75, 0.25],
+    )
+    assert shifted["psi"] == pytest.approx(np.log(3))  # (0.75 - 0.25) * ln(0.75 / 0.25), twice
+
+
+async def test_where_nothing_is_measured_it_says_so() -> None:
+    said = await Series(Metrics(on=False), Clock()).look(KEY, 0)
+    assert (said["measured"], said["codes"], said["drift"]) == (False, {}, [])
+
+
 def test_a_quantile_is_that_of_values_spread_evenly_in_their_bucket() -> None:
     generator = np.random.default_rng(0)
-    bounds = [*SECONDS, float("inf")]
     for _ in range(200):
-        counts = np.cumsum(generator.integers(0, 9, len(bounds)) * generator.integers(0, 2, len(bounds)))
-        if not counts[-1] or counts[-1] > counts[-2]:
-            continue
-        rises = np.flatnonzero(np.diff([0, *counts]))  # numpy's interpolation wants counts that rise
-        edges, totals = [0.0, *bounds], [0, *counts]
-        knots = sorted({place for rise in rises for place in (rise, rise + 1)})
-        for share in (0.5, 0.9, 0.99):
-            want = np.interp(share * counts[-1], [totals[k] for k in knots], [edges[k] for k in knots])
-            got = quantile(share, bounds, counts.tolist())
-            assert got == pytest.approx(want) or totals[np.searchsorted(edges, got)] == pytest.approx(
-                share * counts[-1]
-            )
+        counts = np.cumsum(generator.integers(1, 9, len(SECONDS))).tolist()
+        for share in (0.01, 0.5, 0.99):
+            expected = np.interp(share * counts[-1], [0, *counts], [0, *SECONDS])
+            assert quantile(share, [*SECONDS, np.inf], [*counts, counts[-1]]) == pytest.approx(expected)
     assert quantile(0.99, [0.1, 1.0, float("inf")], [0, 0, 5]) == 1.0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import binascii
 import io
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Kind, Stage, TensorSpec, histogram, refuse
+from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Kind, Look, Stage, TensorSpec, refuse
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -203,14 +204,19 @@ class Image(Kind):
             raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
         return picture
 
-    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        pictures = [self.decode(value) for value in values]
-        scaled = [i / 8 for i in range(1, 8)]
-        return {
-            "brightness": histogram([float(p.mean()) / 255 for p in pictures], edges=scaled),
-            "contrast": histogram([float(p.std()) / 128 for p in pictures], edges=scaled),
-            "pixels": histogram([p.shape[0] * p.shape[1] for p in pictures]),
-        }
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+        """Brightness and contrast from 0 to 1, the file's pixels, and width over height."""
+
+        def look(values: Column) -> Mapping[str, Column]:
+            pictures = [self.decode(value) for value in values]
+            return {
+                "brightness": [float(picture.mean()) / 255 for picture in pictures],
+                "contrast": [float(picture.std()) / 127.5 for picture in pictures],
+                "pixels": [math.prod(self._open(value).size) for value in values],
+                "aspect": [picture.shape[1] / picture.shape[0] for picture in pictures],
+            }
+
+        return look
 
 
 def pillow() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
-from seatrial_serve.console.tally import QUANTILES, Key, Point, Tally, point_between, read_tallies
+from seatrial_contracts.drift import population_stability_index
+from seatrial_serve.console.reading import QUANTILES, Key, Point, Reading, point_between, read_versions
+from seatrial_serve.metrics import Metrics
 
 PERIOD_S = 1.0
 GAP_S = 5.0
@@ -22,16 +21,16 @@ MODELS = 16
 
 
 class Series:
-    """Points of the versions that somebody looks at, from a registry of metrics: aggregated numbers alone.
+    """Points of the versions that somebody looks at, from the metrics: aggregated numbers alone.
 
     Nothing runs by itself: a look takes a sample where the last one is a second old, so a hundred who look cost as much as one.
     """
 
-    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
-        self._registry, self._clock = registry, clock
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
+        self._metrics, self._clock = metrics, clock
         self._lock = asyncio.Lock()
         self._at = 0.0
-        self._tallies: dict[Key, Tally] = {}
+        self._readings: dict[Key, Reading] = {}
         self._kept: dict[Key, deque[Point]] = {}
 
     async def look(self, key: Key, since: float) -> dict[str, Any]:
@@ -43,24 +42,25 @@ class Series:
                 del self._kept[next(iter(self._kept))]
             if not 0 <= self._clock() - self._at < PERIOD_S * 0.9:
                 self._take(*await asyncio.to_thread(self._read))
-        tally = self._tallies.get(key, Tally())
+        reading = self._readings.get(key, Reading())
         return {
             "at": self._at,
-            "codes": {code: count for code, count in sorted(tally.codes.items()) if count},
+            "measured": self._metrics.on,
+            "codes": {code: count for code, count in sorted(reading.codes.items()) if count},
             "points": columns([point for point in points if point.at > since]),
-            "drift": drift(tally),
+            "drift": drift(reading),
         }
 
-    def _read(self) -> tuple[float, dict[Key, Tally]]:
-        return self._clock(), read_tallies(self._registry.collect())
+    def _read(self) -> tuple[float, dict[Key, Reading]]:
+        return self._clock(), read_versions(self._metrics.collect())
 
-    def _take(self, at: float, tallies: dict[Key, Tally]) -> None:
+    def _take(self, at: float, readings: dict[Key, Reading]) -> None:
         period_s = at - self._at
         for key, points in self._kept.items():
-            old, new = self._tallies.get(key), tallies.get(key)
+            old, new = self._readings.get(key), readings.get(key)
             if old is not None and new is not None and 0 < period_s <= GAP_S:
                 points.append(point_between(old, new, at, period_s))
-        self._at, self._tallies = at, tallies
+        self._at, self._readings = at, readings
 
 
 def columns(points: Sequence[Point]) -> dict[str, Any]:
@@ -72,26 +72,15 @@ def columns(points: Sequence[Point]) -> dict[str, Any]:
     }
 
 
-def drift(tally: Tally) -> list[dict[str, Any]]:
-    """For each field the bins of its reference, their shares then and now, and how many values were seen."""
+def drift(reading: Reading) -> list[dict[str, Any]]:
+    """For each field the bins of its reference, their shares then and now, how many values were seen, and their PSI."""
     found = []
-    for field, reference in tally.reference.items():
-        counts = tally.drift.get(field, {})
-        seen = sum(counts.values())
-        bins = list(dict.fromkeys([*reference, *counts]))
+    for field, reference in reading.reference.items():
+        counts = [reading.drift.get(field, {}).get(name, 0.0) for name in reference]
+        seen, shares = sum(counts), list(reference.values())
+        live = [count / seen for count in counts] if seen else None
+        psi = population_stability_index(shares, counts) if seen else None
         found.append(
-            {
-                "field": field,
-                "seen": seen,
-                "bins": bins,
-                "reference": [reference.get(name, 0.0) for name in bins],
-                "live": [counts.get(name, 0.0) / seen for name in bins] if seen else None,
-                "psi": population_stability_index(list(reference.values()), [counts.get(name, 0.0) / (seen or 1) for name in reference]),
-            }
+            {"field": field, "seen": seen, "bins": list(reference), "reference": shares, "live": live, "psi": psi}
         )
     return found
-
-
-def population_stability_index(reference: Sequence[float], live: Sequence[float]) -> float:
-    pairs = [(max(was, 1e-4), max(now, 1e-4)) for was, now in zip(reference, live, strict=True)]
-    return sum((now - was) * math.log(now / was) for was, now in pairs)

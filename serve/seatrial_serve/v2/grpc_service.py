@@ -16,9 +16,11 @@ from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
+from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Terms
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to
+from seatrial_serve.taps import Taps
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.v2.grpc_message import read_message, write_message
 from seatrial_serve.v2.infer import infer
@@ -42,7 +44,8 @@ class InferenceService:
     """The unary calls. An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`."""
 
     def __init__(
-        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, keeper: Keeper | None = None
+        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, taps: Taps,
+        metrics: Metrics, keeper: Keeper | None = None,
     ) -> None:  # fmt: skip
         """With a keeper, which is the administrator's, models can be loaded and unloaded."""
         self._repository, self._pool, self._drain, self._timeout_s, self._keeper = (
@@ -52,6 +55,7 @@ class InferenceService:
             timeout_s,
             keeper,
         )
+        self._taps, self._metrics = taps, metrics
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -149,11 +153,16 @@ class InferenceService:
             )
             model.pressure.admit(terms.deadline_s)
             with model:
-                answer = write_message(await infer(model, read_message(asked), terms, self._pool))
+                response = await infer(model, read_message(asked), terms, self._pool)
+                encoding = now_s()
+                answer = write_message(response)
+                model.metrics.encode(now_s() - encoding)
             code = "ok"
+            self._taps.offer(model, response.answer, response.id or None, now_s() - start, asked.ByteSize())
             return answer
         except SeatrialError as error:
             code = getattr(error, "code", "E_INTERNAL")
+            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             raise
         finally:
             self._drain.leave()

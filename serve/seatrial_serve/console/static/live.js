@@ -49,6 +49,7 @@ export class Live {
     this.looking = true;
     try {
       const said = await ask(`console/series?${this.query}&since=${this.points.at.at(-1) ?? 0}`);
+      if (!said.measured) this.note.textContent = "This server measures nothing: it was started with its metrics off.";
       this.take(said.points);
       this.draw();
       this.codes.replaceChildren(outcomes(said.codes));

@@ -1,4 +1,4 @@
-"""What the metrics have counted of one version so far, and what happened between two such tallies."""
+"""What the metrics have counted of one version so far, and what happened between two such readings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUANTILES = {"p50": 0.5, "p99": 0.99}
 
 
 @dataclass(slots=True)
-class Tally:
+class Reading:
     """The counters of one version; every label value comes from a closed set."""
 
     codes: dict[str, float] = field(default_factory=dict)
@@ -61,18 +61,18 @@ class Point(NamedTuple):
     """"p50" and "p99" -> phase -> seconds."""
 
 
-def read_tallies(families: Iterable[Metric]) -> dict[Key, Tally]:
-    """The tallies of all versions, from what a registry collects."""
-    tallies: dict[Key, Tally] = {}
+def read_versions(families: Iterable[Metric]) -> dict[Key, Reading]:
+    """The readings of all versions, from what a registry collects."""
+    readings: dict[Key, Reading] = {}
     for family in families:
         for sample in family.samples:
             if "model" in sample.labels and "version" in sample.labels:
                 key = sample.labels["model"], sample.labels["version"]
-                tallies.setdefault(key, Tally()).take(sample.name, sample.labels, sample.value)
-    return tallies
+                readings.setdefault(key, Reading()).take(sample.name, sample.labels, sample.value)
+    return readings
 
 
-def point_between(old: Tally, new: Tally, at: float, period_s: float) -> Point:
+def point_between(old: Reading, new: Reading, at: float, period_s: float) -> Point:
     """What happened in the `period_s` seconds from `old` to `new`, which was read at `at`."""
     ended = {code: max(0.0, count - old.codes.get(code, 0.0)) for code, count in new.codes.items()}
     answered = ended.pop("ok", 0.0)
