@@ -17,6 +17,8 @@ from seatrial_serve.repository import Entry, Repository, State
 NOT_READY: dict[str, Any] = {
     "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
 }
+SINGLE_ROWS: Any = {"trials": {"__all__": {"worst", "flipped"}}}
+"""What receipts say of single rows."""
 
 
 def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -147,9 +149,12 @@ def about(bundle: Bundle) -> dict[str, Any]:
 
 
 def receipts(bundle: Bundle) -> dict[str, Any]:
-    """The receipts beside the bundle, the newest first: they may come while it is served. Or why they cannot be read."""
+    """The receipts beside the bundle, the newest first: they may come while it is served. Or why they cannot be read.
+
+    What single rows were answered stays beside the bundle: the rows may be somebody's.
+    """
     try:
         found = sorted(bundle.receipts(), key=lambda receipt: receipt.made_at, reverse=True)
     except BundleError as error:
         return {"receipts": [], "receipts_error": str(error)}
-    return {"receipts": [receipt.model_dump(mode="json", by_alias=True) for receipt in found]}
+    return {"receipts": [receipt.model_dump(mode="json", by_alias=True, exclude=SINGLE_ROWS) for receipt in found]}

@@ -23,22 +23,23 @@ function decades(_, splits) {
 }
 
 export class Chart {
-  /** `series`: `{label, colour, dash, width, bars}` each; `y` is uPlot's scale; `value` writes a value. */
-  constructor({ title, series, height = 200, time = true, legend = true, value = number, y = {}, x = {}, sync, axis = {} }) {
-    this.title = title;
+  /**
+   * `series`: `{label, colour, dash, width, paths, fill}` each; `x` and `y` are uPlot's scales, `axis` its x axis.
+   * `value` writes a value, `where` a place on x; with `latest` the legend shows the last values where nobody points.
+   */
+  constructor({ title, series, height = 200, time = true, latest = time, legend = true, value = number, where = clock, y = {}, x = {}, sync, axis = {} }) {
+    Object.assign(this, { title, series, value, latest });
     this.place = make("div", { class: "plot", role: "img", "aria-label": `${title}: nothing yet` });
     this.element = make("figure", { class: "chart" }, make("figcaption", {}, title), this.place);
     const ink = (name) => () => colour(name, this.place);
     const axes = { stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line"), width: 1 }, font: "12px system-ui" };
-    this.series = series;
-    this.value = value;
     this.plot = new uPlot(
       {
         width: 300, height, legend: { show: legend, markers: { width: 0, fill: (_, at) => at > 0 && `var(${series[at - 1].colour})` } }, cursor: { drag: { x: false, y: false }, sync: sync && { key: sync } },
         scales: { x: { time, ...x }, y },
-        axes: [{ ...axes, ...(time && { values: (_, splits) => splits.map((at) => clock(at)), space: 90 }), ...axis }, { ...axes, ...(y.distr === 3 && { grid: { ...axes.grid, filter: decades }, ticks: { ...axes.ticks, filter: decades } }), size: 64, values: (_, splits) => splits.map((split) => (split === null ? "" : value(split))) }],
+        axes: [{ ...axes, values: (_, splits) => splits.map(where), space: 90, ...axis }, { ...axes, ...(y.distr === 3 && { grid: { ...axes.grid, filter: decades }, ticks: { ...axes.ticks, filter: decades } }), size: 64, values: (_, splits) => splits.map((split) => (split === null ? "" : value(split))) }],
         series: [
-          { label: time ? "Time" : "At", value: (_, at) => (time && at ? clock(at) : `${at ?? "–"}`) },
+          { label: "At", value: (_, at) => (at === null || at === undefined ? "–" : where(at)) },
           ...series.map((one) => ({
             label: one.label, stroke: ink(one.colour), fill: one.fill && ink(one.fill), dash: one.dash, width: one.width ?? 2, paths: one.paths,
             points: { show: !one.paths, size: 5, fill: ink(one.colour), filter: lonely }, value: (_, at) => value(at),
@@ -60,7 +61,7 @@ export class Chart {
     if (last < 0) return;
     const measured = columns.map((column) => column.some((one) => one !== null));
     this.element.querySelectorAll(".u-series").forEach((row, at) => (row.hidden = !measured[at]));
-    if (this.plot.cursor.idx === null || this.plot.cursor.idx === undefined) this.plot.setLegend({ idx: last }, false);
+    if (this.latest && (this.plot.cursor.idx ?? null) === null) this.plot.setLegend({ idx: last }, false);
     const words = this.series.map(({ label }, at) => measured[at + 1] && `${label} ${this.value(columns[at + 1].findLast((one) => one !== null))}`);
     this.place.setAttribute("aria-label", `${this.title}: ${words.filter(Boolean).join(", ")}`);
   }

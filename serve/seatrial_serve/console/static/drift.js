@@ -4,6 +4,12 @@ import { Chart, bars, steps } from "./chart.js";
 import { fold, make, table } from "./dom.js";
 import { count, percent } from "./format.js";
 
+/** What is usually called a small shift, and a large one; of fewer values than `FEW` the index says nothing. */
+const SMALL = 0.1, LARGE = 0.2, FEW = 100;
+
+/** A bin's name for an axis: "below 14.35" is "<14.35", "14.35 to 15.05" begins at "14.35". */
+const brief = (bin = "") => bin.replace("below ", "<").replace("from ", "≥").replace(/ to .*/, "").slice(0, 12);
+
 export class Drift {
   constructor() {
     this.fields = new Map();
@@ -12,7 +18,7 @@ export class Drift {
     this.element = make(
       "div", { hidden: true },
       make("h3", {}, "Drift"),
-      make("p", { class: "soft" }, "Shares of the traffic since the server started (bars) beside the reference at export (line)."),
+      make("p", { class: "soft" }, "Shares of the traffic since the server started (filled) beside the reference at export (outlined). Point at a bin to read it."),
       this.grid, fold("As tables", this.tables),
     );
   }
@@ -26,7 +32,7 @@ export class Drift {
       const places = field.bins.map((_, place) => place);
       chart.show([places, field.live ?? field.bins.map(() => null), field.reference]);
       said.textContent = field.live ? `${count(field.seen)} seen, PSI ${field.psi.toFixed(3)}` : "nothing seen yet";
-      said.className = `badge ${!field.live ? "" : field.psi >= 0.25 ? "bad" : field.psi >= 0.1 ? "wait" : "good"}`;
+      said.className = `badge ${field.seen < FEW ? "" : field.psi >= LARGE ? "bad" : field.psi >= SMALL ? "wait" : "good"}`;
     }
     const open = this.tables.parentElement.open;
     if (open) this.tables.replaceChildren(...fields.map(asTable));
@@ -37,7 +43,7 @@ export class Drift {
       title: field, height: 150, time: false, value: percent,
       x: { range: () => [-0.6, bins.length - 0.4] },
       y: { range: (_, __, most) => [0, Math.max(0.1, (most ?? 0) * 1.1)] },
-      axis: { values: (_, splits) => splits.map((at) => (Number.isInteger(at) ? (bins[at] ?? "").slice(0, 8) : "")) },
+      where: (at) => bins[at], axis: { space: 60, incrs: [1, 2, 5, 10, 20], values: (_, splits) => splits.map((at) => brief(bins[at])) },
       series: [{ label: "now", colour: "--curve-1", fill: "--curve-1", paths: bars(), width: 0 }, { label: "reference", colour: "--curve-2", paths: bars() }],
     });
     const said = make("span", { class: "badge" });

@@ -17,7 +17,7 @@ export const float32 = (value) => String(Number.isInteger(value) ? value : Numbe
 export const count = (value) => GROUPED.format(value);
 
 /** 98.2 % */
-export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+export const percent = (share) => ((share ?? null) === null ? "–" : `${(100 * share).toFixed(1)} %`);
 
 /** 1.25 ms */
 export function seconds(value) {

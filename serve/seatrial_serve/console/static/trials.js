@@ -17,8 +17,8 @@ export function trialsSection(version) {
       ["Bundle", bytes(bundle.size_bytes)], ["Made with", Object.entries(bundle.made_with).map((pair) => pair.join(" ")).join(", ")], ["Commit", bundle.git_commit],
       ...Object.entries(bundle.waivers).map(([step, reason]) => [`Waived: ${step}`, reason]),
     ]),
-    table("Load gate, on this machine", ["Rows at once", "Rows", "Refused rightly", "Worst error", "Allowed there", "Verdict"], version.load_gate.map((trial) => [
-      trial.batch_sizes.join(", "), count(trial.rows), count(trial.refusals), number(trial.worst_error), number(trial.allowed), verdict(trial.passed),
+    table("Load gate, on this machine", ["Rows at once", "Verdict", "Worst error", "Allowed there", "Rows", "Refused rightly"], version.load_gate.map((trial) => [
+      atOnce(trial), verdict(trial.passed), number(trial.worst_error), number(trial.allowed), count(trial.rows), count(trial.refusals),
     ])),
     make("h3", {}, "Receipts"),
     version.receipts_error && make("p", { class: "refusal" }, version.receipts_error),
@@ -28,19 +28,28 @@ export function trialsSection(version) {
 
 function receipt({ made_at: made, machine, trials }) {
   const rows = trials.map((trial) => [
-    trial.runner, trial.variant, trial.provider ?? "–", trial.batch_sizes.join(", ") || "–", count(trial.rows), count(trial.refusals),
-    number(trial.worst_error), number(trial.allowed), make("span", {}, verdict(trial.passed), trial.finding && ` ${trial.finding}`), ...measured(trial),
+    through(trial), make("span", {}, verdict(trial.passed), trial.finding && ` ${trial.finding}`), number(trial.worst_error), number(trial.allowed),
+    atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
   ]);
-  const more = trials.some((trial) => trial.measures) ? MEASURES.map(([head]) => head) : [];
-  const heads = ["Through", "Variant", "Provider", "Rows at once", "Rows", "Refused rightly", "Worst error", "Allowed there", "Verdict", ...more];
+  const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];
   return make(
-    "div", {},
+    "div", { class: "receipt" },
     table(`${made.replace("T", " ").replace("Z", " UTC")} on ${machine.processor}, ${machine.cores} cores, ${machine.system}`, heads, rows),
+    measured(trials),
   );
 }
 
-const MEASURES = [["Cosine", "cosine"], ["Agreement", "agreement"], ["Accuracy", "accuracy"], ["Calibration error", "calibration_error"]];
+const atOnce = ({ batch_sizes: sizes }) => sizes.join(", ") || "–";
+const through = ({ runner, held_out: heldOut }) => `${runner}${heldOut ? ", held-out rows" : ""}`;
+const MEASURES = { cosine: "Cosine", agreement: "Agreement", accuracy: "Accuracy", calibration_error: "Calibration error", absolute_error: "Absolute error" };
 
-function measured({ measures }) {
-  return measures ? MEASURES.map(([, name]) => number(measures[name])) : [];
+/** What was measured for all rows and for each slice, where anything was; a column where any has it. */
+function measured(trials) {
+  const all = trials.filter(({ measures }) => measures).flatMap((trial) => [
+    [trial, "all", trial.measures], ...Object.entries(trial.slices ?? {}).map(([slice, measures]) => [trial, slice, measures]),
+  ]);
+  const names = Object.keys(MEASURES).filter((name) => all.some(([, , measures]) => (measures[name] ?? null) !== null));
+  if (!names.length) return "";
+  const rows = all.map(([trial, slice, measures]) => [through(trial), trial.variant, atOnce(trial), slice, count(measures.rows), ...names.map((name) => number(measures[name]))]);
+  return table("Measured against the training side, and the truth where it is known", ["Through", "Variant", "Rows at once", "Slice", "Rows", ...names.map((name) => MEASURES[name])], rows);
 }

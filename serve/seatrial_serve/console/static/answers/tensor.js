@@ -20,7 +20,7 @@ export function tensorAnswer(value) {
     make("p", { class: "mono" }, first),
   );
   if (values.length > FEW) {
-    const chart = new Chart({ title: "Values by place", series: [{ label: "value", colour: "--curve-1" }], height: 140, time: false, legend: false });
+    const chart = new Chart({ title: "Values by place", series: [{ label: "value", colour: "--curve-1" }], height: 140, time: false, legend: false, where: String });
     chart.show([values.map((_, place) => place), values]);
     element.append(chart.element);
   }
