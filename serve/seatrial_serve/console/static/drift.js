@@ -54,5 +54,5 @@ export class Drift {
 }
 
 function asTable({ field, bins, live, reference }) {
-  return table(field, ["Bin", "Reference", "Now"], bins.map((bin, place) => [bin, percent(reference[place]), live ? percent(live[place]) : "–"]));
+  return table(`Drift of ${field}`, ["Bin", "Reference", "Now"], bins.map((bin, place) => [bin, percent(reference[place]), live ? percent(live[place]) : "–"]));
 }
