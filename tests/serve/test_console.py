@@ -15,7 +15,7 @@ import seatrial as st
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt, Trial, now, this_machine
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
-from seatrial_serve.console.series import MODELS, POINTS, Series
+from seatrial_serve.console.series import KEPT_S, MODELS, Series
 from seatrial_serve.metrics import SECONDS, Metrics
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -138,11 +138,11 @@ async def test_what_is_kept_is_bounded_in_time_and_in_models() -> None:
     names = [f"model-{i}" for i in range(MODELS + 4)]
     for name in names:
         metrics.for_model(name, "1.0.0").finish("ok", 0.1)
-    for _ in range(POINTS + 20):
+    for _ in range(int(KEPT_S) + 20):
         clock.at += 1
         await series.look((names[0], "1.0.0"), 0)
     points = (await series.look((names[0], "1.0.0"), 0))["points"]["at"]
-    assert len(points) == POINTS
+    assert (len(points), points[-1] - points[0]) == (KEPT_S, KEPT_S - 1)
     for name in names[1:]:
         await series.look((name, "1.0.0"), 0)
     assert (await series.look((names[0], "1.0.0"), 0))["points"]["at"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -69,6 +70,7 @@ def read_versions(families: Iterable[Metric]) -> dict[Key, Reading]:
             if "model" in sample.labels and "version" in sample.labels:
                 key = sample.labels["model"], sample.labels["version"]
                 readings.setdefault(key, Reading()).take(sample.name, sample.labels, sample.value)
+        time.sleep(0)  # read in a thread: the event loop goes first, where it waits for the interpreter
     return readings
 
 

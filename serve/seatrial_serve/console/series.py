@@ -15,7 +15,7 @@ from seatrial_serve.metrics import Metrics
 PERIOD_S = 1.0
 GAP_S = 5.0
 """After a longer pause nobody knows when in it things happened: the next point starts anew."""
-POINTS = 300
+KEPT_S = 300.0
 MODELS = 16
 """How many versions are kept in mind; of those looked at, the one longest out of sight goes first."""
 
@@ -36,7 +36,7 @@ class Series:
     async def look(self, key: Key, since: float) -> dict[str, Any]:
         """The points of a version after `since`, in seconds of Unix time, and its counts; JSON values."""
         async with self._lock:
-            points = self._kept.pop(key, None) or deque(maxlen=POINTS)
+            points = self._kept.pop(key, None) or deque()
             self._kept[key] = points  # at the end: the one seen last
             if len(self._kept) > MODELS:
                 del self._kept[next(iter(self._kept))]
@@ -60,6 +60,8 @@ class Series:
             old, new = self._readings.get(key), readings.get(key)
             if old is not None and new is not None and 0 < period_s <= GAP_S:
                 points.append(point_between(old, new, at, period_s))
+            while points and points[0].at <= at - KEPT_S:
+                points.popleft()
         self._at, self._readings = at, readings
 
 
