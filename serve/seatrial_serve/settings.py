@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         description="Answered requests a second, in each process, that drift and live parity look at; above it they see a sample. 0: none.",
     )
     docs: bool = Field(True, description="Serve the API's pages at /docs, from this package, without network.")
+    console: bool = Field(
+        True,
+        description="Serve the console at /: try models, watch them, read their trials. Turn off where whoever reaches the port should see less.",
+    )
     threads: int | None = Field(
         None,
         ge=1,

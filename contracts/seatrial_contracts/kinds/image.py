@@ -127,6 +127,7 @@ class Image(Kind):
             "type": "string",
             "contentEncoding": "base64",
             "contentMediaType": self.media_types[0],
+            "x-media-types": list(self.media_types),
             "maxLength": (self.max_bytes + 2) // 3 * 4,
         }
 
