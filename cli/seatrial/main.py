@@ -62,7 +62,7 @@ def cli(context: click.Context, debug: bool) -> None:
 def main() -> None:
     """Entry point. An error of ours is one screen of text and exit code 1; `--debug` shows where it came from."""
     try:
-        cli(standalone_mode=False)
+        sys.exit(cli(standalone_mode=False))  # click hands back what `Exit` says
     except SeatrialError as error:
         if "--debug" in sys.argv:
             raise
@@ -74,8 +74,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except Exception as error:
         if "--debug" in sys.argv:
             raise

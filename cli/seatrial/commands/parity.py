@@ -32,12 +32,22 @@ from rich.console import Console
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write JUnit XML.  [default: reports/NAME-VERSION.xml]",
 )
+@click.option(
+    "--bisect", "bisects", is_flag=True, help="Name the first node of each graph whose value departs from PyTorch's."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where --bisect saves what it finds.  [default: reports/NAME-VERSION]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(
     path: Path,
     target: str | None,
     only: tuple[str, ...],
     junit: Path | None,
+    bisects: bool,
+    out: Path | None,
     as_json: bool,
     trust_torchscript: bool,
     **servers: str | None,
@@ -70,6 +80,7 @@ def command(
         receipt = try_bundle(asked, only, lambda name: status.update(f"trying {name}"))
     written = receipt.write(bundle.path)
     junit = junit or Path("reports") / f"{bundle.name}-{bundle.version}.xml"
+    out = out or Path("reports") / f"{bundle.name}-{bundle.version}"
     write_junit(receipt, junit)
     if as_json:
         click.echo(receipt.model_dump_json(by_alias=True, indent=1))
@@ -79,5 +90,11 @@ def command(
             if not trial.passed:
                 click.echo(f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}")
         click.echo(f"receipt {written}, JUnit {junit}")
+    if bisects:
+        from seatrial_parity.bisect import bisect_bundle
+
+        with console.status("") as status:
+            for line in bisect_bundle(bundle, pipeline, out, status.update):
+                click.echo(line, err=as_json)
     if not receipt.passed:
         raise click.exceptions.Exit(1)

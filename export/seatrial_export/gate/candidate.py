@@ -36,6 +36,8 @@ class Graph:
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Name of a size that varies -> the least and the most that the contract takes, where it says so."""
     program: Any = None
+    exported: Any = None
+    """The traced program that `proto` was made of: its nodes' names are those of the graph's values."""
     proto: onnx.ModelProto | None = None
 
     @property

@@ -18,7 +18,7 @@ def look_up_categories(candidate: Candidate) -> None:
         return
     for name, kind in categories.items():
         value = next(value for value in model.graph.input if value.name == name)
-        code = f"_{name}.code"
+        code = code_name(name)
         rename_input(model.graph, name, code)
         value.type.tensor_type.elem_type = TensorProto.STRING
         table = kind.lookup()
@@ -28,6 +28,11 @@ def look_up_categories(candidate: Candidate) -> None:
         )  # fmt: skip
         model.graph.node.insert(0, node)
     model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_VERSION))
+
+
+def code_name(name: str) -> str:
+    """What the graph calls the codes of a category."""
+    return f"_{name}.code"
 
 
 def rename_input(graph: onnx.GraphProto, old: str, new: str) -> None:
