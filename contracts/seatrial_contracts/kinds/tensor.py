@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Dtype = Literal["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
+FEW_DRAWN, MOST_DRAWN = 12, 4096
+"""A drawn tensor of up to so many values has each of them drawn; a larger one repeats as many, and has up to the second number."""
 Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
 """One side of a tensor: a number, or (least, most) where it varies; None is any, and so is a `most` of None."""
 
@@ -166,12 +168,21 @@ class Tensor(OutputKind):
         element: SearchStrategy[Any] = some.booleans() if self.dtype == "bool" else Number(dtype=self.dtype).strategy()
         if self.dtype == "float32":
             element = some.floats(width=32, allow_nan=False, allow_infinity=False)
-        sides = some.tuples(*(some.integers(least, min(most, least + 3)) for least, most in self.ranges))
-        return sides.flatmap(
-            lambda shape: some.lists(element, min_size=prod(shape), max_size=prod(shape)).map(
-                lambda values: np.array(values, self.dtype).reshape(shape).tolist()
-            )
+        fewest = prod(least for least, _ in self.ranges)
+        large = [(least, min(most, max(least, 64))) for least, most in self.ranges]
+        sides = some.tuples(*(
+            some.integers(least, min(most, least + 3)) | some.integers(least, most) | some.just(most) for least, most in large
+        ))  # fmt: skip
+        fits = lambda most: sides.filter(lambda shape: prod(shape) <= max(fewest, most))
+        pattern = some.lists(element, min_size=1, max_size=FEW_DRAWN)
+        repeated = some.builds(
+            lambda values, shape: np.resize(np.array(values, self.dtype), shape).tolist(), pattern, fits(MOST_DRAWN)
         )
+        if fewest > FEW_DRAWN:
+            return repeated
+        each = lambda shape: some.lists(element, min_size=prod(shape), max_size=prod(shape))
+        shaped = lambda shape: each(shape).map(lambda values: np.array(values, self.dtype).reshape(shape).tolist())
+        return fits(FEW_DRAWN).flatmap(shaped) | repeated
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims = tuple(size if isinstance(size, int) else f"{name}_{axis}" for axis, size in enumerate(self.dims))

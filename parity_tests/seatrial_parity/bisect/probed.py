@@ -73,7 +73,7 @@ def read_by(node: onnx.NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         graphs: list[onnx.GraphProto] = [attribute.g, *attribute.graphs]
         for graph in graphs:
-            own = {value.name for value in (*graph.input, *graph.initializer)}
+            own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
             own |= {name for inner in graph.node for name in inner.output}
             yield from (name for inner in graph.node for name in read_by(inner) if name not in own)
 
