@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.number import Number
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
+    from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
+    from seatrial_contracts.sample import Sample
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
     from seatrial_export.seal import export_pipeline
@@ -57,7 +59,9 @@ HOMES = {
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
+    "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
+    "seatrial_contracts.sample": ("Sample",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
     "seatrial_export.seal": ("export_pipeline",),
@@ -81,9 +85,11 @@ __all__ = [
     "Number",
     "Objective",
     "Pipeline",
+    "Promise",
     "Refusal",
     "Refused",
     "Row",
+    "Sample",
     "SeatrialError",
     "Tensor",
     "Text",

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
-from seatrial_contracts.golden import ANSWERS, REFUSALS, ROWS, Golden
+from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
 from seatrial_contracts.manifest import Manifest, SealedFile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 
@@ -69,15 +69,26 @@ class Bundle:
         """The golden set."""
         return Golden.from_files(self.files, self.contract)
 
+    @cached_property
+    def held_out(self) -> Golden | None:
+        """Rows that were not trained on, where the pipeline gave some: the trial asks them too, no server does."""
+        if f"{HELD_OUT}/{ROWS}" not in self.files:
+            return None
+        return Golden.from_files(self.files, self.contract, HELD_OUT)
+
     def receipts(self) -> list[Receipt]:
-        """The receipts beside the bundle that are about this digest, by file name."""
-        folder = self.path / RECEIPTS_FOLDER
-        found = (
-            [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
-            if folder.is_dir()
-            else []
-        )
+        """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` for a file that is none."""
+        found = map(read_receipt, sorted((self.path / RECEIPTS_FOLDER).glob("*.json")))
         return [receipt for receipt in found if receipt.digest == self.digest]
+
+
+def read_receipt(file: Path) -> Receipt:
+    """A receipt from its file. Raises `BundleError` where it is none."""
+    try:
+        return Receipt.model_validate_json(file.read_bytes())
+    except ValidationError:
+        got, mend = "a file that this seatrial cannot read", "remove it, and run seatrial parity again"
+        raise BundleError("E_BUNDLE_RECEIPT", f"receipt '{file.name}'", got, "a receipt of schema 1", mend) from None
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -91,7 +102,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
-    _ = bundle.contract, bundle.golden
+    _ = bundle.contract, bundle.golden, bundle.held_out
     if target.exists() or target.is_symlink():
         _same_or_raise(target, bundle)
         return bundle
@@ -196,7 +207,7 @@ def _check_parts(bundle: Bundle) -> None:
     graphs = [variant.graph for variant in bundle.manifest.variants] + (
         [bundle.manifest.prepare.graph] if bundle.manifest.prepare else []
     )
-    for name in (CONTRACT, PROFILE, *graphs, ROWS, ANSWERS, REFUSALS):
+    for name in (CONTRACT, PROFILE, *graphs, f"{GOLDEN}/{ROWS}", f"{GOLDEN}/{ANSWERS}"):
         if name not in bundle.files:
             raise BundleError(
                 "E_BUNDLE_MISSING", _shown(bundle.manifest), f"no '{name}' in the manifest", "a whole bundle"

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from seatrial_contracts.canonical import canonical_json, sha256
-from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.promise import Promise
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
@@ -56,8 +56,8 @@ class Variant(_Value):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     format: str = "onnx"
     graph: Annotated[str, AfterValidator(check_path)]
-    tolerance: Tolerance | None = None
-    """What this variant promises; None: what the contract does."""
+    promise: Promise | None = None
+    """What this variant promises; None: the contract's tolerance."""
 
 
 def prepared_name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
 from seatrial_contracts.errors import DeclarationError
@@ -20,9 +21,11 @@ from seatrial_contracts.golden import Refused
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
 from seatrial_contracts.manifest import check_name, check_version
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.sample import RawRow, Sample, samples_of
+from seatrial_export.temperature import fit_temperatures, tempered
 
-RawRow = Mapping[str, Any] | Row
 SHAPE_ROWS = 16
 """Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
 
@@ -39,9 +42,12 @@ class Pipeline:
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row, without the batch. It returns
     one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
-    `golden` are raw rows that become the bundle's proof; `refused` are raw rows that must be refused, each with its code;
-    `reference` are raw rows like those of training, for drift (`golden` where left out). `waive` maps a step of the export gate
-    to the reason why it does not hold for this model; the manifest keeps both.
+    `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
+    which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
+    on each slice. `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export
+    on the held-out rows whose truth is known, becomes part of the graph. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
+    training, for drift (`golden` where left out). `waive` maps a step of the export gate to the reason why it does not hold for
+    this model; the manifest keeps both.
     """
 
     name: str
@@ -49,12 +55,15 @@ class Pipeline:
     inputs: type[Row]
     outputs: type[Answer]
     model: nn.Module
-    golden: Sequence[RawRow]
+    golden: Sequence[RawRow | Sample]
+    held_out: Sequence[RawRow | Sample] = ()
     prepare: nn.Module | None = None
     reference: Sequence[RawRow] = ()
     refused: Sequence[Refused] = ()
     limits: Limits = field(default_factory=Limits)
     tolerance: Tolerance = field(default_factory=Tolerance)
+    promise: Promise | None = None
+    temperature: bool | tuple[Calibration, ...] = False
     objective: Objective = field(default_factory=Objective)
     batchable: bool = True
     opset: int = 20
@@ -80,6 +89,28 @@ class Pipeline:
         return contract_from_rows(
             self.inputs, self.outputs, limits=self.limits, tolerance=self.tolerance, objective=self.objective
         )
+
+    @cached_property
+    def calibrated(self) -> Pipeline:
+        """This pipeline as it is sealed: with its temperatures, fitted now where they are asked for.
+
+        Raises `DeclarationError` where too few held-out rows have a truth.
+        """
+        if self.temperature is not True:
+            return self
+        answers = [self.answer_encoded(row) for row in self.encoded_held_out]
+        return replace(self, temperature=fit_temperatures(self.contract, self.held_out_samples, answers))
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """The temperatures that were fitted."""
+        return self.temperature if isinstance(self.temperature, tuple) else ()
+
+    @cached_property
+    def sealed_model(self) -> nn.Module:
+        """What becomes the graph: the model, with its temperatures once they are fitted."""
+        outputs = [field.name for field in self.contract.outputs]
+        return tempered(self.model, self.arguments, outputs, self.calibrations) if self.calibrations else self.model
 
     @cached_property
     def front_files(self) -> Mapping[str, bytes]:
@@ -110,9 +141,31 @@ class Pipeline:
         return names
 
     @cached_property
+    def golden_samples(self) -> tuple[Sample, ...]:
+        """The golden rows, each a sample."""
+        return samples_of(self.golden)
+
+    @cached_property
+    def held_out_samples(self) -> tuple[Sample, ...]:
+        """The held-out rows, each a sample."""
+        return samples_of(self.held_out)
+
+    @property
+    def whole_promise(self) -> Promise | None:
+        """What the fp32 graph promises: the promise, and the tolerance with it; None where there is the tolerance alone."""
+        if self.promise is None:
+            return None
+        return self.promise.model_copy(update={"tolerance": self.promise.tolerance or self.tolerance})
+
+    @cached_property
     def encoded_golden(self) -> list[EncodedRow]:
-        """The golden rows after the host stage. Raises `DeclarationError` that names the row which the contract refuses."""
-        return [self.encode_row(row) for row in self.golden]
+        """The golden rows after the host stage. Raises `Refusal` where the contract refuses one."""
+        return [self.encode_row(sample.row) for sample in self.golden_samples]
+
+    @cached_property
+    def encoded_held_out(self) -> list[EncodedRow]:
+        """The held-out rows after the host stage. Raises `Refusal` where the contract refuses one."""
+        return [self.encode_row(sample.row) for sample in self.held_out_samples]
 
     @cached_property
     def prepared_specs(self) -> tuple[TensorSpec, ...]:
@@ -214,7 +267,7 @@ class Pipeline:
         Raises `DeclarationError` where they are not what the answer class declares.
         """
         with torch.no_grad():
-            answer = self.model(*(feeds[name] for name in self.arguments))
+            answer = self.sealed_model(*(feeds[name] for name in self.arguments))
         outputs = self._by_name(answer)
         rows = len(next(iter(feeds.values())))
         for spec in self.contract.outputs:

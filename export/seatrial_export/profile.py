@@ -11,7 +11,7 @@ MOST_ROWS = 2000
 
 def profile_of(pipeline: Pipeline) -> dict[str, Any]:
     """Bins and counts for each input and output, from the pipeline's reference rows, or its golden ones where it has none."""
-    raw = list(pipeline.reference or pipeline.golden)[:MOST_ROWS]
+    raw = list(pipeline.reference or [sample.row for sample in pipeline.golden_samples])[:MOST_ROWS]
     rows = [pipeline.contract.validate_row(row) for row in raw]
     answers = [pipeline.answer_encoded(pipeline.front.encode_row(row)) for row in rows]
     return {

@@ -11,13 +11,14 @@ from typing import Any
 
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.canonical import readable_json
-from seatrial_contracts.difference import compare_contracts, may_replace
+from seatrial_contracts.difference import Difference, compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.golden import Golden, Refused, wire_row
+from seatrial_contracts.golden import HELD_OUT, wire_row
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_contracts.moved import Answered, compare_answers
 from seatrial_contracts.notes import NOTES, write_notes
 from seatrial_contracts.receipt import Receipt, now, this_machine
+from seatrial_contracts.sample import check_samples
 from seatrial_export.formats import Made, formats
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.gate import Progress, pass_export_gate, silent
@@ -40,14 +41,17 @@ def export_pipeline(
     the notes of what changed are sealed too, and a breaking change under the same major version is refused, unless
     `allow_breaking`. Raises `GateError`, `DeclarationError` and `BundleError`.
     """
+    check_proof(pipeline)
     check_refusals(pipeline)
-    notes = {} if since is None else {NOTES: notes_since(since, pipeline, allow_breaking=allow_breaking)}
+    differences = [] if since is None else differences_since(since, pipeline, allow_breaking=allow_breaking)
     candidate = pass_export_gate(pipeline, progress)
+    pipeline = candidate.pipeline
     made = make_formats(candidate, formats_wanted, progress)
     progress("sealing")
-    golden = golden_of(candidate)
+    held_out = {} if candidate.held_out is None else candidate.held_out.to_files(HELD_OUT)
+    notes = {} if since is None else {NOTES: notes_since(since, pipeline, differences)}
     files = {
-        CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **golden.to_files(), **pipeline.front_files, **notes,
+        CONTRACT: pipeline.contract.to_json(), PROFILE: readable_json(profile_of(pipeline)), **candidate.golden.to_files(), **held_out, **pipeline.front_files, **notes,
         GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
     }  # fmt: skip
     if candidate.prepare is not None:
@@ -66,12 +70,13 @@ def export_pipeline(
         made_at=now(),
         machine=this_machine(packages),
         trials=tuple(candidate.trials),
+        calibrations=pipeline.calibrations,
     ).write(bundle.path)
     return bundle
 
 
-def notes_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> bytes:
-    """What changed since a version: contracts, and the answers to its golden rows. Raises `DeclarationError`."""
+def differences_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> list[Difference]:
+    """What changed in the contract since a version. Raises `DeclarationError` where that must not take its place."""
     if old.name != pipeline.name:
         raise DeclarationError("the version before", f"bundle '{old.name}'", f"one of '{pipeline.name}'")
     differences = compare_contracts(old.contract, pipeline.contract)
@@ -83,6 +88,11 @@ def notes_since(old: Bundle, pipeline: Pipeline, *, allow_breaking: bool) -> byt
             want,
             "or pass --allow-breaking",
         )
+    return differences
+
+
+def notes_since(old: Bundle, pipeline: Pipeline, differences: Sequence[Difference]) -> bytes:
+    """The notes of what changed since a version: contracts, and the answers to its golden rows."""
     now = [answered(pipeline, row) for row in old.golden.rows]
     moved = compare_answers(pipeline.contract, old.golden.answers, now)
     return write_notes(pipeline.name, old.version, pipeline.version, differences, moved).encode()
@@ -107,6 +117,15 @@ def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress
     return made
 
 
+def check_proof(pipeline: Pipeline) -> None:
+    """Raise `DeclarationError` for a truth or slice that is none, and for a promise that no row can show to be kept."""
+    check_samples(pipeline.golden_samples, pipeline.contract, "pipeline golden")
+    check_samples(pipeline.held_out_samples, pipeline.contract, "pipeline held_out")
+    if pipeline.promise is not None:
+        samples = (*pipeline.golden_samples, *pipeline.held_out_samples)
+        pipeline.promise.check(pipeline.contract, truths={name for sample in samples for name in sample.truth or {}})
+
+
 def check_refusals(pipeline: Pipeline) -> None:
     """Raise `DeclarationError` where a row that must be refused is not, or otherwise than said."""
     for place, refused in enumerate(pipeline.refused):
@@ -114,13 +133,6 @@ def check_refusals(pipeline: Pipeline) -> None:
         if code != refused.code:
             got = code or "a row that the contract takes"
             raise DeclarationError(f"pipeline refused[{place}]", got, f"a row that is refused with {refused.code}")
-
-
-def golden_of(candidate: Candidate) -> Golden:
-    """The golden rows as a client sends them, the training side's answers, and the refusals."""
-    pipeline = candidate.pipeline
-    refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in pipeline.refused)
-    return Golden(tuple(wire_row(row) for row in pipeline.golden), tuple(candidate.answers), refusals)
 
 
 def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:
@@ -133,7 +145,7 @@ def manifest_of(candidate: Candidate, source: Path | None) -> Manifest:
     )
     return Manifest(
         schema=1, name=pipeline.name, version=pipeline.version, batchable=candidate.batchable, opset=pipeline.opset,
-        variants=(Variant(name="fp32", graph=GRAPH),), prepare=prepare, waivers=dict(pipeline.waive), git_commit=git_commit(source),
+        variants=(Variant(name="fp32", graph=GRAPH, promise=pipeline.whole_promise),), prepare=prepare, waivers=dict(pipeline.waive), git_commit=git_commit(source),
         made_with={"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in TOOLS}}, files={},
     )  # fmt: skip
 

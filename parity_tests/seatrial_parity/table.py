@@ -12,7 +12,10 @@ RIGHT = ("refused", "worst\nerror", "allowed", "passed")
 
 
 def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
-    """One line for each runner and variant: its worst trial, and what was tried. "allowed" is the tolerance at the place of the worst error."""
+    """One line for each runner, variant and set of rows: its worst trial, and what was tried.
+
+    "allowed" is the tolerance at the place of the worst error.
+    """
     size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
     title = f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -24,21 +27,28 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
         answered = [trial for trial in trials if trial.rows]
         worst = max(answered or trials, key=severity)
         sizes = ",".join(dict.fromkeys(str(size) for trial in answered for size in trial.batch_sizes))
-        rows = f"{answered[0].rows} x {sizes}" if answered else "-"
+        rows = f"{answered[0].rows}{' held out' * answered[0].held_out} x {sizes}" if answered else "-"
         error = "-" if worst.worst_error is None else f"{worst.worst_error:.1e}"
         passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"
         refused = str(sum(trial.refusals for trial in trials))
         table.add_row(
-            worst.runner, worst.variant, short(worst.provider), rows, refused, error, f"{worst.allowed:.1e}", passed
+            worst.runner,
+            worst.variant,
+            short(worst.provider),
+            rows,
+            refused,
+            error,
+            "-" if worst.allowed is None else f"{worst.allowed:.1e}",
+            passed,
         )
     return table
 
 
 def grouped(receipt: Receipt) -> list[list[Trial]]:
-    """Trials by runner and variant, in order."""
-    groups: dict[tuple[str, str], list[Trial]] = {}
+    """Trials by runner, variant and set of rows, in order."""
+    groups: dict[tuple[str, str, bool], list[Trial]] = {}
     for trial in receipt.trials:
-        groups.setdefault((trial.runner, trial.variant), []).append(trial)
+        groups.setdefault((trial.runner, trial.variant, trial.held_out), []).append(trial)
     return list(groups.values())
 
 

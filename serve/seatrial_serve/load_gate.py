@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.judge import judge
 from seatrial_contracts.receipt import Trial
 from seatrial_serve.engine import Engine
 
@@ -95,18 +95,16 @@ def replay(engine: Engine) -> Iterator[Trial]:
     ]
     variant = engine.bundle.manifest.variant(engine.variant)
     for size in sizes:
-        finding, worst, allowed = "", None, 0.0
         try:
-            found = compare_outputs(
-                golden.answers, engine.answer(golden.rows, size), variant.tolerance or engine.contract.tolerance
-            )
-            worst, allowed, finding = found.worst_error, found.allowed, "" if found.passed else str(found)
+            answers = engine.answer(golden.rows, size)
         except (Refusal, ModelError) as error:
-            finding = f"a golden row was not answered: {error}"
-        yield Trial(
-            runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(golden.rows),
-            worst_error=worst if worst != float("inf") else None, allowed=allowed, passed=not finding, finding=finding,
-        )  # fmt: skip
+            yield Trial(
+                runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(golden.rows),
+                worst_error=None, allowed=None, passed=False, finding=f"a golden row was not answered: {error}",
+            )  # fmt: skip
+            continue
+        found = judge(engine.contract, variant.promise, golden, answers)
+        yield found.trial("load gate", engine.variant, engine.provider, size)
     wrong = [
         (place, refused.code, code)
         for place, refused in enumerate(golden.refusals)

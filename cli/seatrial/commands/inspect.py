@@ -97,16 +97,16 @@ def fields_table(bundle: Bundle) -> Table:
 def variants_table(bundle: Bundle) -> Table:
     """The graphs."""
     table = Table(title="variants", title_justify="left")
-    for heading in ("variant", "graph", "MB", "tolerance"):
+    for heading in ("variant", "graph", "MB", "promises"):
         table.add_column(heading)
     for variant in bundle.manifest.variants:
-        promise = variant.tolerance or bundle.contract.tolerance
+        promise = variant.promise or bundle.contract.tolerance
         size = len(bundle.files[variant.graph]) / 1e6
         table.add_row(
             variant.name,
             variant.graph,
             f"{size:.2f}",
-            f"{promise.relative_to_max:g} of max + {promise.relative:g} of value",
+            str(promise),
         )
     return table
 

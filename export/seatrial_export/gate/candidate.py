@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,11 @@ import onnx
 from torch import Tensor, nn
 
 from seatrial_contracts.front import EncodedRow, places_by, shape_key
-from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.golden import Golden, Refused, wire_row
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
+from seatrial_contracts.sample import Sample
 from seatrial_export.pipeline import Pipeline
 
 TRACE_ROWS = 3
@@ -66,6 +68,7 @@ class Candidate:
     """A pipeline on trial."""
 
     pipeline: Pipeline
+    """Its temperatures are fitted by an early step."""
     batchable: bool = True
     """Set to False by the last step where a row's answer in the graph depends on its mates."""
     trials: list[Trial] = field(default_factory=list)
@@ -94,14 +97,32 @@ class Candidate:
         pipeline = self.pipeline
         specs = {spec.name: spec for spec in pipeline.specs}
         ordered = tuple(specs[name] for name in pipeline.arguments)
-        answer = pipeline.model(*(self.feeds[name] for name in pipeline.arguments))
+        answer = pipeline.sealed_model(*(self.feeds[name] for name in pipeline.arguments))
         outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
-        return Graph(pipeline.model, self.feeds, ordered, outputs, batched=True, sizes=dict(pipeline.contract.sizes))
+        return Graph(
+            pipeline.sealed_model, self.feeds, ordered, outputs, batched=True, sizes=dict(pipeline.contract.sizes)
+        )
 
     @cached_property
-    def answers(self) -> list[dict[str, Array]]:
-        """What the training side answers to the golden rows, each alone: the reference."""
-        return [self.pipeline.answer_encoded(row) for row in self.pipeline.encoded_golden]
+    def golden(self) -> Golden:
+        """The golden rows as a client sends them, what the training side answers to each alone (the reference), and the refusals."""
+        refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in self.pipeline.refused)
+        return self._answered(self.pipeline.golden_samples, self.pipeline.encoded_golden, refusals)
+
+    @cached_property
+    def held_out(self) -> Golden | None:
+        """The held-out rows and answers, where there are any."""
+        if not self.pipeline.held_out:
+            return None
+        return self._answered(self.pipeline.held_out_samples, self.pipeline.encoded_held_out)
+
+    def _answered(
+        self, samples: Sequence[Sample], encoded: Sequence[EncodedRow], refusals: tuple[Refused, ...] = ()
+    ) -> Golden:
+        return Golden(
+            tuple(wire_row(sample.row) for sample in samples), tuple(self.pipeline.answer_encoded(row) for row in encoded), refusals,
+            tuple(sample.truth for sample in samples), tuple(tuple(sample.slices) for sample in samples),
+        )  # fmt: skip
 
     @cached_property
     def prepare(self) -> Graph | None:

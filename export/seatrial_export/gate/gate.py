@@ -20,9 +20,16 @@ from seatrial_export.pipeline import Pipeline
 Step = Callable[[Candidate], None]
 Progress = Callable[[str], None]
 
+
+def fit_temperature(candidate: Candidate) -> None:
+    """From here on the pipeline has its temperatures, where it asks for them."""
+    candidate.pipeline = candidate.pipeline.calibrated
+
+
 STEPS: tuple[tuple[str, Step], ...] = (
     ("arguments", check_arguments),
     ("training mode", check_flags),
+    ("temperature", fit_temperature),
     ("two runs", check_two_runs),
     ("state", check_state),
     ("row in batch", check_row_in_batch),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import EncodedRow, places_by
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
-from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.candidate import BATCH, TRACE_ROWS, Candidate, Graph
 from seatrial_export.gate.session import Chain, Outputs, Session
 
@@ -85,21 +86,35 @@ def _strings(candidate: Candidate, name: str, codes: Array) -> Array:
 
 
 def check_golden(candidate: Candidate) -> None:
-    """Every golden row, at several batch sizes, against PyTorch's answer to it alone."""
+    """Every golden row, at several batch sizes, and every held-out row, against PyTorch's answer to it alone."""
     pipeline = candidate.pipeline
     chain = Chain(candidate)
-    want = candidate.answers
-    rows = [chain.prepared(row) for row in pipeline.encoded_golden]
-    for size in BATCH_SIZES if pipeline.batchable else (1,):
-        found = compare_outputs(want, run_in_batches(chain, rows, size), pipeline.tolerance)
-        if not found.passed:
+    sizes = BATCH_SIZES if pipeline.batchable else (1,)
+    judge_rows(candidate, chain, candidate.golden, pipeline.encoded_golden, sizes)
+    if candidate.held_out is not None:
+        judge_rows(candidate, chain, candidate.held_out, pipeline.encoded_held_out, sizes[-1:], held_out=True)
+
+
+def judge_rows(
+    candidate: Candidate, chain: Chain, want: Golden, encoded: Sequence[EncodedRow], sizes: Sequence[int], *, held_out: bool = False
+) -> None:  # fmt: skip
+    """One set of rows at each batch size. Raises `GateError` where the answers break what is promised."""
+    pipeline = candidate.pipeline
+    rows = [chain.prepared(row) for row in encoded]
+    for size in sizes:
+        found = judge(pipeline.contract, pipeline.whole_promise, want, run_in_batches(chain, rows, size))
+        if found.comparison.passed and found.finding:
+            mend = "the graph answers as PyTorch does: mend the model, its data or the promise"
+            raise GateError(
+                "parity", f"the promise is broken, {'held-out' if held_out else 'golden'} rows: {found.finding}", mend
+            )
+        if found.finding:
             raise GateError(
                 "parity",
-                f"onnxruntime departs from PyTorch at batch size {size}: {found}",
+                f"onnxruntime departs from PyTorch at batch size {size}{', held-out rows' if held_out else ''}: {found.finding}",
                 "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless",
             )
-        candidate.trials.append(Trial(runner="onnxruntime", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(size,), rows=len(rows),
-                                      worst_error=found.worst_error, allowed=found.allowed, passed=True))  # fmt: skip
+        candidate.trials.append(found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out))
 
 
 def run_in_batches(chain: Chain, rows: list[EncodedRow], size: int) -> list[Outputs]:
