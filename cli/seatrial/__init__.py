@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
+    from seatrial_contracts.rows_file import read_rows
     from seatrial_contracts.sample import Sample
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
@@ -61,6 +62,7 @@ HOMES = {
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
+    "seatrial_contracts.rows_file": ("read_rows",),
     "seatrial_contracts.sample": ("Sample",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
@@ -100,6 +102,7 @@ __all__ = [
     "export_pipeline",
     "load_pipeline",
     "open_bundle",
+    "read_rows",
 ]
 
 

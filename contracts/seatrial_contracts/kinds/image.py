@@ -150,7 +150,7 @@ class Image(Kind):
         forms = some.sampled_from([(fmt, mode) for fmt in self.formats for mode in DRAWN_MODES[fmt]])
         turned = some.sampled_from([1, 6, 3, 8, 2, 4, 5, 7])
         return some.builds(
-            lambda size, colour, form, orientation: base64_text(draw(*size, colour, *form, orientation)),
+            lambda size, colour, form, turn: base64_text(draw(size[0], size[1], colour, form[0], form[1], turn)),
             sizes, colour, forms, turned,
         )  # fmt: skip
 

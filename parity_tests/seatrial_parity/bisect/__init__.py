@@ -23,6 +23,7 @@ def bisect_bundle(
     if pipeline is None:
         raise DeclarationError("--bisect", "no pipeline", "--pipeline FILE.py:NAME, whose values are the reference")
     progress("tracing the pipeline")
+    pipeline = pipeline.calibrated
     traced = trace(pipeline)
     yield from made_otherwise(bundle)
     for variant in (each for each in bundle.manifest.variants if each.format == "onnx"):

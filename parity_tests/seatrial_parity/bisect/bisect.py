@@ -21,7 +21,7 @@ from seatrial_parity.bisect.optimiser import blame_optimiser
 from seatrial_parity.bisect.probed import Probed, read_by, run
 from seatrial_parity.bisect.traced import Traced
 from seatrial_parity.runners.onnx import OnnxRunner
-from seatrial_parity.trial import tolerance_of
+from seatrial_parity.trial import promise_of
 
 Feeds = Mapping[str, Array]
 
@@ -133,7 +133,8 @@ def bisect(bundle: Bundle, variant: Variant, pipeline: Pipeline, traced: Mapping
         raise DeclarationError("--bisect", f"variant '{variant.name}' of format {variant.format}", "an ONNX graph")
     with OnnxRunner(bundle, variant.name) as runner:
         got = runner.run(bundle.golden.rows, 1)
-        tolerance = tolerance_of(bundle, runner)
+        promise = promise_of(bundle, runner)
+    tolerance = promise.tolerance if promise is not None and promise.tolerance else bundle.contract.tolerance
     sample, answers = worst_row(pipeline.answer(bundle.golden.rows), got, tolerance)
     search = _Search(bundle, pipeline, pipeline.encode_row(bundle.golden.rows[sample]), tolerance)
     for role, graph in traced.items():

@@ -16,6 +16,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
 """torch's word for nodes that it made itself, such as those that read a size."""
+TEMPERATURE = "the temperatures fitted at export"
 COPIES = frozenset({"aten.clone.default", "aten.alias.default", "aten.detach.default"})
 """What dropout and its like leave in a model that is not in training: nothing is computed there."""
 
@@ -36,11 +37,15 @@ class Origin:
         return f"{where} ({', '.join(filter(None, (self.operation, self.line)))})"
 
 
-def origins_of(role: str, proto: onnx.ModelProto, nodes: Mapping[str, fx.Node]) -> dict[str, Origin]:
-    """Value -> where it comes from, for the values of a fresh export; `nodes` are those of the traced program, by name."""
+def origins_of(root: str, proto: onnx.ModelProto, nodes: Mapping[str, fx.Node]) -> dict[str, Origin]:
+    """Value -> where it comes from, for the values of a fresh export.
+
+    `root` is what the traced module is called, empty where that is the one around the user's, with the temperatures; `nodes`
+    are those of the traced program, by name.
+    """
     noted = [(name, node.output) for node in proto.graph.node if (name := traced_name(node))]
     standing = {name for name, _ in noted}
-    known = {name: origin_of(role, nodes[name], standing) for name in standing & nodes.keys()}
+    known = {name: origin_of(root, nodes[name], standing) for name in standing & nodes.keys()}
     return {value: known[name] for name, outputs in noted if name in known for value in outputs}
 
 
@@ -50,11 +55,11 @@ def traced_name(node: onnx.NodeProto) -> str:
     return str(ast.literal_eval(noted)[-1])
 
 
-def origin_of(role: str, node: fx.Node, standing: Collection[str]) -> Origin:
+def origin_of(root: str, node: fx.Node, standing: Collection[str]) -> Origin:
     """What a traced node and those folded into it stand for; `standing` are the nodes that the graph has nodes of its own for."""
     folded = [each for each in reversed(folded_into(node, standing)) if str(each.target) not in COPIES] + [node]
-    paths = dict.fromkeys(path for each in folded if (path := module_path(role, each)))
-    return Origin(tuple(paths) or (role,), str(maker(node).target), user_line(node))
+    paths = dict.fromkeys(path for each in folded if (path := module_path(root, each)))
+    return Origin(tuple(paths) or (root or TEMPERATURE,), str(maker(node).target), user_line(node))
 
 
 def folded_into(node: fx.Node, standing: Collection[str]) -> list[fx.Node]:
@@ -76,13 +81,13 @@ def maker(node: fx.Node) -> fx.Node:
     return node
 
 
-def module_path(role: str, node: fx.Node) -> str:
+def module_path(root: str, node: fx.Node) -> str:
     """The innermost module that a traced node belongs to; empty where torch made the node itself."""
     stack: Mapping[str, Any] = node.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values()]
     if not paths or NO_MODULE in stack:
         return ""
-    return f"{role}.{paths[-1]}".rstrip(".")
+    return f"{root}.{paths[-1]}".strip(".")
 
 
 def user_line(node: fx.Node) -> str:

@@ -61,14 +61,18 @@ class Recorder(fx.Interpreter):
 
 
 def trace(pipeline: Pipeline) -> dict[str, Traced]:
-    """Export the pipeline's modules again, prepare first, as the gate does. Raises `GateError` where they no longer export."""
+    """Export a calibrated pipeline's modules again, prepare first, as the gate does. Raises `GateError` where they no longer export."""
     candidate = Candidate(pipeline)
     if "torch.export" not in pipeline.waive:
         check_torch_export(candidate)
     export_onnx(candidate)
     noted = {id(graph): noted_names(graph) for graph in candidate.graphs}
     origins = {
-        role: origins_of(role, graph.onnx, {node.name: node for node in graph.exported.graph.nodes})
+        role: origins_of(
+            "" if role == "model" and pipeline.calibrations else role,
+            graph.onnx,
+            {node.name: node for node in graph.exported.graph.nodes},
+        )
         for role, _, graph in candidate.calls
     }
     look_up_categories(candidate)
