@@ -121,5 +121,5 @@ def as_array(made: Tensor | float) -> Array:
     """A tensor's numbers, or those of a size that is a plain number in the trace."""
     if not isinstance(made, Tensor):
         return np.array(made)
-    kept = made.detach()
-    return np.array(kept.to(torch.float32) if kept.dtype is torch.bfloat16 else kept)
+    kept = made.detach().clone()
+    return (kept.to(torch.float32) if kept.dtype is torch.bfloat16 else kept).numpy()

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from seatrial_contracts.errors import DeclarationError
+from seatrial_parity.fuzz.disagreement import Disagreement
 from seatrial_parity.fuzz.fuzz import Fuzz, Progress
 from seatrial_parity.fuzz.side import Side, Training
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.trial import chosen, promise_of
 
-__all__ = ["Fuzz", "fuzz_of"]
+__all__ = ["Disagreement", "Fuzz", "fuzz_of"]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.kinds.image import ORIENTATION, Image
+from seatrial_contracts.rows_file import append_rows
 from seatrial_parity.fuzz.case import Case
 
 SHOWN_CHARS = 60
@@ -31,6 +32,8 @@ class Disagreement:
     together: int
     """How many rows were asked at once."""
     finding: str
+    code: str = ""
+    """What the training code refuses the row with; empty where it answers."""
 
     def lines(self, contract: Contract) -> Iterator[str]:
         """For people: long values by what they are, the whole row is in the file."""
@@ -41,6 +44,13 @@ class Disagreement:
             for place, mate in enumerate(self.case.mates):
                 yield f"  with row {place + 1}:"
                 yield from (f"  {line}" for line in described(contract, mate))
+
+    def keep(self, path: Path) -> str:
+        """Add the rows to a file of golden rows; what became of that, for people. A row that must be refused is no golden row."""
+        if self.code:
+            return f"not kept: the training code refuses the row; in the pipeline, say refused=[st.Refused(row, {self.code!r})]"
+        rows = [self.row, *self.case.mates] if self.together > 1 else [self.row]
+        return f"kept {append_rows(path, rows)} rows in {path}; in the pipeline, say golden=[..., *st.read_rows({path.name!r})]"
 
     def save(self, path: Path, bundle: Bundle, again: str) -> None:
         """Write the rows and how to come by them again."""

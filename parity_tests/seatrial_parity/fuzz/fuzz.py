@@ -34,6 +34,7 @@ class Fuzz:
     counts: Counter[str] = field(default_factory=Counter)
     """How the drawn rows were treated alike: "answered", or the code."""
     _failing: set[str] = field(default_factory=set)
+    _late: bool = False
 
     def run(self) -> Disagreement | None:
         """The smallest disagreement; None where there is none among the rows drawn."""
@@ -57,9 +58,16 @@ class Fuzz:
         """How many rows were tried until the first disagreement."""
         return self.counts.total()
 
+    @property
+    def summary(self) -> str:
+        """How the rows were treated, for people."""
+        counts = ", ".join(f"{count} {what}" for what, count in self.counts.most_common())
+        return f"{self.drawn} rows{', then time was up' if self._late else ''}: {counts}"
+
     def _fails(self, case: Case, end: float) -> bool:
         """Does the case show a disagreement? When time is up, only what did before."""
-        if case.key in self._failing or self.clock() > end:
+        self._late = self._late or self.clock() > end
+        if case.key in self._failing or self._late:
             return case.key in self._failing
         found = self.disagreement(case)
         if found is not None:
@@ -72,20 +80,17 @@ class Fuzz:
         return found is not None
 
     def disagreement(self, case: Case) -> Disagreement | None:
-        """The first of a case: the row alone, then among its mates, as far as these are answered."""
+        """The first of a case: the row alone, then all of it together, where every row is one to be answered."""
+        rows = [case.row, *case.mates]
+        want = [self.training.answer(row) for row in rows]
+        together = case.mates and not any(isinstance(answer, str) for answer in want)
         for side in self.sides:
-            alone = side.answers([case.row])
-            finding = "" if alone is None else side.difference(self.training.answer(case.row), alone[0])
-            if finding:
-                return Disagreement(case, side.name, case.row, 1, finding)
-            rows = [case.row, *case.mates]
-            want = [self.training.answer(row) for row in rows]
-            if len(rows) == 1 or any(isinstance(answer, str) for answer in want):
-                continue
-            for row, mine, its in zip(rows, want, side.answers(rows) or want, strict=True):
-                finding = side.difference(mine, its)
-                if finding:
-                    return Disagreement(case, side.name, row, len(rows), finding)
+            for asked in (1, len(rows)) if together else (1,):
+                got = side.answers(rows[:asked]) or want
+                for row, mine, its in zip(rows, want, got, strict=False):
+                    finding = side.difference(mine, its)
+                    if finding:
+                        return Disagreement(case, side.name, row, asked, finding, mine if isinstance(mine, str) else "")
         return None
 
 
