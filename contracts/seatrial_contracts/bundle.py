@@ -17,6 +17,7 @@ from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import Manifest, SealedFile
 from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
@@ -66,6 +67,15 @@ class Bundle:
             ) from None
 
     @cached_property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """What the model graph takes: the contract's tensors, with those that prepare takes replaced by those it makes."""
+        prepare = self.manifest.prepare
+        if prepare is None:
+            return self.contract.tensors
+        kept = tuple(spec for spec in self.contract.tensors if spec.name not in prepare.inputs)
+        return kept + prepare.outputs
+
+    @cached_property
     def golden(self) -> Golden:
         """The golden set."""
         return Golden.from_files(self.files, self.contract)
@@ -94,14 +104,18 @@ class Bundle:
             ) from None
 
     def receipts(self) -> list[Receipt]:
-        """The receipts beside the bundle that are about this digest, by file name."""
-        folder = self.path / RECEIPTS_FOLDER
-        found = (
-            [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
-            if folder.is_dir()
-            else []
-        )
+        """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` for a file that is none."""
+        found = map(read_receipt, sorted((self.path / RECEIPTS_FOLDER).glob("*.json")))
         return [receipt for receipt in found if receipt.digest == self.digest]
+
+
+def read_receipt(file: Path) -> Receipt:
+    """A receipt from its file. Raises `BundleError` where it is none."""
+    try:
+        return Receipt.model_validate_json(file.read_bytes())
+    except ValidationError:
+        got, mend = "a file that this seatrial cannot read", "remove it, and run seatrial parity again"
+        raise BundleError("E_BUNDLE_RECEIPT", f"receipt '{file.name}'", got, "a receipt of schema 1", mend) from None
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from seatrial_contracts.compare import Answers, Comparison, compare_rows, worst_of
+from seatrial_contracts.compare import Answers, Array, Comparison, compare_rows, worst_of
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.golden import Golden
-from seatrial_contracts.measures import Measures, measure, measure_slices
+from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.measures import Measures, flips, measure, measure_slices
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import ERROR_EDGES, Trial, WorstRow
 
 WORST_ROWS = 3
-SHOWN_NUMBERS = 16
+SHOWN_NUMBERS = 5
+"""Of each output of a worst row, beside that at the worst place."""
+MOST_FLIPS = 50
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Verdict:
     """The tolerance at the place of the worst error; None where no single number is bound."""
     errors: tuple[int, ...] = ()
     worst: tuple[WorstRow, ...] = ()
+    flipped: tuple[int, ...] = ()
 
     def trial(
         self, runner: str, variant: str, provider: str | None, batch_rows: int, *, held_out: bool = False
@@ -39,7 +43,7 @@ class Verdict:
         return Trial(
             runner=runner, variant=variant, provider=provider, batch_sizes=(batch_rows,), rows=self.comparison.rows, held_out=held_out,
             worst_error=error if np.isfinite(error) else None, allowed=self.allowed, passed=not self.finding, finding=self.finding,
-            measures=self.measures, slices=self.slices, errors=self.errors, worst=self.worst,
+            measures=self.measures, slices=self.slices, errors=self.errors, worst=self.worst, flipped=self.flipped,
         )  # fmt: skip
 
 
@@ -58,7 +62,8 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
     finding = str(worst) if not worst.passed and (promise.tolerance is not None or worst.cause) else ""
     return Verdict(
         worst, measures, slices, finding or broken(contract, promise, golden, measures, slices),
-        worst.allowed if promise.tolerance is not None else promise.max_error, error_counts(rows), worst_rows(rows, answers),
+        worst.allowed if promise.tolerance is not None else promise.max_error, error_counts(rows), worst_rows(contract, rows, golden.answers, answers),
+        flips(contract, golden.answers, answers)[:MOST_FLIPS],
     )  # fmt: skip
 
 
@@ -88,20 +93,33 @@ def error_counts(rows: Sequence[Comparison]) -> tuple[int, ...]:
     return tuple(np.bincount(places, minlength=len(ERROR_EDGES) + 2).tolist())
 
 
-def worst_rows(rows: Sequence[Comparison], answers: Answers) -> tuple[WorstRow, ...]:
+def worst_rows(contract: Contract, rows: Sequence[Comparison], want: Answers, got: Answers) -> tuple[WorstRow, ...]:
     """The rows nearest to their tolerance or beyond it, the worst first; none that is exact."""
     ordered = sorted((row for row in rows if row.ratio > 0), key=lambda row: -row.ratio)[:WORST_ROWS]
-    return tuple(_worst_row(row, answers) for row in ordered)
+    pairs = [(row, row.sample) for row in ordered if row.sample is not None]
+    return tuple(_worst_row(contract, row, sample, want[sample], got[sample]) for row, sample in pairs)
 
 
-def _worst_row(row: Comparison, answers: Answers) -> WorstRow:
-    assert row.sample is not None, "rows were compared one by one"
-    shown = {
-        name: tuple(float(value) if np.isfinite(value) else None for value in np.ravel(array)[:SHOWN_NUMBERS])
-        for name, array in answers[row.sample].items()
-    }
-    finite = np.isfinite(row.worst_error)
+def _worst_row(
+    contract: Contract, row: Comparison, sample: int, want: Mapping[str, Array], got: Mapping[str, Array]
+) -> WorstRow:
+    answers, labels = {}, {}
+    for output in contract.outputs:
+        expected, answer = want[output.name], got.get(output.name)
+        if answer is None or answer.shape != expected.shape:
+            continue
+        places = np.argsort(-np.abs(expected), axis=None, kind="stable")[:SHOWN_NUMBERS].tolist()
+        if output.name == row.output and row.index:
+            places.append(int(np.ravel_multi_index(row.index, expected.shape)))
+        answers[output.name] = {place: shown(float(answer.flat[place])) for place in places}
+        if isinstance(output.kind, Label):
+            labels[output.name] = output.kind.classes[int(answer.argmax())]
     return WorstRow(
-        sample=row.sample, output=row.output or "", index=row.index, error=row.worst_error if finite else None,
-        allowed=row.allowed, cause=row.cause, got=shown,
+        sample=sample, output=row.output or "", index=row.index, want=shown(row.want), got=shown(row.got),
+        error=shown(row.worst_error), allowed=row.allowed, cause=row.cause, answers=answers, labels=labels,
     )  # fmt: skip
+
+
+def shown(value: float | None) -> float | None:
+    """A number to seven digits; None where it is none that JSON knows."""
+    return None if value is None or not np.isfinite(value) else float(f"{value:.7g}")

@@ -15,6 +15,8 @@ from seatrial_contracts.kinds.number import Number
 
 Truths = Sequence[Mapping[str, Any] | None]
 """One for each row: output name -> the true class or number; None where nothing is known."""
+ALL_ROWS = "all rows"
+"""What stands beside the names of slices."""
 BINS = 15
 """Of the calibration error (Guo et al. 2017, section 2)."""
 WHOLE = 1e-3
@@ -49,19 +51,24 @@ def measure(contract: Contract, expected: Answers, got: Answers, truth: Truths |
     cosines = [
         min(_cosine(want[name], have.get(name)) for name in wide) for want, have in zip(expected, got, strict=True)
     ] if wide else []  # fmt: skip
-    labels = [field.name for field in contract.outputs if isinstance(field.kind, Label)]
-    same = [
-        all(_winner(want[name]) == _winner(have.get(name)) for name in labels)
-        for want, have in zip(expected, got, strict=True)
-    ]
+    labelled = any(isinstance(field.kind, Label) for field in contract.outputs)
     finite = not errors or np.isfinite(max(errors))
     return Measures(
         rows=len(expected),
         max_error=max(errors, default=0.0) if finite else None,
         cosine=_mean(cosines),
         least_cosine=min(cosines, default=None),
-        agreement=_mean(same) if labels else None,
+        agreement=1 - len(flips(contract, expected, got)) / len(expected) if labelled else None,
         **_against_truth(contract, got, truth or [None] * len(got)),
+    )
+
+
+def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...]:
+    """Places of the rows with a label that is not the training side's."""
+    labels = [field.name for field in contract.outputs if isinstance(field.kind, Label)]
+    pairs = enumerate(zip(expected, got, strict=True))
+    return tuple(
+        place for place, (want, have) in pairs if any(_winner(want[name]) != _winner(have.get(name)) for name in labels)
     )
 
 
@@ -100,7 +107,8 @@ def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str,
     errors: list[float] = []
     for kind, answer, value in _known(contract, got, truth):
         if isinstance(kind, Label):
-            right.append(_winner(answer) == kind.classes.index(value))
+            winner = _winner(answer)
+            right.append(winner >= 0 and kind.classes[winner] == value)
             scores.append(np.asarray(answer, np.float64))
         elif isinstance(kind, Number):
             errors.append(abs(float(answer) - value))

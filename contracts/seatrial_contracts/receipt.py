@@ -11,7 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.cost import Cost, Search
 from seatrial_contracts.measures import Measures
 
 RECEIPTS_FOLDER = "receipts"
@@ -29,12 +31,16 @@ class WorstRow(BaseModel):
     output: str
     index: tuple[int, ...] = ()
     """Where in the output the error is worst."""
+    want: float | None = None
+    got: float | None = None
     error: float | None
-    """None where there is no number: shapes differ, or one side is not finite."""
+    """Of that place. None where there is no number: shapes differ, or one side is not finite."""
     allowed: float
     cause: str = ""
-    got: dict[str, tuple[float | None, ...]]
-    """The first numbers of each output, flattened."""
+    answers: dict[str, dict[int, float | None]]
+    """What was answered to seven digits, by output and place in it, flattened: where the largest numbers are wanted, and at the worst place."""
+    labels: dict[str, str] = {}
+    """The class that was answered, by output, where an output is a label."""
 
 
 class Trial(BaseModel):
@@ -64,6 +70,9 @@ class Trial(BaseModel):
     errors: tuple[int, ...] = ()
     """Rows whose worst error is 0, up to each of `ERROR_EDGES`, and beyond."""
     worst: tuple[WorstRow, ...] = ()
+    flipped: tuple[int, ...] = ()
+    """Rows with a label that is not the training side's: the first of them."""
+    cost: Cost | None = None
 
 
 class Machine(BaseModel):
@@ -91,6 +100,10 @@ class Receipt(BaseModel):
     made_at: str
     machine: Machine
     trials: tuple[Trial, ...]
+    searches: tuple[Search, ...] = ()
+    """How a parity budget was met."""
+    calibrations: tuple[Calibration, ...] = ()
+    """What temperature scaling found at export."""
 
     @property
     def passed(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from seatrial_contracts.errors import ModelError, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.clock import now_s
 from seatrial_serve.journey import Company
@@ -58,6 +58,10 @@ class Observe(Protocol):
         """So many rows wait now."""
         ...
 
+    def out_of_memory(self, rows: int) -> None:
+        """A batch of `rows` was too large for the memory there is."""
+        ...
+
 
 class Passenger(Protocol):
     """A request that wants to know what became of its rows."""
@@ -78,6 +82,9 @@ class Unobserved:
         """See `Observe`."""
 
     def waiting(self, rows: int) -> None:
+        """See `Observe`."""
+
+    def out_of_memory(self, rows: int) -> None:
         """See `Observe`."""
 
 
@@ -138,18 +145,32 @@ class Batcher(Generic[Rows, Answers]):
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
 
-        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `passenger` is told of each batch. Raises `Unavailable`: E_OVERLOADED at once where
-        too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the clock), E_DRAINING while closing. What
-        `run` raises for these rows, and not for their mates', is raised here.
+        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `passenger` is told of each batch. Raises
+        `Unavailable`: E_OVERLOADED at once where too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the
+        clock), E_DRAINING while closing, E_OOM where memory was short even for smaller batches. What `run` raises for these rows,
+        and not for their mates', is raised here.
         """
         if self._closing:
             raise Unavailable("E_DRAINING", "the server is stopping")
         if self._waiting_rows + len(rows) > self._max_waiting_rows and self._queue:
             raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
-        size, turn = self.rule.max_rows, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
-        rank = priority or DEFAULT_PRIORITY
-        if len(rows) <= size:
-            return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn), passenger)]
+        rank, turn = priority or DEFAULT_PRIORITY, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
+        try:
+            if len(rows) <= self.rule.rows_of(length):
+                return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn), passenger)]
+            return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
+        except OutOfMemory:
+            if self._closing:
+                raise
+            # the rule is half as large by now
+            return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
+
+    async def _in_parts(
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, rank: int, turn: float,
+        passenger: Passenger | None,
+    ) -> list[Answers]:  # fmt: skip
+        """The answers of `rows`, in as many tickets as the rule wants now."""
+        size = self.rule.rows_of(length)
         futures = [
             self._enqueue(
                 rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), passenger
@@ -303,8 +324,15 @@ class Batcher(Generic[Rows, Answers]):
         return None
 
     async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception, started: float) -> None:
-        """Halve the batch until the request that fails stands alone; its mates get their answers."""
+        """Halve the batch until the request that fails stands alone; its mates get their answers.
+
+        One that was too large for the memory goes back to whoever asked, who asks once more, under a rule half as large.
+        """
         tell_passengers(batch, started, self._clock())
+        if isinstance(error, OutOfMemory):
+            rows = sum(ticket.count for ticket in batch)
+            self.rule = self.rule.shrunk(rows * max(ticket.length for ticket in batch))
+            self._observe.out_of_memory(rows)
         if len(batch) == 1 or isinstance(error, Unavailable):  # what is not there is there for none of them
             return _fail_all(batch, error)
         middle = len(batch) // 2

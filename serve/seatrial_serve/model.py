@@ -104,7 +104,7 @@ class ServedModel:
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
-        self._spare_s = -math.inf if engine.remote else INLINE_S - base_s
+        self._spare_s = -math.inf if engine.remote or engine.slots else INLINE_S - base_s
         self.instant = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
         row_bytes = self.contract.answer_row_bytes

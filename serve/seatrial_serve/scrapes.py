@@ -27,6 +27,8 @@ MOST_CONNECTIONS = 100
 SHARE = 0.05
 """Of a thread's time that writing metrics may take; scrapes that come meanwhile wait for the next text, and share it."""
 
+LONGEST_REST_S = 1.0
+
 
 class Text(NamedTuple):
     """The metrics in one format."""
@@ -86,7 +88,7 @@ class Scrapes:
         self._before()
         body: bytes = choose_encoder(accept)[0](self._registry)
         body = gzip.compress(body, 1) if packed else body
-        self._again_at_s = now_s() + (now_s() - start) * (1 / SHARE - 1)
+        self._again_at_s = now_s() + min((now_s() - start) * (1 / SHARE - 1), LONGEST_REST_S)
         return Text(body, media_type, packed)
 
 

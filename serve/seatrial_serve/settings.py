@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from seatrial_contracts.errors import DeclarationError
 
 PREFIX = "SEATRIAL_"
+
+
+def split(value: Any) -> Any:
+    """`a,b`, as flags and the environment have it, as a tuple; anything else as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
+Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(split)]
 
 
 class Settings(BaseSettings):
@@ -109,15 +118,35 @@ class Settings(BaseSettings):
         le=600,
         description="How long requests in flight may take to end after the drain window. Keep both together below the orchestrator's kill.",
     )
-    providers: tuple[str, ...] = Field(
+    providers: Words = Field(
         ("CPUExecutionProvider",),
         description="onnxruntime providers in order; the first must really run, or the model is not ready.",
+    )
+    devices: Numbers = Field(
+        (),
+        description="Numbers of the cards that run models, for CUDA and TensorRT: one session each behind one batcher. By default the first card.",
+    )
+    device_memory_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="Most memory on each card that one model's session takes. By default what is free; set it where models share a card.",
+    )
+    provider_options: Words = Field(
+        (),
+        description="Options of the first provider in onnxruntime's own words, name=value: trt_fp16_enable=1.",
+    )
+    cuda_graphs: bool = Field(
+        False,
+        description="Record CUDA graphs for models whose inputs have fixed sizes; batches are filled up to powers of two. Measure before use: make test-gpu.",
     )
     allow_cpu_fallback: bool = Field(
         False,
         description="Serve on the CPU where the first provider does not come up. Off, since a silent fallback is an outage nobody sees.",
     )
-    variant: str | None = Field(None, description="Which variant of each bundle to serve. By default its first.")
+    variant: str | None = Field(
+        None,
+        description="Which variant of every bundle to serve. By default what variants.json beside a model's versions says, else its first.",
+    )
     trust_torchscript: bool = Field(
         False,
         description="Load TorchScript graphs. Off, since such a file is a program: turn it on only where you trust whoever sealed the bundles.",
@@ -183,6 +212,26 @@ class Settings(BaseSettings):
         description="Where OpenTelemetry traces go, over HTTP: http://127.0.0.1:4318. By default OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere. Needs the extra otel.",
     )
 
+    @field_validator("devices")
+    @classmethod
+    def _each_once(cls, devices: tuple[int, ...]) -> tuple[int, ...]:
+        if min(devices, default=0) < 0 or len(set(devices)) != len(devices):
+            raise ValueError("numbers from 0 on, each once: 0,1")
+        return devices
+
+    @field_validator("provider_options")
+    @classmethod
+    def _named(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(0 < option.find("=") < len(option) - 1 for option in options):
+            raise ValueError("name=value, such as trt_fp16_enable=1")
+        return options
+
+    @property
+    def provider_option_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The provider's options, each apart from its value."""
+        pairs = (option.partition("=") for option in self.provider_options)
+        return tuple((name, value) for name, _, value in pairs)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -210,9 +259,8 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
             raise DeclarationError(
                 f"setting '{name}'", "an unknown name", f"one of {', '.join(Settings.model_fields)}"
             ) from None
-        raise DeclarationError(
-            f"setting '{name}'", repr(first["input"])[:60], first["msg"][0].lower() + first["msg"][1:]
-        ) from None
+        want = first["msg"].removeprefix("Value error, ")
+        raise DeclarationError(f"setting '{name}'", repr(first["input"])[:60], want[0].lower() + want[1:]) from None
 
 
 def read_file(config: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_without_a_promise_the_tolerance_of_the_contract_judges_and_the_trial_ke
     trial = found.trial("onnxruntime", "fp32", None, 8)
     assert not trial.passed
     assert [row.sample for row in trial.worst] == [6]
-    assert trial.worst[0].got["size"] == (pytest.approx(float(got[6]["size"])),)
+    assert trial.worst[0].answers["size"] == {0: pytest.approx(float(got[6]["size"]))}
     assert sum(trial.errors) == 20
     assert trial.errors[0] == 19
     assert judge(CONTRACT, st.Promise(max_error=0.6), want, got).finding == ""

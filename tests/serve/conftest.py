@@ -63,7 +63,7 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> AsyncIterator[Running]:
     """Serve a folder of bundles; the models have been loaded, or have failed."""
     settings = Settings(bundles=bundles, **options)
-    repository, metrics, drain = Repository(bundles, settings.versions), Metrics(), Drain()
+    repository, metrics, drain = Repository(bundles, settings.versions), Metrics(on=settings.metrics), Drain()
     with ThreadPoolExecutor(3) as pool:
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics)
         keeper = Keeper(

@@ -21,6 +21,7 @@ from rich.console import Console
 @click.option("--triton", metavar="URL", help="Try NVIDIA's Triton, with a repository that `seatrial triton` wrote.")
 @click.option("--triton-grpc", metavar="HOST:PORT", help="Try Triton's gRPC too.")
 @click.option("--edge", metavar="URL", help="Try our server before a Triton too.")
+@click.option("--container", metavar="URL", help="Try our server in a container too.")
 @click.option(
     "--trust-torchscript", is_flag=True, help="Run TorchScript graphs of this bundle, which are programs, here."
 )
@@ -78,6 +79,8 @@ def command(
         for trial in receipt.trials:
             if not trial.passed:
                 click.echo(f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}")
+        if bundle.manifest.origin.warning:
+            click.echo(f"note: {bundle.manifest.origin.warning}")
         click.echo(f"receipt {written}, JUnit {junit}")
     if not receipt.passed:
         raise click.exceptions.Exit(1)

@@ -18,11 +18,12 @@ from seatrial_contracts.front import places_by, shape_key
 from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
-from seatrial_export.formats import Made
 from seatrial_export.gate.candidate import Candidate
-from seatrial_export.gate.parity import BATCH_SIZES, other_sizes
+from seatrial_export.gate.parity import BATCH_SIZES
+from seatrial_export.gate.sizes import other_sizes
 from seatrial_export.gate.words import first_lines, quiet
 from seatrial_export.pipeline import Pipeline
+from seatrial_export.seal import Made
 
 FORMAT, GRAPH = "torchscript", "graphs/model.ts"
 FACTS = "seatrial.json"
@@ -39,7 +40,7 @@ class Ordered(nn.Module):
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
-        self.model = pipeline.model
+        self.model = pipeline.sealed_model
         self._names = [field.name for field in pipeline.contract.outputs]
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
@@ -78,7 +79,7 @@ def traced(candidate: Candidate) -> Any:
 
 def scripted(candidate: Candidate) -> Any:
     """The module's own code, where TorchScript can read it."""
-    return torch.jit.script(candidate.pipeline.model.eval())
+    return torch.jit.script(candidate.pipeline.sealed_model.eval())
 
 
 def packed(module: Any, candidate: Candidate) -> bytes:
