@@ -50,7 +50,7 @@ class Fuzz:
         try:
             smallest = find(
                 cases_of(self.bundle), lambda case: self._fails(case, end), settings=rules, random=Random(self.seed)
-            )  # noqa: S311  (the seed makes it the same each time)
+            )
         except NoSuchExample:
             return None
         return self.disagreement(smallest)
