@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,15 +62,9 @@ class RealImage:
             self.program(None, *command, **environment), capture_output=True, text=True, timeout=60, check=False
         )
 
-    @contextmanager
-    def serving(self, bundles: Path, *flags: str) -> Iterator[conftest.Server]:
-        """Its entry point, serving."""
-        program = self.program(bundles, *self.config["Entrypoint"])
-        server = conftest.Server(Path("/bundles"), "--host", "127.0.0.1", *flags, program=program)
-        try:
-            yield server
-        finally:
-            server.stop()
+    def server(self, bundles: Path) -> list[str]:
+        """Its entry point, with `bundles` at /bundles, read-only."""
+        return self.program(bundles, *self.config["Entrypoint"])
 
 
 @contextmanager

@@ -88,6 +88,12 @@ class Bundle:
         return Golden.from_files(self.files, self.contract, HELD_OUT)
 
     @cached_property
+    def slices(self) -> frozenset[str]:
+        """The names of all slices that its rows belong to."""
+        sets = (self.golden, self.held_out)
+        return frozenset(name for rows in sets if rows is not None for names in rows.slices for name in names)
+
+    @cached_property
     def profile(self) -> Profile:
         """How the reference rows are spread."""
         try:

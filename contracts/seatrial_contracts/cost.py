@@ -31,6 +31,7 @@ class Point(BaseModel):
 
     keep: tuple[str, ...]
     measures: Measures
+    """Of the golden rows or of the held-out ones, whichever are farther off."""
     speed: float
     """fp32's seconds over its own, batches of 8 (1 where rows never run together)."""
     met: bool

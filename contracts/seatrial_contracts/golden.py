@@ -46,6 +46,13 @@ class Golden:
         object.__setattr__(self, "truth", self.truth or (None,) * len(self.rows))
         object.__setattr__(self, "slices", self.slices or ((),) * len(self.rows))
 
+    def at(self, places: Sequence[int]) -> Golden:
+        """The rows at these places, in this order, without the refusals."""
+        return Golden(
+            tuple(self.rows[place] for place in places), tuple(self.answers[place] for place in places), (),
+            tuple(self.truth[place] for place in places), tuple(self.slices[place] for place in places),
+        )  # fmt: skip
+
     def to_files(self, folder: str = GOLDEN) -> dict[str, bytes]:
         """One JSON line for each row, as the bundle holds them; truth, slices and refusals where there are any."""
         answers = [{name: array.tolist() for name, array in answer.items()} for answer in self.answers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
-from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal
+from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refusal
 from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.judge import judge
-from seatrial_contracts.receipt import Trial
+from seatrial_contracts.receipt import Trial, this_machine
 from seatrial_serve.engine import Engine
 
+log = logging.getLogger("seatrial.load_gate")
 REPLAY_SIZES = (1, 2, 8, 32)
 MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MEASURE_BUDGET_S = 0.4
@@ -75,10 +77,39 @@ def pass_load_gate(
     errors = [trial.worst_error for trial in trials]
     tell(failed is None, None if None in errors else max(error for error in errors if error is not None))
     if failed is not None:
-        raise ModelError(
-            "E_LOAD_GATE", f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
+        text = f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
+        raise ModelError("E_LOAD_GATE", "; ".join(filter(None, (text, lacking(engine)))))
+    if lacking(engine):
+        log.warning(
+            "%s %s: %s; its golden rows pass here all the same",
+            engine.bundle.name,
+            engine.bundle.version,
+            lacking(engine),
         )
     return Admitted(trials, measure(engine, clock))
+
+
+def lacking(engine: Engine) -> str:
+    """What this machine lacks of every machine that the variant was proven on; empty where nothing, or nothing is known.
+
+    Whole-number kernels are chosen by instruction set, and some of them saturate: without VNNI, sums of u8 times s8 may.
+    """
+    if engine.remote or not engine.bundle.manifest.variant(engine.variant).recipe:
+        return ""
+    try:
+        receipts = engine.bundle.receipts()
+    except (BundleError, OSError):
+        log.warning("%s %s: a receipt beside it cannot be read", engine.bundle.name, engine.bundle.version)
+        return ""
+    here = set(this_machine({}).instruction_sets)
+    missing = [
+        sorted(set(receipt.machine.instruction_sets) - here)
+        for receipt in receipts
+        if any(trial.variant == engine.variant and trial.passed for trial in receipt.trials)
+    ]
+    if not missing or not all(missing):
+        return ""
+    return f"variant '{engine.variant}' was proven with {', '.join(min(missing))}, which this machine has not"
 
 
 def settle_memory(engine: Engine, batch_rows: int) -> None:

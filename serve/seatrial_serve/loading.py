@@ -38,7 +38,7 @@ class Loader:
             device_memory_bytes=settings.device_memory_bytes, provider_options=settings.provider_option_pairs,
             cuda_graphs=settings.cuda_graphs, max_rows=settings.max_batch_rows,
         )  # fmt: skip
-        engine = load_engine(bundle, options, settings.variant)
+        engine = load_engine(bundle, options, settings.variant or entry.variant)
         admitted = pass_load_gate(engine, tell=partial(self._metrics.tried, *labels))
         rule = self._rule(engine, admitted)
         settle_memory(engine, rule.max_rows)

@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_contracts.profile import Profile
@@ -30,6 +32,7 @@ COSTS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5)
 PHASES = ("front", "queue", "run", "encode", "total")
 MODEL = ("model", "version")
+OK = "ok"
 NOBODY = ("", "")
 """Name and version of what is asked for and not there."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -40,8 +43,8 @@ disable_created_metrics()  # a second series for each one, which says when it be
 class Metrics:
     """The metrics of one process, in a registry of its own.
 
-    What requests do is counted in tallies and comes into the registry by `hand_over`: before each scrape, or, in a worker, from
-    time to time. A worker is a process where PROMETHEUS_MULTIPROC_DIR was set before this module was imported: its metrics are kept
+    What requests do is noted in tallies and comes into the registry by `hand_over`: from time to time, and before each scrape.
+    A worker is a process where PROMETHEUS_MULTIPROC_DIR was set before this module was imported: its metrics are kept
     in that folder, and the supervisor's listener adds those of all workers up.
     """
 
@@ -120,6 +123,8 @@ class Metrics:
         device = "Memory of an accelerator, used (by anybody) and total."
         self.device_memory = self._gauge("seatrial_device_memory_bytes", device, ("device", "kind"))
         lag = "How late the event loop is: the time by which a task that slept woke too late."
+        dropped = "Lines of the log that were dropped, since nobody read them."
+        self.log_dropped = self._counter("seatrial_log_lines_dropped_total", dropped, ())
         self.lag = Histogram("seatrial_event_loop_lag_seconds", lag, buckets=SECONDS, registry=self.registry)
 
     def watch(self, in_flight: Callable[[], int], held_bytes: Callable[[], int], budget_bytes: int) -> None:
@@ -139,6 +144,11 @@ class Metrics:
             self.memory.set(resident_bytes())
             for device, kind, size in self._devices.memory() if self._devices else ():
                 self.device_memory.labels(device, kind).set(size)
+
+    def collect(self) -> Iterable[Metric]:
+        """What this server has measured, all workers together, brought up to date. Any thread may call it."""
+        self.hand_over()
+        return MultiProcessCollector(None).collect() if self.shared else self.registry.collect()
 
     def loading(self, model: str, version: str) -> None:
         """A version is being loaded: it has passed nothing yet."""
@@ -255,9 +265,9 @@ class ModelTallies:
     def __init__(self) -> None:
         self.front, self.queue, self.run, self.encode, self.total = (Tally(SECONDS) for _ in PHASES)
         self.rows, self.cost, self.padding = Tally(ROWS), Tally(COSTS), Tally(SHARES)
-        self.codes = CountTally(CLOSED_CODES | {"ok", "other"}, "other", shown=("ok", "other"))
-        self.causes = CountTally(CAUSES, "other", shown=CAUSES)
-        self.waiting = 0
+        self.codes = CountTally((OK, "other", *sorted(CLOSED_CODES)), "other")
+        self.causes = CountTally(CAUSES, "other")
+        self.waiting, self.answered = 0, 0
         self.plain: dict[int, int] = {}
         """Batches of rows without length, whose cost is their number and which hold no padding: how many there were of so many rows."""
         self._plain_given: dict[int, int] = {}
@@ -267,6 +277,7 @@ class ModelTallies:
         self.causes.hand_over(metrics.refusals, labels)
         if labels == NOBODY:
             return
+        self.codes.set(OK, self.answered)
         self.codes.hand_over(metrics.requests, labels)
         for phase, tally in zip(PHASES, (self.front, self.queue, self.run, self.encode, self.total), strict=True):
             tally.hand_over(metrics.phase.labels(*labels, phase))
@@ -292,7 +303,7 @@ class ModelMetrics:
     def finish(self, code: str, seconds: float, request_id: str | None = None) -> None:
         """A request ended so, after so long."""
         seen, tallies = self.statistics, self._tallies
-        if code == "ok":
+        if code == OK:
             seen.succeeded += 1
             seen.succeeded_s += seconds
         else:
@@ -300,7 +311,10 @@ class ModelMetrics:
             seen.failed_s += seconds
         if tallies is None:
             return
-        tallies.codes.count(code)
+        if code == OK:
+            tallies.answered += 1
+        else:
+            tallies.codes.count(code)
         if request_id is None:
             tallies.total.observe(seconds)
         else:
@@ -338,8 +352,7 @@ class ModelMetrics:
             tallies.rows.observe(rows)
             tallies.cost.observe(cost)
             tallies.padding.observe(padding)
-        for seconds in waited_s:
-            tallies.queue.observe(seconds)
+        tallies.queue.observe_all(waited_s)
 
     def waiting(self, rows: int) -> None:
         """See `seatrial_serve.batcher.Observe`."""

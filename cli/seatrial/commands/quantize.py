@@ -18,7 +18,7 @@ from seatrial_contracts.errors import DeclarationError
 if TYPE_CHECKING:
     from seatrial_contracts.bundle import Bundle
     from seatrial_contracts.cost import Search
-    from seatrial_contracts.receipt import Receipt, Trial
+    from seatrial_contracts.receipt import Receipt
     from seatrial_export.quantize.subject import Subject
     from seatrial_export.variants.recipe import Recipe
 
@@ -110,7 +110,11 @@ def command(
                 subject, recipes, out or bundle.path.resolve().parent.parent, version,
                 lambda step: progress.update(task, description=step, total=None), searches,
             )  # fmt: skip
-    show_searches(searches, plot)
+    for place, search in enumerate(searches):
+        if plot is not None:
+            draw(search, plot if place == 0 else plot.with_stem(f"{plot.stem}-{search.variant}"))
+        if not as_json:
+            show_search(search)
     if not recipes:
         click.echo("nothing was sealed: no candidate holds the budget", err=True)
         raise click.exceptions.Exit(1)
@@ -141,8 +145,9 @@ def search_all(
     """Search each recipe; the recipes of those that hold the budget, and what each search found."""
     from seatrial_contracts.promise import Promise
     from seatrial_export.quantize.search import BudgetSearch
+    from seatrial_export.variants.recipe import MIN_SLICE_ROWS
 
-    promise = Promise.parse(budget)
+    promise = Promise.parse(budget).model_copy(update={"min_slice_rows": MIN_SLICE_ROWS})
     task = progress.task_ids[0]
 
     def watch(what: str, done: int, of: int) -> None:
@@ -154,23 +159,24 @@ def search_all(
     return [search.chosen(result) for search, result in pairs if result.chosen is not None], found
 
 
-def show_searches(searches: Sequence[Search], plot: Path | None) -> None:
-    """The curve of each search, the choice marked, and which nodes it keeps."""
-    from seatrial_export.quantize.plot import curve_table, plot_curve
+def show_search(search: Search) -> None:
+    """The curve of a search, the choice marked, and which nodes it keeps."""
+    from seatrial_export.quantize.curve import curve_table
 
-    for place, search in enumerate(searches):
-        Console().print(curve_table(search))
-        point = search.points[search.nearest if search.chosen is None else search.chosen]
-        kept = ", ".join(point.keep[:SHOWN_NODES]) + (
-            f" and {len(point.keep) - SHOWN_NODES} more" if len(point.keep) > SHOWN_NODES else ""
-        )
-        click.echo(
-            f"{'nearest' if search.chosen is None else 'chosen'}: {len(point.keep)} of {search.nodes} nodes in fp32: {kept or 'none'}"
-        )
-        if plot is not None:
-            target = plot if place == 0 else plot.with_stem(f"{plot.stem}-{search.variant}")
-            plot_curve(search, target)
-            click.echo(f"curve {target}")
+    Console().print(curve_table(search))
+    point = search.points[search.nearest if search.chosen is None else search.chosen]
+    more = len(point.keep) - SHOWN_NODES
+    kept = ", ".join(point.keep[:SHOWN_NODES]) + (f" and {more} more" if more > 0 else "")
+    word = "nearest" if search.chosen is None else "chosen"
+    click.echo(f"{word}: {len(point.keep)} of {search.nodes} nodes in fp32: {kept or 'none'}")
+
+
+def draw(search: Search, path: Path) -> None:
+    """The curve as a picture."""
+    from seatrial_export.quantize.curve import plot_curve
+
+    plot_curve(search, path)
+    click.echo(f"curve {path}", err=True)
 
 
 def show(bundle: Bundle, as_json: bool) -> None:
@@ -179,7 +185,7 @@ def show(bundle: Bundle, as_json: bool) -> None:
     if as_json:
         click.echo(receipt.model_dump_json(by_alias=True, indent=1))
         return
-    Console().print(variants_table(receipt))
+    Console().print(answers_table(receipt), costs_table(receipt))
     for trial in receipt.trials:
         if (trial.flipped and trial.batch_sizes == (1,)) or (trial.flipped and trial.held_out):
             rows = ", ".join(map(str, trial.flipped))
@@ -188,47 +194,34 @@ def show(bundle: Bundle, as_json: bool) -> None:
     click.echo(f"next: seatrial serve {bundle.path.parent.parent} --variant {bundle.manifest.variants[-1].name}")
 
 
-def variants_table(receipt: Receipt) -> Table:
-    """A line for each variant's golden rows, with what it costs, and one for its held-out rows."""
+def answers_table(receipt: Receipt) -> Table:
+    """How far the answers of each variant are, to its golden rows and to its held-out ones."""
     table = Table(
         title=f"{receipt.name} {receipt.version}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    headings = (
-        "variant",
-        "rows",
-        "cosine",
-        "least",
-        "labels",
-        "accuracy",
-        "max error",
-        "mates",
-        "MB",
-        "speed at 1, 8, 32",
-        "peak MB",
-    )
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("variant", "rows") else "right")
+    for heading in ("variant", "rows", "cosine", "least", "labels", "accuracy", "max error"):
+        table.add_column(heading, justify="left" if heading in ("variant", "rows") else "right", no_wrap=True)
     for trial in receipt.trials:
-        if trial.cost is not None or trial.held_out:
-            table.add_row(*cells(trial))
+        if trial.measures is not None and (trial.cost is not None or trial.held_out):
+            measures = trial.measures
+            close = (measures.cosine, measures.least_cosine, measures.agreement, measures.accuracy)
+            table.add_row(
+                trial.variant, f"{trial.rows} {'held-out' if trial.held_out else 'golden'}",
+                *("-" if value is None else f"{value:.4f}" for value in close), f"{measures.max_error or 0:.1e}",
+            )  # fmt: skip
     return table
 
 
-def cells(trial: Trial) -> list[str]:
-    """What was measured of one set of rows."""
-    measures, cost = trial.measures, trial.cost
-    assert measures is not None, "it passed, so it was measured"
-    close = (measures.cosine, measures.least_cosine, measures.agreement, measures.accuracy)
-    rows = f"{trial.rows} {'held-out' if trial.held_out else 'golden'}"
-    first = [
-        trial.variant,
-        rows,
-        *("-" if value is None else f"{value:.4f}" for value in close),
-        f"{measures.max_error or 0:.1e}",
-    ]
-    if cost is None:
-        return first
-    peak = "-" if cost.peak_memory_bytes is None else f"{cost.peak_memory_bytes / 1e6:.0f}"
-    speeds = ", ".join(f"{speed:.2f}x" for speed in cost.speed.values())
-    mates = "-" if cost.batch_error is None else f"{cost.batch_error:.0e}"
-    return [*first, mates, f"{cost.size_bytes / 1e6:.2f}", speeds, peak]
+def costs_table(receipt: Receipt) -> Table:
+    """What each variant costs: its graph, its time beside fp32's, its memory; and how far a row among mates is from that row alone."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    costs = [(trial.variant, trial.cost) for trial in receipt.trials if trial.cost is not None]
+    sizes = list(costs[0][1].speed)
+    for heading in ("variant", "MB", *(f"speed, {size}" for size in sizes), "peak MB", "among mates"):
+        table.add_column(heading, justify="left" if heading == "variant" else "right", no_wrap=True)
+    for variant, cost in costs:
+        peak = "-" if cost.peak_memory_bytes is None else f"{cost.peak_memory_bytes / 1e6:.0f}"
+        mates = "-" if cost.batch_error is None else f"{cost.batch_error:.0e}"
+        speeds = (f"{cost.speed[size]:.2f}x" for size in sizes)
+        table.add_row(variant, f"{cost.size_bytes / 1e6:.2f}", *speeds, peak, mates)
+    return table

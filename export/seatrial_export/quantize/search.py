@@ -1,8 +1,8 @@
 """The search within a parity budget: which nodes must stay in fp32, and no more than these.
 
 Ranges are measured once. Each node is quantised alone and its error measured end to end, from raw rows to answers; that ranks them.
-Then the most sensitive are kept in fp32, one more at a time, each candidate measured anew, until the budget holds; and what proves
-to be kept for nothing is given back. Of the candidates that hold, the fastest on this machine is chosen.
+Then more and more of the most sensitive are kept in fp32, each candidate measured anew, down to the fewest that hold the budget; and
+what proves to be kept for nothing is given back. Of the candidates that hold, the fastest on this machine is chosen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.cost import Point, Search
-from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.front import EncodedRow, padded_length
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.judge import judge
 from seatrial_contracts.measures import Measures
@@ -26,8 +26,13 @@ from seatrial_export.quantize.subject import Subject
 from seatrial_export.tools import tool_versions
 from seatrial_export.variants.recipe import Recipe
 
-MOST_ROWS = 256
-"""Rows that candidates are measured on: all where there are no more, else as many drawn by the seed. The choice is proven on all."""
+RANKING_ROWS, MOST_ROWS = 48, 1000
+"""Rows of each set that nodes are ranked on, and candidates measured on: all where there are no more, else as many drawn by the seed.
+
+The choice is proven on all.
+"""
+MOST_GIVEN_BACK = 8
+"""How many kept nodes are tried without."""
 WORTHWHILE = 1.03
 """A candidate with more nodes in fp32 must be so much faster than one with fewer: below that, timing is noise."""
 TIMED_S = 0.6
@@ -51,7 +56,7 @@ class BudgetSearch:
         check_recipe(subject, recipe)
         self._subject, self._recipe, self._budget, self._watch = subject, recipe, budget, watch
         self._nodes = tuple(node for node in recipe.nodes(subject.original) if node not in recipe.keep)
-        self._golden, self._rows = drawn(subject, seed)
+        self._few, self._many = drawn(subject, seed, RANKING_ROWS), drawn(subject, seed, MOST_ROWS)
         self._journal = journal or Journal(self._key(seed))
 
     def _key(self, seed: int) -> str:
@@ -93,21 +98,15 @@ class BudgetSearch:
         return found
 
     def _widen(self, ranked: Sequence[str]) -> list[Point]:
-        """Keep 0, 1, 2, 3, 4, 6, 8, 12 ... of the most sensitive nodes until the budget holds, then as few as do."""
-        points, count, step = [], 0, 1
-        while True:
-            points.append(self._keeping(ranked, count))
-            if points[-1].met or count >= len(ranked):
-                break
-            count = min(count + step, len(ranked))
-            step = max(1, count // 2)
-        if not points[-1].met:
-            return points
-        low, high = len(points[-2].keep) - len(self._recipe.keep) if len(points) > 1 else -1, count
+        """Keep 0, 1, 2, 3, 4, 6, 9, 13 ... of the most sensitive nodes: the curve. Then as few as hold the budget. One node is always quantised."""
+        found = {count: self._keeping(ranked, count) for count in growing(len(ranked))}
+        low = max((count for count, point in found.items() if not point.met), default=-1)
+        high = min((count for count, point in found.items() if point.met and count > low), default=low)
         while high - low > 1:
-            points.append(self._keeping(ranked, (low + high) // 2))
-            low, high = (low, (low + high) // 2) if points[-1].met else ((low + high) // 2, high)
-        return sorted(points, key=lambda point: len(point.keep))
+            middle = (low + high) // 2
+            found[middle] = self._keeping(ranked, middle)
+            low, high = (low, middle) if found[middle].met else (middle, high)
+        return [found[count] for count in sorted(found)]
 
     def _give_back(self, points: Sequence[Point], alone: Mapping[str, float]) -> list[Point]:
         """Quantise kept nodes again, one after the other from the least sensitive, where the budget still holds."""
@@ -115,11 +114,9 @@ class BudgetSearch:
         if best is None:
             return []
         tried = []
-        kept = [node for node in best.keep if node not in self._recipe.keep]
-        for done, node in enumerate(sorted(kept, key=lambda node: alone[node])):
-            self._watch(f"{self._recipe.variant}: giving back", done, len(kept))
-            if len(kept) <= 1 or node == max(kept, key=lambda each: alone[each]):
-                break
+        kept = sorted((node for node in best.keep if node not in self._recipe.keep), key=lambda node: alone[node])
+        for done, node in enumerate(kept[:-1][:MOST_GIVEN_BACK]):
+            self._watch(f"{self._recipe.variant}: giving back", done, min(len(kept) - 1, MOST_GIVEN_BACK))
             tried.append(self._point(tuple(each for each in best.keep if each != node)))
             best = tried[-1] if tried[-1].met else best
         return tried
@@ -134,28 +131,19 @@ class BudgetSearch:
         known = self._journal.find(keep)
         if known is not None and (known.speed or not timed):
             return known
-        graph = (
-            make_graph(self._subject, self._recipe.model_copy(update={"keep": keep}))
-            if self._kept_some(keep)
-            else self._subject.fp32_graph
-        )
+        graph = make_graph(self._subject, self._recipe.model_copy(update={"keep": keep}))
         model = Model(graph, self._subject.specs)
-        verdict = judge(
-            self._subject.contract,
-            self._budget,
-            self._golden,
-            model.run_in_batches(self._rows, self._subject.sizes[-1]),
-        )
-        assert verdict.measures is not None, "as many answers as rows"
+        verdicts = [
+            judge(self._subject.contract, self._budget, golden, model.run_in_batches(rows, self._subject.sizes[-1]))
+            for golden, rows in (self._many if timed else self._few)
+        ]
+        measured = [verdict.measures for verdict in verdicts if verdict.measures is not None]
+        met = not any(verdict.finding for verdict in verdicts)
         point = Point(
-            keep=keep, measures=verdict.measures, met=not verdict.finding, speed=self._speed(model) if timed else 0.0
+            keep=keep, measures=max(measured, key=error_of), met=met, speed=self._speed(model) if timed else 0.0
         )
         self._journal.add(point)
         return point
-
-    def _kept_some(self, keep: tuple[str, ...]) -> bool:
-        """Is there a node left to quantise?"""
-        return len(keep) < len(self._recipe.nodes(self._subject.original))
 
     def _speed(self, model: Model) -> float:
         size = 8 if self._subject.batchable else 1
@@ -167,17 +155,24 @@ class BudgetSearch:
         return min(range(len(points)), key=lambda place: (not points[place].met, error_of(points[place].measures)))
 
 
-def drawn(subject: Subject, seed: int) -> tuple[Golden, list[EncodedRow]]:
-    """Golden and held-out rows as one set, with their prepared rows; a draw where there are many."""
-    places = [(golden, rows, place) for golden, rows in subject.sets for place in range(len(rows))]
-    if len(places) > MOST_ROWS:
-        chance = random.Random(seed)  # noqa: S311  (a draw that can be drawn again)
-        places = [places[place] for place in sorted(chance.sample(range(len(places)), MOST_ROWS))]
-    golden = Golden(
-        tuple(golden.rows[place] for golden, _, place in places), tuple(golden.answers[place] for golden, _, place in places), (),
-        tuple(golden.truth[place] for golden, _, place in places), tuple(golden.slices[place] for golden, _, place in places),
-    )  # fmt: skip
-    return golden, [rows[place] for _, rows, place in places]
+def growing(most: int) -> list[int]:
+    """0, 1, 2, 3, 4, 6, 9, 13 ... below `most`, and the last one."""
+    counts = [0]
+    while counts[-1] < most - 1:
+        counts.append(min(counts[-1] + max(1, counts[-1] // 2), most - 1))
+    return counts
+
+
+def drawn(subject: Subject, seed: int, most: int) -> list[tuple[Golden, list[EncodedRow]]]:
+    """The golden set and the held-out one, at most `most` rows of each; by length, so that little is padded."""
+    sets = []
+    for golden, rows in subject.sets:
+        places = list(range(len(rows)))
+        if len(places) > most:
+            places = random.Random(seed).sample(places, most)  # noqa: S311  (a draw that can be drawn again)
+        places.sort(key=lambda place: padded_length(subject.specs, rows[place]))
+        sets.append((golden.at(places), [rows[place] for place in places]))
+    return sets
 
 
 def error_of(measures: Measures) -> float:
