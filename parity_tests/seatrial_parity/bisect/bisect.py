@@ -71,18 +71,23 @@ class _Search:
                 spec.name: got[name]
                 for spec, name in zip(self.pipeline.prepared_specs, traced.graph.outputs, strict=True)
             }
-        compared = 0
-        for node in sealed.nodes:
-            for value in node.output:
-                twin = matched.names.get(value)
-                if twin not in want or value not in got or not comparable(want[twin], got[value], matched):
-                    continue
-                compared += 1
-                found = compare_values(want[twin], got[value], self.tolerance)
-                if not found.passed:
-                    return self.departed(traced, sealed, fresh, matched, node, value, found, got | feeds, want | theirs)
+        compared = [
+            (node, value, compare_values(want[twin], got[value], self.tolerance))
+            for node in sealed.nodes
+            for value in node.output
+            if (twin := matched.names.get(value, "")) in want
+            and value in got
+            and comparable(want[twin], got[value], matched)
+        ]
+        beyond = [each for each in compared if not each[2].passed]
+        if beyond:
+            self.notes.append(most_beyond(traced, matched, beyond, len(compared)))
+            node, value, found = beyond[0]
+            return self.departed(traced, sealed, fresh, matched, node, value, found, got | feeds, want | theirs)
         none = "nothing in it can be matched to the pipeline; a fault in it cannot be placed"
-        self.notes.append(f"{traced.role} graph: {f'{compared} values compared, none departs' if compared else none}")
+        self.notes.append(
+            f"{traced.role} graph: {f'{len(compared)} values compared, none departs' if compared else none}"
+        )
         self.notes += [
             f"{traced.role} graph, though no value shows it: {each}" for each in all_differences(sealed, fresh, matched)
         ]
@@ -161,6 +166,14 @@ def comparable(want: Array, got: Array, matched: Matched) -> bool:
     return (
         numeric(want) and numeric(got) and (matched.same_nodes or want.shape == got.shape or want.size == got.size == 1)
     )
+
+
+def most_beyond(traced: Traced, matched: Matched, beyond: Sequence[tuple[Any, str, Comparison]], compared: int) -> str:
+    """How many values depart, and the module where that is most: the first is not always the worst."""
+    _, value, found = max(beyond, key=lambda each: each[2].ratio)
+    origin = traced.origins.get(matched.names[value])
+    place = f" in {' and '.join(origin.modules)}" if origin else ""
+    return f"{traced.role} graph: {len(beyond)} of {compared} compared values depart, most '{value}'{place}, by {found.ratio:.3g} times what is allowed"
 
 
 def numeric(values: Array) -> bool:
