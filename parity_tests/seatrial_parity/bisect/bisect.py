@@ -99,18 +99,19 @@ class _Search:
     ) -> Departure:  # fmt: skip
         """The finding, with what shows why."""
         twin = matched.names[value]
-        inputs = {name: (sealed.weights | dict(got))[name] for name in read_by(node)}
+        inputs = {name: got[name] for name in read_by(node) if name in got}
+        twins = {name: matched.names.get(name, name) for name in inputs}
+        theirs = {name: want[its].astype(inputs[name].dtype) for name, its in twins.items() if its in want}
         model = sealed.alone(node, inputs)
-        theirs = {name: want.get(matched.names.get(name, name)) for name in inputs if name not in sealed.weights}
-        alone = None
-        if all(array is not None for array in theirs.values()):
-            fitted = {name: np.asarray(array, inputs[name].dtype) for name, array in theirs.items()}
-            alone = compare_values(want[twin], run(model, fitted)[value], self.tolerance)
+        alone = (
+            compare_values(want[twin], run(model, theirs)[value], self.tolerance)
+            if len(theirs) == len(inputs)
+            else None
+        )
         return Departure(
             role=traced.role, node=node, value=value, origin=traced.origins.get(twin), found=found, alone=alone,
             differs=differences(node, fresh.node_of[twin], sealed, fresh), got=got[value], want=want[twin], replay=model,
-            inputs={name: array for name, array in inputs.items() if name not in sealed.weights},
-            training_inputs={name: array for name, array in theirs.items() if array is not None},
+            inputs=inputs, training_inputs=theirs,
         )  # fmt: skip
 
     def feeds(self, role: str) -> dict[str, Array]:
