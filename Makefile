@@ -8,7 +8,7 @@ TARGET ?= cpu
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto clean
+.PHONY: help setup demo check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -85,6 +85,13 @@ fuzz: setup ## bytes of all kinds into the parsers, 20,000 each (atheris): RUNS=
 proto: setup ## make the gRPC messages anew from inference.proto, in a descriptor pool of their own
 	cd serve/seatrial_serve/v2/proto && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. inference.proto \
 		&& sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' inference_pb2.py
+
+up: ## the server with Prometheus, Alertmanager and Grafana, in containers (bundles: make demo, or your own in ./bundles)
+	@test -n "$$(ls -d $(BUNDLES)/*/*/manifest.json 2>/dev/null)" || { echo "no bundles in ./$(BUNDLES): make demo seals the examples, seatrial export your own"; exit 1; }
+	docker compose -f deploy/compose.yaml up --build --wait
+
+down: ## end what `make up` started; what Prometheus and Grafana keep stays
+	docker compose -f deploy/compose.yaml down
 
 clean: ## remove what setup, demo and tests made
 	rm -rf .venv .venv-gpu $(BUNDLES) build reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from servers import EXAMPLES, ROOT, Server
+from servers import EXAMPLES, OURS, ROOT, Server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,8 +47,8 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def _serving(bundles: Path, *flags: str) -> Iterator[Server]:
-    server = Server(bundles, *flags)
+def _serving(bundles: Path, *flags: str, program: Sequence[str] = OURS) -> Iterator[Server]:
+    server = Server(bundles, *flags, program=program)
     try:
         yield server
     finally:
@@ -59,7 +59,7 @@ def _serving(bundles: Path, *flags: str) -> Iterator[Server]:
 def serve() -> Iterator[Callable[..., Server]]:
     """Start a server that ends with the tests at the latest."""
     with ExitStack() as stack:
-        yield lambda bundles, *flags: stack.enter_context(_serving(bundles, *flags))
+        yield lambda bundles, *flags, **how: stack.enter_context(_serving(bundles, *flags, **how))
 
 
 @pytest.fixture(scope="session")

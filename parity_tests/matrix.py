@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -42,8 +42,8 @@ def main() -> int:
             servers |= {"triton": triton.url, "triton_grpc": triton.grpc, "edge": edge.url}
         if real_image.there:
             image = stack.enter_context(real_image.open_image())
-            contained = stack.enter_context(image.serving(Path(folder) / "bundles"))
-            assert contained.wait_until_loaded()[0] == 200, "".join(contained.log)
+            inside = image.server(Path(folder) / "bundles")
+            contained = stack.enter_context(serving(Path("/bundles"), "--host", "127.0.0.1", program=inside))
             servers["container"] = contained.url
         receipts = [
             try_bundle(Asked(bundle, pipeline, trust_torchscript=True, **servers))
@@ -67,9 +67,9 @@ def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
 
 
 @contextmanager
-def serving(bundles: Path, *flags: str) -> Iterator[servers.Server]:
+def serving(bundles: Path, *flags: str, program: Sequence[str] = servers.OURS) -> Iterator[servers.Server]:
     """Our server, ready."""
-    server = servers.Server(bundles, *flags)
+    server = servers.Server(bundles, *flags, program=program)
     try:
         status, said = server.wait_until_loaded()
         assert status == 200, said

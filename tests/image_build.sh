@@ -16,4 +16,3 @@ fi
 mounts="-v /etc/ssl/certs:/etc/ssl/certs:ro"
 [ ! -f /etc/pip.conf ] || mounts="$mounts -v /etc/pip.conf:/etc/pip.conf:ro"
 buildah $storage bud --format docker --isolation chroot --network host $mounts --build-arg BASE=localhost/base:1 --target "$target" -t "localhost/seatrial:$target" .
-buildah $storage images --format '{{.Name}}:{{.Tag}} {{.Size}}'

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = Path(os.environ.get("IMAGE_FOLDER", ROOT / "build" / "image"))
@@ -63,15 +62,9 @@ class RealImage:
             self.program(None, *command, **environment), capture_output=True, text=True, timeout=60, check=False
         )
 
-    @contextmanager
-    def serving(self, bundles: Path, *flags: str) -> Iterator[servers.Server]:
-        """Its entry point, serving."""
-        program = self.program(bundles, *self.config["Entrypoint"])
-        server = servers.Server(Path("/bundles"), "--host", "127.0.0.1", *flags, program=program)
-        try:
-            yield server
-        finally:
-            server.stop()
+    def server(self, bundles: Path) -> list[str]:
+        """Its entry point, with `bundles` at /bundles, read-only."""
+        return self.program(bundles, *self.config["Entrypoint"])
 
 
 @contextmanager

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
+    from seatrial_contracts.rows_file import read_rows
     from seatrial_contracts.sample import Sample
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.gate import adopt_model
@@ -69,6 +70,7 @@ HOMES = {
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
+    "seatrial_contracts.rows_file": ("read_rows",),
     "seatrial_contracts.sample": ("Sample",),
     "seatrial_export.adopt.adoption": ("Adoption",),
     "seatrial_export.adopt.gate": ("adopt_model",),
@@ -124,6 +126,7 @@ __all__ = [
     "export_pipeline",
     "load_pipeline",
     "open_bundle",
+    "read_rows",
 ]
 
 

@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError
 from seatrial_serve.admission import Budget
+from seatrial_serve.console.routes import add_console
+from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
 from seatrial_serve.feedback_api import feedback_router
 from seatrial_serve.keeper import Keeper
@@ -52,6 +54,7 @@ def create_app(
     watch: Watch,
     *,
     docs: bool = True,
+    console: bool = True,
     admin: bool = False,
     request_timeout_s: float = 30.0,
     budget_bytes: int = 2**30,
@@ -77,6 +80,8 @@ def create_app(
         app.add_exception_handler(kind, on_error)
     if docs:
         add_docs(app)
+    if console:
+        add_console(app, repository, Series(metrics))
     budget = Budget(budget_bytes)
     metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
     protocols = {":predict": predict, "/infer": infer_over_http}

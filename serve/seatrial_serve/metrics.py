@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_contracts.profile import Profile
@@ -142,6 +144,11 @@ class Metrics:
             for device, kind, size in self._devices.memory() if self._devices else ():
                 self.device_memory.labels(device, kind).set(size)
 
+    def collect(self) -> Iterable[Metric]:
+        """What this server has measured, all workers together, brought up to date. Any thread may call it."""
+        self.hand_over()
+        return MultiProcessCollector(None).collect() if self.shared else self.registry.collect()
+
     def loading(self, model: str, version: str) -> None:
         """A version is being loaded: it has passed nothing yet."""
         for gauge in (self.ready, self.load_gate):
@@ -257,8 +264,8 @@ class ModelTallies:
     def __init__(self) -> None:
         self.front, self.queue, self.run, self.encode, self.total = (Tally(SECONDS) for _ in PHASES)
         self.rows, self.cost, self.padding = Tally(ROWS), Tally(COSTS), Tally(SHARES)
-        self.codes = CountTally(CLOSED_CODES | {"ok", "other"}, "other", shown=("ok", "other"))
-        self.causes = CountTally(CAUSES, "other", shown=CAUSES)
+        self.codes = CountTally(("ok", "other", *sorted(CLOSED_CODES)), "other")
+        self.causes = CountTally(CAUSES, "other")
         self.waiting = 0
         self.plain: dict[int, int] = {}
         """Batches of rows without length, whose cost is their number and which hold no padding: how many there were of so many rows."""

@@ -90,6 +90,7 @@ def run_server(
             watch=settings.watch,
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
+            remote=settings.runtime is not None,
         )
         watch = open_watch(settings, metrics, keeper)
         taps = Taps([*([DriftTap()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
@@ -99,8 +100,8 @@ def run_server(
             else None
         )
         app = create_app(
-            repository, keeper, pool, drain, taps, metrics, watch, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
-            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers
+            repository, keeper, pool, drain, taps, metrics, watch, docs=settings.docs, console=settings.console, admin=settings.admin,
+            request_timeout_s=settings.request_timeout_s, budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers,
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         description="Answered requests a second, in each process, that drift and live parity look at; above it they see a sample. 0: none.",
     )
     docs: bool = Field(True, description="Serve the API's pages at /docs, from this package, without network.")
+    console: bool = Field(
+        True,
+        description="Serve the console at /: try models, watch them, read their trials. Turn off where whoever reaches the port should see less.",
+    )
     threads: int | None = Field(
         None,
         ge=1,
@@ -222,9 +226,15 @@ class Settings(BaseSettings):
     @field_validator("provider_options")
     @classmethod
     def _named(cls, options: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(0 < option.find("=") < len(option) - 1 for option in options):
+        named: list[str] = []
+        for part in options:  # a value may hold commas: a=x:1x3,y:1x4
+            if "=" in part or not named:
+                named.append(part)
+            else:
+                named[-1] += f",{part}"
+        if not all(0 < option.find("=") < len(option) - 1 for option in named):
             raise ValueError("name=value, such as trt_fp16_enable=1")
-        return options
+        return tuple(named)
 
     @property
     def provider_option_pairs(self) -> tuple[tuple[str, str], ...]:

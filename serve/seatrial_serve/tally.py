@@ -67,12 +67,13 @@ class BulkHistogram(Histogram):
 class CountTally:
     """Counts by the last label of a counter, from a closed set; handed over like a `Tally`."""
 
-    __slots__ = ("_counts", "_given", "_rest", "_shown")
+    __slots__ = ("_counts", "_given", "_rest")
 
-    def __init__(self, labels: Iterable[str], rest: str, shown: Iterable[str] = ()) -> None:
-        """`rest`: the label of whatever is not among `labels`; `shown`: those that show while they are 0."""
-        self._rest, self._shown = rest, set(shown)
-        self._counts, self._given = dict.fromkeys(labels, 0), dict.fromkeys(labels, 0)
+    def __init__(self, labels: Iterable[str], rest: str) -> None:
+        """`rest`: the label of whatever is not among `labels`."""
+        self._rest = rest
+        self._counts: dict[str, int] = dict.fromkeys(labels, 0)
+        self._given: dict[str, int] = {}
 
     def count(self, label: str) -> None:
         """One more."""
@@ -82,9 +83,12 @@ class CountTally:
             self._counts[self._rest] += 1
 
     def hand_over(self, counter: Counter, labels: tuple[str, ...]) -> None:
-        """Add what came since the last time to the children of a counter, whose first labels are `labels`."""
+        """Add what came since the last time to the children of a counter, whose first labels are `labels`.
+
+        All show from the first time on, at 0: Prometheus sees no increase in a series that begins at 1.
+        """
         for label, count in self._counts.items():
-            if count > self._given[label] or label in self._shown:
-                counter.labels(*labels, label).inc(count - self._given[label])
+            given = self._given.get(label)
+            if count != given:
+                counter.labels(*labels, label).inc(count - (given or 0))
                 self._given[label] = count
-        self._shown.clear()

@@ -82,6 +82,7 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
             admin=settings.admin,
             request_timeout_s=settings.request_timeout_s,
             workers=settings.workers,
+            console=settings.console,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -167,5 +167,5 @@ def departure(candidate: Candidate, call: Call) -> str:
         judged = judge(pipeline.contract, pipeline.whole_promise, candidate.golden, answers)
         if judged.finding:
             return f"at batch size {size}: {judged.finding}"
-        candidate.trials.append(judged.trial(FORMAT, FORMAT, "cpu", size))
+        candidate.trials.append(judged.trial(FORMAT, FORMAT, "torch cpu", size))
     return ""

@@ -34,6 +34,8 @@ class Graph(OnnxGraph):
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Name of a size that varies -> the least and the most that the contract takes, where it says so."""
     program: Any = None
+    exported: Any = None
+    """The traced program that `proto` was made of: its nodes' names are those of the graph's values."""
 
     @property
     def arguments(self) -> tuple[Tensor, ...]:

@@ -23,7 +23,7 @@ def look_up_categories(candidate: Candidate) -> None:
         return
     for name, kind in categories.items():
         value = next(value for value in model.graph.input if value.name == name)
-        code = f"_{name}.code"
+        code = code_name(name)
         rename_input(model.graph, name, code)
         value.type.tensor_type.elem_type = TensorProto.STRING
         node = helper.make_node(
@@ -37,6 +37,11 @@ def lookup_attributes(kind: Category) -> dict[str, Any]:
     """The table of a category's LabelEncoder: word -> code."""
     table = kind.lookup()
     return {"keys_strings": list(table), "values_int64s": list(table.values()), "default_int64": kind.unknown_code}
+
+
+def code_name(name: str) -> str:
+    """What the graph calls the codes of a category."""
+    return f"_{name}.code"
 
 
 def rename_input(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -34,7 +34,12 @@ def export_onnx(candidate: Candidate) -> None:
             ) from error
         assert program is not None, "dynamo=True returns a program"
         name_values(program.model.graph, [spec.name for spec in graph.specs], graph.outputs)
-        graph.proto = program.model_proto
+        graph.proto, graph.exported = program.model_proto, program.exported_program
+
+
+def inner_name(name: str) -> str:
+    """What a value inside a graph is called; no field's name begins so."""
+    return f"_{name}"
 
 
 def check_opset(candidate: Candidate) -> None:
@@ -53,7 +58,7 @@ def check_opset(candidate: Candidate) -> None:
 def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Give inputs and outputs their names. Everything inside begins with `_`, which no field does, so nothing clashes with a field."""
     for value in tuple(graph.initializers.values()):
-        value.name = f"_{value.name}"
+        value.name = inner_name(str(value.name))
     for node in ir.traversal.RecursiveGraphIterator(graph):
         inner = [
             value
@@ -62,6 +67,6 @@ def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) 
             for value in attribute.as_graph().inputs
         ]
         for value in (*node.outputs, *inner):
-            value.name = f"_{value.name}"
+            value.name = inner_name(str(value.name))
     for value, name in (*zip(graph.inputs, inputs, strict=True), *zip(graph.outputs, outputs, strict=True)):
         value.name = name

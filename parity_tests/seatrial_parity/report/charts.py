@@ -69,7 +69,10 @@ def curve_chart(marks: Sequence[Mark], error: str) -> str:
         for mark in marks:
             if mark.sealed:
                 axes.plot([mark.error], [mark.speed], "o", color=GOOD, markersize=8)
-            axes.annotate(mark.label, (mark.error, mark.speed), xytext=(6, 4), textcoords="offset points", color=INK)
+            side: dict[str, Any] = (
+                {"xytext": (7, 5)} if mark.sealed else {"xytext": (-7, -5), "ha": "right", "va": "top"}
+            )
+            axes.annotate(mark.label, (mark.error, mark.speed), textcoords="offset points", color=INK, **side)
         axes.axhline(1, color=INK, linestyle=":", linewidth=1)
         axes.set_xscale("symlog", linthresh=LEAST_ERROR)
         axes.set(xlabel=error, ylabel="times the speed of fp32")

@@ -78,14 +78,16 @@ def _tensorrt(options: RuntimeOptions, engines: str | None) -> dict[str, str]:
 def tensorrt_profile(inputs: Mapping[str, Sequence[Any]], most_rows: int) -> dict[str, str]:
     """TensorRT's options for the sizes that it compiles for: 1 to `most_rows` rows of these shapes, whose other sizes are fixed.
 
-    Without them it compiles anew, for seconds or minutes, whenever a batch of a new size comes.
+    Without them it compiles anew, for seconds or minutes, whenever a batch of a new size comes. An input whose rows are fixed too needs none.
     """
+    open_ = {name: shape for name, shape in inputs.items() if not isinstance(shape[0], int)}
     rows = {"min": 1, "opt": max(1, most_rows // 2), "max": most_rows}
     return {
         f"trt_profile_{which}_shapes": ",".join(
-            f"{name}:{'x'.join(map(str, [count, *shape[1:]]))}" for name, shape in inputs.items()
+            f"{name}:{'x'.join(map(str, [count, *shape[1:]]))}" for name, shape in open_.items()
         )
         for which, count in rows.items()
+        if open_
     }
 
 
