@@ -18,25 +18,25 @@ def encoded(picture: Image.Image, fmt: str, **options: Any) -> bytes:
     return sink.getvalue()
 
 
-def edge_images(picture: Image.Image) -> list[bytes]:
-    """An RGB picture in every form that must be answered."""
+def edge_images(picture: Image.Image) -> dict[str, bytes]:
+    """An RGB picture in every form that must be answered, by the name of the form."""
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
     sixteen = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
-    return [
-        encoded(picture.convert("L"), "PNG"),
-        encoded(picture.convert("L"), "JPEG"),
-        encoded(picture.convert("CMYK"), "JPEG"),
-        encoded(picture, "JPEG", exif=exif),
-        encoded(picture.convert("P"), "PNG", transparency=0),
-        encoded(picture.convert("RGBA").resize((33, 47)), "PNG"),
-        encoded(sixteen, "PNG"),
-        encoded(picture.convert("1"), "PNG"),
-        encoded(picture.resize((3, 2)), "PNG"),
-        encoded(picture.resize((1, 40)), "PNG"),
-        encoded(picture.resize((1500, 900)), "JPEG", quality=30),
-        encoded(picture, "JPEG", progressive=True),
-    ]
+    return {
+        "gray PNG": encoded(picture.convert("L"), "PNG"),
+        "gray JPEG": encoded(picture.convert("L"), "JPEG"),
+        "CMYK": encoded(picture.convert("CMYK"), "JPEG"),
+        "rotated by EXIF": encoded(picture, "JPEG", exif=exif),
+        "palette": encoded(picture.convert("P"), "PNG", transparency=0),
+        "transparent": encoded(picture.convert("RGBA").resize((33, 47)), "PNG"),
+        "16 bit": encoded(sixteen, "PNG"),
+        "black and white": encoded(picture.convert("1"), "PNG"),
+        "tiny": encoded(picture.resize((3, 2)), "PNG"),
+        "thin": encoded(picture.resize((1, 40)), "PNG"),
+        "large": encoded(picture.resize((1500, 900)), "JPEG", quality=30),
+        "progressive": encoded(picture, "JPEG", progressive=True),
+    }
 
 
 def refused_images(picture: Image.Image, field: str) -> list[st.Refused]:

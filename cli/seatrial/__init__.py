@@ -30,10 +30,21 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.number import Number
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
+    from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
+    from seatrial_contracts.rows_file import read_rows
+    from seatrial_contracts.sample import Sample
+    from seatrial_export.adopt.adoption import Adoption
+    from seatrial_export.adopt.gate import adopt_model
+    from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
-    from seatrial_export.seal import export_pipeline
+    from seatrial_export.variants.fp16 import Fp16
+    from seatrial_export.variants.int4_weights import Int4Weights
+    from seatrial_export.variants.int8 import Int8
+    from seatrial_export.variants.int8_dynamic import Int8Dynamic
+    from seatrial_export.variants.int8_per_token import Int8PerToken
+    from seatrial_export.variants.int8_weights import Int8Weights
 
 HOMES = {
     "seatrial_contracts.bundle": ("Bundle", "open_bundle"),
@@ -57,14 +68,26 @@ HOMES = {
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
+    "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
+    "seatrial_contracts.rows_file": ("read_rows",),
+    "seatrial_contracts.sample": ("Sample",),
+    "seatrial_export.adopt.adoption": ("Adoption",),
+    "seatrial_export.adopt.gate": ("adopt_model",),
+    "seatrial_export.export": ("export_pipeline",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
-    "seatrial_export.seal": ("export_pipeline",),
+    "seatrial_export.variants.fp16": ("Fp16",),
+    "seatrial_export.variants.int4_weights": ("Int4Weights",),
+    "seatrial_export.variants.int8": ("Int8",),
+    "seatrial_export.variants.int8_dynamic": ("Int8Dynamic",),
+    "seatrial_export.variants.int8_per_token": ("Int8PerToken",),
+    "seatrial_export.variants.int8_weights": ("Int8Weights",),
 }
 _home_of = {name: module for module, names in HOMES.items() for name in names}
 
 __all__ = [
+    "Adoption",
     "Answer",
     "Bundle",
     "BundleError",
@@ -72,8 +95,14 @@ __all__ = [
     "Contract",
     "DeclarationError",
     "Flag",
+    "Fp16",
     "GateError",
     "Image",
+    "Int4Weights",
+    "Int8",
+    "Int8Dynamic",
+    "Int8PerToken",
+    "Int8Weights",
     "Label",
     "Limits",
     "MissingExtra",
@@ -81,19 +110,23 @@ __all__ = [
     "Number",
     "Objective",
     "Pipeline",
+    "Promise",
     "Refusal",
     "Refused",
     "Row",
+    "Sample",
     "SeatrialError",
     "Tensor",
     "Text",
     "Tolerance",
     "Unavailable",
+    "adopt_model",
     "compare_outputs",
     "contract_from_rows",
     "export_pipeline",
     "load_pipeline",
     "open_bundle",
+    "read_rows",
 ]
 
 

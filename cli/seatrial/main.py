@@ -10,12 +10,17 @@ import click
 from seatrial_contracts.errors import SeatrialError
 
 COMMANDS = {
+    "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "diff": "Compare two versions: contracts, answers, size, speed.",
     "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
+    "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
+    "quantize": "Make faster and smaller graphs of a bundle, within what it promises.",
+    "replay": "Run a request again that a server failed on.",
+    "report": "Write what was proven of a bundle as one HTML file.",
     "serve": "Serve bundles over HTTP.",
     "triton": "Write a model repository for NVIDIA Triton.",
 }

@@ -15,13 +15,17 @@ from seatrial_contracts.errors import (
 )
 from seatrial_contracts.front import Front, collate
 from seatrial_contracts.golden import Golden, Refused
+from seatrial_contracts.judge import Verdict, judge
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
+from seatrial_contracts.measures import Measures, measure, measure_slices
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Machine, Receipt, Trial
 from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.sample import Sample
 
 __all__ = [
     "Answer", "Bundle", "BundleError", "Comparison", "Contract", "DeclarationError", "Front", "GateError", "Golden", "Limits",
-    "Machine", "Manifest", "MissingExtra", "ModelError", "Objective", "Prepare", "Receipt", "Refusal", "Refused", "Row",
-    "SeatrialError", "Tolerance", "Trial", "Unavailable", "Variant", "collate", "compare_outputs", "contract_from_rows",
-    "open_bundle", "write_bundle",
+    "Machine", "Manifest", "Measures", "MissingExtra", "ModelError", "Objective", "Prepare", "Promise", "Receipt", "Refusal",
+    "Refused", "Row", "Sample", "SeatrialError", "Tolerance", "Trial", "Unavailable", "Variant", "Verdict", "collate",
+    "compare_outputs", "contract_from_rows", "judge", "measure", "measure_slices", "open_bundle", "write_bundle",
 ]  # fmt: skip

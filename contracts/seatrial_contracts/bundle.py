@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
-from seatrial_contracts.golden import ANSWERS, REFUSALS, ROWS, Golden
+from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import Manifest, SealedFile
 from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
@@ -66,9 +67,31 @@ class Bundle:
             ) from None
 
     @cached_property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """What the model graph takes: the contract's tensors, with those that prepare takes replaced by those it makes."""
+        prepare = self.manifest.prepare
+        if prepare is None:
+            return self.contract.tensors
+        kept = tuple(spec for spec in self.contract.tensors if spec.name not in prepare.inputs)
+        return kept + prepare.outputs
+
+    @cached_property
     def golden(self) -> Golden:
         """The golden set."""
         return Golden.from_files(self.files, self.contract)
+
+    @cached_property
+    def held_out(self) -> Golden | None:
+        """Rows that were not trained on, where the pipeline gave some: the trial asks them too, no server does."""
+        if f"{HELD_OUT}/{ROWS}" not in self.files:
+            return None
+        return Golden.from_files(self.files, self.contract, HELD_OUT)
+
+    @cached_property
+    def slices(self) -> frozenset[str]:
+        """The names of all slices that its rows belong to."""
+        sets = (self.golden, self.held_out)
+        return frozenset(name for rows in sets if rows is not None for names in rows.slices for name in names)
 
     @cached_property
     def profile(self) -> Profile:
@@ -81,14 +104,18 @@ class Bundle:
             ) from None
 
     def receipts(self) -> list[Receipt]:
-        """The receipts beside the bundle that are about this digest, by file name."""
-        folder = self.path / RECEIPTS_FOLDER
-        found = (
-            [Receipt.model_validate_json(file.read_bytes()) for file in sorted(folder.glob("*.json"))]
-            if folder.is_dir()
-            else []
-        )
+        """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` for a file that is none."""
+        found = map(read_receipt, sorted((self.path / RECEIPTS_FOLDER).glob("*.json")))
         return [receipt for receipt in found if receipt.digest == self.digest]
+
+
+def read_receipt(file: Path) -> Receipt:
+    """A receipt from its file. Raises `BundleError` where it is none."""
+    try:
+        return Receipt.model_validate_json(file.read_bytes())
+    except ValidationError:
+        got, mend = "a file that this seatrial cannot read", "remove it, and run seatrial parity again"
+        raise BundleError("E_BUNDLE_RECEIPT", f"receipt '{file.name}'", got, "a receipt of schema 1", mend) from None
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
@@ -102,7 +129,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
-    _ = bundle.contract, bundle.golden, bundle.profile
+    _ = bundle.contract, bundle.golden, bundle.held_out, bundle.profile
     if target.exists() or target.is_symlink():
         _same_or_raise(target, bundle)
         return bundle
@@ -207,7 +234,7 @@ def _check_parts(bundle: Bundle) -> None:
     graphs = [variant.graph for variant in bundle.manifest.variants] + (
         [bundle.manifest.prepare.graph] if bundle.manifest.prepare else []
     )
-    for name in (CONTRACT, PROFILE, *graphs, ROWS, ANSWERS, REFUSALS):
+    for name in (CONTRACT, PROFILE, *graphs, f"{GOLDEN}/{ROWS}", f"{GOLDEN}/{ANSWERS}"):
         if name not in bundle.files:
             raise BundleError(
                 "E_BUNDLE_MISSING", _shown(bundle.manifest), f"no '{name}' in the manifest", "a whole bundle"

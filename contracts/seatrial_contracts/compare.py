@@ -29,6 +29,9 @@ class Tolerance(BaseModel):
         """The largest error allowed at each element of `expected`, where `scale` is max|b|."""
         return self.relative_to_max * scale + self.relative * np.abs(expected)
 
+    def __str__(self) -> str:
+        return f"{self.relative_to_max:g} of max + {self.relative:g} of value"
+
 
 class Comparison(BaseModel):
     """How two sets of answers compare. The place named is where error over allowance is worst."""
@@ -47,6 +50,13 @@ class Comparison(BaseModel):
     want: float | None = None
     cause: str = ""
 
+    @property
+    def ratio(self) -> float:
+        """The error as so many times what is allowed at its place."""
+        if self.worst_error == 0:
+            return 0.0
+        return self.worst_error / self.allowed if self.allowed else float("inf")
+
     def __str__(self) -> str:
         if self.passed:
             return f"{self.rows} rows agree: worst error {self.worst_error:.2e}, allowed there {self.allowed:.2e}"
@@ -56,24 +66,36 @@ class Comparison(BaseModel):
 
 def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Comparison:
     """Compare row by row, output by output. Both hold one mapping for each row, in the same order."""
+    return worst_of(compare_rows(expected, got, tolerance))
+
+
+def worst_of(rows: Sequence[Comparison]) -> Comparison:
+    """The comparison whose error is the most times its allowance, the first of them."""
+    return max(rows, key=lambda row: row.ratio)
+
+
+def compare_rows(expected: Answers, got: Answers, tolerance: Tolerance) -> list[Comparison]:
+    """One comparison for each row: that of its worst place. A single one where the numbers of rows differ."""
     if len(expected) != len(got):
-        return _broken(0, None, f"got {len(got)} answers, want {len(expected)}", len(expected))
+        return [_broken(None, None, f"got {len(got)} answers, want {len(expected)}", len(expected))]
     if not expected:
         raise ValueError("nothing to compare: this is a bug in seatrial")
-    worst, worst_ratio = Comparison(passed=True, rows=len(expected), worst_error=0.0, allowed=0.0), -1.0
-    for output in expected[0]:
-        scale = max(largest(row[output]) for row in expected)
-        for sample, (want, have) in enumerate(zip(expected, got, strict=True)):
-            if output not in have or want[output].shape != have[output].shape:
-                shape = list(have[output].shape) if output in have else "no such output"
-                return _broken(sample, output, f"got {shape}, want shape {list(want[output].shape)}", len(expected))
-            found, ratio = _compare(want[output], have[output], tolerance, scale)
-            if ratio > worst_ratio:
-                worst, worst_ratio = (
-                    found.model_copy(update={"rows": len(expected), "sample": sample, "output": output}),
-                    ratio,
-                )
-    return worst
+    scales = {output: max(largest(row[output]) for row in expected) for output in expected[0]}
+    return [
+        worst_of([_compare_output(sample, output, want, have, tolerance, scales, len(expected)) for output in want])
+        for sample, (want, have) in enumerate(zip(expected, got, strict=True))
+    ]
+
+
+def _compare_output(
+    sample: int, output: str, want: Mapping[str, Array], have: Mapping[str, Array],
+    tolerance: Tolerance, scales: Mapping[str, float], rows: int,
+) -> Comparison:  # fmt: skip
+    if output not in have or want[output].shape != have[output].shape:
+        shape = list(have[output].shape) if output in have else "no such output"
+        return _broken(sample, output, f"got {shape}, want shape {list(want[output].shape)}", rows)
+    found = _compare(want[output], have[output], tolerance, scales[output])
+    return found.model_copy(update={"rows": rows, "sample": sample, "output": output})
 
 
 def largest(values: Array) -> float:
@@ -81,7 +103,7 @@ def largest(values: Array) -> float:
     return float(np.abs(values, where=np.isfinite(values), out=np.zeros(values.shape)).max(initial=0))
 
 
-def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> tuple[Comparison, float]:
+def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> Comparison:
     a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     finite = np.isfinite(a) & np.isfinite(b)
@@ -90,15 +112,15 @@ def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> tup
         error = np.where(same, 0.0, np.where(finite, np.abs(a - b), np.inf))
         ratio = np.where(same, 0.0, np.where(finite, error / allowed, np.inf))
     if not ratio.size:
-        return Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0), 0.0
+        return Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0)
     index = np.unravel_index(int(ratio.argmax()), ratio.shape)
     return Comparison(
         passed=bool(ratio[index] <= 1), rows=0, worst_error=float(error[index]), allowed=float(allowed[index]),
         index=tuple(int(i) for i in index), got=float(a[index]), want=float(b[index]),
-    ), float(ratio[index])  # fmt: skip
+    )  # fmt: skip
 
 
-def _broken(sample: int, output: str | None, cause: str, rows: int) -> Comparison:
+def _broken(sample: int | None, output: str | None, cause: str, rows: int) -> Comparison:
     return Comparison(
         passed=False, rows=rows, worst_error=float("inf"), allowed=0.0, sample=sample, output=output, cause=cause
     )

@@ -7,6 +7,7 @@ SeatrialError
 |-- BundleError        a bundle on disk is not what was sealed                        (theirs)
 |-- MissingExtra       an optional dependency is not installed                        (theirs)
 |-- Unavailable        overloaded, not ready, draining or too late: try again         (ours)
+|   `-- OutOfMemory    a batch was too large for the memory there is                  (ours)
 `-- ModelError         a model failed, or its answer breaks the contract              (ours)
 
 A message says where, what it got, what it wants and, where there is one, the mend. HTTP status is chosen at the edge alone.
@@ -86,6 +87,13 @@ class Unavailable(SeatrialError):
     def __init__(self, code: str, text: str, retry_after_s: float = 1.0) -> None:
         super().__init__(text)
         self.code, self.retry_after_s = code, retry_after_s
+
+
+class OutOfMemory(Unavailable):
+    """A batch needs more memory than there is; a smaller one may run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("E_OOM", text)
 
 
 class ModelError(SeatrialError):

@@ -1,9 +1,9 @@
-"""The golden set: raw rows as a client would send them, what the training side answered, and rows that must be refused."""
+"""The golden set: raw rows as a client would send them, what the training side answered, what is true, and rows that must be refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,7 +16,9 @@ from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array
 from seatrial_contracts.row import Row
 
-ROWS, ANSWERS, REFUSALS = "golden/rows.jsonl", "golden/answers.jsonl", "golden/refusals.jsonl"
+GOLDEN, HELD_OUT = "golden", "heldout"
+"""Folders of a bundle: the rows that every gate replays, and rows not trained on that only the trial asks too."""
+ROWS, ANSWERS, REFUSALS, TRUTH, SLICES = "rows.jsonl", "answers.jsonl", "refusals.jsonl", "truth.jsonl", "slices.jsonl"
 
 
 @dataclass(frozen=True)
@@ -29,37 +31,59 @@ class Refused:
 
 @dataclass(frozen=True)
 class Golden:
-    """Rows and answers in one order; answers are the model's numbers without the batch, by output name."""
+    """Rows and answers in one order; answers are the model's numbers without the batch, by output name.
+
+    `truth` and `slices` hold one entry a row: what is true of it, by output name, or None; the names of its slices.
+    """
 
     rows: tuple[Mapping[str, Any], ...]
     answers: tuple[Mapping[str, Array], ...]
     refusals: tuple[Refused, ...] = ()
+    truth: tuple[Mapping[str, Any] | None, ...] = ()
+    slices: tuple[tuple[str, ...], ...] = ()
 
-    def to_files(self) -> dict[str, bytes]:
-        """One JSON line for each row, as the bundle holds them."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "truth", self.truth or (None,) * len(self.rows))
+        object.__setattr__(self, "slices", self.slices or ((),) * len(self.rows))
+
+    def at(self, places: Sequence[int]) -> Golden:
+        """The rows at these places, in this order, without the refusals."""
+        return Golden(
+            tuple(self.rows[place] for place in places), tuple(self.answers[place] for place in places), (),
+            tuple(self.truth[place] for place in places), tuple(self.slices[place] for place in places),
+        )  # fmt: skip
+
+    def to_files(self, folder: str = GOLDEN) -> dict[str, bytes]:
+        """One JSON line for each row, as the bundle holds them; truth, slices and refusals where there are any."""
         answers = [{name: array.tolist() for name, array in answer.items()} for answer in self.answers]
-        refusals = [{"row": refused.row, "code": refused.code} for refused in self.refusals]
-        return {
-            name: b"".join(map(canonical_json, lines))
-            for name, lines in ((ROWS, self.rows), (ANSWERS, answers), (REFUSALS, refusals))
-        }
+        lines: dict[str, Sequence[Any]] = {ROWS: self.rows, ANSWERS: answers}
+        if self.refusals:
+            lines[REFUSALS] = [{"row": refused.row, "code": refused.code} for refused in self.refusals]
+        if any(true is not None for true in self.truth):
+            lines[TRUTH] = self.truth
+        if any(self.slices):
+            lines[SLICES] = self.slices
+        return {f"{folder}/{name}": b"".join(map(canonical_json, values)) for name, values in lines.items()}
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], contract: Contract) -> Self:
-        """The golden set that `to_files` wrote. Raises `BundleError` where rows and answers do not match."""
-        rows, answers, refusals = (
-            [json.loads(line) for line in files[name].splitlines()] for name in (ROWS, ANSWERS, REFUSALS)
+    def from_files(cls, files: Mapping[str, bytes], contract: Contract, folder: str = GOLDEN) -> Self:
+        """The set that `to_files` wrote. Raises `BundleError` where the files do not hold one line for each row."""
+        rows, answers, refusals, truth, slices = (
+            [json.loads(line) for line in files.get(f"{folder}/{name}", b"").splitlines()]
+            for name in (ROWS, ANSWERS, REFUSALS, TRUTH, SLICES)
         )
-        if not rows or len(rows) != len(answers):
+        odd = [len(lines) for lines in (answers, truth or answers, slices or answers) if len(lines) != len(rows)]
+        if not rows or odd:
             raise BundleError(
                 "E_BUNDLE_GOLDEN",
-                "golden set",
-                f"{len(rows)} rows and {len(answers)} answers",
-                "as many answers as rows, at least one",
+                "golden set" if folder == GOLDEN else "held-out set",
+                f"{len(rows)} rows and {(odd or [0])[0]} answers, truths or slices",
+                "as many of each as rows, at least one",
             )
         dtypes = {field.name: numpy_dtype(field.kind.datatype) for field in contract.outputs}
         arrays = tuple({name: np.array(values, dtypes[name]) for name, values in answer.items()} for answer in answers)
-        return cls(tuple(rows), arrays, tuple(Refused(line["row"], line["code"]) for line in refusals))
+        refused = tuple(Refused(line["row"], line["code"]) for line in refusals)
+        return cls(tuple(rows), arrays, refused, tuple(truth), tuple(map(tuple, slices)))
 
 
 def numpy_dtype(datatype: str) -> str:

@@ -11,9 +11,36 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.cost import Cost, Search
+from seatrial_contracts.measures import Measures
 
 RECEIPTS_FOLDER = "receipts"
+ERROR_EDGES = tuple(10.0**power for power in range(-9, 3))
+"""Where the counts of a trial's errors part."""
+
+
+class WorstRow(BaseModel):
+    """A row whose answer is among the farthest from the training side's, and what was answered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample: int
+    """Its place in the golden or held-out set."""
+    output: str
+    index: tuple[int, ...] = ()
+    """Where in the output the error is worst."""
+    want: float | None = None
+    got: float | None = None
+    error: float | None
+    """Of that place. None where there is no number: shapes differ, or one side is not finite."""
+    allowed: float
+    cause: str = ""
+    answers: dict[str, dict[int, float | None]]
+    """What was answered to seven digits, by output and place in it, flattened: where the largest numbers are wanted, and at the worst place."""
+    labels: dict[str, str] = {}
+    """The class that was answered, by output, where an output is a label."""
 
 
 class Trial(BaseModel):
@@ -27,14 +54,25 @@ class Trial(BaseModel):
     provider: str | None = None
     batch_sizes: tuple[int, ...] = ()
     rows: int
+    held_out: bool = False
+    """Of the held-out set; else of the golden one."""
     refusals: int = 0
     """Rows that had to be refused, and were."""
     worst_error: float | None
     """None where there is no number: the runner failed, or shapes differ."""
-    allowed: float
+    allowed: float | None
+    """At the place of the worst error; None where no bound of single numbers is promised."""
     passed: bool
     finding: str = ""
     """Where it failed, for people."""
+    measures: Measures | None = None
+    slices: dict[str, Measures] = {}
+    errors: tuple[int, ...] = ()
+    """Rows whose worst error is 0, up to each of `ERROR_EDGES`, and beyond."""
+    worst: tuple[WorstRow, ...] = ()
+    flipped: tuple[int, ...] = ()
+    """Rows with a label that is not the training side's: the first of them."""
+    cost: Cost | None = None
 
 
 class Machine(BaseModel):
@@ -62,6 +100,10 @@ class Receipt(BaseModel):
     made_at: str
     machine: Machine
     trials: tuple[Trial, ...]
+    searches: tuple[Search, ...] = ()
+    """How a parity budget was met."""
+    calibrations: tuple[Calibration, ...] = ()
+    """What temperature scaling found at export."""
 
     @property
     def passed(self) -> bool:

@@ -71,14 +71,20 @@ def drawn(values: np.ndarray, side: int) -> Image.Image:
     )
 
 
-def load_files() -> tuple[list[bytes], np.ndarray]:
-    """1,797 digits as files: PNGs of several sizes, every fourth a JPEG."""
-    data = load_digits()
-    sides = (8, 16, 28, 40)
-    files = [
-        encoded(drawn(values, sides[i % 4]), "JPEG" if i % 4 == 3 else "PNG") for i, values in enumerate(data.images)
-    ]
-    return files, data.target
+def load_samples() -> list[st.Sample]:
+    """1,797 digits as files: PNGs of several sizes, every fourth a JPEG. Their slices are format and size."""
+    data, sides = load_digits(), (8, 16, 28, 40)
+    samples = []
+    for place, (values, digit) in enumerate(zip(data.images, data.target, strict=True)):
+        side, fmt = sides[place % 4], "JPEG" if place % 4 == 3 else "PNG"
+        row = {"image": encoded(drawn(values, side), fmt)}
+        samples.append(st.Sample(row, truth={"digit": str(digit)}, slices=(fmt, f"{side} px")))
+    return samples
+
+
+def codes(samples: list[st.Sample]) -> Tensor:
+    """Their digits as class numbers."""
+    return torch.tensor([int(sample.truth["digit"]) for sample in samples])
 
 
 def train(net: DigitNet, inputs: Tensor, target: Tensor, epochs: int = 14) -> None:
@@ -98,17 +104,20 @@ def pipeline() -> st.Pipeline:
     """Train, report and declare."""
     torch.manual_seed(0)
     torch.set_num_threads(1)  # more threads sum in another order, and the weights would differ in their last bits
-    files, labels = load_files()
+    samples = load_samples()
     picture = drawn(load_digits().images[7], 120)
-    golden = [{"image": data} for data in [*files[:40], *edge_images(picture)]]
+    edges = [st.Sample({"image": data}, slices=("edges", form)) for form, data in edge_images(picture).items()]
     net = DigitNet().eval()
-    train_x, test_x, train_y, test_y = train_test_split(files, labels, test_size=0.25, stratify=labels, random_state=0)
+    digits = [sample.truth["digit"] for sample in samples]
+    fitted, held_out = train_test_split(samples, test_size=0.25, stratify=digits, random_state=0)
+    rows = [sample.row for sample in fitted]
     declared = st.Pipeline(
         name="digits", version="1.0.0", inputs=Picture, outputs=Digit, model=net, prepare=Prepare().eval(),
-        golden=golden, refused=refused_images(picture, "image"), reference=[{"image": data} for data in train_x[:300]], objective=st.Objective(p99_s=0.1),
+        golden=[*samples[:40], *edges], held_out=held_out, promise=st.Promise(accuracy=0.95, min_slice_rows=20),
+        refused=refused_images(picture, "image"), reference=rows[:300], objective=st.Objective(p99_s=0.1),
     )  # fmt: skip
-    train(net, declared.encode([{"image": data} for data in train_x])["image"], torch.as_tensor(train_y))
-    answers = declared.call(declared.encode([{"image": data} for data in test_x]))["digit"]
-    accuracy = float((answers.argmax(1).numpy() == test_y).mean())
-    print(f"digits: accuracy {accuracy:.3f} on {len(test_y)} pictures not trained on")
+    train(net, declared.encode(rows)["image"], codes(fitted))
+    winners = declared.call(declared.encode([sample.row for sample in held_out]))["digit"].argmax(1)
+    accuracy = (winners == codes(held_out)).float().mean()
+    print(f"digits: accuracy {accuracy:.3f} on {len(held_out)} pictures not trained on")
     return declared

@@ -105,6 +105,12 @@ def settle_norms(net: PhotoNet, photos: Tensor) -> None:
     net.eval()
 
 
+def parts(pictures: list[Image.Image]) -> list[bytes]:
+    """Six parts of each picture, each seen by nothing before."""
+    boxes = [(left, top, left + 213, top + 213) for left in (0, 213, 426) for top in (0, 213)]
+    return [encoded(picture.crop(box), "JPEG", quality=90) for picture in pictures for box in boxes]
+
+
 def pipeline() -> st.Pipeline:
     """Declare; there is nothing to train."""
     torch.manual_seed(0)
@@ -112,10 +118,12 @@ def pipeline() -> st.Pipeline:
     pictures = [Image.fromarray(array) for array in load_sample_images().images]
     sizes = ((640, 480), (480, 640), (320, 240), (256, 256))
     files = [encoded(picture.resize(size), "JPEG", quality=90) for picture in pictures for size in sizes]
+    edges = edge_images(pictures[0].resize((96, 64)))
     net = PhotoNet().eval()
     declared = st.Pipeline(
         name="photos", version="1.0.0", inputs=Photo, outputs=Scores, model=net, prepare=Prepare().eval(),
-        golden=[{"photo": data} for data in [*files, *edge_images(pictures[0].resize((96, 64)))]],
+        golden=[*(st.Sample({"photo": data}, slices=("photo",)) for data in files), *(st.Sample({"photo": data}, slices=("edges", form)) for form, data in edges.items())],
+        held_out=[st.Sample({"photo": data}, slices=("part",)) for data in parts(pictures)],
         refused=refused_images(pictures[0].resize((96, 64)), "photo"), reference=[{"photo": data} for data in files], objective=st.Objective(p99_s=1.0),
     )  # fmt: skip
     settle_norms(net, declared.encode([{"photo": data} for data in files])["photo"])

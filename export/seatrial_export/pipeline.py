@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,23 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seatrial_contracts.compare import Tolerance
-from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
+from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.front import EncodedRow, Front, collate
-from seatrial_contracts.golden import Refused
-from seatrial_contracts.kinds.category import Category
+from seatrial_contracts.front import EncodedRow, collate
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
-from seatrial_contracts.manifest import check_name, check_version
-from seatrial_contracts.row import Answer, Row
-
-RawRow = Mapping[str, Any] | Row
-SHAPE_ROWS = 16
-"""Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
+from seatrial_contracts.manifest import Origin
+from seatrial_contracts.sample import RawRow
+from seatrial_export.declared import SHAPE_ROWS, Declared, specs_seen
+from seatrial_export.temperature import fit_temperatures, tempered
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Pipeline:
+class Pipeline(Declared):
     """Rows, prepare and model: the same objects that training uses.
 
     `model.forward` takes the contract's tensors by name (a single one by any name), batched: numbers float32 or intN `(batch,)` with NaN for missing, flags
@@ -39,62 +34,47 @@ class Pipeline:
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row, without the batch. It returns
     one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
-    `golden` are raw rows that become the bundle's proof; `refused` are raw rows that must be refused, each with its code;
-    `reference` are raw rows like those of training, which drift is measured against (none: nobody can tell). `waive` maps a step of the export gate
-    to the reason why it does not hold for this model; the manifest keeps both.
+    `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export on the held-out
+    rows whose truth is known, becomes part of the graph. Everything else that it holds is described by `Declared`.
     """
 
-    name: str
-    version: str
-    inputs: type[Row]
-    outputs: type[Answer]
     model: nn.Module
-    golden: Sequence[RawRow]
     prepare: nn.Module | None = None
-    reference: Sequence[RawRow] = ()
-    refused: Sequence[Refused] = ()
-    limits: Limits = field(default_factory=Limits)
-    tolerance: Tolerance = field(default_factory=Tolerance)
-    objective: Objective = field(default_factory=Objective)
-    batchable: bool = True
+    temperature: bool | tuple[Calibration, ...] = False
     opset: int = 20
-    waive: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, value, check in (("name", self.name, check_name), ("version", self.version, check_version)):
-            try:
-                check(value)
-            except (ValueError, TypeError) as error:
-                raise DeclarationError(f"pipeline {what}", repr(value)[:60], str(error)) from None
-        if len(self.golden) < 2:
-            raise DeclarationError(
-                "pipeline golden", f"{len(self.golden)} rows", "at least two raw rows, edge cases too"
-            )
+        super().__post_init__()
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
                 raise DeclarationError(f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module")
 
-    @cached_property
-    def contract(self) -> Contract:
-        """Read off the row and answer classes."""
-        return contract_from_rows(
-            self.inputs, self.outputs, limits=self.limits, tolerance=self.tolerance, objective=self.objective
-        )
+    @property
+    def origin(self) -> Origin:
+        """Training itself, in PyTorch."""
+        return Origin()
 
     @cached_property
-    def front_files(self) -> Mapping[str, bytes]:
-        """What the host stage needs, as the bundle will carry it."""
-        return {path: data for spec in self.contract.inputs for path, data in spec.kind.front_files(spec.name).items()}
+    def calibrated(self) -> Pipeline:
+        """This pipeline as it is sealed: with its temperatures, fitted now where they are asked for.
+
+        Raises `DeclarationError` where too few held-out rows have a truth.
+        """
+        if self.temperature is not True:
+            return self
+        answers = [self.answer_encoded(row) for row in self.encoded_held_out]
+        return replace(self, temperature=fit_temperatures(self.contract, self.held_out_samples, answers))
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """The temperatures that were fitted."""
+        return self.temperature if isinstance(self.temperature, tuple) else ()
 
     @cached_property
-    def front(self) -> Front:
-        """The host stage."""
-        return Front(self.contract, self.front_files)
-
-    @cached_property
-    def categories(self) -> Mapping[str, Category]:
-        """The category fields, which the graph looks up itself."""
-        return {spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)}
+    def sealed_model(self) -> nn.Module:
+        """What becomes the graph: the model, with its temperatures once they are fitted."""
+        outputs = [field.name for field in self.contract.outputs]
+        return tempered(self.model, self.arguments, outputs, self.calibrations) if self.calibrations else self.model
 
     @cached_property
     def prepare_inputs(self) -> tuple[str, ...]:
@@ -110,32 +90,12 @@ class Pipeline:
         return names
 
     @cached_property
-    def encoded_golden(self) -> list[EncodedRow]:
-        """The golden rows after the host stage. Raises `DeclarationError` that names the row which the contract refuses."""
-        return [self.encode_row(row) for row in self.golden]
-
-    @cached_property
     def prepared_specs(self) -> tuple[TensorSpec, ...]:
         """What `prepare` makes: sizes that are equal for the golden rows are fixed, others vary."""
         if self.prepare is None:
             return ()
         made = [self.call_prepare(self.prepare_feeds(row)) for row in self.encoded_golden[:SHAPE_ROWS]]
-        specs = []
-        for name, first in made[0].items():
-            sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
-            dims = tuple(f"{name}_{axis}" if len(seen) > 1 else next(iter(seen)) for axis, seen in enumerate(sizes))
-            specs.append(TensorSpec(name=name, dtype=str(first.dtype).removeprefix("torch."), dims=dims))
-        return tuple(specs)
-
-    @cached_property
-    def specs(self) -> tuple[TensorSpec, ...]:
-        """What the model takes: the contract's tensors, with those that `prepare` takes replaced by those it makes."""
-        kept = tuple(spec for spec in self.contract.tensors if spec.name not in self.prepare_inputs)
-        return kept + self.prepared_specs
-
-    def encode_row(self, row: RawRow) -> EncodedRow:
-        """One raw row through the contract and the host stage. Raises `Refusal`."""
-        return self.front.encode_row(self.contract.validate_row(row))
+        return specs_seen([{name: value.numpy() for name, value in row.items()} for row in made])
 
     def encode(self, rows: Sequence[RawRow]) -> dict[str, Tensor]:
         """Raw rows to the model's arguments, batched: what training calls. Raises `Refusal` where a row breaks the contract."""
@@ -214,7 +174,7 @@ class Pipeline:
         Raises `DeclarationError` where they are not what the answer class declares.
         """
         with torch.no_grad():
-            answer = self.model(*(feeds[name] for name in self.arguments))
+            answer = self.sealed_model(*(feeds[name] for name in self.arguments))
         outputs = self._by_name(answer)
         rows = len(next(iter(feeds.values())))
         for spec in self.contract.outputs:

@@ -1,16 +1,17 @@
-"""The profile of a pipeline, from its reference rows and the training side's answers to them."""
+"""Making the profile of what passed the gate, from the reference rows that were declared."""
 
 from __future__ import annotations
 
 from seatrial_contracts.profile import Lookout, Profile
-from seatrial_export.pipeline import Pipeline
+from seatrial_export.gate.sealable import Sealable
 
 MOST_ROWS = 2000
 
 
-def profile_of(pipeline: Pipeline) -> Profile:
+def profile_of(candidate: Sealable) -> Profile:
     """Bins and counts for each input and output; of rows that are spread over all of them where there are very many."""
-    step = max(1, -(-len(pipeline.reference) // MOST_ROWS))
-    rows = [pipeline.contract.validate_row(row) for row in pipeline.reference[::step]]
-    answers = [pipeline.answer_encoded(pipeline.front.encode_row(row)) for row in rows]
-    return Lookout(pipeline.front).profile(rows, answers)
+    declared = candidate.declared
+    step = max(1, -(-len(declared.reference) // MOST_ROWS))
+    raw = declared.reference[::step]
+    rows = [declared.contract.validate_row(row) for row in raw]
+    return Lookout(declared.front).profile(rows, candidate.answer(raw) if raw else [])

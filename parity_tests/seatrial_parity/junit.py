@@ -20,10 +20,11 @@ def write_junit(receipt: Receipt, path: Path) -> None:
         timestamp=receipt.made_at,
     )
     for trial in receipt.trials:
+        rows = "held-out rows" if trial.held_out else "golden rows"
         what = (
             f"refusals ({trial.refusals})"
             if trial.refusals or not trial.rows
-            else f"batch {','.join(map(str, trial.batch_sizes))}"
+            else f"{rows}, batch {','.join(map(str, trial.batch_sizes))}"
         )
         case = SubElement(suite, "testcase", classname=f"{receipt.name}.{trial.runner}.{trial.variant}", name=what)
         if not trial.passed:

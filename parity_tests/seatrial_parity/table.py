@@ -12,10 +12,13 @@ RIGHT = ("refused", "worst\nerror", "allowed", "passed")
 
 
 def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
-    """One line for each runner and variant: its worst trial, and what was tried. "allowed" is the tolerance at the place of the worst error."""
+    """One line for each runner and variant: its worst trial, and what was tried; 52+450 are golden and held-out rows.
+
+    "allowed" is the tolerance at the place of the worst error.
+    """
     size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
     title = f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in LEFT:
         table.add_column(heading, no_wrap=True)
     for heading in RIGHT:
@@ -24,12 +27,19 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
         answered = [trial for trial in trials if trial.rows]
         worst = max(answered or trials, key=severity)
         sizes = ",".join(dict.fromkeys(str(size) for trial in answered for size in trial.batch_sizes))
-        rows = f"{answered[0].rows} x {sizes}" if answered else "-"
+        rows = "+".join(map(str, {trial.held_out: trial.rows for trial in answered}.values()))
         error = "-" if worst.worst_error is None else f"{worst.worst_error:.1e}"
         passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"
         refused = str(sum(trial.refusals for trial in trials))
         table.add_row(
-            worst.runner, worst.variant, short(worst.provider), rows, refused, error, f"{worst.allowed:.1e}", passed
+            worst.runner,
+            worst.variant,
+            short(worst.provider),
+            f"{rows} x {sizes}" if answered else "-",
+            refused,
+            error,
+            "-" if worst.allowed is None else f"{worst.allowed:.1e}",
+            passed,
         )
     return table
 
@@ -43,10 +53,10 @@ def grouped(receipt: Receipt) -> list[list[Trial]]:
 
 
 def severity(trial: Trial) -> float:
-    """How near a trial came to its tolerance; failed ones above all."""
+    """How near a trial came to what is allowed (where nothing is: its error); failed ones above all."""
     if not trial.passed:
         return float("inf")
-    return (trial.worst_error or 0.0) / trial.allowed if trial.allowed else 0.0
+    return (trial.worst_error or 0.0) / (trial.allowed or 1.0)
 
 
 def short(provider: str | None) -> str:

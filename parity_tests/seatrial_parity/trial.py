@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.errors import SeatrialError
-from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.judge import judge
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
 from seatrial_parity.runners import runners
 from seatrial_parity.runners.runner import Asked, Inexpressible, Runner
@@ -53,11 +54,12 @@ def try_runner(bundle: Bundle, runner: Runner) -> list[Trial]:
         try:
             stack.enter_context(runner)
         except SeatrialError as error:
-            return [_trial(runner, (), 0, None, 0.0, f"it did not start: {error}")]
-        return [
-            *(try_golden(bundle, runner, size) for size in batch_sizes(bundle, runner)),
-            try_refusals(bundle, runner),
-        ]
+            return [_trial(runner, (), 0, None, f"it did not start: {error}")]
+        sizes = batch_sizes(bundle, runner)
+        trials = [try_golden(bundle, runner, bundle.golden, size) for size in sizes]
+        if bundle.held_out is not None:
+            trials.append(try_golden(bundle, runner, bundle.held_out, sizes[-1], held_out=True))
+        return [*trials, try_refusals(bundle, runner)]
 
 
 def batch_sizes(bundle: Bundle, runner: Runner) -> Sequence[int]:
@@ -67,16 +69,15 @@ def batch_sizes(bundle: Bundle, runner: Runner) -> Sequence[int]:
     return [size for size in BATCH_SIZES if size // 2 < len(bundle.golden.rows)]
 
 
-def try_golden(bundle: Bundle, runner: Runner, size: int) -> Trial:
-    """The golden rows, `size` at a time."""
-    golden = bundle.golden
+def try_golden(bundle: Bundle, runner: Runner, golden: Golden, size: int, *, held_out: bool = False) -> Trial:
+    """The golden or the held-out rows, `size` at a time."""
     try:
-        answers: Sequence[Mapping[str, Array]] = runner.run(golden.rows, size)
+        answers = runner.run(golden.rows, size)
     except SeatrialError as error:
-        return _trial(runner, (size,), len(golden.rows), None, 0.0, f"a golden row was not answered: {error}")
-    found = compare_outputs(golden.answers, answers, tolerance_of(bundle, runner))
-    worst = found.worst_error if found.worst_error != float("inf") else None
-    return _trial(runner, (size,), len(golden.rows), worst, found.allowed, "" if found.passed else str(found))
+        finding = f"a {'held-out' if held_out else 'golden'} row was not answered: {error}"
+        return _trial(runner, (size,), len(golden.rows), None, finding, held_out=held_out)
+    found = judge(bundle.contract, promise_of(bundle, runner), golden, answers)
+    return found.trial(runner.name, runner.variant, runner.provider, size, held_out=held_out)
 
 
 def try_refusals(bundle: Bundle, runner: Runner) -> Trial:
@@ -90,27 +91,20 @@ def try_refusals(bundle: Bundle, runner: Runner) -> Trial:
         refusals += 1
         if code != refused.code:
             finding = finding or f"refusal {place}: got {code or 'an answer'}, want {refused.code}"
-    return _trial(runner, (1,), 0, 0.0, 0.0, finding, refusals=refusals)
+    return _trial(runner, (1,), 0, 0.0, finding, refusals=refusals)
 
 
-def tolerance_of(bundle: Bundle, runner: Runner) -> Tolerance:
-    """What the runner's variant promises, or else the contract."""
-    promised = {variant.name: variant.tolerance for variant in bundle.manifest.variants}.get(runner.variant)
-    return promised or bundle.contract.tolerance
+def promise_of(bundle: Bundle, runner: Runner) -> Promise | None:
+    """What the runner's variant promises; None where the contract's tolerance is all."""
+    return {variant.name: variant.promise for variant in bundle.manifest.variants}.get(runner.variant)
 
 
 def _trial(
-    runner: Runner,
-    sizes: tuple[int, ...],
-    rows: int,
-    worst: float | None,
-    allowed: float,
-    finding: str,
-    refusals: int = 0,
-) -> Trial:
+    runner: Runner, sizes: tuple[int, ...], rows: int, error: float | None, finding: str, *, refusals: int = 0, held_out: bool = False
+) -> Trial:  # fmt: skip
     return Trial(
-        runner=runner.name, variant=runner.variant, provider=runner.provider, batch_sizes=sizes, rows=rows, refusals=refusals,
-        worst_error=worst, allowed=allowed, passed=not finding, finding=finding,
+        runner=runner.name, variant=runner.variant, provider=runner.provider, batch_sizes=sizes, rows=rows, held_out=held_out,
+        refusals=refusals, worst_error=error, allowed=error, passed=not finding, finding=finding,
     )  # fmt: skip
 
 

@@ -34,15 +34,17 @@ class Loader:
         settings = self._settings
         options = RuntimeOptions(
             settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder() if settings.graph_cache else None,
-            settings.trust_torchscript, settings.runtime, settings.triton_url,
+            settings.trust_torchscript, settings.runtime, settings.triton_url, devices=settings.devices,
+            device_memory_bytes=settings.device_memory_bytes, provider_options=settings.provider_option_pairs,
+            cuda_graphs=settings.cuda_graphs, max_rows=settings.max_batch_rows,
         )  # fmt: skip
-        engine = load_engine(bundle, options, settings.variant)
+        engine = load_engine(bundle, options, settings.variant or entry.variant)
         admitted = pass_load_gate(engine, tell=partial(self._metrics.tried, *labels))
-        rule = self._rule(bundle.manifest.batchable, admitted)
+        rule = self._rule(engine, admitted)
         settle_memory(engine, rule.max_rows)
         model = ServedModel(
             engine, admitted, rule, self._pool, self._metrics.for_model(*labels),
-            slots=self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
+            slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
         )  # fmt: skip
         self._metrics.loaded(
             *labels, digest=bundle.digest, variant=engine.variant, asked=settings.runtime or settings.providers[0],
@@ -55,9 +57,8 @@ class Loader:
         counts = self._metrics.for_drift(bundle.name, bundle.version, bundle.profile)
         return Drift(engine.front, bundle.profile, counts) if counts is not None else None
 
-    def _rule(self, batchable: bool, admitted: Admitted) -> BatchRule:
-        if not batchable:
+    def _rule(self, engine: Engine, admitted: Admitted) -> BatchRule:
+        if not engine.bundle.manifest.batchable:
             return BatchRule(max_rows=1)
-        return BatchRule(
-            max_rows=self._settings.max_batch_rows or admitted.pace.best_rows, max_wait_s=self._settings.max_wait_s
-        )
+        rows = self._settings.max_batch_rows or admitted.pace.best_rows
+        return BatchRule(max_rows=int(min(rows, engine.most_rows)), max_wait_s=self._settings.max_wait_s)

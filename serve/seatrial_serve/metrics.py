@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_contracts.profile import Profile
@@ -20,6 +23,7 @@ from seatrial_serve.drift_counts import DriftCounts
 from seatrial_serve.status import CAUSES, CLOSED_CODES, cause_of
 from seatrial_serve.tally import BulkHistogram, CountTally, Tally
 
+log = logging.getLogger("seatrial.metrics")
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
@@ -83,6 +87,8 @@ class Metrics:
         self.batch_cost = self._histogram("seatrial_batch_cost", cost, MODEL, COSTS)
         padding = "Share of a batch's cost that is padding."
         self.padding = self._histogram("seatrial_batch_padding_ratio", padding, MODEL, SHARES)
+        too_large = "Batches that needed more memory than there was."
+        self.out_of_memory = self._counter("seatrial_batches_out_of_memory_total", too_large, MODEL)
         self.waiting = self._gauge("seatrial_waiting_rows", "Rows that wait for a batch.", MODEL, "livesum")
 
     def _describe_models(self) -> None:
@@ -117,6 +123,8 @@ class Metrics:
         device = "Memory of an accelerator, used (by anybody) and total."
         self.device_memory = self._gauge("seatrial_device_memory_bytes", device, ("device", "kind"))
         lag = "How late the event loop is: the time by which a task that slept woke too late."
+        dropped = "Lines of the log that were dropped, since nobody read them."
+        self.log_dropped = self._counter("seatrial_log_lines_dropped_total", dropped, ())
         self.lag = Histogram("seatrial_event_loop_lag_seconds", lag, buckets=SECONDS, registry=self.registry)
 
     def watch(self, in_flight: Callable[[], int], held_bytes: Callable[[], int], budget_bytes: int) -> None:
@@ -136,6 +144,11 @@ class Metrics:
             self.memory.set(resident_bytes())
             for device, kind, size in self._devices.memory() if self._devices else ():
                 self.device_memory.labels(device, kind).set(size)
+
+    def collect(self) -> Iterable[Metric]:
+        """What this server has measured, all workers together, brought up to date. Any thread may call it."""
+        self.hand_over()
+        return MultiProcessCollector(None).collect() if self.shared else self.registry.collect()
 
     def loading(self, model: str, version: str) -> None:
         """A version is being loaded: it has passed nothing yet."""
@@ -198,7 +211,9 @@ class Metrics:
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
         """For a version that is loaded now."""
-        return ModelMetrics(self.tallies(model, version) if self.on else None)
+        if not self.on:
+            return ModelMetrics()
+        return ModelMetrics(self.tallies(model, version), self.out_of_memory.labels(model, version))
 
     def refused(self, model: str, version: str, error: BaseException) -> None:
         """A request to a version, or to `NOBODY`, ended with this error."""
@@ -281,9 +296,9 @@ class ModelTallies:
 class ModelMetrics:
     """What one loaded version does: an `Observe` of its batcher."""
 
-    def __init__(self, tallies: ModelTallies | None) -> None:
-        """`tallies`: None where nothing is measured."""
-        self.statistics, self._tallies = Statistics(), tallies
+    def __init__(self, tallies: ModelTallies | None = None, out_of_memory: Counter | None = None) -> None:
+        """None where nothing is measured."""
+        self.statistics, self._tallies, self._out_of_memory = Statistics(), tallies, out_of_memory
 
     def finish(self, code: str, seconds: float, request_id: str | None = None) -> None:
         """A request ended so, after so long."""
@@ -343,6 +358,12 @@ class ModelMetrics:
         """See `seatrial_serve.batcher.Observe`."""
         if self._tallies is not None:
             self._tallies.waiting = rows
+
+    def out_of_memory(self, rows: int) -> None:
+        """See `seatrial_serve.batcher.Observe`."""
+        if self._out_of_memory is not None:
+            self._out_of_memory.inc()
+        log.warning("a batch of %d rows was too large for the memory; half of it at most from here on", rows)
 
 
 def resident_bytes() -> int:

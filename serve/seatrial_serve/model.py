@@ -25,6 +25,7 @@ from seatrial_serve.metrics import ModelMetrics
 
 if TYPE_CHECKING:
     from seatrial_serve.drift import Drift
+    from seatrial_serve.journey import Journey
 
 
 @dataclass(slots=True)
@@ -34,10 +35,26 @@ class Terms:
     deadline_s: float = math.inf
     flow: Hashable = None
     priority: int = 0
+    journey: Journey | None = None
+    """What is told of its way, where somebody wants to know."""
 
 
 Given = Sequence[Mapping[str, Any]] | Mapping[str, Column]
 """What a request asks, validated: its rows, or its columns."""
+
+
+def row_at(given: Given, place: int) -> Mapping[str, Any]:
+    """One row of it."""
+    if isinstance(given, Mapping):
+        return {name: column[place] for name, column in given.items()}
+    return given[place]
+
+
+def rows_of(given: Given) -> Sequence[Mapping[str, Any]]:
+    """All of its rows."""
+    if isinstance(given, Mapping):
+        return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+    return given
 
 
 @dataclass(slots=True)
@@ -81,11 +98,13 @@ class ServedModel:
         self._pool, self.drift = pool, drift
         self._unused: asyncio.Event | None = None
         self._holders = 0
+        self.objective_s = engine.contract.objective.p99_s or math.inf
+        """An answer later than this is slow."""
         self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
-        self._spare_s = -math.inf if engine.remote else INLINE_S - base_s
+        self._spare_s = -math.inf if engine.remote or engine.slots else INLINE_S - base_s
         self.instant = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
         row_bytes = self.contract.answer_row_bytes
@@ -107,9 +126,9 @@ class ServedModel:
         Raises `Refusal` where the host stage refuses a row, `ModelError` where the model fails on one, `Unavailable` where the
         queue is full or the deadline passed before its turn.
         """
-        start = now_s()
+        start = self._begin(rows, terms)
         encoded = await self._encode(rows, terms.deadline_s)
-        self.metrics.front(now_s() - start)
+        self._fronted(start, terms)
         if len(rows) == 1:
             return self._capped(Answer(rows, await self._submit(encoded, self.engine.kin(encoded[0]), terms)))
         groups = places_by(map(self.engine.kin, encoded))
@@ -124,13 +143,29 @@ class ServedModel:
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""
         if not self.engine.plain:
-            return await self.answer_rows(
-                [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], terms
-            )
-        start = now_s()
+            return await self.answer_rows(rows_of(columns), terms)
+        start = self._begin(columns, terms)
         block = self.engine.front.encode_columns(columns)
-        self.metrics.front(now_s() - start)
+        self._fronted(start, terms)
         return self._capped(Answer(columns, await self._submit(block, self.engine.kin_of_block(block), terms)))
+
+    def _begin(self, given: Given, terms: Terms) -> float:
+        if terms.journey is not None:
+            terms.journey.given = given
+        return now_s()
+
+    def _fronted(self, start: float, terms: Terms) -> None:
+        end = now_s()
+        self.metrics.front(end - start)
+        if terms.journey is not None:
+            terms.journey.phases.append(("front", start, end))
+
+    def encoded(self, start: float, terms: Terms) -> None:
+        """An answer was written, since then."""
+        end = now_s()
+        self.metrics.encode(end - start)
+        if terms.journey is not None:
+            terms.journey.phases.append(("encode", start, end))
 
     def _capped(self, answer: Answer) -> Answer:
         """The answer, where it is not too large to be written down."""
@@ -170,8 +205,8 @@ class ServedModel:
 
     async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
         answers = self.batcher.submit(
-            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority
-        )
+            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, passenger=terms.journey
+        )  # fmt: skip
         if not self.engine.remote or math.isinf(terms.deadline_s):
             return await answers
         try:

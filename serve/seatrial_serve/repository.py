@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,10 +15,10 @@ from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError, SeatrialError, Unavailable
 from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_serve.model import ServedModel
+from seatrial_serve.wishes import read_labels, wanted_variant
 
 log = logging.getLogger("seatrial.repository")
-LABELS, STABLE = "labels.json", "stable"
-LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+STABLE = "stable"
 
 
 class State(StrEnum):
@@ -39,7 +37,9 @@ class Entry:
     version: str
     path: Path
     stamp: str = ""
-    """sha256 of its manifest when it was found."""
+    """sha256 of its manifest when it was found, and the variant wanted of it."""
+    variant: str | None = None
+    """What `variants.json` beside it wants it served as; None: its first."""
     state: State = State.LOADING
     reason: str = ""
     code: str = ""
@@ -77,12 +77,12 @@ def find_bundles(folder: Path, versions: str) -> list[Entry]:
             "make one: seatrial export file.py:pipeline --out bundles",
         )
     if (folder / MANIFEST).is_file():
-        return [Entry(folder.resolve().parent.name, folder.resolve().name, folder, stamp_of(folder))]
+        return [found_entry(folder.resolve().parent.name, folder.resolve().name, folder)]
     found: dict[str, list[Entry]] = {}
     for path in sorted(folder.glob("*/*")):
         name, version = path.parent.name, path.name
         if NAME.fullmatch(name) and VERSION.fullmatch(version) and path.is_dir():
-            found.setdefault(name, []).append(Entry(name, version, path, stamp_of(path)))
+            found.setdefault(name, []).append(found_entry(name, version, path))
     if not found:
         raise DeclarationError(
             f"bundles folder '{folder}'",
@@ -98,31 +98,18 @@ def find_bundles(folder: Path, versions: str) -> list[Entry]:
     return chosen
 
 
+def found_entry(name: str, version: str, path: Path) -> Entry:
+    """The entry of a bundle's folder that nobody has loaded. Raises `DeclarationError` where `variants.json` is none."""
+    variant = wanted_variant(path.resolve().parent, version)
+    return Entry(name, version, path, f"{stamp_of(path)} {variant or ''}", variant)
+
+
 def stamp_of(bundle: Path) -> str:
     """sha256 of a bundle's manifest, which names every byte of it; empty where it cannot be read."""
     try:
         return sha256((bundle / MANIFEST).read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def read_labels(folder: Path) -> dict[str, str]:
-    """Label -> version, from `labels.json` beside a model's versions: {"stable": "1.2.0", "canary": "1.3.0"}. Raises `DeclarationError`."""
-    path = folder / LABELS
-    try:
-        labels = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        labels = None
-    if not isinstance(labels, dict) or not all(
-        LABEL.fullmatch(label) and isinstance(version, str) and VERSION.fullmatch(version)
-        for label, version in labels.items()
-    ):
-        raise DeclarationError(
-            f"labels of '{folder.name}'", "something else", 'an object of labels and versions: {"stable": "1.2.0"}'
-        )
-    return labels
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -146,6 +133,11 @@ class Repository:
     def scan(self) -> list[Entry]:
         """What the folder wants served now, the highest version of each model first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
         return find_bundles(self.folder, self._policy)
+
+    def older(self, entry: Entry) -> list[Entry]:
+        """The versions of a model in the folder below one of them, the highest first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
+        found = (other for other in find_bundles(self.folder, "all") if other.name == entry.name)
+        return [other for other in found if version_key(other.version) < version_key(entry.version)]
 
     def read_labels(self) -> None:
         """Read every model's labels anew. Raises `DeclarationError` where one is no list of labels; all stay as they were."""

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import Metric
 
+from seatrial_serve.body import request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.settings import Settings
@@ -63,10 +64,11 @@ class Scrapes:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  (ASGI)
         """Answer a scrape."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        request_id = request_id_of(dict(scope["headers"]))
         if scope["path"] != PATH:
-            await answer(send, 404, Text(error_body(f"path: want {PATH}", "E_NOT_FOUND")))
+            await answer(send, 404, Text(error_body(f"path: want {PATH}", "E_NOT_FOUND", request_id)))
         elif scope["method"] not in ("GET", "HEAD"):
-            await answer(send, 405, Text(error_body("method: want GET", "E_METHOD")))
+            await answer(send, 405, Text(error_body("method: want GET", "E_METHOD", request_id)))
         else:
             text = await self._text(headers.get(b"accept", ""), gzip_accepted(headers.get(b"accept-encoding", "")))
             await answer(send, 200, text)

@@ -31,8 +31,7 @@ class Answered:
     model: ServedModel
     answer: Answer
     """Its `given` is what the request asked, as validated: rows or columns."""
-    request_id: str | None
-    """The client's own."""
+    request_id: str
     seconds: float
     size_bytes: int
 
@@ -69,9 +68,7 @@ class Taps:
         self._idle.set()
         self._owner: asyncio.Task[None] | None = None
 
-    def offer(
-        self, model: ServedModel, answer: Answer, request_id: str | None, seconds: float, body_bytes: int
-    ) -> None:
+    def offer(self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int) -> None:
         """A request was answered: keep it for the taps, or let it pass. Never waits, never raises."""
         if self._allowed < 1 or self._owner is None or len(self._waiting) >= MAX_WAITING:
             return

@@ -29,5 +29,5 @@ async def predict(asked: Asked) -> Reply:
     predictions = [contract.describe(outputs, index) for outputs, index in answer]
     reply = {"predictions": predictions, "model_version": model.bundle.version}
     body = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
-    model.metrics.encode(now_s() - start)
+    model.encoded(start, asked.terms)
     return Reply(body, answer=answer)

@@ -25,6 +25,7 @@ from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
 from seatrial_serve.taps import Tap, Taps
 from seatrial_serve.threads import ThreadPlan
+from seatrial_serve.watch import Watch, open_watch
 
 
 class Running:
@@ -39,6 +40,7 @@ class Running:
         drain: Drain,
         keeper: Keeper,
         taps: Taps,
+        watch: Watch,
     ) -> None:
         self.app, self.client, self.repository, self.metrics, self.drain, self.keeper = (
             app,
@@ -48,7 +50,7 @@ class Running:
             drain,
             keeper,
         )
-        self.taps = taps
+        self.taps, self.watch = taps, watch
 
     async def ask(self, instances: Any, model: str = "toy", **options: Any) -> httpx.Response:
         return await self.client.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
@@ -67,7 +69,8 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
         keeper = Keeper(
             repository, build, pool, forget=metrics.forget, allow_breaking=settings.allow_breaking, remote=settings.runtime is not None
         )  # fmt: skip
-        tapped = Taps(taps, settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
+        watch = open_watch(settings, metrics, keeper)
+        tapped = Taps([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
         app = create_app(
             repository,
             keeper,
@@ -75,8 +78,11 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
             drain,
             tapped,
             metrics,
+            watch,
             admin=settings.admin,
             request_timeout_s=settings.request_timeout_s,
+            workers=settings.workers,
+            console=settings.console,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -86,7 +92,7 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
         ):
             while any(entry.state is State.LOADING for entry in repository):
                 await asyncio.sleep(0)
-            yield Running(app, client, repository, metrics, drain, keeper, tapped)
+            yield Running(app, client, repository, metrics, drain, keeper, tapped, watch)
 
 
 @pytest.fixture

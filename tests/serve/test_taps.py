@@ -42,7 +42,7 @@ def answer_of(rows: int = 1) -> Answer:
 
 def offer(taps: Taps, count: int = 1, body_bytes: int = 10) -> None:
     for _ in range(count):
-        taps.offer(MODEL, answer_of(), None, 0.001, body_bytes)
+        taps.offer(MODEL, answer_of(), "one", 0.001, body_bytes)
 
 
 def tapping_at(tap: Any, per_s: float, times: list[float]) -> Taps:
@@ -69,7 +69,7 @@ async def test_every_protocol_shows_the_taps_what_it_answered(tmp_path: Path, ru
     assert 0 < rows.seconds < 60
     assert np.array_equal(columns.answer.given["x"], [1, 2])  # type: ignore[call-overload,index]
     assert columns.answer.array("twice").tolist() == [2.0, 4.0]
-    assert columns.request_id == "two"
+    assert columns.request_id == reply.headers["x-request-id"]
     assert all(name.startswith("seatrial-taps") for name in tap.threads)
 
 

@@ -39,6 +39,7 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
     console.print(variants_table(bundle))
     show_receipts(console, bundle)
     made = ", ".join(f"{name} {version}" for name, version in bundle.manifest.made_with.items())
+    console.print(str(bundle.manifest.origin), highlight=False)
     console.print(f"made with {made}; git commit {bundle.manifest.git_commit or 'unknown'}", highlight=False)
     for step, reason in bundle.manifest.waivers.items():
         console.print(f"[yellow]waived[/] {step}: {reason}")
@@ -97,16 +98,16 @@ def fields_table(bundle: Bundle) -> Table:
 def variants_table(bundle: Bundle) -> Table:
     """The graphs."""
     table = Table(title="variants", title_justify="left")
-    for heading in ("variant", "graph", "MB", "tolerance"):
+    for heading in ("variant", "graph", "MB", "promises"):
         table.add_column(heading)
     for variant in bundle.manifest.variants:
-        promise = variant.tolerance or bundle.contract.tolerance
+        promise = variant.promise or bundle.contract.tolerance
         size = len(bundle.files[variant.graph]) / 1e6
         table.add_row(
             variant.name,
             variant.graph,
             f"{size:.2f}",
-            f"{promise.relative_to_max:g} of max + {promise.relative:g} of value",
+            str(promise),
         )
     return table
 

@@ -133,11 +133,11 @@ class Category(Kind):
         from hypothesis import strategies as some
 
         known = some.sampled_from(self.categories)
-        return (
-            known
-            if self.unknown == "reject"
-            else known | some.text(some.characters(codec="utf-8"), min_size=1, max_size=self.max_chars)
-        )
+        if self.unknown == "reject":
+            return known
+        nearly = some.builds(str.__add__, known, some.sampled_from([" ", "\x00", "\u0301", "."]))
+        odd = some.text(some.characters(codec="utf-8"), min_size=1, max_size=min(self.max_chars, 100))
+        return known | (nearly | known.map(str.swapcase)).filter(lambda word: 0 < len(word) <= self.max_chars) | odd
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="string"),)

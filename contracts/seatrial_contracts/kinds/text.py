@@ -101,7 +101,11 @@ class Text(Kind):
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
-        return some.text(some.characters(codec="utf-8"), min_size=self.min_chars, max_size=min(self.max_chars, 400))
+        letters = some.characters(codec="utf-8")
+        written = some.text(letters, min_size=self.min_chars, max_size=max(self.min_chars, min(self.max_chars, 400)))
+        lengths = some.integers(max(self.min_chars, 1), max(self.min_chars, self.max_chars, 1))
+        repeated = some.builds(fill, some.text(letters, min_size=1, max_size=12), lengths)  # up to the longest allowed
+        return written | repeated
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims = (f"{name}_tokens",)
@@ -137,6 +141,11 @@ class Text(Kind):
             "chars": [len(value) for value in values],
             "unknown": [share(value) for value in values],
         }
+
+
+def fill(text: str, chars: int) -> str:
+    """The text again and again, with spaces between, to a length."""
+    return (f"{text} " * (chars // (len(text) + 1) + 1))[:chars]
 
 
 def front_name(field: str) -> str:

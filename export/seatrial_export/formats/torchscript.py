@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import places_by, shape_key
+from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
-from seatrial_contracts.receipt import Trial
-from seatrial_export.formats import Made
 from seatrial_export.gate.candidate import Candidate
-from seatrial_export.gate.parity import BATCH_SIZES, other_sizes
+from seatrial_export.gate.parity import BATCH_SIZES
+from seatrial_export.gate.sizes import other_sizes
 from seatrial_export.gate.words import first_lines, quiet
 from seatrial_export.pipeline import Pipeline
+from seatrial_export.seal import Made
 
 FORMAT, GRAPH = "torchscript", "graphs/model.ts"
 FACTS = "seatrial.json"
@@ -39,7 +40,7 @@ class Ordered(nn.Module):
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
-        self.model = pipeline.model
+        self.model = pipeline.sealed_model
         self._names = [field.name for field in pipeline.contract.outputs]
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +62,8 @@ def make(candidate: Candidate) -> Made:
         except Exception as error:  # TorchScript raises kinds of its own; each means that this way is none
             finding = first_lines(error)
         if not finding:
-            return Made(Variant(name=FORMAT, format=FORMAT, graph=GRAPH), data)
+            variant = Variant(name=FORMAT, format=FORMAT, graph=GRAPH, promise=candidate.pipeline.whole_promise)
+            return Made(variant, data)
         findings.append(f"{way}: {finding}")
     raise GateError(
         "torchscript", "; ".join(findings)[:600], "leave --format torchscript out: the ONNX graph needs none of it"
@@ -77,7 +79,7 @@ def traced(candidate: Candidate) -> Any:
 
 def scripted(candidate: Candidate) -> Any:
     """The module's own code, where TorchScript can read it."""
-    return torch.jit.script(candidate.pipeline.model.eval())
+    return torch.jit.script(candidate.pipeline.sealed_model.eval())
 
 
 def packed(module: Any, candidate: Candidate) -> bytes:
@@ -162,11 +164,8 @@ def departure(candidate: Candidate, call: Call) -> str:
                 outputs = call(pipeline.batch([rows[place] for place in some]))
                 for index, place in enumerate(some):
                     answers[place] = {name: array[index] for name, array in outputs.items()}
-        found = compare_outputs(candidate.answers, answers, pipeline.tolerance)
-        if not found.passed:
-            return f"at batch size {size}: {found}"
-        candidate.trials.append(Trial(
-            runner=FORMAT, variant=FORMAT, provider="cpu", batch_sizes=(size,), rows=len(rows),
-            worst_error=found.worst_error, allowed=found.allowed, passed=True,
-        ))  # fmt: skip
+        judged = judge(pipeline.contract, pipeline.whole_promise, candidate.golden, answers)
+        if judged.finding:
+            return f"at batch size {size}: {judged.finding}"
+        candidate.trials.append(judged.trial(FORMAT, FORMAT, "torch cpu", size))
     return ""

@@ -1,9 +1,8 @@
-"""onnxruntime over the graphs on trial, from rows after the host stage, as a server will run them."""
+"""onnxruntime over graphs, from rows after the host stage, as a server will run them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import onnx
 import onnxruntime as ort
 
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import EncodedRow, collate, shape_key
-from seatrial_contracts.kinds.kind import Array
-from seatrial_export.gate.candidate import Candidate
+from seatrial_contracts.front import EncodedRow, collate, places_by, shape_key
+from seatrial_contracts.kinds.kind import Array, TensorSpec
 
 Outputs = dict[str, Array]
 
@@ -21,12 +19,13 @@ Outputs = dict[str, Array]
 class Session:
     """One ONNX model in onnxruntime, on one CPU thread."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto | bytes) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        data = model if isinstance(model, bytes) else model.SerializeToString()
         try:
-            self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises kinds of its own, all of which mean this
             raise GateError(
                 "onnxruntime",
@@ -40,34 +39,51 @@ class Session:
         return dict(zip(self.outputs, self._session.run(self.outputs, dict(feeds)), strict=True))
 
 
-class Chain:
-    """Prepare graph and model graph, one after the other."""
+class Model:
+    """A model graph over prepared rows."""
 
-    def __init__(self, candidate: Candidate) -> None:
-        self._pipeline = candidate.pipeline
-        self._candidate = candidate
-        self.model = Session(candidate.model.onnx)
-
-    @cached_property
-    def prepare(self) -> Session | None:
-        """The prepare graph's session."""
-        graph = self._candidate.prepare
-        return None if graph is None else Session(graph.onnx)
-
-    def prepared(self, row: EncodedRow) -> EncodedRow:
-        """A row after the host stage to a row for the model graph."""
-        raw = {spec.name: value for spec, value in zip(self._pipeline.contract.tensors, row, strict=True)}
-        made: dict[str, Any] = {}
-        if self.prepare is not None:
-            arrays = self.prepare.run({name: np.asarray(raw[name]) for name in self._pipeline.prepare_inputs})
-            made = dict(zip((spec.name for spec in self._pipeline.prepared_specs), arrays.values(), strict=True))
-        return tuple(made[spec.name] if spec.name in made else raw[spec.name] for spec in self._pipeline.specs)
+    def __init__(self, model: onnx.ModelProto | bytes, specs: Sequence[TensorSpec]) -> None:
+        self.session, self.specs = Session(model), tuple(specs)
 
     def shape(self, row: EncodedRow) -> Any:
         """What prepared rows must share to run together."""
-        return shape_key(self._pipeline.specs, row)
+        return shape_key(self.specs, row)
 
     def run(self, rows: Sequence[EncodedRow]) -> list[Outputs]:
         """Prepared rows of like shape in one batch; one mapping for each row."""
-        outputs = self.model.run(collate(self._pipeline.specs, rows))
+        outputs = self.session.run(collate(self.specs, rows))
+        for name, array in outputs.items():
+            if array.shape[:1] != (len(rows),):
+                cause = f"output '{name}' has shape {list(array.shape)} for {len(rows)} rows"
+                raise GateError("sizes", cause, "return one answer for each row, rows first")
         return [{name: array[i] for name, array in outputs.items()} for i in range(len(rows))]
+
+    def run_in_batches(self, rows: Sequence[EncodedRow], size: int) -> list[Outputs]:
+        """Prepared rows in batches of `size` of like shape; answers in the rows' order."""
+        answers: list[Outputs] = [{}] * len(rows)
+        for places in places_by(map(self.shape, rows)).values():
+            for start in range(0, len(places), size):
+                some = places[start : start + size]
+                for place, answer in zip(some, self.run([rows[place] for place in some]), strict=True):
+                    answers[place] = answer
+        return answers
+
+
+class PrepareStage:
+    """The stage between host stage and model graph: it makes prepared rows, of one row each."""
+
+    def __init__(
+        self, tensors: Sequence[TensorSpec], specs: Sequence[TensorSpec], inputs: Sequence[str] = (),
+        outputs: Sequence[TensorSpec] = (), graph: onnx.ModelProto | bytes | None = None,
+    ) -> None:  # fmt: skip
+        """`tensors` are what the host stage gives, `specs` what the model takes; without a graph rows pass as they are."""
+        self._tensors, self._specs, self._inputs, self._outputs = tensors, specs, inputs, outputs
+        self._session = None if graph is None else Session(graph)
+
+    def __call__(self, row: EncodedRow) -> EncodedRow:
+        """A row after the host stage to a row for the model graph."""
+        values: dict[str, Any] = {spec.name: value for spec, value in zip(self._tensors, row, strict=True)}
+        if self._session is not None:
+            made = self._session.run({name: np.asarray(values[name]) for name in self._inputs})
+            values |= {spec.name: array for spec, array in zip(self._outputs, made.values(), strict=True)}
+        return tuple(values[spec.name] for spec in self._specs)

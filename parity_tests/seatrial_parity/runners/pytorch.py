@@ -25,7 +25,7 @@ class PyTorchRunner:
     name, variant, provider = NAME, "eager", "cpu"
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+        self._pipeline = pipeline.calibrated
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.kinds.kind import V2_DATATYPES
-from seatrial_serve.engine import graph_specs
 from seatrial_serve.load_gate import Pace
 from seatrial_serve.triton.naming import digest_key, front_name, graph_name, triton_version
 
@@ -55,7 +54,7 @@ def ensemble_config(bundle: Bundle) -> Config:
     front.model_version = graph.model_version = number
     for field in bundle.contract.inputs:
         front.input_map[field.name] = field.name
-    for spec in graph_specs(bundle):
+    for spec in bundle.specs:
         front.output_map[spec.name] = graph.input_map[spec.name] = f"encoded.{spec.name}"
     for output in bundle.contract.outputs:
         graph.output_map[output.name] = output.name
@@ -67,7 +66,7 @@ def front_config(bundle: Bundle, placing: Placing) -> Config:
     config = raw_config(front_name(bundle.name), {triton_version(bundle.version): bundle})
     config.backend = "python"
     del config.output[:]
-    add_tensors(config.output, ((f"{spec.name}", V2_DATATYPES[spec.dtype], spec.dims) for spec in graph_specs(bundle)))
+    add_tensors(config.output, ((f"{spec.name}", V2_DATATYPES[spec.dtype], spec.dims) for spec in bundle.specs))
     place(config, Placing(instances=placing.instances))
     return config
 
@@ -78,7 +77,7 @@ def graph_config(bundles: Mapping[int, Bundle], placing: Placing, pace: Pace) ->
     config = base_config(graph_name(bundle.name), bundles)
     config.backend = placing.backend
     config.default_model_filename = "model.onnx" if placing.backend == "onnxruntime" else "model.py"
-    for spec in graph_specs(bundle):
+    for spec in bundle.specs:
         add_tensors(config.input, [(spec.name, V2_DATATYPES[spec.dtype], spec.dims)], reshape=True)
     for field in bundle.contract.outputs:
         add_tensors(config.output, [(field.name, field.kind.datatype, field.kind.shape)], reshape=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_serve.engine import graph_specs
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.triton.exchange import opened, write_error, write_outputs
@@ -20,7 +19,7 @@ class TritonPythonModel:
         """Open the bundle and load its graph."""
         bundle = opened(arguments)
         variant = bundle.manifest.variants[0]
-        self.specs = graph_specs(bundle)
+        self.specs = bundle.specs
         self.runtime = runtimes()[variant.format](bundle.files[variant.graph], RuntimeOptions())
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

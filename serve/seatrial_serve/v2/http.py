@@ -27,7 +27,7 @@ async def infer_over_http(asked: Asked) -> Reply:
     response = await infer(asked.model, request, asked.terms, asked.pool)
     start = now_s()
     text, head = write_response(response)
-    asked.model.metrics.encode(now_s() - start)
+    asked.model.encoded(start, asked.terms)
     if head is None:
-        return Reply(text, answer=response.answer, request_id=response.id or None)
-    return Reply(text, BINARY, [(HEADER, b"%d" % head)], response.answer, response.id or None)
+        return Reply(text, answer=response.answer)
+    return Reply(text, BINARY, [(HEADER, b"%d" % head)], response.answer)

@@ -1,0 +1,227 @@
+"""`seatrial quantize`: a new version of a bundle with faster or smaller graphs in it, each proven."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from seatrial_contracts.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from seatrial_contracts.bundle import Bundle
+    from seatrial_contracts.cost import Search
+    from seatrial_contracts.receipt import Receipt
+    from seatrial_export.quantize.subject import Subject
+    from seatrial_export.variants.recipe import Recipe
+
+SHOWN_NODES = 8
+
+
+@click.command("quantize")
+@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option(
+    "--variant",
+    "wanted",
+    multiple=True,
+    metavar="NAME[:OPTION=VALUE,...]",
+    help="fp16, int8, int8_weights, int4_weights or int8_per_token (again for more); int8:calibration=percentile,percentile=99.9.  "
+    "[default: int8 where the graph has convolutions, else int8_per_token]",
+)
+@click.option(
+    "--budget",
+    metavar="PROMISE",
+    help="Keep as few nodes in fp32 as hold this: cosine>=0.995, max_error<=0.01, agreement>=0.99, accuracy_drop<=0.01; commas part several.",
+)
+@click.option("--version", help="Version of the new bundle.  [default: the next patch]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of bundles; the new one becomes OUT/NAME/VERSION.  [default: where BUNDLE lies]",
+)
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Raw rows to measure ranges on, one JSON object a line, as a client sends them.  [default: the golden rows]",
+)
+@click.option(
+    "--pipeline", "target", metavar="FILE.py:NAME", help="Measure ranges on the reference rows of this pipeline."
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --budget: draw the curve of speed against error, as PNG.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Which rows candidates are measured on, where there are many."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
+def command(
+    path: Path,
+    wanted: tuple[str, ...],
+    budget: str | None,
+    version: str | None,
+    out: Path | None,
+    rows: Path | None,
+    target: str | None,
+    plot: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Make variants of a sealed model, prove each on its golden and held-out rows, and seal them as a new version.
+
+    The bundle itself never changes. A variant that misses its promise, or lets rows of a batch depend on each other, is not
+    sealed. With --budget the most sensitive nodes stay in fp32, as few as hold it; where none hold it, the nearest is shown,
+    nothing is sealed, and the exit code is 1. A search that was stopped goes on where it was.
+    """
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_export.quantize.quantize_bundle import quantize_bundle
+    from seatrial_export.quantize.subject import Subject
+    from seatrial_export.variants import parse_recipes
+
+    if plot is not None and budget is None:
+        raise DeclarationError("--plot", "no --budget", "a search to draw")
+    bundle = open_bundle(path)
+    subject = Subject(bundle, calibration_rows(rows, target))
+    names = wanted or ("int8" if subject.original.has("Conv") else "int8_per_token",)
+    recipes = parse_recipes(names, [variant.name for variant in bundle.manifest.variants])
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    searches: list[Search] = []
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        if budget is not None:
+            recipes, searches = search_all(subject, recipes, budget, seed, progress)
+        if recipes:
+            made = quantize_bundle(
+                subject, recipes, out or bundle.path.resolve().parent.parent, version,
+                lambda step: progress.update(task, description=step, total=None), searches,
+            )  # fmt: skip
+    for place, search in enumerate(searches):
+        if plot is not None:
+            draw(search, plot if place == 0 else plot.with_stem(f"{plot.stem}-{search.variant}"))
+        if not as_json:
+            show_search(search)
+    if not recipes:
+        click.echo("nothing was sealed: no candidate holds the budget", err=True)
+        raise click.exceptions.Exit(1)
+    show(made, as_json)
+
+
+def calibration_rows(rows: Path | None, target: str | None) -> Sequence[Mapping[str, Any]] | None:
+    """Raw rows of a file, or the reference rows of a pipeline; None where neither is given. Raises `DeclarationError`."""
+    if rows is not None and target is not None:
+        raise DeclarationError("--rows", "--pipeline too", "one of them")
+    if rows is not None:
+        try:
+            return [json.loads(line) for line in rows.read_bytes().splitlines() if line.strip()]
+        except ValueError:
+            raise DeclarationError(f"rows file '{rows}'", "a line that is no JSON", "one JSON object a line") from None
+    if target is None:
+        return None
+    from seatrial_contracts.golden import wire_row
+    from seatrial_export.load_pipeline import load_pipeline
+
+    pipeline = load_pipeline(target)
+    return [wire_row(row) for row in pipeline.reference or [sample.row for sample in pipeline.golden_samples]]
+
+
+def search_all(
+    subject: Subject, recipes: Sequence[Recipe], budget: str, seed: int, progress: Progress
+) -> tuple[list[Recipe], list[Search]]:
+    """Search each recipe; the recipes of those that hold the budget, and what each search found."""
+    from seatrial_contracts.promise import Promise
+    from seatrial_export.quantize.search import BudgetSearch
+    from seatrial_export.variants.recipe import MIN_SLICE_ROWS
+
+    promise = Promise.parse(budget).model_copy(update={"min_slice_rows": MIN_SLICE_ROWS})
+    task = progress.task_ids[0]
+
+    def watch(what: str, done: int, of: int) -> None:
+        progress.update(task, description=what, completed=done, total=of)
+
+    searching = [BudgetSearch(subject, recipe, promise, seed=seed, watch=watch) for recipe in recipes]
+    found = [search.run() for search in searching]
+    pairs = zip(searching, found, strict=True)
+    return [search.chosen(result) for search, result in pairs if result.chosen is not None], found
+
+
+def show_search(search: Search) -> None:
+    """The curve of a search, the choice marked, and which nodes it keeps."""
+    from seatrial_export.quantize.curve import curve_table
+
+    Console().print(curve_table(search))
+    point = search.points[search.nearest if search.chosen is None else search.chosen]
+    more = len(point.keep) - SHOWN_NODES
+    kept = ", ".join(point.keep[:SHOWN_NODES]) + (f" and {more} more" if more > 0 else "")
+    word = "nearest" if search.chosen is None else "chosen"
+    click.echo(f"{word}: {len(point.keep)} of {search.nodes} nodes in fp32: {kept or 'none'}")
+
+
+def draw(search: Search, path: Path) -> None:
+    """The curve as a picture."""
+    from seatrial_export.quantize.curve import plot_curve
+
+    plot_curve(search, path)
+    click.echo(f"curve {path}", err=True)
+
+
+def show(bundle: Bundle, as_json: bool) -> None:
+    """What was sealed: a line for each variant, and the labels that flipped."""
+    receipt = bundle.receipts()[-1]
+    if as_json:
+        click.echo(receipt.model_dump_json(by_alias=True, indent=1))
+        return
+    Console().print(answers_table(receipt), costs_table(receipt))
+    for trial in receipt.trials:
+        if (trial.flipped and trial.batch_sizes == (1,)) or (trial.flipped and trial.held_out):
+            rows = ", ".join(map(str, trial.flipped))
+            click.echo(f"{trial.variant}: labels flipped at {'held-out' if trial.held_out else 'golden'} rows {rows}")
+    click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
+    click.echo(f"next: seatrial serve {bundle.path.parent.parent} --variant {bundle.manifest.variants[-1].name}")
+
+
+def answers_table(receipt: Receipt) -> Table:
+    """How far the answers of each variant are, to its golden rows and to its held-out ones."""
+    table = Table(
+        title=f"{receipt.name} {receipt.version}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for heading in ("variant", "rows", "cosine", "least", "labels", "accuracy", "max error"):
+        table.add_column(heading, justify="left" if heading in ("variant", "rows") else "right", no_wrap=True)
+    for trial in receipt.trials:
+        if trial.measures is not None and (trial.cost is not None or trial.held_out):
+            measures = trial.measures
+            close = (measures.cosine, measures.least_cosine, measures.agreement, measures.accuracy)
+            table.add_row(
+                trial.variant, f"{trial.rows} {'held-out' if trial.held_out else 'golden'}",
+                *("-" if value is None else f"{value:.4f}" for value in close), f"{measures.max_error or 0:.1e}",
+            )  # fmt: skip
+    return table
+
+
+def costs_table(receipt: Receipt) -> Table:
+    """What each variant costs: its graph, its time beside fp32's, its memory; and how far a row among mates is from that row alone."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    costs = [(trial.variant, trial.cost) for trial in receipt.trials if trial.cost is not None]
+    sizes = list(costs[0][1].speed)
+    for heading in ("variant", "MB", *(f"speed, {size}" for size in sizes), "peak MB", "among mates"):
+        table.add_column(heading, justify="left" if heading == "variant" else "right", no_wrap=True)
+    for variant, cost in costs:
+        peak = "-" if cost.peak_memory_bytes is None else f"{cost.peak_memory_bytes / 1e6:.0f}"
+        mates = "-" if cost.batch_error is None else f"{cost.batch_error:.0e}"
+        speeds = (f"{cost.speed[size]:.2f}x" for size in sizes)
+        table.add_row(variant, f"{cost.size_bytes / 1e6:.2f}", *speeds, peak, mates)
+    return table

@@ -1,0 +1,23 @@
+"""What temperature scaling found for one label, and what it mended."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Calibration(BaseModel):
+    """The temperature of one label, fitted on `rows` held-out rows, and the same rows before and after."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: str
+    temperature: float
+    from_probabilities: bool
+    """Did the model answer probabilities already? Else any scores, which are probabilities now."""
+    rows: int
+    error_before: float
+    """Expected calibration error in 15 bins, at temperature 1."""
+    error_after: float
+    loss_before: float
+    """Mean negative log-likelihood of the true class, in nats."""
+    loss_after: float

@@ -1,0 +1,57 @@
+"""What a variant costs on one machine: its size, its speed beside fp32, its memory."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from seatrial_contracts.measures import Measures
+
+
+class Cost(BaseModel):
+    """Measured in turns with fp32, one thread, the best of several; so ratios bear a busy machine better than seconds do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_bytes: int
+    """Of its graph."""
+    seconds: dict[int, float]
+    """Rows in a batch -> seconds that the batch takes; rows of middling length."""
+    speed: dict[int, float]
+    """Rows in a batch -> fp32's seconds over these."""
+    peak_memory_bytes: int | None = None
+    """What loading it and running a batch of 8 takes at most, beyond the bare interpreter; None where the system does not say."""
+    batch_error: float | None = None
+    """The largest |a - b| of a row among mates against that row alone; None where rows never run together."""
+
+
+class Point(BaseModel):
+    """One candidate of a search: which nodes stay in fp32, how far its answers are, how fast it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep: tuple[str, ...]
+    measures: Measures
+    """Of the golden rows or of the held-out ones, whichever are farther off."""
+    speed: float
+    """fp32's seconds over its own, batches of 8 (1 where rows never run together)."""
+    met: bool
+    """Does it keep the budget?"""
+
+
+class Search(BaseModel):
+    """What a search within a parity budget tried, from all nodes quantised to those that it kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: str
+    recipe: str
+    budget: str
+    nodes: int
+    """How many could be quantised."""
+    sensitivity: dict[str, float]
+    """Node -> the error that it alone brings, end to end: the mean distance 1 - cosine, or the mean largest error where outputs are single numbers."""
+    points: tuple[Point, ...]
+    chosen: int | None
+    """Place of the choice among the points; None where no candidate met the budget."""
+    nearest: int
+    """Place of the candidate that comes nearest to the budget."""

@@ -1,0 +1,161 @@
+"""What is measured of answers against the training side's, and against the truth where it is known: for all rows, and for each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from seatrial_contracts.compare import Answers, Array
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.number import Number
+
+Truths = Sequence[Mapping[str, Any] | None]
+"""One for each row: output name -> the true class or number; None where nothing is known."""
+ALL_ROWS = "all rows"
+"""What stands beside the names of slices."""
+BINS = 15
+"""Of the calibration error (Guo et al. 2017, section 2)."""
+WHOLE = 1e-3
+"""How far scores may be from adding up to 1 and still count as probabilities."""
+
+
+class Measures(BaseModel):
+    """What was measured on `rows` rows. None: not measured, since no output, or no row, is of the kind that it needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    max_error: float | None = None
+    """The largest |a - b|; None where shapes differ, or a number is not finite on one side only."""
+    cosine: float | None = None
+    """Mean over the rows; a row's is that of its worst output of more than one number, flattened."""
+    least_cosine: float | None = None
+    agreement: float | None = None
+    """Share of the rows whose labels are all those of the training side."""
+    accuracy: float | None = None
+    """Share of the labels that are the true ones."""
+    calibration_error: float | None = None
+    """Expected calibration error of the labels with a truth, in 15 bins of equal width; None where scores are no probabilities."""
+    absolute_error: float | None = None
+    """Mean |answer - truth| of the numbers with a truth."""
+
+
+def measure(contract: Contract, expected: Answers, got: Answers, truth: Truths | None = None) -> Measures:
+    """Measure `got` against the training side's answers, one mapping for each row in the same order, and against the truth."""
+    errors = [_max_error(want, have) for want, have in zip(expected, got, strict=True)]
+    wide = [field.name for field in contract.outputs if field.kind.shape not in ((), (1,))]
+    cosines = [
+        min(_cosine(want[name], have.get(name)) for name in wide) for want, have in zip(expected, got, strict=True)
+    ] if wide else []  # fmt: skip
+    labelled = any(isinstance(field.kind, Label) for field in contract.outputs)
+    finite = not errors or np.isfinite(max(errors))
+    return Measures(
+        rows=len(expected),
+        max_error=max(errors, default=0.0) if finite else None,
+        cosine=_mean(cosines),
+        least_cosine=min(cosines, default=None),
+        agreement=1 - len(flips(contract, expected, got)) / len(expected) if labelled else None,
+        **_against_truth(contract, got, truth or [None] * len(got)),
+    )
+
+
+def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...]:
+    """Places of the rows with a label that is not the training side's."""
+    labels = [field.name for field in contract.outputs if isinstance(field.kind, Label)]
+    pairs = enumerate(zip(expected, got, strict=True))
+    return tuple(
+        place for place, (want, have) in pairs if any(_winner(want[name]) != _winner(have.get(name)) for name in labels)
+    )
+
+
+def measure_slices(
+    contract: Contract, expected: Answers, got: Answers, truth: Truths | None, slices: Sequence[Sequence[str]]
+) -> dict[str, Measures]:
+    """The same for the rows of each slice, by its name, in the order of their names."""
+    truth = truth or [None] * len(got)
+    measured = {}
+    for name in sorted({name for names in slices for name in names}):
+        places = [place for place, names in enumerate(slices) if name in names]
+        want, have = ([answers[place] for place in places] for answers in (expected, got))
+        measured[name] = measure(contract, want, have, [truth[place] for place in places])
+    return measured
+
+
+def calibration_error(confidence: Array, right: Array, bins: int = BINS) -> float:
+    """Expected calibration error: |accuracy - confidence| of each bin of equal width, weighted by its share of the rows.
+
+    `confidence` are the winning probabilities, `right` whether the winner is the truth, both of shape `(rows,)`. A bin holds its
+    upper edge, as in Guo et al. 2017, equation 3.
+    """
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(places, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def are_probabilities(scores: Array) -> bool:
+    """Are these scores, shape `(rows, classes)`, none below 0 and 1 together in each row?"""
+    return bool(np.isfinite(scores).all() and (scores >= 0).all() and (np.abs(scores.sum(-1) - 1) <= WHOLE).all())
+
+
+def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str, float | None]:
+    right: list[bool] = []
+    scores: list[Array] = []
+    errors: list[float] = []
+    for kind, answer, value in _known(contract, got, truth):
+        if isinstance(kind, Label):
+            winner = _winner(answer)
+            right.append(winner >= 0 and kind.classes[winner] == value)
+            scores.append(np.asarray(answer, np.float64))
+        elif isinstance(kind, Number):
+            errors.append(abs(float(answer) - value))
+    calibrated = bool(right) and all(are_probabilities(row) for row in scores)
+    confidence = np.array([row.max(initial=0.0) for row in scores])
+    return {
+        "accuracy": _mean(right),
+        "calibration_error": calibration_error(confidence, np.array(right, np.float64)) if calibrated else None,
+        "absolute_error": _mean(errors) if np.isfinite(errors).all() else None,
+    }
+
+
+def _known(contract: Contract, got: Answers, truth: Truths) -> Iterator[tuple[object, Array, Any]]:
+    """Every answer whose truth is known: its kind, itself, the truth."""
+    for field in contract.outputs:
+        for answer, true in zip(got, truth, strict=True):
+            if true is not None and field.name in true and field.name in answer:
+                yield field.kind, answer[field.name], true[field.name]
+
+
+def _max_error(want: Mapping[str, Array], have: Mapping[str, Array]) -> float:
+    worst = 0.0
+    for name, expected in want.items():
+        if name not in have or have[name].shape != expected.shape:
+            return float("inf")
+        a, b = np.asarray(have[name], np.float64), np.asarray(expected, np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        with np.errstate(invalid="ignore"):
+            error = np.where(same, 0.0, np.abs(a - b))
+        worst = max(worst, float(np.nan_to_num(error, nan=np.inf, posinf=np.inf).max(initial=0.0)))
+    return worst
+
+
+def _cosine(want: Array, have: Array | None) -> float:
+    """1 where both are the same, zeros and NaN included; 0 where there is no angle between them."""
+    if have is None or have.shape != want.shape:
+        return 0.0
+    a, b = np.asarray(have, np.float64).ravel(), np.asarray(want, np.float64).ravel()
+    if np.array_equal(a, b, equal_nan=True):
+        return 1.0
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.clip(a @ b / size, -1.0, 1.0)) if size > 0 and np.isfinite(size) else 0.0
+
+
+def _winner(scores: Array | None) -> int:
+    return -1 if scores is None or not np.isfinite(scores).all() else int(scores.argmax())
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None

@@ -1,0 +1,129 @@
+"""A promise: how far a variant's answers may be from the training side's, and how much worse than it against the truth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from seatrial_contracts.compare import Tolerance
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.measures import Measures
+
+
+class Bar(NamedTuple):
+    """What one part of a promise is about: a measure, its right side, and whether the training side's own is what it starts from."""
+
+    measure: str
+    at_least: bool
+    from_reference: bool = False
+
+    def value(self, measures: Measures, reference: Measures) -> float | None:
+        """What is held against the promise; None where it was not measured."""
+        got, own = getattr(measures, self.measure), getattr(reference, self.measure)
+        if not self.from_reference:
+            return None if got is None else float(got)
+        if got is None or own is None:
+            return None
+        return float(own - got if self.measure == "accuracy" else got - own)
+
+
+BARS = {
+    "cosine": Bar("cosine", at_least=True),
+    "agreement": Bar("agreement", at_least=True),
+    "max_error": Bar("max_error", at_least=False),
+    "accuracy": Bar("accuracy", at_least=True),
+    "accuracy_drop": Bar("accuracy", at_least=False, from_reference=True),
+    "calibration_error": Bar("calibration_error", at_least=False),
+    "calibration_error_rise": Bar("calibration_error", at_least=False, from_reference=True),
+    "absolute_error": Bar("absolute_error", at_least=False),
+    "absolute_error_rise": Bar("absolute_error", at_least=False, from_reference=True),
+}
+TEXT = re.compile(r"\s*([a-z_]+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
+
+
+class Promise(BaseModel):
+    """What is promised of all rows, and of each slice of `min_slice_rows` or more. None: nothing.
+
+    `tolerance` bounds every single number. The rest is about the measures of the same names; a `_drop` or `_rise` is how much
+    worse than the training side's own a variant may be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tolerance: Tolerance | None = None
+    cosine: float | None = Field(default=None, ge=-1, le=1)
+    agreement: float | None = Field(default=None, ge=0, le=1)
+    max_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    accuracy_drop: float | None = Field(default=None, ge=0, le=1)
+    calibration_error: float | None = Field(default=None, ge=0, le=1)
+    calibration_error_rise: float | None = Field(default=None, ge=0, le=1)
+    absolute_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    absolute_error_rise: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    min_slice_rows: int = Field(default=1, ge=1)
+
+    @classmethod
+    def parse(cls, *texts: str) -> Self:
+        """`Promise.parse("cosine>=0.995", "accuracy_drop<=0.01")`; commas part several in one text. Raises `DeclarationError`."""
+        found: dict[str, Any] = {}
+        for text in ",".join(texts).split(","):
+            match = TEXT.fullmatch(text)
+            bar = BARS.get(match[1]) if match else None
+            if match is None or bar is None or bar.at_least != (match[2] == ">="):
+                known = ", ".join(f"{name}{'>=' if bar.at_least else '<='}X" for name, bar in BARS.items())
+                raise DeclarationError("promise", repr(text)[:60], f"one of {known}")
+            try:
+                found[match[1]] = float(match[3])
+                cls(**found)
+            except ValueError:
+                raise DeclarationError("promise", repr(text)[:60], f"a number that {match[1]} can have") from None
+        return cls(**found)
+
+    def bars(self) -> Iterator[tuple[str, Bar, float]]:
+        """What is promised of the measures: name, what it is about, bound."""
+        for name, bar in BARS.items():
+            bound = getattr(self, name)
+            if bound is not None:
+                yield name, bar, bound
+
+    def finding(self, measures: Measures, reference: Measures) -> str:
+        """Which part is broken: measure, got, want, rows; empty where all are kept. `reference` are the training side's own measures.
+
+        What was not measured breaks nothing (`check` sees to it that every part can be), but for a `max_error` without a number.
+        """
+        for name, bar, bound in self.bars():
+            value = bar.value(measures, reference)
+            if value is None and name == "max_error":
+                return f"max_error: got no number, want at most {bound:g}, {measures.rows} rows"
+            if value is not None and (value < bound if bar.at_least else value > bound):
+                want = f"at {'least' if bar.at_least else 'most'} {bound:g}"
+                return f"{name}: got {value:.6g}, want {want}, {measures.rows} rows"
+        return ""
+
+    def check(self, contract: Contract, *, truths: set[str]) -> None:
+        """Raise `DeclarationError` where a part of it can never be measured; `truths` are the outputs that some row knows the truth of."""
+        kinds = {field.name: field.kind for field in contract.outputs}
+        labels = {name for name, kind in kinds.items() if isinstance(kind, Label)}
+        numbers = {name for name, kind in kinds.items() if isinstance(kind, Number)}
+        wide = {name for name, kind in kinds.items() if kind.shape not in ((), (1,))}
+        needs = {
+            "cosine": (wide, "an output of more than one number"),
+            "agreement": (labels, "a label among the outputs"),
+            "accuracy": (labels & truths, "rows with the truth of a label"),
+            "calibration_error": (labels & truths, "rows with the truth of a label"),
+            "absolute_error": (numbers & truths, "rows with the truth of a number"),
+        }
+        for name, bar, _ in self.bars():
+            have, want = needs.get(bar.measure, ({""}, ""))
+            if not have:
+                raise DeclarationError(f"promise of {name}", "nothing that shows it", want)
+
+    def __str__(self) -> str:
+        parts = [f"{name} {'>=' if bar.at_least else '<='} {bound:g}" for name, bar, bound in self.bars()]
+        return ", ".join([*([str(self.tolerance)] if self.tolerance else []), *parts]) or "nothing"

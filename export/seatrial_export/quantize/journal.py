@@ -1,0 +1,53 @@
+"""What a search found so far, on disk: one that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from seatrial_contracts.canonical import canonical_json
+from seatrial_contracts.cost import Point
+
+log = logging.getLogger("seatrial.quantize")
+
+
+def journal_folder() -> Path:
+    """Where the user's caches lie (XDG Base Directory Specification), and searches among them."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seatrial" / "searches"
+
+
+class Journal:
+    """Candidates that were measured, one JSON line each, under a key that names all they depend on."""
+
+    def __init__(self, key: str, folder: Path | None = None) -> None:
+        self.path = (folder or journal_folder()) / f"{key}.jsonl"
+        self._points: dict[tuple[str, ...], Point] = {}
+        for line in self.path.read_bytes().splitlines() if self.path.exists() else []:
+            try:
+                point = Point.model_validate(json.loads(line))
+            except (ValueError, ValidationError):  # the last line of one that was stopped while it wrote
+                log.info("a line of the journal is not whole; that candidate is measured again")
+                continue
+            self._points[point.keep] = point
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def find(self, keep: tuple[str, ...]) -> Point | None:
+        """The candidate that keeps these nodes, where it was measured."""
+        return self._points.get(keep)
+
+    def add(self, point: Point) -> None:
+        """Write a candidate down at once."""
+        self._points[point.keep] = point
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(canonical_json(point.model_dump(mode="json")))
+
+    def forget(self) -> None:
+        """The search is done."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,62 @@
+"""From a sealed bundle to a new one with more variants in it; the old one stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seatrial_contracts.bundle import Bundle, write_bundle
+from seatrial_contracts.cost import Search
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.manifest import Manifest, check_version
+from seatrial_contracts.notes import NOTES
+from seatrial_contracts.receipt import Receipt, now, this_machine
+from seatrial_export.gate.independence import TOLERANCE
+from seatrial_export.gate.steps import Progress, silent
+from seatrial_export.quantize.make_variants import MadeVariant, make_variants
+from seatrial_export.quantize.prove import prove
+from seatrial_export.quantize.subject import FP32, Subject
+from seatrial_export.tools import tool_versions
+from seatrial_export.variants.recipe import Recipe
+
+
+def next_version(version: str) -> str:
+    """The next patch: 1.2.0 -> 1.2.1."""
+    major, minor, patch = version.split(".")
+    return f"{major}.{minor}.{int(patch) + 1}"
+
+
+def quantize_bundle(
+    subject: Subject, recipes: Sequence[Recipe], out: Path, version: str | None = None, progress: Progress = silent,
+    searches: Sequence[Search] = (),
+) -> Bundle:  # fmt: skip
+    """Seal the bundle with these variants added as `out`/name/`version` (the next patch where left out), with a receipt beside it.
+
+    Raises `DeclarationError`, `GateError` and `BundleError`; then nothing is written.
+    """
+    old = subject.bundle
+    version = version or next_version(old.version)
+    try:
+        check_version(version)
+    except ValueError as error:
+        raise DeclarationError("--version", repr(version)[:60], str(error)) from None
+    made = make_variants(subject, recipes, progress)
+    progress("fp32: proving")
+    trials = prove(subject, old.manifest.variant(FP32), subject.fp32_graph, TOLERANCE)
+    progress("sealing")
+    bundle = write_bundle(out, *with_variants(old, made, version))
+    Receipt(
+        schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=now(), machine=this_machine(tool_versions()),
+        trials=(*trials, *(trial for each in made for trial in each.trials)), searches=tuple(searches),
+    ).write(bundle.path)  # fmt: skip
+    return bundle
+
+
+def with_variants(old: Bundle, made: Sequence[MadeVariant], version: str) -> tuple[Manifest, dict[str, bytes]]:
+    """Manifest and files of the new bundle. The notes of the old one are about what came before it, and are left out."""
+    manifest = old.manifest.model_copy(update={
+        "version": version, "variants": (*old.manifest.variants, *(each.variant for each in made)),
+        "made_with": {**old.manifest.made_with, **tool_versions()},
+    })  # fmt: skip
+    files = {name: data for name, data in old.files.items() if name != NOTES}
+    return manifest, files | {each.variant.graph: each.graph for each in made}

@@ -1,0 +1,84 @@
+"""A bundle on the bench: its fp32 graph, its rows taken through host stage and prepare, and the rows that ranges are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import onnx
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.front import EncodedRow, Front, collate, padded_length
+from seatrial_contracts.golden import Golden
+from seatrial_export.gate.session import Model, PrepareStage
+from seatrial_export.variants.original import Original
+
+FP32 = "fp32"
+
+
+class Subject:
+    """Raw rows go the whole way: contract, host stage, prepare graph, model graph."""
+
+    def __init__(self, bundle: Bundle, calibration: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """`calibration` are raw rows; the golden ones where there are none. The bundle may be one that is not written yet."""
+        self.bundle, self.contract, self.specs = bundle, bundle.contract, bundle.specs
+        self.batchable = bundle.manifest.batchable
+        self.calibration = bundle.golden.rows if calibration is None else calibration
+        front, stage = Front(bundle.contract, bundle.files), bundle.manifest.prepare
+        self._encode = front.encode_row
+        self._prepare = PrepareStage(
+            bundle.contract.tensors,
+            bundle.specs,
+            *((stage.inputs, stage.outputs, bundle.files[stage.graph]) if stage else ()),
+        )
+
+    def prepared(self, row: Mapping[str, Any]) -> EncodedRow:
+        """A raw row to one for the model graph. Raises `Refusal`."""
+        return self._prepare(self._encode(self.contract.validate_row(row)))
+
+    @cached_property
+    def fp32_graph(self) -> bytes:
+        """Raises `DeclarationError` where the bundle has none."""
+        found = [
+            variant for variant in self.bundle.manifest.variants if variant.name == FP32 and variant.format == "onnx"
+        ]
+        if not found:
+            raise DeclarationError(
+                f"bundle {self.bundle.name} {self.bundle.version}", "no fp32 ONNX graph", "one to make variants of"
+            )
+        return self.bundle.files[found[0].graph]
+
+    @cached_property
+    def fp32(self) -> Model:
+        """What variants are measured beside."""
+        return Model(self.fp32_graph, self.specs)
+
+    @cached_property
+    def original(self) -> Original:
+        """What recipes start from. Raises `DeclarationError` that names a calibration row which the contract refuses."""
+        feeds = []
+        for place, row in enumerate(self.calibration):
+            try:
+                feeds.append(collate(self.specs, [self.prepared(row)]))
+            except Refusal as refusal:
+                raise DeclarationError(f"calibration row {place}: {refusal}") from None
+        return Original(onnx.load_from_string(self.fp32_graph), feeds, batchable=self.batchable)
+
+    @cached_property
+    def sets(self) -> list[tuple[Golden, list[EncodedRow]]]:
+        """The golden set, and the held-out one where there is one, each with its prepared rows."""
+        sets = [self.bundle.golden, *([self.bundle.held_out] if self.bundle.held_out else [])]
+        return [(golden, [self.prepared(row) for row in golden.rows]) for golden in sets]
+
+    @cached_property
+    def middling(self) -> EncodedRow:
+        """The prepared row of middling length: what is timed."""
+        rows = sorted((row for _, rows in self.sets for row in rows), key=lambda row: padded_length(self.specs, row))
+        return rows[len(rows) // 2]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Batch sizes that variants are tried and timed at."""
+        return (1, 8, 32) if self.batchable else (1,)

@@ -1,0 +1,74 @@
+"""Weight-only int4: matrices of 4 bits, one scale for each block of a column; other weights of 8 bits; all arithmetic is fp32.
+
+Blocked `DequantizeLinear` and the int4 type are of opset 21, so the graph is raised to it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import ml_dtypes
+import onnx
+from onnx import version_converter
+from pydantic import Field
+
+from seatrial_export.variants.graph_edit import GraphEdit
+from seatrial_export.variants.int8_weights import put_weight, weight_axes
+from seatrial_export.variants.linear import Linear
+from seatrial_export.variants.original import Original, quantised
+from seatrial_export.variants.recipe import Recipe
+
+OPSET = 21
+
+
+class Int4Weights(Recipe):
+    """The smallest; for models whose answers bear it."""
+
+    KIND: ClassVar[str] = "int4_weights"
+    COSINE: ClassVar[float] = 0.95
+    AGREEMENT: ClassVar[float] = 0.9
+    RELATIVE: ClassVar[float] = 0.1
+    LEAVES: ClassVar[str] = "MatMul or Gemm whose constant weights divide into blocks (outside loops)"
+
+    block: int = Field(default=32, ge=16, le=256, description="Numbers of a column that share a scale; a power of two.")
+
+    def nodes(self, original: Original) -> list[str]:
+        """See `Recipe.nodes`."""
+        return [name for name, linear in original.linears.items() if linear.matrix.shape[0] % self.block == 0]
+
+    def transform(self, original: Original) -> onnx.ModelProto:
+        """See `Recipe.transform`."""
+        raised = original
+        if next(entry.version for entry in original.model.opset_import if entry.domain == "") < OPSET:
+            raised = Original(version_converter.convert_version(original.model, OPSET))
+        edit = GraphEdit(raised)
+        nodes = self.nodes(raised)
+        blocked = {raised.linears[name].weight for name in nodes}
+        kept = {name for node in raised.model.graph.node if node.name in self.keep for name in node.input}
+        for weight, axis in weight_axes(raised).items():
+            if weight not in blocked | kept:
+                put_weight(edit, raised, weight, axis)
+        for name in nodes:
+            if name not in self.keep:
+                put_blocks(edit, name, raised.linears[name], self.block)
+        return edit.done()
+
+
+def put_blocks(edit: GraphEdit, place: str, linear: Linear, block: int) -> None:
+    """The linear node with its matrix of 4 bits, as MatMul and Add: that is what onnxruntime fuses."""
+    inputs, outputs = linear.matrix.shape
+    values, scales = quantised(linear.matrix.reshape(inputs // block, block, outputs), axis=1, most=7)
+    made = f"_{linear.weight}.int4"
+    whole = edit.constant(f"{made}_weight", values.reshape(inputs, outputs).astype(ml_dtypes.int4))
+    matrix = edit.put(
+        place, "DequantizeLinear", [whole, edit.constant(f"{made}_scales", scales[:, 0])], f"_{linear.output}.int4_matrix",
+        axis=0, block_size=block,
+    )  # fmt: skip
+    product = f"_{linear.output}.int4_product" if linear.bias else linear.output
+    edit.put(place, "MatMul", [linear.x, matrix], product)
+    if linear.bias:
+        edit.put(place, "Add", [product, linear.bias], linear.output)
+    edit.take_out(place)
+
+
+RECIPE = Int4Weights

@@ -1,0 +1,85 @@
+"""A recipe: how a variant is made of the fp32 graph, what it promises, and which nodes it leaves in fp32."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import onnx
+from pydantic import BaseModel, ConfigDict, Field
+
+from seatrial_contracts.compare import Tolerance
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.promise import Promise
+from seatrial_export.variants.original import Original
+
+MIN_SLICE_ROWS = 10
+"""A default promise is held against slices of so many rows: the mean of fewer says little."""
+
+
+class Recipe(BaseModel, ABC):
+    """A frozen value; its fields are what `variants=[...]` and `--variant NAME:field=value` set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    KIND: ClassVar[str]
+    """The name that it goes by."""
+    COSINE: ClassVar[float]
+    AGREEMENT: ClassVar[float]
+    RELATIVE: ClassVar[float]
+    """What it promises where the author says nothing: mean cosine, share of equal labels, largest error over the largest value."""
+    APART: ClassVar[Tolerance] = Tolerance(relative_to_max=1e-6, relative=1e-5)
+    """How far a row's answer among mates may be from that alone."""
+    CALIBRATED: ClassVar[bool] = False
+    """Does it need rows to measure ranges on?"""
+    LEAVES: ClassVar[str]
+    """What it changes, in words: "MatMul and Gemm with constant weights"."""
+
+    name: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$")
+    """Name of the variant; empty: the recipe's own. Two of one recipe need two names."""
+    keep: tuple[str, ...] = ()
+    """Names of nodes that stay in fp32; `seatrial quantize --budget` finds them."""
+    promise: Promise | None = None
+    """What the variant promises in place of the recipe's default."""
+
+    @property
+    def variant(self) -> str:
+        """The variant's name in the bundle."""
+        return self.name or self.KIND
+
+    def __str__(self) -> str:
+        """As `--variant` takes it: "int8:calibration=percentile,keep=a+b"; the promise, which the manifest holds, aside."""
+        given = self.model_dump(exclude={"promise"}, exclude_defaults=True)
+        options = (f"{name}={'+'.join(value) if isinstance(value, tuple) else value}" for name, value in given.items())
+        return ":".join(filter(None, (self.KIND, ",".join(options))))
+
+    @abstractmethod
+    def nodes(self, original: Original) -> list[str]:
+        """Names of the nodes that it would change were none kept, in the graph's order."""
+
+    @abstractmethod
+    def transform(self, original: Original) -> onnx.ModelProto:
+        """The variant's graph. What a library raises passes."""
+
+    def check(self, original: Original) -> None:
+        """Raise `DeclarationError` where the graph cannot have this variant, or `keep` names a node that it would not change."""
+        nodes = self.nodes(original)
+        where = f"variant '{self.variant}'"
+        if not nodes:
+            raise DeclarationError(where, f"a graph without {self.LEAVES}", "one with at least one of them")
+        unknown = [node for node in self.keep if node not in nodes]
+        if unknown:
+            shown = ", ".join(nodes[:4]) + (f" and {len(nodes) - 4} more" if len(nodes) > 4 else "")
+            raise DeclarationError(f"{where}, keep", repr(unknown[0])[:80], f"nodes that it would change: {shown}")
+
+    def promised(self, contract: Contract) -> Promise:
+        """The promise, or the default: by cosine where an output has several numbers, with agreement where one is a label, else by error."""
+        if self.promise is not None:
+            return self.promise
+        if all(field.kind.shape in ((), (1,)) for field in contract.outputs):
+            return Promise(tolerance=Tolerance(relative_to_max=self.RELATIVE, relative=0))
+        labels = any(isinstance(field.kind, Label) for field in contract.outputs)
+        agreement = self.AGREEMENT if labels else None
+        return Promise(cosine=self.COSINE, agreement=agreement, min_slice_rows=MIN_SLICE_ROWS)

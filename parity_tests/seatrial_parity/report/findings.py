@@ -1,0 +1,188 @@
+"""What the receipts beside a bundle say together: of each thing that was tried, the newest trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.calibration import Calibration
+from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
+from seatrial_contracts.promise import Promise
+from seatrial_contracts.receipt import Machine, Receipt, Trial
+from seatrial_parity.table import severity
+
+MEND = "remove it, and run seatrial parity again"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The trials of one runner with one variant on one machine: the golden or the held-out rows at each batch size."""
+
+    runner: str
+    variant: str
+    provider: str
+    machine: int
+    held_out: bool
+    trials: Mapping[int, Trial]
+    """By batch size."""
+    refused: int | None
+    """Rows that had to be refused, and were; None where it was not asked them."""
+    passed: bool
+
+    @property
+    def rows(self) -> int:
+        """How many rows each trial had."""
+        return max((trial.rows for trial in self.trials.values()), default=0)
+
+    @property
+    def worst(self) -> Trial | None:
+        """The trial nearest to what is allowed, or beyond it."""
+        return max(self.trials.values(), key=severity, default=None)
+
+
+@dataclass(frozen=True)
+class SliceLine:
+    """One slice as one variant answers it, beside the training side's own measures; `finding` where it breaks the promise."""
+
+    variant: str
+    held_out: bool
+    name: str
+    measures: Measures
+    own: Measures
+    finding: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A bundle, its receipts, and what they say."""
+
+    bundle: Bundle
+    receipts: tuple[Receipt, ...]
+    machines: tuple[Machine, ...]
+    trials: tuple[tuple[int, Trial], ...]
+    """Place of the machine, and the trial."""
+
+    @property
+    def passed(self) -> bool:
+        """Did the newest trial of everything pass?"""
+        return all(trial.passed for _, trial in self.trials)
+
+    @property
+    def failures(self) -> list[Trial]:
+        """Those that did not."""
+        return [trial for _, trial in self.trials if not trial.passed]
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """What temperature scaling found when the bundle was sealed."""
+        return next((receipt.calibrations for receipt in self.receipts if receipt.calibrations), ())
+
+    @cached_property
+    def checks(self) -> list[Trial]:
+        """Trials that hold one batch size against another: is a row's answer the same alone and among others?"""
+        return [trial for _, trial in self.trials if len(trial.batch_sizes) > 1]
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """The matrix: what was tried at single batch sizes, a line each, in the order of the receipts."""
+        groups: dict[tuple[int, str, str, str, bool], list[Trial]] = {}
+        for machine, trial in self.trials:
+            if trial in self.checks:
+                continue
+            key = machine, trial.runner, trial.variant, trial.provider or "", trial.held_out
+            groups.setdefault(key, []).append(trial)
+        return [_line(*key, trials) for key, trials in groups.items()]
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """The batch sizes that were tried."""
+        return sorted({size for line in self.lines for size in line.trials})
+
+    @cached_property
+    def slices(self) -> list[SliceLine]:
+        """All rows and each slice, for each variant: the trial of the largest batch of the first runner that measured it."""
+        measured: dict[tuple[str, bool], Trial] = {}
+        for line in self.lines:
+            trials = [trial for trial in line.trials.values() if trial.measures is not None]
+            if trials and (line.variant, line.held_out) not in measured and line.runner != "pytorch":
+                measured[line.variant, line.held_out] = trials[-1]
+        return [one for (_, held_out), trial in measured.items() for one in self._slices(trial, self.rows(held_out))]
+
+    def _slices(self, trial: Trial, golden: Golden) -> Iterator[SliceLine]:
+        contract, promise = self.bundle.contract, self.promise(trial.variant)
+        asked = contract, golden.answers, golden.answers, golden.truth
+        own = {ALL_ROWS: measure(*asked)} | measure_slices(*asked, golden.slices)
+        assert trial.measures is not None, "chosen for its measures"
+        for name, measures in {ALL_ROWS: trial.measures, **trial.slices}.items():
+            judged = name == ALL_ROWS or measures.rows >= promise.min_slice_rows
+            finding = promise.finding(measures, own[name]) if judged else ""
+            yield SliceLine(trial.variant, trial.held_out, name, measures, own[name], finding)
+
+    def rows(self, held_out: bool) -> Golden:
+        """The set of rows that a trial was about."""
+        found = self.bundle.held_out if held_out else self.bundle.golden
+        assert found is not None, "a receipt of this digest names only sets that it has"
+        return found
+
+    def promise(self, variant: str) -> Promise:
+        """What a variant promises."""
+        sealed = {each.name: each.promise for each in self.bundle.manifest.variants}
+        return sealed.get(variant) or Promise(tolerance=self.bundle.contract.tolerance)
+
+
+def gather(bundle: Bundle) -> Findings:
+    """Read the receipts beside a bundle. Raises `DeclarationError` where there is none."""
+    receipts = tuple(sorted(bundle.receipts(), key=lambda receipt: receipt.made_at))
+    if not receipts:
+        raise DeclarationError(
+            f"bundle {bundle.name} {bundle.version}",
+            "no receipt",
+            "one at least",
+            f"run: seatrial parity {bundle.path}",
+        )
+    for receipt in receipts:
+        check_receipt(bundle, receipt)
+    machines = tuple({_place(receipt.machine): receipt.machine for receipt in receipts}.values())
+    places = {_place(machine): place for place, machine in enumerate(machines)}
+    newest = {
+        _question(trial, places[_place(receipt.machine)]): trial for receipt in receipts for trial in receipt.trials
+    }
+    return Findings(bundle, receipts, machines, tuple((key[0], trial) for key, trial in newest.items()))
+
+
+def check_receipt(bundle: Bundle, receipt: Receipt) -> None:
+    """Raise `BundleError` where a receipt tells of rows, outputs or places that the bundle does not have: receipts are not sealed."""
+    for trial in receipt.trials:
+        golden = bundle.held_out if trial.held_out else bundle.golden
+        for row in trial.worst:
+            answers = golden.answers[row.sample] if golden and 0 <= row.sample < len(golden.rows) else {}
+            places = [(name, place) for name, numbers in row.answers.items() for place in numbers]
+            known = row.output in answers and (not row.index or _inside(row.index, answers[row.output].shape))
+            if not known or not all(name in answers and 0 <= place < answers[name].size for name, place in places):
+                got = f"row {row.sample} of a trial of '{trial.runner}', which the bundle does not have"
+                raise BundleError("E_BUNDLE_RECEIPT", f"receipt of {receipt.made_at}", got, "rows of this bundle", MEND)
+
+
+def _inside(index: Sequence[int], shape: Sequence[int]) -> bool:
+    return len(index) == len(shape) and all(0 <= place < size for place, size in zip(index, shape, strict=True))
+
+
+def _place(machine: Machine) -> str:
+    """What makes a machine another one: hardware and system; packages may rise on the same."""
+    return machine.model_dump_json(exclude={"packages", "python"})
+
+
+def _question(trial: Trial, machine: int) -> tuple[int, str, str, str, Sequence[int], bool, bool]:
+    provider = trial.provider or ""
+    return machine, trial.runner, trial.variant, provider, trial.batch_sizes, trial.held_out, bool(trial.rows)
+
+
+def _line(machine: int, runner: str, variant: str, provider: str, held_out: bool, trials: Sequence[Trial]) -> Line:
+    answered = {max(trial.batch_sizes): trial for trial in trials if trial.rows}
+    refusals = [trial.refusals for trial in trials if not trial.rows and trial.batch_sizes]
+    passed = all(trial.passed for trial in trials)
+    return Line(runner, variant, provider, machine, held_out, answered, sum(refusals) if refusals else None, passed)

@@ -1,0 +1,149 @@
+"""The worst samples side by side: the raw row as a person sees it, what was wanted and what was got."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.kinds.image import Image
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.receipt import Trial, WorstRow
+from seatrial_parity.report.findings import Findings
+
+SHOWN_SAMPLES = 6
+"""Of each variant."""
+SHOWN_CHARS = 400
+SIDE_PX = 160
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One input: its text, or its picture as a data URL."""
+
+    name: str
+    text: str = ""
+    picture: str = ""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One output side by side: places (or classes) with what was wanted and got, and the label of each side where it has one."""
+
+    output: str
+    lines: tuple[tuple[str, float | None, float | None], ...]
+    want: str = ""
+    got: str = ""
+
+
+@dataclass(frozen=True)
+class WorstSample:
+    """A row that a runner answers farthest from the training side."""
+
+    runner: str
+    variant: str
+    batch_rows: int
+    held_out: bool
+    row: WorstRow
+    slices: tuple[str, ...]
+    truth: Mapping[str, Any]
+    inputs: tuple[Shown, ...]
+    outputs: tuple[Numbers, ...]
+
+
+def worst_samples(findings: Findings) -> list[WorstSample]:
+    """Of each variant, the rows nearest to what is allowed or beyond it, each once, those beyond first."""
+    found: dict[str, dict[tuple[bool, int], tuple[Trial, WorstRow]]] = {}
+    for _, trial in findings.trials:
+        of_variant = found.setdefault(trial.variant, {})
+        for row in trial.worst:
+            known = of_variant.get((trial.held_out, row.sample))
+            if known is None or _ratio(row) > _ratio(known[1]):
+                of_variant[trial.held_out, row.sample] = trial, row
+    ordered = [sorted(rows.values(), key=lambda one: (one[0].passed, -_ratio(one[1]))) for rows in found.values()]
+    return [_sample(findings, trial, row) for rows in ordered for trial, row in rows[:SHOWN_SAMPLES]]
+
+
+def _ratio(row: WorstRow) -> float:
+    if row.error is None or not row.allowed:
+        return float("inf")
+    return row.error / row.allowed
+
+
+def _sample(findings: Findings, trial: Trial, row: WorstRow) -> WorstSample:
+    golden = findings.rows(trial.held_out)
+    return WorstSample(
+        trial.runner, trial.variant, max(trial.batch_sizes), trial.held_out, row, golden.slices[row.sample], golden.truth[row.sample] or {},
+        shown_inputs(findings.bundle, golden.rows[row.sample]), shown_outputs(findings.bundle, golden, row),
+    )  # fmt: skip
+
+
+def shown_inputs(bundle: Bundle, raw: Mapping[str, Any]) -> tuple[Shown, ...]:
+    """Each field of a raw row: a picture as the host stage decodes it, else what the client sent."""
+    shown = []
+    for field in bundle.contract.inputs:
+        if isinstance(field.kind, Image):
+            value = bundle.contract.validate_row(raw)[field.name]
+            shown.append(Shown(field.name, picture=picture_url(field.kind.stage(field.name, bundle.files)(value)[0])))
+        else:
+            shown.append(Shown(field.name, text=plain(raw.get(field.name))))
+    return tuple(shown)
+
+
+def picture_url(pixels: Array) -> str:
+    """uint8 `(height, width, 3)` as a small PNG in a data URL, at most `SIDE_PX` wide and high."""
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(np.asarray(pixels, np.uint8))
+    times = SIDE_PX / max(picture.size)
+    size = (max(1, round(picture.width * times)), max(1, round(picture.height * times)))
+    picture = picture.resize(size, Pillow.Resampling.NEAREST if times > 1 else Pillow.Resampling.BOX)
+    sink = io.BytesIO()
+    picture.save(sink, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(sink.getvalue()).decode()}"
+
+
+def plain(value: Any) -> str:
+    """A raw value in so many characters; what cannot be seen is spelt out."""
+    if value is None:
+        return "missing"
+    text = value if isinstance(value, str) else str(value)
+    seen = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:SHOWN_CHARS]
+    )
+    return f"{seen} ... ({len(text):,} characters)" if len(text) > SHOWN_CHARS else seen
+
+
+def shown_outputs(bundle: Bundle, golden: Golden, row: WorstRow) -> tuple[Numbers, ...]:
+    """Each output that has the right shape: the place of the worst error first, then where the largest numbers are wanted."""
+    shown = []
+    for field in bundle.contract.outputs:
+        want, got = golden.answers[row.sample][field.name], row.answers.get(field.name)
+        if got is None:
+            continue
+        classes = field.kind.classes if isinstance(field.kind, Label) else ()
+        here = row.index if field.name == row.output and row.got is not None else None
+        worst = None if here is None else int(np.ravel_multi_index(here, want.shape)) if here else 0
+        places = sorted(got, key=lambda place: (place != worst, -abs(want.flat[place])))
+        lines = [
+            (classes[place] if classes else _index(place, want.shape), _number(want.flat[place]), got[place])
+            for place in places
+        ]
+        winner = classes[int(want.argmax())] if classes else ""
+        shown.append(Numbers(field.name, tuple(lines), winner, row.labels.get(field.name, "")))
+    return tuple(shown)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _index(place: int, shape: tuple[int, ...]) -> str:
+    return "".join(f"[{index}]" for index in np.unravel_index(place, shape)) if shape else "value"
