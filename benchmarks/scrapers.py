@@ -8,15 +8,13 @@ Good requests go out at a steady rate, as in `slow.py`, without and with the scr
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from slow import TURNS, good, p99, seal
+from slow import TURNS, good, seal, show
 from soak import PORT, wait_until_ready
 
 METRICS_PORT, SCRAPERS, HANGING = PORT + 2, 50, 5
@@ -60,12 +58,7 @@ def main(seconds: float) -> None:
         scrapers.wait()
         for sock in hanging:
             sock.close()
-        said = {
-            f"{name} {what}": round(value(took), 2)
-            for name, took in (("alone", alone), ("scraped", scraped))
-            for what, value in (("p50 ms", statistics.median), ("p99 ms", p99))
-        }
-        print(json.dumps({"turn": turn, **said}), flush=True)
+        show(turn, alone=alone, scraped=scraped)
 
 
 if __name__ == "__main__":
