@@ -225,5 +225,5 @@ async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(running:
     (bundle.path / RECEIPTS_FOLDER / "other.json").write_text("{")
     shown = (await running.client.get(url)).json()
     assert shown["receipts"] == []
-    assert "a file that is no receipt" in shown["receipts_error"]
+    assert "a file that this seatrial cannot read" in shown["receipts_error"]
     assert str(tmp_path) not in json.dumps(shown)
