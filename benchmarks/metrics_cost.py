@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
-SECONDS, CONNECTIONS = 4, (1, 16, 64)
+SECONDS, CONNECTIONS = 2, (1, 16, 64)
 
 
 class Running:

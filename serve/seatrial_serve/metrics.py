@@ -32,6 +32,7 @@ COSTS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5)
 PHASES = ("front", "queue", "run", "encode", "total")
 MODEL = ("model", "version")
+OK = "ok"
 NOBODY = ("", "")
 """Name and version of what is asked for and not there."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -42,8 +43,8 @@ disable_created_metrics()  # a second series for each one, which says when it be
 class Metrics:
     """The metrics of one process, in a registry of its own.
 
-    What requests do is counted in tallies and comes into the registry by `hand_over`: before each scrape, or, in a worker, from
-    time to time. A worker is a process where PROMETHEUS_MULTIPROC_DIR was set before this module was imported: its metrics are kept
+    What requests do is noted in tallies and comes into the registry by `hand_over`: from time to time, and before each scrape.
+    A worker is a process where PROMETHEUS_MULTIPROC_DIR was set before this module was imported: its metrics are kept
     in that folder, and the supervisor's listener adds those of all workers up.
     """
 
@@ -264,9 +265,9 @@ class ModelTallies:
     def __init__(self) -> None:
         self.front, self.queue, self.run, self.encode, self.total = (Tally(SECONDS) for _ in PHASES)
         self.rows, self.cost, self.padding = Tally(ROWS), Tally(COSTS), Tally(SHARES)
-        self.codes = CountTally(("ok", "other", *sorted(CLOSED_CODES)), "other")
+        self.codes = CountTally((OK, "other", *sorted(CLOSED_CODES)), "other")
         self.causes = CountTally(CAUSES, "other")
-        self.waiting = 0
+        self.waiting, self.answered = 0, 0
         self.plain: dict[int, int] = {}
         """Batches of rows without length, whose cost is their number and which hold no padding: how many there were of so many rows."""
         self._plain_given: dict[int, int] = {}
@@ -276,6 +277,7 @@ class ModelTallies:
         self.causes.hand_over(metrics.refusals, labels)
         if labels == NOBODY:
             return
+        self.codes.set(OK, self.answered)
         self.codes.hand_over(metrics.requests, labels)
         for phase, tally in zip(PHASES, (self.front, self.queue, self.run, self.encode, self.total), strict=True):
             tally.hand_over(metrics.phase.labels(*labels, phase))
@@ -301,7 +303,7 @@ class ModelMetrics:
     def finish(self, code: str, seconds: float, request_id: str | None = None) -> None:
         """A request ended so, after so long."""
         seen, tallies = self.statistics, self._tallies
-        if code == "ok":
+        if code == OK:
             seen.succeeded += 1
             seen.succeeded_s += seconds
         else:
@@ -309,7 +311,10 @@ class ModelMetrics:
             seen.failed_s += seconds
         if tallies is None:
             return
-        tallies.codes.count(code)
+        if code == OK:
+            tallies.answered += 1
+        else:
+            tallies.codes.count(code)
         if request_id is None:
             tallies.total.observe(seconds)
         else:
@@ -347,8 +352,7 @@ class ModelMetrics:
             tallies.rows.observe(rows)
             tallies.cost.observe(cost)
             tallies.padding.observe(padding)
-        for seconds in waited_s:
-            tallies.queue.observe(seconds)
+        tallies.queue.observe_all(waited_s)
 
     def waiting(self, rows: int) -> None:
         """See `seatrial_serve.batcher.Observe`."""

@@ -1,4 +1,4 @@
-"""The pulse: how late the event loop is, and, in a worker, when its metrics are handed over."""
+"""The pulse: how late the event loop is, and when what it noted is handed over."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 from seatrial_serve.clock import now_s
 from seatrial_serve.metrics import Metrics
 
-BEAT_S = 0.25
+BEAT_S = 0.5
 
 
 class Pulse:
@@ -28,8 +28,7 @@ class Pulse:
             due = self._clock() + BEAT_S
             await self._sleep(BEAT_S)
             self._metrics.lag.observe(max(self._clock() - due, 0.0))
-            if self._metrics.shared:
-                self._metrics.hand_over()
+            await asyncio.to_thread(self._metrics.hand_over)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._beat(), name="pulse") if self._metrics.on else None

@@ -1,47 +1,46 @@
-"""Tallies: what the event loop counts in plain lists, a tenth of a metric's own price, until it is handed over."""
+"""Tallies: what the event loop notes down at a tenth of a metric's own price, until it is handed over."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 from prometheus_client import Counter, Histogram
 from prometheus_client.samples import Exemplar
 
 
 class Tally:
-    """Observations by bucket. One thread observes; another may hand over at any time: counts only grow, so none is lost."""
+    """Observations that wait to be sorted into buckets, all at once. One thread observes; another may hand over at any time."""
 
-    __slots__ = ("_bounds", "_counts", "_examples", "_given", "_given_total", "_total")
+    __slots__ = ("_bounds", "_examples", "_values", "observe", "observe_all")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         """`bounds`: the largest value of each bucket but the last."""
-        self._bounds, self._counts, self._total = bounds, [0] * (len(bounds) + 1), 0.0
-        self._given, self._given_total = [0] * (len(bounds) + 1), 0.0
+        self._bounds = np.asarray(bounds)
+        self._values: list[float] = []
         self._examples: dict[int, tuple[str, float]] = {}
-
-    def observe(self, value: float) -> None:
+        self.observe: Callable[[float], None] = self._values.append
         """Count a value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._total += value
+        self.observe_all: Callable[[Iterable[float]], None] = self._values.extend
+        """Count several."""
 
     def observe_of(self, value: float, request_id: str) -> None:
         """Count a value, and keep whose it was as its bucket's example."""
-        bucket = bisect_left(self._bounds, value)
-        self._counts[bucket] += 1
-        self._total += value
-        self._examples[bucket] = request_id, value
+        self.observe(value)
+        self._examples[bisect_left(self._bounds, value)] = request_id, value
 
     def hand_over(self, histogram: BulkHistogram) -> None:
         """Add what came since the last time to a histogram of the same bounds."""
-        counts, total = list(self._counts), self._total
-        if counts == self._given:
+        count = len(self._values)
+        if not count:
             return
-        more = [now - before for now, before in zip(counts, self._given, strict=True)]
+        values = np.array(self._values[:count])
+        del self._values[:count]  # what is observed meanwhile stands behind them
+        places = np.searchsorted(self._bounds, values)
         examples, self._examples = self._examples, {}
-        histogram.add(more, total - self._given_total, examples)
-        self._given, self._given_total = counts, total
+        histogram.add(np.bincount(places, minlength=len(self._bounds) + 1).tolist(), float(values.sum()), examples)
 
 
 class BulkHistogram(Histogram):
@@ -81,6 +80,10 @@ class CountTally:
             self._counts[label] += 1
         except KeyError:
             self._counts[self._rest] += 1
+
+    def set(self, label: str, count: int) -> None:
+        """So many by now."""
+        self._counts[label] = count
 
     def hand_over(self, counter: Counter, labels: tuple[str, ...]) -> None:
         """Add what came since the last time to the children of a counter, whose first labels are `labels`.
