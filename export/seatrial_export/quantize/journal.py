@@ -34,9 +34,6 @@ class Journal:
                 continue
             self._points[point.keep] = point
 
-    def __len__(self) -> int:
-        return len(self._points)
-
     def find(self, keep: tuple[str, ...]) -> Point | None:
         """The candidate that keeps these nodes, where it was measured."""
         return self._points.get(keep)
@@ -47,7 +44,3 @@ class Journal:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.write(canonical_json(point.model_dump(mode="json")))
-
-    def forget(self) -> None:
-        """The search is done."""
-        self.path.unlink(missing_ok=True)

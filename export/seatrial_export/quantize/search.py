@@ -72,16 +72,12 @@ class BudgetSearch:
         alone = self._sensitivity()
         ranked = sorted(self._nodes, key=lambda node: -alone[node])
         points = self._widen(ranked)
-        points += self._give_back(points, alone)
+        points += [point for point in self._give_back(points, alone) if point not in points]
         met = [place for place, point in enumerate(points) if point.met]
         return Search(
             variant=self._recipe.variant, recipe=str(self._recipe), budget=str(self._budget), nodes=len(self._nodes), sensitivity=alone,
             points=tuple(points), chosen=fastest(points, met), nearest=self._nearest(points),
         )  # fmt: skip
-
-    def forget(self) -> None:
-        """Drop what was written down: the choice is sealed."""
-        self._journal.forget()
 
     def chosen(self, search: Search) -> Recipe:
         """The recipe of the choice, with the budget as its promise."""
