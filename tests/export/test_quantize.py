@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,20 +103,24 @@ def test_every_variant_is_proven_sealed_as_a_new_version_and_passes_the_load_gat
 
 @pytest.mark.slow
 def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_path: Path) -> None:
-    digests = set()
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
+    variants = [
+        "int8",
+        "int8_weights",
+        "int4_weights",
+        "fp16:keep=node_linear_2",
+        st.Int8PerToken(keep=("node_linear_2",)),
+    ]
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
         folder.mkdir()
-        (folder / "model.py").write_text(
-            FILE.replace("VARIANTS", f"variants={[*ALL[:-1], 'int8_per_token:keep=node_linear_2']!r}")
-        )
-        run = subprocess.run(
-            [sys.executable, "-m", "seatrial", "export", f"{folder / 'model.py'}:pipeline", "--out", str(folder), "--json"],
-            cwd=folder, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
-        assert run.returncode == 0, run.stderr
-        digests.add(json.loads(run.stdout)["digest"])
-    assert len(digests) == 1
+        (folder / "model.py").write_text(FILE.replace("VARIANTS", f"variants={list(map(str, variants))!r}"))
+    run = subprocess.run(
+        [sys.executable, "-m", "seatrial", "export", "model.py:pipeline", "--out", "out", "--json"],
+        cwd=there, env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    pipeline = st.load_pipeline(f"{here / 'model.py'}:pipeline")
+    assert st.export_pipeline(replace(pipeline, variants=variants), here).digest == json.loads(run.stdout)["digest"]
 
 
 @pytest.mark.slow
@@ -155,7 +160,7 @@ def test_a_variant_that_misses_its_promise_is_not_sealed(sealed: Path, tmp_path:
 
     with pytest.raises(
         st.GateError,
-        match=r"variant 'int4_weights', golden rows at batch size 1: max_error: got .*keep its most sensitive nodes",
+        match=r"variant 'int4_weights', golden rows at batch size 1: max_error: got ",
     ):
         quantize_bundle(subject, [strict], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -163,7 +168,7 @@ def test_a_variant_that_misses_its_promise_is_not_sealed(sealed: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_budget_keeps_as_few_nodes_as_hold_it_and_draws_the_curve(sealed: Path, tmp_path: Path) -> None:
-    done = quantize(sealed, "--variant", "int4_weights", "--budget", "max_error<=0.01", "--out", str(tmp_path), "--plot", str(tmp_path / "curve.png"), "--version", "1.1.0")  # fmt: skip
+    done = quantize(sealed, "--variant", "int4_weights", "--budget", "max_error<=0.0005", "--out", str(tmp_path), "--plot", str(tmp_path / "curve.png"), "--version", "1.1.0")  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "chosen: " in done.output
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -172,10 +177,11 @@ def test_a_budget_keeps_as_few_nodes_as_hold_it_and_draws_the_curve(sealed: Path
     assert search.chosen is not None
     chosen = search.points[search.chosen]
     assert chosen.met
-    assert all(not point.met for point in search.points if len(point.keep) < len(chosen.keep))
+    assert chosen.keep
+    assert not next(point.met for point in search.points if not point.keep)
     variant = bundle.manifest.variant("int4_weights")
     assert variant.promise is not None
-    assert variant.promise.max_error == 0.01
+    assert variant.promise.max_error == 0.0005
     assert str(parse_recipe(variant.recipe)) == variant.recipe
     assert parse_recipe(variant.recipe).keep == chosen.keep
 

@@ -124,8 +124,8 @@ class BudgetSearch:
     def _point(self, keep: tuple[str, ...], *, timed: bool = True) -> Point:
         """A candidate's measures and speed. Its nodes are in the graph's order, so that one choice is one graph."""
         keep = tuple(node for node in self._recipe.nodes(self._subject.original) if node in keep)
-        known = self._journal.find(keep)
-        if known is not None and (known.speed or not timed):
+        known = self._journal.find(keep, timed=timed)
+        if known is not None:
             return known
         graph = make_graph(self._subject, self._recipe.model_copy(update={"keep": keep}))
         model = Model(graph, self._subject.specs)
