@@ -34,7 +34,7 @@ class Int4Weights(Recipe):
     RELATIVE: ClassVar[float] = 0.1
     LEAVES: ClassVar[str] = "MatMul or Gemm whose constant weights divide into blocks (outside loops)"
 
-    block: int = Field(default=32, ge=16, le=256, description="Numbers of a column that share a scale; a power of two.")
+    block: int = Field(default=16, ge=16, le=256, description="Numbers of a column that share a scale; a power of two.")
 
     def nodes(self, original: Original) -> list[str]:
         """See `Recipe.nodes`."""
