@@ -1,23 +1,46 @@
-# The serving wing alone: no torch, not root. Bundles are mounted at /bundles, read-only.
+# The serving wing alone: no torch, no compiler, no pip of its own, not root; the root may be read-only. Bundles are mounted at /bundles.
+#   docker build -t seatrial .        docker build --target gpu -t seatrial-gpu .
+# BASE has Python with pip and venv; RUNTIME has the same Python, and may have less.
 ARG BASE=python:3.13-slim
-FROM ${BASE}
+ARG RUNTIME=${BASE}
 
-WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+FROM ${BASE} AS wheel
+WORKDIR /src
+COPY requirements requirements
+RUN python3 -m venv /build \
+    && /build/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
+    && mkdir /cache /bundles
+COPY pyproject.toml README.md LICENSE ./
 COPY contracts contracts
 COPY export export
 COPY serve serve
 COPY parity_tests parity_tests
 COPY cli cli
-RUN python3 -m venv /opt/seatrial \
-    && /opt/seatrial/bin/pip install --no-cache-dir '.[serve,text,image]' -c constraints.txt \
-    && useradd --system --no-create-home --uid 10001 seatrial
+RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
-USER 10001
+FROM wheel AS cpu-packages
+RUN sh requirements/install.sh cpu
+
+FROM wheel AS gpu-packages
+RUN sh requirements/install.sh gpu
+
+FROM ${RUNTIME} AS serving
+# What onnxruntime and TensorRT compile is kept here, where a volume is mounted; where the root is read-only and none is, nothing is kept.
+COPY --from=wheel --chown=10001:10001 /cache /cache
+COPY --from=wheel /bundles /bundles
+USER 10001:10001
 # TOKENIZERS_PARALLELISM is no secret: it keeps the tokenizer's own threads out of the plan of threads.
 # hadolint ignore=DL3064
-ENV PATH=/opt/seatrial/bin:$PATH SEATRIAL_BUNDLES=/bundles SEATRIAL_HOST=0.0.0.0 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
+ENV PATH=/opt/seatrial/bin:$PATH XDG_CACHE_HOME=/cache SEATRIAL_BUNDLES=/bundles SEATRIAL_HOST=0.0.0.0 PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:%s/v2/health/live' % os.environ.get('SEATRIAL_HTTP_PORT', 8000), timeout=4)"]
 ENTRYPOINT ["seatrial", "serve"]
+
+FROM serving AS gpu
+# A model that the card does not run is not ready, and says why: see docs/engines.md.
+ENV SEATRIAL_PROVIDERS=CUDAExecutionProvider NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=gpu-packages /opt/seatrial /opt/seatrial
+
+FROM serving AS cpu
+COPY --from=cpu-packages /opt/seatrial /opt/seatrial

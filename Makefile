@@ -4,10 +4,11 @@ BIN := .venv/bin
 BUNDLES ?= bundles
 RUNS ?= 20000
 HARNESS ?= ../shared/bench
+TARGET ?= cpu
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test parity parity-matrix triton bench fuzz proto clean
+.PHONY: help setup judges demo check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -21,6 +22,10 @@ setup: .venv/.ready ## make .venv with everything in it (CPU)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
+
+judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager (without, they are skipped and say so)
+	@for tool in chromium promtool prometheus-alertmanager; do command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager >/dev/null; fi
 
 demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py --out $(BUNDLES)
@@ -48,6 +53,28 @@ parity-matrix: setup ## every example through everything that can answer for it,
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
 	sh tests/triton_install.sh build/triton
 
+image: ## build the container image without a daemon, as root with buildah, podman, crun and debootstrap: TARGET=cpu or gpu
+	@command -v buildah podman crun debootstrap >/dev/null || { echo "apt-get install --no-install-recommends buildah podman crun debootstrap"; exit 1; }
+	sh tests/image_build.sh build/image $(TARGET)
+
+image-test: setup image ## build the image, run its server over a read-only root, and pass the golden rows through it
+	$(BIN)/python -m pytest -s tests/test_image.py
+
+lock: setup ## pin the image's packages by hash, as constraints.txt has them (uv)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
+	for target in cpu gpu build; do $(BIN)/python requirements/lock.py $$target || exit 1; done
+
+test-gpu: .venv-gpu/.ready ## on a machine with a card: the tests that need one, and figures (an environment of its own, with onnxruntime-gpu)
+	.venv-gpu/bin/python -m pytest -s -m gpu tests/gpu
+
+.venv-gpu/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	.venv-gpu/bin/python -m pip uninstall --quiet --yes onnxruntime
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps onnxruntime-gpu -c constraints.txt
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]' -c constraints.txt
+	@touch $@
+
 bench: setup ## seal the benchmark harness's models and measure against the peers: HARNESS=folder (needs wrk)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
 	$(BIN)/python benchmarks/seal_harness.py $(HARNESS) build/bench
@@ -63,5 +90,12 @@ proto: setup ## make the gRPC messages anew from inference.proto, in a descripto
 	cd serve/seatrial_serve/v2/proto && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. inference.proto \
 		&& sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' inference_pb2.py
 
+up: ## the server with Prometheus, Alertmanager and Grafana, in containers (bundles: make demo, or your own in ./bundles)
+	@test -n "$$(ls -d $(BUNDLES)/*/*/manifest.json 2>/dev/null)" || { echo "no bundles in ./$(BUNDLES): make demo seals the examples, seatrial export your own"; exit 1; }
+	docker compose -f deploy/compose.yaml up --build --wait
+
+down: ## end what `make up` started; what Prometheus and Grafana keep stays
+	docker compose -f deploy/compose.yaml down
+
 clean: ## remove what setup, demo and tests made
-	rm -rf .venv $(BUNDLES) build reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-gpu $(BUNDLES) build reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

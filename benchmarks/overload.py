@@ -40,6 +40,7 @@ def measure(bench: Any, workload: str, harness: Path, work: Path) -> None:
     contender = bench.Contender.load(Path(__file__).resolve().parent / "contender.toml")
     requests = bench.raw_requests(contender, workload, work / "models", work)
     first, log = requests[0].read_bytes(), work / "logs" / f"overload.{workload}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as scratch,
         bench.serving(contender, workload, Path(sys.executable), first, work / "models", log) as server,

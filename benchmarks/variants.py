@@ -32,7 +32,9 @@ BUDGETS = ("cosine>=0.995", "cosine>=0.999", "cosine>=0.9995")
 def real_sentences() -> list[str]:
     """Sentences of 4 to 60 words from the language reference that Python carries, each once, drawn by a seed."""
     text = re.sub(r"\s+", " ", " ".join(topics[name] for name in sorted(topics)))
-    found = [part for part in re.split(r"(?<=[.!?]) (?=[A-Z])", text) if re.fullmatch(r"[A-Z][A-Za-z ,;:'()-]+[.!?]", part)]
+    found = [
+        part for part in re.split(r"(?<=[.!?]) (?=[A-Z])", text) if re.fullmatch(r"[A-Z][A-Za-z ,;:'()-]+[.!?]", part)
+    ]
     plain = [part for part in dict.fromkeys(found) if 4 <= len(part.split()) <= 60]
     return random.Random(0).sample(plain, SENTENCES)
 

@@ -1,21 +1,22 @@
 """The parity matrix: every example through everything that can answer for it, from the same raw rows, as one table.
 
-Run it:  make parity-matrix     (Triton's columns need `make triton` first; without it they say so)
+Run it:  make parity-matrix     (Triton's lines need `make triton` first, the container's `make image`; without these they say so)
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import conftest  # noqa: E402  (the server that the tests start)
+import real_image  # noqa: E402
 import real_triton  # noqa: E402
+import servers  # noqa: E402
 
 import seatrial as st  # noqa: E402
 from seatrial_contracts.receipt import Receipt  # noqa: E402
@@ -39,6 +40,11 @@ def main() -> int:
             flags = "--runtime", "triton", "--triton-url", triton.grpc
             edge = stack.enter_context(serving(Path(folder) / "bundles", *flags))
             servers |= {"triton": triton.url, "triton_grpc": triton.grpc, "edge": edge.url}
+        if real_image.there:
+            image = stack.enter_context(real_image.open_image())
+            inside = image.server(Path(folder) / "bundles")
+            contained = stack.enter_context(serving(Path("/bundles"), "--host", "127.0.0.1", program=inside))
+            servers["container"] = contained.url
         receipts = [
             try_bundle(Asked(bundle, pipeline, trust_torchscript=True, **servers))
             for pipeline, bundle in sealed.values()
@@ -54,16 +60,16 @@ def main() -> int:
 def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
     """Every example, in TorchScript too."""
     sealed = {}
-    for name in conftest.EXAMPLES:
+    for name in servers.EXAMPLES:
         pipeline = st.load_pipeline(f"{ROOT / 'examples' / name / 'pipeline.py'}:pipeline")
         sealed[name] = pipeline, st.export_pipeline(pipeline, out, formats_wanted=["torchscript"])
     return sealed
 
 
 @contextmanager
-def serving(bundles: Path, *flags: str) -> Iterator[conftest.Server]:
+def serving(bundles: Path, *flags: str, program: Sequence[str] = servers.OURS) -> Iterator[servers.Server]:
     """Our server, ready."""
-    server = conftest.Server(bundles, *flags)
+    server = servers.Server(bundles, *flags, program=program)
     try:
         status, said = server.wait_until_loaded()
         assert status == 200, said

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,35 @@ def test_the_dockerfile_is_clean() -> None:
     )
     assert done.returncode == 0, done.stdout
     text = (ROOT / "Dockerfile").read_text()
-    assert all(word in text for word in ("ARG BASE", "USER 10001", "HEALTHCHECK"))
+    assert all(
+        word in text for word in ("ARG BASE", "USER 10001", "HEALTHCHECK", "--require-hashes", "AS cpu\n", "AS gpu\n")
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "extras"),
+    [("cpu", ("edge", "serve", "text", "image")), ("gpu", ("edge", "gpu", "text", "image")), ("build", ())],
+)
+def test_the_images_packages_are_pinned_by_hash_as_the_constraints_say(target: str, extras: tuple[str, ...]) -> None:
+    locked = (ROOT / "requirements" / f"{target}.txt").read_text()
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", locked, re.MULTILINE))
+    assert all("--hash=sha256:" in entry for entry in re.split(r"^(?=\w)", locked, flags=re.MULTILINE)[1:])
+    assert "://" not in locked
+    constraints = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    said = {plain(name): version for name, version in constraints}
+    behind = {name: (version, said[name]) for name, version in pins.items() if said.get(name, version) != version}
+    assert not behind, "make lock"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = (project["dependencies"] if extras else ["hatchling"]) + [
+        each for extra in extras for each in project["optional-dependencies"][extra]
+    ]
+    names = {plain(re.split(r"[\[>=]", each)[0]) for each in wanted} - {"seatrial"}
+    assert not names - set(pins), "make lock"
+
+
+def plain(name: str) -> str:
+    """A package's name as PEP 503 has it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_the_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are() -> None:

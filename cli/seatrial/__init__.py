@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
+    from seatrial_contracts.rows_file import read_rows
     from seatrial_contracts.sample import Sample
+    from seatrial_export.adopt.adoption import Adoption
+    from seatrial_export.adopt.gate import adopt_model
+    from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
-    from seatrial_export.seal import export_pipeline
     from seatrial_export.variants.fp16 import Fp16
     from seatrial_export.variants.int4_weights import Int4Weights
     from seatrial_export.variants.int8 import Int8
@@ -67,10 +70,13 @@ HOMES = {
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
+    "seatrial_contracts.rows_file": ("read_rows",),
     "seatrial_contracts.sample": ("Sample",),
+    "seatrial_export.adopt.adoption": ("Adoption",),
+    "seatrial_export.adopt.gate": ("adopt_model",),
+    "seatrial_export.export": ("export_pipeline",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
-    "seatrial_export.seal": ("export_pipeline",),
     "seatrial_export.variants.fp16": ("Fp16",),
     "seatrial_export.variants.int4_weights": ("Int4Weights",),
     "seatrial_export.variants.int8": ("Int8",),
@@ -81,6 +87,7 @@ HOMES = {
 _home_of = {name: module for module, names in HOMES.items() for name in names}
 
 __all__ = [
+    "Adoption",
     "Answer",
     "Bundle",
     "BundleError",
@@ -113,11 +120,13 @@ __all__ = [
     "Text",
     "Tolerance",
     "Unavailable",
+    "adopt_model",
     "compare_outputs",
     "contract_from_rows",
     "export_pipeline",
     "load_pipeline",
     "open_bundle",
+    "read_rows",
 ]
 
 

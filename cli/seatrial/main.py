@@ -10,13 +10,17 @@ import click
 from seatrial_contracts.errors import SeatrialError
 
 COMMANDS = {
+    "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
     "diff": "Compare two versions: contracts, answers, size, speed.",
+    "drift": "Compare what comes now with what the model was trained on.",
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
+    "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
-    "report": "Write what was proven of a bundle as one HTML file.",
     "quantize": "Make faster and smaller graphs of a bundle, within what it promises.",
+    "replay": "Run a request again that a server failed on.",
+    "report": "Write what was proven of a bundle as one HTML file.",
     "serve": "Serve bundles over HTTP.",
     "triton": "Write a model repository for NVIDIA Triton.",
 }
@@ -64,7 +68,7 @@ def cli(context: click.Context, debug: bool) -> None:
 def main() -> None:
     """Entry point. An error of ours is one screen of text and exit code 1; `--debug` shows where it came from."""
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)  # click gives back the code of a command that exits
     except SeatrialError as error:
         if "--debug" in sys.argv:
             raise
@@ -76,8 +80,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -86,3 +88,4 @@ def main() -> None:
             err=True,
         )
         sys.exit(2)
+    sys.exit(code or 0)

@@ -19,6 +19,7 @@ from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import Manifest, SealedFile
+from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 
 MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
@@ -86,6 +87,22 @@ class Bundle:
             return None
         return Golden.from_files(self.files, self.contract, HELD_OUT)
 
+    @cached_property
+    def slices(self) -> frozenset[str]:
+        """The names of all slices that its rows belong to."""
+        sets = (self.golden, self.held_out)
+        return frozenset(name for rows in sets if rows is not None for names in rows.slices for name in names)
+
+    @cached_property
+    def profile(self) -> Profile:
+        """How the reference rows are spread."""
+        try:
+            return Profile.from_json(self.files[PROFILE])
+        except (ValidationError, ValueError):
+            raise BundleError(
+                "E_BUNDLE_PROFILE", PROFILE, "a profile that this seatrial cannot read", "schema 1"
+            ) from None
+
     def receipts(self) -> list[Receipt]:
         """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` for a file that is none."""
         found = map(read_receipt, sorted((self.path / RECEIPTS_FOLDER).glob("*.json")))
@@ -112,7 +129,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
-    _ = bundle.contract, bundle.golden, bundle.held_out
+    _ = bundle.contract, bundle.golden, bundle.held_out, bundle.profile
     if target.exists() or target.is_symlink():
         _same_or_raise(target, bundle)
         return bundle

@@ -311,7 +311,7 @@ def _fits(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
 def _object(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
     properties = {}
     for name, kind in fields.items():
-        schema = kind.json_schema()
+        schema = {**kind.json_schema(), "x-kind": kind.name, "x-want": kind.want()}
         if kind.nullable:
             schema = {"anyOf": [schema, {"type": "null"}]}
         properties[name] = {**schema, **({"description": kind.description} if kind.description else {})}

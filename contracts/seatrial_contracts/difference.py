@@ -42,26 +42,32 @@ def major(version: str) -> int:
 
 def _inputs(old: Contract, new: Contract) -> Iterator[Difference]:
     before, after = _by_name(old.inputs), _by_name(new.inputs)
-    for name in before.keys() - after.keys():
+    gone, come, kept = _names(before, after)
+    for name in gone:
         yield Difference(f"input '{name}'", "removed: a row that holds it is refused", True)
-    for name in after.keys() - before.keys():
+    for name in come:
         kind = after[name]
         text = "new, may be missing" if kind.nullable else "new and required: a row without it is refused"
         yield Difference(f"input '{name}'", text, not kind.nullable)
-    for name in before.keys() & after.keys():
+    for name in kept:
         yield from _options(f"input '{name}'", before[name], after[name], answered=False)
+    if _moved(before, after):
+        yield Difference("inputs", "in another order: rows and tensors are read by name", False)
     if old.file_input is not None and new.file_input is None and old.file_input.name in after:
         yield Difference("raw file as the body", "no longer taken: there are more inputs than one", True)
 
 
 def _outputs(old: Contract, new: Contract) -> Iterator[Difference]:
     before, after = _by_name(old.outputs), _by_name(new.outputs)
-    for name in before.keys() - after.keys():
+    gone, come, kept = _names(before, after)
+    for name in gone:
         yield Difference(f"output '{name}'", "removed", True)
-    for name in after.keys() - before.keys():
+    for name in come:
         yield Difference(f"output '{name}'", "new", False)
-    for name in before.keys() & after.keys():
+    for name in kept:
         yield from _options(f"output '{name}'", before[name], after[name], answered=True)
+    if _moved(before, after):
+        yield Difference("outputs", "in another order: a client may read its tensors by place", True)
 
 
 def _options(place: str, old: Kind, new: Kind, *, answered: bool) -> Iterator[Difference]:
@@ -92,6 +98,18 @@ def _promises(old: Contract, new: Contract) -> Iterator[Difference]:
         was, is_ = getattr(old, name), getattr(new, name)
         if was != is_:
             yield Difference(name, _shown(was, is_), False)
+
+
+def _names(before: Mapping[str, Kind], after: Mapping[str, Kind]) -> tuple[list[str], list[str], list[str]]:
+    """Those gone, come and kept, in the order of their contract: the notes of one change are the same bytes each time."""
+    gone = [name for name in before if name not in after]
+    come = [name for name in after if name not in before]
+    return gone, come, [name for name in after if name in before]
+
+
+def _moved(before: Mapping[str, Kind], after: Mapping[str, Kind]) -> bool:
+    """Where none is gone: does one stand at another place?"""
+    return set(before) <= set(after) and list(before) != list(after)[: len(before)]
 
 
 def _by_name(fields: Sequence[Field]) -> Mapping[str, Kind]:

@@ -7,12 +7,18 @@ SeatrialError
 |-- BundleError        a bundle on disk is not what was sealed                        (theirs)
 |-- MissingExtra       an optional dependency is not installed                        (theirs)
 |-- Unavailable        overloaded, not ready, draining or too late: try again         (ours)
+|   `-- OutOfMemory    a batch was too large for the memory there is                  (ours)
 `-- ModelError         a model failed, or its answer breaks the contract              (ours)
 
 A message says where, what it got, what it wants and, where there is one, the mend. HTTP status is chosen at the edge alone.
 """
 
 from __future__ import annotations
+
+import re
+
+INPUT = re.compile(r"input '(\w+)'")
+"""How `where` names an input."""
 
 
 def sentence(where: str, got: str, want: str, mend: str | None = None) -> str:
@@ -33,6 +39,12 @@ class Refusal(SeatrialError):
         super().__init__(sentence(where, got, want, mend))
         self.code, self.where = code, where
         self._said = got, want, mend
+
+    @property
+    def field(self) -> str | None:
+        """The input that it is about; None where it is about all of them."""
+        named = INPUT.match(self.where)
+        return named[1] if named else None
 
     def at(self, where: str) -> Refusal:
         """The same refusal, found at `where`: for checks that do not know their field and row."""
@@ -75,6 +87,13 @@ class Unavailable(SeatrialError):
     def __init__(self, code: str, text: str, retry_after_s: float = 1.0) -> None:
         super().__init__(text)
         self.code, self.retry_after_s = code, retry_after_s
+
+
+class OutOfMemory(Unavailable):
+    """A batch needs more memory than there is; a smaller one may run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("E_OOM", text)
 
 
 class ModelError(SeatrialError):

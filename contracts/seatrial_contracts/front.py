@@ -40,13 +40,13 @@ class Front:
     """The host stage of a contract; `files` are the bundle's files (a tokenizer, say)."""
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
-        self.contract, self.specs = contract, contract.tensors
+        self.contract, self.files, self.specs = contract, files, contract.tensors
         self.plain = not any(field.kind.staged for field in contract.inputs)
         """Does every input enter as it comes, so that columns need no look at single rows?"""
         self._dear = [
             (field.name, field.kind.cheap) for field in contract.inputs if type(field.kind).cheap is not Kind.cheap
         ]
-        self._stages = [(field.name, field.kind.stage(field.name, files)) for field in contract.inputs]
+        self.stages = {field.name: field.kind.stage(field.name, files) for field in contract.inputs}
 
     def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """May these rows be encoded on an event loop, or is it worth a thread?"""
@@ -57,7 +57,7 @@ class Front:
     def encode_row(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
         """A validated row to scalars and arrays, aligned with `specs`. Raises `Refusal` that names the input and row `place`."""
         encoded: list[Any] = []
-        for name, stage in self._stages:
+        for name, stage in self.stages.items():
             try:
                 encoded += stage(row[name])
             except Refusal as refusal:

@@ -62,6 +62,32 @@ class Variant(_Value):
     """How it was made of the fp32 graph, as `--variant` takes it; empty for that graph itself."""
 
 
+REFERENCES = {
+    "pytorch": "PyTorch", "scikit-learn": "scikit-learn", "callable": "a function of the user's", "none": "none but the graph itself",
+}  # fmt: skip
+NO_REFERENCE = "no independent reference: the golden answers are the graph's own, so they do not prove that it is right"
+
+
+class Origin(_Value):
+    """Where a model comes from, and who says what it must answer."""
+
+    source: Literal["exported", "adopted"] = "exported"
+    """From a pipeline, or a graph that another tool made."""
+    producer: str = Field(default="", max_length=200)
+    """That tool and its version, as the graph itself names it: "pytorch 2.3.1"; empty where it does not."""
+    reference: Literal["pytorch", "scikit-learn", "callable", "none"] = "pytorch"
+    """What made the golden answers; "none": the graph itself."""
+
+    def __str__(self) -> str:
+        producer = f", made by {self.producer}" if self.producer else ""
+        return f"{self.source}{producer}; reference: {REFERENCES[self.reference]}"
+
+    @property
+    def warning(self) -> str:
+        """What receipts say where the golden answers prove that the graph answers alike everywhere, and not that it is right; else empty."""
+        return NO_REFERENCE if self.reference == "none" else ""
+
+
 def prepared_name(name: str) -> str:
     """The prepare graph's own name of what it makes; no field's name holds a dot."""
     return f"prepared.{name}"
@@ -91,6 +117,7 @@ class Manifest(_Value):
     opset: int
     variants: tuple[Variant, ...] = Field(min_length=1)
     prepare: Prepare | None = None
+    origin: Origin = Origin()
     made_with: dict[str, str] = {}
     git_commit: str | None = None
     waivers: dict[str, str] = {}

@@ -15,6 +15,8 @@ from seatrial_contracts.kinds.number import Number
 
 Truths = Sequence[Mapping[str, Any] | None]
 """One for each row: output name -> the true class or number; None where nothing is known."""
+ALL_ROWS = "all rows"
+"""What stands beside the names of slices."""
 BINS = 15
 """Of the calibration error (Guo et al. 2017, section 2)."""
 WHOLE = 1e-3
@@ -105,7 +107,8 @@ def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str,
     errors: list[float] = []
     for kind, answer, value in _known(contract, got, truth):
         if isinstance(kind, Label):
-            right.append(_winner(answer) == kind.classes.index(value))
+            winner = _winner(answer)
+            right.append(winner >= 0 and kind.classes[winner] == value)
             scores.append(np.asarray(answer, np.float64))
         elif isinstance(kind, Number):
             errors.append(abs(float(answer) - value))

@@ -24,9 +24,11 @@ def said(moved: Moved) -> list[str]:
     """The moves in sentences."""
     lines = [f"{moved.compared} golden rows are answered by both."]
     lines.append(f"Largest move: {moved.largest:.3g} at {moved.place}." if moved.place else "No answer moved.")
+    if moved.flips:
+        lines.append(f"{len(moved.flips)} label{'s' * (len(moved.flips) > 1)} flipped.")
     lines += [f"Row {flip.row}: '{flip.output}' was {flip.was}, is {flip.is_}." for flip in moved.flips[:SHOWN]]
     if len(moved.flips) > SHOWN:
-        lines.append(f"{len(moved.flips) - SHOWN} more labels flipped.")
+        lines.append(f"And {len(moved.flips) - SHOWN} more.")
     lines += [f"Row {row} is refused now: {code}." for row, code in moved.newly_refused[:SHOWN]]
     lines += [f"Row {row}, refused before with {code}, is taken now." for row, code in moved.newly_taken[:SHOWN]]
     return lines

@@ -122,7 +122,7 @@ class Promise(BaseModel):
         for name, bar, _ in self.bars():
             have, want = needs.get(bar.measure, ({""}, ""))
             if not have:
-                raise DeclarationError(f"promise of {name}", "a pipeline that has none", want)
+                raise DeclarationError(f"promise of {name}", "nothing that shows it", want)
 
     def __str__(self) -> str:
         parts = [f"{name} {'>=' if bar.at_least else '<='} {bound:g}" for name, bar, bound in self.bars()]

@@ -82,7 +82,7 @@ def sample(text: str) -> st.Sample:
     return st.Sample({"text": text}, slices=(length, "other scripts") if other else (length,))
 
 
-def real_sentences(most: int = 200) -> list[str]:
+def real_sentences(most: int = 60) -> list[str]:
     """Sentences from Python's own manual, which comes with it."""
     found: dict[str, None] = {}
     for name in sorted(topics):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,26 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from seatrial_contracts.calibration import Calibration
-from seatrial_contracts.compare import Tolerance
-from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.front import EncodedRow, Front, collate
-from seatrial_contracts.golden import Refused
-from seatrial_contracts.kinds.category import Category
+from seatrial_contracts.front import EncodedRow, collate
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
-from seatrial_contracts.manifest import check_name, check_version
-from seatrial_contracts.promise import Promise
-from seatrial_contracts.row import Answer, Row
-from seatrial_contracts.sample import RawRow, Sample, samples_of
+from seatrial_contracts.manifest import Origin
+from seatrial_contracts.sample import RawRow
+from seatrial_export.declared import SHAPE_ROWS, Declared, specs_seen
 from seatrial_export.temperature import fit_temperatures, tempered
-from seatrial_export.variants.recipe import Recipe
-
-SHAPE_ROWS = 16
-"""Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Pipeline:
+class Pipeline(Declared):
     """Rows, prepare and model: the same objects that training uses.
 
     `model.forward` takes the contract's tensors by name (a single one by any name), batched: numbers float32 or intN `(batch,)` with NaN for missing, flags
@@ -43,55 +34,25 @@ class Pipeline:
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row, without the batch. It returns
     one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
-    `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
-    which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
-    on each slice. `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export
-    on the held-out rows whose truth is known, becomes part of the graph. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of
-    training, for drift (`golden` where left out), and what static quantisation measures its ranges on. `variants` are further
-    graphs: names ("int8_per_token", "int8:calibration=percentile") or values (`st.Int8(keep=(...))`). `waive` maps a step of the export gate to the reason why it does not hold for
-    this model; the manifest keeps both.
+    `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export on the held-out
+    rows whose truth is known, becomes part of the graph. Everything else that it holds is described by `Declared`.
     """
 
-    name: str
-    version: str
-    inputs: type[Row]
-    outputs: type[Answer]
     model: nn.Module
-    golden: Sequence[RawRow | Sample]
-    held_out: Sequence[RawRow | Sample] = ()
     prepare: nn.Module | None = None
-    reference: Sequence[RawRow] = ()
-    refused: Sequence[Refused] = ()
-    limits: Limits = field(default_factory=Limits)
-    tolerance: Tolerance = field(default_factory=Tolerance)
-    promise: Promise | None = None
     temperature: bool | tuple[Calibration, ...] = False
-    objective: Objective = field(default_factory=Objective)
-    batchable: bool = True
     opset: int = 20
-    variants: Sequence[str | Recipe] = ()
-    waive: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, value, check in (("name", self.name, check_name), ("version", self.version, check_version)):
-            try:
-                check(value)
-            except (ValueError, TypeError) as error:
-                raise DeclarationError(f"pipeline {what}", repr(value)[:60], str(error)) from None
-        if len(self.golden) < 2:
-            raise DeclarationError(
-                "pipeline golden", f"{len(self.golden)} rows", "at least two raw rows, edge cases too"
-            )
+        super().__post_init__()
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
                 raise DeclarationError(f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module")
 
-    @cached_property
-    def contract(self) -> Contract:
-        """Read off the row and answer classes."""
-        return contract_from_rows(
-            self.inputs, self.outputs, limits=self.limits, tolerance=self.tolerance, objective=self.objective
-        )
+    @property
+    def origin(self) -> Origin:
+        """Training itself, in PyTorch."""
+        return Origin()
 
     @cached_property
     def calibrated(self) -> Pipeline:
@@ -116,21 +77,6 @@ class Pipeline:
         return tempered(self.model, self.arguments, outputs, self.calibrations) if self.calibrations else self.model
 
     @cached_property
-    def front_files(self) -> Mapping[str, bytes]:
-        """What the host stage needs, as the bundle will carry it."""
-        return {path: data for spec in self.contract.inputs for path, data in spec.kind.front_files(spec.name).items()}
-
-    @cached_property
-    def front(self) -> Front:
-        """The host stage."""
-        return Front(self.contract, self.front_files)
-
-    @cached_property
-    def categories(self) -> Mapping[str, Category]:
-        """The category fields, which the graph looks up itself."""
-        return {spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)}
-
-    @cached_property
     def prepare_inputs(self) -> tuple[str, ...]:
         """Names of the tensors that `prepare` takes, read off its signature; none where there is no prepare."""
         if self.prepare is None:
@@ -144,54 +90,12 @@ class Pipeline:
         return names
 
     @cached_property
-    def golden_samples(self) -> tuple[Sample, ...]:
-        """The golden rows, each a sample."""
-        return samples_of(self.golden)
-
-    @cached_property
-    def held_out_samples(self) -> tuple[Sample, ...]:
-        """The held-out rows, each a sample."""
-        return samples_of(self.held_out)
-
-    @property
-    def whole_promise(self) -> Promise | None:
-        """What the fp32 graph promises: the promise, and the tolerance with it; None where there is the tolerance alone."""
-        if self.promise is None:
-            return None
-        return self.promise.model_copy(update={"tolerance": self.promise.tolerance or self.tolerance})
-
-    @cached_property
-    def encoded_golden(self) -> list[EncodedRow]:
-        """The golden rows after the host stage. Raises `Refusal` where the contract refuses one."""
-        return [self.encode_row(sample.row) for sample in self.golden_samples]
-
-    @cached_property
-    def encoded_held_out(self) -> list[EncodedRow]:
-        """The held-out rows after the host stage. Raises `Refusal` where the contract refuses one."""
-        return [self.encode_row(sample.row) for sample in self.held_out_samples]
-
-    @cached_property
     def prepared_specs(self) -> tuple[TensorSpec, ...]:
         """What `prepare` makes: sizes that are equal for the golden rows are fixed, others vary."""
         if self.prepare is None:
             return ()
         made = [self.call_prepare(self.prepare_feeds(row)) for row in self.encoded_golden[:SHAPE_ROWS]]
-        specs = []
-        for name, first in made[0].items():
-            sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
-            dims = tuple(f"{name}_{axis}" if len(seen) > 1 else next(iter(seen)) for axis, seen in enumerate(sizes))
-            specs.append(TensorSpec(name=name, dtype=str(first.dtype).removeprefix("torch."), dims=dims))
-        return tuple(specs)
-
-    @cached_property
-    def specs(self) -> tuple[TensorSpec, ...]:
-        """What the model takes: the contract's tensors, with those that `prepare` takes replaced by those it makes."""
-        kept = tuple(spec for spec in self.contract.tensors if spec.name not in self.prepare_inputs)
-        return kept + self.prepared_specs
-
-    def encode_row(self, row: RawRow) -> EncodedRow:
-        """One raw row through the contract and the host stage. Raises `Refusal`."""
-        return self.front.encode_row(self.contract.validate_row(row))
+        return specs_seen([{name: value.numpy() for name, value in row.items()} for row in made])
 
     def encode(self, rows: Sequence[RawRow]) -> dict[str, Tensor]:
         """Raw rows to the model's arguments, batched: what training calls. Raises `Refusal` where a row breaks the contract."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+import contextlib
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
-def tool_versions() -> dict[str, str]:
-    """What a manifest and a receipt say of them."""
-    return {name: version(name) for name in TOOLS}
+def tool_versions(names: Sequence[str] = TOOLS) -> dict[str, str]:
+    """What a manifest and a receipt say of them; those that are not installed had no part in it."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -18,7 +18,7 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
     """
     size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
     title = f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in LEFT:
         table.add_column(heading, no_wrap=True)
     for heading in RIGHT:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.difference import Difference, compare_contracts, may_replace
-from seatrial_contracts.errors import Refusal
+from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
 from seatrial_contracts.moved import Answered, Moved, compare_answers
+from seatrial_contracts.sample import Sample
 from seatrial_serve.engine import Engine, load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
@@ -27,8 +29,10 @@ class Versions:
     differences: Sequence[Difference]
     moved: Moved
     rows: Sequence[Any]
-    """The golden rows of both, each once: what `moved` counts."""
+    """The golden rows of both, the old one's first, each once: what `moved` counts."""
     speed: float
+    measures: Mapping[str, tuple[Measures, Measures]]
+    """All rows whose truth is known, held-out ones too, and each slice of them: the old one's measures and the new one's."""
 
     @property
     def may_replace(self) -> bool:
@@ -37,7 +41,9 @@ class Versions:
 
 
 def compare_versions(old: Bundle, new: Bundle) -> Versions:
-    """Load both and ask both every golden row. Raises `ModelError` where one does not load or does not answer."""
+    """Load both and ask both every golden row. Raises `DeclarationError` for two models, `ModelError` where one does not load or answer."""
+    if old.name != new.name:
+        raise DeclarationError("two versions", f"bundles of '{old.name}' and '{new.name}'", "two of one model")
     before, after = (load_engine(bundle, RuntimeOptions()) for bundle in (old, new))
     rows = union(old, new)
     answers = [[answered(engine, row) for row in rows] for engine in (before, after)]
@@ -45,7 +51,30 @@ def compare_versions(old: Bundle, new: Bundle) -> Versions:
     taken = [
         row for row, *both in zip(rows, *answers, strict=True) if not any(isinstance(answer, str) for answer in both)
     ]
-    return Versions(old, new, compare_contracts(old.contract, new.contract), moved, rows, speed(before, after, taken))
+    differences = compare_contracts(old.contract, new.contract)
+    return Versions(old, new, differences, moved, rows, speed(before, after, taken), measure_both(before, after))
+
+
+def measure_both(before: Engine, after: Engine) -> dict[str, tuple[Measures, Measures]]:
+    """Both against the truth, on the rows of either whose truth is known and which both take."""
+    samples = {canonical_json(sample.row): sample for engine in (before, after) for sample in known(engine.bundle)}
+    asked = [(sample, [answered(engine, sample.row) for engine in (before, after)]) for sample in samples.values()]
+    taken = [(sample, answers) for sample, answers in asked if not any(isinstance(one, str) for one in answers)]
+    truth, slices = [sample.truth for sample, _ in taken], [sample.slices for sample, _ in taken]
+    found = []
+    for place, engine in enumerate((before, after)):
+        own = [one for _, answers in taken for one in [answers[place]] if not isinstance(one, str)]
+        whole = {ALL_ROWS: measure(engine.contract, own, own, truth)} if own else {}
+        found.append(whole | measure_slices(engine.contract, own, own, truth, slices))
+    return {name: (found[0][name], found[1][name]) for name in found[1]}
+
+
+def known(bundle: Bundle) -> Iterator[Sample]:
+    """The golden and held-out rows of a bundle whose truth is known."""
+    for golden in (bundle.golden, bundle.held_out):
+        for row, truth, slices in zip(golden.rows, golden.truth, golden.slices, strict=True) if golden else ():
+            if truth:
+                yield Sample(row, truth, slices)
 
 
 def union(old: Bundle, new: Bundle) -> list[Any]:

@@ -73,7 +73,7 @@ class Budget:
         """Hold the memory of a body of this size; what is given is to be handed back. Raises `Unavailable` where there is no room; one alone always has."""
         need = size_bytes * GROWTH
         if self.held_bytes and self.held_bytes + need > self.limit_bytes:
-            raise Unavailable("E_OVERLOADED", "the requests on their way hold all the memory that they may")
+            raise Unavailable("E_MEMORY", "the requests on their way hold all the memory that they may")
         self.held_bytes += need
         return need
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, nullcontext
@@ -16,23 +17,30 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_contracts.errors import ModelError, Refusal, SeatrialError
 from seatrial_serve.admission import Budget
-from seatrial_serve.body import request_id_of
+from seatrial_serve.console.routes import add_console
+from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
+from seatrial_serve.feedback_api import feedback_router
 from seatrial_serve.keeper import Keeper
-from seatrial_serve.lane import FastLane
+from seatrial_serve.lane import REQUEST_ID, FastLane
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.models_api import models_router
 from seatrial_serve.openapi import openapi_document
+from seatrial_serve.pulse import Pulse
 from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
+from seatrial_serve.taps import Taps
 from seatrial_serve.v1 import predict
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router
+from seatrial_serve.watch import Watch
 
 if TYPE_CHECKING:
     from seatrial_serve.v2.grpc_service import GrpcListener
 
+log = logging.getLogger("seatrial.app")
 DESCRIPTION = "Models sealed with their preprocessing and input contract, served as they were tried. Each model's own route is typed below."
 
 
@@ -41,12 +49,17 @@ def create_app(
     keeper: Keeper,
     pool: Executor,
     drain: Drain,
+    taps: Taps,
+    metrics: Metrics,
+    watch: Watch,
     *,
     docs: bool = True,
+    console: bool = True,
     admin: bool = False,
     request_timeout_s: float = 30.0,
     budget_bytes: int = 2**30,
     grpc: GrpcListener | None = None,
+    workers: int = 1,
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
     app = FastAPI(
@@ -56,15 +69,21 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(keeper, grpc),
+        lifespan=_lifespan(keeper, taps, Pulse(metrics), grpc),
     )
     app.include_router(models_router(repository, drain))
+    budget = Budget(budget_bytes)
+    app.include_router(feedback_router(repository, watch.feedback, budget, request_timeout_s, workers))
     app.include_router(v2_router(repository, keeper if admin else None))
     app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, on_error)
     if docs:
         add_docs(app)
+    if console:
+        add_console(app, repository, Series(metrics))
+    budget = Budget(budget_bytes)
+    metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(
         app,
@@ -72,15 +91,18 @@ def create_app(
         repository=repository,
         pool=pool,
         drain=drain,
-        budget=Budget(budget_bytes),
+        budget=budget,
+        taps=taps,
+        metrics=metrics,
         timeout_s=request_timeout_s,
+        watchers=watch.watchers,
     )
 
 
-def _lifespan(keeper: Keeper, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
+def _lifespan(keeper: Keeper, taps: Taps, pulse: Pulse, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with keeper, grpc or nullcontext():
+        async with keeper, taps, pulse, grpc or nullcontext():
             yield
 
     return lifespan
@@ -106,7 +128,10 @@ async def on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         status_given, headers = error.status_code, dict(error.headers or {})
         error = routing_refusal(request.method, status_given, headers.get("allow", ""))
-    status, _, body, extra = answer_to(error, request_id_of(dict(request.scope["headers"])))
+    request_id = request.scope[REQUEST_ID]
+    if isinstance(error, ModelError):
+        log.error("%s: %s", error.code, error, exc_info=error, extra={"request_id": request_id})
+    status, _, body, extra = answer_to(error, request_id)
     headers |= {key.decode(): value.decode() for key, value in extra}
     return Response(body, status_given or status, headers, "application/json")
 

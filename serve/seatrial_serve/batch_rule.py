@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 
@@ -50,6 +50,15 @@ class BatchRule:
         if not self.max_wait_s or sum(ticket.count for ticket in waiting) >= self.max_rows:
             return 0.0
         return max(0.0, min(ticket.arrived_s for ticket in waiting) + self.max_wait_s - now_s)
+
+    def rows_of(self, length: int) -> int:
+        """How many rows of one length a batch holds; at least one."""
+        return self.max_rows if self.max_cost is None else max(1, min(self.max_rows, self.max_cost // length))
+
+    def shrunk(self, cost: int) -> BatchRule:
+        """The rule after a batch of `cost` was too large for the memory there is: half of it at most, from here on."""
+        half = max(1, cost // 2)
+        return replace(self, max_cost=half if self.max_cost is None else min(self.max_cost, half))
 
     def take(self, waiting: Sequence[Waiting]) -> list[int]:
         """Places in `waiting` (whose turn it is first, not empty) of the next batch, ascending."""

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from seatrial_contracts.errors import ModelError, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.clock import now_s
+from seatrial_serve.journey import Company
 
 
 class Sliceable(Protocol):
@@ -49,12 +50,24 @@ Answers = TypeVar("Answers", bound=Answered)
 class Observe(Protocol):
     """What is told of every batch."""
 
-    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
-        """A batch of `rows`, of which the share `padding` of its cost is padding, ran for `run_s` after its tickets waited `waited_s`."""
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+        """A batch of `rows`, of whose `cost` the share `padding` is padding, ran for `run_s` after its tickets waited `waited_s`."""
         ...
 
     def waiting(self, rows: int) -> None:
         """So many rows wait now."""
+        ...
+
+    def out_of_memory(self, rows: int) -> None:
+        """A batch of `rows` was too large for the memory there is."""
+        ...
+
+
+class Passenger(Protocol):
+    """A request that wants to know what became of its rows."""
+
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
+        """Some of them came, ran in a batch with others, and were answered or failed: times of the clock."""
         ...
 
 
@@ -65,10 +78,13 @@ DEFAULT_PRIORITY = 2**31
 class Unobserved:
     """Tells nobody."""
 
-    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
         """See `Observe`."""
 
     def waiting(self, rows: int) -> None:
+        """See `Observe`."""
+
+    def out_of_memory(self, rows: int) -> None:
         """See `Observe`."""
 
 
@@ -84,6 +100,7 @@ class Ticket(Generic[Rows, Answers]):
     deadline_s: float | None
     order: tuple[int, float]
     future: asyncio.Future[Answers]
+    passenger: Passenger | None = None
 
 
 class Batcher(Generic[Rows, Answers]):
@@ -124,24 +141,40 @@ class Batcher(Generic[Rows, Answers]):
 
     async def submit(
         self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None,
-        flow: Hashable = None, priority: int = 0,
+        flow: Hashable = None, priority: int = 0, passenger: Passenger | None = None,
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
 
-        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody. Raises `Unavailable`: E_OVERLOADED at once where
-        too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the clock), E_DRAINING while closing. What
-        `run` raises for these rows, and not for their mates', is raised here.
+        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `passenger` is told of each batch. Raises
+        `Unavailable`: E_OVERLOADED at once where too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the
+        clock), E_DRAINING while closing, E_OOM where memory was short even for smaller batches. What `run` raises for these rows,
+        and not for their mates', is raised here.
         """
         if self._closing:
             raise Unavailable("E_DRAINING", "the server is stopping")
         if self._waiting_rows + len(rows) > self._max_waiting_rows and self._queue:
             raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
-        size, turn = self.rule.max_rows, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
-        rank = priority or DEFAULT_PRIORITY
-        if len(rows) <= size:
-            return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn))]
+        rank, turn = priority or DEFAULT_PRIORITY, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
+        try:
+            if len(rows) <= self.rule.rows_of(length):
+                return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn), passenger)]
+            return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
+        except OutOfMemory:
+            if self._closing:
+                raise
+            # the rule is half as large by now
+            return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
+
+    async def _in_parts(
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, rank: int, turn: float,
+        passenger: Passenger | None,
+    ) -> list[Answers]:  # fmt: skip
+        """The answers of `rows`, in as many tickets as the rule wants now."""
+        size = self.rule.rows_of(length)
         futures = [
-            self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length))
+            self._enqueue(
+                rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), passenger
+            )
             for start in range(0, len(rows), size)
         ]
         try:
@@ -171,10 +204,16 @@ class Batcher(Generic[Rows, Answers]):
         return turn
 
     def _enqueue(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, order: tuple[int, float]
+        self,
+        rows: Rows,
+        shape: Hashable,
+        length: int,
+        deadline_s: float | None,
+        order: tuple[int, float],
+        passenger: Passenger | None,
     ) -> asyncio.Future[Answers]:
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(rows, len(rows), shape, length, self._clock(), deadline_s, order, future)
+        ticket = Ticket(rows, len(rows), shape, length, self._clock(), deadline_s, order, future, passenger)
         if self._queue and order < self._queue[-1].order:
             insort(self._queue, ticket, key=lambda waiting: waiting.order)
         else:
@@ -244,10 +283,11 @@ class Batcher(Generic[Rows, Answers]):
         return batch
 
     async def _start(self, batch: list[Ticket[Rows, Answers]]) -> None:
+        started = self._clock()
         try:
-            self._launch(batch, self._clock())
+            self._launch(batch, started)
         except Exception as error:
-            await self._failed(batch, error)
+            await self._failed(batch, error, started)
         if not self._running:
             await asyncio.sleep(0)  # it ran on the event loop: let that read its sockets
 
@@ -262,7 +302,7 @@ class Batcher(Generic[Rows, Answers]):
         try:
             found = await answers
         except Exception as error:
-            await self._failed(batch, error)
+            await self._failed(batch, error, started)
         else:
             self._deliver(batch, found, started)
 
@@ -271,18 +311,28 @@ class Batcher(Generic[Rows, Answers]):
         if len(answers.rows) != rows:
             text = f"{len(answers.rows)} answers for {rows} rows; this is a bug in seatrial"
             return _fail_all(batch, ModelError("E_OUTPUT_CONTRACT", text))
+        ended = self._clock()
+        tell_passengers(batch, started, ended)
         place = 0
         for ticket in batch:
             if not ticket.future.done():
                 ticket.future.set_result(answers.part(place, place + ticket.count))
             place += ticket.count
-        longest = max(ticket.length for ticket in batch)
-        padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / (rows * longest)
-        self._observe.batch(rows, padding, [started - ticket.arrived_s for ticket in batch], self._clock() - started)
+        cost = rows * max(ticket.length for ticket in batch)
+        padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / cost
+        self._observe.batch(rows, cost, padding, [started - ticket.arrived_s for ticket in batch], ended - started)
         return None
 
-    async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception) -> None:
-        """Halve the batch until the request that fails stands alone; its mates get their answers."""
+    async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception, started: float) -> None:
+        """Halve the batch until the request that fails stands alone; its mates get their answers.
+
+        One that was too large for the memory goes back to whoever asked, who asks once more, under a rule half as large.
+        """
+        tell_passengers(batch, started, self._clock())
+        if isinstance(error, OutOfMemory):
+            rows = sum(ticket.count for ticket in batch)
+            self.rule = self.rule.shrunk(rows * max(ticket.length for ticket in batch))
+            self._observe.out_of_memory(rows)
         if len(batch) == 1 or isinstance(error, Unavailable):  # what is not there is there for none of them
             return _fail_all(batch, error)
         middle = len(batch) // 2
@@ -292,7 +342,7 @@ class Batcher(Generic[Rows, Answers]):
                 answers = self._run([ticket.rows for ticket in half])
                 found = await answers if isinstance(answers, asyncio.Future) else answers
             except Exception as again:
-                await self._failed(half, again)
+                await self._failed(half, again, started)
             else:
                 self._deliver(half, found, started)
         return None
@@ -306,6 +356,15 @@ class Batcher(Generic[Rows, Answers]):
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "the batcher ended; this is a bug in seatrial", "exception": error}
             )
+
+
+def tell_passengers(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:
+    """Tell each request of a batch that it ran, and in which company."""
+    company = None
+    for ticket in batch:
+        if ticket.passenger is not None:
+            company = company or Company(ticket.shape, tuple([(mate.count, mate.length) for mate in batch]))
+            ticket.passenger.ran(ticket.arrived_s, started_s, ended_s, company)
 
 
 def latest(batch: Sequence[Ticket[Any, Any]]) -> float:

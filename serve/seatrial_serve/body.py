@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -13,6 +14,7 @@ from seatrial_contracts.errors import Refusal
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
+REQUEST_ID_HEADER = b"x-request-id"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 WINDOW_BITS = {b"identity": 0, b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 """Content encoding -> zlib's window bits; "deflate" is the zlib format (RFC 9110, 8.4.1.2)."""
@@ -21,6 +23,13 @@ JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
 
 class ClientLeft(Exception):
     """The client closed its connection before its request was whole; there is nobody to answer."""
+
+
+def expected_bytes(headers: Mapping[bytes, bytes], most: int) -> int:
+    """How large a body will be: what it declares, or as large as it may."""
+    declared = headers.get(b"content-length", b"")
+    plain = declared.isdigit() and b"content-encoding" not in headers and len(declared) < 18
+    return min(int(declared), most) if plain else most
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
@@ -100,7 +109,12 @@ def is_file(headers: Mapping[bytes, bytes], media_types: tuple[str, ...] | None)
     return False
 
 
-def request_id_of(headers: Mapping[bytes, bytes]) -> str | None:
-    """The client's own request id, where it sent a plain one."""
-    value = headers.get(b"x-request-id")
-    return value.decode() if value and REQUEST_ID.fullmatch(value) else None
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """The client's own request id, where it sent a plain one; else a new one."""
+    value = headers.get(REQUEST_ID_HEADER)
+    return value.decode() if value and REQUEST_ID.fullmatch(value) else new_request_id()
+
+
+def new_request_id() -> str:
+    """One that no other request has; no secret, so the system's own randomness, which takes six times as long, is not asked."""
+    return f"{random.getrandbits(128):032x}"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import ModelError, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_contracts.front import (
     Block,
     EncodedRow,
@@ -51,7 +51,11 @@ class Engine:
     def __init__(self, bundle: Bundle, front: Front, prepare: Runtime | None, model: Runtime, variant: str) -> None:
         self.bundle, self.contract, self.front, self.variant = bundle, bundle.contract, front, variant
         self._prepare, self._model = prepare, model
-        self.provider, self.remote = model.provider, model.remote
+        self.provider, self.remote, self.placement = model.provider, model.remote, model.placement
+        self.most_rows = math.inf if model.placement is None else model.placement.most_rows or math.inf
+        """Most rows in a batch that the model graph takes."""
+        self.slots = None if model.placement is None else model.placement.slots
+        """How many batches run at once on devices, where the event loop does not wait for them; None: on the processor."""
         self.specs = bundle.specs
         self._sources = self._plan()
         self._scalars = not any(spec.dims for spec in self.specs)
@@ -105,11 +109,15 @@ class Engine:
         self._model.close()
 
     def run(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
-        """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`, or `Unavailable` where a remote runtime fails."""
+        """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`, or `Unavailable` where a remote runtime or memory fails."""
         rows = sum(map(len, parts))
         feeds = collate_parts(self.specs, parts)
-        outlier = sum(array.size for array in feeds.values()) > self.usual_elements
-        outputs = self._model.run(feeds, deadline_s=deadline_s, outlier=outlier)
+        elements = sum(array.size for array in feeds.values())
+        try:
+            outputs = self._model.run(feeds, deadline_s=deadline_s, outlier=elements > self.usual_elements)
+        except OutOfMemory:
+            self.usual_elements = min(self.usual_elements, elements // 4)  # its halves shall leave nothing behind
+            raise
         try:
             self.contract.check_outputs(outputs, rows)
         except ModelError as error:

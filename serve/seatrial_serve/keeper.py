@@ -48,6 +48,7 @@ class Keeper:
         """Each model of the start has been loaded, or has failed."""
 
     async def __aenter__(self) -> Keeper:
+        self._loop = asyncio.get_running_loop()
         first = self._load_all(list(self._repository))
         if self._join_loaded:
             await first
@@ -152,6 +153,42 @@ class Keeper:
             for entry in list(self._repository.versions(name).values()):
                 await self._retire(entry)
         await self._tell()
+
+    def distrust_soon(self, model: ServedModel, code: str, reason: str, *, fall_back: bool) -> None:
+        """`distrust` in the background: what another thread may call."""
+        work = lambda: self._spawn(self.distrust(model, code, reason, fall_back=fall_back))
+        self._loop.call_soon_threadsafe(work)
+
+    async def distrust(self, model: ServedModel, code: str, reason: str, *, fall_back: bool) -> None:
+        """Let a version take no more traffic, until it is loaded anew. With `fall_back`, the highest version below it that passes its load gate follows it."""
+        async with self._lock:
+            entry = self._repository.find(model.bundle.name, model.bundle.version)
+            if entry is None or entry.model is not model:
+                return
+            log.error("%s %s takes no more traffic: %s", entry.name, entry.version, reason)
+            if fall_back:
+                await self._load_older(entry)
+            entry.state, entry.code, entry.reason = State.FAILED, code, reason
+            self._repository.settle(entry.name)
+            entry.model = None
+        await self._tell()
+        await model.retire()
+
+    async def _load_older(self, entry: Entry) -> None:
+        try:
+            found = await asyncio.to_thread(self._repository.older, entry)
+        except DeclarationError as error:
+            log.error("no version below %s %s: %s", entry.name, entry.version, error)
+            return
+        for older in found:
+            there = self._repository.find(older.name, older.version)
+            if there is None or there.state is not State.READY:
+                self._repository.put(older)
+                await self._load(older)
+            if self._takes_traffic(older):
+                log.warning("%s %s follows it", older.name, older.version)
+                return
+        log.error("%s: no version below %s is ready to follow it", entry.name, entry.version)
 
     async def _load(self, entry: Entry) -> None:
         """An entry that is in the repository already."""

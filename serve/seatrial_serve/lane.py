@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.admission import Budget
-from seatrial_serve.body import ClientLeft, read_body, request_id_of
+from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, expected_bytes, read_body, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.journey import Journey, Watchers
+from seatrial_serve.metrics import NOBODY, Metrics
+from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to
+from seatrial_serve.taps import Taps
 
 Scope = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -31,15 +35,19 @@ WORTH_COMPRESSING_BYTES = 4096
 JSON = b"application/json"
 UNREAD = ("E_BODY_BYTES", "E_SLOW_BODY")
 """After these the rest of the body may still come: the connection is closed."""
-TIMEOUT = b"x-request-timeout-ms"
+TIMEOUT, TRACEPARENT = b"x-request-timeout-ms", b"traceparent"
+ROUTES = {":predict": "/v1/models/{model}:predict", "/infer": "/v2/models/{model}/infer"}
+REQUEST_ID = "seatrial.request_id"
+"""Where a scope holds the request's id for the framework's routes."""
 
 
 class Reply(NamedTuple):
-    """An answer's bytes, and what its headers say of them."""
+    """An answer's bytes, what its headers say of them, and what it was made of."""
 
     body: bytes
     media_type: bytes = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
+    answer: ModelAnswer | None = None
 
 
 class Asked:
@@ -70,16 +78,15 @@ class Asked:
         self.left = False
         """Did the client leave while its request was on its way?"""
 
+    @property
+    def body_bytes(self) -> int:
+        """How long its body is."""
+        return len(self._body)
+
     async def body(self) -> bytes:
         """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
         most = self.model.contract.max_body_bytes
-        declared = self.headers.get(b"content-length", b"")
-        size = (
-            int(declared)
-            if declared.isdigit() and b"content-encoding" not in self.headers and len(declared) < 18
-            else most
-        )
-        self._held = self._budget.take(min(size, most))
+        self._held = self._budget.take(expected_bytes(self.headers, most))
         self._body = await read_body(self.headers, self._receive, most, self._timeout_s)
         self.model.quarantine.check(self._body)
         self.model.pressure.enter()  # only now: a client that sends slowly says nothing of how fast the model is
@@ -118,51 +125,72 @@ class FastLane:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(
-        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, budget: Budget, timeout_s: float,
+        self, app: Asgi, *, protocols: Mapping[str, Answer], repository: Repository, pool: Executor, drain: Drain, budget: Budget, taps: Taps, metrics: Metrics, timeout_s: float,
+        watchers: Watchers = (),
     ) -> None:  # fmt: skip
         """`protocols`: how a path ends -> what answers it."""
         self.app, self._protocols = app, protocols
         self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
-        self._budget = budget
+        self._budget, self._taps, self._metrics, self._watchers = budget, taps, metrics, watchers
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
         match = PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if match is None:
-            await self.app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
-        start = now_s()
         headers = dict(scope["headers"])
         name, version, label, verb = match.groups()
         entry = self._repository.find(name, version, label)
-        model = entry.model if entry is not None else None
+        journey = begin_journey(headers, ROUTES[verb])
+        journey.model = entry.model if entry is not None else None
         asked: Asked | None = None
         self._drain.enter()
         try:
-            model = ready_model(scope["method"], entry)
-            terms = self._terms(scope, headers, start)
+            model = journey.model = ready_model(scope["method"], entry)
+            terms = self._terms(scope, headers, journey)
             model.pressure.admit(terms.deadline_s)
             asked = Asked(model, headers, terms, self._pool, receive, self._timeout_s, self._budget)
             with asked:
                 reply = await self._protocols[verb](asked)
         except ClientLeft:
-            _count(model, "other", start)
+            journey.end("")
         except asyncio.CancelledError:
             if asked is None or not asked.left:
                 raise
-            _count(model, "other", start)
+            journey.end("")
         except Exception as error:  # every error becomes one clear answer
-            status, code, body, extra = answer_to(error, request_id_of(headers))
-            _count(model, code, start)
+            status, code, body, extra = answer_to(error, journey.request_id)
+            journey.end(code, status, error)
+            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             more = [*extra, (b"allow", b"POST")] if status == 405 else extra
-            await self._send(send, status, Reply(body, JSON, more), close=code in UNREAD)
+            await self._send(send, status, Reply(body, JSON, more), journey.request_id, close=code in UNREAD)
         else:
-            _count(model, "ok", start)
-            await self._send(send, 200, compressed(reply, headers.get(b"accept-encoding")))
+            journey.answer = reply.answer
+            journey.end("ok", 200)
+            await self._send(send, 200, compressed(reply, headers.get(b"accept-encoding")), journey.request_id)
+            if asked is not None and reply.answer is not None:
+                self._taps.offer(asked.model, reply.answer, journey.request_id, journey.seconds, asked.body_bytes)
         finally:
             self._drain.leave()
+            for watcher in self._watchers:
+                watcher.ended(journey)
 
-    def _terms(self, scope: Scope, headers: Mapping[bytes, bytes], start: float) -> Terms:
+    async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:
+        """To the framework; its answers carry the request's id too."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = scope[REQUEST_ID] = request_id_of(dict(scope["headers"]))
+
+        async def send_named(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]
+            await send(message)
+
+        await self.app(scope, receive, send_named)
+
+    def _terms(self, scope: Scope, headers: Mapping[bytes, bytes], journey: Journey) -> Terms:
         timeout_s, asked = self._timeout_s, headers.get(TIMEOUT)
         if asked is not None:
             if not asked.isdigit() or not 0 < len(asked) < 10 or not int(asked):
@@ -174,14 +202,23 @@ class FastLane:
                 )
             timeout_s = min(timeout_s, int(asked) / 1000)
         client = scope.get("client")
-        return Terms(start + timeout_s, client[0] if client else None)
+        return Terms(journey.began_s + timeout_s, client[0] if client else None, journey=journey)
 
-    async def _send(self, send: Any, status: int, reply: Reply, close: bool = False) -> None:
-        headers = [(b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+    async def _send(self, send: Any, status: int, reply: Reply, request_id: str, close: bool = False) -> None:
+        headers = [
+            (b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body)),
+            (REQUEST_ID_HEADER, request_id.encode()), *reply.headers,
+        ]  # fmt: skip
         if close or self._drain.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+def begin_journey(headers: Mapping[bytes, bytes], route: str) -> Journey:
+    """A request begins, with these headers."""
+    traceparent = headers.get(TRACEPARENT)
+    return Journey(request_id_of(headers), route, now_s(), traceparent.decode("latin-1") if traceparent else None)
 
 
 def ready_model(method: str, entry: Entry | None) -> ServedModel:
@@ -210,8 +247,3 @@ def compressed(reply: Reply, accepted: bytes | None) -> Reply:
     return Reply(
         body, reply.media_type, [*reply.headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding")]
     )
-
-
-def _count(model: ServedModel | None, code: str, start: float) -> None:
-    if model is not None:
-        model.metrics.finish(code, now_s() - start)

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from seatrial_contracts.errors import BundleError, ModelError, Refusal
+from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refusal
 from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.judge import judge
 from seatrial_contracts.receipt import Trial, this_machine
@@ -64,10 +64,18 @@ class Admitted:
     pace: Pace
 
 
-def pass_load_gate(engine: Engine, clock: Callable[[], float] = time.perf_counter) -> Admitted:
-    """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly."""
+def pass_load_gate(
+    engine: Engine, clock: Callable[[], float] = time.perf_counter,
+    tell: Callable[[bool, float | None], None] = lambda _passed, _worst_error: None,
+) -> Admitted:  # fmt: skip
+    """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly.
+
+    `tell` hears whether all was right, and the worst error; None for that where a row was not answered, or not by numbers.
+    """
     trials = tuple(replay(engine))
     failed = next((trial for trial in trials if not trial.passed), None)
+    errors = [trial.worst_error for trial in trials]
+    tell(failed is None, None if None in errors else max(error for error in errors if error is not None))
     if failed is not None:
         text = f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
         raise ModelError("E_LOAD_GATE", "; ".join(filter(None, (text, lacking(engine)))))
@@ -122,17 +130,19 @@ def replay(engine: Engine) -> Iterator[Trial]:
     sizes = [
         size
         for size in REPLAY_SIZES
-        if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows))
+        if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows) and size <= engine.most_rows)
     ]
     variant = engine.bundle.manifest.variant(engine.variant)
     for size in sizes:
         try:
             answers = engine.answer(golden.rows, size)
+        except OutOfMemory:
+            if size > 1:
+                break  # batches that do not fit are never formed: see `measure`
+            yield _unanswered(engine, size, "one row alone needs more memory than there is")
+            continue
         except (Refusal, ModelError) as error:
-            yield Trial(
-                runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(golden.rows),
-                worst_error=None, allowed=None, passed=False, finding=f"a golden row was not answered: {error}",
-            )  # fmt: skip
+            yield _unanswered(engine, size, f"a golden row was not answered: {error}")
             continue
         found = judge(engine.contract, variant.promise, golden, answers)
         yield found.trial("load gate", engine.variant, engine.provider, size)
@@ -148,6 +158,13 @@ def replay(engine: Engine) -> Iterator[Trial]:
     )  # fmt: skip
 
 
+def _unanswered(engine: Engine, size: int, finding: str) -> Trial:
+    return Trial(
+        runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(engine.bundle.golden.rows),
+        worst_error=None, allowed=None, passed=False, finding=finding,
+    )  # fmt: skip
+
+
 def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
     """Time growing batches of the golden row of middling length, within a budget; one row alone where rows are never batched."""
     row = _middling(engine)
@@ -155,14 +172,19 @@ def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
     spent = 0.0
     for size in MEASURE_SIZES if engine.bundle.manifest.batchable else (1,):
         expected = 2 * seconds.get(size // 2, 0.0)
-        if seconds and spent + 2 * expected > MEASURE_BUDGET_S:
+        if seconds and (spent + 2 * expected > MEASURE_BUDGET_S or size > engine.most_rows):
             break
         times: list[float] = []
         for _ in range(5 if expected < MEASURE_BUDGET_S / 40 else 2):
             if times and spent + sum(times) + times[-1] > MEASURE_BUDGET_S:
                 break
             start = clock()
-            engine.run([[row] * size])
+            try:
+                engine.run([[row] * size])
+            except OutOfMemory:
+                if not seconds:
+                    raise
+                return Pace(seconds, engine.kin(row)[1])
             times.append(max(clock() - start, 1e-9))
         spent += sum(times)
         seconds[size] = min(times)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Executor
+from functools import partial
 
 from seatrial_serve.batch_rule import BatchRule
-from seatrial_serve.engine import load_engine
+from seatrial_serve.drift import Drift
+from seatrial_serve.engine import Engine, load_engine
 from seatrial_serve.graph_cache import cache_folder
 from seatrial_serve.load_gate import Admitted, pass_load_gate, settle_memory
 from seatrial_serve.metrics import Metrics
@@ -27,27 +29,36 @@ class Loader:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
         start = time.perf_counter()
         labels = entry.name, entry.version
-        self._metrics.ready.labels(*labels).set(0)
+        self._metrics.loading(*labels)
         bundle = open_entry(entry)
         settings = self._settings
         options = RuntimeOptions(
             settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder() if settings.graph_cache else None,
-            settings.trust_torchscript, settings.runtime, settings.triton_url,
+            settings.trust_torchscript, settings.runtime, settings.triton_url, devices=settings.devices,
+            device_memory_bytes=settings.device_memory_bytes, provider_options=settings.provider_option_pairs,
+            cuda_graphs=settings.cuda_graphs, max_rows=settings.max_batch_rows,
         )  # fmt: skip
         engine = load_engine(bundle, options, settings.variant or entry.variant)
-        admitted = pass_load_gate(engine)
-        rule = self._rule(bundle.manifest.batchable, admitted)
+        admitted = pass_load_gate(engine, tell=partial(self._metrics.tried, *labels))
+        rule = self._rule(engine, admitted)
         settle_memory(engine, rule.max_rows)
         model = ServedModel(
             engine, admitted, rule, self._pool, self._metrics.for_model(*labels),
-            slots=self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows,
+            slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
         )  # fmt: skip
-        self._metrics.loaded(*labels, bundle.digest, engine.variant, engine.provider, time.perf_counter() - start)
+        self._metrics.loaded(
+            *labels, digest=bundle.digest, variant=engine.variant, asked=settings.runtime or settings.providers[0],
+            provider=engine.provider, objective_s=bundle.contract.objective.p99_s, seconds=time.perf_counter() - start,
+        )  # fmt: skip
         return model
 
-    def _rule(self, batchable: bool, admitted: Admitted) -> BatchRule:
-        if not batchable:
+    def _drift(self, engine: Engine) -> Drift | None:
+        bundle = engine.bundle
+        counts = self._metrics.for_drift(bundle.name, bundle.version, bundle.profile)
+        return Drift(engine.front, bundle.profile, counts) if counts is not None else None
+
+    def _rule(self, engine: Engine, admitted: Admitted) -> BatchRule:
+        if not engine.bundle.manifest.batchable:
             return BatchRule(max_rows=1)
-        return BatchRule(
-            max_rows=self._settings.max_batch_rows or admitted.pace.best_rows, max_wait_s=self._settings.max_wait_s
-        )
+        rows = self._settings.max_batch_rows or admitted.pace.best_rows
+        return BatchRule(max_rows=int(min(rows, engine.most_rows)), max_wait_s=self._settings.max_wait_s)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from seatrial_serve.engine import Answers, Engine
 from seatrial_serve.load_gate import INLINE_S, Admitted
 from seatrial_serve.metrics import ModelMetrics
 
+if TYPE_CHECKING:
+    from seatrial_serve.drift import Drift
+    from seatrial_serve.journey import Journey
+
 
 @dataclass(slots=True)
 class Terms:
@@ -31,12 +35,33 @@ class Terms:
     deadline_s: float = math.inf
     flow: Hashable = None
     priority: int = 0
+    journey: Journey | None = None
+    """What is told of its way, where somebody wants to know."""
+
+
+Given = Sequence[Mapping[str, Any]] | Mapping[str, Column]
+"""What a request asks, validated: its rows, or its columns."""
+
+
+def row_at(given: Given, place: int) -> Mapping[str, Any]:
+    """One row of it."""
+    if isinstance(given, Mapping):
+        return {name: column[place] for name, column in given.items()}
+    return given[place]
+
+
+def rows_of(given: Given) -> Sequence[Mapping[str, Any]]:
+    """All of its rows."""
+    if isinstance(given, Mapping):
+        return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+    return given
 
 
 @dataclass(slots=True)
 class Answer:
     """What the model answered for a request: parts of batches, and the rows' own order where these came apart."""
 
+    given: Given
     parts: Sequence[Answers]
     order: Sequence[int] | None = None
 
@@ -49,6 +74,11 @@ class Answer:
     def size_bytes(self) -> int:
         """What its tensors take."""
         return sum(array[part.start : part.stop].nbytes for part in self.parts for array in part.outputs.values())
+
+    @property
+    def held_bytes(self) -> int:
+        """What they keep in memory: the batches as a whole."""
+        return sum(array.nbytes for part in self.parts for array in part.outputs.values())
 
     def array(self, name: str) -> Array:
         """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
@@ -63,16 +93,18 @@ class ServedModel:
     """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
 
     def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
-                 slots: int, max_waiting_rows: int) -> None:  # fmt: skip
+                 slots: int, max_waiting_rows: int, drift: Drift | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
-        self._pool = pool
+        self._pool, self.drift = pool, drift
         self._unused: asyncio.Event | None = None
         self._holders = 0
+        self.objective_s = engine.contract.objective.p99_s or math.inf
+        """An answer later than this is slow."""
         self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
-        self._spare_s = -math.inf if engine.remote else INLINE_S - base_s
+        self._spare_s = -math.inf if engine.remote or engine.slots else INLINE_S - base_s
         self.instant = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
         row_bytes = self.contract.answer_row_bytes
@@ -94,30 +126,46 @@ class ServedModel:
         Raises `Refusal` where the host stage refuses a row, `ModelError` where the model fails on one, `Unavailable` where the
         queue is full or the deadline passed before its turn.
         """
-        start = now_s()
+        start = self._begin(rows, terms)
         encoded = await self._encode(rows, terms.deadline_s)
-        self.metrics.front(now_s() - start)
+        self._fronted(start, terms)
         if len(rows) == 1:
-            return self._capped(Answer(await self._submit(encoded, self.engine.kin(encoded[0]), terms)))
+            return self._capped(Answer(rows, await self._submit(encoded, self.engine.kin(encoded[0]), terms)))
         groups = places_by(map(self.engine.kin, encoded))
         if len(groups) == 1:
-            return self._capped(Answer(await self._submit(encoded, next(iter(groups)), terms)))
+            return self._capped(Answer(rows, await self._submit(encoded, next(iter(groups)), terms)))
         answers = await asyncio.gather(*(
             self._submit([encoded[place] for place in places], kin, terms) for kin, places in groups.items()
         ))  # fmt: skip
         came = [place for places in groups.values() for place in places]
-        return self._capped(Answer([part for parts in answers for part in parts], np.argsort(came).tolist()))
+        return self._capped(Answer(rows, [part for parts in answers for part in parts], np.argsort(came).tolist()))
 
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""
         if not self.engine.plain:
-            return await self.answer_rows(
-                [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], terms
-            )
-        start = now_s()
+            return await self.answer_rows(rows_of(columns), terms)
+        start = self._begin(columns, terms)
         block = self.engine.front.encode_columns(columns)
-        self.metrics.front(now_s() - start)
-        return self._capped(Answer(await self._submit(block, self.engine.kin_of_block(block), terms)))
+        self._fronted(start, terms)
+        return self._capped(Answer(columns, await self._submit(block, self.engine.kin_of_block(block), terms)))
+
+    def _begin(self, given: Given, terms: Terms) -> float:
+        if terms.journey is not None:
+            terms.journey.given = given
+        return now_s()
+
+    def _fronted(self, start: float, terms: Terms) -> None:
+        end = now_s()
+        self.metrics.front(end - start)
+        if terms.journey is not None:
+            terms.journey.phases.append(("front", start, end))
+
+    def encoded(self, start: float, terms: Terms) -> None:
+        """An answer was written, since then."""
+        end = now_s()
+        self.metrics.encode(end - start)
+        if terms.journey is not None:
+            terms.journey.phases.append(("encode", start, end))
 
     def _capped(self, answer: Answer) -> Answer:
         """The answer, where it is not too large to be written down."""
@@ -157,8 +205,8 @@ class ServedModel:
 
     async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
         answers = self.batcher.submit(
-            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority
-        )
+            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, passenger=terms.journey
+        )  # fmt: skip
         if not self.engine.remote or math.isinf(terms.deadline_s):
             return await answers
         try:

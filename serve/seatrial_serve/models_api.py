@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Response
 
-from seatrial_contracts.errors import Refusal
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import BundleError, Refusal
 from seatrial_serve.drain import Drain
 from seatrial_serve.repository import Entry, Repository, State
 
 NOT_READY: dict[str, Any] = {
     "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
 }
+SINGLE_ROWS: Any = {"trials": {"__all__": {"worst", "flipped"}}}
+"""What receipts say of single rows."""
 
 
 def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -41,14 +46,17 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     async def list_models() -> Response:
         return json_response({"models": [summary(repository, name) for name in repository.names]})
 
-    @reading(router, "/v1/models/{model}", summary="One model: versions, contract and example row", tags=["models"])
+    @reading(
+        router, "/v1/models/{model}", summary="One model: versions, contract, example row and trials", tags=["models"]
+    )
     async def show_model(model: str) -> Response:
-        return json_response(summary(repository, found(repository, model).name) | detail(found(repository, model)))
+        entry = found(repository, model)
+        return json_response(summary(repository, entry.name) | await detail(entry))
 
     @reading(router, "/v1/models/{model}/versions/{version}", summary="One version of a model", tags=["models"])
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
-        return json_response({"name": entry.name, **state(entry), **detail(entry)})
+        return json_response({"name": entry.name, **state(entry), **await detail(entry)})
 
     @reading(router, "/v2/health/live", summary="Is the process alive?", tags=["health"])
     async def live() -> Response:
@@ -118,16 +126,37 @@ def summary(repository: Repository, name: str) -> dict[str, Any]:
     }
 
 
-def detail(entry: Entry) -> dict[str, Any]:
-    """Contract, example and execution receipt of a version that is ready."""
+async def detail(entry: Entry) -> dict[str, Any]:
+    """Contract, example, execution receipt and the trials of a version that is ready."""
     model = entry.model
     if model is None:
         return {}
     trials = [trial.model_dump(mode="json") for trial in model.admitted.trials]
     return {
-        "inputs": model.contract.row_schema(), "outputs": model.contract.answer_schema(), "example": model.contract.example_row(),
+        "contract": model.contract.model_dump(mode="json", by_alias=True), "inputs": model.contract.row_schema(), "outputs": model.contract.answer_schema(), "example": model.contract.example_row(),
         "limits": {"max_rows": model.contract.limits.max_rows, "max_body_bytes": model.contract.max_body_bytes},
-        "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows,
+        "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows, "batch_cost": model.batcher.rule.max_cost,
+                      **({"placement": asdict(model.engine.placement)} if model.engine.placement else {}),
                       "cost_seconds": {"batch": round(model.admitted.pace.line[0], 9), "unit": round(model.admitted.pace.line[1], 9), "row_units": model.admitted.pace.length}, "batch_seconds": {str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()}},
-        "load_gate": trials, "load_seconds": round(entry.load_s, 3),
+        "load_gate": trials, "load_seconds": round(entry.load_s, 3), "bundle": about(model.bundle), **await asyncio.to_thread(receipts, model.bundle),
     }  # fmt: skip
+
+
+def about(bundle: Bundle) -> dict[str, Any]:
+    """What the manifest says of how the bundle came to be."""
+    manifest = bundle.manifest.model_dump(
+        mode="json", include={"batchable", "opset", "variants", "made_with", "git_commit", "waivers"}
+    )
+    return manifest | {"size_bytes": bundle.size_bytes}
+
+
+def receipts(bundle: Bundle) -> dict[str, Any]:
+    """The receipts beside the bundle, the newest first: they may come while it is served. Or why they cannot be read.
+
+    What single rows were answered stays beside the bundle: the rows may be somebody's.
+    """
+    try:
+        found = sorted(bundle.receipts(), key=lambda receipt: receipt.made_at, reverse=True)
+    except BundleError as error:
+        return {"receipts": [], "receipts_error": str(error)}
+    return {"receipts": [receipt.model_dump(mode="json", by_alias=True, exclude=SINGLE_ROWS) for receipt in found]}

@@ -12,6 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from seatrial_contracts.errors import sentence
+from seatrial_serve.body import new_request_id
 from seatrial_serve.status import error_body
 
 HEADER_S = 10.0
@@ -160,7 +161,9 @@ class StrictProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True  # its own body broke off: the application hears that nobody waits
             self.cycle.message_event.set()
         error = self._refused or Unframed(400, "E_HTTP", "request", "no valid HTTP", "HTTP/1.1")
-        body = error_body(str(error), error.code)
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        request_id = new_request_id()
+        body = error_body(str(error), error.code, request_id)
+        named = b"content-type: application/json\r\nx-request-id: %b\r\n" % request_id.encode()
+        head = named + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
         self.transport.close()

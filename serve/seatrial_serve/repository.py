@@ -134,6 +134,11 @@ class Repository:
         """What the folder wants served now, the highest version of each model first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
         return find_bundles(self.folder, self._policy)
 
+    def older(self, entry: Entry) -> list[Entry]:
+        """The versions of a model in the folder below one of them, the highest first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
+        found = (other for other in find_bundles(self.folder, "all") if other.name == entry.name)
+        return [other for other in found if version_key(other.version) < version_key(entry.version)]
+
     def read_labels(self) -> None:
         """Read every model's labels anew. Raises `DeclarationError` where one is no list of labels; all stay as they were."""
         self._labels = {name: read_labels(self.folder / name) for name in self._entries}

@@ -8,7 +8,6 @@ import math
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import FrameType
@@ -19,14 +18,20 @@ import uvicorn
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.drift import DriftTap
+from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
-from seatrial_serve.metrics import Metrics, listen_metrics
+from seatrial_serve.log import start_log
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
+from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import BACKLOG, listen
+from seatrial_serve.taps import Taps
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
+from seatrial_serve.watch import open_watch
 
 if TYPE_CHECKING:
     from seatrial_serve.v2.grpc_service import GrpcListener
@@ -42,7 +47,7 @@ LINGER_S, LINGER_TURNS = 0.5, 10
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
-    start_log(settings.log_level)
+    sink = start_log(settings.log_level, settings.log_format)
     allow_files()
     repository = Repository(settings.bundles, settings.versions)
     if settings.workers > 1:
@@ -50,11 +55,12 @@ def serve(settings: Settings) -> None:
 
         Supervisor(settings).run()
         return
-    metrics = Metrics()
+    metrics = Metrics(on=settings.metrics)
+    sink.on_drop = metrics.log_dropped.inc
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
-    scraped = listen_metrics(metrics.registry, settings) if settings.metrics else None
+    scraped = MetricsListener(metrics.registry, settings, metrics.hand_over) if settings.metrics else None
     host, port = listening.getsockname()[:2]
     log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
     run_server(settings, repository, listening, metrics)
@@ -66,13 +72,6 @@ def allow_files() -> None:
     """Open as many files, which connections are, as the system lets this process: the usual soft limit is 1024."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def start_log(level: str) -> None:
-    """Log to stderr."""
-    form = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
-    logging.basicConfig(level=level.upper(), format=form, stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def run_server(
@@ -91,25 +90,44 @@ def run_server(
             watch=settings.watch,
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
+            remote=settings.runtime is not None,
         )
-        grpc = open_grpc(settings, repository, keeper, pool, drain) if settings.grpc else None
+        watch = open_watch(settings, metrics, keeper)
+        taps = Taps([*([DriftTap()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
+        grpc = (
+            open_grpc(settings, repository, keeper, pool, drain, taps, metrics, watch.watchers)
+            if settings.grpc
+            else None
+        )
         app = create_app(
-            repository, keeper, pool, drain, docs=settings.docs, admin=settings.admin, request_timeout_s=settings.request_timeout_s,
-            budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc
+            repository, keeper, pool, drain, taps, metrics, watch, docs=settings.docs, console=settings.console, admin=settings.admin,
+            request_timeout_s=settings.request_timeout_s, budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers,
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, settled).run(sockets=[listening])
+        watch.close()
 
 
-def open_grpc(settings: Settings, repository: Repository, keeper: Keeper, pool: Executor, drain: Drain) -> GrpcListener:
+def open_grpc(
+    settings: Settings,
+    repository: Repository,
+    keeper: Keeper,
+    pool: Executor,
+    drain: Drain,
+    taps: Taps,
+    metrics: Metrics,
+    watchers: Watchers,
+) -> GrpcListener:
     """The gRPC listener, told of every change."""
     from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
 
     admin = keeper if settings.admin else None
-    service = grpc_service.InferenceService(repository, pool, drain, settings.request_timeout_s, admin)
+    service = grpc_service.InferenceService(
+        repository, pool, drain, settings.request_timeout_s, taps, metrics, admin, watchers
+    )
     grpc = grpc_service.GrpcListener(
         service,
         repository,

@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from seatrial_contracts.errors import DeclarationError
 
 PREFIX = "SEATRIAL_"
+
+
+def split(value: Any) -> Any:
+    """`a,b`, as flags and the environment have it, as a tuple; anything else as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
+Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(split)]
 
 
 class Settings(BaseSettings):
@@ -52,7 +61,16 @@ class Settings(BaseSettings):
         description="Port of the Prometheus metrics, a listener of its own, so that a scrape never waits behind traffic.",
     )
     metrics: bool = Field(True, description="Serve metrics. Turn off only where nobody scrapes.")
+    sampled_per_s: float = Field(
+        200.0,
+        ge=0,
+        description="Answered requests a second, in each process, that drift and live parity look at; above it they see a sample. 0: none.",
+    )
     docs: bool = Field(True, description="Serve the API's pages at /docs, from this package, without network.")
+    console: bool = Field(
+        True,
+        description="Serve the console at /: try models, watch them, read their trials. Turn off where whoever reaches the port should see less.",
+    )
     threads: int | None = Field(
         None,
         ge=1,
@@ -104,9 +122,26 @@ class Settings(BaseSettings):
         le=600,
         description="How long requests in flight may take to end after the drain window. Keep both together below the orchestrator's kill.",
     )
-    providers: tuple[str, ...] = Field(
+    providers: Words = Field(
         ("CPUExecutionProvider",),
         description="onnxruntime providers in order; the first must really run, or the model is not ready.",
+    )
+    devices: Numbers = Field(
+        (),
+        description="Numbers of the cards that run models, for CUDA and TensorRT: one session each behind one batcher. By default the first card.",
+    )
+    device_memory_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="Most memory on each card that one model's session takes. By default what is free; set it where models share a card.",
+    )
+    provider_options: Words = Field(
+        (),
+        description="Options of the first provider in onnxruntime's own words, name=value: trt_fp16_enable=1.",
+    )
+    cuda_graphs: bool = Field(
+        False,
+        description="Record CUDA graphs for models whose inputs have fixed sizes; batches are filled up to powers of two. Measure before use: make test-gpu.",
     )
     allow_cpu_fallback: bool = Field(
         False,
@@ -126,8 +161,86 @@ class Settings(BaseSettings):
     )
     triton_url: str = Field("127.0.0.1:8001", description="Triton's gRPC address, host:port, for --runtime triton.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="How much to log. Requests are counted in metrics, never logged one by one."
+        "info",
+        description="How much to log. At debug, errors also say what the libraries say, which may hold a client's values.",
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Text is for a person at a terminal; JSON, one object a line, for whatever collects logs."
+    )
+    logged_per_s: float = Field(
+        10.0,
+        ge=0,
+        description="Requests a second that get a line in the log, of those that failed or came later than the contract's objective; the rest are counted in the next line. 0: none.",
+    )
+    live_parity_per_s: float = Field(
+        1.0,
+        ge=0,
+        description="Answers a second, in each process, that are worked out again alone on the fp32 graph, in moments without a request on its way, and compared. 0: none.",
+    )
+    live_parity_bytes: int = Field(
+        64 * 2**20,
+        ge=0,
+        description="Largest fp32 graph that live parity loads beside another variant; it takes about that much memory. Where fp32 itself is served, nothing is loaded.",
+    )
+    live_parity_window: int = Field(
+        50, ge=1, description="Over how many of the last compared answers the wrong ones are counted."
+    )
+    live_parity_violations: int = Field(
+        5, ge=1, description="Wrong ones among them after which the version is no longer trusted."
+    )
+    live_parity_action: Literal["report", "not_ready", "fall_back"] = Field(
+        "not_ready",
+        description="What then: count alone; take the version out of service; or also load the highest version below it that passes its load gate.",
+    )
+    feedback_answers: int = Field(
+        0,
+        ge=0,
+        description="Answers of models with labels whose scores are remembered by request id, so that :feedback can be told the truth of them by it: 10000, say, at some microseconds a request. 0: feedback brings the rows.",
+    )
+    feedback_window: int = Field(
+        1000, ge=1, description="Over how many of the last truths accuracy and calibration error are taken."
+    )
+    keep_failures: Path | None = Field(
+        None,
+        description="Folder for requests that failed on our side or came later than their objective, at most one a second and 200 in all, for `seatrial replay`. By default none are kept.",
+    )
+    keep_failures_key: str | None = Field(
+        None,
+        description="Age public key (age1..., from age-keygen) that the kept rows are encrypted for. Without one, only the kind and size of each value is kept. Needs the extra age.",
+    )
+    keep_failures_plain: bool = Field(
+        False, description="Keep the rows as they came. Only where the folder may hold what clients send."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Where OpenTelemetry traces go, over HTTP: http://127.0.0.1:4318. By default OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere. Needs the extra otel.",
+    )
+
+    @field_validator("devices")
+    @classmethod
+    def _each_once(cls, devices: tuple[int, ...]) -> tuple[int, ...]:
+        if min(devices, default=0) < 0 or len(set(devices)) != len(devices):
+            raise ValueError("numbers from 0 on, each once: 0,1")
+        return devices
+
+    @field_validator("provider_options")
+    @classmethod
+    def _named(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        named: list[str] = []
+        for part in options:  # a value may hold commas: a=x:1x3,y:1x4
+            if "=" in part or not named:
+                named.append(part)
+            else:
+                named[-1] += f",{part}"
+        if not all(0 < option.find("=") < len(option) - 1 for option in named):
+            raise ValueError("name=value, such as trt_fp16_enable=1")
+        return tuple(named)
+
+    @property
+    def provider_option_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The provider's options, each apart from its value."""
+        pairs = (option.partition("=") for option in self.provider_options)
+        return tuple((name, value) for name, _, value in pairs)
 
     @classmethod
     def settings_customise_sources(
@@ -156,9 +269,8 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
             raise DeclarationError(
                 f"setting '{name}'", "an unknown name", f"one of {', '.join(Settings.model_fields)}"
             ) from None
-        raise DeclarationError(
-            f"setting '{name}'", repr(first["input"])[:60], first["msg"][0].lower() + first["msg"][1:]
-        ) from None
+        want = first["msg"].removeprefix("Value error, ")
+        raise DeclarationError(f"setting '{name}'", repr(first["input"])[:60], want[0].lower() + want[1:]) from None
 
 
 def read_file(config: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import asyncio
 import orjson
 
 from seatrial_serve.body import is_file
+from seatrial_serve.clock import now_s
 from seatrial_serve.lane import LARGE_BODY_BYTES, Asked, Reply
 
 
@@ -24,6 +25,9 @@ async def predict(asked: Asked) -> Reply:
     else:
         rows = contract.parse_request(body)
     answer = await model.answer_rows(rows, asked.terms)
+    start = now_s()
     predictions = [contract.describe(outputs, index) for outputs, index in answer]
     reply = {"predictions": predictions, "model_version": model.bundle.version}
-    return Reply(orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY))
+    body = orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    model.encoded(start, asked.terms)
+    return Reply(body, answer=answer)

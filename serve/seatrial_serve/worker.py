@@ -9,9 +9,10 @@ import socket
 import sys
 import threading
 
+from seatrial_serve.log import start_log
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.repository import Repository
-from seatrial_serve.server import run_server, start_log
+from seatrial_serve.server import run_server
 from seatrial_serve.settings import Settings
 
 
@@ -19,11 +20,13 @@ def main() -> None:
     """Serve until the supervisor says so, or is gone: its end of our stdin closes with it."""
     told = json.loads(sys.stdin.readline())
     settings = Settings(**told["settings"])
-    start_log(settings.log_level)
+    sink = start_log(settings.log_level, settings.log_format)
     threading.Thread(target=stop_without_supervisor, daemon=True).start()
     listening = socket.socket(fileno=told["socket"])
     repository = Repository(settings.bundles, settings.versions)
-    run_server(settings, repository, listening, Metrics(), joining=told["joining"], settled=say_settled)
+    metrics = Metrics(on=settings.metrics)
+    sink.on_drop = metrics.log_dropped.inc
+    run_server(settings, repository, listening, metrics, joining=told["joining"], settled=say_settled)
 
 
 def say_settled() -> None:

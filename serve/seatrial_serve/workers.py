@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.clock import now_s
-from seatrial_serve.metrics import MetricsListener, listen_metrics
+from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import listen, reserve
 from seatrial_serve.threads import plan_bytes, usable_cores
@@ -64,7 +64,7 @@ class Supervisor:
             self._lost = Counter(
                 "seatrial_workers_lost_total", "Server processes that ended unasked.", registry=registry
             )
-            scraped = listen_metrics(registry, settings) if settings.metrics else None
+            scraped = MetricsListener(registry, settings) if settings.metrics else None
             reserved = reserve(settings.host, settings.grpc_port, "--grpc-port") if settings.grpc else None
             try:
                 self._supervise(http, reserved, scraped)
@@ -142,7 +142,7 @@ class Supervisor:
         settings = self._settings
         shared = settings.model_copy(update={
             "threads": settings.threads or max(1, usable_cores() // settings.workers), "grpc_port": grpc_port,
-            "budget_bytes": (settings.budget_bytes or plan_bytes()) // settings.workers, "metrics": False,
+            "budget_bytes": (settings.budget_bytes or plan_bytes()) // settings.workers,
         })  # fmt: skip
         process = subprocess.Popen(
             [sys.executable, "-m", "seatrial_serve.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[http.fileno()],

@@ -66,7 +66,6 @@ def call(
     monkeypatch.setattr(sys, "argv", ["seatrial", *arguments])
     with pytest.raises(SystemExit) as left:
         main()
-        sys.exit(0)
     return left.value.code, capsys.readouterr().err
 
 
@@ -88,7 +87,7 @@ def test_errors_are_one_screen_without_traceback(
 
 
 def test_parity_writes_receipt_and_junit_and_exits_with_1_on_a_miss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import xml.etree.ElementTree as ElementTree
 
@@ -112,6 +111,10 @@ def test_parity_writes_receipt_and_junit_and_exits_with_1_on_a_miss(
         CliRunner().invoke(cli, ["parity", str(bad.path), "--json", "--junit", str(tmp_path / "bad.xml")]).stdout
     )
     assert not all(item["passed"] for item in receipt["trials"])
+    status, _ = call(["parity", str(bad.path), "--junit", str(tmp_path / "bad.xml")], monkeypatch, capsys)
+    assert status == 1
+    status, _ = call(["parity", str(good.path), "--junit", str(tmp_path / "good.xml")], monkeypatch, capsys)
+    assert not status
 
 
 def test_a_server_that_holds_another_bundle_is_not_taken_for_this_one(

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 from sealed import graph
+from toys import toy_files, toy_manifest
 
 import seatrial as st
 from seatrial.main import cli
@@ -37,7 +38,9 @@ def put(folder: Path, version: str, factor: float, most: float = 10.0) -> Path:
     )  # fmt: skip
     rows = tuple({"x": x} for x in (1.0, 4.0, 6.0, 9.0) if x <= most)
     answers = tuple({"kind": np.array([10 - row["x"] * factor, row["x"] * factor], np.float32)} for row in rows)
-    golden = Golden(rows, answers, (Refused({"x": most + 1}, "E_RANGE"),))
+    truth = tuple({"kind": "high" if row["x"] > 3 else "low"} for row in rows)
+    slices = tuple(("small",) if row["x"] < 5 else ("large",) for row in rows)
+    golden = Golden(rows, answers, (Refused({"x": most + 1}, "E_RANGE"),), truth, slices)
     files = {
         CONTRACT: st.contract_from_rows(In, Kind).to_json(),
         PROFILE: b"{}\n",
@@ -66,7 +69,7 @@ def test_flips_and_moves_are_named_and_notes_are_written(tmp_path: Path) -> None
     assert (tmp_path / "N.md").read_text().splitlines() == [
         "# m 1.1.0", "", "Compared with 1.0.0.", "", "## Breaking changes", "", "None: what a client sent and read stays right.", "",
         "## Other changes of the contract", "", "None.", "", "## Answers", "", "- 4 golden rows are answered by both.",
-        "- Largest move: 4.5 at row 3, output 'kind'.", "- Row 1: 'kind' was low, is high.",
+        "- Largest move: 4.5 at row 3, output 'kind'.", "- 1 label flipped.", "- Row 1: 'kind' was low, is high.",
     ]  # fmt: skip
 
 
@@ -78,6 +81,22 @@ def test_a_breaking_change_fails_unless_the_major_version_rises(tmp_path: Path, 
     assert "le 10.0 -> 5.0" in shown.output
     assert "Row 2 is refused now: E_RANGE." in shown.output
     assert ("mend: call it 2.0.0" in shown.output) == bool(code)
+
+
+def test_both_versions_are_held_against_the_truth_for_all_rows_and_each_slice(tmp_path: Path) -> None:
+    old, new = put(tmp_path, "1.0.0", 1.0), put(tmp_path, "1.1.0", 1.5)
+    measures = json.loads(diff(old, new, "--json").output)["measures"]
+    assert {name: [one["accuracy"] for one in both] for name, both in measures.items()} == {
+        "all rows": [0.75, 1.0], "large": [1.0, 1.0], "small": [0.5, 1.0],
+    }  # fmt: skip
+    assert "0.5 -> 1" in diff(old, new).output
+
+
+def test_two_models_are_not_versions_of_one(tmp_path: Path) -> None:
+    other = write_bundle(tmp_path, toy_manifest(), toy_files()).path
+    shown = diff(put(tmp_path, "1.0.0", 1.0), other)
+    assert shown.exit_code != 0
+    assert isinstance(shown.exception, st.DeclarationError)
 
 
 def test_a_wider_range_takes_rows_that_were_refused(tmp_path: Path) -> None:

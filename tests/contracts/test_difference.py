@@ -101,6 +101,10 @@ X, Y = ("x", float, st.Number()), ("y", float, st.Number())
         (contract(("i", bytes, st.Image())), contract(("i", bytes, st.Image()), ("x", float | None, st.Number())), "raw file as the body: no longer taken", True),
         (contract(X), contract(X, outputs=(*OUT, OUT[0].model_copy(update={"name": "z"}))), "output 'z': new", False),
         (contract(X), contract(X, outputs=(OUT[0].model_copy(update={"name": "z"}),)), "output 'y': removed", True),
+        (contract(X), contract(X, outputs=(OUT[0].model_copy(update={"name": "z"}), *OUT)), "outputs: in another order", True),
+        (contract(X, Y), contract(Y, X), "inputs: in another order", False),
+        (contract(X, limits=st.Limits(max_body_bytes=9)), contract(X, limits=st.Limits(max_body_bytes=8)), "limit max_body_bytes: 9 -> 8", True),
+        (contract(X, limits=st.Limits(max_answer_bytes=9)), contract(X, limits=st.Limits(max_answer_bytes=8)), "limit max_answer_bytes: 9 -> 8", True),
         (
             contract(X, outputs=(OutputField(name="l", kind=st.Label("a", "b")),)),
             contract(X, outputs=(OutputField(name="l", kind=st.Label("b", "a")),)),
@@ -200,6 +204,16 @@ def takes(known: Contract, row: Any) -> bool:
 def test_where_nothing_breaks_every_row_that_was_taken_is_taken(old: Contract, new: Contract, row: Any) -> None:
     broken = any(item.breaking for item in compare_contracts(old, new) if item.place.startswith("input"))
     assert broken or not takes(old, row) or takes(new, row)
+
+
+@settings(deadline=None)
+@given(CONTRACTS, CONTRACTS)
+def test_no_change_goes_unsaid_and_each_is_said_in_the_same_order_each_time(old: Contract, new: Contract) -> None:
+    found = compare_contracts(old, new)
+    assert bool(found) == (old != new)
+    names = [field.name for field in (*old.inputs, *new.inputs)]
+    gone = [item.place for item in found if "removed" in item.text]
+    assert gone == sorted(gone, key=lambda place: names.index(place.split("'")[1]))
 
 
 def test_what_breaks_by_a_bound_refuses_a_row_that_was_taken() -> None:

@@ -74,7 +74,7 @@ def test_every_contract_survives_its_json(contract: Contract) -> None:
 
 
 @given(contracts(), some.data())
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_its_kinds_draw(
     contract: Contract, data: some.DataObject
 ) -> None:

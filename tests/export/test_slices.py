@@ -96,6 +96,14 @@ def test_a_truth_or_slice_that_is_none_is_refused_before_the_gate(sample: st.Sam
         st.export_pipeline(pipeline(golden=[sample, sample]), tmp_path)
 
 
+@pytest.mark.parametrize("where", ["golden", "held_out"])
+def test_a_row_that_the_contract_refuses_is_named_with_its_place(where: str, tmp_path: Path) -> None:
+    rows = [{"x": [0.5, 1.0]}, {"x": [0.5, 1.0]}, {"x": [0.5]}]
+    with pytest.raises(st.Refusal, match=rf"pipeline {where}\[2\], input 'x'"):
+        st.export_pipeline(pipeline(**{where: rows}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_promise_that_no_row_can_show_is_refused_before_the_gate(tmp_path: Path) -> None:
     bare = [replace(sample, truth=None) for sample in samples(5, 0, "clear")]
     with pytest.raises(st.DeclarationError, match="promise of accuracy"):

@@ -16,8 +16,8 @@ from torch import nn
 import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.errors import DeclarationError, GateError, ModelError
+from seatrial_export.export import export_pipeline
 from seatrial_export.formats import torchscript
-from seatrial_export.seal import export_pipeline
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.trial import try_bundle
 from seatrial_serve.engine import load_engine

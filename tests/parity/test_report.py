@@ -16,6 +16,7 @@ import pytest
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.calibration import Calibration
+from seatrial_contracts.cost import Cost, Point, Search
 from seatrial_contracts.golden import HELD_OUT, Golden
 from seatrial_contracts.judge import judge
 from seatrial_contracts.manifest import Manifest, Variant
@@ -187,6 +188,45 @@ def test_a_slice_that_breaks_the_promise_is_marked_beside_the_training_sides_own
     assert abs(odd.measures.accuracy - odd.own.accuracy) == pytest.approx(1 / 6)
     assert odd.finding.startswith("accuracy_drop") == (odd.measures.accuracy < odd.own.accuracy)
     assert by_name[True, "all rows"].finding == ""
+
+
+def test_costs_and_searches_become_a_table_and_a_chart_and_flipped_labels_are_named(tmp_path: Path) -> None:
+    bundle = sealed(tmp_path, agreement=0.5)
+    receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
+    assert "Speed and error" not in write_page(gather(bundle))
+    made = receipt(bundle, "2026-01-01T00:00:00Z", {2, 7})
+    cost = Cost(
+        size_bytes=2_500_000,
+        seconds={1: 1e-3, 8: 4e-3},
+        speed={1: 1.5, 8: 2.25},
+        peak_memory_bytes=80_000_000,
+        batch_error=1e-8,
+    )
+    measures = made.trials[0].measures
+    assert measures is not None
+    tried = [
+        Point(keep=("a",) * count, measures=measures, speed=speed, met=True) for count, speed in ((0, 2.25), (3, 1.75))
+    ]
+    search = Search(
+        variant="int8",
+        recipe="int8",
+        budget="agreement>=0.5",
+        nodes=9,
+        sensitivity={},
+        points=tuple(tried),
+        chosen=0,
+        nearest=0,
+    )
+    trials = (made.trials[0].model_copy(update={"cost": cost}), *made.trials[1:])
+    made.model_copy(update={"made_at": "2026-01-02T00:00:00Z", "trials": trials, "searches": (search,)}).write(
+        bundle.path
+    )
+    text = write_page(gather(bundle))
+    words = " ".join(Page(text).text.split())
+    for shown in ("2.50 MB", "1: 1.50x, 8: 2.25x", "80 MB", "1.0e-08", "3/9", "golden rows 2, 7"):
+        assert shown in words
+    assert "0/9" not in words
+    ElementTree.fromstring(re.findall(r"<svg .*?</svg>", text.split("Speed and error")[1], re.DOTALL)[0])
 
 
 def test_markdown_keeps_words_words_and_names_what_failed(tmp_path: Path) -> None:

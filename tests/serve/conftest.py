@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -23,7 +23,9 @@ from seatrial_serve.metrics import Metrics
 from seatrial_serve.repository import Repository, State
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
+from seatrial_serve.taps import Tap, Taps
 from seatrial_serve.threads import ThreadPlan
+from seatrial_serve.watch import Watch, open_watch
 
 
 class Running:
@@ -37,6 +39,8 @@ class Running:
         metrics: Metrics,
         drain: Drain,
         keeper: Keeper,
+        taps: Taps,
+        watch: Watch,
     ) -> None:
         self.app, self.client, self.repository, self.metrics, self.drain, self.keeper = (
             app,
@@ -46,6 +50,7 @@ class Running:
             drain,
             keeper,
         )
+        self.taps, self.watch = taps, watch
 
     async def ask(self, instances: Any, model: str = "toy", **options: Any) -> httpx.Response:
         return await self.client.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
@@ -55,17 +60,29 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @asynccontextmanager
-async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
+async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> AsyncIterator[Running]:
     """Serve a folder of bundles; the models have been loaded, or have failed."""
     settings = Settings(bundles=bundles, **options)
-    repository, metrics, drain = Repository(bundles, settings.versions), Metrics(), Drain()
+    repository, metrics, drain = Repository(bundles, settings.versions), Metrics(on=settings.metrics), Drain()
     with ThreadPoolExecutor(3) as pool:
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics)
         keeper = Keeper(
             repository, build, pool, forget=metrics.forget, allow_breaking=settings.allow_breaking, remote=settings.runtime is not None
         )  # fmt: skip
+        watch = open_watch(settings, metrics, keeper)
+        tapped = Taps([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
         app = create_app(
-            repository, keeper, pool, drain, admin=settings.admin, request_timeout_s=settings.request_timeout_s
+            repository,
+            keeper,
+            pool,
+            drain,
+            tapped,
+            metrics,
+            watch,
+            admin=settings.admin,
+            request_timeout_s=settings.request_timeout_s,
+            workers=settings.workers,
+            console=settings.console,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -75,7 +92,7 @@ async def run_app(bundles: Path, **options: Any) -> AsyncIterator[Running]:
         ):
             while any(entry.state is State.LOADING for entry in repository):
                 await asyncio.sleep(0)
-            yield Running(app, client, repository, metrics, drain, keeper)
+            yield Running(app, client, repository, metrics, drain, keeper, tapped, watch)
 
 
 @pytest.fixture

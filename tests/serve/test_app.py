@@ -274,6 +274,7 @@ async def test_a_bug_while_loading_is_a_failed_model_and_not_a_dead_server(
 def scrape(running: Running) -> str:
     from prometheus_client import generate_latest
 
+    running.metrics.hand_over()
     return generate_latest(running.metrics.registry).decode()
 
 

@@ -64,7 +64,7 @@ class Log:
         self.rows: list[int] = []
         self.waited: list[float] = []
 
-    def batch(self, rows: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
         self.rows.append(rows)
         self.waited += waited_s
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -207,6 +208,20 @@ def real(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     write_repository(bundles, folder / "repo", Placing(backend="python"))
     with RealTriton(folder / "repo", folder / "triton.log") as triton:
         yield folder / "bundles", triton
+
+
+@pytest.mark.slow
+def test_a_server_that_starts_before_its_triton_loads_the_model_once_that_comes(
+    bundle: st.Bundle, fake: FakeTriton, serve: Callable[..., Any]
+) -> None:
+    fake.stop()
+    server = serve(bundle.path.parent.parent, "--runtime", "triton", "--triton-url", fake.address)
+    assert server.wait_until_loaded()[0] == 503
+    fake.start()
+    ready, end = server.wait_until_loaded(), time.monotonic() + 60
+    while ready[0] != 200:
+        assert time.monotonic() < end, ready
+        ready = server.wait_until_loaded()
 
 
 @needs_triton

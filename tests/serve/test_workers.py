@@ -62,6 +62,13 @@ class Workers:
             connection.request("POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"})
             return connection.getresponse().status
 
+    def console(self) -> dict[str, float]:
+        """How requests ended, as the console shows it."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("GET", "/console/series?model=conformance")
+            codes: dict[str, float] = json.loads(connection.getresponse().read())["codes"]
+        return codes
+
     def metric(self, name: str) -> float:
         with closing(http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=30)) as connection:
             connection.request("GET", "/metrics")
@@ -85,14 +92,16 @@ def workers(tmp_path: Path) -> Iterator[Workers]:
 @pytest.mark.slow
 def test_metrics_add_up_over_workers_and_over_one_that_was_lost(workers: Workers) -> None:
     assert [workers.ask() for _ in range(40)] == [200] * 40
-    assert workers.metric('seatrial_requests_total{code="ok"') == 40
+    workers.until(lambda: workers.metric('seatrial_requests_total{code="ok"') == 40)  # handed over four times a second
+    assert workers.metric('seatrial_request_phase_seconds_count{model="conformance",phase="total"') == 40
     assert workers.metric("seatrial_model_ready") == 1
+    workers.until(lambda: workers.console() == {"ok": 40})  # whichever worker is asked
     lost = min(workers.pids())
     os.kill(lost, signal.SIGKILL)
     workers.until(lambda: len(workers.pids() - {lost}) == 2)
     assert [workers.ask() for _ in range(20)] == [200] * 20
     workers.until(lambda: len(workers.joined()) == 2)
-    assert workers.metric('seatrial_requests_total{code="ok"') == 60
+    workers.until(lambda: workers.metric('seatrial_requests_total{code="ok"') == 60)
     assert workers.metric("seatrial_workers_lost_total") == 1
     assert "ended with -9" in workers.log.read_text()
 

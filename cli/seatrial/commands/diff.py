@@ -55,6 +55,8 @@ def facts(found: Versions) -> dict[str, Any]:
         "name": found.new.name, "old": found.old.version, "new": found.new.version, "may_replace": found.may_replace,
         "differences": [asdict(difference) for difference in found.differences], "moved": moved | {"largest": str(found.moved.largest)},
         "rows": len(found.rows), "bytes": [found.old.size_bytes, found.new.size_bytes], "speed": round(found.speed, 3),
+        "variants": [[variant.name for variant in bundle.manifest.variants] for bundle in (found.old, found.new)],
+        "measures": {name: [one.model_dump(mode="json") for one in both] for name, both in found.measures.items()},
     }  # fmt: skip
 
 
@@ -70,12 +72,30 @@ def show(console: Console, found: Versions) -> None:
     console.print(table if found.differences else "the contracts are equal")
     for line in said(found.moved):
         console.print(escape(line), highlight=False)
+    if found.moved.place or found.moved.newly_refused or found.moved.newly_taken:
+        console.print(f"(rows: the golden ones of {found.old.version}, then what {found.new.version} has beyond them)")
+    if found.measures:
+        console.print(measures_table(found))
     old, new = (bundle.size_bytes / 1e6 for bundle in (found.old, found.new))
+    graphs = [", ".join(variant.name for variant in bundle.manifest.variants) for bundle in (found.old, found.new)]
     console.print(
-        f"{old:.2f} -> {new:.2f} MB; one row alone runs at {found.speed:.2f} of the old rate here", highlight=False
+        f"{old:.2f} -> {new:.2f} MB, graphs {graphs[0]} -> {graphs[1]}; one row alone runs at {found.speed:.2f} of the old rate here",
+        highlight=False,
     )
     if not found.may_replace:
         number = int(found.old.version.split(".")[0]) + 1
         console.print(
             f"[red]breaking under the same major version[/]; mend: call it {number}.0.0, or keep what clients rely on"
         )
+
+
+def measures_table(found: Versions) -> Table:
+    """Both versions against the truth, for all rows whose truth is known and for each slice."""
+    names = {"accuracy": "accuracy", "calibration_error": "calibration error", "absolute_error": "absolute error"}
+    used = [name for name in names if any(getattr(new, name) is not None for _, new in found.measures.values())]
+    table = Table("against the truth", "rows", *(names[name] for name in used))
+    for slice_, both in found.measures.items():
+        moves = (" -> ".join("-" if value is None else f"{value:.4g}" for value in values)
+                 for values in ([getattr(one, name) for one in both] for name in used))  # fmt: skip
+        table.add_row(escape(slice_), str(both[1].rows), *moves)
+    return table

@@ -39,6 +39,7 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
     console.print(variants_table(bundle))
     show_receipts(console, bundle)
     made = ", ".join(f"{name} {version}" for name, version in bundle.manifest.made_with.items())
+    console.print(str(bundle.manifest.origin), highlight=False)
     console.print(f"made with {made}; git commit {bundle.manifest.git_commit or 'unknown'}", highlight=False)
     for step, reason in bundle.manifest.waivers.items():
         console.print(f"[yellow]waived[/] {step}: {reason}")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from seatrial_contracts.receipt import Receipt
+    from seatrial_parity.fuzz import Disagreement
+    from seatrial_parity.runners.runner import Asked
 
 
 @click.command("parity")
@@ -21,6 +29,7 @@ from rich.console import Console
 @click.option("--triton", metavar="URL", help="Try NVIDIA's Triton, with a repository that `seatrial triton` wrote.")
 @click.option("--triton-grpc", metavar="HOST:PORT", help="Try Triton's gRPC too.")
 @click.option("--edge", metavar="URL", help="Try our server before a Triton too.")
+@click.option("--container", metavar="URL", help="Try our server in a container too.")
 @click.option(
     "--trust-torchscript", is_flag=True, help="Run TorchScript graphs of this bundle, which are programs, here."
 )
@@ -32,12 +41,48 @@ from rich.console import Console
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write JUnit XML.  [default: reports/NAME-VERSION.xml]",
 )
+@click.option(
+    "--bisect", "bisects", is_flag=True, help="Name the first node of each graph whose value departs from PyTorch's."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where --bisect and --fuzz save what they find.  [default: reports/NAME-VERSION]",
+)
+@click.option(
+    "--fuzz",
+    "rows",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="In place of the golden rows, draw N rows from the contract and find the smallest that is answered otherwise.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of --fuzz: the same seed draws the same rows.")
+@click.option(
+    "--within",
+    "within_s",
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of --fuzz: draw and shrink no longer than so.",
+)
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.jsonl",
+    help="Of --fuzz: add the row that it finds to this file, which the pipeline reads as golden rows (st.read_rows).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(
     path: Path,
     target: str | None,
     only: tuple[str, ...],
     junit: Path | None,
+    bisects: bool,
+    out: Path | None,
+    rows: int | None,
+    seed: int,
+    within_s: float,
+    keep: Path | None,
     as_json: bool,
     trust_torchscript: bool,
     **servers: str | None,
@@ -45,39 +90,92 @@ def command(
     """Run the golden rows through every runner, at several batch sizes, and compare with what PyTorch answered.
 
     Prints the table, writes a receipt beside the bundle and JUnit XML for CI, and exits with 1 where a runner misses its
-    tolerance: the finding names sample, output, index and error.
+    tolerance: the finding names sample, output, index and error. With --bisect it also names the node of the graph where that
+    begins. With --fuzz it draws rows instead, and exits with 1 where one is answered otherwise than by the training code.
     """
     from seatrial_contracts.bundle import open_bundle
-    from seatrial_contracts.errors import DeclarationError
-    from seatrial_parity.junit import write_junit
-    from seatrial_parity.runners import runners
     from seatrial_parity.runners.runner import Asked
-    from seatrial_parity.table import parity_table
-    from seatrial_parity.trial import try_bundle
 
-    for name in only:
-        if name not in runners():
-            raise DeclarationError("--runner", name, f"one of {', '.join(runners())}")
+    check_runners(only)
     bundle = open_bundle(path)
     pipeline = None
     if target is not None:
         from seatrial_export.load_pipeline import load_pipeline
 
         pipeline = load_pipeline(target)
-    console = Console(stderr=True)
-    with console.status("") as status:
-        asked = Asked(bundle, pipeline, trust_torchscript=trust_torchscript, **servers)
+    asked = Asked(bundle, pipeline, trust_torchscript=trust_torchscript, **servers)
+    out = out or Path("reports") / f"{bundle.name}-{bundle.version}"
+    if rows is not None:
+        found = fuzz(asked, only, rows, seed, within_s)
+        if found is not None:
+            report_disagreement(asked, found, out, keep)
+            raise click.exceptions.Exit(1)
+        return
+    receipt = try_golden_rows(asked, only, junit, as_json=as_json)
+    if bisects:
+        from seatrial_parity.bisect import bisect_bundle
+
+        with Console(stderr=True).status("") as status:
+            for line in bisect_bundle(bundle, pipeline, out, status.update):
+                click.echo(line, err=as_json)
+    if not receipt.passed:
+        raise click.exceptions.Exit(1)
+
+
+def check_runners(only: tuple[str, ...]) -> None:
+    """Raise `DeclarationError` for a runner that there is not."""
+    from seatrial_contracts.errors import DeclarationError
+    from seatrial_parity.runners import runners
+
+    for name in only:
+        if name not in runners():
+            raise DeclarationError("--runner", name, f"one of {', '.join(runners())}")
+
+
+def try_golden_rows(asked: Asked, only: tuple[str, ...], junit: Path | None, *, as_json: bool) -> Receipt:
+    """The trial, printed and written."""
+    from seatrial_parity.junit import write_junit
+    from seatrial_parity.table import parity_table
+    from seatrial_parity.trial import try_bundle
+
+    bundle = asked.bundle
+    with Console(stderr=True).status("") as status:
         receipt = try_bundle(asked, only, lambda name: status.update(f"trying {name}"))
     written = receipt.write(bundle.path)
     junit = junit or Path("reports") / f"{bundle.name}-{bundle.version}.xml"
     write_junit(receipt, junit)
     if as_json:
         click.echo(receipt.model_dump_json(by_alias=True, indent=1))
-    else:
-        Console().print(parity_table(receipt))
-        for trial in receipt.trials:
-            if not trial.passed:
-                click.echo(f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}")
-        click.echo(f"receipt {written}, JUnit {junit}")
-    if not receipt.passed:
-        raise click.exceptions.Exit(1)
+        return receipt
+    Console().print(parity_table(receipt))
+    for trial in receipt.trials:
+        if not trial.passed:
+            click.echo(f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}")
+    if bundle.manifest.origin.warning:
+        click.echo(f"note: {bundle.manifest.origin.warning}")
+    click.echo(f"receipt {written}, JUnit {junit}")
+    return receipt
+
+
+def fuzz(asked: Asked, only: tuple[str, ...], rows: int, seed: int, within_s: float) -> Disagreement | None:
+    """Draw rows; say how they were treated."""
+    from seatrial_parity.fuzz import fuzz_of
+
+    with (
+        Console(stderr=True).status("") as status,
+        fuzz_of(asked, only, rows, seed, within_s, status.update) as fuzzing,
+    ):
+        found = fuzzing.run()
+    click.echo(f"seed {seed}, {', '.join(side.name for side in fuzzing.sides)}: {fuzzing.summary}")
+    return found
+
+
+def report_disagreement(asked: Asked, found: Disagreement, out: Path, keep: Path | None) -> None:
+    """Print and save what was found, and keep its rows where that is asked."""
+    saved = out / "fuzz.json"
+    for line in found.lines(asked.bundle.contract):
+        click.echo(line)
+    found.save(saved, asked.bundle, shlex.join(["seatrial", *sys.argv[1:]]))
+    click.echo(f"saved {saved}")
+    if keep is not None:
+        click.echo(found.keep(keep))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial.rows import read_rows
+from seatrial_contracts.errors import Refusal
 
 
 @click.command("predict")
@@ -40,28 +40,6 @@ def command(target: str, rows: str | None, model: str | None, file: Path | None,
     data = file.read_bytes() if file else None
     predictions = ask_server(target, str(model), given, data) if remote else ask_bundle(Path(target), given, data)
     click.echo(json.dumps(predictions, indent=None if as_json else 1, ensure_ascii=False))
-
-
-def read_rows(text: str) -> list[Any]:
-    """Rows from JSON text, a file's name or `-`. Raises `DeclarationError`."""
-    if text == "-":
-        text, lines = sys.stdin.read(), False
-    elif text.lstrip()[:1] in ("{", "["):
-        lines = False
-    else:
-        try:
-            text, lines = Path(text).read_text("utf-8"), text.endswith(".jsonl")
-        except OSError as error:
-            raise DeclarationError(
-                "rows", f"'{text[:80]}': {error.strerror}", "JSON, or the name of a .json or .jsonl file"
-            ) from None
-    try:
-        value = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DeclarationError(
-            "rows", f"no JSON at line {error.lineno}, column {error.colno}", "a row, or a list of rows"
-        ) from None
-    return value if isinstance(value, list) else [value]
 
 
 def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[Any]:

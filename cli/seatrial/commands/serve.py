@@ -12,28 +12,23 @@ from pydantic.fields import FieldInfo
 from seatrial_contracts.errors import MissingExtra
 
 try:
-    from seatrial_serve.settings import PREFIX, Settings, load_settings
+    from seatrial_serve.settings import PREFIX, Settings, load_settings, split
 except ImportError as error:
     raise MissingExtra("seatrial serve", "serve") from error
+
+
+DEFAULTS = {
+    "max_batch_rows": "measured while loading", "budget_bytes": "a quarter of the memory", "runtime": "this process", "variant": "the first",
+    "threads": "granted cores", "devices": "the first card", "device_memory_bytes": "what is free", "provider_options": "none",
+}  # fmt: skip
+"""What a setting is where nobody says, and its value does not."""
 
 
 def option(name: str, field: FieldInfo) -> click.Option:
     """A setting as a command-line option; where it is left out, environment, file and default decide."""
     flag = name.replace("_", "-")
     kind = click_type(field.annotation)
-    default = (
-        "measured while loading"
-        if name == "max_batch_rows"
-        else "a quarter of the memory"
-        if name == "budget_bytes"
-        else "this process"
-        if name == "runtime"
-        else "the first"
-        if name == "variant"
-        else "granted cores"
-        if field.default is None
-        else field.default
-    )
+    default = DEFAULTS.get(name, field.default)
     shown = ",".join(default) if isinstance(default, tuple) else default
     help_ = f"{field.description}  [{PREFIX}{name.upper()}; default: {shown}]"
     declared = f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}"
@@ -60,9 +55,8 @@ class CommaSeparated(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002
         """Split it."""
-        return (
-            value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part.strip())
-        )
+        parts: tuple[str, ...] = split(value)
+        return parts
 
 
 def run(bundles: Path | None, config: Path | None, **flags: Any) -> None:

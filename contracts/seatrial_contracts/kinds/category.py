@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
@@ -11,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from seatrial_contracts.bins import UNSEEN, Bins, split_words
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Stage, TensorSpec, text_of
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Look, Stage, TensorSpec, text_of
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -133,11 +133,11 @@ class Category(Kind):
         from hypothesis import strategies as some
 
         known = some.sampled_from(self.categories)
-        return (
-            known
-            if self.unknown == "reject"
-            else known | some.text(some.characters(codec="utf-8"), min_size=1, max_size=self.max_chars)
-        )
+        if self.unknown == "reject":
+            return known
+        nearly = some.builds(str.__add__, known, some.sampled_from([" ", "\x00", "\u0301", "."]))
+        odd = some.text(some.characters(codec="utf-8"), min_size=1, max_size=min(self.max_chars, 100))
+        return known | (nearly | known.map(str.swapcase)).filter(lambda word: 0 < len(word) <= self.max_chars) | odd
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="string"),)
@@ -145,7 +145,9 @@ class Category(Kind):
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
         return lambda value: (MISSING if value is None else value,)
 
-    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        seen = Counter(value for value in values if value is not None)
-        known = {word: seen.pop(word, 0) for word in self.categories}
-        return {"counts": known, "other": seen.total(), "missing": sum(value is None for value in values)}
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+        seen: dict[str | None, str | None] = {None: None, MISSING: None, **{word: word for word in self.categories}}
+        return lambda values: {"": [seen.get(value, UNSEEN) for value in values]}
+
+    def split(self, trait: str, values: Column) -> Bins:  # noqa: ARG002
+        return split_words(values, self.categories, unseen=True, missing=self.nullable)

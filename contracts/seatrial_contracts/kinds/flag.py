@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Stage, TensorSpec
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Look, Stage, TensorSpec
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -59,5 +60,8 @@ class Flag(Kind):
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
         return lambda value: (value,)
 
-    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        return {"counts": {"false": values.count(False), "true": values.count(True)}}
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+        return lambda values: {"": ["true" if value else "false" for value in values]}
+
+    def split(self, trait: str, values: Column) -> Bins:  # noqa: ARG002
+        return split_words(values, ("false", "true"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import binascii
 import io
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Kind, Stage, TensorSpec, histogram, refuse
+from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Kind, Look, Stage, TensorSpec, refuse
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -28,6 +29,13 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
+DRAWN_MODES: dict[str, tuple[str, ...]] = {
+    "JPEG": ("RGB", "L", "CMYK"), "PNG": ("RGB", "L", "RGBA", "LA", "P", "1", "I;16"), "WEBP": ("RGB", "RGBA"),
+    "GIF": ("L", "P"), "BMP": ("RGB", "L", "P", "1"), "TIFF": ("RGB", "L", "RGBA", "CMYK", "P", "1", "I;16"),
+}  # fmt: skip
+"""Pillow's modes that pictures of each format are drawn in for tests."""
+ORIENTATION = 0x0112
+"""EXIF's tag (Exif 2.32, 4.6.5): 1 is upright, 2 to 8 are turned or mirrored."""
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
 
@@ -126,6 +134,7 @@ class Image(Kind):
             "type": "string",
             "contentEncoding": "base64",
             "contentMediaType": self.media_types[0],
+            "x-media-types": list(self.media_types),
             "maxLength": (self.max_bytes + 2) // 3 * 4,
         }
 
@@ -135,10 +144,22 @@ class Image(Kind):
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
-        side = some.integers(self.min_side_px, 96)
+        least = self.min_side_px
+        most = max(least, self.max_pixels // least)
+        side = some.integers(least, min(most, least + 95)) | some.integers(least, min(most, least + 383))
+        sizes = some.tuples(side, side).filter(self._drawable)
         colour = some.tuples(*[some.integers(0, 255)] * 3)
-        modes = some.sampled_from(["RGB", "L"])
-        return some.builds(draw, side, side, colour, some.sampled_from(self.formats), modes).map(base64_text)
+        forms = some.sampled_from([(fmt, mode) for fmt in self.formats for mode in DRAWN_MODES[fmt]])
+        turned = some.sampled_from([1, 6, 3, 8, 2, 4, 5, 7])
+        return some.builds(
+            lambda size, colour, form, turn: base64_text(draw(size[0], size[1], colour, form[0], form[1], turn)),
+            sizes, colour, forms, turned,
+        )  # fmt: skip
+
+    def _drawable(self, size: tuple[int, int]) -> bool:
+        """Are so many pixels allowed, before and after the host's own resizing?"""
+        side = self.shorter_side_px or min(size)
+        return max(size[0] * size[1], side * side * max(size) // min(size)) <= self.max_pixels
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="uint8", dims=(f"{name}_height", f"{name}_width", 3)),)
@@ -202,14 +223,19 @@ class Image(Kind):
             raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
         return picture
 
-    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        pictures = [self.decode(value) for value in values]
-        scaled = [i / 8 for i in range(1, 8)]
-        return {
-            "brightness": histogram([float(p.mean()) / 255 for p in pictures], edges=scaled),
-            "contrast": histogram([float(p.std()) / 128 for p in pictures], edges=scaled),
-            "pixels": histogram([p.shape[0] * p.shape[1] for p in pictures]),
-        }
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+        """Brightness and contrast from 0 to 1, the file's pixels, and width over height."""
+
+        def look(values: Column) -> Mapping[str, Column]:
+            pictures = [self.decode(value) for value in values]
+            return {
+                "brightness": [float(picture.mean()) / 255 for picture in pictures],
+                "contrast": [float(picture.std()) / 127.5 for picture in pictures],
+                "pixels": [math.prod(self._open(value).size) for value in values],
+                "aspect": [picture.shape[1] / picture.shape[0] for picture in pictures],
+            }
+
+        return look
 
 
 def pillow() -> None:
@@ -247,14 +273,26 @@ def resized(picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Ima
     return picture.resize(size, Pillow.Resampling.BILINEAR)
 
 
-def draw(width: int, height: int, colour: tuple[int, int, int], fmt: str, mode: str = "RGB") -> bytes:
-    """A small test picture, a flat colour with a diagonal gradient, encoded."""
+def draw(
+    width: int, height: int, colour: tuple[int, int, int], fmt: str, mode: str = "RGB", orientation: int = 1
+) -> bytes:
+    """A small test picture, a flat colour with a diagonal gradient, encoded; other orientations than 1 stand in its EXIF, where it has one."""
     from PIL import Image as Pillow
 
     ramp = np.add.outer(np.arange(height), np.arange(width))[..., None] * 3
     pixels = ((ramp + np.array(colour)) % 256).astype(np.uint8)
+    picture = Pillow.fromarray(pixels)
+    if mode == "I;16":
+        picture = Pillow.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    elif mode in ("RGBA", "LA"):
+        picture.putalpha(Pillow.fromarray((ramp[..., 0] % 256).astype(np.uint8)))
+    options: dict[str, Any] = {}
+    if orientation != 1 and fmt in ("JPEG", "PNG", "WEBP", "TIFF"):
+        exif = Pillow.Exif()
+        exif[ORIENTATION] = orientation
+        options = {"exif": exif}
     sink = io.BytesIO()
-    Pillow.fromarray(pixels).convert(mode).save(sink, fmt)
+    (picture if picture.mode == mode else picture.convert(mode)).save(sink, fmt, **options)
     return sink.getvalue()
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from seatrial_contracts.bins import Bins, split_numbers
 from seatrial_contracts.errors import Refusal
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ Column = Array | list[Any]
 """The values of one input for several rows: an array with the rows first, or a list of bytes, strings or None where it is BYTES."""
 Dim = int | str
 JsonSchema = dict[str, Any]
+Look = Callable[[Column], Mapping[str, Column]]
+"""Validated values of several rows -> the traits that drift looks at, by name, one value a row; "" is the value itself."""
 Stage = Callable[[Any], tuple[Any, ...]]
 """The host stage of one field: a validated value to scalars or arrays, one for each of `Kind.tensors`."""
 
@@ -159,9 +161,13 @@ class Kind(BaseModel):
         """The host stage of one row; `files` are the bundle's. It raises `Refusal` for what only a closer look shows."""
         raise NotImplementedError(f"{self.name} is an output kind: it has no host stage")
 
-    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        """How these raw values are spread, as bins and counts: the reference that drift is measured against."""
-        raise NotImplementedError(f"{self.name} has no bins")
+    @abstractmethod
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+        """What drift looks at; `stage` is the field's own host stage, None for an output, whose values are the model's numbers."""
+
+    def split(self, trait: str, values: Column) -> Bins:  # noqa: ARG002  (some kinds have traits of several sorts)
+        """The bins of a trait, made from its values in the reference rows. Unless a kind knows better, ranges of numbers."""
+        return split_numbers(values, missing=self.nullable)
 
 
 class OutputKind(Kind):
@@ -213,12 +219,3 @@ def refuse_rows(bad: Array, code: str, got: str, want: str) -> None:
     """Refuse the first row that is bad; `bad` is bool, shape `(rows,)`."""
     if bad.any():
         raise Refusal(code, f"row {int(bad.argmax())}", got, want)
-
-
-def histogram(values: Sequence[float], edges: Sequence[float] | None = None, bins: int = 10) -> dict[str, Any]:
-    """Counts between edges; without edges, between the deciles. Values outside count in the first and last bin."""
-    array = np.asarray(values, np.float64)
-    if edges is None:
-        edges = np.unique(np.quantile(array, np.linspace(0, 1, bins + 1)))[1:-1].tolist() if array.size else []
-    places = np.searchsorted(np.asarray(edges), array, side="right")
-    return {"edges": list(edges), "counts": np.bincount(places, minlength=len(edges) + 1).tolist()}

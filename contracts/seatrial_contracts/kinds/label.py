@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
+from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Array, JsonSchema, OutputKind, histogram
+from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Look, OutputKind, Stage
+
+MOST_SCORED = 8
+"""With more classes, drift looks at the winner and its score alone."""
 
 
 class Label(OutputKind):
@@ -72,7 +76,17 @@ class Label(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.array([value["scores"][name] for name in self.classes], np.float32)
 
-    def distribution(self, values: Sequence[Array]) -> dict[str, Any]:
-        winners = [int(scores.argmax()) for scores in values]
-        confidence = histogram([float(scores.max()) for scores in values], edges=[i / 10 for i in range(1, 10)])
-        return {"counts": {name: winners.count(i) for i, name in enumerate(self.classes)}, "confidence": confidence}
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+        """The winner, its score, and the score of each class where these are few."""
+        scored = self.classes if len(self.classes) <= MOST_SCORED else ()
+
+        def look(values: Column) -> Mapping[str, Column]:
+            scores = np.asarray(values)
+            winners = [self.classes[place] for place in scores.argmax(1)]
+            each = {f"score.{word}": scores[:, place] for place, word in enumerate(scored)}
+            return {"": winners, "confidence": scores.max(1), **each}
+
+        return look
+
+    def split(self, trait: str, values: Column) -> Bins:
+        return super().split(trait, values) if trait else split_words(values, self.classes)

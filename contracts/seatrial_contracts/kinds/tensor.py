@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self, cast
 
@@ -15,10 +15,10 @@ from seatrial_contracts.kinds.kind import (
     Array,
     Column,
     JsonSchema,
+    Look,
     OutputKind,
     Stage,
     TensorSpec,
-    histogram,
     refuse,
     refuse_rows,
 )
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Dtype = Literal["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
+FEW_DRAWN, MOST_DRAWN, MOST_SIDE_DRAWN = 12, 4096, 64
+"""A drawn tensor of up to the first number of values has each of them drawn; a larger one repeats as many, up to the second number."""
 Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
 """One side of a tensor: a number, or (least, most) where it varies; None is any, and so is a `most` of None."""
 
@@ -166,12 +168,32 @@ class Tensor(OutputKind):
         element: SearchStrategy[Any] = some.booleans() if self.dtype == "bool" else Number(dtype=self.dtype).strategy()
         if self.dtype == "float32":
             element = some.floats(width=32, allow_nan=False, allow_infinity=False)
-        sides = some.tuples(*(some.integers(least, min(most, least + 3)) for least, most in self.ranges))
-        return sides.flatmap(
-            lambda shape: some.lists(element, min_size=prod(shape), max_size=prod(shape)).map(
-                lambda values: np.array(values, self.dtype).reshape(shape).tolist()
+        fewest = prod(least for least, _ in self.ranges)
+        pattern = some.lists(element, min_size=1, max_size=FEW_DRAWN)
+        repeated = some.builds(self._filled, pattern, self._shapes(max(fewest, MOST_DRAWN)))
+        if fewest > FEW_DRAWN:
+            return repeated
+        each = self._shapes(FEW_DRAWN).flatmap(
+            lambda shape: some.builds(
+                self._filled, some.lists(element, min_size=prod(shape), max_size=prod(shape)), some.just(shape)
             )
         )
+        return each | repeated
+
+    def _shapes(self, most_values: int) -> SearchStrategy[tuple[int, ...]]:
+        """Shapes of so many values: small, middling and large sides mixed."""
+        from hypothesis import strategies as some
+
+        limits = [(least, min(most, max(least, MOST_SIDE_DRAWN))) for least, most in self.ranges]
+        sides = [
+            some.integers(least, min(most, least + 3)) | some.integers(least, most) | some.just(most)
+            for least, most in limits
+        ]
+        return some.tuples(*sides).filter(lambda shape: prod(shape) <= most_values)
+
+    def _filled(self, values: list[Any], shape: tuple[int, ...]) -> Any:
+        """Nested lists of that shape; values that do not suffice are repeated."""
+        return np.resize(np.array(values, self.dtype), shape).tolist()
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims = tuple(size if isinstance(size, int) else f"{name}_{axis}" for axis, size in enumerate(self.dims))
@@ -193,10 +215,10 @@ class Tensor(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.array(value, self.dtype)
 
-    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        return {
-            "mean": histogram([float(np.mean(value)) for value in values]),
-            "spread": histogram([float(np.std(value)) for value in values]),
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+        return lambda values: {
+            "mean": [float(np.mean(value)) for value in values],
+            "spread": [float(np.std(value)) for value in values],
         }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -10,7 +11,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Stage, TensorSpec, histogram, text_of
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Look, Stage, TensorSpec, text_of
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -100,7 +101,11 @@ class Text(Kind):
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
-        return some.text(some.characters(codec="utf-8"), min_size=self.min_chars, max_size=min(self.max_chars, 400))
+        letters = some.characters(codec="utf-8")
+        written = some.text(letters, min_size=self.min_chars, max_size=max(self.min_chars, min(self.max_chars, 400)))
+        lengths = some.integers(max(self.min_chars, 1), max(self.min_chars, self.max_chars, 1))
+        repeated = some.builds(fill, some.text(letters, min_size=1, max_size=12), lengths)  # up to the longest allowed
+        return written | repeated
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims = (f"{name}_tokens",)
@@ -125,8 +130,22 @@ class Text(Kind):
 
         return tokenise
 
-    def distribution(self, values: Sequence[Any]) -> dict[str, Any]:
-        return {"chars": histogram([len(value) for value in values])}
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+        unknown = unknown_id(files[front_name(name)])
+
+        def share(value: str) -> float:
+            ids = stage(value)[0] if stage is not None else np.zeros(1)
+            return float(np.mean(ids == unknown))
+
+        return lambda values: {
+            "chars": [len(value) for value in values],
+            "unknown": [share(value) for value in values],
+        }
+
+
+def fill(text: str, chars: int) -> str:
+    """The text again and again, with spaces between, to a length."""
+    return (f"{text} " * (chars // (len(text) + 1) + 1))[:chars]
 
 
 def front_name(field: str) -> str:
@@ -154,3 +173,12 @@ def load_tokenizer(data: bytes) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def unknown_id(tokenizer: bytes) -> int:
+    """The token that stands for what the vocabulary does not hold; -1 where there is none, as in byte-level ones."""
+    model = json.loads(tokenizer)["model"]
+    if model.get("unk_id") is not None:  # Unigram
+        return int(model["unk_id"])
+    vocabulary = model["vocab"]
+    return int(vocabulary.get(model.get("unk_token"), -1)) if isinstance(vocabulary, dict) else -1

@@ -6,18 +6,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import NamedTuple
 
-from seatrial_contracts.manifest import Variant
 from seatrial_export.gate.candidate import Candidate
-
-
-class Made(NamedTuple):
-    """One more graph of a bundle: what the manifest says of it, and its bytes."""
-
-    variant: Variant
-    data: bytes
-
+from seatrial_export.seal import Made
 
 MakeFormat = Callable[[Candidate], Made]
 

@@ -18,11 +18,12 @@ from seatrial_contracts.front import places_by, shape_key
 from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
-from seatrial_export.formats import Made
 from seatrial_export.gate.candidate import Candidate
-from seatrial_export.gate.parity import BATCH_SIZES, other_sizes
+from seatrial_export.gate.parity import BATCH_SIZES
+from seatrial_export.gate.sizes import other_sizes
 from seatrial_export.gate.words import first_lines, quiet
 from seatrial_export.pipeline import Pipeline
+from seatrial_export.seal import Made
 
 FORMAT, GRAPH = "torchscript", "graphs/model.ts"
 FACTS = "seatrial.json"
@@ -166,5 +167,5 @@ def departure(candidate: Candidate, call: Call) -> str:
         judged = judge(pipeline.contract, pipeline.whole_promise, candidate.golden, answers)
         if judged.finding:
             return f"at batch size {size}: {judged.finding}"
-        candidate.trials.append(judged.trial(FORMAT, FORMAT, "cpu", size))
+        candidate.trials.append(judged.trial(FORMAT, FORMAT, "torch cpu", size))
     return ""

@@ -7,54 +7,40 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import onnx
 from torch import Tensor, nn
 
 from seatrial_contracts.front import EncodedRow, places_by, shape_key
-from seatrial_contracts.golden import Golden, Refused, wire_row
-from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
-from seatrial_contracts.sample import Sample
+from seatrial_contracts.sample import RawRow
+from seatrial_export.declared import Declared
+from seatrial_export.gate.sealable import OnnxGraph, Sealable
 from seatrial_export.pipeline import Pipeline
 
 TRACE_ROWS = 3
 """Not 1, which exporters take for a constant, and no size that anything else is likely to have."""
-BATCH = "batch"
 MOST_SIZE = 2**16
 """Of a batch, and of a size that only `prepare` knows."""
 
 
-@dataclass
-class Graph:
-    """One module on its way to ONNX: its arguments, what they are, and the model once it is there."""
+@dataclass(kw_only=True)
+class Graph(OnnxGraph):
+    """One module on its way to ONNX: its arguments, in the order of `specs`, and the graph once it is there."""
 
     module: nn.Module
     feeds: dict[str, Tensor]
-    specs: tuple[TensorSpec, ...]
-    """In the order in which the module takes them."""
     outputs: list[str]
-    batched: bool
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Name of a size that varies -> the least and the most that the contract takes, where it says so."""
     program: Any = None
-    proto: onnx.ModelProto | None = None
-
-    @property
-    def onnx(self) -> onnx.ModelProto:
-        """The exported model; the steps before made it."""
-        assert self.proto is not None, "exported in an earlier step of the gate"
-        return self.proto
+    exported: Any = None
+    """The traced program that `proto` was made of: its nodes' names are those of the graph's values."""
 
     @property
     def arguments(self) -> tuple[Tensor, ...]:
         """What to call the module with."""
         return tuple(self.feeds[spec.name] for spec in self.specs)
-
-    def dim_names(self, spec: TensorSpec) -> dict[int, str]:
-        """Axis -> name of each size that varies, the batch included."""
-        named = {axis + self.batched: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)}
-        return {0: BATCH, **named} if self.batched else named
 
     def bounds(self, size: str) -> tuple[int, int]:
         """Least and most of a size that varies."""
@@ -62,14 +48,21 @@ class Graph:
 
 
 @dataclass
-class Candidate:
+class Candidate(Sealable):
     """A pipeline on trial."""
 
     pipeline: Pipeline
     """Its temperatures are fitted by an early step."""
-    batchable: bool = True
-    """Set to False by the last step where a row's answer in the graph depends on its mates."""
+    batchable: bool = field(init=False)
     trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.batchable = self.pipeline.batchable
+
+    @property
+    def declared(self) -> Declared:
+        """The pipeline."""
+        return self.pipeline
 
     @cached_property
     def trace_rows(self) -> list[EncodedRow]:
@@ -98,29 +91,12 @@ class Candidate:
         answer = pipeline.sealed_model(*(self.feeds[name] for name in pipeline.arguments))
         outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
         return Graph(
-            pipeline.sealed_model, self.feeds, ordered, outputs, batched=True, sizes=dict(pipeline.contract.sizes)
-        )
-
-    @cached_property
-    def golden(self) -> Golden:
-        """The golden rows as a client sends them, what the training side answers to each alone (the reference), and the refusals."""
-        refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in self.pipeline.refused)
-        return self._answered(self.pipeline.golden_samples, self.pipeline.encoded_golden, refusals)
-
-    @cached_property
-    def held_out(self) -> Golden | None:
-        """The held-out rows and answers, where there are any."""
-        if not self.pipeline.held_out:
-            return None
-        return self._answered(self.pipeline.held_out_samples, self.pipeline.encoded_held_out)
-
-    def _answered(
-        self, samples: Sequence[Sample], encoded: Sequence[EncodedRow], refusals: tuple[Refused, ...] = ()
-    ) -> Golden:
-        return Golden(
-            tuple(wire_row(sample.row) for sample in samples), tuple(self.pipeline.answer_encoded(row) for row in encoded), refusals,
-            tuple(sample.truth for sample in samples), tuple(tuple(sample.slices) for sample in samples),
+            module=pipeline.sealed_model, feeds=self.feeds, specs=ordered, outputs=outputs, batched=True, sizes=dict(pipeline.contract.sizes),
         )  # fmt: skip
+
+    def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
+        """What the training side answers, each row alone."""
+        return self.pipeline.answer(rows)
 
     @cached_property
     def prepare(self) -> Graph | None:
@@ -131,7 +107,9 @@ class Candidate:
         specs = tuple(known[name] for name in self.pipeline.prepare_inputs)
         outputs = [prepared_name(spec.name) for spec in self.pipeline.prepared_specs]
         sizes = dict(self.pipeline.contract.sizes)
-        return Graph(self.pipeline.prepare, self.prepare_feeds, specs, outputs, batched=False, sizes=sizes)
+        return Graph(
+            module=self.pipeline.prepare, feeds=self.prepare_feeds, specs=specs, outputs=outputs, batched=False, sizes=sizes,
+        )  # fmt: skip
 
     @property
     def calls(self) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Graph]]:
@@ -140,6 +118,6 @@ class Candidate:
         return [model] if self.prepare is None else [model, ("prepare", self.pipeline.call_prepare, self.prepare)]
 
     @property
-    def graphs(self) -> list[Graph]:
-        """The graphs of the bundle."""
+    def traced(self) -> list[Graph]:
+        """The graphs that are traced."""
         return [graph for graph in (self.model, self.prepare) if graph is not None]

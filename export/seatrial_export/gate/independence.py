@@ -10,8 +10,8 @@ from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
 from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.receipt import Trial
-from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.chain import Chain
+from seatrial_export.gate.sealable import Sealable
 from seatrial_export.gate.session import Model
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
@@ -19,14 +19,12 @@ TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
 MOST_ROWS = 24
 
 
-def check_independence(candidate: Candidate) -> None:
+def check_independence(candidate: Sealable) -> None:
     """Never raises: a graph that fails is sealed with `batchable: false`, which the receipt says."""
-    pipeline = candidate.pipeline
-    candidate.batchable = pipeline.batchable
-    if not pipeline.batchable:
+    if not candidate.batchable:
         return
     chain = Chain(candidate)
-    found = compare_among_mates(chain, [chain.prepared(row) for row in pipeline.encoded_golden], TOLERANCE)
+    found = compare_among_mates(chain, [chain.prepared(row) for row in candidate.declared.encoded_golden], TOLERANCE)
     candidate.batchable = found.passed
     candidate.trials.append(Trial(
         runner="independence", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(1, 5), rows=found.rows,
@@ -50,20 +48,21 @@ def mates(specs: tuple[TensorSpec, ...], rows: list[EncodedRow], place: int) -> 
         rows,
         key=lambda other: sum(len(value) for spec, value in zip(specs, other, strict=True) if spec.pad is not None),
     )
+    columns = list(zip(specs, row, longest, zip(*rows, strict=True), strict=True))
     extremes = [
-        tuple(extreme(spec, own, other, value) for spec, own, other in zip(specs, row, longest, strict=True))
+        tuple(extreme(spec, own, other, column, value) for spec, own, other, column in columns)
         for value in (np.nan, 1e30, -1e30)
     ]
-    return [
-        *extremes,
-        tuple(other if spec.pad is not None else own for spec, own, other in zip(specs, row, longest, strict=True)),
-    ]
+    return [*extremes, tuple(other if spec.pad is not None else own for spec, own, other, _ in columns)]
 
 
-def extreme(spec: TensorSpec, own: object, other: object, value: float) -> object:
-    """An odd value of this sort: `value` for floats, an unknown word for strings, the longest row's for what is padded, else the own."""
+def extreme(spec: TensorSpec, own: object, other: object, column: Sequence[object], value: float) -> object:
+    """An odd value of this sort: `value` for floats, another golden row's word, the longest row's for what is padded, else the own.
+
+    No unknown word: a contract may refuse those, and graphs that look words up for themselves may fail on them.
+    """
     if spec.dtype.startswith("float"):
         return value if not spec.dims else np.full_like(np.asarray(own), value)
     if spec.dtype == "string":
-        return "an unknown word"
+        return next((word for word in column if word != own), own)
     return other if spec.pad is not None else own

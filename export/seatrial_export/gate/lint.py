@@ -10,7 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import BATCH, Candidate, Graph
+from seatrial_export.gate.sealable import BATCH, OnnxGraph, Sealable
 
 RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
@@ -28,24 +28,25 @@ ALONG_AXIS = {
     "LpNormalization": -1,
 }
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+SMALL = 64
+"""Values; no operator has more axes."""
 DATA_DEPENDENT = re.compile(r"\bu\d+\b")
 
 Shapes = dict[str, list[int | str]]
 
 
-def lint(candidate: Candidate) -> None:
+def lint(candidate: Sealable) -> None:
     """Raise `GateError` for the first thing found."""
     for graph in candidate.graphs:
         model = graph.onnx
-        check_opset(model, candidate.pipeline.opset)
         check_domains(model)
         check_external_data(model)
-        check_symbolic(graph)
+        check_symbolic(graph, batchable=candidate.batchable)
         check_chance(model)
         check_training(model)
         shapes = shapes_of(model.graph)
         check_data_dependent(shapes)
-        if graph.batched and candidate.pipeline.batchable:
+        if graph.batched and candidate.batchable:
             check_cross_row(model, shapes)
 
 
@@ -60,25 +61,19 @@ def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
         ]
 
 
-def check_opset(model: onnx.ModelProto, wanted: int) -> None:
-    """The exporter raises a low opset silently: 13 asked gives 18."""
-    got = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if got != wanted:
-        raise GateError(
-            "opset",
-            f"opset {wanted} was asked for, the exporter wrote {got}",
-            f"ask for {got}: Pipeline(opset={got}); or for another from 18 up",
-        )
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators that the graph asks for; 0 where it asks for none."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def check_domains(model: onnx.ModelProto) -> None:
     """Operators outside the standard run nowhere but on the author's machine."""
-    odd = sorted(
-        {node.domain for node in nodes_of(model)} - STANDARD_DOMAINS - {function.domain for function in model.functions}
-    )
+    known = STANDARD_DOMAINS | {function.domain for function in model.functions}
+    odd = sorted({f"{node.domain}.{node.op_type}" for node in nodes_of(model) if node.domain not in known})
     if odd:
+        shown = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
         raise GateError(
-            "operators", f"operators of the domain {', '.join(odd)}", "use operations with a standard ONNX form"
+            "operators", f"operators outside the ONNX standard: {shown}", "use operations with a standard ONNX form"
         )
 
 
@@ -93,13 +88,16 @@ def check_external_data(model: onnx.ModelProto) -> None:
         )
 
 
-def check_symbolic(graph: Graph) -> None:
-    """Every size that varies is a name in the graph, and the batch is the first size of every output."""
+def check_symbolic(graph: OnnxGraph, *, batchable: bool) -> None:
+    """Every size that varies is a name in the graph, and the batch is the first size of every output.
+
+    Where rows are never run together, a batch of 1 may stand in the graph.
+    """
     values = {value.name: dims(value) for value in graph.onnx.graph.input}
     for spec in graph.specs:
         for axis, name in graph.dim_names(spec).items():
             size = values[spec.name][axis]
-            if isinstance(size, int):
+            if isinstance(size, int) and not (name == BATCH and size == 1 and not batchable):
                 raise GateError(
                     "sizes",
                     f"input '{spec.name}' has a fixed size {size} where '{name}' varies",
@@ -107,11 +105,11 @@ def check_symbolic(graph: Graph) -> None:
                 )
     for value in graph.onnx.graph.output if graph.batched else []:
         sizes = dims(value)
-        if not sizes or sizes[0] != BATCH:
+        if not sizes or sizes[0] not in ((BATCH,) if batchable else (BATCH, 1)):
             raise GateError(
                 "sizes",
                 f"output '{value.name}' has sizes {sizes}: the batch is not its first",
-                "return one answer for each row, rows first",
+                "return one answer for each row, rows first (adopt: where it takes one row at a time, --rows-alone)",
             )
 
 
@@ -127,17 +125,35 @@ def check_chance(model: onnx.ModelProto) -> None:
 
 
 def check_training(model: onnx.ModelProto) -> None:
-    """No Dropout or BatchNormalization in training mode."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    """No Dropout or BatchNormalization in training mode, nor one whose mode is decided while it runs."""
+    constants = constants_of(model)
     for node in nodes_of(model):
-        mode = constants.get(node.input[2]) if node.op_type == "Dropout" and len(node.input) > 2 else None
-        norm = node.op_type == "BatchNormalization" and any(a.name == "training_mode" and a.i for a in node.attribute)
-        if norm or (mode is not None and bool(np.any(mode))):
+        mode = node.input[2] if node.op_type == "Dropout" and len(node.input) > 2 else ""
+        drops = bool(mode) and (mode not in constants or bool(np.any(constants[mode])))
+        norm = node.op_type == "BatchNormalization" and (
+            any(a.name == "training_mode" and a.i for a in node.attribute)
+            or sum(map(bool, node.output))
+            > 1  # before opset 14, which has the attribute, this is what training mode is
+        )
+        if norm or drops:
             raise GateError(
                 "training mode",
                 f"{node.op_type} '{node.name}' is in training mode in the graph",
                 "call model.eval(); give F.dropout and F.batch_norm training=self.training",
             )
+
+
+def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Name -> value of what is constant and small: flags and axes, not weights."""
+    small = [(tensor.name, tensor) for tensor in model.graph.initializer if np.prod(tensor.dims) <= SMALL]
+    small += [
+        (node.output[0], attribute.t)
+        for node in nodes_of(model)
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value" and np.prod(attribute.t.dims) <= SMALL
+    ]
+    return {name: numpy_helper.to_array(tensor) for name, tensor in small}
 
 
 def shapes_of(graph: onnx.GraphProto) -> Shapes:
@@ -163,7 +179,7 @@ def check_data_dependent(shapes: Shapes) -> None:
 
 def check_cross_row(model: onnx.ModelProto, shapes: Shapes) -> None:
     """No operator reduces over the rows of a batch, and no value compares each row with each."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    constants = constants_of(model)
     for node in model.graph.node:
         for axis in reduced_axes(node, constants, shapes):
             size = shapes[node.input[0]][axis]
@@ -197,5 +213,5 @@ def _rows_meet(cause: str) -> None:
     raise GateError(
         "rows apart",
         cause,
-        "a row's answer must not depend on its mates; if the model must see all rows at once, say batchable=False",
+        "a row's answer must not depend on its mates; if the model must see all rows at once, say batchable=False (adopt: --rows-alone)",
     )

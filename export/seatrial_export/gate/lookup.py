@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import onnx
 from onnx import TensorProto, helper
 
-from seatrial_export.gate.candidate import Candidate
+from seatrial_contracts.kinds.category import Category
+
+if TYPE_CHECKING:
+    from seatrial_export.gate.candidate import Candidate
 
 ML_DOMAIN, ML_VERSION = "ai.onnx.ml", 3
 
@@ -18,16 +23,25 @@ def look_up_categories(candidate: Candidate) -> None:
         return
     for name, kind in categories.items():
         value = next(value for value in model.graph.input if value.name == name)
-        code = f"_{name}.code"
+        code = code_name(name)
         rename_input(model.graph, name, code)
         value.type.tensor_type.elem_type = TensorProto.STRING
-        table = kind.lookup()
         node = helper.make_node(
-            "LabelEncoder", [name], [code], name=f"look_up_{name}", domain=ML_DOMAIN,
-            keys_strings=list(table), values_int64s=list(table.values()), default_int64=kind.unknown_code,
-        )  # fmt: skip
+            "LabelEncoder", [name], [code], name=f"look_up_{name}", domain=ML_DOMAIN, **lookup_attributes(kind)
+        )
         model.graph.node.insert(0, node)
     model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_VERSION))
+
+
+def lookup_attributes(kind: Category) -> dict[str, Any]:
+    """The table of a category's LabelEncoder: word -> code."""
+    table = kind.lookup()
+    return {"keys_strings": list(table), "values_int64s": list(table.values()), "default_int64": kind.unknown_code}
+
+
+def code_name(name: str) -> str:
+    """What the graph calls the codes of a category."""
+    return f"_{name}.code"
 
 
 def rename_input(graph: onnx.GraphProto, old: str, new: str) -> None:

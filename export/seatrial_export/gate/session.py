@@ -52,6 +52,10 @@ class Model:
     def run(self, rows: Sequence[EncodedRow]) -> list[Outputs]:
         """Prepared rows of like shape in one batch; one mapping for each row."""
         outputs = self.session.run(collate(self.specs, rows))
+        for name, array in outputs.items():
+            if array.shape[:1] != (len(rows),):
+                cause = f"output '{name}' has shape {list(array.shape)} for {len(rows)} rows"
+                raise GateError("sizes", cause, "return one answer for each row, rows first")
         return [{name: array[i] for name, array in outputs.items()} for i in range(len(rows))]
 
     def run_in_batches(self, rows: Sequence[EncodedRow], size: int) -> list[Outputs]:

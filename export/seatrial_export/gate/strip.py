@@ -13,14 +13,14 @@ from typing import Any
 import onnx
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.sealable import Sealable
 
 COMMON_WORDS = frozenset(
     {"root", "user", "admin", "runner", "ubuntu", "debian", "localhost", "home", "model", "test", "build"}
 )
 
 
-def strip(candidate: Candidate) -> None:
+def strip(candidate: Sealable) -> None:
     """Remove notes of every sort, then make sure that no trace of this machine is left."""
     for graph in candidate.graphs:
         strip_model(graph.onnx)

@@ -10,6 +10,7 @@ import torch
 
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.lint import opset_of
 from seatrial_export.gate.recurrent import open_time
 from seatrial_export.gate.torch_export import named_sizes
 from seatrial_export.gate.words import first_lines, quiet
@@ -17,7 +18,7 @@ from seatrial_export.gate.words import first_lines, quiet
 
 def export_onnx(candidate: Candidate) -> None:
     """`torch.onnx.export(dynamo=True)` with named sizes, at the pipeline's opset."""
-    for graph in candidate.graphs:
+    for graph in candidate.traced:
         source: Any = graph.program if graph.program is not None else graph.module
         try:
             with quiet(), torch.no_grad(), open_time(graph):
@@ -33,13 +34,31 @@ def export_onnx(candidate: Candidate) -> None:
             ) from error
         assert program is not None, "dynamo=True returns a program"
         name_values(program.model.graph, [spec.name for spec in graph.specs], graph.outputs)
-        graph.proto = program.model_proto
+        graph.proto, graph.exported = program.model_proto, program.exported_program
+
+
+def inner_name(name: str) -> str:
+    """What a value inside a graph is called; no field's name begins so."""
+    return f"_{name}"
+
+
+def check_opset(candidate: Candidate) -> None:
+    """The exporter raises a low opset silently: 13 asked gives 18."""
+    wanted = candidate.pipeline.opset
+    for graph in candidate.graphs:
+        got = opset_of(graph.onnx)
+        if got != wanted:
+            raise GateError(
+                "opset",
+                f"opset {wanted} was asked for, the exporter wrote {got}",
+                f"ask for {got}: Pipeline(opset={got}); or for another from 18 up",
+            )
 
 
 def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Give inputs and outputs their names. Everything inside begins with `_`, which no field does, so nothing clashes with a field."""
     for value in tuple(graph.initializers.values()):
-        value.name = f"_{value.name}"
+        value.name = inner_name(str(value.name))
     for node in ir.traversal.RecursiveGraphIterator(graph):
         inner = [
             value
@@ -48,6 +67,6 @@ def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) 
             for value in attribute.as_graph().inputs
         ]
         for value in (*node.outputs, *inner):
-            value.name = f"_{value.name}"
+            value.name = inner_name(str(value.name))
     for value, name in (*zip(graph.inputs, inputs, strict=True), *zip(graph.outputs, outputs, strict=True)):
         value.name = name

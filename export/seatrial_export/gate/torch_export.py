@@ -10,8 +10,9 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import BATCH, Candidate, Graph
+from seatrial_export.gate.candidate import Candidate, Graph
 from seatrial_export.gate.recurrent import check_recurrent, open_time
+from seatrial_export.gate.sealable import BATCH
 from seatrial_export.gate.words import first_lines, quiet
 
 Sizes = tuple[dict[int, Any], ...]
@@ -36,7 +37,7 @@ def check_torch_export(candidate: Candidate) -> None:
     Named sizes are proven by torch's own solver. It cannot reason about every expression (`(height - 224) // 2`, say); where it gives
     up, the conditions under which the traced path holds are tried on sizes all over the contract's range instead.
     """
-    for graph in candidate.graphs:
+    for graph in candidate.traced:
         check_recurrent(graph)
         try:
             graph.program = traced(graph, named_sizes(graph))

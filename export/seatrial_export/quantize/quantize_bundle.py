@@ -11,8 +11,8 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import Manifest, check_version
 from seatrial_contracts.notes import NOTES
 from seatrial_contracts.receipt import Receipt, now, this_machine
-from seatrial_export.gate.gate import Progress, silent
 from seatrial_export.gate.independence import TOLERANCE
+from seatrial_export.gate.steps import Progress, silent
 from seatrial_export.quantize.make_variants import MadeVariant, make_variants
 from seatrial_export.quantize.prove import prove
 from seatrial_export.quantize.subject import FP32, Subject

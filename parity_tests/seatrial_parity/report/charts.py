@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 INK, ACCENT, GOOD = "#000000", "#3b82c4", "#2a9d5c"
 """Black becomes the page's text colour; the others read on white and on black."""
+LEAST_ERROR = 1e-7
+"""Below, errors are drawn in line with 0: what fp32 itself differs by."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "seatrial", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -21,14 +23,15 @@ STYLE: dict[Any, Any] = {
 """Text stays text, and the same data give the same bytes."""
 
 
-class Point(NamedTuple):
-    """One variant in the curve of speed against error."""
+class Mark(NamedTuple):
+    """One graph in the plane of speed and error."""
 
     label: str
     error: float
     speed: float
-    """Rows a second over those of fp32."""
-    chosen: bool = False
+    """fp32's seconds over its own."""
+    sealed: bool
+    """Is it in the bundle? Else a candidate that a search left behind."""
 
 
 def error_chart(counts: Sequence[int], allowed: float | None) -> str:
@@ -56,20 +59,26 @@ def error_chart(counts: Sequence[int], allowed: float | None) -> str:
     return svg(draw, width=3.6, height=2.2)
 
 
-def curve_chart(points: Sequence[Point], measure: str) -> str:
-    """Speed against error of every variant that was measured; the chosen ones are filled in green."""
+def curve_chart(marks: Sequence[Mark], error: str) -> str:
+    """Speed against error: what the bundle holds filled, candidates of a search hollow and joined in the order of their error."""
 
     def draw(axes: Axes) -> None:
-        for point in points:
-            colour = GOOD if point.chosen else ACCENT
-            axes.plot([point.error], [point.speed], "o", color=colour, markersize=9 if point.chosen else 6)
-            axes.annotate(point.label, (point.error, point.speed), xytext=(6, 4), textcoords="offset points", color=INK)
+        tried = sorted((mark.error, mark.speed) for mark in marks if not mark.sealed)
+        if tried:
+            axes.plot(*zip(*tried, strict=True), "o-", color=ACCENT, markerfacecolor="none", linewidth=1, markersize=5)
+        for mark in marks:
+            if mark.sealed:
+                axes.plot([mark.error], [mark.speed], "o", color=GOOD, markersize=8)
+            side: dict[str, Any] = (
+                {"xytext": (7, 5)} if mark.sealed else {"xytext": (-7, -5), "ha": "right", "va": "top"}
+            )
+            axes.annotate(mark.label, (mark.error, mark.speed), textcoords="offset points", color=INK, **side)
         axes.axhline(1, color=INK, linestyle=":", linewidth=1)
-        axes.set_xlabel(measure)
-        axes.set_ylabel("times the speed of fp32")
-        axes.margins(0.2)
+        axes.set_xscale("symlog", linthresh=LEAST_ERROR)
+        axes.set(xlabel=error, ylabel="times the speed of fp32")
+        axes.margins(0.15)
 
-    return svg(draw, width=6.4, height=3.2)
+    return svg(draw, width=6.4, height=3.4)
 
 
 def svg(draw: Any, width: float, height: float) -> str:

@@ -10,12 +10,11 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.golden import Golden
-from seatrial_contracts.measures import Measures, measure, measure_slices
+from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Machine, Receipt, Trial
 from seatrial_parity.table import severity
 
-ALL_ROWS = "all rows"
 MEND = "remove it, and run seatrial parity again"
 
 

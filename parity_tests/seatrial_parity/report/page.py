@@ -8,6 +8,7 @@ from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.measures import Measures
 from seatrial_contracts.notes import NOTES
 from seatrial_parity.report.charts import error_chart
+from seatrial_parity.report.costs import cost_lines, curve, flipped
 from seatrial_parity.report.findings import Findings, Line
 from seatrial_parity.report.samples import worst_samples
 from seatrial_parity.table import short
@@ -44,6 +45,7 @@ def write_page(findings: Findings) -> str:
     page = environment.get_template(TEMPLATE)
     return page.render(
         findings=findings, bundle=findings.bundle, manifest=findings.bundle.manifest, contract=findings.bundle.contract, charts=charts, notes=notes,
+        costs=cost_lines(findings), curve=Markup(curve(findings)), flipped=flipped(findings),  # noqa: S704  (as above)
         measures=used_measures(findings), of_truth=OF_TRUTH, samples=worst_samples(findings), newest=findings.receipts[-1],
     )  # fmt: skip
 

@@ -31,6 +31,8 @@ class Asked:
     triton_grpc: str | None = None
     edge: str | None = None
     """Our server before a Triton, http://host:port."""
+    container: str | None = None
+    """Our server in a container, http://host:port."""
     trust_torchscript: bool = False
     """May TorchScript graphs of the bundle run here? Each is a program."""
 

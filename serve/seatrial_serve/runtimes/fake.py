@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.runtimes.runtime import Placement
 
 
 @dataclass
@@ -21,6 +22,7 @@ class FakeRuntime:
     outliers: int = 0
     remote: bool = False
     healthy: bool = True
+    placement: Placement | None = None
 
     def run(
         self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False

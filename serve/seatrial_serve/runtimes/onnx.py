@@ -5,63 +5,60 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime as ort
 
 from seatrial_contracts.canonical import sha256
-from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_contracts.errors import ModelError, OutOfMemory
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.receipt import this_machine
 from seatrial_serve.graph_cache import find_or_make
-from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+from seatrial_serve.runtimes.onnx_devices import load_on_devices
+from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS, our_error
+from seatrial_serve.runtimes.onnx_providers import CPU, CUDA, TENSORRT, asked_of, check_known, check_registered
+from seatrial_serve.runtimes.onnx_session import described, give_back, open_session, settings_of, shrinking
+from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
 
 ort.disable_telemetry_events()  # a server tells nobody what it serves
 
 FORMAT = "onnx"
 log = logging.getLogger("seatrial.runtime")
 CACHED, WORTH_CACHING_BYTES = "graph.onnx", 2**20
-SHRINK = ort.RunOptions()
-SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-ELEMENT_TYPES = {"float": "float32", "double": "float64"}
-ORT_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, TypeError, NotImplementedError, *(
-    getattr(ort.capi.onnxruntime_pybind11_state, name) for name in ("Fail", "InvalidArgument", "RuntimeException", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "NoSuchFile", "EPFail")
-    if hasattr(ort.capi.onnxruntime_pybind11_state, name)
-))  # fmt: skip
-"""What onnxruntime raises; its words hold node names and shapes, so they go to the log and never to a client."""
-INVALID: type[Exception] = ort.capi.onnxruntime_pybind11_state.InvalidArgument
-"""What it raises where a value is at fault."""
+SHRINK = shrinking("cpu:0")
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:
-    """An onnxruntime session on the first provider asked for; never silently on another."""
+    """Sessions on the first provider asked for; never silently on another. Raises `ModelError`: E_PROVIDER where that one does not run it."""
+    asked = options.providers[0]
+    try:
+        check_known(options)
+        if asked in (CUDA, TENSORRT):
+            return load_on_devices(graph, options)
+        return _load_on_host(graph, options)
+    except ModelError as error:
+        if error.code != "E_PROVIDER" or not options.allow_cpu_fallback:
+            raise
+        log.warning("%s; it runs on the CPU, which is allowed", error)
+        return _load_on_host(graph, replace(options, providers=(CPU,), provider_options=()), Placement(asked))
+
+
+def _load_on_host(graph: bytes, options: RuntimeOptions, placement: Placement | None = None) -> Runtime:
     cached = _optimised(graph, options) if options.cache is not None and _cacheable(graph, options) else None
     try:
         session = _open_cached(cached, options) if cached is not None else None
-        session = session or ort.InferenceSession(graph, _settings(options), providers=list(options.providers))
+        session = session or open_session(graph, settings_of(options), asked_of(options))
     except ORT_ERRORS as error:
         raise ModelError("E_LOAD", "onnxruntime cannot load this graph") from error
-    runs_on = session.get_providers()[0]
-    if runs_on != options.providers[0] and not options.allow_cpu_fallback:
-        raise ModelError(
-            "E_PROVIDER",
-            f"asked for {options.providers[0]}, but onnxruntime runs it on {runs_on}; mend the driver, or allow the fallback",
-        )
-    return OnnxRuntime(session)
-
-
-def _settings(options: RuntimeOptions) -> ort.SessionOptions:
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.intra_op_threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
-    return settings
+    check_registered(session, options)
+    return OnnxRuntime(session, placement)
 
 
 def _cacheable(graph: bytes, options: RuntimeOptions) -> bool:
     """Other providers compile what cannot be written down; small graphs load in a moment."""
-    return options.providers == ("CPUExecutionProvider",) and len(graph) >= WORTH_CACHING_BYTES
+    return options.providers == (CPU,) and len(graph) >= WORTH_CACHING_BYTES
 
 
 def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
@@ -71,12 +68,12 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
     key = sha256(b"\n".join([graph, *map(str.encode, options.providers), machine.model_dump_json().encode()]))
 
     def make(folder: Path) -> None:
-        settings = _settings(options)
+        settings = settings_of(options)
         settings.optimized_model_filepath = str(folder / CACHED)
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         settings.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-        ort.InferenceSession(graph, settings, providers=list(options.providers))
+        open_session(graph, settings, asked_of(options))
 
     try:
         return find_or_make(options.cache, key, make)
@@ -87,10 +84,10 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
 
 def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession | None:
     """A session over a cached graph; None, and the graph gone, where it does not load."""
-    settings = _settings(options)
+    settings = settings_of(options)
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(str(folder / CACHED), settings, providers=list(options.providers))
+        return open_session(str(folder / CACHED), settings, asked_of(options))
     except ORT_ERRORS:
         log.warning("a cached graph did not load and is made anew")
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,20 +95,14 @@ def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession 
 
 
 class OnnxRuntime:
-    """A session and the names of its inputs and outputs."""
+    """A session on this process's own cores, and the names of its inputs and outputs."""
 
     remote, healthy = False, True
 
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self._session = session
+    def __init__(self, session: ort.InferenceSession, placement: Placement | None = None) -> None:
+        self._session, self.placement = session, placement
         self.provider: str = session.get_providers()[0]
-        self.inputs: Mapping[str, str] = {node.name: element_type(node.type) for node in session.get_inputs()}
-        self.outputs: Sequence[str] = [node.name for node in session.get_outputs()]
-        self._long = [
-            (place, dtype)
-            for place, node in enumerate(session.get_outputs())
-            if (dtype := element_type(node.type)) in ("int64", "uint64")
-        ]
+        self.inputs, self.outputs, self._long = described(session)
 
     def run(
         self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
@@ -119,24 +110,14 @@ class OnnxRuntime:
         """See `Runtime.run`."""
         try:
             answers = self._session.run(self.outputs, feeds, SHRINK if outlier else None)
-        except INVALID as error:
-            log.info("a value that the model cannot take: %s", type(error).__name__)
-            where, got = "the model", "a value that it cannot take, such as an index beyond a table"
-            raise Refusal("E_MODEL_INPUT", where, got, "values as the model was trained with") from None
         except ORT_ERRORS as error:
-            raise ModelError("E_MODEL", "the model failed on this input") from error
-        for (
-            place,
-            dtype,
-        ) in self._long:  # onnxruntime says "long long", which is as long as int64 and yet another type to numpy
+            failure = our_error(error)
+            if isinstance(failure, OutOfMemory):
+                give_back(self.run, feeds, outlier)
+            raise failure from error
+        for place, dtype in self._long:
             answers[place] = answers[place].view(dtype)
         return dict(zip(self.outputs, answers, strict=True))
 
     def close(self) -> None:
         """See `Runtime.close`."""
-
-
-def element_type(name: str) -> str:
-    """Onnxruntime's `tensor(float)` -> numpy's `float32`."""
-    inner = name.removeprefix("tensor(").removesuffix(")")
-    return ELEMENT_TYPES.get(inner, inner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,31 @@ class RuntimeOptions:
     """Where a runtime in another process listens."""
     serves: tuple[str, str, str] = ("", "", "")
     """Name, version and digest of the bundle: a runtime in another process must hold that very one."""
+    devices: tuple[int, ...] = ()
+    """Numbers of the cards that run the graph, a session each; empty: the first one, where the provider runs on cards."""
+    device_memory_bytes: int | None = None
+    provider_options: tuple[tuple[str, str], ...] = ()
+    """Options of the first provider, in its own words."""
+    cuda_graphs: bool = False
+    max_rows: int | None = None
+    """Most rows in a batch, where the operator says so."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A graph that was to run on devices: what was asked for and what came of it. With `Runtime.provider` it is the execution receipt."""
+
+    asked: str
+    devices: tuple[int, ...] = ()
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    """Provider -> how many of the graph's nodes it runs."""
+    pinned: bool = False
+    """Do inputs pass through pinned memory?"""
+    cuda_graphs: bool = False
+    slots: int | None = None
+    """How many batches run at once, none of them on the event loop; None: as on the processor."""
+    most_rows: int | None = None
+    """Most rows in a batch; None: no bound."""
 
 
 class Runtime(Protocol):
@@ -36,6 +61,11 @@ class Runtime(Protocol):
     @property
     def provider(self) -> str:
         """What really runs the graph, as the runtime itself reports it: the execution receipt."""
+        ...
+
+    @property
+    def placement(self) -> Placement | None:
+        """How it stands on devices; None where none was asked for."""
         ...
 
     @property
@@ -65,8 +95,8 @@ class Runtime(Protocol):
 
         After `deadline_s` (a time of `now_s`) nobody waits any more: a remote runtime gives up then. The memory that an `outlier`
         took goes back to the system; that of other batches is kept for the next one. Raises `ModelError` where the graph fails on
-        them, `Refusal` where a value is one that it cannot take, `Unavailable` where a remote one cannot be asked or answers what
-        it must not.
+        them, `Refusal` where a value is one that it cannot take, `OutOfMemory` where fewer rows may run, `Unavailable` where a remote
+        one cannot be asked or answers what it must not, or a device is lost.
         """
         ...
 

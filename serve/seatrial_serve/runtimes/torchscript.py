@@ -46,7 +46,7 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
 class TorchScriptRuntime:
     """A module, its inputs in order, and the codes of its categories' words."""
 
-    remote, healthy, provider = False, True, "torch cpu"
+    remote, healthy, provider, placement = False, True, "torch cpu", None
 
     def __init__(self, torch: Any, module: Any, facts: Mapping[str, Any]) -> None:
         self._torch, self._module = torch, module

@@ -46,7 +46,7 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:  # noqa: ARG001  (Tr
 class TritonRuntime:
     """One version of one model in Triton. A thread of its own asks whether it is ready, and whether it is the same bundle still."""
 
-    remote = True
+    remote, placement = True, None
 
     def __init__(self, kit: Any, options: RuntimeOptions) -> None:
         name, version, self._digest = options.serves

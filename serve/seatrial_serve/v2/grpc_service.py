@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Self
 
@@ -13,12 +14,17 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.body import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
+from seatrial_serve.lane import begin_journey
+from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Terms
 from seatrial_serve.repository import Entry, Repository
-from seatrial_serve.status import answer_to
+from seatrial_serve.status import answer_to, status_of
+from seatrial_serve.taps import Taps
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.v2.grpc_message import read_message, write_message
 from seatrial_serve.v2.infer import infer
@@ -42,7 +48,8 @@ class InferenceService:
     """The unary calls. An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`."""
 
     def __init__(
-        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, keeper: Keeper | None = None
+        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, taps: Taps,
+        metrics: Metrics, keeper: Keeper | None = None, watchers: Watchers = (),
     ) -> None:  # fmt: skip
         """With a keeper, which is the administrator's, models can be loaded and unloaded."""
         self._repository, self._pool, self._drain, self._timeout_s, self._keeper = (
@@ -52,6 +59,7 @@ class InferenceService:
             timeout_s,
             keeper,
         )
+        self._taps, self._metrics, self._watchers = taps, metrics, watchers
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
@@ -129,12 +137,12 @@ class InferenceService:
 
     async def model_infer(self, asked: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """One inference."""
-        start, code = now_s(), "other"
+        journey = begin_journey(headers_of(context), f"{SERVICE}/ModelInfer")
         entry = self._repository.find(asked.model_name, asked.model_version or None)
-        model = entry.model if entry is not None else None
+        journey.model = entry.model if entry is not None else None
         self._drain.enter()
         try:
-            model = self._found(asked.model_name, asked.model_version).ready_model()
+            model = journey.model = self._found(asked.model_name, asked.model_version).ready_model()
             if asked.ByteSize() > model.contract.max_body_bytes:
                 raise Refusal(
                     "E_BODY_BYTES",
@@ -144,21 +152,32 @@ class InferenceService:
                 )
             left_s = context.time_remaining()
             terms = Terms(
-                start + min(self._timeout_s, self._timeout_s if left_s is None else left_s),
+                journey.began_s + min(self._timeout_s, self._timeout_s if left_s is None else left_s),
                 context.peer().rpartition(":")[0],
+                journey=journey,
             )
             model.pressure.admit(terms.deadline_s)
             with model:
-                answer = write_message(await infer(model, read_message(asked), terms, self._pool))
-            code = "ok"
+                response = await infer(model, read_message(asked), terms, self._pool)
+                encoding = now_s()
+                answer = write_message(response)
+                model.encoded(encoding, terms)
+            journey.answer = response.answer
+            journey.end("ok", 200)
+            self._taps.offer(model, response.answer, journey.request_id, journey.seconds, asked.ByteSize())
             return answer
-        except SeatrialError as error:
-            code = getattr(error, "code", "E_INTERNAL")
+        except asyncio.CancelledError:  # its client left
+            journey.end("")
+            raise
+        except Exception as error:
+            status, code = status_of(error)
+            journey.end(code, status, error)
+            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             raise
         finally:
             self._drain.leave()
-            if model is not None:
-                model.metrics.finish(code, now_s() - start)
+            for watcher in self._watchers:
+                watcher.ended(journey)
 
     def _found(self, name: str, version: str) -> Entry:
         entry = self._repository.find(name, version or None)
@@ -167,20 +186,35 @@ class InferenceService:
         return entry
 
 
+def headers_of(context: Context) -> Mapping[bytes, bytes]:
+    """The metadata of a call, as HTTP has it, and the request id that `_answering` settled."""
+    settled = context.trailing_metadata() or ()
+    return {
+        key.encode(): value.encode("latin-1", "replace") if isinstance(value, str) else value
+        for key, value in (*(context.invocation_metadata() or ()), *settled)
+    }
+
+
 def _answering(method: Method) -> Method:
-    """The method, with every error turned into one status."""
+    """The method, with every error turned into one status, and the request's id in the trailing metadata of each answer."""
 
     async def answer(asked: Any, context: Context) -> Any:
+        request_id = request_id_of(headers_of(context))
+        context.set_trailing_metadata(((REQUEST_ID_HEADER.decode(), request_id),))
         try:
             return await method(asked, context)
         except Exception as error:  # every error becomes one clear answer; what is not ours is logged there
-            status, code, _, headers = answer_to(error, None)
+            status, code, _, headers = answer_to(error, request_id)
             text = (
                 str(error)
                 if isinstance(error, SeatrialError)
                 else "seatrial failed on this request; this is a bug in seatrial"
             )
-            metadata = [("seatrial-code", code), *((key.decode(), value.decode()) for key, value in headers)]
+            metadata = [
+                ("seatrial-code", code),
+                *context.trailing_metadata(),
+                *((key.decode(), value.decode()) for key, value in headers),
+            ]
             await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
 
     return answer

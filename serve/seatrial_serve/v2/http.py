@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from seatrial_serve.body import is_file
+from seatrial_serve.clock import now_s
 from seatrial_serve.lane import LARGE_BODY_BYTES, Asked, Reply
 from seatrial_serve.v2.http_body import HEADER, header_length, read_request, write_response
 from seatrial_serve.v2.infer import infer
@@ -24,7 +25,9 @@ async def infer_over_http(asked: Asked) -> Reply:
     else:
         request = read_request(body, json_bytes, contract)
     response = await infer(asked.model, request, asked.terms, asked.pool)
+    start = now_s()
     text, head = write_response(response)
+    asked.model.encoded(start, asked.terms)
     if head is None:
-        return Reply(text)
-    return Reply(text, BINARY, [(HEADER, b"%d" % head)])
+        return Reply(text, answer=response.answer)
+    return Reply(text, BINARY, [(HEADER, b"%d" % head)], response.answer)

@@ -39,7 +39,7 @@ async def infer(model: ServedModel, request: InferRequest, terms: Terms, pool: E
         for each in wanted
         for array in (answer.array(each.name),)
     ]
-    return InferResponse(model.bundle.name, model.bundle.version, model.bundle.digest, request.id, outputs)
+    return InferResponse(model.bundle.name, model.bundle.version, model.bundle.digest, request.id, outputs, answer)
 
 
 def with_parameters(terms: Terms, parameters: Parameters) -> Terms:

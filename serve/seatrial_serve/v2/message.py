@@ -8,6 +8,7 @@ from typing import Any
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_serve.model import Answer
 
 MAX_NAMED = 64
 """Most inputs, outputs or parameters in one request."""
@@ -55,6 +56,8 @@ class InferResponse:
     id: str
     outputs: Sequence[tuple[Wanted, str, Array]]
     """Each with its datatype."""
+    answer: Answer
+    """What they were made of."""
 
 
 def checked_parameters(parameters: Any, where: str) -> Parameters:

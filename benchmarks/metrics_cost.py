@@ -1,0 +1,116 @@
+"""What metrics and drift cost: processor time a request of a server with everything on, scraped every 5 s, against one with `--no-metrics`.
+
+    python benchmarks/metrics_cost.py BUNDLES [ROUNDS]      # BUNDLES: a folder that holds penguins; needs wrk
+
+Both servers run at once and are asked in turns, so that whatever else the machine does falls on both. Processor time is what the
+kernel books for the server's threads; the best round of each counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+SECONDS, CONNECTIONS = 2, (1, 16, 64)
+
+
+class Running:
+    """A server of its own on free ports."""
+
+    def __init__(self, bundles: str, *flags: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "seatrial",
+            "serve",
+            bundles,
+            "--http-port",
+            "0",
+            "--no-grpc",
+            "--metrics-port",
+            "0",
+            "--threads",
+            "1",
+        ]
+        self.process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        said = self.process.stderr.readline()
+        self.url = re.findall(r"http://[\d.:]+", said)[0]
+        port = re.search(r"metrics on port (\d+)", said)
+        self.metrics = f"http://127.0.0.1:{port[1]}/metrics" if port else ""
+        while "passed its load gate" not in self.process.stderr.readline():
+            pass
+
+    def cpu_s(self) -> float:
+        """Processor time so far, user and system."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def load(self, script: Path, connections: int) -> tuple[float, float]:
+        """Microseconds of processor time a request, and requests a second."""
+        before = self.cpu_s()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{SECONDS}s",
+            "-s",
+            str(script),
+            f"{self.url}/v1/models/penguins:predict",
+        ]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        count = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index]
+        assert "Non-2xx" not in said, said
+        return (self.cpu_s() - before) / count * 1e6, count / SECONDS
+
+
+def scrape(url: str, stop: threading.Event) -> None:
+    """As Prometheus does, rather often."""
+    while not stop.wait(5):
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            reply.read()
+
+
+def main() -> None:
+    bundles, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    on, off = Running(bundles), Running(bundles, "--no-metrics")
+    stop = threading.Event()
+    threading.Thread(target=scrape, args=(on.metrics, stop), daemon=True).start()
+    with urllib.request.urlopen(f"{on.url}/v1/models/penguins", timeout=10) as reply:
+        row = json.load(reply)["example"]
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "post.lua")
+        body = json.dumps({"instances": [row]})
+        script.write_text(
+            f'wrk.method = "POST"\nwrk.body = [[{body}]]\nwrk.headers["Content-Type"] = "application/json"\n'
+        )
+        for connections in CONNECTIONS:
+            seen: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
+            for turn in range(rounds):
+                pair = [("on", on), ("off", off)]
+                for name, server in pair if turn % 2 else reversed(pair):
+                    seen[name].append(server.load(script, connections))
+            cost = {name: min(us for us, _ in each) for name, each in seen.items()}
+            rate = {name: max(per_s for _, per_s in each) for name, each in seen.items()}
+            print(
+                f"{connections:3} connections: off {cost['off']:6.1f} us, on {cost['on']:6.1f} us a request ({cost['on'] / cost['off'] - 1:+.1%}); "
+                f"best rates off {rate['off']:.0f}/s, on {rate['on']:.0f}/s ({rate['on'] / rate['off'] - 1:+.1%})"
+            )
+    stop.set()
+    for server in (on, off):
+        server.process.terminate()
+        server.process.wait(30)
+        time.sleep(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""`seatrial monitor`: Prometheus rules, their tests and a Grafana dashboard from bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("monitor")
+@click.argument("paths", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("deploy/monitoring"),
+    show_default=True,
+    help="Folder for rules/ and dashboards/; files of the same model are written anew.",
+)
+@click.option(
+    "--drift-window",
+    default="1h",
+    show_default=True,
+    help="Over how long drift is taken, as Prometheus writes it. Longer is calmer; a thousand values in it say something.",
+)
+@click.option("--hold", default="5m", show_default=True, help="How long a condition holds before its alert fires.")
+def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) -> None:
+    r"""Write alert rules, their tests and a dashboard, each from the bundle's own contract.
+
+    The latency alert burns the contract's objective, drift is measured field by field against the sealed profile, and every alert
+    comes with a test that promtool runs and with a line that says what to do.
+
+    \b
+      promtool check rules deploy/monitoring/rules/NAME.rules.yaml
+      promtool test rules deploy/monitoring/rules/NAME.test.yaml
+    """
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.errors import DeclarationError, MissingExtra
+
+    try:
+        from seatrial_serve.monitor.figures import DURATION, Windows
+        from seatrial_serve.monitor.write import write_monitoring
+    except ImportError as error:
+        raise MissingExtra("seatrial monitor", "monitor") from error
+    for name, value in (("--drift-window", drift_window), ("--hold", hold)):
+        if not DURATION.fullmatch(value):
+            raise DeclarationError(name, value, "a duration as Prometheus writes it: 30s, 5m, 1h, 1d")
+    bundles = [open_bundle(path) for path in paths]
+    for bundle in bundles:
+        if bundle.contract.objective.p99_s is None:
+            click.echo(f"{bundle.name}: no latency alert, since the contract has no objective=st.Objective(p99_s=...)")
+        if not bundle.profile.rows:
+            click.echo(f"{bundle.name}: no drift alert, since the pipeline had no reference rows")
+    for path in write_monitoring(bundles, out, Windows(drift=drift_window, hold=hold)):
+        click.echo(f"wrote {path}")

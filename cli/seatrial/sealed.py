@@ -1,0 +1,81 @@
+"""What the commands that seal show: the gate's steps while they run, and the bundle once it is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from seatrial_contracts.bundle import Bundle
+
+OPTIONS = (
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("bundles"),
+        show_default=True,
+        help="Folder of bundles; the new one becomes OUT/NAME/VERSION.",
+    ),
+    click.option(
+        "--since",
+        type=click.Path(path_type=Path),
+        metavar="BUNDLE",
+        help="The version before: what changed since is sealed as RELEASE_NOTES.md, and breaking changes need a higher major version.",
+    ),
+    click.option(
+        "--allow-breaking", is_flag=True, help="Seal breaking changes under the same major version all the same."
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
+    ),
+)
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def sealing_options(command: Command) -> Command:
+    """The options of every command that seals."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that names the step; gives what is told the next one."""
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+    ) as progress:
+        task = progress.add_task(title)
+        yield lambda step: progress.update(task, description=f"gate: {step}")
+
+
+def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
+    """Path, digest, size, and what the gate warns of."""
+    warnings = [trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding]
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "path": str(bundle.path),
+                    "digest": bundle.digest,
+                    "size_bytes": bundle.size_bytes,
+                    "batchable": bundle.manifest.batchable,
+                    "warnings": list(dict.fromkeys(warnings)),
+                }
+            )
+        )
+        return
+    click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
+    for warning in dict.fromkeys(warnings):
+        click.echo(f"warning: {warning}")
+    click.echo(f"next: seatrial parity {bundle.path}   then: seatrial serve {out}")

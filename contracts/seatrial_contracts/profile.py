@@ -1,0 +1,132 @@
+"""The profile: how a model's reference rows and the answers to them are spread, which drift is measured against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from seatrial_contracts.bins import Bins
+from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.front import Front
+from seatrial_contracts.kinds.kind import Column, Kind, Look
+
+Counts = NDArray[np.int64]
+
+
+class Spread(BaseModel):
+    """A trait's bins, and how many reference rows lie in each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bins: Bins
+    counts: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if len(self.counts) != len(self.bins.names) or min(self.counts) < 0 or not any(self.counts):
+            raise ValueError("a count for each bin, not all of them 0")
+        return self
+
+    @property
+    def rows(self) -> int:
+        """Reference rows."""
+        return sum(self.counts)
+
+    @property
+    def shares(self) -> list[float]:
+        """The share of the reference rows in each bin."""
+        return [count / self.rows for count in self.counts]
+
+
+class Profile(BaseModel):
+    """`profile.json`. A field is an input's or output's name, with a trait of it after a dot where it is not the value itself: `photo.brightness`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
+    rows: int = Field(default=0, ge=0)
+    """Reference rows; 0 where the pipeline had none, and nothing is known of drift."""
+    inputs: dict[str, Spread] = {}
+    outputs: dict[str, Spread] = {}
+
+    @cached_property
+    def fields(self) -> Mapping[str, Spread]:
+        """All of them, inputs first."""
+        return self.inputs | self.outputs
+
+    def to_json(self) -> bytes:
+        """Sorted, indented, the same bytes for equal profiles."""
+        return readable_json(self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """The profile that `to_json` wrote. Raises `pydantic.ValidationError`."""
+        return cls.model_validate(json.loads(data))
+
+
+class Lookout:
+    """Looks at rows and answers as drift does: traits of every field, one value a row."""
+
+    def __init__(self, front: Front) -> None:
+        contract, files = front.contract, front.files
+        self._inputs = [
+            (field.name, field.kind.look(field.name, files, front.stages[field.name])) for field in contract.inputs
+        ]
+        self._outputs = [(field.name, field.kind.look(field.name, files, None)) for field in contract.outputs]
+        self._kinds: dict[str, Kind] = {field.name: field.kind for field in contract.inputs}
+        self._kinds |= {field.name: field.kind for field in contract.outputs}
+
+    def inputs(self, columns: Mapping[str, Column]) -> dict[str, Column]:
+        """Field -> its values, of validated columns."""
+        return traits(self._inputs, columns)
+
+    def outputs(self, columns: Mapping[str, Column]) -> dict[str, Column]:
+        """The same of the model's answers, rows first."""
+        return traits(self._outputs, columns)
+
+    def profile(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> Profile:
+        """The profile of validated reference rows and the answers to them."""
+        if not rows:
+            return Profile()
+        return Profile(
+            rows=len(rows),
+            inputs={name: self._spread(name, values) for name, values in self.inputs(columns_of(rows)).items()},
+            outputs={name: self._spread(name, values) for name, values in self.outputs(columns_of(answers)).items()},
+        )
+
+    def _spread(self, field: str, values: Column) -> Spread:
+        name, _, trait = field.partition(".")
+        bins = self._kinds[name].split(trait, values)
+        return Spread(bins=bins, counts=tuple(count_by_bin(bins, values).tolist()))
+
+    def count(
+        self, profile: Profile, columns: Mapping[str, Column], answers: Mapping[str, Column]
+    ) -> dict[str, Counts]:
+        """Field -> how many rows lie in each of the profile's bins."""
+        seen = self.inputs(columns) | self.outputs(answers)
+        return {name: count_by_bin(spread.bins, seen[name]) for name, spread in profile.fields.items() if name in seen}
+
+
+def traits(looks: Sequence[tuple[str, Look]], columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Field -> its values: a trait of a field stands after a dot, the value itself without one."""
+    return {
+        f"{name}.{trait}" if trait else name: values
+        for name, look in looks
+        for trait, values in look(columns[name]).items()
+    }
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def count_by_bin(bins: Bins, values: Column) -> Counts:
+    """How many values lie in each bin."""
+    return np.bincount(bins.places(values), minlength=len(bins.names))

@@ -1,0 +1,110 @@
+"""The adoption: what a user declares of a model that others made, and what is tried of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import onnx
+
+from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.manifest import Origin
+from seatrial_contracts.receipt import Trial
+from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.sample import RawRow
+from seatrial_export.adopt.estimator import TOOLS, Estimator
+from seatrial_export.adopt.foreign import read_onnx
+from seatrial_export.adopt.prepare import Prepared, fit_prepare
+from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
+from seatrial_export.declared import Declared
+from seatrial_export.gate.chain import Chain
+from seatrial_export.gate.sealable import OnnxGraph, Sealable
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Adoption(Declared):
+    """A foreign graph, what its names are in the contract where they differ, and who says what it must answer.
+
+    `training_side` is asked for the golden answers; without one they are the graph's own, and the receipt says so.
+    """
+
+    graph: onnx.ModelProto
+    prepare: onnx.ModelProto | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    training_side: TrainingSide | None = None
+    reference_is: Literal["callable", "scikit-learn"] = "callable"
+    made_by: tuple[str, ...] = ()
+    """Packages that made the graph here, whose versions the manifest keeps."""
+
+    @classmethod
+    def of_onnx(cls, path: Path | str, **declared: Any) -> Self:
+        """The model in an ONNX file; `declared` are the other fields. Raises `DeclarationError` and `GateError`."""
+        return cls(graph=read_onnx(Path(path)), **declared)
+
+    @classmethod
+    def of_estimator(cls, estimator: Any, *, inputs: type[Row], outputs: type[Answer], **declared: Any) -> Self:
+        """A fitted scikit-learn estimator, which is its own reference. Raises `DeclarationError` and `GateError`."""
+        made = Estimator(estimator, inputs, outputs)
+        reference = {"training_side": made.answer, "reference_is": "scikit-learn"}
+        return cls(graph=made.graph(), made_by=TOOLS, inputs=inputs, outputs=outputs, **{**reference, **declared})
+
+    @property
+    def origin(self) -> Origin:
+        """The tool that the graph names, and the reference."""
+        said = f"{self.graph.producer_name} {self.graph.producer_version}".strip()
+        producer = re.sub(r"[^\w .+()-]", "", said)  # no path, whatever the tool wrote there
+        reference = "none" if self.training_side is None else self.reference_is
+        return Origin(source="adopted", producer=producer[:200], reference=reference)
+
+    @cached_property
+    def prepared(self) -> Prepared | None:
+        """The per-row step, fitted to the contract. Raises `GateError` where it does not fit."""
+        return None if self.prepare is None else fit_prepare(self.prepare, self.contract, self.encoded_golden)
+
+    @property
+    def prepare_inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that the per-row step takes; none where there is no such step."""
+        return () if self.prepared is None else tuple(spec.name for spec in self.prepared.takes)
+
+    @property
+    def prepared_specs(self) -> tuple[TensorSpec, ...]:
+        """What the per-row step makes."""
+        return () if self.prepared is None else self.prepared.makes
+
+
+class AdoptedCandidate(Sealable):
+    """An adoption on trial."""
+
+    def __init__(self, adoption: Adoption) -> None:
+        self.adoption, self.batchable = adoption, adoption.batchable
+        self.trials: list[Trial] = []
+
+    @property
+    def declared(self) -> Declared:
+        """The adoption."""
+        return self.adoption
+
+    @cached_property
+    def model(self) -> OnnxGraph:
+        """The graph, which an early step of the gate fits to the contract."""
+        return OnnxGraph(specs=self.adoption.specs, batched=True)
+
+    @cached_property
+    def prepare(self) -> OnnxGraph | None:
+        """The per-row step, where there is one."""
+        made = self.adoption.prepared
+        return None if made is None else OnnxGraph(specs=made.takes, batched=False, proto=made.model)
+
+    def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
+        """What the training side, or else the graph, answers. Raises `DeclarationError` and `GateError` where those are no answers."""
+        contract, ask = self.adoption.contract, self.adoption.training_side
+        if ask is not None:
+            return split(contract, ask([dict(contract.validate_row(row)) for row in rows]), len(rows))
+        chain = Chain(self)
+        answers = chain.run_in_batches([chain.prepared(self.adoption.encode_row(row)) for row in rows], 1)
+        check_answers(contract, answers)
+        return answers

@@ -1,0 +1,148 @@
+"""Edits to a foreign graph: names of its own for all that is inside, and operators put before and behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from seatrial_contracts.errors import GateError
+from seatrial_contracts.kinds.kind import Dim
+from seatrial_export.adopt.port import classes_of, ports
+from seatrial_export.gate.lint import nodes_of, opset_of
+from seatrial_export.gate.lookup import ML_DOMAIN, ML_VERSION
+
+INSIDE, ADDED = "_graph.", "_fit."
+"""Names inside begin with `_`, which no field's does."""
+AXES_AS_INPUT = 13
+"""From this opset on, Squeeze and Unsqueeze take their axes as an input."""
+LOOKUPS_FROM = 2
+"""The version of ai.onnx.ml whose LabelEncoder looks words up for numbers."""
+PLAIN_OPSET, LEAST_IR = 13, 8
+"""For graphs of ai.onnx.ml operators alone, which need none; and the IR version at which weights are no inputs."""
+
+
+Value = tuple[str, int, Sequence[Dim] | None]
+"""An input or output: its name, element type and sizes."""
+
+
+class Editor:
+    """A copy of a foreign model, on its way into a bundle."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        self._before: list[onnx.NodeProto] = []
+        self._behind: list[onnx.NodeProto] = []
+        classes = classes_of(self.graph)
+        tidy(self.model)
+        drop_maps(self.model.graph)
+        self.takes, self.gives = ports(self.graph.input), ports(self.graph.output, classes)
+        """As the graph's author declared them."""
+        rename_inside(self.model.graph)
+
+    @property
+    def graph(self) -> onnx.GraphProto:
+        """The graph that is edited."""
+        return self.model.graph
+
+    def before(
+        self, operator: str, values: Sequence[str], output: str = "", domain: str = "", **attributes: Any
+    ) -> str:
+        """An operator between the contract and the graph; gives the name of what it makes."""
+        return self._add(self._before, operator, values, output, domain, attributes)
+
+    def behind(self, operator: str, values: Sequence[str], output: str = "", **attributes: Any) -> str:
+        """An operator between the graph and the contract."""
+        return self._add(self._behind, operator, values, output, "", attributes)
+
+    def _add(
+        self, nodes: list[onnx.NodeProto], operator: str, values: Sequence[str], output: str, domain: str, attributes: dict[str, Any]
+    ) -> str:  # fmt: skip
+        name = output or f"{ADDED}{len(self._before) + len(self._behind)}"
+        values = list(values)
+        if operator in ("Squeeze", "Unsqueeze") and opset_of(self.model) >= AXES_AS_INPUT:
+            values.append(self._constant(np.array(attributes.pop("axes"), np.int64)))
+        nodes.append(
+            helper.make_node(operator, values, [name], name=f"{ADDED}{operator}.{name}", domain=domain, **attributes)
+        )
+        return name
+
+    def _constant(self, value: np.ndarray) -> str:
+        name = f"{ADDED}constant.{len(self.graph.initializer)}"
+        self.graph.initializer.append(numpy_helper.from_array(value, name))
+        return name
+
+    def use_lookups(self) -> None:
+        """Let the graph look words up. Raises `GateError` where its own operators are of a version that does it otherwise."""
+        entry = next((entry for entry in self.model.opset_import if entry.domain == ML_DOMAIN), None)
+        if entry is None:
+            self.model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_VERSION))
+        elif entry.version < LOOKUPS_FROM:
+            if any(node.op_type == "LabelEncoder" for node in nodes_of(self.model)):
+                cause = f"the graph looks words up by {ML_DOMAIN} {entry.version}, which cannot stand beside the contract's lookups"
+                raise GateError("contract", cause, f"export the model with {ML_DOMAIN} {LOOKUPS_FROM} or later")
+            entry.version = ML_VERSION
+
+    def close(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.ModelProto:
+        """The model with these inputs and outputs, its operators in order and its sizes inferred anew."""
+        nodes = [*self._before, *self.graph.node, *self._behind]
+        for field in ("node", "input", "output", "value_info"):
+            self.graph.ClearField(field)
+        self.graph.node.extend(nodes)
+        self.graph.input.extend(helper.make_tensor_value_info(*value) for value in inputs)
+        self.graph.output.extend(helper.make_tensor_value_info(*value) for value in outputs)
+        return onnx.shape_inference.infer_shapes(self.model)
+
+
+def inside(name: str) -> str:
+    """The name in the bundle's graph of a value of the foreign one. No `/`: what looks like a path is none of this machine's."""
+    return f"{INSIDE}{name.replace('/', '.')}" if name else name
+
+
+def tidy(model: onnx.ModelProto) -> None:
+    """One version for each domain, and a version of the standard operators, which edits need; weights are no inputs."""
+    versions: dict[str, int] = {}
+    for entry in model.opset_import:
+        domain = "" if entry.domain == "ai.onnx" else entry.domain
+        versions[domain] = max(versions.get(domain, 0), entry.version)
+    versions.setdefault("", PLAIN_OPSET)
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in sorted(versions.items()))
+    model.ir_version = max(model.ir_version, LEAST_IR)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def drop_maps(graph: onnx.GraphProto) -> None:
+    """Let each output that is a list of maps from class to score (ZipMap) be the matrix that the maps are made of."""
+    outputs = {value.name: value for value in graph.output}
+    for node in graph.node:
+        if node.op_type == "ZipMap" and node.output[0] in outputs:
+            value = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, [None, None])
+            outputs[node.output[0]].CopyFrom(value)
+            node.CopyFrom(helper.make_node("Identity", list(node.input), list(node.output), name=node.name))
+
+
+def rename_inside(graph: onnx.GraphProto) -> None:
+    """Put `_graph.` before every value's name, those of subgraphs too: one rule for all, so that no reference is lost."""
+    for values in (graph.input, graph.output, graph.value_info, graph.initializer):
+        for value in values:
+            value.name = inside(value.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = inside(sparse.values.name)
+    graph.ClearField("quantization_annotation")
+    for node in graph.node:
+        node.name = inside(node.name)
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                names[place] = inside(name)
+        for attribute in node.attribute:
+            if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+                for inner in (attribute.g, *attribute.graphs):
+                    rename_inside(inner)

@@ -1,0 +1,69 @@
+"""The gate of adopted models: the steps of the export gate that ask a graph alone, after the one that fits it to its contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.receipt import Trial
+from seatrial_export.adopt.adoption import AdoptedCandidate, Adoption
+from seatrial_export.adopt.fit import fit
+from seatrial_export.adopt.foreign import check_graph
+from seatrial_export.gate.independence import check_independence
+from seatrial_export.gate.lint import lint
+from seatrial_export.gate.parity import check_golden
+from seatrial_export.gate.steps import Progress, Step, run_steps, silent
+from seatrial_export.gate.strip import strip
+from seatrial_export.seal import check_declared, seal
+from seatrial_export.tools import tool_versions
+
+TOOLS = ("onnx", "onnxruntime", "numpy", "seatrial")
+
+
+def adopt_model(
+    adoption: Adoption, out: Path, progress: Progress = silent, source: Path | None = None, *, since: Bundle | None = None, allow_breaking: bool = False,
+) -> Bundle:  # fmt: skip
+    """Take a foreign graph through the gate and seal it as `out`/name/version, with a receipt beside it.
+
+    The arguments are those of `export_pipeline`. Raises `GateError`, `DeclarationError`, `Refusal` for a golden row and `BundleError`.
+    """
+    check_declared(adoption, since, allow_breaking=allow_breaking)
+    candidate = AdoptedCandidate(adoption)
+    run_steps(candidate, STEPS, frozenset({"lint"}), progress)
+    return seal(candidate, out, tool_versions((*TOOLS, *adoption.made_by)), progress, source, since=since)
+
+
+def check_foreign(candidate: AdoptedCandidate) -> None:
+    """The graph is one that can be run elsewhere too."""
+    check_graph(candidate.adoption.graph)
+
+
+def fit_contract(candidate: AdoptedCandidate) -> None:
+    """The graph takes what the contract gives and answers what it promises; where it takes one row at a time, so will the server."""
+    adoption = candidate.adoption
+    fitted = fit(adoption.graph, adoption, adoption.renamed)
+    candidate.model.proto = fitted.model
+    if fitted.one_at_a_time:
+        candidate.batchable = False
+        finding = "the graph takes one row at a time: batchable is false"
+        candidate.trials.append(
+            Trial(
+                runner="signature", variant="fp32", rows=0, worst_error=None, allowed=0.0, passed=True, finding=finding
+            )
+        )
+
+
+def ask_reference(candidate: AdoptedCandidate) -> None:
+    """There is a finite answer of the promised shape to every golden row."""
+    _ = candidate.golden, candidate.held_out
+
+
+STEPS: tuple[Step[AdoptedCandidate], ...] = (
+    ("graph", check_foreign),
+    ("contract", fit_contract),
+    ("lint", lint),
+    ("strip", strip),
+    ("answers", ask_reference),
+    ("parity", check_golden),
+    ("batch independence", check_independence),
+)

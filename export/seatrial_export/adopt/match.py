@@ -1,0 +1,171 @@
+"""Which field of a contract goes to which input of a foreign graph, and which output answers for which field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seatrial_contracts.contract import Contract, OutputField
+from seatrial_contracts.golden import numpy_dtype
+from seatrial_contracts.kinds.kind import V2_DATATYPES, Dim, TensorSpec
+from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.text import Text
+from seatrial_export.adopt.casts import holds, range_of
+from seatrial_export.adopt.port import Port, agree, plain, shown
+
+TEXT_PORTS = {"input_ids": "ids", "attention_mask": "mask"}
+"""What exporters of language models call the tensors of a text, and which of a text field's they are."""
+SEGMENTS = "token_type_ids"
+"""Zeros, where a model takes one text."""
+
+
+class Misfit(Exception):
+    """Why a contract and a graph do not go together."""
+
+
+class Fed(NamedTuple):
+    """An input of the graph and what enters it: one tensor, several scalars as the columns of a matrix, or zeros in the tensor's shape."""
+
+    port: Port
+    specs: Sequence[TensorSpec]
+    zeros: bool = False
+
+
+class Inputs:
+    """The graph's inputs and the contract's tensors while they are matched: by name, by shape, and the rest as matrices."""
+
+    def __init__(
+        self, takes: Sequence[Port], contract: Contract, specs: Sequence[TensorSpec], renamed: Mapping[str, str]
+    ) -> None:
+        self._kinds = {spec.name: field.kind for field in contract.inputs for spec in field.kind.tensors(field.name)}
+        self._texts = [field.name for field in contract.inputs if isinstance(field.kind, Text)]
+        self._free = {spec.name: spec for spec in specs}
+        self._left, self._fed, self._renamed = list(takes), list[Fed](), renamed
+
+    def matched(self) -> list[Fed]:
+        """Every input and what enters it. Raises `Misfit` where either side has something left."""
+        self._by_name()
+        self._by_shape(exactly=True)
+        self._by_shape(exactly=False)
+        masks = {f"{text}_mask" for text in self._texts}  # a graph may do without
+        wanted = [spec for name, spec in self._free.items() if name not in masks]
+        if len(self._left) == 1 and len(wanted) == 1:
+            return [*self._fed, Fed(self._left[0], wanted)]
+        for port in self._left:
+            columns = self._columns(port)
+            wanted = [spec for spec in wanted if spec not in columns]
+            self._fed.append(Fed(port, columns))
+        if wanted:
+            raise Misfit(f"the graph has no input for '{wanted[0].name}'")
+        return self._fed
+
+    def _feed(self, port: Port, spec: TensorSpec) -> None:
+        self._left.remove(port)
+        self._fed.append(Fed(port, [self._free.pop(spec.name)]))
+
+    def _by_name(self) -> None:
+        """An input's own name, spelled as a field can be, or what it is of the only text."""
+        ids = self._free.get(f"{self._texts[0]}_ids") if len(self._texts) == 1 else None
+        for port in tuple(self._left):
+            name = self._renamed.get(port.name) or self._same_name(port)
+            if name in self._free:
+                self._feed(port, self._free[name])
+            elif plain(port.name) == SEGMENTS and ids is not None:
+                self._left.remove(port)
+                self._fed.append(Fed(port, [ids], zeros=True))
+
+    def _same_name(self, port: Port) -> str | None:
+        if len(self._texts) == 1 and plain(port.name) in TEXT_PORTS:
+            return f"{self._texts[0]}_{TEXT_PORTS[plain(port.name)]}"
+        return next((name for name in self._free if plain(name) == plain(port.name)), None)
+
+    def _by_shape(self, *, exactly: bool) -> None:
+        """Tensors and inputs that can only be each other."""
+        for port in tuple(self._left):
+            specs = [spec for spec in self._free.values() if self._may_be(spec, port, exactly=exactly)]
+            if len(specs) == 1 and sum(self._may_be(specs[0], other, exactly=exactly) for other in self._left) == 1:
+                self._feed(port, specs[0])
+
+    def _may_be(self, spec: TensorSpec, port: Port, *, exactly: bool) -> bool:
+        """Is this tensor of that input's shape and, `exactly` or after a cast, of its type?"""
+        dims = port.dims or ()
+        fits = agree(spec.dims, dims[1:]) or agree(spec.dims, dims)
+        kind = self._kinds.get(spec.name)
+        same = spec.dtype == port.dtype if exactly else holds(spec.dtype, port.dtype, range_of(kind))
+        return bool(spec.dims) and fits and same
+
+    def _columns(self, port: Port) -> list[TensorSpec]:
+        """The scalars that go into the only matrix of their sort: words, or numbers, where codes stand for words if there is no other place."""
+        words = [other for other in self._left if other.dtype == "string"]
+        mates = words if port in words else [other for other in self._left if other not in words]
+        columns = [spec for spec in self._free.values() if not spec.dims]
+        if words:
+            columns = [spec for spec in columns if (spec.dtype == "string") == (port in words)]
+        if len(mates) > 1 or not columns:
+            raise Misfit(f"nothing in the contract is meant for the graph's input '{port.name}'")
+        return columns
+
+
+def match_answers(
+    gives: Sequence[Port], outputs: Sequence[OutputField], renamed: Mapping[str, str]
+) -> list[tuple[Port, OutputField]]:
+    """Each output promised and the graph's output that it is: by name, then the only one of its type and shape. Raises `Misfit`."""
+    free = {port.name: port for port in gives}
+    named = {plain(renamed.get(name, name)): name for name in free}
+    pairs = []
+    for field in sorted(outputs, key=lambda field: plain(field.name) not in named):
+        name = named.get(plain(field.name))
+        fitting = [name] if name in free else [port.name for port in free.values() if not misfit_of(port, field)]
+        if not fitting and len(free) == 1:
+            fitting = list(free)
+        if len(fitting) != 1:
+            got = "nothing in the graph is" if not fitting else f"any of {', '.join(map(repr, fitting))} could be"
+            raise Misfit(f"{got} the output '{field.name}'")
+        port = free.pop(fitting[0])
+        misfit = misfit_of(port, field) or other_classes(port, field)
+        if misfit:
+            raise Misfit(misfit)
+        pairs.append((port, field))
+    return pairs
+
+
+def misfit_of(port: Port, field: OutputField) -> str:
+    """Why an output of the graph is not the one promised; empty where it may be."""
+    shape, dtype = field.kind.shape, dtype_of(field)
+    where = f"the graph's output '{port.name}' is {port.dtype} {shown(port.dims)}, '{field.name}' is {dtype} {shown(shape_of(field, 'rows'))}"
+    if port.dtype not in V2_DATATYPES or not same_sort(port.dtype, dtype):
+        return where
+    if port.dims is None:
+        return ""
+    if len(port.dims) == 2 and not shape:
+        return "" if port.dims[1] == 1 or isinstance(port.dims[1], str) else where
+    dims = port.dims[1:] if len(port.dims) == 1 + len(shape) else port.dims
+    fits = len(dims) == len(shape) and all(
+        size is None or isinstance(got, str) or got == size for got, size in zip(dims, shape, strict=True)
+    )
+    return "" if fits else where
+
+
+def other_classes(port: Port, field: OutputField) -> str:
+    """Where a label names the classes otherwise than the graph, or in another order; empty where it does not."""
+    if not isinstance(field.kind, Label) or port.classes in ((), field.kind.classes):
+        return ""
+    ours, theirs = ", ".join(field.kind.classes), ", ".join(port.classes)
+    return f"'{field.name}' has the classes {ours}, the graph has {theirs}, in this order"
+
+
+def same_sort(have: str, want: str) -> bool:
+    """Floats for floats, and whole numbers that hold all of the others: an answer is never another number than the graph's."""
+    return have != "string" and (np.dtype(have).kind == "f") == (np.dtype(want).kind == "f") and holds(have, want)
+
+
+def dtype_of(field: OutputField) -> str:
+    """Numpy's name of what an output is made of."""
+    return numpy_dtype(field.kind.datatype)
+
+
+def shape_of(field: OutputField, batch: Dim) -> tuple[Dim, ...]:
+    """Sizes of an output, those that are open by names of their own."""
+    return (batch, *(f"{field.name}_{axis}" if size is None else size for axis, size in enumerate(field.kind.shape)))

@@ -1,0 +1,165 @@
+"""What a user says of a model, wherever it comes from: its rows and answers, its golden rows, and what follows from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from seatrial_contracts.calibration import Calibration
+from seatrial_contracts.compare import Tolerance
+from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
+from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.front import EncodedRow, Front
+from seatrial_contracts.golden import Refused
+from seatrial_contracts.kinds.category import Category
+from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.manifest import Origin, check_name, check_version
+from seatrial_contracts.promise import Promise
+from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.sample import RawRow, Sample, samples_of
+from seatrial_export.variants.recipe import Recipe
+
+SHAPE_ROWS = 16
+"""Golden rows that are looked at for which sizes `prepare` fixes and which it leaves to vary."""
+
+
+def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
+    """What a per-row step makes, from what it made of several rows: sizes that are equal are fixed, others vary."""
+    specs = []
+    for name, first in made[0].items():
+        sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
+        dims = tuple(f"{name}_{axis}" if len(seen) > 1 else next(iter(seen)) for axis, seen in enumerate(sizes))
+        specs.append(TensorSpec(name=name, dtype=first.dtype.name, dims=dims))
+    return tuple(specs)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Declared(ABC):
+    """A model's name, contract and proof.
+
+    `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
+    which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
+    on each slice. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of training,
+    which drift is measured against and static quantisation measures its ranges on. `variants` are further graphs: names
+    ("int8_per_token", "int8:calibration=percentile") or values (`st.Int8(keep=(...))`). `waive` maps a step of the gate to the
+    reason why it does not hold for this model; the manifest keeps both.
+    """
+
+    name: str
+    version: str
+    inputs: type[Row]
+    outputs: type[Answer]
+    golden: Sequence[RawRow | Sample]
+    held_out: Sequence[RawRow | Sample] = ()
+    reference: Sequence[RawRow] = ()
+    refused: Sequence[Refused] = ()
+    limits: Limits = field(default_factory=Limits)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    promise: Promise | None = None
+    objective: Objective = field(default_factory=Objective)
+    batchable: bool = True
+    variants: Sequence[str | Recipe] = ()
+    waive: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what, value, check in (("name", self.name, check_name), ("version", self.version, check_version)):
+            try:
+                check(value)
+            except (ValueError, TypeError) as error:
+                raise DeclarationError(f"{self.noun} {what}", repr(value)[:60], str(error)) from None
+        if len(self.golden) < 2:
+            raise DeclarationError(
+                f"{self.noun} golden", f"{len(self.golden)} rows", "at least two raw rows, edge cases too"
+            )
+
+    @property
+    def noun(self) -> str:
+        """What messages call it."""
+        return type(self).__name__.lower()
+
+    @property
+    @abstractmethod
+    def origin(self) -> Origin:
+        """Where the model comes from, and who says what it must answer."""
+
+    @property
+    @abstractmethod
+    def prepare_inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that the per-row step takes; none where there is no such step."""
+
+    @property
+    @abstractmethod
+    def prepared_specs(self) -> tuple[TensorSpec, ...]:
+        """What the per-row step makes."""
+
+    @cached_property
+    def contract(self) -> Contract:
+        """Read off the row and answer classes."""
+        return contract_from_rows(
+            self.inputs, self.outputs, limits=self.limits, tolerance=self.tolerance, objective=self.objective
+        )
+
+    @cached_property
+    def front_files(self) -> Mapping[str, bytes]:
+        """What the host stage needs, as the bundle will carry it."""
+        return {path: data for spec in self.contract.inputs for path, data in spec.kind.front_files(spec.name).items()}
+
+    @cached_property
+    def front(self) -> Front:
+        """The host stage."""
+        return Front(self.contract, self.front_files)
+
+    @cached_property
+    def categories(self) -> Mapping[str, Category]:
+        """The category fields, which the graph looks up itself."""
+        return {spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)}
+
+    @cached_property
+    def golden_samples(self) -> tuple[Sample, ...]:
+        """The golden rows, each a sample."""
+        return samples_of(self.golden)
+
+    @cached_property
+    def held_out_samples(self) -> tuple[Sample, ...]:
+        """The held-out rows, each a sample."""
+        return samples_of(self.held_out)
+
+    @property
+    def whole_promise(self) -> Promise | None:
+        """What the fp32 graph promises: the promise, and the tolerance with it; None where there is the tolerance alone."""
+        if self.promise is None:
+            return None
+        return self.promise.model_copy(update={"tolerance": self.promise.tolerance or self.tolerance})
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """Temperatures that are part of the graph."""
+        return ()
+
+    @cached_property
+    def encoded_golden(self) -> list[EncodedRow]:
+        """The golden rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        return self._encoded(self.golden_samples, "golden")
+
+    @cached_property
+    def encoded_held_out(self) -> list[EncodedRow]:
+        """The held-out rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        return self._encoded(self.held_out_samples, "held_out")
+
+    def _encoded(self, samples: Sequence[Sample], which: str) -> list[EncodedRow]:
+        try:
+            return [self.encode_row(sample.row, place) for place, sample in enumerate(samples)]
+        except Refusal as refusal:
+            raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
+
+    @cached_property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """What the model takes: the contract's tensors, with those that `prepare` takes replaced by those it makes."""
+        kept = tuple(spec for spec in self.contract.tensors if spec.name not in self.prepare_inputs)
+        return kept + self.prepared_specs
+
+    def encode_row(self, row: RawRow, place: int | None = None) -> EncodedRow:
+        """One raw row through the contract and the host stage. Raises `Refusal` that names row `place`, where given."""
+        return self.front.encode_row(self.contract.validate_row(row, place), place)

@@ -1,0 +1,46 @@
+"""Exporting: a pipeline through the export gate into a bundle, in ONNX and in further formats where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import DeclarationError
+from seatrial_export.formats import formats
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.gate import pass_export_gate
+from seatrial_export.gate.steps import Progress, silent
+from seatrial_export.pipeline import Pipeline
+from seatrial_export.seal import Made, check_declared, seal
+from seatrial_export.tools import tool_versions
+
+
+def export_pipeline(
+    pipeline: Pipeline, out: Path, progress: Progress = silent, source: Path | None = None, *,
+    formats_wanted: Sequence[str] = (), since: Bundle | None = None, allow_breaking: bool = False,
+) -> Bundle:  # fmt: skip
+    """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
+
+    `source` is the user's file: the git commit of its folder, where there is one, goes into the manifest. `formats_wanted` are
+    those beside ONNX, each a further variant that answers as the model does, or nothing is sealed. `since` is the version before:
+    the notes of what changed are sealed too, and a breaking change under the same major version is refused, unless
+    `allow_breaking`. Raises `GateError`, `DeclarationError` and `BundleError`.
+    """
+    check_declared(pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted)
+    candidate = pass_export_gate(pipeline, progress)
+    made = make_formats(candidate, formats_wanted, progress)
+    return seal(candidate, out, tool_versions(), progress, source, made=made, since=since)
+
+
+def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress) -> list[Made]:
+    """Each format beside ONNX. Raises `DeclarationError` for one that nobody makes."""
+    known = formats()
+    for name in wanted:
+        if name not in known:
+            raise DeclarationError("--format", name, f"one of {', '.join(known)}", "ONNX is always made")
+    made = []
+    for name in dict.fromkeys(wanted):
+        progress(name)
+        made.append(known[name](candidate))
+    return made

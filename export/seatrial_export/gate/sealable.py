@@ -1,0 +1,87 @@
+"""What can be sealed once the gate lets it pass: what was declared, its graphs, and what the training side answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx
+
+from seatrial_contracts.golden import Golden, Refused, wire_row
+from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.receipt import Trial
+from seatrial_contracts.sample import RawRow, Sample
+from seatrial_export.declared import Declared
+
+BATCH = "batch"
+
+
+@dataclass(kw_only=True)
+class OnnxGraph:
+    """A graph of the bundle, and what it takes."""
+
+    specs: tuple[TensorSpec, ...]
+    batched: bool
+    proto: onnx.ModelProto | None = None
+
+    @property
+    def onnx(self) -> onnx.ModelProto:
+        """The graph itself; the steps before made it."""
+        assert self.proto is not None, "made in an earlier step of the gate"
+        return self.proto
+
+    def dim_names(self, spec: TensorSpec) -> dict[int, str]:
+        """Axis -> name of each size that varies, the batch included."""
+        named = {axis + self.batched: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)}
+        return {0: BATCH, **named} if self.batched else named
+
+
+class Sealable(ABC):
+    """A model on trial, however its graphs come to be."""
+
+    batchable: bool
+    """Set to False where a row's answer in the graph depends on its mates, or the graph takes one row at a time."""
+    trials: list[Trial]
+
+    @property
+    @abstractmethod
+    def declared(self) -> Declared:
+        """What the user said of it."""
+
+    @property
+    @abstractmethod
+    def model(self) -> OnnxGraph:
+        """The batched graph."""
+
+    @property
+    @abstractmethod
+    def prepare(self) -> OnnxGraph | None:
+        """The per-row graph, where there is one."""
+
+    @abstractmethod
+    def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
+        """The reference's answers to any raw rows, each row alone, without the batch."""
+
+    @cached_property
+    def golden(self) -> Golden:
+        """The golden rows as a client sends them, what the reference answers to each alone, and the refusals."""
+        refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in self.declared.refused)
+        return self._answered(self.declared.golden_samples, refusals)
+
+    @cached_property
+    def held_out(self) -> Golden | None:
+        """The held-out rows and answers, where there are any."""
+        return self._answered(self.declared.held_out_samples) if self.declared.held_out else None
+
+    def _answered(self, samples: Sequence[Sample], refusals: tuple[Refused, ...] = ()) -> Golden:
+        return Golden(
+            tuple(wire_row(sample.row) for sample in samples), tuple(self.answer([sample.row for sample in samples])), refusals,
+            tuple(sample.truth for sample in samples), tuple(tuple(sample.slices) for sample in samples),
+        )  # fmt: skip
+
+    @property
+    def graphs(self) -> list[OnnxGraph]:
+        """The graphs of the bundle."""
+        return [graph for graph in (self.model, self.prepare) if graph is not None]

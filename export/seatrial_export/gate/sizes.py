@@ -1,0 +1,82 @@
+"""Does onnxruntime answer as PyTorch does at sizes other than those the graphs were traced with?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seatrial_contracts.compare import compare_outputs
+from seatrial_contracts.errors import GateError
+from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.manifest import prepared_name
+from seatrial_export.gate.candidate import TRACE_ROWS, Candidate, Graph
+from seatrial_export.gate.parity import BATCH_SIZES
+from seatrial_export.gate.sealable import BATCH
+from seatrial_export.gate.session import Session
+
+assert TRACE_ROWS not in BATCH_SIZES
+CHANGES: tuple[Callable[[int], int], ...] = (lambda n: n + 3, lambda n: 2 * n + 1, lambda n: n // 2, lambda n: n - 1)
+"""From the traced size to others."""
+
+
+def check_sizes(candidate: Candidate) -> None:
+    """Each graph against its module on made-up tensors of other sizes, where a size varies: a pooled size that was baked in shows here."""
+    for name, call, graph in candidate.calls:
+        if not any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims):
+            continue
+        session = Session(graph.onnx)
+        for feeds in other_sizes(graph):
+            try:
+                want = {key: value.numpy() for key, value in call(feeds).items()}
+            except RuntimeError:
+                continue  # the model itself cannot take this size
+            finding = departure(candidate, session, feeds, want)
+            if finding:
+                raise GateError(
+                    "other sizes", f"{name}: the graph departs from PyTorch away from the traced size: {finding}",
+                    "a size was baked in while tracing; known: adaptive_avg_pool2d to more than 1x1, interpolate with a computed scale",
+                )  # fmt: skip
+
+
+def other_sizes(graph: Graph) -> Iterator[dict[str, Tensor]]:
+    """The traced arguments made longer and shorter along every size that varies, the batch aside, within the contract's bounds."""
+    names = {name: (spec.name, axis) for spec in graph.specs for axis, name in graph.dim_names(spec).items()}
+    traced = {name: int(graph.feeds[tensor].shape[axis]) for name, (tensor, axis) in sorted(names.items())}
+    for step, change in enumerate(CHANGES):
+        sizes = dict(traced)
+        for place, name in enumerate(name for name in traced if name != BATCH):
+            least, most = graph.bounds(name)
+            sizes[name] = min(max(change(traced[name]) + step * (place % 2), least), most)
+        yield {spec.name: resized(graph.feeds[spec.name], spec, graph.dim_names(spec), sizes) for spec in graph.specs}
+
+
+def resized(tensor: Tensor, spec: TensorSpec, names: Mapping[int, str], sizes: Mapping[str, int]) -> Tensor:
+    """The tensor's own values, repeated or cut along its varying axes."""
+    for axis, name in names.items():
+        places = torch.arange(sizes[name]) % tensor.shape[axis]
+        tensor = tensor.index_select(axis, places)
+    return torch.ones_like(tensor) if spec.pad is not None and spec.name.endswith("_mask") else tensor
+
+
+def departure(candidate: Candidate, session: Session, feeds: Mapping[str, Tensor], want: Mapping[str, Array]) -> str:
+    """Where the graph's answer departs from what PyTorch answered; empty where it does not."""
+    sizes = {name: list(value.shape) for name, value in feeds.items()}
+    try:
+        got = session.run({name: _strings(candidate, name, value.numpy()) for name, value in feeds.items()})
+    except Exception as error:  # onnxruntime's own kinds
+        return f"onnxruntime fails at sizes {sizes}: {str(error)[:160]}"
+    same_names = {name: got[name if name in got else prepared_name(name)] for name in want}
+    found = compare_outputs([want], [same_names], candidate.pipeline.tolerance)
+    return "" if found.passed else f"at sizes {sizes}, {found}"
+
+
+def _strings(candidate: Candidate, name: str, codes: Array) -> Array:
+    """Codes of a category back to the words that the graph takes."""
+    kind = candidate.pipeline.categories.get(name)
+    if kind is None:
+        return codes
+    words = {code: word for word, code in kind.lookup().items()}
+    return np.array([words.get(int(code), "?") for code in codes], object)

@@ -1,0 +1,44 @@
+"""Running the steps of a gate, in order: each lets the candidate pass, or raises `GateError` that names the cause and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
+from seatrial_export.gate.sealable import Sealable
+from seatrial_export.gate.words import first_lines, raised_by_us
+
+Tried = TypeVar("Tried", bound=Sealable)
+Step = tuple[str, Callable[[Tried], None]]
+Progress = Callable[[str], None]
+
+
+def silent(step: str) -> None:
+    """Progress that nobody watches."""
+
+
+def run_steps(candidate: Tried, steps: Sequence[Step[Tried]], waivable: frozenset[str], progress: Progress) -> None:
+    """Every step that is not waived. `progress` is told the name of each before it runs."""
+    odd = set(candidate.declared.waive) - waivable
+    if odd:
+        want = f"steps among {', '.join(sorted(waivable))}, each with a reason"
+        raise DeclarationError(f"{candidate.declared.noun} waive", ", ".join(sorted(odd)), want)
+    for name, step in steps:
+        progress(name)
+        if name not in candidate.declared.waive:
+            _run(name, step, candidate)
+
+
+def _run(name: str, step: Callable[[Tried], None], candidate: Tried) -> None:
+    """One step. What the user's own modules raise in it becomes its finding, with the line it came from."""
+    try:
+        step(candidate)
+    except SeatrialError:
+        raise
+    except Exception as error:  # forward may raise anything
+        if raised_by_us(error):
+            raise
+        cause = f"{type(error).__name__}: {first_lines(error)}"
+        mend = "the model must answer any number of rows, one alone too (adopt: where it takes one at a time, --rows-alone); --debug shows the traceback"
+        raise GateError(name, cause, mend) from error

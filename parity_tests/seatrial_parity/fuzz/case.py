@@ -1,0 +1,74 @@
+"""What fuzzing asks: a row, alone and among others, drawn from the contract by its kinds' own strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.canonical import canonical_json, sha256
+from seatrial_contracts.contract import Contract
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+MOST_MATES = 3
+ODD_VALUES: tuple[Any, ...] = (
+    None, True, -1, 0, 1.5, 1e300, 2**70, "", "x", "\x00", [], [[]], [1, None], {}, {"a": 1}, [[1.0, 2.0], [3.0]],
+)  # fmt: skip
+"""What may stand where no contract, or only some, want it."""
+ODD_ROWS: tuple[Any, ...] = (None, 7, "row", [], {})
+ODD_NAME = "field that is in no contract"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A raw row, as JSON carries it, and those that share its batch."""
+
+    row: Any
+    mates: tuple[Any, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What names this case."""
+        return sha256(canonical_json([self.row, *self.mates]))
+
+
+def cases_of(bundle: Bundle) -> SearchStrategy[Case]:
+    """Cases of a bundle; a row of one that is not batchable stays alone."""
+    from hypothesis import strategies as some
+
+    mate = some.sampled_from(bundle.golden.rows) | good_rows(bundle.contract)
+    mates = some.lists(mate, max_size=MOST_MATES if bundle.manifest.batchable else 0).map(tuple)
+    return some.builds(Case, rows_of(bundle.contract), mates)
+
+
+def rows_of(contract: Contract) -> SearchStrategy[Any]:
+    """Nine rows of ten as the contract takes them, the tenth with something wrong."""
+    from hypothesis import strategies as some
+
+    return some.integers(0, 9).flatmap(lambda place: odd_rows(contract) if place == 9 else good_rows(contract))
+
+
+def good_rows(contract: Contract) -> SearchStrategy[Mapping[str, Any]]:
+    """Rows that the contract takes; what may be missing is left out, null or there. A closer look (tokens, say) may still refuse one."""
+    from hypothesis import strategies as some
+
+    fields = {field.name: field.kind.strategy() for field in contract.inputs}
+    missing = {field.name for field in contract.inputs if field.kind.nullable}
+    return some.fixed_dictionaries(
+        {name: strategy for name, strategy in fields.items() if name not in missing},
+        optional={name: some.none() | fields[name] for name in missing},
+    )
+
+
+def odd_rows(contract: Contract) -> SearchStrategy[Any]:
+    """Rows with one field that is wrong, absent or unknown, and what is no row at all."""
+    from hypothesis import strategies as some
+
+    names = some.sampled_from([*(field.name for field in contract.inputs), ODD_NAME])
+    good, value = good_rows(contract), some.sampled_from(ODD_VALUES)
+    wrong = some.builds(lambda row, name, value: {**row, name: value}, good, names, value)
+    absent = some.builds(lambda row, name: {key: row[key] for key in row if key != name}, good, names)
+    return wrong | absent | some.sampled_from(ODD_ROWS)

@@ -1,0 +1,106 @@
+"""Fuzzing: rows from the contract through training code and bundle, and the smallest on which they disagree."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import MissingExtra
+from seatrial_contracts.moved import Answered
+from seatrial_parity.fuzz.case import Case, cases_of
+from seatrial_parity.fuzz.disagreement import Disagreement
+from seatrial_parity.fuzz.side import FAILURES, Side, Training
+
+Clock = Callable[[], float]
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Fuzz:
+    """One fuzz. `rows` are drawn at most; after `within_s` seconds it neither draws nor shrinks any more."""
+
+    bundle: Bundle
+    training: Training
+    sides: Sequence[Side]
+    rows: int
+    seed: int = 0
+    within_s: float = 600.0
+    clock: Clock = time.monotonic
+    progress: Progress = lambda _: None
+    counts: Counter[str] = field(default_factory=Counter)
+    """How the drawn rows were treated alike: "answered", or the code."""
+    _failing: set[str] = field(default_factory=set)
+    _late: bool = False
+
+    def run(self) -> Disagreement | None:
+        """The smallest disagreement; None where there is none among the rows drawn."""
+        try:
+            from hypothesis import HealthCheck, Phase, find, settings
+            from hypothesis.errors import NoSuchExample
+        except ImportError:
+            raise MissingExtra("--fuzz", "parity") from None
+        rules = settings(
+            max_examples=self.rows, database=None, deadline=None, phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        end = self.clock() + self.within_s
+        try:
+            smallest = find(
+                cases_of(self.bundle),
+                lambda case: self._fails(case, end),
+                settings=rules,
+                random=Random(self.seed),  # noqa: S311  (no secret: the same rows for the same seed)
+            )
+        except NoSuchExample:
+            return None
+        return self.disagreement(smallest)
+
+    @property
+    def drawn(self) -> int:
+        """How many rows were tried until the first disagreement."""
+        return self.counts.total()
+
+    @property
+    def summary(self) -> str:
+        """How the rows were treated, for people."""
+        counts = ", ".join(f"{count} {what}" for what, count in self.counts.most_common())
+        return f"{self.drawn} rows{', then time was up' if self._late else ''}: {counts}"
+
+    def _fails(self, case: Case, end: float) -> bool:
+        """Does the case show a disagreement? When time is up, only what did before."""
+        self._late = self._late or self.clock() > end
+        if case.key in self._failing or self._late:
+            return case.key in self._failing
+        found = self.disagreement(case)
+        if found is not None:
+            self._failing.add(case.key)
+        if self._failing:
+            self.progress(f"shrinking: {len(self._failing)} smaller rows so far")
+        else:
+            self.counts[outcome(self.training.answer(case.row))] += 1
+            self.progress(f"row {self.drawn} of {self.rows}")
+        return found is not None
+
+    def disagreement(self, case: Case) -> Disagreement | None:
+        """The first of a case: the row alone, then all of it together, where every row is one to be answered."""
+        rows = [case.row, *case.mates]
+        want = [self.training.answer(row) for row in rows]
+        together = case.mates and not any(isinstance(answer, str) for answer in want)
+        for side in self.sides:
+            for asked in (1, len(rows)) if together else (1,):
+                got = side.answers(rows[:asked]) or want
+                for row, mine, its in zip(rows, want, got, strict=False):
+                    finding = side.difference(mine, its)
+                    if finding:
+                        return Disagreement(case, side.name, row, asked, finding, mine if isinstance(mine, str) else "")
+        return None
+
+
+def outcome(answer: Answered) -> str:
+    """What became of a row, for counting."""
+    if not isinstance(answer, str):
+        return "answered"
+    return "failed alike" if answer in FAILURES or answer == "E_OUTPUT_CONTRACT" else f"refused alike with {answer}"

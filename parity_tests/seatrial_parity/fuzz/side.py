@@ -1,0 +1,87 @@
+"""Who answers in a fuzz: the training code, and every runner that is held against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.canonical import canonical_json
+from seatrial_contracts.compare import Tolerance, compare_outputs, largest
+from seatrial_contracts.errors import ModelError, Refusal, Unavailable
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.moved import Answered
+from seatrial_export.pipeline import Pipeline
+from seatrial_parity.runners.runner import Inexpressible, Runner
+
+FAILED = "E_MODEL"
+FAILURES = frozenset({FAILED, "E_MODEL_INPUT", "E_QUARANTINED"})
+"""The model itself cannot take the row. Who says so how differs: torch raises, onnxruntime blames the value, a server remembers it."""
+
+
+class Training:
+    """The pipeline, each row alone; what was answered once is remembered, since shrinking asks again and again."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline.calibrated
+        self._known: dict[bytes, Answered] = {}
+
+    def answer(self, row: Any) -> Answered:
+        """The numbers, or the code that the row is refused with or fails with."""
+        key = canonical_json(row)
+        if key not in self._known:
+            self._known[key] = self._answer(row)
+        return self._known[key]
+
+    def _answer(self, row: Any) -> Answered:
+        try:
+            encoded = self._pipeline.encode_row(row)
+        except Refusal as refusal:
+            return refusal.code
+        try:
+            answer = self._pipeline.answer_encoded(encoded)
+            self._pipeline.contract.check_outputs({name: array[None] for name, array in answer.items()}, 1)
+        except ModelError as error:
+            return error.code
+        except Exception:  # the user's modules may raise anything: the bundle must then fail too
+            return FAILED
+        return answer
+
+
+class Side:
+    """One runner, entered, with what its answers may differ by."""
+
+    def __init__(self, bundle: Bundle, runner: Runner, tolerance: Tolerance) -> None:
+        self._runner, self._tolerance = runner, tolerance
+        self._scale = {field.name: loudest(bundle, field.name) for field in bundle.contract.outputs}
+        self.name = f"{runner.name} {runner.variant}"
+
+    def answers(self, rows: list[Any]) -> list[Answered] | None:
+        """The answers to rows asked together, one code for all where they are refused; None where this runner cannot be asked them."""
+        try:
+            return list(self._runner.run(rows, len(rows)))
+        except Inexpressible:
+            return None
+        except (Refusal, ModelError, Unavailable) as error:
+            return [error.code] * len(rows)
+
+    def difference(self, want: Answered, got: Answered) -> str:
+        """How two answers differ beyond what is allowed; empty where they do not.
+
+        Errors are measured by the scale of the golden answers, so that a small answer is not held to a smaller error.
+        """
+        if isinstance(want, str) and isinstance(got, str):
+            alike = want == got or {want, got} <= FAILURES
+            return "" if alike else f"refused with {got}, by the training code with {want}"
+        if isinstance(want, str):
+            return f"answered, by the training code refused with {want}"
+        if isinstance(got, str):
+            return f"refused with {got}, by the training code answered"
+        found = compare_outputs([self._scale, want], [self._scale, got], self._tolerance)
+        return "" if found.passed else str(found).partition(", ")[2]
+
+
+def loudest(bundle: Bundle, output: str) -> Array:
+    """The golden answer that holds the largest number."""
+    return max((np.asarray(answer[output]) for answer in bundle.golden.answers), key=largest)

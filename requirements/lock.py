@@ -1,0 +1,26 @@
+"""Pin what the image installs, by hash: `make lock`. `constraints.txt` says the versions; hashes are those of every file of a version."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = {"cpu": ("serve", "text", "image"), "gpu": ("gpu", "text", "image")}
+OLDEST_PYTHON = "3.11"
+
+
+def lock(target: str) -> None:
+    """Write `requirements/<target>.txt`: an extra's packages, or what builds our wheel."""
+    extras = [flag for extra in EXTRAS.get(target, ()) for flag in ("--extra", extra)]
+    source, given = ("pyproject.toml", None) if extras else ("-", "hatchling\n")
+    command = [
+        sys.executable, "-m", "uv", "pip", "compile", source, *extras, "--constraint", "constraints.txt", "--generate-hashes", "--universal", "--python-version", OLDEST_PYTHON,
+        "--no-annotate", "--quiet", "--custom-compile-command", "make lock", "--output-file", f"requirements/{target}.txt",
+    ]  # fmt: skip
+    subprocess.run(command, input=given, text=True, check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    lock(sys.argv[1])

@@ -1,0 +1,45 @@
+"""Work that nobody waits for: done by a thread of its own, one piece after another, and passed over where too much waits already."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+log = logging.getLogger("seatrial.aside")
+Work = TypeVar("Work")
+
+
+class Aside(Generic[Work]):
+    """`do` is called in the thread with each piece that was offered; what it raises is logged as a bug."""
+
+    def __init__(self, name: str, do: Callable[[Work], None], kept: int) -> None:
+        self._do, self._waiting = do, queue.Queue[Work](kept)
+        threading.Thread(target=self._work, name=f"seatrial-{name}", daemon=True).start()
+
+    def offer(self, work: Work) -> bool:
+        """Have it done, unless as many pieces wait as may: is it going to be? Never waits."""
+        try:
+            self._waiting.put_nowait(work)
+        except queue.Full:
+            return False
+        return True
+
+    def _work(self) -> None:
+        while True:
+            work = self._waiting.get()
+            try:
+                self._do(work)
+            except Exception:  # the next piece is another one's
+                log.exception("work aside failed; this is a bug in seatrial")
+            finally:
+                del work  # it may hold a model, and the next piece may be long in coming
+                self._waiting.task_done()
+
+    def settle(self, within_s: float) -> bool:
+        """Wait until all is done, but not for longer: is it?"""
+        done = self._waiting.all_tasks_done
+        with done:
+            return done.wait_for(lambda: not self._waiting.unfinished_tasks, within_s)

@@ -1,0 +1,105 @@
+"""What the metrics have counted of one version so far, and what happened between two such readings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+from prometheus_client.metrics_core import Metric
+
+Key = tuple[str, str]
+"""Model and version."""
+Buckets = dict[float, float]
+"""Upper bound in seconds -> how many were at most that, the last bound infinite: a histogram as Prometheus has it."""
+QUANTILES = {"p50": 0.5, "p99": 0.99}
+
+
+@dataclass(slots=True)
+class Reading:
+    """The counters of one version; every label value comes from a closed set."""
+
+    codes: dict[str, float] = field(default_factory=dict)
+    phases: dict[str, Buckets] = field(default_factory=dict)
+    batches: float = 0.0
+    rows: float = 0.0
+    waiting: float = 0.0
+    drift: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Field -> bin -> how many values of the sampled traffic fell in."""
+    reference: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Field -> bin -> its share of the reference rows at export."""
+
+    def take(self, name: str, labels: Mapping[str, str], value: float) -> None:
+        """One sample of the registry."""
+        match name:
+            case "seatrial_requests_total":
+                self.codes[labels["code"]] = value
+            case "seatrial_request_phase_seconds_bucket":
+                self.phases.setdefault(labels["phase"], {})[float(labels["le"])] = value
+            case "seatrial_batch_rows_count":
+                self.batches = value
+            case "seatrial_batch_rows_sum":
+                self.rows = value
+            case "seatrial_waiting_rows":
+                self.waiting = value
+            case "seatrial_drift_total":
+                self.drift.setdefault(labels["field"], {})[labels["bin"]] = value
+            case "seatrial_drift_reference":
+                self.reference.setdefault(labels["field"], {})[labels["bin"]] = value
+
+
+class Point(NamedTuple):
+    """What happened in one period: rates per second, seconds, rows; None where nothing was measured."""
+
+    at: float
+    answered: float
+    refused: float
+    batch_rows: float | None
+    waiting_rows: float
+    seconds: Mapping[str, Mapping[str, float]]
+    """"p50" and "p99" -> phase -> seconds."""
+
+
+def read_versions(families: Iterable[Metric]) -> dict[Key, Reading]:
+    """The readings of all versions, from what a registry collects."""
+    readings: dict[Key, Reading] = {}
+    for family in families:
+        for sample in family.samples:
+            if "model" in sample.labels and "version" in sample.labels:
+                key = sample.labels["model"], sample.labels["version"]
+                readings.setdefault(key, Reading()).take(sample.name, sample.labels, sample.value)
+        time.sleep(0)  # read in a thread: the event loop goes first, where it waits for the interpreter
+    return readings
+
+
+def point_between(old: Reading, new: Reading, at: float, period_s: float) -> Point:
+    """What happened in the `period_s` seconds from `old` to `new`, which was read at `at`."""
+    ended = {code: max(0.0, count - old.codes.get(code, 0.0)) for code, count in new.codes.items()}
+    answered = ended.pop("ok", 0.0)
+    batches = new.batches - old.batches
+    seconds: dict[str, dict[str, float]] = {name: {} for name in QUANTILES}
+    for phase, buckets in new.phases.items():
+        before = old.phases.get(phase, {})
+        counts = [count - before.get(bound, 0.0) for bound, count in buckets.items()]
+        if counts[-1] > 0:
+            for name, share in QUANTILES.items():
+                seconds[name][phase] = quantile(share, list(buckets), counts)
+    return Point(
+        at, answered / period_s, sum(ended.values()) / period_s, (new.rows - old.rows) / batches if batches > 0 else None, new.waiting, seconds
+    )  # fmt: skip
+
+
+def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> float:
+    """The value below which a share of all lies, in a bucket as if spread evenly: PromQL's `histogram_quantile`.
+
+    `counts` are cumulative and rising; a value beyond the last finite bound counts as that bound.
+    """
+    wanted = share * counts[-1]
+    if wanted <= counts[0]:
+        return bounds[0] * wanted / counts[0]
+    for (low, high), (below, until) in zip(pairwise(bounds), pairwise(counts), strict=True):
+        if wanted <= until:
+            return low if high == float("inf") else low + (high - low) * (wanted - below) / (until - below)
+    raise ValueError("no bucket holds it; this is a bug in seatrial")

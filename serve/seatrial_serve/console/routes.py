@@ -1,0 +1,66 @@
+"""The console's routes: its page, its files, and the series that its charts show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.staticfiles import StaticFiles
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.console.series import Series
+from seatrial_serve.models_api import found, json_response, reading
+from seatrial_serve.repository import Repository
+
+STATIC = Path(__file__).parent / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+"""With every file: nothing but what this server sends is loaded, run or framed, and a new version of it is seen at once."""
+
+
+class ConsoleFiles(StaticFiles):
+    """The page and its files, with the headers that keep them to themselves."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        """A file, or 304 where the browser has it."""
+        response = super().file_response(*args, **options)
+        response.headers.update(HEADERS)
+        return response
+
+
+def add_console(app: FastAPI, repository: Repository, series: Series) -> None:
+    """The page at `/`, its files below `/console/static`, its series at `/console/series`."""
+    files = ConsoleFiles(directory=STATIC)
+    router = APIRouter()
+
+    @reading(router, "/", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
+
+    @reading(router, "/console/series", include_in_schema=False)
+    async def show_series(request: Request) -> Response:
+        asked = request.query_params
+        entry = found(repository, asked.get("model", ""), asked.get("version"))
+        return json_response(await series.look((entry.name, entry.version), time_of(asked.get("since", "0"))))
+
+    app.include_router(router)
+    app.mount("/console/static", files, name="console")
+
+
+def time_of(text: str) -> float:
+    """Seconds of Unix time. Raises `Refusal`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise Refusal("E_PARAMETER", "parameter 'since'", "another value", "seconds of Unix time") from None

@@ -1,0 +1,33 @@
+/** The server's own API, as its clients use it: relative to this page, so that it works behind any prefix. */
+
+const FIELD = /^input '([^']+)'(?:, row \d+)?: (.*)$/s;
+
+/** What the server, or this page, would not take: its code, and the input that it names, where it names one. */
+export class Refused extends Error {
+  constructor(text, code = "", { field, status, request } = {}) {
+    super(text);
+    const [, named, finding] = FIELD.exec(text) ?? [];
+    this.code = code;
+    this.field = field ?? named;
+    this.finding = finding ?? text;
+    this.status = status;
+    this.request = request;
+  }
+}
+
+/** The JSON of a GET or, with a body, of a POST. Throws `Refused`. */
+export async function ask(path, options = {}) {
+  const reply = await fetch(path, options).catch(() => {
+    throw new Refused("The server cannot be reached.");
+  });
+  const said = await reply.json().catch(() => {
+    throw new Refused(`The server answered ${reply.status} without JSON.`);
+  });
+  if (!reply.ok) throw new Refused(said.error, said.code, { status: reply.status, request: said.request_id });
+  return said;
+}
+
+/** Where a model, or one version of it, is. */
+export function pathOf(name, version, api = "v1") {
+  return `${api}/models/${encodeURIComponent(name)}${version ? `/versions/${version}` : ""}`;
+}

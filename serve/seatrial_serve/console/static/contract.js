@@ -1,0 +1,24 @@
+/** The contract: what the model takes and answers, as it was sealed. */
+
+import { facts, fold, make, source, table } from "./dom.js";
+import { bytes, count, number, seconds } from "./format.js";
+
+export function contractSection({ contract, inputs, outputs, limits }) {
+  const { tolerance, objective } = contract;
+  return make(
+    "section", { class: "card", "aria-labelledby": "contract" },
+    make("h2", { id: "contract" }, "Contract"),
+    table("What a row holds", ["Input", "Kind", "Takes", "May be missing", "About"], Object.entries(inputs.properties).map(([name, property]) => {
+      const schema = property.anyOf?.[0] ?? property;
+      return [name, schema["x-kind"], schema["x-want"], property.anyOf ? "yes" : "no", property.description ?? ""];
+    })),
+    table("What is answered", ["Output", "Kind", "Is", "About"], Object.entries(outputs.properties).map(([name, schema]) =>
+      [name, schema["x-kind"], schema["x-want"], schema.description ?? ""])),
+    facts([
+      ["Rows in a request", `1 to ${count(limits.max_rows)}`], ["Body", `at most ${bytes(limits.max_body_bytes)}`],
+      ["Tolerance", `${number(tolerance.relative_to_max)} of the largest value and ${number(tolerance.relative)} of each`],
+      ["Objective", objective.p99_s && `99 of 100 requests within ${seconds(objective.p99_s)}`],
+    ]),
+    fold("contract.json", source("contract.json", JSON.stringify(contract, null, 2))),
+  );
+}

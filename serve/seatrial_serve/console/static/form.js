@@ -1,0 +1,96 @@
+/** A form made from the JSON Schema of a row: one input for each field, its hint, and what the server finds wrong with it. */
+
+import { make } from "./dom.js";
+import { choiceInput } from "./inputs/choice.js";
+import { flagInput } from "./inputs/flag.js";
+import { jsonInput } from "./inputs/json.js";
+import { numberInput } from "./inputs/number.js";
+import { pictureInput } from "./inputs/picture.js";
+import { textInput } from "./inputs/text.js";
+import { wordInput } from "./inputs/word.js";
+
+/** Which input suits a schema; what no other knows is JSON. */
+function inputFor(schema) {
+  if (schema.enum) return choiceInput;
+  if (schema["x-media-types"]) return pictureInput;
+  if (schema.type === "boolean") return flagInput;
+  if (schema.type === "number" || schema.type === "integer") return numberInput;
+  if (schema.type === "string") return schema.examples ? wordInput : textInput;
+  return jsonInput;
+}
+
+export class Form {
+  /** `submit` is called to predict, `changed` after every change. */
+  constructor(version, submit, changed) {
+    this.version = version;
+    this.fields = Object.entries(version.inputs.properties).map(([name, property]) => this.field(name, property));
+    this.button = make("button", { type: "submit", class: "primary" }, "Predict");
+    this.note = make("p", { class: "refusal", id: "form-refusal" });
+    const reset = make("button", { type: "button", onclick: () => { this.fill(); changed(); } }, "Example row");
+    this.element = make(
+      "form", { novalidate: true, "aria-label": "One row", oninput: changed, onchange: changed, onkeydown: submitsByKey, onsubmit: (event) => {
+        event.preventDefault();
+        submit();
+      } },
+      make("div", { class: "fields" }, this.fields.map((field) => field.element)),
+      this.note, make("div", { class: "buttons" }, this.button, reset),
+    );
+    this.changed = changed;
+    this.fill();
+  }
+
+  field(name, property) {
+    const schema = property.anyOf?.find((one) => one.type !== "null") ?? property;
+    const nullable = property.anyOf !== undefined;
+    const ids = { control: `field-${name}`, hint: `hint-${name}`, refusal: `refusal-${name}` };
+    const input = inputFor(schema)({ name, schema, nullable, id: ids.control, changed: () => this.changed() });
+    const unit = schema["x-unit"] ? make("span", { class: "unit" }, schema["x-unit"]) : "";
+    const refusal = make("p", { class: "refusal", id: ids.refusal });
+    input.control.id = ids.control;
+    input.control.setAttribute("aria-describedby", `${ids.hint} ${ids.refusal}`);
+    const hint = [property.description, `${schema["x-want"]}${nullable ? ", or nothing: a missing value" : ""}`];
+    const element = make(
+      "div", { class: "field" },
+      make("label", { for: ids.control }, name), make("div", { class: "control" }, input.element, unit),
+      make("p", { class: "hint", id: ids.hint }, hint.filter(Boolean).join(". ")), refusal,
+    );
+    return { name, input, element, refusal };
+  }
+
+  fill() {
+    for (const { name, input } of this.fields) input.fill(this.version.example[name]);
+    this.clear();
+  }
+
+  /** Field -> `{json}` or `{file}`, those left out aside. Throws `Refused` where a field holds nothing that JSON could carry. */
+  values() {
+    const pairs = this.fields.map(({ name, input }) => [name, input.value()]);
+    return new Map(pairs.filter(([, value]) => value !== undefined));
+  }
+
+  /** Show a refusal at the field it names, and go there. */
+  refuse(refused) {
+    const field = this.fields.find(({ name }) => name === refused.field);
+    (field?.refusal ?? this.note).textContent = refused.finding;
+    field?.input.control.setAttribute("aria-invalid", "true");
+    field?.input.control.focus();
+  }
+
+  clear() {
+    this.note && (this.note.textContent = "");
+    for (const { input, refusal } of this.fields) {
+      refusal.textContent = "";
+      input.control.removeAttribute("aria-invalid");
+    }
+  }
+
+  busy(is) {
+    this.button.disabled = is;
+    this.element.setAttribute("aria-busy", is);
+  }
+}
+
+/** Ctrl+Enter, or Cmd+Enter, predicts from within a text too. */
+function submitsByKey(event) {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.requestSubmit();
+}

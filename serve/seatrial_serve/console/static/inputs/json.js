@@ -1,0 +1,17 @@
+/** Anything else, a tensor say, as JSON. */
+
+import { Refused } from "../api.js";
+import { make } from "../dom.js";
+
+export function jsonInput({ name, schema }) {
+  const control = make("textarea", { rows: 4, class: "mono", spellcheck: "false" });
+  const value = () => {
+    try {
+      JSON.parse(control.value);
+    } catch {
+      throw new Refused(`got no JSON, want ${schema["x-want"]}`, "", { field: name });
+    }
+    return { json: control.value.trim() };
+  };
+  return { control, element: control, fill: (example) => (control.value = JSON.stringify(example)), value };
+}

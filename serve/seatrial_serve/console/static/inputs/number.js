@@ -1,0 +1,18 @@
+/** A number, handed on digit by digit: the server is the judge, and no whole number loses its end on the way. */
+
+import { make } from "../dom.js";
+
+const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+
+export function numberInput({ schema, nullable }) {
+  const positive = (schema.minimum ?? schema.exclusiveMinimum ?? -1) >= 0; // the keypad of some phones has no minus
+  const mode = positive ? (schema.type === "integer" ? "numeric" : "decimal") : "text";
+  const control = make("input", { type: "text", inputmode: mode, autocomplete: "off", spellcheck: "false" });
+  return { control, element: control, fill: (value) => (control.value = value ?? ""), value: () => numberOf(control.value.trim(), nullable) };
+}
+
+function numberOf(text, nullable) {
+  if (!text) return nullable ? { json: "null" } : undefined;
+  if (JSON_NUMBER.test(text)) return { json: text };
+  return { json: JSON.stringify(Number.isFinite(Number(text)) ? Number(text) : text) };
+}

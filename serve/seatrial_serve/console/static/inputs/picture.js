@@ -1,0 +1,54 @@
+/** A picture: dropped, or chosen, and shown before it is sent. */
+
+import { Refused } from "../api.js";
+import { make } from "../dom.js";
+import { bytes } from "../format.js";
+
+export function pictureInput({ name, schema, changed }) {
+  const types = schema["x-media-types"];
+  const control = make("input", { type: "file", accept: types.join(","), onchange: () => take(control.files[0]) });
+  const preview = make("img", { alt: "" });
+  const about = make("p", { class: "soft" });
+  let file;
+  const take = (given) => {
+    if (!given) return;
+    file = given;
+    URL.revokeObjectURL(preview.src);
+    preview.src = URL.createObjectURL(file);
+    preview.alt = `Preview of ${file.name}`;
+    about.replaceChildren(`${file.name}, ${bytes(file.size)}`, ...(control.value ? [] : [" ", make("a", { href: preview.src, download: file.name }, "Save it")]));
+    changed();
+  };
+  const value = () => {
+    const most = Math.floor((schema.maxLength / 4) * 3);
+    if (file.size > most) throw new Refused(`got a file of ${bytes(file.size)}, want at most ${bytes(most)}`, "", { field: name });
+    return { file };
+  };
+  const fill = (example) => {
+    control.value = "";
+    take(fileFrom(example, types[0]));
+  };
+  return { control, element: dropZone(take, control, preview, about), fill, value };
+}
+
+function dropZone(take, control, preview, about) {
+  const over = (event) => {
+    event.preventDefault();
+    zone.classList.toggle("over", event.type === "dragover");
+  };
+  const drop = (event) => {
+    over(event);
+    take(event.dataTransfer.files[0]);
+  };
+  const zone = make(
+    "div", { class: "drop", ondragover: over, ondragleave: over, ondrop: drop },
+    preview, make("div", {}, make("p", {}, "Drop a picture here, or choose one:"), control, about),
+  );
+  return zone;
+}
+
+/** The contract's own example, a file in base64. */
+function fileFrom(base64, type) {
+  const data = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  return new File([data], `example.${type.split("/")[1]}`, { type });
+}

@@ -1,0 +1,137 @@
+/** The same question from elsewhere: lines to copy for curl, Python and tritonclient. */
+
+import { Refused, ask, pathOf } from "./api.js";
+import { make, source } from "./dom.js";
+import { onlyFile, typeOf } from "./request.js";
+
+const BASE = new URL(".", location.href).href.replace(/\/$/, "");
+const DTYPES = { BOOL: "bool_", BYTES: "object_", FP16: "float16", FP32: "float32", FP64: "float64" };
+
+export class Lines {
+  /** `values` gives the form's; `asked` is the version where the address names one. */
+  constructor(name, asked, version, values) {
+    Object.assign(this, { name, asked, version, values });
+    this.url = `${BASE}/${pathOf(name, asked)}:predict`;
+    this.blocks = { curl: new Block("curl", true), python: new Block("Python"), triton: new Block("tritonclient") };
+    this.element = make("div", { class: "lines" }, make("h3", {}, "The same from elsewhere"), Object.values(this.blocks).map((block) => block.element));
+    this.tensors = ask(pathOf(name, version.version, "v2"));
+    this.show();
+  }
+
+  /** Write the lines for what the form holds now; what no JSON could carry leaves them as they are. */
+  async show() {
+    let values;
+    try {
+      values = this.values();
+    } catch (refused) {
+      if (refused instanceof Refused) return;
+      throw refused;
+    }
+    this.blocks.curl.show(curl(this.url, values));
+    this.blocks.python.show(python(this.url, values));
+    const { inputs, outputs } = await this.tensors;
+    this.blocks.triton.show(triton(this.name, this.asked, values, inputs, outputs));
+  }
+}
+
+class Block {
+  constructor(title, open = false) {
+    this.code = make("code", {});
+    const button = make("button", { type: "button", onclick: () => this.copy(button) }, "Copy");
+    this.element = make(
+      "details", { class: "fold", name: "lines", open },
+      make("summary", {}, title),
+      make("div", { class: "code" }, source(`${title} lines`, this.code), button),
+    );
+  }
+
+  show(text) {
+    this.code.textContent = text;
+  }
+
+  /** Copied, or where the browser keeps the clipboard to itself (plain HTTP), selected. */
+  async copy(button) {
+    try {
+      await navigator.clipboard.writeText(this.code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(this.code);
+      button.textContent = "Selected";
+    }
+  }
+}
+
+const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const string = (text) => JSON.stringify(text);
+
+export function curl(url, values) {
+  const file = onlyFile(values);
+  if (file) return `curl -s ${shell(url)} -H 'Content-Type: ${typeOf(file)}' --data-binary ${shell(`@${file.name}`)}`;
+  const parts = ['{"instances": [{'];
+  for (const [name, { json, file }] of values) {
+    parts[parts.length - 1] += `${parts.length > 1 || !parts[0].endsWith("{") ? ", " : ""}${string(name)}: ${json ?? '"'}`;
+    if (file) parts.push(file, '"');
+  }
+  parts[parts.length - 1] += "}]}";
+  const send = `curl -s ${shell(url)} -H 'Content-Type: application/json'`;
+  if (parts.length === 1) return `${send} -d ${shell(parts[0])}`;
+  const written = parts.map((part) => (part instanceof File ? `base64 -w0 < ${shell(part.name)}` : `printf %s ${shell(part)}`));
+  return `{ ${written.join("; ")}; } |\n  ${send} --data-binary @-`;
+}
+
+/** JSON as Python writes it. */
+function literal(json) {
+  const words = { true: "True", false: "False", null: "None" };
+  return json.replace(/"(?:[^"\\]|\\.)*"|true|false|null/g, (token) => words[token] ?? token);
+}
+
+const read = (file) => `Path(${string(file.name)}).read_bytes()`;
+
+export function python(url, values) {
+  const alone = onlyFile(values);
+  const files = [...values.values()].some(({ file }) => file);
+  const row = [...values].map(([name, { json, file }]) => `    ${string(name)}: ${file ? `b64encode(${read(file)}).decode()` : literal(json)},`);
+  const type = alone ? typeOf(alone) : "application/json";
+  return [
+    "import json",
+    ...(files && !alone ? ["from base64 import b64encode"] : []),
+    ...(files ? ["from pathlib import Path"] : []),
+    "from urllib.request import Request, urlopen",
+    "",
+    ...(alone ? [`body = ${read(alone)}`] : ["row = {", ...row, "}", 'body = json.dumps({"instances": [row]}).encode()']),
+    `request = Request(${string(url)}, body, {"Content-Type": ${string(type)}})`,
+    'print(json.load(urlopen(request))["predictions"][0])',
+  ].join("\n");
+}
+
+export function triton(name, asked, values, inputs, outputs) {
+  const { host, pathname, protocol } = new URL(BASE);
+  const place = `${string(host + pathname.replace(/\/$/, ""))}${protocol === "https:" ? ", ssl=True" : ""}`;
+  const row = inputs.filter((input) => values.has(input.name)).map((input) => `    ${string(input.name)}: ${tensor(input, values.get(input.name))},`);
+  const files = [...values.values()].some(({ file }) => file);
+  return [
+    ...(files ? ["from pathlib import Path", ""] : []),
+    "import numpy as np",
+    "import tritonclient.http as triton",
+    "from tritonclient.utils import np_to_triton_dtype",
+    "",
+    "row = {", ...row, "}",
+    `client = triton.InferenceServerClient(${place})`,
+    "inputs = [triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)) for name, value in row.items()]",
+    "for tensor, value in zip(inputs, row.values()):",
+    "    tensor.set_data_from_numpy(value)",
+    `answer = client.infer(${string(name)}, inputs${asked ? `, model_version=${string(asked)}` : ""})`,
+    ...outputs.map((output) => `print(${string(output.name)}, answer.as_numpy(${string(output.name)}))`),
+  ].join("\n");
+}
+
+/** One row's tensor as numpy makes it; what is missing is the empty string or NaN, as the protocol has it. */
+function tensor({ datatype, shape }, { json, file }) {
+  const dtype = `np.${DTYPES[datatype] ?? datatype.toLowerCase()}`;
+  const missing = datatype === "BYTES" ? '""' : "np.nan";
+  const value = file ? read(file) : json === "null" ? missing : literal(json);
+  const nested = value.startsWith("[") ? `[${value}]` : `[[${value}]]`;
+  const sides = shape.slice(1);
+  const reshaped = sides.length > 1 && sides.every((side) => side > 0) ? `.reshape(1, ${sides.join(", ")})` : "";
+  return `np.array(${nested}, ${dtype})${reshaped}`;
+}

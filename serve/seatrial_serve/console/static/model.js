@@ -1,0 +1,55 @@
+/** One version of one model: try it, watch it, see how it was tried, read its contract. */
+
+import { contractSection } from "./contract.js";
+import { facts, make } from "./dom.js";
+import { Live } from "./live.js";
+import { badge } from "./models.js";
+import { trialsSection } from "./trials.js";
+import { Try } from "./try.js";
+
+export class ModelPage {
+  /** `model` is from the list, `version` the whole of one version, `asked` the version where the address names one. */
+  constructor(model, version, asked) {
+    const ready = version.contract !== undefined;
+    this.live = ready ? new Live(model.name, version) : undefined;
+    this.element = make(
+      "article", {},
+      head(model, version),
+      ready ? [new Try(model, version, asked).element, this.live.element, trialsSection(version), contractSection(version)] : notReady(version),
+    );
+  }
+
+  close() {
+    this.live?.close();
+  }
+}
+
+function head(model, version) {
+  const labels = Object.entries(model.labels).filter(([, to]) => to === version.version).map(([label]) => label);
+  return make(
+    "header", { class: "head" },
+    make("h1", {}, model.name),
+    badge(version),
+    model.versions.length > 1 ? versions(model, version) : make("span", { class: "soft" }, `version ${version.version}`),
+    labels.map((label) => make("span", { class: "badge" }, label)),
+    version.version === model.serves && model.versions.length > 1 && make("span", { class: "badge" }, "served"),
+    version.digest && make("p", { class: "digest" }, "sha256:", version.digest),
+  );
+}
+
+function versions(model, version) {
+  const go = (event) => (location.hash = `#/${encodeURIComponent(model.name)}/${event.target.value}`);
+  const options = model.versions.map((one) =>
+    make("option", { value: one.version, selected: one.version === version.version }, one.version));
+  return make("label", { class: "soft" }, "version ", make("select", { onchange: go }, options));
+}
+
+function notReady(version) {
+  const loading = version.state === "LOADING";
+  return make(
+    "section", { class: "card" },
+    make("h2", {}, loading ? "Loading" : "Not ready"),
+    make("p", {}, loading ? "It is being verified, loaded and tried on this machine; this page follows." : "It takes no traffic."),
+    facts([["Code", version.code], ["Why", version.reason]]),
+  );
+}

@@ -1,0 +1,55 @@
+/** How this version was tried: the load gate on this machine, and the receipts that lie beside the bundle. */
+
+import { facts, make, table } from "./dom.js";
+import { bytes, count, number, seconds } from "./format.js";
+
+const verdict = (passed) => make("span", { class: `badge ${passed ? "good" : "bad"}` }, passed ? "passed" : "failed");
+
+export function trialsSection(version) {
+  const { execution, bundle } = version;
+  return make(
+    "section", { class: "card", "aria-labelledby": "trials" },
+    make("h2", { id: "trials" }, "Tried"),
+    make("p", { class: "soft" }, "Every answer below was compared with the training side's, in the units of the output."),
+    facts([
+      ["Variant", execution.variant], ["Runs on", execution.provider], ["Loaded and tried in", seconds(version.load_seconds)],
+      ["Batches", bundle.batchable ? `up to ${execution.batch_rows} rows, as measured here` : "never: a row's answer would depend on its mates"],
+      ["Bundle", bytes(bundle.size_bytes)], ["Made with", Object.entries(bundle.made_with).map((pair) => pair.join(" ")).join(", ")], ["Commit", bundle.git_commit],
+      ...Object.entries(bundle.waivers).map(([step, reason]) => [`Waived: ${step}`, reason]),
+    ]),
+    table("Load gate, on this machine", ["Rows at once", "Verdict", "Worst error", "Allowed there", "Rows", "Refused rightly"], version.load_gate.map((trial) => [
+      atOnce(trial), verdict(trial.passed), number(trial.worst_error), number(trial.allowed), count(trial.rows), count(trial.refusals),
+    ])),
+    make("h3", {}, "Receipts"),
+    version.receipts_error && make("p", { class: "refusal" }, version.receipts_error),
+    version.receipts.length ? version.receipts.map(receipt) : make("p", { class: "soft" }, "None lies beside this bundle. ", make("code", {}, "seatrial parity"), " writes one."),
+  );
+}
+
+function receipt({ made_at: made, machine, trials }) {
+  const rows = trials.map((trial) => [
+    through(trial), make("span", {}, verdict(trial.passed), trial.finding && ` ${trial.finding}`), number(trial.worst_error), number(trial.allowed),
+    atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
+  ]);
+  const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];
+  return make(
+    "div", { class: "receipt" },
+    table(`${made.replace("T", " ").replace("Z", " UTC")} on ${machine.processor}, ${machine.cores} cores, ${machine.system}`, heads, rows),
+    measured(trials),
+  );
+}
+
+const atOnce = ({ batch_sizes: sizes }) => sizes.join(", ") || "–";
+const through = ({ runner, held_out: heldOut }) => `${runner}${heldOut ? ", held-out rows" : ""}`;
+const MEASURES = { cosine: "Cosine", agreement: "Agreement", accuracy: "Accuracy", calibration_error: "Calibration error", absolute_error: "Absolute error" };
+
+/** What was measured for all rows and for each slice, where anything was; a column where any has it. */
+function measured(trials) {
+  const all = trials.filter(({ measures }) => measures).flatMap((trial) => [
+    [trial, "all", trial.measures], ...Object.entries(trial.slices ?? {}).map(([slice, measures]) => [trial, slice, measures]),
+  ]);
+  const names = Object.keys(MEASURES).filter((name) => all.some(([, , measures]) => (measures[name] ?? null) !== null));
+  if (!names.length) return "";
+  const rows = all.map(([trial, slice, measures]) => [through(trial), trial.variant, atOnce(trial), slice, count(measures.rows), ...names.map((name) => number(measures[name]))]);
+  return table("Measured against the training side, and the truth where it is known", ["Through", "Variant", "Rows at once", "Slice", "Rows", ...names.map((name) => MEASURES[name])], rows);
+}

@@ -1,0 +1,57 @@
+"""The drift tap: counts what answered requests held, by the bins of their model's profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from seatrial_contracts.front import Front
+from seatrial_contracts.kinds.kind import Column
+from seatrial_contracts.profile import Lookout, Profile, columns_of
+from seatrial_serve.drift_counts import DriftCounts
+from seatrial_serve.model import Answer
+from seatrial_serve.taps import Answered
+
+MOST_ROWS, MOST_STAGED_ROWS = 1024, 16
+"""Of one request; of a longer one, rows that are spread evenly. Rows with a host stage (images, texts) go through it once more."""
+
+
+class Drift:
+    """What of one version's traffic is counted, and where."""
+
+    def __init__(self, front: Front, profile: Profile, counts: DriftCounts) -> None:
+        self._lookout, self._profile, self._counts = Lookout(front), profile, counts
+        self._names = [field.name for field in front.contract.outputs]
+        self._most = MOST_ROWS if front.plain else MOST_STAGED_ROWS
+
+    def count(self, answers: Sequence[Answer]) -> None:
+        """Count the rows of these requests: those that came by columns each by itself, all others together."""
+        rows, outputs = [], []
+        for answer in answers:
+            if isinstance(answer.given, Mapping):
+                self._count_columns(answer.given, answer)
+                continue
+            step = -(-len(answer.given) // self._most)
+            for row, (batch, index) in list(zip(answer.given, answer, strict=True))[::step]:
+                rows.append(row)
+                outputs.append({name: batch[name][index] for name in self._names})
+        if rows:
+            self._add(columns_of(rows), columns_of(outputs), len(rows))
+
+    def _count_columns(self, columns: Mapping[str, Column], answer: Answer) -> None:
+        step = -(-max(map(len, columns.values())) // self._most)
+        some = {name: column[::step] for name, column in columns.items()}
+        outputs = {name: answer.array(name)[::step] for name in self._names}
+        self._add(some, outputs, len(next(iter(some.values()))))
+
+    def _add(self, columns: Mapping[str, Column], outputs: Mapping[str, Column], rows: int) -> None:
+        self._counts.add(self._lookout.count(self._profile, columns, outputs), rows)
+
+
+class DriftTap:
+    """Counts for every version that has a profile."""
+
+    def answered(self, seen: Sequence[Answered]) -> None:
+        """See `Tap`."""
+        for model in dict.fromkeys(each.model for each in seen):
+            if model.drift is not None:
+                model.drift.count([each.answer for each in seen if each.model is model])

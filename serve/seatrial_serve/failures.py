@@ -1,0 +1,69 @@
+"""Keeping failures: requests that failed on our side, or came later than their objective, go into a folder to be run again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_serve.aside import Aside
+from seatrial_serve.journey import Journey
+from seatrial_serve.kept_failure import Form, encrypt, keep
+from seatrial_serve.rate import Rate
+
+log = logging.getLogger("seatrial.failures")
+MOST_FILES, MOST_BYTES = 200, 256 * 2**20
+"""What the folder holds at most: the oldest go first."""
+PER_S = 1.0
+WAITING = 4
+
+
+class Failures:
+    """A `Watcher` that keeps at most one request a second, written by a thread of its own.
+
+    Rows are encrypted for `recipient`, an age public key, where there is one; written as they came where `plain` says so; else of
+    each value only its kind and size is kept.
+    """
+
+    def __init__(self, folder: Path, recipient: str | None = None, *, plain: bool = False) -> None:
+        """Raises `DeclarationError` where nothing can be kept as asked."""
+        if recipient and plain:
+            raise DeclarationError("settings 'keep_failures_key' and 'keep_failures_plain'", "both", "one of them")
+        if recipient:
+            encrypt(b"", recipient)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / ".writable").touch(mode=0o600)
+            (folder / ".writable").unlink()
+        except OSError as error:
+            where = f"folder '{folder}' for failures"
+            raise DeclarationError(
+                where, error.strerror or "an error", "a folder to write to", "--keep-failures"
+            ) from None
+        self._folder, self._recipient = folder, recipient
+        self._form: Form = "encrypted" if recipient else "plain" if plain else "redacted"
+        self._rate = Rate(PER_S)
+        self._aside = Aside[Journey]("failures", self._keep, WAITING)
+
+    def ended(self, journey: Journey) -> None:
+        """See `Watcher`."""
+        if (journey.status >= 500 or journey.slow) and journey.given is not None and self._rate.allows():
+            self._aside.offer(journey)
+
+    def settle(self, within_s: float = 5.0) -> bool:
+        """Wait until what was taken is written: is it?"""
+        return self._aside.settle(within_s)
+
+    def _keep(self, journey: Journey) -> None:
+        try:
+            keep(journey, self._form, self._recipient).write(self._folder)
+            self._make_room()
+        except OSError as error:
+            log.warning("a failure was not kept: %s", error.strerror)
+
+    def _make_room(self) -> None:
+        files = sorted(self._folder.glob("*.json"), key=lambda file: file.name)  # a name begins with its time
+        sizes = [file.stat().st_size for file in files]
+        while files and (len(files) > MOST_FILES or sum(sizes) > MOST_BYTES):
+            files.pop(0).unlink(missing_ok=True)
+            sizes.pop(0)

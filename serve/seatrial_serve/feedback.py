@@ -1,0 +1,212 @@
+"""Feedback: what turned out to be true of recent answers, as rolling accuracy and calibration error. Nothing is kept beyond the window."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.measures import are_probabilities, calibration_error
+from seatrial_serve.engine import Answers
+from seatrial_serve.journey import Journey
+from seatrial_serve.model import Answer, ServedModel
+
+MODEL = ("model", "version")
+MOST_BYTES = 64 * 2**20
+"""What all remembered scores take together: the oldest go first."""
+MOST_CLASSES = 100
+"""Labels of more classes have no slice for each of them: a metric's labels are few."""
+Truths = Sequence[Mapping[str, str] | None]
+"""One for each row: label output -> its true class; None where nothing is known."""
+
+
+class FeedbackMetrics:
+    """What feedback says, for Prometheus. Of several processes, the gauges are the worst one's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        at: dict[str, Any] = {"registry": registry}
+        self.total = Counter(
+            "seatrial_feedback_total",
+            "Labels whose truth was told, by outcome: right, wrong, or unmatched (no such answer is remembered); by slice: all, output=class, or a slice of the bundle.",
+            (*MODEL, "slice", "outcome"), **at,
+        )  # fmt: skip
+        self.accuracy = Gauge(
+            "seatrial_feedback_accuracy", "Share of right labels among the last truths.", MODEL, multiprocess_mode="livemin", **at
+        )  # fmt: skip
+        self.calibration = Gauge(
+            "seatrial_feedback_calibration_error",
+            "Expected calibration error of the last truths, in 15 bins; absent where scores are no probabilities.",
+            MODEL, multiprocess_mode="livemax", **at,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The label outputs of one version, each with its classes, and the names of the bundle's slices."""
+
+    model: str
+    version: str
+    classes: Mapping[str, tuple[str, ...]]
+    slices: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Those of a bundle; there may be none."""
+        kinds = [(field.name, field.kind) for field in bundle.contract.outputs]
+        classes = {name: kind.classes for name, kind in kinds if isinstance(kind, Label)}
+        return cls(bundle.name, bundle.version, classes, bundle.slices)
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """What the scores of one row take."""
+        return 4 * sum(map(len, self.classes.values()))
+
+    def remember(self, answer: Answer) -> Remembered:
+        """The scores of an answer: neither what was asked nor any other output is kept."""
+        names = self.classes
+        parts = [Answers({name: outputs[name] for name in names}, start, stop) for outputs, start, stop in answer.parts]
+        return Remembered(self, Answer((), parts, answer.order), sum([len(part.rows) for part in parts]))
+
+
+@dataclass(slots=True)
+class Remembered:
+    """The scores that `rows` rows of a request were answered with."""
+
+    labels: Labels
+    answer: Answer
+    rows: int
+
+    @property
+    def scores(self) -> Mapping[str, Array]:
+        """By label output, shape `(rows, classes)`."""
+        return {name: self.answer.array(name) for name in self.labels.classes}
+
+
+@dataclass(slots=True)
+class Window:
+    """The last truths of one version: was the label right, and how probable did the model think it?"""
+
+    right: deque[bool]
+    confidence: deque[float | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.confidence = deque(maxlen=self.right.maxlen)
+
+
+class Feedback:
+    """A `Watcher` that remembers the last `kept` answers with labels, by request id, and takes the truth of them."""
+
+    def __init__(self, kept: int, window: int, metrics: FeedbackMetrics) -> None:
+        self.kept, self._window, self._metrics = kept, window, metrics
+        self._recent: OrderedDict[str, Remembered] = OrderedDict()
+        self._held_bytes = 0
+        self._windows: dict[tuple[str, str], Window] = {}
+        self._labels: WeakKeyDictionary[ServedModel, Labels] = WeakKeyDictionary()
+
+    def labels_of(self, model: ServedModel) -> Labels:
+        """What it answers that a truth can be told of."""
+        known = self._labels.get(model)
+        if known is None:
+            known = self._labels[model] = Labels.of(model.bundle)
+        return known
+
+    def ended(self, journey: Journey) -> None:
+        """See `Watcher`."""
+        if journey.answer is None or journey.model is None:
+            return
+        labels = self.labels_of(journey.model)
+        if not labels.classes:
+            return
+        remembered = labels.remember(journey.answer)
+        self._drop(journey.request_id)
+        self._recent[journey.request_id] = remembered
+        self._held_bytes += remembered.rows * labels.row_bytes
+        while len(self._recent) > self.kept or self._held_bytes > MOST_BYTES:
+            self._drop(next(iter(self._recent)))
+
+    def _drop(self, request_id: str) -> None:
+        gone = self._recent.pop(request_id, None)
+        if gone is not None:
+            self._held_bytes -= gone.rows * gone.labels.row_bytes
+
+    def find(self, model: str, version: str, request_id: str) -> Remembered:
+        """What a request to `model` was answered. Raises `Refusal` where that is not known any more, and counts it to `version`."""
+        found = self._recent.get(request_id)
+        if found is None or found.labels.model != model:
+            self._metrics.total.labels(model, version, "all", "unmatched").inc()
+            want = f"that of one of the last {self.kept} answers of this model, once"
+            raise Refusal(
+                "E_ANSWER_NOT_FOUND",
+                "request_id",
+                "an unknown one",
+                want,
+                'send the rows: {"instances": [...], "truth": [...]}',
+            )
+        return found
+
+    def forget(self, request_id: str) -> None:
+        """Its truth is known."""
+        self._drop(request_id)
+
+    def learn(
+        self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] | None = None
+    ) -> tuple[int, int]:
+        """Count what is true of each row; how many labels were right, and how many wrong. Raises `Refusal`, and counts nothing, for what cannot be true."""
+        check(answered, truth, slices)
+        labels = answered.labels
+        version, found = (labels.model, labels.version), answered.scores
+        window = self._windows.setdefault(version, Window(deque(maxlen=self._window)))
+        counts = [0, 0]
+        for place, true in enumerate(truth):
+            for name, label in (true or {}).items():
+                scores = found[name][place]
+                right = labels.classes[name][int(scores.argmax())] == label
+                window.right.append(right)
+                window.confidence.append(float(scores.max()) if are_probabilities(scores) else None)
+                counts[right] += 1
+                own = [f"{name}={label}"] if len(labels.classes[name]) <= MOST_CLASSES else []
+                for slice_ in {"all", *own, *(slices[place] if slices else ())}:
+                    outcome = "right" if right else "wrong"
+                    self._metrics.total.labels(*version, slice_, outcome).inc()
+        self._measure(version, window)
+        return counts[True], counts[False]
+
+    def _measure(self, version: tuple[str, str], window: Window) -> None:
+        if not window.right:
+            return
+        right = np.array(window.right, np.float64)
+        self._metrics.accuracy.labels(*version).set(right.mean())
+        if None not in window.confidence:
+            error = calibration_error(np.array(window.confidence, np.float64), right)
+            self._metrics.calibration.labels(*version).set(error)
+
+
+def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] | None) -> None:
+    """Raise `Refusal` for truths that are not one a row, of labels that the model has, or for slices that the bundle does not know."""
+    if len(truth) != answered.rows or (slices is not None and len(slices) != answered.rows):
+        which = "truth" if len(truth) != answered.rows else "slices"
+        got = len(truth) if which == "truth" else len(slices or ())
+        raise Refusal("E_BATCH", which, f"{got}", f"one for each of the request's {answered.rows} rows")
+    for place, true in enumerate(truth):
+        for name, label in (true or {}).items():
+            if name not in answered.labels.classes:
+                raise Refusal(
+                    "E_OUTPUT", f"truth, row {place}", "an output that is no label", ", ".join(answered.labels.classes)
+                )
+            if label not in answered.labels.classes[name]:
+                some = ", ".join(answered.labels.classes[name][:8])
+                raise Refusal("E_CATEGORY", f"truth of '{name}', row {place}", "an unknown class", f"one of {some}")
+    for place, names in enumerate(slices or ()):
+        if not answered.labels.slices.issuperset(names):
+            some = ", ".join(sorted(answered.labels.slices)[:8]) or "none: the bundle has no slices"
+            raise Refusal("E_CATEGORY", f"slices, row {place}", "an unknown one", some)

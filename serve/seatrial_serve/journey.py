@@ -1,0 +1,84 @@
+"""A request's journey through the server: who it is, what its way took, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from seatrial_serve.clock import now_s
+
+if TYPE_CHECKING:
+    from seatrial_serve.model import Answer, Given, ServedModel
+
+
+@dataclass(slots=True)
+class Company:
+    """A batch that a request was in: what its rows shared, and how many rows of which padded length each request in it had."""
+
+    shape: Hashable
+    mates: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class Journey:
+    """One request to a model, from its first byte here to its answer. Times are those of `now_s`."""
+
+    request_id: str
+    route: str
+    began_s: float
+    traceparent: str | None = None
+    """The header of W3C Trace Context, as the client sent it."""
+    model: ServedModel | None = None
+    given: Given | None = None
+    """What it asked, as validated; None where it did not come so far."""
+    phases: list[tuple[str, float, float]] = field(default_factory=list)
+    """Name, beginning and end of each: front, prepare, queue, run, encode; those of a request in parts come more than once."""
+    company: list[Company] = field(default_factory=list)
+    answer: Answer | None = None
+    code: str = ""
+    """"ok", or the stable code of what went wrong; empty where its client left before it was answered."""
+    status: int = 0
+    error: BaseException | None = None
+    ended_s: float = 0.0
+
+    def end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
+        """It ended so, now; without a code, its client left."""
+        self.code, self.status, self.error, self.ended_s = code, status, error, now_s()
+        if self.model is not None:
+            self.model.metrics.finish(code or "other", self.seconds, self.request_id if code == "ok" else None)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended_s - self.began_s
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by phase, from the first of its parts to the last."""
+        spans: dict[str, tuple[float, float]] = {}
+        for name, began_s, ended_s in self.phases:
+            first, last = spans.get(name, (began_s, ended_s))
+            spans[name] = min(first, began_s), max(last, ended_s)
+        return {name: last - first for name, (first, last) in spans.items()}
+
+    @property
+    def slow(self) -> bool:
+        """Was it answered later than its contract's objective?"""
+        return self.code == "ok" and self.model is not None and self.ended_s - self.began_s > self.model.objective_s
+
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
+        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.batcher.Passenger`."""
+        self.phases += (("queue", arrived_s, started_s), ("run", started_s, ended_s))
+        self.company.append(company)
+
+
+class Watcher(Protocol):
+    """Is told of every request that ended, on the event loop: it must be quick, and never raises."""
+
+    def ended(self, journey: Journey) -> None:
+        """A request was answered or failed."""
+        ...
+
+
+Watchers = Sequence[Watcher]

@@ -1,0 +1,189 @@
+"""A kept failure: what is needed to run a request again that failed or came too late, in one small file."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.errors import DeclarationError, MissingExtra
+from seatrial_contracts.golden import wire_value
+from seatrial_contracts.kinds.category import MISSING
+from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.receipt import Machine, now, this_machine
+from seatrial_serve.journey import Journey
+from seatrial_serve.model import rows_of
+
+PACKAGES = ("seatrial", "onnxruntime", "numpy")
+MAX_FILE_BYTES = 64 * 2**20
+Form = Literal["redacted", "encrypted", "plain"]
+
+
+class KeptFailure(BaseModel):
+    """One request. `rows` are its rows as JSON carries them where the form is plain, the same encrypted (age, in base64), or what kinds of values they hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    model: str
+    version: str
+    digest: str
+    variant: str
+    provider: str
+    batch_rows: int
+    """Most rows in a batch of that server."""
+    request_id: str
+    route: str
+    code: str
+    status: int
+    seconds: float
+    objective_s: float | None
+    timings: dict[str, float]
+    shape: str
+    """What all rows of its first batch had in common."""
+    mates: tuple[tuple[int, int], ...]
+    """Rows and padded length of each request in that batch, itself among them; empty where it did not come so far."""
+    machine: Machine
+    kept_at: str
+    form: Form
+    rows: Any
+
+    @classmethod
+    def read(cls, path: Path) -> KeptFailure:
+        """The one in a file. Raises `DeclarationError` where it holds none."""
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ValueError
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            got = error.strerror or "no file"
+        except (ValidationError, ValueError):
+            got = "something else"
+        raise DeclarationError(f"kept failure '{path.name}'", got, "a file that --keep-failures wrote")
+
+    def write(self, folder: Path) -> Path:
+        """Write it into `folder`, for its owner alone; it appears whole or not at all. Raises `OSError`."""
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".failure.")  # mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(readable_json(self.model_dump(mode="json", by_alias=True)))
+                file.flush()
+                os.fsync(file.fileno())
+            unique = temporary.rpartition(".")[2]
+            target = folder / f"{self.kept_at.replace(':', '')}-{self.model}-{self.version}-{unique}.json"
+            Path(temporary).rename(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return target
+
+    def raw_rows(self, identity: str | None) -> list[Any]:
+        """The rows as a client would send them. Raises `DeclarationError` where they were redacted, or `identity`, an age secret key, does not open them."""
+        if self.form == "redacted":
+            raise DeclarationError(
+                "kept failure",
+                "rows that were redacted",
+                "rows to run",
+                "keep them encrypted: --keep-failures-key age1...",
+            )
+        if self.form == "plain":
+            return list(self.rows)
+        if identity is None:
+            raise DeclarationError("kept failure", "encrypted rows", "the secret key", "name its file: --identity KEY")
+        return list(orjson.loads(decrypt(base64.b64decode(self.rows), identity)))
+
+
+def keep(journey: Journey, form: Form, recipient: str | None) -> KeptFailure:
+    """What is kept of a request that came as far as its rows."""
+    assert journey.model is not None
+    assert journey.given is not None
+    model, bundle = journey.model, journey.model.bundle
+    company = journey.company[0] if journey.company else None
+    return KeptFailure(
+        model=bundle.name, version=bundle.version, digest=bundle.digest, variant=model.engine.variant, provider=model.engine.provider,
+        batch_rows=model.batcher.rule.max_rows, request_id=journey.request_id, route=journey.route, code=journey.code, status=journey.status,
+        seconds=journey.seconds, objective_s=model.contract.objective.p99_s, timings=journey.timings,
+        shape=str(company.shape) if company else "", mates=company.mates if company else (),
+        machine=this_machine(installed(PACKAGES)), kept_at=now(), form=form, rows=_formed(journey, form, recipient),
+    )  # fmt: skip
+
+
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of those that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # onnxruntime-gpu goes by another name
+            continue
+    return found
+
+
+def _formed(journey: Journey, form: Form, recipient: str | None) -> Any:
+    assert journey.model is not None
+    assert journey.given is not None
+    rows = rows_of(journey.given)
+    if form == "redacted":
+        return [{name: redacted(value) for name, value in row.items()} for row in rows]
+    kinds = {field.name: field.kind for field in journey.model.contract.inputs}
+    wire = [{name: sent(kinds[name], value) for name, value in row.items()} for row in rows]
+    if form == "plain":
+        return wire
+    assert recipient is not None
+    return base64.b64encode(encrypt(orjson.dumps(wire), recipient)).decode()
+
+
+def sent(kind: Kind, value: Any) -> Any:
+    """A validated value as a client would send it in JSON: in columns, what is missing is NaN or an empty word, and a whole number may be a float."""
+    plain = wire_value(value)
+    if kind.nullable and (plain == MISSING or plain != plain):  # noqa: PLR0124  (NaN is what differs from itself)
+        return None
+    return int(plain) if isinstance(plain, float) and isinstance(kind, Number) and kind.whole else plain
+
+
+def redacted(value: Any) -> str:
+    """What kind of value it is, and how large."""
+    if isinstance(value, (str, bytes)):
+        return f"{'text' if isinstance(value, str) else 'bytes'} of {len(value)}"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return "missing" if value is None else type(value).__name__
+
+
+def encrypt(data: bytes, recipient: str) -> bytes:
+    """Encrypted so that the recipient alone, an age public key, opens it. Raises `DeclarationError` where it is none."""
+    pyrage = _pyrage()
+    try:
+        return bytes(pyrage.encrypt(data, [pyrage.x25519.Recipient.from_str(recipient)]))
+    except pyrage.RecipientError:
+        raise DeclarationError(
+            "setting 'keep_failures_key'", "another value", "an age public key, age1...", "make a pair: age-keygen"
+        ) from None
+
+
+def decrypt(data: bytes, identity: str) -> bytes:
+    """Opened with an age secret key: the text of a key file. Raises `DeclarationError`."""
+    pyrage = _pyrage()
+    keys = [line.strip() for line in identity.splitlines() if line.strip().startswith("AGE-SECRET-KEY-")]
+    try:
+        return bytes(pyrage.decrypt(data, [pyrage.x25519.Identity.from_str(key) for key in keys]))
+    except (pyrage.IdentityError, pyrage.DecryptError):
+        raise DeclarationError("--identity", "a key that does not open it", "the secret key of its recipient") from None
+
+
+def _pyrage() -> Any:
+    try:
+        import pyrage
+    except ImportError as error:
+        raise MissingExtra("encrypting kept failures", "age") from error
+    return pyrage

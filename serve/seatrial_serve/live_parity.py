@@ -1,0 +1,197 @@
+"""Live parity: some of the answers are worked out once more, alone and on the fp32 graph, and held against what was answered."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.compare import compare_rows, largest
+from seatrial_contracts.errors import SeatrialError
+from seatrial_contracts.measures import measure
+from seatrial_contracts.promise import Promise
+from seatrial_serve.aside import Aside
+from seatrial_serve.engine import Engine, Outputs, load_engine
+from seatrial_serve.model import ServedModel, row_at
+from seatrial_serve.rate import Rate
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.taps import Answered
+
+log = logging.getLogger("seatrial.live_parity")
+REFERENCE = "fp32"
+KEPT = 4
+LABELS = ("model", "version", "variant")
+ERRORS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+@dataclass(frozen=True)
+class ParityPolicy:
+    """How many answers a second are tried again, on a reference of at most how many bytes, and how many of the last ones may be wrong."""
+
+    per_s: float = 1.0
+    reference_bytes: int = 64 * 2**20
+    violations: int = 5
+    window: int = 50
+
+
+@dataclass(slots=True)
+class Sample:
+    """One row and what was answered for it."""
+
+    model: ServedModel
+    row: Mapping[str, Any]
+    got: Outputs
+
+
+class ParityMetrics:
+    """What live parity finds, for Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.error = Histogram(
+            "seatrial_live_parity_error",
+            "Largest error of an answer against the fp32 graph, as a share of the output's largest value in the golden set.",
+            LABELS, buckets=ERRORS, registry=registry,
+        )  # fmt: skip
+        self.checked = Counter(
+            "seatrial_live_parity_checked_total", "Answers that were worked out again on the fp32 graph.", LABELS, registry=registry
+        )  # fmt: skip
+        self.violations = Counter(
+            "seatrial_live_parity_violations_total", "Those that broke what the variant promises.", LABELS, registry=registry
+        )  # fmt: skip
+
+
+Distrust = Callable[[ServedModel, str], None]
+"""Told once of a model whose answers are wrong again and again, and why."""
+
+
+class LiveParity:
+    """A `Tap`. Works in a thread of its own, and only while no request is on its way through the model: traffic never waits for it.
+
+    The thread is of usual priority: a lower one would be taken off its core while it holds the interpreter's lock, and traffic
+    would wait for that. A reference graph is loaded with the first answer that needs it; where fp32 is what is served, here and
+    on the CPU, the loaded graph is asked itself, and the row in its batch is held against the row alone.
+    """
+
+    def __init__(self, policy: ParityPolicy, metrics: ParityMetrics, distrust: Distrust) -> None:
+        self._policy, self._metrics, self._distrust = policy, metrics, distrust
+        self._rate = Rate(policy.per_s)
+        self._judges: WeakKeyDictionary[ServedModel, Judge | None] = WeakKeyDictionary()
+        self._aside = Aside[Sample]("live-parity", self._check, KEPT)
+
+    def answered(self, seen: Sequence[Answered]) -> None:
+        """See `Tap`."""
+        for each in seen:
+            if each.model.pressure.users or not self._rate.allows():
+                return
+            self._aside.offer(sample_of(each))
+
+    def settle(self, within_s: float = 5.0) -> bool:
+        """Wait until what was sampled is judged: is it?"""
+        return self._aside.settle(within_s)
+
+    def _check(self, sample: Sample) -> None:
+        judge = self._judge_of(sample.model)
+        if judge is None:
+            return
+        finding = judge.judge(sample)
+        if finding:
+            log.warning("%s %s, variant %s: %s", *judge.labels, finding)
+        if judge.sustained:
+            reason = f"{sum(judge.wrong)} of the last {len(judge.wrong)} answers that were tried again broke what '{judge.labels[2]}' promises; the last: {finding}"
+            judge.wrong.clear()
+            self._distrust(sample.model, reason)
+
+    def _judge_of(self, model: ServedModel) -> Judge | None:
+        if model not in self._judges:
+            try:
+                self._judges[model] = self._new_judge(model)
+            except SeatrialError as error:
+                self._judges[model] = None
+                log.warning("%s %s: no live parity: %s", model.bundle.name, model.bundle.version, error)
+        return self._judges[model]
+
+    def _new_judge(self, model: ServedModel) -> Judge | None:
+        bundle, served = model.bundle, model.engine
+        name = reference_variant(bundle)
+        if served.variant == name and served.provider == "CPUExecutionProvider":
+            return Judge(model, served, self._metrics, self._policy)
+        size = len(bundle.files[bundle.manifest.variant(name).graph])
+        if size > self._policy.reference_bytes:
+            text = "%s %s: no live parity: its %s graph has %d bytes; mend: --live-parity-bytes"
+            log.warning(text, bundle.name, bundle.version, name, size)
+            return None
+        return Judge(model, load_engine(bundle, RuntimeOptions(), name), self._metrics, self._policy)
+
+
+class Judge:
+    """Judges the answers of one version; `wrong` says of each of the last ones whether it broke its promise."""
+
+    def __init__(self, model: ServedModel, reference: Engine, metrics: ParityMetrics, policy: ParityPolicy) -> None:
+        bundle = model.bundle
+        self.labels = bundle.name, bundle.version, model.engine.variant
+        self._reference, self._limit = reference, policy.violations
+        self._contract = bundle.contract
+        self._promise = bundle.manifest.variant(model.engine.variant).promise or Promise(
+            tolerance=bundle.contract.tolerance
+        )
+        names = [field.name for field in bundle.contract.outputs]
+        self._anchors = [max(bundle.golden.answers, key=lambda answer: largest(answer[name])) for name in names]
+        """Where each output is largest in the golden set: a tolerance is a share of that."""
+        self._scales = {name: largest(anchor[name]) for name, anchor in zip(names, self._anchors, strict=True)}
+        self._error = metrics.error.labels(*self.labels)
+        self._checked, self._violations = metrics.checked.labels(*self.labels), metrics.violations.labels(*self.labels)
+        self.wrong: deque[bool] = deque(maxlen=policy.window)
+
+    @property
+    def sustained(self) -> bool:
+        """Are too many of the last ones wrong?"""
+        return sum(self.wrong) >= self._limit
+
+    def judge(self, sample: Sample) -> str:
+        """What is wrong with an answer, without its numbers; empty where nothing is."""
+        try:
+            answers = self._reference.run([[self._reference.encode(sample.row)]]).outputs
+        except SeatrialError:
+            finding = f"{self._reference.variant} fails on a row that was answered"
+        else:
+            finding = self._compare({name: answers[name][0] for name in self._scales}, sample.got)
+        self._checked.inc()
+        self._violations.inc(bool(finding))
+        self.wrong.append(bool(finding))
+        return finding
+
+    def _compare(self, want: Outputs, got: Outputs) -> str:
+        shares = [
+            largest(got[name] - want[name]) / (scale or 1.0)
+            for name, scale in self._scales.items()
+            if got[name].shape == want[name].shape
+        ]
+        self._error.observe(max(shares, default=0.0))
+        tolerance = self._promise.tolerance or self._contract.tolerance
+        found = compare_rows([*self._anchors, want], [*self._anchors, got], tolerance)[-1]
+        if found.cause or not (found.passed or self._promise.tolerance is None):
+            return f"output '{found.output}': {found.cause or f'error {found.worst_error:.2e}, allowed {found.allowed:.2e}'}"
+        return self._promise.finding(measure(self._contract, [want], [got]), measure(self._contract, [want], [want]))
+
+
+def reference_variant(bundle: Bundle) -> str:
+    """The name of the variant that others are held against: fp32 where there is one, else the first."""
+    names = [variant.name for variant in bundle.manifest.variants]
+    return REFERENCE if REFERENCE in names else names[0]
+
+
+def sample_of(answered: Answered) -> Sample:
+    """One row of an answered request, whichever, with its own copy of the answer: the batch's memory is not kept."""
+    answer = answered.answer
+    places = list(answer)
+    place = secrets.randbelow(len(places))
+    outputs, index = places[place]
+    got = {field.name: outputs[field.name][index].copy() for field in answered.model.contract.outputs}
+    return Sample(answered.model, row_at(answer.given, place), got)

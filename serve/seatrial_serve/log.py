@@ -1,0 +1,129 @@
+"""The log: one line for each event, as text for people or as JSON, to a sink that may block without holding anybody up."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+from pythonjsonlogger.json import JsonFormatter
+
+from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.aside import Aside
+
+KEPT_LINES = 4096
+"""Lines that may wait for a sink that nobody reads; further ones are dropped and counted."""
+FLUSH_S = 1.0
+ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""What moves a terminal's cursor, begins a line or turns its direction: controls, zero-width and bidirectional characters."""
+TEXT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
+FIELDS = {"levelname": "level", "name": "logger", "exc_info": "error"}
+Excepted = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+def start_log(level: str, form: str = "text", stream: TextIO | None = None) -> LogSink:
+    """Log to stderr, or to a stream, in the form "text" or "json"."""
+    sink = LogSink(stream or sys.stderr)
+    sink.setFormatter(TextLines(level) if form == "text" else JsonLines(level))
+    logging.basicConfig(level=level.upper(), handlers=[sink])
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return sink
+
+
+def escaped(text: str) -> str:
+    r"""The text on one line, and as it reads: CR, LF, ESC and the like as `\x1b` or `\u202e`."""
+    return ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class LogSink(logging.Handler):
+    """Writes lines in a thread of its own. Where the stream blocks, lines are dropped and counted: `emit` never waits."""
+
+    def __init__(self, stream: TextIO, kept: int = KEPT_LINES) -> None:
+        super().__init__()
+        self._stream, self._lines = stream, Aside[str]("log", self._write, kept)
+        self._told = self.dropped = 0
+        self.on_drop: Callable[[], None] = lambda: None
+        """Called for each line that is dropped."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a line to the thread, or drop it."""
+        try:
+            if not self._lines.offer(self.format(record) + "\n"):
+                self._drop()
+        except Exception:  # a record that cannot be formatted is a bug: said on stderr, and not in the caller's way
+            self.handleError(record)
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self.on_drop()
+
+    def _write(self, line: str) -> None:
+        try:
+            self._stream.write(line)
+            if self.dropped > self._told:
+                lost, self._told = self.dropped - self._told, self.dropped
+                self._stream.write(self.format(_lost_lines(lost)) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more, or the stream is closed
+            self._drop()
+
+    def flush(self) -> None:
+        """Wait until every line is written, but not for long: the process's end must not hang on a full pipe."""
+        self._lines.settle(FLUSH_S)
+
+
+def _lost_lines(count: int) -> logging.LogRecord:
+    told = "%d lines were dropped here: nobody read the log"
+    return logging.LogRecord("seatrial.log", logging.WARNING, __file__, 0, told, (count,), None)
+
+
+def trace_of(error: BaseException, level: str) -> str:
+    """Where an error came from. What others than seatrial say may hold a client's values: it is left out, but for level "debug"."""
+    lines = []
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        lines += [trace_of(cause, level), "which led to:"]
+    lines += [line.rstrip("\n") for line in traceback.format_tb(error.__traceback__)]
+    said = (
+        f": {escaped(str(error))}"
+        if level == "debug" or (isinstance(error, SeatrialError) and not isinstance(error, Refusal))
+        else ""
+    )
+    return "\n".join([*lines, f"{type(error).__module__}.{type(error).__qualname__}{said}"])
+
+
+class TextLines(logging.Formatter):
+    """For people: time, level, logger, process, message, and below it where an error came from."""
+
+    def __init__(self, level: str) -> None:
+        super().__init__(TEXT)
+        self._level = level
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the library's name)
+        """One line."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Excepted) -> str:  # noqa: N802
+        """See `trace_of`."""
+        return trace_of(ei[1], self._level) if ei[1] is not None else ""
+
+
+class JsonLines(JsonFormatter):
+    """For machines: one object a line, in ASCII: timestamp, level, logger, process, message, the event's own fields, `error`."""
+
+    def __init__(self, level: str) -> None:
+        super().__init__(
+            "%(levelname)s %(name)s %(process)d %(message)s",
+            rename_fields=FIELDS,
+            timestamp=True,
+            json_ensure_ascii=True,
+        )
+        self._level = level
+
+    def formatException(self, ei: Excepted) -> str:  # noqa: N802
+        """See `trace_of`."""
+        return trace_of(ei[1], self._level) if ei[1] is not None else ""

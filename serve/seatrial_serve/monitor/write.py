@@ -1,0 +1,50 @@
+"""Writing the rules, their tests and the dashboard of bundles into a folder that Prometheus and Grafana read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_serve.monitor.dashboard import dashboard_json
+from seatrial_serve.monitor.figures import Windows
+from seatrial_serve.monitor.rules import rule_file, test_file
+
+HEADER = (
+    "# Written by `seatrial monitor` from the contract of {name} {version}; write it anew rather than editing it.\n"
+)
+
+
+def write_monitoring(bundles: Iterable[Bundle], out: Path, windows: Windows) -> list[Path]:
+    """Write `rules/NAME.rules.yaml`, `rules/NAME.test.yaml` and `dashboards/NAME.json` for each bundle; each file appears whole."""
+    written = []
+    for bundle in bundles:
+        rules = out / "rules" / f"{bundle.name}.rules.yaml"
+        tests = rules.with_name(f"{bundle.name}.test.yaml")
+        written += [
+            _write(rules, _yaml(bundle, rule_file(bundle, windows))),
+            _write(tests, _yaml(bundle, test_file(bundle, windows, rules.name))),
+            _write(out / "dashboards" / f"{bundle.name}.json", dashboard_json(bundle, windows)),
+        ]
+    return written
+
+
+def _yaml(bundle: Bundle, value: dict[str, Any]) -> str:
+    header = HEADER.format(name=bundle.name, version=bundle.version)
+    body: str = yaml.safe_dump(value, sort_keys=False, width=160, allow_unicode=True)
+    return header + body
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(path)
+    return path

@@ -1,0 +1,25 @@
+"""A rate: how often something may happen, with bursts of one second's worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seatrial_serve.clock import now_s
+
+
+class Rate:
+    """A token bucket. At least one is let through after a long pause, however low the rate is."""
+
+    def __init__(self, per_s: float, clock: Callable[[], float] = now_s) -> None:
+        self._per_s, self._most, self._clock = per_s, max(per_s, 1.0), clock
+        self._allowed, self._since = self._most, clock()
+
+    def allows(self) -> bool:
+        """May it happen now? Where it may, it has."""
+        now = self._clock()
+        self._allowed = min(self._allowed + (now - self._since) * self._per_s, self._most)
+        self._since = now
+        if self._allowed < 1 or not self._per_s:
+            return False
+        self._allowed -= 1
+        return True

@@ -1,0 +1,67 @@
+"""The log of requests: one line for each that failed or came later than its contract's objective, sampled above a rate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_serve.clock import now_s
+from seatrial_serve.journey import Journey
+from seatrial_serve.rate import Rate
+
+log = logging.getLogger("seatrial.request")
+
+
+class RequestLog:
+    """A `Watcher`. Callers' faults, refusals for want of room, and our failures each have a rate of their own, so that none hides another.
+
+    A line holds ids, codes and times, and never what a client sent.
+    """
+
+    def __init__(self, per_s: float, clock: Callable[[], float] = now_s) -> None:
+        self._rates = {level: Rate(per_s, clock) for level in (logging.INFO, logging.WARNING, logging.ERROR)}
+        self._unsaid = dict.fromkeys(self._rates, 0)
+
+    def ended(self, journey: Journey) -> None:
+        """See `Watcher`."""
+        if not journey.code or (journey.code == "ok" and not journey.slow):
+            return
+        level = level_of(journey)
+        if not self._rates[level].allows():
+            self._unsaid[level] += 1
+            return
+        unsaid, self._unsaid[level] = self._unsaid[level], 0
+        fields = facts(journey) | ({"unsaid": unsaid} if unsaid else {})
+        error = journey.error if level == logging.ERROR else None
+        log.log(level, sentence_of(fields), extra=fields, exc_info=error)
+
+
+def level_of(journey: Journey) -> int:
+    """How loud: callers' faults are information, delay and want of room a warning, the rest an error."""
+    if journey.code == "ok" or isinstance(journey.error, Unavailable):
+        return logging.WARNING
+    return logging.INFO if isinstance(journey.error, Refusal) else logging.ERROR
+
+
+def facts(journey: Journey) -> dict[str, Any]:
+    """The fields of a line."""
+    bundle = journey.model.bundle if journey.model is not None else None
+    named = {"model": bundle.name, "model_version": bundle.version, "digest": bundle.digest} if bundle else {}
+    timings = {f"{name}_s": round(seconds, 6) for name, seconds in journey.timings.items()}
+    return {
+        "request_id": journey.request_id, "route": journey.route, **named, "code": journey.code, "status": journey.status,
+        "slow": journey.slow, "total_s": round(journey.seconds, 6), **timings,
+    }  # fmt: skip
+
+
+def sentence_of(fields: dict[str, Any]) -> str:
+    """The same for people."""
+    phases = ", ".join(
+        f"{name.removesuffix('_s')} {fields[name] * 1e3:.3g} ms" for name in fields if name.endswith("_s")
+    )
+    what = " ".join(str(fields[name]) for name in ("model", "model_version") if name in fields)
+    late = " later than its objective" if fields["slow"] else ""
+    more = f"; {fields['unsaid']} more like it were not logged" if "unsaid" in fields else ""
+    return f"{fields['code']} {fields['status']}{late}: {what or 'no model'}, {phases}, request {fields['request_id']}{more}"

@@ -1,0 +1,215 @@
+"""onnxruntime on cards: one session a device behind one batcher, and what happens when one is lost."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+
+import onnxruntime as ort
+
+from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError, Unavailable
+from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.clock import now_s
+from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS, DeviceLost, our_error
+from seatrial_serve.runtimes.onnx_lanes import Lane, lanes_of, pinned_memory
+from seatrial_serve.runtimes.onnx_providers import (
+    CPU,
+    TENSORRT,
+    asked_of,
+    check_real,
+    check_sizes_known,
+    not_loaded,
+    tensorrt_profile,
+)
+from seatrial_serve.runtimes.onnx_session import described, give_back, open_session, settings_of
+from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
+from seatrial_serve.runtimes.tensorrt_engines import engine_folder
+
+log = logging.getLogger("seatrial.runtime")
+LANES = 2
+"""Batches on their way to one card: while it computes one, the next is copied there and the one before is read."""
+FIXED_ROWS = 64
+"""Most rows in a batch where every size must be known beforehand, unless the operator says otherwise."""
+RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+FAILURES: tuple[type[Exception], ...] = (SeatrialError, *ORT_ERRORS)
+
+
+def load_on_devices(graph: bytes, options: RuntimeOptions) -> Runtime:
+    """The graph on every device that was asked for. Raises `ModelError`, E_PROVIDER where one of them does not really run it."""
+    with redirect_stdout(sys.stderr):  # it prints what it does not find
+        ort.preload_dlls()  # CUDA's libraries, where they came as Python packages
+    return DevicesRuntime(DeviceGraph(graph, options))
+
+
+@dataclass(eq=False)
+class Device:
+    """A session on one card, and what it runs of the graph."""
+
+    number: int
+    lanes: list[Lane]
+    nodes: Mapping[str, int]
+    pinned: bool
+    cuda_graphs: bool
+    alive: bool = True
+
+
+class DeviceGraph:
+    """A graph that can be opened on a card, and again after one was lost."""
+
+    def __init__(self, graph: bytes, options: RuntimeOptions) -> None:
+        """Raises `ModelError` where onnxruntime cannot read it, or TensorRT would have to compile in the middle of traffic."""
+        self._graph, self.options = graph, options
+        settings = settings_of(options)
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:  # on the processor, to learn its inputs: what fails here is the graph's own fault
+            session = open_session(graph, settings, [(CPU, {})])
+        except ORT_ERRORS as error:
+            raise ModelError("E_LOAD", "onnxruntime cannot load this graph") from error
+        self.inputs, self.outputs, self.long = described(session)
+        self._shapes = {node.name: node.shape for node in session.get_inputs()}
+        self._words = "string" in self.inputs.values()
+        fixed = not self._words and all(isinstance(size, int) for shape in self._shapes.values() for size in shape[1:])
+        self.tensorrt = options.providers[0] == TENSORRT
+        if self.tensorrt:
+            check_sizes_known(options, fixed)
+        self._fixed, self._rows = fixed, options.max_rows or FIXED_ROWS
+        self._records = options.cuda_graphs and fixed and not self.tensorrt
+
+    @property
+    def most_rows(self) -> int | None:
+        """The bound of a batch where sizes are known beforehand."""
+        return self._rows if self.tensorrt or self._records else None
+
+    def open(self, number: int) -> Device:
+        """The graph on one device. Raises `ModelError`, E_PROVIDER where that device does not really run it."""
+        if self._records:
+            try:
+                return self._open(number)
+            except ModelError as error:
+                log.warning("no CUDA graphs for this model: %s", error)
+                self._records = False
+        return self._open(number)
+
+    def _open(self, number: int) -> Device:
+        options = replace(self.options, cuda_graphs=self._records)
+        settings = settings_of(options)
+        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        profile = tensorrt_profile(self._shapes, self._rows) if self.tensorrt and self._fixed else None
+        engines = engine_folder(self._graph, options, number) if self.tensorrt else None
+        asked = asked_of(options, number, profile, None if engines is None else str(engines))
+        try:
+            session = open_session(self._graph, settings, asked)
+        except ORT_ERRORS as error:
+            raise not_loaded(error, options.providers[0], number) from error
+        nodes = check_real(session, options, number)
+        pinned = None if self._words else pinned_memory(number)
+        lanes = lanes_of(session, number, count=LANES, pinned=pinned, graph_rows=self._rows if self._records else None)
+        return Device(number, lanes, nodes, pinned is not None, self._records)
+
+
+class DevicesRuntime:
+    """A graph on one or more cards. A batch takes the lane that has been free for longest, so devices take turns.
+
+    A card that fails is left out, and a thread tries to take it in again, ever more seldom; without any, the model is not ready.
+    """
+
+    remote = False
+
+    def __init__(self, graph: DeviceGraph) -> None:
+        self._graph = graph
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        options = graph.options
+        self._devices = [graph.open(number) for number in options.devices or (0,)]
+        turns = zip(*([(lane, each) for lane in each.lanes] for each in self._devices), strict=True)
+        self._free: deque[tuple[Lane, Device]] = deque(free for turn in turns for free in turn)
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._sample: dict[str, Array] | None = None
+        first = self._devices[0]
+        self.provider = options.providers[0]
+        self.placement = Placement(
+            self.provider, tuple(each.number for each in self._devices), first.nodes, first.pinned, first.cuda_graphs,
+            slots=len(self._free), most_rows=graph.most_rows,
+        )  # fmt: skip
+
+    @property
+    def healthy(self) -> bool:
+        """See `Runtime.healthy`: is there a device?"""
+        return any(device.alive for device in self._devices)
+
+    def run(
+        self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
+    ) -> dict[str, Array]:
+        """See `Runtime.run`. Raises `DeviceLost` where the device failed: the batch is not tried on another one, which it might bring down too."""
+        lane, device = self._take(deadline_s)
+        try:
+            answers = lane.run(feeds, outlier=outlier)
+        except ORT_ERRORS as error:
+            failure = our_error(error)
+            if isinstance(failure, OutOfMemory):
+                give_back(lane.run, feeds, outlier)
+            elif isinstance(failure, DeviceLost):
+                self._lose(device)
+            raise failure from error
+        finally:
+            self._return(lane, device)
+        if self._sample is None:
+            self._sample = {name: array[:1].copy() for name, array in feeds.items()}
+        for place, dtype in self._graph.long:
+            answers[place] = answers[place].view(dtype)
+        return dict(zip(self.outputs, answers, strict=True))
+
+    def _take(self, deadline_s: float) -> tuple[Lane, Device]:
+        left_s = None if math.isinf(deadline_s) else max(0.0, deadline_s - now_s())
+        with self._changed:
+            self._changed.wait_for(lambda: self._free or not self.healthy, left_s)
+            if self._free:
+                return self._free.popleft()
+        if not self.healthy:
+            raise DeviceLost
+        raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+
+    def _return(self, lane: Lane, device: Device) -> None:
+        with self._changed:
+            if device.alive:
+                self._free.append((lane, device))
+                self._changed.notify()
+
+    def _lose(self, device: Device) -> None:
+        with self._changed:
+            if not device.alive:
+                return
+            device.alive = False
+            self._free = deque(free for free in self._free if free[1] is not device)
+            self._changed.notify_all()
+        log.error("device %d of %s failed and is left out", device.number, self.provider)
+        threading.Thread(target=self._revive, args=(device,), name="device revival", daemon=True).start()
+
+    def _revive(self, lost: Device) -> None:
+        wait_s = RETRY_S
+        while not self._stop.wait(wait_s):
+            wait_s = min(2 * wait_s, LONGEST_RETRY_S)
+            lost.lanes.clear()  # with them goes what is left of the session
+            try:
+                device = self._graph.open(lost.number)
+                if self._sample is not None:
+                    device.lanes[0].run(self._sample)
+            except FAILURES as error:
+                log.warning("device %d of %s is not back: %s", lost.number, self.provider, type(error).__name__)
+                continue
+            with self._changed:
+                self._devices[self._devices.index(lost)] = device
+                self._free.extend((lane, device) for lane in device.lanes)
+                self._changed.notify_all()
+            log.warning("device %d of %s is back", lost.number, self.provider)
+            return
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._stop.set()

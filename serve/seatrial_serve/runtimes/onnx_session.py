@@ -1,0 +1,67 @@
+"""One onnxruntime session: how it is opened, what it takes and gives, and how it returns memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import onnxruntime as ort
+
+from seatrial_contracts.errors import SeatrialError
+from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+
+ELEMENT_TYPES = {"float": "float32", "double": "float64"}
+Asked = Sequence[tuple[str, dict[str, str]]]
+"""Providers in order, each with its options."""
+
+
+def settings_of(options: RuntimeOptions) -> ort.SessionOptions:
+    """How every session of ours runs."""
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.intra_op_threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    return settings
+
+
+def open_session(graph: bytes | str, settings: ort.SessionOptions, providers: Asked) -> ort.InferenceSession:
+    """A session that keeps to its providers: by itself onnxruntime goes on with the CPU when one fails, at load and in the middle of a run."""
+    return ort.InferenceSession(graph, settings, providers=list(providers), enable_fallback=False)
+
+
+def described(session: Any) -> tuple[Mapping[str, str], Sequence[str], list[tuple[int, str]]]:
+    """Input name -> element type; output names; and the outputs, by place, whose "long long" must become int64.
+
+    The one is as long as the other, and yet another type to numpy.
+    """
+    outputs = session.get_outputs()
+    types = [element_type(node.type) for node in outputs]
+    long = [(place, dtype) for place, dtype in enumerate(types) if dtype in ("int64", "uint64")]
+    return {node.name: element_type(node.type) for node in session.get_inputs()}, [node.name for node in outputs], long
+
+
+def element_type(name: str) -> str:
+    """Onnxruntime's `tensor(float)` -> numpy's `float32`."""
+    inner = name.removeprefix("tensor(").removesuffix(")")
+    return ELEMENT_TYPES.get(inner, inner)
+
+
+def shrinking(arenas: str) -> ort.RunOptions:
+    """Let a run return the memory that these arenas do not need after it: "cpu:0;gpu:1"."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
+    return options
+
+
+def give_back(run: Callable[..., object], feeds: Mapping[str, Array], outlier: bool) -> None:
+    """After a batch ran out of memory: return what its failed run and earlier batches left in the arena, by a run of one row.
+
+    What an `outlier` left was returned with it, and one that cannot run at all returns it too.
+    """
+    if outlier:
+        return
+    with suppress(SeatrialError, *ORT_ERRORS):
+        run({name: array[:1] for name, array in feeds.items()}, outlier=True)

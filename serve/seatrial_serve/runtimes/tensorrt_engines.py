@@ -1,0 +1,50 @@
+"""Where TensorRT keeps what it compiled: a folder for each graph, device and version, since an engine is machine code for all three."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from pathlib import Path
+
+import onnxruntime as ort
+
+from seatrial_contracts.canonical import sha256
+from seatrial_serve.graph_cache import find_or_make
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+
+log = logging.getLogger("seatrial.runtime")
+DRIVER = Path("/proc/driver/nvidia")
+LIBRARY = "libnvinfer.so.10"
+
+
+def engine_folder(graph: bytes, options: RuntimeOptions, device: int) -> Path | None:
+    """The folder for this graph on this device with these versions and options; None where engines cannot be kept, or not be told apart."""
+    if options.cache is None:
+        return None
+    machine = machine_facts()
+    if machine is None:
+        log.info("TensorRT's engines are not kept: the driver does not say what card and version this is")
+        return None
+    chosen = [f"{name}={value}" for name, value in sorted(options.provider_options)]
+    parts = [graph, str(device).encode(), machine.encode(), str(options.max_rows).encode(), *map(str.encode, chosen)]
+    return find_or_make(options.cache.with_name("engines"), sha256(b"\n".join(parts)), _leave_empty)
+
+
+def _leave_empty(folder: Path) -> None:
+    """TensorRT fills it, whenever it has compiled something."""
+
+
+def machine_facts() -> str | None:
+    """The cards, the driver, TensorRT and onnxruntime, by their own words; None where one of them does not say."""
+    try:
+        cards = [
+            line.split(":", 1)[1].strip()
+            for file in sorted(DRIVER.glob("gpus/*/information"))
+            for line in file.read_text("utf-8").splitlines()
+            if line.startswith("Model:")
+        ]
+        driver = (DRIVER / "version").read_text("utf-8").splitlines()[0]
+        tensorrt = ctypes.CDLL(LIBRARY).getInferLibVersion()
+    except (OSError, IndexError, AttributeError):
+        return None
+    return "\n".join([*cards, driver, str(tensorrt), ort.__version__]) if cards else None

@@ -1,0 +1,124 @@
+"""The metrics' own listener, in a thread of its own: scrapes never wait behind traffic, nor traffic behind scrapes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.metrics_core import Metric
+
+from seatrial_serve.body import request_id_of
+from seatrial_serve.clock import now_s
+from seatrial_serve.protocol import StrictProtocol
+from seatrial_serve.settings import Settings
+from seatrial_serve.sockets import listen
+from seatrial_serve.status import error_body
+
+PATH = "/metrics"
+MOST_CONNECTIONS = 100
+"""Beyond, scrapers are answered 503 at once."""
+SHARE = 0.05
+"""Of a thread's time that writing metrics may take; scrapes that come meanwhile wait for the next text, and share it."""
+
+LONGEST_REST_S = 1.0
+
+
+class Text(NamedTuple):
+    """The metrics in one format."""
+
+    body: bytes
+    media_type: str = "application/json"
+    packed: bool = False
+    """Is it gzipped?"""
+
+
+class Gently:
+    """A registry read family by family, each time letting other threads go first."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """What the registry collects."""
+        for family in self._registry.collect():
+            yield family
+            time.sleep(0)  # gives the interpreter to the event loop, where that waits for it
+
+
+class Scrapes:
+    """ASGI: the metrics at `/metrics`, as the scraper's `Accept` has them, each text shared by all who waited for it."""
+
+    def __init__(self, registry: CollectorRegistry, before: Callable[[], None]) -> None:
+        """`before` is called before each text is written."""
+        self._registry, self._before = Gently(registry), before
+        self._next: dict[tuple[str, bool], asyncio.Task[Text]] = {}
+        self._again_at_s = 0.0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  (ASGI)
+        """Answer a scrape."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        request_id = request_id_of(dict(scope["headers"]))
+        if scope["path"] != PATH:
+            await answer(send, 404, Text(error_body(f"path: want {PATH}", "E_NOT_FOUND", request_id)))
+        elif scope["method"] not in ("GET", "HEAD"):
+            await answer(send, 405, Text(error_body("method: want GET", "E_METHOD", request_id)))
+        else:
+            text = await self._text(headers.get(b"accept", ""), gzip_accepted(headers.get(b"accept-encoding", "")))
+            await answer(send, 200, text)
+
+    async def _text(self, accept: str, packed: bool) -> Text:
+        """The next text of this format: written after the scrape came, so it is never old."""
+        kind = choose_encoder(accept)[1], packed
+        task = self._next.get(kind)
+        if task is None:
+            task = self._next[kind] = asyncio.create_task(self._write(accept, *kind))
+        return await asyncio.shield(task)
+
+    async def _write(self, accept: str, media_type: str, packed: bool) -> Text:
+        await asyncio.sleep(max(self._again_at_s - now_s(), 0.0))
+        del self._next[media_type, packed]  # whoever comes from here on wants a newer one
+        start = now_s()
+        self._before()
+        body: bytes = choose_encoder(accept)[0](self._registry)
+        body = gzip.compress(body, 1) if packed else body
+        self._again_at_s = now_s() + min((now_s() - start) * (1 / SHARE - 1), LONGEST_REST_S)
+        return Text(body, media_type, packed)
+
+
+async def answer(send: Any, status: int, text: Text) -> None:
+    """Send one answer."""
+    headers = [(b"content-type", text.media_type.encode()), (b"content-length", b"%d" % len(text.body))]
+    if text.packed:
+        headers.append((b"content-encoding", b"gzip"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.body})
+
+
+class MetricsListener:
+    """Scrapes on a port of their own; slow senders and readers are cut off as on the main port."""
+
+    def __init__(
+        self, registry: CollectorRegistry, settings: Settings, before: Callable[[], None] = lambda: None
+    ) -> None:
+        """Raises `DeclarationError` where the port is taken."""
+        sock = listen(settings.host, settings.metrics_port, "--metrics-port")
+        self.port: int = sock.getsockname()[1]
+        config = uvicorn.Config(
+            Scrapes(registry, before), loop="uvloop", http=StrictProtocol, ws="none", lifespan="off", access_log=False, proxy_headers=False,
+            log_config=None, server_header=False, date_header=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=1,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([sock],), name="seatrial-metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.should_exit = True
+        self._thread.join(timeout=5)

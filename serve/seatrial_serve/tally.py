@@ -1,0 +1,97 @@
+"""Tallies: what the event loop notes down at a tenth of a metric's own price, until it is handed over."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from prometheus_client import Counter, Histogram
+from prometheus_client.samples import Exemplar
+
+
+class Tally:
+    """Observations that wait to be sorted into buckets, all at once. One thread observes; another may hand over at any time."""
+
+    __slots__ = ("_bounds", "_examples", "_values", "observe", "observe_all")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """`bounds`: the largest value of each bucket but the last."""
+        self._bounds = np.asarray(bounds)
+        self._values: list[float] = []
+        self._examples: dict[int, tuple[str, float]] = {}
+        self.observe: Callable[[float], None] = self._values.append
+        """Count a value."""
+        self.observe_all: Callable[[Iterable[float]], None] = self._values.extend
+        """Count several."""
+
+    def observe_of(self, value: float, request_id: str) -> None:
+        """Count a value, and keep whose it was as its bucket's example."""
+        self.observe(value)
+        self._examples[bisect_left(self._bounds, value)] = request_id, value
+
+    def hand_over(self, histogram: BulkHistogram) -> None:
+        """Add what came since the last time to a histogram of the same bounds."""
+        count = len(self._values)
+        if not count:
+            return
+        values = np.array(self._values[:count])
+        del self._values[:count]  # what is observed meanwhile stands behind them
+        places = np.searchsorted(self._bounds, values)
+        examples, self._examples = self._examples, {}
+        histogram.add(np.bincount(places, minlength=len(self._bounds) + 1).tolist(), float(values.sum()), examples)
+
+
+class BulkHistogram(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def observe_times(self, value: float, times: int) -> None:
+        """The same value so many times."""
+        if times:
+            self._sum.inc(value * times)
+            self._buckets[bisect_left(self._upper_bounds, value)].inc(times)
+
+    def add(self, counts: Sequence[int], total: float, examples: Mapping[int, tuple[str, float]]) -> None:
+        """`counts` of observations by bucket, `total` their sum, `examples` by bucket: a request's id and its value."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        now = time.time()
+        for place, (request_id, value) in examples.items():
+            self._buckets[place].set_exemplar(Exemplar({"request_id": request_id}, value, now))
+
+
+class CountTally:
+    """Counts by the last label of a counter, from a closed set; handed over like a `Tally`."""
+
+    __slots__ = ("_counts", "_given", "_rest")
+
+    def __init__(self, labels: Iterable[str], rest: str) -> None:
+        """`rest`: the label of whatever is not among `labels`."""
+        self._rest = rest
+        self._counts: dict[str, int] = dict.fromkeys(labels, 0)
+        self._given: dict[str, int] = {}
+
+    def count(self, label: str) -> None:
+        """One more."""
+        try:
+            self._counts[label] += 1
+        except KeyError:
+            self._counts[self._rest] += 1
+
+    def set(self, label: str, count: int) -> None:
+        """So many by now."""
+        self._counts[label] = count
+
+    def hand_over(self, counter: Counter, labels: tuple[str, ...]) -> None:
+        """Add what came since the last time to the children of a counter, whose first labels are `labels`.
+
+        All show from the first time on, at 0: Prometheus sees no increase in a series that begins at 1.
+        """
+        for label, count in self._counts.items():
+            given = self._given.get(label)
+            if count != given:
+                counter.labels(*labels, label).inc(count - (given or 0))
+                self._given[label] = count

@@ -1,0 +1,136 @@
+"""Taps: whoever looks at answered requests does so here, off the hot path, and never delays one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from seatrial_serve.clock import now_s
+from seatrial_serve.model import Answer, ServedModel
+
+log = logging.getLogger("seatrial.taps")
+MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 * 2**20
+"""What may wait for the taps: beyond either, requests pass unseen."""
+MAX_TAKEN, MAX_TAKEN_BYTES = 64, 256 * 2**10
+"""What the taps look at in one go, at least one request: rows of a table by many, images one by one."""
+PAUSE_S = 0.25
+"""Between two looks: many requests at once cost a tenth of what they cost one by one."""
+SHARE = 0.05
+"""Of a thread's time that the taps may take; where they are slower than requests come, they see a sample."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """A request whose reply is on its way: what was asked and answered. It is dropped once the taps have seen it."""
+
+    model: ServedModel
+    answer: Answer
+    """Its `given` is what the request asked, as validated: rows or columns."""
+    request_id: str
+    seconds: float
+    size_bytes: int
+
+    @property
+    def variant(self) -> str:
+        """The variant that answered."""
+        return self.model.engine.variant
+
+
+class Tap(Protocol):
+    """Looks at answered requests: for drift, live parity, feedback."""
+
+    def answered(self, seen: Sequence[Answered]) -> None:
+        """Requests in the order of their replies. Called in the taps' own thread, of which there is one."""
+        ...
+
+
+class Taps:
+    """Between the request path and the taps: a bounded queue, a rate limit, and one coroutine that empties it. Use `async with`.
+
+    Each process takes at most `per_s` requests a second (bursts of one second's worth), and its taps at most the share `SHARE` of
+    a thread's time: above either, what they see is a sample of the traffic. `offer` costs the request path about a microsecond.
+    """
+
+    def __init__(
+        self, taps: Sequence[Tap], per_s: float, *,
+        clock: Callable[[], float] = now_s, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:  # fmt: skip
+        self._taps, self._per_s, self._clock, self._sleep = tuple(taps), per_s, clock, sleep
+        self._allowed, self._since = max(per_s, 1.0), clock()
+        self._waiting: deque[Answered] = deque()
+        self._waiting_bytes = 0
+        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+        self._idle.set()
+        self._owner: asyncio.Task[None] | None = None
+
+    def offer(self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int) -> None:
+        """A request was answered: keep it for the taps, or let it pass. Never waits, never raises."""
+        if self._allowed < 1 or self._owner is None or len(self._waiting) >= MAX_WAITING:
+            return
+        size_bytes = body_bytes + answer.held_bytes
+        if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
+            return
+        self._allowed -= 1
+        self._waiting_bytes += size_bytes
+        self._waiting.append(Answered(model, answer, request_id, seconds, size_bytes))
+        self._idle.clear()
+        self._wake.set()
+
+    def _refill(self) -> None:
+        """Allow what the rate allows since the last time: a token bucket that the request path need not look at the clock for."""
+        now = self._clock()
+        self._allowed = min(self._allowed + (now - self._since) * self._per_s, max(self._per_s, 1.0))
+        self._since = now
+
+    async def settled(self) -> None:
+        """Wait until the taps have seen all that waits."""
+        await self._idle.wait()
+
+    async def _own_queue(self, thread: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting or self._allowed < 1:
+                await self._sleep(PAUSE_S)
+                start = self._clock()
+                if self._waiting:
+                    await loop.run_in_executor(thread, self._show, self._take())
+                self._refill()
+                if not self._waiting:
+                    self._idle.set()
+                await self._sleep((self._clock() - start) * (1 / SHARE - 1))
+
+    def _take(self) -> list[Answered]:
+        taken = [self._waiting.popleft()]
+        size_bytes = taken[0].size_bytes
+        while self._waiting and len(taken) < MAX_TAKEN and size_bytes + self._waiting[0].size_bytes <= MAX_TAKEN_BYTES:
+            taken.append(self._waiting.popleft())
+            size_bytes += taken[-1].size_bytes
+        self._waiting_bytes -= size_bytes
+        return taken
+
+    def _show(self, seen: Sequence[Answered]) -> None:
+        for tap in self._taps:
+            try:
+                tap.answered(seen)
+            except Exception:  # one that fails takes neither the others nor any request with it
+                log.exception("a tap failed; this is a bug in seatrial")
+
+    async def __aenter__(self) -> Self:
+        if self._taps and self._per_s:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="seatrial-taps")
+            self._owner = asyncio.create_task(self._own_queue(self._thread), name="taps")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._owner is None:
+            return
+        self._owner.cancel()
+        await asyncio.wait([self._owner])
+        await asyncio.to_thread(self._thread.shutdown)

@@ -1,0 +1,95 @@
+"""Traces: each request as an OpenTelemetry span, its phases as spans inside it. An extra, off unless an endpoint is named."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from seatrial_contracts.errors import MissingExtra
+from seatrial_serve.clock import now_s
+from seatrial_serve.journey import Journey
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+EXPORT_S = 5
+"""How long one export may take, where OTEL_EXPORTER_OTLP_TIMEOUT says nothing: the server's end waits for the last one."""
+
+
+def start_tracing(endpoint: str | None) -> Tracing | None:
+    """Traces to an OTLP endpoint over HTTP: the one given, or that of OpenTelemetry's own environment variables; None where there is neither.
+
+    Raises `MissingExtra` where traces are wanted and the extra is not there.
+    """
+    if endpoint is None and not any(os.environ.get(name) for name in ENDPOINTS):
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise MissingExtra("--otlp-endpoint", "otel") from error
+    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "seatrial"}
+    provider = TracerProvider(resource=Resource.create(named))
+    waits_s = None if os.environ.get("OTEL_EXPORTER_OTLP_TIMEOUT") else EXPORT_S
+    url = f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url, timeout=waits_s)))
+    return Tracing(provider)
+
+
+class Tracing:
+    """A `Watcher` that writes each request's spans once it has ended: nothing is kept open on its way."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry import trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._api, self._provider, self._propagator = trace, provider, TraceContextTextMapPropagator()
+        self._tracer = provider.get_tracer("seatrial")
+
+    def ended(self, journey: Journey) -> None:
+        """See `Watcher`. A `traceparent` that is none begins a new trace (W3C Trace Context, 4.3)."""
+        zero_ns = time.time_ns() - round(now_s() * 1e9)
+        given = {"traceparent": journey.traceparent} if journey.traceparent else {}
+        span = self._tracer.start_span(
+            journey.route,
+            self._propagator.extract(given),
+            self._api.SpanKind.SERVER,
+            attributes(journey),
+            start_time=_at(zero_ns, journey.began_s),
+        )
+        if span.is_recording():
+            if journey.status >= 500:
+                span.set_status(self._api.StatusCode.ERROR, journey.code)
+            inside = self._api.set_span_in_context(span)
+            for name, began_s, ended_s in journey.phases:
+                phase = self._tracer.start_span(name, inside, start_time=_at(zero_ns, began_s))
+                phase.end(_at(zero_ns, ended_s))
+        span.end(_at(zero_ns, journey.ended_s))
+
+    def close(self) -> None:
+        """Send what waits."""
+        self._provider.shutdown()
+
+
+def _at(zero_ns: int, seconds: float) -> int:
+    """A time of `now_s` as nanoseconds since 1970, given when its zero was."""
+    return zero_ns + round(seconds * 1e9)
+
+
+def attributes(journey: Journey) -> dict[str, str | int]:
+    """What a request's span says of it: never what the client sent."""
+    bundle = journey.model.bundle if journey.model is not None else None
+    named = (
+        {"seatrial.model": bundle.name, "seatrial.version": bundle.version, "seatrial.digest": bundle.digest}
+        if bundle
+        else {}
+    )
+    return {
+        "http.request.method": "POST", "http.route": journey.route, "http.response.status_code": journey.status,
+        "seatrial.code": journey.code or "left", "seatrial.request_id": journey.request_id, **named,
+        "seatrial.batch_rows": sum(rows for rows, _ in journey.company[0].mates) if journey.company else 0,
+    }  # fmt: skip

@@ -1,0 +1,72 @@
+"""Who watches: the log, traces, kept failures, feedback and live parity, as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seatrial_serve.failures import Failures
+from seatrial_serve.feedback import Feedback, FeedbackMetrics
+from seatrial_serve.journey import Watchers
+from seatrial_serve.keeper import Keeper
+from seatrial_serve.live_parity import LiveParity, ParityMetrics, ParityPolicy
+from seatrial_serve.metrics import Metrics
+from seatrial_serve.model import ServedModel
+from seatrial_serve.request_log import RequestLog
+from seatrial_serve.settings import Settings
+from seatrial_serve.taps import Tap
+from seatrial_serve.tracing import Tracing, start_tracing
+
+CLOSE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Those who are told of every request, and those who look at a sample of the answers."""
+
+    watchers: Watchers
+    taps: Sequence[Tap]
+    feedback: Feedback
+    parity: LiveParity | None
+    failures: Failures | None
+    tracing: Tracing | None
+
+    def close(self) -> None:
+        """End what they are at, within a moment."""
+        if self.parity is not None:
+            self.parity.settle(CLOSE_S)
+        if self.failures is not None:
+            self.failures.settle(CLOSE_S)
+        if self.tracing is not None:
+            self.tracing.close()
+
+
+def open_watch(settings: Settings, metrics: Metrics, keeper: Keeper) -> Watch:
+    """As the settings say. Raises `DeclarationError` or `MissingExtra` where that cannot be."""
+    tracing = start_tracing(settings.otlp_endpoint)
+    failures = (
+        Failures(settings.keep_failures, settings.keep_failures_key, plain=settings.keep_failures_plain)
+        if settings.keep_failures is not None
+        else None
+    )
+    remembered = settings.feedback_answers if settings.workers == 1 else 0
+    feedback = Feedback(remembered, settings.feedback_window, FeedbackMetrics(metrics.registry))
+    parity = open_parity(settings, metrics, keeper) if settings.live_parity_per_s else None
+    watching = (RequestLog(settings.logged_per_s), failures, feedback if feedback.kept else None, tracing)
+    return Watch(
+        [each for each in watching if each is not None], [parity] if parity is not None else [], feedback, parity, failures, tracing
+    )  # fmt: skip
+
+
+def open_parity(settings: Settings, metrics: Metrics, keeper: Keeper) -> LiveParity:
+    """Live parity, whose findings the keeper acts on."""
+    policy = ParityPolicy(
+        settings.live_parity_per_s, settings.live_parity_bytes, settings.live_parity_violations, settings.live_parity_window
+    )  # fmt: skip
+
+    def distrust(model: ServedModel, reason: str) -> None:
+        if settings.live_parity_action != "report":
+            metrics.ready.labels(model.bundle.name, model.bundle.version).set(0)
+            keeper.distrust_soon(model, "E_LIVE_PARITY", reason, fall_back=settings.live_parity_action == "fall_back")
+
+    return LiveParity(policy, ParityMetrics(metrics.registry), distrust)

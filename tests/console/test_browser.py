@@ -1,0 +1,298 @@
+"""The console in a real browser: what a newcomer does, what is refused, what moves, and that it keeps to itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import allsorts
+import httpx
+import pytest
+
+from seatrial_contracts.kinds.image import draw
+
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it is in the extra 'dev'")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
+]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+EXAMPLES = {"penguins": "species", "digits": "digit", "photos": "label", "sentences": "embedding"}
+NASTY = """it's "$HOME" `date` \\n %s <b>é</b> 深度 ' ; true"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open the console; at the end nothing was said on the browser's console, and no other host was asked."""
+    pages, wrong = [], []
+
+    def open_page(url: str, model: str = "", size: dict[str, int] = WIDE, **options: Any) -> Any:
+        context = browser.new_context(viewport=size, **options)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: wrong.append(request.url) if elsewhere(request.url, url) else None)
+        pages.append(context)
+        page.goto(f"{url}/{f'#/{model}' if model else ''}")
+        page.get_by_role("heading", level=1, name=model or None).wait_for()
+        return page
+
+    yield open_page
+    for context in pages:
+        context.close()
+    assert [text for text in wrong if "status of 4" not in text] == []  # a refusal is a status, which the browser notes
+
+
+def elsewhere(asked: str, url: str) -> bool:
+    return not asked.startswith((f"{url}/", f"blob:{url}/"))
+
+
+@pytest.fixture(scope="module")
+def sorts(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Any:
+    """A server over a bundle with a field of nearly every kind."""
+    folder = tmp_path_factory.mktemp("allsorts")
+    allsorts.seal(folder)
+    server = serve(folder)
+    assert server.wait_until_loaded()[0] == 200
+    return server
+
+
+def predict(page: Any) -> str:
+    """Press the button; what was said aloud."""
+    said = page.locator(".try [role=status]")
+    before = said.text_content()
+    page.get_by_role("button", name="Predict").click()
+    page.wait_for_function("([was]) => document.querySelector('.try [role=status]').textContent !== was", arg=[before])
+    return str(said.text_content())
+
+
+def drop(page: Any, name: str, kind: str, data: bytes) -> None:
+    """Let a file fall on the drop zone."""
+    transfer = page.evaluate_handle(
+        """([name, type, text]) => {
+            const data = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([data], name, { type }));
+            return transfer;
+        }""",
+        [name, kind, base64.b64encode(data).decode()],
+    )
+    page.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
+
+
+def test_each_example_is_chosen_tried_and_answered(server: Any, opened: Callable[..., Any]) -> None:
+    page = opened(server.url)
+    for model, output in EXAMPLES.items():
+        page.get_by_role("navigation", name="Models").get_by_role("link", name=model).click()
+        page.get_by_role("heading", level=1, name=model).wait_for()
+        said = predict(page)
+        row = httpx.get(f"{server.url}/v1/models/{model}").json()["example"]
+        answer = httpx.post(f"{server.url}/v1/models/{model}:predict", json={"instances": [row]}, timeout=60).json()
+        expected = answer["predictions"][0][output]
+        if isinstance(expected, dict):
+            assert said.startswith(f"{output}: {expected['label']}, ")
+            best = page.get_by_role("meter", name=expected["label"], exact=True)
+            assert float(best.get_attribute("value")) == pytest.approx(expected["scores"][expected["label"]], rel=1e-5)
+        else:
+            assert said.startswith(f"{output}: shape 384, ")
+            assert page.get_by_role("img", name="Values by place").is_visible()
+
+
+def test_a_refused_value_is_shown_at_its_field_and_mended(server: Any, opened: Callable[..., Any]) -> None:
+    page = opened(server.url, "penguins")
+    bill = page.get_by_label("bill_length_mm", exact=True)
+    bill.fill("412")
+    assert predict(page) == "Refused: input 'bill_length_mm', row 0: got 412, want a number from 10 to 100 mm"
+    finding = page.locator("#refusal-bill_length_mm")
+    assert finding.text_content() == "got 412, want a number from 10 to 100 mm"
+    assert finding.get_attribute("id") in bill.get_attribute("aria-describedby")
+    assert bill.get_attribute("aria-invalid") == "true"
+    assert page.evaluate("document.activeElement.id") == bill.get_attribute("id")
+    bill.fill("")
+    page.get_by_label("sex", exact=True).select_option(label="– missing –")
+    assert predict(page).startswith("species: ")
+    assert bill.get_attribute("aria-invalid") is None
+    assert finding.text_content() == ""
+    page.get_by_label("year", exact=True).fill("")
+    assert "got nothing, want a whole number from 2000 to 2030" in predict(page)
+    page.get_by_label("year", exact=True).fill("many")
+    assert "got a string of 4 characters" in predict(page)
+
+
+def test_a_dropped_picture_is_shown_and_read_and_another_file_is_refused_at_its_field(
+    server: Any, opened: Callable[..., Any]
+) -> None:
+    data = draw(40, 30, (10, 200, 40), "PNG")
+    page = opened(server.url, "digits")
+    drop(page, "sea trial.png", "image/png", data)
+    preview = page.get_by_alt_text("Preview of sea trial.png")
+    page.wait_for_function("(image) => image.naturalWidth === 40", arg=preview.element_handle())
+    reply = httpx.post(f"{server.url}/v1/models/digits:predict", content=data, headers={"content-type": "image/png"})
+    assert predict(page).startswith(f"digit: {reply.json()['predictions'][0]['digit']['label']}, ")
+    drop(page, "notes.txt", "text/plain", b"no picture at all")
+    assert predict(page).startswith("Refused: input 'image', row 0: got a file of another kind, or a damaged one")
+    assert "a PNG or JPEG file" in page.locator("#refusal-image").text_content()
+    page.locator("#field-image").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": data})
+    assert predict(page).startswith("digit: ")
+
+
+def test_charts_move_under_traffic(server: Any, opened: Callable[..., Any]) -> None:
+    page = opened(server.url, "penguins")
+    chart = page.get_by_role("img", name="Requests per second")
+    chart.wait_for()
+    before = chart.locator("canvas").screenshot()
+    row = httpx.get(f"{server.url}/v1/models/penguins").json()["example"]
+    with httpx.Client(base_url=server.url) as client:
+        for _ in range(30):
+            client.post("/v1/models/penguins:predict", json={"instances": [row]})
+        client.post("/v1/models/penguins:predict", json={"instances": [{**row, "year": 1}]})
+    moved = "(name) => [...document.querySelectorAll('[role=img]')].some((one) => RegExp(name).test(one.ariaLabel))"
+    for name in (
+        "per second: answered (?!0,)",
+        "p99: .*total [1-9].*queue .*run .*objective 50 ms",
+        "Rows: in a batch 1",
+    ):
+        page.wait_for_function(moved, arg=name)
+    assert chart.locator("canvas").screenshot() != before
+    assert page.locator("dt", has_text="E_RANGE").is_visible()
+
+
+def test_the_keyboard_alone_is_enough(server: Any, opened: Callable[..., Any]) -> None:
+    page = opened(server.url)
+    keys = page.keyboard
+    focus = lambda: page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id")
+    keys.press("Tab")
+    assert focus() == "Skip to the model"
+    for _ in range(3):
+        keys.press("Tab")
+    keys.press("ArrowRight")
+    keys.press("ArrowRight")
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+    while not focus().startswith("penguins"):
+        keys.press("Tab")
+    keys.press("Enter")
+    page.get_by_role("heading", level=1, name="penguins").wait_for()
+    page.wait_for_function("() => document.activeElement.id === 'main'")
+    keys.press("Tab")
+    assert focus() == "field-island" or page.evaluate("document.activeElement.id") == "field-island"
+    for _ in range(2):
+        keys.press("Tab")
+    assert focus() == "field-bill_length_mm"
+    keys.press("Control+A")
+    keys.type("46.5")
+    keys.press("Enter")
+    page.wait_for_function("() => document.querySelector('.try [role=status]').textContent.startsWith('species: ')")
+    assert page.evaluate("document.activeElement.id") == "field-bill_length_mm"
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_axe_finds_nothing_to_mend(look: str, server: Any, sorts: Any, opened: Callable[..., Any]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    options = {"size": PHONE if look == "phone" else WIDE, "color_scheme": "dark" if look == "dark" else "light"}
+    for url, model, empty in ((server.url, "penguins", None), (sorts.url, "allsorts", "stamp")):
+        page = opened(url, model, **options)
+        if empty:
+            page.get_by_label(empty, exact=True).fill("")
+        assert predict(page).startswith("Refused: ") is bool(empty)
+        page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        assert page.evaluate("document.documentElement.scrollWidth") <= options["size"]["width"]
+        found = axe.run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found] == []
+
+
+def test_what_a_bundle_says_is_text(sorts: Any, opened: Callable[..., Any]) -> None:
+    page = opened(sorts.url, "allsorts")
+    page.get_by_label("stamp", exact=True).fill("9007199254740993")
+    page.get_by_label("word", exact=True).fill("never seen")
+    page.get_by_label("matrix", exact=True).fill("[[1, 2, 3], [4, 5, 6]]")
+    with page.expect_request("**:predict") as asked:
+        said = predict(page)
+    assert '"stamp": 9007199254740993,' in asked.value.post_data
+    assert allsorts.BOLD in said
+    assert "place: 2" in said
+    assert page.locator(".winner strong", has_text=allsorts.BOLD).is_visible()
+    assert (
+        page.locator("#hint-age")
+        .text_content()
+        .startswith("<img src=x onerror=alert(1)>. a number from 0 to 120 years")
+    )
+    assert page.locator("main img:not([alt^=Preview])").count() == 0
+    page.get_by_label("matrix", exact=True).fill("[[1, 2")
+    assert predict(page) == "Refused: got no JSON, want float32 numbers of shape [2, 3]"
+    assert page.get_by_label("matrix", exact=True).get_attribute("aria-invalid") == "true"
+
+
+def test_a_version_that_is_not_ready_says_why(server: Any, opened: Callable[..., Any], examples: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:  # fmt: skip
+    shutil.copytree(examples / "penguins", tmp_path / "penguins")
+    (tmp_path / "penguins" / "1.0.0" / "profile.json").write_bytes(b"{}")
+    broken = serve(tmp_path)
+    broken.wait_until_loaded()
+    page = opened(broken.url, "penguins")
+    assert page.locator("#health").text_content() == "1 of 1 not ready"
+    assert page.get_by_text("E_BUNDLE_CHANGED").is_visible()
+    assert page.get_by_text("'profile.json' with other bytes than were sealed").is_visible()
+
+
+def lines_of(page: Any) -> dict[str, str]:
+    """Title of each block -> its lines."""
+    page.wait_for_function("() => [...document.querySelectorAll('.lines code')].every((one) => one.textContent)")
+    return {one.locator("summary").text_content(): one.locator("code").text_content() for one in page.locator(".lines details").all()}  # fmt: skip
+
+
+def run(line: str, title: str, folder: Path) -> subprocess.Popen[str]:
+    """Start the lines as whoever copied them would."""
+    command = ["bash", "-c", line] if title == "curl" else [sys.executable, "-W", "ignore", "-c", line]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_lines_to_copy_work(server: Any, sorts: Any, opened: Callable[..., Any], tmp_path: Path) -> None:
+    picture = "it's a %s $HOME 'trial'.png"
+    (tmp_path / picture).write_bytes(data := draw(40, 30, (10, 200, 40), "PNG"))
+    changes: dict[str, Callable[[Any], None]] = {
+        "penguins": lambda page: page.get_by_label("bill_length_mm", exact=True).fill(""),
+        "sentences": lambda page: page.get_by_label("text", exact=True).fill(NASTY),
+        "digits": lambda page: drop(page, picture, "image/png", data),
+        "allsorts": lambda page: (
+            page.get_by_label("age", exact=True).fill(""), page.get_by_label("side", exact=True).select_option(label="– missing –"),
+            page.get_by_label("word", exact=True).fill(NASTY), page.get_by_label("matrix", exact=True).fill("[[1, 2, 3], [4, 5, 6]]"), drop(page, picture, "image/png", data),
+        ),
+    }  # fmt: skip
+    started = []
+    for model, change in changes.items():
+        page = opened(sorts.url if model == "allsorts" else server.url, model)
+        change(page)
+        with page.expect_response("**:predict") as answered:
+            predict(page)
+        (prediction,) = answered.value.json()["predictions"]
+        started += [(model, title, prediction, run(line, title, tmp_path)) for title, line in lines_of(page).items()]
+    assert len(started) == 12
+    for model, title, prediction, process in started:
+        said, wrong = process.communicate(timeout=60)
+        assert process.returncode == 0, (model, title, wrong)
+        if title == "curl":
+            assert json.loads(said)["predictions"] == [prediction], model
+        elif title == "Python":
+            assert said.strip() == repr(prediction), model
+        else:
+            assert [line.split(" ")[0] for line in said.splitlines() if not line.startswith(" ")] == list(prediction), (
+                said
+            )

@@ -1,0 +1,209 @@
+"""scikit-learn estimators, adopted: their own answers are the judge, in process and over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from foreign import answers, findings
+from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import LinearSVC
+
+import seatrial as st
+
+pytestmark = pytest.mark.slow
+RNG = np.random.default_rng(0)
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "adopt.md").read_text("utf-8")
+FILES = {name: text for text, name in re.findall(r"```python\n(# ([a-z]+\.py).*?)```", PAGE, re.DOTALL)}
+ROWS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0]
+ESTIMATOR, GRAPH = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
+
+
+def paste(line: str, folder: Path) -> str:
+    """What a line of the page prints, in a folder with its files."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def written(folder: Path) -> Path:
+    for name, text in {**FILES, "rows.jsonl": ROWS}.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pasted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with the page's files, and what its first lines said."""
+    folder = written(tmp_path_factory.mktemp("estimator"))
+    assert ESTIMATOR[-1] == "seatrial serve bundles"
+    return folder, [paste(line, folder) for line in ESTIMATOR[:-1]]
+
+
+def test_a_pipeline_answers_over_http_as_scikit_learn_does(
+    pasted: tuple[Path, list[str]], serve: Callable[..., Any]
+) -> None:
+    folder, said = pasted
+    assert "warning" not in said[0]
+    assert said[1].count("yes") == 1
+    assert json.loads(said[2])[0]["worth"]["label"] in ("cheap", "dear", "fair")
+    manifest = st.open_bundle(folder / "bundles" / "flats" / "1.0.0").manifest
+    assert (manifest.origin.source, manifest.origin.reference, manifest.batchable) == ("adopted", "scikit-learn", True)
+    assert manifest.origin.producer == f"skl2onnx {manifest.made_with['skl2onnx']}"
+    server = serve(folder / "bundles")
+    status, body = server.wait_until_loaded()
+    assert status == 200, body
+    made: dict[str, Any] = {}
+    exec(FILES["train.py"], made)  # the judge is the estimator as the user's file makes it
+    towns, sizes, rooms = RNG.choice(["Graz", "Linz", "Wien"], 200), RNG.uniform(20, 200, 200), RNG.integers(1, 9, 200)
+    rows = [
+        dict(zip(("town", "size_m2", "rooms"), row, strict=True))
+        for row in zip(towns.tolist(), sizes.tolist(), rooms.tolist(), strict=True)
+    ]
+    request = urllib.request.Request(
+        f"{server.url}/v1/models/flats:predict",
+        json.dumps({"instances": rows}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        predictions = json.load(reply)["predictions"]
+    table = pd.DataFrame({"town": towns, "size (m2)": sizes, "rooms": rooms})
+    scores = np.array([[row["worth"]["scores"][name] for name in ("cheap", "dear", "fair")] for row in predictions])
+    assert scores == pytest.approx(made["flats"].predict_proba(table), abs=1e-5)
+    assert [row["worth"]["label"] for row in predictions] == made["flats"].predict(table).tolist()
+
+
+def test_another_process_in_another_folder_seals_the_same_digest(
+    pasted: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    again = paste(ESTIMATOR[0], written(tmp_path))
+    assert again == pasted[1][0]
+
+
+def test_the_pages_lines_adopt_a_file_too(tmp_path: Path) -> None:
+    said = [paste(line, written(tmp_path)) for line in GRAPH]
+    assert "sealed bundles/price/1.0.0" in said[1]
+    assert "warning" not in said[1]
+    assert "adopted; reference: a function of the user's" in said[2]
+
+
+IRIS = load_iris()
+
+
+class Flower(st.Row):
+    measures: st.Tensor[np.float32, 4]
+
+
+class Measured(st.Row):
+    a: float
+    b: float
+    c: float
+    d: float
+
+
+class Species(st.Answer):
+    species: Annotated[str, st.Label("0", "1", "2")]
+
+
+class Value(st.Answer):
+    value: float
+
+
+class Class(st.Answer):
+    value: int
+
+
+class Two(st.Answer):
+    pair: st.Tensor[np.float32, 2]
+
+
+TENSORS = [{"measures": row.astype(np.float32)} for row in IRIS.data[::11]]
+SCALARS = [dict(zip("abcd", map(float, row), strict=True)) for row in IRIS.data[::11]]
+
+
+def adopted(
+    estimator: Any, folder: Path, inputs: type[st.Row], outputs: type[st.Answer], golden: list[Any]
+) -> st.Bundle:
+    made = st.Adoption.of_estimator(
+        estimator, name="sk", version="1.0.0", inputs=inputs, outputs=outputs, golden=golden
+    )
+    return st.open_bundle(st.adopt_model(made, folder).path)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "inputs", "outputs", "verb"),
+    [
+        (make_pipeline(StandardScaler(), LogisticRegression()), Flower, Species, "predict_proba"), (HistGradientBoostingClassifier(max_iter=5), Measured, Species, "predict_proba"),
+        (make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=2000, random_state=0)), Measured, Species, "predict_proba"), (LogisticRegression(max_iter=500), Flower, Class, "predict"),
+        (RandomForestRegressor(5, random_state=0), Measured, Value, "predict"), (LinearSVC(), Flower, Class, "predict"), (PCA(2), Flower, Two, "transform"),
+    ],
+)  # fmt: skip
+def test_estimators_of_all_sorts_answer_as_they_do_in_scikit_learn(
+    estimator: Any, inputs: type[st.Row], outputs: type[st.Answer], verb: str, tmp_path: Path
+) -> None:
+    estimator.fit(IRIS.data, IRIS.target)
+    rows = TENSORS if inputs is Flower else SCALARS
+    bundle = adopted(estimator, tmp_path, inputs, outputs, rows)
+    (name,) = (field.name for field in bundle.contract.outputs)
+    got = np.stack([answer[name] for answer in answers(bundle, rows, batch_rows=8)])
+    assert got == pytest.approx(getattr(estimator, verb)(IRIS.data[::11]), rel=1e-4, abs=1e-5)
+    assert findings(bundle).strip() == ""
+
+
+def test_several_targets_become_a_tensor(tmp_path: Path) -> None:
+    estimator = LinearRegression().fit(IRIS.data, IRIS.data[:, :2] * 3)
+    got = answers(adopted(estimator, tmp_path, Flower, Two, TENSORS), TENSORS)
+    assert np.stack([answer["pair"] for answer in got]) == pytest.approx(IRIS.data[::11, :2] * 3, rel=1e-4)
+
+
+class Turned(st.Answer):
+    species: Annotated[str, st.Label("2", "1", "0")]
+
+
+class Fewer(st.Row):
+    a: float
+    b: float
+
+
+FRAME = pd.DataFrame(IRIS.data, columns=["a", "b", "c", "petal width"])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "inputs", "outputs", "words"),
+    [
+        (LogisticRegression(), Flower, Species, "one that is not fitted"), (LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target), Flower, Turned, "want the estimator's own, in its order: 0, 1, 2"),
+        (LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target), Fewer, Species, "the fields a, b, want the columns that the estimator was fitted on: 4 columns without names"),
+        (LogisticRegression(max_iter=500).fit(FRAME, IRIS.target), Measured, Species, "the fields a, b, c, d, want the columns that the estimator was fitted on: a, b, c, petal width"),
+        (LinearRegression().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"), (LinearSVC().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"),
+        (make_pipeline(FunctionTransformer(np.log1p), LinearRegression()).fit(IRIS.data, IRIS.target), Flower, Value, "skl2onnx: "),
+    ],
+)  # fmt: skip
+def test_an_estimator_that_does_not_fit_is_told_why(
+    estimator: Any, inputs: type[st.Row], outputs: type[st.Answer], words: str, tmp_path: Path
+) -> None:
+    rows = {Flower: TENSORS, Measured: SCALARS, Fewer: [{"a": 1.0, "b": 2.0}] * 2}[inputs]
+    with pytest.raises(st.SeatrialError) as said:
+        adopted(estimator, tmp_path, inputs, outputs, rows)
+    assert words in str(said.value)
+    assert not list(tmp_path.rglob("*"))

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+from click.testing import CliRunner
+from toys import toy_files, toy_manifest
+
+from seatrial.main import cli
+from seatrial_contracts.bins import Ranges, Words
+from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
+from seatrial_contracts.profile import Profile, Spread
+from seatrial_serve.metrics import Metrics
+from seatrial_serve.monitor.figures import FAULTS, Figures, Windows
+from seatrial_serve.monitor.rules import alerts, records
+from seatrial_serve.monitor.write import write_monitoring
+from seatrial_serve.status import CLOSED_CODES
+
+ODD = 'a "quoted" \\ word\nof two lines'
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")  # fmt: skip
+
+
+PROFILE_OF_TOY = Profile(
+    schema=1, rows=400,
+    inputs={"x": Spread(bins=Ranges(edges=(0.0, 10.0), missing=True), counts=(100, 200, 90, 10)), "word": Spread(bins=Words(words=("a", ODD), unseen=True), counts=(300, 100, 0))},
+)  # fmt: skip
+
+
+def watched(folder: Path, *, p99_s: float | None = 0.05, profile: Profile = PROFILE_OF_TOY) -> Bundle:
+    files = toy_files()
+    contract = json.loads(files[CONTRACT]) | {"objective": {"p99_s": p99_s}}
+    files |= {CONTRACT: json.dumps(contract).encode(), PROFILE: profile.to_json()}
+    return write_bundle(folder, toy_manifest(), files)
+
+
+def expressions(folder: Path) -> list[str]:
+    """Every expression of rules and dashboards below a folder."""
+    found = [rule["expr"] for file in folder.rglob("*.rules.yaml") for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]  # fmt: skip
+    for file in folder.rglob("dashboards/*.json"):
+        panels = json.loads(file.read_text())["panels"]
+        found += [target["expr"] for panel in panels for target in panel.get("targets") or ()]
+    return found
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    write_monitoring([watched(tmp_path / "bundles")], tmp_path / "out", Windows())
+    return tmp_path / "out"
+
+
+@needs_promtool
+def test_promtool_takes_the_rules_and_sees_every_alert_fire_and_be_quiet(written: Path) -> None:
+    rules, tests = written / "rules/toy.rules.yaml", written / "rules/toy.test.yaml"
+    for verb, file in (("check", rules), ("test", tests)):
+        done = subprocess.run(["promtool", verb, "rules", str(file)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    alerting = {rule["alert"] for group in yaml.safe_load(rules.read_text())["groups"] for rule in group["rules"] if "alert" in rule}  # fmt: skip
+    tested = [test["name"] for test in yaml.safe_load(tests.read_text())["tests"]]
+    assert sorted(tested) == sorted(f"{name} {end}" for name in alerting for end in ("fires", "is quiet"))
+
+
+@needs_promtool
+def test_a_rule_that_no_longer_fires_fails_its_test(written: Path) -> None:
+    rules = written / "rules/toy.rules.yaml"
+    rules.write_text(rules.read_text().replace("> 0.2 and", "> 200 and"))
+    done = subprocess.run(["promtool", "test", "rules", str(written / "rules/toy.test.yaml")], capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert "SeatrialDrift fires" in done.stdout + done.stderr
+
+
+def test_every_expression_is_promql_whatever_the_words_of_the_contract(written: Path) -> None:
+    found = expressions(written)
+    assert len(found) > 60
+    for expr in found:
+        promql_parser.parse(expr)
+
+
+def test_every_metric_asked_for_is_one_that_the_server_has_or_the_rules_record(written: Path, tmp_path: Path) -> None:
+    bundle = watched(tmp_path / "again")
+    recorded = set(records(Figures(bundle, Windows())))
+    registered = set(Metrics().registry._names_to_collectors)
+    for expr in expressions(written):
+        asked = set(re.findall(r"seatrial[_:][a-z0-9_:]+", re.sub(r'"(\\.|[^"])*"', "", expr)))
+        assert asked <= recorded | registered, asked - recorded - registered
+
+
+def test_each_alert_says_what_to_do_and_its_codes_exist(tmp_path: Path) -> None:
+    bundle = watched(tmp_path)
+    for alert in alerts(bundle, Figures(bundle, Windows())):
+        assert len(alert.runbook) > 30
+        assert alert.severity in ("page", "ticket")
+        assert bundle.name in alert.summary
+    assert set(FAULTS) <= CLOSED_CODES
+
+
+def test_the_latency_alert_takes_the_bound_that_is_within_the_objective(tmp_path: Path) -> None:
+    assert Figures(watched(tmp_path / "a", p99_s=0.07), Windows()).objective_s == 0.05
+    assert Figures(watched(tmp_path / "b", p99_s=0.00001), Windows()).objective_s is None
+
+
+def test_without_objective_or_profile_their_alerts_are_left_out_and_said(tmp_path: Path) -> None:
+    bundle = watched(tmp_path / "bundles", p99_s=None, profile=Profile(schema=1))
+    done = CliRunner().invoke(cli, ["monitor", str(bundle.path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "no latency alert" in done.output
+    assert "no drift alert" in done.output
+    text = (tmp_path / "out/rules/toy.rules.yaml").read_text()
+    assert "SeatrialLatency" not in text
+    assert "SeatrialDrift\n" not in text
+
+
+def test_a_window_that_is_no_duration_is_refused(tmp_path: Path) -> None:
+    bundle = watched(tmp_path / "bundles")
+    done = CliRunner().invoke(cli, ["monitor", str(bundle.path), "--out", str(tmp_path / "out"), "--drift-window", "an hour"])  # fmt: skip
+    assert done.exit_code == 1
+    assert "want a duration" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_bundle_gives_the_same_files(written: Path, tmp_path: Path) -> None:
+    write_monitoring([watched(tmp_path / "bundles")], tmp_path / "again", Windows())
+    for file in written.rglob("*.*"):
+        assert file.read_bytes() == (tmp_path / "again" / file.relative_to(written)).read_bytes()

@@ -1,0 +1,332 @@
+"""onnxruntime on cards, before cards that are not there: never silently on the CPU, lanes, CUDA graphs, memory, losses."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from fake_cards import CPU, CUDA, TENSORRT, FakeCards, lost
+
+from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
+from seatrial_serve.clock import now_s
+from seatrial_serve.runtimes import onnx_devices, runtimes, tensorrt_engines
+from seatrial_serve.runtimes.onnx_devices import DevicesRuntime
+from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+
+
+def parse(text: str) -> bytes:
+    return bytes(
+        onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 20, "ai.onnx.ml": 3]> {text}').SerializeToString()
+    )
+
+
+DENSE = parse("""g (float[rows, 3] x) => (float[rows, 2] y, int64[rows] best)
+    <float[3, 2] w = {1, -1, 2, 0.5, -3, 4}> { h = MatMul(x, w) y = Relu(h) best = ArgMax<axis=1, keepdims=0>(y) }""")
+LENGTHS = parse("g (float[rows, n] x) => (float[rows, n] y) { y = Relu(x) }")
+WORDS = parse("""g (string[rows] c, float[rows] x) => (float[rows] y)
+    { i = ai.onnx.ml.LabelEncoder<keys_strings=["a", "b"], values_floats=[1.0, 2.0]>(c) y = Mul(i, x) }""")
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> FakeCards:
+    return FakeCards(monkeypatch)
+
+
+def load(graph: bytes = DENSE, provider: str = CUDA, **options: Any) -> Runtime:
+    return runtimes()["onnx"](graph, RuntimeOptions((provider, CPU), **options))
+
+
+def rows(count: int, seed: int = 0) -> dict[str, Any]:
+    return {"x": np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)}
+
+
+def expected(feeds: dict[str, Any], graph: bytes = DENSE) -> dict[str, Any]:
+    return runtimes()["onnx"](graph, RuntimeOptions()).run(feeds)
+
+
+def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert list(found) == list(wanted)
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def refused(**options: Any) -> str:
+    with pytest.raises(ModelError) as caught:
+        load(**options)
+    assert caught.value.code == "E_PROVIDER"
+    assert "secret" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_receipt_says_what_was_asked_and_what_runs(cards: FakeCards) -> None:
+    runtime = load()
+    assert (runtime.provider, runtime.remote, runtime.healthy) == (CUDA, False, True)
+    placement = runtime.placement
+    assert placement is not None
+    assert (placement.asked, placement.devices, placement.nodes) == (CUDA, (0,), {CUDA: 3})
+    assert (placement.pinned, placement.cuda_graphs, placement.slots, placement.most_rows) == (True, False, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"libraries": False}, "asked for CUDAExecutionProvider, but onnxruntime runs it on CPUExecutionProvider"),
+        ({"present": {1}}, "asked for device 0 of CUDAExecutionProvider: the device is not there, or does not work"),
+        ({"opens_on": 1}, "asked for device 0 of CUDAExecutionProvider, but onnxruntime took device 1"),
+        ({"takes": False}, "came up but takes none of the graph's nodes; they run on CPUExecutionProvider"),
+        ({"lacking": {"MatMul"}}, "has no kernel for MatMul, so onnxruntime runs it on the CPU"),
+        ({"failing": {0: MemoryError()}}, "it does not fit into the memory there is"),
+    ],
+)
+def test_what_does_not_really_run_there_is_refused_with_the_reason(
+    cards: FakeCards, wrong: dict[str, Any], why: str
+) -> None:
+    for name, value in wrong.items():
+        setattr(cards, name, value)
+    assert why in refused()
+
+
+def test_options_that_a_provider_does_not_take_are_its_reason(cards: FakeCards) -> None:
+    assert "does not take these provider options" in refused(provider_options=(("gpu_memory", "1"),))
+
+
+def test_a_provider_that_nobody_knows_and_one_that_is_not_built_in_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "asked for 'CudaExecutionProvider', which onnxruntime does not know" in refused(
+        provider="CudaExecutionProvider"
+    )
+    assert "which this onnxruntime was built without; mend: install seatrial[gpu]" in refused()
+    FakeCards(monkeypatch)
+    assert load().provider == CUDA
+
+
+def test_a_graph_that_is_none_is_the_bundles_fault_and_not_the_devices(cards: FakeCards) -> None:
+    with pytest.raises(ModelError) as caught:
+        load(b"not a graph")
+    assert caught.value.code == "E_LOAD"
+
+
+def test_the_cpu_takes_over_only_where_that_is_allowed_and_the_receipt_says_so(cards: FakeCards) -> None:
+    cards.present = set()
+    runtime = load(allow_cpu_fallback=True, provider_options=(("gpu_mem_limit", "9"),))
+    placement = runtime.placement
+    assert placement is not None
+    assert (runtime.provider, placement.asked, placement.devices, placement.slots) == (CPU, CUDA, (), None)
+    assert_same(runtime.run(rows(3)), expected(rows(3)))
+
+
+def test_the_devices_options_reach_the_provider(cards: FakeCards) -> None:
+    load(device_memory_bytes=2**30, provider_options=(("arena_extend_strategy", "kNextPowerOfTwo"),))
+    wanted = {"device_id": "0", "gpu_mem_limit": str(2**30), "arena_extend_strategy": "kNextPowerOfTwo"}
+    assert cards.opened == [(0, wanted)]
+
+
+def test_answers_pass_through_pinned_memory_whole_and_stay_as_they_are(cards: FakeCards) -> None:
+    runtime = load()
+    kept = [(runtime.run(rows(count, count)), expected(rows(count, count))) for count in (2, 5, 700, 1, 300, 4)]
+    for found, wanted in kept:
+        assert_same(found, wanted)
+    assert {how for _, _, how in cards.runs} == {"bound"}
+
+
+def test_inputs_of_any_length_pass_through_the_same_buffers(cards: FakeCards) -> None:
+    runtime = load(LENGTHS)
+    for shape in ((1, 3), (4, 900), (2, 1), (3, 0)):
+        feeds = {"x": np.random.default_rng(1).normal(size=shape).astype(np.float32)}
+        assert_same(runtime.run(feeds), expected(feeds, LENGTHS))
+
+
+def test_graphs_that_take_words_and_machines_without_pinned_memory_run_unbound(cards: FakeCards) -> None:
+    feeds = {"c": np.array(["b", "a"], object), "x": np.array([3, 4], np.float32)}
+    cards.lacking = {"LabelEncoder"}
+    runtime = load(WORDS)
+    assert_same(runtime.run(feeds), expected(feeds, WORDS))
+    assert runtime.placement is not None
+    assert (runtime.placement.pinned, runtime.placement.nodes) == (False, {CPU: 1, CUDA: 1})
+    cards.has_pinned = False
+    assert_same(load().run(rows(3)), expected(rows(3)))
+    assert {how for _, _, how in cards.runs} == {"plain"}
+
+
+def test_a_cuda_graph_is_recorded_once_for_each_power_of_two_and_replayed(cards: FakeCards) -> None:
+    runtime = load(cuda_graphs=True, max_rows=12)
+    placement = runtime.placement
+    assert placement is not None
+    assert (placement.cuda_graphs, placement.slots, placement.most_rows) == (True, 1, 12)
+    for seed, count in enumerate((1, 3, 4, 3, 9, 12, 2)):
+        assert_same(runtime.run(rows(count, seed)), expected(rows(count, seed)))
+    ran = [(size, how) for _, size, how in cards.runs if how != "bound"]
+    assert [size for size, how in ran if how == "recorded"] == [1, 4, 12, 2]
+    assert [size for size, how in ran if how == "replayed"] == [4, 4, 12]
+
+
+@pytest.mark.parametrize("graph", [LENGTHS, WORDS])
+def test_cuda_graphs_are_left_out_where_sizes_vary_and_where_onnxruntime_refuses_them(
+    cards: FakeCards, graph: bytes
+) -> None:
+    placement = load(graph, cuda_graphs=True).placement
+    assert placement is not None
+    assert (placement.cuda_graphs, placement.most_rows) == (False, None)
+    cards.lacking = {"ArgMax"}
+    runtime = load(cuda_graphs=True)
+    assert runtime.placement is not None
+    assert (runtime.placement.cuda_graphs, runtime.placement.most_rows, runtime.placement.slots) == (False, None, 2)
+    assert_same(runtime.run(rows(3)), expected(rows(3)))
+
+
+def test_tensorrt_is_told_every_size_beforehand_or_refused(cards: FakeCards) -> None:
+    runtime = load(provider=TENSORRT, max_rows=16)
+    assert runtime.placement is not None
+    assert (runtime.provider, runtime.placement.most_rows) == (TENSORRT, 16)
+    _, options = cards.opened[0]
+    profile = {name: options[f"trt_profile_{name}_shapes"] for name in ("min", "opt", "max")}
+    assert profile == {"min": "x:1x3", "opt": "x:8x3", "max": "x:16x3"}
+    assert "must know every size beforehand" in refused(graph=LENGTHS, provider=TENSORRT)
+    given = tuple((f"trt_profile_{name}_shapes", f"x:1x{size}") for name, size in (("min", 1), ("opt", 8), ("max", 64)))
+    assert load(LENGTHS, TENSORRT, provider_options=given).provider == TENSORRT
+
+
+def test_tensorrts_engines_are_kept_by_graph_device_and_versions(
+    cards: FakeCards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards.present = {0, 1}
+    facts = ["NVIDIA H100, driver 570, TensorRT 101300"]
+    monkeypatch.setattr(tensorrt_engines, "machine_facts", lambda: facts[0])
+
+    def folder(graph: bytes = DENSE, **options: Any) -> str:
+        load(graph, TENSORRT, cache=tmp_path / "graphs", **options)
+        chosen = cards.opened[-1][1]
+        assert (chosen["trt_engine_cache_enable"], chosen["trt_timing_cache_path"]) == (
+            "1",
+            chosen["trt_engine_cache_path"],
+        )
+        assert Path(chosen["trt_engine_cache_path"]).is_dir()
+        return chosen["trt_engine_cache_path"]
+
+    first = folder()
+    assert folder() == first
+    others = {
+        folder(DENSE.replace(b"ArgMax", b"ArgMin")),
+        folder(devices=(1,)),
+        folder(provider_options=(("trt_fp16_enable", "1"),)),
+        folder(max_rows=8),
+    }
+    facts[0] = "NVIDIA H100, driver 580, TensorRT 101300"
+    others.add(folder())
+    assert len(others | {first}) == 6
+    facts[0] = None  # type: ignore[call-overload]
+    load(provider=TENSORRT, cache=tmp_path / "graphs")
+    assert "trt_engine_cache_enable" not in cards.opened[-1][1]
+
+
+def test_what_the_driver_says_of_cards_and_versions_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_engines, "DRIVER", tmp_path)
+    monkeypatch.setattr(
+        tensorrt_engines.ctypes,
+        "CDLL",
+        lambda name: type("Library", (), {"getInferLibVersion": staticmethod(lambda: 101300)}),
+    )
+    assert tensorrt_engines.machine_facts() is None
+    (tmp_path / "version").write_text("NVRM version: 570.1\nGCC version: 12\n")
+    assert tensorrt_engines.machine_facts() is None
+    (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    (tmp_path / "gpus" / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA H100\nIRQ: 5\n")
+    said = tensorrt_engines.machine_facts()
+    assert said is not None
+    assert said.splitlines()[:3] == ["NVIDIA H100", "NVRM version: 570.1", "101300"]
+
+
+def test_devices_take_turns_and_a_batch_waits_where_all_lanes_are_taken(cards: FakeCards) -> None:
+    cards.present = {0, 1, 2}
+    runtime = load(devices=(2, 0))
+    assert runtime.placement is not None
+    assert (runtime.placement.devices, runtime.placement.slots) == ((2, 0), 4)
+    for _ in range(4):
+        runtime.run(rows(1))
+    assert [number for number, _, _ in cards.runs] == [2, 0, 2, 0]
+    assert isinstance(runtime, DevicesRuntime)
+    taken = [runtime._take(now_s() + 9) for _ in range(4)]
+    with pytest.raises(Unavailable) as caught:
+        runtime.run(rows(1), deadline_s=now_s())
+    assert caught.value.code == "E_DEADLINE"
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(runtime.run(rows(2))), daemon=True)
+    waiting.start()
+    runtime._return(*taken[3])
+    waiting.join(20)
+    assert_same(found[0], expected(rows(2)))
+
+
+def test_a_batch_beyond_the_memory_gives_back_what_it_left_so_that_its_half_runs(cards: FakeCards) -> None:
+    runtime = load()
+    cards.room_rows = 8
+    with pytest.raises(OutOfMemory) as caught:
+        runtime.run(rows(9))
+    assert (caught.value.code, str(caught.value)) == ("E_OOM", "this batch needs more memory than there is")
+    assert_same(runtime.run(rows(8)), expected(rows(8)))
+    cards.room_rows = 0
+    with pytest.raises(OutOfMemory):
+        runtime.run(rows(1))
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_devices, "RETRY_S", 0.01)
+    monkeypatch.setattr(onnx_devices, "LONGEST_RETRY_S", 0.02)
+
+
+def fails(runtime: Runtime) -> str:
+    with pytest.raises(Unavailable) as caught:
+        runtime.run(rows(1))
+    assert "secret" not in str(caught.value)
+    return caught.value.code
+
+
+@pytest.mark.usefixtures("_soon")
+def test_a_lost_device_is_left_out_and_taken_in_again(cards: FakeCards) -> None:
+    cards.present = {0, 1}
+    runtime = load(devices=(0, 1))
+    assert isinstance(runtime, DevicesRuntime)
+    assert_same(runtime.run(rows(1)), expected(rows(1)))
+    assert runtime.run(rows(1))
+    cards.failing[0] = lost()
+    cards.runs.clear()
+    assert fails(runtime) == "E_RUNTIME_DOWN"
+    assert runtime.healthy
+    for _ in range(5):
+        assert_same(runtime.run(rows(2)), expected(rows(2)))
+    assert {number for number, _, _ in cards.runs} == {1}
+    cards.failing[1] = lost()
+    assert fails(runtime) == "E_RUNTIME_DOWN"
+    assert not runtime.healthy
+    assert fails(runtime) == "E_RUNTIME_DOWN"  # at once: there is nothing to wait for
+    cards.failing.clear()
+    with runtime._changed:
+        assert runtime._changed.wait_for(lambda: len(runtime._free) == 4, 20)
+    assert runtime.healthy
+    cards.runs.clear()
+    for _ in range(4):
+        assert_same(runtime.run(rows(2)), expected(rows(2)))
+    assert {number for number, _, _ in cards.runs} == {0, 1}
+    runtime.close()
+
+
+@pytest.mark.usefixtures("_soon")
+def test_whoever_waits_for_a_lane_is_told_when_the_last_device_is_lost(cards: FakeCards) -> None:
+    runtime = load()
+    assert isinstance(runtime, DevicesRuntime)
+    taken = [runtime._take(now_s() + 9) for _ in range(2)]
+    codes: list[str] = []
+    waiting = threading.Thread(target=lambda: codes.append(fails(runtime)), daemon=True)
+    waiting.start()
+    cards.failing[0] = lost()
+    runtime._lose(taken[0][1])
+    waiting.join(20)
+    assert codes == ["E_RUNTIME_DOWN"]
+    runtime.close()

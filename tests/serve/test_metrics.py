@@ -1,0 +1,277 @@
+"""Metrics: what requests do is counted, nothing that a client sends becomes a series, and the page that lists them is right."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Running, run_app
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
+
+from seatrial_contracts.errors import ModelError, Refusal, Unavailable
+from seatrial_serve import metrics as measuring
+from seatrial_serve.drift import DriftTap
+from seatrial_serve.metrics import SECONDS, Metrics
+from seatrial_serve.pulse import Pulse
+from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.status import CAUSE, CAUSES, CLOSED_CODES, cause_of
+from seatrial_serve.tally import BulkHistogram, Tally
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability.md"
+GOOD = ROWS[0]
+
+
+def scraped(metrics: Metrics) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Sample name -> labels -> value."""
+    metrics.hand_over()
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return scraped(metrics)[name][tuple(sorted({"model": "toy", "version": "1.0.0", **labels}.items()))]
+
+
+def series(metrics: Metrics) -> set[Any]:
+    return {(name, labels) for name, each in scraped(metrics).items() for labels in each}
+
+
+async def test_ten_thousand_odd_requests_add_no_series(running: Running) -> None:
+    odd = random.Random(0)
+    for _ in range(300):
+        await send_something_strange(running, odd)
+    await running.ask([GOOD])
+    before = series(running.metrics)
+    for _ in range(10_000):
+        await send_something_strange(running, odd)
+    assert series(running.metrics) == before
+
+
+async def send_something_strange(running: Running, odd: random.Random) -> None:
+    """A method, a path and a header that nobody means, straight into the application."""
+    word = "".join(odd.choices('abcxyz0189-._~% é{}"\n', k=odd.randint(1, 30)))
+    models = f"/v1/models/{word}:predict", f"/v2/models/{word}/infer", f"/v1/models/toy/versions/{word}:predict", "/v1/models/toy:predict", f"/v1/models/toy/labels/{word}:predict"  # fmt: skip
+    path = odd.choice(models) if odd.random() < 0.95 else odd.choice((f"/{word}", f"/v2/models/{word}/ready"))
+    body = odd.choice([word.encode(), b"1", b"", b"{}"])
+    method = odd.choice(["GET", "POST", "".join(odd.choices("ABCDEF", k=7))])
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
+             "headers": [(b"host", b"toy"), (b"x-request-id", word.encode())], "client": ("127.0.0.1", 1), "server": ("toy", 80)}  # fmt: skip
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Any) -> None:
+        assert message.get("status", 404) in (400, 404, 405)
+
+    await running.app(scope, receive, send)
+
+
+async def test_every_phase_batch_and_refusal_is_counted(running: Running) -> None:
+    for rows in (ROWS[:1], ROWS[:3], [{**GOOD, "x": 412.0}], [{**GOOD, "word": "zebra"}]):
+        await running.ask(rows)
+    await running.ask([GOOD], model="nobody")
+    metrics = running.metrics
+    for phase in ("front", "queue", "run", "encode"):
+        assert value(metrics, "seatrial_request_phase_seconds_count", phase=phase) == 2
+    assert value(metrics, "seatrial_request_phase_seconds_count", phase="total") == 4
+    assert value(metrics, "seatrial_batch_rows_sum") == value(metrics, "seatrial_batch_cost_sum") == 4
+    assert value(metrics, "seatrial_batch_padding_ratio_bucket", le="0.0") == 2
+    assert value(metrics, "seatrial_refusals_total", cause="contract") == 2
+    assert value(metrics, "seatrial_refusals_total", cause="other", model="", version="") == 1
+    assert value(metrics, "seatrial_load_gate") == 1
+    assert value(metrics, "seatrial_load_gate_worst_error") == 0
+    assert (
+        value(metrics, "seatrial_execution_info", asked="CPUExecutionProvider", provider="FakeExecutionProvider") == 1
+    )
+    plain = {name: each[()] for name, each in scraped(metrics).items() if () in each}
+    assert plain["seatrial_requests_in_flight"] == plain["seatrial_held_bytes"] == 0
+    assert plain["seatrial_budget_bytes"] == 2**30
+    assert plain["seatrial_resident_memory_bytes"] > 2**20
+
+
+async def test_a_version_that_answers_wrongly_shows_by_how_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runtimes(monkeypatch, lambda feeds: {"twice": feeds["x"] * 2 + 0.5, "pair": np.stack([feeds["x"], feeds["word"] == "a"], 1).astype("f4")})  # fmt: skip
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path) as running:
+        assert (await running.ask([GOOD])).status_code == 503
+        assert value(running.metrics, "seatrial_load_gate") == 0
+        assert value(running.metrics, "seatrial_load_gate_worst_error") == pytest.approx(0.5)
+        assert value(running.metrics, "seatrial_refusals_total", cause="not_ready") == 1
+
+
+async def test_drift_counts_what_was_answered_and_what_was_refused_for_an_unseen_word(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
+    bundle = toy_bundle(tmp_path)
+    profile = toy_profile(bundle.contract)
+    async with run_app(tmp_path, [DriftTap()]) as running:
+        for rows in (ROWS, ROWS[:1], [{**GOOD, "word": "zebra"}]):
+            await running.ask(rows)
+        tensors = [{"name": "x", "shape": [3], "datatype": "FP32", "data": [1.0, 2.0, 99.0]},
+                   {"name": "word", "shape": [3], "datatype": "BYTES", "data": ["a", "b", "b"]}]  # fmt: skip
+        await running.client.post("/v2/models/toy/infer", json={"inputs": tensors})
+        await running.taps.settled()
+        metrics = running.metrics
+        assert value(metrics, "seatrial_drift_sampled_total") == 13
+        assert value(metrics, "seatrial_drift_total", field="word", bin="a") == 5
+        assert value(metrics, "seatrial_drift_total", field="word", bin="b") == 8
+        assert value(metrics, "seatrial_drift_total", field="word", bin="(unseen)") == 1
+        for field in profile.fields:
+            seen = scraped(metrics)["seatrial_drift_total"]
+            assert sum(count for labels, count in seen.items() if ("field", field) in labels) == 13 + (field == "word")
+            shares = scraped(metrics)["seatrial_drift_reference"]
+            assert sum(share for labels, share in shares.items() if ("field", field) in labels) == pytest.approx(1)
+        metrics.forget("toy", "1.0.0")
+        assert "seatrial_drift_reference" not in scraped(metrics)
+        assert value(metrics, "seatrial_drift_total", field="word", bin="a") == 5
+
+
+async def test_a_long_request_is_counted_by_rows_spread_over_it(
+    tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seatrial_serve.drift.MOST_ROWS", 100)
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path, [DriftTap()]) as running:
+        await running.ask([{"x": float(place % 100), "word": "ab"[place % 2 and place > 500]} for place in range(1000)])
+        await running.taps.settled()
+        assert value(running.metrics, "seatrial_drift_sampled_total") == 100
+
+
+async def test_without_metrics_nothing_is_measured_and_the_protocols_statistics_stay(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
+    toy_bundle(tmp_path)
+    async with run_app(tmp_path, metrics=False) as running:
+        await running.ask([GOOD])
+        await running.ask([{**GOOD, "x": 412.0}])
+        assert "seatrial_requests_total" not in scraped(running.metrics)
+        statistics = (await running.client.get("/v2/models/toy/stats")).json()["model_stats"][0]
+        assert statistics["inference_count"] == 1
+
+
+async def test_an_openmetrics_scrape_names_the_request_behind_a_bucket(running: Running) -> None:
+    await running.ask([GOOD], headers={"X-Request-Id": "ship-1"})
+    await running.ask([GOOD], headers={"X-Request-Id": "not one of ours {}"})
+    running.metrics.hand_over()
+    lines = [
+        line for line in openmetrics.generate_latest(running.metrics.registry).decode().splitlines() if " # {" in line
+    ]
+    assert len(lines) == 1
+    assert 'request_id="ship-1"' in lines[0]
+    assert 'phase="total"' in lines[0]
+
+
+def test_a_tally_and_a_histogram_of_the_library_say_the_same() -> None:
+    values = [*SECONDS, 0.0, 1e-9, 61.0, *np.random.default_rng(0).exponential(0.1, 500).tolist()]
+    registries = CollectorRegistry(), CollectorRegistry()
+    theirs, ours = Histogram("h", "", buckets=SECONDS, registry=registries[0]), BulkHistogram("h", "", buckets=SECONDS, registry=registries[1])  # fmt: skip
+    tally = Tally(SECONDS)
+    for place, seconds in enumerate(values):
+        theirs.observe(seconds)
+        tally.observe(seconds)
+        if place % 100 == 0:
+            tally.hand_over(ours)
+    tally.hand_over(ours)
+    tally.hand_over(ours)
+    pairs = zip(*(next(iter(registry.collect())).samples for registry in registries), strict=True)
+    assert all(mine.name == other.name and mine.value == pytest.approx(other.value) for other, mine in pairs)
+
+
+async def test_the_loops_lag_is_what_a_sleeper_overslept() -> None:
+    times, metrics = [0.0], Metrics()
+
+    async def oversleep(seconds: float) -> None:
+        times.append(times[-1] + seconds + 0.03)
+        await asyncio.sleep(0)
+
+    async with Pulse(metrics, clock=lambda: times[-1], sleep=oversleep):
+        while len(times) < 4:
+            await asyncio.sleep(0)
+    found = scraped(metrics)
+    count = found["seatrial_event_loop_lag_seconds_count"][()]
+    assert count >= 2
+    assert found["seatrial_event_loop_lag_seconds_sum"][()] == pytest.approx(0.03 * count)
+
+
+def test_the_memory_of_devices_is_shown_where_nvidias_library_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    def memory(handle: int) -> Any:
+        if handle == 1:
+            raise NVMLError
+        return types.SimpleNamespace(used=3 * 2**30, total=80 * 2**30, free=77 * 2**30)
+
+    fake = types.SimpleNamespace(
+        NVMLError=NVMLError, nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 2, nvmlDeviceGetHandleByIndex=int, nvmlDeviceGetMemoryInfo=memory
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    metrics = Metrics()
+    assert scraped(metrics)["seatrial_device_memory_bytes"] == {
+        (("device", "0"), ("kind", "used")): 3 * 2**30, (("device", "0"), ("kind", "total")): 80 * 2**30,
+    }  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert "seatrial_device_memory_bytes" not in scraped(Metrics())
+
+
+@pytest.mark.gpu
+def test_the_memory_of_a_real_device_is_shown() -> None:
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed: pip install 'seatrial[gpu]'")
+    found = scraped(Metrics()).get("seatrial_device_memory_bytes", {})
+    if not found:
+        pytest.skip("no NVIDIA device here")
+    assert found[("device", "0"), ("kind", "total")] > found[("device", "0"), ("kind", "used")] > 0
+
+
+def test_every_code_has_a_cause_of_the_closed_set() -> None:
+    assert set(CAUSE) <= CLOSED_CODES
+    assert set(CAUSE.values()) | {"contract"} == set(CAUSES)
+    assert cause_of(Refusal("E_RANGE", "x")) == "contract"
+    assert cause_of(Unavailable("E_RUNTIME_SLOW", "x")) == "other"
+    assert cause_of(ModelError("E_MODEL", "x")) is None
+    assert Refusal("E_RANGE", "input 'bill', row 3").field == "bill"
+    assert Refusal("E_JSON", "request body").field is None
+
+
+def test_the_page_lists_every_metric_and_its_labels() -> None:
+    documented = {
+        name: labels.replace(" ", "").strip()
+        for name, labels in re.findall(r"^\| `(seatrial_\w+)` \| ([^|]*)\|", DOCS.read_text("utf-8"), re.MULTILINE)
+    }
+    metrics = Metrics()
+    made = {
+        f"{each._name}_total" if each._type == "counter" else each._name: ",".join(each._labelnames)
+        for each in vars(metrics).values()
+        if isinstance(each, measuring.Gauge | measuring.Counter | measuring.Histogram)
+    }
+    assert documented == made
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
+async def test_promtool_has_nothing_to_say(running: Running) -> None:
+    await running.ask([GOOD])
+    running.metrics.hand_over()
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=generate_latest(running.metrics.registry),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

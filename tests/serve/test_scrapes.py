@@ -1,0 +1,124 @@
+"""The metrics' own listener: scrapes share a text, and those who hang or crowd hold nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_serve.scrapes import MetricsListener, Scrapes
+from seatrial_serve.settings import Settings
+
+Got = tuple[int, dict[str, str], bytes]
+
+
+class Listening:
+    """A listener over a gauge that counts how often its text was written."""
+
+    def __init__(self, series: int = 1, label: str = "") -> None:
+        self.registry, self.written, self.label = CollectorRegistry(), 0, label
+        self.gauge = Gauge("written", "Texts.", ["place"], registry=self.registry)
+        for place in range(series):
+            self.gauge.labels(f"{place}{label}")
+        self.listener = MetricsListener(self.registry, Settings(bundles=Path(), metrics_port=0), self.write)
+
+    def write(self) -> None:
+        self.written += 1
+        self.gauge.labels(f"0{self.label}").set(self.written)
+
+    def get(self, path: str = "/metrics", method: str = "GET", **headers: str) -> Got:
+        connection = http.client.HTTPConnection("127.0.0.1", self.listener.port, timeout=20)
+        try:
+            connection.request(method, path, headers=headers)
+            reply = connection.getresponse()
+            return reply.status, dict(reply.getheaders()), reply.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    made = Listening()
+    yield made
+    made.listener.close()
+
+
+def test_each_format_that_a_scraper_asks_for(listening: Listening) -> None:
+    status, headers, body = listening.get()
+    assert (status, headers["content-type"][:10]) == (200, "text/plain")
+    assert b'written{place="0"} 1.0' in body
+    status, headers, body = listening.get(**{"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"})  # fmt: skip
+    assert headers["content-type"].startswith("application/openmetrics-text")
+    assert gzip.decompress(body).endswith(b"# EOF\n")
+    assert listening.get("/other")[0] == 404
+    assert listening.get(method="POST")[0] == 405
+
+
+async def test_scrapes_that_come_while_one_is_written_share_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        written += 1
+
+    scrapes = Scrapes(CollectorRegistry(), write)
+    texts = await asyncio.gather(*(scrapes._text("", False) for _ in range(50)))
+    assert written == 1
+    assert len({id(text) for text in texts}) == 1
+    await scrapes._text("", False)
+    assert written == 2
+
+
+def test_fifty_scrapers_at_once_are_all_answered(listening: Listening) -> None:
+    with ThreadPoolExecutor(50) as threads:
+        found = list(threads.map(lambda _: listening.get(), range(100)))
+    assert {status for status, _, _ in found} == {200}
+    assert listening.written < 100
+
+
+def test_a_scraper_that_hangs_mid_response_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seatrial_serve.scrapes.LONGEST_REST_S", 0.0)
+    listening = Listening(series=4000, label="x" * 2000)  # 8 MB: more than a connection buffers
+    hanging = []
+    try:
+        for _ in range(3):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            sock.connect(("127.0.0.1", listening.listener.port))
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.1 200")
+            hanging.append(sock)  # reads no further
+        status, _, body = listening.get()
+        assert status == 200
+        assert len(body) > 8e6
+    finally:
+        for sock in hanging:
+            sock.close()
+        listening.listener.close()
+
+
+def test_beyond_the_most_connections_scrapers_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seatrial_serve.scrapes.MOST_CONNECTIONS", 3)
+    listening = Listening()
+    idle = [socket.create_connection(("127.0.0.1", listening.listener.port)) for _ in range(5)]
+    try:
+        assert listening.get()[0] == 503
+    finally:
+        for sock in idle:
+            sock.close()
+        listening.listener.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "seatrial-metrics"]
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(DeclarationError, match="--metrics-port"):
+        MetricsListener(CollectorRegistry(), Settings(bundles=Path(), metrics_port=taken.getsockname()[1]))
