@@ -134,9 +134,10 @@ def quantise(
 
 
 def check_proof(pipeline: Pipeline) -> None:
-    """Raise `DeclarationError` for a truth or slice that is none, and for a promise that no row can show to be kept."""
+    """Raise `DeclarationError` for a truth or slice that is none, and for a promise that no row can show to be kept; `Refusal` for a held-out row."""
     check_samples(pipeline.golden_samples, pipeline.contract, "pipeline golden")
     check_samples(pipeline.held_out_samples, pipeline.contract, "pipeline held_out")
+    _ = pipeline.encoded_held_out
     if pipeline.promise is not None:
         samples = (*pipeline.golden_samples, *pipeline.held_out_samples)
         pipeline.promise.check(pipeline.contract, truths={name for sample in samples for name in sample.truth or {}})
