@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from seatrial_contracts.errors import Unavailable
 from seatrial_parity.runners.runner import Asked
-from seatrial_parity.runners.tensor_runner import GrpcRunner, triton_inputs
+from seatrial_parity.runners.tensor_runner import GrpcRunner, Served, triton_inputs
 from seatrial_parity.tensors import tensors_of
 
 NAME = "grpc"
@@ -19,12 +19,12 @@ def runners(asked: Asked) -> Iterator[OurGrpcRunner]:
 
 
 class OurGrpcRunner(GrpcRunner):
-    """The digest stands in the metadata's properties, which Triton's client does not know: an answer's parameters name it too."""
+    """Digest and variant stand in the metadata's properties, which Triton's client does not know: an answer's parameters name them too."""
 
     name = NAME
 
-    def digest(self) -> str:
-        """See `TensorRunner.digest`."""
+    def served(self) -> Served:
+        """See `TensorRunner.served`."""
         from tritonclient.utils import InferenceServerException
 
         first = tensors_of(self._contract, [self._bundle.golden.rows[0]])
@@ -32,4 +32,5 @@ class OurGrpcRunner(GrpcRunner):
             result = self.client.infer(self._bundle.name, triton_inputs(self.kit, first), model_version=self.version)
         except InferenceServerException as error:
             raise Unavailable("E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}") from None
-        return str(result.get_response().parameters["digest"].string_param)
+        told = result.get_response().parameters
+        return Served(str(told["digest"].string_param), str(told["variant"].string_param))

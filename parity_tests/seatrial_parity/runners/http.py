@@ -46,7 +46,8 @@ class HttpRunner:
                 "E_OTHER_BUNDLE",
                 f"{self._client.base_url}{self._path}: got {got}, want digest {self._bundle.digest[:16]}",
             )
-        self.provider = reply.json()["execution"]["provider"]
+        execution = reply.json()["execution"]
+        self.provider, self.variant = execution["provider"], execution["variant"]
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 import numpy as np
@@ -22,18 +22,25 @@ CODE = re.compile(r"\bE_[A-Z0-9_]+\b")
 TIMEOUT_S = 60.0
 
 
+class Served(NamedTuple):
+    """What a server says that it holds: the bundle's digest, empty where it holds none, and the variant, where it says."""
+
+    digest: str = ""
+    variant: str = "served"
+
+
 class TensorRunner(ABC):
     """Asks a server that holds this very bundle, which its digest shows."""
 
     name: str
-    variant = "served"
+    variant = Served().variant
     provider: str | None = None
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self._contract = bundle, bundle.contract
 
     def __enter__(self) -> Self:
-        digest = self.digest()
+        digest, self.variant = self.served()
         if digest != self._bundle.digest:
             got = f"digest {digest[:16]}" if digest else "no such model, or one that names no digest"
             raise Unavailable("E_OTHER_BUNDLE", f"{self.name}: got {got}, want digest {self._bundle.digest[:16]}")
@@ -43,8 +50,8 @@ class TensorRunner(ABC):
         self.close()
 
     @abstractmethod
-    def digest(self) -> str:
-        """The digest of the bundle that the server holds; empty where it holds none. Raises `Unavailable`."""
+    def served(self) -> Served:
+        """What the server holds. Raises `Unavailable`."""
 
     @abstractmethod
     def ask(self, tensors: Tensors) -> dict[str, Array]:

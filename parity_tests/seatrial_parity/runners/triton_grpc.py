@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from seatrial_contracts.errors import Unavailable
 from seatrial_parity.runners.runner import Asked
-from seatrial_parity.runners.tensor_runner import GrpcRunner
+from seatrial_parity.runners.tensor_runner import GrpcRunner, Served
 
 NAME = "triton grpc"
 
@@ -24,8 +24,8 @@ class TritonGrpcRunner(GrpcRunner):
 
     name = NAME
 
-    def digest(self) -> str:
-        """See `TensorRunner.digest`."""
+    def served(self) -> Served:
+        """See `TensorRunner.served`."""
         from tritonclient.utils import InferenceServerException
 
         from seatrial_serve.triton.naming import digest_key
@@ -35,4 +35,4 @@ class TritonGrpcRunner(GrpcRunner):
         except InferenceServerException as error:
             raise Unavailable("E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}") from None
         self.provider = config.backend or config.platform
-        return str(config.parameters[digest_key(int(self.version))].string_value)
+        return Served(str(config.parameters[digest_key(int(self.version))].string_value))

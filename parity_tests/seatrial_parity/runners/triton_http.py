@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seatrial_parity.runners.runner import Asked
-from seatrial_parity.runners.tensor_runner import BinaryRunner
+from seatrial_parity.runners.tensor_runner import BinaryRunner, Served
 
 NAME = "triton http"
 
@@ -23,10 +23,10 @@ class TritonHttpRunner(BinaryRunner):
 
     name = NAME
 
-    def digest(self) -> str:
-        """See `TensorRunner.digest`."""
+    def served(self) -> Served:
+        """See `TensorRunner.served`."""
         from seatrial_serve.triton.naming import digest_key
 
         config = self.get("/config")
         self.provider = config.get("backend") or config.get("platform")
-        return str(config.get("parameters", {}).get(digest_key(int(self.version)), {}).get("string_value", ""))
+        return Served(str(config.get("parameters", {}).get(digest_key(int(self.version)), {}).get("string_value", "")))

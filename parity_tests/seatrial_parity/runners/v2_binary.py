@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seatrial_parity.runners.runner import Asked
-from seatrial_parity.runners.tensor_runner import BinaryRunner
+from seatrial_parity.runners.tensor_runner import BinaryRunner, Served
 
 NAME = "v2 binary"
 
@@ -17,10 +17,11 @@ def runners(asked: Asked) -> Iterator[V2BinaryRunner]:
 
 
 class V2BinaryRunner(BinaryRunner):
-    """The model's metadata names the digest."""
+    """The model's metadata names digest and variant."""
 
     name = NAME
 
-    def digest(self) -> str:
-        """See `TensorRunner.digest`."""
-        return str(self.get("").get("properties", {}).get("digest", ""))
+    def served(self) -> Served:
+        """See `TensorRunner.served`."""
+        told = self.get("").get("properties", {})
+        return Served(told.get("digest", ""), told.get("variant", ""))

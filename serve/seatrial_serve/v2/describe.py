@@ -39,7 +39,7 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         "name": entry.name, "versions": sorted(repository.versions(entry.name)), "platform": PLATFORM,
         "inputs": [_tensor(field.name, field.kind, field.kind.row_shape) for field in contract.inputs],
         "outputs": [_tensor(field.name, field.kind, field.kind.shape or (1,)) for field in contract.outputs],
-        "properties": {"digest": model.bundle.digest, "version": entry.version, **classes},
+        "properties": {"digest": model.bundle.digest, "version": entry.version, "variant": model.engine.variant, **classes},
     }  # fmt: skip
 
 

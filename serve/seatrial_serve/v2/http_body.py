@@ -168,7 +168,7 @@ def write_response(response: InferResponse) -> tuple[bytes, int | None]:
     head = {
         "model_name": response.model,
         "model_version": response.version,
-        "parameters": {"digest": response.digest},
+        "parameters": {"digest": response.digest, "variant": response.variant},
         "outputs": outputs,
     }
     if response.id:

@@ -39,7 +39,8 @@ async def infer(model: ServedModel, request: InferRequest, terms: Terms, pool: E
         for each in wanted
         for array in (answer.array(each.name),)
     ]
-    return InferResponse(model.bundle.name, model.bundle.version, model.bundle.digest, request.id, outputs, answer)
+    bundle = model.bundle
+    return InferResponse(bundle.name, bundle.version, bundle.digest, model.engine.variant, request.id, outputs, answer)
 
 
 def with_parameters(terms: Terms, parameters: Parameters) -> Terms:

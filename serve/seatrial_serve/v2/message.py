@@ -53,6 +53,7 @@ class InferResponse:
     model: str
     version: str
     digest: str
+    variant: str
     id: str
     outputs: Sequence[tuple[Wanted, str, Array]]
     """Each with its datatype."""
