@@ -14,7 +14,7 @@ from real_image import RealImage, needs_image, open_image
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = Path("/bundles")
 LARGEST_BYTES = 300 * 2**20
-pytestmark = [pytest.mark.slow, needs_image]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_image]
 
 
 @pytest.fixture(scope="module")
