@@ -8,7 +8,7 @@ TARGET ?= cpu
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup demo check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto up down clean
+.PHONY: help setup judges demo check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -22,6 +22,10 @@ setup: .venv/.ready ## make .venv with everything in it (CPU)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
+
+judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager (without, they are skipped and say so)
+	@for tool in chromium promtool prometheus-alertmanager; do command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager >/dev/null; fi
 
 demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py --out $(BUNDLES)

@@ -15,7 +15,7 @@ import seatrial as st
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt, Trial, now, this_machine
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
-from seatrial_serve.console.series import KEPT_S, MODELS, Series
+from seatrial_serve.console.series import MODELS, Series
 from seatrial_serve.metrics import SECONDS, Metrics
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -132,20 +132,19 @@ async def test_many_who_look_cost_as_much_as_one_and_a_pause_starts_anew() -> No
     assert (await series.look(KEY, 0))["points"]["at"] == [4601.0]
 
 
-async def test_what_is_kept_is_bounded_in_time_and_in_models() -> None:
+async def test_what_is_kept_is_bounded_in_time_and_in_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seatrial_serve.console.series.KEPT_S", 20.0)
     metrics, clock = Metrics(), Clock()
     series = Series(metrics, clock)
-    names = [f"model-{i}" for i in range(MODELS + 4)]
-    for name in names:
-        metrics.for_model(name, "1.0.0").finish("ok", 0.1)
-    for _ in range(int(KEPT_S) + 20):
+    metrics.for_model(*KEY).finish("ok", 0.1)
+    for _ in range(30):
         clock.at += 1
-        await series.look((names[0], "1.0.0"), 0)
-    points = (await series.look((names[0], "1.0.0"), 0))["points"]["at"]
-    assert (len(points), points[-1] - points[0]) == (KEPT_S, KEPT_S - 1)
-    for name in names[1:]:
-        await series.look((name, "1.0.0"), 0)
-    assert (await series.look((names[0], "1.0.0"), 0))["points"]["at"] == []
+        await series.look(KEY, 0)
+    points = (await series.look(KEY, 0))["points"]["at"]
+    assert (len(points), points[-1] - points[0]) == (20, 19)
+    for number in range(MODELS):
+        await series.look((f"model-{number}", "1.0.0"), 0)
+    assert (await series.look(KEY, 0))["points"]["at"] == []
 
 
 async def test_drift_is_the_share_of_each_bin_now_beside_the_reference() -> None:
@@ -225,5 +224,5 @@ async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(running:
     (bundle.path / RECEIPTS_FOLDER / "other.json").write_text("{")
     shown = (await running.client.get(url)).json()
     assert shown["receipts"] == []
-    assert "a file that is no receipt" in shown["receipts_error"]
+    assert "a file that this seatrial cannot read" in shown["receipts_error"]
     assert str(tmp_path) not in json.dumps(shown)
