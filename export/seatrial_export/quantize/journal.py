@@ -26,7 +26,8 @@ class Journal:
     def __init__(self, key: str, folder: Path | None = None) -> None:
         self.path = (folder or journal_folder()) / f"{key}.jsonl"
         self._points: dict[tuple[tuple[str, ...], bool], Point] = {}
-        for line in self.path.read_bytes().splitlines() if self.path.exists() else []:
+        lines = self.path.read_bytes().splitlines() if self.path.exists() else []
+        for line in filter(None, lines):
             try:
                 point = Point.model_validate(json.loads(line))
             except (ValueError, ValidationError):  # the last line of one that was stopped while it wrote
@@ -43,7 +44,9 @@ class Journal:
         self._points[key_of(point)] = point
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.write(canonical_json(point.model_dump(mode="json")))
+            file.write(
+                b"\n" + canonical_json(point.model_dump(mode="json"))
+            )  # half a line before it spoils itself alone
 
 
 def key_of(point: Point) -> tuple[tuple[str, ...], bool]:
