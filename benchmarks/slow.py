@@ -100,6 +100,16 @@ def p99(took: list[float]) -> float:
     return statistics.quantiles(took, n=100)[98]
 
 
+def show(turn: int, **sides: list[float]) -> None:
+    """Print a turn's latencies."""
+    said = {
+        f"{name} {what}": round(value(took), 2)
+        for name, took in sides.items()
+        for what, value in (("p50 ms", statistics.median), ("p99 ms", p99))
+    }
+    print(json.dumps({"turn": turn, **said}), flush=True)
+
+
 def main(seconds: float) -> None:
     """Print both sides of every turn."""
     for turn in range(TURNS):
@@ -111,12 +121,7 @@ def main(seconds: float) -> None:
         attackers.terminate()
         attackers.wait()
         attackers.stdout.close()
-        said = {
-            f"{name} {what}": round(value(took), 2)
-            for name, took in (("alone", calm), ("harassed", harassed))
-            for what, value in (("p50 ms", statistics.median), ("p99 ms", p99))
-        }
-        print(json.dumps({"turn": turn, **said}), flush=True)
+        show(turn, alone=calm, harassed=harassed)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import seatrial as st
 ROOT = Path(__file__).resolve().parent.parent
 SENTENCES = 200
 WANTED = {
-    "sentences": ("fp16", "int8_weights", "int4_weights:block=16", "int8_per_token"),
+    "sentences": ("fp16", "int8_weights", "int4_weights", "int8_per_token"),
     "photos": ("fp16", "int8", "int8_weights"),
     "digits": ("int8", "int8_weights", "int8_per_token"),
 }

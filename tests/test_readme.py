@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS, REQUESTS, TENSORS, CHANGES, ENGINES = (
+COMMANDS, REQUESTS, TENSORS, CHANGES, RELEASE, WATCHING, ENGINES = (
     block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 )
 
@@ -61,6 +61,13 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     said_v2 = [json.loads(run(line.replace("http://127.0.0.1:8000", server.url), tmp_path)) for line in TENSORS]
     assert said_v2[0]["properties"]["stays.classes"] == "stays,leaves"
     assert said_v2[1]["outputs"][0]["shape"] == [2, 2]
+    said = [run(line, tmp_path) for line in RELEASE]
+    assert "first departure" in said[0] or "no value departs" in said[0], said[0]
+    assert "100 rows" in said[1]
+    assert "churn/1.2.0" in said[2]
+    assert "churn 1.2.0" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report.md").exists()
+    assert "wrote monitoring/rules/churn.rules.yaml" in run(WATCHING[0], tmp_path)
     said = [run(line, tmp_path) for line in ENGINES]
     assert "wrote churn, churn_front, churn_graph to repo" in said[0]
     assert said[2].count("yes") == 2

@@ -47,7 +47,7 @@ class Ranges(_Bins):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The bins in order: "below 36.2", "36.2 to 38.1", "from 51"."""
-        shown = [f"{edge:.12g}" for edge in self.edges]
+        shown = [short if float(short := f"{edge:.12g}") == edge else repr(edge) for edge in self.edges]
         inner = [f"{low} to {high}" for low, high in pairwise(shown)]
         ranges = [f"below {shown[0]}", *inner, f"from {shown[-1]}"] if shown else ["any"]
         return (*ranges, *([MISSING_BIN] if self.missing else []))

@@ -52,7 +52,10 @@ def _value(kind: Kind, value: Any) -> Any:
         raise Inexpressible
     if value is None:
         return b"" if dtype.kind == "O" else np.nan
-    flat = np.array(value, object).ravel().tolist()
+    try:
+        flat = np.array(value, object).ravel().tolist()
+    except ValueError:
+        raise Inexpressible from None
     if not all(type(item) in SPELT[dtype.kind] for item in flat):
         raise Inexpressible
     if isinstance(kind, Image):
@@ -69,22 +72,36 @@ def _value(kind: Kind, value: Any) -> Any:
 
 
 def shaped(values: Sequence[Any], kind: Kind) -> Array:
-    """Values of rows as one array, `(rows, *row_shape)`."""
+    """Values of rows as one array, `(rows, *row_shape)`. Raises `Inexpressible` for lists of unlike length."""
     if kind.datatype == "BYTES":
         return np.array(values, object).reshape(len(values), 1)
     sides = kind.row_shape
-    array = np.array(values, DTYPES[kind.datatype])
+    try:
+        array = np.array(values, DTYPES[kind.datatype])
+    except ValueError:
+        raise Inexpressible from None
     if array.ndim == 2 and len(sides) > 1 and None not in sides:  # a flat list of a fixed shape
         return array.reshape(len(values), *[int(side) for side in sides if side is not None])
     return array if array.ndim > 1 else array[:, None]
 
 
 def batches(rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
-    """Places of rows that may share tensors: those whose lists are of like shape."""
-    shapes = [tuple((name, np.shape(value)) for name, value in row.items() if isinstance(value, list)) for row in rows]
+    """Places of rows that may share tensors: those whose lists are of like shape. Raises `Inexpressible`."""
+    shapes = [
+        tuple((name, shape_of(value)) for name, value in _object(row).items() if isinstance(value, list))
+        for row in rows
+    ]
     for places in places_by(shapes).values():
         for start in range(0, len(places), batch_rows):
             yield places[start : start + batch_rows]
+
+
+def shape_of(value: list[Any]) -> tuple[int, ...]:
+    """The shape of nested lists. Raises `Inexpressible` where they are of unlike length."""
+    try:
+        return np.shape(value)
+    except ValueError:
+        raise Inexpressible from None
 
 
 def answers_of(contract: Contract, outputs: Mapping[str, Array], rows: int) -> Answers:

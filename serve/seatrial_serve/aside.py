@@ -16,7 +16,7 @@ class Aside(Generic[Work]):
     """`do` is called in the thread with each piece that was offered; what it raises is logged as a bug."""
 
     def __init__(self, name: str, do: Callable[[Work], None], kept: int) -> None:
-        self._do, self._waiting = do, queue.Queue[Work](kept)
+        self._do, self._waiting = do, queue.Queue[Work | None](kept)
         threading.Thread(target=self._work, name=f"seatrial-{name}", daemon=True).start()
 
     def offer(self, work: Work) -> bool:
@@ -30,6 +30,8 @@ class Aside(Generic[Work]):
     def _work(self) -> None:
         while True:
             work = self._waiting.get()
+            if work is None:
+                return
             try:
                 self._do(work)
             except Exception:  # the next piece is another one's
@@ -43,3 +45,8 @@ class Aside(Generic[Work]):
         done = self._waiting.all_tasks_done
         with done:
             return done.wait_for(lambda: not self._waiting.unfinished_tasks, within_s)
+
+    def close(self, within_s: float) -> None:
+        """Let what waits be done and end the thread, but wait no longer for it."""
+        if self.settle(within_s):
+            self._waiting.put(None)

@@ -54,6 +54,10 @@ class Failures:
         """Wait until what was taken is written: is it?"""
         return self._aside.settle(within_s)
 
+    def close(self, within_s: float) -> None:
+        """Write what was taken and end the thread, within a moment."""
+        self._aside.close(within_s)
+
     def _keep(self, journey: Journey) -> None:
         try:
             keep(journey, self._form, self._recipient).write(self._folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import orjson
@@ -10,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.admission import Budget
-from seatrial_serve.body import expected_bytes, read_body
+from seatrial_serve.body import expected_bytes, is_file, read_body
 from seatrial_serve.clock import now_s
 from seatrial_serve.feedback import Feedback
+from seatrial_serve.lane import LARGE_BODY_BYTES
 from seatrial_serve.model import Answer, ServedModel, Terms
 from seatrial_serve.models_api import found, json_response
 from seatrial_serve.repository import Repository
@@ -64,6 +66,7 @@ def feedback_router(
 
     async def answer(model: ServedModel, request: Request) -> Response:
         headers, most = dict(request.scope["headers"]), model.contract.max_body_bytes
+        is_file(headers, None)
         held = budget.take(expected_bytes(headers, most))
         try:
             return await answer_within(model, await read_body(headers, request.receive, most, BODY_S))
@@ -71,7 +74,7 @@ def feedback_router(
             budget.give_back(held)
 
     async def answer_within(model: ServedModel, body: bytes) -> Response:
-        told = read_told(body)
+        told = read_told(body) if len(body) <= LARGE_BODY_BYTES else await asyncio.to_thread(read_told, body)
         labels = feedback.labels_of(model)
         if not labels.classes:
             raise Refusal(
@@ -116,7 +119,9 @@ async def answer_again(model: ServedModel, instances: list[Any], timeout_s: floa
     """What the model says of rows now. Raises what `ServedModel.answer_rows` raises, and `Refusal` for too many."""
     if len(instances) > model.contract.limits.max_rows:
         raise Refusal("E_BATCH", "instances", f"{len(instances)} rows", f"1 to {model.contract.limits.max_rows} rows")
-    rows = [model.contract.validate_row(row, place) for place, row in enumerate(instances)]
+    rows = await asyncio.to_thread(
+        lambda: [model.contract.validate_row(row, place) for place, row in enumerate(instances)]
+    )
     deadline_s = now_s() + timeout_s
     model.pressure.admit(deadline_s)
     with model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,8 @@ from seatrial_serve.clock import now_s
 
 if TYPE_CHECKING:
     from seatrial_serve.model import Answer, Given, ServedModel
+
+log = logging.getLogger("seatrial.journey")
 
 
 @dataclass(slots=True)
@@ -74,7 +77,7 @@ class Journey:
 
 
 class Watcher(Protocol):
-    """Is told of every request that ended, on the event loop: it must be quick, and never raises."""
+    """Is told of every request that ended, on the event loop: it must be quick."""
 
     def ended(self, journey: Journey) -> None:
         """A request was answered or failed."""
@@ -82,3 +85,12 @@ class Watcher(Protocol):
 
 
 Watchers = Sequence[Watcher]
+
+
+def tell_watchers(watchers: Watchers, journey: Journey) -> None:
+    """A request has ended: one watcher that fails takes neither the others nor the request with it."""
+    for watcher in watchers:
+        try:
+            watcher.ended(journey)
+        except Exception:
+            log.exception("a watcher failed; this is a bug in seatrial", extra={"request_id": journey.request_id})

@@ -14,7 +14,7 @@ from seatrial_serve.admission import Budget
 from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, expected_bytes, read_body, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
-from seatrial_serve.journey import Journey, Watchers
+from seatrial_serve.journey import Journey, Watchers, tell_watchers
 from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
@@ -173,8 +173,7 @@ class FastLane:
                 self._taps.offer(asked.model, reply.answer, journey.request_id, journey.seconds, asked.body_bytes)
         finally:
             self._drain.leave()
-            for watcher in self._watchers:
-                watcher.ended(journey)
+            tell_watchers(self._watchers, journey)
 
     async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:
         """To the framework; its answers carry the request's id too."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from seatrial_contracts.bundle import Bundle
@@ -96,6 +97,10 @@ class LiveParity:
         """Wait until what was sampled is judged: is it?"""
         return self._aside.settle(within_s)
 
+    def close(self, within_s: float) -> None:
+        """End the thread, within a moment."""
+        self._aside.close(within_s)
+
     def _check(self, sample: Sample) -> None:
         judge = self._judge_of(sample.model)
         if judge is None:
@@ -169,7 +174,7 @@ class Judge:
 
     def _compare(self, want: Outputs, got: Outputs) -> str:
         shares = [
-            largest(got[name] - want[name]) / (scale or 1.0)
+            largest(np.subtract(got[name], want[name], dtype=np.float64)) / (scale or 1.0)
             for name, scale in self._scales.items()
             if got[name].shape == want[name].shape
         ]

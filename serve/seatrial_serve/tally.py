@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from prometheus_client import Counter, Histogram
 from prometheus_client.samples import Exemplar
 
+NONE_YET = -1.0, ""
+
 
 class Tally:
     """Observations that wait to be sorted into buckets, all at once. One thread observes; another may hand over at any time."""
 
-    __slots__ = ("_bounds", "_examples", "_values", "observe", "observe_all")
+    __slots__ = ("_bounds", "_slowest", "_values", "observe", "observe_all")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         """`bounds`: the largest value of each bucket but the last."""
         self._bounds = np.asarray(bounds)
         self._values: list[float] = []
-        self._examples: dict[int, tuple[str, float]] = {}
+        self._slowest = NONE_YET
         self.observe: Callable[[float], None] = self._values.append
         """Count a value."""
         self.observe_all: Callable[[Iterable[float]], None] = self._values.extend
         """Count several."""
 
     def observe_of(self, value: float, request_id: str) -> None:
-        """Count a value, and keep whose it was as its bucket's example."""
+        """Count a value; the largest until it is handed over is its bucket's example, with whose it was."""
         self.observe(value)
-        self._examples[bisect_left(self._bounds, value)] = request_id, value
+        if value > self._slowest[0]:
+            self._slowest = value, request_id
 
     def hand_over(self, histogram: BulkHistogram) -> None:
         """Add what came since the last time to a histogram of the same bounds."""
@@ -39,8 +42,10 @@ class Tally:
         values = np.array(self._values[:count])
         del self._values[:count]  # what is observed meanwhile stands behind them
         places = np.searchsorted(self._bounds, values)
-        examples, self._examples = self._examples, {}
-        histogram.add(np.bincount(places, minlength=len(self._bounds) + 1).tolist(), float(values.sum()), examples)
+        histogram.add(np.bincount(places, minlength=len(self._bounds) + 1).tolist(), float(values.sum()))
+        slowest, self._slowest = self._slowest, NONE_YET
+        if slowest is not NONE_YET:
+            histogram.exemplify(*slowest)
 
 
 class BulkHistogram(Histogram):
@@ -52,15 +57,17 @@ class BulkHistogram(Histogram):
             self._sum.inc(value * times)
             self._buckets[bisect_left(self._upper_bounds, value)].inc(times)
 
-    def add(self, counts: Sequence[int], total: float, examples: Mapping[int, tuple[str, float]]) -> None:
-        """`counts` of observations by bucket, `total` their sum, `examples` by bucket: a request's id and its value."""
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """`counts` of observations by bucket, `total` their sum."""
         self._sum.inc(total)
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
                 bucket.inc(count)
-        now = time.time()
-        for place, (request_id, value) in examples.items():
-            self._buckets[place].set_exemplar(Exemplar({"request_id": request_id}, value, now))
+
+    def exemplify(self, value: float, request_id: str) -> None:
+        """Name a request behind a value that was counted."""
+        bucket = self._buckets[bisect_left(self._upper_bounds, value)]
+        bucket.set_exemplar(Exemplar({"request_id": request_id}, value, time.time()))
 
 
 class CountTally:

@@ -34,9 +34,9 @@ class Watch:
     def close(self) -> None:
         """End what they are at, within a moment."""
         if self.parity is not None:
-            self.parity.settle(CLOSE_S)
+            self.parity.close(CLOSE_S)
         if self.failures is not None:
-            self.failures.settle(CLOSE_S)
+            self.failures.close(CLOSE_S)
         if self.tracing is not None:
             self.tracing.close()
 

@@ -93,6 +93,11 @@ def test_bins_are_not_narrower_than_arithmetic_is_exact() -> None:
     assert min(np.diff(edges)) >= 1e-5
 
 
+def test_bins_of_large_numbers_that_differ_little_have_names_of_their_own() -> None:
+    names = split_numbers(1.7e18 + np.arange(100) * 1000).names
+    assert len(set(names)) == len(names) == 10
+
+
 def test_missing_values_have_a_bin_where_there_may_be_any() -> None:
     bins = split_numbers([1.0, None, 3.0, *range(100)], missing=True)
     assert bins.names[-1] == "(missing)"

@@ -68,7 +68,9 @@ def test_a_pipeline_answers_over_http_as_scikit_learn_does(
     assert "warning" not in said[0]
     assert said[1].count("yes") == 1
     assert json.loads(said[2])[0]["worth"]["label"] in ("cheap", "dear", "fair")
-    manifest = st.open_bundle(folder / "bundles" / "flats" / "1.0.0").manifest
+    bundle = st.open_bundle(folder / "bundles" / "flats" / "1.0.0")
+    assert json.loads(bundle.files["profile.json"])["rows"] == 4
+    manifest = bundle.manifest
     assert (manifest.origin.source, manifest.origin.reference, manifest.batchable) == ("adopted", "scikit-learn", True)
     assert manifest.origin.producer == f"skl2onnx {manifest.made_with['skl2onnx']}"
     server = serve(folder / "bundles")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from toys import toy_files, toy_manifest
+from watch import expressions
 
 from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
@@ -37,15 +38,6 @@ def watched(folder: Path, *, p99_s: float | None = 0.05, profile: Profile = PROF
     contract = json.loads(files[CONTRACT]) | {"objective": {"p99_s": p99_s}}
     files |= {CONTRACT: json.dumps(contract).encode(), PROFILE: profile.to_json()}
     return write_bundle(folder, toy_manifest(), files)
-
-
-def expressions(folder: Path) -> list[str]:
-    """Every expression of rules and dashboards below a folder."""
-    found = [rule["expr"] for file in folder.rglob("*.rules.yaml") for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]  # fmt: skip
-    for file in folder.rglob("dashboards/*.json"):
-        panels = json.loads(file.read_text())["panels"]
-        found += [target["expr"] for panel in panels for target in panel.get("targets") or ()]
-    return found
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from servers import Server
-from test_rules import expressions
-from watch import Watch, wait_for, watching
+from watch import Watch, expressions, wait_for, watching
 
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.golden import wire_row

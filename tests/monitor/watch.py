@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from servers import fetch
 
 Found = TypeVar("Found")
@@ -98,3 +99,12 @@ def watching(metrics_url: str, rules: Path, folder: Path) -> Iterator[Watch]:
         watch = Watch(f"http://{prometheus}", f"http://{alertmanager}")
         wait_for(lambda: watch.query("seatrial_bundle_info"), 20, "first samples")
         yield watch
+
+
+def expressions(folder: Path) -> list[str]:
+    """Every expression of rules and dashboards below a folder."""
+    found = [rule["expr"] for file in folder.rglob("*.rules.yaml") for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]  # fmt: skip
+    for file in folder.rglob("dashboards/*.json"):
+        panels = json.loads(file.read_text())["panels"]
+        found += [target["expr"] for panel in panels for target in panel.get("targets") or ()]
+    return found

@@ -92,7 +92,10 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
         ):
             while any(entry.state is State.LOADING for entry in repository):
                 await asyncio.sleep(0)
-            yield Running(app, client, repository, metrics, drain, keeper, tapped, watch)
+            try:
+                yield Running(app, client, repository, metrics, drain, keeper, tapped, watch)
+            finally:
+                await asyncio.to_thread(watch.close)
 
 
 @pytest.fixture

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from fake_cards import CPU, CUDA, TENSORRT, FakeCards, lost
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.clock import now_s
-from seatrial_serve.runtimes import onnx_devices, runtimes, tensorrt_engines
+from seatrial_serve.runtimes import onnx_devices, onnx_lanes, runtimes, tensorrt_engines
 from seatrial_serve.runtimes.onnx_devices import DevicesRuntime
+from seatrial_serve.runtimes.onnx_lanes import GraphLane, PinnedLane, PlainLane
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 
 
@@ -273,6 +275,22 @@ def test_a_batch_beyond_the_memory_gives_back_what_it_left_so_that_its_half_runs
     cards.room_rows = 0
     with pytest.raises(OutOfMemory):
         runtime.run(rows(1))
+
+
+@pytest.mark.parametrize("dtype", ["float", "double", "float16", "bool", "int8", "uint8", "int64"])
+def test_lanes_bind_as_onnxruntime_itself_wants_it(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    """The processor stands for the card; sessions, bindings and values are onnxruntime's own."""
+    monkeypatch.setattr(onnx_lanes, "CUDA_DEVICE", "cpu")
+    monkeypatch.setattr(onnx_lanes, "shrinking", lambda _: None)
+    graph = parse(f"g ({dtype}[rows, 3] x) => ({dtype}[rows, 3] y) {{ y = Identity(x) }}")
+    session = ort.InferenceSession(graph, providers=[CPU])
+    kind = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    feeds = [(np.arange(3 * count).reshape(count, 3) % 2).astype(kind) for count in (2, 5, 1, 3, 2)]
+    for lane in (PinnedLane(session, 0, None), GraphLane(session, 0, 8), PlainLane(session, 0)):
+        found = [lane.run({"x": array})[0] for array in feeds]
+        for array, wanted in zip(found, feeds, strict=True):
+            assert array.dtype == wanted.dtype
+            np.testing.assert_array_equal(array, wanted)
 
 
 @pytest.fixture

@@ -165,6 +165,7 @@ async def test_bodies_that_are_none_get_the_errors_of_every_route(app: Running) 
     assert await post("pets", content=b"") == (400, "E_JSON")
     assert await post("pets", content=b"x" * 5_000_000) == (413, "E_BODY_BYTES")
     assert await post("none", json={}) == (404, "E_MODEL_NOT_FOUND")
+    assert await post("pets", content=b"{}", headers={"Content-Type": "text/plain"}) == (415, "E_CONTENT_TYPE")
     reply = await app.client.get("/v1/models/pets:feedback")
     assert reply.status_code in (404, 405)
 

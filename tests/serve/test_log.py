@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -219,3 +219,36 @@ def ask(connection: HTTPConnection, method: str, path: str) -> int:
     with connection.getresponse() as reply:
         reply.read()
         return reply.status
+
+
+@pytest.mark.slow
+def test_every_answer_over_grpc_names_its_request_too(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    import grpc
+    from sealed import seal
+
+    from seatrial_serve.v2.proto import inference_pb2 as pb
+
+    seal(tmp_path)
+    server = serve(tmp_path, "--log-format", "json")
+    assert server.wait_until_loaded()[0] == 200
+    tensor = pb.ModelInferRequest.InferInputTensor(
+        name="ids", datatype="INT64", shape=[1, 2], contents=pb.InferTensorContents(int64_contents=[1, 2])
+    )
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            pb.ModelInferRequest.SerializeToString,
+            pb.ModelInferResponse.FromString,
+        )
+        good = infer.future(
+            pb.ModelInferRequest(model_name="embedding", inputs=[tensor]), metadata=(("x-request-id", "call-1"),)
+        )
+        assert good.result(timeout=10).model_name == "embedding"
+        assert dict(good.trailing_metadata())["x-request-id"] == "call-1"
+        bad = infer.future(pb.ModelInferRequest(model_name="embedding"))
+        assert bad.exception(timeout=10) is not None
+        told = dict(bad.trailing_metadata())
+    assert server.stop() == 0
+    (line,) = [line for line in map(json.loads, server.log) if line.get("request_id") == told["x-request-id"]]
+    assert (line["code"], line["model"]) == (told["seatrial-code"], "embedding") == ("E_SCHEMA", "embedding")
+    assert line["route"] == "inference.GRPCInferenceService/ModelInfer"

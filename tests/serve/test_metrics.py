@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Running, run_app
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
-from seatrial_serve import metrics as measuring
 from seatrial_serve.drift import DriftTap
+from seatrial_serve.feedback import FeedbackMetrics
+from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics import SECONDS, Metrics
 from seatrial_serve.pulse import Pulse
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -255,11 +256,13 @@ def test_the_page_lists_every_metric_and_its_labels() -> None:
         name: labels.replace(" ", "").strip()
         for name, labels in re.findall(r"^\| `(seatrial_\w+)` \| ([^|]*)\|", DOCS.read_text("utf-8"), re.MULTILINE)
     }
-    metrics = Metrics()
+    registry = Metrics().registry
+    FeedbackMetrics(registry)
+    ParityMetrics(registry)
     made = {
         f"{each._name}_total" if each._type == "counter" else each._name: ",".join(each._labelnames)
-        for each in vars(metrics).values()
-        if isinstance(each, measuring.Gauge | measuring.Counter | measuring.Histogram)
+        for each in registry._collector_to_names
+        if isinstance(each, Gauge | Counter | Histogram)
     }
     assert documented == made
 

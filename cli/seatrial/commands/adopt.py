@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     help="The st.Answer class of the outputs.  [default: the one in the contract's file]",
 )
 @click.option("--golden", required=True, metavar="ROWS", help="Raw rows, at least two: a .jsonl or .json file.")
+@click.option("--training", metavar="ROWS", help="Raw rows like those of training, which drift is measured against.")
 @click.option(
     "--reference",
     metavar="FILE.py:FUNCTION",
@@ -77,7 +78,7 @@ def command(model: str, out: Path, since: Path | None, allow_breaking: bool, as_
 
 
 def adoption_of(
-    model: str, *, contract: str, answers: str | None, golden: str, reference: str | None, prepare: Path | None, rename: tuple[str, ...], rows_alone: bool, name: str | None, version: str,
+    model: str, *, contract: str, answers: str | None, golden: str, training: str | None, reference: str | None, prepare: Path | None, rename: tuple[str, ...], rows_alone: bool, name: str | None, version: str,
 ) -> Adoption:  # fmt: skip
     """What was asked for, as a value. The user's files are imported here, each once."""
     from seatrial_export.adopt.adoption import Adoption
@@ -94,6 +95,8 @@ def adoption_of(
         "name": name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem if is_file else member).strip("-._"),
         "version": version, "inputs": inputs, "outputs": outputs, "golden": read_rows(golden), "renamed": dict(map(renaming, rename)), "batchable": not rows_alone,
     }  # fmt: skip
+    if training is not None:
+        declared["reference"] = read_rows(training)
     if prepare is not None:
         declared["prepare"] = read_onnx(prepare)
     if reference is not None:

@@ -119,6 +119,8 @@ def command(
             for line in bisect_bundle(bundle, pipeline, out, status.update):
                 click.echo(line, err=as_json)
     if not receipt.passed:
+        if not bisects:
+            click.echo("--bisect, with --pipeline, names the node of the graph where that begins", err=True)
         raise click.exceptions.Exit(1)
 
 

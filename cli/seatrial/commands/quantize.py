@@ -216,7 +216,7 @@ def costs_table(receipt: Receipt) -> Table:
     """What each variant costs: its graph, its time beside fp32's, its memory; and how far a row among mates is from that row alone."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     costs = [(trial.variant, trial.cost) for trial in receipt.trials if trial.cost is not None]
-    sizes = list(costs[0][1].speed)
+    sizes = sorted(costs[0][1].speed)
     for heading in ("variant", "MB", *(f"speed, {size}" for size in sizes), "peak MB", "among mates"):
         table.add_column(heading, justify="left" if heading == "variant" else "right", no_wrap=True)
     for variant, cost in costs:

@@ -45,7 +45,12 @@ def plot_curve(search: Search, path: Path) -> None:
     axes = figure.add_subplot()
     points = sorted(search.points, key=lambda point: len(point.keep))
     errors = [max(error_of(point.measures), 1e-9) for point in points]
-    axes.plot(errors, [point.speed for point in points], color="0.75", zorder=1)
+    line = [
+        place
+        for place, point in enumerate(points)
+        if len(point.keep) not in map(len, (other.keep for other in points[:place]))
+    ]
+    axes.plot([errors[place] for place in line], [points[place].speed for place in line], color="0.75", zorder=1)
     for met, colour, words in ((True, "tab:green", "within the budget"), (False, "tab:red", "beyond it")):
         some = [(error, point.speed) for error, point in zip(errors, points, strict=True) if point.met == met]
         if some:

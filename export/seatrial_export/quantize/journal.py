@@ -25,29 +25,27 @@ class Journal:
 
     def __init__(self, key: str, folder: Path | None = None) -> None:
         self.path = (folder or journal_folder()) / f"{key}.jsonl"
-        self._points: dict[tuple[str, ...], Point] = {}
+        self._points: dict[tuple[tuple[str, ...], bool], Point] = {}
         for line in self.path.read_bytes().splitlines() if self.path.exists() else []:
             try:
                 point = Point.model_validate(json.loads(line))
             except (ValueError, ValidationError):  # the last line of one that was stopped while it wrote
                 log.info("a line of the journal is not whole; that candidate is measured again")
                 continue
-            self._points[point.keep] = point
+            self._points[key_of(point)] = point
 
-    def __len__(self) -> int:
-        return len(self._points)
-
-    def find(self, keep: tuple[str, ...]) -> Point | None:
-        """The candidate that keeps these nodes, where it was measured."""
-        return self._points.get(keep)
+    def find(self, keep: tuple[str, ...], *, timed: bool) -> Point | None:
+        """The candidate that keeps these nodes, where it was measured: with its speed, or on fewer rows and without it."""
+        return self._points.get((keep, timed))
 
     def add(self, point: Point) -> None:
         """Write a candidate down at once."""
-        self._points[point.keep] = point
+        self._points[key_of(point)] = point
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.write(canonical_json(point.model_dump(mode="json")))
 
-    def forget(self) -> None:
-        """The search is done."""
-        self.path.unlink(missing_ok=True)
+
+def key_of(point: Point) -> tuple[tuple[str, ...], bool]:
+    """What a candidate is found by: the nodes it keeps, and whether it was timed (then its speed is not 0)."""
+    return point.keep, point.speed > 0

@@ -72,16 +72,12 @@ class BudgetSearch:
         alone = self._sensitivity()
         ranked = sorted(self._nodes, key=lambda node: -alone[node])
         points = self._widen(ranked)
-        points += self._give_back(points, alone)
+        points += [point for point in self._give_back(points, alone) if point not in points]
         met = [place for place, point in enumerate(points) if point.met]
         return Search(
             variant=self._recipe.variant, recipe=str(self._recipe), budget=str(self._budget), nodes=len(self._nodes), sensitivity=alone,
             points=tuple(points), chosen=fastest(points, met), nearest=self._nearest(points),
         )  # fmt: skip
-
-    def forget(self) -> None:
-        """Drop what was written down: the choice is sealed."""
-        self._journal.forget()
 
     def chosen(self, search: Search) -> Recipe:
         """The recipe of the choice, with the budget as its promise."""
@@ -128,8 +124,8 @@ class BudgetSearch:
     def _point(self, keep: tuple[str, ...], *, timed: bool = True) -> Point:
         """A candidate's measures and speed. Its nodes are in the graph's order, so that one choice is one graph."""
         keep = tuple(node for node in self._recipe.nodes(self._subject.original) if node in keep)
-        known = self._journal.find(keep)
-        if known is not None and (known.speed or not timed):
+        known = self._journal.find(keep, timed=timed)
+        if known is not None:
             return known
         graph = make_graph(self._subject, self._recipe.model_copy(update={"keep": keep}))
         model = Model(graph, self._subject.specs)

@@ -71,18 +71,23 @@ class _Search:
                 spec.name: got[name]
                 for spec, name in zip(self.pipeline.prepared_specs, traced.graph.outputs, strict=True)
             }
-        compared = 0
-        for node in sealed.nodes:
-            for value in node.output:
-                twin = matched.names.get(value)
-                if twin not in want or value not in got or not comparable(want[twin], got[value], matched):
-                    continue
-                compared += 1
-                found = compare_values(want[twin], got[value], self.tolerance)
-                if not found.passed:
-                    return self.departed(traced, sealed, fresh, matched, node, value, found, got | feeds, want | theirs)
+        compared = [
+            (node, value, compare_values(want[twin], got[value], self.tolerance))
+            for node in sealed.nodes
+            for value in node.output
+            if (twin := matched.names.get(value, "")) in want
+            and value in got
+            and comparable(want[twin], got[value], matched)
+        ]
+        beyond = [each for each in compared if not each[2].passed]
+        if beyond:
+            self.notes.append(most_beyond(traced, matched, beyond, len(compared)))
+            node, value, found = beyond[0]
+            return self.departed(traced, sealed, fresh, matched, node, value, found, got | feeds, want | theirs)
         none = "nothing in it can be matched to the pipeline; a fault in it cannot be placed"
-        self.notes.append(f"{traced.role} graph: {f'{compared} values compared, none departs' if compared else none}")
+        self.notes.append(
+            f"{traced.role} graph: {f'{len(compared)} values compared, none departs' if compared else none}"
+        )
         self.notes += [
             f"{traced.role} graph, though no value shows it: {each}" for each in all_differences(sealed, fresh, matched)
         ]
@@ -94,18 +99,19 @@ class _Search:
     ) -> Departure:  # fmt: skip
         """The finding, with what shows why."""
         twin = matched.names[value]
-        inputs = {name: (sealed.weights | dict(got))[name] for name in read_by(node)}
+        inputs = {name: got[name] for name in read_by(node) if name in got}
+        twins = {name: matched.names.get(name, name) for name in inputs}
+        theirs = {name: want[its].astype(inputs[name].dtype) for name, its in twins.items() if its in want}
         model = sealed.alone(node, inputs)
-        theirs = {name: want.get(matched.names.get(name, name)) for name in inputs if name not in sealed.weights}
-        alone = None
-        if all(array is not None for array in theirs.values()):
-            fitted = {name: np.asarray(array, inputs[name].dtype) for name, array in theirs.items()}
-            alone = compare_values(want[twin], run(model, fitted)[value], self.tolerance)
+        alone = (
+            compare_values(want[twin], run(model, theirs)[value], self.tolerance)
+            if len(theirs) == len(inputs)
+            else None
+        )
         return Departure(
             role=traced.role, node=node, value=value, origin=traced.origins.get(twin), found=found, alone=alone,
             differs=differences(node, fresh.node_of[twin], sealed, fresh), got=got[value], want=want[twin], replay=model,
-            inputs={name: array for name, array in inputs.items() if name not in sealed.weights},
-            training_inputs={name: array for name, array in theirs.items() if array is not None},
+            inputs=inputs, training_inputs=theirs,
         )  # fmt: skip
 
     def feeds(self, role: str) -> dict[str, Array]:
@@ -161,6 +167,14 @@ def comparable(want: Array, got: Array, matched: Matched) -> bool:
     return (
         numeric(want) and numeric(got) and (matched.same_nodes or want.shape == got.shape or want.size == got.size == 1)
     )
+
+
+def most_beyond(traced: Traced, matched: Matched, beyond: Sequence[tuple[Any, str, Comparison]], compared: int) -> str:
+    """How many values depart, and the module where that is most: the first is not always the worst."""
+    _, value, found = max(beyond, key=lambda each: each[2].ratio)
+    origin = traced.origins.get(matched.names[value])
+    place = f" in {' and '.join(origin.modules)}" if origin else ""
+    return f"{traced.role} graph: {len(beyond)} of {compared} compared values depart, most '{value}'{place}, by {found.ratio:.3g} times what is allowed"
 
 
 def numeric(values: Array) -> bool:

@@ -27,14 +27,14 @@ class Origin:
 
     modules: tuple[str, ...]
     """Paths from the pipeline's own names: `model.encoder.layers.3.attention`."""
-    operation: str
+    operation: str = ""
     """torch's name of what is computed: `aten.linear.default`."""
-    line: str
+    line: str = ""
     """The innermost line of the user's own code: `pipeline.py:62`."""
 
     def __str__(self) -> str:
-        where = " and ".join(self.modules)
-        return f"{where} ({', '.join(filter(None, (self.operation, self.line)))})"
+        said = ", ".join(filter(None, (self.operation, self.line)))
+        return " and ".join(self.modules) + (f" ({said})" if said else "")
 
 
 def origins_of(root: str, proto: onnx.ModelProto, nodes: Mapping[str, fx.Node]) -> dict[str, Origin]:

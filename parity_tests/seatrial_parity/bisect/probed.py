@@ -50,12 +50,11 @@ class Probed:
         return model
 
     def alone(self, node: onnx.NodeProto, inputs: Mapping[str, Array]) -> onnx.ModelProto:
-        """A model of this node and its weights alone, with those `inputs` that are no weights."""
+        """A model of this node and its weights alone, that takes what else the node reads."""
         graph, taken = self.model.graph, set(read_by(node))
         given = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
             for name, array in inputs.items()
-            if name not in self.weights
         ]
         kept = [tensor for tensor in graph.initializer if tensor.name in taken]
         made = [onnx.ValueInfoProto(name=name) for name in node.output if name]

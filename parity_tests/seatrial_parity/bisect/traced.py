@@ -76,6 +76,7 @@ def trace(pipeline: Pipeline) -> dict[str, Traced]:
         for role, _, graph in candidate.calls
     }
     look_up_categories(candidate)
+    origins["model"] |= {code_name(name): Origin((f"the lookup of category '{name}'",)) for name in pipeline.categories}
     traced = {}
     for role, _, graph in reversed(candidate.calls):
         strip_model(graph.onnx)

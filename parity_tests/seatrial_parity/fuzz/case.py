@@ -45,10 +45,10 @@ def cases_of(bundle: Bundle) -> SearchStrategy[Case]:
 
 
 def rows_of(contract: Contract) -> SearchStrategy[Any]:
-    """Nine rows of ten as the contract takes them, the tenth with something wrong."""
+    """Most rows as the contract takes them, about one in ten with something wrong."""
     from hypothesis import strategies as some
 
-    return some.integers(0, 9).flatmap(lambda place: odd_rows(contract) if place == 9 else good_rows(contract))
+    return some.integers(0, 9).flatmap(lambda place: odd_rows(contract) if place >= 8 else good_rows(contract))
 
 
 def good_rows(contract: Contract) -> SearchStrategy[Mapping[str, Any]]:

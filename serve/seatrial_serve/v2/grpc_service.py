@@ -17,7 +17,7 @@ from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_serve.body import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
-from seatrial_serve.journey import Watchers
+from seatrial_serve.journey import Watchers, tell_watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import begin_journey
 from seatrial_serve.metrics import NOBODY, Metrics
@@ -176,8 +176,7 @@ class InferenceService:
             raise
         finally:
             self._drain.leave()
-            for watcher in self._watchers:
-                watcher.ended(journey)
+            tell_watchers(self._watchers, journey)
 
     def _found(self, name: str, version: str) -> Entry:
         entry = self._repository.find(name, version or None)

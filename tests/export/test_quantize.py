@@ -1,0 +1,234 @@
+"""`seatrial quantize` and `variants=[...]`: a new sealed version with proven graphs, the same bytes each time; or one message and nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import seatrial as st
+from seatrial.commands.quantize import command
+from seatrial_contracts.promise import Promise
+from seatrial_export.quantize.journal import Journal
+from seatrial_export.quantize.search import BudgetSearch, growing
+from seatrial_export.quantize.subject import Subject
+from seatrial_export.variants import parse_recipe
+from seatrial_serve.engine import load_engine
+from seatrial_serve.load_gate import pass_load_gate
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+
+FILE = '''
+"""A pipeline as a user writes it: tokens to two classes."""
+import torch
+from torch import nn
+import numpy as np
+import seatrial as st
+
+class Row(st.Row):
+    x: st.Tensor[np.float32, 1:40, 32]
+
+class Answer(st.Answer):
+    kind: st.Label("a", "b", "c")
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(32, 64), nn.Linear(64, 64), nn.Linear(64, 3)
+
+    def forward(self, x):
+        return torch.softmax(self.last(torch.relu(self.second(torch.relu(self.first(x)))).mean(1)), 1)
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+rows = [{"x": torch.randn(2 + i % 9, 32).numpy()} for i in range(60)]
+pipeline = st.Pipeline(
+    name="tokens", version="1.0.0", inputs=Row, outputs=Answer, model=Net().eval(), golden=rows[:20],
+    held_out=[st.Sample(row, truth={"kind": "a"}, slices=("short" if len(row["x"]) < 5 else "long",)) for row in rows[20:50]], reference=rows, VARIANTS
+)
+'''.replace("    kind: st.Label", "    kind: Annotated[str, st.Label").replace('"c")\n', '"c")]\n').replace("import torch\n", "from typing import Annotated\nimport torch\n", 1)  # fmt: skip
+ALL = ("fp16", "int8", "int8_weights", "int4_weights", "int8_per_token")
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pipeline's file and its bundle, fp32 alone."""
+    folder = tmp_path_factory.mktemp("tokens")
+    (folder / "model.py").write_text(FILE.replace("VARIANTS", ""))
+    st.export_pipeline(st.load_pipeline(f"{folder / 'model.py'}:pipeline"), folder)
+    return folder
+
+
+def quantize(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(command, [str(folder / "tokens" / "1.0.0"), *arguments])
+
+
+def versions(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("tokens/*"))
+
+
+@pytest.mark.slow
+def test_every_variant_is_proven_sealed_as_a_new_version_and_passes_the_load_gate(sealed: Path, tmp_path: Path) -> None:
+    before = st.open_bundle(sealed / "tokens" / "1.0.0").digest
+    arguments = [item for variant in ALL for item in ("--variant", variant)]
+    done = quantize(
+        sealed, *arguments, "--pipeline", f"{sealed / 'model.py'}:pipeline", "--out", str(tmp_path), "--json"
+    )
+    assert done.exit_code == 0, done.output
+    receipt = json.loads(done.stdout)
+    bundle = st.open_bundle(tmp_path / "tokens" / "1.0.1")
+    assert [variant.name for variant in bundle.manifest.variants] == ["fp32", *ALL]
+    assert st.open_bundle(sealed / "tokens" / "1.0.0").digest == before
+    assert versions(sealed) == ["1.0.0"]
+    assert receipt["digest"] == bundle.digest
+    for name in ("fp32", *ALL):
+        first, *rest = [trial for trial in receipt["trials"] if trial["variant"] == name]
+        assert first["passed"]
+        assert first["measures"]["agreement"] >= 0.9
+        assert set(first["cost"]["speed"]) == {"1", "8", "32"}
+        assert first["cost"]["peak_memory_bytes"] > 0
+        assert first["cost"]["size_bytes"] == len(bundle.files[bundle.manifest.variant(name).graph])
+        assert [trial["runner"] for trial in rest].count("independence") == 1
+        held_out = next(trial for trial in rest if trial["held_out"])
+        assert held_out["measures"]["accuracy"] is not None
+        assert set(held_out["slices"]) == {"long", "short"}
+        pass_load_gate(load_engine(bundle, RuntimeOptions(), name))
+
+
+@pytest.mark.slow
+def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_path: Path) -> None:
+    variants = [
+        "int8",
+        "int8_weights",
+        "int4_weights",
+        "fp16:keep=node_linear_2",
+        st.Int8PerToken(keep=("node_linear_2",)),
+    ]
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "model.py").write_text(FILE.replace("VARIANTS", f"variants={list(map(str, variants))!r}"))
+    run = subprocess.run(
+        [sys.executable, "-m", "seatrial", "export", "model.py:pipeline", "--out", "out", "--json"],
+        cwd=there, env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    pipeline = st.load_pipeline(f"{here / 'model.py'}:pipeline")
+    assert st.export_pipeline(replace(pipeline, variants=variants), here).digest == json.loads(run.stdout)["digest"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--variant", "int8", "--rows", "few.jsonl"], "variant 'int8': got 3 calibration rows, want at least 16"),
+        (["--variant", "int8", "--rows", "bad.jsonl"], "calibration row 1: input 'x'"),
+        (["--variant", "int8", "--rows", "odd.jsonl"], "got a line that is no JSON"),
+        (["--variant", "int8_dynamic"], "makes a row's answer depend on its mates"),
+        (["--variant", "fp32"], "variant 'fp32': got an unknown name"),
+        (["--variant", "int8_per_token", "--version", "2"], "a version is three numbers"),
+        (["--budget", "cosine>=1.5"], "a number that cosine can have"),
+        (["--budget", "absolute_error<=1"], "promise of absolute_error"),
+        (["--plot", "x.png"], "--plot: got no --budget"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_message_and_nothing_is_written(
+    arguments: list[str], words: str, sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = json.dumps({"x": [[0.5] * 32]})
+    (tmp_path / "few.jsonl").write_text(f"{row}\n" * 3)
+    (tmp_path / "bad.jsonl").write_text(f'{row}\n{{"x": 7}}\n' + f"{row}\n" * 20)
+    (tmp_path / "odd.jsonl").write_text("{")
+    refused = quantize(sealed, *arguments, "--out", str(tmp_path / "out"))
+    assert isinstance(refused.exception, st.SeatrialError)
+    assert words in str(refused.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_variant_that_misses_its_promise_is_not_sealed(sealed: Path, tmp_path: Path) -> None:
+    subject = Subject(st.open_bundle(sealed / "tokens" / "1.0.0"))
+    strict = st.Int4Weights(promise=Promise(max_error=1e-6))
+    from seatrial_export.quantize.quantize_bundle import quantize_bundle
+
+    with pytest.raises(
+        st.GateError,
+        match=r"variant 'int4_weights', golden rows at batch size 1: max_error: got ",
+    ):
+        quantize_bundle(subject, [strict], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_budget_keeps_as_few_nodes_as_hold_it_and_draws_the_curve(sealed: Path, tmp_path: Path) -> None:
+    done = quantize(sealed, "--variant", "int4_weights", "--budget", "max_error<=0.0005", "--out", str(tmp_path), "--plot", str(tmp_path / "curve.png"), "--version", "1.1.0")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "chosen: " in done.output
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    bundle = st.open_bundle(tmp_path / "tokens" / "1.1.0")
+    (search,) = bundle.receipts()[0].searches
+    assert search.chosen is not None
+    chosen = search.points[search.chosen]
+    assert chosen.met
+    assert chosen.keep
+    assert not next(point.met for point in search.points if not point.keep)
+    variant = bundle.manifest.variant("int4_weights")
+    assert variant.promise is not None
+    assert variant.promise.max_error == 0.0005
+    assert str(parse_recipe(variant.recipe)) == variant.recipe
+    assert parse_recipe(variant.recipe).keep == chosen.keep
+
+
+@pytest.mark.slow
+def test_a_budget_that_none_holds_is_said_with_the_nearest_and_nothing_is_sealed(sealed: Path, tmp_path: Path) -> None:
+    done = quantize(sealed, "--budget", "max_error<=0.00000001", "--out", str(tmp_path / "out"))
+    assert done.exit_code == 1
+    assert "nearest: 2 of 3 nodes in fp32" in done.output
+    assert "nothing was sealed: no candidate holds the budget" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_search_that_was_stopped_goes_on_where_it_was(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject(st.open_bundle(sealed / "tokens" / "1.0.0"))
+    made: list[int] = []
+    from seatrial_export.quantize import search as module
+
+    inner = module.make_graph
+
+    def counted(*arguments: object) -> bytes:
+        made.append(1)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return inner(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "make_graph", counted)
+
+    def search() -> BudgetSearch:
+        return BudgetSearch(
+            subject, parse_recipe("int8_per_token"), Promise(cosine=0.9), journal=Journal("key", tmp_path)
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        search().run()
+    with (tmp_path / "key.jsonl").open("ab") as file:
+        file.write(b'{"keep": [')  # as one that was stopped while it wrote
+    first = search().run()
+    assert len(made) == 1 + 3 + 3  # 3 nodes alone, 3 candidates; the one that was stopped is made again
+    assert search().run() == first
+    assert len(made) == 7
+
+
+def test_the_counts_of_a_search_grow_and_leave_one_node_to_quantise() -> None:
+    assert growing(36) == [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 35]
+    assert growing(1) == [0]
+    assert np.all(np.diff(growing(500)) > 0)

@@ -1,0 +1,82 @@
+"""Work aside: done in order by a thread of its own, passed over where too much waits, and ended with its owner."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from seatrial_serve.aside import Aside
+from seatrial_serve.journey import Journey, tell_watchers
+from seatrial_serve.rate import Rate
+
+
+def test_what_does_not_fit_the_queue_is_passed_over() -> None:
+    free, done = threading.Event(), list[int]()
+
+    def do(work: int) -> None:
+        free.wait(10)
+        done.append(work)
+
+    aside = Aside[int]("test", do, 2)
+    taken = [work for work in range(10) if aside.offer(work)]
+    assert 2 <= len(taken) <= 3, "two wait, and one may be under way"
+    assert not aside.settle(0)
+    free.set()
+    assert aside.settle(10)
+    assert done == taken
+    aside.close(10)
+
+
+def test_a_piece_that_fails_is_logged_and_the_next_one_done(caplog: pytest.LogCaptureFixture) -> None:
+    done = list[float]()
+    aside = Aside[int]("test", lambda work: done.append(1 / work), 8)
+    for work in (1, 0, 2):
+        aside.offer(work)
+    assert aside.settle(10)
+    assert done == [1.0, 0.5]
+    assert "work aside failed" in caplog.text
+    aside.close(10)
+
+
+def test_a_closed_one_leaves_no_thread() -> None:
+    aside = Aside[int]("gone", lambda _: None, 1)
+    (thread,) = [each for each in threading.enumerate() if each.name == "seatrial-gone"]
+    aside.close(10)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_watcher_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    told = list[str]()
+
+    class Fails:
+        def ended(self, journey: Journey) -> None:
+            raise ValueError
+
+    class Works:
+        def ended(self, journey: Journey) -> None:
+            told.append(journey.request_id)
+
+    with caplog.at_level(logging.ERROR):
+        tell_watchers([Fails(), Works()], Journey("r1", "/", 0.0))
+    assert told == ["r1"]
+    assert "a watcher failed" in caplog.text
+
+
+def test_a_rate_lets_so_many_through_and_one_after_a_long_pause_however_low_it_is() -> None:
+    times = [0.0]
+    twice, seldom, never = (Rate(per_s, lambda: times[-1]) for per_s in (2.0, 0.01, 0.0))
+    assert [rate.allows() for rate in (twice, twice, twice, seldom, seldom, never)] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    times.append(1.0)
+    assert [rate.allows() for rate in (twice, twice, twice, seldom)] == [True, True, False, False]
+    times.append(101.0)
+    assert [rate.allows() for rate in (twice, seldom, seldom, never)] == [True, True, False, False]
