@@ -1,6 +1,6 @@
 /** How this version was tried: the load gate on this machine, and the receipts that lie beside the bundle. */
 
-import { facts, make, table } from "./dom.js";
+import { facts, fold, make, table } from "./dom.js";
 import { bytes, count, number, seconds } from "./format.js";
 
 const verdict = (passed) => make("span", { class: `badge ${passed ? "good" : "bad"}` }, passed ? "passed" : "failed");
@@ -22,21 +22,20 @@ export function trialsSection(version) {
     ])),
     make("h3", {}, "Receipts"),
     version.receipts_error && make("p", { class: "refusal" }, version.receipts_error),
-    version.receipts.length ? version.receipts.map(receipt) : make("p", { class: "soft" }, "None lies beside this bundle. ", make("code", {}, "seatrial parity"), " writes one."),
+    version.receipts.length ? version.receipts.map((one, place) => receipt(one, place === 0)) : make("p", { class: "soft" }, "None lies beside this bundle. ", make("code", {}, "seatrial parity"), " writes one."),
   );
 }
 
-function receipt({ made_at: made, machine, trials }) {
+/** The newest stands open; what was measured opens at a click. */
+function receipt({ made_at: made, machine, trials }, open) {
   const rows = trials.map((trial) => [
     through(trial), make("span", {}, verdict(trial.passed), trial.finding && ` ${trial.finding}`), number(trial.worst_error), number(trial.allowed),
     atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
   ]);
   const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];
-  return make(
-    "div", { class: "receipt" },
-    table(`${made.replace("T", " ").replace("Z", " UTC")} on ${machine.processor}, ${machine.cores} cores, ${machine.system}`, heads, rows),
-    measured(trials),
-  );
+  const title = `${made.replace("T", " ").replace("Z", " UTC")} on ${machine.processor}, ${machine.cores} cores, ${machine.system}`;
+  const element = make("div", { class: "receipt" }, table(title, heads, rows), measured(trials, title));
+  return open ? element : fold(title, element);
 }
 
 const atOnce = ({ batch_sizes: sizes }) => sizes.join(", ") || "–";
@@ -44,12 +43,13 @@ const through = ({ runner, held_out: heldOut }) => `${runner}${heldOut ? ", held
 const MEASURES = { cosine: "Cosine", agreement: "Agreement", accuracy: "Accuracy", calibration_error: "Calibration error", absolute_error: "Absolute error" };
 
 /** What was measured for all rows and for each slice, where anything was; a column where any has it. */
-function measured(trials) {
+function measured(trials, receipt) {
   const all = trials.filter(({ measures }) => measures).flatMap((trial) => [
     [trial, "all", trial.measures], ...Object.entries(trial.slices ?? {}).map(([slice, measures]) => [trial, slice, measures]),
   ]);
   const names = Object.keys(MEASURES).filter((name) => all.some(([, , measures]) => (measures[name] ?? null) !== null));
   if (!names.length) return "";
   const rows = all.map(([trial, slice, measures]) => [through(trial), trial.variant, atOnce(trial), slice, count(measures.rows), ...names.map((name) => number(measures[name]))]);
-  return table("Measured against the training side, and the truth where it is known", ["Through", "Variant", "Rows at once", "Slice", "Rows", ...names.map((name) => MEASURES[name])], rows);
+  const title = "Measured against the training side, and the truth where it is known";
+  return fold(title, table(`Measured ${receipt}`, ["Through", "Variant", "Rows at once", "Slice", "Rows", ...names.map((name) => MEASURES[name])], rows));
 }
