@@ -53,17 +53,17 @@ def fuzz(
     bundle = toy_bundle(tmp_path)
     with OnnxRunner(bundle) as runner:
         sides = [Side(bundle, runner, bundle.contract.tolerance)]
-        made = Fuzz(bundle, Twin(bundle), sides, **{"rows": 200, **options})  # type: ignore[arg-type]
+        made = Fuzz(bundle, Twin(bundle), sides, **{"rows": 100, **options})  # type: ignore[arg-type]
         return made, made.run()
 
 
 def test_nothing_is_found_where_both_sides_are_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, found = fuzz(tmp_path, monkeypatch)
     assert found is None
-    assert made.drawn == 200
-    assert made.counts["answered"] > 150
-    assert "refused alike with E_MISSING" in made.counts
-    assert made.summary.startswith("200 rows: ")
+    assert made.drawn == 100
+    assert made.counts["answered"] > 60
+    assert any(what.startswith("refused alike with ") for what in made.counts)
+    assert made.summary.startswith("100 rows: ")
 
 
 def wrong_beyond(feeds: Feeds) -> dict[str, Any]:

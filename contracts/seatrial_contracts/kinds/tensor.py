@@ -170,7 +170,7 @@ class Tensor(OutputKind):
             element = some.floats(width=32, allow_nan=False, allow_infinity=False)
         fewest = prod(least for least, _ in self.ranges)
         pattern = some.lists(element, min_size=1, max_size=FEW_DRAWN)
-        repeated = some.builds(self._filled, pattern, self._shapes(max(fewest, MOST_DRAWN)))
+        repeated = some.builds(self._filled, pattern, self._shapes(max(fewest, min(self.max_values, MOST_DRAWN))))
         if fewest > FEW_DRAWN:
             return repeated
         each = self._shapes(FEW_DRAWN).flatmap(
