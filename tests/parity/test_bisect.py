@@ -255,7 +255,7 @@ def test_a_graph_of_other_nodes_and_names_is_said_to_match_nothing(
 
 def test_the_command_names_saves_and_exits_with_1(sealed: Callable[[str], Sealed], tmp_path: Path) -> None:
     given = sealed("pictures")
-    planted = edited(given.bundle, tmp_path, nudge("_body.0.weight"))
+    planted = edited(given.bundle, tmp_path, nudge("_head.bias"))
     file = tmp_path / "pictures.py"
     file.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_bisect import picture_pipeline as pipeline\n"
@@ -263,8 +263,8 @@ def test_the_command_names_saves_and_exits_with_1(sealed: Callable[[str], Sealed
     asked = ["parity", str(planted.path), "--pipeline", f"{file}:pipeline", "--bisect", "--out", str(tmp_path / "out"), "--junit", str(tmp_path / "x.xml")]  # fmt: skip
     done = CliRunner().invoke(cli, asked)
     assert done.exit_code == 1, done.output
-    assert "(Conv) of the model graph" in done.output
-    assert "model.body.0 and model.body.1" in done.output
+    assert "(Gemm) of the model graph" in done.output
+    assert "in      model.head (" in done.output
     assert sorted(path.name for path in (tmp_path / "out" / "fp32").iterdir()) == [
         "node.onnx",
         "replay.json",
