@@ -26,6 +26,8 @@ WANTED = {
     "photos": ("fp16", "int8", "int8_weights"),
     "digits": ("int8", "int8_weights", "int8_per_token"),
 }
+LOOSE = {"photos": ("--promise", "cosine>=0.99")}
+"""Its weights are random and its labels mean nothing, so that they flip at a breath: directions alone are promised."""
 BUDGETS = ("cosine>=0.995", "cosine>=0.999", "cosine>=0.9995")
 
 
@@ -62,7 +64,9 @@ def main(out: Path) -> None:
         for name, wanted in WANTED.items():
             bundle = seal(name, Path(folder))
             for place, variant in enumerate(wanted):
-                seconds, receipt = quantize(bundle, "--variant", variant, "--version", f"1.1.{place}")
+                seconds, receipt = quantize(
+                    bundle, "--variant", variant, "--version", f"1.1.{place}", *LOOSE.get(name, ())
+                )
                 found[f"{name} {variant}"] = {"seconds": seconds, "receipt": receipt}
                 print(name, variant, f"{seconds:.0f} s", summary(receipt), flush=True)
             for place, budget in enumerate(BUDGETS if name == "sentences" else ()):

@@ -102,6 +102,7 @@ def test_every_variant_is_proven_sealed_as_a_new_version_and_passes_the_load_gat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_path: Path) -> None:
     variants = [
         "int8",
@@ -135,6 +136,9 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
         (["--variant", "int8_per_token", "--version", "2"], "a version is three numbers"),
         (["--budget", "cosine>=1.5"], "a number that cosine can have"),
         (["--budget", "absolute_error<=1"], "promise of absolute_error"),
+        (["--promise", "cosine>=0.9", "--budget", "cosine>=0.9"], "--promise: got --budget too"),
+        (["--variant", "int8_per_token", "--promise", "max_error<=0.000001"], "max_error: got"),
+        (["--variant", "int8_per_token", "--promise", "absolute_error<=1"], "promise of absolute_error"),
         (["--plot", "x.png"], "--plot: got no --budget"),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from seatrial_contracts.errors import DeclarationError
 if TYPE_CHECKING:
     from seatrial_contracts.bundle import Bundle
     from seatrial_contracts.cost import Search
+    from seatrial_contracts.promise import Promise
     from seatrial_contracts.receipt import Receipt
     from seatrial_export.quantize.subject import Subject
     from seatrial_export.variants.recipe import Recipe
@@ -39,6 +40,11 @@ SHOWN_NODES = 8
     "--budget",
     metavar="PROMISE",
     help="Keep as few nodes in fp32 as hold this: cosine>=0.995, max_error<=0.01, agreement>=0.99, accuracy_drop<=0.01; commas part several.",
+)
+@click.option(
+    "--promise",
+    metavar="PROMISE",
+    help="What the variants promise, in place of their own defaults: cosine>=0.99, agreement>=0.98; with --budget, that is it.",
 )
 @click.option("--version", help="Version of the new bundle.  [default: the next patch]")
 @click.option(
@@ -67,6 +73,7 @@ def command(
     path: Path,
     wanted: tuple[str, ...],
     budget: str | None,
+    promise: str | None,
     version: str | None,
     out: Path | None,
     rows: Path | None,
@@ -88,10 +95,14 @@ def command(
 
     if plot is not None and budget is None:
         raise DeclarationError("--plot", "no --budget", "a search to draw")
+    if promise is not None and budget is not None:
+        raise DeclarationError("--promise", "--budget too", "one of them: a budget becomes the promise")
     bundle = open_bundle(path)
     subject = Subject(bundle, calibration_rows(rows, target))
     names = wanted or ("int8" if subject.original.has("Conv") else "int8_per_token",)
     recipes = parse_recipes(names, [variant.name for variant in bundle.manifest.variants])
+    if promise is not None:
+        recipes = [recipe.model_copy(update={"promise": promised(promise)}) for recipe in recipes]
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
@@ -139,15 +150,21 @@ def calibration_rows(rows: Path | None, target: str | None) -> Sequence[Mapping[
     return [wire_row(row) for row in pipeline.reference or [sample.row for sample in pipeline.golden_samples]]
 
 
+def promised(text: str) -> Promise:
+    """A promise from the command line, held against slices of rows enough to say something. Raises `DeclarationError`."""
+    from seatrial_contracts.promise import Promise
+    from seatrial_export.variants.recipe import MIN_SLICE_ROWS
+
+    return Promise.parse(text).model_copy(update={"min_slice_rows": MIN_SLICE_ROWS})
+
+
 def search_all(
     subject: Subject, recipes: Sequence[Recipe], budget: str, seed: int, progress: Progress
 ) -> tuple[list[Recipe], list[Search]]:
     """Search each recipe; the recipes of those that hold the budget, and what each search found."""
-    from seatrial_contracts.promise import Promise
     from seatrial_export.quantize.search import BudgetSearch
-    from seatrial_export.variants.recipe import MIN_SLICE_ROWS
 
-    promise = Promise.parse(budget).model_copy(update={"min_slice_rows": MIN_SLICE_ROWS})
+    promise = promised(budget)
     task = progress.task_ids[0]
 
     def watch(what: str, done: int, of: int) -> None:

@@ -48,7 +48,9 @@ def make_variants(subject: Subject, recipes: Sequence[Recipe], progress: Progres
 
 
 def check_recipe(subject: Subject, recipe: Recipe) -> None:
-    """Raise `DeclarationError` where the graph cannot have this variant, or too few rows are there to calibrate it on."""
+    """Raise `DeclarationError` where the graph cannot have this variant, its promise can never be measured, or too few rows are there to calibrate it on."""
+    if recipe.promise is not None:
+        recipe.promise.check(subject.contract, truths=subject.truths)
     if recipe.CALIBRATED and len(subject.calibration) < LEAST_ROWS:
         raise DeclarationError(
             f"variant '{recipe.variant}'", f"{len(subject.calibration)} calibration rows", f"at least {LEAST_ROWS}, better 100 or more",

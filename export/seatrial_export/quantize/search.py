@@ -51,8 +51,7 @@ class BudgetSearch:
         self, subject: Subject, recipe: Recipe, budget: Promise, *, seed: int = 0, watch: Watch = unwatched, journal: Journal | None = None
     ) -> None:  # fmt: skip
         """Raises `DeclarationError` where the model cannot have the variant, or the budget can never be measured on its rows."""
-        truths = {name for golden, _ in subject.sets for true in golden.truth for name in true or {}}
-        budget.check(subject.contract, truths=truths)
+        budget.check(subject.contract, truths=subject.truths)
         check_recipe(subject, recipe)
         self._subject, self._recipe, self._budget, self._watch = subject, recipe, budget, watch
         self._nodes = tuple(node for node in recipe.nodes(subject.original) if node not in recipe.keep)

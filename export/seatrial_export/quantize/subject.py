@@ -73,6 +73,11 @@ class Subject:
         return [(golden, [self.prepared(row) for row in golden.rows]) for golden in sets]
 
     @cached_property
+    def truths(self) -> set[str]:
+        """The outputs that some row knows the truth of."""
+        return {name for golden, _ in self.sets for true in golden.truth for name in true or {}}
+
+    @cached_property
     def middling(self) -> EncodedRow:
         """The prepared row of middling length: what is timed."""
         rows = sorted((row for _, rows in self.sets for row in rows), key=lambda row: padded_length(self.specs, row))
