@@ -17,6 +17,8 @@ from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.profile import Profile, Spread
+from seatrial_serve.feedback import FeedbackMetrics
+from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.monitor.figures import FAULTS, Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
@@ -76,7 +78,10 @@ def test_every_expression_is_promql_whatever_the_words_of_the_contract(written: 
 def test_every_metric_asked_for_is_one_that_the_server_has_or_the_rules_record(written: Path, tmp_path: Path) -> None:
     bundle = watched(tmp_path / "again")
     recorded = set(records(Figures(bundle, Windows())))
-    registered = set(Metrics().registry._names_to_collectors)
+    registry = Metrics().registry
+    ParityMetrics(registry)
+    FeedbackMetrics(registry)
+    registered = set(registry._names_to_collectors)
     for expr in expressions(written):
         asked = set(re.findall(r"seatrial[_:][a-z0-9_:]+", re.sub(r'"(\\.|[^"])*"', "", expr)))
         assert asked <= recorded | registered, asked - recorded - registered
