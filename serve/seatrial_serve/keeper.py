@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -29,15 +27,16 @@ class Keeper:
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
         forget: Callable[[str, str], None] | None = None, watch: bool = False, join_loaded: bool = False,
-        allow_breaking: bool = False, remote: bool = False,
+        allow_breaking: bool = False, remote: bool = False, tidy: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone.
+        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone; `tidy` is
+        called, in a thread, after whatever takes or frees much memory.
 
         With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
         """
         self._repository, self._pool = repository, pool
         self._build = build if allow_breaking else self._checked(build)
-        self._forget, self._watch, self._remote = forget, watch, remote
+        self._forget, self._watch, self._remote, self._tidy = forget, watch, remote, tidy
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
         self._lock = asyncio.Lock()
@@ -100,7 +99,7 @@ class Keeper:
             for entry in entries:  # one after another, so that the load gates' measurements do not disturb each other
                 if not self._stops:
                     await self._load(entry)
-        await asyncio.to_thread(give_memory_back)
+        await asyncio.to_thread(self._tidy)
         self.settled.set()
 
     async def reload(self, name: str | None = None) -> None:
@@ -219,7 +218,7 @@ class Keeper:
         if entry.model is not None:
             await entry.model.retire()
             entry.model = None
-            await asyncio.to_thread(give_memory_back)
+            await asyncio.to_thread(self._tidy)
         if self._forget is not None and not replaced:
             self._forget(entry.name, entry.version)
         log.info("%s %s is no longer served", entry.name, entry.version)
@@ -243,18 +242,3 @@ class Keeper:
 
         async for _ in awatch(folder, stop_event=self._stopping, recursive=True, raise_interrupt=False):
             await self._reload_and_log()
-
-
-def give_memory_back() -> None:
-    """Return freed memory to the system: the runtime frees large blocks into the C library's own lists.
-
-    What is left stays for long: it is taken out of the collector's sight, whose full rounds over it would hold every request up for
-    tens of milliseconds, twice a second under load.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        log.debug("no malloc_trim on this system")

@@ -23,6 +23,7 @@ from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
 from seatrial_serve.log import start_log
+from seatrial_serve.memory import give_memory_back
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
@@ -91,6 +92,7 @@ def run_server(
             join_loaded=joining,
             allow_breaking=settings.allow_breaking,
             remote=settings.runtime is not None,
+            tidy=give_memory_back,
         )
         watch = open_watch(settings, metrics, keeper)
         taps = Taps([*([DriftTap()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
