@@ -5,10 +5,11 @@ BUNDLES ?= bundles
 RUNS ?= 20000
 HARNESS ?= ../shared/bench
 TARGET ?= cpu
+QUICK := -m 'not slow and not gpu' -n auto tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -30,19 +31,22 @@ judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Pr
 demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py --out $(BUNDLES)
 
-check: setup ## lint, types, imports and the quick tests: under a minute
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	$(BIN)/python -m pytest -m 'not slow and not gpu' tests
+
+check: lint ## lint, types, imports and the quick tests: about a minute
+	$(BIN)/python -m pytest $(QUICK)
 
 fix: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: check ## everything: check, then all tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered tests parity_tests
+test: lint ## everything: lint, types, imports, then all tests, with coverage
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=
+	$(BIN)/python -m pytest -m slow tests parity_tests --cov --cov-append --cov-report=term:skip-covered
 
 parity: setup ## the trial of every example through every runner, the server included
 	$(BIN)/python -m pytest parity_tests

@@ -63,7 +63,11 @@ def test_promtool_takes_the_rules_and_sees_every_alert_fire_and_be_quiet(written
 def test_a_rule_that_no_longer_fires_fails_its_test(written: Path) -> None:
     rules = written / "rules/toy.rules.yaml"
     rules.write_text(rules.read_text().replace("> 0.2 and", "> 200 and"))
-    done = subprocess.run(["promtool", "test", "rules", str(written / "rules/toy.test.yaml")], capture_output=True, text=True, check=False)  # fmt: skip
+    tests = written / "rules/toy.test.yaml"
+    some = yaml.safe_load(tests.read_text())
+    some["tests"] = [test for test in some["tests"] if test["name"].startswith("SeatrialDrift")]
+    tests.write_text(yaml.safe_dump(some))
+    done = subprocess.run(["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "SeatrialDrift fires" in done.stdout + done.stderr
 
