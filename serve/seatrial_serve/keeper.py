@@ -29,10 +29,9 @@ class Keeper:
         forget: Callable[[str, str], None] | None = None, watch: bool = False, join_loaded: bool = False,
         allow_breaking: bool = False, remote: bool = False, tidy: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone; `tidy` is
-        called, in a thread, after whatever takes or frees much memory.
+        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone.
 
-        With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
+        `tidy` is called, in a thread, after whatever takes or frees much memory. With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
         """
         self._repository, self._pool = repository, pool
         self._build = build if allow_breaking else self._checked(build)
