@@ -43,6 +43,7 @@ class Journey:
     """"ok", or the stable code of what went wrong; empty where its client left before it was answered."""
     status: int = 0
     error: BaseException | None = None
+    """For the watchers, while they are told."""
     ended_s: float = 0.0
 
     def end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
@@ -94,3 +95,4 @@ def tell_watchers(watchers: Watchers, journey: Journey) -> None:
             watcher.ended(journey)
         except Exception:
             log.exception("a watcher failed; this is a bug in seatrial", extra={"request_id": journey.request_id})
+    journey.error = None  # its traceback holds this journey: a circle, and in it all that the request sent

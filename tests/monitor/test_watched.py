@@ -36,7 +36,7 @@ REFUSED = {"island": "Atlantis"}
 
 @contextmanager
 def traffic(server: Server, rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]] = ()) -> Iterator[None]:
-    """Rows in turn, some of them refused, to the end of the block."""
+    """Rows in turn, some of them refused, and the truth of one, to the end of the block."""
     stop = threading.Event()
 
     def send() -> None:
@@ -46,6 +46,8 @@ def traffic(server: Server, rows: Sequence[dict[str, Any]], refused: Sequence[di
                     client.post("/v1/models/penguins:predict", json={"instances": [row]})
                 for row in refused:
                     client.post("/v1/models/penguins:predict", json={"instances": [row]})
+                told = {"instances": rows[:1], "truth": [{"species": "Adelie"}]}
+                client.post("/v1/models/penguins:feedback", json=told)
 
     with ThreadPoolExecutor(1) as thread:
         sent = thread.submit(send)

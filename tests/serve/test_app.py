@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import Running, run_app
 from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
+from seatrial_serve.journey import Journey
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.status import CLOSED_CODES
 
@@ -290,3 +292,15 @@ async def test_metrics_count_outcomes_phases_and_batches(running: Running) -> No
     assert 'seatrial_batch_rows_count{model="toy",version="1.0.0"} 2.0' in text
     assert 'seatrial_model_ready{model="toy",version="1.0.0"} 1.0' in text
     assert "xxxx" not in text
+
+
+async def test_a_refused_request_leaves_nothing_to_the_collector(running: Running) -> None:
+    assert (await running.ask([{"x": 1.0, "word": "c"}])).status_code == 400
+    gc.collect()
+    gc.disable()
+    try:
+        assert (await running.ask([{"x": 1.0, "word": "c"}])).status_code == 400
+        await asyncio.sleep(0)
+        assert not [each for each in gc.get_objects() if isinstance(each, Journey)]
+    finally:
+        gc.enable()
