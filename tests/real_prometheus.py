@@ -18,9 +18,9 @@ WHY = "Prometheus is not installed: apt-get install --no-install-recommends prom
 
 
 class RealPrometheus:
-    """It scrapes `targets` (metrics URLs) every second, by `rules` where given. Use `with`."""
+    """It scrapes `targets` (metrics URLs) every second, by `rules` where given, and tells `alertmanager` (host:port). Use `with`."""
 
-    def __init__(self, folder: Path, targets: Sequence[str], rules: str = "") -> None:
+    def __init__(self, folder: Path, targets: Sequence[str], rules: str = "", alertmanager: str = "") -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         folder.mkdir(parents=True)
@@ -30,6 +30,8 @@ class RealPrometheus:
         jobs = [{"job_name": "seatrial", "static_configs": [{"targets": hosts}]}]
         every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config = {"global": every, "rule_files": [str(folder / "rules.yaml")], "scrape_configs": jobs}
+        if alertmanager:
+            config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
         (folder / "prometheus.yaml").write_text(json.dumps(config))  # JSON is YAML
 
     def __enter__(self) -> Self:
@@ -50,12 +52,14 @@ class RealPrometheus:
         ) as reply:
             return json.load(reply)["data"]
 
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """What an expression gives now."""
+        found: list[dict[str, Any]] = self.get("query", query=expression)["result"]
+        return found
+
     def values(self, expression: str, by: str) -> dict[str, float]:
         """The series of an expression: a label of each -> its value."""
-        return {
-            each["metric"].get(by, ""): float(each["value"][1])
-            for each in self.get("query", query=expression)["result"]
-        }
+        return {each["metric"].get(by, ""): float(each["value"][1]) for each in self.query(expression)}
 
     def until(self, found: Callable[[], Any], within_s: float = 60) -> Any:
         """What `found` gives once it gives something."""

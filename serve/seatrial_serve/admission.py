@@ -24,7 +24,7 @@ class Pressure:
     def __init__(self, first_s: float, clock: Callable[[], float] = now_s) -> None:
         """`first_s`: what one request is thought to take before any was seen."""
         self.users = 0
-        self._clock = clock
+        self._clock, self._first_s = clock, first_s
         self._ended, self._busy_s, self._since = 1.0, first_s, 0.0
 
     def enter(self) -> None:
@@ -45,8 +45,11 @@ class Pressure:
 
     @property
     def expected_s(self) -> float:
-        """When another request that came now would be answered, in seconds from now."""
-        return (self.users + 1) * self._busy_s / max(self._ended, 1e-9)
+        """When another request that came now would be answered, in seconds from now.
+
+        Where not one answer is remembered, since all failed for a while, their time tells nothing: as at first.
+        """
+        return (self.users + 1) * (self._busy_s / self._ended if self._ended >= 1 else self._first_s)
 
     def admit(self, deadline_s: float) -> None:
         """Raise `Unavailable` where a request would come after its deadline (a time of the clock) anyway."""

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from servers import Server
-from watch import Watch, expressions, wait_for, watching
+from watch import Watch, expressions, watching
 
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.golden import wire_row
@@ -89,12 +89,12 @@ def test_a_shifted_stream_raises_the_drift_alert_and_the_usual_one_ends_it(
     longer = [{**row, "island": "Biscoe", "bill_length_mm": (row["bill_length_mm"] or 40) + 5} for row in usual]
     with traffic(server, longer, [{**longer[0], **REFUSED}] * 20):
         moved = {"island", "bill_length_mm"}
-        wait_for(lambda: moved <= {labels["field"] for labels in watch.firing("SeatrialDrift")}, 60, "drift alerts")
+        watch.until(lambda: moved <= {labels["field"] for labels in watch.firing("SeatrialDrift")})
         firing = watch.firing("SeatrialDrift")
-        wait_for(lambda: watch.firing("SeatrialUnseenCategories"), 20, "alert of unseen categories")
+        watch.until(lambda: watch.firing("SeatrialUnseenCategories"))
     assert all(labels["model"] == "penguins" and labels["severity"] == "ticket" for labels in firing)
     with traffic(server, usual):
-        wait_for(lambda: not watch.firing("SeatrialDrift"), 60, "end of the drift alert")
+        watch.until(lambda: not watch.firing("SeatrialDrift"))
 
 
 def test_every_query_of_rules_and_dashboard_gives_data_under_traffic(
@@ -105,6 +105,6 @@ def test_every_query_of_rules_and_dashboard_gives_data_under_traffic(
     asked = [target["expr"] for panel in boards for target in panel.get("targets") or ()]
     with traffic(server, usual, [{**usual[0], **REFUSED}]):
         for expr in asked:
-            wait_for(lambda expr=expr: watch.query(expr), 20, f"data for {expr}")  # type: ignore[misc]
+            watch.until(lambda expr=expr: watch.query(expr), 30)
     assert len(asked) > 30
     assert set(asked) <= set(expressions(folder))

@@ -54,6 +54,17 @@ def test_refusals_do_not_make_the_model_look_fast() -> None:
     assert pressure.expected_s >= 0.04
 
 
+def test_an_outage_does_not_make_the_model_look_slow() -> None:
+    now = [0.0]
+    pressure = Pressure(0.02, clock=lambda: now[0])
+    pressure.enter()
+    for _ in range(100):  # two seconds in which the runtime behind it is not there
+        pressure.enter()
+        now[0] += 0.02
+        pressure.leave(answered=False)
+    assert pressure.expected_s == pytest.approx(0.04)
+
+
 def test_the_budget_is_kept_and_returns_to_zero() -> None:
     budget = Budget(100 * GROWTH)
     held = [budget.take(60), budget.take(40)]
