@@ -94,6 +94,16 @@ def test_a_token_of_equal_numbers_and_one_of_zeros_are_exact_but_for_the_weights
     np.testing.assert_allclose(run(made, tokens), tokens, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["int8_per_token", "int4_weights", "int8_weights", "fp16"])
+def test_a_graph_of_an_older_opset_is_raised_where_the_variant_needs_it(kind: str) -> None:
+    old = network()
+    old.opset_import[0].version = 15
+    x = np.concatenate([row["x"] for row in rows()])
+    want = run(old, x)
+    got = run(parse_recipe(kind).transform(Original(old)), x)
+    assert np.abs(got - want).max() < 0.2 * np.abs(want).max()
+
+
 @pytest.mark.parametrize("kind", ["fp16", "int8", "int8:calibration=percentile", "int8:calibration=entropy", "int8_weights", "int4_weights:block=16", "int8_per_token"])  # fmt: skip
 def test_every_recipe_answers_near_fp32_and_gives_the_same_bytes_twice(kind: str) -> None:
     recipe = parse_recipe(kind)

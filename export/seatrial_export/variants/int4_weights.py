@@ -11,7 +11,6 @@ import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import version_converter
 from pydantic import Field
 
 from seatrial_export.variants.graph_edit import GraphEdit
@@ -42,9 +41,7 @@ class Int4Weights(Recipe):
 
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
-        raised = original
-        if next(entry.version for entry in original.model.opset_import if entry.domain in ("", "ai.onnx")) < OPSET:
-            raised = Original(version_converter.convert_version(original.model, OPSET))
+        raised = original.raised(OPSET)
         edit = GraphEdit(raised)
         nodes = self.nodes(raised)
         blocked = {raised.linears[name].weight for name in nodes}

@@ -1,7 +1,7 @@
 """Per-token int8: activations of 8 bits with a scale and an offset for each token, computed in the graph; weights of 8 bits, one scale a column.
 
 A token's numbers depend on that token alone, so a row's answer does not depend on its mates, as it does where one scale is taken of
-the whole batch. All of it is standard ONNX, opset 13 and up; MatMulInteger runs on VNNI where the processor has it.
+the whole batch. All of it is standard ONNX, of opset 18 (ReduceMin's axes), so an older graph is raised to it; MatMulInteger runs on VNNI where the processor has it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from seatrial_export.variants.linear import Linear
 from seatrial_export.variants.original import Original, quantised
 from seatrial_export.variants.recipe import Recipe
 
-LEVELS = 255
+LEVELS, OPSET = 255, 18
 
 
 class Int8PerToken(Recipe):
@@ -38,6 +38,7 @@ class Int8PerToken(Recipe):
 
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
+        original = original.raised(OPSET)
         edit = GraphEdit(original)
         tokens: dict[str, tuple[str, str, str]] = {}
         for name, linear in original.linears.items():

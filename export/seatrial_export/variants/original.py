@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import numpy_helper, version_converter
 
 from seatrial_contracts.kinds.kind import Array
 from seatrial_export.variants.linear import Linear, linear_of
@@ -25,6 +25,12 @@ class Original:
         self.model, self.feeds, self.batchable = model, feeds, batchable
         self._ranges: dict[tuple[RangeRule, tuple[str, ...]], Ranges] = {}
         name_nodes(model.graph)
+
+    def raised(self, opset: int) -> Original:
+        """The same graph in this opset at least."""
+        if next(entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")) >= opset:
+            return self
+        return Original(version_converter.convert_version(self.model, opset), self.feeds, batchable=self.batchable)
 
     @cached_property
     def weights(self) -> dict[str, onnx.TensorProto]:
