@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
-check: lint ## lint, types, imports and the quick tests: about a minute
+check: lint ## lint, types, imports and the quick tests: under a minute
 	$(BIN)/python -m pytest $(QUICK)
 
 fix: setup ## format, and mend what can be mended

@@ -23,6 +23,8 @@ from seatrial_parity.trial import try_bundle
 from seatrial_serve.engine import load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
+pytestmark = pytest.mark.slow
+
 TRUSTED = RuntimeOptions(trust_torchscript=True)
 
 
@@ -145,7 +147,6 @@ def test_a_format_that_nobody_makes_is_named_with_those_that_are(tmp_path: Path)
         export_pipeline(pipeline(), tmp_path, formats_wanted=["tensorflow"])
 
 
-@pytest.mark.slow
 def test_the_server_serves_it_where_it_is_trusted_and_says_why_where_not(bundle: st.Bundle, serve: Any) -> None:
     folder = bundle.path.parent.parent
     trusting = serve(folder, "--variant", "torchscript", "--trust-torchscript")
