@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.cost import Cost, Search
 from seatrial_contracts.measures import Measures
+from seatrial_contracts.whole_file import write_whole
 
 RECEIPTS_FOLDER = "receipts"
 ERROR_EDGES = tuple(10.0**power for power in range(-9, 3))
@@ -116,12 +116,7 @@ class Receipt(BaseModel):
         folder.mkdir(exist_ok=True)
         data = readable_json(self.model_dump(mode="json", by_alias=True))
         target = folder / f"{self.made_at[:10]}-{hashlib.sha256(data).hexdigest()[:8]}.json"
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".receipt.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-        return target
+        return write_whole(target, data)
 
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "sve")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import yaml
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.whole_file import write_whole
 from seatrial_serve.monitor.dashboard import dashboard_json
 from seatrial_serve.monitor.figures import Windows
 from seatrial_serve.monitor.rules import rule_file, test_file
@@ -42,9 +41,4 @@ def _yaml(bundle: Bundle, value: dict[str, Any]) -> str:
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
-    return path
+    return write_whole(path, text.encode())
