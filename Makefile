@@ -46,7 +46,7 @@ fix: setup ## format, and mend what can be mended
 
 test: lint ## everything: lint, types, imports, then all tests, with coverage
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=
-	$(BIN)/python -m pytest -m slow tests parity_tests --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile tests parity_tests --cov --cov-append --cov-report=term:skip-covered
 
 parity: setup ## the trial of every example through every runner, the server included
 	$(BIN)/python -m pytest parity_tests

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from servers import EXAMPLES, OURS, ROOT, Server
 
 
@@ -27,9 +28,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the bundles of all examples, sealed by `seatrial export`, two at a time."""
-    out = tmp_path_factory.mktemp("examples")
+def examples(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder with the bundles of all examples, sealed once, by whichever of the tests' processes asks first."""
+    own = tmp_path_factory.getbasetemp()
+    out = (own if worker_id == "master" else own.parent) / "examples"
+    with FileLock(out.with_suffix(".lock")):
+        if not out.exists():
+            _seal_examples(out.with_suffix(".unfinished"))
+            out.with_suffix(".unfinished").rename(out)
+    return out
+
+
+def _seal_examples(out: Path) -> None:
+    """By `seatrial export`, two at a time."""
     waiting = [
         (name, [sys.executable, "-m", "seatrial", "export", f"examples/{name}/pipeline.py:pipeline", "--out", str(out)])
         for name in reversed(EXAMPLES)
@@ -43,7 +54,6 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, process in started:
             said, _ = process.communicate(timeout=120)
             assert process.returncode == 0, f"{name}: {said}"
-    return out
 
 
 @contextmanager

@@ -104,9 +104,11 @@ class Bundle:
             ) from None
 
     def receipts(self) -> list[Receipt]:
-        """The receipts beside the bundle that are about this digest, by file name. Raises `BundleError` for a file that is none."""
-        found = map(read_receipt, sorted((self.path / RECEIPTS_FOLDER).glob("*.json")))
-        return [receipt for receipt in found if receipt.digest == self.digest]
+        """The receipts beside the bundle that are about this digest, the oldest first. Raises `BundleError` for a file that is none."""
+        found = map(read_receipt, (self.path / RECEIPTS_FOLDER).glob("*.json"))
+        return sorted(
+            (receipt for receipt in found if receipt.digest == self.digest), key=lambda receipt: receipt.made_at
+        )
 
 
 def read_receipt(file: Path) -> Receipt:

@@ -139,5 +139,5 @@ def this_machine(packages: dict[str, str]) -> Machine:
 
 
 def now() -> str:
-    """The time for a receipt, in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """The time for a receipt, in UTC, to the millisecond: receipts are told apart by it, and sort by it as text."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -156,7 +156,7 @@ def receipts(bundle: Bundle) -> dict[str, Any]:
     What single rows were answered stays beside the bundle: the rows may be somebody's.
     """
     try:
-        found = sorted(bundle.receipts(), key=lambda receipt: receipt.made_at, reverse=True)
+        found = reversed(bundle.receipts())
     except BundleError as error:
         return {"receipts": [], "receipts_error": str(error)}
     return {"receipts": [receipt.model_dump(mode="json", by_alias=True, exclude=SINGLE_ROWS) for receipt in found]}

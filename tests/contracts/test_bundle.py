@@ -190,22 +190,35 @@ def test_file_names_that_could_leave_the_folder_are_refused(name: str) -> None:
         check_path(name)
 
 
+def receipt(digest: str, made_at: str) -> Receipt:
+    trial = Trial(runner="onnxruntime", variant="fp32", rows=3, worst_error=0.0, allowed=1.0, passed=True)
+    return Receipt(
+        schema=1,
+        digest=digest,
+        name="toy",
+        version="1.0.0",
+        made_at=made_at,
+        machine=this_machine({}),
+        trials=(trial,),
+    )
+
+
 def test_receipts_lie_beside_the_bundle_and_only_its_own_are_read(tmp_path: Path) -> None:
     sealed = toy_bundle(tmp_path)
-    trial = Trial(runner="onnxruntime", variant="fp32", rows=3, worst_error=0.0, allowed=1.0, passed=True)
     for digest in (sealed.digest, "0" * 64):
-        Receipt(
-            schema=1,
-            digest=digest,
-            name="toy",
-            version="1.0.0",
-            made_at=now(),
-            machine=this_machine({}),
-            trials=(trial,),
-        ).write(sealed.path)
+        receipt(digest, now()).write(sealed.path)
     (found,) = open_bundle(sealed.path).receipts()
     assert found.digest == sealed.digest
     assert found.passed
+
+
+def test_receipts_come_oldest_first_within_a_second_too(tmp_path: Path) -> None:
+    sealed = toy_bundle(tmp_path)
+    made = [f"2026-11-24T10:00:00.{millisecond:03}Z" for millisecond in range(9)]
+    for made_at in reversed(made):
+        receipt(sealed.digest, made_at).write(sealed.path)
+    assert [found.made_at for found in sealed.receipts()] == made
+    assert len(now()) == len(made[0])
 
 
 def test_a_row_on_the_wire_is_plain_json() -> None:

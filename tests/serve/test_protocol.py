@@ -123,10 +123,11 @@ def test_a_body_that_does_not_end_is_ended(tmp_path: Path, serve: Callable[..., 
                 break
             except TimeoutError:
                 continue
+        sock.settimeout(10)
+        while more := sock.recv(1000):
+            said += more
         assert said.startswith(b"HTTP/1.1 408")
         assert b"E_SLOW_BODY" in said
-        sock.settimeout(10)
-        assert sock.recv(1000) == b""
 
 
 async def test_who_reads_nothing_of_a_large_answer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

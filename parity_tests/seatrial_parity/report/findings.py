@@ -136,7 +136,7 @@ class Findings:
 
 def gather(bundle: Bundle) -> Findings:
     """Read the receipts beside a bundle. Raises `DeclarationError` where there is none."""
-    receipts = tuple(sorted(bundle.receipts(), key=lambda receipt: receipt.made_at))
+    receipts = tuple(bundle.receipts())
     if not receipts:
         raise DeclarationError(
             f"bundle {bundle.name} {bundle.version}",
