@@ -158,9 +158,7 @@ class Feedback:
         """Its truth is known."""
         self._drop(request_id)
 
-    def learn(
-        self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] | None = None
-    ) -> tuple[int, int]:
+    def learn(self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] = ()) -> tuple[int, int]:
         """Count what is true of each row; how many labels were right, and how many wrong. Raises `Refusal`, and counts nothing, for what cannot be true."""
         check(answered, truth, slices)
         labels = answered.labels
@@ -191,11 +189,11 @@ class Feedback:
             self._metrics.calibration.labels(*version).set(error)
 
 
-def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] | None) -> None:
+def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]]) -> None:
     """Raise `Refusal` for truths that are not one a row, of labels that the model has, or for slices that the bundle does not know."""
-    if len(truth) != answered.rows or (slices is not None and len(slices) != answered.rows):
+    if len(truth) != answered.rows or (slices and len(slices) != answered.rows):
         which = "truth" if len(truth) != answered.rows else "slices"
-        got = len(truth) if which == "truth" else len(slices or ())
+        got = len(truth) if which == "truth" else len(slices)
         raise Refusal("E_BATCH", which, f"{got}", f"one for each of the request's {answered.rows} rows")
     for place, true in enumerate(truth):
         for name, label in (true or {}).items():
@@ -206,7 +204,7 @@ def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] |
             if label not in answered.labels.classes[name]:
                 some = ", ".join(answered.labels.classes[name][:8])
                 raise Refusal("E_CATEGORY", f"truth of '{name}', row {place}", "an unknown class", f"one of {some}")
-    for place, names in enumerate(slices or ()):
+    for place, names in enumerate(slices):
         if not answered.labels.slices.issuperset(names):
             some = ", ".join(sorted(answered.labels.slices)[:8]) or "none: the bundle has no slices"
             raise Refusal("E_CATEGORY", f"slices, row {place}", "an unknown one", some)

@@ -32,35 +32,26 @@ class Told(BaseModel):
     truth: Annotated[list[dict[str, str] | None], Rows] = Field(
         description="One for each row of the request, in order: label output -> its true class; null where nothing is known."
     )
-    request_id: str | None = Field(
-        None, max_length=64, description="The X-Request-Id of the answer. Its truth can be told once."
+    request_id: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        "", description="The X-Request-Id of the answer. Its truth can be told once."
     )
-    instances: Annotated[list[Any], Rows] | None = Field(
-        None, description="The rows, in place of the id of their answer."
+    instances: Annotated[list[Any], Rows] = Field([], description="The rows, in place of the id of their answer.")
+    slices: Annotated[list[list[str]], Rows] = Field(
+        [], description="For each row, the slices of the bundle's samples that it belongs to."
     )
-    slices: Annotated[list[list[str]], Rows] | None = Field(
-        None, description="For each row, the slices of the bundle's samples that it belongs to."
-    )
-
-
-ABOUT: dict[str, Any] = {
-    "tags": ["feedback"],
-    "summary": "Tell the truth of an answer: it is counted in rolling accuracy, calibration error and slices",
-    "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": Told.model_json_schema()}}}},
-}  # fmt: skip
 
 
 def feedback_router(
     repository: Repository, feedback: Feedback, budget: Budget, timeout_s: float, workers: int
 ) -> APIRouter:
-    """Feedback to the version that a model's own name stands for, and to each one."""
-    router = APIRouter()
+    """Feedback to the version that a model's own name stands for, and to each one; `openapi.py` describes it for each model."""
+    router = APIRouter(include_in_schema=False)
 
-    @router.post("/v1/models/{model}:feedback", **ABOUT)
+    @router.post("/v1/models/{model}:feedback")
     async def tell(model: str, request: Request) -> Response:
         return await answer(found(repository, model).ready_model(), request)
 
-    @router.post("/v1/models/{model}/versions/{version}:feedback", **ABOUT)
+    @router.post("/v1/models/{model}/versions/{version}:feedback")
     async def tell_version(model: str, version: str, request: Request) -> Response:
         return await answer(found(repository, model, version).ready_model(), request)
 
@@ -80,14 +71,14 @@ def feedback_router(
             raise Refusal(
                 "E_UNSUPPORTED", "model", "one without labels", "a model that answers labels: their truth is a class"
             )
-        if told.request_id is not None:
+        if told.request_id:
             if workers > 1 or not feedback.kept:
                 raise not_remembered(workers)
             answered = feedback.find(model.bundle.name, model.bundle.version, told.request_id)
         else:
-            answered = labels.remember(await answer_again(model, told.instances or [], timeout_s))
+            answered = labels.remember(await answer_again(model, told.instances, timeout_s))
         right, wrong = feedback.learn(answered, told.truth, told.slices)
-        if told.request_id is not None:
+        if told.request_id:
             feedback.forget(told.request_id)
         return json_response({"model_version": answered.labels.version, "right": right, "wrong": wrong})
 
@@ -103,7 +94,7 @@ def read_told(body: bytes) -> Told:
         raise Refusal("E_JSON", "request body", "no JSON", want) from None
     except ValidationError:
         raise Refusal("E_SCHEMA", "request body", "something else", want) from None
-    if (told.request_id is None) == (told.instances is None):
+    if bool(told.request_id) == bool(told.instances):
         raise Refusal("E_SCHEMA", "request body", "both or neither of request_id and instances", want)
     return told
 

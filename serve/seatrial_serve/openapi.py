@@ -1,4 +1,4 @@
-"""The OpenAPI document: the framework's own routes, and a typed predict route for each model, read off its contract."""
+"""The OpenAPI document: the framework's own routes, and for each model a typed predict and feedback route, read off its contract."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from seatrial_serve.feedback import Labels
+from seatrial_serve.feedback_api import Told
 from seatrial_serve.model import ServedModel
 from seatrial_serve.repository import Repository, State
 
@@ -23,6 +25,7 @@ REFUSALS = {
 }  # fmt: skip
 
 UNKNOWN = "No such model or version."
+NO_ANSWER = "No such model or version, or no answer of that request id is remembered."
 BODY = {
     "400": "The body is none that this route takes.",
     "408": "The body did not end in time.",
@@ -45,10 +48,17 @@ def openapi_document(app: FastAPI, repository: Repository) -> dict[str, Any]:
             whole = f"/v1/models/{entry.name}"
             for stem in (whole, f"{whole}/versions/{entry.version}"):
                 if stem != whole or repository.find(entry.name) is entry:
-                    document["paths"][f"{stem}:predict"] = {
-                        "post": predict_operation(entry.model, f"{stem}:predict", schemas)
-                    }
+                    document["paths"] |= model_operations(entry.model, stem, schemas)
     return document
+
+
+def model_operations(model: ServedModel, stem: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    """The paths below `stem` that take rows of this model: predict, and feedback where it answers labels."""
+    paths = {f"{stem}:predict": {"post": predict_operation(model, f"{stem}:predict", schemas)}}
+    labels = Labels.of(model.bundle)
+    if labels.classes:
+        paths[f"{stem}:feedback"] = {"post": feedback_operation(model, labels, f"{stem}:feedback")}
+    return paths
 
 
 def describe_failures(operation: dict[str, Any], *, of_a_model: bool, with_body: bool) -> None:
@@ -64,21 +74,10 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     contract, bundle = model.contract, model.bundle
     stem = f"{bundle.name}-{bundle.version}"
     schemas[f"{stem}-row"], schemas[f"{stem}-answer"] = contract.row_schema(), contract.answer_schema()
-    rows = {
-        "type": "array",
-        "items": {"$ref": f"#/components/schemas/{stem}-row"},
-        "minItems": 1,
-        "maxItems": contract.limits.max_rows,
-    }
     answers = {"type": "array", "items": {"$ref": f"#/components/schemas/{stem}-answer"}}
     body: dict[str, Any] = {
         "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {"instances": rows},
-                "required": ["instances"],
-                "additionalProperties": False,
-            },
+            "schema": closed_object({"instances": rows_of(model)}, ["instances"]),
             "example": {"instances": [contract.example_row()]},
         }
     }
@@ -90,9 +89,55 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         "required": ["predictions", "model_version"],
     }
     return {
-        "tags": [bundle.name], "summary": f"Predict with {bundle.name} {bundle.version}", "operationId": path.strip("/").replace("/", "_").replace(":", "_"),
+        "tags": [bundle.name], "summary": f"Predict with {bundle.name} {bundle.version}", "operationId": operation_id(path),
         "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
         "requestBody": {"required": True, "content": body},
         "responses": {"200": {"description": "One prediction for each row, in order.", "content": {"application/json": {"schema": answer}}},
                       **{status: {"description": text, "content": FAILURE} for status, text in REFUSALS.items()}},
     }  # fmt: skip
+
+
+def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[str, Any]:
+    """The operation object of a model's feedback route: the truth is one of its classes, the slices are its bundle's."""
+    bundle, said = model.bundle, Told.model_json_schema()["properties"]
+    classes = {name: {"type": "string", "enum": list(words)} for name, words in labels.classes.items()}
+    true = {"anyOf": [closed_object(classes), {"type": "null"}]}
+    known: dict[str, Any] = {"type": "string", "enum": sorted(labels.slices)} if labels.slices else {"not": {}}
+    properties = {
+        "truth": said["truth"] | {"items": true},
+        "request_id": said["request_id"],
+        "instances": rows_of(model),
+        "slices": said["slices"] | {"items": {"type": "array", "items": known}},
+    }
+    for field in properties.values():
+        field.pop("default", None)
+    one_of_both = {"oneOf": [{"required": ["request_id"]}, {"required": ["instances"]}]}
+    truth = {name: words[0] for name, words in labels.classes.items()}
+    count = {"type": "integer", "minimum": 0}
+    answer = closed_object({"model_version": {"type": "string"}, "right": count, "wrong": count})
+    return {
+        "tags": [bundle.name], "summary": f"Tell {bundle.name} {bundle.version} the truth of its answers", "operationId": operation_id(path),
+        "description": "It is counted in rolling accuracy, calibration error and slices; nothing of it is kept beyond the window.",
+        "requestBody": {"required": True, "content": {"application/json": {
+            "schema": closed_object(properties, ["truth"]) | one_of_both,
+            "example": {"instances": [model.contract.example_row()], "truth": [truth]},
+        }}},
+        "responses": {"200": {"description": "How many labels were right, and how many wrong.", "content": {"application/json": {"schema": answer}}},
+                      **{status: {"description": text, "content": FAILURE} for status, text in {**REFUSALS, "404": NO_ANSWER, "408": BODY["408"]}.items()}},
+    }  # fmt: skip
+
+
+def rows_of(model: ServedModel) -> dict[str, Any]:
+    """The schema of a request's rows."""
+    row = {"$ref": f"#/components/schemas/{model.bundle.name}-{model.bundle.version}-row"}
+    return {"type": "array", "items": row, "minItems": 1, "maxItems": model.contract.limits.max_rows}
+
+
+def closed_object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    """The schema of an object of these properties and no others."""
+    return {"type": "object", "properties": properties, "required": required or [], "additionalProperties": False}
+
+
+def operation_id(path: str) -> str:
+    """A path as a name that generated clients can take."""
+    return path.strip("/").replace("/", "_").replace(":", "_")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import jsonschema
 import numpy as np
 import pytest
 from conftest import Running, run_app
@@ -198,10 +199,25 @@ async def test_where_no_answers_are_remembered_rows_are_asked_for(
 
 async def test_the_route_is_in_the_api_document(app: Running) -> None:
     document = (await app.client.get("/openapi.json")).json()
-    operation = document["paths"]["/v1/models/{model}:feedback"]["post"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == {"truth", "request_id", "instances", "slices"}
-    assert {"200", "400", "404", "413", "503"} <= set(operation["responses"])
+    operation = document["paths"]["/v1/models/pets:feedback"]["post"]
+    content = operation["requestBody"]["content"]["application/json"]
+    schema = content["schema"] | {"components": document["components"]}
+    jsonschema.validate(content["example"], schema)
+    jsonschema.validate({"request_id": "a", "truth": [{"pet": "cat"}, None]}, schema)
+    for wrong in (
+        {"truth": [{"pet": "cow"}], "request_id": "a"},
+        {"truth": [{"age": "cat"}], "request_id": "a"},
+        {"truth": [{"pet": "cat"}]},
+        {**content["example"], "request_id": "a"},
+        {**content["example"], "slices": [["unknown"]]},
+        {**content["example"], "instances": [{"x": "a"}]},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+        assert (await app.client.post("/v1/models/pets:feedback", json=wrong)).status_code in (400, 404)
+    assert {"200", "400", "404", "408", "413", "503"} <= set(operation["responses"])
+    assert (await app.client.post("/v1/models/pets:feedback", json=content["example"])).status_code == 200
+    assert "/v1/models/toy:feedback" not in document["paths"]
 
 
 def remembered(scores: Array) -> Remembered:
