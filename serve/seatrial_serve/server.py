@@ -159,9 +159,10 @@ class DrainingServer(uvicorn.Server):
         self._drain, self._window_s, self._grpc = drain, window_s, grpc
         self._stop_at_s = math.inf
         self._keeper, self._settled = keeper, settled
+        self._told_of_drain = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The signals' handler."""
+        """The signals' handler. It takes no lock, so it logs nothing: what it interrupts may hold that lock."""
         if self._drain.draining:
             self.force_exit = True
             super().handle_exit(sig, frame)
@@ -169,7 +170,6 @@ class DrainingServer(uvicorn.Server):
         self._drain.begin()
         self._keeper.stop_loading()
         self._stop_at_s = now_s() + self._window_s
-        log.info("%s: draining for %g s, %d in flight", signal.Signals(sig).name, self._window_s, self._drain.in_flight)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and to reload at SIGHUP."""
@@ -194,8 +194,10 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: time to stop?"""
-        if self._drain.draining and self._grpc is not None:
-            await self._grpc.refresh()
-            self._grpc = None
+        if self._drain.draining and not self._told_of_drain:
+            self._told_of_drain = True
+            log.info("told to stop: draining for %g s, %d in flight", self._window_s, self._drain.in_flight)
+            if self._grpc is not None:
+                await self._grpc.refresh()
         self.should_exit = self.should_exit or now_s() >= self._stop_at_s
         return await super().on_tick(counter)

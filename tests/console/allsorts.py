@@ -10,10 +10,14 @@ import onnx
 from onnx import TensorProto, helper
 
 import seatrial as st
-from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
+from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
+from seatrial_contracts.calibration import Calibration
+from seatrial_contracts.cost import Cost, Point, Search
 from seatrial_contracts.golden import Golden, wire_row
 from seatrial_contracts.kinds.image import draw
 from seatrial_contracts.manifest import Manifest, Variant
+from seatrial_contracts.measures import Measures
+from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
 
 BOLD = "<b>bold</b>"
 WORDS = ("it's", "<i>so</i>")
@@ -86,4 +90,31 @@ def seal(folder: Path) -> None:
     }  # fmt: skip
     variant = Variant(name="fp32", format="onnx", graph="graphs/model.onnx")
     manifest = Manifest(schema=1, name="allsorts", version="1.0.0", batchable=True, opset=20, variants=(variant,), files={})  # fmt: skip
-    write_bundle(folder, manifest, files)
+    receipt_of(write_bundle(folder, manifest, files)).write(folder / "allsorts" / "1.0.0")
+
+
+def receipt_of(bundle: Bundle) -> Receipt:
+    """One with everything that a receipt can say."""
+    cost = Cost(
+        size_bytes=1_234_000,
+        seconds={1: 0.001, 8: 0.004},
+        speed={1: 1.5, 8: 2.25},
+        peak_memory_bytes=64_000_000,
+        batch_error=4e-8,
+    )
+    trial = Trial(
+        runner="onnxruntime", variant="int8", rows=3, batch_sizes=(1,), worst_error=2e-4, allowed=1e-3, passed=True,
+        measures=Measures(rows=3, max_error=2e-4, cosine=0.999), errors=(1, 0, 0, 0, 0, 0, 2, *[0] * 7), cost=cost,
+    )  # fmt: skip
+    near = Point(keep=(), measures=Measures(rows=3, cosine=0.98), speed=2.5, met=False)
+    kept = Point(keep=("node",), measures=Measures(rows=3, cosine=0.999), speed=2.25, met=True)
+    search = Search(
+        variant="int8", recipe="int8", budget="cosine>=0.99", nodes=4, sensitivity={"node": 0.02}, points=(near, kept), chosen=1, nearest=1,
+    )  # fmt: skip
+    calibration = Calibration(
+        output="sort", temperature=1.4, from_probabilities=False, rows=9, error_before=0.1, error_after=0.02, loss_before=0.5, loss_after=0.4,
+    )  # fmt: skip
+    return Receipt(
+        schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=now(), machine=this_machine({}),
+        trials=(trial,), searches=(search,), calibrations=(calibration,),
+    )  # fmt: skip

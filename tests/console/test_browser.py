@@ -245,6 +245,32 @@ def test_what_a_bundle_says_is_text(sorts: Any, opened: Callable[..., Any]) -> N
     assert page.get_by_label("matrix", exact=True).get_attribute("aria-invalid") == "true"
 
 
+def test_the_parity_report_opens_what_was_measured(sorts: Any, opened: Callable[..., Any]) -> None:
+    page = opened(sorts.url, "allsorts")
+    page.evaluate("document.querySelectorAll('.receipt details').forEach((one) => (one.open = true))")
+    read = lambda name: page.get_by_role("region", name=name).locator("tbody tr").all_text_contents()
+    assert read("Errors ") == ["onnxruntimeint8112"]
+    assert read("Costs ") == ["int81.23 MB1 ms1.50×4 ms2.25×64.0 MB4.00e-8"]
+    assert read("Search for int8 ") == ["0 of 40.022.50×–misses it", "1 of 40.0012.25×–chosen"]
+    assert read("Temperatures ") == ["sort1.490.10.020.50.4"]
+    chart = page.get_by_role("img", name="Speed beside fp32 against 1 - mean cosine, int8: tried 2.5, chosen 2.25")
+    chart.locator("canvas").wait_for()
+    assert chart.bounding_box()["width"] > 300
+
+
+def test_live_parity_and_feedback_are_shown_beside_the_charts(server: Any, opened: Callable[..., Any]) -> None:
+    page = opened(server.url, "penguins")
+    row = httpx.get(f"{server.url}/v1/models/penguins").json()["example"]
+    told = {"instances": [row], "truth": [{"species": "Gentoo"}]}
+    answer = httpx.post(f"{server.url}/v1/models/penguins:feedback", json=told).json()
+    assert answer["right"] + answer["wrong"] == 1
+    page.get_by_role("heading", name="Feedback").wait_for()
+    page.get_by_role("heading", name="Live parity, on the fp32 graph").wait_for()
+    right = "1" if answer["right"] else "0"
+    assert page.locator("dt", has_text="labels right").locator("xpath=../dd").text_content() == right
+    assert page.locator("dt", has_text="broke a promise").locator("xpath=../dd").text_content() == "0"
+
+
 def test_a_version_that_is_not_ready_says_why(server: Any, opened: Callable[..., Any], examples: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:  # fmt: skip
     shutil.copytree(examples / "penguins", tmp_path / "penguins")
     (tmp_path / "penguins" / "1.0.0" / "profile.json").write_bytes(b"{}")

@@ -16,6 +16,8 @@ from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt, Trial, now, thi
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
 from seatrial_serve.console.series import MODELS, Series
+from seatrial_serve.feedback import FeedbackMetrics
+from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics import SECONDS, Metrics
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -164,6 +166,20 @@ async def test_drift_is_the_share_of_each_bin_now_beside_the_reference() -> None
         [0.75, 0.25],
     )
     assert shifted["psi"] == pytest.approx(np.log(3))  # (0.75 - 0.25) * ln(0.75 / 0.25), twice
+
+
+async def test_live_parity_and_feedback_are_counted_of_all_rows() -> None:
+    metrics = Metrics()
+    series = Series(metrics, Clock())
+    parity, feedback = ParityMetrics(metrics.registry), FeedbackMetrics(metrics.registry)
+    parity.checked.labels(*KEY, "int8").inc(3)
+    parity.violations.labels(*KEY, "int8").inc()
+    feedback.total.labels(*KEY, "all", "right").inc(2)
+    feedback.total.labels(*KEY, "night", "wrong").inc(9)
+    feedback.accuracy.labels(*KEY).set(0.5)
+    said = await series.look(KEY, 0)
+    assert said["live_parity"] == {"answers": 3, "violations": 1}
+    assert said["feedback"] == {"right": 2, "accuracy": 0.5}
 
 
 async def test_where_nothing_is_measured_it_says_so() -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -15,18 +16,23 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import uvicorn
 from conftest import Running, run_app
 from toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manifest
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, write_bundle
 from seatrial_contracts.errors import ModelError, Refusal
+from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Journey
+from seatrial_serve.keeper import Keeper
 from seatrial_serve.log import KEPT_LINES, JsonLines, LogSink, TextLines, escaped
 from seatrial_serve.request_log import RequestLog
 from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.server import DrainingServer
 
 ODD = "a\r\nINFO forged\x1b[31m\u202eb\u2028c\x00\x85"
 
@@ -252,3 +258,14 @@ def test_every_answer_over_grpc_names_its_request_too(tmp_path: Path, serve: Cal
     (line,) = [line for line in map(json.loads, server.log) if line.get("request_id") == told["x-request-id"]]
     assert (line["code"], line["model"]) == (told["seatrial-code"], "embedding") == ("E_SCHEMA", "embedding")
     assert line["route"] == "inference.GRPCInferenceService/ModelInfer"
+
+
+def test_the_handler_of_sigterm_logs_nothing_since_it_may_have_interrupted_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    drain, keeper = Drain(), Mock(Keeper)
+    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, keeper, None)
+    server.handle_exit(signal.SIGTERM, None)
+    server.handle_exit(signal.SIGTERM, None)
+    assert (drain.draining, server.force_exit, caplog.records) == (True, True, [])

@@ -30,6 +30,10 @@ class Reading:
     """Field -> bin -> how many values of the sampled traffic fell in."""
     reference: dict[str, dict[str, float]] = field(default_factory=dict)
     """Field -> bin -> its share of the reference rows at export."""
+    checked: dict[str, float] = field(default_factory=dict)
+    """What live parity counted: "answers" that were worked out again, and "violations" of what the variant promises."""
+    feedback: dict[str, float] = field(default_factory=dict)
+    """What feedback said: labels "right" and "wrong", the "accuracy" and the "calibration_error" of the last ones."""
 
     def take(self, name: str, labels: Mapping[str, str], value: float) -> None:
         """One sample of the registry."""
@@ -48,6 +52,14 @@ class Reading:
                 self.drift.setdefault(labels["field"], {})[labels["bin"]] = value
             case "seatrial_drift_reference":
                 self.reference.setdefault(labels["field"], {})[labels["bin"]] = value
+            case "seatrial_live_parity_checked_total":
+                self.checked["answers"] = value
+            case "seatrial_live_parity_violations_total":
+                self.checked["violations"] = value
+            case "seatrial_feedback_total" if labels["slice"] == "all":
+                self.feedback[labels["outcome"]] = value
+            case "seatrial_feedback_accuracy" | "seatrial_feedback_calibration_error":
+                self.feedback[name.removeprefix("seatrial_feedback_")] = value
 
 
 class Point(NamedTuple):

@@ -49,6 +49,8 @@ class Series:
             "codes": {code: count for code, count in sorted(reading.codes.items()) if count},
             "points": columns([point for point in points if point.at > since]),
             "drift": drift(reading),
+            "live_parity": reading.checked,
+            "feedback": reading.feedback,
         }
 
     def _read(self) -> tuple[float, dict[Key, Reading]]:

@@ -24,7 +24,7 @@ function decades(_, splits) {
 
 export class Chart {
   /**
-   * `series`: `{label, colour, dash, width, paths, fill}` each; `x` and `y` are uPlot's scales, `axis` its x axis.
+   * `series`: `{label, colour, dash, width, paths, fill, dots}` each, `dots` for points without a line; `x` and `y` are uPlot's scales, `axis` its x axis.
    * `value` writes a value, `where` a place on x; with `latest` the legend shows the last values where nobody points.
    */
   constructor({ title, series, height = 200, time = true, latest = time, legend = true, value = number, where = clock, y = {}, x = {}, sync, axis = {} }) {
@@ -41,8 +41,8 @@ export class Chart {
         series: [
           { label: "At", value: (_, at) => (at === null || at === undefined ? "–" : where(at)) },
           ...series.map((one) => ({
-            label: one.label, stroke: ink(one.colour), fill: one.fill && ink(one.fill), dash: one.dash, width: one.width ?? 2, paths: one.paths,
-            points: { show: !one.paths, size: 5, fill: ink(one.colour), filter: lonely }, value: (_, at) => value(at),
+            label: one.label, stroke: ink(one.colour), fill: one.fill && ink(one.fill), dash: one.dash, width: one.width ?? 2, paths: one.dots ? () => null : one.paths,
+            points: { show: !one.paths, size: one.dots ? 8 : 5, fill: ink(one.colour), filter: one.dots ? undefined : lonely }, value: (_, at) => value(at),
           })),
         ],
       },

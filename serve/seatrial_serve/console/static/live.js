@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { Chart } from "./chart.js";
 import { Drift } from "./drift.js";
 import { facts, make } from "./dom.js";
-import { count, seconds } from "./format.js";
+import { count, number, percent, seconds } from "./format.js";
 
 const EVERY_MS = 1000;
 const LEAST_S = 60, MOST_S = 300;
@@ -52,7 +52,7 @@ export class Live {
       if (!said.measured) this.note.textContent = "This server measures nothing: it was started with its metrics off.";
       this.take(said.points);
       this.draw();
-      this.codes.replaceChildren(outcomes(said.codes));
+      this.codes.replaceChildren(...outcomes(said));
       this.drift.show(said.drift);
     } finally {
       this.looking = false;
@@ -98,9 +98,15 @@ export class Live {
   }
 }
 
-/** How requests ended since the server started. */
-function outcomes(codes) {
-  const pairs = Object.entries(codes);
-  const shown = pairs.map(([code, times]) => [code === "ok" ? "answered" : code, count(times)]);
-  return pairs.length ? make("div", {}, make("h3", {}, "Since the server started"), facts(shown)) : "";
+/** Since the server started: how requests ended, what answers were worked out again, and what turned out to be true of them. */
+function outcomes({ codes, live_parity: checked, feedback: told }) {
+  const groups = {
+    "Since the server started": Object.entries(codes).map(([code, times]) => [code === "ok" ? "answered" : code, count(times)]),
+    "Live parity, on the fp32 graph": checked.answers ? [["worked out again", count(checked.answers)], ["broke a promise", count(checked.violations)]] : [],
+    "Feedback": told.right || told.wrong ? [
+      ["labels right", count(told.right ?? 0)], ["labels wrong", count(told.wrong ?? 0)],
+      ["accuracy of the last", percent(told.accuracy)], ["calibration error of the last", told.calibration_error === undefined ? "" : number(told.calibration_error)],
+    ] : [],
+  };
+  return Object.entries(groups).filter(([, pairs]) => pairs.length).map(([title, pairs]) => make("div", {}, make("h3", {}, title), facts(pairs)));
 }

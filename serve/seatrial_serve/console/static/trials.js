@@ -1,5 +1,6 @@
 /** How this version was tried: the load gate on this machine, and the receipts that lie beside the bundle. */
 
+import { costs, errors, searches, temperatures } from "./costs.js";
 import { facts, fold, make, table } from "./dom.js";
 import { bytes, count, number, seconds } from "./format.js";
 
@@ -27,14 +28,15 @@ export function trialsSection(version) {
 }
 
 /** The newest stands open; what was measured opens at a click. */
-function receipt({ made_at: made, machine, trials }, open) {
+function receipt({ made_at: made, machine, trials, searches: searched, calibrations }, open) {
   const rows = trials.map((trial) => [
     through(trial), make("span", {}, verdict(trial.passed), trial.finding && ` ${trial.finding}`), number(trial.worst_error), number(trial.allowed),
     atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
   ]);
   const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];
   const title = `${made.replace("T", " ").replace("Z", " UTC")} on ${machine.processor}, ${machine.cores} cores, ${machine.system}`;
-  const element = make("div", { class: "receipt" }, table(title, heads, rows), measured(trials, title));
+  const more = [measured(trials, title), errors(trials, through, title), costs(trials, title), searches(searched, title), temperatures(calibrations, title)];
+  const element = make("div", { class: "receipt" }, table(title, heads, rows), more);
   return open ? element : fold(title, element);
 }
 
