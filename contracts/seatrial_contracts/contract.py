@@ -34,6 +34,7 @@ FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
 """The Open Inference Protocol's name of an element type -> numpy's."""
 DEFAULT_BODY_BYTES = 4 * 2**20
+FEW = 32
 
 
 class Limits(BaseModel):
@@ -223,7 +224,7 @@ class Contract(BaseModel):
                     "E_OUTPUT_CONTRACT",
                     f"output '{name}': the model's answer does not have the shape it was sealed with",
                 )
-            if not whole and not np.isfinite(got).all():
+            if not whole and not all_finite(got):
                 raise ModelError("E_OUTPUT_CONTRACT", f"output '{name}': the model answered NaN or an infinity")
 
     @cached_property
@@ -302,6 +303,11 @@ def _kind_of(annotation: Any, nullable: bool, metadata: Sequence[Any]) -> Kind |
         if kind is not None:
             return kind.declared(annotation, nullable)
     return None
+
+
+def all_finite(array: Array) -> bool:
+    """Neither NaN nor an infinity in it? Of few numbers Python itself says so in a fifth of the time."""
+    return all(map(math.isfinite, array.ravel().tolist())) if array.size <= FEW else bool(np.isfinite(array).all())
 
 
 def _fits(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
