@@ -7,11 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 
-from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_serve.clock import now_s
 
-MEMORY_S = 1.0
-"""Over how long the rate of answers is averaged."""
+MEMORY_S = 5.0
+"""Over how much busy time the rate of answers is averaged: longer than a crowd takes to be read and decoded before its first answer."""
+NO_ROOM, REFUSAL_S = ("E_OVERLOADED", "E_MEMORY"), 0.005
+"""A refusal for want of room is said so much later. Whoever asks again at once would else be refused thousands of times a second, which
+took half of the processor from those who were let in, so that room stayed wanting after the crowd had gone."""
 MARGIN = 0.8
 """The share of a request's time that its predicted wait may take: rows wait unequally for mates of like length."""
 GROWTH = 16
@@ -22,10 +25,15 @@ class Pressure:
     """How many requests are on their way through a model, and how fast they end: by Little's law, how long another would take."""
 
     def __init__(self, first_s: float, clock: Callable[[], float] = now_s) -> None:
-        """`first_s`: what one request is thought to take before any was seen."""
+        """`first_s`: what one request takes, as the load gate measured it.
+
+        It counts as if answers had come at that pace for `MEMORY_S`: of a crowd that arrives at once, the first answer comes late,
+        since the others are read and decoded before it.
+        """
         self.users = 0
-        self._clock, self._first_s = clock, first_s
-        self._ended, self._busy_s, self._since = 1.0, first_s, 0.0
+        self._clock = clock
+        self._ended = max(1.0, MEMORY_S / first_s)
+        self._busy_s, self._since = self._ended * first_s, 0.0
 
     def enter(self) -> None:
         """A request is here as a whole."""
@@ -33,23 +41,22 @@ class Pressure:
             self._since = self._clock()
         self.users += 1
 
-    def leave(self, answered: bool) -> None:
-        """A request ends; only answers tell how fast the model is."""
+    def leave(self, error: type[BaseException] | None = None) -> None:
+        """A request ends. Only answers tell how fast the model is: time that led to a failure counts as none, or an outage would look like slowness."""
         self.users -= 1
         now = self._clock()
-        spent = now - self._since
-        self._since = now
-        fade = math.exp(-spent / MEMORY_S)
-        self._busy_s = self._busy_s * fade + spent
-        self._ended = self._ended * fade + answered
+        if error is None:
+            spent = now - self._since
+            fade = math.exp(-spent / MEMORY_S)
+            self._busy_s = self._busy_s * fade + spent
+            self._ended = self._ended * fade + 1
+        if error is None or issubclass(error, (ModelError, Unavailable)):
+            self._since = now
 
     @property
     def expected_s(self) -> float:
-        """When another request that came now would be answered, in seconds from now.
-
-        Where not one answer is remembered, since all failed for a while, their time tells nothing: as at first.
-        """
-        return (self.users + 1) * (self._busy_s / self._ended if self._ended >= 1 else self._first_s)
+        """When another request that came now would be answered, in seconds from now."""
+        return (self.users + 1) * self._busy_s / self._ended
 
     def admit(self, deadline_s: float) -> None:
         """Raise `Unavailable` where a request would come after its deadline (a time of the clock) anyway."""

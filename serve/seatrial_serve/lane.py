@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 from seatrial_contracts.errors import ModelError, Refusal
-from seatrial_serve.admission import Budget
+from seatrial_serve.admission import NO_ROOM, REFUSAL_S, Budget
 from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, expected_bytes, read_body, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
@@ -109,7 +109,7 @@ class Asked:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if self._on_its_way:
-            self.model.pressure.leave(answered=kind is None)
+            self.model.pressure.leave(kind)
         self.model.release()
         self._budget.give_back(self._held)
         if self._leaving is not None:
@@ -164,6 +164,8 @@ class FastLane:
             journey.end(code, status, error)
             self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
             more = [*extra, (b"allow", b"POST")] if status == 405 else extra
+            if code in NO_ROOM:
+                await asyncio.sleep(REFUSAL_S)
             await self._send(send, status, Reply(body, JSON, more), journey.request_id, close=code in UNREAD)
         else:
             journey.answer = reply.answer

@@ -236,7 +236,7 @@ class ServedModel:
         self.pressure.enter()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.pressure.leave(answered=kind is None)
+        self.pressure.leave(kind)
         self.release()
 
     async def retire(self) -> None:

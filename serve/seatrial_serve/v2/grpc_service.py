@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_serve.admission import NO_ROOM, REFUSAL_S
 from seatrial_serve.body import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
@@ -173,6 +174,8 @@ class InferenceService:
             status, code = status_of(error)
             journey.end(code, status, error)
             self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
+            if code in NO_ROOM:
+                await asyncio.sleep(REFUSAL_S)
             raise
         finally:
             self._drain.leave()
