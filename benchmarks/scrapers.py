@@ -2,7 +2,8 @@
 
     python benchmarks/scrapers.py [SECONDS]
 
-Good requests go out at a steady rate, as in `slow.py`, without and with the scrapers, in turns.
+Good requests go out at a steady rate, as in `slow.py`, in turns: alone, while another server is scraped, which takes no traffic, and
+while theirs is. The second says what the scrapers themselves take of the machine.
 """
 
 from __future__ import annotations
@@ -18,61 +19,73 @@ from slow import TURNS, good, seal, show
 from soak import PORT, wait_until_ready
 
 METRICS_PORT, SCRAPERS, HANGING = PORT + 2, 50, 5
+OTHER_PORT = PORT + 10
 ASK = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
-async def scrape() -> None:
+async def scrape(port: int) -> None:
     """Once, to the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", METRICS_PORT)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(ASK)
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
 
 
-async def scrape_all() -> None:
+async def scrape_all(port: int) -> None:
     """All at once, every second."""
     while True:
         pause = asyncio.create_task(asyncio.sleep(1))
-        await asyncio.gather(*(scrape() for _ in range(SCRAPERS)))
+        await asyncio.gather(*(scrape(port) for _ in range(SCRAPERS)))
         await pause
 
 
-def hang() -> socket.socket:
+def hang(port: int) -> socket.socket:
     """A scraper that reads no more than the beginning."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    sock.connect(("127.0.0.1", METRICS_PORT))
+    sock.connect(("127.0.0.1", port))
     sock.sendall(ASK)
     sock.recv(100)
     return sock
 
 
+def scraped(seconds: float, port: int) -> list[float]:
+    """The latencies of good requests while the metrics at `port` are scraped."""
+    hanging = [hang(port) for _ in range(HANGING)]
+    scrapers = subprocess.Popen(["nice", "-n", "10", sys.executable, __file__, "--scrape", str(port)])
+    took = asyncio.run(good(seconds))
+    scrapers.terminate()
+    scrapers.wait()
+    for sock in hanging:
+        sock.close()
+    return took
+
+
+def start(bundles: str, port: int) -> subprocess.Popen[bytes]:
+    """A server, its metrics two ports above its own."""
+    flags = ["--http-port", str(port), "--no-grpc", "--metrics-port", str(port + 2), "--log-level", "error"]
+    return subprocess.Popen([sys.executable, "-m", "seatrial", "serve", bundles, *flags])
+
+
 def main(seconds: float) -> None:
-    """Print both sides of every turn."""
+    """Print every side of every turn."""
     for turn in range(TURNS):
         alone = asyncio.run(good(seconds))
-        hanging = [hang() for _ in range(HANGING)]
-        scrapers = subprocess.Popen(["nice", "-n", "10", sys.executable, __file__, "--scrape"])
-        scraped = asyncio.run(good(seconds))
-        scrapers.terminate()
-        scrapers.wait()
-        for sock in hanging:
-            sock.close()
-        show(turn, alone=alone, scraped=scraped)
+        elsewhere = scraped(seconds, OTHER_PORT + 2)
+        show(turn, alone=alone, elsewhere=elsewhere, scraped=scraped(seconds, METRICS_PORT))
 
 
 if __name__ == "__main__":
     if "--scrape" in sys.argv:
-        asyncio.run(scrape_all())
+        asyncio.run(scrape_all(int(sys.argv[-1])))
         sys.exit()
     with tempfile.TemporaryDirectory() as scratch:
         seal(Path(scratch))
-        server = subprocess.Popen([
-            sys.executable, "-m", "seatrial", "serve", scratch, "--http-port", str(PORT), "--no-grpc", "--metrics-port", str(METRICS_PORT), "--log-level", "error",
-        ])  # fmt: skip
+        servers = [start(scratch, port) for port in (PORT, OTHER_PORT)]
         wait_until_ready()
         try:
             main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
         finally:
-            server.terminate()
-            server.wait(60)
+            for server in servers:
+                server.terminate()
+                server.wait(60)

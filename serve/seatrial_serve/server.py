@@ -8,6 +8,7 @@ import math
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import FrameType
@@ -42,6 +43,8 @@ KEEP_ALIVE_S = 75
 """Above the idle time of common balancers (60 s), so that they close first and no request meets a closing socket."""
 
 
+TURN_S = 0.0005
+"""How long the event loop waits for the interpreter that another thread holds; Python's own 5 ms would be the latency of whoever comes during a scrape."""
 LINGER_S, LINGER_TURNS = 0.5, 10
 """Between the last accepted connection and the closing of idle ones: uvicorn would close one whose request is just arriving."""
 
@@ -80,6 +83,7 @@ def run_server(
     joining: bool = False, settled: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
     """Serve on a socket that listens already; with `joining`, accept once all models are loaded. `settled` is called once they are, or have failed."""
+    sys.setswitchinterval(TURN_S)
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
         loader = Loader(settings, plan, pool, metrics)
