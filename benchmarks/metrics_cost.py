@@ -3,7 +3,7 @@
     python benchmarks/metrics_cost.py BUNDLES [ROUNDS]      # BUNDLES: a folder that holds penguins; needs wrk
 
 Both servers run at once and are asked in turns, so that whatever else the machine does falls on both. Processor time is what the
-kernel books for the server's threads; the best round of each counts.
+kernel books for the server's threads. Each turn gives a ratio of on to off; their median counts, and between its quartiles lies half of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+
+import numpy as np
 
 TICK = os.sysconf("SC_CLK_TCK")
 SECONDS, CONNECTIONS = 2, (1, 16, 64)
@@ -99,11 +101,13 @@ def main() -> None:
                 pair = [("on", on), ("off", off)]
                 for name, server in pair if turn % 2 else reversed(pair):
                     seen[name].append(server.load(script, connections))
-            cost = {name: min(us for us, _ in each) for name, each in seen.items()}
-            rate = {name: max(per_s for _, per_s in each) for name, each in seen.items()}
+            ratios = np.array(seen["on"]) / np.array(seen["off"]) - 1
+            (low_us, us, high_us), (low, rate, high) = np.quantile(ratios, (0.25, 0.5, 0.75), axis=0).T
+            plain_us, plain = np.median(seen["off"], axis=0)
             print(
-                f"{connections:3} connections: off {cost['off']:6.1f} us, on {cost['on']:6.1f} us a request ({cost['on'] / cost['off'] - 1:+.1%}); "
-                f"best rates off {rate['off']:.0f}/s, on {rate['on']:.0f}/s ({rate['on'] / rate['off'] - 1:+.1%})"
+                f"{connections:3} connections: {plain:.0f}/s at {plain_us:.0f} us each without; with everything on "
+                f"{rate:+.1%} of the rate ({low:+.1%} to {high:+.1%}), {us:+.1%} of the time ({low_us:+.1%} to {high_us:+.1%})",
+                flush=True,
             )
     stop.set()
     for server in (on, off):

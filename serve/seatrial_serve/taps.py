@@ -20,7 +20,7 @@ MAX_TAKEN, MAX_TAKEN_BYTES = 64, 256 * 2**10
 """What the taps look at in one go, at least one request: rows of a table by many, images one by one."""
 PAUSE_S = 0.25
 """Between two looks: many requests at once cost a tenth of what they cost one by one."""
-SHARE = 0.05
+SHARE = 0.02
 """Of a thread's time that the taps may take; where they are slower than requests come, they see a sample."""
 
 
