@@ -9,8 +9,9 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -188,13 +189,25 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, answer what is on its way over connections that are open already, then close these."""
+        last = [connection for sock in sockets or () for connection in self._waiting(sock)]
         for server in self.servers:
-            server.close()
+            server.close()  # nothing was awaited since: who connects from here on is told so by the system
+        for connection in last:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         for _ in range(LINGER_TURNS):
             await asyncio.sleep(LINGER_S / LINGER_TURNS)
             if not self.server_state.connections or self.force_exit:
                 break
         await super().shutdown(sockets)
+
+    def _waiting(self, listening: socket.socket) -> Iterator[socket.socket]:
+        """Connections that the system has made and nobody has accepted: closing the socket that listens would reset them, with the request in them."""
+        with suppress(BlockingIOError):
+            while True:
+                yield listening.accept()[0]
+
+    def _protocol(self) -> asyncio.Protocol:
+        return StrictProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: time to stop?"""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
@@ -16,6 +17,11 @@ from conformance import rows, seal
 from uvicorn.server import ServerState
 
 from seatrial_serve import protocol
+from seatrial_serve.drain import Drain
+from seatrial_serve.keeper import Keeper
+from seatrial_serve.protocol import StrictProtocol
+from seatrial_serve.server import DrainingServer
+from seatrial_serve.sockets import listen
 
 pytestmark = pytest.mark.slow
 GET = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n"
@@ -151,3 +157,25 @@ async def test_who_reads_nothing_of_a_large_answer_is_dropped(monkeypatch: pytes
             sock.sendall(GET + b"\r\n")
             await asyncio.wait_for(sent.wait(), 10)
             assert not state.connections
+
+
+async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server_stops() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        assert (await receive())["body"] == BODY
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = uvicorn.Config(app, http=StrictProtocol, ws="none", lifespan="off", log_config=None)
+    server = DrainingServer(config, Drain(), 0.0, Mock(Keeper, settled=asyncio.Event()), None)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    listening = listen("127.0.0.1", 0)
+    place = listening.getsockname()
+    await server.startup([listening])
+    with socket.create_connection(place, 10) as sock:  # the loop has no turn in between
+        sock.sendall(SIZED)
+        await server.shutdown([listening])
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(place, 1)
