@@ -19,6 +19,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +30,28 @@ TIMEOUT = re.compile(rb"X-Request-Timeout-Ms: \d+", re.IGNORECASE)
 
 def main(harness: Path, build: Path, workloads: list[str]) -> None:
     """Measure each workload."""
+    for workload in workloads:
+        measure(workload, harness, build)
+
+
+@contextmanager
+def served(workload: str, harness: Path, build: Path) -> Iterator[tuple[Any, Any, list[Path]]]:
+    """The harness's own module, our server as its contender, and the requests."""
     sys.path.insert(0, str(harness))
     bench: Any = importlib.import_module("bench")
     os.environ["BENCH_MAX_BATCH"] = "32"  # which the harness tells its contenders; we measure our own
-    for workload in workloads:
-        measure(bench, workload, harness, build / "work")
-
-
-def measure(bench: Any, workload: str, harness: Path, work: Path) -> None:
-    """Print one line of JSON for each load."""
+    work = build / "work"
     contender = bench.Contender.load(Path(__file__).resolve().parent / "contender.toml")
     requests = bench.raw_requests(contender, workload, work / "models", work)
     first, log = requests[0].read_bytes(), work / "logs" / f"overload.{workload}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        bench.serving(contender, workload, Path(sys.executable), first, work / "models", log) as server,
-    ):
+    with bench.serving(contender, workload, Path(sys.executable), first, work / "models", log) as server:
+        yield bench, server, requests
+
+
+def measure(workload: str, harness: Path, build: Path) -> None:
+    """Print one line of JSON for each load."""
+    with tempfile.TemporaryDirectory() as scratch, served(workload, harness, build) as (bench, server, requests):
         bench.wrk(server, requests, 16, 1)
         capacity = statistics.median(bench.wrk(server, requests, 64, 3)["rps"] for _ in range(3))
 

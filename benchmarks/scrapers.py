@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from slow import TURNS, good, seal, show
+from slow import TURNS, good, seal, show, start
 from soak import PORT, wait_until_ready
 
 METRICS_PORT, SCRAPERS, HANGING = PORT + 2, 50, 5
@@ -61,12 +61,6 @@ def scraped(seconds: float, port: int) -> list[float]:
     return took
 
 
-def start(bundles: str, port: int) -> subprocess.Popen[bytes]:
-    """A server, its metrics two ports above its own."""
-    flags = ["--http-port", str(port), "--no-grpc", "--metrics-port", str(port + 2), "--log-level", "error"]
-    return subprocess.Popen([sys.executable, "-m", "seatrial", "serve", bundles, *flags])
-
-
 def main(seconds: float) -> None:
     """Print every side of every turn."""
     for turn in range(TURNS):
@@ -81,7 +75,7 @@ if __name__ == "__main__":
         sys.exit()
     with tempfile.TemporaryDirectory() as scratch:
         seal(Path(scratch))
-        servers = [start(scratch, port) for port in (PORT, OTHER_PORT)]
+        servers = [start(scratch, port, "--metrics-port", str(port + 2)) for port in (PORT, OTHER_PORT)]
         wait_until_ready()
         try:
             main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)

@@ -96,6 +96,12 @@ async def attack_all() -> None:
     await asyncio.gather(*tasks)
 
 
+def start(bundles: str, port: int, *flags: str) -> subprocess.Popen[bytes]:
+    """A server that says little."""
+    common = ["--http-port", str(port), "--no-grpc", "--log-level", "error"]
+    return subprocess.Popen([sys.executable, "-m", "seatrial", "serve", bundles, *common, *flags])
+
+
 def p99(took: list[float]) -> float:
     return statistics.quantiles(took, n=100)[98]
 
@@ -132,9 +138,7 @@ if __name__ == "__main__":
         sys.exit()
     with tempfile.TemporaryDirectory() as scratch:
         seal(Path(scratch))
-        server = subprocess.Popen([
-            sys.executable, "-m", "seatrial", "serve", scratch, "--http-port", str(PORT), "--no-grpc", "--no-metrics", "--log-level", "error",
-        ])  # fmt: skip
+        server = start(scratch, PORT, "--no-metrics")
         wait_until_ready()
         try:
             main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)

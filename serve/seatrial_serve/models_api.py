@@ -12,6 +12,7 @@ from fastapi import APIRouter, Response
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import BundleError, Refusal
+from seatrial_contracts.receipt import ERROR_EDGES
 from seatrial_serve.drain import Drain
 from seatrial_serve.repository import Entry, Repository, State
 
@@ -159,4 +160,5 @@ def receipts(bundle: Bundle) -> dict[str, Any]:
         found = reversed(bundle.receipts())
     except BundleError as error:
         return {"receipts": [], "receipts_error": str(error)}
-    return {"receipts": [receipt.model_dump(mode="json", by_alias=True, exclude=SINGLE_ROWS) for receipt in found]}
+    told = [receipt.model_dump(mode="json", by_alias=True, exclude=SINGLE_ROWS) for receipt in found]
+    return {"receipts": told, "error_edges": ERROR_EDGES}

@@ -12,7 +12,7 @@ from conftest import Running, run_app
 from toys import toy_bundle
 
 import seatrial as st
-from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt, Trial, now, this_machine
+from seatrial_contracts.receipt import ERROR_EDGES, RECEIPTS_FOLDER, Receipt, Trial, now, this_machine
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
 from seatrial_serve.console.series import MODELS, Series
@@ -235,7 +235,9 @@ async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(running:
         trials=(trial,),
     )
     receipt.write(bundle.path)
-    (said,) = (await running.client.get(url)).json()["receipts"]
+    shown = (await running.client.get(url)).json()
+    assert shown["error_edges"] == list(ERROR_EDGES)
+    (said,) = shown["receipts"]
     assert Receipt.model_validate_json(json.dumps(said)) == receipt
     (bundle.path / RECEIPTS_FOLDER / "other.json").write_text("{")
     shown = (await running.client.get(url)).json()

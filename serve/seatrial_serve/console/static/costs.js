@@ -4,15 +4,13 @@ import { Chart } from "./chart.js";
 import { fold, table } from "./dom.js";
 import { bytes, count, number, percent, seconds } from "./format.js";
 
-/** Upper edges of the counts in `errors`; the last count is beyond. */
-const EDGES = ["0", ...Array.from({ length: 12 }, (_, place) => `1e${place - 9}`), "more"];
-
-/** How many rows were how far off, for each trial that counted them; edges that no trial reached are left out. */
-export function errors(trials, through, receipt) {
+/** How many rows were how far off, up to each of `edges` and beyond, for each trial that counted them; what no trial reached is left out. */
+export function errors(trials, edges, through, receipt) {
   const counted = trials.filter(({ errors: counts }) => counts.length);
-  const used = EDGES.map((_, place) => place).filter((place) => counted.some(({ errors: counts }) => counts[place]));
+  const names = ["exact", ...edges.map((edge) => `up to ${edge.toExponential(0).replace("+", "")}`), "more"];
+  const used = [...names.keys()].filter((place) => counted.some(({ errors: counts }) => counts[place]));
   if (!used.length) return "";
-  const heads = ["Through", "Variant", "Rows at once", ...used.map((place) => (place === 0 ? "exact" : place === EDGES.length - 1 ? EDGES.at(-1) : `up to ${EDGES[place]}`))];
+  const heads = ["Through", "Variant", "Rows at once", ...used.map((place) => names[place])];
   const rows = counted.map((trial) => [through(trial), trial.variant, trial.batch_sizes.join(", ") || "–", ...used.map((place) => count(trial.errors[place]))]);
   return fold("How far off: rows by their worst error", table(`Errors ${receipt}`, heads, rows));
 }
@@ -33,9 +31,9 @@ export function costs(trials, receipt) {
 /** Each search within a parity budget: what was tried, and what was chosen. */
 export function searches(found, receipt) {
   return found.map((search) => {
-    const distance = ({ measures }) => measures.cosine === null || measures.cosine === undefined ? measures.max_error ?? 0 : 1 - measures.cosine;
-    const byCosine = search.points.some(({ measures }) => (measures.cosine ?? null) !== null);
-    const name = byCosine ? "1 - mean cosine" : "Largest error";
+    const byCosine = ({ measures }) => (measures.cosine ?? null) !== null;
+    const distance = (point) => (byCosine(point) ? 1 - point.measures.cosine : point.measures.max_error ?? 0);
+    const name = search.points.some(byCosine) ? "1 - mean cosine" : "Largest error";
     const said = (point, place) => (place === search.chosen ? "chosen" : point.met ? "keeps it" : place === search.nearest ? "misses it, the nearest" : "misses it");
     const rows = search.points.map((point, place) => [`${point.keep.length} of ${search.nodes}`, number(distance(point)), `${point.speed.toFixed(2)}×`, percent(point.measures.agreement), said(point, place)]);
     const opened = fold(

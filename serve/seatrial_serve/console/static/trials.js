@@ -23,19 +23,19 @@ export function trialsSection(version) {
     ])),
     make("h3", {}, "Receipts"),
     version.receipts_error && make("p", { class: "refusal" }, version.receipts_error),
-    version.receipts.length ? version.receipts.map((one, place) => receipt(one, place === 0)) : make("p", { class: "soft" }, "None lies beside this bundle. ", make("code", {}, "seatrial parity"), " writes one."),
+    version.receipts.length ? version.receipts.map((one, place) => receipt(one, version.error_edges, place === 0)) : make("p", { class: "soft" }, "None lies beside this bundle. ", make("code", {}, "seatrial parity"), " writes one."),
   );
 }
 
 /** The newest stands open; what was measured opens at a click. */
-function receipt({ made_at: made, machine, trials, searches: searched, calibrations }, open) {
+function receipt({ made_at: made, machine, trials, searches: searched, calibrations }, edges, open) {
   const rows = trials.map((trial) => [
     through(trial), make("span", {}, verdict(trial.passed), trial.finding && ` ${trial.finding}`), number(trial.worst_error), number(trial.allowed),
     atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
   ]);
   const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];
   const title = `${made.replace("T", " ").replace("Z", " UTC")} on ${machine.processor}, ${machine.cores} cores, ${machine.system}`;
-  const more = [measured(trials, title), errors(trials, through, title), costs(trials, title), searches(searched, title), temperatures(calibrations, title)];
+  const more = [measured(trials, title), errors(trials, edges, through, title), costs(trials, title), searches(searched, title), temperatures(calibrations, title)];
   const element = make("div", { class: "receipt" }, table(title, heads, rows), more);
   return open ? element : fold(title, element);
 }
