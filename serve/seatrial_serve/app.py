@@ -82,7 +82,6 @@ def create_app(
         add_docs(app)
     if console:
         add_console(app, repository, Series(metrics))
-    budget = Budget(budget_bytes)
     metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(

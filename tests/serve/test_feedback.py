@@ -197,6 +197,15 @@ async def test_where_no_answers_are_remembered_rows_are_asked_for(
         assert (await tell(app, [{"pet": "cat"}], instances=ROWS[:1])).json()["right"] == 1
 
 
+async def test_its_bodies_are_held_within_the_one_budget(app: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    take = app.app._budget.take
+    monkeypatch.setattr(app.app._budget, "take", lambda size_bytes: held.append(size_bytes) or take(size_bytes))
+    reply = await tell(app, [{"pet": "cat"}], instances=ROWS[:1])
+    assert reply.status_code == 200
+    assert held == [len(reply.request.content)]
+
+
 async def test_the_route_is_in_the_api_document(app: Running) -> None:
     document = (await app.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/models/pets:feedback"]["post"]
