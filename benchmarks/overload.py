@@ -4,7 +4,8 @@
 
 HARNESS is the shared harness's folder, BUILD what `seal_harness.py` wrote. The server has core 0, the load core 1; latency counts from when
 a request was due. The clients wait as long as the harness's do, and say so; in a last load of twice the capacity they wait twice the p99 that
-they saw at 0.7 of it.
+they saw at 0.7 of it. Capacity is measured before and after each load, since a shared machine is faster in one minute than in the next.
+`lag_ms` is how far the generator itself was late: where that is longer than its clients' patience, it measures itself.
 """
 
 from __future__ import annotations
@@ -53,19 +54,24 @@ def measure(workload: str, harness: Path, build: Path) -> None:
     """Print one line of JSON for each load."""
     with tempfile.TemporaryDirectory() as scratch, served(workload, harness, build) as (bench, server, requests):
         bench.wrk(server, requests, 16, 1)
-        capacity = statistics.median(bench.wrk(server, requests, 64, 3)["rps"] for _ in range(3))
+
+        def capacity() -> float:
+            server.settle()
+            return float(statistics.median(bench.wrk(server, requests, 64, 2)["rps"] for _ in range(3)))
 
         def load(factor: float, deadline_s: float) -> dict[str, Any]:
+            before = capacity()
             server.settle()
             files = [impatient(request, deadline_s, Path(scratch)) for request in requests]
-            numbers = map(str, (server.port, factor * capacity, SECONDS, deadline_s))
+            numbers = map(str, (server.port, factor * before, SECONDS, deadline_s))
             with Refused(server.port, files[0]) as refused:
                 found: dict[str, Any] = server.load(
                     [sys.executable, str(harness / "openloop.py"), *numbers, *map(str, files)]
                 )
+            around = (before + capacity()) / 2
             said = {
-                "workload": workload, "capacity": capacity, "factor": factor, "deadline_s": deadline_s,
-                "goodput": found["goodput_rps"] / (min(factor, 1.0) * capacity), "refusal_p50_ms": refused.quantile(50), "refusal_p99_ms": refused.quantile(99),
+                "workload": workload, "capacity": around, "factor": factor, "deadline_s": deadline_s,
+                "goodput": found["goodput_rps"] / min(factor * before, around), "refusal_p50_ms": refused.quantile(50), "refusal_p99_ms": refused.quantile(99),
             }  # fmt: skip
             print(
                 json.dumps(

@@ -39,6 +39,8 @@ class BatchRule:
     """
 
     max_rows: int = 32
+    deep_rows: int = 0
+    """How many rows a batch holds where twice as many wait: the last few percent of the rate, for which nobody in a short queue shall wait."""
     max_cost: int | None = None
     max_padding: float = 0.1
     """A batch of unlike lengths is padded to its longest, and on a CPU that costs more than running together saves."""
@@ -51,6 +53,11 @@ class BatchRule:
             return 0.0
         return max(0.0, min(ticket.arrived_s for ticket in waiting) + self.max_wait_s - now_s)
 
+    @property
+    def most_rows(self) -> int:
+        """The most rows that a batch ever holds."""
+        return max(self.max_rows, self.deep_rows)
+
     def rows_of(self, length: int) -> int:
         """How many rows of one length a batch holds; at least one."""
         return self.max_rows if self.max_cost is None else max(1, min(self.max_rows, self.max_cost // length))
@@ -62,6 +69,9 @@ class BatchRule:
 
     def take(self, waiting: Sequence[Waiting]) -> list[int]:
         """Places in `waiting` (whose turn it is first, not empty) of the next batch, ascending."""
+        if len(waiting) == 1:
+            return [0]
+        deep = self.deep_rows > self.max_rows and sum(ticket.count for ticket in waiting) >= 2 * self.deep_rows
         seed = waiting[0]
         shape, length = seed.shape, seed.length
         if all(ticket.length == length and ticket.shape == shape for ticket in waiting):
@@ -70,9 +80,9 @@ class BatchRule:
             kin = [place for place in range(1, len(waiting)) if waiting[place].shape == shape]
             kin.sort(key=lambda place: abs(waiting[place].length - length))
             places = [0, *kin]
-        return sorted(self._within(waiting, places))
+        return sorted(self._within(waiting, places, self.deep_rows if deep else self.max_rows))
 
-    def _within(self, waiting: Sequence[Waiting], places: Sequence[int]) -> list[int]:
+    def _within(self, waiting: Sequence[Waiting], places: Sequence[int], max_rows: int) -> list[int]:
         taken: list[int] = []
         rows = useful = longest = 0
         for place in places:
@@ -84,11 +94,11 @@ class BatchRule:
             )
             cost = rows_ * longest_
             if taken and (
-                rows_ > self.max_rows
+                rows_ > max_rows
                 or cost - useful_ > self.max_padding * cost
                 or (self.max_cost is not None and cost > self.max_cost)
             ):
-                if rows >= self.max_rows:
+                if rows >= max_rows:
                     break
                 continue
             taken.append(place)

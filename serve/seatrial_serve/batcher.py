@@ -165,6 +165,32 @@ class Batcher(Generic[Rows, Answers]):
             # the rule is half as large by now
             return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
 
+    def run_now(
+        self, rows: Rows, *, shape: Hashable = None, length: int = 1, passenger: Passenger | None = None
+    ) -> Answers | None:
+        """The answers of rows that need not wait, since nobody else is here and they run on the event loop: at once, without a turn of the loop.
+
+        None where they must `submit`: others wait or run, the batcher is closing, or memory was short. Raises what `run` raises.
+        """
+        if self._queue or self._running or self._closing:
+            return None
+        started, self.until_s = self._clock(), math.inf
+        future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        alone = [
+            Ticket(rows, len(rows), shape, length, started, None, (DEFAULT_PRIORITY, self._turn), future, passenger)
+        ]
+        try:
+            answers = self._run([rows])
+        except OutOfMemory:
+            return None
+        except Exception:
+            tell_passengers(alone, started, self._clock())
+            raise
+        if isinstance(answers, asyncio.Future):
+            raise TypeError("these rows do not run on the event loop; this is a bug in seatrial")
+        self._deliver(alone, answers, started)
+        return future.result()
+
     async def _in_parts(
         self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, rank: int, turn: float,
         passenger: Passenger | None,
@@ -307,7 +333,11 @@ class Batcher(Generic[Rows, Answers]):
             self._deliver(batch, found, started)
 
     def _deliver(self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float) -> None:
-        rows = sum(ticket.count for ticket in batch)
+        rows = useful = longest = 0
+        for ticket in batch:
+            rows += ticket.count
+            useful += ticket.count * ticket.length
+            longest = max(longest, ticket.length)
         if len(answers.rows) != rows:
             text = f"{len(answers.rows)} answers for {rows} rows; this is a bug in seatrial"
             return _fail_all(batch, ModelError("E_OUTPUT_CONTRACT", text))
@@ -318,9 +348,10 @@ class Batcher(Generic[Rows, Answers]):
             if not ticket.future.done():
                 ticket.future.set_result(answers.part(place, place + ticket.count))
             place += ticket.count
-        cost = rows * max(ticket.length for ticket in batch)
-        padding = 1 - sum(ticket.count * ticket.length for ticket in batch) / cost
-        self._observe.batch(rows, cost, padding, [started - ticket.arrived_s for ticket in batch], ended - started)
+        cost = rows * longest
+        self._observe.batch(
+            rows, cost, 1 - useful / cost, [started - ticket.arrived_s for ticket in batch], ended - started
+        )
         return None
 
     async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception, started: float) -> None:

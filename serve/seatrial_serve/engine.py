@@ -112,7 +112,7 @@ class Engine:
         """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`, or `Unavailable` where a remote runtime or memory fails."""
         rows = sum(map(len, parts))
         feeds = collate_parts(self.specs, parts)
-        elements = sum(array.size for array in feeds.values())
+        elements = rows * len(feeds) if self._scalars else sum(array.size for array in feeds.values())
         try:
             outputs = self._model.run(feeds, deadline_s=deadline_s, outlier=elements > self.usual_elements)
         except OutOfMemory:

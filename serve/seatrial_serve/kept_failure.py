@@ -111,7 +111,7 @@ def keep(journey: Journey, form: Form, recipient: str | None) -> KeptFailure:
     company = journey.company[0] if journey.company else None
     return KeptFailure(
         model=bundle.name, version=bundle.version, digest=bundle.digest, variant=model.engine.variant, provider=model.engine.provider,
-        batch_rows=model.batcher.rule.max_rows, request_id=journey.request_id, route=journey.route, code=journey.code, status=journey.status,
+        batch_rows=model.batcher.rule.most_rows, request_id=journey.request_id, route=journey.route, code=journey.code, status=journey.status,
         seconds=journey.seconds, objective_s=model.contract.objective.p99_s, timings=journey.timings,
         shape=str(company.shape) if company else "", mates=company.mates if company else (),
         machine=this_machine(installed(PACKAGES)), kept_at=now(), form=form, rows=_formed(journey, form, recipient),

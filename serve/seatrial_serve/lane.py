@@ -7,11 +7,13 @@ import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.admission import NO_ROOM, REFUSAL_S, Budget
 from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, expected_bytes, read_body, request_id_of
+from seatrial_serve.busy_poll import BusyPoll
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Journey, Watchers, tell_watchers
@@ -19,10 +21,10 @@ from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
 from seatrial_serve.repository import Entry, Repository
+from seatrial_serve.scope import IN_FLIGHT, REPLY, WHOLE, Scope
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps
 
-Scope = MutableMapping[str, Any]
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
 PATH = re.compile(
@@ -61,6 +63,7 @@ class Asked:
         "_on_its_way",
         "_receive",
         "_timeout_s",
+        "_whole",
         "headers",
         "left",
         "model",
@@ -69,10 +72,12 @@ class Asked:
     )
 
     def __init__(
-        self, model: ServedModel, headers: Mapping[bytes, bytes], terms: Terms, pool: Executor, receive: Any, timeout_s: float, budget: Budget
+        self, model: ServedModel, headers: Mapping[bytes, bytes], terms: Terms, pool: Executor, receive: Any, timeout_s: float, budget: Budget, *,
+        whole: bool,
     ) -> None:  # fmt: skip
+        """`whole`: is all of it here already?"""
         self.model, self.headers, self.terms, self.pool = model, headers, terms, pool
-        self._receive, self._timeout_s, self._budget = receive, timeout_s, budget
+        self._receive, self._timeout_s, self._budget, self._whole = receive, timeout_s, budget, whole
         self._held, self._body, self._on_its_way = 0, b"", False
         self._leaving: asyncio.Task[None] | None = None
         self.left = False
@@ -87,7 +92,7 @@ class Asked:
         """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
         most = self.model.contract.max_body_bytes
         self._held = self._budget.take(expected_bytes(self.headers, most))
-        self._body = await read_body(self.headers, self._receive, most, self._timeout_s)
+        self._body = await read_body(self.headers, self._receive, most, self._timeout_s, whole=self._whole)
         self.model.quarantine.check(self._body)
         self.model.pressure.enter()  # only now: a client that sends slowly says nothing of how fast the model is
         self._on_its_way = True
@@ -132,25 +137,30 @@ class FastLane:
         self.app, self._protocols = app, protocols
         self._repository, self._pool, self._drain, self._timeout_s = repository, pool, drain, timeout_s
         self._budget, self._taps, self._metrics, self._watchers = budget, taps, metrics, watchers
+        self._busy_poll = BusyPoll()
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
-        match = PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if match is None:
+        asked_for = asked_of(scope["path"]) if scope["type"] == "http" else None
+        if asked_for is None:
             await self._pass_on(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        name, version, label, verb = match.groups()
+        name, version, label, verb = asked_for
         entry = self._repository.find(name, version, label)
         journey = begin_journey(headers, ROUTES[verb])
         journey.model = entry.model if entry is not None else None
         asked: Asked | None = None
+        if not self._drain.in_flight:
+            self._busy_poll.came()
         self._drain.enter()
         try:
             model = journey.model = ready_model(scope["method"], entry)
             terms = self._terms(scope, headers, journey)
             model.pressure.admit(terms.deadline_s)
-            asked = Asked(model, headers, terms, self._pool, receive, self._timeout_s, self._budget)
+            asked = Asked(
+                model, headers, terms, self._pool, receive, self._timeout_s, self._budget, whole=WHOLE in scope
+            )
             with asked:
                 reply = await self._protocols[verb](asked)
         except ClientLeft:
@@ -166,15 +176,17 @@ class FastLane:
             more = [*extra, (b"allow", b"POST")] if status == 405 else extra
             if code in NO_ROOM:
                 await asyncio.sleep(REFUSAL_S)
-            await self._send(send, status, Reply(body, JSON, more), journey.request_id, close=code in UNREAD)
+            await self._send(scope, send, status, Reply(body, JSON, more), journey.request_id, close=code in UNREAD)
         else:
             journey.answer = reply.answer
             journey.end("ok", 200)
-            await self._send(send, 200, compressed(reply, headers.get(b"accept-encoding")), journey.request_id)
+            await self._send(scope, send, 200, compressed(reply, headers.get(b"accept-encoding")), journey.request_id)
             if asked is not None and reply.answer is not None:
                 self._taps.offer(asked.model, reply.answer, journey.request_id, journey.seconds, asked.body_bytes)
         finally:
             self._drain.leave()
+            if not self._drain.in_flight:
+                self._busy_poll.left()
             tell_watchers(self._watchers, journey)
 
     async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:
@@ -203,17 +215,32 @@ class FastLane:
                 )
             timeout_s = min(timeout_s, int(asked) / 1000)
         client = scope.get("client")
-        return Terms(journey.began_s + timeout_s, client[0] if client else None, journey=journey)
+        flow, in_flight = client[0] if client else None, scope.get(IN_FLIGHT)
+        return Terms(journey.began_s + timeout_s, flow, journey=journey, in_flight=in_flight)
 
-    async def _send(self, send: Any, status: int, reply: Reply, request_id: str, close: bool = False) -> None:
+    async def _send(
+        self, scope: Scope, send: Any, status: int, reply: Reply, request_id: str, close: bool = False
+    ) -> None:
         headers = [
             (b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body)),
             (REQUEST_ID_HEADER, request_id.encode()), *reply.headers,
         ]  # fmt: skip
-        if close or self._drain.draining:
+        close = close or self._drain.draining
+        write_whole = scope.get(REPLY)
+        if write_whole is not None:
+            await write_whole(status, headers, reply.body, close=close)
+            return
+        if close:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+@lru_cache(maxsize=256)
+def asked_of(path: str) -> tuple[str, str | None, str | None, str] | None:
+    """A path's model, version, label and verb; None where it is not this lane's."""
+    match = PATH.fullmatch(path)
+    return (match["name"], match["version"], match["label"], match["verb"]) if match is not None else None
 
 
 def begin_journey(headers: Mapping[bytes, bytes], route: str) -> Journey:

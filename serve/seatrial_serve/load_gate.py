@@ -22,7 +22,8 @@ MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MEASURE_BUDGET_S = 0.4
 INLINE_S = 0.001
 """A batch shorter than this runs on the event loop itself: a hop to another thread and back costs some 100 us, and the GIL."""
-WORTHWHILE = 0.95
+WORTHWHILE, ALL_BUT_NOTHING = 0.95, 0.99
+"""Shares of the best rate."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,17 @@ class Pace:
 
     @property
     def best_rows(self) -> int:
-        """The smallest batch that reaches 95% of the best rate seen: a larger one only makes rows wait for each other."""
+        """The smallest batch that reaches 95% of the best rate seen: a larger one makes rows wait for each other, and for little."""
+        return self._smallest(WORTHWHILE)
+
+    @property
+    def fastest_rows(self) -> int:
+        """The smallest batch that reaches 99% of it: where many wait, that little is worth it to all of them."""
+        return self._smallest(ALL_BUT_NOTHING)
+
+    def _smallest(self, share: float) -> int:
         rates = {rows: rows / seconds for rows, seconds in self.seconds.items()}
-        return min(rows for rows, rate in rates.items() if rate >= WORTHWHILE * max(rates.values()))
+        return min(rows for rows, rate in rates.items() if rate >= share * max(rates.values()))
 
     @cached_property
     def line(self) -> tuple[float, float]:

@@ -41,7 +41,7 @@ class Loader:
         engine = load_engine(bundle, options, settings.variant or entry.variant)
         admitted = pass_load_gate(engine, tell=partial(self._metrics.tried, *labels))
         rule = self._rule(engine, admitted)
-        settle_memory(engine, rule.max_rows)
+        settle_memory(engine, rule.most_rows)
         model = ServedModel(
             engine, admitted, rule, self._pool, self._metrics.for_model(*labels),
             slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
@@ -60,5 +60,6 @@ class Loader:
     def _rule(self, engine: Engine, admitted: Admitted) -> BatchRule:
         if not engine.bundle.manifest.batchable:
             return BatchRule(max_rows=1)
-        rows = self._settings.max_batch_rows or admitted.pace.best_rows
-        return BatchRule(max_rows=int(min(rows, engine.most_rows)), max_wait_s=self._settings.max_wait_s)
+        asked, pace = self._settings.max_batch_rows, admitted.pace
+        rows, deep_rows = [int(min(asked or paid, engine.most_rows)) for paid in (pace.best_rows, pace.fastest_rows)]
+        return BatchRule(rows, deep_rows, max_wait_s=self._settings.max_wait_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,13 @@ class Terms:
     priority: int = 0
     journey: Journey | None = None
     """What is told of its way, where somebody wants to know."""
+    in_flight: Sized | None = None
+    """It and all others that were begun and not answered; None where nobody knows."""
+
+    @property
+    def alone(self) -> bool:
+        """Is there surely nobody to share a batch with?"""
+        return self.in_flight is not None and len(self.in_flight) == 1
 
 
 Given = Sequence[Mapping[str, Any]] | Mapping[str, Column]
@@ -204,6 +211,10 @@ class ServedModel:
             raise
 
     async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
+        if self.instant and terms.alone and len(rows) == 1:
+            answered = self.batcher.run_now(rows, shape=kin[0], length=kin[1], passenger=terms.journey)
+            if answered is not None:
+                return [answered]
         answers = self.batcher.submit(
             rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, passenger=terms.journey
         )  # fmt: skip

@@ -136,7 +136,7 @@ async def detail(entry: Entry) -> dict[str, Any]:
     return {
         "contract": model.contract.model_dump(mode="json", by_alias=True), "inputs": model.contract.row_schema(), "outputs": model.contract.answer_schema(), "example": model.contract.example_row(),
         "limits": {"max_rows": model.contract.limits.max_rows, "max_body_bytes": model.contract.max_body_bytes},
-        "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows, "batch_cost": model.batcher.rule.max_cost,
+        "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows, "deep_batch_rows": model.batcher.rule.deep_rows, "batch_cost": model.batcher.rule.max_cost,
                       **({"placement": asdict(model.engine.placement)} if model.engine.placement else {}),
                       "cost_seconds": {"batch": round(model.admitted.pace.line[0], 9), "unit": round(model.admitted.pace.line[1], 9), "row_units": model.admitted.pace.length}, "batch_seconds": {str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()}},
         "load_gate": trials, "load_seconds": round(entry.load_s, 3), "bundle": about(model.bundle), **await asyncio.to_thread(receipts, model.bundle),

@@ -9,14 +9,14 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from seatrial_serve.acceptor import Acceptor
 from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
@@ -31,7 +31,7 @@ from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.repository import Repository
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
-from seatrial_serve.sockets import BACKLOG, listen
+from seatrial_serve.sockets import listen
 from seatrial_serve.taps import Taps
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
 from seatrial_serve.watch import open_watch
@@ -111,7 +111,7 @@ def run_server(
             request_timeout_s=settings.request_timeout_s, budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers,
         )  # fmt: skip
         config = uvicorn.Config(
-            app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False, backlog=BACKLOG,
+            app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, settled).run(sockets=[listening])
@@ -178,7 +178,10 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and to reload at SIGHUP."""
-        await super().startup(sockets)
+        await super().startup(sockets=[])
+        self._acceptors = [Acceptor(sock, self._protocol) for sock in sockets or ()]
+        for acceptor in self._acceptors:
+            acceptor.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._keeper.reload_soon)
         self._told = asyncio.create_task(self._tell())
 
@@ -187,24 +190,15 @@ class DrainingServer(uvicorn.Server):
         if self._settled is not None:
             self._settled()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  (the acceptors have them)
         """Stop listening, answer what is on its way over connections that are open already, then close these."""
-        last = [connection for sock in sockets or () for connection in self._waiting(sock)]
-        for server in self.servers:
-            server.close()  # nothing was awaited since: who connects from here on is told so by the system
-        for connection in last:
-            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        for acceptor in self._acceptors:
+            await acceptor.close()
         for _ in range(LINGER_TURNS):
             await asyncio.sleep(LINGER_S / LINGER_TURNS)
             if not self.server_state.connections or self.force_exit:
                 break
-        await super().shutdown(sockets)
-
-    def _waiting(self, listening: socket.socket) -> Iterator[socket.socket]:
-        """Connections that the system has made and nobody has accepted: closing the socket that listens would reset them, with the request in them."""
-        with suppress(BlockingIOError):
-            while True:
-                yield listening.accept()[0]
+        await super().shutdown()
 
     def _protocol(self) -> asyncio.Protocol:
         return StrictProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)

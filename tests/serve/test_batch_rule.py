@@ -23,7 +23,11 @@ tickets = some.lists(
     some.builds(Ticket, some.integers(1, 8), some.integers(0, 2), some.integers(1, 200)), min_size=1, max_size=40
 )
 rules = some.builds(
-    BatchRule, some.integers(1, 32), some.none() | some.integers(1, 3000), some.sampled_from([0.0, 0.1, 0.5, 1.0])
+    BatchRule,
+    some.integers(1, 32),
+    some.integers(0, 64),
+    some.none() | some.integers(1, 3000),
+    some.sampled_from([0.0, 0.1, 0.5, 1.0]),
 )
 
 
@@ -36,7 +40,8 @@ def test_a_batch_holds_the_oldest_and_only_its_kin_within_bounds(rule: BatchRule
     assert len({ticket.shape for ticket in batch}) == 1
     if len(batch) > 1:
         rows, longest = sum(ticket.count for ticket in batch), max(ticket.length for ticket in batch)
-        assert rows <= rule.max_rows
+        assert rows <= rule.most_rows
+        assert rows <= rule.max_rows or sum(ticket.count for ticket in waiting) >= 2 * rule.deep_rows
         assert rule.max_cost is None or rows * longest <= rule.max_cost
         assert rows * longest - sum(t.count * t.length for t in batch) <= rule.max_padding * rows * longest
 
@@ -54,6 +59,13 @@ def test_taking_again_and_again_takes_every_ticket_once(rule: BatchRule, waiting
 
 def test_rows_of_one_length_fill_a_batch() -> None:
     assert BatchRule(max_rows=4).take([Ticket()] * 9) == [0, 1, 2, 3]
+
+
+def test_where_many_wait_a_batch_holds_more() -> None:
+    rule = BatchRule(max_rows=2, deep_rows=4)
+    assert rule.take([Ticket()] * 7) == [0, 1]
+    assert rule.take([Ticket()] * 8) == [0, 1, 2, 3]
+    assert rule.take([Ticket(count=3), Ticket(count=3), Ticket(count=2)]) == [0]
 
 
 def test_neighbours_in_length_go_together() -> None:

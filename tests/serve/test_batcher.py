@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from seatrial_contracts.errors import ModelError, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
+from seatrial_serve.journey import Company
 
 
 class Flat(list[Any]):
@@ -293,3 +294,58 @@ async def test_the_higher_priority_runs_first() -> None:
         gate.set()
         await asyncio.gather(first, *asked)
     assert ran == [0, 1, 3, 0]
+
+
+class Told:
+    """A passenger who remembers."""
+
+    def __init__(self) -> None:
+        self.mates: list[tuple[tuple[int, int], ...]] = []
+
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
+        self.mates.append(company.mates)
+
+
+async def test_who_is_alone_is_answered_without_a_turn_of_the_loop() -> None:
+    log, told = Log(), Told()
+    async with batching(BatchRule(), times_ten, observe=log) as batcher:
+        assert batcher.run_now([1, 2], passenger=told) == [10, 20]
+    assert (log.rows, log.waited, told.mates) == ([2], [0.0], [((2, 1),)])
+
+
+async def test_who_is_alone_and_bad_hears_it_and_so_does_the_passenger() -> None:
+    def bad(rows: list[int]) -> list[int]:
+        raise ModelError("E_MODEL", "a bad row")
+
+    told = Told()
+    async with batching(BatchRule(), bad) as batcher:
+        with pytest.raises(ModelError):
+            batcher.run_now([1], passenger=told)
+    assert told.mates == [((1, 1),)]
+
+
+async def test_who_is_not_alone_or_too_large_for_the_memory_must_submit() -> None:
+    def none(rows: list[int]) -> list[int]:
+        raise OutOfMemory("too large")
+
+    async with batching(BatchRule(), times_ten) as batcher:
+        waiting = asyncio.ensure_future(ask_for(batcher, [1]))
+        await asyncio.sleep(0)
+        assert batcher.run_now([2]) is None
+        assert await waiting == [10]
+    assert batcher.run_now([3]) is None  # it is closed
+    async with batching(BatchRule(), none) as batcher:
+        assert batcher.run_now([4]) is None
+    gate = asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        await gate.wait()
+        return rows
+
+    async with batching(BatchRule(), lambda rows: asyncio.ensure_future(held(rows)), slots=2) as batcher:
+        running = asyncio.ensure_future(ask_for(batcher, [5]))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert batcher.run_now([6]) is None
+        gate.set()
+        assert await running == [5]

@@ -6,7 +6,9 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +22,7 @@ from seatrial_serve import protocol
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.protocol import StrictProtocol
+from seatrial_serve.scope import REPLY
 from seatrial_serve.server import DrainingServer
 from seatrial_serve.sockets import listen
 
@@ -136,6 +139,32 @@ def test_a_body_that_does_not_end_is_ended(tmp_path: Path, serve: Callable[..., 
         assert b"E_SLOW_BODY" in said
 
 
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+@asynccontextmanager
+async def connected(app: App, **options: Any) -> AsyncIterator[tuple[StreamReader, StreamWriter, ServerState]]:
+    """A connection to an app behind our protocol, in this process."""
+    config = uvicorn.Config(app, http=StrictProtocol, lifespan="off", **options)
+    config.load()
+    state = ServerState()
+    async with await asyncio.get_running_loop().create_server(
+        lambda: StrictProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    ) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            yield reader, writer, state
+        finally:
+            writer.close()
+            await asyncio.sleep(0.01)
+
+
+async def greet(scope: Any, receive: Any, send: Any) -> None:
+    """Answers as the fast lane does: in one piece."""
+    await receive()
+    await scope[REPLY](200, [(b"content-length", b"2")], b"hi", close=False)
+
+
 async def test_who_reads_nothing_of_a_large_answer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "SEND_S", 0.2)
     sent = asyncio.Event()
@@ -146,17 +175,64 @@ async def test_who_reads_nothing_of_a_large_answer_is_dropped(monkeypatch: pytes
             await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
         sent.set()
 
-    config = uvicorn.Config(app, http=protocol.StrictProtocol, lifespan="off")
-    config.load()
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    async with await loop.create_server(
-        lambda: protocol.StrictProtocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-    ) as server:
-        with socket.create_connection(server.sockets[0].getsockname()) as sock:
-            sock.sendall(GET + b"\r\n")
-            await asyncio.wait_for(sent.wait(), 10)
-            assert not state.connections
+    async with connected(app) as (reader, writer, state):
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(GET + b"\r\n")
+        await asyncio.wait_for(sent.wait(), 10)
+        assert not state.connections
+
+
+async def test_the_headers_of_a_later_request_must_end_in_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEADER_S", 0.3)
+    async with connected(greet) as (reader, writer, _):
+        writer.write(GET + b"\r\n")
+        assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.2)
+        for byte in GET[:5]:  # one byte after another does not buy more time
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.05)
+        said = await asyncio.wait_for(reader.read(), 0.5)
+        assert said.startswith(b"HTTP/1.1 408")
+        assert b"E_SLOW_HEADERS" in said
+
+
+async def test_a_connection_that_asks_again_in_time_stays_and_one_that_does_not_is_closed() -> None:
+    async with connected(greet, timeout_keep_alive=1) as (reader, writer, _):
+        for _ in range(3):
+            writer.write(GET + b"\r\n")
+            await reader.readuntil(b"hi")
+            await asyncio.sleep(0.6)
+        start = time.monotonic()
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert time.monotonic() - start < 0.6
+
+
+@pytest.mark.parametrize("request_", [GET.replace(b"1.1", b"1.0"), GET + b"Connection: close\r\n"])
+async def test_an_answer_in_one_piece_says_that_it_is_the_last(request_: bytes) -> None:
+    async with connected(greet) as (reader, writer, _):
+        writer.write(request_ + b"\r\n")
+        assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"
+
+
+async def test_an_answer_to_head_in_one_piece_has_no_body() -> None:
+    async with connected(greet) as (reader, writer, _):
+        writer.write(GET.replace(b"GET", b"HEAD") + b"Connection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\n")
+
+
+async def test_a_request_whose_client_has_closed_is_told_so_before_it_runs() -> None:
+    heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        heard.set_result((await receive())["type"])
+
+    config = uvicorn.Config(app, http=StrictProtocol, lifespan="off")
+    connection = StrictProtocol(config=config, server_state=ServerState(), app_state={})
+    connection.connection_made(Mock(asyncio.Transport, get_extra_info=Mock(return_value=None)))
+    connection.data_received(SIZED)
+    connection.eof_received()
+    assert await heard == "http.disconnect"
+    connection.connection_lost(None)
 
 
 async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server_stops() -> None:

@@ -14,7 +14,7 @@ export function trialsSection(version) {
     make("p", { class: "soft" }, "Every answer below was compared with the training side's, in the units of the output."),
     facts([
       ["Variant", execution.variant], ["Sealed beside it", bundle.variants.map(({ name }) => name).filter((name) => name !== execution.variant).join(", ")], ["Runs on", execution.provider], ["Loaded and tried in", seconds(version.load_seconds)],
-      ["Batches", bundle.batchable ? `up to ${execution.batch_rows} rows, as measured here` : "never: a row's answer would depend on its mates"],
+      ["Batches", bundle.batchable ? `up to ${execution.batch_rows} rows, ${execution.deep_batch_rows} where many wait, as measured here` : "never: a row's answer would depend on its mates"],
       ["Bundle", bytes(bundle.size_bytes)], ["Made with", Object.entries(bundle.made_with).map((pair) => pair.join(" ")).join(", ")], ["Commit", bundle.git_commit],
       ...Object.entries(bundle.waivers).map(([step, reason]) => [`Waived: ${step}`, reason]),
     ]),

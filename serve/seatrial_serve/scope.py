@@ -1,0 +1,15 @@
+"""What our own connections tell the fast lane of a request beyond ASGI. Another server says none of it, and the lane does without."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+
+WHOLE = "seatrial.whole"
+"""Set where all of the request has come: reading it waits for nothing."""
+REPLY = "seatrial.reply"
+"""Writes a whole answer at once."""
+IN_FLIGHT = "seatrial.in_flight"
+"""The requests of all connections that were begun and not answered, this one among them."""
