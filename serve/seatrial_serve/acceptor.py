@@ -23,8 +23,10 @@ LOOKS = 8
 """Most connections looked at in a turn. To find that a client has left takes a tenth of accepting it."""
 ESTABLISHED = 1
 """As Linux numbers TCP's states."""
-NO_ROOM, PAUSE_S = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM), 1.0
-"""Where the system has no room for another connection, how long to accept none."""
+BROKEN = (errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM)
+"""What came over a new connection, which is gone; Linux tells it to whoever accepts (accept(2))."""
+PAUSE_S = 1.0
+"""How long to accept none where the system has no room for another connection."""
 
 
 class Acceptor:
@@ -57,8 +59,8 @@ class Acceptor:
         await asyncio.gather(*self._connecting)
 
     def _accept_some(self) -> None:
-        turn_s, self._last_turn_s = self._clock() - self._last_turn_s, self._clock()
-        room = AT_ONCE if turn_s < LONG_TURN_S else 1
+        last_turn_s, self._last_turn_s = self._last_turn_s, self._clock()
+        room = AT_ONCE if self._last_turn_s - last_turn_s < LONG_TURN_S else 1
         for _ in range(LOOKS):
             connection = self._next()
             if connection is None:
@@ -79,8 +81,8 @@ class Acceptor:
             except BlockingIOError:
                 return None
             except OSError as error:
-                if error.errno not in NO_ROOM:
-                    continue  # what came over the new connection, which is gone
+                if error.errno in BROKEN:
+                    continue
                 log.warning("no connection is accepted for %g s: %s", PAUSE_S, error.strerror)
                 self._loop.remove_reader(self._listening)
                 self._pause = self._loop.call_later(PAUSE_S, self.start)

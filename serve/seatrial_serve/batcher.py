@@ -166,15 +166,16 @@ class Batcher(Generic[Rows, Answers]):
             return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
 
     def run_now(
-        self, rows: Rows, *, shape: Hashable = None, length: int = 1, passenger: Passenger | None = None
-    ) -> Answers | None:
+        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf, passenger: Passenger | None = None
+    ) -> Answers | None:  # fmt: skip
         """The answers of rows that need not wait, since nobody else is here and they run on the event loop: at once, without a turn of the loop.
 
-        None where they must `submit`: others wait or run, the batcher is closing, or memory was short. Raises what `run` raises.
+        None where they must `submit`: others wait or run, the batcher is closing, the deadline has passed, or memory was short.
+        Raises what `run` raises.
         """
-        if self._queue or self._running or self._closing:
+        started, self.until_s = self._clock(), deadline_s
+        if self._queue or self._running or self._closing or deadline_s < started:
             return None
-        started, self.until_s = self._clock(), math.inf
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         alone = [
             Ticket(rows, len(rows), shape, length, started, None, (DEFAULT_PRIORITY, self._turn), future, passenger)

@@ -212,7 +212,9 @@ class ServedModel:
 
     async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
         if self.instant and terms.alone and len(rows) == 1:
-            answered = self.batcher.run_now(rows, shape=kin[0], length=kin[1], passenger=terms.journey)
+            answered = self.batcher.run_now(
+                rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, passenger=terms.journey
+            )
             if answered is not None:
                 return [answered]
         answers = self.batcher.submit(

@@ -333,6 +333,7 @@ async def test_who_is_not_alone_or_too_large_for_the_memory_must_submit() -> Non
         await asyncio.sleep(0)
         assert batcher.run_now([2]) is None
         assert await waiting == [10]
+        assert batcher.run_now([2], deadline_s=0.0) is None
     assert batcher.run_now([3]) is None  # it is closed
     async with batching(BatchRule(), none) as batcher:
         assert batcher.run_now([4]) is None
