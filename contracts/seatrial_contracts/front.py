@@ -95,7 +95,7 @@ def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str
         elif spec.dims:
             feeds[spec.name] = column[0][None] if len(column) == 1 else np.stack(column)
         else:
-            feeds[spec.name] = np.array(column, object if spec.dtype == "string" else spec.dtype)
+            feeds[spec.name] = np.array(column, spec.array_dtype)
     return feeds
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -47,6 +48,11 @@ class TensorSpec(BaseModel):
     dtype: str
     dims: tuple[Dim, ...] = ()
     pad: int | None = None
+
+    @cached_property
+    def array_dtype(self) -> np.dtype[Any]:
+        """Of an array that holds it: words are objects."""
+        return np.dtype(object if self.dtype == "string" else self.dtype)
 
 
 class _SchemaOfKind:
