@@ -20,7 +20,7 @@ anew for each would wait for one another."""
 LONG_TURN_S = 0.005
 """After a turn of this length one is accepted: those who are connected keep the processor busy, and each that joins makes all of them wait longer."""
 LOOKS = 8
-"""Most connections looked at in a turn. To find that a client has left takes a tenth of accepting it."""
+"""Most connections looked at in a turn. To find that a client has left takes 18 us, to accept and answer it some 230."""
 ESTABLISHED = 1
 """As Linux numbers TCP's states."""
 BROKEN = (errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM)

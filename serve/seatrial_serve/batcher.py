@@ -141,17 +141,22 @@ class Batcher(Generic[Rows, Answers]):
 
     async def submit(
         self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None,
-        flow: Hashable = None, priority: int = 0, passenger: Passenger | None = None,
+        flow: Hashable = None, priority: int = 0, passenger: Passenger | None = None, alone: bool = False,
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
 
-        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `passenger` is told of each batch. Raises
+        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `passenger` is told of each batch; with `alone`, nobody could
+        join these rows and they run on the event loop, so that they do at once where they can (see `run_now`). Raises
         `Unavailable`: E_OVERLOADED at once where too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the
         clock), E_DRAINING while closing, E_OOM where memory was short even for smaller batches. What `run` raises for these rows,
         and not for their mates', is raised here.
         """
         if self._closing:
             raise Unavailable("E_DRAINING", "the server is stopping")
+        if alone:
+            answers = self.run_now(rows, shape=shape, length=length, deadline_s=deadline_s, passenger=passenger)
+            if answers is not None:
+                return [answers]
         if self._waiting_rows + len(rows) > self._max_waiting_rows and self._queue:
             raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
         rank, turn = priority or DEFAULT_PRIORITY, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
@@ -166,20 +171,20 @@ class Batcher(Generic[Rows, Answers]):
             return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
 
     def run_now(
-        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf, passenger: Passenger | None = None
+        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None, passenger: Passenger | None = None
     ) -> Answers | None:  # fmt: skip
         """The answers of rows that need not wait, since nobody else is here and they run on the event loop: at once, without a turn of the loop.
 
         None where they must `submit`: others wait or run, the batcher is closing, the deadline has passed, or memory was short.
         Raises what `run` raises.
         """
-        started, self.until_s = self._clock(), deadline_s
-        if self._queue or self._running or self._closing or deadline_s < started:
+        started = self._clock()
+        if self._queue or self._running or self._closing or (deadline_s is not None and deadline_s < started):
             return None
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
-        alone = [
-            Ticket(rows, len(rows), shape, length, started, None, (DEFAULT_PRIORITY, self._turn), future, passenger)
-        ]
+        order = DEFAULT_PRIORITY, self._turn
+        alone = [Ticket(rows, len(rows), shape, length, started, deadline_s, order, future, passenger)]
+        self.until_s = latest(alone)
         try:
             answers = self._run([rows])
         except OutOfMemory:

@@ -38,7 +38,7 @@ async def read_body(
 ) -> bytes:
     """The whole body, decompressed. One that is declared too large is refused unread. Raises `Refusal` or `ClientLeft`.
 
-    Where it is here as a `whole` already nothing is waited for, nor a timer set, which costs as much as parsing a small body.
+    Where it is here as a `whole` already nothing is waited for, nor a timer set, which takes longer than parsing a small body.
     """
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding not in WINDOW_BITS:

@@ -7,6 +7,7 @@ machines (haltpoll) and for network devices (SO_BUSY_POLL).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from seatrial_serve.clock import now_s
@@ -22,23 +23,28 @@ class BusyPoll:
 
     def __init__(self, clock: Callable[[], float] = now_s) -> None:
         self._clock = clock
-        self._in_a_row, self._idle_since_s = 0, 0.0
-        self._busy, self._looking = False, False
+        self._in_a_row, self._looking = 0, False
+        self._idle_since_s = -math.inf
+        """When the last answer left; never while a request is on its way."""
+
+    @property
+    def _just_idle(self) -> bool:
+        return self._clock() - self._idle_since_s <= POLL_S
 
     def came(self) -> None:
         """A request came while nothing else was on its way."""
-        self._busy = True
-        self._in_a_row = self._in_a_row + 1 if self._clock() - self._idle_since_s <= POLL_S else 0
+        self._in_a_row = self._in_a_row + 1 if self._just_idle else 0
+        self._idle_since_s = -math.inf
 
     def left(self) -> None:
         """The last request on its way was answered."""
-        self._busy, self._idle_since_s = False, self._clock()
+        self._idle_since_s = self._clock()
         if self._in_a_row >= IN_A_ROW and not self._looking:
             self._looking = True
             asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
         """The loop reads its sockets without waiting as long as something is to be done: this."""
-        self._looking = not self._busy and self._clock() - self._idle_since_s <= POLL_S
+        self._looking = self._just_idle
         if self._looking:
             asyncio.get_running_loop().call_soon(self._look)

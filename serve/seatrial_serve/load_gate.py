@@ -40,8 +40,11 @@ class Pace:
 
     @property
     def fastest_rows(self) -> int:
-        """The smallest batch that reaches 99% of it: where many wait, that little is worth it to all of them."""
-        return self._smallest(ALL_BUT_NOTHING)
+        """The smallest batch that reaches 99% of it: where many wait, that little is worth it to all of them.
+
+        Not so where rows are padded: those of another length would be passed over for a large batch.
+        """
+        return self._smallest(ALL_BUT_NOTHING) if self.length == 1 else self.best_rows
 
     def _smallest(self, share: float) -> int:
         rates = {rows: rows / seconds for rows, seconds in self.seconds.items()}

@@ -61,8 +61,5 @@ class Loader:
         if not engine.bundle.manifest.batchable:
             return BatchRule(max_rows=1)
         asked, pace = self._settings.max_batch_rows, admitted.pace
-        deep = (
-            pace.fastest_rows if pace.length == 1 else pace.best_rows
-        )  # rows of unlike length are passed over for a large batch
-        rows, deep_rows = [int(min(asked or paid, engine.most_rows)) for paid in (pace.best_rows, deep)]
+        rows, deep_rows = [int(min(asked or paid, engine.most_rows)) for paid in (pace.best_rows, pace.fastest_rows)]
         return BatchRule(rows, deep_rows, max_wait_s=self._settings.max_wait_s)

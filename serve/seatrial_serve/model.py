@@ -211,14 +211,9 @@ class ServedModel:
             raise
 
     async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
-        if self.instant and terms.alone and len(rows) == 1:
-            answered = self.batcher.run_now(
-                rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, passenger=terms.journey
-            )
-            if answered is not None:
-                return [answered]
         answers = self.batcher.submit(
-            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, passenger=terms.journey
+            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, passenger=terms.journey,
+            alone=self.instant and terms.alone and len(rows) == 1,
         )  # fmt: skip
         if not self.engine.remote or math.isinf(terms.deadline_s):
             return await answers

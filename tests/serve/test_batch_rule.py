@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from seatrial_serve.batch_rule import BatchRule
+from seatrial_serve.load_gate import Pace
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,9 @@ def test_the_wait_ends_when_full_or_when_the_oldest_has_waited_long_enough() -> 
     assert rule.wait_s([Ticket(arrived_s=1.0)] * 4, now_s=1.2) == 0
     assert rule.wait_s([Ticket(arrived_s=1.0)], now_s=2.0) == 0
     assert BatchRule().wait_s([Ticket()], now_s=0) == 0
+
+
+def test_a_batch_is_the_smallest_that_pays_and_larger_where_many_alike_wait() -> None:
+    seconds = {1: 1.0, 2: 1.95, 4: 3.8, 8: 7.55, 16: 15.1}  # rows a second: 1, 1.026, 1.053, 1.060, 1.060
+    assert (Pace(seconds).best_rows, Pace(seconds).fastest_rows) == (2, 4)
+    assert (Pace(seconds, length=9).best_rows, Pace(seconds, length=9).fastest_rows) == (2, 2)

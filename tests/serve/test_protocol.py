@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from seatrial_serve import protocol
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
-from seatrial_serve.protocol import StrictProtocol
+from seatrial_serve.protocol import HEADER_S, StrictProtocol
 from seatrial_serve.scope import REPLY
 from seatrial_serve.server import DrainingServer
 from seatrial_serve.sockets import listen
@@ -182,29 +182,108 @@ async def test_who_reads_nothing_of_a_large_answer_is_dropped(monkeypatch: pytes
         assert not state.connections
 
 
-async def test_the_headers_of_a_later_request_must_end_in_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_S", 0.3)
-    async with connected(greet) as (reader, writer, _):
-        writer.write(GET + b"\r\n")
-        assert (await reader.readuntil(b"hi")).startswith(b"HTTP/1.1 200")
-        await asyncio.sleep(0.2)
-        for byte in GET[:5]:  # one byte after another does not buy more time
-            writer.write(bytes([byte]))
-            await asyncio.sleep(0.05)
-        said = await asyncio.wait_for(reader.read(), 0.5)
-        assert said.startswith(b"HTTP/1.1 408")
-        assert b"E_SLOW_HEADERS" in said
+class Clocked:
+    """A connection on a clock of its own: what it says, and when it is closed."""
+
+    def __init__(self, app: App, **options: Any) -> None:
+        self.now_s, self._timers = 0.0, list[tuple[float, Callable[[], None], Mock]]()
+        loop = Mock(time=lambda: self.now_s, call_at=self._call_at, create_task=asyncio.get_running_loop().create_task)
+        self._transport = Mock(asyncio.Transport, get_extra_info=Mock(return_value=None))
+        self._transport.is_closing.return_value = False
+        config = uvicorn.Config(app, http=StrictProtocol, lifespan="off", **options)
+        self._protocol = StrictProtocol(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+        self._protocol.connection_made(self._transport)
+
+    def _call_at(self, when_s: float, ring: Callable[[], None]) -> Mock:
+        handle = Mock()
+        self._timers.append((when_s, ring, handle))
+        return handle
+
+    async def say(self, data: bytes) -> None:
+        self._protocol.data_received(data)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    def wait_until(self, now_s: float) -> None:
+        self.now_s = now_s
+        due = [timer for timer in self._timers if timer[0] <= now_s]
+        self._timers = [timer for timer in self._timers if timer[0] > now_s]
+        for _, ring, handle in due:
+            if not handle.cancel.called:
+                ring()
+
+    @property
+    def said(self) -> bytes:
+        return b"".join(call.args[0] for call in self._transport.write.call_args_list)
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._transport.close.called)
+
+
+async def test_the_headers_of_a_later_request_must_end_in_time_too() -> None:
+    connection = Clocked(greet, timeout_keep_alive=75)
+    await connection.say(GET + b"\r\n")
+    assert connection.said.startswith(b"HTTP/1.1 200")
+    for place in range(5):  # one byte after another does not buy more time
+        connection.wait_until(20 + place * HEADER_S / 5)
+        await connection.say(GET[place : place + 1])
+    connection.wait_until(20 + HEADER_S - 0.1)
+    assert not connection.closed
+    connection.wait_until(20 + HEADER_S)
+    assert b"HTTP/1.1 408" in connection.said
+    assert b"E_SLOW_HEADERS" in connection.said
+    assert connection.closed
+
+
+async def test_the_first_headers_must_end_in_time_counted_from_the_connection() -> None:
+    connection = Clocked(greet)
+    connection.wait_until(HEADER_S - 1)
+    await connection.say(GET[:5])
+    connection.wait_until(HEADER_S)
+    assert b"HTTP/1.1 408" in connection.said
+
+
+async def test_a_request_on_its_way_has_no_deadline_here_but_the_headers_behind_it_have() -> None:
+    gate = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await gate.wait()
+        await greet(scope, receive, send)
+
+    connection = Clocked(slow, timeout_keep_alive=75)
+    await connection.say(GET + b"\r\n")
+    connection.wait_until(5 * HEADER_S)
+    assert not connection.closed
+    await connection.say(GET[:5])
+    gate.set()
+    await connection.say(GET[5:6])
+    assert connection.said.startswith(b"HTTP/1.1 200")
+    connection.wait_until(6 * HEADER_S)
+    assert b"HTTP/1.1 408" in connection.said
 
 
 async def test_a_connection_that_asks_again_in_time_stays_and_one_that_does_not_is_closed() -> None:
-    async with connected(greet, timeout_keep_alive=1) as (reader, writer, _):
-        for _ in range(3):
-            writer.write(GET + b"\r\n")
-            await reader.readuntil(b"hi")
-            await asyncio.sleep(0.6)
-        start = time.monotonic()
-        assert await asyncio.wait_for(reader.read(), 5) == b""
-        assert time.monotonic() - start < 0.6
+    connection = Clocked(greet, timeout_keep_alive=15)
+    for place in range(5):
+        connection.wait_until(place * 14.0)
+        await connection.say(GET + b"\r\n")
+    assert connection.said.count(b"HTTP/1.1 200") == 5
+    connection.wait_until(4 * 14 + 14.9)
+    assert not connection.closed
+    connection.wait_until(4 * 14 + 15)
+    assert connection.closed
+    assert connection.said.count(b"HTTP/1.1") == 5
+
+
+async def test_a_silent_connection_is_closed_and_one_that_asked_just_before_is_not() -> None:
+    silent, late = Clocked(greet), Clocked(greet, timeout_keep_alive=15)
+    late.wait_until(HEADER_S - 0.1)
+    await late.say(GET + b"\r\n")
+    for each in (silent, late):
+        each.wait_until(HEADER_S)
+    assert (silent.closed, silent.said) == (True, b"")
+    assert not late.closed
 
 
 @pytest.mark.parametrize("request_", [GET.replace(b"1.1", b"1.0"), GET + b"Connection: close\r\n"])
