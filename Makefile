@@ -69,7 +69,7 @@ lock: setup ## pin the image's packages by hash, as constraints.txt has them (uv
 	for target in cpu gpu build; do $(BIN)/python requirements/lock.py $$target || exit 1; done
 
 test-gpu: .venv-gpu/.ready ## on a machine with a card: the tests that need one, and figures (an environment of its own, with onnxruntime-gpu)
-	.venv-gpu/bin/python -m pytest -s -m gpu tests/gpu
+	.venv-gpu/bin/python -m pytest -s -m gpu tests
 
 .venv-gpu/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-gpu

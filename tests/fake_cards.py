@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +12,13 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+import seatrial_serve.runtimes.onnx  # noqa: F401  (what it makes of onnxruntime when it is imported shall be real)
 from seatrial_serve.runtimes.onnx_errors import LOST, STATE
 
 RealSession, RealOrtValue = ort.InferenceSession, ort.OrtValue
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPTIONS = re.compile(
-    r"device_id|gpu_mem_limit|arena_extend_strategy|enable_cuda_graph|trt_(max_workspace_size|fp16_enable|(engine|timing)_cache_(enable|path)|profile_(min|opt|max)_shapes)"
+    r"device_id|gpu_mem_limit|arena_extend_strategy|enable_cuda_graph|use_tf32|cudnn_conv_algo_search|trt_(max_workspace_size|fp16_enable|(engine|timing)_cache_(enable|path)|profile_(min|opt|max)_shapes)"
 )
 
 
@@ -42,11 +43,13 @@ class FakeCards:
         """What runs on a card raise, and sessions that are opened there."""
         self.opened: list[tuple[int, dict[str, str]]] = []
         self.runs: list[tuple[int, int, str]] = []
-        """Card, rows, and how: "plain", "bound", "recorded", "replayed"."""
-        self.has_pinned = True
+        """Card, rows, and how: "plain", "bound" (before it is recorded), "recorded", "replayed"."""
+        self.threads: set[str] = set()
+        """Names of the threads that ran something: CUDA sets itself up in each."""
+        self.planned: list[int] = []
+        """Rows for which a session planned its convolutions: whenever they are others than those of the batch before."""
         monkeypatch.setattr(ort, "InferenceSession", lambda *given, **named: self._open(*given, **named))
         monkeypatch.setattr(ort, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
-        monkeypatch.setattr(ort, "get_ep_devices", self._ep_devices)
         monkeypatch.setattr(ort, "OrtValue", FakeValue)
         monkeypatch.setattr(ort, "RunOptions", FakeRunOptions)
 
@@ -72,13 +75,10 @@ class FakeCards:
             self, RealSession(graph, settings, providers=[CPU], enable_fallback=False), providers, number
         )
 
-    def _ep_devices(self) -> list[Any]:
-        memory = [SimpleNamespace(device_id=number) if self.has_pinned else None for number in sorted(self.present)]
-        return [SimpleNamespace(ep_name=CUDA, memory_info=lambda kind, each=each: each) for each in memory]
-
     def begin_run(self, number: int, feeds: Mapping[str, Any], how: str, options: Any) -> None:
         """What happens before a run computes anything."""
         rows = len(next(iter(feeds.values())))
+        self.threads.add(threading.current_thread().name)
         shrinks = options is not None and f"gpu:{number}" in options.entries.get(
             "memory.enable_memory_arena_shrinkage", ""
         )
@@ -106,7 +106,7 @@ class FakeRunOptions:
 
 
 class FakeValue:
-    """A value on a card, or pinned beside it: an array with an address that stays."""
+    """A value on a card: an array with an address that stays."""
 
     def __init__(self, array: np.ndarray[Any, Any], device: int) -> None:
         self.array, self.device = array, device
@@ -115,13 +115,6 @@ class FakeValue:
     def ortvalue_from_numpy(cls, array: Any, kind: str, device: int) -> FakeValue:
         assert kind == "cuda"
         return cls(array.copy(), device)
-
-    @classmethod
-    def ortvalue_from_shape_and_type(cls, shape: Sequence[int], dtype: Any, *, memory_info: Any) -> FakeValue:
-        return cls(np.zeros(shape, dtype), memory_info.device_id)
-
-    def data_ptr(self) -> int:
-        return int(self.array.ctypes.data)
 
     def update_inplace(self, array: Any) -> None:
         assert array.shape == self.array.shape
@@ -138,6 +131,10 @@ class FakeSession:
         self._providers = [name for name, _ in providers]
         self.records = providers[0][1].get("enable_cuda_graph") == "1"
         self.recorded: dict[str, list[int]] = {}
+        self.convolves = any(
+            node.op_type == "Conv" for part in real.get_provider_graph_assignment_info() for node in part.get_nodes()
+        )
+        self.planned_for = 0
         self.get_inputs, self.get_outputs = real.get_inputs, real.get_outputs
 
     def get_providers(self) -> list[str]:
@@ -156,6 +153,10 @@ class FakeSession:
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Any], options: Any = None) -> list[Any]:
         assert not self.records, "a session that records graphs is run by its bindings alone"
         self.cards.begin_run(self.number, feeds, "plain", options)
+        rows = len(next(iter(feeds.values())))
+        if self.convolves and rows != self.planned_for:
+            self.planned_for = rows
+            self.cards.planned.append(rows)
         return list(self.real.run(outputs, feeds))
 
     def io_binding(self) -> FakeBinding:
@@ -191,12 +192,6 @@ class FakeBinding:
         places = [*self.inputs.values(), *(value.array for value in self.outputs.values() if value is not None)]
         return [int(array.ctypes.data) for array in places]
 
-    def bind_input(self, name: str, kind: str, device: int, dtype: Any, shape: Sequence[int], address: int) -> None:
-        assert (kind, device) == ("cpu", 0)
-        count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        raw = np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(address))
-        self.inputs[name] = raw.view(dtype).reshape(shape)
-
     def bind_ortvalue_input(self, name: str, value: FakeValue) -> None:
         assert value.device == self._session.number
         self.inputs[name] = value.array
@@ -214,9 +209,6 @@ class FakeBinding:
 
     def copy_outputs_to_cpu(self) -> list[Any]:
         return [value.array.copy() for value in self.get_outputs()]
-
-    def clear_binding_outputs(self) -> None:
-        self.outputs.clear()
 
 
 def lost() -> Exception:

@@ -44,6 +44,8 @@ class BatchRule:
     max_cost: int | None = None
     max_padding: float = 0.1
     """A batch of unlike lengths is padded to its longest, and on a CPU that costs more than running together saves."""
+    free_padding: int = 0
+    """Padding of a batch, in units of cost, that costs no more than a batch more would: on a card, where a batch has its price and rows in it hardly any."""
     max_wait_s: float = 0.0
     """How long the oldest ticket may wait for company. 0: a batch is what queued while the runtime was busy."""
 
@@ -95,7 +97,7 @@ class BatchRule:
             cost = rows_ * longest_
             if taken and (
                 rows_ > max_rows
-                or cost - useful_ > self.max_padding * cost
+                or cost - useful_ > max(self.max_padding * cost, self.free_padding)
                 or (self.max_cost is not None and cost > self.max_cost)
             ):
                 if rows >= max_rows:

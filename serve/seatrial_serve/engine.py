@@ -56,6 +56,8 @@ class Engine:
         """Most rows in a batch that the model graph takes."""
         self.slots = None if model.placement is None else model.placement.slots
         """How many batches run at once on devices, where the event loop does not wait for them; None: on the processor."""
+        self.sizes = () if model.placement is None else model.placement.sizes
+        """The sizes to which a device's batches are filled up; empty: any will do."""
         self.specs = bundle.specs
         self._sources = self._plan()
         self._scalars = not any(spec.dims for spec in self.specs)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -61,6 +63,12 @@ class Pace:
         )
         slope = max(slope, 0.0)
         return max(self.seconds[1] - slope * self.length, 0.0), slope
+
+    @property
+    def free_cost(self) -> int:
+        """The cost that takes as long as a batch takes before its first row; 0 where that is not told apart from nothing."""
+        base, slope = self.line
+        return int(base / slope) if slope else 0
 
     def predict_s(self, cost: int) -> float:
         """Seconds that a batch of this cost takes."""
@@ -122,6 +130,18 @@ def lacking(engine: Engine) -> str:
     if not missing or not all(missing):
         return ""
     return f"variant '{engine.variant}' was proven with {', '.join(min(missing))}, which this machine has not"
+
+
+def run_sizes(engine: Engine, most_rows: int) -> None:
+    """Run each size to which a device's batches of up to `most_rows` rows are filled up, as far as memory goes.
+
+    At the first run of a size a device plans and records: that shall not be a request's.
+    """
+    row = _middling(engine)
+    with suppress(OutOfMemory):
+        for below, size in pairwise((0, *engine.sizes)):
+            if below < most_rows:
+                engine.run([[row] * size])
 
 
 def settle_memory(engine: Engine, batch_rows: int) -> None:
@@ -190,8 +210,10 @@ def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
         for _ in range(5 if expected < MEASURE_BUDGET_S / 40 else 2):
             if times and spent + sum(times) + times[-1] > MEASURE_BUDGET_S:
                 break
-            start = clock()
             try:
+                if engine.slots and not times:
+                    engine.run([[row] * size])  # a device plans, loads kernels and takes memory: once
+                start = clock()
                 engine.run([[row] * size])
             except OutOfMemory:
                 if not seconds:

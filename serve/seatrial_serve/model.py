@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,8 @@ class ServedModel:
                  slots: int, max_waiting_rows: int, drift: Drift | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self._pool, self.drift = pool, drift
+        self._devices = ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
+        """Threads of its own: CUDA sets itself up in every thread that comes, and a batch that takes another thread each time waits for a cold one."""
         self._unused: asyncio.Event | None = None
         self._holders = 0
         self.objective_s = engine.contract.objective.p99_s or math.inf
@@ -226,7 +228,8 @@ class ServedModel:
         """On the event loop where that is over in a moment, else in the pool."""
         if self._row_s * sum(map(len, parts)) <= self._spare_s:
             return self.engine.run(parts)
-        return asyncio.get_running_loop().run_in_executor(self._pool, self.engine.run, parts, self.batcher.until_s)
+        pool = self._devices or self._pool
+        return asyncio.get_running_loop().run_in_executor(pool, self.engine.run, parts, self.batcher.until_s)
 
     def hold(self) -> None:
         """A request has this model from here on: it is not closed before `release`."""
@@ -257,6 +260,8 @@ class ServedModel:
     async def close(self) -> None:
         """Answer what waits, refuse what comes, and stop."""
         await self.batcher.close()
+        if self._devices is not None:
+            self._devices.shutdown(wait=False)
         self.engine.close()
 
     async def __aenter__(self) -> ServedModel:

@@ -18,8 +18,8 @@ import pytest
 import seatrial as st
 from seatrial_contracts.errors import ModelError, OutOfMemory
 from seatrial_serve.engine import Engine, load_engine
-from seatrial_serve.load_gate import pass_load_gate
-from seatrial_serve.runtimes import onnx_devices, runtimes
+from seatrial_serve.load_gate import pass_load_gate, run_sizes
+from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -122,21 +122,26 @@ def test_memory_that_runs_out_is_told_apart_and_half_the_batch_runs() -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "sentences"])
-def test_pinned_memory_against_a_plain_run_and_the_processor(
-    examples: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pinned = engine_of(examples, name, ON_CARD)
-    assert pinned.placement is not None
-    assert pinned.placement.pinned, "this onnxruntime gives no pinned memory: say so in docs/engines.md"
-    monkeypatch.setattr(onnx_devices, "pinned_memory", lambda _: None)
-    print_table(
-        name,
-        {
-            "processor, 1 thread": engine_of(examples, name, ON_CPU),
-            "card, plain": engine_of(examples, name, ON_CARD),
-            "card, pinned": pinned,
-        },
-    )
+def test_a_card_against_the_processor(examples: Path, name: str) -> None:
+    columns = {
+        "processor, 1 thread": engine_of(examples, name, ON_CPU),
+        "card": engine_of(examples, name, ON_CARD),
+    }
+    print_table(name, columns)
+
+
+@pytest.mark.parametrize("name", ["digits", "photos"])
+def test_what_a_batch_of_another_size_costs_once_each_size_has_run(examples: Path, name: str) -> None:
+    engine = engine_of(examples, name, ON_CARD)
+    assert engine.sizes == SIZES, "a session for each"
+    run_sizes(engine, SIZES[-1])
+    row = engine.encode(engine.contract.validate_row(engine.bundle.golden.rows[0]))
+    took: list[tuple[int, float]] = []
+    for size in (1, 33, 2, 17, 3, 64, 1, 5):
+        start = time.perf_counter()
+        engine.run([[row] * size])
+        took.append((size, (time.perf_counter() - start) * 1e3))
+    print(f"\n{name}, ms of one batch after another: {', '.join(f'{size}: {ms:.1f}' for size, ms in took)}")
 
 
 def test_cuda_graphs_on_and_off(examples: Path) -> None:

@@ -29,6 +29,7 @@ rules = some.builds(
     some.integers(0, 64),
     some.none() | some.integers(1, 3000),
     some.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    some.sampled_from([0, 0, 50, 400]),
 )
 
 
@@ -44,7 +45,8 @@ def test_a_batch_holds_the_oldest_and_only_its_kin_within_bounds(rule: BatchRule
         assert rows <= rule.most_rows
         assert rows <= rule.max_rows or sum(ticket.count for ticket in waiting) >= 2 * rule.deep_rows
         assert rule.max_cost is None or rows * longest <= rule.max_cost
-        assert rows * longest - sum(t.count * t.length for t in batch) <= rule.max_padding * rows * longest
+        padding = rows * longest - sum(t.count * t.length for t in batch)
+        assert padding <= max(rule.max_padding * rows * longest, rule.free_padding)
 
 
 @given(rules, tickets)
@@ -72,6 +74,23 @@ def test_where_many_wait_a_batch_holds_more() -> None:
 def test_neighbours_in_length_go_together() -> None:
     waiting = [Ticket(length=100), Ticket(length=5), Ticket(length=98), Ticket(length=6), Ticket(length=101)]
     assert BatchRule(max_rows=8, max_padding=0.1).take(waiting) == [0, 2, 4]
+
+
+def test_unlike_lengths_go_together_where_their_padding_costs_less_than_another_batch() -> None:
+    waiting = [Ticket(length=100), Ticket(length=5), Ticket(length=60), Ticket(length=90)]
+    assert BatchRule(max_rows=8, free_padding=49).take(waiting) == [0, 3]
+    assert BatchRule(max_rows=8, free_padding=50).take(waiting) == [0, 2, 3]
+    assert BatchRule(max_rows=8, free_padding=145).take(waiting) == [0, 1, 2, 3]
+
+
+def test_what_a_batch_costs_before_its_first_row_is_what_padding_may_cost() -> None:
+    card, processor = (
+        {1: 0.00202, 32: 0.00264},
+        {1: 0.01, 32: 0.32},
+    )  # 2 ms and 2 us for each token of ten; ten ms a row
+    assert Pace(card, length=10).free_cost == pytest.approx(1000, rel=0.01)
+    assert Pace(processor, length=10).free_cost == 0
+    assert Pace({1: 0.002, 2: 0.001}).free_cost == 0
 
 
 def test_the_wait_ends_when_full_or_when_the_oldest_has_waited_long_enough() -> None:

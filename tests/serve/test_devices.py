@@ -16,7 +16,7 @@ from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.clock import now_s
 from seatrial_serve.runtimes import onnx_devices, onnx_lanes, runtimes, tensorrt_engines
 from seatrial_serve.runtimes.onnx_devices import DevicesRuntime
-from seatrial_serve.runtimes.onnx_lanes import GraphLane, PinnedLane, PlainLane
+from seatrial_serve.runtimes.onnx_lanes import GraphLane, PlainLane, SizedLane
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 
 
@@ -29,6 +29,10 @@ def parse(text: str) -> bytes:
 DENSE = parse("""g (float[rows, 3] x) => (float[rows, 2] y, int64[rows] best)
     <float[3, 2] w = {1, -1, 2, 0.5, -3, 4}> { h = MatMul(x, w) y = Relu(h) best = ArgMax<axis=1, keepdims=0>(y) }""")
 LENGTHS = parse("g (float[rows, n] x) => (float[rows, n] y) { y = Relu(x) }")
+CONVOLUTION = parse("""g (float[rows, 1, 3, 3] x) => (float[rows, 1, 2, 2] y)
+    <float[1, 1, 2, 2] w = {1, -1, 2, 0.5}> { y = Conv(x, w) }""")
+ANY_SIZE = parse("""g (float[rows, 1, high, wide] x) => (float[rows, 1, a, b] y)
+    <float[1, 1, 2, 2] w = {1, -1, 2, 0.5}> { y = Conv(x, w) }""")
 WORDS = parse("""g (string[rows] c, float[rows] x) => (float[rows] y)
     { i = ai.onnx.ml.LabelEncoder<keys_strings=["a", "b"], values_floats=[1.0, 2.0]>(c) y = Mul(i, x) }""")
 
@@ -71,7 +75,7 @@ def test_the_receipt_says_what_was_asked_and_what_runs(cards: FakeCards) -> None
     placement = runtime.placement
     assert placement is not None
     assert (placement.asked, placement.devices, placement.nodes) == (CUDA, (0,), {CUDA: 3})
-    assert (placement.pinned, placement.cuda_graphs, placement.slots, placement.most_rows) == (True, False, 2, None)
+    assert (placement.cuda_graphs, placement.slots, placement.most_rows, placement.sizes) == (False, 2, None, ())
 
 
 @pytest.mark.parametrize(
@@ -126,34 +130,68 @@ def test_the_cpu_takes_over_only_where_that_is_allowed_and_the_receipt_says_so(c
 def test_the_devices_options_reach_the_provider(cards: FakeCards) -> None:
     load(device_memory_bytes=2**30, provider_options=(("arena_extend_strategy", "kNextPowerOfTwo"),))
     wanted = {"device_id": "0", "gpu_mem_limit": str(2**30), "arena_extend_strategy": "kNextPowerOfTwo"}
+    wanted |= {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     assert cards.opened == [(0, wanted)]
+    load(provider_options=(("use_tf32", "1"),))
+    assert cards.opened[1][1]["use_tf32"] == "1"
 
 
-def test_answers_pass_through_pinned_memory_whole_and_stay_as_they_are(cards: FakeCards) -> None:
+def test_answers_stay_as_they_are_whatever_runs_after_them(cards: FakeCards) -> None:
     runtime = load()
     kept = [(runtime.run(rows(count, count)), expected(rows(count, count))) for count in (2, 5, 700, 1, 300, 4)]
     for found, wanted in kept:
         assert_same(found, wanted)
-    assert {how for _, _, how in cards.runs} == {"bound"}
+    assert {how for _, _, how in cards.runs} == {"plain"}
 
 
-def test_inputs_of_any_length_pass_through_the_same_buffers(cards: FakeCards) -> None:
+def test_inputs_of_any_length_run(cards: FakeCards) -> None:
     runtime = load(LENGTHS)
     for shape in ((1, 3), (4, 900), (2, 1), (3, 0)):
         feeds = {"x": np.random.default_rng(1).normal(size=shape).astype(np.float32)}
         assert_same(runtime.run(feeds), expected(feeds, LENGTHS))
 
 
-def test_graphs_that_take_words_and_machines_without_pinned_memory_run_unbound(cards: FakeCards) -> None:
+def test_lookups_of_words_stay_on_the_cpu_and_the_receipt_counts_them(cards: FakeCards) -> None:
     feeds = {"c": np.array(["b", "a"], object), "x": np.array([3, 4], np.float32)}
     cards.lacking = {"LabelEncoder"}
     runtime = load(WORDS)
     assert_same(runtime.run(feeds), expected(feeds, WORDS))
     assert runtime.placement is not None
-    assert (runtime.placement.pinned, runtime.placement.nodes) == (False, {CPU: 1, CUDA: 1})
-    cards.has_pinned = False
-    assert_same(load().run(rows(3)), expected(rows(3)))
-    assert {how for _, _, how in cards.runs} == {"plain"}
+    assert runtime.placement.nodes == {CPU: 1, CUDA: 1}
+
+
+def images(count: int) -> dict[str, Any]:
+    return {"x": np.random.default_rng(count).normal(size=(count, 1, 3, 3)).astype(np.float32)}
+
+
+def test_convolutions_are_planned_once_for_each_size_to_which_batches_are_filled_up(cards: FakeCards) -> None:
+    runtime = load(CONVOLUTION, max_rows=12, device_memory_bytes=500)
+    placement = runtime.placement
+    assert placement is not None
+    assert (placement.sizes, placement.most_rows, placement.slots) == ((1, 2, 4, 8, 12), 12, 2)
+    for count in (1, 3, 2, 4, 1, 11, 3, 12, 2, 7, 1, 13):
+        assert_same(runtime.run(images(count)), expected(images(count), CONVOLUTION))
+    assert cards.planned == [1, 4, 2, 12, 8, 13]
+    assert [options["gpu_mem_limit"] for _, options in cards.opened] == ["100"] * 6, "they share what there is"
+
+
+def test_convolutions_over_inputs_of_any_size_run_unfilled_and_the_log_says_what_that_costs(
+    cards: FakeCards, caplog: pytest.LogCaptureFixture
+) -> None:
+    placement = load(ANY_SIZE).placement
+    assert placement is not None
+    assert (placement.sizes, placement.most_rows) == ((), None)
+    assert "planned anew" in caplog.text
+
+
+def test_a_size_that_finds_no_room_is_out_of_memory_and_not_a_fault_of_the_model(cards: FakeCards) -> None:
+    runtime = load(CONVOLUTION)
+    assert_same(runtime.run(images(1)), expected(images(1), CONVOLUTION))
+    cards.failing[0] = MemoryError("no room for another session")
+    with pytest.raises(OutOfMemory):
+        runtime.run(images(2))
+    cards.failing.clear()
+    assert_same(runtime.run(images(2)), expected(images(2), CONVOLUTION))
 
 
 def test_a_cuda_graph_is_recorded_once_for_each_power_of_two_and_replayed(cards: FakeCards) -> None:
@@ -286,7 +324,11 @@ def test_lanes_bind_as_onnxruntime_itself_wants_it(monkeypatch: pytest.MonkeyPat
     session = ort.InferenceSession(graph, providers=[CPU])
     kind = {"float": "float32", "double": "float64"}.get(dtype, dtype)
     feeds = [(np.arange(3 * count).reshape(count, 3) % 2).astype(kind) for count in (2, 5, 1, 3, 2)]
-    for lane in (PinnedLane(session, 0, None), GraphLane(session, 0, 8), PlainLane(session, 0)):
+    for lane in (
+        GraphLane(session, 0, (1, 2, 4, 8)),
+        SizedLane(session, lambda: session, 0, (1, 2, 4)),
+        PlainLane(session, 0),
+    ):
         found = [lane.run({"x": array})[0] for array in feeds]
         for array, wanted in zip(found, feeds, strict=True):
             assert array.dtype == wanted.dtype

@@ -139,11 +139,11 @@ async def test_a_server_on_cards_answers_through_them_and_says_so(cards: FakeCar
     async with on_cards(bundles) as app:
         cards.runs.clear()
         assert await ask(app, 90) == (200, [place + 0.5 for place in range(90)])
-        assert {how for _, _, how in cards.runs} == {"bound"}
+        assert {how for _, _, how in cards.runs} == {"plain"}
         said = (await app.client.get("/v1/models/toy/versions/1.0.0")).json()["execution"]
         assert said["provider"] == CUDA
         assert said["placement"] | {"nodes": None} == {
-            "asked": CUDA, "devices": [0, 1], "nodes": None, "pinned": True, "cuda_graphs": False, "slots": 4, "most_rows": None,
+            "asked": CUDA, "devices": [0, 1], "nodes": None, "cuda_graphs": False, "slots": 4, "most_rows": None, "sizes": [],
         }  # fmt: skip
 
 

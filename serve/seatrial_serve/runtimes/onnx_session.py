@@ -14,6 +14,8 @@ from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 ELEMENT_TYPES = {"float": "float32", "double": "float64"}
+KEEP_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+"""Set to "1", a session can say which provider runs which node."""
 Asked = Sequence[tuple[str, dict[str, str]]]
 """Providers in order, each with its options."""
 

@@ -46,13 +46,13 @@ class Placement:
     devices: tuple[int, ...] = ()
     nodes: Mapping[str, int] = field(default_factory=dict)
     """Provider -> how many of the graph's nodes it runs."""
-    pinned: bool = False
-    """Do inputs pass through pinned memory?"""
     cuda_graphs: bool = False
     slots: int | None = None
     """How many batches run at once, none of them on the event loop; None: as on the processor."""
     most_rows: int | None = None
     """Most rows in a batch; None: no bound."""
+    sizes: tuple[int, ...] = ()
+    """The sizes to which batches are filled up, ascending; empty: none is."""
 
 
 class Runtime(Protocol):

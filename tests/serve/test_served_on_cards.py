@@ -1,0 +1,78 @@
+"""A server on cards: what a card does at the first run of a size is done before a request comes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sealed
+from conftest import Running, run_app
+from fake_cards import CPU, CUDA, FakeCards
+from onnx import TensorProto, helper
+
+import seatrial as st
+from seatrial_serve.load_gate import Pace
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> FakeCards:
+    return FakeCards(monkeypatch)
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Path:
+    """A convolution over pairs of ids: their difference."""
+    nodes = [
+        helper.make_node("Cast", ["ids"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["x", "one"], ["channel"]),
+        helper.make_node("Conv", ["channel", "weight"], ["moved"]),
+        helper.make_node("ReduceSum", ["moved", "axes"], ["score"], keepdims=0),
+    ]
+    graph = sealed.graph(
+        [("ids", TensorProto.INT64, [2])], *nodes, one=np.array([1]), axes=np.array([1, 2]), weight=np.array([[[1, -1]]], np.float32)
+    )  # fmt: skip
+    contract = st.contract_from_rows(sealed.Ids, sealed.Score, limits=st.Limits(max_rows=64))
+    sealed.write(tmp_path, "toy", contract, {"ids": [9, 2]}, 7.0, graph)
+    return tmp_path
+
+
+async def ask(app: Running, count: int) -> None:
+    reply = await app.ask([{"ids": [3 * place, place]} for place in range(count)])
+    assert reply.status_code == 200, reply.text
+    assert [row["score"] for row in reply.json()["predictions"]] == [2.0 * place for place in range(count)]
+
+
+@pytest.mark.parametrize(("flags", "sizes"), [({}, 7), ({"max_batch_rows": 12}, 5), ({"cuda_graphs": True}, 7)])
+async def test_no_request_waits_for_a_plan_or_a_recording(
+    cards: FakeCards, bundles: Path, flags: dict[str, int], sizes: int
+) -> None:
+    async with run_app(bundles, providers=(CUDA,), **flags) as app:
+        said = (await app.client.get("/v1/models/toy/versions/1.0.0")).json()["execution"]["placement"]["sizes"]
+        assert len(said) == sizes
+        done = len(cards.planned), len([how for _, _, how in cards.runs if how == "recorded"])
+        assert max(done) == sizes, "each of them once, by the load gate"
+        for count in (1, 3, 11, 2, 1, 40, 12, 5, 1):
+            await ask(app, count)
+        assert (len(cards.planned), len([how for _, _, how in cards.runs if how == "recorded"])) == done
+
+
+async def test_batches_run_in_threads_of_the_models_own(cards: FakeCards, bundles: Path) -> None:
+    async with run_app(bundles, providers=(CUDA,)) as app:
+        cards.threads.clear()
+        await asyncio.gather(*(ask(app, count) for count in range(1, 30)))
+        assert cards.threads <= {"seatrial-device_0", "seatrial-device_1"}
+
+
+@pytest.mark.parametrize(("provider", "free"), [(CUDA, 7), (CPU, 0)])
+async def test_padding_is_free_on_cards_alone(
+    bundles: Path, monkeypatch: pytest.MonkeyPatch, provider: str, free: int
+) -> None:
+    if provider == CUDA:
+        FakeCards(monkeypatch)
+    monkeypatch.setattr(Pace, "free_cost", 7)
+    async with run_app(bundles, providers=(provider,)) as app:
+        entry = app.repository.find("toy")
+        assert entry is not None
+        assert entry.ready_model().batcher.rule.free_padding == free
