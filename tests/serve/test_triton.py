@@ -89,6 +89,9 @@ def test_a_card_and_its_accelerators_are_named(toy: st.Bundle, tmp_path: Path) -
         assert [each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator] == [name]
         assert config.dynamic_batching.max_queue_delay_microseconds == 5000
         assert config_of(tmp_path / name, "toy_front").instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+    write_repository([toy], tmp_path / "plain", Placing(device="gpu"))
+    (cuda,) = config_of(tmp_path / "plain", "toy_graph").optimization.execution_accelerators.gpu_execution_accelerator
+    assert (cuda.name, cuda.parameters["use_tf32"]) == ("cuda", "0"), "float32 as the golden rows were promised"
 
 
 def test_rows_that_must_stay_alone_are_not_batched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -37,7 +37,7 @@ import click
 @click.option(
     "--accelerator",
     type=click.Choice(["cuda", "tensorrt"]),
-    help="Options for CUDA's provider, or TensorRT before it; with --device gpu and onnxruntime alone.",
+    help="CUDA's provider, or TensorRT before it; with --device gpu and onnxruntime alone. [default: cuda]",
 )
 @click.option(
     "--max-wait-s",
@@ -46,7 +46,9 @@ import click
     show_default=True,
     help="How long a request may wait for company; 0 batches what queued while the model was busy.",
 )
-def command(paths: tuple[Path, ...], out: Path, **placing: Any) -> None:
+def command(
+    paths: tuple[Path, ...], out: Path, accelerator: Literal["cuda", "tensorrt"] | None, **placing: Any
+) -> None:
     """Write a Triton model repository from sealed bundles.
 
     Each bundle passes its load gate here first: the batch size that pays is measured. Raw input (words, sentences, files) works in
@@ -56,13 +58,17 @@ def command(paths: tuple[Path, ...], out: Path, **placing: Any) -> None:
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import DeclarationError, MissingExtra
 
-    if placing["accelerator"] and (placing["device"] != "gpu" or placing["backend"] != "onnxruntime"):
+    if accelerator and (placing["device"] != "gpu" or placing["backend"] != "onnxruntime"):
         raise DeclarationError("--accelerator", "the CPU or the Python backend", "--device gpu --backend onnxruntime")
     try:
         from seatrial_serve.triton.config import Placing
         from seatrial_serve.triton.repository import write_repository
     except ImportError as error:
         raise MissingExtra("seatrial triton", "triton") from error
-    written = write_repository([open_bundle(path) for path in paths], out, Placing(**placing))
+    written = write_repository(
+        [open_bundle(path) for path in paths],
+        out,
+        Placing(accelerator=accelerator or "cuda", **placing),
+    )
     click.echo(f"wrote {', '.join(written)} to {out}")
     click.echo(f"next: tritonserver --model-repository={out} --disable-auto-complete-config")

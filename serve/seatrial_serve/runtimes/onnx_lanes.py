@@ -39,7 +39,7 @@ class SizedLane:
     """A session for each batch size, to which batches are filled up.
 
     A session plans its convolutions anew whenever a batch has another size than the one before, and keeps no plan: 6 ms for two small ones, 55
-    for fifty-three, on an H200. A session that sees one size plans once.
+    for twenty, on an H200. A session that sees one size plans once.
     """
 
     def __init__(self, session: Any, open_another: Callable[[], Any], device: int, sizes: Sequence[int]) -> None:

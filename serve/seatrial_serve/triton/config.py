@@ -10,6 +10,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.kinds.kind import V2_DATATYPES
 from seatrial_serve.load_gate import Pace
+from seatrial_serve.runtimes.onnx_providers import PRECISE, SWIFT
 from seatrial_serve.triton.naming import digest_key, front_name, graph_name, triton_version
 
 try:
@@ -30,7 +31,7 @@ class Placing:
     backend: Backend = "onnxruntime"
     device: Literal["cpu", "gpu"] = "cpu"
     instances: int = 1
-    accelerator: Literal["cuda", "tensorrt"] | None = None
+    accelerator: Literal["cuda", "tensorrt"] = "cuda"
     max_wait_s: float = 0.0
 
 
@@ -83,7 +84,7 @@ def graph_config(bundles: Mapping[int, Bundle], placing: Placing, pace: Pace) ->
         add_tensors(config.output, [(field.name, field.kind.datatype, field.kind.shape)], reshape=True)
     place(config, placing)
     batch(config, bundle, pace, placing)
-    if placing.accelerator is not None:
+    if placing.backend == "onnxruntime" and placing.device == "gpu":
         accelerate(config, placing.accelerator)
     if placing.backend == "onnxruntime" and placing.device == "cpu":
         config.parameters["intra_op_thread_count"].string_value = "1"
@@ -151,7 +152,8 @@ def accelerate(config: Config, name: str) -> None:
         accelerator.parameters["trt_engine_cache_enable"] = "1"
         accelerator.parameters["trt_engine_cache_path"] = f"/tmp/{config.name}"  # noqa: S108  (a folder of the container's)
     else:
-        accelerator.parameters["cudnn_conv_use_max_workspace"] = "1"
+        for option, value in (PRECISE | SWIFT).items():
+            accelerator.parameters[option] = value
 
 
 def newest(bundles: Mapping[int, Bundle]) -> Bundle:
