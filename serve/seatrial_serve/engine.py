@@ -56,8 +56,6 @@ class Engine:
         """Most rows in a batch that the model graph takes."""
         self.slots = None if model.placement is None else model.placement.slots
         """How many batches run at once on devices, where the event loop does not wait for them; None: on the processor."""
-        self.sizes = () if model.placement is None else model.placement.sizes
-        """The sizes to which a device's batches are filled up; empty: any will do."""
         self.specs = bundle.specs
         self._sources = self._plan()
         self._scalars = not any(spec.dims for spec in self.specs)
@@ -105,6 +103,10 @@ class Engine:
     def healthy(self) -> bool:
         """Can the model graph run now?"""
         return self._model.healthy
+
+    def settle(self, most_rows: int) -> None:
+        """See `Runtime.settle`."""
+        self._model.settle(most_rows)
 
     def close(self) -> None:
         """Let go of the model graph."""

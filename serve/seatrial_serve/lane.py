@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from seatrial_contracts.errors import ModelError, Refusal
@@ -21,7 +21,7 @@ from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
 from seatrial_serve.repository import Entry, Repository
-from seatrial_serve.scope import IN_FLIGHT, REPLY, WHOLE, Scope
+from seatrial_serve.scope import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps
 
@@ -59,10 +59,10 @@ class Asked:
         "_body",
         "_budget",
         "_held",
-        "_leaving",
         "_on_its_way",
         "_receive",
         "_timeout_s",
+        "_when_left",
         "_whole",
         "headers",
         "left",
@@ -73,13 +73,13 @@ class Asked:
 
     def __init__(
         self, model: ServedModel, headers: Mapping[bytes, bytes], terms: Terms, pool: Executor, receive: Any, timeout_s: float, budget: Budget, *,
-        whole: bool,
+        whole: bool, when_left: Callable[[Callable[[], None] | None], None] | None,
     ) -> None:  # fmt: skip
-        """`whole`: is all of it here already?"""
+        """`whole`: is all of it here already? `when_left`: see `scope.WHEN_LEFT`."""
         self.model, self.headers, self.terms, self.pool = model, headers, terms, pool
         self._receive, self._timeout_s, self._budget, self._whole = receive, timeout_s, budget, whole
+        self._when_left = when_left if not model.instant else None
         self._held, self._body, self._on_its_way = 0, b"", False
-        self._leaving: asyncio.Task[None] | None = None
         self.left = False
         """Did the client leave while its request was on its way?"""
 
@@ -96,14 +96,12 @@ class Asked:
         self.model.quarantine.check(self._body)
         self.model.pressure.enter()  # only now: a client that sends slowly says nothing of how fast the model is
         self._on_its_way = True
-        if not self.model.instant:
-            self._leaving = asyncio.create_task(self._watch(asyncio.current_task()))
+        if self._when_left is not None:
+            self._when_left(partial(self._leave, asyncio.current_task()))
         return self._body
 
-    async def _watch(self, request: asyncio.Task[Any] | None) -> None:
+    def _leave(self, request: asyncio.Task[Any] | None) -> None:
         """End a request whose client has left: what still waits is not run."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
         self.left = True
         if request is not None:
             request.cancel()
@@ -117,8 +115,8 @@ class Asked:
             self.model.pressure.leave(kind)
         self.model.release()
         self._budget.give_back(self._held)
-        if self._leaving is not None:
-            self._leaving.cancel()
+        if self._when_left is not None:
+            self._when_left(None)
         if isinstance(error, ModelError) or getattr(error, "code", "") == "E_MODEL_INPUT":
             self.model.quarantine.blame(self._body)
 
@@ -159,8 +157,9 @@ class FastLane:
             terms = self._terms(scope, headers, journey)
             model.pressure.admit(terms.deadline_s)
             asked = Asked(
-                model, headers, terms, self._pool, receive, self._timeout_s, self._budget, whole=WHOLE in scope
-            )
+                model, headers, terms, self._pool, receive, self._timeout_s, self._budget, whole=WHOLE in scope,
+                when_left=scope.get(WHEN_LEFT),
+            )  # fmt: skip
             with asked:
                 reply = await self._protocols[verb](asked)
         except ClientLeft:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
@@ -85,9 +83,8 @@ class Admitted:
 
 
 def pass_load_gate(
-    engine: Engine, clock: Callable[[], float] = time.perf_counter,
-    tell: Callable[[bool, float | None], None] = lambda _passed, _worst_error: None,
-) -> Admitted:  # fmt: skip
+    engine: Engine, tell: Callable[[bool, float | None], None] = lambda _passed, _worst_error: None
+) -> Admitted:
     """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly.
 
     `tell` hears whether all was right, and the worst error; None for that where a row was not answered, or not by numbers.
@@ -106,7 +103,7 @@ def pass_load_gate(
             engine.bundle.version,
             lacking(engine),
         )
-    return Admitted(trials, measure(engine, clock))
+    return Admitted(trials, measure(engine))
 
 
 def lacking(engine: Engine) -> str:
@@ -132,20 +129,8 @@ def lacking(engine: Engine) -> str:
     return f"variant '{engine.variant}' was proven with {', '.join(min(missing))}, which this machine has not"
 
 
-def run_sizes(engine: Engine, most_rows: int) -> None:
-    """Run each size to which a device's batches of up to `most_rows` rows are filled up, as far as memory goes.
-
-    At the first run of a size a device plans and records: that shall not be a request's.
-    """
-    row = _middling(engine)
-    with suppress(OutOfMemory):
-        for below, size in pairwise((0, *engine.sizes)):
-            if below < most_rows:
-                engine.run([[row] * size])
-
-
-def settle_memory(engine: Engine, batch_rows: int) -> None:
-    """Give back what the gate's large batches took, and say which batches are outliers, whose memory is not kept from here on.
+def settle(engine: Engine, batch_rows: int) -> None:
+    """Get ready for batches of `batch_rows` rows, give back what the gate's larger ones took, and say which are outliers, whose memory is not kept.
 
     An outlier has more elements in its inputs than a batch of `batch_rows` rows as long as the middling golden one, and than the
     longest golden row alone.
@@ -153,6 +138,7 @@ def settle_memory(engine: Engine, batch_rows: int) -> None:
     sizes = sorted(sum(np.size(value) for value in row) for row in _encoded(engine))
     engine.usual_elements = 0
     engine.run([[_middling(engine)]])
+    engine.settle(batch_rows)
     engine.usual_elements = max(sizes[len(sizes) // 2] * batch_rows, sizes[-1])
 
 
@@ -197,8 +183,13 @@ def _unanswered(engine: Engine, size: int, finding: str) -> Trial:
     )  # fmt: skip
 
 
-def measure(engine: Engine, clock: Callable[[], float]) -> Pace:
-    """Time growing batches of the golden row of middling length, within a budget; one row alone where rows are never batched."""
+def measure(engine: Engine) -> Pace:
+    """Time growing batches of the golden row of middling length, within a budget; one row alone where rows are never batched.
+
+    On the processor a batch runs in this thread alone, and it is the thread's own time that counts: beside a server that is busy, which a
+    reload always is, waiting for a core hides what batches bring.
+    """
+    clock = time.perf_counter if engine.remote or engine.slots else time.thread_time
     row = _middling(engine)
     seconds: dict[int, float] = {}
     spent = 0.0

@@ -18,7 +18,7 @@ import pytest
 import seatrial as st
 from seatrial_contracts.errors import ModelError, OutOfMemory
 from seatrial_serve.engine import Engine, load_engine
-from seatrial_serve.load_gate import pass_load_gate, run_sizes
+from seatrial_serve.load_gate import pass_load_gate, settle
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
@@ -133,8 +133,9 @@ def test_a_card_against_the_processor(examples: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["digits", "photos"])
 def test_what_a_batch_of_another_size_costs_once_each_size_has_run(examples: Path, name: str) -> None:
     engine = engine_of(examples, name, ON_CARD)
-    assert engine.sizes == SIZES, "a session for each"
-    run_sizes(engine, SIZES[-1])
+    assert engine.placement is not None
+    assert engine.placement.sizes == SIZES, "a session for each"
+    settle(engine, SIZES[-1])
     row = engine.encode(engine.contract.validate_row(engine.bundle.golden.rows[0]))
     took: list[tuple[int, float]] = []
     for size in (1, 33, 2, 17, 3, 64, 1, 5):

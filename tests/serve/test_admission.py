@@ -19,6 +19,7 @@ from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve import lane
 from seatrial_serve.admission import GROWTH, REFUSAL_S, Budget, Pressure, Quarantine
 from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.scope import WHEN_LEFT
 
 GOOD = {"x": 3.0, "word": "a"}
 
@@ -169,15 +170,11 @@ async def test_a_client_that_leaves_is_dropped_before_its_batch(
             asked.append(asyncio.ensure_future(running.ask([GOOD])))
             while len(model.batcher._running) < slot:
                 await asyncio.sleep(0)
-        left = asyncio.Event()
+        leave: list[Any] = []
         body = json.dumps({"instances": [GOOD]}).encode()
 
         async def receive() -> dict[str, Any]:
-            if not receive.__dict__.setdefault("given", False):
-                receive.__dict__["given"] = True
-                return {"type": "http.request", "body": body}
-            await left.wait()
-            return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": body}
 
         sent: list[Any] = []
 
@@ -189,12 +186,14 @@ async def test_a_client_that_leaves_is_dropped_before_its_batch(
             "path": "/v1/models/toy:predict",
             "method": "POST",
             "headers": [(b"content-length", b"%d" % len(body))],
+            WHEN_LEFT: leave.append,
         }
         leaving = asyncio.ensure_future(running.app(scope, receive, send))
         while not model.batcher._queue:
             await asyncio.sleep(0)
-        left.set()
+        leave[0]()
         await leaving
+        assert leave[1] is None, "from here on it does not matter"
         held.gate.set()
         assert [reply.status_code for reply in await asyncio.gather(*asked)] == [200, 200]
         assert (sent, held.runtime.batches, model.pressure.users) == ([], [1, 1], 0)

@@ -175,6 +175,45 @@ def test_convolutions_are_planned_once_for_each_size_to_which_batches_are_filled
     assert [options["gpu_mem_limit"] for _, options in cards.opened] == ["100"] * 6, "they share what there is"
 
 
+def test_what_is_settled_needs_no_plan_any_more_and_larger_sizes_are_let_go_of(cards: FakeCards) -> None:
+    runtime = load(CONVOLUTION, max_rows=16)
+    for count in (2, 16):
+        runtime.run(images(count))
+    runtime.settle(3)
+    assert sorted(cards.planned) == [1, 2, 4, 16]
+    for count in (3, 1, 2, 4):
+        assert_same(runtime.run(images(count)), expected(images(count), CONVOLUTION))
+    assert len(cards.planned) == 4
+    runtime.run(images(16))
+    assert len(cards.planned) == 5, "its session was gone"
+    cards.room_rows = 2
+    runtime.settle(16)  # no batch of 4 fits: the model serves all the same
+    cards.room_rows = None
+    cards.planned.clear()
+    for count in (2, 4):
+        runtime.run(images(count))
+    assert cards.planned == [4], "a session that ran out of memory is not kept"
+
+
+@pytest.mark.usefixtures("_soon")
+def test_a_device_that_is_back_has_run_every_size_before_it_is_asked(cards: FakeCards) -> None:
+    runtime = load(CONVOLUTION, max_rows=4)
+    assert isinstance(runtime, DevicesRuntime)
+    runtime.run(images(1))
+    runtime.settle(4)
+    cards.failing[0] = lost()
+    with pytest.raises(Unavailable):
+        runtime.run(images(3))
+    cards.planned.clear()
+    cards.failing.clear()
+    with runtime._changed:
+        assert runtime._changed.wait_for(lambda: len(runtime._free) == 2, 20)
+    assert cards.planned == [1, 2, 4]
+    assert_same(runtime.run(images(3)), expected(images(3), CONVOLUTION))
+    assert cards.planned == [1, 2, 4]
+    runtime.close()
+
+
 def test_convolutions_over_inputs_of_any_size_run_unfilled_and_the_log_says_what_that_costs(
     cards: FakeCards, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,7 +22,7 @@ from seatrial_serve import protocol
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.protocol import HEADER_S, StrictProtocol
-from seatrial_serve.scope import REPLY
+from seatrial_serve.scope import REPLY, WHEN_LEFT
 from seatrial_serve.server import DrainingServer
 from seatrial_serve.sockets import listen
 
@@ -312,6 +312,51 @@ async def test_a_request_whose_client_has_closed_is_told_so_before_it_runs() -> 
     connection.eof_received()
     assert await heard == "http.disconnect"
     connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("leave", ["eof_received", "connection_lost", "before"])
+async def test_whoever_wants_to_know_hears_once_that_the_client_has_left(leave: str) -> None:
+    heard: list[str] = []
+    ready, answered = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope[WHEN_LEFT](lambda: heard.append("first"))
+        ready.set()
+        await answered.wait()
+
+    config = uvicorn.Config(app, http=StrictProtocol, lifespan="off")
+    connection = StrictProtocol(config=config, server_state=ServerState(), app_state={})
+    transport = Mock(asyncio.Transport, get_extra_info=Mock(return_value=None), is_closing=Mock(return_value=False))
+    connection.connection_made(transport)
+    connection.data_received(SIZED)
+    transport.is_closing.return_value = leave == "before"
+    await ready.wait()
+    if leave == "eof_received":
+        connection.eof_received()
+    transport.is_closing.return_value = True
+    if leave != "before":
+        assert heard == ["first"][: leave == "eof_received"]
+    connection.connection_lost(None)
+    assert heard == ["first"]
+    answered.set()
+
+
+async def test_whoever_does_not_want_to_know_any_more_hears_nothing() -> None:
+    heard: list[str] = []
+    ready = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope[WHEN_LEFT](lambda: heard.append("left"))
+        scope[WHEN_LEFT](None)
+        ready.set()
+        await greet(scope, receive, send)
+
+    async with connected(app) as (reader, writer, _):
+        writer.write(SIZED)
+        assert await reader.readuntil(b"hi") == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+        writer.close()
+        await ready.wait()
+    assert not heard
 
 
 async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server_stops() -> None:

@@ -32,5 +32,8 @@ class FakeRuntime:
         self.batches.append(len(next(iter(feeds.values()))))
         return self.answer(feeds)
 
+    def settle(self, most_rows: int) -> None:
+        """See `Runtime.settle`: every batch is like the first."""
+
     def close(self) -> None:
         """See `Runtime.close`."""

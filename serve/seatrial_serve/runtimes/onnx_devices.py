@@ -157,6 +157,7 @@ class DevicesRuntime:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._sample: dict[str, Array] | None = None
+        self._most_rows = 1
         first = self._devices[0]
         self.provider = options.providers[0]
         self.placement = Placement(
@@ -226,6 +227,7 @@ class DevicesRuntime:
                 device = self._graph.open(lost.number)
                 if self._sample is not None:
                     device.lanes[0].run(self._sample)
+                self._settle(device)
             except FAILURES as error:
                 log.warning("device %d of %s is not back: %s", lost.number, self.provider, type(error).__name__)
                 continue
@@ -235,6 +237,23 @@ class DevicesRuntime:
                 self._changed.notify_all()
             log.warning("device %d of %s is back", lost.number, self.provider)
             return
+
+    def settle(self, most_rows: int) -> None:
+        """See `Runtime.settle`. Sizes for which there is no room are left out: their batches will be halved."""
+        self._most_rows = most_rows
+        for device in self._devices:
+            self._settle(device)
+
+    def _settle(self, device: Device) -> None:
+        if self._sample is None:
+            return
+        try:
+            for lane in dict.fromkeys(device.lanes):
+                lane.settle(self._sample, self._most_rows)
+        except ORT_ERRORS as error:
+            failure = our_error(error)
+            if not isinstance(failure, OutOfMemory):
+                raise failure from error
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
 
+from seatrial_contracts.errors import OutOfMemory
 from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS, our_error
 from seatrial_serve.runtimes.onnx_session import described, shrinking
 
 CUDA_DEVICE = "cuda"
@@ -20,6 +23,10 @@ class Lane(Protocol):
 
     def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> list[Array]:
         """The outputs in order, as arrays of their own. Raises what onnxruntime raises."""
+        ...
+
+    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Runtime.settle`; `row` is a batch of one. Raises what onnxruntime raises."""
         ...
 
 
@@ -33,6 +40,9 @@ class PlainLane:
     def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> list[Array]:
         """See `Lane.run`."""
         return list(self._session.run(self._outputs, feeds, self._shrink if outlier else None))
+
+    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Lane.settle`: any size will do."""
 
 
 class SizedLane:
@@ -52,7 +62,12 @@ class SizedLane:
     def run(self, feeds: Mapping[str, Array], *, outlier: bool = False) -> list[Array]:
         """See `Lane.run`."""
         rows, size, full = filled(feeds, self._sizes)
-        return [array[:rows] for array in self._of(size).run(full, outlier=outlier)]
+        try:
+            return [array[:rows] for array in self._of(size).run(full, outlier=outlier)]
+        except ORT_ERRORS as error:
+            if isinstance(our_error(error), OutOfMemory):
+                self._lanes.pop(size, None)  # with it goes what it left in its arena
+            raise
 
     def _of(self, size: int) -> PlainLane:
         with self._opening:
@@ -60,6 +75,13 @@ class SizedLane:
                 session, self._spare = self._open() if self._spare is None else self._spare, None
                 self._lanes[size] = PlainLane(session, self._device)
             return self._lanes[size]
+
+    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Lane.settle`."""
+        wanted = sizes_for(most_rows, self._sizes)
+        self._lanes = {size: lane for size, lane in self._lanes.items() if size in wanted}
+        for size in wanted:
+            self.run(repeated(row, size))
 
 
 class GraphLane:
@@ -80,6 +102,11 @@ class GraphLane:
         if recorded is None:
             recorded = self._recorded[size] = RecordedSize(self._session, self._device, size, full, self._outputs)
         return [array[:rows] for array in recorded.run(full)]
+
+    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Lane.settle`. onnxruntime keeps what it recorded until the session ends."""
+        for size in sizes_for(most_rows, self._sizes):
+            self.run(repeated(row, size))
 
 
 class RecordedSize:
@@ -123,6 +150,11 @@ def sizes_up_to(most_rows: int) -> tuple[int, ...]:
     return *(1 << power for power in range((most_rows - 1).bit_length())), most_rows
 
 
+def sizes_for(most_rows: int, sizes: Sequence[int]) -> list[int]:
+    """Those of `sizes` (ascending) to which batches of up to so many rows are filled up."""
+    return [size for below, size in pairwise((0, *sizes)) if below < most_rows]
+
+
 def filled(feeds: Mapping[str, Array], sizes: Sequence[int]) -> tuple[int, int, dict[str, Array]]:
     """Rows, the next of `sizes` (ascending; the rows themselves beyond them), and the feeds with the last row repeated up to it.
 
@@ -130,8 +162,13 @@ def filled(feeds: Mapping[str, Array], sizes: Sequence[int]) -> tuple[int, int, 
     """
     rows = len(next(iter(feeds.values())))
     size = next((size for size in sizes if size >= rows), rows)
-    return rows, size, {name: _filled(array, size - rows) for name, array in feeds.items()}
+    return rows, size, repeated(feeds, size)
 
 
-def _filled(array: Array, missing: int) -> Array:
+def repeated(feeds: Mapping[str, Array], size: int) -> dict[str, Array]:
+    """The feeds with the last row repeated up to so many rows."""
+    return {name: _repeated(array, size - len(array)) for name, array in feeds.items()}
+
+
+def _repeated(array: Array, missing: int) -> Array:
     return np.ascontiguousarray(np.concatenate([array, np.repeat(array[-1:], missing, 0)]) if missing else array)

@@ -100,6 +100,13 @@ class Runtime(Protocol):
         """
         ...
 
+    def settle(self, most_rows: int) -> None:
+        """No batch has more rows than these from here on: do now what the first batch of a size would have to, and let go of what larger ones needed.
+
+        To be called once something has run. Raises `ModelError` where the graph fails.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of what it holds."""
         ...

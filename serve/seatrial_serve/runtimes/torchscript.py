@@ -74,5 +74,8 @@ class TorchScriptRuntime:
             array = np.array([known["table"].get(word, known["unknown"]) for word in array.tolist()], np.int64)
         return self._torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
+    def settle(self, most_rows: int) -> None:
+        """See `Runtime.settle`: every batch is like the first."""
+
     def close(self) -> None:
         """See `Runtime.close`."""

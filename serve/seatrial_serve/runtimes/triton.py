@@ -156,6 +156,9 @@ class TritonRuntime:
             raise Unavailable("E_RUNTIME_ANSWER", "the runtime behind this server answers what the model must not")
         return array
 
+    def settle(self, most_rows: int) -> None:
+        """See `Runtime.settle`: every batch is like the first."""
+
     def close(self) -> None:
         """End the thread and the connection; calls on their way are cancelled."""
         self._stop.set()
