@@ -10,7 +10,6 @@ preprocessing.
 
 from __future__ import annotations
 
-import http.client
 import json
 import subprocess
 import sys
@@ -26,11 +25,13 @@ import onnxruntime as ort
 import seatrial as st
 from seatrial_contracts.front import collate_parts
 from seatrial_serve.engine import Engine, load_engine
+from seatrial_serve.runtimes.onnx_providers import CUDA, PRECISE, check_registered
+from seatrial_serve.runtimes.onnx_session import open_session, settings_of
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests"))
-from servers import Server  # noqa: E402  (found through the line above)
+from servers import Server, fetch  # noqa: E402  (found through the line above)
 
 CONNECTIONS, SIZES, SECONDS, LOOP_S = (1, 16, 64, 256), (1, 8, 32, 128), 3, 0.7
 HEAD = "POST /v1/models/{name}:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -38,6 +39,7 @@ HEAD = "POST /v1/models/{name}:predict HTTP/1.1\r\nHost: x\r\nContent-Type: appl
 
 def main(harness: Path, bundles: Path, provider: str, flags: list[str]) -> None:
     """One line of JSON for each bundle's limits and for each load."""
+    ort.preload_dlls()
     found = [st.open_bundle(path.parent) for path in sorted(bundles.glob("*/*/manifest.json"))]
     for bundle in found:
         tell(bundle.name, raw_rows_per_s=limits(bundle, provider))
@@ -46,11 +48,10 @@ def main(harness: Path, bundles: Path, provider: str, flags: list[str]) -> None:
         status, said = server.wait_until_loaded(120)
         assert status == 200, said
         for bundle in found:
-            receipt = execution(server, bundle)
-            tell(
-                bundle.name,
-                **{key: receipt[key] for key in ("batch_rows", "deep_batch_rows", "pace_ms") if key in receipt},
-            )
+            execution = json.loads(fetch(f"{server.url}/v1/models/{bundle.name}/versions/{bundle.version}")[1])[
+                "execution"
+            ]
+            tell(bundle.name, batch_rows=execution["batch_rows"], batch_seconds=execution["batch_seconds"])
             with tempfile.TemporaryDirectory() as scratch:
                 requests = bodies(bundle, Path(scratch))
                 for connections in CONNECTIONS:
@@ -66,10 +67,10 @@ def tell(name: str, **said: Any) -> None:
 def limits(bundle: st.Bundle, provider: str) -> dict[int, int]:
     """Rows a second of the loop, by rows in a batch."""
     engine = load_engine(bundle, RuntimeOptions())
-    session = ort.InferenceSession(
-        bundle.files[bundle.manifest.variants[0].graph],
-        providers=[(provider, {} if provider.startswith("CPU") else {"use_tf32": "0"})],
-    )
+    asked = RuntimeOptions((provider,))
+    graph = bundle.files[bundle.manifest.variants[0].graph]
+    session = open_session(graph, settings_of(asked), [(provider, PRECISE if provider == CUDA else {})])
+    check_registered(session, asked)
     rows = [engine.encode(engine.contract.validate_row(row)) for row in bundle.golden.rows]
     return {size: round(rate(session, batches(engine, rows, size), size)) for size in SIZES}
 
@@ -102,16 +103,6 @@ def bodies(bundle: st.Bundle, scratch: Path) -> list[Path]:
     return files
 
 
-def execution(server: Server, bundle: st.Bundle) -> dict[str, Any]:
-    """What the server says of how it runs a bundle."""
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
-    connection.request("GET", f"/v1/models/{bundle.name}/versions/{bundle.version}")
-    with connection.getresponse() as reply:
-        said: dict[str, Any] = json.load(reply)["execution"]
-    connection.close()
-    return said
-
-
 def load(harness: Path, server: Server, requests: list[Path], connections: int) -> dict[str, float]:
     """What wrk counts, after a second that does not."""
     found: dict[str, float] = {}
@@ -142,6 +133,6 @@ if __name__ == "__main__":
     main(
         Path(sys.argv[1]).resolve(),
         Path(sys.argv[2]).resolve(),
-        sys.argv[3] if len(sys.argv) > 3 else "CUDAExecutionProvider",
+        sys.argv[3] if len(sys.argv) > 3 else CUDA,
         sys.argv[4:],
     )

@@ -204,8 +204,6 @@ class ServedModel:
                 raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
             return encode(row, place)
 
-        if len(rows) == 1:
-            return [await loop.run_in_executor(self._pool, encode_in_time, rows[0], 0)]
         jobs = [loop.run_in_executor(self._pool, encode_in_time, row, place) for place, row in enumerate(rows)]
         try:
             return await asyncio.gather(*jobs)

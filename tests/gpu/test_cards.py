@@ -66,6 +66,15 @@ def rows_per_second(engine: Engine, size: int) -> float:
     return best
 
 
+def assert_alike(found: Engine, wanted: Engine) -> None:
+    """The golden rows' answers, alone and in batches."""
+    rows = found.bundle.golden.rows
+    for size in (1, 3, 8):
+        for one, other in zip(found.answer(rows, size), wanted.answer(rows, size), strict=True):
+            for field, value in other.items():
+                np.testing.assert_allclose(one[field], value, rtol=1e-4, atol=1e-5)
+
+
 def print_table(title: str, columns: dict[str, Engine], sizes: tuple[int, ...] = SIZES) -> None:
     print(f"\n{title}, rows/s\n| rows in a batch | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for size in sizes:
@@ -123,11 +132,9 @@ def test_memory_that_runs_out_is_told_apart_and_half_the_batch_runs() -> None:
 
 @pytest.mark.parametrize("name", ["digits", "sentences"])
 def test_a_card_against_the_processor(examples: Path, name: str) -> None:
-    columns = {
-        "processor, 1 thread": engine_of(examples, name, ON_CPU),
-        "card": engine_of(examples, name, ON_CARD),
-    }
-    print_table(name, columns)
+    processor, card = engine_of(examples, name, ON_CPU), engine_of(examples, name, ON_CARD)
+    assert_alike(card, processor)
+    print_table(name, {"processor, 1 thread": processor, "card": card})
 
 
 @pytest.mark.parametrize("name", ["digits", "photos"])
@@ -149,11 +156,7 @@ def test_cuda_graphs_on_and_off(examples: Path) -> None:
     off, on = (engine_of(examples, "digits", replace(ON_CARD, cuda_graphs=graphs)) for graphs in (False, True))
     assert on.placement is not None
     assert on.placement.cuda_graphs
-    rows = off.bundle.golden.rows
-    for size in (1, 3, 8):
-        for found, wanted in zip(on.answer(rows, size), off.answer(rows, size), strict=True):
-            for field, value in wanted.items():
-                np.testing.assert_allclose(found[field], value, rtol=1e-4, atol=1e-5)
+    assert_alike(on, off)
     print_table("digits", {"launched one by one": off, "recorded": on})
 
 
@@ -183,6 +186,8 @@ def test_one_card_against_two_behind_one_batcher(examples: Path) -> None:
         pytest.skip(f"no second card here: {error}")
     for devices in ((0,), (0, 1)):
         engine = engine_of(examples, "digits", replace(ON_CARD, devices=devices))
+        assert engine.placement is not None
+        assert engine.placement.devices == devices
         with ThreadPoolExecutor(engine.slots) as pool:
             rates = pool.map(lambda _, engine=engine: rows_per_second(engine, 32), range(engine.slots or 1))
         print(f"\ndigits, batches of 32 from {engine.slots} threads on {devices}: {sum(rates):,.0f} rows/s")

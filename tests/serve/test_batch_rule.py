@@ -84,10 +84,8 @@ def test_unlike_lengths_go_together_where_their_padding_costs_less_than_another_
 
 
 def test_what_a_batch_costs_before_its_first_row_is_what_padding_may_cost() -> None:
-    card, processor = (
-        {1: 0.00202, 32: 0.00264},
-        {1: 0.01, 32: 0.32},
-    )  # 2 ms and 2 us for each token of ten; ten ms a row
+    card = {1: 0.00202, 32: 0.00264}  # 2 ms, and 2 us for each token of ten
+    processor = {1: 0.01, 32: 0.32}  # 10 ms a row
     assert Pace(card, length=10).free_cost == pytest.approx(1000, rel=0.01)
     assert Pace(processor, length=10).free_cost == 0
     assert Pace({1: 0.002, 2: 0.001}).free_cost == 0

@@ -38,6 +38,11 @@ def bundles(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def done(cards: FakeCards) -> tuple[int, int]:
+    """How often a size was planned, and how often one was recorded."""
+    return len(cards.planned), [how for _, _, how in cards.runs].count("recorded")
+
+
 async def ask(app: Running, count: int) -> None:
     reply = await app.ask([{"ids": [3 * place, place]} for place in range(count)])
     assert reply.status_code == 200, reply.text
@@ -51,11 +56,11 @@ async def test_no_request_waits_for_a_plan_or_a_recording(
     async with run_app(bundles, providers=(CUDA,), **flags) as app:
         said = (await app.client.get("/v1/models/toy/versions/1.0.0")).json()["execution"]["placement"]["sizes"]
         assert len(said) == sizes
-        done = len(cards.planned), len([how for _, _, how in cards.runs if how == "recorded"])
-        assert max(done) == sizes, "each of them once, by the load gate"
+        before = done(cards)
+        assert max(before) == sizes, "each of them once, by the load gate"
         for count in (1, 3, 11, 2, 1, 40, 12, 5, 1):
             await ask(app, count)
-        assert (len(cards.planned), len([how for _, _, how in cards.runs if how == "recorded"])) == done
+        assert done(cards) == before
 
 
 async def test_batches_run_in_threads_of_the_models_own(cards: FakeCards, bundles: Path) -> None:
