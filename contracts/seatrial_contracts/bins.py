@@ -34,7 +34,7 @@ class Ranges(_Bins):
     """Numbers between edges: each belongs to the range that it begins (`edge <= value`), the first and last are open."""
 
     sort: Literal["ranges"] = "ranges"
-    edges: Annotated[tuple[float, ...], Field(max_length=64)]
+    edges: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(max_length=64)]
     missing: bool = False
     """Is there a bin for missing values?"""
 
@@ -69,7 +69,7 @@ class Words(_Bins):
     """Words with a bin each; the rest of the list together, words outside the list, and missing ones."""
 
     sort: Literal["words"] = "words"
-    words: Annotated[tuple[str, ...], Field(max_length=64)]
+    words: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=64)]
     other: bool = False
     unseen: bool = False
     missing: bool = False

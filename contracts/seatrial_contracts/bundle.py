@@ -6,19 +6,24 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from seatrial_contracts.bundle_files import SealedFiles, reading
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
+from seatrial_contracts.graph_references import graph_references
 from seatrial_contracts.kinds.kind import TensorSpec
-from seatrial_contracts.manifest import Manifest, SealedFile
+from seatrial_contracts.manifest import ONNX, Manifest, SealedFile
+from seatrial_contracts.measures import Measures, measure
+from seatrial_contracts.plain_file import read_plain_file
 from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
 
@@ -30,11 +35,12 @@ UNSEALED_SUFFIX = ".sig"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: the bytes here are the bytes that were checked; nothing is read from disk again."""
+    """An opened bundle. What its `files` give are the bytes that were sealed, whatever lies on disk by then."""
 
     path: Path
     manifest: Manifest
     files: Mapping[str, bytes]
+    """Of a bundle on disk they are read, and verified, at each look-up: whoever needs one keeps it."""
 
     @property
     def name(self) -> str:
@@ -54,17 +60,14 @@ class Bundle:
     @property
     def size_bytes(self) -> int:
         """The sealed files together."""
-        return sum(len(data) for data in self.files.values())
+        return sum(file.size for file in self.manifest.files.values())
 
     @cached_property
     def contract(self) -> Contract:
-        """The contract, rebuilt from its JSON alone."""
-        try:
+        """The contract, rebuilt from its JSON alone. Raises `BundleError` where that is none."""
+        self._require(CONTRACT)
+        with self._reading("E_BUNDLE_CONTRACT", CONTRACT, "a contract of schema 1"):
             return Contract.from_json(self.files[CONTRACT])
-        except (ValidationError, ValueError):
-            raise BundleError(
-                "E_BUNDLE_CONTRACT", CONTRACT, "a contract that this seatrial cannot read", "schema 1"
-            ) from None
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -77,15 +80,13 @@ class Bundle:
 
     @cached_property
     def golden(self) -> Golden:
-        """The golden set."""
-        return Golden.from_files(self.files, self.contract)
+        """The golden set. Raises `BundleError` where it does not fit the contract."""
+        return self._golden(GOLDEN)
 
     @cached_property
     def held_out(self) -> Golden | None:
         """Rows that were not trained on, where the pipeline gave some: the trial asks them too, no server does."""
-        if f"{HELD_OUT}/{ROWS}" not in self.files:
-            return None
-        return Golden.from_files(self.files, self.contract, HELD_OUT)
+        return self._golden(HELD_OUT) if f"{HELD_OUT}/{ROWS}" in self.files else None
 
     @cached_property
     def slices(self) -> frozenset[str]:
@@ -95,13 +96,86 @@ class Bundle:
 
     @cached_property
     def profile(self) -> Profile:
-        """How the reference rows are spread."""
-        try:
-            return Profile.from_json(self.files[PROFILE])
-        except (ValidationError, ValueError):
-            raise BundleError(
-                "E_BUNDLE_PROFILE", PROFILE, "a profile that this seatrial cannot read", "schema 1"
-            ) from None
+        """How the reference rows are spread. Raises `BundleError` where it does not fit the contract."""
+        self._require(PROFILE)
+        with self._reading("E_BUNDLE_PROFILE", PROFILE, "a profile of schema 1, of the contract's fields"):
+            profile = Profile.from_json(self.files[PROFILE])
+            profile.check(self.contract)
+            return profile
+
+    def check(self) -> None:
+        """Raise `BundleError` where its parts do not fit each other, or a graph needs what is not in it."""
+        for variant in self.manifest.variants:
+            self._require(variant.graph)
+        for name in self.onnx_graphs:
+            self._check_graph(name)
+        for field in self.contract.inputs:
+            for name in field.kind.front_names(field.name):
+                self._require(name)
+        self._check_prepare()
+        _ = self.profile, self.golden
+        self._check_promises()
+
+    @cached_property
+    def onnx_graphs(self) -> tuple[str, ...]:
+        """The files that are ONNX graphs: of variants, and of prepare."""
+        variants = [variant.graph for variant in self.manifest.variants if variant.format == ONNX]
+        return tuple(dict.fromkeys([*variants, *([self.manifest.prepare.graph] if self.manifest.prepare else [])]))
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"bundle {self.manifest.name} {self.manifest.version}"
+
+    def _check_graph(self, name: str) -> None:
+        """A runtime would read what a graph names from below the working directory, which nobody sealed."""
+        where, want = f"{self.shown}, graph '{name}'", "an ONNX graph with all of its weights inside"
+        self._require(name)
+        with reading("E_BUNDLE_GRAPH", where, want):
+            outside = next(graph_references(self.files[name]), None)
+        if outside is not None:
+            got = f"data outside it: {ascii(outside)[:64]}"
+            mend = "seal it anew: seatrial export and seatrial adopt bring weights inside"
+            raise BundleError("E_BUNDLE_GRAPH", where, got, want, mend)
+
+    def _check_prepare(self) -> None:
+        prepare = self.manifest.prepare
+        names = [spec.name for spec in self.specs]
+        known = {spec.name for spec in self.contract.tensors}
+        if prepare is not None and (not set(prepare.inputs) <= known or len(set(names)) != len(names)):
+            got, want = (
+                "inputs or outputs that do not fit the contract",
+                "inputs of the contract, outputs of other names",
+            )
+            raise BundleError("E_BUNDLE_MANIFEST", f"{self.shown}, prepare", got, want)
+
+    def _check_promises(self) -> None:
+        """A part of a promise that no row shows would be kept by every model."""
+        for variant in self.manifest.variants:
+            for name, bar, _ in variant.promise.bars() if variant.promise else ():
+                if not any(bar.is_measured(measures) for measures in self._own_measures()):
+                    where = f"{self.shown}, variant '{variant.name}', promise of {name}"
+                    raise BundleError("E_BUNDLE_PROMISE", where, "no sealed row that shows it", bar.shown_by)
+
+    def _own_measures(self) -> Iterator[Measures]:
+        """Of the training side's own answers, in the golden set and in the held-out one."""
+        for rows in (self.golden, self.held_out):
+            if rows is not None:
+                yield measure(self.contract, rows.answers, rows.answers, rows.truth)
+
+    def _golden(self, folder: str) -> Golden:
+        names = [name for name in self.files if name.startswith(f"{folder}/")]
+        for name in (ROWS, ANSWERS):
+            self._require(f"{folder}/{name}")
+        with self._reading("E_BUNDLE_GOLDEN", folder, "rows and answers of the contract, as they were sealed"):
+            return Golden.from_files({name: self.files[name] for name in names}, self.contract, folder)
+
+    def _require(self, name: str) -> None:
+        if name not in self.files:
+            raise BundleError("E_BUNDLE_MISSING", self.shown, f"no '{name}' in the manifest", "a whole bundle")
+
+    def _reading(self, code: str, name: str, want: str) -> AbstractContextManager[None]:
+        return reading(code, f"{self.shown}, '{name}'", want, "export it again with this seatrial")
 
     def receipts(self) -> list[Receipt]:
         """The receipts beside the bundle that are about this digest, the oldest first. Raises `BundleError` for a file that is none."""
@@ -131,7 +205,8 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
-    _ = bundle.contract, bundle.golden, bundle.held_out, bundle.profile
+    bundle.check()
+    _ = bundle.held_out
     if target.exists() or target.is_symlink():
         _same_or_raise(target, bundle)
         return bundle
@@ -188,111 +263,65 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read and verify a bundle folder. Nothing is parsed, but for the manifest, before every byte is verified.
+    """Read and verify a bundle folder. Nothing but the manifest is parsed before it is verified.
 
-    Raises `BundleError` for files that are extra, missing, changed, linked or not plain, and for names that leave the folder.
+    Raises `BundleError` for files that are extra, missing, changed, linked or not plain, for names that leave the folder, for
+    parts that do not fit each other or are beyond their bounds, for graphs that need what lies outside of them, and where
+    something cannot be read. A file is in memory while it is looked at, and no longer.
     """
     path = Path(path)
-    if path.is_symlink() or not path.is_dir():
-        raise BundleError("E_BUNDLE_MISSING", f"bundle '{path.name}'", "no folder", "a folder that holds manifest.json")
-    present = _plain_files(path)
-    if MANIFEST not in present:
-        raise BundleError(
-            "E_BUNDLE_MISSING",
-            f"bundle '{path.name}'",
-            "no manifest.json",
-            "a sealed bundle: <bundles>/<name>/<version>",
-        )
-    manifest = _read_manifest(path)
-    extra = present - set(manifest.files) - {MANIFEST}
-    if extra:
-        raise BundleError(
-            "E_BUNDLE_EXTRA",
-            _shown(manifest),
-            f"a file that was not sealed: '{min(extra)[:64]}'",
-            "the sealed files alone",
-        )
-    missing = set(manifest.files) - present
-    if missing:
-        raise BundleError("E_BUNDLE_MISSING", _shown(manifest), f"no file '{min(missing)}'", "every sealed file")
-    files = {}
-    for name, sealed in manifest.files.items():
-        data = _read_plain(path / name, sealed.size)
-        if len(data) != sealed.size or sha256(data) != sealed.sha256:
-            raise BundleError(
-                "E_BUNDLE_CHANGED",
-                _shown(manifest),
-                f"'{name}' with other bytes than were sealed",
-                "the sealed bytes",
-                "copy or export it again",
-            )
-        files[name] = data
-    bundle = Bundle(path, manifest, files)
-    _check_parts(bundle)
+    where = f"bundle '{path.name}'"
+    with reading("E_BUNDLE_UNREADABLE", where, "a sealed bundle: <bundles>/<name>/<version>"):
+        if path.is_symlink() or not path.is_dir():
+            raise BundleError("E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json")
+        manifest = _read_manifest(path)
+        files = SealedFiles(path, manifest.files, f"bundle {manifest.name} {manifest.version}")
+        bundle = Bundle(path, manifest, files)
+        _check_names(bundle)
+        for name in files.keys() - {*bundle.onnx_graphs}:  # those are verified as they are looked at
+            files.verify(name)
+        bundle.check()
     return bundle
 
 
-def _check_parts(bundle: Bundle) -> None:
-    graphs = [variant.graph for variant in bundle.manifest.variants] + (
-        [bundle.manifest.prepare.graph] if bundle.manifest.prepare else []
-    )
-    for name in (CONTRACT, PROFILE, *graphs, f"{GOLDEN}/{ROWS}", f"{GOLDEN}/{ANSWERS}"):
-        if name not in bundle.files:
-            raise BundleError(
-                "E_BUNDLE_MISSING", _shown(bundle.manifest), f"no '{name}' in the manifest", "a whole bundle"
-            )
-
-
-def _shown(manifest: Manifest) -> str:
-    return f"bundle {manifest.name} {manifest.version}"
+def _check_names(bundle: Bundle) -> None:
+    """The sealed files are there, as plain files, and no other."""
+    missing = set(bundle.manifest.files) | {MANIFEST}
+    for name in _plain_files(bundle.path):
+        if name not in missing:
+            got = f"a file that was not sealed: {ascii(name)[:64]}"
+            raise BundleError("E_BUNDLE_EXTRA", bundle.shown, got, "the sealed files alone")
+        missing.remove(name)
+    if missing:
+        raise BundleError("E_BUNDLE_MISSING", bundle.shown, f"no file '{min(missing)}'", "every sealed file")
 
 
 def _read_manifest(path: Path) -> Manifest:
-    data = _read_plain(path / MANIFEST, MAX_MANIFEST_BYTES)
-    try:
+    where = f"{MANIFEST} of bundle '{path.name}'"
+    with reading("E_BUNDLE_MANIFEST", where, "a manifest of schema 1"):
+        data = read_plain_file(path / MANIFEST, MAX_MANIFEST_BYTES)
         manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))[:80]
-        raise BundleError(
-            "E_BUNDLE_MANIFEST",
-            f"{MANIFEST} of bundle '{path.name}'",
-            f"'{place}': {first['msg']}"[:160],
-            "a manifest of schema 1",
-        ) from None
-    if manifest.to_json() != data:
-        raise BundleError(
-            "E_BUNDLE_MANIFEST",
-            f"{MANIFEST} of {_shown(manifest)}",
-            "another spelling",
-            "canonical JSON: its digest names the bundle",
-        )
+        if manifest.to_json() != data:
+            want = "canonical JSON: its digest names the bundle"
+            raise BundleError("E_BUNDLE_MANIFEST", where, "another spelling", want)
     return manifest
 
 
-def _plain_files(path: Path) -> set[str]:
-    """Names of all files below, receipts and signatures aside. A link or a device anywhere is refused."""
-    found = set()
-    for folder, folders, names in os.walk(path):
+def _plain_files(path: Path) -> Iterator[str]:
+    """Names of all files below, receipts and signatures aside. Raises `BundleError` for a link or a device anywhere, and `OSError`."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, folders, names in os.walk(path, onerror=fail):
         for name in (*folders, *names):
             file = Path(folder, name)
             mode = file.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise BundleError(
-                    "E_BUNDLE_LINK",
-                    f"bundle '{path.name}'",
-                    f"'{file.relative_to(path)}' is a link or no plain file",
-                    "plain files alone",
-                )
+                got = f"{ascii(str(file.relative_to(path)))[:64]} is a link or no plain file"
+                raise BundleError("E_BUNDLE_LINK", f"bundle '{path.name}'", got, "plain files alone")
         if Path(folder) == path and RECEIPTS_FOLDER in folders:
             folders.remove(RECEIPTS_FOLDER)
-        found |= {
-            Path(folder, name).relative_to(path).as_posix() for name in names if not name.endswith(UNSEALED_SUFFIX)
-        }
-    return found
-
-
-def _read_plain(path: Path, most_bytes: int) -> bytes:
-    """At most one byte more than `most_bytes`, without following a link at the last part."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        return file.read(most_bytes + 1)
+        for name in names:
+            if not name.endswith(UNSEALED_SUFFIX):
+                yield Path(folder, name).relative_to(path).as_posix()

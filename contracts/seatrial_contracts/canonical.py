@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from pydantic_core import from_json
+
 
 def canonical_json(value: Any) -> bytes:
     """UTF-8, sorted keys, no spaces, no NaN, one newline at the end (RFC 8785 in spirit; floats as Python writes them)."""
@@ -16,6 +18,14 @@ def canonical_json(value: Any) -> bytes:
 def readable_json(value: Any) -> bytes:
     """As canonical, indented: for files that people read and diff."""
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def read_json(data: bytes) -> Any:
+    """A JSON value in UTF-8.
+
+    Raises `ValueError` for what is none, NaN and infinities, nesting deeper than 200 and whole numbers of more than 4,300 digits.
+    """
+    return from_json(data, allow_inf_nan=False)
 
 
 def sha256(data: bytes) -> str:

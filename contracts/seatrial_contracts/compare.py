@@ -22,8 +22,9 @@ class Tolerance(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    relative_to_max: float = Field(default=1e-5, ge=0)
-    relative: float = Field(default=1e-4, ge=0)
+    relative_to_max: float = Field(default=1e-5, ge=0, le=1)
+    relative: float = Field(default=1e-4, ge=0, le=1)
+    """Both end at 1: an answer of 0 would be right for everything from there on."""
 
     def allowed(self, expected: Array, scale: float) -> Array:
         """The largest error allowed at each element of `expected`, where `scale` is max|b|."""

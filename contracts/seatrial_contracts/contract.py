@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,18 +18,29 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     create_model,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
-from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.canonical import read_json, readable_json
 from seatrial_contracts.compare import Array, Tolerance
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.image import Image
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Column, JsonSchema, Kind, OutputKind, TensorSpec, split_optional
+from seatrial_contracts.kinds.kind import (
+    MAX_TENSORS,
+    V2_DATATYPES,
+    Column,
+    JsonSchema,
+    Kind,
+    OutputKind,
+    TensorSpec,
+    split_optional,
+)
 from seatrial_contracts.row import Answer, Row
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+FIELD_WANT = "letters, digits and _, none of Pydantic's own names, and a kind that can stand there"
 DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
 """The Open Inference Protocol's name of an element type -> numpy's."""
 DEFAULT_BODY_BYTES = 4 * 2**20
@@ -42,10 +52,10 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_rows: int = Field(default=1024, ge=1)
-    max_body_bytes: int | None = Field(default=None, ge=1)
+    max_rows: int = Field(default=1024, ge=1, le=2**20)
+    max_body_bytes: int | None = Field(default=None, ge=1, le=2**31)
     """None: 4 MiB, or what the largest allowed image needs in base64."""
-    max_answer_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_answer_bytes: int = Field(default=64 * 2**20, ge=1, le=2**32)
     """What a request's answers may take as tensors; JSON takes several times that."""
 
 
@@ -54,7 +64,7 @@ class Objective(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    p99_s: float | None = Field(default=None, gt=0)
+    p99_s: float | None = Field(default=None, gt=0, le=86_400)
 
 
 def _kind(value: Any) -> Any:
@@ -96,11 +106,30 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
     schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
-    inputs: tuple[InputField, ...] = Field(min_length=1)
-    outputs: tuple[OutputField, ...] = Field(min_length=1)
+    inputs: tuple[InputField, ...] = Field(min_length=1, max_length=MAX_TENSORS)
+    outputs: tuple[OutputField, ...] = Field(min_length=1, max_length=MAX_TENSORS)
     limits: Limits = Limits()
     tolerance: Tolerance = Tolerance()
     objective: Objective = Objective()
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        """Raise `DeclarationError` where two things have one name, a name is none, or a kind stands where it cannot or is not whole."""
+        fields = [("input", *field) for field in _pairs(self.inputs)]
+        fields += [("output", *field) for field in _pairs(self.outputs)]
+        for role, name, kind in fields:
+            if not is_field_name(name) or role not in kind.roles:
+                raise DeclarationError(f"{role} {name[:64]!a}", f"this name, of kind {kind.name}", FIELD_WANT)
+            try:
+                kind.check()
+            except DeclarationError as error:
+                raise DeclarationError(f"{role} '{name}', {error}") from None
+        names = [spec.name for spec in self.tensors] + [name for _, name, _ in fields[len(self.inputs) :]]
+        twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+        if twice or len({field.name for field in self.inputs}) < len(self.inputs):
+            got = f"'{min(twice)}' twice" if twice else "an input twice"
+            raise DeclarationError("names of inputs, their tensors and outputs", got, "a name of its own for each")
+        return self
 
     def to_json(self) -> bytes:
         """`contract.json`: sorted, indented, the same bytes for equal contracts."""
@@ -108,8 +137,8 @@ class Contract(BaseModel):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """The contract that `to_json` wrote. Raises `pydantic.ValidationError`."""
-        return cls.model_validate(json.loads(data))
+        """The contract that `to_json` wrote. Raises `ValueError`, and `DeclarationError` where its fields do not fit each other."""
+        return cls.model_validate(read_json(data))
 
     @cached_property
     def row_model(self) -> type[Row]:
@@ -277,7 +306,7 @@ def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
     found = []
     for name, info in rows.model_fields.items():
         where = f"{rows.__name__}.{name}"
-        if not FIELD_NAME.fullmatch(name) or hasattr(BaseModel, name):
+        if not is_field_name(name):
             raise DeclarationError(where, "this name", "letters, digits and _, and none of Pydantic's own names")
         annotation, nullable = split_optional(info.annotation)
         try:
@@ -303,6 +332,15 @@ def _kind_of(annotation: Any, nullable: bool, metadata: Sequence[Any]) -> Kind |
         if kind is not None:
             return kind.declared(annotation, nullable)
     return None
+
+
+def is_field_name(name: str) -> bool:
+    """Can an input or output be called so?"""
+    return FIELD_NAME.fullmatch(name) is not None and not hasattr(BaseModel, name)
+
+
+def _pairs(fields: Sequence[InputField] | Sequence[OutputField]) -> list[tuple[str, Kind]]:
+    return [(field.name, field.kind) for field in fields]
 
 
 def all_finite(array: Array) -> bool:

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict
 
-from seatrial_contracts.canonical import canonical_json
+from seatrial_contracts.bundle_files import reading
+from seatrial_contracts.canonical import canonical_json, read_json
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array
 from seatrial_contracts.row import Row
+from seatrial_contracts.sample import Sample, check_samples
 
 GOLDEN, HELD_OUT = "golden", "heldout"
 """Folders of a bundle: the rows that every gate replays, and rows not trained on that only the trial asks too."""
 ROWS, ANSWERS, REFUSALS, TRUTH, SLICES = "rows.jsonl", "answers.jsonl", "refusals.jsonl", "truth.jsonl", "slices.jsonl"
+
+
+Truth = Annotated[float, Field(allow_inf_nan=False)] | Annotated[int, Field(ge=-(2**63), lt=2**64)]
+
+
+class RefusedLine(TypedDict, total=True):
+    """A line of `refusals.jsonl`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    row: Any
+    code: Annotated[str, Field(pattern=r"^E_[A-Z0-9_]{1,64}$")]
+
+
+FORMS: dict[str, TypeAdapter[Any]] = {
+    ROWS: TypeAdapter(dict[str, Any]), ANSWERS: TypeAdapter(dict[str, Any]), REFUSALS: TypeAdapter(RefusedLine),
+    TRUTH: TypeAdapter(dict[str, str | Truth] | None), SLICES: TypeAdapter(list[str]),
+}  # fmt: skip
+WANTED = {
+    ROWS: "an object: a raw row", ANSWERS: "the numbers of each output of the contract, finite and in its shape",
+    REFUSALS: 'an object: {"row": ..., "code": "E_..."}', TRUTH: "null, or an object: output -> class or number", SLICES: "a list of names",
+}  # fmt: skip
+"""File of a set -> what each of its lines is."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +93,11 @@ class Golden:
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], contract: Contract, folder: str = GOLDEN) -> Self:
-        """The set that `to_files` wrote. Raises `BundleError` where the files do not hold one line for each row."""
-        rows, answers, refusals, truth, slices = (
-            [json.loads(line) for line in files.get(f"{folder}/{name}", b"").splitlines()]
-            for name in (ROWS, ANSWERS, REFUSALS, TRUTH, SLICES)
-        )
-        odd = [len(lines) for lines in (answers, truth or answers, slices or answers) if len(lines) != len(rows)]
+        """The set that `to_files` wrote. Raises `BundleError` where the files do not hold one line for each row that fits the contract."""
+        lines = _read_lines(files, folder)
+        rows, answers = lines[ROWS], lines[ANSWERS]
+        truth, slices = (lines[name] or [None] * len(rows) for name in (TRUTH, SLICES))
+        odd = [len(values) for values in (answers, truth, slices) if len(values) != len(rows)]
         if not rows or odd:
             raise BundleError(
                 "E_BUNDLE_GOLDEN",
@@ -80,10 +105,42 @@ class Golden:
                 f"{len(rows)} rows and {(odd or [0])[0]} answers, truths or slices",
                 "as many of each as rows, at least one",
             )
-        dtypes = {field.name: numpy_dtype(field.kind.datatype) for field in contract.outputs}
-        arrays = tuple({name: np.array(values, dtypes[name]) for name, values in answer.items()} for answer in answers)
-        refused = tuple(Refused(line["row"], line["code"]) for line in refusals)
-        return cls(tuple(rows), arrays, refused, tuple(truth), tuple(map(tuple, slices)))
+        with reading("E_BUNDLE_GOLDEN", f"{folder}/{TRUTH} or {SLICES}", "truths and slices of the contract's outputs"):
+            check_samples(list(map(Sample, rows, truth, (names or () for names in slices))), contract, folder)
+        arrays = tuple(
+            _read_answer(answer, contract, f"{folder}/{ANSWERS}, line {n}") for n, answer in enumerate(answers, 1)
+        )
+        refused = tuple(Refused(line["row"], line["code"]) for line in lines[REFUSALS])
+        return cls(tuple(rows), arrays, refused, tuple(truth), tuple(tuple(names or ()) for names in slices))
+
+
+def _read_lines(files: Mapping[str, bytes], folder: str) -> dict[str, list[Any]]:
+    """The values of each file of a set, one a line, each of its file's own form."""
+    found: dict[str, list[Any]] = {}
+    for name, form in FORMS.items():
+        found[name] = []
+        for number, line in enumerate(files.get(f"{folder}/{name}", b"").splitlines(), 1):
+            with reading("E_BUNDLE_GOLDEN", f"{folder}/{name}, line {number}", WANTED[name]):
+                found[name].append(form.validate_python(read_json(line), strict=True))
+    return found
+
+
+def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> dict[str, Array]:
+    """The numbers of one row by output. Raises `BundleError` where they are not what the contract promises."""
+    with reading("E_BUNDLE_GOLDEN", where, WANTED[ANSWERS]):
+        arrays = {field.name: _read_array(answer[field.name], field.kind.datatype) for field in contract.outputs}
+        contract.check_outputs({name: array[None] for name, array in arrays.items()}, 1)
+        if len(answer) != len(arrays):
+            raise ValueError("an output that the contract does not have")
+    return arrays
+
+
+def _read_array(values: Any, datatype: str) -> Array:
+    """Numbers of one element type. Raises `ValueError` where some are of another: numpy would make them fit."""
+    kind, dtype = np.array(values).dtype.kind, np.dtype(numpy_dtype(datatype))
+    if kind not in {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[dtype.kind] and np.size(values):
+        raise ValueError("values of another type")
+    return np.array(values, dtype)
 
 
 def numpy_dtype(datatype: str) -> str:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from seatrial_contracts.canonical import canonical_json, sha256
-from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.kind import MAX_TENSORS, TensorSpec
 from seatrial_contracts.promise import Promise
 
+ONNX = "onnx"
+"""The format that every bundle has a graph of."""
+MAX_FILE_BYTES = 2**31 - 1
+"""What one protobuf message can hold, so what an ONNX graph can (Protocol Buffers, "Proto Limits"): no file of a bundle is larger."""
+MAX_JSON_BYTES, MAX_JSON_LINES_BYTES = 2**26, 2**30
+"""Of files that are parsed as a whole, tokenizers too, and line by line: golden rows hold images in base64."""
+Short = Annotated[str, Field(max_length=200)]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 
@@ -47,18 +54,18 @@ class SealedFile(_Value):
     """Digest and size of one file."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0, description="in bytes")
+    size: int = Field(ge=0, le=MAX_FILE_BYTES, description="in bytes")
 
 
 class Variant(_Value):
     """One graph that answers for the model."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
-    format: str = "onnx"
+    format: str = Field(default=ONNX, pattern=r"^[a-z0-9_]{1,32}$")
     graph: Annotated[str, AfterValidator(check_path)]
     promise: Promise | None = None
     """What this variant promises; None: the contract's tolerance."""
-    recipe: str = ""
+    recipe: Short = ""
     """How it was made of the fp32 graph, as `--variant` takes it; empty for that graph itself."""
 
 
@@ -97,8 +104,8 @@ class Prepare(_Value):
     """The per-row graph between the host stage and the model: what it takes and what it gives."""
 
     graph: Annotated[str, AfterValidator(check_path)]
-    inputs: tuple[str, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: tuple[Short, ...] = Field(max_length=MAX_TENSORS)
+    outputs: tuple[TensorSpec, ...] = Field(max_length=MAX_TENSORS)
 
     @property
     def graph_outputs(self) -> list[str]:
@@ -114,15 +121,27 @@ class Manifest(_Value):
     version: Annotated[str, AfterValidator(check_version)]
     batchable: bool
     """False: rows are never run together, since one row's answer would depend on the others."""
-    opset: int
-    variants: tuple[Variant, ...] = Field(min_length=1)
+    opset: int = Field(ge=1, le=99)
+    """Of ONNX, which counts about one a year; 24 is of 2025."""
+    variants: tuple[Variant, ...] = Field(min_length=1, max_length=64)
     prepare: Prepare | None = None
     origin: Origin = Origin()
-    made_with: dict[str, str] = {}
-    git_commit: str | None = None
-    waivers: dict[str, str] = {}
+    made_with: dict[Short, Short] = Field(default={}, max_length=64)
+    git_commit: Short | None = None
+    waivers: dict[Short, Annotated[str, Field(max_length=4096)]] = Field(default={}, max_length=64)
     """Steps of the export gate that the author waived, each with the reason given."""
-    files: dict[Annotated[str, AfterValidator(check_path)], SealedFile]
+    files: dict[Annotated[str, AfterValidator(check_path)], SealedFile] = Field(max_length=1024)
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Self:
+        if len({variant.name for variant in self.variants}) < len(self.variants):
+            raise ValueError("two variants of one name")
+        for name, file in self.files.items():
+            suffix = name.rpartition(".")[2]
+            most = {"json": MAX_JSON_BYTES, "jsonl": MAX_JSON_LINES_BYTES}.get(suffix, MAX_FILE_BYTES)
+            if file.size > most:
+                raise ValueError(f"'{name}' of {file.size} bytes, more than the {most} that are read")
+        return self
 
     def to_json(self) -> bytes:
         """Canonical JSON."""

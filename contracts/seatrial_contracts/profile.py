@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from seatrial_contracts.bins import Bins
-from seatrial_contracts.canonical import readable_json
+from seatrial_contracts.canonical import read_json, readable_json
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.front import Front
 from seatrial_contracts.kinds.kind import Column, Kind, Look
 
@@ -25,11 +25,11 @@ class Spread(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bins: Bins
-    counts: tuple[int, ...]
+    counts: tuple[Annotated[int, Field(ge=0, le=2**53)], ...] = Field(max_length=256)
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:
-        if len(self.counts) != len(self.bins.names) or min(self.counts) < 0 or not any(self.counts):
+        if len(self.counts) != len(self.bins.names) or not any(self.counts):
             raise ValueError("a count for each bin, not all of them 0")
         return self
 
@@ -50,7 +50,7 @@ class Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
     schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
-    rows: int = Field(default=0, ge=0)
+    rows: int = Field(default=0, ge=0, le=2**53)
     """Reference rows; 0 where the pipeline had none, and nothing is known of drift."""
     inputs: dict[str, Spread] = {}
     outputs: dict[str, Spread] = {}
@@ -66,8 +66,18 @@ class Profile(BaseModel):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """The profile that `to_json` wrote. Raises `pydantic.ValidationError`."""
-        return cls.model_validate(json.loads(data))
+        """The profile that `to_json` wrote. Raises `ValueError`."""
+        return cls.model_validate(read_json(data))
+
+    def check(self, contract: Contract) -> None:
+        """Raise `ValueError` where a field is none of the contract's, or is split as its kind is not."""
+        sides = ((self.inputs, contract.inputs), (self.outputs, contract.outputs))
+        for spreads, fields in sides:
+            kinds: dict[str, Kind] = {field.name: field.kind for field in fields}
+            for name, spread in spreads.items():
+                field, _, trait = name.partition(".")
+                if field not in kinds or type(spread.bins) is not type(kinds[field].split(trait, [])):
+                    raise ValueError("a profile of other fields than the contract's")
 
 
 class Lookout:

@@ -15,13 +15,21 @@ from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.measures import Measures
 
+MAX_ERROR = 1e12
+"""Of a promise in the output's own unit: neighbouring float32 numbers are 65,536 apart there."""
+
 
 class Bar(NamedTuple):
-    """What one part of a promise is about: a measure, its right side, and whether the training side's own is what it starts from."""
+    """What one part of a promise is about: a measure, what shows it, its right side, and whether it starts from the training side's own."""
 
     measure: str
-    at_least: bool
+    shown_by: str
+    at_least: bool = False
     from_reference: bool = False
+
+    def is_measured(self, measures: Measures) -> bool:
+        """Is there a number to hold against the promise?"""
+        return getattr(measures, self.measure) is not None
 
     def value(self, measures: Measures, reference: Measures) -> float | None:
         """What is held against the promise; None where it was not measured."""
@@ -33,16 +41,21 @@ class Bar(NamedTuple):
         return float(own - got if self.measure == "accuracy" else got - own)
 
 
+LABELLED, PROBABLE = (
+    "rows with the truth of a label",
+    "rows with the truth of a label, and scores that are probabilities",
+)
+NUMBERED = "rows with the truth of a number"
 BARS = {
-    "cosine": Bar("cosine", at_least=True),
-    "agreement": Bar("agreement", at_least=True),
-    "max_error": Bar("max_error", at_least=False),
-    "accuracy": Bar("accuracy", at_least=True),
-    "accuracy_drop": Bar("accuracy", at_least=False, from_reference=True),
-    "calibration_error": Bar("calibration_error", at_least=False),
-    "calibration_error_rise": Bar("calibration_error", at_least=False, from_reference=True),
-    "absolute_error": Bar("absolute_error", at_least=False),
-    "absolute_error_rise": Bar("absolute_error", at_least=False, from_reference=True),
+    "cosine": Bar("cosine", "an output of more than one number", at_least=True),
+    "agreement": Bar("agreement", "a label among the outputs", at_least=True),
+    "max_error": Bar("max_error", "answers that are finite numbers"),
+    "accuracy": Bar("accuracy", LABELLED, at_least=True),
+    "accuracy_drop": Bar("accuracy", LABELLED, from_reference=True),
+    "calibration_error": Bar("calibration_error", PROBABLE),
+    "calibration_error_rise": Bar("calibration_error", PROBABLE, from_reference=True),
+    "absolute_error": Bar("absolute_error", NUMBERED),
+    "absolute_error_rise": Bar("absolute_error", NUMBERED, from_reference=True),
 }
 TEXT = re.compile(r"\s*([a-z_]+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
 
@@ -59,14 +72,14 @@ class Promise(BaseModel):
     tolerance: Tolerance | None = None
     cosine: float | None = Field(default=None, ge=-1, le=1)
     agreement: float | None = Field(default=None, ge=0, le=1)
-    max_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    max_error: float | None = Field(default=None, ge=0, le=MAX_ERROR)
     accuracy: float | None = Field(default=None, ge=0, le=1)
     accuracy_drop: float | None = Field(default=None, ge=0, le=1)
     calibration_error: float | None = Field(default=None, ge=0, le=1)
     calibration_error_rise: float | None = Field(default=None, ge=0, le=1)
-    absolute_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    absolute_error_rise: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    min_slice_rows: int = Field(default=1, ge=1)
+    absolute_error: float | None = Field(default=None, ge=0, le=MAX_ERROR)
+    absolute_error_rise: float | None = Field(default=None, ge=0, le=MAX_ERROR)
+    min_slice_rows: int = Field(default=1, ge=1, le=2**31)
 
     @classmethod
     def parse(cls, *texts: str) -> Self:
@@ -95,15 +108,16 @@ class Promise(BaseModel):
     def finding(self, measures: Measures, reference: Measures) -> str:
         """Which part is broken: measure, got, want, rows; empty where all are kept. `reference` are the training side's own measures.
 
-        What was not measured breaks nothing (`check` sees to it that every part can be), but for a `max_error` without a number.
+        A part that the training side's own answers cannot show here breaks nothing: another set shows it, or the bundle is refused.
         """
         for name, bar, bound in self.bars():
             value = bar.value(measures, reference)
-            if value is None and name == "max_error":
-                return f"max_error: got no number, want at most {bound:g}, {measures.rows} rows"
-            if value is not None and (value < bound if bar.at_least else value > bound):
+            if value is None and not bar.is_measured(reference):
+                continue
+            if value is None or (value < bound if bar.at_least else value > bound):
+                got = "no number" if value is None else f"{value:.6g}"
                 want = f"at {'least' if bar.at_least else 'most'} {bound:g}"
-                return f"{name}: got {value:.6g}, want {want}, {measures.rows} rows"
+                return f"{name}: got {got}, want {want}, {measures.rows} rows"
         return ""
 
     def check(self, contract: Contract, *, truths: set[str]) -> None:
@@ -112,17 +126,13 @@ class Promise(BaseModel):
         labels = {name for name, kind in kinds.items() if isinstance(kind, Label)}
         numbers = {name for name, kind in kinds.items() if isinstance(kind, Number)}
         wide = {name for name, kind in kinds.items() if kind.shape not in ((), (1,))}
-        needs = {
-            "cosine": (wide, "an output of more than one number"),
-            "agreement": (labels, "a label among the outputs"),
-            "accuracy": (labels & truths, "rows with the truth of a label"),
-            "calibration_error": (labels & truths, "rows with the truth of a label"),
-            "absolute_error": (numbers & truths, "rows with the truth of a number"),
-        }
+        shown = {
+            "cosine": wide, "agreement": labels, "accuracy": labels & truths,
+            "calibration_error": labels & truths, "absolute_error": numbers & truths,
+        }  # fmt: skip
         for name, bar, _ in self.bars():
-            have, want = needs.get(bar.measure, ({""}, ""))
-            if not have:
-                raise DeclarationError(f"promise of {name}", "nothing that shows it", want)
+            if not shown.get(bar.measure, True):
+                raise DeclarationError(f"promise of {name}", "nothing that shows it", bar.shown_by)
 
     def __str__(self) -> str:
         parts = [f"{name} {'>=' if bar.at_least else '<='} {bound:g}" for name, bar, bound in self.bars()]

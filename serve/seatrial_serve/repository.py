@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
 
-from seatrial_contracts.bundle import MANIFEST, Bundle, open_bundle
+from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, open_bundle
+from seatrial_contracts.canonical import sha256
 from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError, SeatrialError, Unavailable
 from seatrial_contracts.manifest import NAME, VERSION
+from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.model import ServedModel
 from seatrial_serve.wishes import read_labels, wanted_variant
 
@@ -107,8 +108,8 @@ def found_entry(name: str, version: str, path: Path) -> Entry:
 def stamp_of(bundle: Path) -> str:
     """sha256 of a bundle's manifest, which names every byte of it; empty where it cannot be read."""
     try:
-        return sha256((bundle / MANIFEST).read_bytes()).hexdigest()
-    except OSError:
+        return sha256(read_plain_file(bundle / MANIFEST, MAX_MANIFEST_BYTES))
+    except (OSError, NotPlainFile):
         return ""
 
 

@@ -29,7 +29,7 @@ def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
     written = toy_bundle(tmp_path)
     opened = open_bundle(written.path)
     assert opened.digest == written.digest
-    assert opened.files == written.files
+    assert dict(opened.files) == written.files
     assert opened.contract == st.contract_from_rows(Toy, Twice)
     for mine, theirs in zip(opened.golden.answers, toy_golden().answers, strict=True):
         assert all((mine[name] == theirs[name]).all() and mine[name].dtype == theirs[name].dtype for name in theirs)

@@ -15,7 +15,7 @@ from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Kind
 
-OUT = (OutputField(name="y", kind=st.Number().declared(float, nullable=False)),)
+OUT = (OutputField(name="out", kind=st.Number().declared(float, nullable=False)),)
 
 
 def contract(*fields: tuple[str, Any, Any], outputs: Any = OUT, **more: Any) -> Contract:
@@ -100,7 +100,7 @@ X, Y = ("x", float, st.Number()), ("y", float, st.Number())
         (contract(X), contract(X, objective=st.Objective(p99_s=1.0)), "objective", False),
         (contract(("i", bytes, st.Image())), contract(("i", bytes, st.Image()), ("x", float | None, st.Number())), "raw file as the body: no longer taken", True),
         (contract(X), contract(X, outputs=(*OUT, OUT[0].model_copy(update={"name": "z"}))), "output 'z': new", False),
-        (contract(X), contract(X, outputs=(OUT[0].model_copy(update={"name": "z"}),)), "output 'y': removed", True),
+        (contract(X), contract(X, outputs=(OUT[0].model_copy(update={"name": "z"}),)), "output 'out': removed", True),
         (contract(X), contract(X, outputs=(OUT[0].model_copy(update={"name": "z"}), *OUT)), "outputs: in another order", True),
         (contract(X, Y), contract(Y, X), "inputs: in another order", False),
         (contract(X, limits=st.Limits(max_body_bytes=9)), contract(X, limits=st.Limits(max_body_bytes=8)), "limit max_body_bytes: 9 -> 8", True),

@@ -57,7 +57,8 @@ def test_a_promise_is_read_from_text_and_a_wrong_one_says_what_there_is() -> Non
         ("accuracy_drop<=0.2", Measures(rows=7, accuracy=0.9), ""),
         ("calibration_error_rise<=0.01", Measures(rows=7, calibration_error=0.3), "calibration_error_rise: got 0.2, want at most 0.01, 7 rows"),
         ("absolute_error_rise<=0.1", Measures(rows=7, absolute_error=2.5), "absolute_error_rise: got 0.5, want at most 0.1, 7 rows"),
-        ("accuracy>=0.9", Measures(rows=7), ""),
+        ("accuracy>=0.9", Measures(rows=7), "accuracy: got no number, want at least 0.9, 7 rows"),
+        ("agreement>=0.9", Measures(rows=7), ""),
     ],
 )  # fmt: skip
 def test_a_broken_promise_says_measure_got_want_and_rows(promise: str, got: Measures, said: str) -> None:

@@ -102,7 +102,7 @@ def variants_table(bundle: Bundle) -> Table:
         table.add_column(heading)
     for variant in bundle.manifest.variants:
         promise = variant.promise or bundle.contract.tolerance
-        size = len(bundle.files[variant.graph]) / 1e6
+        size = bundle.manifest.files[variant.graph].size / 1e6
         table.add_row(
             variant.name,
             variant.graph,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from seatrial_contracts.bins import UNSEEN, Bins, split_words
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Look, Stage, TensorSpec, text_of
+from seatrial_contracts.kinds.kind import MAX_WORDS, Column, JsonSchema, Kind, Look, Stage, TensorSpec, Word, text_of
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -30,9 +30,9 @@ class Category(Kind):
     """
 
     kind: Literal["category"] = "category"
-    categories: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    categories: Annotated[tuple[Word, ...], Field(strict=False, max_length=MAX_WORDS)] = ()
     unknown: Literal["reject", "bucket"] = "reject"
-    max_chars: int = 256
+    max_chars: Annotated[int, Field(ge=1, le=2**20)] = 256
 
     def __init__(self, *categories: str, **options: Any) -> None:
         super().__init__(**({"categories": categories} | options if categories else options))
@@ -43,10 +43,13 @@ class Category(Kind):
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         words = get_args(annotation) if get_origin(annotation) is Literal else self.categories
+        return self.completed(categories=tuple(words), nullable=nullable)
+
+    def check(self) -> None:
+        words = self.categories
         if not words or not all(isinstance(word, str) and word for word in words) or len(set(words)) != len(words):
             raise DeclarationError("st.Category", repr(words)[:80], "a list of different, non-empty words",
                                    "write numbers that stand for classes as words")  # fmt: skip
-        return self.model_copy(update={"categories": tuple(words), "nullable": nullable})
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "categories":

@@ -25,10 +25,14 @@ class Flag(Kind):
         return cls() if annotation is bool else None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
-        if annotation is not bool or nullable:
-            raise DeclarationError("st.Flag", str(annotation) + (" | None" if nullable else ""), "bool",
+        if annotation is not bool:
+            raise DeclarationError("st.Flag", str(annotation), "bool")
+        return self.completed(nullable=nullable)
+
+    def check(self) -> None:
+        if self.nullable:
+            raise DeclarationError("st.Flag", "a flag that may be missing", "one that is there",
                                    'a flag that may be missing is a category: Literal["yes", "no"] | None')  # fmt: skip
-        return self
 
     def annotation(self) -> Any:
         return Annotated[bool, Field(strict=True)]

@@ -51,19 +51,24 @@ class Image(Kind):
 
     staged: ClassVar[bool] = True
     kind: Literal["image"] = "image"
-    formats: Annotated[tuple[Format, ...], Field(strict=False)] = ("JPEG", "PNG")
-    max_bytes: Annotated[int, Field(ge=1)] = 10 * 2**20
-    max_pixels: Annotated[int, Field(ge=1)] = 25_000_000
-    min_side_px: Annotated[int, Field(ge=1)] = 1
+    formats: Annotated[tuple[Format, ...], Field(strict=False, max_length=16)] = ("JPEG", "PNG")
+    max_bytes: Annotated[int, Field(ge=1, le=2**30)] = 10 * 2**20
+    max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 25_000_000
+    min_side_px: Annotated[int, Field(ge=1, le=2**15)] = 1
     exif: Literal["apply", "ignore"] = "apply"
-    shorter_side_px: Annotated[int, Field(ge=1)] | None = None
+    shorter_side_px: Annotated[int, Field(ge=1, le=2**15)] | None = None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
-        if annotation is not bytes or nullable or not self.formats:
-            raise DeclarationError(
-                "st.Image", f"{annotation}{' | None' if nullable else ''}", "bytes, at least one format, never missing"
-            )
-        return self
+        if annotation is not bytes:
+            raise DeclarationError("st.Image", str(annotation), "bytes")
+        return self.completed(nullable=nullable)
+
+    def check(self) -> None:
+        least = max(self.min_side_px, self.shorter_side_px or 1)
+        if self.nullable or not self.formats or least * least > self.max_pixels:
+            got = f"formats {self.formats}, {'may be missing, ' * self.nullable}{least} pixels of a side at least"
+            want = f"at least one format, never missing, sides of which {self.max_pixels} pixels have room"
+            raise DeclarationError("st.Image", got, want)
 
     def cheap(self, value: Any) -> bool:  # noqa: ARG002
         return False

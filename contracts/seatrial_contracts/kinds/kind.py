@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from seatrial_contracts.bins import Bins, split_numbers
@@ -28,6 +28,13 @@ Look = Callable[[Column], Mapping[str, Column]]
 Stage = Callable[[Any], tuple[Any, ...]]
 """The host stage of one field: a validated value to scalars or arrays, one for each of `Kind.tensors`."""
 
+MAX_TENSORS = 2**14
+"""Inputs or outputs of one model."""
+MAX_SIDE = 2**31 - 1
+"""Of a tensor: what onnxruntime and the Open Inference Protocol's clients count with."""
+MAX_WORDS = 2**20
+Word = Annotated[str, Field(max_length=1024)]
+"""One of a closed list, whose length ends at `MAX_WORDS`."""
 V2_DATATYPES = {
     "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
     "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
@@ -44,10 +51,19 @@ class TensorSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    dtype: str
-    dims: tuple[Dim, ...] = ()
-    pad: int | None = None
+    name: str = Field(max_length=200)
+    dtype: str = Field(max_length=16)
+    dims: tuple[Annotated[int, Field(ge=1, le=MAX_SIDE)] | Annotated[str, Field(max_length=200)], ...] = Field(
+        default=(), max_length=16
+    )
+    pad: int | None = Field(default=None, ge=-(2**31), lt=2**31)
+
+    @field_validator("dtype")
+    @classmethod
+    def _known(cls, dtype: str) -> str:
+        if dtype not in V2_DATATYPES:
+            raise ValueError(f"an element type: {', '.join(V2_DATATYPES)}")
+        return dtype
 
     @cached_property
     def array_dtype(self) -> np.dtype[Any]:
@@ -76,14 +92,16 @@ class _SchemaOfKind:
 class Kind(BaseModel):
     """A field kind. Subclasses add a literal `kind` with a default, their options, and what they can do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ignored_types=(cached_property,))
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ignored_types=(cached_property,)
+    )
 
     roles: ClassVar[frozenset[str]] = frozenset({"input"})
     """Where the kind may stand: "input", "output" or both."""
     staged: ClassVar[bool] = False
     """Does the host stage do more than hand the value on? Such a kind is encoded row by row, every other one by column."""
     nullable: bool = False
-    description: str | None = None
+    description: Annotated[str, Field(max_length=4096)] | None = None
 
     @property
     def name(self) -> str:
@@ -99,7 +117,20 @@ class Kind(BaseModel):
 
     def declared(self, annotation: Any, nullable: bool) -> Self:  # noqa: ARG002  (kinds that check the type override this)
         """This kind, completed by the type it annotates. Raises `DeclarationError` where the two do not fit."""
-        return self.model_copy(update={"nullable": nullable})
+        return self.completed(nullable=nullable)
+
+    def completed(self, **options: Any) -> Self:
+        """This kind with these options. Raises `DeclarationError` where they do not make a whole one."""
+        kind = self.model_copy(update=options)
+        kind.check()
+        return kind
+
+    def check(self) -> None:
+        """Raise `DeclarationError` where its options contradict each other, or one that must be there is not: as `declared` leaves it, none does."""
+
+    def front_names(self, field: str) -> Sequence[str]:  # noqa: ARG002  (few kinds have files)
+        """Names of the files in a bundle that the host stage needs."""
+        return ()
 
     def front_files(self, field: str) -> Mapping[str, bytes]:  # noqa: ARG002  (few kinds have files)
         """Files that the host stage needs, to be sealed into the bundle: relative name -> bytes."""

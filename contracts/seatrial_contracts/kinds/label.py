@@ -10,7 +10,7 @@ from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Look, OutputKind, Stage
+from seatrial_contracts.kinds.kind import MAX_WORDS, Array, Column, JsonSchema, Look, OutputKind, Stage, Word
 
 MOST_SCORED = 8
 """With more classes, drift looks at the winner and its score alone."""
@@ -23,18 +23,21 @@ class Label(OutputKind):
     """
 
     kind: Literal["label"] = "label"
-    classes: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    classes: Annotated[tuple[Word, ...], Field(strict=False, max_length=MAX_WORDS)] = ()
 
     def __init__(self, *classes: str, **options: Any) -> None:
         super().__init__(**({"classes": classes} | options if classes else options))
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
+        if annotation is not str:
+            raise DeclarationError("st.Label", str(annotation), "str")
+        return self.completed(nullable=nullable)
+
+    def check(self) -> None:
         names = self.classes
-        if annotation is not str or nullable or len(names) < 2 or len(set(names)) != len(names):
-            raise DeclarationError(
-                "st.Label", f"{annotation} with classes {names!r}"[:100], "str and two or more different class names"
-            )
-        return self
+        if self.nullable or len(names) < 2 or len(set(names)) != len(names):
+            got, want = f"classes {names!r}"[:100], "two or more different class names, never missing"
+            raise DeclarationError("st.Label", got, want)
 
     def annotation(self) -> Any:
         return Literal[self.classes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 import annotated_types
 import numpy as np
@@ -46,7 +46,7 @@ class Number(OutputKind):
     le: float | None = None
     gt: float | None = None
     lt: float | None = None
-    unit: str | None = None
+    unit: Annotated[str, Field(max_length=64)] | None = None
 
     @classmethod
     def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
@@ -77,7 +77,11 @@ class Number(OutputKind):
                 f"{annotation.__name__} with dtype {dtype}",
                 "a float dtype for float, an int dtype for int",
             )
-        return self.model_copy(update={"nullable": nullable, "dtype": dtype})
+        return self.completed(nullable=nullable, dtype=dtype)
+
+    def check(self) -> None:
+        if self.dtype is None:
+            raise DeclarationError("st.Number", "no element type", f"one of {', '.join(get_args(Dtype))}")
 
     @property
     def whole(self) -> bool:

@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
+    MAX_SIDE,
     V2_DATATYPES,
     Array,
     Column,
@@ -45,8 +46,8 @@ class Tensor(OutputKind):
 
     kind: Literal["tensor"] = "tensor"
     dtype: Dtype = "float32"
-    dims: Annotated[tuple[Size, ...], Field(strict=False)] = ()
-    max_values: int = 1_000_000
+    dims: Annotated[tuple[Size, ...], Field(strict=False, max_length=16)] = ()
+    max_values: Annotated[int, Field(ge=1, le=2**30)] = 1_000_000
 
     def __class_getitem__(cls, parts: Any) -> Any:
         """The annotation itself: `embedding: Tensor[np.float32, 384]`; the type is numpy's, torch's, or its name."""
@@ -56,12 +57,16 @@ class Tensor(OutputKind):
         return Annotated[np.ndarray, cls(dtype=cast("Dtype", name), dims=sides)]
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
-        if nullable or annotation is not np.ndarray or any(not 0 < least <= most for least, most in self.ranges):
+        if annotation is not np.ndarray:
+            raise DeclarationError("st.Tensor", str(annotation), "np.ndarray: st.Tensor[np.float32, 3, None, 8:512]")
+        return self.completed(nullable=nullable)
+
+    def check(self) -> None:
+        if self.nullable or any(not 0 < least <= most <= MAX_SIDE for least, most in self.ranges):
             raise DeclarationError(
-                "st.Tensor", f"{annotation} {self.dims}",
+                "st.Tensor", f"{self.dims}{' | None' if self.nullable else ''}",
                 "a shape of sizes above 0, None or least:most, never missing: st.Tensor[np.float32, 3, None, 8:512]",
             )  # fmt: skip
-        return self
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "dims":

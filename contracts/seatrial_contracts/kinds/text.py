@@ -32,11 +32,11 @@ class Text(Kind):
 
     staged: ClassVar[bool] = True
     kind: Literal["text"] = "text"
-    max_chars: Annotated[int, Field(ge=1)] = 4096
-    min_chars: Annotated[int, Field(ge=0)] = 0
-    max_tokens: Annotated[int, Field(ge=1)] = 512
+    max_chars: Annotated[int, Field(ge=1, le=2**24)] = 4096
+    min_chars: Annotated[int, Field(ge=0, le=2**24)] = 0
+    max_tokens: Annotated[int, Field(ge=1, le=2**20)] = 512
     overflow: Literal["refuse", "truncate"] = "refuse"
-    pad_id: int = 0
+    pad_id: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
 
     _tokenizer_json: bytes | None = PrivateAttr(default=None)
 
@@ -46,16 +46,25 @@ class Text(Kind):
         self._tokenizer_json = read_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
-        if annotation is not str or nullable:
-            raise DeclarationError(
-                "st.Text", f"{annotation}{' | None' if nullable else ''}", "str", "an absent text is the empty text"
-            )
+        if annotation is not str:
+            raise DeclarationError("st.Text", str(annotation), "str")
         if self._tokenizer_json is None:
             raise DeclarationError("st.Text", "no tokenizer", 'st.Text(tokenizer="path/to/tokenizer.json")')
-        return self
+        return self.completed(nullable=nullable)
+
+    def check(self) -> None:
+        if self.nullable:
+            raise DeclarationError("st.Text", "a text that may be missing", "str", "an absent text is the empty text")
+        if self.min_chars > self.max_chars:
+            raise DeclarationError(
+                "st.Text", f"{self.min_chars} to {self.max_chars} characters", "at most as many as at least"
+            )
 
     def cheap(self, value: Any) -> bool:
         return len(value) <= CHEAP_CHARS
+
+    def front_names(self, field: str) -> tuple[str, ...]:
+        return (front_name(field),)
 
     def front_files(self, field: str) -> Mapping[str, bytes]:
         return {front_name(field): self._tokenizer_json} if self._tokenizer_json is not None else {}
@@ -168,7 +177,10 @@ def load_tokenizer(data: bytes) -> Tokenizer:
         from tokenizers import Tokenizer
     except ImportError:
         raise MissingExtra("a text field", "text") from None
-    tokenizer = Tokenizer.from_buffer(data)
+    try:
+        tokenizer = Tokenizer.from_buffer(data)
+    except Exception:  # the library raises nothing narrower; its words may hold the file's
+        raise DeclarationError("tokenizer", "a file that tokenizers cannot read", "a tokenizer.json") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
