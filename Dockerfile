@@ -28,6 +28,8 @@ FROM ${RUNTIME} AS serving
 # What onnxruntime and TensorRT compile is kept here, where a volume is mounted; where the root is read-only and none is, nothing is kept.
 COPY --from=wheel --chown=10001:10001 /cache /cache
 COPY --from=wheel /bundles /bundles
+# A runtime reads what a graph names from below the working directory: it is a folder of its own, and empty.
+WORKDIR /nothing
 USER 10001:10001
 # TOKENIZERS_PARALLELISM is no secret: it keeps the tokenizer's own threads out of the plan of threads.
 # hadolint ignore=DL3064

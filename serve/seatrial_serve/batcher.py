@@ -7,7 +7,7 @@ import math
 from bisect import insort
 from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.batch_rule import BatchRule
@@ -260,6 +260,7 @@ class Batcher(Generic[Rows, Answers]):
         self._wake.set()
         if self._owner is not None:
             await self._owner
+        self._run = _closed  # whoever gave it has this batcher, too: a circle, which would outlive its last holder
 
     async def _own_queue(self) -> None:
         while True:
@@ -393,6 +394,10 @@ class Batcher(Generic[Rows, Answers]):
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "the batcher ended; this is a bug in seatrial", "exception": error}
             )
+
+
+def _closed(_parts: object) -> NoReturn:
+    raise Unavailable("E_DRAINING", "the model has been closed")
 
 
 def tell_passengers(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:

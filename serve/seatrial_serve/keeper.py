@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -109,6 +110,9 @@ class Keeper:
                 raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "the name of a folder of bundles")
             for entry in wanted:
                 there = self._repository.find(entry.name, entry.version)
+                if there is not None and there.digest != entry.digest:
+                    text = "%s %s: other bytes under the same version: %s before, %s now"
+                    log.warning(text, entry.name, entry.version, there.digest or "none", entry.digest or "none")
                 if there is None or there.stamp != entry.stamp or there.state is State.FAILED:
                     await self._replace(there, entry)
             self._repository.read_labels()
@@ -171,6 +175,7 @@ class Keeper:
             entry.model = None
         await self._tell()
         await model.retire()
+        self._tidy_after(model)
 
     async def _load_older(self, entry: Entry) -> None:
         try:
@@ -216,11 +221,23 @@ class Keeper:
         self._repository.drop(entry)
         if entry.model is not None:
             await entry.model.retire()
+            held = weakref.ref(entry.model)
             entry.model = None
             await asyncio.to_thread(self._tidy)
+            self._tidy_after(held())
         if self._forget is not None and not replaced:
             self._forget(entry.name, entry.version)
         log.info("%s %s is no longer served", entry.name, entry.version)
+
+    def _tidy_after(self, model: ServedModel | None) -> None:
+        """Tidy once more when the last holder of a retired model, an observer or a thread, is done with it."""
+        if model is not None:
+            weakref.finalize(model, self._last_holder_left).atexit = False
+
+    def _last_holder_left(self) -> None:
+        """In whichever thread that was."""
+        if not (self._stopping.is_set() or self._loop.is_closed()):
+            self._loop.call_soon_threadsafe(lambda: self._spawn(asyncio.to_thread(self._tidy)))
 
     async def _tell(self) -> None:
         if self.changed is not None:

@@ -48,6 +48,11 @@ class Entry:
     load_s: float = 0.0
 
     @property
+    def digest(self) -> str:
+        """sha256 of its manifest when it was found: what names the bundle; empty where there was none to read."""
+        return self.stamp.partition(" ")[0]
+
+    @property
     def takes_traffic(self) -> bool:
         """Is it ready, and what runs it there?"""
         return self.state is State.READY and (self.model is None or self.model.engine.healthy)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import shutil
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ import pytest
 from conftest import Running, run_app
 from toys import ROWS, answer, fake_runtimes, toy_files, toy_golden, toy_manifest
 
-from seatrial_contracts.bundle import write_bundle
+from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve import engine
+from seatrial_serve.keeper import Keeper
 from seatrial_serve.repository import State
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -54,6 +57,23 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield app
 
 
+class Tidied:
+    """Hears when the keeper tidies."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.done, loop = asyncio.Event(), asyncio.get_running_loop()
+        keeper._tidy = lambda: loop.call_soon_threadsafe(self.done.set)
+
+
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    """The collector looks at nothing, as after `give_memory_back`: what is part of a circle stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 async def asked(running: Running, path: str = "toy") -> tuple[str, float]:
     reply = await running.client.post(f"/v1/models/{path}:predict", json={"instances": [ROW]})
     assert reply.status_code == 200, reply.text
@@ -69,6 +89,22 @@ async def test_a_new_version_takes_over_and_the_old_one_is_gone(running: Running
         await running.client.post("/v1/models/toy/versions/1.0.0:predict", json={"instances": [ROW]})
     ).status_code == 404
     assert [entry.version for entry in running.repository] == ["1.1.0"]
+
+
+async def test_a_retired_version_leaves_memory_with_its_last_holder(
+    running: Running, tmp_path: Path, frozen: None
+) -> None:
+    await asked(running)
+    model = running.repository.find("toy").ready_model()
+    gone = [weakref.ref(held) for held in (model, model.engine, model.batcher, model.bundle)]
+    put(tmp_path, "1.1.0", 3)
+    await running.keeper.reload()
+    await asked(running)
+    assert None not in [ref() for ref in gone]
+    tidied = Tidied(running.keeper)
+    del model
+    assert [ref() for ref in gone] == [None] * 4
+    await asyncio.wait_for(tidied.done.wait(), 10)
 
 
 async def test_a_version_that_fails_its_load_gate_leaves_the_old_one(running: Running, tmp_path: Path) -> None:
@@ -93,6 +129,18 @@ async def test_other_bytes_under_the_same_version_are_loaded_anew_or_left(runnin
     reply = await running.client.post("/v2/repository/models/toy/load", content=b"{}")
     assert (reply.status_code, reply.json()["code"]) == (500, "E_LOAD")
     assert await asked(running) == ("1.0.0", 15)
+
+
+async def test_both_digests_are_logged_where_other_bytes_come_under_the_same_version(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = open_bundle(tmp_path / "toy/1.0.0").digest
+    await running.keeper.reload()
+    assert before not in caplog.text
+    put(tmp_path, "1.0.0", 5)
+    await running.keeper.reload()
+    now = open_bundle(tmp_path / "toy/1.0.0").digest
+    assert f"toy 1.0.0: other bytes under the same version: {before} before, {now} now" in caplog.text
 
 
 async def test_labels_pin_and_roll_back(running: Running, tmp_path: Path) -> None:

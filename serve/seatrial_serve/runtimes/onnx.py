@@ -13,7 +13,10 @@ import onnxruntime as ort
 
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import ModelError, OutOfMemory
+from seatrial_contracts.graph_references import MalformedGraph, graph_references
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.manifest import MAX_FILE_BYTES
+from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_contracts.receipt import this_machine
 from seatrial_serve.graph_cache import find_or_make
 from seatrial_serve.runtimes.onnx_devices import load_on_devices
@@ -26,7 +29,7 @@ ort.disable_telemetry_events()  # a server tells nobody what it serves
 
 FORMAT = "onnx"
 log = logging.getLogger("seatrial.runtime")
-CACHED, WORTH_CACHING_BYTES = "graph.onnx", 2**20
+CACHED, WEIGHTS, WORTH_CACHING_BYTES = "graph.onnx", "weights", 2**20
 SHRINK = shrinking("cpu:0")
 
 
@@ -65,12 +68,13 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
     """The graph as onnxruntime's optimiser leaves it on this processor, its weights packed for it and beside it; None where it cannot be kept."""
     assert options.cache is not None
     machine = this_machine({"onnxruntime": ort.__version__})
-    key = sha256(b"\n".join([graph, *map(str.encode, options.providers), machine.model_dump_json().encode()]))
+    facts = [sha256(graph), *options.providers, machine.model_dump_json()]
+    key = sha256("\n".join(facts).encode())
 
     def make(folder: Path) -> None:
         settings = settings_of(options)
         settings.optimized_model_filepath = str(folder / CACHED)
-        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         settings.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
         open_session(graph, settings, asked_of(options))
@@ -83,12 +87,15 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
 
 
 def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession | None:
-    """A session over a cached graph; None, and the graph gone, where it does not load."""
+    """A session over a cached graph; None, and the graph gone, where it does not load or names anything but its own weights."""
     settings = settings_of(options)
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
+        graph = read_plain_file(folder / CACHED, MAX_FILE_BYTES)
+        if set(graph_references(graph)) - {WEIGHTS} or (folder / WEIGHTS).is_symlink():
+            raise NotPlainFile("a graph that names what was not kept with it")
         return open_session(str(folder / CACHED), settings, asked_of(options))
-    except ORT_ERRORS:
+    except (*ORT_ERRORS, OSError, NotPlainFile, MalformedGraph):
         log.warning("a cached graph did not load and is made anew")
         shutil.rmtree(folder, ignore_errors=True)
         return None

@@ -26,8 +26,8 @@ def engine_folder(graph: bytes, options: RuntimeOptions, device: int) -> Path | 
         log.info("TensorRT's engines are not kept: the driver does not say what card and version this is")
         return None
     chosen = [f"{name}={value}" for name, value in sorted(options.provider_options)]
-    parts = [graph, str(device).encode(), machine.encode(), str(options.max_rows).encode(), *map(str.encode, chosen)]
-    return find_or_make(options.cache.with_name("engines"), sha256(b"\n".join(parts)), _leave_empty)
+    facts = [sha256(graph), str(device), machine, str(options.max_rows), *chosen]
+    return find_or_make(options.cache.with_name("engines"), sha256("\n".join(facts).encode()), _leave_empty)
 
 
 def _leave_empty(folder: Path) -> None:
