@@ -18,6 +18,7 @@ from seatrial_contracts.bundle_files import SealedFiles, reading
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
+from seatrial_contracts.front import Front
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
 from seatrial_contracts.graph_references import graph_references
 from seatrial_contracts.kinds.kind import TensorSpec
@@ -102,6 +103,11 @@ class Bundle:
             profile = Profile.from_json(self.files[PROFILE])
             profile.check(self.contract)
             return profile
+
+    def make_front(self) -> Front:
+        """Its host stage. Raises `BundleError` where a file of it cannot be read, `MissingExtra` where a library for it is not installed."""
+        with reading("E_BUNDLE_FRONT", f"{self.shown}, host stage", "the files of its inputs, as they were sealed"):
+            return Front(self.contract, self.files)
 
     def check(self) -> None:
         """Raise `BundleError` where its parts do not fit each other, or a graph needs what is not in it."""

@@ -162,7 +162,7 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
     options = replace(options, serves=(bundle.name, bundle.version, bundle.digest))
     model = load(bundle.files[chosen.graph], options)
     check_structure(bundle, prepared, model)
-    return Engine(bundle, Front(bundle.contract, bundle.files), prepared, model, chosen.name)
+    return Engine(bundle, bundle.make_front(), prepared, model, chosen.name)
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:

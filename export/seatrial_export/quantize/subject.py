@@ -10,7 +10,7 @@ import onnx
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.front import EncodedRow, Front, collate, padded_length
+from seatrial_contracts.front import EncodedRow, collate, padded_length
 from seatrial_contracts.golden import Golden
 from seatrial_export.gate.session import Model, PrepareStage
 from seatrial_export.variants.original import Original
@@ -26,7 +26,7 @@ class Subject:
         self.bundle, self.contract, self.specs = bundle, bundle.contract, bundle.specs
         self.batchable = bundle.manifest.batchable
         self.calibration = bundle.golden.rows if calibration is None else calibration
-        front, stage = Front(bundle.contract, bundle.files), bundle.manifest.prepare
+        front, stage = bundle.make_front(), bundle.manifest.prepare
         self._encode = front.encode_row
         self._prepare = PrepareStage(
             bundle.contract.tensors,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.front import Front, collate, shape_key
+from seatrial_contracts.front import collate, shape_key
 from seatrial_serve.engine import Engine
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -23,7 +23,7 @@ class TritonPythonModel:
         prepare = bundle.manifest.prepare
         prepared = runtimes()["onnx"](bundle.files[prepare.graph], RuntimeOptions()) if prepare else None
         elsewhere = FakeRuntime(dict, inputs={}, outputs=[], provider="elsewhere")
-        self.engine = Engine(bundle, Front(bundle.contract, bundle.files), prepared, elsewhere, "elsewhere")
+        self.engine = Engine(bundle, bundle.make_front(), prepared, elsewhere, "elsewhere")
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request."""
