@@ -7,9 +7,12 @@ import errno
 import os
 import random
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import changed_bundles
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +22,7 @@ from toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
 import seatrial as st
 from seatrial_contracts import bundle as bundle_module
 from seatrial_contracts.bundle import MANIFEST, open_bundle, write_bundle
-from seatrial_contracts.canonical import canonical_json
+from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.golden import Golden, wire_row
 from seatrial_contracts.manifest import Manifest, check_path
 from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
@@ -82,6 +85,21 @@ def escape(name: str) -> Callable[[Path], None]:
     return lambda folder: rewrite_manifest(folder, lambda m: m["files"].update({name: m["files"].pop("profile.json")}))
 
 
+def resealed_bytes(folder: Path, name: str, data: bytes) -> None:
+    """Other bytes, hashed anew: only their meaning can give them away."""
+    (folder / name).write_bytes(data)
+    sealed = {"sha256": sha256(data), "size": len(data)}
+    rewrite_manifest(folder, lambda manifest: manifest["files"].update({name: sealed}))
+
+
+def resealed(folder: Path, name: str, change: Callable[[dict], None]) -> None:
+    import json
+
+    value = json.loads((folder / name).read_bytes())
+    change(value)
+    resealed_bytes(folder, name, canonical_json(value))
+
+
 TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped bit in the graph": (lambda f: flip(f, "graphs/toy.fake"), "E_BUNDLE_CHANGED"),
     "a flipped bit in the contract": (lambda f: flip(f, "contract.json"), "E_BUNDLE_CHANGED"),
@@ -97,6 +115,23 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "E_BUNDLE_MISSING"),
     "a manifest that is no JSON": (lambda f: (f / MANIFEST).write_bytes(b"{"), "E_BUNDLE_MANIFEST"),
     "a manifest in another spelling": (lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes() + b" "), "E_BUNDLE_MANIFEST"),
+    "a pipe in the manifest's place": (lambda f: ((f / MANIFEST).unlink(), os.mkfifo(f / MANIFEST)), "E_BUNDLE_MANIFEST"),
+    "a claimed size beyond any file": (lambda f: rewrite_manifest(f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**62})), "E_BUNDLE_MANIFEST"),
+    "another claimed size": (lambda f: rewrite_manifest(f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**30})), "E_BUNDLE_CHANGED"),
+    "an opset of -1": (lambda f: rewrite_manifest(f, lambda m: m.update({"opset": -1})), "E_BUNDLE_MANIFEST"),
+    "two variants of one name": (lambda f: rewrite_manifest(f, lambda m: m["variants"].append(m["variants"][0])), "E_BUNDLE_MANIFEST"),
+    "a promise of 1e300": (lambda f: rewrite_manifest(f, lambda m: m["variants"][0].update({"promise": st.Promise().model_dump() | {"max_error": 1e300}})), "E_BUNDLE_MANIFEST"),
+    "a contract that allows 2**62 rows": (lambda f: resealed(f, "contract.json", lambda c: c["limits"].update({"max_rows": 2**62})), "E_BUNDLE_CONTRACT"),
+    "a contract with a tolerance of 1e300": (lambda f: resealed(f, "contract.json", lambda c: c["tolerance"].update({"relative": 1e300})), "E_BUNDLE_CONTRACT"),
+    "a contract with one name twice": (lambda f: resealed(f, "contract.json", lambda c: c["inputs"][0].update({"name": "word"})), "E_BUNDLE_CONTRACT"),
+    "a contract with an output's kind as input": (lambda f: resealed(f, "contract.json", lambda c: c["inputs"][0].update({"kind": {"kind": "label", "classes": ["a", "b"]}})), "E_BUNDLE_CONTRACT"),
+    "a contract of lists in lists": (lambda f: resealed_bytes(f, "contract.json", b"[" * 100_000), "E_BUNDLE_CONTRACT"),
+    "a profile of another field": (lambda f: resealed(f, "profile.json", lambda p: p["inputs"].update({"y": p["inputs"]["x"]})), "E_BUNDLE_PROFILE"),
+    "a golden row that is no JSON": (lambda f: resealed_bytes(f, "golden/rows.jsonl", b"{\n"), "E_BUNDLE_GOLDEN"),
+    "a golden answer of 5,000 digits": (lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":' + b"1" * 5000 + b"}\n"), "E_BUNDLE_GOLDEN"),
+    "a golden answer of another shape": (lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":1,"pair":[1,2,3]}\n' * 9), "E_BUNDLE_GOLDEN"),
+    "a golden answer of words": (lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":"1","pair":[1,2]}\n' * 9), "E_BUNDLE_GOLDEN"),
+    "a refusal without its code": (lambda f: resealed_bytes(f, "golden/refusals.jsonl", b'{"row":{}}\n'), "E_BUNDLE_GOLDEN"),
     "a huge manifest": (lambda f: (f / MANIFEST).write_bytes(b" " * 2**21), "E_BUNDLE_MANIFEST"),
     "an unknown key": (lambda f: rewrite_manifest(f, lambda m: m.update({"run": "me"})), "E_BUNDLE_MANIFEST"),
     "another schema": (lambda f: rewrite_manifest(f, lambda m: m.update({"schema": 2})), "E_BUNDLE_MANIFEST"),
@@ -116,6 +151,62 @@ def test_a_bundle_that_is_not_as_sealed_is_refused(case: str, tmp_path: Path) ->
         open_bundle(folder)
     assert refused.value.code == code
     assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_file_that_may_not_be_read_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, original = toy_bundle(tmp_path).path, os.open
+
+    def denied(path: str, *options: Any, **more: Any) -> int:
+        if str(path).endswith("toy.fake"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return original(path, *options, **more)
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(st.BundleError, match=r"bundle toy 1.0.0, 'graphs/toy.fake': got Permission denied") as refused:
+        open_bundle(folder)
+    assert refused.value.code == "E_BUNDLE_UNREADABLE"
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_file_that_changes_after_it_was_opened_is_not_handed_out(tmp_path: Path) -> None:
+    sealed = open_bundle(toy_bundle(tmp_path).path)
+    assert sealed.files["graphs/toy.fake"] == b"twice"
+    (sealed.path / "graphs/toy.fake").write_bytes(b"thric")
+    with pytest.raises(st.BundleError, match="other bytes than were sealed") as refused:
+        _ = sealed.files["graphs/toy.fake"]
+    assert refused.value.code == "E_BUNDLE_CHANGED"
+    shutil.rmtree(sealed.path)
+    with pytest.raises(st.BundleError, match="no such file") as refused:
+        _ = sealed.files["graphs/toy.fake"]
+    assert refused.value.code == "E_BUNDLE_MISSING"
+
+
+def test_no_sealed_file_stays_in_memory(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path, toy_manifest(), toy_files() | {"graphs/other.bin": bytes(2**25)}).path
+    tracemalloc.start()
+    sealed = open_bundle(folder)
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**23
+    assert held < 2**21
+    assert sealed.size_bytes > 2**25
+
+
+@pytest.mark.parametrize(
+    "promised", [{"accuracy": 0.9}, {"accuracy_drop": 0.1}, {"absolute_error": 1.0}, {"calibration_error": 0.1}]
+)
+def test_a_promise_that_no_sealed_row_shows_is_refused(tmp_path: Path, promised: dict[str, float]) -> None:
+    folder = changed_bundles.seal(tmp_path).path
+    for name in ("golden/truth.jsonl", "heldout/truth.jsonl"):
+        open_bundle(folder)
+        (folder / name).unlink()
+        rewrite_manifest(folder, lambda manifest, name=name: manifest["files"].pop(name))
+    rewrite_manifest(
+        folder, lambda manifest: manifest["variants"][1].update({"promise": st.Promise(**promised).model_dump()})
+    )
+    with pytest.raises(st.BundleError, match="no sealed row that shows it") as refused:
+        open_bundle(folder)
+    assert refused.value.code == "E_BUNDLE_PROMISE"
 
 
 def test_every_flipped_bit_of_every_sealed_file_is_noticed(tmp_path: Path) -> None:
