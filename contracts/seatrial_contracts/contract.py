@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
@@ -45,6 +46,7 @@ DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
 """The Open Inference Protocol's name of an element type -> numpy's."""
 DEFAULT_BODY_BYTES = 4 * 2**20
 FEW = 32
+NO_ROWS: Mapping[int, str] = MappingProxyType({})
 
 
 class Limits(BaseModel):
@@ -151,22 +153,6 @@ class Contract(BaseModel):
         }
         return create_model("Row", __base__=Row, **fields)
 
-    @cached_property
-    def _request(self) -> TypeAdapter[Any]:
-        row = self.row_model
-        rows = Annotated[list[row], Field(min_length=1, max_length=self.limits.max_rows)]  # type: ignore[valid-type]
-        return TypeAdapter(create_model("PredictRequest", __base__=Row, instances=(rows, ...)))
-
-    def parse_request(self, body: bytes) -> list[dict[str, Any]]:
-        """The rows of a V1 request body, `{"instances": [row, ...]}`, each validated. Raises `Refusal`."""
-        if not body:
-            raise Refusal("E_EMPTY", "request body", "nothing", 'an object: {"instances": [{...}]}')
-        try:
-            request = self._request.validate_json(body)
-        except ValidationError as error:
-            raise self.refusal(error) from None
-        return [row.__dict__ for row in request.instances]
-
     def validate_row(self, row: Any, place: int | None = None) -> dict[str, Any]:
         """One row, from JSON values or a `Row`, validated. Raises `Refusal` that names row `place`, where given."""
         values = dict(row.__dict__) if isinstance(row, Row) else row
@@ -195,9 +181,12 @@ class Contract(BaseModel):
 
     def refusal(self, error: ValidationError, place: int | None = None) -> Refusal:
         """The first finding of a validation error, in our words and without the caller's text."""
-        found = error.errors(include_url=False)
+        return self.refusal_of(error.errors(include_url=False), place)
+
+    def refusal_of(self, found: Sequence[ErrorDetails], place: int | None = None) -> Refusal:
+        """The first of what Pydantic found, as `refusal` has it."""
         first = found[0]
-        path = [part for part in first["loc"] if part != "function-plain"]
+        path: list[int | str] = [part for part in first["loc"] if part != "function-plain"]
         if path[:1] == ["instances"] and place is None:
             path = path[1:]
             place, path = (path[0], path[1:]) if path and isinstance(path[0], int) else (None, ["instances", *path])
@@ -246,6 +235,15 @@ class Contract(BaseModel):
 
     def check_outputs(self, outputs: Mapping[str, Array], rows: int) -> None:
         """Raise `ModelError` where batched outputs break their declaration: missing, another shape, NaN or infinite."""
+        for row, name in self.nonfinite_rows(outputs, rows).items():
+            raise nonfinite(name, row)
+
+    def nonfinite_rows(self, outputs: Mapping[str, Array], rows: int) -> Mapping[int, str]:
+        """The rows of batched outputs that hold NaN or an infinity, each with the first output that does.
+
+        Raises `ModelError` where outputs as a whole break their declaration: missing, or another shape.
+        """
+        found: Mapping[int, str] = NO_ROWS
         for name, shape, whole in self._output_shapes:
             got = outputs.get(name)
             if got is None or (got.shape != (rows, *shape) and not _fits(got.shape, (rows, *shape))):
@@ -254,7 +252,9 @@ class Contract(BaseModel):
                     f"output '{name}': the model's answer does not have the shape it was sealed with",
                 )
             if not whole and not all_finite(got):
-                raise ModelError("E_OUTPUT_CONTRACT", f"output '{name}': the model answered NaN or an infinity")
+                bad = ~np.isfinite(got).reshape(rows, -1).all(1)
+                found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), name), **found}
+        return dict(sorted(found.items())) if found else NO_ROWS
 
     @cached_property
     def _output_shapes(self) -> list[tuple[str, tuple[int | None, ...], bool]]:
@@ -343,6 +343,13 @@ def _pairs(fields: Sequence[InputField] | Sequence[OutputField]) -> list[tuple[s
     return [(field.name, field.kind) for field in fields]
 
 
+def nonfinite(output: str, row: int) -> ModelError:
+    """What is wrong with the answer of a row in which `output` holds NaN or an infinity."""
+    return ModelError(
+        "E_OUTPUT_CONTRACT", f"output '{output}', row {row}: the model answered NaN or an infinity, want finite numbers"
+    )
+
+
 def all_finite(array: Array) -> bool:
     """Neither NaN nor an infinity in it? Of few numbers Python itself says so in a fifth of the time."""
     return all(map(math.isfinite, array.ravel().tolist())) if array.size <= FEW else bool(np.isfinite(array).all())
@@ -390,17 +397,18 @@ def describe_finding(
     code = CODES.get(first["type"], "E_TYPE")
     if code == "E_JSON":
         return Refusal("E_JSON", "request body", "no valid JSON", 'an object in UTF-8: {"instances": [{...}]}')
-    if name == "instances":
+    if place is None and name in ("instances", "inputs"):
+        what = "a list of" if name == "instances" else "an object with a list for each input, of"
         size = {"too_long": "E_BATCH", "too_short": "E_EMPTY_BATCH"}.get(first["type"])
         return Refusal(
             size or code if size or code != "E_TYPE" else "E_SCHEMA",
             "request body",
             describe_input(first),
-            f"'instances': a list of 1 to {max_rows} rows",
+            f"'{name}': {what} 1 to {max_rows} rows",
         )
     if kind is None:
         got = "a field that the contract does not have" if code == "E_UNKNOWN_FIELD" else describe_input(first)
-        wanted = ", ".join(names) if place is not None or code != "E_UNKNOWN_FIELD" else "'instances' alone"
+        wanted = ", ".join(names) if place is not None or code != "E_UNKNOWN_FIELD" else "'instances' or 'inputs', and 'signature_name'"
         return Refusal(
             code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA", row, got, f"an object with {wanted}"[:300], mend
         )

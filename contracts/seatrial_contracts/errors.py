@@ -19,6 +19,8 @@ import re
 
 INPUT = re.compile(r"input '(\w+)'")
 """How `where` names an input."""
+ROW = re.compile(r"(?:.*, )?row \d+")
+"""How `where` names a row."""
 
 
 def sentence(where: str, got: str, want: str, mend: str | None = None) -> str:
@@ -46,9 +48,19 @@ class Refusal(SeatrialError):
         named = INPUT.match(self.where)
         return named[1] if named else None
 
+    @property
+    def of_a_row(self) -> bool:
+        """Is it about one row, so that the others of its request may be answered?"""
+        return ROW.fullmatch(self.where) is not None
+
     def at(self, where: str) -> Refusal:
         """The same refusal, found at `where`: for checks that do not know their field and row."""
         return Refusal(self.code, where, *self._said)
+
+    def adding(self, note: str) -> Refusal:
+        """The same refusal with one more thing to know."""
+        got, want, mend = self._said
+        return Refusal(self.code, self.where, got, want, f"{mend}; {note}" if mend else note)
 
 
 class DeclarationError(SeatrialError):

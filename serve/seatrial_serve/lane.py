@@ -20,6 +20,7 @@ from seatrial_serve.journey import Journey, Watchers, tell_watchers
 from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
+from seatrial_serve.partial import asks_for_parts
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.scope import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
 from seatrial_serve.status import answer_to
@@ -105,6 +106,10 @@ class Asked:
         self.left = True
         if request is not None:
             request.cancel()
+
+    def blame(self) -> None:
+        """The model failed on this body, although not on all of it."""
+        self.model.quarantine.blame(self._body)
 
     def __enter__(self) -> Asked:
         self.model.hold()
@@ -215,7 +220,8 @@ class FastLane:
             timeout_s = min(timeout_s, int(asked) / 1000)
         client = scope.get("client")
         flow, in_flight = client[0] if client else None, scope.get(IN_FLIGHT)
-        return Terms(journey.began_s + timeout_s, flow, journey=journey, in_flight=in_flight)
+        partial = asks_for_parts(headers)
+        return Terms(journey.began_s + timeout_s, flow, journey=journey, partial=partial, in_flight=in_flight)
 
     async def _send(
         self, scope: Scope, send: Any, status: int, reply: Reply, request_id: str, close: bool = False

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_contracts.front import EncodedRow, Part, places_by
+from seatrial_contracts.errors import ModelError, Refusal, Unavailable
+from seatrial_contracts.front import Part, places_by
 from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.admission import Pressure, Quarantine
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
@@ -37,6 +39,8 @@ class Terms:
     priority: int = 0
     journey: Journey | None = None
     """What is told of its way, where somebody wants to know."""
+    partial: bool = False
+    """Are rows that cannot be answered errors of their own, beside the answers of the others?"""
     in_flight: Sized | None = None
     """It and all others that were begun and not answered; None where nobody knows."""
 
@@ -46,6 +50,9 @@ class Terms:
         return self.in_flight is not None and len(self.in_flight) == 1
 
 
+Encoded = TypeVar("Encoded")
+RowError = Refusal | ModelError | Unavailable
+NO_ERRORS: Mapping[int, RowError] = MappingProxyType({})
 Given = Sequence[Mapping[str, Any]] | Mapping[str, Column]
 """What a request asks, validated: its rows, or its columns."""
 
@@ -55,6 +62,18 @@ def row_at(given: Given, place: int) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return {name: column[place] for name, column in given.items()}
     return given[place]
+
+
+def rows_at(given: Given, places: Sequence[int]) -> Given:
+    """Some of its rows, in the form it has."""
+    if not isinstance(given, Mapping):
+        return [given[place] for place in places]
+    return {
+        name: column[np.asarray(places, np.intp)]
+        if isinstance(column, np.ndarray)
+        else [column[place] for place in places]
+        for name, column in given.items()
+    }
 
 
 def rows_of(given: Given) -> Sequence[Mapping[str, Any]]:
@@ -71,11 +90,32 @@ class Answer:
     given: Given
     parts: Sequence[Answers]
     order: Sequence[int] | None = None
+    errors: Mapping[int, RowError] = field(default_factory=lambda: NO_ERRORS)
+    """Of a partial answer: place in the request -> why that row has no answer. All else in here is of the other rows."""
 
     def __iter__(self) -> Iterator[tuple[dict[str, Array], int]]:
         """For each row: the outputs of its batch, and its place in them."""
         places = [(part.outputs, index) for part in self.parts for index in part.rows]
         return iter(places if self.order is None else [places[place] for place in self.order])
+
+    @property
+    def rows(self) -> int:
+        """How many rows were asked, those in `errors` among them."""
+        return len(self.errors) + sum([part.stop - part.start for part in self.parts])
+
+    @property
+    def places(self) -> list[int]:
+        """Where the rows that have answers stand in the request."""
+        return [place for place in range(self.rows) if place not in self.errors]
+
+    @property
+    def nonfinite(self) -> tuple[str, int] | None:
+        """The first row that was answered with NaN or an infinity: the output and the row's place."""
+        if not any([part.nonfinite for part in self.parts]):
+            return None
+        came = [part.nonfinite.get(row) for part in self.parts for row in part.rows]
+        found = came if self.order is None else [came[place] for place in self.order]
+        return next((output, place) for place, output in enumerate(found) if output is not None)
 
     @property
     def size_bytes(self) -> int:
@@ -102,6 +142,7 @@ class ServedModel:
     def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
                  slots: int, max_waiting_rows: int, drift: Drift | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
+        self.reader = RequestReader(engine.contract)
         self._pool, self.drift = pool, drift
         self._devices = ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
         """Threads of its own: CUDA sets itself up in every thread that comes, and a batch that takes another thread each time waits for a cold one."""
@@ -132,38 +173,40 @@ class ServedModel:
     async def answer_rows(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> Answer:
         """What the model answers for validated rows.
 
-        Raises `Refusal` where the host stage refuses a row, `ModelError` where the model fails on one, `Unavailable` where the
-        queue is full or the deadline passed before its turn.
+        Raises `Refusal` where the host stage refuses a row, `ModelError` where the model fails on one or answers it with NaN,
+        `Unavailable` where the queue is full or the deadline passed before its turn.
         """
-        start = self._begin(rows, terms)
-        encoded = await self._encode(rows, terms.deadline_s)
-        self._fronted(start, terms)
+        start = self.begin(rows, terms)
+        encoded = await self.encode(rows, terms.deadline_s, self.engine.encode)
+        self.fronted(start, terms)
         if len(rows) == 1:
-            return self._capped(Answer(rows, await self._submit(encoded, self.engine.kin(encoded[0]), terms)))
+            return self.checked(Answer(rows, await self.submit(encoded, self.engine.kin(encoded[0]), terms)))
         groups = places_by(map(self.engine.kin, encoded))
         if len(groups) == 1:
-            return self._capped(Answer(rows, await self._submit(encoded, next(iter(groups)), terms)))
+            return self.checked(Answer(rows, await self.submit(encoded, next(iter(groups)), terms)))
         answers = await asyncio.gather(*(
-            self._submit([encoded[place] for place in places], kin, terms) for kin, places in groups.items()
+            self.submit([encoded[place] for place in places], kin, terms) for kin, places in groups.items()
         ))  # fmt: skip
         came = [place for places in groups.values() for place in places]
-        return self._capped(Answer(rows, [part for parts in answers for part in parts], np.argsort(came).tolist()))
+        return self.checked(Answer(rows, [part for parts in answers for part in parts], np.argsort(came).tolist()))
 
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""
         if not self.engine.plain:
             return await self.answer_rows(rows_of(columns), terms)
-        start = self._begin(columns, terms)
+        start = self.begin(columns, terms)
         block = self.engine.front.encode_columns(columns)
-        self._fronted(start, terms)
-        return self._capped(Answer(columns, await self._submit(block, self.engine.kin_of_block(block), terms)))
+        self.fronted(start, terms)
+        return self.checked(Answer(columns, await self.submit(block, self.engine.kin_of_block(block), terms)))
 
-    def _begin(self, given: Given, terms: Terms) -> float:
+    def begin(self, given: Given, terms: Terms) -> float:
+        """A request's rows are validated: the host stage begins now, at the time that this gives."""
         if terms.journey is not None:
             terms.journey.given = given
         return now_s()
 
-    def _fronted(self, start: float, terms: Terms) -> None:
+    def fronted(self, start: float, terms: Terms) -> None:
+        """Its rows went through the host stage, since then."""
         end = now_s()
         self.metrics.front(end - start)
         if terms.journey is not None:
@@ -176,8 +219,11 @@ class ServedModel:
         if terms.journey is not None:
             terms.journey.phases.append(("encode", start, end))
 
-    def _capped(self, answer: Answer) -> Answer:
-        """The answer, where it is not too large to be written down."""
+    def checked(self, answer: Answer) -> Answer:
+        """The answer, where every row has one and it is not too large to be written down."""
+        nonfinite = answer.nonfinite
+        if nonfinite is not None:
+            raise self.engine.nonfinite_fault(*nonfinite)
         most = self.contract.limits.max_answer_bytes
         if self._may_be_large and answer.size_bytes > most:
             raise Refusal(
@@ -189,8 +235,13 @@ class ServedModel:
             )
         return answer
 
-    async def _encode(self, rows: Sequence[Mapping[str, Any]], deadline_s: float) -> list[EncodedRow]:
-        encode = self.engine.encode
+    async def encode(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        deadline_s: float,
+        encode: Callable[[Mapping[str, Any], int], Encoded],
+    ) -> list[Encoded]:
+        """Rows, each with its place among them, through `encode`. Raises what that raises, and `Unavailable` after the deadline."""
         if self.engine.cheap(rows):
             return [encode(row, place) for place, row in enumerate(rows)]
         loop = asyncio.get_running_loop()
@@ -199,7 +250,7 @@ class ServedModel:
                 self._pool, lambda: [encode(row, place) for place, row in enumerate(rows)]
             )
 
-        def encode_in_time(row: Mapping[str, Any], place: int) -> EncodedRow:
+        def encode_in_time(row: Mapping[str, Any], place: int) -> Encoded:
             if deadline_s < now_s():
                 raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
             return encode(row, place)
@@ -212,7 +263,8 @@ class ServedModel:
                 job.cancel()
             raise
 
-    async def _submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
+    async def submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
+        """What the model answers for rows of like shape. Raises `Refusal`, `ModelError` or `Unavailable`."""
         answers = self.batcher.submit(
             rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, passenger=terms.journey,
             alone=self.instant and terms.alone and len(rows) == 1,
@@ -227,9 +279,9 @@ class ServedModel:
     def _run(self, parts: list[Part]) -> Answers | asyncio.Future[Answers]:
         """On the event loop where that is over in a moment, else in the pool."""
         if self._row_s * sum(map(len, parts)) <= self._spare_s:
-            return self.engine.run(parts)
+            return self.engine.run_rows(parts)
         pool = self._devices or self._pool
-        return asyncio.get_running_loop().run_in_executor(pool, self.engine.run, parts, self.batcher.until_s)
+        return asyncio.get_running_loop().run_in_executor(pool, self.engine.run_rows, parts, self.batcher.until_s)
 
     def hold(self) -> None:
         """A request has this model from here on: it is not closed before `release`."""

@@ -70,7 +70,7 @@ class Taps:
 
     def offer(self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int) -> None:
         """A request was answered: keep it for the taps, or let it pass. Never waits, never raises."""
-        if self._allowed < 1 or self._owner is None or len(self._waiting) >= MAX_WAITING:
+        if self._allowed < 1 or self._owner is None or not answer.parts or len(self._waiting) >= MAX_WAITING:
             return
         size_bytes = body_bytes + answer.held_bytes
         if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:

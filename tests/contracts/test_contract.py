@@ -9,6 +9,7 @@ import pytest
 
 import seatrial as st
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.predict_request import RequestReader
 
 
 class Penguin(st.Row):
@@ -41,7 +42,7 @@ def test_a_contract_survives_its_json() -> None:
 def test_a_bad_value_is_refused_with_its_code(change: dict[str, Any], code: str) -> None:
     rebuilt = Contract.from_json(CONTRACT.to_json())
     with pytest.raises(st.Refusal) as refused:
-        rebuilt.parse_request(json.dumps({"instances": [GOOD, {**GOOD, **change}]}).encode())
+        RequestReader(rebuilt).read(json.dumps({"instances": [GOOD, {**GOOD, **change}]}).encode())
     assert refused.value.code == code
     assert "row 1" in str(refused.value)
 

@@ -16,6 +16,7 @@ from seatrial_contracts.contract import Contract, InputField, OutputField
 from seatrial_contracts.front import Front, collate
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Kind
+from seatrial_contracts.predict_request import RequestReader
 
 names = some.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True).filter(lambda name: not hasattr(st.Row, name))
 words = some.lists(
@@ -85,7 +86,7 @@ def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_
     }
     body = json.dumps({"instances": [row]}).encode()
     jsonschema.validate(json.loads(body)["instances"][0], rebuilt.row_schema(), jsonschema.Draft202012Validator)
-    (parsed,) = rebuilt.parse_request(body)
+    (parsed,) = RequestReader(rebuilt).read(body).rows
     front = Front(rebuilt, {})
     encoded = front.encode_row(parsed)
     feeds = collate(front.specs, [encoded, encoded])
@@ -98,7 +99,7 @@ def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_every_contract_accepts_its_own_example(contract: Contract) -> None:
     example = json.loads(json.dumps(contract.example_row()))
-    contract.parse_request(json.dumps({"instances": [example]}).encode())
+    RequestReader(contract).read(json.dumps({"instances": [example]}).encode())
     jsonschema.validate(example, contract.row_schema(), jsonschema.Draft202012Validator)
 
 
@@ -170,7 +171,7 @@ GOOD: dict[str, Any] = {
 def test_what_breaks_a_field_is_refused_with_where_got_and_want(change: dict[str, Any], code: str, words_: str) -> None:
     contract = Contract.from_json(st.contract_from_rows(Every, Value).to_json())
     with pytest.raises(st.Refusal) as refused:
-        contract.parse_request(json.dumps({"instances": [GOOD, {**GOOD, **change}]}).encode())
+        RequestReader(contract).read(json.dumps({"instances": [GOOD, {**GOOD, **change}]}).encode())
     assert refused.value.code == code
     assert words_ in str(refused.value)
     assert "row 1" in str(refused.value)
@@ -180,7 +181,7 @@ def test_what_breaks_a_field_is_refused_with_where_got_and_want(change: dict[str
 def test_json_extensions_for_odd_numbers_are_refused(text: str) -> None:
     body = json.dumps({"instances": [GOOD]}).replace("0.5", text).encode()
     with pytest.raises(st.Refusal) as refused:
-        st.contract_from_rows(Every, Value).parse_request(body)
+        RequestReader(st.contract_from_rows(Every, Value)).read(body)
     assert refused.value.code in ("E_NONFINITE", "E_JSON")
 
 
@@ -194,14 +195,14 @@ def test_json_extensions_for_odd_numbers_are_refused(text: str) -> None:
 )  # fmt: skip
 def test_a_body_that_is_no_request_is_refused(body: bytes, code: str) -> None:
     with pytest.raises(st.Refusal) as refused:
-        st.contract_from_rows(Every, Value).parse_request(body)
+        RequestReader(st.contract_from_rows(Every, Value)).read(body)
     assert refused.value.code == code
 
 
 def test_more_rows_than_the_limit_are_refused() -> None:
     contract = st.contract_from_rows(Every, Value, limits=st.Limits(max_rows=2))
     with pytest.raises(st.Refusal, match="1 to 2 rows") as refused:
-        contract.parse_request(json.dumps({"instances": [GOOD] * 3}).encode())
+        RequestReader(contract).read(json.dumps({"instances": [GOOD] * 3}).encode())
     assert refused.value.code == "E_BATCH"
 
 

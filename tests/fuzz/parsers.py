@@ -18,6 +18,7 @@ with atheris.instrument_imports(include=["seatrial_contracts", "seatrial_serve"]
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import SeatrialError
     from seatrial_contracts.front import Front
+    from seatrial_contracts.predict_request import RequestReader
     from seatrial_serve.v2.http_body import header_length, read_request
     from seatrial_serve.v2.infer import columns_of, wanted_outputs
 
@@ -28,6 +29,7 @@ from sealed import picture, seal  # noqa: E402
 FOLDER = tempfile.mkdtemp()
 seal(Path(FOLDER))
 TABULAR, PHOTO = (open_bundle(Path(FOLDER, name, "1.0.0")) for name in ("tabular", "photo"))
+READER = RequestReader(TABULAR.contract)
 FRONT = Front(PHOTO.contract, PHOTO.files)
 SEEDS = {
     "v1": [json.dumps({"instances": [ROW]}).encode()],
@@ -37,7 +39,9 @@ SEEDS = {
 
 
 def parse_v1(data: bytes) -> None:
-    TABULAR.contract.parse_request(data)
+    for by_row in (False, True):
+        with suppress(SeatrialError):
+            READER.read(data, by_row=by_row)
 
 
 def parse_v2(data: bytes) -> None:

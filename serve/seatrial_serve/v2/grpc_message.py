@@ -91,7 +91,7 @@ def write_message(response: InferResponse) -> pb.ModelInferResponse:
     """The response as a message, its outputs raw: the one form that every client reads."""
     return pb.ModelInferResponse(
         model_name=response.model, model_version=response.version, id=response.id,
-        parameters={"digest": pb.InferParameter(string_param=response.digest), "variant": pb.InferParameter(string_param=response.variant)},
+        parameters={name: pb.InferParameter(string_param=value) for name, value in response.parameters.items()},
         outputs=[
             pb.ModelInferResponse.InferOutputTensor(name=wanted.name, datatype=datatype, shape=array.shape)
             for wanted, datatype, array in response.outputs

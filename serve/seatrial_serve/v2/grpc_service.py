@@ -23,6 +23,7 @@ from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import begin_journey
 from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Terms
+from seatrial_serve.partial import asks_for_parts
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to, status_of
 from seatrial_serve.taps import Taps
@@ -138,7 +139,8 @@ class InferenceService:
 
     async def model_infer(self, asked: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """One inference."""
-        journey = begin_journey(headers_of(context), f"{SERVICE}/ModelInfer")
+        headers = headers_of(context)
+        journey = begin_journey(headers, f"{SERVICE}/ModelInfer")
         entry = self._repository.find(asked.model_name, asked.model_version or None)
         journey.model = entry.model if entry is not None else None
         self._drain.enter()
@@ -156,6 +158,7 @@ class InferenceService:
                 journey.began_s + min(self._timeout_s, self._timeout_s if left_s is None else left_s),
                 context.peer().rpartition(":")[0],
                 journey=journey,
+                partial=asks_for_parts(headers),
             )
             model.pressure.admit(terms.deadline_s)
             with model:

@@ -7,6 +7,7 @@ import asyncio
 from seatrial_serve.body import is_file
 from seatrial_serve.clock import now_s
 from seatrial_serve.lane import LARGE_BODY_BYTES, Asked, Reply
+from seatrial_serve.partial import failed_runs
 from seatrial_serve.v2.http_body import HEADER, header_length, read_request, write_response
 from seatrial_serve.v2.infer import infer
 
@@ -25,6 +26,8 @@ async def infer_over_http(asked: Asked) -> Reply:
     else:
         request = read_request(body, json_bytes, contract)
     response = await infer(asked.model, request, asked.terms, asked.pool)
+    if failed_runs(response.answer):
+        asked.blame()
     start = now_s()
     text, head = write_response(response)
     asked.model.encoded(start, asked.terms)

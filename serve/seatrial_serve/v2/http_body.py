@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,12 @@ from seatrial_serve.v2.message import (
 )
 
 HEADER = b"inference-header-content-length"
-REQUEST_KEYS, INPUT_KEYS = (
-    {"id", "parameters", "inputs", "outputs"},
-    {"name", "shape", "datatype", "parameters", "data"},
-)
+REQUEST_KEYS, OUTPUT_KEYS = {"id", "parameters", "inputs", "outputs"}, {"name", "parameters"}
+INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
+PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+"""A key that may stand in a message: what else a client sends as one is its own."""
+MOST_TOLD = 3
+"""Ignored keys in a message."""
 
 
 def header_length(headers: Mapping[bytes, bytes], body_bytes: int) -> int | None:
@@ -43,11 +46,18 @@ def header_length(headers: Mapping[bytes, bytes], body_bytes: int) -> int | None
 
 
 def read_request(body: bytes, json_bytes: int | None, contract: Contract) -> InferRequest:
-    """The request in a body. Raises `Refusal`."""
+    """The request in a body. Keys that the protocol does not have are ignored, as it says. Raises `Refusal`, which names them."""
     if json_bytes == 0:
         return raw_request(body, contract)
     head = _object(body if json_bytes is None else body[:json_bytes])
-    rest = memoryview(body)[len(body) if json_bytes is None else json_bytes :]
+    try:
+        return _request(head, memoryview(body)[len(body) if json_bytes is None else json_bytes :])
+    except Refusal as refusal:
+        ignored = ignored_keys(head)
+        raise refusal.adding(ignored) if ignored else refusal from None
+
+
+def _request(head: dict[str, Any], rest: memoryview) -> InferRequest:
     parameters = checked_parameters(head.get("parameters"), "request parameters")
     inputs, used = _inputs(_listed(head, "inputs"), rest)
     if used != len(rest):
@@ -72,9 +82,24 @@ def _object(data: bytes) -> dict[str, Any]:
         head = orjson.loads(data)
     except orjson.JSONDecodeError:
         raise Refusal("E_JSON", "request body", "no valid JSON", f"{want} in UTF-8; NaN is null, or binary") from None
-    if not isinstance(head, dict) or not head.keys() <= REQUEST_KEYS:
+    if not isinstance(head, dict):
         raise Refusal("E_SCHEMA", "request body", "something else", want)
+    if len(head) > MAX_NAMED:
+        raise Refusal("E_LIMIT", "request body", f"{len(head)} keys", f"at most {MAX_NAMED}")
     return head
+
+
+def ignored_keys(head: dict[str, Any]) -> str:
+    """What to say of the keys of a request that the protocol does not have; empty where there are none."""
+    found = head.keys() - REQUEST_KEYS
+    for name, known in (("inputs", INPUT_KEYS), ("outputs", OUTPUT_KEYS)):
+        items = head.get(name)
+        for item in items[:MAX_NAMED] if isinstance(items, list) else ():
+            found |= item.keys() - known if isinstance(item, dict) else set()
+    told = ", ".join([f"'{key}'" for key in sorted(found) if PLAIN_KEY.fullmatch(key)][:MOST_TOLD])
+    if len(found) == 1:
+        return f"unknown key {told} was ignored" if told else "an unknown key was ignored"
+    return f"{len(found)} unknown keys were ignored{told and f': {told}'}" if found else ""
 
 
 def _listed(head: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -94,8 +119,6 @@ def _inputs(items: list[dict[str, Any]], rest: memoryview) -> tuple[list[Tensor]
     tensors, used = [], 0
     for item in items:
         where = f"input '{item['name'][:128]}'"
-        if not item.keys() <= INPUT_KEYS:
-            raise Refusal("E_SCHEMA", where, "an unknown key", f"{', '.join(sorted(INPUT_KEYS))}")
         datatype, shape = checked_datatype(item.get("datatype"), where), checked_shape(item.get("shape"), where)
         size = checked_parameters(item.get("parameters"), where).get("binary_data_size")
         if (size is None) == ("data" not in item):
@@ -168,7 +191,7 @@ def write_response(response: InferResponse) -> tuple[bytes, int | None]:
     head = {
         "model_name": response.model,
         "model_version": response.version,
-        "parameters": {"digest": response.digest, "variant": response.variant},
+        "parameters": response.parameters,
         "outputs": outputs,
     }
     if response.id:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -13,7 +13,9 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Column, Kind
 from seatrial_serve.clock import now_s
-from seatrial_serve.model import ServedModel, Terms
+from seatrial_serve.model import Answer, ServedModel, Terms
+from seatrial_serve.partial import answer_each, described_errors
+from seatrial_serve.v2.columns import refuse_without_nan, sound_columns, whole_array
 from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Tensor, Wanted
 
 LARGE_ROWS = 256
@@ -26,21 +28,43 @@ async def infer(model: ServedModel, request: InferRequest, terms: Terms, pool: E
     terms = with_parameters(terms, request.parameters)
     if request.parameters.get("timeout"):
         model.pressure.admit(terms.deadline_s)
-    wanted = wanted_outputs(model.contract, request)
-    columns, rows = columns_of(model.contract, request.inputs)
-    if rows > LARGE_ROWS:
-        checked = await asyncio.get_running_loop().run_in_executor(pool, model.contract.validate_columns, columns, rows)
-    else:
-        checked = model.contract.validate_columns(columns, rows)
-    answer = await model.answer_columns(checked, terms)
-    kinds = {field.name: field.kind for field in model.contract.outputs}
+    contract, bundle = model.contract, model.bundle
+    wanted = wanted_outputs(contract, request)
+    if terms.partial:
+        refuse_without_nan(contract, wanted)
+    columns, rows = columns_of(contract, request.inputs)
+    answer = await (partly_answered if terms.partial else answered)(model, columns, rows, terms, pool)
+    datatypes = {field.name: field.kind.datatype for field in contract.outputs}
     outputs = [
-        (each, kinds[each.name].datatype, array if array.ndim > 1 else array[:, None])
+        (each, datatypes[each.name], array if array.ndim > 1 else array[:, None])
         for each in wanted
-        for array in (answer.array(each.name),)
+        for array in (whole_array(contract, answer, each.name),)
     ]
-    bundle = model.bundle
-    return InferResponse(bundle.name, bundle.version, bundle.digest, model.engine.variant, request.id, outputs, answer)
+    errors = described_errors(answer) if terms.partial else None
+    return InferResponse(
+        bundle.name, bundle.version, bundle.digest, model.engine.variant, request.id, outputs, answer, errors
+    )
+
+
+async def answered(
+    model: ServedModel, columns: Mapping[str, Column], rows: int, terms: Terms, pool: Executor
+) -> Answer:
+    """What the model answers for columns, or nothing of it."""
+    check = model.contract.validate_columns
+    if rows > LARGE_ROWS:
+        checked = await asyncio.get_running_loop().run_in_executor(pool, check, columns, rows)
+    else:
+        checked = check(columns, rows)
+    return await model.answer_columns(checked, terms)
+
+
+async def partly_answered(
+    model: ServedModel, columns: Mapping[str, Column], rows: int, terms: Terms, pool: Executor
+) -> Answer:
+    """What the model answers for those rows of columns that can be answered."""
+    loop = asyncio.get_running_loop()
+    sound, refused = await loop.run_in_executor(pool, sound_columns, model.contract, columns, rows)
+    return await answer_each(model, sound, refused, terms)
 
 
 def with_parameters(terms: Terms, parameters: Parameters) -> Terms:

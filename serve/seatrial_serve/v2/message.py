@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_serve.model import Answer
@@ -59,6 +61,14 @@ class InferResponse:
     """Each with its datatype."""
     answer: Answer
     """What they were made of."""
+    errors: Sequence[Mapping[str, Any]] | None = None
+    """Of a partial answer: the rows without one, each with `row`, `code` and `error`; NaN stands in their place."""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the answer says of itself. The protocol's parameters hold no lists, so that the errors are a text of JSON."""
+        said = {"digest": self.digest, "variant": self.variant}
+        return said if self.errors is None else said | {"errors": orjson.dumps(self.errors).decode()}
 
 
 def checked_parameters(parameters: Any, where: str) -> Parameters:

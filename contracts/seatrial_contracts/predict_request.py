@@ -1,0 +1,164 @@
+"""The body of a V1 request: rows (`instances`) or columns (`inputs`), each value validated against the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import repeat
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple, cast
+
+from pydantic import Field, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, create_model
+from pydantic_core import ErrorDetails
+
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.row import Row
+
+SIGNATURE = "serving_default"
+"""TensorFlow Serving's name of the signature that a model has when it has only one."""
+NONE_REFUSED: Mapping[int, Refusal] = MappingProxyType({})
+
+
+class PredictRequest(NamedTuple):
+    """The validated rows of a request in order, without those in `refused`, which are keyed by their place in the request."""
+
+    rows: list[dict[str, Any]]
+    columnar: bool = False
+    """Did the rows come by column, so that the answer goes back by column?"""
+    refused: Mapping[int, Refusal] = NONE_REFUSED
+
+
+class RequestReader:
+    """Reads request bodies for one contract: `{"instances": [row, ...]}`, or `{"inputs": {name: [value, ...]}}`.
+
+    Both forms and `signature_name` are TensorFlow Serving's (its REST API, "Predict API").
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._names = [field.name for field in contract.inputs]
+
+    @cached_property
+    def _strict(self) -> TypeAdapter[Any]:
+        return self._adapter(by_row=False)
+
+    @cached_property
+    def _lenient(self) -> TypeAdapter[Any]:
+        return self._adapter(by_row=True)
+
+    def _adapter(self, *, by_row: bool) -> TypeAdapter[Any]:
+        """`by_row`: what is wrong within a row stands in the row's place, and fails no other."""
+        wrap = (WrapValidator(kept),) if by_row else ()
+        count: Any = Field(min_length=1, max_length=self._contract.limits.max_rows)
+
+        def listed(item: Any) -> Any:
+            each: Any = Annotated[item, *wrap] if wrap else item
+            return Annotated[list[each], count]
+
+        columns: dict[str, Any] = {
+            field.name: (listed(field.kind.annotation() | None), None)
+            if field.kind.nullable
+            else (listed(field.kind.annotation()), ...)
+            for field in self._contract.inputs
+        }
+        return TypeAdapter(
+            create_model(
+                "PredictRequest",
+                __base__=Row,
+                instances=(listed(self._contract.row_model), None),
+                inputs=(create_model("Columns", __base__=Row, **columns), None),
+                signature_name=(Literal["serving_default"], None),
+            )
+        )
+
+    def read(self, body: bytes, *, by_row: bool = False) -> PredictRequest:
+        """The request in a body. Raises `Refusal`; with `by_row`, only for what is not the matter of one row."""
+        if not body:
+            raise Refusal("E_EMPTY", "request body", "nothing", 'an object: {"instances": [{...}]}')
+        try:
+            request = (self._lenient if by_row else self._strict).validate_json(body)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+        if (request.instances is None) == (request.inputs is None):
+            raise self._neither(request.inputs)
+        if request.instances is None:
+            return self._of_columns(request.inputs.__dict__, by_row=by_row)
+        if not by_row:
+            return PredictRequest([row.__dict__ for row in request.instances])
+        refused = {
+            place: self._contract.refusal(row, place)
+            for place, row in enumerate(request.instances)
+            if isinstance(row, ValidationError)
+        }
+        return PredictRequest([row.__dict__ for row in request.instances if isinstance(row, Row)], refused=refused)
+
+    def read_file(self, name: str, body: bytes, *, by_row: bool = False) -> PredictRequest:
+        """The request of one row whose only input, `name`, is the body itself. Raises `Refusal`, as `read` does."""
+        try:
+            return PredictRequest([self._contract.validate_row({name: body}, 0)])
+        except Refusal as refusal:
+            if not by_row:
+                raise
+            return PredictRequest([], refused={0: refusal})
+
+    def _of_columns(self, columns: Mapping[str, list[Any] | None], *, by_row: bool) -> PredictRequest:
+        counts = {name: len(values) for name, values in columns.items() if values is not None}
+        if not counts:
+            raise Refusal("E_EMPTY_BATCH", "request body", "no column", "'inputs': a list of values for each input")
+        first, rows = next(iter(counts.items()))
+        for name, count in counts.items():
+            if count != rows:
+                raise Refusal("E_SHAPE", f"input '{name}'", f"{count} rows", f"{rows} rows, as '{first}' has")
+        values = [repeat(None, rows) if columns[name] is None else columns[name] or () for name in self._names]
+        whole = [dict(zip(self._names, row, strict=True)) for row in zip(*values, strict=True)]
+        if not by_row:
+            return PredictRequest(whole, columnar=True)
+        refused = {}
+        for place, row in enumerate(whole):
+            found = [
+                cast("ErrorDetails", {**finding, "loc": (name, *finding["loc"])})
+                for name, value in row.items()
+                if isinstance(value, ValidationError)
+                for finding in value.errors(include_url=False)
+            ]
+            if found:
+                refused[place] = self._contract.refusal_of(found, place)
+        return PredictRequest([row for place, row in enumerate(whole) if place not in refused], True, refused)
+
+    def _neither(self, inputs: Any) -> Refusal:
+        want = f"'instances': a list of 1 to {self._contract.limits.max_rows} rows"
+        if inputs is None:
+            return Refusal("E_MISSING", "request body", "nothing", want)
+        return Refusal("E_SCHEMA", "request body", "'instances' and 'inputs' both", "one of them")
+
+    def _refusal(self, error: ValidationError) -> Refusal:
+        """The first finding: a value in a column is named as the same value in a row is."""
+        found = error.errors(include_url=False)
+        match found[0]["loc"]:
+            case ("signature_name", *_):
+                return Refusal("E_SCHEMA", "signature_name", "another one", f"'{SIGNATURE}', the only one there is")
+            case ("inputs", str(name), int(place), *inner) if name in self._names:
+                here = [cast("ErrorDetails", {**found[0], "loc": (name, *inner)}), *found[1:]]
+                return self._contract.refusal_of(here, place)
+            case ("inputs", str(name), *inner) if found[0]["type"] in ("missing", "extra_forbidden", "list_type"):
+                return self._of_column(name, found[0], len(found) - 1)
+        return self._contract.refusal_of(found)
+
+    def _of_column(self, name: str, finding: ErrorDetails, more: int) -> Refusal:
+        mend = f"{more} more to mend" if more else None
+        if name not in self._names:
+            got, want = "a column that the contract does not have", ", ".join(self._names)[:300]
+            return Refusal("E_UNKNOWN_FIELD", "inputs", got, want, mend)
+        kind = next(field.kind for field in self._contract.inputs if field.name == name)
+        if finding["type"] == "missing":
+            return Refusal("E_MISSING", f"input '{name}'", "nothing", f"a list, for each row {kind.want()}", mend)
+        return Refusal("E_TYPE", f"input '{name}'", "no list", f"a list, for each row {kind.want()}", mend)
+
+
+def kept(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """The validated value, or the error where there is one."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        return error

@@ -1,0 +1,67 @@
+"""The columns of a partial answer: the rows that the contract takes on their way in, and NaN for a row without an answer on its way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from seatrial_contracts.contract import DTYPES, Contract
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_serve.model import Answer, rows_at
+from seatrial_serve.v2.message import Wanted
+
+V2_FLOATS = frozenset({"FP16", "FP32", "FP64"})
+
+
+def refuse_without_nan(contract: Contract, wanted: Sequence[Wanted]) -> None:
+    """Raise `Refusal` where an output that a partial answer shall hold has no value for a row without an answer."""
+    for name in (each.name for each in wanted):
+        datatype = next(field.kind.datatype for field in contract.outputs if field.name == name)
+        if datatype not in V2_FLOATS:
+            raise Refusal(
+                "E_UNSUPPORTED",
+                "header X-Partial",
+                f"output '{name}' of {datatype}, which has no NaN for a row without an answer",
+                "outputs of FP32 or FP64 alone",
+                "name those in 'outputs', or ask over V1",
+            )
+
+
+def sound_columns(
+    contract: Contract, columns: Mapping[str, Column], rows: int
+) -> tuple[Mapping[str, Column], dict[int, Refusal]]:
+    """The columns of the rows that the contract takes, validated, and why it takes the others not, by place.
+
+    Raises `Refusal` for what is wrong with a column as a whole: one that is missing, or of rows that are all too large.
+    """
+    refused: dict[int, Refusal] = {}
+    stretches = [(0, rows)]
+    while stretches:
+        start, stop = stretches.pop()
+        try:
+            contract.validate_columns({name: column[start:stop] for name, column in columns.items()}, stop - start)
+        except Refusal as refusal:
+            if not refusal.of_a_row:
+                raise
+            if stop - start == 1:
+                refused[start] = refusal.at(f"input '{refusal.field}', row {start}")
+                continue
+            middle = (start + stop) // 2
+            stretches += [(middle, stop), (start, middle)]
+    places = [place for place in range(rows) if place not in refused]
+    sound = rows_at(columns, places) if refused else columns
+    assert isinstance(sound, Mapping)
+    return contract.validate_columns(sound, len(places)), refused
+
+
+def whole_array(contract: Contract, answer: Answer, name: str) -> Array:
+    """One output of all rows of a request, rows first: NaN for those without an answer. Raises what `Answer.array` raises."""
+    if not answer.errors:
+        return answer.array(name)
+    kind = next(field.kind for field in contract.outputs if field.name == name)
+    known = answer.array(name) if answer.parts else np.empty((0, *(side or 0 for side in kind.shape)))
+    array = np.full((answer.rows, *known.shape[1:]), np.nan, DTYPES[kind.datatype])
+    array[answer.places] = known
+    return array
