@@ -74,17 +74,21 @@ class Labels:
     def remember(self, answer: Answer) -> Remembered:
         """The scores of an answer: neither what was asked nor any other output is kept."""
         names = self.classes
-        parts = [Answers({name: outputs[name] for name in names}, start, stop) for outputs, start, stop in answer.parts]
-        return Remembered(self, Answer((), parts, answer.order), sum([len(part.rows) for part in parts]))
+        parts = [Answers({name: part.outputs[name] for name in names}, part.start, part.stop) for part in answer.parts]
+        known = {place: index for index, place in enumerate(answer.places)} if answer.errors else None
+        return Remembered(self, Answer((), parts, answer.order), answer.rows, known)
 
 
 @dataclass(slots=True)
 class Remembered:
-    """The scores that `rows` rows of a request were answered with."""
+    """The scores that the rows of a request were answered with."""
 
     labels: Labels
     answer: Answer
     rows: int
+    """How many were asked."""
+    known: Mapping[int, int] | None = None
+    """Of a partial answer: place of a row that has one -> its place among those; the truth of others teaches nothing."""
 
     @property
     def scores(self) -> Mapping[str, Array]:
@@ -125,7 +129,7 @@ class Feedback:
         if journey.answer is None or journey.model is None:
             return
         labels = self.labels_of(journey.model)
-        if not labels.classes:
+        if not labels.classes or not journey.answer.parts:
             return
         remembered = labels.remember(journey.answer)
         self._drop(journey.request_id)
@@ -166,8 +170,9 @@ class Feedback:
         window = self._windows.setdefault(version, Window(deque(maxlen=self._window)))
         counts = [0, 0]
         for place, true in enumerate(truth):
-            for name, label in (true or {}).items():
-                scores = found[name][place]
+            index = place if answered.known is None else answered.known.get(place)
+            for name, label in (true or {}).items() if index is not None else ():
+                scores = found[name][index]
                 right = labels.classes[name][int(scores.argmax())] == label
                 window.right.append(right)
                 window.confidence.append(float(scores.max()) if are_probabilities(scores) else None)

@@ -78,6 +78,8 @@ class Metrics:
         self.phase = self._histogram("seatrial_request_phase_seconds", phases, (*MODEL, "phase"), SECONDS)
         outcome = "Requests by outcome: ok, or the stable code of the refusal or failure."
         self.requests = self._counter("seatrial_requests_total", outcome, (*MODEL, "code"))
+        unanswered = "Rows without an answer in partial answers, which count as ok, by the code that each has there."
+        self.row_errors = self._counter("seatrial_row_errors_total", unanswered, (*MODEL, "code"))
         refused = (
             "Requests that were refused, by cause; model and version are empty where an unknown one was asked for."
         )
@@ -266,6 +268,7 @@ class ModelTallies:
         self.front, self.queue, self.run, self.encode, self.total = (Tally(SECONDS) for _ in PHASES)
         self.rows, self.cost, self.padding = Tally(ROWS), Tally(COSTS), Tally(SHARES)
         self.codes = CountTally((OK, "other", *sorted(CLOSED_CODES)), "other")
+        self.row_codes = CountTally(("other", *sorted(CLOSED_CODES)), "other")
         self.causes = CountTally(CAUSES, "other")
         self.waiting, self.answered = 0, 0
         self.plain: dict[int, int] = {}
@@ -279,6 +282,7 @@ class ModelTallies:
             return
         self.codes.set(OK, self.answered)
         self.codes.hand_over(metrics.requests, labels)
+        self.row_codes.hand_over(metrics.row_errors, labels)
         for phase, tally in zip(PHASES, (self.front, self.queue, self.run, self.encode, self.total), strict=True):
             tally.hand_over(metrics.phase.labels(*labels, phase))
         batches = [each.labels(*labels) for each in (metrics.batch_rows, metrics.batch_cost, metrics.padding)]
@@ -319,6 +323,12 @@ class ModelMetrics:
             tallies.total.observe(seconds)
         else:
             tallies.total.observe_of(seconds, request_id)
+
+    def row_errors(self, codes: Iterable[str]) -> None:
+        """Rows of a partial answer have these codes in place of answers."""
+        if self._tallies is not None:
+            for code in codes:
+                self._tallies.row_codes.count(code)
 
     def front(self, seconds: float) -> None:
         """A request's rows took so long to be made ready for a batch."""

@@ -15,6 +15,7 @@ from seatrial_contracts.errors import BundleError, Refusal
 from seatrial_contracts.receipt import ERROR_EDGES
 from seatrial_serve.drain import Drain
 from seatrial_serve.repository import Entry, Repository, State
+from seatrial_serve.tf_serving import metadata, version_status
 
 NOT_READY: dict[str, Any] = {
     "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
@@ -52,12 +53,26 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     )
     async def show_model(model: str) -> Response:
         entry = found(repository, model)
-        return json_response(summary(repository, entry.name) | await detail(entry))
+        status = version_status(repository.versions(entry.name).values())
+        return json_response(summary(repository, entry.name) | status | await detail(entry))
 
     @reading(router, "/v1/models/{model}/versions/{version}", summary="One version of a model", tags=["models"])
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
-        return json_response({"name": entry.name, **state(entry), **await detail(entry)})
+        return json_response({"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry)})
+
+    @reading(router, "/v1/models/{model}/metadata", summary="A model's signature, as TensorFlow Serving has it", tags=["models"])
+    async def show_metadata(model: str) -> Response:
+        return json_response(metadata(found(repository, model)))
+
+    @reading(
+        router,
+        "/v1/models/{model}/versions/{version}/metadata",
+        summary="A version's signature, as TensorFlow Serving has it",
+        tags=["models"],
+    )
+    async def show_version_metadata(model: str, version: str) -> Response:
+        return json_response(metadata(found(repository, model, version)))
 
     @reading(router, "/v2/health/live", summary="Is the process alive?", tags=["health"])
     async def live() -> Response:

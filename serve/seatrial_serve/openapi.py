@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.feedback import Labels
 from seatrial_serve.feedback_api import Told
 from seatrial_serve.model import ServedModel
@@ -31,6 +32,16 @@ BODY = {
     "408": "The body did not end in time.",
     "413": "The body is too large.",
     "415": "The content encoding is none that this route takes.",
+}
+PARTIAL = {
+    "name": "X-Partial", "in": "header", "required": False, "schema": {"enum": ["0", "1"], "default": "0"},
+    "description": "1: a row that cannot be answered is null and stands in `errors`, and takes none of the others with it.",
+}  # fmt: skip
+ROW_ERROR = {
+    "type": "object",
+    "properties": {"row": {"type": "integer", "minimum": 0}, "code": {"type": "string"}, "error": {"type": "string"}},
+    "required": ["row", "code", "error"],
+    "additionalProperties": False,
 }
 FAILURE = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 
@@ -74,25 +85,33 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     contract, bundle = model.contract, model.bundle
     stem = f"{bundle.name}-{bundle.version}"
     schemas[f"{stem}-row"], schemas[f"{stem}-answer"] = contract.row_schema(), contract.answer_schema()
-    answers = {"type": "array", "items": {"$ref": f"#/components/schemas/{stem}-answer"}}
+    names = [[field.name for field in fields] for fields in (contract.inputs, contract.outputs)]
+    needed = [field.name for field in contract.inputs if not field.kind.nullable]
+    columns = {name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model) for name in names[0]}
+    signature = {"signature_name": {"const": SIGNATURE}}
     body: dict[str, Any] = {
         "application/json": {
-            "schema": closed_object({"instances": rows_of(model)}, ["instances"]),
+            "schema": {"oneOf": [
+                closed_object({"instances": rows_of(model)} | signature, ["instances"]),
+                closed_object({"inputs": closed_object(columns, needed)} | signature, ["inputs"]),
+            ]},
             "example": {"instances": [contract.example_row()]},
         }
-    }
+    }  # fmt: skip
     if contract.file_input is not None:
         body |= {media: {"schema": {"type": "string", "format": "binary"}} for media in contract.file_input.media_types}
-    answer = {
-        "type": "object",
-        "properties": {"predictions": answers, "model_version": {"type": "string"}},
-        "required": ["predictions", "model_version"],
-    }
+    told = {"model_version": {"type": "string"}, "errors": {"type": "array", "items": ROW_ERROR}}
+    outputs = closed_object({name: listed(property_of(f"{stem}-answer", name)) for name in names[1]}, names[1])
+    answer = {"oneOf": [
+        closed_object({"predictions": listed({"$ref": f"#/components/schemas/{stem}-answer"})} | told, ["predictions", "model_version"]),
+        closed_object({"outputs": outputs} | told, ["outputs", "model_version"]),
+    ]}  # fmt: skip
     return {
         "tags": [bundle.name], "summary": f"Predict with {bundle.name} {bundle.version}", "operationId": operation_id(path),
         "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
+        "parameters": [PARTIAL],
         "requestBody": {"required": True, "content": body},
-        "responses": {"200": {"description": "One prediction for each row, in order.", "content": {"application/json": {"schema": answer}}},
+        "responses": {"200": {"description": "One prediction for each row, in order; null and an error for a row without one, where X-Partial is 1.", "content": {"application/json": {"schema": answer}}},
                       **{status: {"description": text, "content": FAILURE} for status, text in REFUSALS.items()}},
     }  # fmt: skip
 
@@ -130,7 +149,22 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
 def rows_of(model: ServedModel) -> dict[str, Any]:
     """The schema of a request's rows."""
     row = {"$ref": f"#/components/schemas/{model.bundle.name}-{model.bundle.version}-row"}
-    return {"type": "array", "items": row, "minItems": 1, "maxItems": model.contract.limits.max_rows}
+    return {"type": "array", "items": row} | counts_of(model)
+
+
+def counts_of(model: ServedModel) -> dict[str, int]:
+    """How many rows a request has."""
+    return {"minItems": 1, "maxItems": model.contract.limits.max_rows}
+
+
+def property_of(schema: str, name: str) -> dict[str, Any]:
+    """One property of a named schema."""
+    return {"$ref": f"#/components/schemas/{schema}/properties/{name}"}
+
+
+def listed(value: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one value for each row; null for a row that a partial answer has none for."""
+    return {"type": "array", "items": {"anyOf": [value, {"type": "null"}]}}
 
 
 def closed_object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:

@@ -42,6 +42,7 @@ async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Re
     places = [place for place in range(rows + len(refused)) if place not in refused]
     by_row = RowByRow(model, places, dict(refused), terms)
     if not rows:
+        model.metrics.row_errors([error.code for error in refused.values()])
         return Answer(given, (), None, by_row.errors)
     start = model.begin(given, terms)
     groups = await by_row.encode(given)
@@ -51,6 +52,7 @@ async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Re
     ]
     answered = [index for some, _ in found for index in some]
     order = np.argsort(answered)
+    model.metrics.row_errors([error.code for error in by_row.errors.values()])
     return model.checked(
         Answer(
             given if len(answered) == rows else rows_at(given, sorted(answered)),

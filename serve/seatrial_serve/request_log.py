@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,8 @@ class RequestLog:
 
     def ended(self, journey: Journey) -> None:
         """See `Watcher`."""
-        if not journey.code or (journey.code == "ok" and not journey.slow):
+        partial = journey.answer is not None and journey.answer.errors
+        if not journey.code or (journey.code == "ok" and not journey.slow and not partial):
             return
         level = level_of(journey)
         if not self._rates[level].allows():
@@ -39,7 +41,12 @@ class RequestLog:
 
 
 def level_of(journey: Journey) -> int:
-    """How loud: callers' faults are information, delay and want of room a warning, the rest an error."""
+    """How loud: callers' faults are information, delay and want of room a warning, the rest an error; a partial answer is as its worst row."""
+    errors = journey.answer.errors.values() if journey.answer is not None else ()
+    if not all(isinstance(error, Refusal) for error in errors):
+        return logging.ERROR
+    if errors and not journey.slow:
+        return logging.INFO
     if journey.code == "ok" or isinstance(journey.error, Unavailable):
         return logging.WARNING
     return logging.INFO if isinstance(journey.error, Refusal) else logging.ERROR
@@ -52,8 +59,14 @@ def facts(journey: Journey) -> dict[str, Any]:
     timings = {f"{name}_s": round(seconds, 6) for name, seconds in journey.timings.items()}
     return {
         "request_id": journey.request_id, "route": journey.route, **named, "code": journey.code, "status": journey.status,
-        "slow": journey.slow, "total_s": round(journey.seconds, 6), **timings,
+        "slow": journey.slow, **row_errors(journey), "total_s": round(journey.seconds, 6), **timings,
     }  # fmt: skip
+
+
+def row_errors(journey: Journey) -> dict[str, Any]:
+    """How many rows of a partial answer have none, by code."""
+    errors = journey.answer.errors.values() if journey.answer is not None else ()
+    return {"row_errors": dict(Counter(error.code for error in errors))} if errors else {}
 
 
 def sentence_of(fields: dict[str, Any]) -> str:
@@ -63,5 +76,7 @@ def sentence_of(fields: dict[str, Any]) -> str:
     )
     what = " ".join(str(fields[name]) for name in ("model", "model_version") if name in fields)
     late = " later than its objective" if fields["slow"] else ""
+    rows = ", ".join(f"{count} {code}" for code, count in fields.get("row_errors", {}).items())
+    late += f" without rows ({rows})" if rows else ""
     more = f"; {fields['unsaid']} more like it were not logged" if "unsaid" in fields else ""
     return f"{fields['code']} {fields['status']}{late}: {what or 'no model'}, {phases}, request {fields['request_id']}{more}"

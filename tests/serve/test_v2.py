@@ -120,7 +120,7 @@ BAD_TENSORS: list[tuple[dict[str, Any], str]] = [
     ({"shape": [2**4, 2**60 + 2]}, "E_SHAPE"), ({"shape": [2**63, 1]}, "E_SHAPE"), ({"shape": []}, "E_SHAPE"), ({"shape": [1] * 65}, "E_LIMIT"), ({"shape": None}, "E_SHAPE"),
     ({"shape": [0, 1], "data": []}, "E_SHAPE"), ({"shape": [1, 1], "data": [1]}, "E_SHAPE"), ({"data": [[1], [2, 3]]}, "E_SHAPE"), ({"data": [[1, 2]]}, "E_SHAPE"),
     ({"data": [1, True]}, "E_TYPE"), ({"data": [1, "2"]}, "E_TYPE"), ({"data": 3}, "E_TYPE"), ({"data": [1, 1e39]}, "E_RANGE"), ({"data": [1, 101]}, "E_RANGE"), ({"data": [1, None]}, "E_NONFINITE"),
-    ({"parameters": {"binary_data_size": 8}}, "E_SCHEMA"), ({"parameters": {"shared_memory_region": "r"}}, "E_UNSUPPORTED"), ({"parameters": [1]}, "E_SCHEMA"), ({"extra": 1}, "E_SCHEMA"), ({"name": "y"}, "E_UNKNOWN_FIELD"), ({"name": 3}, "E_SCHEMA"),
+    ({"parameters": {"binary_data_size": 8}}, "E_SCHEMA"), ({"parameters": {"shared_memory_region": "r"}}, "E_UNSUPPORTED"), ({"parameters": [1]}, "E_SCHEMA"), ({"name": "y"}, "E_UNKNOWN_FIELD"), ({"name": 3}, "E_SCHEMA"),
     ({"name": "word"}, "E_DTYPE"),
 ]  # fmt: skip
 
@@ -137,7 +137,7 @@ BAD_REQUESTS: list[tuple[Any, str]] = [
     ([], "E_SCHEMA"), ({}, "E_SCHEMA"), ({"inputs": []}, "E_SCHEMA"), ({"inputs": {}}, "E_SCHEMA"), ({"inputs": [X]}, "E_MISSING"), ({"inputs": [X, X, WORD]}, "E_UNKNOWN_FIELD"),
     ({"inputs": [X, WORD], "outputs": [{"name": "none"}]}, "E_OUTPUT"), ({"inputs": [X, WORD], "outputs": [{"name": "twice"}] * 2}, "E_OUTPUT"), ({"inputs": [X, WORD], "outputs": 3}, "E_SCHEMA"),
     ({"inputs": [X, WORD], "outputs": [{"name": "twice", "parameters": {"classification": 3}}]}, "E_UNSUPPORTED"), ({"inputs": [X, WORD], "outputs": [{"name": "twice", "parameters": {"binary_data": 1}}]}, "E_PARAMETER"),
-    ({"inputs": [X, WORD], "id": 7}, "E_SCHEMA"), ({"inputs": [X, WORD], "id": "x" * 129}, "E_LIMIT"), ({"inputs": [X] * 65}, "E_LIMIT"), ({"inputs": [X, WORD], "more": 1}, "E_SCHEMA"),
+    ({"inputs": [X, WORD], "id": 7}, "E_SCHEMA"), ({"inputs": [X, WORD], "id": "x" * 129}, "E_LIMIT"), ({"inputs": [X] * 65}, "E_LIMIT"),
     ({"inputs": [X, WORD], "parameters": {"timeout": -1}}, "E_PARAMETER"), ({"inputs": [X, WORD], "parameters": {"priority": "high"}}, "E_PARAMETER"), ({"inputs": [X, WORD], "parameters": {"sequence_id": 4}}, "E_UNSUPPORTED"),
     ({"inputs": [X, WORD | {"data": ["a", "zebra"]}]}, "E_CATEGORY"), ({"inputs": [X, WORD | {"data": ["a", None]}]}, "E_MISSING"), ({"inputs": [X, WORD | {"data": ["a", 3]}]}, "E_TYPE"),
 ]  # fmt: skip

@@ -1,0 +1,59 @@
+"""What TensorFlow Serving's clients read of a model: the states of its versions, and the tensors of its signature.
+
+The shapes are those of its REST API ("Model status API", "Model Metadata API"); versions are ours, texts in place of whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from seatrial_contracts.kinds.kind import Kind, OutputKind
+from seatrial_contracts.predict_request import SIGNATURE
+from seatrial_serve.repository import Entry, State
+
+STATES = {State.READY: "AVAILABLE", State.LOADING: "LOADING", State.FAILED: "END"}
+DTYPES = {
+    "BOOL": "DT_BOOL", "UINT8": "DT_UINT8", "UINT16": "DT_UINT16", "UINT32": "DT_UINT32", "UINT64": "DT_UINT64",
+    "INT8": "DT_INT8", "INT16": "DT_INT16", "INT32": "DT_INT32", "INT64": "DT_INT64",
+    "FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING",
+}  # fmt: skip
+"""The Open Inference Protocol's name of an element type -> TensorFlow's."""
+
+
+def version_status(entries: Iterable[Entry]) -> dict[str, Any]:
+    """The state of each version; a version that failed has ended, with the reason."""
+    return {
+        "model_version_status": [
+            {
+                "version": entry.version,
+                "state": STATES[entry.state],
+                "status": {
+                    "error_code": "INTERNAL" if entry.state is State.FAILED else "OK",
+                    "error_message": entry.reason,
+                },
+            }
+            for entry in entries
+        ]
+    }
+
+
+def metadata(entry: Entry) -> dict[str, Any]:
+    """The signature of a version that is ready. Raises `Unavailable` for one that is not."""
+    contract = entry.ready_model().contract
+    signature = {
+        "inputs": {field.name: _tensor(field.name, field.kind) for field in contract.inputs},
+        "outputs": {field.name: _tensor(field.name, field.kind) for field in contract.outputs},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": entry.name, "signature_name": "", "version": entry.version},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
+    }
+
+
+def _tensor(name: str, kind: Kind) -> dict[str, Any]:
+    sides = kind.shape if isinstance(kind, OutputKind) else ()
+    dims = [{"size": str(-1 if side is None else side), "name": ""} for side in (None, *sides)]
+    shape = {"dim": dims, "unknown_rank": False}
+    return {"dtype": DTYPES[kind.datatype], "tensor_shape": shape, "name": f"{name}:0"}
