@@ -9,7 +9,7 @@ QUICK := -m 'not slow and not gpu' -n auto tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test test-gpu parity parity-matrix triton image image-test lock bench fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test test-gpu parity parity-matrix triton clients image image-test lock bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -56,6 +56,13 @@ parity-matrix: setup ## every example through everything that can answer for it,
 
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
 	sh tests/triton_install.sh build/triton
+
+clients: build/clients/kserve/.ready ## install KServe's own client in an environment of its own, for the tests that ask by it
+
+build/clients/kserve/.ready:
+	$(PYTHON) -m venv build/clients/kserve
+	build/clients/kserve/bin/python -m pip install --quiet --disable-pip-version-check 'kserve==0.21.0'
+	@touch $@
 
 image: ## build the container image without a daemon, as root with buildah, podman, crun and debootstrap: TARGET=cpu or gpu
 	@command -v buildah podman crun debootstrap >/dev/null || { echo "apt-get install --no-install-recommends buildah podman crun debootstrap"; exit 1; }
