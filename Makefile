@@ -57,11 +57,11 @@ parity-matrix: setup ## every example through everything that can answer for it,
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
 	sh tests/triton_install.sh build/triton
 
-clients: build/clients/kserve/.ready ## install KServe's own client in an environment of its own, for the tests that ask by it
+clients: build/clients/kserve/.ready build/clients/tf_serving/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
 
-build/clients/kserve/.ready:
-	$(PYTHON) -m venv build/clients/kserve
-	build/clients/kserve/bin/python -m pip install --quiet --disable-pip-version-check 'kserve==0.21.0'
+build/clients/%/.ready: tests/clients/%.txt
+	$(PYTHON) -m venv build/clients/$*
+	build/clients/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 image: ## build the container image without a daemon, as root with buildah, podman, crun and debootstrap: TARGET=cpu or gpu

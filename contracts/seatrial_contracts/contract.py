@@ -16,7 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializeAsAny,
-    TypeAdapter,
     ValidationError,
     create_model,
     model_validator,
@@ -408,7 +407,11 @@ def describe_finding(
         )
     if kind is None:
         got = "a field that the contract does not have" if code == "E_UNKNOWN_FIELD" else describe_input(first)
-        wanted = ", ".join(names) if place is not None or code != "E_UNKNOWN_FIELD" else "'instances' or 'inputs', and 'signature_name'"
+        wanted = (
+            ", ".join(names)
+            if place is not None or code != "E_UNKNOWN_FIELD"
+            else "'instances' or 'inputs', and 'signature_name'"
+        )
         return Refusal(
             code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA", row, got, f"an object with {wanted}"[:300], mend
         )

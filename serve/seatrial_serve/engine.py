@@ -49,7 +49,9 @@ class Answers(NamedTuple):
         first, end = self.start + start, self.start + stop
         if not self.nonfinite:
             return Answers(self.outputs, first, end)
-        return Answers(self.outputs, first, end, {row: name for row, name in self.nonfinite.items() if first <= row < end})
+        return Answers(
+            self.outputs, first, end, {row: name for row, name in self.nonfinite.items() if first <= row < end}
+        )
 
 
 class Engine:

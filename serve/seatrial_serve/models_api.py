@@ -61,7 +61,12 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         entry = found(repository, model, version)
         return json_response({"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry)})
 
-    @reading(router, "/v1/models/{model}/metadata", summary="A model's signature, as TensorFlow Serving has it", tags=["models"])
+    @reading(
+        router,
+        "/v1/models/{model}/metadata",
+        summary="A model's signature, as TensorFlow Serving has it",
+        tags=["models"],
+    )
     async def show_metadata(model: str) -> Response:
         return json_response(metadata(found(repository, model)))
 

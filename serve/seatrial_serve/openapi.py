@@ -87,7 +87,9 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     schemas[f"{stem}-row"], schemas[f"{stem}-answer"] = contract.row_schema(), contract.answer_schema()
     names = [[field.name for field in fields] for fields in (contract.inputs, contract.outputs)]
     needed = [field.name for field in contract.inputs if not field.kind.nullable]
-    columns = {name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model) for name in names[0]}
+    columns = {
+        name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model) for name in names[0]
+    }
     signature = {"signature_name": {"const": SIGNATURE}}
     body: dict[str, Any] = {
         "application/json": {

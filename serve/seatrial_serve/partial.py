@@ -48,7 +48,9 @@ async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Re
     groups = await by_row.encode(given)
     model.fronted(start, terms)
     found = [
-        each for group in await asyncio.gather(*(by_row.run(part, kin, some) for part, kin, some in groups)) for each in group
+        each
+        for group in await asyncio.gather(*(by_row.run(part, kin, some) for part, kin, some in groups))
+        for each in group
     ]
     answered = [index for some, _ in found for index in some]
     order = np.argsort(answered)
@@ -81,7 +83,8 @@ class RowByRow:
         kept = [(index, row) for index, row in enumerate(encoded) if row is not None]
         groups = places_by(engine.kin(row) for _, row in kept)
         return [
-            ([kept[place][1] for place in some], kin, [kept[place][0] for place in some]) for kin, some in groups.items()
+            ([kept[place][1] for place in some], kin, [kept[place][0] for place in some])
+            for kin, some in groups.items()
         ]
 
     def _encoded(self, row: Mapping[str, Any], index: int) -> EncodedRow | None:
@@ -92,7 +95,9 @@ class RowByRow:
             self.errors[place] = error
             return None
 
-    async def run(self, part: Part, kin: tuple[Hashable, int], indices: Sequence[int]) -> list[tuple[Sequence[int], Answers]]:
+    async def run(
+        self, part: Part, kin: tuple[Hashable, int], indices: Sequence[int]
+    ) -> list[tuple[Sequence[int], Answers]]:
         """What the model answers for rows of like shape: answers, and the indices of their rows. A part that fails runs again in halves."""
         try:
             answers = await self._model.submit(part, kin, self._terms)

@@ -44,9 +44,7 @@ async def read(asked: Asked) -> PredictRequest:
         return reader.read_file(field.name, body, by_row=by_row)
     if len(body) <= LARGE_BODY_BYTES:
         return reader.read(body, by_row=by_row)
-    return await asyncio.get_running_loop().run_in_executor(
-        asked.pool, lambda: reader.read(body, by_row=by_row)
-    )
+    return await asyncio.get_running_loop().run_in_executor(asked.pool, lambda: reader.read(body, by_row=by_row))
 
 
 def written(model: ServedModel, request: PredictRequest, answer: Answer, *, partial: bool) -> dict[str, Any]:

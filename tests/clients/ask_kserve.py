@@ -48,7 +48,6 @@ def shown(response: InferResponse) -> dict[str, Any]:
     parameters = {name: getattr(value, "string_param", value) for name, value in (response.parameters or {}).items()}
     return {
         "model": response.model_name,
-        "version": response.model_version,
         "id": response.id,
         "score": output.as_numpy().ravel().tolist(),
         "errors": json.loads(parameters["errors"]) if "errors" in parameters else None,

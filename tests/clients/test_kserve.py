@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sealed import seal
 
 pytestmark = pytest.mark.slow
-HERE = Path(__file__).parent
-PYTHON = HERE.parent.parent / "build/clients/kserve/bin/python"
-ANSWER = {"model": "tabular", "version": "1.0.0", "id": "seven", "score": [3.0, 4.0], "errors": None}
+ANSWER = {"model": "tabular", "id": "seven", "score": [3.0, 4.0], "errors": None}
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> dict[str, Any]:
+def said(asked_by: Any) -> dict[str, Any]:
     """What each call gave."""
-    if not PYTHON.exists():
-        pytest.skip("KServe's client is not here: make clients")
-    folder = tmp_path_factory.mktemp("kserve")
-    seal(folder)
-    server = serve(folder)
-    assert server.wait_until_loaded()[0] == 200
-    ran = subprocess.run(
-        [PYTHON, HERE / "ask_kserve.py", server.url, server.grpc], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    found: dict[str, Any] = asked_by("kserve")
     return found
 
 
@@ -69,4 +52,3 @@ def test_a_partial_answer_of_rows_holds_null(said: dict[str, Any]) -> None:
 
 def test_what_is_not_offered_says_so(said: dict[str, Any]) -> None:
     assert said["v1 explain"]["raised"] == "HTTPStatusError"
-    assert "404" in said["v1 explain"]["says"]

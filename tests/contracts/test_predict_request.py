@@ -47,9 +47,7 @@ def test_by_row_and_by_column_a_row_is_what_it_is_alone(contract: Contract, data
         for _ in range(data.draw(some.integers(1, 4)))
     ]
     columns = {field.name: [row[field.name] for row in rows] for field in contract.inputs}
-    by_row, by_column = (
-        reader.read(data, by_row=True) for data in (body("instances", rows), body("inputs", columns))
-    )
+    by_row, by_column = (reader.read(data, by_row=True) for data in (body("instances", rows), body("inputs", columns)))
     taken = [iter(by_row.rows), iter(by_column.rows)]
     for place, row in enumerate(rows):
         alone = outcome(reader, body("instances", [row]))

@@ -138,7 +138,7 @@ async def test_v2_holds_nan_where_a_row_has_no_answer_and_says_why_in_its_parame
 
 async def test_columns_in_v1_are_answered_by_column(served: Running) -> None:
     body = {"signature_name": "serving_default", "inputs": {"x": [1.0, 412.0, 2.0], "word": ["a", "b", "b"]}}
-    ask = lambda body, **headers: served.client.post("/v1/models/toy:predict", json=body, headers=headers)  # noqa: E731
+    ask = lambda body, **headers: served.client.post("/v1/models/toy:predict", json=body, headers=headers)
     assert (await ask(body)).json()["error"] == "input 'x', row 1: got 412.0, want a number from -100 to 100"
     said = (await ask(body, **PARTIAL)).json()
     assert said["outputs"] == {"twice": [2.0, None, 4.0], "pair": [[1.0, 1.0], None, [2.0, 0.0]]}
@@ -190,7 +190,10 @@ async def compare(running: Running, rows: list[Any]) -> None:
         else:
             assert said["predictions"][place] is None
             assert errors[place] == (alone["code"], alone["error"].replace("row 0", f"row {place}"))
-    if all(isinstance(row, dict) and type(row.get("x")) is float and row.keys() == GOOD.keys() and row["word"] != 7 for row in rows):
+    if all(
+        isinstance(row, dict) and type(row.get("x")) is float and row.keys() == GOOD.keys() and row["word"] != 7
+        for row in rows
+    ):
         body = tensors([row["x"] for row in rows], [row["word"] for row in rows])
         tensor = (await infer(running, body, **PARTIAL)).json()
         assert tensor["outputs"][0]["data"] == [row and row["twice"] for row in said["predictions"]]

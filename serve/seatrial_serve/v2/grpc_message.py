@@ -18,6 +18,7 @@ from seatrial_serve.v2.message import (
     Wanted,
     checked_id,
     checked_parameters,
+    checked_wanted,
 )
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
@@ -53,8 +54,7 @@ def read_message(message: pb.ModelInferRequest) -> InferRequest:
             data = _typed(datatype, shape, given.contents, where)
         inputs.append(Tensor(given.name, datatype, shape, data))
     for wanted in message.outputs:
-        for name in checked_parameters(parameters_of(wanted.parameters), f"output '{wanted.name[:128]}'"):
-            raise Refusal("E_UNSUPPORTED", f"output '{wanted.name[:128]}'", f"parameter '{name[:128]}'", "none")
+        checked_wanted(parameters_of(wanted.parameters), f"output '{wanted.name[:128]}'")
     return InferRequest(
         inputs, [Wanted(wanted.name, True) for wanted in message.outputs] or None,
         checked_parameters(parameters_of(message.parameters), "request parameters"), checked_id(message.id), True,

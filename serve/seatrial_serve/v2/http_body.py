@@ -17,8 +17,10 @@ from seatrial_serve.v2.message import (
     InferResponse,
     Tensor,
     Wanted,
+    checked_flag,
     checked_id,
     checked_parameters,
+    checked_wanted,
 )
 
 HEADER = b"inference-header-content-length"
@@ -70,7 +72,7 @@ def _request(head: dict[str, Any], rest: memoryview) -> InferRequest:
     outputs = _listed(head, "outputs") if "outputs" in head else None
     return InferRequest(
         inputs, [_wanted(item) for item in outputs] if outputs else None, parameters, checked_id(head.get("id")),
-        _flag(parameters, "binary_data_output", "request parameters") or False,
+        checked_flag(parameters, "binary_data_output", "request parameters") or False,
     )  # fmt: skip
 
 
@@ -138,18 +140,7 @@ def _inputs(items: list[dict[str, Any]], rest: memoryview) -> tuple[list[Tensor]
 
 def _wanted(item: dict[str, Any]) -> Wanted:
     where = f"output '{item['name'][:128]}'"
-    parameters = checked_parameters(item.get("parameters"), where)
-    for name in parameters:
-        if name != "binary_data":
-            raise Refusal("E_UNSUPPORTED", where, "an unknown parameter", "'binary_data' alone")
-    return Wanted(item["name"], _flag(parameters, "binary_data", where))
-
-
-def _flag(parameters: Mapping[str, Any], name: str, where: str) -> bool | None:
-    value = parameters.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise Refusal("E_PARAMETER", where, f"another '{name}'", "true or false")
-    return value
+    return Wanted(item["name"], checked_wanted(item.get("parameters"), where))
 
 
 def raw_request(body: bytes, contract: Contract) -> InferRequest:

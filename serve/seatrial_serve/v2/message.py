@@ -87,6 +87,25 @@ def checked_parameters(parameters: Any, where: str) -> Parameters:
     return parameters
 
 
+def checked_flag(parameters: Parameters, name: str, where: str) -> bool | None:
+    """A parameter that is true or false; None where it is not there. Raises `Refusal`."""
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise Refusal("E_PARAMETER", where, f"another '{name}'", "true or false")
+    return value
+
+
+def checked_wanted(given: Any, where: str) -> bool | None:
+    """`binary_data`, the one parameter of an output that is offered; any other would change what is answered. Raises `Refusal`.
+
+    KServe's client sends it over gRPC too, where every output is binary.
+    """
+    parameters = checked_parameters(given, where)
+    if parameters.keys() - {"binary_data"}:
+        raise Refusal("E_UNSUPPORTED", where, "an unknown parameter", "'binary_data' alone")
+    return checked_flag(parameters, "binary_data", where)
+
+
 def checked_id(value: Any) -> str:
     """The request's id. Raises `Refusal`."""
     if value is None:
