@@ -50,10 +50,14 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     ]
     assert json.loads(answers[0])["predictions"][0]["stays"]["label"] in ("stays", "leaves")
     assert json.loads(answers[1])["code"] == "E_CATEGORY"
-    assert json.loads(answers[2])["ready"] is True
-    assert 'seatrial_requests_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[3]
-    assert "http v1" in answers[4]
-    assert answers[4].count("yes") == 4
+    partial = json.loads(answers[2])
+    assert [row is None for row in partial["predictions"]] == [False, True]
+    assert [(error["row"], error["code"]) for error in partial["errors"]] == [(1, "E_CATEGORY")]
+    assert json.loads(answers[3])["ready"] is True
+    assert 'seatrial_requests_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[4]
+    assert 'seatrial_row_errors_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[4]
+    assert "http v1" in answers[5]
+    assert answers[5].count("yes") == 4
     (tmp_path / "next.py").write_text(CODE[1].replace('"1.0.0"', '"1.1.0"'))
     run("seatrial export next.py:pipeline --out bundles --since bundles/churn/1.0.0", tmp_path)
     assert "the contracts are equal" in run(CHANGES[0], tmp_path)

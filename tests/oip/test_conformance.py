@@ -181,6 +181,35 @@ def test_id_version_and_wanted_outputs(client: Any) -> None:
         client.infer(MODEL, inputs_of(client, given), model_version="77")
 
 
+def test_keys_that_the_protocol_does_not_have_are_ignored(target: Target) -> None:
+    body = as_json(tensors(1), model_name=MODEL, unknown={"deep": [1]})
+    body["inputs"][1]["unknown"] = 7
+    status, _, answer = post(target, f"/v2/models/{MODEL}/infer", json.dumps(body).encode())
+    assert status == 200, answer
+    if target.ours:
+        body["inputs"][1]["datatype"] = "INT9"
+        _, _, answer = post(target, f"/v2/models/{MODEL}/infer", json.dumps(body).encode())
+        assert json.loads(answer)["error"].endswith("; 2 unknown keys were ignored: 'model_name', 'unknown'")
+
+
+def test_a_bad_row_is_nan_in_a_partial_answer_and_says_why(client: Any, target: Target) -> None:
+    if not target.ours:
+        pytest.skip("X-Partial is ours")
+    given = tensors(3)
+    given["in_word"][1, 0] = "zebra"
+    ask = partial(client.infer, MODEL, inputs_of(client, given), headers={"x-partial": "1"})
+    result = ask(outputs=[kit(client).InferRequestedOutput("out_float32")])
+    want = given["in_float32"].copy()
+    want[1] = np.nan
+    np.testing.assert_array_equal(result.as_numpy("out_float32"), want)
+    said = result.get_response()
+    told = said["parameters"]["errors"] if kit(client) is over_http else said.parameters["errors"].string_param
+    (error,) = json.loads(told)
+    assert (error["row"], error["code"]) == (1, "E_CATEGORY")
+    with pytest.raises(InferenceServerException, match="has no NaN for a row without an answer"):
+        ask()
+
+
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
 def test_compression_both_ways(client: Any, algorithm: str) -> None:
     given = tensors(200, side=8)
