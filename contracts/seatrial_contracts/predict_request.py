@@ -17,6 +17,7 @@ from seatrial_contracts.row import Row
 
 SIGNATURE = "serving_default"
 """TensorFlow Serving's name of the signature that a model has when it has only one."""
+ONLY_SIGNATURE: Any = Literal["serving_default"]
 NONE_REFUSED: Mapping[int, Refusal] = MappingProxyType({})
 
 
@@ -68,7 +69,7 @@ class RequestReader:
                 __base__=Row,
                 instances=(listed(self._contract.row_model), None),
                 inputs=(create_model("Columns", __base__=Row, **columns), None),
-                signature_name=(Literal["serving_default"], None),
+                signature_name=(ONLY_SIGNATURE, None),
             )
         )
 
