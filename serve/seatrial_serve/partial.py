@@ -38,7 +38,7 @@ async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Re
     """
     if isinstance(given, Mapping) and not model.engine.plain:
         given = rows_of(given)
-    rows = len(next(iter(given.values()))) if isinstance(given, Mapping) else len(given)
+    rows = len(next(iter(given.values()), ())) if isinstance(given, Mapping) else len(given)
     places = [place for place in range(rows + len(refused)) if place not in refused]
     by_row = RowByRow(model, places, dict(refused), terms)
     if not rows:
@@ -108,7 +108,8 @@ class RowByRow:
             middle = len(part) // 2
             first = await self.run(part[:middle], kin, indices[:middle])
             return first + await self.run(part[middle:], kin, indices[middle:])
-        found, came = [], 0
+        found: list[tuple[Sequence[int], Answers]] = []
+        came = 0
         for each in answers:
             found += self._finite(each, indices[came : came + len(each.rows)])
             came += len(each.rows)

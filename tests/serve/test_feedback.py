@@ -115,6 +115,14 @@ async def test_answers_over_v2_are_remembered_too(app: Running) -> None:
     assert told.json()["right"] == 1
 
 
+async def test_the_truth_of_a_partial_answer_is_one_a_row_and_counts_where_there_was_an_answer(app: Running) -> None:
+    headers = {"X-Partial": "1", "X-Request-Id": "mixed"}
+    await app.ask([{"x": 0.0}, {"x": 9.0}, {"x": 2.0}], model="pets", headers=headers)
+    truth = [{"pet": "cat"}, {"pet": "cat"}, {"pet": "dog"}]
+    assert (await tell(app, truth[:2], request_id="mixed")).json()["code"] == "E_BATCH"
+    assert (await tell(app, truth, request_id="mixed")).json() == {"model_version": "1.0.0", "right": 1, "wrong": 1}
+
+
 async def test_only_the_last_answers_are_remembered(app: Running) -> None:
     ids = [(await app.ask(ROWS[:1], model="pets")).headers["x-request-id"] for _ in range(5)]
     known = [(await tell(app, [{"pet": "cat"}], request_id=each)).status_code for each in ids]

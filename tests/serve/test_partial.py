@@ -17,6 +17,7 @@ from hypothesis import strategies as some
 from test_app import scrape
 from toys import Feeds, answer, fake_runtimes, toy_bundle
 
+import seatrial as st
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_serve.admission import Quarantine
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -134,6 +135,15 @@ async def test_v2_holds_nan_where_a_row_has_no_answer_and_says_why_in_its_parame
     ]  # fmt: skip
     assert "row 3" in errors[2]["error"]
     assert "errors" not in (await infer(served, tensors([1.0], ["a"]))).json()["parameters"]
+
+
+async def test_nan_for_rows_without_an_answer_counts_as_answer(tmp_path: Path, failing: FakeRuntime) -> None:
+    toy_bundle(tmp_path, limits=st.Limits(max_answer_bytes=60))
+    async with run_app(tmp_path) as running:
+        said = (await infer(running, tensors([1.0] + [412.0] * 6, ["a"] * 7), **PARTIAL)).json()
+        assert len(said["outputs"][1]["data"]) == 14
+        refused = (await infer(running, tensors([1.0] + [412.0] * 7, ["a"] * 8), **PARTIAL)).json()
+        assert (refused["code"], "64 bytes" in refused["error"]) == ("E_ANSWER_BYTES", True)
 
 
 async def test_columns_in_v1_are_answered_by_column(served: Running) -> None:

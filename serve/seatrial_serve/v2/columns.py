@@ -51,17 +51,26 @@ def sound_columns(
             middle = (start + stop) // 2
             stretches += [(middle, stop), (start, middle)]
     places = [place for place in range(rows) if place not in refused]
+    if not places:
+        return {}, refused
     sound = rows_at(columns, places) if refused else columns
     assert isinstance(sound, Mapping)
     return contract.validate_columns(sound, len(places)), refused
 
 
 def whole_array(contract: Contract, answer: Answer, name: str) -> Array:
-    """One output of all rows of a request, rows first: NaN for those without an answer. Raises what `Answer.array` raises."""
+    """One output of all rows of a request, rows first: NaN for those without an answer.
+
+    Raises what `Answer.array` raises, and `Refusal` where NaN in as many rows takes more than an answer may.
+    """
     if not answer.errors:
         return answer.array(name)
     kind = next(field.kind for field in contract.outputs if field.name == name)
     known = answer.array(name) if answer.parts else np.empty((0, *(side or 0 for side in kind.shape)))
+    size_bytes, most = answer.rows * known[:1].nbytes, contract.limits.max_answer_bytes
+    if size_bytes > most:
+        mend = "ask for fewer or smaller rows at once"
+        raise Refusal("E_ANSWER_BYTES", "the answer", f"{size_bytes} bytes", f"at most {most}", mend)
     array = np.full((answer.rows, *known.shape[1:]), np.nan, DTYPES[kind.datatype])
     array[answer.places] = known
     return array
