@@ -136,11 +136,17 @@ def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> d
 
 
 def _read_array(values: Any, datatype: str) -> Array:
-    """Numbers of one element type. Raises `ValueError` where some are of another: numpy would make them fit."""
-    kind, dtype = np.array(values).dtype.kind, np.dtype(numpy_dtype(datatype))
-    if kind not in {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[dtype.kind] and np.size(values):
+    """Numbers of one element type. Raises `ValueError` where some are of another, or beyond it: numpy would make them fit."""
+    dtype = np.dtype(numpy_dtype(datatype))
+    if dtype.kind == "f":
+        fit = np.array(values).dtype.kind in "fiu"
+    else:
+        wanted = bool if dtype.kind == "b" else int
+        fit = all(type(value) is wanted for value in np.array(values, object).flat)
+    if not fit and np.size(values):
         raise ValueError("values of another type")
-    return np.array(values, dtype)
+    with np.errstate(over="raise"):
+        return np.array(values, dtype)
 
 
 def numpy_dtype(datatype: str) -> str:
