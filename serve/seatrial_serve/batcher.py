@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from bisect import insort
-from collections.abc import Awaitable, Callable, Hashable, Sequence, Sized
+from collections.abc import Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
+from types import NoneType
 from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
@@ -28,7 +30,7 @@ class Sliceable(Protocol):
 
 
 Rows = TypeVar("Rows", bound=Sliceable)
-Sleep = Callable[[float], Awaitable[None]]
+CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
 class Answered(Protocol):
@@ -71,6 +73,8 @@ class Passenger(Protocol):
         ...
 
 
+RESOLUTION_S = 0.002
+"""Of the event loop's clock and timers."""
 DEFAULT_PRIORITY = 2**31
 """Where a request names no priority: after all that do."""
 
@@ -90,24 +94,28 @@ class Unobserved:
 
 @dataclass(eq=False, slots=True)
 class Ticket(Generic[Rows, Answers]):
-    """Rows of one request that run together, and where their answers go."""
+    """Rows of one request that run together, and what to call with their answers."""
 
     rows: Rows
     count: int
     shape: Hashable
     length: int
     arrived_s: float
-    deadline_s: float | None
+    deadline_s: float
     order: tuple[int, float]
-    future: asyncio.Future[Answers]
+    reply: Callable[[Answers | Exception], None]
+    """Called once, on the event loop, with the answers or with what went wrong; not where `gone` is set."""
     passenger: Passenger | None = None
+    gone: bool = False
+    """Set by whoever asked when nobody waits for the answers any more: rows that still wait never run."""
 
 
 class Batcher(Generic[Rows, Answers]):
-    """One coroutine owns the queue. `run` takes the parts of a batch, each the rows of one ticket, and gives the answers of all in order.
+    """A queue and what empties it, on the event loop. `run` takes the parts of a batch, each the rows of one ticket, and gives the answers of all in order.
 
-    Where `run` gives an awaitable, the batch runs elsewhere (in a thread) and up to `slots` of them run at once; where it gives
-    the answers themselves, it ran on the event loop, and the batcher lets the loop read its sockets between two batches.
+    Nothing here is a task: a ticket carries what to call, and one callback a turn of the loop (`_pump`) starts the next batch.
+    If `run` gives a future, the batch runs elsewhere (in a thread) and up to `slots` of them run at once. If it gives the answers
+    themselves, the batch ran on the event loop, and the loop reads its sockets before the next one starts.
 
     Whose turn it is: the higher priority, and among equals start-time fair queueing (Goyal, Vin and Cheng 1996) over `flow`, so
     that a client who sends ten times as much as another waits ten times as long, and the parts of a large request let small ones pass.
@@ -115,32 +123,36 @@ class Batcher(Generic[Rows, Answers]):
 
     def __init__(
         self, rule: BatchRule, run: Callable[[list[Rows]], Answers | asyncio.Future[Answers]], *, slots: int = 1,
-        max_waiting_rows: int = 4096, observe: Observe | None = None, clock: Callable[[], float] = now_s, sleep: Sleep = asyncio.sleep,
+        max_waiting_rows: int = 4096, observe: Observe | None = None, clock: Callable[[], float] = now_s, call_later: CallLater | None = None,
     ) -> None:  # fmt: skip
         self.rule, self._run, self._max_waiting_rows = rule, run, max_waiting_rows
-        self._observe, self._clock, self._sleep = observe or Unobserved(), clock, sleep
-        self._free = slots
+        self._observe, self._clock, self._call_later = observe or Unobserved(), clock, call_later
+        self._free, self._slots = slots, slots
         self.until_s = math.inf
         """When the last of the batch that `run` is called with stops waiting."""
         self._queue: list[Ticket[Rows, Answers]] = []
         self._waiting_rows = 0
         self._turn = 0.0
         self._next_turn: dict[Hashable, float] = {}
-        self._wake = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
-        self._owner: asyncio.Task[None] | None = None
-        self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_s = math.inf
+        self._closing: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._owner = asyncio.create_task(self._own_queue(), name="batcher")
-        self._owner.add_done_callback(self._owner_ended)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @property
+    def idle(self) -> bool:
+        """Does nothing wait or run?"""
+        return not self._queue and self._free == self._slots
+
     async def submit(
-        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None,
+        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf,
         flow: Hashable = None, priority: int = 0, passenger: Passenger | None = None, alone: bool = False,
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
@@ -151,40 +163,63 @@ class Batcher(Generic[Rows, Answers]):
         clock), E_DRAINING while closing, E_OOM where memory was short even for smaller batches. What `run` raises for these rows,
         and not for their mates', is raised here.
         """
-        if self._closing:
-            raise Unavailable("E_DRAINING", "the server is stopping")
         if alone:
             answers = self.run_now(rows, shape=shape, length=length, deadline_s=deadline_s, passenger=passenger)
             if answers is not None:
                 return [answers]
-        if self._waiting_rows + len(rows) > self._max_waiting_rows and self._queue:
-            raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
+        self._check_room(len(rows))
         rank, turn = priority or DEFAULT_PRIORITY, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
+        in_parts = partial(self._in_parts, rows, shape, length, deadline_s, rank, turn, passenger)
         try:
-            if len(rows) <= self.rule.rows_of(length):
-                return [await self._enqueue(rows, shape, length, deadline_s, (rank, turn), passenger)]
-            return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
+            if len(rows) > self.rule.rows_of(length):
+                return await in_parts()
+            return [await self._whole(rows, shape, length, deadline_s, (rank, turn), passenger)]
         except OutOfMemory:
             if self._closing:
                 raise
-            # the rule is half as large by now
-            return await self._in_parts(rows, shape, length, deadline_s, rank, turn, passenger)
+            return await in_parts()  # the rule is half as large by now
+
+    async def _whole(
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float], passenger: Passenger | None
+    ) -> Answers:  # fmt: skip
+        """The answers of rows that are one ticket."""
+        future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
+        ticket = self._enqueue(rows, shape, length, deadline_s, order, passenger, partial(settle, future))
+        try:
+            return await future
+        finally:
+            ticket.gone = True
+
+    def post(
+        self, rows: Rows, reply: Callable[[Answers | Exception], None], *, shape: Hashable = None, length: int = 1,
+        deadline_s: float = math.inf, flow: Hashable = None, priority: int = 0, passenger: Passenger | None = None,
+    ) -> Ticket[Rows, Answers]:  # fmt: skip
+        """Put rows of one batch in the queue and return at once; `reply` is called with their answers. See `submit`, also for what is raised.
+
+        Rows that are more than a batch holds are the caller's to `submit`. `OutOfMemory` comes to `reply` without a second try.
+        """
+        self._check_room(len(rows))
+        order = priority or DEFAULT_PRIORITY, self._turn_of(flow, len(rows) * length)
+        return self._enqueue(rows, shape, length, deadline_s, order, passenger, reply)
 
     def run_now(
-        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float | None = None, passenger: Passenger | None = None
+        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf, passenger: Passenger | None = None
     ) -> Answers | None:  # fmt: skip
         """The answers of rows that need not wait, since nobody else is here and they run on the event loop: at once, without a turn of the loop.
 
-        None where they must `submit`: others wait or run, the batcher is closing, the deadline has passed, or memory was short.
+        None where they must wait in the queue: others wait or run, the batcher is closing, the deadline has passed, or memory was short.
         Raises what `run` raises.
         """
         started = self._clock()
-        if self._queue or self._running or self._closing or (deadline_s is not None and deadline_s < started):
+        if not self.idle or self._closing or deadline_s < started:
             return None
-        future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         order = DEFAULT_PRIORITY, self._turn
-        alone = [Ticket(rows, len(rows), shape, length, started, deadline_s, order, future, passenger)]
-        self.until_s = latest(alone)
+        answered: list[Answers | Exception] = []
+        ticket: Ticket[Rows, Answers] = Ticket(
+            rows, len(rows), shape, length, started, deadline_s, order, answered.append, passenger
+        )
+        alone = [ticket]
+        self.until_s = deadline_s
         try:
             answers = self._run([rows])
         except OutOfMemory:
@@ -195,37 +230,35 @@ class Batcher(Generic[Rows, Answers]):
         if isinstance(answers, asyncio.Future):
             raise TypeError("these rows do not run on the event loop; this is a bug in seatrial")
         self._deliver(alone, answers, started)
-        return future.result()
+        result = answered[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def _in_parts(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float | None, rank: int, turn: float,
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, rank: int, turn: float,
         passenger: Passenger | None,
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in as many tickets as the rule wants now."""
-        size = self.rule.rows_of(length)
-        futures = [
-            self._enqueue(
-                rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), passenger
-            )
-            for start in range(0, len(rows), size)
-        ]
+        size, loop = self.rule.rows_of(length), asyncio.get_running_loop()
+        starts = range(0, len(rows), size)
+        futures: list[asyncio.Future[Answers]] = [loop.create_future() for _ in starts]
+        tickets = [
+            self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), passenger, partial(settle, future))
+            for start, future in zip(starts, futures, strict=True)
+        ]  # fmt: skip
         try:
             return await asyncio.gather(*futures)
-        except BaseException:
-            for future in futures:
+        finally:
+            for ticket, future in zip(tickets, futures, strict=True):
+                ticket.gone = True
                 future.cancel()
-            raise
 
-    def _launch(self, batch: list[Ticket[Rows, Answers]], started: float) -> None:
-        self.until_s = latest(batch)
-        answers = self._run([ticket.rows for ticket in batch])
-        if not isinstance(answers, asyncio.Future):
-            return self._deliver(batch, answers, started)
-        self._free -= 1
-        task = asyncio.create_task(self._finish(batch, answers, started))
-        self._running.add(task)
-        task.add_done_callback(self._slot_freed)
-        return None
+    def _check_room(self, rows: int) -> None:
+        if self._closing:
+            raise Unavailable("E_DRAINING", "the server is stopping")
+        if self._waiting_rows + rows > self._max_waiting_rows and self._queue:
+            raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
 
     def _turn_of(self, flow: Hashable, cost: int) -> float:
         """The start tag of a flow's next ticket."""
@@ -236,65 +269,95 @@ class Batcher(Generic[Rows, Answers]):
         return turn
 
     def _enqueue(
-        self,
-        rows: Rows,
-        shape: Hashable,
-        length: int,
-        deadline_s: float | None,
-        order: tuple[int, float],
-        passenger: Passenger | None,
-    ) -> asyncio.Future[Answers]:
-        future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
-        ticket = Ticket(rows, len(rows), shape, length, self._clock(), deadline_s, order, future, passenger)
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float],
+        passenger: Passenger | None, reply: Callable[[Answers | Exception], None],
+    ) -> Ticket[Rows, Answers]:  # fmt: skip
+        ticket: Ticket[Rows, Answers] = Ticket(
+            rows, len(rows), shape, length, self._clock(), deadline_s, order, reply, passenger
+        )
         if self._queue and order < self._queue[-1].order:
             insort(self._queue, ticket, key=lambda waiting: waiting.order)
         else:
             self._queue.append(ticket)
         self._waiting_rows += ticket.count
-        self._wake.set()
-        return future
+        if self._free:
+            self._pump_soon()
+        else:
+            self._ring_at(deadline_s + RESOLUTION_S)
+        return ticket
 
     async def close(self) -> None:
-        """Refuse new requests, answer those that wait, and end the coroutine."""
-        self._closing = True
-        self._wake.set()
-        if self._owner is not None:
-            await self._owner
+        """Refuse new requests, answer those that wait, and return once nothing runs."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
+            self._pump_soon()
+        await asyncio.shield(self._closing)
+        if self._timer is not None:
+            self._timer.cancel()
         self._run = _closed  # whoever gave it has this batcher, too: a circle, which would outlive its last holder
 
-    async def _own_queue(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._free and self._drop_gone():
-                wait_s = 0.0 if self._closing else self.rule.wait_s(self._queue, self._clock())
-                if wait_s > 0:
-                    await self._wait_for_company(wait_s)
-                    continue
-                await self._start(self._take())
-            if self._closing and not self._queue and not self._running:
-                return
+    def _pump_soon(self) -> None:
+        """Look at the queue in the next turn of the loop, once for all that comes in this one."""
+        if not self._pumping:
+            self._pumping = True
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._loop.call_soon(self._pump)
 
-    async def _wait_for_company(self, wait_s: float) -> None:
-        """Until the time is over or something new has come."""
-        timer = asyncio.ensure_future(self._sleep(wait_s))
-        woken = asyncio.ensure_future(self._wake.wait())
+    def _pump(self) -> None:
+        """Start the next batches; nobody waits for ever, whatever goes wrong here."""
+        self._pumping = False
         try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
-            self._wake.clear()
+            self._start_batches()
+        except Exception:
+            stranded, self._queue, self._waiting_rows = self._queue, [], 0
+            reply_to_all(stranded, RuntimeError("the batcher failed"))
+            raise
+
+    def _start_batches(self) -> None:
+        """Start as many as there are slots, or say when to look again."""
+        while self._drop_gone() and self._free:
+            wait_s = 0.0 if self._closing else self.rule.wait_s(self._queue, self._clock())
+            if wait_s > 0:
+                self._ring_at(min(self._clock() + wait_s, self._next_deadline_s))
+                return
+            batch = self._take()
+            self._free -= 1
+            free = self._free
+            self._work([batch])
+            if self._free > free:  # it ran on the event loop, which reads its sockets before the next one
+                return
+        if self._queue:
+            self._ring_at(self._next_deadline_s)
+        elif self._closing and self.idle and not self._closing.done():
+            self._closing.set_result(None)
+
+    @property
+    def _next_deadline_s(self) -> float:
+        return min(ticket.deadline_s for ticket in self._queue) + RESOLUTION_S
+
+    def _ring_at(self, time_s: float) -> None:
+        """Look at the queue at that time of the clock, if not before."""
+        if time_s >= self._rings_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        call_later = self._call_later or asyncio.get_running_loop().call_later
+        self._rings_s = time_s
+        self._timer = call_later(max(0.0, time_s - self._clock()), self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._rings_s = None, math.inf
+        self._pump_soon()
 
     def _drop_gone(self) -> bool:
         """Take out whoever left or came too late; is anybody left?"""
         now = self._clock()
         kept = []
         for ticket in self._queue:
-            if ticket.future.done():
+            if ticket.gone:
                 continue
-            if ticket.deadline_s is not None and ticket.deadline_s < now:
-                ticket.future.set_exception(Unavailable("E_DEADLINE", "the deadline passed before its turn came"))
+            if ticket.deadline_s < now:
+                ticket.reply(Unavailable("E_DEADLINE", "the deadline passed before its turn came"))
                 continue
             kept.append(ticket)
         if len(kept) != len(self._queue):
@@ -315,29 +378,45 @@ class Batcher(Generic[Rows, Answers]):
         self._observe.waiting(self._waiting_rows)
         return batch
 
-    async def _start(self, batch: list[Ticket[Rows, Answers]]) -> None:
-        started = self._clock()
+    def _work(self, todo: list[list[Ticket[Rows, Answers]]]) -> None:
+        """Run batches one after another in the slot that is held, the halves of those that fail among them, and free the slot."""
         try:
-            self._launch(batch, started)
-        except Exception as error:
-            await self._failed(batch, error, started)
-        if not self._running:
-            await asyncio.sleep(0)  # it ran on the event loop: let that read its sockets
+            while todo:
+                batch = todo.pop()
+                started, self.until_s = self._clock(), latest(batch)
+                try:
+                    answers = self._run([ticket.rows for ticket in batch])
+                except Exception as error:  # each ticket is told what went wrong with its own rows
+                    self._failed(batch, error, started, todo)
+                    continue
+                if isinstance(answers, asyncio.Future):
+                    answers.add_done_callback(partial(self._came, batch, started, todo))
+                    return
+                self._deliver(batch, answers, started)
+        except BaseException:
+            self._free_slot()
+            raise
+        self._free_slot()
 
-    def _slot_freed(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+    def _free_slot(self) -> None:
         self._free += 1
-        self._wake.set()
+        if self._queue or self._closing:
+            self._pump_soon()
 
-    async def _finish(
-        self, batch: list[Ticket[Rows, Answers]], answers: asyncio.Future[Answers], started: float
-    ) -> None:
-        try:
-            found = await answers
-        except Exception as error:
-            await self._failed(batch, error, started)
+    def _came(
+        self, batch: list[Ticket[Rows, Answers]], started: float, todo: list[list[Ticket[Rows, Answers]]],
+        answers: asyncio.Future[Answers],
+    ) -> None:  # fmt: skip
+        """A batch that ran elsewhere has ended."""
+        error = None if answers.cancelled() else answers.exception()
+        if answers.cancelled() or not isinstance(error, (Exception, NoneType)):
+            todo.clear()
+            reply_to_all(batch, Unavailable("E_DRAINING", "the server is stopping"))
+        elif error is not None:
+            self._failed(batch, error, started, todo)
         else:
-            self._deliver(batch, found, started)
+            self._deliver(batch, answers.result(), started)
+        self._work(todo)
 
     def _deliver(self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float) -> None:
         rows = useful = longest = 0
@@ -347,21 +426,23 @@ class Batcher(Generic[Rows, Answers]):
             longest = max(longest, ticket.length)
         if len(answers.rows) != rows:
             text = f"{len(answers.rows)} answers for {rows} rows; this is a bug in seatrial"
-            return _fail_all(batch, ModelError("E_OUTPUT_CONTRACT", text))
+            reply_to_all(batch, ModelError("E_OUTPUT_CONTRACT", text))
+            return
         ended = self._clock()
         tell_passengers(batch, started, ended)
-        place = 0
-        for ticket in batch:
-            if not ticket.future.done():
-                ticket.future.set_result(answers.part(place, place + ticket.count))
-            place += ticket.count
         cost = rows * longest
         self._observe.batch(
             rows, cost, 1 - useful / cost, [started - ticket.arrived_s for ticket in batch], ended - started
         )
-        return None
+        place = 0
+        for ticket in batch:
+            if not ticket.gone:
+                ticket.reply(answers.part(place, place + ticket.count))
+            place += ticket.count
 
-    async def _failed(self, batch: list[Ticket[Rows, Answers]], error: Exception, started: float) -> None:
+    def _failed(
+        self, batch: list[Ticket[Rows, Answers]], error: Exception, started: float, todo: list[list[Ticket[Rows, Answers]]]
+    ) -> None:  # fmt: skip
         """Halve the batch until the request that fails stands alone; its mates get their answers.
 
         One that was too large for the memory goes back to whoever asked, who asks once more, under a rule half as large.
@@ -372,32 +453,24 @@ class Batcher(Generic[Rows, Answers]):
             self.rule = self.rule.shrunk(rows * max(ticket.length for ticket in batch))
             self._observe.out_of_memory(rows)
         if len(batch) == 1 or isinstance(error, Unavailable):  # what is not there is there for none of them
-            return _fail_all(batch, error)
+            reply_to_all(batch, error)
+            return
         middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            started, self.until_s = self._clock(), latest(half)
-            try:
-                answers = self._run([ticket.rows for ticket in half])
-                found = await answers if isinstance(answers, asyncio.Future) else answers
-            except Exception as again:
-                await self._failed(half, again, started)
-            else:
-                self._deliver(half, found, started)
-        return None
-
-    def _owner_ended(self, owner: asyncio.Task[None]) -> None:
-        """Nobody waits for ever: whatever ended the coroutine early ends the waiting too."""
-        self._closing = True
-        if self._queue:
-            _fail_all(self._queue, Unavailable("E_DRAINING", "the server is stopping"))
-        if not owner.cancelled() and (error := owner.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "the batcher ended; this is a bug in seatrial", "exception": error}
-            )
+        todo += (batch[middle:], batch[:middle])
 
 
 def _closed(_parts: object) -> NoReturn:
     raise Unavailable("E_DRAINING", "the model has been closed")
+
+
+def settle(future: asyncio.Future[Answers], answers: Answers | Exception) -> None:
+    """Answer whoever awaits a future, where they still do."""
+    if future.done():
+        return
+    if isinstance(answers, Exception):
+        future.set_exception(answers)
+    else:
+        future.set_result(answers)
 
 
 def tell_passengers(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:
@@ -411,10 +484,11 @@ def tell_passengers(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s
 
 def latest(batch: Sequence[Ticket[Any, Any]]) -> float:
     """The last deadline of a batch."""
-    return max(math.inf if ticket.deadline_s is None else ticket.deadline_s for ticket in batch)
+    return max(ticket.deadline_s for ticket in batch)
 
 
-def _fail_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:
+def reply_to_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:
+    """Tell all who still wait for a batch what went wrong."""
     for ticket in batch:
-        if not ticket.future.done():
-            ticket.future.set_exception(error)
+        if not ticket.gone:
+            ticket.reply(error)

@@ -168,7 +168,7 @@ async def test_a_client_that_leaves_is_dropped_before_its_batch(
         asked = []
         for slot in (1, 2):
             asked.append(asyncio.ensure_future(running.ask([GOOD])))
-            while len(model.batcher._running) < slot:
+            while model.batcher._slots - model.batcher._free < slot:
                 await asyncio.sleep(0)
         leave: list[Any] = []
         body = json.dumps({"instances": [GOOD]}).encode()

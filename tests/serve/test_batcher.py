@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
+from seatrial_serve.clock import now_s
 from seatrial_serve.journey import Company
 
 
@@ -199,24 +200,69 @@ async def test_a_wait_for_company_ends_when_the_batch_is_full_or_the_time_is_ove
     log, slept = Log(), []
     now = [0.0]
 
-    async def sleep(seconds: float) -> None:
+    def call_later(seconds: float, ring: Callable[[], None]) -> asyncio.TimerHandle:
         slept.append(seconds)
-        if len(slept) > 1:
-            now[0] += seconds
-            return
-        await asyncio.Event().wait()
+        later = asyncio.get_running_loop().call_later
+        if len(slept) == 1:
+            return later(1e6, ring)
+        now[0] += seconds
+        return later(0.0, ring)
 
     rule = BatchRule(max_rows=3, max_wait_s=5.0)
-    async with batching(rule, times_ten, observe=log, clock=lambda: now[0], sleep=sleep) as batcher:
+    async with batching(rule, times_ten, observe=log, clock=lambda: now[0], call_later=call_later) as batcher:
         first = asyncio.ensure_future(ask_for(batcher, [1]))
         for _ in range(3):
             await asyncio.sleep(0)
         assert not first.done()
         assert await ask_for(batcher, [2, 3]) == [20, 30]
         assert await first == [10]
+        now[0] = 6.0
+        batcher._ring()
         assert await ask_for(batcher, [4]) == [40]
     assert log.rows == [3, 1]
     assert slept == [5.0, 5.0]
+
+
+async def test_a_row_whose_deadline_passes_is_told_so_then_and_not_when_a_slot_is_free() -> None:
+    gate = asyncio.Event()
+
+    async def held(rows: list[int]) -> list[int]:
+        await gate.wait()
+        return rows
+
+    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+        running = asyncio.ensure_future(ask_for(batcher, [1]))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        with pytest.raises(Unavailable) as refused:
+            await ask_for(batcher, [2], deadline_s=now_s() + 0.01)
+        assert refused.value.code == "E_DEADLINE"
+        assert not running.done()
+        gate.set()
+        assert await running == [1]
+
+
+async def test_rows_that_were_posted_are_answered_through_their_callback() -> None:
+    answered: list[Any] = []
+    async with batching(BatchRule(), times_ten) as batcher:
+        batcher.post([1, 2], answered.append)
+        left = batcher.post([3], answered.append)
+        left.gone = True
+        assert answered == []
+        assert await ask_for(batcher, [4]) == [40]
+    assert answered == [[10, 20]]
+
+
+async def test_a_bug_of_ours_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with batching(BatchRule(), times_ten) as batcher:
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchRule, "take", lambda self, waiting: 1 / 0)
+            with pytest.raises(RuntimeError):
+                await ask_for(batcher, [1])
+        assert await ask_for(batcher, [2]) == [20]
+    assert isinstance(told[0]["exception"], ZeroDivisionError)
 
 
 async def test_a_run_that_gives_too_few_answers_is_our_bug_and_not_a_wrong_answer() -> None:
