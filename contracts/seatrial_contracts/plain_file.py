@@ -1,4 +1,4 @@
-"""A plain file, read with a bound: never a link, a pipe or a device, and never more bytes than were allowed."""
+"""A plain file, read with a bound: never a pipe or a device, a link only where links are wanted, and never more bytes than were allowed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ class NotPlainFile(ValueError):
 
 
 @contextmanager
-def open_plain_file(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
+def open_plain_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> Iterator[tuple[BinaryIO, int]]:
     """The opened file and its size in bytes.
 
-    A link at the path's last part is not followed, and a pipe is not waited for. Type and size are those of the opened file.
+    A link at the path's last part is followed with `follow_links` alone: an operator's file may be one (Kubernetes mounts
+    ConfigMaps as links), a sealed file is none. A pipe is not waited for. Type and size are those of the opened file.
     Raises `NotPlainFile` where it is no plain file or holds more than `max_bytes`, and `OSError` where it cannot be opened.
     """
-    mode = path.lstat().st_mode  # asked first, since opening a device can have effects of its own
+    mode = path.stat(follow_symlinks=follow_links).st_mode  # asked first, since opening a device can have effects of its own
     if not stat.S_ISREG(mode):
         raise NotPlainFile("a link" if stat.S_ISLNK(mode) else "no plain file")
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    with os.fdopen(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise NotPlainFile("no plain file")
@@ -33,9 +35,9 @@ def open_plain_file(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]
         yield file, status.st_size
 
 
-def read_plain_file(path: Path, max_bytes: int) -> bytes:
+def read_plain_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> bytes:
     """The whole file. Raises as `open_plain_file` does, and `NotPlainFile` where the file changes its size meanwhile."""
-    with open_plain_file(path, max_bytes) as (file, size):
+    with open_plain_file(path, max_bytes, follow_links=follow_links) as (file, size):
         data = file.read(size)
         if len(data) != size or file.read(1):
             raise NotPlainFile("a file that changes while it is read")

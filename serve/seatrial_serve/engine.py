@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -118,8 +119,10 @@ class Engine:
         self._model.settle(most_rows)
 
     def close(self) -> None:
-        """Let go of the model graph."""
+        """Let go of both graphs."""
         self._model.close()
+        if self._prepare is not None:
+            self._prepare.close()
 
     def run(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
         """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`, or `Unavailable` where a remote runtime or memory fails."""
@@ -176,11 +179,17 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
         )
     prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
-    prepared = runtimes()["onnx"](bundle.files[prepare.graph], host) if prepare else None
     options = replace(options, serves=(bundle.name, bundle.version, bundle.digest))
-    model = load(bundle.files[chosen.graph], options)
-    check_structure(bundle, prepared, model)
-    return Engine(bundle, bundle.make_front(), prepared, model, chosen.name)
+    with ExitStack() as unless_loaded:
+        prepared = runtimes()["onnx"](bundle.files[prepare.graph], host) if prepare else None
+        if prepared is not None:
+            unless_loaded.callback(prepared.close)
+        model = load(bundle.files[chosen.graph], options)
+        unless_loaded.callback(model.close)
+        check_structure(bundle, prepared, model)
+        engine = Engine(bundle, bundle.make_front(), prepared, model, chosen.name)
+        unless_loaded.pop_all()
+    return engine
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
+from seatrial_serve.folder_rest import FolderRest
 from seatrial_serve.model import ServedModel
-from seatrial_serve.repository import Entry, Repository, State
+from seatrial_serve.repository import Entry, FoundModel, Repository, State
 
 log = logging.getLogger("seatrial.keeper")
 RETRY_S = 1.0
@@ -28,14 +29,14 @@ class Keeper:
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
         forget: Callable[[str, str], None] | None = None, watch: bool = False, join_loaded: bool = False,
-        allow_breaking: bool = False, remote: bool = False, tidy: Callable[[], None] = lambda: None,
+        remote: bool = False, tidy: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone.
 
         `tidy` is called, in a thread, after whatever takes or frees much memory. With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
         """
         self._repository, self._pool = repository, pool
-        self._build = build if allow_breaking else self._checked(build)
+        self._build = build
         self._forget, self._watch, self._remote, self._tidy = forget, watch, remote, tidy
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
@@ -67,14 +68,6 @@ class Keeper:
             if entry.model is not None:
                 await entry.model.close()
 
-    def _checked(self, build: Callable[[Entry], ServedModel]) -> Callable[[Entry], ServedModel]:
-        def build_checked(entry: Entry) -> ServedModel:
-            model = build(entry)
-            self._repository.check_replacement(entry, model)
-            return model
-
-        return build_checked
-
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
@@ -93,6 +86,8 @@ class Keeper:
             await self.reload()
         except DeclarationError as error:
             log.error("not reloaded: %s", error)
+        except Exception:  # nobody waits for this task: what it raised would be lost
+            log.exception("not reloaded: this is a bug in seatrial")
 
     async def _load_all(self, entries: list[Entry]) -> None:
         async with self._lock:
@@ -102,40 +97,60 @@ class Keeper:
         await asyncio.to_thread(self._tidy)
         self.settled.set()
 
-    async def reload(self, name: str | None = None) -> None:
-        """Serve what the folder holds now, of all models or of one. Raises `DeclarationError` where it cannot be read, `Refusal` for an unknown name."""
+    async def reload(self, name: str | None = None, rest: FolderRest | None = None) -> list[FoundModel]:
+        """Serve what the folder holds now, of all models or of one, and return what that is.
+
+        A model whose selection (`labels.json`, `variants.json`) can be read no more stays as it was. With `rest`, a version is
+        loaded once its folder rests, and not again before it changes. Raises `DeclarationError` where the folder holds no bundle,
+        `Refusal` for an unknown name.
+        """
         async with self._lock:
-            wanted = [entry for entry in await asyncio.to_thread(self._repository.scan) if name in (None, entry.name)]
-            if name is not None and not wanted:
+            found = [model for model in await asyncio.to_thread(self._repository.scan) if name in (None, model.name)]
+            if name is not None and not found:
                 raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "the name of a folder of bundles")
-            for entry in wanted:
-                there = self._repository.find(entry.name, entry.version)
+            for model in found:
+                if not self._repository.stays(model):
+                    await self._follow_model(model, rest)
+                elif rest is None or rest.may_tell(model.home, model.unreadable):
+                    log.error("%s stays as it was: %s", model.name, model.unreadable)
+                if rest is not None and not model.unreadable:
+                    rest.forget(model.home)
+            gone = set(self._repository.names) - {model.name for model in found}
+            for entry in [entry for entry in self._repository if entry.name in gone and name is None]:
+                await self._retire(entry)
+        await self._tell()
+        return found
+
+    async def _follow_model(self, model: FoundModel, rest: FolderRest | None) -> None:
+        """Load what is new of a model, take up its selection, and retire what nobody wants any more."""
+        waits = False
+        for entry in model.entries:
+            there = self._repository.find(entry.name, entry.version)
+            if there is not None and there.stamp == entry.stamp and there.state is not State.FAILED:
+                continue
+            if rest is None or await asyncio.to_thread(rest.may_try, entry.path, entry.stamp):
                 if there is not None and there.digest != entry.digest:
                     text = "%s %s: other bytes under the same version: %s before, %s now"
                     log.warning(text, entry.name, entry.version, there.digest or "none", entry.digest or "none")
-                if there is None or there.stamp != entry.stamp or there.state is State.FAILED:
-                    await self._replace(there, entry)
-            self._repository.read_labels()
-            for entry in self._repository:
-                followers = [new for new in wanted if new.name == entry.name]
-                if name not in (None, entry.name) or any(new.version == entry.version for new in followers):
-                    continue
-                if followers and entry.state is State.READY and not any(map(self._takes_traffic, followers)):
-                    log.warning("%s %s goes on: nothing in the folder is ready to follow it", entry.name, entry.version)
-                    continue
+                await self._replace(there, entry)
+            else:
+                waits = True
+        self._repository.select(model)
+        followed = any(map(self._takes_traffic, model.entries))
+        wanted = {entry.version for entry in model.entries}
+        for entry in [entry for entry in self._repository if entry.name == model.name and entry.version not in wanted]:
+            if followed or entry.state is not State.READY:
                 await self._retire(entry)
-        await self._tell()
+            elif not waits:
+                log.warning("%s %s goes on: nothing in the folder is ready to follow it", entry.name, entry.version)
 
     async def load(self, name: str) -> None:
         """Load a model, or load it anew. Raises `ModelError` where its version in the folder does not pass its load gate."""
-        await self.reload(name)
-        failed = [
-            entry
-            for entry in await asyncio.to_thread(self._repository.scan)
-            if entry.name == name and not self._serves(entry)
-        ]
-        if failed:
-            raise ModelError("E_LOAD", f"{name} {failed[0].version} did not load; the server's log says why")
+        for model in await self.reload(name):
+            for entry in model.entries:
+                if model.unreadable or not self._serves(entry):
+                    text = f"{name} {entry.version} did not load; the server's log says why"
+                    raise ModelError("E_LOAD", text)
 
     def _takes_traffic(self, entry: Entry) -> bool:
         """Does its version?"""
@@ -254,7 +269,27 @@ class Keeper:
             await self._tell()
 
     async def _follow(self, folder: Path) -> None:
+        """Reload whenever the folder has changed, until the server stops."""
         from watchfiles import awatch
 
-        async for _ in awatch(folder, stop_event=self._stopping, recursive=True, raise_interrupt=False):
-            await self._reload_and_log()
+        rest = FolderRest()
+        try:
+            async for _ in awatch(folder, stop_event=self._stopping, recursive=True, raise_interrupt=False):
+                await self._reload_as_it_rests(rest)
+        except Exception:  # of the system's own kinds, such as a limit of watches; requests are answered all the same
+            log.exception("%s is watched no more; SIGHUP still reloads", folder)
+
+    async def _reload_as_it_rests(self, rest: FolderRest) -> None:
+        """Reload what rests, and look again until nothing moves."""
+        while not self._stopping.is_set():
+            rest.look_anew()
+            try:
+                await self.reload(rest=rest)
+                rest.forget(self._repository.folder)
+            except DeclarationError as error:
+                if rest.may_tell(self._repository.folder, str(error)):
+                    log.error("not reloaded: %s", error)
+            if not rest.moving:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), rest.rest_s)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from functools import partial
 
+from seatrial_contracts.contract import Contract
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.drift import Drift
 from seatrial_serve.engine import Engine, load_engine
@@ -22,8 +25,12 @@ from seatrial_serve.threads import ThreadPlan
 class Loader:
     """Builds the served model of an entry. Blocking: call it from a thread."""
 
-    def __init__(self, settings: Settings, plan: ThreadPlan, pool: Executor, metrics: Metrics) -> None:
-        self._settings, self._plan, self._pool, self._metrics = settings, plan, pool, metrics
+    def __init__(
+        self, settings: Settings, plan: ThreadPlan, pool: Executor, metrics: Metrics,
+        check: Callable[[Entry, Contract], None] = lambda _entry, _contract: None,
+    ) -> None:  # fmt: skip
+        """`check` raises a `SeatrialError` where a version with this contract must not take over, before it costs anything."""
+        self._settings, self._plan, self._pool, self._metrics, self._check = settings, plan, pool, metrics, check
 
     def __call__(self, entry: Entry) -> ServedModel:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
@@ -31,6 +38,7 @@ class Loader:
         labels = entry.name, entry.version
         self._metrics.loading(*labels)
         bundle = open_entry(entry)
+        self._check(entry, bundle.contract)
         settings = self._settings
         options = RuntimeOptions(
             settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder() if settings.graph_cache else None,
@@ -38,19 +46,26 @@ class Loader:
             device_memory_bytes=settings.device_memory_bytes, provider_options=settings.provider_option_pairs,
             cuda_graphs=settings.cuda_graphs, max_rows=settings.max_batch_rows,
         )  # fmt: skip
-        engine = load_engine(bundle, options, settings.variant or entry.variant)
-        admitted = pass_load_gate(engine, tell=partial(self._metrics.tried, *labels))
-        rule = self._rule(engine, admitted)
-        settle(engine, rule.most_rows)
-        model = ServedModel(
-            engine, admitted, rule, self._pool, self._metrics.for_model(*labels),
-            slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
-        )  # fmt: skip
+        with ExitStack() as unless_served:
+            engine = load_engine(bundle, options, settings.variant or entry.variant)
+            unless_served.callback(engine.close)
+            model = self._admit(engine, partial(self._metrics.tried, *labels))
+            unless_served.pop_all()
         self._metrics.loaded(
             *labels, digest=bundle.digest, variant=engine.variant, asked=settings.runtime or settings.providers[0],
             provider=engine.provider, objective_s=bundle.contract.objective.p99_s, seconds=time.perf_counter() - start,
         )  # fmt: skip
         return model
+
+    def _admit(self, engine: Engine, tell: Callable[[bool, float | None], None]) -> ServedModel:
+        """The engine's model, where it passes the load gate."""
+        admitted = pass_load_gate(engine, tell=tell)
+        rule = self._rule(engine, admitted)
+        settle(engine, rule.most_rows)
+        return ServedModel(
+            engine, admitted, rule, self._pool, self._metrics.for_model(engine.bundle.name, engine.bundle.version),
+            slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
+        )  # fmt: skip
 
     def _drift(self, engine: Engine) -> Drift | None:
         bundle = engine.bundle

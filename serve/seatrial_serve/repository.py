@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, open_bundle
 from seatrial_contracts.canonical import sha256
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError, SeatrialError, Unavailable
 from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.model import ServedModel
-from seatrial_serve.wishes import read_labels, wanted_variant
+from seatrial_serve.wishes import Selection, read_selection
 
 log = logging.getLogger("seatrial.repository")
 STABLE = "stable"
+NOTHING = Selection()
 
 
 class State(StrEnum):
@@ -38,9 +41,11 @@ class Entry:
     version: str
     path: Path
     stamp: str = ""
-    """sha256 of its manifest when it was found, and the variant wanted of it."""
+    """sha256 of its manifest when it was found, and what was selected of it."""
     variant: str | None = None
     """What `variants.json` beside it wants it served as; None: its first."""
+    unselected: str = ""
+    """Why nobody knows what its operator selects: a reason not to load it."""
     state: State = State.LOADING
     reason: str = ""
     code: str = ""
@@ -73,41 +78,65 @@ class Entry:
         raise Unavailable("E_NOT_READY", text, retry_after_s=2 if soon else 30)
 
 
-def find_bundles(folder: Path, versions: str) -> list[Entry]:
-    """The bundles below `folder` (<name>/<version>/manifest.json), or `folder` itself; "latest" keeps the highest version of each, and those with a label."""
-    if not folder.is_dir():
-        raise DeclarationError(
-            f"bundles folder '{folder}'",
-            "no such folder",
-            "a folder of bundles",
-            "make one: seatrial export file.py:pipeline --out bundles",
-        )
-    if (folder / MANIFEST).is_file():
-        return [found_entry(folder.resolve().parent.name, folder.resolve().name, folder)]
-    found: dict[str, list[Entry]] = {}
+@dataclass(frozen=True)
+class FoundModel:
+    """One model of the folder: what its operator selects, and which of its versions are to be served, the highest first."""
+
+    name: str
+    home: Path
+    """The folder of its selection and its versions."""
+    selection: Selection
+    entries: tuple[Entry, ...]
+    """Nobody has loaded them."""
+    unreadable: str = ""
+    """Why the selection could not be read; `selection` is then the last one that could, or empty."""
+
+
+def find_models(folder: Path, versions: str, known: Mapping[str, Selection] | None = None) -> list[FoundModel]:
+    """The models below `folder` (<name>/<version>/manifest.json), or the one bundle that `folder` itself is.
+
+    "latest" keeps the highest version of each, and those with a label. `known` has the selections that stand in for those that
+    cannot be read. Raises `DeclarationError` where there is no bundle.
+    """
+    known, make = known or {}, "make one: seatrial export file.py:pipeline --out bundles"
+    if not os.path.isdir(folder):
+        raise DeclarationError(f"bundles folder '{folder}'", "no such folder", "a folder of bundles", make)
+    if os.path.isfile(folder / MANIFEST):
+        place = folder.resolve()
+        if not (NAME.fullmatch(place.parent.name) and VERSION.fullmatch(place.name)):
+            want = "a bundle's own folder, <name>/<version>, as it was sealed"
+            raise DeclarationError(f"bundles folder '{folder}'", "a manifest.json in a folder of another name", want)
+        return [found_model(place.parent, {place.name: folder}, "all", known.get(place.parent.name))]
+    found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/*")):
         name, version = path.parent.name, path.name
-        if NAME.fullmatch(name) and VERSION.fullmatch(version) and path.is_dir():
-            found.setdefault(name, []).append(found_entry(name, version, path))
+        if NAME.fullmatch(name) and VERSION.fullmatch(version) and os.path.isdir(path):
+            found.setdefault(name, {})[version] = path
     if not found:
-        raise DeclarationError(
-            f"bundles folder '{folder}'",
-            "no bundle in it",
-            "<name>/<version>/manifest.json",
-            "make one: seatrial export file.py:pipeline --out bundles",
-        )
-    chosen: list[Entry] = []
-    for name, entries in found.items():
-        entries.sort(key=lambda entry: version_key(entry.version), reverse=True)
-        labelled = set(read_labels(folder / name).values()) if versions == "latest" else set()
-        chosen += [entry for entry in entries if versions == "all" or entry is entries[0] or entry.version in labelled]
-    return chosen
+        raise DeclarationError(f"bundles folder '{folder}'", "no bundle in it", "<name>/<version>/manifest.json", make)
+    return [found_model(folder / name, paths, versions, known.get(name)) for name, paths in found.items()]
 
 
-def found_entry(name: str, version: str, path: Path) -> Entry:
-    """The entry of a bundle's folder that nobody has loaded. Raises `DeclarationError` where `variants.json` is none."""
-    variant = wanted_variant(path.resolve().parent, version)
-    return Entry(name, version, path, f"{stamp_of(path)} {variant or ''}", variant)
+def found_model(home: Path, paths: Mapping[str, Path], versions: str, known: Selection | None) -> FoundModel:
+    """A model from the folder beside whose versions its selection stands, and its versions' own folders."""
+    selection, unreadable = known or NOTHING, ""
+    try:
+        selection = read_selection(home)
+    except DeclarationError as error:
+        unreadable = str(error)
+    highest = sorted(paths, key=version_key, reverse=True)
+    labelled = set(selection.labels.values())
+    entries = [
+        found_entry(home.name, version, paths[version], selection.variant(version), "" if known else unreadable)
+        for version in highest
+        if versions == "all" or version == highest[0] or version in labelled
+    ]
+    return FoundModel(home.name, home, selection, tuple(entries), unreadable)
+
+
+def found_entry(name: str, version: str, path: Path, variant: str | None, unselected: str) -> Entry:
+    """The entry of a bundle's folder that nobody has loaded."""
+    return Entry(name, version, path, f"{stamp_of(path)} {variant or ''} {unselected}", variant, unselected)
 
 
 def stamp_of(bundle: Path) -> str:
@@ -131,25 +160,32 @@ class Repository:
         self.folder, self._policy = folder, versions
         self._entries: dict[str, dict[str, Entry]] = {}
         self._served: dict[str, Entry] = {}
-        self._labels: dict[str, dict[str, str]] = {}
-        for entry in self.scan():
-            self.put(entry)
-        self.read_labels()
+        self._selections: dict[str, Selection] = {}
+        """The last of each model that could be read."""
+        for model in self.scan():
+            for entry in model.entries:
+                self.put(entry)
+            self.select(model)
 
-    def scan(self) -> list[Entry]:
-        """What the folder wants served now, the highest version of each model first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
-        return find_bundles(self.folder, self._policy)
+    def scan(self) -> list[FoundModel]:
+        """What the folder wants served now; blocking. Raises `DeclarationError` where it holds no bundle."""
+        return find_models(self.folder, self._policy, self._selections)
 
     def older(self, entry: Entry) -> list[Entry]:
         """The versions of a model in the folder below one of them, the highest first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
-        found = (other for other in find_bundles(self.folder, "all") if other.name == entry.name)
+        models = find_models(self.folder, "all", self._selections)
+        found = [other for model in models if model.name == entry.name for other in model.entries]
         return [other for other in found if version_key(other.version) < version_key(entry.version)]
 
-    def read_labels(self) -> None:
-        """Read every model's labels anew. Raises `DeclarationError` where one is no list of labels; all stay as they were."""
-        self._labels = {name: read_labels(self.folder / name) for name in self._entries}
-        for name in list(self._entries):
-            self.settle(name)
+    def stays(self, model: FoundModel) -> bool:
+        """Does a model go on as it was, since its selection can be read no more?"""
+        return bool(model.unreadable) and model.name in self._selections
+
+    def select(self, model: FoundModel) -> None:
+        """Take up what an operator selects of a model that is here, where it could be read."""
+        if not model.unreadable and model.name in self._entries:
+            self._selections[model.name] = model.selection
+            self.settle(model.name)
 
     def put(self, entry: Entry) -> None:
         """Take an entry in, in the place of one of the same version."""
@@ -168,6 +204,7 @@ class Repository:
         if not entries:
             self._entries.pop(name, None)
             self._served.pop(name, None)
+            self._selections.pop(name, None)
             return
         labels = self.labels(name)
         ready = [entry for entry in entries.values() if entry.state is State.READY]
@@ -181,7 +218,7 @@ class Repository:
     def find(self, name: str, version: str | None = None, label: str | None = None) -> Entry | None:
         """An entry by name, and version or label; without either, the version that the model's own name stands for. None where there is none."""
         if label is not None:
-            version = self._labels.get(name, {}).get(label, "")
+            version = self.labels(name).get(label, "")
         return self._served.get(name) if version is None else self._entries.get(name, {}).get(version)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -198,7 +235,7 @@ class Repository:
 
     def labels(self, name: str) -> Mapping[str, str]:
         """Label -> version."""
-        return self._labels.get(name, {})
+        return self._selections.get(name, NOTHING).labels
 
     @property
     def waiting(self) -> list[Entry]:
@@ -210,12 +247,12 @@ class Repository:
         """Does every model take traffic?"""
         return not self.waiting
 
-    def check_replacement(self, entry: Entry, model: ServedModel) -> None:
-        """Raise `ModelError` where a loaded version would take over from an older one and break its clients under the same major version."""
+    def check_replacement(self, entry: Entry, contract: Contract) -> None:
+        """Raise `ModelError` where a version would take over from an older one and break its clients under the same major version."""
         served = self._served.get(entry.name)
         if served is None or served.model is None or version_key(served.version) >= version_key(entry.version):
             return
-        differences = compare_contracts(served.model.contract, model.contract)
+        differences = compare_contracts(served.model.contract, contract)
         if not may_replace(served.version, entry.version, differences):
             text = f"it would break clients of {served.version} under the same major version: {differences[0]}"
             raise ModelError("E_BREAKING", f"{text}; mend: raise the major version, or serve with --allow-breaking")
@@ -244,7 +281,13 @@ class Repository:
 
 
 def open_entry(entry: Entry) -> Bundle:
-    """The verified bundle of an entry. Raises `BundleError`, also where folder and manifest disagree about name or version."""
+    """The verified bundle of an entry.
+
+    Raises `BundleError`, also where folder and manifest disagree about name or version, and `ModelError` where nobody knows what
+    is selected of it.
+    """
+    if entry.unselected:
+        raise ModelError("E_SELECTION", entry.unselected)
     bundle = open_bundle(entry.path)
     if (bundle.name, bundle.version) != (entry.name, entry.version):
         raise BundleError(

@@ -87,7 +87,8 @@ def run_server(
     sys.setswitchinterval(TURN_S)
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
-        loader = Loader(settings, plan, pool, metrics)
+        check = () if settings.allow_breaking else (repository.check_replacement,)
+        loader = Loader(settings, plan, pool, metrics, *check)
         keeper = Keeper(
             repository,
             loader,
@@ -95,7 +96,6 @@ def run_server(
             forget=metrics.forget,
             watch=settings.watch,
             join_loaded=joining,
-            allow_breaking=settings.allow_breaking,
             remote=settings.runtime is not None,
             tidy=give_memory_back,
         )

@@ -1,45 +1,66 @@
-"""What an operator wants of a model, in small JSON files beside its versions: `labels.json` and `variants.json`."""
+"""What an operator selects of a model, in small JSON files beside its versions: `labels.json` and `variants.json`."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import VERSION
+from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 
 LABELS, VARIANTS, DEFAULT = "labels.json", "variants.json", "default"
 LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 VARIANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 DEFAULT_OR_VERSION = re.compile(rf"{DEFAULT}|{VERSION.pattern}")
+MAX_BYTES = 64 * 1024
+"""Some thousand entries: far more than a model has versions that anybody keeps."""
 
 
-def read_labels(folder: Path) -> dict[str, str]:
-    """Label -> version: {"stable": "1.2.0", "canary": "1.3.0"}. Raises `DeclarationError`."""
-    return _read(folder, LABELS, LABEL, VERSION, 'an object of labels and versions: {"stable": "1.2.0"}')
+@dataclass(frozen=True)
+class Selection:
+    """The labels of a model's versions, and the variant that each version is served as."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Label -> version."""
+    variants: Mapping[str, str] = field(default_factory=dict)
+    """Version, or "default" -> variant."""
+
+    def variant(self, version: str) -> str | None:
+        """The version's own entry, else that of "default", else None, which is its first variant."""
+        return self.variants.get(version, self.variants.get(DEFAULT))
 
 
-def wanted_variant(folder: Path, version: str) -> str | None:
-    """The variant that a version is to be served as: its own entry, else that of "default", else None, which is its first. Raises `DeclarationError`.
+def read_selection(folder: Path) -> Selection:
+    """Read both files beside a model's versions; a file that is missing selects nothing.
 
-    {"default": "int8", "1.0.0": "fp32"}: all versions as int8, 1.0.0 aside. A version without the variant named is not ready.
+    `labels.json`: {"stable": "1.2.0", "canary": "1.3.0"}. `variants.json`: {"default": "int8", "1.0.0": "fp32"}, all versions as
+    int8, 1.0.0 aside; a version without the variant named is not ready. Links are followed, since Kubernetes mounts ConfigMaps as
+    links. Raises `DeclarationError` where one is no plain file, larger than 64 KiB, or holds something else.
     """
+    labels = _read(folder, LABELS, LABEL, VERSION, 'an object of labels and versions: {"stable": "1.2.0"}')
     want = 'an object of versions and variants: {"default": "int8", "1.0.0": "fp32"}'
-    wanted = _read(folder, VARIANTS, DEFAULT_OR_VERSION, VARIANT, want)
-    return wanted.get(version, wanted.get(DEFAULT))
+    return Selection(labels, _read(folder, VARIANTS, DEFAULT_OR_VERSION, VARIANT, want))
 
 
 def _read(folder: Path, file: str, keys: re.Pattern[str], values: re.Pattern[str], want: str) -> dict[str, str]:
     """An object of strings; empty where there is no such file."""
+    where = f"{file} of '{folder.name}'"
     try:
-        found = json.loads((folder / file).read_text("utf-8"))
+        found = json.loads(read_plain_file(folder / file, MAX_BYTES, follow_links=True))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
-        found = None
+    except NotPlainFile as error:
+        raise DeclarationError(where, str(error), want) from None
+    except OSError as error:
+        raise DeclarationError(where, error.strerror or "an unreadable file", want) from None
+    except (ValueError, RecursionError):
+        raise DeclarationError(where, "no JSON, or half of it", want) from None
     if not isinstance(found, dict) or not all(
         keys.fullmatch(key) and isinstance(value, str) and values.fullmatch(value) for key, value in found.items()
     ):
-        raise DeclarationError(f"{file.removesuffix('.json')} of '{folder.name}'", "something else", want)
+        raise DeclarationError(where, "something else", want)
     return found

@@ -34,3 +34,14 @@ def test_a_plain_file_is_read_whole(tmp_path: Path) -> None:
     assert read_plain_file(tmp_path / "file", 4) == b"1234"
     with pytest.raises(FileNotFoundError):
         read_plain_file(tmp_path / "none", 4)
+
+
+def test_a_link_is_followed_where_links_are_wanted_and_what_it_leads_to_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "file").write_bytes(b"1234")
+    (tmp_path / "link").symlink_to("..data/file")  # as a ConfigMap is mounted
+    assert read_plain_file(tmp_path / "link", 4, follow_links=True) == b"1234"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_pipe").symlink_to("pipe")
+    with pytest.raises(NotPlainFile, match="no plain file"):
+        read_plain_file(tmp_path / "to_pipe", 4, follow_links=True)

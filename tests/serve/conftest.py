@@ -65,9 +65,10 @@ async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> As
     settings = Settings(bundles=bundles, **({"live_parity_per_s": 0.0} | options))
     repository, metrics, drain = Repository(bundles, settings.versions), Metrics(on=settings.metrics), Drain()
     with ThreadPoolExecutor(3) as pool:
-        build = Loader(settings, ThreadPlan(runs=2), pool, metrics)
+        check = () if settings.allow_breaking else (repository.check_replacement,)
+        build = Loader(settings, ThreadPlan(runs=2), pool, metrics, *check)
         keeper = Keeper(
-            repository, build, pool, forget=metrics.forget, allow_breaking=settings.allow_breaking, remote=settings.runtime is not None
+            repository, build, pool, forget=metrics.forget, remote=settings.runtime is not None
         )  # fmt: skip
         watch = open_watch(settings, metrics, keeper)
         tapped = Taps([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))

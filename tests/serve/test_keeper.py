@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import shutil
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Running, run_app
-from toys import ROWS, answer, fake_runtimes, toy_files, toy_golden, toy_manifest
+from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_files, toy_golden, toy_manifest
 
 from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import DeclarationError
 from seatrial_serve import engine
+from seatrial_serve.folder_rest import FolderRest
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.repository import State
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -155,10 +156,160 @@ async def test_labels_pin_and_roll_back(running: Running, tmp_path: Path) -> Non
     (tmp_path / "toy/labels.json").write_text(json.dumps({"stable": "1.1.0"}))
     await running.keeper.reload()
     assert await asked(running) == ("1.1.0", 9)
-    put(tmp_path, "1.2.0", 4)
-    (tmp_path / "toy/labels.json").write_text("[]")
-    with pytest.raises(DeclarationError, match="labels of 'toy'"):
+
+
+ODD_FILES: dict[str, Callable[[Path], object]] = {
+    "half written": lambda path: path.write_text('{"stable": "1.0'),
+    "no object": lambda path: path.write_text("[]"),
+    "nested too deeply": lambda path: path.write_text("[" * 10_000),
+    "too large": lambda path: path.write_text("{" + " " * 2**16 + "}"),
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("file", ["labels.json", "variants.json"])
+@pytest.mark.parametrize("odd", ODD_FILES)
+async def test_a_bad_file_of_one_model_keeps_that_model_alone_from_serving_and_says_why(
+    odd: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runtimes(monkeypatch)
+    toy_bundle(tmp_path)
+    toy_bundle(tmp_path, name="other")
+    ODD_FILES[odd](tmp_path / "toy" / file)
+    async with run_app(tmp_path) as running:
+        assert (await running.ask([ROW], "other")).status_code == 200
+        assert (await running.ask([ROW])).status_code == 503
+        not_ready = (await running.client.get("/v2/health/ready")).json()["not_ready"]
+        assert [(each["name"], each["code"]) for each in not_ready] == [("toy", "E_SELECTION")]
+        assert not_ready[0]["reason"].startswith(f"{file} of 'toy': got ")
+        assert str(tmp_path) not in not_ready[0]["reason"]
+        (tmp_path / "toy" / file).rename(tmp_path / "moved")
         await running.keeper.reload()
+        assert (await running.ask([ROW])).status_code == 200
+
+
+async def test_a_model_whose_labels_can_be_read_no_more_stays_as_it_was_while_others_follow(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "1.1.0", 3)
+    labels = tmp_path / "toy" / "labels.json"
+    labels.write_text('{"stable": "1.0.0"}')
+    await running.keeper.reload()
+    labels.write_text('{"stable": "1.1')
+    put(tmp_path, "1.2.0", 4)
+    write_bundle(tmp_path, toy_manifest("other"), toy_files() | {GRAPH: b"2"})
+    await running.keeper.reload()
+    assert await asked(running) == ("1.0.0", 6)
+    assert running.repository.find("toy", "1.2.0") is None
+    assert (await running.ask([ROW], "other")).status_code == 200
+    assert "toy stays as it was: labels.json of 'toy': got no JSON, or half of it" in caplog.text
+    reply = await running.client.post("/v2/repository/models/toy/load", content=b"{}")
+    assert (reply.status_code, reply.json()["code"]) == (500, "E_LOAD")
+    labels.write_text('{"stable": "1.2.0"}')
+    await running.keeper.reload()
+    assert await asked(running) == ("1.2.0", 12)
+
+
+async def test_labels_are_read_through_the_links_that_kubernetes_mounts(running: Running, tmp_path: Path) -> None:
+    put(tmp_path, "1.1.0", 3)
+    mounted = tmp_path / "..2026_01_01"
+    mounted.mkdir()
+    (mounted / "labels.json").write_text('{"stable": "1.0.0"}')
+    (tmp_path / "..data").symlink_to(mounted.name)
+    (tmp_path / "toy" / "labels.json").symlink_to("../..data/labels.json")
+    await running.keeper.reload()
+    assert await asked(running) == ("1.0.0", 6)
+
+
+async def test_an_engine_that_does_not_take_traffic_is_closed(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake(outputs: list[str], inputs: dict[str, str], factor: int = 2) -> FakeRuntime:
+        runtime = FakeRuntime(times(factor), inputs=inputs, outputs=outputs)
+        monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
+        return runtime
+
+    inputs = {"x": "float32", "word": "string"}
+    put(tmp_path, "1.1.0", 2)
+    for runtime, code in (
+        (fake(["twice", "pair"], inputs, factor=3), "E_LOAD_GATE"),
+        (fake(["twice"], inputs), "E_STRUCTURE"),
+    ):
+        monkeypatch.setattr(engine, "runtimes", lambda runtime=runtime: {"fake": lambda _graph, _options: runtime})
+        await running.keeper.reload()
+        entry = running.repository.find("toy", "1.1.0")
+        assert entry is not None
+        assert (entry.code, runtime.closed) == (code, 1)
+    shutil.rmtree(tmp_path / "toy" / "1.1.0")
+    narrow(tmp_path, "1.1.0")
+    runtime = fake(["twice", "pair"], inputs)
+    await running.keeper.reload()
+    entry = running.repository.find("toy", "1.1.0")
+    assert entry is not None
+    assert (entry.code, runtime.batches) == ("E_BREAKING", [])  # found before anything was loaded
+    assert await asked(running) == ("1.0.0", 6)
+
+
+class Clock:
+    """A clock that tests wind."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_a_bundle_that_is_being_copied_is_waited_for_and_tried_once(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    clock = Clock()
+    rest = FolderRest(1.0, clock)
+
+    async def look() -> bool:
+        rest.look_anew()
+        await running.keeper.reload(rest=rest)
+        clock.now_s += 0.5
+        return rest.moving
+
+    put(tmp_path / "aside", "1.1.0", 3)
+    source, target = tmp_path / "aside" / "toy" / "1.1.0", tmp_path / "toy" / "1.1.0"
+    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    for file in files:  # each comes in two pieces, and the manifest before most others
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        data = (source / file).read_bytes()
+        for part in (data[: len(data) // 2], data):
+            (target / file).write_bytes(part)
+            assert await look()
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert caplog.text.count("1.1.0 is loaded once it rests, with its manifest") == 1
+    assert await asked(running) == ("1.0.0", 6)
+    while await look():
+        pass
+    assert await asked(running) == ("1.1.0", 9)
+    (tmp_path / "toy" / "1.2.0").mkdir()  # no manifest: nothing to wait for, and nothing to say
+    while await look():
+        pass
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_again_when_it_changes(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    rest = FolderRest(1.0, clock)
+    put(tmp_path, "1.1.0", 3, good=False)
+    for _ in range(6):
+        rest.look_anew()
+        await running.keeper.reload(rest=rest)
+        clock.now_s += 0.5
+    assert caplog.text.count("1.1.0 is not ready") == 1
+    put(tmp_path, "1.1.0", 3)
+    for _ in range(3):
+        rest.look_anew()
+        await running.keeper.reload(rest=rest)
+        clock.now_s += 0.5
     assert await asked(running) == ("1.1.0", 9)
 
 

@@ -15,9 +15,9 @@ from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import Machine, Receipt, Trial
 from seatrial_serve import load_gate
 from seatrial_serve.engine import load_engine
-from seatrial_serve.repository import find_bundles
+from seatrial_serve.repository import find_models
 from seatrial_serve.runtimes.runtime import RuntimeOptions
-from seatrial_serve.wishes import wanted_variant
+from seatrial_serve.wishes import read_selection
 
 VNNI = Machine(processor="one", cores=1, instruction_sets=("avx2", "avx512_vnni"), system="Linux", python="3")
 OLD = VNNI.model_copy(update={"instruction_sets": ("avx2",)})
@@ -36,8 +36,8 @@ def test_a_version_is_served_as_the_variant_its_model_s_file_says(
     toy_bundle(tmp_path)
     if said is not None:
         (tmp_path / "toy" / "variants.json").write_text(json.dumps(said))
-    assert find_bundles(tmp_path, "latest")[0].variant == variant
-    assert find_bundles(tmp_path / "toy" / "1.0.0", "latest")[0].variant == variant
+    assert find_models(tmp_path, "latest")[0].entries[0].variant == variant
+    assert find_models(tmp_path / "toy" / "1.0.0", "latest")[0].entries[0].variant == variant
 
 
 @pytest.mark.parametrize(
@@ -45,15 +45,15 @@ def test_a_version_is_served_as_the_variant_its_model_s_file_says(
 )
 def test_a_file_of_variants_that_is_none_is_refused_whole(text: str, tmp_path: Path) -> None:
     (tmp_path / "variants.json").write_text(text)
-    with pytest.raises(st.DeclarationError, match=r"variants of .*want an object of versions and variants"):
-        wanted_variant(tmp_path, "1.0.0")
+    with pytest.raises(st.DeclarationError, match=r"variants.json of .*want an object of versions and variants"):
+        read_selection(tmp_path)
 
 
 def test_another_variant_wanted_is_another_entry_so_that_a_reload_loads_it(tmp_path: Path) -> None:
     toy_bundle(tmp_path)
-    before = find_bundles(tmp_path, "latest")[0]
+    before = find_models(tmp_path, "latest")[0].entries[0]
     (tmp_path / "toy" / "variants.json").write_text('{"default": "int8"}')
-    assert find_bundles(tmp_path, "latest")[0].stamp != before.stamp
+    assert find_models(tmp_path, "latest")[0].entries[0].stamp != before.stamp
 
 
 def int8_bundle(folder: Path, machine: Machine) -> Bundle:

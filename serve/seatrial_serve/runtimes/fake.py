@@ -23,6 +23,7 @@ class FakeRuntime:
     remote: bool = False
     healthy: bool = True
     placement: Placement | None = None
+    closed: int = 0
 
     def run(
         self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
@@ -36,4 +37,5 @@ class FakeRuntime:
         """See `Runtime.settle`: every batch is like the first."""
 
     def close(self) -> None:
-        """See `Runtime.close`."""
+        """See `Runtime.close`; counted."""
+        self.closed += 1

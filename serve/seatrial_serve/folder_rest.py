@@ -1,0 +1,90 @@
+"""When a watched folder rests: nothing in it has changed for a moment, so that whoever copies into it has probably finished."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seatrial_contracts.bundle import MANIFEST
+from seatrial_serve.clock import now_s
+
+log = logging.getLogger("seatrial.watch")
+REST_S = 1.0
+"""A copy over a network or from a slow disk pauses for less, as a rule; where it pauses longer, the next change is another try."""
+
+
+@dataclass
+class Sight:
+    """How a folder looked, since when, and whether it was tried in that state."""
+
+    state: Hashable
+    since_s: float
+    tried: bool = False
+
+
+class FolderRest:
+    """Holds each folder against how it looked the last time. Whoever watches looks again while `moving` says so."""
+
+    def __init__(self, rest_s: float = REST_S, clock: Callable[[], float] = now_s) -> None:
+        """`rest_s`: seconds without a change."""
+        self.rest_s, self._clock = rest_s, clock
+        self._sights: dict[Path, Sight] = {}
+        self._moving: set[Path] = set()
+
+    @property
+    def moving(self) -> bool:
+        """Did anything change a moment ago, so that it may rest soon?"""
+        return bool(self._moving)
+
+    def look_anew(self) -> None:
+        """Begin to look at all folders once more, and forget those that are gone."""
+        self._moving.clear()
+        self._sights = {folder: sight for folder, sight in self._sights.items() if os.path.isdir(folder)}
+
+    def may_try(self, bundle: Path, wanted: str) -> bool:
+        """May a bundle be loaded now, as `wanted`: does it hold a manifest, does it rest, and was it not tried so already?
+
+        A folder without a manifest is not waited for: the manifest's arrival is a change of its own. Blocking.
+        """
+        sight = self._sights.get(bundle)
+        if sight is None or sight.tried:
+            log.info("%s/%s is loaded once it rests, with its manifest", bundle.parent.name, bundle.name)
+        files = dict(files_of(bundle))
+        return self._may_try(bundle, (wanted, tuple(sorted(files.items()))), whole=MANIFEST in files)
+
+    def may_tell(self, folder: Path, text: str) -> bool:
+        """May it be told now what is wrong with a folder: has it been wrong so for a while, and was it not told already?"""
+        return self._may_try(folder, text, whole=True)
+
+    def forget(self, folder: Path) -> None:
+        """Nothing is wrong with a folder any more."""
+        self._sights.pop(folder, None)
+
+    def _may_try(self, folder: Path, state: Hashable, *, whole: bool) -> bool:
+        now, sight = self._clock(), self._sights.get(folder)
+        if sight is None or sight.state != state:
+            sight = self._sights[folder] = Sight(state, now)
+        rests = now - sight.since_s >= self.rest_s
+        if not rests:
+            self._moving.add(folder)
+        if not (rests and whole) or sight.tried:
+            return False
+        sight.tried = True
+        return True
+
+
+def files_of(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The plain files below a folder, with size in bytes and time of change in nanoseconds; those that vanish meanwhile are left out."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield os.path.relpath(path, folder), (status.st_size, status.st_mtime_ns)
