@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 
 class Drain:
     """Counts requests in flight. Once `begin` was called, readiness is gone and answers close their connections."""
@@ -11,24 +9,15 @@ class Drain:
     def __init__(self) -> None:
         self.draining = False
         self.in_flight = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     def enter(self) -> None:
         """A request has begun."""
         self.in_flight += 1
-        self._empty.clear()
 
     def leave(self) -> None:
         """A request has ended."""
         self.in_flight -= 1
-        if not self.in_flight:
-            self._empty.set()
 
     def begin(self) -> None:
         """From now on the server is not ready, and each answer asks its client to connect elsewhere."""
         self.draining = True
-
-    async def empty(self) -> None:
-        """Wait until nothing is in flight."""
-        await self._empty.wait()

@@ -27,8 +27,6 @@ class Failures:
 
     def __init__(self, folder: Path, recipient: str | None = None, *, plain: bool = False) -> None:
         """Raises `DeclarationError` where nothing can be kept as asked."""
-        if recipient and plain:
-            raise DeclarationError("settings 'keep_failures_key' and 'keep_failures_plain'", "both", "one of them")
         if recipient:
             encrypt(b"", recipient)
         try:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
@@ -28,15 +30,18 @@ from seatrial_serve.log import start_log
 from seatrial_serve.memory import give_memory_back
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
+from seatrial_serve.reloads import hold_reloads, take_reloads
 from seatrial_serve.repository import Repository
 from seatrial_serve.scrapes import MetricsListener
-from seatrial_serve.settings import Settings
+from seatrial_serve.settings import Settings, ignored_variables
 from seatrial_serve.sockets import listen
 from seatrial_serve.taps import Taps
 from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
 from seatrial_serve.watch import open_watch
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from seatrial_serve.v2.grpc_service import GrpcListener
 
 log = logging.getLogger("seatrial.server")
@@ -52,7 +57,10 @@ LINGER_S, LINGER_TURNS = 0.5, 10
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
+    hold_reloads()
     sink = start_log(settings.log_level, settings.log_format)
+    for name in ignored_variables(os.environ):
+        log.info("%s is ignored: Kubernetes sets it for a Service of that name", name)
     allow_files()
     repository = Repository(settings.bundles, settings.versions)
     if settings.workers > 1:
@@ -111,11 +119,15 @@ def run_server(
             request_timeout_s=settings.request_timeout_s, budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers,
         )  # fmt: skip
         config = uvicorn.Config(
-            app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="on", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
+            app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="off", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
-        DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, settled).run(sockets=[listening])
-        watch.close()
+        framework = cast("FastAPI", app.app)
+        running = framework.router.lifespan_context(framework)
+        try:
+            DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, running, settled).run(sockets=[listening])
+        finally:
+            watch.close()
 
 
 def open_grpc(
@@ -158,10 +170,12 @@ class DrainingServer(uvicorn.Server):
         window_s: float,
         keeper: Keeper,
         grpc: GrpcListener | None,
+        running: AbstractAsyncContextManager[object],
         settled: Callable[[], None] | None = None,
     ) -> None:
+        """`running` is entered before anything is accepted and left after the last answer; what it raises ends the server."""
         super().__init__(config)
-        self._drain, self._window_s, self._grpc = drain, window_s, grpc
+        self._drain, self._window_s, self._grpc, self._running = drain, window_s, grpc, running
         self._stop_at_s = math.inf
         self._keeper, self._settled = keeper, settled
         self._told_of_drain = False
@@ -177,12 +191,14 @@ class DrainingServer(uvicorn.Server):
         self._stop_at_s = now_s() + self._window_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and to reload at SIGHUP."""
+        """Begin to listen, and to reload at SIGHUP. Raises what the models, observers or gRPC raise as they start."""
+        await self._running.__aenter__()
         await super().startup(sockets=[])
         self._acceptors = [Acceptor(sock, self._protocol) for sock in sockets or ()]
         for acceptor in self._acceptors:
             acceptor.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._keeper.reload_soon)
+        take_reloads()
         self._told = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:
@@ -192,6 +208,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  (the acceptors have them)
         """Stop listening, answer what is on its way over connections that are open already, then close these."""
+        hold_reloads()  # the loop's end brings back the handler that ends the process
         for acceptor in self._acceptors:
             await acceptor.close()
         for _ in range(LINGER_TURNS):
@@ -199,6 +216,8 @@ class DrainingServer(uvicorn.Server):
             if not self.server_state.connections or self.force_exit:
                 break
         await super().shutdown()
+        if not self.force_exit:
+            await self._running.__aexit__(None, None, None)
 
     def _protocol(self) -> asyncio.Protocol:
         return StrictProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)

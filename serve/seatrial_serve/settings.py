@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 
 PREFIX = "SEATRIAL_"
+MAX_FILE_BYTES = 2**20
+CARDS = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
+SERVICE = re.compile(
+    rf"{PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+"""Names that Kubernetes makes of a Service's: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables."""
+SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 def split(value: Any) -> Any:
@@ -236,6 +248,12 @@ class Settings(BaseSettings):
             raise ValueError("name=value, such as trt_fp16_enable=1")
         return tuple(named)
 
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        for names, got, want in contradictions(self):
+            raise DeclarationError(f"settings {' and '.join(map(repr, names))}", got, want)
+        return self
+
     @property
     def provider_option_pairs(self) -> tuple[tuple[str, str], ...]:
         """The provider's options, each apart from its value."""
@@ -252,34 +270,96 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keyword arguments win over the environment; nothing else is read behind the caller's back."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        ignored = {name.lower() for name in ignored_variables(os.environ)}
+        env_settings.env_vars = {name: value for name, value in env_settings.env_vars.items() if name not in ignored}
         return init_settings, env_settings
+
+
+def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, str]]:
+    """Names of two settings that do not go together, what was got and what is wanted."""
+    workers, failures = settings.workers > 1, settings.keep_failures
+    if workers and settings.admin:
+        yield ("workers", "admin"), "both", "one worker, or no admin routes; reload all workers by SIGHUP, or with --watch"
+    if workers and settings.feedback_answers:
+        yield ("workers", "feedback_answers"), "both", "one worker, or feedback that brings the rows"
+    if settings.live_parity_per_s and settings.live_parity_violations > settings.live_parity_window:
+        got = f"{settings.live_parity_violations} wrong answers of the last {settings.live_parity_window}"
+        yield ("live_parity_violations", "live_parity_window"), got, "at most as many as the window holds"
+    if settings.max_wait_s >= settings.request_timeout_s:
+        got = f"{settings.max_wait_s:g} s of {settings.request_timeout_s:g} s"
+        yield ("max_wait_s", "request_timeout_s"), got, "a wait that is shorter than the timeout"
+    if settings.keep_failures_key and settings.keep_failures_plain:
+        yield ("keep_failures_key", "keep_failures_plain"), "both", "one of them"
+    for name in ("keep_failures_key", "keep_failures_plain"):
+        if failures is None and getattr(settings, name):
+            yield (name, "keep_failures"), "the first alone", "a folder as well: --keep-failures FOLDER"
+    for name in ("devices", "device_memory_bytes", "cuda_graphs"):
+        if getattr(settings, name) and not CARDS & set(settings.providers):
+            yield (name, "providers"), f"no card among {', '.join(settings.providers)}", " or ".join(sorted(CARDS))
+    on = {"http_port": True, "grpc_port": settings.grpc, "metrics_port": settings.metrics}
+    for one, other in combinations([name for name, used in on.items() if used], 2):
+        if getattr(settings, one) == getattr(settings, other) != 0:
+            yield (one, other), f"{getattr(settings, one)} for both", "a port for each"
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     """Settings from flags, environment and file. Raises `DeclarationError` that names the setting, what it got and what it wants."""
     given = {name: value for name, value in flags.items() if value is not None}
     from_file = read_file(config) if config is not None else {}
-    environment = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}
+    environment = variables_of(os.environ)
+    for name in environment:
+        if name not in Settings.model_fields:
+            raise unknown_name(f"environment variable '{PREFIX}{name.upper()}'", name, lambda each: PREFIX + each.upper())
     try:
         return Settings(**{name: value for name, value in from_file.items() if name not in environment} | given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            raise DeclarationError(
-                f"setting '{name}'", "an unknown name", f"one of {', '.join(Settings.model_fields)}"
-            ) from None
+            raise unknown_name(f"setting '{name}'", name) from None
         want = first["msg"].removeprefix("Value error, ")
         raise DeclarationError(f"setting '{name}'", repr(first["input"])[:60], want[0].lower() + want[1:]) from None
 
 
+def unknown_name(where: str, name: str, written: Callable[[str], str] = str) -> DeclarationError:
+    """The error about a name that no setting has, with the one that is nearest to it."""
+    near = get_close_matches(name.lower(), Settings.model_fields, n=1)
+    want = "a setting of seatrial serve" if near else f"one of {', '.join(map(written, Settings.model_fields))}"
+    return DeclarationError(where, "an unknown name", want, f"did you mean {written(near[0])}?" if near else None)
+
+
+def variables_of(environ: Mapping[str, str]) -> set[str]:
+    """The names of the settings that the environment says, known or not; upper and lower case are one."""
+    ignored = set(ignored_variables(environ))
+    return {
+        name.upper().removeprefix(PREFIX).lower()
+        for name in environ
+        if name.upper().startswith(PREFIX) and name not in ignored
+    }
+
+
+def ignored_variables(environ: Mapping[str, str]) -> list[str]:
+    """The variables that Kubernetes sets in every container for a Service whose name begins with "seatrial".
+
+    For a Service `seatrial-metrics`: SEATRIAL_METRICS_PORT=tcp://10.0.0.1:8002, which is also the name of a setting, and others.
+    """
+    return sorted(
+        name
+        for name, value in environ.items()
+        if name.startswith(PREFIX)
+        and (SERVICE.fullmatch(name) or (name.endswith("_PORT") and SERVICE_ADDRESS.match(value)))
+    )
+
+
 def read_file(config: Path) -> dict[str, Any]:
-    """The TOML file as a mapping. Raises `DeclarationError`."""
+    """The TOML file as a mapping. Raises `DeclarationError`, also where it is no plain file or larger than 1 MiB."""
+    where = f"settings file '{config}'"
     try:
-        return tomllib.loads(config.read_text("utf-8"))
+        return tomllib.loads(read_plain_file(config, MAX_FILE_BYTES, follow_links=True).decode())
+    except NotPlainFile as error:
+        raise DeclarationError(where, str(error), "a readable TOML file") from None
     except OSError as error:
-        raise DeclarationError(
-            f"settings file '{config}'", error.strerror or "no file", "a readable TOML file"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise DeclarationError(f"settings file '{config}'", str(error), "TOML") from None
+        raise DeclarationError(where, error.strerror or "no file", "a readable TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DeclarationError(where, str(error), "TOML") from None

@@ -49,8 +49,7 @@ def open_watch(settings: Settings, metrics: Metrics, keeper: Keeper) -> Watch:
         if settings.keep_failures is not None
         else None
     )
-    remembered = settings.feedback_answers if settings.workers == 1 else 0
-    feedback = Feedback(remembered, settings.feedback_window, FeedbackMetrics(metrics.registry))
+    feedback = Feedback(settings.feedback_answers, settings.feedback_window, FeedbackMetrics(metrics.registry))
     parity = open_parity(settings, metrics, keeper) if settings.live_parity_per_s else None
     watching = (RequestLog(settings.logged_per_s), failures, feedback if feedback.kept else None, tracing)
     return Watch(

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from types import FrameType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.clock import now_s
+from seatrial_serve.reloads import hold_reloads, take_reloads
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import listen, reserve
@@ -39,19 +41,16 @@ class Supervisor:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `DeclarationError` for settings that do not go together."""
-        if settings.admin:
-            want = "one worker, or no admin routes"
-            raise DeclarationError(
-                "settings 'workers' and 'admin'", "both", want, "reload all workers by SIGHUP, or with --watch"
-            )
         self._settings = settings
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT, and until every worker has drained. Raises `DeclarationError` where a port is taken."""
+        """Until SIGTERM or SIGINT, and until every worker has drained. Raises `DeclarationError` where a port is taken.
+
+        SIGHUP is held back until here (`hold_reloads`); from now on it reloads every worker.
+        """
         settings = self._settings
         with (
             tempfile.TemporaryDirectory(prefix="seatrial-") as folder,
@@ -78,17 +77,18 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._pass_on)
+        take_reloads()
         place = "{}:{}".format(*http.getsockname()[:2])
         metrics = f", metrics on port {scraped.port}" if scraped else ""
         log.info("%d workers at http://%s%s", self._settings.workers, place, metrics)
         port = grpc.getsockname()[1] if grpc is not None else 0
-        threads = [
-            threading.Thread(target=self._keep, args=(place, http, port)) for place in range(self._settings.workers)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(self._settings.workers, initializer=hold_reloads) as pool:
+            keeping = [pool.submit(self._keep, place, http, port) for place in range(self._settings.workers)]
+            wait(keeping, return_when=FIRST_EXCEPTION)
+            if any(done.exception() for done in keeping if done.done()):
+                self._stop(signal.SIGTERM, None)
+        for done in keeping:
+            done.result()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (the signal module's signature)
         self._stopping.set()
@@ -103,40 +103,44 @@ class Supervisor:
     def _keep(self, place: int, http: socket.socket, grpc_port: int) -> None:
         """Keep one worker alive."""
         if place:
-            self._settled[
-                place - 1
-            ].wait()  # one after another: load gates measure, and share what the first one cached
+            # one after another: load gates measure, and share what the first one cached
+            self._settled[place - 1].wait()
         failures, joining = 0, place > 0
         while True:
             begun = now_s()
-            with self._lock:
-                if self._stopping.is_set():
-                    return
-                process = self._alive[place] = self._start(joining, http, grpc_port)
-                self._count.inc()
-            if self._stopping.is_set():  # between the two lines above
-                process.terminate()
-            assert process.stdout is not None
-            process.stdout.readline()  # it has settled, or ended
-            self._settled[place].set()
-            process.stdout.close()
-            status = process.wait()
-            with self._lock:
-                del self._alive[place]
-                self._count.dec()
-            assert process.stdin is not None
-            process.stdin.close()
-            mark_process_dead(process.pid, self._folder)
+            ended = self._run_worker(place, http, grpc_port, joining=joining)
             if self._stopping.is_set():
                 return
             failures = 0 if now_s() - begun > STEADY_S else failures + 1
             pause_s = 0.0 if not failures else min(FIRST_PAUSE_S * math.pow(2, failures - 1), LONGEST_PAUSE_S)
             self._lost.inc()
-            log.error(
-                "worker %d (process %d) ended with %d; another starts in %g s", place + 1, process.pid, status, pause_s
-            )
+            log.error("worker %d %s; another starts in %g s", place + 1, ended, pause_s)
             joining = True
             self._stopping.wait(pause_s)
+
+    def _run_worker(self, place: int, http: socket.socket, grpc_port: int, *, joining: bool) -> str:
+        """Start a worker and wait for its end; how it ended, in words. The next one starts once it has settled, or ended."""
+        with self._lock:
+            if self._stopping.is_set():
+                return "was told to stop"
+            try:
+                process = self._alive[place] = self._start(joining, http, grpc_port)
+            except OSError as error:  # of processes, memory or files there are not enough: there may be later
+                self._settled[place].set()
+                return f"did not start ({error.strerror or 'an error'})"
+            self._count.inc()
+        if self._stopping.is_set():  # between the two lines above
+            process.terminate()
+        assert process.stdout is not None
+        process.stdout.readline()  # it has settled, or ended
+        self._settled[place].set()
+        status = process.wait()
+        with self._lock:
+            del self._alive[place]
+            self._count.dec()
+        release(process)
+        mark_process_dead(process.pid, self._folder)
+        return f"(process {process.pid}) ended with {status}"
 
     def _start(self, joining: bool, http: socket.socket, grpc_port: int) -> subprocess.Popen[bytes]:
         settings = self._settings
@@ -151,6 +155,21 @@ class Supervisor:
         )  # fmt: skip
         assert process.stdin is not None
         told = {"settings": shared.model_dump(mode="json"), "socket": http.fileno(), "joining": joining}
-        process.stdin.write(json.dumps(told).encode() + b"\n")
-        process.stdin.flush()
+        try:
+            process.stdin.write(json.dumps(told).encode() + b"\n")
+            process.stdin.flush()
+        except OSError:  # it ended before it was told
+            process.kill()
+            process.wait()
+            release(process)
+            raise
         return process
+
+
+def release(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipes to a process that has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.close()
+    with suppress(BrokenPipeError):  # what it did not read goes with it
+        process.stdin.close()

@@ -14,6 +14,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -265,7 +266,7 @@ def test_the_handler_of_sigterm_logs_nothing_since_it_may_have_interrupted_the_l
 ) -> None:
     caplog.set_level(logging.DEBUG)
     drain, keeper = Drain(), Mock(Keeper)
-    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, keeper, None)
+    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, keeper, None, nullcontext())
     server.handle_exit(signal.SIGTERM, None)
     server.handle_exit(signal.SIGTERM, None)
     assert (drain.draining, server.force_exit, caplog.records) == (True, True, [])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import seatrial as st
-from seatrial_serve.settings import Settings, load_settings
+from seatrial_serve.settings import Settings, ignored_variables, load_settings
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +31,8 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monk
     [
         ({"http_port": 70000}, "setting 'http_port': got 70000"),
         ({"versions": "some"}, "setting 'versions': got 'some'"),
-        ({"htp_port": 1}, "an unknown name"),
+        ({"htp_port": 1}, "setting 'htp_port': got an unknown name, want a setting of seatrial serve; did you mean http_port?"),
+        ({"quux": 1}, "got an unknown name, want one of bundles, versions, "),
         ({"devices": "0,x"}, "setting 'devices': got 'x'"),
         ({"devices": (0, 0)}, "setting 'devices': got (0, 0), want numbers from 0 on, each once"),
         ({"devices": (-1,)}, "each once: 0,1"),
@@ -40,6 +43,88 @@ def test_a_wrong_setting_is_named_with_what_it_got(flags: dict[str, object], wor
     with pytest.raises(st.DeclarationError) as refused:
         load_settings(None, **flags)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            {"live_parity_violations": 6, "live_parity_window": 5},
+            "settings 'live_parity_violations' and 'live_parity_window': got 6 wrong answers of the last 5, want at most",
+        ),
+        ({"workers": 2, "admin": True}, "settings 'workers' and 'admin': got both"),
+        ({"workers": 2, "feedback_answers": 9}, "settings 'workers' and 'feedback_answers': got both"),
+        ({"max_wait_s": 2, "request_timeout_s": 1}, "settings 'max_wait_s' and 'request_timeout_s': got 2 s of 1 s"),
+        ({"keep_failures_plain": True}, "settings 'keep_failures_plain' and 'keep_failures': got the first alone"),
+        (
+            {"keep_failures": Path("kept"), "keep_failures_key": "age1", "keep_failures_plain": True},
+            "settings 'keep_failures_key' and 'keep_failures_plain': got both",
+        ),
+        ({"devices": "0"}, "settings 'devices' and 'providers': got no card among CPUExecutionProvider"),
+        ({"cuda_graphs": True}, "settings 'cuda_graphs' and 'providers'"),
+        ({"http_port": 9000, "metrics_port": 9000}, "settings 'http_port' and 'metrics_port': got 9000 for both"),
+        ({"grpc_port": 8002}, "settings 'grpc_port' and 'metrics_port': got 8002 for both"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_by_their_names(flags: dict[str, Any], words: str) -> None:
+    with pytest.raises(st.DeclarationError) as refused:
+        load_settings(None, **flags)
+    assert words in str(refused.value)
+
+
+def test_settings_that_would_contradict_each_other_but_for_one_that_is_off_are_taken() -> None:
+    load_settings(live_parity_per_s=0.0, live_parity_violations=6, live_parity_window=5)
+    load_settings(grpc=False, grpc_port=8002, http_port=0)
+    load_settings(http_port=0, grpc_port=0, metrics_port=0)
+    load_settings(devices="0,1", providers="CUDAExecutionProvider,CPUExecutionProvider")
+
+
+SERVICES = {
+    "SEATRIAL_METRICS_PORT": "tcp://10.96.0.7:8002", "SEATRIAL_METRICS_SERVICE_HOST": "10.96.0.7", "SEATRIAL_METRICS_SERVICE_PORT": "8002",
+    "SEATRIAL_METRICS_SERVICE_PORT_SCRAPE": "8002", "SEATRIAL_METRICS_PORT_8002_TCP": "tcp://10.96.0.7:8002", "SEATRIAL_METRICS_PORT_8002_TCP_PROTO": "tcp",
+    "SEATRIAL_METRICS_PORT_8002_TCP_PORT": "8002", "SEATRIAL_METRICS_PORT_8002_TCP_ADDR": "10.96.0.7", "SEATRIAL_PORT": "udp://10.96.0.8:80",
+    "SEATRIAL_SERVICE_HOST": "10.96.0.8", "SEATRIAL_SERVICE_PORT": "80", "SEATRIAL_PORT_80_UDP": "udp://10.96.0.8:80",
+}  # fmt: skip
+"""What a pod finds in its environment beside Services named seatrial-metrics and seatrial."""
+
+
+def test_variables_that_kubernetes_sets_for_a_service_are_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SERVICES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SEATRIAL_HTTP_PORT", "1111")
+    (tmp_path / "seatrial.toml").write_text("metrics_port = 1112")
+    settings = load_settings(tmp_path / "seatrial.toml")
+    assert (settings.http_port, settings.metrics_port) == (1111, 1112)
+    assert ignored_variables(os.environ) == sorted(SERVICES)
+
+
+def test_a_misspelt_variable_is_refused_with_the_name_it_was_probably_meant_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEATRIAL_HTP_PORT", "1111")
+    with pytest.raises(st.DeclarationError) as refused:
+        load_settings()
+    said = str(refused.value)
+    assert said.startswith("environment variable 'SEATRIAL_HTP_PORT': got an unknown name, want a setting")
+    assert said.endswith("; did you mean SEATRIAL_HTTP_PORT?")
+
+
+def test_a_variable_in_lower_case_wins_over_the_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("seatrial_http_port", "1111")
+    (tmp_path / "seatrial.toml").write_text("http_port = 1112")
+    assert load_settings(tmp_path / "seatrial.toml").http_port == 1111
+
+
+def test_a_settings_file_that_is_no_plain_file_of_usual_size_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"#" * (2**20 + 1))
+    (tmp_path / "deep").write_text("a = " + "[" * 100_000)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for name, words in (("pipe", "no plain file"), ("large", "more than the 1048576"), ("deep", "TOML"), ("binary", "TOML")):
+        with pytest.raises(st.DeclarationError, match=words):
+            load_settings(tmp_path / name)
 
 
 def test_a_wrong_environment_or_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

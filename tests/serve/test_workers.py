@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from click.testing import CliRunner
 from conformance import rows, seal
 
 from seatrial.main import cli
+from seatrial_serve.settings import Settings
+from seatrial_serve.workers import Supervisor
 
 BODY = json.dumps({"instances": rows()[:1]})
 PLACE = re.compile(r"2 workers at http://127.0.0.1:(\d+), metrics on port (\d+)")
@@ -29,9 +32,10 @@ PLACE = re.compile(r"2 workers at http://127.0.0.1:(\d+), metrics on port (\d+)"
 class Workers:
     """A server of two workers, and how to ask it."""
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, folder: Path, log: Path, while_loading: Callable[[subprocess.Popen[bytes]], None] = lambda _: None) -> None:
+        """`while_loading` is called again and again until both have loaded their model."""
         seal(folder)
-        self.log = log
+        self.log, self.while_loading = log, while_loading
         command = [sys.executable, "-m", "seatrial", "serve", str(folder), "--workers", "2", "--drain-window-s", "0.2"]
         ports = [part for name in ("http", "grpc", "metrics") for part in (f"--{name}-port", "0")]
         with log.open("w") as sink:
@@ -39,7 +43,11 @@ class Workers:
         self.port, self.metrics_port = (
             int(port) for port in self.until(lambda: PLACE.search(log.read_text())).groups()
         )
-        self.until(lambda: len(self.joined()) == 2)
+        self.until(self.loaded)
+
+    def loaded(self) -> bool:
+        self.while_loading(self.process)
+        return len(self.joined()) == 2
 
     def until(self, found: Callable[[], Any]) -> Any:
         end = time.monotonic() + 60
@@ -76,17 +84,24 @@ class Workers:
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A supervisor that is gone afterwards, with its workers."""
+    try:
+        yield
+    finally:
+        children = psutil.Process(process.pid).children() if process.poll() is None else []
+        process.kill()
+        process.wait()
+        for child in children:
+            child.wait(30)
+
+
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[Workers]:
     found = Workers(tmp_path / "bundles", tmp_path / "log")
-    try:
+    with ended(found.process):
         yield found
-    finally:
-        children = psutil.Process(found.process.pid).children() if found.process.poll() is None else []
-        found.process.kill()
-        found.process.wait()
-        for child in children:
-            child.wait(30)
 
 
 @pytest.mark.slow
@@ -123,6 +138,73 @@ def test_workers_do_not_outlive_their_supervisor(workers: Workers) -> None:
     workers.process.kill()
     workers.process.wait()
     assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_asked_to_reload_while_it_starts_and_loads_lives_and_reloads_then(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    found = Workers(tmp_path / "bundles", log, lambda process: process.send_signal(signal.SIGHUP))
+    with ended(found.process):
+        assert "ended with" not in log.read_text()
+        assert found.ask() == 200
+        found.process.terminate()
+        assert found.process.wait(30) == 0
+
+
+DUMMY = "import sys, signal; sys.stdin.readline(); print('settled', flush=True); signal.pause()"
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The handlers of signals, and what is held back, are afterwards as they were."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("handlers")
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[subprocess.Popen[bytes] | None] = []
+    start = subprocess.Popen
+
+    def start_or_fail(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        if len(tries) < 2:
+            tries.append(None)
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        process = start([sys.executable, "-c", DUMMY], **options)
+        tries.append(process)
+        if len(tries) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr("seatrial_serve.workers.subprocess.Popen", start_or_fail)
+    Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run()
+    assert [process.returncode for process in tries if process is not None] == [-signal.SIGTERM] * 2
+    assert caplog.text.count("did not start (Resource temporarily unavailable); another starts in") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("handlers")
+def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def start_or_fail(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        if started:
+            raise RuntimeError("a bug")
+        started.append(start([sys.executable, "-c", DUMMY], **options))
+        return started[0]
+
+    monkeypatch.setattr("seatrial_serve.workers.subprocess.Popen", start_or_fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run()
+    assert started[0].returncode == -signal.SIGTERM
 
 
 def test_admin_routes_do_not_go_with_several_workers(tmp_path: Path) -> None:

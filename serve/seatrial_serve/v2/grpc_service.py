@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from seatrial_contracts.errors import Refusal, SeatrialError
+from seatrial_contracts.errors import DeclarationError, Refusal, SeatrialError
 from seatrial_serve.admission import NO_ROOM, REFUSAL_S
 from seatrial_serve.body import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.clock import now_s
@@ -251,7 +251,11 @@ class GrpcListener:
         ])  # fmt: skip
         self._server.add_generic_rpc_handlers((self._service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.port = self._server.add_insecure_port(self._address)
+        try:
+            self.port = self._server.add_insecure_port(self._address)
+        except RuntimeError:  # it was free when the server looked
+            where, mend = f"listening on {self._address}", "choose another: --grpc-port"
+            raise DeclarationError(where, "an error", "a free port of this machine", mend) from None
         await self.refresh()
         await self._server.start()
         log.info("gRPC on port %d", self.port)
