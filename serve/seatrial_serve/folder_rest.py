@@ -43,7 +43,7 @@ class FolderRest:
     def look_anew(self) -> None:
         """Begin to look at all folders once more, and forget those that are gone."""
         self._moving.clear()
-        self._sights = {folder: sight for folder, sight in self._sights.items() if os.path.isdir(folder)}
+        self._sights = {folder: sight for folder, sight in self._sights.items() if os.path.lexists(folder)}
 
     def may_try(self, bundle: Path, wanted: str) -> bool:
         """May a bundle be loaded now, as `wanted`: does it hold a manifest, does it rest, and was it not tried so already?
@@ -80,11 +80,10 @@ class FolderRest:
 def files_of(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
     """The plain files below a folder, with size in bytes and time of change in nanoseconds; those that vanish meanwhile are left out."""
     for place, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(place, name)
+        for path in (Path(place, name) for name in names):
             try:
-                status = os.lstat(path)
+                status = path.lstat()
             except OSError:
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield os.path.relpath(path, folder), (status.st_size, status.st_mtime_ns)
+                yield str(path.relative_to(folder)), (status.st_size, status.st_mtime_ns)

@@ -43,7 +43,7 @@ class Keeper:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
-        self._join_loaded, self._stops = join_loaded, False
+        self._join_loaded, self._stops, self._reload_waits = join_loaded, False, False
         self.settled = asyncio.Event()
         """Each model of the start has been loaded, or has failed."""
 
@@ -78,8 +78,10 @@ class Keeper:
         self._stops = True
 
     def reload_soon(self) -> None:
-        """Reload in the background: what a signal's handler may call on the event loop."""
-        self._spawn(self._reload_and_log())
+        """Reload in the background, on the event loop; what is asked while a reload waits for its turn is that one."""
+        if not self._reload_waits:
+            self._reload_waits = True
+            self._spawn(self._reload_and_log())
 
     async def _reload_and_log(self) -> None:
         try:
@@ -105,6 +107,7 @@ class Keeper:
         `Refusal` for an unknown name.
         """
         async with self._lock:
+            self._reload_waits = self._reload_waits and name is not None
             found = [model for model in await asyncio.to_thread(self._repository.scan) if name in (None, model.name)]
             if name is not None and not found:
                 raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "the name of a folder of bundles")

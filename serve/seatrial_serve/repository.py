@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,9 +98,9 @@ def find_models(folder: Path, versions: str, known: Mapping[str, Selection] | No
     cannot be read. Raises `DeclarationError` where there is no bundle.
     """
     known, make = known or {}, "make one: seatrial export file.py:pipeline --out bundles"
-    if not os.path.isdir(folder):
+    if not is_folder(folder):
         raise DeclarationError(f"bundles folder '{folder}'", "no such folder", "a folder of bundles", make)
-    if os.path.isfile(folder / MANIFEST):
+    if stamp_of(folder):
         place = folder.resolve()
         if not (NAME.fullmatch(place.parent.name) and VERSION.fullmatch(place.name)):
             want = "a bundle's own folder, <name>/<version>, as it was sealed"
@@ -110,7 +109,7 @@ def find_models(folder: Path, versions: str, known: Mapping[str, Selection] | No
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/*")):
         name, version = path.parent.name, path.name
-        if NAME.fullmatch(name) and VERSION.fullmatch(version) and os.path.isdir(path):
+        if NAME.fullmatch(name) and VERSION.fullmatch(version) and is_folder(path):
             found.setdefault(name, {})[version] = path
     if not found:
         raise DeclarationError(f"bundles folder '{folder}'", "no bundle in it", "<name>/<version>/manifest.json", make)
@@ -137,6 +136,14 @@ def found_model(home: Path, paths: Mapping[str, Path], versions: str, known: Sel
 def found_entry(name: str, version: str, path: Path, variant: str | None, unselected: str) -> Entry:
     """The entry of a bundle's folder that nobody has loaded."""
     return Entry(name, version, path, f"{stamp_of(path)} {variant or ''} {unselected}", variant, unselected)
+
+
+def is_folder(path: Path) -> bool:
+    """Is it one that this process may look into?"""
+    try:
+        return path.is_dir()
+    except OSError:  # the folder above it may not be passed through
+        return False
 
 
 def stamp_of(bundle: Path) -> str:

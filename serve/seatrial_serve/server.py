@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from seatrial_serve.log import start_log
 from seatrial_serve.memory import give_memory_back
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
-from seatrial_serve.reloads import hold_reloads, take_reloads
+from seatrial_serve.reloads import Reloads
 from seatrial_serve.repository import Repository
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings, ignored_variables
@@ -57,16 +56,16 @@ LINGER_S, LINGER_TURNS = 0.5, 10
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `DeclarationError` where it cannot start."""
-    hold_reloads()
+    reloads = Reloads()
     sink = start_log(settings.log_level, settings.log_format)
-    for name in ignored_variables(os.environ):
-        log.info("%s is ignored: Kubernetes sets it for a Service of that name", name)
+    if ignored := ignored_variables(os.environ):
+        log.info("ignored, since Kubernetes sets them for Services: %s", ", ".join(ignored))
     allow_files()
     repository = Repository(settings.bundles, settings.versions)
     if settings.workers > 1:
         from seatrial_serve.workers import Supervisor
 
-        Supervisor(settings).run()
+        Supervisor(settings).run(reloads)
         return
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.log_dropped.inc
@@ -76,9 +75,11 @@ def serve(settings: Settings) -> None:
     scraped = MetricsListener(metrics.registry, settings, metrics.hand_over) if settings.metrics else None
     host, port = listening.getsockname()[:2]
     log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
-    run_server(settings, repository, listening, metrics)
-    if scraped is not None:
-        scraped.close()
+    try:
+        run_server(settings, repository, listening, metrics, reloads)
+    finally:
+        if scraped is not None:
+            scraped.close()
 
 
 def allow_files() -> None:
@@ -88,7 +89,7 @@ def allow_files() -> None:
 
 
 def run_server(
-    settings: Settings, repository: Repository, listening: socket.socket, metrics: Metrics, *,
+    settings: Settings, repository: Repository, listening: socket.socket, metrics: Metrics, reloads: Reloads, *,
     joining: bool = False, settled: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
     """Serve on a socket that listens already; with `joining`, accept once all models are loaded. `settled` is called once they are, or have failed."""
@@ -124,8 +125,9 @@ def run_server(
         )  # fmt: skip
         framework = cast("FastAPI", app.app)
         running = framework.router.lifespan_context(framework)
+        server = DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, running, reloads, settled)
         try:
-            DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, running, settled).run(sockets=[listening])
+            server.run(sockets=[listening])
         finally:
             watch.close()
 
@@ -171,11 +173,13 @@ class DrainingServer(uvicorn.Server):
         keeper: Keeper,
         grpc: GrpcListener | None,
         running: AbstractAsyncContextManager[object],
+        reloads: Reloads,
         settled: Callable[[], None] | None = None,
     ) -> None:
         """`running` is entered before anything is accepted and left after the last answer; what it raises ends the server."""
         super().__init__(config)
         self._drain, self._window_s, self._grpc, self._running = drain, window_s, grpc, running
+        self._reloads = reloads
         self._stop_at_s = math.inf
         self._keeper, self._settled = keeper, settled
         self._told_of_drain = False
@@ -197,8 +201,8 @@ class DrainingServer(uvicorn.Server):
         self._acceptors = [Acceptor(sock, self._protocol) for sock in sockets or ()]
         for acceptor in self._acceptors:
             acceptor.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._keeper.reload_soon)
-        take_reloads()
+        loop = asyncio.get_running_loop()
+        self._reloads.follow(lambda: loop.call_soon_threadsafe(self._keeper.reload_soon))
         self._told = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:
@@ -208,7 +212,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  (the acceptors have them)
         """Stop listening, answer what is on its way over connections that are open already, then close these."""
-        hold_reloads()  # the loop's end brings back the handler that ends the process
+        self._reloads.ignore()
         for acceptor in self._acceptors:
             await acceptor.close()
         for _ in range(LINGER_TURNS):

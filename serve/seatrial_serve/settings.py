@@ -280,7 +280,11 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
     """Names of two settings that do not go together, what was got and what is wanted."""
     workers, failures = settings.workers > 1, settings.keep_failures
     if workers and settings.admin:
-        yield ("workers", "admin"), "both", "one worker, or no admin routes; reload all workers by SIGHUP, or with --watch"
+        yield (
+            ("workers", "admin"),
+            "both",
+            "one worker, or no admin routes; reload all workers by SIGHUP, or with --watch",
+        )
     if workers and settings.feedback_answers:
         yield ("workers", "feedback_answers"), "both", "one worker, or feedback that brings the rows"
     if settings.live_parity_per_s and settings.live_parity_violations > settings.live_parity_window:
@@ -310,7 +314,9 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     environment = variables_of(os.environ)
     for name in environment:
         if name not in Settings.model_fields:
-            raise unknown_name(f"environment variable '{PREFIX}{name.upper()}'", name, lambda each: PREFIX + each.upper())
+            raise unknown_name(
+                f"environment variable '{PREFIX}{name.upper()}'", name, lambda each: PREFIX + each.upper()
+            )
     try:
         return Settings(**{name: value for name, value in from_file.items() if name not in environment} | given)
     except ValidationError as error:

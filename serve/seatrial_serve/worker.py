@@ -13,6 +13,7 @@ import threading
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.log import LogSink, start_log
 from seatrial_serve.metrics import Metrics
+from seatrial_serve.reloads import Reloads
 from seatrial_serve.repository import Repository
 from seatrial_serve.server import run_server
 from seatrial_serve.settings import Settings
@@ -25,23 +26,24 @@ def main() -> None:
 
     The supervisor starts it with SIGHUP held back, so that a reload may be asked for before a handler is there.
     """
+    reloads = Reloads()
     told = json.loads(sys.stdin.readline())
     settings = Settings(**told["settings"])
     sink = start_log(settings.log_level, settings.log_format)
     threading.Thread(target=stop_without_supervisor, daemon=True).start()
     try:
-        run(settings, socket.socket(fileno=told["socket"]), sink, joining=told["joining"])
+        run(settings, socket.socket(fileno=told["socket"]), sink, reloads, joining=told["joining"])
     except SeatrialError as error:
         log.error("not started: %s", error)
         sys.exit(1)
 
 
-def run(settings: Settings, listening: socket.socket, sink: LogSink, *, joining: bool) -> None:
+def run(settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *, joining: bool) -> None:
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
     repository = Repository(settings.bundles, settings.versions)
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.log_dropped.inc
-    run_server(settings, repository, listening, metrics, joining=joining, settled=say_settled)
+    run_server(settings, repository, listening, metrics, reloads, joining=joining, settled=say_settled)
 
 
 def say_settled() -> None:

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from seatrial_serve.clock import now_s
-from seatrial_serve.reloads import hold_reloads, take_reloads
+from seatrial_serve.reloads import Reloads, hold_reloads
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import listen, reserve
@@ -46,11 +46,8 @@ class Supervisor:
         self._alive: dict[int, subprocess.Popen[bytes]] = {}
         self._settled = [threading.Event() for _ in range(settings.workers)]
 
-    def run(self) -> None:
-        """Until SIGTERM or SIGINT, and until every worker has drained. Raises `DeclarationError` where a port is taken.
-
-        SIGHUP is held back until here (`hold_reloads`); from now on it reloads every worker.
-        """
+    def run(self, reloads: Reloads) -> None:
+        """Until SIGTERM or SIGINT, and until every worker has drained. Raises `DeclarationError` where a port is taken."""
         settings = self._settings
         with (
             tempfile.TemporaryDirectory(prefix="seatrial-") as folder,
@@ -66,18 +63,19 @@ class Supervisor:
             scraped = MetricsListener(registry, settings) if settings.metrics else None
             reserved = reserve(settings.host, settings.grpc_port, "--grpc-port") if settings.grpc else None
             try:
-                self._supervise(http, reserved, scraped)
+                self._supervise(http, reserved, scraped, reloads)
             finally:
                 if reserved is not None:
                     reserved.close()
                 if scraped is not None:
                     scraped.close()
 
-    def _supervise(self, http: socket.socket, grpc: socket.socket | None, scraped: MetricsListener | None) -> None:
+    def _supervise(
+        self, http: socket.socket, grpc: socket.socket | None, scraped: MetricsListener | None, reloads: Reloads
+    ) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._pass_on)
-        take_reloads()
+        reloads.follow(lambda: self._pass_on(signal.SIGHUP))
         place = "{}:{}".format(*http.getsockname()[:2])
         metrics = f", metrics on port {scraped.port}" if scraped else ""
         log.info("%d workers at http://%s%s", self._settings.workers, place, metrics)
@@ -94,9 +92,9 @@ class Supervisor:
         self._stopping.set()
         for settled in self._settled:
             settled.set()
-        self._pass_on(signal.SIGTERM, frame)
+        self._pass_on(signal.SIGTERM)
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (the signal module's signature)
+    def _pass_on(self, number: int) -> None:
         for process in list(self._alive.values()):
             process.send_signal(number)
 

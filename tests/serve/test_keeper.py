@@ -313,6 +313,23 @@ async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_a
     assert await asked(running) == ("1.1.0", 9)
 
 
+async def test_reloads_that_are_asked_for_while_one_waits_are_that_one(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[int] = []
+    scan = running.repository.scan
+    monkeypatch.setattr(running.repository, "scan", lambda: (scans.append(1), scan())[1])
+    for _ in range(100):
+        running.keeper.reload_soon()
+    await running.keeper.unload("toy")  # after what waits
+    while not scans:
+        await asyncio.sleep(0)
+    running.keeper.reload_soon()  # what waits no more is another one
+    while len(scans) < 2:
+        await asyncio.sleep(0)
+    assert len(scans) == 2
+
+
 async def test_a_removed_version_is_rolled_back(running: Running, tmp_path: Path) -> None:
     put(tmp_path, "1.1.0", 3)
     await running.keeper.reload()

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
 from contextlib import nullcontext
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -31,6 +31,7 @@ from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Journey
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.log import KEPT_LINES, JsonLines, LogSink, TextLines, escaped
+from seatrial_serve.reloads import Reloads
 from seatrial_serve.request_log import RequestLog
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.server import DrainingServer
@@ -266,7 +267,7 @@ def test_the_handler_of_sigterm_logs_nothing_since_it_may_have_interrupted_the_l
 ) -> None:
     caplog.set_level(logging.DEBUG)
     drain, keeper = Drain(), Mock(Keeper)
-    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, keeper, None, nullcontext())
+    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, keeper, None, nullcontext(), Mock(Reloads))
     server.handle_exit(signal.SIGTERM, None)
     server.handle_exit(signal.SIGTERM, None)
     assert (drain.draining, server.force_exit, caplog.records) == (True, True, [])

@@ -8,7 +8,7 @@ import socket
 import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -22,6 +22,7 @@ from seatrial_serve import protocol
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.protocol import HEADER_S, StrictProtocol
+from seatrial_serve.reloads import Reloads
 from seatrial_serve.scope import REPLY, WHEN_LEFT
 from seatrial_serve.server import DrainingServer
 from seatrial_serve.sockets import listen
@@ -367,7 +368,9 @@ async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server
         await send({"type": "http.response.body", "body": b""})
 
     config = uvicorn.Config(app, http=StrictProtocol, ws="none", lifespan="off", log_config=None)
-    server = DrainingServer(config, Drain(), 0.0, Mock(Keeper, settled=asyncio.Event()), None)
+    server = DrainingServer(
+        config, Drain(), 0.0, Mock(Keeper, settled=asyncio.Event()), None, nullcontext(), Mock(Reloads)
+    )
     config.load()
     server.lifespan = config.lifespan_class(config)
     listening = listen("127.0.0.1", 0)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import shutil
 import signal
 import socket
@@ -20,7 +21,9 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from conformance import seal
 from PIL import Image as Pillow
+from servers import OURS
 
 import seatrial as st
 
@@ -226,6 +229,65 @@ def test_a_taken_port_and_an_empty_folder_are_told_in_one_line(server: Any, exam
         assert done.returncode == 1
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+FAILING = """
+from seatrial.main import main
+from seatrial_contracts.errors import DeclarationError
+from seatrial_serve import taps
+async def fail(self):
+    raise DeclarationError("the taps", "nothing", "a start")
+taps.Taps.__aenter__ = fail
+main()
+"""
+"""A server of which one part does not start."""
+
+
+def test_a_server_of_which_a_part_does_not_start_accepts_nobody_and_exits_with_1_and_one_line(tmp_path: Path) -> None:
+    seal(tmp_path)
+    command = [sys.executable, "-c", FAILING, "serve", str(tmp_path), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("seatrial: the taps: got nothing, want a start\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_is_not_ended_by_a_reload_that_comes_while_it_starts(tmp_path: Path) -> None:
+    seal(tmp_path)
+    command = [*OURS, str(tmp_path), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    services = {"SEATRIAL_METRICS_PORT": "tcp://10.96.0.7:8002", "SEATRIAL_METRICS_SERVICE_HOST": "10.96.0.7"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **services}) as process:
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            while "passed its load gate" not in said:  # from its first line on
+                process.send_signal(signal.SIGHUP)
+                line = process.stderr.readline()
+                assert line, said
+                said += line
+            assert said.count("ignored, since Kubernetes sets them for Services: SEATRIAL_METRICS_PORT, SEATRIAL_METRICS_SERVICE_HOST") == 1  # fmt: skip
+            process.terminate()
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+
+
+def test_one_model_s_pipe_in_place_of_its_labels_holds_up_neither_others_nor_reloads_nor_the_end(
+    tmp_path: Path, serve: Callable[..., Any]
+) -> None:
+    seal(tmp_path)
+    shutil.copytree(tmp_path / "conformance", tmp_path / "odd")
+    os.mkfifo(tmp_path / "odd" / "labels.json")
+    started = serve(tmp_path)
+    status, body = started.wait_until_loaded()
+    assert status == 503
+    assert "labels.json of 'odd': got no plain file" in body
+    assert [each["name"] for each in json.loads(body)["not_ready"]] == ["odd"]
+    assert httpx.get(f"{started.url}/v2/models/conformance/ready").status_code == 200
+    started.process.send_signal(signal.SIGHUP)
+    assert httpx.get(f"{started.url}/v2/models/conformance/ready").status_code == 200
+    assert started.stop() == 0
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_disturbs_nobody(server: Any) -> None:

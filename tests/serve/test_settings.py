@@ -31,7 +31,10 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monk
     [
         ({"http_port": 70000}, "setting 'http_port': got 70000"),
         ({"versions": "some"}, "setting 'versions': got 'some'"),
-        ({"htp_port": 1}, "setting 'htp_port': got an unknown name, want a setting of seatrial serve; did you mean http_port?"),
+        (
+            {"htp_port": 1},
+            "setting 'htp_port': got an unknown name, want a setting of seatrial serve; did you mean http_port?",
+        ),
         ({"quux": 1}, "got an unknown name, want one of bundles, versions, "),
         ({"devices": "0,x"}, "setting 'devices': got 'x'"),
         ({"devices": (0, 0)}, "setting 'devices': got (0, 0), want numbers from 0 on, each once"),
@@ -122,7 +125,12 @@ def test_a_settings_file_that_is_no_plain_file_of_usual_size_is_refused_without_
     (tmp_path / "large").write_bytes(b"#" * (2**20 + 1))
     (tmp_path / "deep").write_text("a = " + "[" * 100_000)
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    for name, words in (("pipe", "no plain file"), ("large", "more than the 1048576"), ("deep", "TOML"), ("binary", "TOML")):
+    for name, words in (
+        ("pipe", "no plain file"),
+        ("large", "more than the 1048576"),
+        ("deep", "TOML"),
+        ("binary", "TOML"),
+    ):
         with pytest.raises(st.DeclarationError, match=words):
             load_settings(tmp_path / name)
 

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from conformance import rows, seal
 
 from seatrial.main import cli
+from seatrial_serve.reloads import Reloads
 from seatrial_serve.settings import Settings
 from seatrial_serve.workers import Supervisor
 
@@ -32,7 +33,9 @@ PLACE = re.compile(r"2 workers at http://127.0.0.1:(\d+), metrics on port (\d+)"
 class Workers:
     """A server of two workers, and how to ask it."""
 
-    def __init__(self, folder: Path, log: Path, while_loading: Callable[[subprocess.Popen[bytes]], None] = lambda _: None) -> None:
+    def __init__(
+        self, folder: Path, log: Path, while_loading: Callable[[subprocess.Popen[bytes]], None] = lambda _: None
+    ) -> None:
         """`while_loading` is called again and again until both have loaded their model."""
         seal(folder)
         self.log, self.while_loading = log, while_loading
@@ -40,8 +43,11 @@ class Workers:
         ports = [part for name in ("http", "grpc", "metrics") for part in (f"--{name}-port", "0")]
         with log.open("w") as sink:
             self.process = subprocess.Popen([*command, *ports], stderr=sink)
+
+    def wait_until_loaded(self) -> None:
+        """Both workers have."""
         self.port, self.metrics_port = (
-            int(port) for port in self.until(lambda: PLACE.search(log.read_text())).groups()
+            int(port) for port in self.until(lambda: PLACE.search(self.log.read_text())).groups()
         )
         self.until(self.loaded)
 
@@ -101,6 +107,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 def workers(tmp_path: Path) -> Iterator[Workers]:
     found = Workers(tmp_path / "bundles", tmp_path / "log")
     with ended(found.process):
+        found.wait_until_loaded()
         yield found
 
 
@@ -145,6 +152,7 @@ def test_a_worker_that_is_asked_to_reload_while_it_starts_and_loads_lives_and_re
     log = tmp_path / "log"
     found = Workers(tmp_path / "bundles", log, lambda process: process.send_signal(signal.SIGHUP))
     with ended(found.process):
+        found.wait_until_loaded()
         assert "ended with" not in log.read_text()
         assert found.ask() == 200
         found.process.terminate()
@@ -184,7 +192,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
         return process
 
     monkeypatch.setattr("seatrial_serve.workers.subprocess.Popen", start_or_fail)
-    Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run()
+    Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run(Reloads())
     assert [process.returncode for process in tries if process is not None] == [-signal.SIGTERM] * 2
     assert caplog.text.count("did not start (Resource temporarily unavailable); another starts in") == 2
 
@@ -203,7 +211,7 @@ def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(monkeypatch: 
 
     monkeypatch.setattr("seatrial_serve.workers.subprocess.Popen", start_or_fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run()
+        Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run(Reloads())
     assert started[0].returncode == -signal.SIGTERM
 
 
