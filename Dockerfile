@@ -1,6 +1,6 @@
 # The serving wing alone: no torch, no compiler, no pip of its own, not root; the root may be read-only. Bundles are mounted at /bundles.
 #   docker build -t seatrial .        docker build --target gpu -t seatrial-gpu .
-# BASE has Python with pip and venv; RUNTIME has the same Python, and may have less.
+# BASE has Python with pip and venv; RUNTIME has the same Python, and may have less. `make pin` says the digests of both: docs/container.md.
 ARG BASE=python:3.13-slim
 ARG RUNTIME=${BASE}
 

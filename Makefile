@@ -9,7 +9,7 @@ QUICK := -m 'not slow and not gpu' -n auto tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test test-gpu parity parity-matrix triton clients image image-test lock bench fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test test-gpu parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -74,6 +74,9 @@ image-test: setup image ## build the image, run its server over a read-only root
 lock: setup ## pin the image's packages by hash, as constraints.txt has them (uv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
 	for target in cpu gpu build; do $(BIN)/python requirements/lock.py $$target || exit 1; done
+
+pin: ## pin the images that compose and the Dockerfile start from, by digest, in deploy/.env (docker, and a registry within reach)
+	$(PYTHON) deploy/pin.py
 
 test-gpu: .venv-gpu/.ready ## on a machine with a card: the tests that need one, and figures (an environment of its own, with onnxruntime-gpu)
 	.venv-gpu/bin/python -m pytest -s -m gpu tests

@@ -22,9 +22,8 @@ def open_plain_file(path: Path, max_bytes: int, *, follow_links: bool = False) -
     ConfigMaps as links), a sealed file is none. A pipe is not waited for. Type and size are those of the opened file.
     Raises `NotPlainFile` where it is no plain file or holds more than `max_bytes`, and `OSError` where it cannot be opened.
     """
-    mode = path.stat(
-        follow_symlinks=follow_links
-    ).st_mode  # asked first, since opening a device can have effects of its own
+    # asked before it is opened, since opening a device can have effects of its own
+    mode = path.stat(follow_symlinks=follow_links).st_mode
     if not stat.S_ISREG(mode):
         raise NotPlainFile("a link" if stat.S_ISLNK(mode) else "no plain file")
     flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)

@@ -50,11 +50,11 @@ class FolderRest:
 
         A folder without a manifest is not waited for: the manifest's arrival is a change of its own. Blocking.
         """
-        sight = self._sights.get(bundle)
-        if sight is None or sight.tried:
-            log.info("%s/%s is loaded once it rests, with its manifest", bundle.parent.name, bundle.name)
         files = dict(files_of(bundle))
-        return self._may_try(bundle, (wanted, tuple(sorted(files.items()))), whole=MANIFEST in files)
+        state, sight = (wanted, tuple(sorted(files.items()))), self._sights.get(bundle)
+        if sight is None or (sight.tried and sight.state != state):
+            log.info("%s/%s is loaded once it rests, with its manifest", bundle.parent.name, bundle.name)
+        return self._may_try(bundle, state, whole=MANIFEST in files)
 
     def may_tell(self, folder: Path, text: str) -> bool:
         """May it be told now what is wrong with a folder: has it been wrong so for a while, and was it not told already?"""

@@ -30,7 +30,8 @@ def start_log(level: str, form: str = "text", stream: TextIO | None = None) -> L
     sink = LogSink(stream or sys.stderr)
     sink.setFormatter(TextLines(level) if form == "text" else JsonLines(level))
     logging.basicConfig(level=level.upper(), handlers=[sink])
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "watchfiles"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return sink
 
 

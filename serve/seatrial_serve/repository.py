@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def find_models(folder: Path, versions: str, known: Mapping[str, Selection] | No
     known, make = known or {}, "make one: seatrial export file.py:pipeline --out bundles"
     if not is_folder(folder):
         raise DeclarationError(f"bundles folder '{folder}'", "no such folder", "a folder of bundles", make)
-    if stamp_of(folder):
+    if os.path.lexists(folder / MANIFEST):
         place = folder.resolve()
         if not (NAME.fullmatch(place.parent.name) and VERSION.fullmatch(place.name)):
             want = "a bundle's own folder, <name>/<version>, as it was sealed"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,53 @@ def test_compose_follows_the_compose_specification_and_listens_on_the_loopback_a
     for name, service in services.items():
         assert service["healthcheck"]["test"], name
         assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+
+
+def test_every_service_has_bounds_of_memory_processes_and_cores() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name, service in services.items():
+        assert re.fullmatch(r"(\$\{\w+:-)?\d+[mg]\}?", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 512, name
+        assert re.fullmatch(r"(\$\{\w+:-)?\d+\}?", str(service["cpus"])), name
+
+
+DOCKER = """#!/bin/sh
+test "$1 $2 $3" = "buildx imagetools inspect" || exit 3
+test "$4" = "$MISSING" && { echo "not found" >&2; exit 1; }
+printf 'sha256:%s\\n' "$(printf %s "$4" | sha256sum | cut -d ' ' -f 1)"
+"""
+"""A docker that answers for every image but one."""
+
+
+def test_images_are_pinned_by_the_digests_that_their_registry_has(tmp_path: Path) -> None:
+    for name in ("compose.yaml", "pin.py"):
+        shutil.copy(DEPLOY / name, tmp_path)
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    asked = [service["image"] for service in services.values() if "image" in service]
+    asked.append(services["seatrial"]["build"]["args"]["BASE"])
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MISSING": "grafana/grafana:10.4.14"}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "pin.py"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, (tmp_path / ".env").exists()) == (1, False)
+    assert "grafana/grafana:10.4.14: no digest from docker; nothing is written: not found" in done.stderr
+    subprocess.run(
+        [sys.executable, tmp_path / "pin.py"], env=environment | {"MISSING": ""}, capture_output=True, check=True
+    )
+    pinned = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines()[1:])
+    for reference in asked:
+        name, image = re.fullmatch(r"\$\{(\w+):-(.+)\}", reference).groups()  # type: ignore[union-attr]
+        assert pinned.pop(name) == f"{image}@sha256:{sha256(image.encode()).hexdigest()}"
+    assert pinned == {}
+
+
+def test_the_dockerfile_and_compose_start_from_the_same_tag() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    base = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None
+    assert services["seatrial"]["build"]["args"]["BASE"] == f"${{PYTHON_IMAGE:-{base[1]}}}"
 
 
 def test_every_file_that_compose_mounts_is_there() -> None:

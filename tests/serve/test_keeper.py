@@ -299,12 +299,14 @@ async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_a
 ) -> None:
     clock = Clock()
     rest = FolderRest(1.0, clock)
+    caplog.set_level("INFO")
     put(tmp_path, "1.1.0", 3, good=False)
     for _ in range(6):
         rest.look_anew()
         await running.keeper.reload(rest=rest)
         clock.now_s += 0.5
     assert caplog.text.count("1.1.0 is not ready") == 1
+    assert caplog.text.count("1.1.0 is loaded once it rests") == 1
     put(tmp_path, "1.1.0", 3)
     for _ in range(3):
         rest.look_anew()
