@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -312,6 +313,19 @@ async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_a
         rest.look_anew()
         await running.keeper.reload(rest=rest)
         clock.now_s += 0.5
+    assert await asked(running) == ("1.1.0", 9)
+
+
+async def test_a_folder_that_the_system_cannot_watch_is_said_and_reloads_go_on(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("watchfiles.awatch", Mock(side_effect=OSError("no more watches")))
+    await running.keeper._follow(tmp_path)
+    assert "is watched no more; SIGHUP still reloads" in caplog.text
+    put(tmp_path, "1.1.0", 3)
+    running.keeper.reload_soon()
+    while running.repository.find("toy", "1.1.0") is None:
+        await asyncio.sleep(0)
     assert await asked(running) == ("1.1.0", 9)
 
 
