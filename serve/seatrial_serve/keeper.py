@@ -128,6 +128,8 @@ class Keeper:
         """Load what is new of a model, take up its selection, and retire what nobody wants any more."""
         waits = False
         for entry in model.entries:
+            if self._stops:
+                return
             there = self._repository.find(entry.name, entry.version)
             if there is not None and there.stamp == entry.stamp and there.state is not State.FAILED:
                 continue

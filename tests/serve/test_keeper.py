@@ -324,7 +324,7 @@ async def test_a_folder_that_the_system_cannot_watch_is_said_and_reloads_go_on(
     assert "is watched no more; SIGHUP still reloads" in caplog.text
     put(tmp_path, "1.1.0", 3)
     running.keeper.reload_soon()
-    while running.repository.find("toy", "1.1.0") is None:
+    while (entry := running.repository.find("toy", "1.1.0")) is None or entry.state is not State.READY:
         await asyncio.sleep(0)
     assert await asked(running) == ("1.1.0", 9)
 
