@@ -34,7 +34,7 @@ sys.path.append(str(ROOT / "tests"))
 from servers import Server, fetch  # noqa: E402  (found through the line above)
 
 CONNECTIONS, SIZES, SECONDS, LOOP_S = (1, 16, 64, 256), (1, 8, 32, 128), 3, 0.7
-HEAD = "POST /v1/models/{name}:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+HEAD = "POST /v1/models/{name}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
 
 
 def main(harness: Path, bundles: Path, provider: str, flags: list[str]) -> None:

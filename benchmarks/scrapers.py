@@ -20,7 +20,7 @@ from soak import PORT, wait_until_ready
 
 METRICS_PORT, SCRAPERS, HANGING = PORT + 2, 50, 5
 OTHER_PORT = PORT + 10
-ASK = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+ASK = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 
 
 async def scrape(port: int) -> None:

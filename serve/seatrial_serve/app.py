@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,21 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from seatrial_contracts.errors import ModelError, Refusal, SeatrialError
+from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
 from seatrial_serve.admission import Budget
+from seatrial_serve.browsers import POLICY, docs_policy
 from seatrial_serve.console.routes import add_console
 from seatrial_serve.console.series import Series
 from seatrial_serve.drain import Drain
 from seatrial_serve.feedback_api import feedback_router
+from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import REQUEST_ID, FastLane
 from seatrial_serve.metrics import Metrics
-from seatrial_serve.models_api import models_router
+from seatrial_serve.models_api import models_router, reading
 from seatrial_serve.openapi import openapi_document
 from seatrial_serve.pulse import Pulse
+from seatrial_serve.refused import record_refusal
 from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps
@@ -77,7 +81,7 @@ def create_app(
     app.include_router(v2_router(repository, keeper if admin else None))
     app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, on_error)
+        app.add_exception_handler(kind, partial(on_error, metrics, watch.watchers))
     if docs:
         add_docs(app)
     if console:
@@ -113,15 +117,18 @@ def add_docs(app: FastAPI) -> None:
         "/docs-static", StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"), name="docs-static"
     )
 
-    @app.get("/docs", include_in_schema=False)
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json", title="seatrial", swagger_js_url="/docs-static/swagger-ui-bundle.js",
+        swagger_css_url="/docs-static/swagger-ui.css", swagger_favicon_url="/docs-static/favicon.png",
+    )  # fmt: skip
+    page.headers[POLICY] = docs_policy(bytes(page.body).decode())
+
+    @reading(app.router, "/docs", include_in_schema=False)
     async def docs() -> Response:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json", title="seatrial", swagger_js_url="/docs-static/swagger-ui-bundle.js",
-            swagger_css_url="/docs-static/swagger-ui.css", swagger_favicon_url="/docs-static/favicon.png",
-        )  # fmt: skip
+        return page
 
 
-async def on_error(request: Request, error: Exception) -> Response:
+async def on_error(metrics: Metrics, watchers: Watchers, request: Request, error: Exception) -> Response:
     """Every error in the one shape."""
     status_given, headers = None, {}
     if isinstance(error, HTTPException):
@@ -130,6 +137,8 @@ async def on_error(request: Request, error: Exception) -> Response:
     request_id = request.scope[REQUEST_ID]
     if isinstance(error, ModelError):
         log.error("%s: %s", error.code, error, exc_info=error, extra={"request_id": request_id})
+    elif isinstance(error, (Refusal, Unavailable)):
+        record_refusal(metrics, watchers, error, request_id)
     status, _, body, extra = answer_to(error, request_id)
     headers |= {key.decode(): value.decode() for key, value in extra}
     return Response(body, status_given or status, headers, "application/json")

@@ -19,6 +19,9 @@ REQUEST_ID_HEADER = b"x-request-id"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 WINDOW_BITS = {b"identity": 0, b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 """Content encoding -> zlib's window bits; "deflate" is the zlib format (RFC 9110, 8.4.1.2)."""
+CHARSET = re.compile(rb"(?i:charset)\s*=\s*\"?([^\s;\"]*)")
+UTF8 = (b"utf-8", b"utf8")
+"""The name that IANA has, and the one that many clients send."""
 JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
 
 
@@ -105,7 +108,8 @@ def is_file(headers: Mapping[bytes, bytes], media_types: tuple[str, ...] | None)
     """
     media, _, parameters = headers.get(b"content-type", b"").partition(b";")
     media = media.strip().lower()
-    if parameters and b"charset" in parameters and b"utf-8" not in parameters.lower():
+    charset = CHARSET.search(parameters) if parameters else None
+    if charset is not None and charset[1].lower() not in UTF8:
         raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another charset", "utf-8")
     if media_types is not None and (media == b"application/octet-stream" or media.startswith(b"image/")):
         return True

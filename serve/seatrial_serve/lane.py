@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.admission import NO_ROOM, REFUSAL_S, Budget
 from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, expected_bytes, read_body, request_id_of
+from seatrial_serve.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.busy_poll import BusyPoll
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
@@ -22,6 +23,7 @@ from seatrial_serve.model import Answer as ModelAnswer
 from seatrial_serve.model import ServedModel, Terms
 from seatrial_serve.partial import asks_for_parts
 from seatrial_serve.repository import Entry, Repository
+from seatrial_serve.routes import tidy_path
 from seatrial_serve.scope import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps
@@ -29,8 +31,8 @@ from seatrial_serve.taps import Taps
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
 PATH = re.compile(
-    r"/v[12]/models/(?P<name>.*?)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?(?P<verb>:predict|/infer)",
-    re.DOTALL,
+    r"/v(?:(?P<v1>1)|2)/models/(?P<name>[^/]*?)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
+    r"(?P<verb>(?(v1):predict|/infer))"
 )
 LARGE_BODY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, so that the event loop never stands still for one."""
@@ -145,6 +147,8 @@ class FastLane:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
         asked_for = asked_of(scope["path"]) if scope["type"] == "http" else None
+        if asked_for is None and scope["type"] == "http" and tidy_path(scope):
+            asked_for = asked_of(scope["path"])
         if asked_for is None:
             await self._pass_on(scope, receive, send)
             return
@@ -177,7 +181,7 @@ class FastLane:
             status, code, body, extra = answer_to(error, journey.request_id)
             journey.end(code, status, error)
             self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
-            more = [*extra, (b"allow", b"POST")] if status == 405 else extra
+            more = [*extra, *ERROR_HEADERS, *([(b"allow", b"POST")] if status == 405 else ())]
             if code in NO_ROOM:
                 await asyncio.sleep(REFUSAL_S)
             await self._send(scope, send, status, Reply(body, JSON, more), journey.request_id, close=code in UNREAD)
@@ -202,7 +206,7 @@ class FastLane:
 
         async def send_named(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]
+                message["headers"] = [*with_policy(message["headers"]), (REQUEST_ID_HEADER, request_id.encode())]
             await send(message)
 
         await self.app(scope, receive, send_named)

@@ -223,6 +223,8 @@ class Metrics:
         if cause is None:
             return
         self.tallies(model, version).causes.count(cause)
+        if (model, version) == NOBODY:  # a version's own counts its codes, whatever they are
+            self.tallies(model, version).codes.count(error.code)  # type: ignore[attr-defined]
         counts = self._drift.get((model, version))
         if counts is not None and isinstance(error, Refusal) and error.code == "E_CATEGORY" and error.field:
             counts.refuse(error.field)
@@ -278,10 +280,10 @@ class ModelTallies:
     def hand_over(self, metrics: Metrics, labels: tuple[str, str]) -> None:
         """See `Metrics.hand_over`."""
         self.causes.hand_over(metrics.refusals, labels)
-        if labels == NOBODY:
-            return
         self.codes.set(OK, self.answered)
         self.codes.hand_over(metrics.requests, labels)
+        if labels == NOBODY:
+            return
         self.row_codes.hand_over(metrics.row_errors, labels)
         for phase, tally in zip(PHASES, (self.front, self.queue, self.run, self.encode, self.total), strict=True):
             tally.hand_over(metrics.phase.labels(*labels, phase))

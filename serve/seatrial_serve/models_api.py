@@ -49,14 +49,19 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         return json_response({"models": [summary(repository, name) for name in repository.names]})
 
     @reading(
-        router, "/v1/models/{model}", summary="One model: versions, contract, example row and trials", tags=["models"]
+        router,
+        "/v1/models/{model:name}",
+        summary="One model: versions, contract, example row and trials",
+        tags=["models"],
     )
     async def show_model(model: str) -> Response:
         entry = found(repository, model)
         status = version_status(repository.versions(entry.name).values())
         return json_response(summary(repository, entry.name) | status | await detail(entry))
 
-    @reading(router, "/v1/models/{model}/versions/{version}", summary="One version of a model", tags=["models"])
+    @reading(
+        router, "/v1/models/{model:name}/versions/{version:name}", summary="One version of a model", tags=["models"]
+    )
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
         return json_response({"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry)})
@@ -95,13 +100,15 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         good = not waiting and not drain.draining
         return json_response({"ready": good, "draining": drain.draining, "not_ready": waiting}, 200 if good else 503)
 
-    @reading(router, "/v2/models/{model}/ready", summary="Does this model take traffic?", tags=["health"], **NOT_READY)
+    @reading(
+        router, "/v2/models/{model:name}/ready", summary="Does this model take traffic?", tags=["health"], **NOT_READY
+    )
     async def model_ready(model: str) -> Response:
         return readiness(found(repository, model), drain)
 
     @reading(
         router,
-        "/v2/models/{model}/versions/{version}/ready",
+        "/v2/models/{model:name}/versions/{version:name}/ready",
         summary="Does this version take traffic?",
         tags=["health"],
         **NOT_READY,

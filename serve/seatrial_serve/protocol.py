@@ -1,7 +1,8 @@
 """HTTP/1 connections: uvicorn's protocol with deadlines, caps and strict framing, which it lacks.
 
 A request whose end is in doubt is never answered as if it were not: where two readers could disagree about where it ends (RFC 9112,
-6.3), it is refused and its connection closed.
+6.3), it is refused and its connection closed. The parser reads a request that asks for another protocol again without that wish,
+since it would take the request's body for the other protocol's bytes (RFC 9110, 7.8: a server may ignore it). Trailers are no headers.
 """
 
 from __future__ import annotations
@@ -10,52 +11,95 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from heapq import nsmallest
+from typing import Any, NoReturn
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from seatrial_contracts.errors import sentence
+from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_serve.body import new_request_id
+from seatrial_serve.browsers import ERROR_HEADERS
+from seatrial_serve.hosts import AllowedHosts, is_cross_site
 from seatrial_serve.scope import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
-from seatrial_serve.status import error_body
+from seatrial_serve.status import answer_to
 
 HEADER_S = 10.0
 """From the connection, or from a request's first byte, to the end of its headers."""
 SEND_S = 30.0
 """How long a client may leave a reply unread that does not fit its connection."""
+LINGER_S, LINGER_BYTES = 10.0, 64 * 2**20
+"""How long, and for how much, a connection that was refused is read on: to close it while its client still sends would reset it, and
+the client would lose the answer (RFC 9112, 9.6)."""
 RESOLUTION_S = 0.002
 """Of the event loop's clock and timers."""
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_URL_BYTES = 100, 32 * 1024, 8 * 1024
 MAX_CHUNKS = 65_536
+MAX_FIELD_BYTES = MAX_HEADER_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS
+"""Of headers that do not end, and of what a body has between its chunks: the parser keeps it until it ends."""
+CROWD = 16
+"""Where there is no room for a connection, one of so many idle ones is closed."""
 VERSIONS = ("1.0", "1.1")
-FRAMING = (b"host", b"content-length", b"transfer-encoding", b"expect")
-
-
-class Unframed(Exception):
-    """This request is refused before it reaches the application, and its connection closed."""
-
-    def __init__(self, status: int, code: str, where: str, got: str, want: str) -> None:
-        super().__init__(sentence(where, got, want))
-        self.status, self.code = status, code
+LOOKED_AT = (b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
+NAMES = frozenset(LOOKED_AT)
+Refused = Callable[[SeatrialError, str], None]
+"""Takes what a request was refused for before it reached the application, and the request's id."""
 
 
 class StrictProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. A request that is refused here never reaches the application, and its connection is closed."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        hosts: AllowedHosts | None = None,
+        most: float = math.inf,
+        refused: Refused = lambda error, request_id: None,
+        **options: Any,
+    ) -> None:
+        """`most`: connections that there may be; beyond, idle ones make room. `refused` is told of each request that is refused here."""
         super().__init__(*args, **options)
+        self._hosts, self._most, self._tell_refused = hosts or AllowedHosts(), most, refused
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = self._rings_s = math.inf
         self._unread: asyncio.TimerHandle | None = None
-        self._in_headers = self._ended = False
-        self._header_bytes = self._chunks = 0
-        self._refused: Unframed | None = None
+        self._in_headers = self._chunked = self._upgrading = False
+        self._header_bytes = self._field_bytes = self._chunks = self._dropped_bytes = 0
+        self._ended = self._lingers = self._crowded = False
+        self._refused: SeatrialError | None = None
+        self._refused_id = ""
         self._when_left: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Await the first request, but not for ever."""
         super().connection_made(transport)
+        self._socket = transport
+        self.transport = ClosingTransport(transport, self)  # type: ignore[assignment]
+        if len(self.connections) > self._most:
+            self._crowded = not self._make_room()
         self._await(HEADER_S)
+
+    def _make_room(self) -> bool:
+        """Close the connections without a request on their way that would be closed first, those whose reply is unread last. False: there are none."""
+        others = [each for each in self.connections if isinstance(each, StrictProtocol) and each is not self]
+        idle = [each for each in others if each.idle]
+        for each in nsmallest(len(idle) // CROWD + 1, idle, key=StrictProtocol._closed_first):
+            each._socket.abort()
+        return bool(idle)
+
+    def _closed_first(self) -> tuple[bool, float]:
+        return (True, self._unread.when()) if self._unread is not None else (False, self._due_s)
+
+    @property
+    def idle(self) -> bool:
+        """Is there no request on its way?"""
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not self._socket.is_closing()
+
+    @property
+    def closing(self) -> bool:
+        """Is nothing answered any more?"""
+        return self._lingers or self._socket.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
@@ -68,10 +112,44 @@ class StrictProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, until this connection is refused; headers that did not end with this are waited for, but not for ever."""
         if self._ended:
+            self._drop(len(data))
             return
-        super().data_received(data)
-        if self._in_headers and self._due_s < self._rings_s and not self._ended:
-            self._set_timer()
+        in_headers, body = self._in_headers, (self._chunks, len(self.cycle.body)) if self._chunked else None
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._end_refused()
+            return
+        if self._in_headers:
+            self._field_bytes += len(data) if in_headers else 0
+            if self._due_s < self._rings_s:
+                self._set_timer()
+        elif self._chunked and body is not None:
+            unchanged = body == (self._chunks, len(self.cycle.body))
+            self._field_bytes = self._field_bytes + len(data) if unchanged else 0
+        if self._field_bytes > MAX_FIELD_BYTES and (self._in_headers or self._chunked):
+            self._refused = too_many_headers()
+            self._end_refused()
+
+    def _parse(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as paused:
+                rest = memoryview(rest)[paused.args[0] :]
+                self._parse_without_upgrade()
+            else:
+                return
+
+    def _parse_without_upgrade(self) -> None:
+        """Begin the request whose headers have ended once more, without the header that asks for another protocol."""
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self._upgrading = False
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does for its first one
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def eof_received(self) -> None:
         """The client has closed, which ends the connection: nobody reads the answer to what it asked last, so that is not run."""
@@ -95,25 +173,30 @@ class StrictProtocol(HttpToolsProtocol):
         """A request's first byte."""
         super().on_message_begin()
         self._due_s = min(self._due_s, self.loop.time() + HEADER_S)
-        self._in_headers, self._header_bytes, self._chunks = True, 0, 0
+        self._in_headers, self._chunked = True, False
+        self._header_bytes = self._field_bytes = self._chunks = 0
 
     def on_url(self, url: bytes) -> None:
         """Cap it."""
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES:
-            self._refuse(414, "E_URL", "URL", f"more than {MAX_URL_BYTES} bytes", f"at most {MAX_URL_BYTES} bytes")
+            self._refuse("E_URL", "URL", f"more than {MAX_URL_BYTES} bytes", f"at most {MAX_URL_BYTES} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Cap them, in number and in bytes."""
-        super().on_header(name, value)
+        """Cap them, in number and in bytes, trailers among them, which are then forgotten: they come after all that headers decide."""
         self._header_bytes += len(name) + len(value)
+        if self._in_headers:
+            super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(
-                431, "E_HEADERS", "headers", "more", f"at most {MAX_HEADERS}, {MAX_HEADER_BYTES} bytes together"
-            )
+            self._raise(too_many_headers())
 
     def on_headers_complete(self) -> None:
         """Start the request, where its framing is beyond doubt."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse("E_HTTP", "method", "CONNECT", "a request to this server: it is no proxy")
+            self._upgrading = True
+            return
         self._in_headers, self._due_s = False, math.inf
         self._check()
         super().on_headers_complete()
@@ -123,35 +206,47 @@ class StrictProtocol(HttpToolsProtocol):
     def _check(self) -> None:
         version = self.parser.get_http_version()
         if version not in VERSIONS:
-            self._refuse(505, "E_HTTP", "HTTP version", "another", " or ".join(VERSIONS))
+            self._refuse("E_HTTP_VERSION", "HTTP version", "another", " or ".join(VERSIONS))
         named: dict[bytes, list[bytes]] = {}
         for name, value in self.headers:
-            if name in FRAMING:
+            if name in NAMES:
                 named.setdefault(name, []).append(value)
-        hosts, lengths, codings, expects = [named.get(name, ()) for name in FRAMING]
+        hosts, lengths, codings, expects, sites, origins = [named.get(name, ()) for name in LOOKED_AT]
         if len(hosts) > 1 or (not hosts and version == "1.1"):
-            self._refuse(400, "E_HTTP", "header Host", f"{len(hosts)} of them", "one")
+            self._refuse("E_HTTP", "header Host", f"{len(hosts)} of them", "one")
         if len(lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in lengths):
-            self._refuse(400, "E_HTTP", "header Content-Length", "another value", "one whole number")
+            self._refuse("E_HTTP", "header Content-Length", "another value", "one whole number")
         if codings and (lengths or version != "1.1" or [value.lower() for value in codings] != [b"chunked"]):
-            self._refuse(
-                400,
-                "E_HTTP",
-                "header Transfer-Encoding",
-                "one that leaves the body's end in doubt",
-                "'chunked' alone, without Content-Length",
-            )
+            got, want = "one that leaves the body's end in doubt", "'chunked' alone, without Content-Length"
+            self._refuse("E_HTTP", "header Transfer-Encoding", got, want)
         if any(value.lower() != b"100-continue" for value in expects):
-            self._refuse(417, "E_HTTP", "header Expect", "another value", "100-continue")
+            self._refuse("E_EXPECT", "header Expect", "another value", "100-continue")
+        self._chunked = bool(codings)
+        host = hosts[0] if hosts else b""
+        if not self.url.startswith(b"/") and b"://" in self.url:
+            host = self.url.split(b"/", 3)[2]  # the URL's own counts, whatever the header says (RFC 9112, 3.2.2)
+        if host and not self._hosts.holds(host):
+            want, mend = "an IP address, localhost or an allowed name", "allow it: --allowed-hosts NAME"
+            self._refuse("E_HOST", "header Host", "a name that is not this server's", want, mend)
+        if (sites or origins) and is_cross_site(self.parser.get_method(), sites, origins, host):
+            self._refuse(
+                "E_CROSS_SITE", "header Origin or Sec-Fetch-Site", "another site's page", "a page of this server's"
+            )
+        if self._crowded:
+            text = f"connections: got {self._most} with requests on their way, want fewer; try again soon"
+            self._raise(Unavailable("E_OVERLOADED", text))
 
     def on_chunk_header(self) -> None:
         """Cap the chunks of a body."""
         self._chunks += 1
         if self._chunks > MAX_CHUNKS:
-            self._refuse(413, "E_CHUNKS", "request body", f"more than {MAX_CHUNKS} chunks", "larger chunks")
+            self._refuse("E_CHUNKS", "request body", f"more than {MAX_CHUNKS} chunks", "larger chunks")
 
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
+        if self._upgrading:
+            return
+        self._chunked = False
         super().on_message_complete()
         scope: Scope = self.cycle.scope  # type: ignore[assignment]
         scope[WHOLE] = True
@@ -159,19 +254,23 @@ class StrictProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Begin with the next of several requests that came at once, or wait for one."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self.closing:
             return
-        self.flow.resume_reading()
         if self.pipeline:
+            self.flow.resume_reading()
             self._start_asgi_task(*self.pipeline.pop())
-        elif not self._in_headers:
-            self._await(self.timeout_keep_alive)
+        elif self._ended:
+            self._say_refused()
+        else:
+            self.flow.resume_reading()
+            if not self._in_headers:
+                self._await(self.timeout_keep_alive)
 
     def pause_writing(self) -> None:
         """The client does not read its reply."""
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(SEND_S, self.transport.abort)
+            self._unread = self.loop.call_later(SEND_S, self._socket.abort)
 
     def resume_writing(self) -> None:
         """It does."""
@@ -180,9 +279,12 @@ class StrictProtocol(HttpToolsProtocol):
             self._unread = None
         super().resume_writing()
 
-    def _refuse(self, status: int, code: str, where: str, got: str, want: str) -> None:
-        self._refused = Unframed(status, code, where, got, want)
-        raise self._refused
+    def _refuse(self, code: str, where: str, got: str, want: str, mend: str | None = None) -> NoReturn:
+        self._raise(Refusal(code, where, got, want, mend))
+
+    def _raise(self, error: SeatrialError) -> NoReturn:
+        self._refused = error
+        raise error
 
     def _await(self, within_s: float) -> None:
         """Something must come of the client within that time. There is one timer, which looks when it rings: to set and cancel two for each request takes nearly as long as to parse its body."""
@@ -210,32 +312,86 @@ class StrictProtocol(HttpToolsProtocol):
             self._timer, self._rings_s = None, math.inf
 
     def _too_slow(self) -> None:
-        if self._in_headers:
-            self._refused = Unframed(
-                408, "E_SLOW_HEADERS", "request", f"no end of its headers within {HEADER_S:g} s", "the whole of them"
-            )
-            self.send_400_response("")
+        if self._in_headers and not self._ended:
+            got = f"no end of its headers within {HEADER_S:g} s"
+            self._refused = Refusal("E_SLOW_HEADERS", "request", got, "the whole of them")
+            self._end_refused()
         else:
             self._ended = True
-            self.transport.close()
+            self._socket.close()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (uvicorn's own words)
-        """Say what was wrong, in the one shape of every error, and close; where an answer is still on its way, close after that."""
-        self._ended = True
+    def _end_refused(self) -> None:
+        """Parse no more; say what was wrong once all that was asked before is answered, and close."""
+        self._ended, self._refused_id = True, new_request_id()
+        self._refused = self._refused or Refusal("E_HTTP", "request", "no valid HTTP", "HTTP/1.1")
+        self._tell_refused(self._refused, self._refused_id)
         self._stop_waiting()
-        if self.cycle is not None and not self.cycle.response_complete:
-            if not self.cycle.more_body:
-                self.cycle.keep_alive = False
-                return
-            self.cycle.disconnected = True  # its own body broke off: the application hears that nobody waits
+        broken = self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
+        if self.pipeline and broken:
+            self.pipeline.popleft()  # it was never begun, and its body broke off
+        elif broken:  # the application hears that nobody waits
+            self.cycle.disconnected = True
             self.cycle.message_event.set()
-        error = self._refused or Unframed(400, "E_HTTP", "request", "no valid HTTP", "HTTP/1.1")
-        request_id = new_request_id()
-        body = error_body(str(error), error.code, request_id)
-        named = b"content-type: application/json\r\nx-request-id: %b\r\n" % request_id.encode()
-        head = named + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(b"".join((STATUS_LINE[error.status], head, body)))
-        self.transport.close()
+            self._say_refused()
+            return
+        elif self.cycle is None or self.cycle.response_complete:
+            self._say_refused()
+            return
+        self.flow.pause_reading()
+
+    def _say_refused(self) -> None:
+        """In the one shape of every error."""
+        assert self._refused is not None
+        status, _, body, headers = answer_to(self._refused, self._refused_id)
+        named = b"content-type: application/json\r\nx-request-id: %b\r\n" % self._refused_id.encode()
+        lines = [STATUS_LINE[status], named]
+        lines += [b"%b: %b\r\n" % header for header in (*headers, *ERROR_HEADERS)]
+        lines += (b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body), body)
+        self._socket.write(b"".join(lines))
+        self._linger()
+
+    def close(self) -> None:
+        """Close, once the client has heard what was said: where it still sends, what it sends is read and dropped within bounds."""
+        unread = self._ended or (self.cycle is not None and self.cycle.more_body)
+        if unread and not self.closing:
+            self._linger()
+        else:
+            self._ended = True
+            self._stop_waiting()
+            self._socket.close()
+
+    def _linger(self) -> None:
+        if self._socket.is_closing():
+            return
+        self._ended = self._lingers = True
+        self.flow.resume_reading()
+        self._socket.write_eof()
+        self._await(LINGER_S)
+
+    def _drop(self, size: int) -> None:
+        self._dropped_bytes += size
+        if self._dropped_bytes > LINGER_BYTES:
+            self._socket.close()
+
+
+class ClosingTransport:
+    """A connection's transport as uvicorn's parts have it: closing it is the connection's own affair."""
+
+    __slots__ = ("_connection", "close", "get_extra_info", "write")
+
+    def __init__(self, transport: asyncio.Transport, connection: StrictProtocol) -> None:
+        self._connection = connection
+        self.write, self.get_extra_info, self.close = transport.write, transport.get_extra_info, connection.close
+
+    def is_closing(self) -> bool:
+        """Is nothing answered any more?"""
+        return self._connection.closing
+
+
+def too_many_headers() -> Refusal:
+    """More than is read of any request."""
+    want = f"at most {MAX_HEADERS}, {MAX_HEADER_BYTES} bytes together"
+    return Refusal("E_HEADERS", "headers, trailers and extensions of chunks", "more", want)
 
 
 async def reply(

@@ -7,7 +7,8 @@ import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -16,14 +17,17 @@ from prometheus_client.metrics_core import Metric
 
 from seatrial_serve.body import request_id_of
 from seatrial_serve.clock import now_s
+from seatrial_serve.hosts import AllowedHosts
 from seatrial_serve.protocol import StrictProtocol
+from seatrial_serve.refused import record_refusal
+from seatrial_serve.request_log import RequestLog
 from seatrial_serve.settings import Settings
 from seatrial_serve.sockets import listen
 from seatrial_serve.status import error_body
 
 PATH = "/metrics"
 MOST_CONNECTIONS = 100
-"""Beyond, scrapers are answered 503 at once."""
+"""Beyond, idle ones are closed to make room; where there are none, a scraper is answered 503 at once."""
 SHARE = 0.05
 """Of a thread's time that writing metrics may take; scrapes that come meanwhile wait for the next text, and share it."""
 
@@ -110,9 +114,11 @@ class MetricsListener:
         """Raises `DeclarationError` where the port is taken."""
         sock = listen(settings.host, settings.metrics_port, "--metrics-port")
         self.port: int = sock.getsockname()[1]
+        refused = partial(record_refusal, None, (RequestLog(settings.logged_per_s),))
+        strict = partial(StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=MOST_CONNECTIONS, refused=refused)
         config = uvicorn.Config(
-            Scrapes(registry, before), loop="uvloop", http=StrictProtocol, ws="none", lifespan="off", access_log=False, proxy_headers=False,
-            log_config=None, server_header=False, date_header=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=1,
+            Scrapes(registry, before), loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False,
+            log_config=None, server_header=False, date_header=False, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([sock],), name="seatrial-metrics", daemon=True)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,7 @@ from seatrial_serve.app import create_app
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.drift import DriftTap
+from seatrial_serve.hosts import AllowedHosts
 from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
@@ -30,6 +32,7 @@ from seatrial_serve.memory import give_memory_back
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.reloads import Reloads
+from seatrial_serve.refused import record_refusal
 from seatrial_serve.repository import Repository
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings, ignored_variables
@@ -88,6 +91,12 @@ def allow_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def most_connections() -> float:
+    """Connections over HTTP that there may be: three of four open files, so that bundles, gRPC and scrapes find some too."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return math.inf if files == resource.RLIM_INFINITY else files * 3 // 4
+
+
 def run_server(
     settings: Settings, repository: Repository, listening: socket.socket, metrics: Metrics, reloads: Reloads, *,
     joining: bool = False, settled: Callable[[], None] | None = None,
@@ -119,8 +128,11 @@ def run_server(
             repository, keeper, pool, drain, taps, metrics, watch, docs=settings.docs, console=settings.console, admin=settings.admin,
             request_timeout_s=settings.request_timeout_s, budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers,
         )  # fmt: skip
+        strict = partial(
+            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), refused=partial(record_refusal, metrics, watch.watchers)
+        )  # fmt: skip
         config = uvicorn.Config(
-            app, loop="uvloop", http=StrictProtocol, ws="none", lifespan="off", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
+            app, loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
             timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
         )  # fmt: skip
         framework = cast("FastAPI", app.app)
@@ -224,7 +236,8 @@ class DrainingServer(uvicorn.Server):
             await self._running.__aexit__(None, None, None)
 
     def _protocol(self) -> asyncio.Protocol:
-        return StrictProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: time to stop?"""

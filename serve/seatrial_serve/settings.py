@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
+from seatrial_serve.hosts import ALLOWED
 
 PREFIX = "SEATRIAL_"
 MAX_FILE_BYTES = 2**20
@@ -62,6 +63,10 @@ class Settings(BaseSettings):
     host: str = Field(
         "127.0.0.1",
         description="Address to listen on; the loopback keeps strangers out. Use 0.0.0.0 only behind something that checks who asks.",
+    )
+    allowed_hosts: Words = Field(
+        (),
+        description="Names by which clients reach this server beside localhost, --host and IP addresses: models, *.svc.cluster.local. Others, which a browser may have been rebound to, are refused with 421; * allows every name.",
     )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     grpc: bool = Field(True, description="Serve V2 over gRPC as well. Turn off where nobody asks, to save some 20 MB.")
@@ -235,6 +240,14 @@ class Settings(BaseSettings):
             raise ValueError("numbers from 0 on, each once: 0,1")
         return devices
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _without_port(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(host.lower() for host in hosts)
+        if not all(ALLOWED.fullmatch(host) for host in hosts):
+            raise ValueError("names without scheme and port: models,*.svc.cluster.local, or *")
+        return hosts
+
     @field_validator("provider_options")
     @classmethod
     def _named(cls, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -253,6 +266,11 @@ class Settings(BaseSettings):
         for names, got, want in contradictions(self):
             raise DeclarationError(f"settings {' and '.join(map(repr, names))}", got, want)
         return self
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """The names that a request's Host may have, beside `localhost`."""
+        return (*self.allowed_hosts, self.host.lower())
 
     @property
     def provider_option_pairs(self) -> tuple[tuple[str, str], ...]:

@@ -28,8 +28,8 @@ from seatrial_serve.server import DrainingServer
 from seatrial_serve.sockets import listen
 
 pytestmark = pytest.mark.slow
-GET = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n"
-POST = b"POST /v1/models/conformance:predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /v1/models/conformance:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = json.dumps({"instances": rows()[:1]}).encode()
 SIZED = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 

@@ -94,7 +94,7 @@ def test_a_scraper_that_hangs_mid_response_holds_nobody_up(monkeypatch: pytest.M
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             sock.connect(("127.0.0.1", listening.listener.port))
-            sock.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert sock.recv(100).startswith(b"HTTP/1.1 200")
             hanging.append(sock)  # reads no further
         status, _, body = listening.get()

@@ -295,7 +295,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_disturbs_nobody(serve
     for _ in range(20):
         with socket.create_connection((host, int(port))) as sock:
             sock.sendall(
-                b"POST /v1/models/penguins:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+                b"POST /v1/models/penguins:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
             )
     assert ask(server.url, "penguins", PENGUIN).status_code == 200
 

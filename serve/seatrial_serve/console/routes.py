@@ -9,24 +9,14 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 from seatrial_contracts.errors import Refusal
+from seatrial_serve.browsers import CONSOLE_POLICY, POLICY
 from seatrial_serve.console.series import Series
 from seatrial_serve.models_api import found, json_response, reading
 from seatrial_serve.repository import Repository
 
 STATIC = Path(__file__).parent / "static"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
-"""With every file: nothing but what this server sends is loaded, run or framed, and a new version of it is seen at once."""
+HEADERS = {POLICY: CONSOLE_POLICY, "Cache-Control": "no-cache"}
+"""With every file, beside those of every answer: a new version of it is seen at once."""
 
 
 class ConsoleFiles(StaticFiles):

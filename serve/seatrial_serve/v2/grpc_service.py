@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from typing import Any, Self
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.json_format import ParseDict
@@ -15,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from seatrial_contracts.errors import DeclarationError, Refusal, SeatrialError
 from seatrial_serve.admission import NO_ROOM, REFUSAL_S
+from seatrial_serve.audit import audited
 from seatrial_serve.body import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
@@ -116,21 +119,31 @@ class InferenceService:
             pb.RepositoryIndexResponse.ModelIndex(**each) for each in index(self._repository, asked.ready)
         ])  # fmt: skip
 
-    async def model_load(self, asked: pb.RepositoryModelLoadRequest, _: Context) -> pb.RepositoryModelLoadResponse:
+    async def model_load(
+        self, asked: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
         """Load a model from the folder, or load it anew."""
-        if asked.parameters:
-            raise Refusal(
-                "E_UNSUPPORTED", "parameters", "a configuration or files", "none: what is served is what was sealed"
-            )
-        await self._admin().load(asked.model_name)
+        admin = self._admin()
+        with self._audit("load", asked.model_name, context):
+            if asked.parameters:
+                want = "none: what is served is what was sealed"
+                raise Refusal("E_UNSUPPORTED", "parameters", "a configuration or files", want)
+            await admin.load(asked.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def model_unload(
-        self, asked: pb.RepositoryModelUnloadRequest, _: Context
+        self, asked: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
         """Take a model out of service."""
-        await self._admin().unload(asked.model_name)
+        admin = self._admin()
+        with self._audit("unload", asked.model_name, context):
+            await admin.unload(asked.model_name)
         return pb.RepositoryModelUnloadResponse()
+
+    def _audit(self, action: str, model: str, context: Context) -> AbstractContextManager[None]:
+        who = unquote(context.peer()).partition(":")[2].rpartition(":")[0]  # ipv4:127.0.0.1:50123, ipv6:%5B::1%5D:50123
+        request_id = request_id_of(headers_of(context))
+        return audited(action, model, self._repository, who=who, over="gRPC", request_id=request_id)
 
     def _admin(self) -> Keeper:
         if self._keeper is None:

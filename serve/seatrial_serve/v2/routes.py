@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.body import read_body
+from seatrial_serve.audit import audited
+from seatrial_serve.body import is_file, read_body
 from seatrial_serve.keeper import Keeper
+from seatrial_serve.lane import REQUEST_ID
 from seatrial_serve.models_api import found, json_response, reading
 from seatrial_serve.repository import Repository
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 
-MODEL = "/v2/models/{model}"
-VERSION = "/v2/models/{model}/versions/{version}"
-SMALL_BODY_BYTES = 64 * 1024
+MODEL = "/v2/models/{model:name}"
+VERSION = "/v2/models/{model:name}/versions/{version:name}"
+SMALL_BODY_BYTES, BODY_S = 64 * 1024, 10.0
+TRITON_TYPE = b"text/plain"
+"""What tritonclient's asyncio client calls its JSON."""
 
 
 def v2_router(repository: Repository, keeper: Keeper | None) -> APIRouter:
     """Metadata, configuration, statistics and the repository's index; with a keeper, which is the administrator's, loading and unloading too."""
     router = APIRouter(tags=["open inference protocol"])
 
-    @reading(router, "/v2/", include_in_schema=False)
     @reading(router, "/v2", summary="This server")
     async def server() -> Response:
         return json_response(server_metadata(admin=keeper is not None))
@@ -58,27 +63,41 @@ def v2_router(repository: Repository, keeper: Keeper | None) -> APIRouter:
 
     @router.post("/v2/repository/index", summary="Every version of every model and its state")
     async def repository_index(request: Request) -> Response:
-        body = await read_body(dict(request.scope["headers"]), request.receive, SMALL_BODY_BYTES, 10.0)
-        return json_response(index(repository, ready_only(body)))
+        return json_response(index(repository, ready_only(await read_asked(request))))
 
     if keeper is not None:
-        add_admin(router, keeper)
+        add_admin(router, repository, keeper)
     return router
 
 
-def add_admin(router: APIRouter, keeper: Keeper) -> None:
+def add_admin(router: APIRouter, repository: Repository, keeper: Keeper) -> None:
     """Loading and unloading."""
 
     @router.post("/v2/repository/models/{model}/load", summary="Load a model from the folder, or load it anew")
     async def load(model: str, request: Request) -> Response:
-        refuse_overrides(await read_body(dict(request.scope["headers"]), request.receive, SMALL_BODY_BYTES, 10.0))
-        await keeper.load(model)
+        with audit("load", model, request):
+            refuse_overrides(await read_asked(request))
+            await keeper.load(model)
         return Response()
 
     @router.post("/v2/repository/models/{model}/unload", summary="Take a model out of service")
-    async def unload(model: str) -> Response:
-        await keeper.unload(model)
+    async def unload(model: str, request: Request) -> Response:
+        with audit("unload", model, request):
+            await read_asked(request)
+            await keeper.unload(model)
         return Response()
+
+    def audit(action: str, model: str, request: Request) -> AbstractContextManager[None]:
+        who = request.client.host if request.client is not None else "an unknown address"
+        return audited(action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID])
+
+
+async def read_asked(request: Request) -> bytes:
+    """The small body of a call about the repository. Raises `Refusal`; what a page's form sends, without being asked whether it may, is one."""
+    headers = dict(request.scope["headers"])
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != TRITON_TYPE:
+        is_file(headers, None)
+    return await read_body(headers, request.receive, SMALL_BODY_BYTES, BODY_S)
 
 
 def refuse_overrides(body: bytes) -> None:

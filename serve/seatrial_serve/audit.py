@@ -1,0 +1,42 @@
+"""The log of administration: one line for each call that loads or unloads a model: who, what, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from seatrial_serve.repository import Repository
+from seatrial_serve.status import status_of
+
+log = logging.getLogger("seatrial.audit")
+OK, LEFT = "ok", "left"
+
+
+@contextmanager
+def audited(action: str, model: str, repository: Repository, *, who: str, over: str, request_id: str) -> Iterator[None]:
+    """A call that does `action` to a model. `who` is its client's address, `over` the protocol.
+
+    The line names a model that the repository knows before or after the call: other names are the client's own words.
+    """
+    known, result = repository.find(model) is not None, OK
+    try:
+        yield
+    except Exception as error:
+        result = status_of(error)[1]
+        raise
+    except BaseException:  # the client left, or the server ends: the call may have been done in part
+        result = LEFT
+        raise
+    finally:
+        named = model if known or repository.find(model) is not None else "an unknown model"
+        fields = {
+            "action": action,
+            "model": named,
+            "who": who,
+            "over": over,
+            "result": result,
+            "request_id": request_id,
+        }
+        level = logging.INFO if result == OK else logging.WARNING
+        log.log(level, "%s of %s by %s over %s: %s, request %s", *fields.values(), extra=fields)

@@ -1,0 +1,24 @@
+"""Requests that were refused before a model was asked: counted and logged as those that were."""
+
+from __future__ import annotations
+
+from seatrial_contracts.errors import SeatrialError
+from seatrial_serve.clock import now_s
+from seatrial_serve.journey import Journey, Watchers, tell_watchers
+from seatrial_serve.metrics import NOBODY, Metrics
+from seatrial_serve.status import status_of
+
+ROUTE = "none"
+"""Of a request whose route nobody looked at."""
+
+
+def record_refusal(
+    metrics: Metrics | None, watchers: Watchers, error: SeatrialError, request_id: str, route: str = ROUTE
+) -> None:
+    """Such a request ends here, with this error. Without metrics it is logged alone."""
+    status, code = status_of(error)
+    journey = Journey(request_id, route, now_s())
+    journey.end(code, status, error)
+    if metrics is not None:
+        metrics.refused(*NOBODY, error)
+    tell_watchers(watchers, journey)

@@ -1,0 +1,34 @@
+"""Paths as clients write them: a slash too many leads to the same route, and a model's name ends where its verb begins."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.convertors import StringConvertor, register_url_convertor
+
+from seatrial_serve.scope import Scope
+
+SLASHES = re.compile("//+")
+ADMIN = "/v2/repository/models/"
+"""Administration is asked by its exact path: a proxy's rule on that path must not be passed by another spelling of it."""
+
+
+def tidy_path(scope: Scope) -> bool:
+    """Leave out doubled slashes and the last one, as the client wrote them, not as `%2F`, which is part of a name. False: there are none."""
+    raw, path = scope.get("raw_path", b""), scope["path"]
+    if not (b"//" in raw or raw.endswith(b"/")) or b"%2f" in raw.lower():
+        return False
+    tidy = SLASHES.sub("/", path).rstrip("/") or "/"
+    if tidy == path or tidy.startswith(ADMIN):
+        return False
+    scope["path"], scope["raw_path"] = tidy, re.sub(rb"//+", b"/", raw).rstrip(b"/") or b"/"
+    return True
+
+
+class NameConvertor(StringConvertor):
+    """A model's name in a path: it holds no colon, after which a verb comes."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("name", NameConvertor())
