@@ -54,7 +54,7 @@ class StrictProtocol(HttpToolsProtocol):
         *args: Any,
         hosts: AllowedHosts | None = None,
         most: float = math.inf,
-        refused: Refused = lambda error, request_id: None,
+        refused: Refused | None = None,
         **options: Any,
     ) -> None:
         """`most`: connections that there may be; beyond, idle ones make room. `refused` is told of each request that is refused here."""
@@ -84,8 +84,12 @@ class StrictProtocol(HttpToolsProtocol):
         others = [each for each in self.connections if isinstance(each, StrictProtocol) and each is not self]
         idle = [each for each in others if each.idle]
         for each in nsmallest(len(idle) // CROWD + 1, idle, key=StrictProtocol._closed_first):
-            each._socket.abort()
+            each.abort()
         return bool(idle)
+
+    def abort(self) -> None:
+        """Close at once, whatever is still to be sent."""
+        self._socket.abort()
 
     def _closed_first(self) -> tuple[bool, float]:
         return (True, self._unread.when()) if self._unread is not None else (False, self._due_s)
@@ -324,7 +328,8 @@ class StrictProtocol(HttpToolsProtocol):
         """Parse no more; say what was wrong once all that was asked before is answered, and close."""
         self._ended, self._refused_id = True, new_request_id()
         self._refused = self._refused or Refusal("E_HTTP", "request", "no valid HTTP", "HTTP/1.1")
-        self._tell_refused(self._refused, self._refused_id)
+        if self._tell_refused is not None:
+            self._tell_refused(self._refused, self._refused_id)
         self._stop_waiting()
         broken = self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
         if self.pipeline and broken:

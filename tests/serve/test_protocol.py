@@ -21,8 +21,8 @@ from uvicorn.server import ServerState
 from seatrial_serve import protocol
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
-from seatrial_serve.protocol import HEADER_S, StrictProtocol
 from seatrial_serve.reloads import Reloads
+from seatrial_serve.protocol import HEADER_S, LINGER_S, StrictProtocol
 from seatrial_serve.scope import REPLY, WHEN_LEFT
 from seatrial_serve.server import DrainingServer
 from seatrial_serve.sockets import listen
@@ -218,6 +218,10 @@ class Clocked:
         return b"".join(call.args[0] for call in self._transport.write.call_args_list)
 
     @property
+    def ended(self) -> bool:
+        return bool(self._transport.write_eof.called)
+
+    @property
     def closed(self) -> bool:
         return bool(self._transport.close.called)
 
@@ -234,6 +238,9 @@ async def test_the_headers_of_a_later_request_must_end_in_time_too() -> None:
     connection.wait_until(20 + HEADER_S)
     assert b"HTTP/1.1 408" in connection.said
     assert b"E_SLOW_HEADERS" in connection.said
+    assert connection.ended
+    assert not connection.closed  # its client may still be sending
+    connection.wait_until(20 + HEADER_S + LINGER_S)
     assert connection.closed
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
@@ -24,12 +25,12 @@ Got = tuple[int, dict[str, str], bytes]
 class Listening:
     """A listener over a gauge that counts how often its text was written."""
 
-    def __init__(self, series: int = 1, label: str = "") -> None:
+    def __init__(self, series: int = 1, label: str = "", **settings: Any) -> None:
         self.registry, self.written, self.label = CollectorRegistry(), 0, label
         self.gauge = Gauge("written", "Texts.", ["place"], registry=self.registry)
         for place in range(series):
             self.gauge.labels(f"{place}{label}")
-        self.listener = MetricsListener(self.registry, Settings(bundles=Path(), metrics_port=0), self.write)
+        self.listener = MetricsListener(self.registry, Settings(bundles=Path(), metrics_port=0, **settings), self.write)
 
     def write(self) -> None:
         self.written += 1
@@ -106,17 +107,50 @@ def test_a_scraper_that_hangs_mid_response_holds_nobody_up(monkeypatch: pytest.M
         listening.listener.close()
 
 
-def test_beyond_the_most_connections_scrapers_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seatrial_serve.scrapes.MOST_CONNECTIONS", 3)
+def test_idle_connections_beyond_the_most_make_room_for_scrapers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seatrial_serve.scrapes.MOST_CONNECTIONS", 20)
     listening = Listening()
-    idle = [socket.create_connection(("127.0.0.1", listening.listener.port)) for _ in range(5)]
+    silent = [socket.create_connection(("127.0.0.1", listening.listener.port)) for _ in range(15)]
+    kept = [http.client.HTTPConnection("127.0.0.1", listening.listener.port, timeout=20) for _ in range(15)]
     try:
-        assert listening.get()[0] == 503
+        for connection in kept:
+            connection.request("GET", "/metrics")
+            assert connection.getresponse().read()
+        assert {listening.get()[0] for _ in range(20)} == {200}
     finally:
-        for sock in idle:
-            sock.close()
+        for connection in (*silent, *kept):
+            connection.close()
         listening.listener.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "seatrial-metrics"]
+
+
+def test_replies_that_nobody_reads_make_room_for_scrapers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seatrial_serve.scrapes.LONGEST_REST_S", 0.0)
+    monkeypatch.setattr("seatrial_serve.scrapes.MOST_CONNECTIONS", 2)
+    listening = Listening(series=4000, label="x" * 2000)  # 8 MB: more than a connection buffers
+    hanging = []
+    try:
+        for _ in range(3):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            sock.connect(("127.0.0.1", listening.listener.port))
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert sock.recv(100).startswith(b"HTTP/1.1 200")
+            hanging.append(sock)
+        assert listening.get()[0] == 200
+    finally:
+        for sock in hanging:
+            sock.close()
+        listening.listener.close()
+
+
+def test_a_scrape_by_a_name_that_was_not_allowed_is_refused() -> None:
+    listening = Listening(allowed_hosts=("seatrial", "*.svc.cluster.local"))
+    try:
+        hosts = {"seatrial:8002": 200, "a.b.svc.cluster.local:1": 200, "10.1.2.3:8002": 200, "pages.example": 421}
+        assert {host: listening.get(Host=host)[0] for host in hosts} == hosts
+    finally:
+        listening.listener.close()
 
 
 def test_a_port_that_is_taken_is_said() -> None:
