@@ -226,13 +226,13 @@ class StrictProtocol(HttpToolsProtocol):
         if any(value.lower() != b"100-continue" for value in expects):
             self._refuse("E_EXPECT", "header Expect", "another value", "100-continue")
         self._chunked = bool(codings)
-        host = hosts[0] if hosts else b""
+        host = hosts[0] if hosts else None
         if not self.url.startswith(b"/") and b"://" in self.url:
             host = self.url.split(b"/", 3)[2]  # the URL's own counts, whatever the header says (RFC 9112, 3.2.2)
-        if host and not self._hosts.holds(host):
+        if host is not None and not self._hosts.holds(host):
             want, mend = "an IP address, localhost or an allowed name", "allow it: --allowed-hosts NAME"
             self._refuse("E_HOST", "header Host", "a name that is not this server's", want, mend)
-        if (sites or origins) and is_cross_site(self.parser.get_method(), sites, origins, host):
+        if (sites or origins) and is_cross_site(self.parser.get_method(), sites, origins, host or b""):
             self._refuse(
                 "E_CROSS_SITE", "header Origin or Sec-Fetch-Site", "another site's page", "a page of this server's"
             )

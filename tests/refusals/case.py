@@ -29,7 +29,7 @@ class Case:
 
 def request(path: str, body: bytes = b"", headers: dict[str, str] | None = None, method: str = "POST") -> bytes:
     """A request with its length, and the canary in a header."""
-    given = {"Host": "a", "Content-Type": "application/json", "X-Tag": CANARY, "Content-Length": str(len(body))}
+    given = {"Host": "localhost", "Content-Type": "application/json", "X-Tag": CANARY, "Content-Length": str(len(body))}
     given |= headers or {}
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "", ""]
     return "\r\n".join(lines).encode("latin-1") + body

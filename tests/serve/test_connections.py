@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 from unittest.mock import Mock
 
@@ -68,10 +69,8 @@ async def refuse_plainly(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def listening(app: App, state: ServerState | None = None, **options: Any) -> AsyncIterator[tuple[str, int]]:
     """Our protocol over an app, on a port of the loopback."""
-    config = uvicorn.Config(app, http=StrictProtocol, lifespan="off")
-    config.load()
     state = state or ServerState()
-    make = lambda: StrictProtocol(config=config, server_state=state, app_state={}, **options)
+    make = lambda: StrictProtocol(config=loaded(app), server_state=state, app_state={}, **options)
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()
@@ -79,11 +78,17 @@ async def listening(app: App, state: ServerState | None = None, **options: Any) 
             connection.abort()  # type: ignore[union-attr]
 
 
+@cache
+def loaded(app: App) -> uvicorn.Config:
+    config = uvicorn.Config(app, http=StrictProtocol, lifespan="off")
+    config.load()
+    return config
+
+
 async def answers_to(*packets: bytes) -> list[tuple[int, Any]]:
     """Status and JSON of each answer of `echo` to what comes in these packets, without a socket."""
-    config = uvicorn.Config(echo, http=StrictProtocol, lifespan="off")
-    connection = StrictProtocol(config=config, server_state=ServerState(), app_state={})
-    transport = Mock(asyncio.Transport, get_extra_info=Mock(return_value=None), is_closing=Mock(return_value=False))
+    connection = StrictProtocol(config=loaded(echo), server_state=ServerState(), app_state={})
+    transport = Mock(get_extra_info=Mock(return_value=None), is_closing=Mock(return_value=False))
     connection.connection_made(transport)
     for packet in packets:
         connection.data_received(packet)
