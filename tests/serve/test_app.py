@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +313,51 @@ async def test_a_refused_request_leaves_nothing_to_the_collector(running: Runnin
         assert not [each for each in gc.get_objects() if type(each) is Journey]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/docs"),
+        ("GET", "/openapi.json"),
+        ("GET", "/docs-static/swagger-ui-bundle.js"),
+        ("GET", "/v1/models/toy"),
+        ("GET", "/nowhere"),
+        ("GET", "/v1/models/toy:predict"),
+        ("POST", "/v1/models/other:predict"),
+    ],
+)
+async def test_every_page_and_error_keeps_to_itself_in_a_browser(method: str, path: str, running: Running) -> None:
+    headers = (await running.client.request(method, path)).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert "'unsafe-inline'" not in policy.get("script-src", "")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == headers["cross-origin-opener-policy"] == "same-origin"
+    assert len(headers.get_list("content-security-policy")) == 1
+
+
+async def test_the_script_of_the_apis_pages_is_the_one_that_its_policy_names(running: Running) -> None:
+    page = await running.client.get("/docs")
+    scripts = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    named = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert named
+    assert all(f"'sha256-{digest}'" in page.headers["content-security-policy"] for digest in named)
+
+
+@pytest.mark.parametrize(
+    "path", ["//v1/models", "/v1/models/", "/v1//models//toy//", "//v2//health/live/", "/docs/", "/v2/"]
+)
+async def test_a_slash_too_many_leads_to_the_same_route(path: str, running: Running) -> None:
+    plain = re.sub("//+", "/", path).rstrip("/")
+    more, exact = await running.client.get(f"http://toy{path}"), await running.client.get(plain)
+    assert (more.status_code, more.content) == (200, exact.content)
+
+
+@pytest.mark.parametrize(
+    "path", ["//v1/models/toy:predict", "/v1/models/toy:predict/", "/v1/models//toy//versions/1.0.0:predict"]
+)
+async def test_a_slash_too_many_leads_to_the_same_model(path: str, running: Running) -> None:
+    reply = await running.client.post(f"http://toy{path}", json={"instances": [{"x": 1.0, "word": "a"}]})
+    assert reply.status_code == 200
