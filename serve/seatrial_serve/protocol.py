@@ -40,8 +40,7 @@ MAX_FIELD_BYTES = MAX_HEADER_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS
 CROWD = 16
 """Where there is no room for a connection, one of so many idle ones is closed."""
 VERSIONS = ("1.0", "1.1")
-LOOKED_AT = (b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
-NAMES = frozenset(LOOKED_AT)
+LOOKED_AT = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin"))
 Refused = Callable[[SeatrialError, str], None]
 """Takes what a request was refused for before it reached the application, and the request's id."""
 
@@ -66,6 +65,8 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_headers = self._chunked = self._upgrading = False
         self._header_bytes = self._field_bytes = self._chunks = self._dropped_bytes = 0
         self._ended = self._lingers = self._crowded = False
+        self._named: dict[bytes, list[bytes]] = {}
+        """Headers that are looked at, with the values of each."""
         self._refused: SeatrialError | None = None
         self._refused_id = ""
         self._when_left: Callable[[], None] | None = None
@@ -177,7 +178,7 @@ class StrictProtocol(HttpToolsProtocol):
         """A request's first byte."""
         super().on_message_begin()
         self._due_s = min(self._due_s, self.loop.time() + HEADER_S)
-        self._in_headers, self._chunked = True, False
+        self._in_headers, self._chunked, self._named = True, False, {}
         self._header_bytes = self._field_bytes = self._chunks = 0
 
     def on_url(self, url: bytes) -> None:
@@ -190,7 +191,10 @@ class StrictProtocol(HttpToolsProtocol):
         """Cap them, in number and in bytes, trailers among them, which are then forgotten: they come after all that headers decide."""
         self._header_bytes += len(name) + len(value)
         if self._in_headers:
-            super().on_header(name, value)
+            name = name.lower()
+            self.headers.append((name, value))
+            if name in LOOKED_AT:
+                self._named.setdefault(name, []).append(value)
         if len(self.headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
             self._raise(too_many_headers())
 
@@ -208,37 +212,42 @@ class StrictProtocol(HttpToolsProtocol):
         scope[REPLY], scope[IN_FLIGHT], scope[WHEN_LEFT] = partial(reply, self.cycle), self.tasks, self.when_left
 
     def _check(self) -> None:
-        version = self.parser.get_http_version()
+        version, named = self.parser.get_http_version(), self._named
         if version not in VERSIONS:
             self._refuse("E_HTTP_VERSION", "HTTP version", "another", " or ".join(VERSIONS))
-        named: dict[bytes, list[bytes]] = {}
-        for name, value in self.headers:
-            if name in NAMES:
-                named.setdefault(name, []).append(value)
-        hosts, lengths, codings, expects, sites, origins = [named.get(name, ()) for name in LOOKED_AT]
+        hosts, lengths, codings = (
+            named.get(b"host", ()),
+            named.get(b"content-length", ()),
+            named.get(b"transfer-encoding"),
+        )
         if len(hosts) > 1 or (not hosts and version == "1.1"):
             self._refuse("E_HTTP", "header Host", f"{len(hosts)} of them", "one")
-        if len(lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in lengths):
+        if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
             self._refuse("E_HTTP", "header Content-Length", "another value", "one whole number")
         if codings and (lengths or version != "1.1" or [value.lower() for value in codings] != [b"chunked"]):
             got, want = "one that leaves the body's end in doubt", "'chunked' alone, without Content-Length"
             self._refuse("E_HTTP", "header Transfer-Encoding", got, want)
-        if any(value.lower() != b"100-continue" for value in expects):
-            self._refuse("E_EXPECT", "header Expect", "another value", "100-continue")
-        self._chunked = bool(codings)
-        host = hosts[0] if hosts else None
+        self._chunked = codings is not None
+        if b"expect" in named:
+            if any(value.lower() != b"100-continue" for value in named[b"expect"]):
+                self._refuse("E_EXPECT", "header Expect", "another value", "100-continue")
+            self.expect_100_continue = True
+        self._check_sender(hosts[0] if hosts else None)
+        if self._crowded:
+            text = f"connections: got {self._most} with requests on their way, want fewer; try again soon"
+            self._raise(Unavailable("E_OVERLOADED", text))
+
+    def _check_sender(self, host: bytes | None) -> None:
+        named = self._named
         if not self.url.startswith(b"/") and b"://" in self.url:
             host = self.url.split(b"/", 3)[2]  # the URL's own counts, whatever the header says (RFC 9112, 3.2.2)
         if host is not None and not self._hosts.holds(host):
             want, mend = "an IP address, localhost or an allowed name", "allow it: --allowed-hosts NAME"
             self._refuse("E_HOST", "header Host", "a name that is not this server's", want, mend)
+        sites, origins = named.get(b"sec-fetch-site", ()), named.get(b"origin", ())
         if (sites or origins) and is_cross_site(self.parser.get_method(), sites, origins, host or b""):
-            self._refuse(
-                "E_CROSS_SITE", "header Origin or Sec-Fetch-Site", "another site's page", "a page of this server's"
-            )
-        if self._crowded:
-            text = f"connections: got {self._most} with requests on their way, want fewer; try again soon"
-            self._raise(Unavailable("E_OVERLOADED", text))
+            where, got, want = "header Origin or Sec-Fetch-Site", "another site's page", "a page of this server's"
+            self._refuse("E_CROSS_SITE", where, got, want)
 
     def on_chunk_header(self) -> None:
         """Cap the chunks of a body."""

@@ -228,7 +228,7 @@ async def test_a_spent_timeout_never_runs(
 
 
 async def test_a_version_that_is_not_there_is_not_found(running: Running) -> None:
-    for path in ("/v2/models/toy/versions/01/infer", "/v2/models/none/infer", "/v2/models/toy/versions/1.0.0/infer/"):
+    for path in ("/v2/models/toy/versions/01/infer", "/v2/models/none/infer", "/v2/models/toy/versions/1.0.0/infer/x"):
         assert (await running.client.post(path, content=b"{}")).status_code == 404
 
 
