@@ -332,3 +332,26 @@ def test_the_lines_to_copy_work(server: Any, sorts: Any, opened: Callable[..., A
             assert [line.split(" ")[0] for line in said.splitlines() if not line.startswith(" ")] == list(prediction), (
                 said
             )
+
+
+def test_the_apis_pages_work_under_their_policy_and_another_sites_page_reads_nothing(browser: Any, sorts: Any) -> None:
+    context, wrong = browser.new_context(), []
+    try:
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(f"{sorts.url}/docs")
+        page.locator(".opblock-summary-get", has_text="health/live").first.click()
+        page.get_by_role("button", name="Try it out").first.click()
+        page.get_by_role("button", name="Execute").first.click()
+        page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
+        assert wrong == []
+        ask = "url => fetch(url, {method: 'POST', mode: 'no-cors'}).then(reply => reply.type, () => 'failed')"
+        index = f"{sorts.url}/v2/repository/index"
+        assert page.evaluate(ask, index) == "basic"
+        foreign = context.new_page()
+        foreign.route("http://pages.example/*", lambda route: route.fulfill(body="<p>", content_type="text/html"))
+        foreign.goto("http://pages.example/")
+        assert foreign.evaluate(ask.replace("no-cors", "cors"), index) == "failed"
+    finally:
+        context.close()
