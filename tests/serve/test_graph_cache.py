@@ -70,6 +70,20 @@ def test_another_processor_has_another_place(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_cached_graph_that_names_another_file_than_its_weights_is_made_anew(tmp_path: Path) -> None:
+    want = answer(RuntimeOptions(cache=tmp_path / "c"))
+    (kept,) = (tmp_path / "c").iterdir()
+    graph = onnx.load(kept / "graph.onnx", load_external_data=False)
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../../elsewhere"
+    (kept / "weights").rename(tmp_path / "elsewhere")
+    (kept / "graph.onnx").write_bytes(graph.SerializeToString())
+    assert (answer(RuntimeOptions(cache=tmp_path / "c")) == want).all()
+    assert not kept.exists()
+
+
 @pytest.mark.parametrize("damage", [b"", b"no graph at all"])
 def test_a_damaged_one_is_made_anew(tmp_path: Path, damage: bytes) -> None:
     want = answer(RuntimeOptions(cache=tmp_path))

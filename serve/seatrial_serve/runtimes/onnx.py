@@ -31,6 +31,8 @@ FORMAT = "onnx"
 log = logging.getLogger("seatrial.runtime")
 CACHED, WEIGHTS, WORTH_CACHING_BYTES = "graph.onnx", "weights", 2**20
 SHRINK = shrinking("cpu:0")
+DAMAGED: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError, NotPlainFile, MalformedGraph)
+"""What a cached graph raises that is not as it was kept."""
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:
@@ -95,7 +97,7 @@ def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession 
         if set(graph_references(graph)) - {WEIGHTS} or (folder / WEIGHTS).is_symlink():
             raise NotPlainFile("a graph that names what was not kept with it")
         return open_session(str(folder / CACHED), settings, asked_of(options))
-    except (*ORT_ERRORS, OSError, NotPlainFile, MalformedGraph):
+    except DAMAGED:
         log.warning("a cached graph did not load and is made anew")
         shutil.rmtree(folder, ignore_errors=True)
         return None
