@@ -31,8 +31,8 @@ from seatrial_serve.log import start_log
 from seatrial_serve.memory import give_memory_back
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.protocol import StrictProtocol
-from seatrial_serve.reloads import Reloads
 from seatrial_serve.refused import record_refusal
+from seatrial_serve.reloads import Reloads
 from seatrial_serve.repository import Repository
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings, ignored_variables
