@@ -103,6 +103,50 @@ def test_every_contract_accepts_its_own_example(contract: Contract) -> None:
     jsonschema.validate(example, contract.row_schema(), jsonschema.Draft202012Validator)
 
 
+ends = some.none() | some.floats(-1e9, 1e9) | some.integers(-5, 5).map(float)
+tight: some.SearchStrategy[Kind] = (
+    some.builds(
+        lambda ge, le, gt, lt, nullable, dtype: st.Number(ge=ge, le=le, gt=gt, lt=lt).declared(
+            int if "int" in dtype else float, nullable
+        ),
+        ends, ends, ends, ends, some.booleans(), some.sampled_from(["float32", "int64"]),
+    )
+    | some.builds(
+        lambda sides, most: st.Tensor(dims=tuple(sides), max_values=most).declared(np.ndarray, nullable=False),
+        some.lists(some.tuples(some.integers(1, 3), some.integers(3, 9)), max_size=6), some.integers(1, 800),
+    )
+    | some.builds(
+        lambda side, pixels, shorter, formats: st.Image(
+            min_side_px=side, max_pixels=pixels, shorter_side_px=shorter, formats=tuple(formats)
+        ).declared(bytes, nullable=False),
+        some.integers(1, 90), some.integers(1, 9000), some.none() | some.integers(1, 60),
+        some.lists(some.sampled_from(["PNG", "JPEG", "WEBP"]), min_size=1, unique=True),
+    )
+    | some.builds(
+        lambda listed, most: st.Category(*listed, unknown="bucket", max_chars=most).declared(str, nullable=False),
+        words, some.integers(1, 8),
+    )
+)  # fmt: skip
+"""Kinds with bounds that leave little room."""
+
+
+@given(some.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_kind_with_tight_bounds_accepts_its_own_example_or_is_refused_where_it_is_declared(
+    data: some.DataObject,
+) -> None:
+    try:
+        kind = data.draw(tight)
+    except st.DeclarationError:
+        return
+    contract = Contract(
+        schema=1, inputs=(InputField(name="x", kind=kind),), outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),),
+        limits=st.Limits(), tolerance=st.Tolerance(), objective=st.Objective(),
+    )  # fmt: skip
+    (row,) = contract.parse_request(json.dumps({"instances": [contract.example_row()]}).encode())
+    Front(contract, {}).encode_row(row)
+
+
 def test_every_kind_is_found_by_its_file_and_has_a_protocol_datatype() -> None:
     assert {"number", "flag", "category", "text", "image", "tensor", "label"} <= set(kinds())
     for kind in (

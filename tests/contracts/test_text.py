@@ -71,3 +71,17 @@ def test_too_many_characters_are_refused_before_they_are_tokenised() -> None:
     stage = front(max_chars=10)
     with pytest.raises(st.Refusal, match="got a string of 1000000 characters, want a text of 0 to 10 characters"):
         stage.contract.validate_row({"text": "x" * 1_000_000}, 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"min_chars": 60}, {"min_chars": 500, "max_chars": 600}, {"max_chars": 1}, {"max_tokens": 4}, {"max_tokens": 8}],
+)
+def test_the_example_of_a_text_is_one_that_its_own_contract_takes(options: dict[str, Any]) -> None:
+    host = front(**options)
+    host.encode_row(host.contract.validate_row(host.contract.example_row()))
+
+
+def test_a_text_that_must_be_longer_than_it_may_be_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(st.DeclarationError, match="min_chars <= max_chars"):
+        front(min_chars=9, max_chars=8)

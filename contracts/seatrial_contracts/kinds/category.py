@@ -50,6 +50,9 @@ class Category(Kind):
         if not words or not all(isinstance(word, str) and word for word in words) or len(set(words)) != len(words):
             raise DeclarationError("st.Category", repr(words)[:80], "a list of different, non-empty words",
                                    "write numbers that stand for classes as words")  # fmt: skip
+        longest = max(map(len, words))
+        if self.unknown == "bucket" and longest > self.max_chars:
+            raise DeclarationError("st.Category", f"a word of {longest} characters", f"max_chars={longest} or more")
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "categories":

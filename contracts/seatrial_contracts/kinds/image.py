@@ -144,7 +144,11 @@ class Image(Kind):
         }
 
     def example(self) -> Any:
-        return base64_text(draw(48, 32, (20, 90, 160), self.formats[0]))
+        least = self.min_side_px
+        side = max(least, min(32, math.isqrt(self.max_pixels)))
+        sizes = [size for size in ((48, 32), (side, side), (least, least)) if min(size) >= least and self._drawable(size)]
+        drawn = [draw(*size, (20, 90, 160), form) for size in sizes for form in self.formats]
+        return base64_text(next((data for data in drawn if len(data) <= self.max_bytes), min(drawn, key=len)))
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some

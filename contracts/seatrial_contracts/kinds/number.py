@@ -82,6 +82,12 @@ class Number(OutputKind):
     def check(self) -> None:
         if self.dtype is None:
             raise DeclarationError("st.Number", "no element type", f"one of {', '.join(get_args(Dtype))}")
+        bounds = [bound for bound in (self.ge, self.le, self.gt, self.lt) if bound is not None]
+        broken = next((bound for bound in bounds if self.whole and not bound.is_integer()), None)
+        if broken is not None:
+            raise DeclarationError("st.Number", f"an int with the bound {broken:g}", "whole bounds for an int")
+        if not self._takes(self.example()):
+            raise DeclarationError("st.Number", self.want(), f"bounds that leave a number of type {self.dtype}")
 
     @property
     def whole(self) -> bool:
@@ -173,27 +179,40 @@ class Number(OutputKind):
 
     def example(self) -> Any:
         low, high = self.range
-        bounded = any(bound is not None for bound in (self.ge, self.le, self.gt, self.lt))
-        middle = 1.0 if not bounded else self._middle(low, high)
-        return round(middle) if self.whole else float(np.float32(middle))
+        if all(bound is None for bound in (self.ge, self.le, self.gt, self.lt)):
+            return 1 if self.whole else 1.0
+        low = max(low, self.gt if self.gt is not None else low)
+        high = min(high, self.lt if self.lt is not None else high)
+        if self.whole:
+            low, high = int(low), int(high)
+        # where one side is open, near the bound that is there; else the middle; else what the bounds leave
+        tried = [low + 1, high - 1] if high - low > 1e6 else [(low + high) // 2 if self.whole else low + (high - low) / 2]
+        tried += [low, high, low + 1, high - 1]
+        if not self.whole:
+            with np.errstate(over="ignore"):
+                short = [float(np.float32(value)) for value in tried]
+            tried = [*short, *tried, np.nextafter(low, inf), np.nextafter(high, -inf)]
+        fitting = [value for value in tried if self._takes(value)]
+        return (int if self.whole else float)(fitting[0] if fitting else tried[0])
 
-    def _middle(self, low: float, high: float) -> float:
-        low, high = (
-            max(low, self.gt if self.gt is not None else low),
-            min(high, self.lt if self.lt is not None else high),
+    def _takes(self, value: float) -> bool:
+        """Is it within every bound?"""
+        low, high = self.range
+        return (
+            low <= value <= high
+            and (self.ge is None or value >= self.ge)
+            and (self.le is None or value <= self.le)
+            and (self.gt is None or value > self.gt)
+            and (self.lt is None or value < self.lt)
         )
-        if high - low > 1e6:  # one side is open: stay near the bound that is there
-            return low + 1 if self.ge is not None or self.gt is not None else high - 1
-        return (low + high) / 2
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
         low, high = self.range
-        fits = lambda value: (self.gt is None or value > self.gt) and (self.lt is None or value < self.lt)
         if self.whole:
-            return some.integers(int(low), int(high)).filter(fits)
-        return some.floats(low, high, allow_nan=False, allow_infinity=False).filter(fits)
+            return some.integers(int(low), int(high)).filter(self._takes)
+        return some.floats(low, high, allow_nan=False, allow_infinity=False).filter(self._takes)
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype=self.graph_dtype),)

@@ -67,6 +67,9 @@ class Tensor(OutputKind):
                 "st.Tensor", f"{self.dims}{' | None' if self.nullable else ''}",
                 "a shape of sizes above 0, None or least:most, never missing: st.Tensor[np.float32, 3, None, 8:512]",
             )  # fmt: skip
+        fewest = prod(least for least, _ in self.ranges)
+        if fewest > self.max_values:
+            raise DeclarationError("st.Tensor", f"{fewest} values or more", f"max_values={fewest} or more")
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "dims":
@@ -165,7 +168,10 @@ class Tensor(OutputKind):
         return schema
 
     def example(self) -> Any:
-        return np.zeros([min(max(least, 2), most) for least, most in self.ranges], self.dtype).tolist()
+        shape = [min(max(least, 2), most) for least, most in self.ranges]
+        if prod(shape) > self.max_values:
+            shape = [least for least, _ in self.ranges]
+        return np.zeros(shape, self.dtype).tolist()
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some

@@ -10,6 +10,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import seatrial_contracts
+import seatrial_export
+
+OUR_FOLDERS = tuple(Path(package.__path__[0]).resolve() for package in (seatrial_contracts, seatrial_export))
+"""Where seatrial's own code lies; the name of a folder says nothing, a user's may begin alike."""
 NOISY = (
     "torch.onnx",
     "torch.export",
@@ -56,7 +61,17 @@ def raised_by_us(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and "seatrial_" in trace.tb_frame.f_code.co_filename
+    return trace is not None and is_ours(trace.tb_frame.f_code.co_filename)
+
+
+def is_ours(file: str) -> bool:
+    """Is this a source file of seatrial?"""
+    return any(Path(file).resolve().is_relative_to(folder) for folder in OUR_FOLDERS)
+
+
+def is_users(file: str) -> bool:
+    """Is this a source file outside seatrial and outside installed packages?"""
+    return not file.startswith("<") and "site-packages" not in Path(file).parts and not is_ours(file)
 
 
 def user_line(error: BaseException) -> str | None:
@@ -65,7 +80,7 @@ def user_line(error: BaseException) -> str | None:
     trace = error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if "site-packages" not in name and "seatrial_export" not in name and not name.startswith("<"):
+        if is_users(name):
             found = f"{Path(name).name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found

@@ -6,7 +6,8 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,7 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
         facts = json.loads(inside[FACTS])
     except (RuntimeError, ValueError) as error:
         raise ModelError("E_LOAD", "torch cannot load this graph") from error
-    torch.set_num_threads(options.intra_op_threads)
-    return TorchScriptRuntime(torch, module.eval(), facts)
+    return TorchScriptRuntime(torch, module.eval(), facts, options.intra_op_threads)
 
 
 class TorchScriptRuntime:
@@ -48,8 +48,8 @@ class TorchScriptRuntime:
 
     remote, healthy, provider, placement = False, True, "torch cpu", None
 
-    def __init__(self, torch: Any, module: Any, facts: Mapping[str, Any]) -> None:
-        self._torch, self._module = torch, module
+    def __init__(self, torch: Any, module: Any, facts: Mapping[str, Any], threads: int) -> None:
+        self._torch, self._module, self._threads = torch, module, threads
         self.inputs: Mapping[str, str] = dict(facts["inputs"])
         self.outputs: Sequence[str] = facts["outputs"]
         self._categories: Mapping[str, Any] = facts["categories"]
@@ -59,7 +59,7 @@ class TorchScriptRuntime:
     ) -> dict[str, Array]:
         """See `Runtime.run`."""
         try:
-            with self._torch.inference_mode():
+            with self._on_threads(), self._torch.inference_mode():
                 answer = self._module(*(self._tensor(name, feeds[name]) for name in self.inputs))
         except RuntimeError as error:
             raise ModelError("E_MODEL", "the model failed on this input") from error
@@ -67,6 +67,19 @@ class TorchScriptRuntime:
             answer = (answer,)
         named = answer if isinstance(answer, dict) else dict(zip(self.outputs, answer, strict=True))
         return {name: named[name].numpy() for name in self.outputs}
+
+    @contextmanager
+    def _on_threads(self) -> Iterator[None]:
+        """Inside, torch computes on this runtime's number of threads; the process's own number is put back."""
+        before = self._torch.get_num_threads()
+        if before == self._threads:
+            yield
+            return
+        self._torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            self._torch.set_num_threads(before)
 
     def _tensor(self, name: str, array: Array) -> Any:
         known = self._categories.get(name)
