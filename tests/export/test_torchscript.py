@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,6 +79,25 @@ def test_it_is_not_loaded_where_nobody_said_that_it_is_trusted(bundle: st.Bundle
     assert refused.value.code == "E_UNTRUSTED"
     (failed,) = try_bundle(Asked(bundle), ["torchscript"]).trials
     assert "is a program" in failed.finding
+
+
+def test_it_computes_on_its_own_threads_and_leaves_those_of_the_process(
+    bundle: st.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen, module_call = torch.get_num_threads(), [], torch.jit.ScriptModule.__call__
+    monkeypatch.setattr(
+        torch.jit.ScriptModule, "__call__",
+        lambda self, *feeds: (seen.append(torch.get_num_threads()), module_call(self, *feeds))[1],
+    )  # fmt: skip
+    torch.set_num_threads(2)
+    try:
+        engine = load_engine(bundle, replace(TRUSTED, intra_op_threads=1), "torchscript")
+        assert torch.get_num_threads() == 2
+        engine.answer([bundle.contract.validate_row(row) for row in bundle.golden.rows])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
 
 
 def test_a_damaged_graph_is_a_model_error() -> None:

@@ -12,27 +12,42 @@ from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
+from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.candidate import TRACE_ROWS, Candidate, Graph
 from seatrial_export.gate.parity import BATCH_SIZES
 from seatrial_export.gate.sealable import BATCH
 from seatrial_export.gate.session import Session
+from seatrial_export.gate.words import first_lines, raised_by_us
 
 assert TRACE_ROWS not in BATCH_SIZES
 CHANGES: tuple[Callable[[int], int], ...] = (lambda n: n + 3, lambda n: 2 * n + 1, lambda n: n // 2, lambda n: n - 1)
 """From the traced size to others."""
+MOST_TRIED = 2048
+"""The longest a size is made alone: beyond the position tables of most text models, and a second or two of attention."""
+MEND_RAISES = "narrow the contract (st.Tensor[np.float32, 16:512], st.Text(max_tokens=...), st.Image(min_side_px=...)) or mend the model"
 
 
 def check_sizes(candidate: Candidate) -> None:
-    """Each graph against its module on made-up tensors of other sizes, where a size varies: a pooled size that was baked in shows here."""
+    """Each graph against its module on made-up tensors of other sizes, where a size varies: a pooled size that was baked in shows here.
+
+    A size of the contract at which the module itself raises is a finding. Where only `prepare` knows which sizes it makes, such a
+    size is passed over, and the receipt names it.
+    """
     for name, call, graph in candidate.calls:
         if not any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims):
             continue
         session = Session(graph.onnx)
-        for feeds in other_sizes(graph):
+        for changed, feeds in other_sizes(graph):
             try:
                 want = {key: value.numpy() for key, value in call(feeds).items()}
-            except RuntimeError:
-                continue  # the model itself cannot take this size
+            except Exception as error:  # forward may raise anything
+                if raised_by_us(error):
+                    raise
+                finding = f"{name} itself raises at sizes {sizes_of(feeds)}: {type(error).__name__}: {first_lines(error)}"
+                if changed <= set(graph.sizes):
+                    raise GateError("other sizes", f"the contract takes what the model does not: {finding}", MEND_RAISES) from error
+                candidate.trials.append(passed_over(finding))
+                continue
             finding = departure(candidate, session, feeds, want)
             if finding:
                 raise GateError(
@@ -41,16 +56,41 @@ def check_sizes(candidate: Candidate) -> None:
                 )  # fmt: skip
 
 
-def other_sizes(graph: Graph) -> Iterator[dict[str, Tensor]]:
-    """The traced arguments made longer and shorter along every size that varies, the batch aside, within the contract's bounds."""
+def passed_over(finding: str) -> Trial:
+    """What the receipt says of a size that could not be compared."""
+    return Trial(
+        runner="other sizes", variant="fp32", rows=0, worst_error=None, allowed=None, passed=True,
+        finding=f"not compared, and only prepare knows whether it makes such sizes: {finding}"[:400],
+    )  # fmt: skip
+
+
+def other_sizes(graph: Graph) -> Iterator[tuple[set[str], dict[str, Tensor]]]:
+    """The traced arguments made longer and shorter, within the contract's bounds, each with the names of the sizes that changed.
+
+    First along every size that varies at once, the batch aside; then each size alone at its least and its most, one row.
+    """
     names = {name: (spec.name, axis) for spec in graph.specs for axis, name in graph.dim_names(spec).items()}
     traced = {name: int(graph.feeds[tensor].shape[axis]) for name, (tensor, axis) in sorted(names.items())}
+    varying = [name for name in traced if name != BATCH]
+
+    def feeds(sizes: Mapping[str, int]) -> tuple[set[str], dict[str, Tensor]]:
+        changed = {name for name in varying if sizes[name] != traced[name]}
+        return changed, {
+            spec.name: resized(graph.feeds[spec.name], spec, graph.dim_names(spec), sizes) for spec in graph.specs
+        }
+
     for step, change in enumerate(CHANGES):
         sizes = dict(traced)
-        for place, name in enumerate(name for name in traced if name != BATCH):
+        for place, name in enumerate(varying):
             least, most = graph.bounds(name)
             sizes[name] = min(max(change(traced[name]) + step * (place % 2), least), most)
-        yield {spec.name: resized(graph.feeds[spec.name], spec, graph.dim_names(spec), sizes) for spec in graph.specs}
+        yield feeds(sizes)
+    one = {BATCH: 1} if BATCH in traced else {}
+    for name in varying:
+        if name in graph.sizes:
+            least, most = graph.bounds(name)
+            yield feeds({**traced, **one, name: least})
+            yield feeds({**traced, **one, name: max(traced[name], min(most, MOST_TRIED))})
 
 
 def resized(tensor: Tensor, spec: TensorSpec, names: Mapping[int, str], sizes: Mapping[str, int]) -> Tensor:
@@ -63,7 +103,7 @@ def resized(tensor: Tensor, spec: TensorSpec, names: Mapping[int, str], sizes: M
 
 def departure(candidate: Candidate, session: Session, feeds: Mapping[str, Tensor], want: Mapping[str, Array]) -> str:
     """Where the graph's answer departs from what PyTorch answered; empty where it does not."""
-    sizes = {name: list(value.shape) for name, value in feeds.items()}
+    sizes = sizes_of(feeds)
     try:
         got = session.run({name: _strings(candidate, name, value.numpy()) for name, value in feeds.items()})
     except Exception as error:  # onnxruntime's own kinds
@@ -71,6 +111,11 @@ def departure(candidate: Candidate, session: Session, feeds: Mapping[str, Tensor
     same_names = {name: got[name if name in got else prepared_name(name)] for name in want}
     found = compare_outputs([want], [same_names], candidate.pipeline.tolerance)
     return "" if found.passed else f"at sizes {sizes}, {found}"
+
+
+def sizes_of(feeds: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Shapes by name, for messages."""
+    return {name: list(value.shape) for name, value in feeds.items()}
 
 
 def _strings(candidate: Candidate, name: str, codes: Array) -> Array:
