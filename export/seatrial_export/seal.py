@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
+from seatrial_contracts.bundle import CONTRACT, MANIFEST, PROFILE, Bundle, write_bundle
 from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import HELD_OUT, wire_row
@@ -21,12 +21,13 @@ from seatrial_export.declared import Declared
 from seatrial_export.gate.lint import opset_of
 from seatrial_export.gate.sealable import Sealable
 from seatrial_export.gate.steps import Progress
-from seatrial_export.gate.strip import check_leaks
+from seatrial_export.gate.strip import LEAKS, check_leaks
 from seatrial_export.profile import profile_of
 from seatrial_export.quantize.make_variants import MadeVariant, make_variants
 from seatrial_export.quantize.subject import Subject
 from seatrial_export.variants import parse_recipes
 
+GRAPHS = "graphs/"
 GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 
 
@@ -70,9 +71,11 @@ def seal(
     }  # fmt: skip
     if candidate.prepare is not None:
         files[PREPARE_GRAPH] = candidate.prepare.onnx.SerializeToString(deterministic=True)
-    for data in files.values():
-        check_leaks(data)
     manifest = manifest_of(candidate, packages, source)
+    written = {MANIFEST: manifest.to_json(), **files}
+    for name, data in written.items():
+        if LEAKS + name not in declared.waive:
+            check_leaks(name, data, written_by_user=name != MANIFEST and not name.startswith(GRAPHS))
     quantised = quantise(declared, manifest, files, progress)
     variants = (*manifest.variants, *(each.variant for each in made), *(each.variant for each in quantised))
     files |= {each.variant.graph: each.graph for each in quantised}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import onnx
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import seatrial as st
+from seatrial_export.gate import strip
 from seatrial_export.gate.strip import check_leaks, strip_model
 
 pytestmark = pytest.mark.slow
@@ -224,17 +225,60 @@ def test_no_path_user_or_source_line_is_left_in_any_file(tmp_path: Path) -> None
         assert trace.encode() not in everything, trace
 
 
-def test_a_leaked_path_is_caught() -> None:
+def test_a_leaked_path_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[n] y) { y = Relu(x) }'
     )
     model.graph.node[0].metadata_props.add(key="pkg.torch.onnx.stack_trace", value="/home/somebody/model.py")
     model.graph.node[0].doc_string = "/home/somebody"
     model.graph.input[0].doc_string = "/home/somebody"
-    with pytest.raises(st.SeatrialError, match="a path, user or host name"):
-        check_leaks(model.SerializeToString(), {"/home/somebody"})
+    monkeypatch.setattr(strip, "folders_here", lambda: {"/home/somebody"})
+    with pytest.raises(st.SeatrialError, match="'graphs/fp32.onnx' holds '/home/somebody', a path, user or host name"):
+        check_leaks("graphs/fp32.onnx", model.SerializeToString())
     strip_model(model)
-    check_leaks(model.SerializeToString(), {"/home/somebody"})
+    check_leaks("graphs/fp32.onnx", model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/home/marie/net.py", "/marie"), ("marie@laptop", "marie@"), ("C:\\Users\\marie", "\\marie"), ("marie", ""), ("submarie/x", ""),
+        ("marie_7", ""), ("/mariean/x", ""), ("marie-2/x", ""),
+    ],
+)  # fmt: skip
+def test_a_login_name_counts_as_a_whole_part_of_a_path_in_what_we_write(
+    text: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strip, "folders_here", set)
+    monkeypatch.setattr(strip, "names_here", lambda: {"marie"})
+    check_leaks("golden/rows.jsonl", text.encode(), written_by_user=True)
+    if not told:
+        check_leaks("graphs/fp32.onnx", text.encode())
+        return
+    with pytest.raises(st.SeatrialError) as refused:
+        check_leaks("graphs/fp32.onnx", text.encode())
+    assert f"holds '{told}'" in str(refused.value)
+
+
+def test_a_category_that_is_called_as_the_user_is_sealed_and_a_folder_of_the_export_is_told_unless_waived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Word(st.Row):
+        word: Annotated[str, st.Category("marie", "paul", unknown="bucket")]
+
+    class Codes(nn.Module):
+        def forward(self, word: Tensor) -> Tensor:
+            return word.to(torch.float32)
+
+    monkeypatch.setattr(strip, "names_here", lambda: {"marie"})
+    monkeypatch.setattr(strip, "folders_here", lambda: {"/srv/training"})
+    options: dict[str, Any] = {"inputs": Word, "golden": [{"word": "marie"}, {"word": "paul"}]}
+    assert seal(Codes().eval(), tmp_path / "a", **options)
+    options["golden"] = [*options["golden"], {"word": "/srv/training/x"}]
+    said = caught(Codes().eval(), tmp_path / "b", **options)
+    assert "'golden/rows.jsonl' holds '/srv/training'" in said
+    waive = {"local traces golden/rows.jsonl": "the rows are paths"}
+    assert seal(Codes().eval(), tmp_path / "c", **options, waive=waive).manifest.waivers == waive
 
 
 def test_a_model_that_takes_other_arguments_is_told_which(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +35,8 @@ class Graph(OnnxGraph):
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Name of a size that varies -> the least and the most that the contract takes, where it says so."""
     program: Any = None
+    proven: bool = True
+    """Has torch proven the program for all sizes? Else its conditions were tried."""
     exported: Any = None
     """The traced program that `proto` was made of: its nodes' names are those of the graph's values."""
 
@@ -54,10 +57,16 @@ class Candidate(Sealable):
     pipeline: Pipeline
     """Its temperatures are fitted by an early step."""
     batchable: bool = field(init=False)
+    pristine: tuple[nn.Module, nn.Module | None] | None = field(init=False)
+    """Copies of model and prepare, made before the gate first calls them; None where they cannot be copied."""
     trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batchable = self.pipeline.batchable
+        try:
+            self.pristine = copied(self.pipeline.model), copied(self.pipeline.prepare)
+        except Exception:  # a module may hold what has no copy: a lock, a file, a tensor within a graph of gradients
+            self.pristine = None
 
     @property
     def declared(self) -> Declared:
@@ -121,3 +130,9 @@ class Candidate(Sealable):
     def traced(self) -> list[Graph]:
         """The graphs that are traced."""
         return [graph for graph in (self.model, self.prepare) if graph is not None]
+
+
+def copied(module: Any) -> Any:
+    """A deep copy that shares the parameters: whatever else changes, they are the bulk, and a change in them is seen all the same."""
+    shared = {id(parameter): parameter for parameter in module.parameters()} if isinstance(module, nn.Module) else {}
+    return copy.deepcopy(module, shared)

@@ -9,10 +9,12 @@ from seatrial_export.gate.lookup import look_up_categories
 from seatrial_export.gate.parity import check_golden
 from seatrial_export.gate.sizes import check_sizes
 from seatrial_export.gate.steps import Progress, Step, run_steps, silent
+from seatrial_export.gate.state import check_fresh_copy, check_state
 from seatrial_export.gate.strip import strip
+from seatrial_export.gate.surroundings import check_surroundings
 from seatrial_export.gate.to_onnx import check_opset, export_onnx
 from seatrial_export.gate.torch_export import check_arguments, check_torch_export
-from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_state, check_two_runs
+from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_two_runs
 from seatrial_export.pipeline import Pipeline
 
 
@@ -29,6 +31,7 @@ STEPS: tuple[Step[Candidate], ...] = (
     ("state", check_state),
     ("row in batch", check_row_in_batch),
     ("torch.export", check_torch_export),
+    ("surroundings", check_surroundings),
     ("torch.onnx.export", export_onnx),
     ("opset", check_opset),
     ("category lookup", look_up_categories),
@@ -37,8 +40,9 @@ STEPS: tuple[Step[Candidate], ...] = (
     ("other sizes", check_sizes),
     ("parity", check_golden),
     ("batch independence", check_independence),
+    ("fresh copy", check_fresh_copy),
 )
-WAIVABLE = frozenset({"torch.export", "two runs", "row in batch", "lint", "other sizes"})
+WAIVABLE = frozenset({"torch.export", "two runs", "row in batch", "lint", "other sizes", "state", "surroundings", "fresh process"})
 """Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
 from seatrial_export.gate.sealable import Sealable
+from seatrial_export.gate.strip import LEAKS
 from seatrial_export.gate.words import first_lines, raised_by_us
 
 Tried = TypeVar("Tried", bound=Sealable)
@@ -20,9 +21,9 @@ def silent(step: str) -> None:
 
 def run_steps(candidate: Tried, steps: Sequence[Step[Tried]], waivable: frozenset[str], progress: Progress) -> None:
     """Every step that is not waived. `progress` is told the name of each before it runs."""
-    odd = set(candidate.declared.waive) - waivable
+    odd = {name for name in set(candidate.declared.waive) - waivable if not name.startswith(LEAKS)}
     if odd:
-        want = f"steps among {', '.join(sorted(waivable))}, each with a reason"
+        want = f"steps among {', '.join(sorted(waivable))}, or '{LEAKS}' and a file of the bundle, each with a reason"
         raise DeclarationError(f"{candidate.declared.noun} waive", ", ".join(sorted(odd)), want)
     for name, step in steps:
         progress(name)

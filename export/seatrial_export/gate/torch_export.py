@@ -44,7 +44,12 @@ def check_torch_export(candidate: Candidate) -> None:
         except Exception as error:  # torch raises many kinds, of several modules
             if "Constraints violated" not in str(error):
                 raise GateError("torch.export", first_lines(error), MEND_BRANCH) from error
-            graph.program = traced_by_trial(graph)
+            graph.program, graph.proven = traced_by_trial(graph), False
+
+
+def traced_anew(graph: Graph) -> ExportedProgram:
+    """The program once more, in the way in which it was traced first."""
+    return traced(graph, named_sizes(graph) if graph.proven else trial_sizes(graph))
 
 
 def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
@@ -55,9 +60,8 @@ def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
 
 def traced_by_trial(graph: Graph) -> ExportedProgram:
     """The program, where the conditions of its path hold at all sizes tried. Raises `GateError`."""
-    dims = {size: Dim.DYNAMIC(min=least, max=most) for size, (least, most) in bounds(graph).items()}
     try:
-        program = traced(graph, placed(graph, dims))
+        program = traced(graph, trial_sizes(graph))
         holds: Any = program.module()._guards_fn  # noqa: SLF001  (torch checks them on each call; this asks without running the model)
     except Exception as error:  # as above
         raise GateError("torch.export", first_lines(error), MEND_BRANCH) from error
@@ -104,6 +108,11 @@ def placed(graph: Graph, dims: dict[str, Any]) -> Sizes:
 def named_sizes(graph: Graph) -> Sizes:
     """Named, bounded sizes of every argument."""
     return placed(graph, {name: Dim(name, min=least, max=most) for name, (least, most) in bounds(graph).items()})
+
+
+def trial_sizes(graph: Graph) -> Sizes:
+    """Bounded sizes of every argument that torch need not prove."""
+    return placed(graph, {name: Dim.DYNAMIC(min=least, max=most) for name, (least, most) in bounds(graph).items()})
 
 
 def tried_sizes(graph: Graph) -> Iterator[dict[str, int]]:

@@ -1,9 +1,9 @@
-"""Is the model as it will serve? Flags, two runs, its state, and a row alone against the same row in a batch."""
+"""Is the model as it will serve? Flags, two runs, and a row alone against the same row in a batch."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.errors import GateError
@@ -34,23 +34,6 @@ def check_two_runs(candidate: Candidate) -> None:
                 )  # fmt: skip
 
 
-def check_state(candidate: Candidate) -> None:
-    """A run leaves parameters and buffers as they were: `F.batch_norm(training=True)` moves its running statistics."""
-    for name, call, graph in candidate.calls:
-        before = {key: value.clone() for key, value in tensors_of(graph.module).items()}
-        call(graph.feeds)
-        moved = [
-            key
-            for key, value in tensors_of(graph.module).items()
-            if not torch.equal(before[key].nan_to_num(), value.nan_to_num())
-        ]
-        if moved:
-            raise GateError(
-                "state", f"a run changed {name}'s {', '.join(moved[:5])}",
-                "look for F.batch_norm(..., training=True) or another update in forward; a served model must not learn",
-            )  # fmt: skip
-
-
 def check_row_in_batch(candidate: Candidate) -> None:
     """A row's eager answer does not depend on its mates. Skipped for pipelines that say `batchable=False`."""
     pipeline = candidate.pipeline
@@ -71,8 +54,3 @@ def check_row_in_batch(candidate: Candidate) -> None:
 def modules(pipeline: Pipeline) -> list[tuple[str, nn.Module]]:
     """The pipeline's modules by the name the user gave them."""
     return [("model", pipeline.model)] + ([("prepare", pipeline.prepare)] if pipeline.prepare is not None else [])
-
-
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}

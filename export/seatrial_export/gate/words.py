@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import re
+import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import seatrial_export
 
 OUR_FOLDERS = tuple(Path(package.__path__[0]).resolve() for package in (seatrial_contracts, seatrial_export))
 """Where seatrial's own code lies; the name of a folder says nothing, a user's may begin alike."""
+STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 NOISY = (
     "torch.onnx",
     "torch.export",
@@ -69,9 +72,12 @@ def is_ours(file: str) -> bool:
     return any(Path(file).resolve().is_relative_to(folder) for folder in OUR_FOLDERS)
 
 
+@functools.lru_cache(maxsize=None)
 def is_users(file: str) -> bool:
-    """Is this a source file outside seatrial and outside installed packages?"""
-    return not file.startswith("<") and "site-packages" not in Path(file).parts and not is_ours(file)
+    """Is this a source file outside seatrial, installed packages and Python's own library?"""
+    if file.startswith("<") or {"site-packages", "dist-packages"} & set(Path(file).parts):
+        return False
+    return not Path(file).is_relative_to(STANDARD_LIBRARY) and not is_ours(file)
 
 
 def user_line(error: BaseException) -> str | None:

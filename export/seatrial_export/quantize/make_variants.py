@@ -76,7 +76,7 @@ def make_graph(subject: Subject, recipe: Recipe) -> bytes:
     del model.graph.value_info[:]
     check_same_ports(subject.original.model, model)
     data: bytes = model.SerializeToString(deterministic=True)
-    check_leaks(data)
+    check_leaks(f"graphs/{recipe.variant}.onnx", data)
     return data
 
 

@@ -1,0 +1,136 @@
+"""Another time, machine and environment, told to the user's code alone: what torch and Python ask for themselves, they are told truly."""
+
+from __future__ import annotations
+
+import builtins
+import datetime
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import torch
+
+from seatrial_export.gate.words import is_users
+
+Lies = list[tuple[Any, str, Any]]
+"""Owner, name, and what stands there meanwhile."""
+HOURS_AHEAD = (24 * 365 * 7 + 5, 24 * 100 + 11, 24 * 3 + 17, 24 * 1500 + 23)
+"""Years, months and days of the week that differ, and hours from each quarter of the day."""
+OTHER_NAME = "elsewhere"
+
+
+def users_call() -> bool:
+    """Was the function that asks this called by the user's code?"""
+    return is_users(sys._getframe(2).f_code.co_filename)  # noqa: SLF001  (the one way to ask)
+
+
+def told(real: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
+    """`real` for everybody else, `other` for the user's code."""
+
+    def answer(*arguments: Any, **options: Any) -> Any:
+        return (other if users_call() else real)(*arguments, **options)
+
+    return answer
+
+
+def clock(hours: int) -> Lies:
+    """The clock that many hours ahead."""
+    ahead, real_time, real_ns = hours * 3600, time.time, time.time_ns
+    later = lambda real: told(real, lambda seconds=None: real(real_time() + ahead if seconds is None else seconds))
+    delta = datetime.timedelta(hours=hours)
+
+    class Date(datetime.date):
+        @classmethod
+        def today(cls) -> Any:
+            return super().today() + delta
+
+    class DateTime(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+            return super().now(tz) + delta
+
+        @classmethod
+        def today(cls) -> Any:
+            return super().now() + delta
+
+        @classmethod
+        def utcnow(cls) -> Any:
+            return super().now(datetime.UTC).replace(tzinfo=None) + delta
+
+    plain = {"time": lambda: real_time() + ahead, "time_ns": lambda: real_ns() + ahead * 10**9}
+    steady = {name: (lambda real=getattr(time, name): real() + ahead) for name in ("monotonic", "perf_counter")}
+    lies: Lies = [(time, name, told(getattr(time, name), other)) for name, other in (plain | steady).items()]
+    lies += [(time, name, later(getattr(time, name))) for name in ("localtime", "gmtime", "ctime")]
+    return [*lies, (datetime, "datetime", DateTime), (datetime, "date", Date)]
+
+
+def card() -> Lies:
+    """A card where there is none, and none where there is one."""
+    there = torch.cuda.is_available()
+    return [
+        (torch.cuda, "is_available", told(torch.cuda.is_available, lambda: not there)),
+        (torch.cuda, "device_count", told(torch.cuda.device_count, lambda: 0 if there else 1)),
+    ]
+
+
+def machine() -> Lies:
+    """Another process on another machine: its names and numbers, and where objects lie."""
+    other_hash = lambda value: hash((OTHER_NAME, value)) if isinstance(value, (str, bytes)) else hash(value)
+    return [
+        (builtins, "hash", told(hash, other_hash)),
+        (builtins, "id", told(id, lambda value: id(value) + 64)),
+        (os, "getpid", told(os.getpid, lambda: os.getpid() + 1)),
+        (os, "cpu_count", told(os.cpu_count, lambda: (os.cpu_count() or 1) + 1)),
+        (torch, "get_num_threads", told(torch.get_num_threads, lambda real=torch.get_num_threads: real() + 1)),
+        (torch, "is_grad_enabled", told(torch.is_grad_enabled, lambda real=torch.is_grad_enabled: not real())),
+        (socket, "gethostname", told(socket.gethostname, lambda: OTHER_NAME)),
+        (platform, "node", told(platform.node, lambda: OTHER_NAME)),
+    ]  # fmt: skip
+
+
+@contextmanager
+def elsewhere(lies: Lies, *, empty_environment: bool = False) -> Iterator[None]:
+    """Inside, these stand in their places, and wherever a module of the user's holds them by a name of its own."""
+    swapped = [(vars(owner)[name], other) for owner, name, other in lies if name in vars(owner)]
+    places = [(space, key, old) for space in spaces() for key, old in list(space.items()) for real, _ in swapped if old is real]
+    with mock.patch.dict(os.environ, clear=empty_environment):
+        try:
+            for owner, name, other in lies:
+                setattr(owner, name, other)
+            for space, key, old in places:
+                space[key] = next(other for real, other in swapped if real is old)
+            yield
+        finally:
+            for (owner, name, _), (real, _) in zip(lies, swapped, strict=True):
+                setattr(owner, name, real)
+            for space, key, old in places:
+                space[key] = old
+
+
+def spaces() -> list[dict[str, Any]]:
+    """The globals of the user's modules."""
+    found: list[ModuleType] = list(sys.modules.values())
+    return [vars(module) for module in found if isinstance(module, ModuleType) and is_users(getattr(module, "__file__", None) or "<")]
+
+
+CHANGES: Mapping[str, Callable[[], Lies]] = {
+    **{f"the clock ({hours} hours ahead)": (lambda hours=hours: clock(hours)) for hours in HOURS_AHEAD},
+    "the environment (emptied)": list,
+    "whether there is a card": card,
+    "the process (hash(), id(), its number, names, threads and gradients)": machine,
+}
+"""What is changed -> how."""
+
+
+@contextmanager
+def changed_to(name: str) -> Iterator[None]:
+    """Inside, one of `CHANGES` holds."""
+    with elsewhere(CHANGES[name](), empty_environment="environment" in name):
+        yield
