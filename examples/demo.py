@@ -49,7 +49,7 @@ def seal(out: Path, names: list[str], console: Console) -> dict[str, tuple[st.Pi
                 pipeline,
                 out,
                 lambda step, name=name, task=task: progress.update(task, description=f"{name}: {step}"),
-                source=file,
+                target=f"{file}:pipeline",
             )
             progress.update(
                 task, description=f"{name}: sealed, {bundle.size_bytes / 1e6:.2f} MB", completed=100, total=100

@@ -75,7 +75,14 @@ def test_too_many_characters_are_refused_before_they_are_tokenised() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"min_chars": 60}, {"min_chars": 500, "max_chars": 600}, {"max_chars": 1}, {"max_tokens": 4}, {"max_tokens": 8}],
+    [
+        {},
+        {"min_chars": 60},
+        {"min_chars": 500, "max_chars": 600},
+        {"max_chars": 1},
+        {"max_tokens": 4},
+        {"max_tokens": 8},
+    ],
 )
 def test_the_example_of_a_text_is_one_that_its_own_contract_takes(options: dict[str, Any]) -> None:
     host = front(**options)

@@ -37,7 +37,7 @@ def command(
             pipeline,
             out,
             progress,
-            source=Path(target.rpartition(":")[0]),
+            target=target,
             formats_wanted=formats_wanted,
             since=None if since is None else open_bundle(since),
             allow_breaking=allow_breaking,

@@ -146,7 +146,9 @@ class Image(Kind):
     def example(self) -> Any:
         least = self.min_side_px
         side = max(least, min(32, math.isqrt(self.max_pixels)))
-        sizes = [size for size in ((48, 32), (side, side), (least, least)) if min(size) >= least and self._drawable(size)]
+        sizes = [
+            size for size in ((48, 32), (side, side), (least, least)) if min(size) >= least and self._drawable(size)
+        ]
         drawn = [draw(*size, (20, 90, 160), form) for size in sizes for form in self.formats]
         return base64_text(next((data for data in drawn if len(data) <= self.max_bytes), min(drawn, key=len)))
 

@@ -186,7 +186,9 @@ class Number(OutputKind):
         if self.whole:
             low, high = int(low), int(high)
         # where one side is open, near the bound that is there; else the middle; else what the bounds leave
-        tried = [low + 1, high - 1] if high - low > 1e6 else [(low + high) // 2 if self.whole else low + (high - low) / 2]
+        tried = (
+            [low + 1, high - 1] if high - low > 1e6 else [(low + high) // 2 if self.whole else low + (high - low) / 2]
+        )
         tried += [low, high, low + 1, high - 1]
         if not self.whole:
             with np.errstate(over="ignore"):

@@ -150,7 +150,9 @@ def departure(candidate: Candidate, call: Call) -> str:
     for _, feeds in other_sizes(graph) if any(graph.dim_names(spec) for spec in graph.specs) else ():
         try:
             want = {name: value.numpy() for name, value in pipeline.call(feeds).items()}
-        except RuntimeError:  # the model itself cannot take it: refused by the gate, unless waived or known to prepare alone
+        except (
+            RuntimeError
+        ):  # the model itself cannot take it: refused by the gate, unless waived or known to prepare alone
             continue
         found = compare_outputs([want], [call(feeds)], pipeline.tolerance)
         if not found.passed:

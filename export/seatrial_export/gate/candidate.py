@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -18,6 +18,9 @@ from seatrial_contracts.sample import RawRow
 from seatrial_export.declared import Declared
 from seatrial_export.gate.sealable import OnnxGraph, Sealable
 from seatrial_export.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from seatrial_export.gate.fresh import FreshProcess
 
 TRACE_ROWS = 3
 """Not 1, which exporters take for a constant, and no size that anything else is likely to have."""
@@ -56,6 +59,8 @@ class Candidate(Sealable):
 
     pipeline: Pipeline
     """Its temperatures are fitted by an early step."""
+    fresh: FreshProcess | None = None
+    """The pipeline's file in a process of its own, where it has a file."""
     batchable: bool = field(init=False)
     pristine: tuple[nn.Module, nn.Module | None] | None = field(init=False)
     """Copies of model and prepare, made before the gate first calls them; None where they cannot be copied."""

@@ -99,7 +99,13 @@ def machine() -> Lies:
 def elsewhere(lies: Lies, *, empty_environment: bool = False) -> Iterator[None]:
     """Inside, these stand in their places, and wherever a module of the user's holds them by a name of its own."""
     swapped = [(vars(owner)[name], other) for owner, name, other in lies if name in vars(owner)]
-    places = [(space, key, old) for space in spaces() for key, old in list(space.items()) for real, _ in swapped if old is real]
+    places = [
+        (space, key, old)
+        for space in spaces()
+        for key, old in list(space.items())
+        for real, _ in swapped
+        if old is real
+    ]
     with mock.patch.dict(os.environ, clear=empty_environment):
         try:
             for owner, name, other in lies:
@@ -117,7 +123,11 @@ def elsewhere(lies: Lies, *, empty_environment: bool = False) -> Iterator[None]:
 def spaces() -> list[dict[str, Any]]:
     """The globals of the user's modules."""
     found: list[ModuleType] = list(sys.modules.values())
-    return [vars(module) for module in found if isinstance(module, ModuleType) and is_users(getattr(module, "__file__", None) or "<")]
+    return [
+        vars(module)
+        for module in found
+        if isinstance(module, ModuleType) and is_users(getattr(module, "__file__", None) or "<")
+    ]
 
 
 CHANGES: Mapping[str, Callable[[], Lies]] = {

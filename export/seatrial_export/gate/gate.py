@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.fresh import check_fresh_process, fresh_process
 from seatrial_export.gate.independence import check_independence
 from seatrial_export.gate.lint import lint
 from seatrial_export.gate.lookup import look_up_categories
 from seatrial_export.gate.parity import check_golden
 from seatrial_export.gate.sizes import check_sizes
-from seatrial_export.gate.steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.state import check_fresh_copy, check_state
+from seatrial_export.gate.steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.strip import strip
 from seatrial_export.gate.surroundings import check_surroundings
 from seatrial_export.gate.to_onnx import check_opset, export_onnx
@@ -23,6 +24,7 @@ def fit_temperature(candidate: Candidate) -> None:
     candidate.pipeline = candidate.pipeline.calibrated
 
 
+FRESH = "fresh process"
 STEPS: tuple[Step[Candidate], ...] = (
     ("arguments", check_arguments),
     ("training mode", check_flags),
@@ -41,13 +43,18 @@ STEPS: tuple[Step[Candidate], ...] = (
     ("parity", check_golden),
     ("batch independence", check_independence),
     ("fresh copy", check_fresh_copy),
+    (FRESH, check_fresh_process),
 )
-WAIVABLE = frozenset({"torch.export", "two runs", "row in batch", "lint", "other sizes", "state", "surroundings", "fresh process"})
+WAIVABLE = frozenset(
+    {"torch.export", "two runs", "row in batch", "lint", "other sizes", "state", "surroundings", FRESH}
+)
 """Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
 
 
-def pass_export_gate(pipeline: Pipeline, progress: Progress = silent) -> Candidate:
-    """Run every step. `progress` is told the name of each before it runs."""
-    candidate = Candidate(pipeline)
-    run_steps(candidate, STEPS, WAIVABLE, progress)
+def pass_export_gate(pipeline: Pipeline, progress: Progress = silent, target: str | None = None) -> Candidate:
+    """Run every step. `progress` is told the name of each before it runs; `target` is the pipeline's `file.py:name`, where it has one."""
+    with fresh_process(None if FRESH in pipeline.waive else target) as fresh:
+        candidate = Candidate(pipeline, fresh)
+        run_steps(candidate, STEPS, WAIVABLE, progress)
+    candidate.fresh = None
     return candidate

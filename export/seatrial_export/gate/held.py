@@ -107,12 +107,18 @@ class Walk:
             yield name, place_of(value)
         elif isinstance(value, type):
             if users(value):
-                yield from ((f"{name}.{key}", inner) for key, inner in vars(value).items() if not callable(inner) and not key.startswith("__"))
+                yield from (
+                    (f"{name}.{key}", inner)
+                    for key, inner in vars(value).items()
+                    if not callable(inner) and not key.startswith("__")
+                )
         elif isinstance(value, ModuleType):
             return  # what code names of it is looked at there
         elif hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in LIBRARIES:
             yield from ((f"{name}.{key}", inner) for key, inner in list(vars(value).items()))
-            yield from ((f"{name}.{key}", inner) for key, inner in vars(type(value)).items() if isinstance(inner, FunctionType))
+            yield from (
+                (f"{name}.{key}", inner) for key, inner in vars(type(value)).items() if isinstance(inner, FunctionType)
+            )
 
     def _parts_of_module(self, name: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
         for key, value in list(vars(module).items()):

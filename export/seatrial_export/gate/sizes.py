@@ -43,9 +43,13 @@ def check_sizes(candidate: Candidate) -> None:
             except Exception as error:  # forward may raise anything
                 if raised_by_us(error):
                     raise
-                finding = f"{name} itself raises at sizes {sizes_of(feeds)}: {type(error).__name__}: {first_lines(error)}"
+                finding = (
+                    f"{name} itself raises at sizes {sizes_of(feeds)}: {type(error).__name__}: {first_lines(error)}"
+                )
                 if changed <= set(graph.sizes):
-                    raise GateError("other sizes", f"the contract takes what the model does not: {finding}", MEND_RAISES) from error
+                    raise GateError(
+                        "other sizes", f"the contract takes what the model does not: {finding}", MEND_RAISES
+                    ) from error
                 candidate.trials.append(passed_over(finding))
                 continue
             finding = departure(candidate, session, feeds, want)

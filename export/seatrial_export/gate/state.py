@@ -19,7 +19,7 @@ ROW_KNOWN = ("contract", "front_files", "front", "categories", "golden_samples",
              "arguments", "prepare_inputs", "prepared_specs", "specs")  # fmt: skip
 """What a pipeline found out about rows; it holds for a copy too."""
 MEND = (
-    "a served model is asked in any order, by several processes: take what forward keeps (a memo, a counter, F.batch_norm(training=True)) out of it; "
+    "a served model is asked in any order, by several processes: take what forward keeps (a memo, a counter, F.batch_norm(training=True)) or draws (random numbers) out of it; "
     "if it never matters to an answer, say waive={'state': 'why'}"
 )
 
@@ -35,7 +35,9 @@ def check_state(candidate: Candidate) -> None:
     asked = one or candidate.pipeline
     before = state_after(asked, [])
     first = state_after(asked, rows[:1])
-    refuse(candidate, changed(first, state_after(asked, rows[1:FEW])), "changes with the number of calls, or with the rows")
+    refuse(
+        candidate, changed(first, state_after(asked, rows[1:FEW])), "changes with the number of calls, or with the rows"
+    )
     if other is None:
         refuse(candidate, changed(before, first), "is changed by a call")
         return

@@ -85,11 +85,14 @@ def trace_under(graph: Graph, changes: list[str]) -> list[str] | None:
         return None
 
 
-def lines_of(program: Any) -> list[str]:
-    """One line for each node and each constant that is no weight."""
-    nodes = [f"{node.name} = {node.target}{fx.node.map_arg((node.args, node.kwargs), lambda inner: inner.name)}" for node in program.graph.nodes]
-    constants = [f"{name} = {digest_of(value)}" for name, value in sorted(program.constants.items()) if isinstance(value, torch.Tensor)]
-    return nodes + constants
+def lines_of(program: Any, *, constants: bool = True) -> list[str]:
+    """One line for each node and, where wanted, each constant that is no weight."""
+    nodes = [
+        f"{node.name} = {node.target}{fx.node.map_arg((node.args, node.kwargs), lambda inner: inner.name)}"
+        for node in program.graph.nodes
+    ]
+    kept = sorted(program.constants.items()) if constants else []
+    return nodes + [f"{name} = {digest_of(value)}" for name, value in kept if isinstance(value, torch.Tensor)]
 
 
 def arrays(answer: Mapping[str, Tensor]) -> dict[str, Array]:

@@ -72,7 +72,7 @@ def is_ours(file: str) -> bool:
     return any(Path(file).resolve().is_relative_to(folder) for folder in OUR_FOLDERS)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def is_users(file: str) -> bool:
     """Is this a source file outside seatrial, installed packages and Python's own library?"""
     if file.startswith("<") or {"site-packages", "dist-packages"} & set(Path(file).parts):

@@ -1,0 +1,208 @@
+"""The pipeline's file once more in a fresh process, at another time, with another hash seed and an empty environment: is it the same model?"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seatrial_contracts.errors import GateError
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.receipt import Trial
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.elsewhere import HOURS_AHEAD, clock, elsewhere
+from seatrial_export.gate.surroundings import lines_of
+from seatrial_export.gate.torch_export import check_torch_export
+from seatrial_export.load_pipeline import load_pipeline
+
+Facts = dict[str, Any]
+"""What stands in a program -> text, or the numbers of a tensor."""
+MOST_S = 300
+"""Of one run. A file that trains for longer is waited for in vain, and the receipt says so."""
+FEW_ROWS = 8
+RELATIVE = 1e-4
+"""Of a tensor's norm: training that sums in another order moves weights in their last bits, which is no finding."""
+KEPT = re.compile(
+    r"PATH|HOME|PYTHON.*|LD_.*|DYLD_.*|LANG|LC_.*|TE?MP(DIR)?|SYSTEMROOT|.*_NUM_THREADS|VIRTUAL_ENV|CONDA_.*|CUDA_VISIBLE_DEVICES|(HF|TORCH)_(HOME|HUB_.*)"
+)
+"""Variables without which Python and its libraries do not start, or compute otherwise."""
+CHANGES = {"the hash seed": (2, 0, False), "the clock": (1, HOURS_AHEAD[0], False), "the environment": (1, 0, True)}
+"""What is changed -> hash seed, hours ahead, empty environment."""
+ALIKE, ALL = (1, 0, False), (2, HOURS_AHEAD[0], True)
+MEND = (
+    "what the file makes must not depend on it: sort sets, use hashlib in place of hash(), pass settings as arguments; "
+    "if it is meant, say waive={'fresh process': 'why'}"
+)
+
+
+class FreshProcess:
+    """Runs of one file in processes of their own; the first begins at once, beside the gate."""
+
+    def __init__(self, target: str, folder: Path) -> None:
+        self.target, self._folder, self._running = target, folder, dict[str, subprocess.Popen[bytes]]()
+        self.start("first", ALL)
+
+    def start(self, name: str, change: tuple[int, int, bool]) -> None:
+        """Begin one run."""
+        seed, hours, empty = change
+        environment = {key: value for key, value in os.environ.items() if not empty or KEPT.fullmatch(key)}
+        command = [sys.executable, "-m", __name__, self.target, str(self._folder / name), str(hours)]
+        environment |= {"PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        nothing = subprocess.DEVNULL
+        self._running[name] = subprocess.Popen(command, env=environment, stdin=nothing, stdout=nothing, stderr=nothing)
+
+    def facts(self, name: str) -> Facts | None:
+        """What a run found; None where the file did not run, or took too long."""
+        try:
+            self._running[name].wait(MOST_S)
+        except subprocess.TimeoutExpired:
+            return None
+        place = self._folder / name
+        found: Facts | None = json.loads(place.read_bytes()) if place.exists() else None
+        return found
+
+    def stop(self) -> None:
+        """End what still runs."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@contextmanager
+def fresh_process(target: str | None) -> Iterator[FreshProcess | None]:
+    """Inside, the file runs in a process of its own; None where there is no file."""
+    if target is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="seatrial-") as folder:
+        fresh = FreshProcess(target, Path(folder))
+        try:
+            yield fresh
+        finally:
+            fresh.stop()
+
+
+def check_fresh_process(candidate: Candidate) -> None:
+    """The file makes the same program, weights and answers there. Raises `GateError` that names what differs and what it depends on.
+
+    What differs between two runs that are alike is chance, and left out: training need not have a seed. The receipt says what was
+    compared.
+    """
+    fresh = candidate.fresh
+    if fresh is None:
+        note(candidate, "not made: the pipeline was handed over by Python code, and no file can be run again")
+        return
+    found = fresh.facts("first")
+    if found is not None and not differing(facts_of(candidate), found):
+        note(candidate, "")
+        return
+    fresh.start("alike", ALIKE)
+    fresh.start("alike again", ALIKE)
+    alike, again = fresh.facts("alike"), fresh.facts("alike again")
+    if alike is None or again is None:
+        note(candidate, f"not made: the file does not run in a process of its own, or not within {MOST_S} s")
+        return
+    by_chance = set(differing(alike, again))
+    for what, change in CHANGES.items():
+        fresh.start(what, change)
+        other = fresh.facts(what)
+        names = [] if other is None else [name for name in differing(alike, other) if name not in by_chance]
+        if names:
+            raise GateError("fresh process", f"{names[0]} is another when one changes {what}{also(names)}", MEND)
+    note(
+        candidate,
+        f"{len(by_chance)} values differ from run to run and were not compared"
+        if by_chance
+        else "not compared with an empty environment: the file needs a variable of it",
+    )
+
+
+def also(names: Sequence[str]) -> str:
+    """How many more."""
+    return f", and {len(names) - 1} values more" if len(names) > 1 else ""
+
+
+def note(candidate: Candidate, finding: str) -> None:
+    """What the receipt says of it."""
+    candidate.trials.append(
+        Trial(runner="fresh process", variant="fp32", provider="torch cpu", rows=0 if finding.startswith("not made") else len(few(candidate)),
+              worst_error=None, allowed=None, passed=True, finding=finding)
+    )  # fmt: skip
+
+
+def few(candidate: Candidate) -> list[Any]:
+    """The golden rows whose answers are compared."""
+    return candidate.pipeline.encoded_golden[:FEW_ROWS]
+
+
+def differing(one: Facts, other: Facts) -> list[str]:
+    """Names of what is not the same."""
+    return [name for name in {**one, **other} if not same(one.get(name), other.get(name))]
+
+
+def same(one: Any, other: Any) -> bool:
+    """The same text, or numbers as near as training in another order comes."""
+    if not (isinstance(one, list) and isinstance(other, list)) or one[0] != other[0]:
+        return bool(one == other)
+    return bool(
+        abs(one[2] - other[2]) <= RELATIVE * max(one[1], other[1])
+        and abs(one[1] - other[1]) <= RELATIVE * max(one[1], other[1])
+    )
+
+
+def facts_of(candidate: Candidate) -> Facts:
+    """Programs, weights, and the answers to a few golden rows."""
+    facts: Facts = {}
+    for name, _, graph in candidate.calls:
+        if graph.program is not None:
+            facts |= {
+                f"{name}, line {place}": line for place, line in enumerate(lines_of(graph.program, constants=False))
+            }
+            tensors = {**graph.program.state_dict, **graph.program.constants}
+        else:
+            tensors = graph.module.state_dict()
+        facts |= {
+            f"{name}, '{key}'": numbers(value.detach().cpu().numpy())
+            for key, value in tensors.items()
+            if isinstance(value, torch.Tensor)
+        }
+    answers = [candidate.pipeline.answer_encoded(row) for row in few(candidate)]
+    for place, answer in enumerate(answers):
+        facts |= {f"the answer '{key}' to golden row {place}": numbers(array) for key, array in answer.items()}
+    return facts
+
+
+def numbers(array: Array) -> list[Any]:
+    """Shape and type, norm, and a sum with weights that tells places apart."""
+    values = np.nan_to_num(np.asarray(array, np.float64).ravel())
+    return [
+        f"{array.dtype}{list(array.shape)}",
+        float(np.linalg.norm(values)),
+        float(values @ np.cos(np.arange(values.size))),
+    ]
+
+
+def main(target: str, place: str, hours: str) -> None:
+    """The other process: run the file, and write down what it makes."""
+    with elsewhere(clock(int(hours))) if int(hours) else nullcontext():
+        candidate = Candidate(load_pipeline(target))
+        candidate.pipeline = candidate.pipeline.calibrated
+        if "torch.export" not in candidate.pipeline.waive:
+            check_torch_export(candidate)
+        facts: Mapping[str, Any] = facts_of(candidate)
+    Path(place).write_bytes(json.dumps(facts).encode())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
