@@ -73,7 +73,7 @@ def test_a_file_that_makes_the_same_model_passes_and_the_receipt_has_no_finding(
 
 @pytest.mark.timeout(300)
 def test_a_constant_by_the_order_of_hashes_is_refused_and_named(tmp_path: Path) -> None:
-    with pytest.raises(st.GateError, match="model, line .* is another when one changes the hash seed"):
+    with pytest.raises(st.GateError, match=r"model, line .* is another when one changes the hash seed"):
         gate(written(tmp_path, ORDER))
 
 

@@ -233,7 +233,9 @@ def test_a_leaked_path_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     model.graph.node[0].doc_string = "/home/somebody"
     model.graph.input[0].doc_string = "/home/somebody"
     monkeypatch.setattr(strip, "folders_here", lambda: {"/home/somebody"})
-    with pytest.raises(st.SeatrialError, match=r"'graphs/fp32\.onnx' holds '/home/somebody', a path, user or host name"):
+    with pytest.raises(
+        st.SeatrialError, match=r"'graphs/fp32\.onnx' holds '/home/somebody', a path, user or host name"
+    ):
         check_leaks("graphs/fp32.onnx", model.SerializeToString())
     strip_model(model)
     check_leaks("graphs/fp32.onnx", model.SerializeToString())

@@ -65,7 +65,8 @@ def clock(hours: int) -> Lies:
             return super().now(datetime.UTC).replace(tzinfo=None) + delta
 
     plain = {"time": lambda: real_time() + ahead, "time_ns": lambda: real_ns() + ahead * 10**9}
-    steady = {name: (lambda real=getattr(time, name): real() + ahead) for name in ("monotonic", "perf_counter")}
+    real_steady, real_fine = time.monotonic, time.perf_counter
+    steady = {"monotonic": lambda: real_steady() + ahead, "perf_counter": lambda: real_fine() + ahead}
     lies: Lies = [(time, name, told(getattr(time, name), other)) for name, other in (plain | steady).items()]
     lies += [(time, name, later(getattr(time, name))) for name in ("localtime", "gmtime", "ctime")]
     return [*lies, (datetime, "datetime", DateTime), (datetime, "date", Date)]

@@ -39,11 +39,11 @@ def check_state(candidate: Candidate) -> None:
         candidate, changed(first, state_after(asked, rows[1:FEW])), "changes with the number of calls, or with the rows"
     )
     if other is None:
-        refuse(candidate, changed(before, first), "is changed by a call")
+        refuse(changed(before, first), "is changed by a call")
         return
     shared = [name for name in changed(before, state_after(other, [])) if not name.endswith(CACHE)]
-    refuse(candidate, shared, "outside of the modules is changed by a call")
-    refuse(candidate, changed(first, state_after(other, rows[-1:])), "depends on the row that was asked first")
+    refuse(shared, "outside of the modules is changed by a call")
+    refuse(changed(first, state_after(other, rows[-1:])), "depends on the row that was asked first")
 
 
 def check_fresh_copy(candidate: Candidate) -> None:
@@ -75,7 +75,7 @@ def state_after(pipeline: Pipeline, rows: list[EncodedRow]) -> Held:
     return held(parts)
 
 
-def refuse(candidate: Candidate, names: list[str], what: str) -> None:
+def refuse(names: list[str], what: str) -> None:
     """Raise `GateError` for the first names, where there are any."""
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
