@@ -56,7 +56,7 @@ class FreshProcess:
         """Begin one run."""
         seed, hours, empty = change
         environment = {key: value for key, value in os.environ.items() if not empty or KEPT.fullmatch(key)}
-        command = [sys.executable, "-m", __name__, self.target, str(self._folder / name), str(hours)]
+        command = [sys.executable, "-P", "-m", __name__, self.target, str(self._folder / name), str(hours)]
         environment |= {"PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         nothing = subprocess.DEVNULL
         self._running[name] = subprocess.Popen(command, env=environment, stdin=nothing, stdout=nothing, stderr=nothing)

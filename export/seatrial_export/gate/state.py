@@ -35,9 +35,7 @@ def check_state(candidate: Candidate) -> None:
     asked = one or candidate.pipeline
     before = state_after(asked, [])
     first = state_after(asked, rows[:1])
-    refuse(
-        candidate, changed(first, state_after(asked, rows[1:FEW])), "changes with the number of calls, or with the rows"
-    )
+    refuse(changed(first, state_after(asked, rows[1:FEW])), "changes with the number of calls, or with the rows")
     if other is None:
         refuse(changed(before, first), "is changed by a call")
         return
