@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -43,8 +44,10 @@ def told(real: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., A
 def clock(hours: int) -> Lies:
     """The clock that many hours ahead."""
     ahead, real_time, real_ns = hours * 3600, time.time, time.time_ns
-    later = lambda real: told(real, lambda seconds=None: real(real_time() + ahead if seconds is None else seconds))
     delta = datetime.timedelta(hours=hours)
+
+    def later(real: Callable[..., Any]) -> Callable[..., Any]:
+        return told(real, lambda seconds=None: real(real_time() + ahead if seconds is None else seconds))
 
     class Date(datetime.date):
         @classmethod
@@ -132,7 +135,7 @@ def spaces() -> list[dict[str, Any]]:
 
 
 CHANGES: Mapping[str, Callable[[], Lies]] = {
-    **{f"the clock ({hours} hours ahead)": (lambda hours=hours: clock(hours)) for hours in HOURS_AHEAD},
+    **{f"the clock ({hours} hours ahead)": partial(clock, hours) for hours in HOURS_AHEAD},
     "the environment (emptied)": list,
     "whether there is a card": card,
     "the process (hash(), id(), its number, names, threads and gradients)": machine,
