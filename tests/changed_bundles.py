@@ -267,7 +267,7 @@ def change_manifest(folder: Path, manifest: Any, chance: random.Random) -> Any:
 def outcome(folder: Path, loader: Loader) -> str:
     """ "served", or the code of the error of ours that says why not."""
     try:
-        model = loader(found_entry("toy", "1.0.0", folder))
+        model = loader(found_entry("toy", "1.0.0", folder, None, ""))
         contract = model.contract
         _ = contract.row_schema(), contract.answer_schema(), contract.example_row(), model.bundle.held_out
     except st.SeatrialError as error:

@@ -143,7 +143,7 @@ def test_a_kind_with_tight_bounds_accepts_its_own_example_or_is_refused_where_it
         schema=1, inputs=(InputField(name="x", kind=kind),), outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),),
         limits=st.Limits(), tolerance=st.Tolerance(), objective=st.Objective(),
     )  # fmt: skip
-    (row,) = contract.parse_request(json.dumps({"instances": [contract.example_row()]}).encode())
+    (row,) = RequestReader(contract).read(json.dumps({"instances": [contract.example_row()]}).encode()).rows
     Front(contract, {}).encode_row(row)
 
 

@@ -61,7 +61,7 @@ class Text(Kind):
             raise DeclarationError("st.Text", "a text that may be missing", "str", "an absent text is the empty text")
         if self.min_chars > self.max_chars:
             raise DeclarationError(
-                "st.Text", f"{self.min_chars} to {self.max_chars} characters", "at most as many as at least"
+                "st.Text", f"{self.min_chars} to {self.max_chars} characters", "min_chars <= max_chars"
             )
 
     def cheap(self, value: Any) -> bool:
