@@ -27,6 +27,7 @@ from seatrial_contracts.measures import Measures, measure
 from seatrial_contracts.plain_file import read_plain_file
 from seatrial_contracts.profile import Profile
 from seatrial_contracts.receipt import RECEIPTS_FOLDER, Receipt
+from seatrial_contracts.receipts_folder import newest_files, read_receipt
 
 MANIFEST, CONTRACT, PROFILE = "manifest.json", "contract.json", "profile.json"
 MAX_MANIFEST_BYTES = 2**20
@@ -184,20 +185,14 @@ class Bundle:
         return reading(code, f"{self.shown}, '{name}'", want, "export it again with this seatrial")
 
     def receipts(self) -> list[Receipt]:
-        """The receipts beside the bundle that are about this digest, the oldest first. Raises `BundleError` for a file that is none."""
-        found = map(read_receipt, (self.path / RECEIPTS_FOLDER).glob("*.json"))
+        """The newest receipts beside the bundle that are about this digest, the oldest first.
+
+        They are claims: nothing seals or signs them. Raises `BundleError` for a file that is none.
+        """
+        found = [read_receipt(file.path) for file in newest_files(self.path)]
         return sorted(
             (receipt for receipt in found if receipt.digest == self.digest), key=lambda receipt: receipt.made_at
         )
-
-
-def read_receipt(file: Path) -> Receipt:
-    """A receipt from its file. Raises `BundleError` where it is none."""
-    try:
-        return Receipt.model_validate_json(file.read_bytes())
-    except ValidationError:
-        got, mend = "a file that this seatrial cannot read", "remove it, and run seatrial parity again"
-        raise BundleError("E_BUNDLE_RECEIPT", f"receipt '{file.name}'", got, "a receipt of schema 1", mend) from None
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:

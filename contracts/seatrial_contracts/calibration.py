@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from seatrial_contracts.measures import Count
+
 
 class Calibration(BaseModel):
     """The temperature of one label, fitted on `rows` held-out rows, and the same rows before and after."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     output: str
     temperature: float
     from_probabilities: bool
     """Did the model answer probabilities already? Else any scores, which are probabilities now."""
-    rows: int
+    rows: Count
     error_before: float
     """Expected calibration error in 15 bins, at temperature 1."""
     error_after: float

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
 
-from seatrial_contracts.measures import Measures
+from pydantic import BaseModel, ConfigDict, Field
+
+from seatrial_contracts.measures import Count, Measures
+
+MAX_POINTS, MAX_BATCH_SIZES = 1000, 100
+BySize = Annotated[dict[Count, float], Field(min_length=1, max_length=MAX_BATCH_SIZES)]
+"""Rows in a batch -> a number."""
 
 
 class Cost(BaseModel):
     """Measured in turns with fp32, one thread, the best of several; so ratios bear a busy machine better than seconds do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    size_bytes: int
+    size_bytes: Count
     """Of its graph."""
-    seconds: dict[int, float]
+    seconds: BySize
     """Rows in a batch -> seconds that the batch takes; rows of middling length."""
-    speed: dict[int, float]
+    speed: BySize
     """Rows in a batch -> fp32's seconds over these."""
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Count | None = None
     """What loading it and running a batch of 8 takes at most, beyond the bare interpreter; None where the system does not say."""
     batch_error: float | None = None
     """The largest |a - b| of a row among mates against that row alone; None where rows never run together."""
@@ -27,7 +33,7 @@ class Cost(BaseModel):
 class Point(BaseModel):
     """One candidate of a search: which nodes stay in fp32, how far its answers are, how fast it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     keep: tuple[str, ...]
     measures: Measures
@@ -41,17 +47,17 @@ class Point(BaseModel):
 class Search(BaseModel):
     """What a search within a parity budget tried, from all nodes quantised to those that it kept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     variant: str
     recipe: str
     budget: str
-    nodes: int
+    nodes: Count
     """How many could be quantised."""
     sensitivity: dict[str, float]
     """Node -> the error that it alone brings, end to end: the mean distance 1 - cosine, or the mean largest error where outputs are single numbers."""
-    points: tuple[Point, ...]
-    chosen: int | None
+    points: tuple[Point, ...] = Field(max_length=MAX_POINTS)
+    chosen: Count | None
     """Place of the choice among the points; None where no candidate met the budget."""
-    nearest: int
+    nearest: Count
     """Place of the candidate that comes nearest to the budget."""

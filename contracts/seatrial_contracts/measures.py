@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.compare import Answers, Array
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
 
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""How many, or which place: what JavaScript holds exactly."""
 Truths = Sequence[Mapping[str, Any] | None]
 """One for each row: output name -> the true class or number; None where nothing is known."""
 ALL_ROWS = "all rows"
@@ -26,9 +28,9 @@ WHOLE = 1e-3
 class Measures(BaseModel):
     """What was measured on `rows` rows. None: not measured, since no output, or no row, is of the kind that it needs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    rows: int
+    rows: Count
     max_error: float | None = None
     """The largest |a - b|; None where shapes differ, or a number is not finite on one side only."""
     cosine: float | None = None

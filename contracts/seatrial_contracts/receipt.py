@@ -7,29 +7,37 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.cost import Cost, Search
-from seatrial_contracts.measures import Measures
+from seatrial_contracts.errors import BundleError
+from seatrial_contracts.measures import Count, Measures
 from seatrial_contracts.whole_file import write_whole
 
 RECEIPTS_FOLDER = "receipts"
 ERROR_EDGES = tuple(10.0**power for power in range(-9, 3))
 """Where the counts of a trial's errors part."""
+MAX_RECEIPT_BYTES = 4 * 2**20
+MAX_TRIALS, MAX_WORST_ROWS, MAX_PLACES, MAX_FLIPPED = 1000, 100, 100, 1000
+MAX_SEARCHES = 100
+"""What one receipt may say."""
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$")]
 
 
 class WorstRow(BaseModel):
     """A row whose answer is among the farthest from the training side's, and what was answered."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    sample: int
+    sample: Count
     """Its place in the golden or held-out set."""
     output: str
-    index: tuple[int, ...] = ()
+    index: tuple[Count, ...] = Field(default=(), max_length=MAX_PLACES)
     """Where in the output the error is worst."""
     want: float | None = None
     got: float | None = None
@@ -37,7 +45,7 @@ class WorstRow(BaseModel):
     """Of that place. None where there is no number: shapes differ, or one side is not finite."""
     allowed: float
     cause: str = ""
-    answers: dict[str, dict[int, float | None]]
+    answers: dict[str, Annotated[dict[Count, float | None], Field(max_length=MAX_PLACES)]]
     """What was answered to seven digits, by output and place in it, flattened: where the largest numbers are wanted, and at the worst place."""
     labels: dict[str, str] = {}
     """The class that was answered, by output, where an output is a label."""
@@ -46,17 +54,17 @@ class WorstRow(BaseModel):
 class Trial(BaseModel):
     """One runner's answers against the training side's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     runner: str
     """What answered: "onnxruntime", "http", ..."""
     variant: str
     provider: str | None = None
-    batch_sizes: tuple[int, ...] = ()
-    rows: int
+    batch_sizes: tuple[Count, ...] = Field(default=(), max_length=MAX_PLACES)
+    rows: Count
     held_out: bool = False
     """Of the held-out set; else of the golden one."""
-    refusals: int = 0
+    refusals: Count = 0
     """Rows that had to be refused, and were."""
     worst_error: float | None
     """None where there is no number: the runner failed, or shapes differ."""
@@ -67,10 +75,10 @@ class Trial(BaseModel):
     """Where it failed, for people."""
     measures: Measures | None = None
     slices: dict[str, Measures] = {}
-    errors: tuple[int, ...] = ()
+    errors: tuple[Count, ...] = Field(default=(), max_length=len(ERROR_EDGES) + 2)
     """Rows whose worst error is 0, up to each of `ERROR_EDGES`, and beyond."""
-    worst: tuple[WorstRow, ...] = ()
-    flipped: tuple[int, ...] = ()
+    worst: tuple[WorstRow, ...] = Field(default=(), max_length=MAX_WORST_ROWS)
+    flipped: tuple[Count, ...] = Field(default=(), max_length=MAX_FLIPPED)
     """Rows with a label that is not the training side's: the first of them."""
     cost: Cost | None = None
 
@@ -78,10 +86,10 @@ class Trial(BaseModel):
 class Machine(BaseModel):
     """What the trial ran on. No host name, no user, no path."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     processor: str
-    cores: int
+    cores: Count
     instruction_sets: tuple[str, ...]
     system: str
     python: str
@@ -89,20 +97,20 @@ class Machine(BaseModel):
 
 
 class Receipt(BaseModel):
-    """The trials of one bundle on one machine."""
+    """The trials of one bundle on one machine, as whoever wrote it claims: no receipt is signed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    schema_version: int = Field(default=1, alias="schema")
-    digest: str
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    digest: Digest
     name: str
     version: str
-    made_at: str
+    made_at: Time
     machine: Machine
-    trials: tuple[Trial, ...]
-    searches: tuple[Search, ...] = ()
+    trials: tuple[Trial, ...] = Field(max_length=MAX_TRIALS)
+    searches: tuple[Search, ...] = Field(default=(), max_length=MAX_SEARCHES)
     """How a parity budget was met."""
-    calibrations: tuple[Calibration, ...] = ()
+    calibrations: tuple[Calibration, ...] = Field(default=(), max_length=MAX_SEARCHES)
     """What temperature scaling found at export."""
 
     @property
@@ -111,11 +119,17 @@ class Receipt(BaseModel):
         return all(trial.passed for trial in self.trials)
 
     def write(self, bundle_path: Path) -> Path:
-        """Write it into the bundle's `receipts` folder, named after what it holds; the new file appears whole."""
+        """Write it into the bundle's `receipts` folder, named after its time and what it holds; the new file appears whole.
+
+        Raises `BundleError` where it is larger than what is read back, and `OSError`.
+        """
         folder = bundle_path / RECEIPTS_FOLDER
-        folder.mkdir(exist_ok=True)
         data = readable_json(self.model_dump(mode="json", by_alias=True))
-        target = folder / f"{self.made_at[:10]}-{hashlib.sha256(data).hexdigest()[:8]}.json"
+        if len(data) > MAX_RECEIPT_BYTES:
+            want = f"at most {MAX_RECEIPT_BYTES}"
+            raise BundleError("E_BUNDLE_RECEIPT", "receipt", f"{len(data)} bytes", want, "try fewer things at once")
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{self.made_at.replace(':', '')}-{hashlib.sha256(data).hexdigest()[:8]}.json"
         return write_whole(target, data)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from seatrial_contracts.receipt import Receipt, Trial
+from seatrial_parity.printable import printable
 
 LEFT = ("runner", "graph", "on", "rows x batch")
 RIGHT = ("refused", "worst\nerror", "allowed", "passed")
@@ -17,7 +19,7 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
     "allowed" is the tolerance at the place of the worst error.
     """
     size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
-    title = f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}"
+    title = words(f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in LEFT:
         table.add_column(heading, no_wrap=True)
@@ -32,9 +34,9 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
         passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"
         refused = str(sum(trial.refusals for trial in trials))
         table.add_row(
-            worst.runner,
-            worst.variant,
-            short(worst.provider),
+            words(worst.runner),
+            words(worst.variant),
+            words(short(worst.provider)),
             f"{rows} x {sizes}" if answered else "-",
             refused,
             error,
@@ -42,6 +44,11 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
             passed,
         )
     return table
+
+
+def words(text: str) -> Text:
+    """A stranger's text as one line in which nothing is markup."""
+    return Text(printable(" ".join(text.split())))
 
 
 def grouped(receipt: Receipt) -> list[list[Trial]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -11,17 +10,15 @@ import orjson
 from fastapi import APIRouter, Response
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import BundleError, Refusal
-from seatrial_contracts.receipt import ERROR_EDGES
+from seatrial_contracts.errors import Refusal
 from seatrial_serve.drain import Drain
+from seatrial_serve.receipt_reader import ReceiptReader
 from seatrial_serve.repository import Entry, Repository, State
 from seatrial_serve.tf_serving import metadata, version_status
 
 NOT_READY: dict[str, Any] = {
     "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
 }
-SINGLE_ROWS: Any = {"trials": {"__all__": {"worst", "flipped"}}}
-"""What receipts say of single rows."""
 
 
 def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -42,7 +39,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def models_router(repository: Repository, drain: Drain) -> APIRouter:
     """V1 listing and V2 health."""
-    router = APIRouter()
+    router, receipts = APIRouter(), ReceiptReader()
 
     @reading(router, "/v1/models", summary="The models of this server and the state of each version", tags=["models"])
     async def list_models() -> Response:
@@ -57,14 +54,14 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     async def show_model(model: str) -> Response:
         entry = found(repository, model)
         status = version_status(repository.versions(entry.name).values())
-        return json_response(summary(repository, entry.name) | status | await detail(entry))
+        return json_response(summary(repository, entry.name) | status | await detail(entry, receipts))
 
     @reading(
         router, "/v1/models/{model:name}/versions/{version:name}", summary="One version of a model", tags=["models"]
     )
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
-        return json_response({"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry)})
+        return json_response({"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry, receipts)})
 
     @reading(
         router,
@@ -154,7 +151,7 @@ def summary(repository: Repository, name: str) -> dict[str, Any]:
     }
 
 
-async def detail(entry: Entry) -> dict[str, Any]:
+async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
     """Contract, example, execution receipt and the trials of a version that is ready."""
     model = entry.model
     if model is None:
@@ -166,7 +163,7 @@ async def detail(entry: Entry) -> dict[str, Any]:
         "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows, "deep_batch_rows": model.batcher.rule.deep_rows, "batch_cost": model.batcher.rule.max_cost,
                       **({"placement": asdict(model.engine.placement)} if model.engine.placement else {}),
                       "cost_seconds": {"batch": round(model.admitted.pace.line[0], 9), "unit": round(model.admitted.pace.line[1], 9), "row_units": model.admitted.pace.length}, "batch_seconds": {str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()}},
-        "load_gate": trials, "load_seconds": round(entry.load_s, 3), "bundle": about(model.bundle), **await asyncio.to_thread(receipts, model.bundle),
+        "load_gate": trials, "load_seconds": round(entry.load_s, 3), "bundle": about(model.bundle), **await receipts.told(model.bundle),
     }  # fmt: skip
 
 
@@ -176,16 +173,3 @@ def about(bundle: Bundle) -> dict[str, Any]:
         mode="json", include={"batchable", "opset", "variants", "made_with", "git_commit", "waivers"}
     )
     return manifest | {"size_bytes": bundle.size_bytes}
-
-
-def receipts(bundle: Bundle) -> dict[str, Any]:
-    """The receipts beside the bundle, the newest first: they may come while it is served. Or why they cannot be read.
-
-    What single rows were answered stays beside the bundle: the rows may be somebody's.
-    """
-    try:
-        found = reversed(bundle.receipts())
-    except BundleError as error:
-        return {"receipts": [], "receipts_error": str(error)}
-    told = [receipt.model_dump(mode="json", by_alias=True, exclude=SINGLE_ROWS) for receipt in found]
-    return {"receipts": told, "error_edges": ERROR_EDGES}

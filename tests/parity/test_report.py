@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -12,8 +14,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import seatrial as st
+from seatrial.commands.inspect import show_receipts
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.cost import Cost, Point, Search
@@ -267,3 +271,68 @@ def test_a_bundle_without_receipts_or_with_one_of_other_rows_says_how_to_mend_it
     (bundle.path / "receipts" / "odd.json").write_text("{}")
     with pytest.raises(st.BundleError, match=r"receipt 'odd\.json'.*remove it"):
         gather(bundle)
+
+
+ODD_SAYINGS: list[dict[str, Any]] = [
+    {"trials": {"batch_sizes": []}},
+    {"trials": {"slices": {"no such slice": {"rows": 1}}}},
+    {"trials": {"errors": [10**400]}},
+    {"trials": {"errors": [1] * 99}},
+    {"trials": {"worst_error": float("inf")}},
+    {"trials": {"cost": {"size_bytes": 1, "seconds": {}, "speed": {}}}},
+    {"trials": {"cost": {"size_bytes": 10**400, "seconds": {"1": 1}, "speed": {"1": 1}}}},
+    {"trials": {"rows": -1}},
+    {"made_at": "yesterday"},
+    {"digest": "none"},
+    {"schema": 2},
+]
+
+
+@pytest.mark.parametrize("said", ODD_SAYINGS, ids=str)
+def test_a_receipt_that_says_what_cannot_be_is_refused_by_its_name_or_its_time(
+    said: dict[str, Any], tmp_path: Path
+) -> None:
+    bundle = sealed(tmp_path)
+    receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
+    (file,) = (bundle.path / "receipts").iterdir()
+    facts = json.loads(file.read_bytes())
+    facts["trials"][0] |= said.pop("trials", {})
+    file.write_text(json.dumps(facts | said))
+    with pytest.raises(st.BundleError, match=r"receipt .*remove it, and run seatrial parity again"):
+        gather(bundle)
+
+
+def test_held_out_rows_that_the_bundle_has_not_are_refused(tmp_path: Path) -> None:
+    bundle = sealed(tmp_path)
+    receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
+    files = {name: data for name, data in bundle.files.items() if not name.startswith(HELD_OUT)}
+    with pytest.raises(st.BundleError, match="held-out rows of a trial of 'onnxruntime'"):
+        gather(replace(bundle, files=files))
+
+
+def test_what_no_receipt_proves_is_shown_as_a_claim_and_acts_on_no_terminal_and_no_page(tmp_path: Path) -> None:
+    bundle = sealed(tmp_path)
+    made = receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
+    machine = made.machine.model_copy(update={"processor": "[/red]\x1b[2J\u202e<b>"})
+    trials = (made.trials[0].model_copy(update={"runner": "[/x]\x1b[2J", "passed": False, "finding": "\u202eno"}),)
+    made.model_copy(update={"machine": machine, "trials": trials, "made_at": "2026-01-02T00:00:00Z"}).write(bundle.path)
+    found = gather(bundle)
+    page = Page(write_page(found))
+    assert "Claimed by 2 receipts, unsigned" in " ".join(page.text.split())
+    assert "claimed by [/red]\\x1b[2J\\u202e<b>, unsigned" in page.text
+    markdown = write_markdown(found)
+    assert "claimed by 2 unsigned receipts" in markdown
+    screen = Console(record=True, file=io.StringIO(), width=200)
+    show_receipts(screen, bundle)
+    terminal = screen.export_text()
+    assert "claimed by a machine of" in terminal
+    assert "[/x]\\x1b[2J" in terminal
+    for text in (page.text, markdown, terminal):
+        assert not {"\x1b", "\u202e"} & set(text)
+
+
+def test_a_receipt_too_large_to_be_read_is_not_written(tmp_path: Path) -> None:
+    bundle = sealed(tmp_path)
+    made = receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
+    with pytest.raises(st.BundleError, match="want at most 4194304"):
+        made.model_copy(update={"name": "x" * 2**22}).write(bundle.path)

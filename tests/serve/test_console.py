@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,17 @@ from conftest import Running, run_app
 from toys import toy_bundle
 
 import seatrial as st
-from seatrial_contracts.receipt import ERROR_EDGES, RECEIPTS_FOLDER, Receipt, Trial, now, this_machine
+from seatrial_contracts.receipt import (
+    ERROR_EDGES,
+    MAX_RECEIPT_BYTES,
+    RECEIPTS_FOLDER,
+    Receipt,
+    Trial,
+    now,
+    this_machine,
+)
+from seatrial_contracts.receipts_folder import NEWEST, read_receipt
+from seatrial_serve import receipt_reader
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
 from seatrial_serve.console.series import MODELS, Series
@@ -213,6 +227,14 @@ async def test_series_name_unknown_models_and_bad_times_and_show_no_payload(runn
     assert (await running.client.head("/console/series?model=toy")).status_code == 200
 
 
+def claimed(bundle: st.Bundle, made_at: str = "") -> Receipt:
+    """What somebody claims of a bundle."""
+    trial = Trial(runner="http", variant="fp32", rows=9, worst_error=0.0, allowed=1e-5, passed=True)
+    return Receipt(
+        schema=1, digest=bundle.digest, name="toy", version="1.0.0", made_at=made_at or now(), machine=this_machine({}), trials=(trial,)
+    )  # fmt: skip
+
+
 async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(running: Running, tmp_path: Path) -> None:
     url = "/v1/models/toy/versions/1.0.0"
     shown = (await running.client.get(url)).json()
@@ -224,16 +246,7 @@ async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(running:
     assert shown["receipts"] == []
     field = shown["inputs"]["properties"]["x"]
     assert (field["x-kind"], field["x-want"]) == ("number", "a number from -100 to 100")
-    trial = Trial(runner="http", variant="fp32", rows=9, worst_error=0.0, allowed=1e-5, passed=True)
-    receipt = Receipt(
-        schema=1,
-        digest=bundle.digest,
-        name="toy",
-        version="1.0.0",
-        made_at=now(),
-        machine=this_machine({}),
-        trials=(trial,),
-    )
+    receipt = claimed(bundle)
     receipt.write(bundle.path)
     shown = (await running.client.get(url)).json()
     assert shown["error_edges"] == list(ERROR_EDGES)
@@ -241,6 +254,82 @@ async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(running:
     assert Receipt.model_validate_json(json.dumps(said)) == receipt
     (bundle.path / RECEIPTS_FOLDER / "other.json").write_text("{")
     shown = (await running.client.get(url)).json()
-    assert shown["receipts"] == []
+    assert shown["receipts"] == [said]
     assert "a file that this seatrial cannot read" in shown["receipts_error"]
     assert str(tmp_path) not in json.dumps(shown)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(MAX_RECEIPT_BYTES + 1)
+
+
+def huge_number(path: Path) -> None:
+    path.write_text(path.with_name("good.json").read_text().replace('"rows": 9', f'"rows": 1{"0" * 400}'))
+
+
+def no_number(path: Path) -> None:
+    path.write_text(path.with_name("good.json").read_text().replace("1e-05", "NaN"))
+
+
+@pytest.mark.parametrize("make", [pipe, link, folder, large, huge_number, no_number])
+@pytest.mark.parametrize("name", ["z.json", os.fsdecode(b"\xff.json")])
+async def test_whatever_lies_among_the_receipts_is_named_and_the_others_are_shown(
+    make: Callable[[Path], None], name: str, running: Running, tmp_path: Path
+) -> None:
+    bundle = st.open_bundle(tmp_path / "toy" / "1.0.0")
+    claimed(bundle).write(bundle.path).rename(bundle.path / RECEIPTS_FOLDER / "good.json")
+    make(bundle.path / RECEIPTS_FOLDER / name)
+    reply = await running.client.get("/v1/models/toy")
+    assert reply.status_code == 200
+    assert len(reply.json()["receipts"]) == 1
+    shown = name.encode("ascii", "backslashreplace").decode()
+    assert reply.json()["receipts_error"].startswith(f"receipt '{shown}': got ")
+
+
+async def test_of_a_thousand_receipts_the_newest_are_read_and_each_once(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = st.open_bundle(tmp_path / "toy" / "1.0.0")
+    made = [f"2026-11-24T10:00:{place // 1000:02}.{place % 1000:03}Z" for place in range(1000)]
+    for made_at in made:
+        claimed(bundle, made_at).write(bundle.path)
+    read: list[Path] = []
+    monkeypatch.setattr(receipt_reader, "read_receipt", lambda path: (read.append(path), read_receipt(path))[1])
+    for _ in range(3):
+        shown = (await running.client.get("/v1/models/toy")).json()
+        assert [one["made_at"] for one in shown["receipts"]] == made[: -NEWEST - 1 : -1]
+    assert len(read) == NEWEST
+    newest = claimed(bundle, "2026-11-25T10:00:00.000Z")
+    newest.write(bundle.path)
+    shown = (await running.client.get("/v1/models/toy")).json()
+    assert shown["receipts"][0]["made_at"] == newest.made_at
+
+
+async def test_a_disk_that_does_not_answer_holds_up_the_receipts_alone(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(receipt_reader, "WAIT_S", 0.0)
+    monkeypatch.setattr(receipt_reader, "newest_files", lambda _: answer.wait() and [])
+    try:
+        for reply in await asyncio.gather(*(running.client.get("/v1/models/toy") for _ in range(40))):
+            assert reply.status_code == 200
+            assert "no answer from the disk" in reply.json()["receipts_error"]
+        names = await asyncio.gather(*(asyncio.to_thread(lambda: threading.current_thread().name) for _ in range(40)))
+        assert len(names) == 40  # the shared threads are free
+        assert sum(thread.name == "seatrial-receipts" for thread in threading.enumerate()) >= 1
+    finally:
+        answer.set()

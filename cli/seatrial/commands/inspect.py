@@ -114,12 +114,14 @@ def variants_table(bundle: Bundle) -> Table:
 
 def show_receipts(console: Console, bundle: Bundle) -> None:
     """The parity table of each receipt, and the machine it was made on."""
-    from seatrial_parity.table import parity_table
+    from seatrial_parity.table import parity_table, words
 
     for receipt in bundle.receipts():
         console.print(parity_table(receipt))
         machine = receipt.machine
         console.print(
-            f"{receipt.made_at} on {machine.cores} cores of {machine.processor} ({', '.join(machine.instruction_sets) or 'no vector sets known'})",
-            highlight=False,
+            words(
+                f"{receipt.made_at}, claimed by a machine of {machine.cores} cores of {machine.processor} "
+                f"({', '.join(machine.instruction_sets) or 'no vector sets known'}), unsigned"
+            )
         )

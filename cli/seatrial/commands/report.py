@@ -26,6 +26,7 @@ def command(path: Path, out: Path | None, markdown: Path | None) -> None:
     tried, the newest counts. It exits with 0 whatever the verdict: `seatrial parity` is what fails a build.
     """
     from seatrial_contracts.bundle import open_bundle
+    from seatrial_parity.printable import printable
     from seatrial_parity.report import gather, write_markdown, write_page
 
     findings = gather(open_bundle(path))
@@ -35,5 +36,5 @@ def command(path: Path, out: Path | None, markdown: Path | None) -> None:
     for file, text in written.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")
-    verdict = "passed" if findings.passed else f"failed: {findings.failures[0].finding}"
+    verdict = "passed" if findings.passed else f"failed: {printable(findings.failures[0].finding)}"
     click.echo(f"{bundle.name} {bundle.version} {verdict}; report {', '.join(map(str, written))}")

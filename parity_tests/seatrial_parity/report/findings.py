@@ -12,10 +12,9 @@ from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
 from seatrial_contracts.promise import Promise
-from seatrial_contracts.receipt import Machine, Receipt, Trial
+from seatrial_contracts.receipt import Machine, Receipt, Trial, WorstRow
+from seatrial_contracts.receipts_folder import MEND
 from seatrial_parity.table import severity
-
-MEND = "remove it, and run seatrial parity again"
 
 
 @dataclass(frozen=True)
@@ -155,16 +154,39 @@ def gather(bundle: Bundle) -> Findings:
 
 
 def check_receipt(bundle: Bundle, receipt: Receipt) -> None:
-    """Raise `BundleError` where a receipt tells of rows, outputs or places that the bundle does not have: receipts are not sealed."""
+    """Raise `BundleError` where a receipt tells of rows, slices, outputs or places that the bundle does not have.
+
+    Receipts are neither sealed nor signed, so nothing that they say of the bundle is taken as it is.
+    """
     for trial in receipt.trials:
-        golden = bundle.held_out if trial.held_out else bundle.golden
-        for row in trial.worst:
-            answers = golden.answers[row.sample] if golden and 0 <= row.sample < len(golden.rows) else {}
-            places = [(name, place) for name, numbers in row.answers.items() for place in numbers]
-            known = row.output in answers and (not row.index or _inside(row.index, answers[row.output].shape))
-            if not known or not all(name in answers and 0 <= place < answers[name].size for name, place in places):
-                got = f"row {row.sample} of a trial of '{trial.runner}', which the bundle does not have"
-                raise BundleError("E_BUNDLE_RECEIPT", f"receipt of {receipt.made_at}", got, "rows of this bundle", MEND)
+        got = _unknown(bundle, trial)
+        if got:
+            where, runner = f"receipt of {receipt.made_at}", f"a trial of '{trial.runner}'"
+            raise BundleError(
+                "E_BUNDLE_RECEIPT", where, f"{got} of {runner}, which the bundle does not have", "what this bundle has", MEND
+            )  # fmt: skip
+
+
+def _unknown(bundle: Bundle, trial: Trial) -> str:
+    """What a trial tells of that the bundle does not have; empty where there is nothing."""
+    golden = bundle.held_out if trial.held_out else bundle.golden
+    if golden is None:
+        return "held-out rows"
+    if (trial.rows or trial.worst) and not trial.batch_sizes:
+        return "rows in no batch"
+    names = {name for row in golden.slices for name in row}
+    strange = sorted(trial.slices.keys() - names)
+    if strange:
+        return f"slice '{strange[0]}'"
+    odd = next((row.sample for row in trial.worst if not _known(golden, row)), None)
+    return "" if odd is None else f"row {odd}"
+
+
+def _known(golden: Golden, row: WorstRow) -> bool:
+    answers = golden.answers[row.sample] if row.sample < len(golden.rows) else {}
+    places = [(name, place) for name, numbers in row.answers.items() for place in numbers]
+    here = row.output in answers and (not row.index or _inside(row.index, answers[row.output].shape))
+    return here and all(name in answers and place < answers[name].size for name, place in places)
 
 
 def _inside(index: Sequence[int], shape: Sequence[int]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from seatrial_parity.printable import printable
 from seatrial_parity.report.findings import Findings, Line
 from seatrial_parity.report.page import error
 from seatrial_parity.table import short
@@ -19,7 +20,7 @@ def write_markdown(findings: Findings) -> str:
     verdict = "passed" if findings.passed else "FAILED"
     parts = [
         f"## {plain(bundle.name)} {bundle.version}: parity {verdict}", "",
-        f"`sha256:{bundle.digest[:16]}`, {bundle.size_bytes / 1e6:.2f} MB, {rows}", "",
+        f"`sha256:{bundle.digest[:16]}`, {bundle.size_bytes / 1e6:.2f} MB, {rows}; claimed by {len(findings.receipts)} unsigned receipts", "",
         *(f"- **{plain(trial.runner)} {plain(trial.variant)}**: {plain(trial.finding)}" for trial in findings.failures),
         *([""] if findings.failures else []),
         "| runner | graph | on | rows x batch | refused | worst error | allowed | passed |", "|---|---|---|---|--:|--:|--:|---|",
@@ -47,4 +48,4 @@ def _row(line: Line) -> str:
 
 def plain(text: str) -> str:
     """A text as one line in which nothing is markup."""
-    return SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return SPECIAL.sub(r"\\\1", printable(" ".join(text.split())))

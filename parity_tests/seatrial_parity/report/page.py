@@ -7,6 +7,7 @@ from typing import Any
 from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.measures import Measures
 from seatrial_contracts.notes import NOTES
+from seatrial_parity.printable import printable
 from seatrial_parity.report.charts import error_chart
 from seatrial_parity.report.costs import cost_lines, curve, flipped
 from seatrial_parity.report.findings import Findings, Line
@@ -36,7 +37,7 @@ def write_page(findings: Findings) -> str:
         raise MissingExtra("seatrial report", "parity") from None
     environment = Environment(
         loader=PackageLoader("seatrial_parity.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        finalize=visible, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     filters: dict[str, Any] = {"error": error, "share": share, "short": short}
     environment.filters |= filters
@@ -48,6 +49,11 @@ def write_page(findings: Findings) -> str:
         costs=cost_lines(findings), curve=Markup(curve(findings)), flipped=flipped(findings),  # noqa: S704  (as above)
         measures=used_measures(findings), of_truth=OF_TRUTH, samples=worst_samples(findings), newest=findings.receipts[-1],
     )  # fmt: skip
+
+
+def visible(value: Any) -> Any:
+    """A text with everything that cannot be seen spelt out; our own markup, and what is no text, as it is."""
+    return printable(value) if type(value) is str else value
 
 
 def histograms(findings: Findings) -> list[tuple[Line, str]]:

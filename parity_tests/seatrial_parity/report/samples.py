@@ -16,6 +16,7 @@ from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.receipt import Trial, WorstRow
+from seatrial_parity.printable import printable
 from seatrial_parity.report.findings import Findings
 
 SHOWN_SAMPLES = 6
@@ -115,9 +116,7 @@ def plain(value: Any) -> str:
     if value is None:
         return "missing"
     text = value if isinstance(value, str) else str(value)
-    seen = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:SHOWN_CHARS]
-    )
+    seen = printable(text[:SHOWN_CHARS].replace("\n", "\\n"))
     return f"{seen} ... ({len(text):,} characters)" if len(text) > SHOWN_CHARS else seen
 
 

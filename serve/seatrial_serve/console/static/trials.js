@@ -22,6 +22,7 @@ export function trialsSection(version) {
       atOnce(trial), verdict(trial.passed), number(trial.worst_error), number(trial.allowed), count(trial.rows), count(trial.refusals),
     ])),
     make("h3", {}, "Receipts"),
+    version.receipts.length > 0 && make("p", { class: "soft" }, "Receipts are unsigned: each is the claim of whoever wrote it beside the bundle. The load gate above is what this server found by itself."),
     version.receipts_error && make("p", { class: "refusal" }, version.receipts_error),
     version.receipts.length ? version.receipts.map((one, place) => receipt(one, version.error_edges, place === 0)) : make("p", { class: "soft" }, "None lies beside this bundle. ", make("code", {}, "seatrial parity"), " writes one."),
   );
@@ -34,7 +35,7 @@ function receipt({ made_at: made, machine, trials, searches: searched, calibrati
     atOnce(trial), count(trial.rows), count(trial.refusals), trial.variant, (trial.provider ?? "–").replace("ExecutionProvider", ""),
   ]);
   const heads = ["Through", "Verdict", "Worst error", "Allowed there", "Rows at once", "Rows", "Refused rightly", "Variant", "On"];
-  const title = `${made.replace("T", " ").replace("Z", " UTC")} on ${machine.processor}, ${machine.cores} cores, ${machine.system}`;
+  const title = `${made.replace("T", " ").replace("Z", " UTC")} claimed by ${machine.processor}, ${machine.cores} cores, ${machine.system}, unsigned`;
   const more = [measured(trials, title), errors(trials, edges, through, title), costs(trials, title), searches(searched, title), temperatures(calibrations, title)];
   const element = make("div", { class: "receipt" }, table(title, heads, rows), more);
   return open ? element : fold(title, element);

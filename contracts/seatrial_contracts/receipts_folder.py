@@ -1,0 +1,87 @@
+"""The receipts beside a bundle. They are unsealed and unsigned: anybody may have put them there."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from seatrial_contracts.errors import BundleError
+from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
+from seatrial_contracts.receipt import MAX_RECEIPT_BYTES, RECEIPTS_FOLDER, Receipt
+
+CODE = "E_BUNDLE_RECEIPT"
+NEWEST = 50
+"""How many receipts are read; older ones are passed over."""
+MAX_RECEIPTS_BYTES = 16 * 2**20
+"""Of the receipts that are read together; older ones are passed over."""
+MAX_ENTRIES = 10_000
+"""Of the folder. A listing of that many names takes some 5 ms."""
+MEND = "remove it, and run seatrial parity again"
+SHOWN_CHARS = 80
+
+
+class ReceiptFile(NamedTuple):
+    """A file that may hold a receipt. While `stamp` stays the same, so does what the file holds."""
+
+    path: Path
+    size_bytes: int
+    stamp: tuple[str, int, int, int, int]
+    """Name, inode, size, and the times of its last change, in ns."""
+
+
+def newest_files(bundle_path: Path) -> list[ReceiptFile]:
+    """The newest receipts beside a bundle, by name, the newest first; a name begins with its time.
+
+    At most `NEWEST`, and at most `MAX_RECEIPTS_BYTES` together. Nothing is opened. Raises `BundleError` where the folder cannot be
+    listed, is a link, or holds more than `MAX_ENTRIES` names.
+    """
+    folder = bundle_path / RECEIPTS_FOLDER
+    where, want = f"folder '{RECEIPTS_FOLDER}' beside the bundle", "a folder of receipts"
+    try:
+        if folder.is_symlink():
+            raise BundleError(CODE, where, "a link", want, "remove it")
+        with os.scandir(folder) as listing:
+            entries = list(islice(listing, MAX_ENTRIES + 1))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BundleError(CODE, where, error.strerror or "an error", want) from None
+    if len(entries) > MAX_ENTRIES:
+        raise BundleError(CODE, where, f"more than {MAX_ENTRIES} files", want, "remove the old ones")
+    receipts = (entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith("."))
+    return _within_bounds(heapq.nlargest(NEWEST, receipts, key=lambda entry: entry.name))
+
+
+def _within_bounds(entries: list[os.DirEntry[str]]) -> list[ReceiptFile]:
+    files: list[ReceiptFile] = []
+    left_bytes = MAX_RECEIPTS_BYTES
+    for entry in entries:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:  # it is gone meanwhile
+            continue
+        left_bytes -= min(status.st_size, MAX_RECEIPT_BYTES)
+        if left_bytes < 0:
+            break
+        stamp = entry.name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        files.append(ReceiptFile(Path(entry.path), status.st_size, stamp))
+    return files
+
+
+def read_receipt(path: Path) -> Receipt:
+    """A receipt from its file. Raises `BundleError` where it is none, is no plain file, or cannot be read."""
+    try:
+        return Receipt.model_validate_json(read_plain_file(path, MAX_RECEIPT_BYTES))
+    except ValidationError:
+        got = "a file that this seatrial cannot read"
+    except NotPlainFile as error:
+        got = str(error)
+    except OSError as error:
+        got = error.strerror or "an error"
+    name = path.name.encode("ascii", "backslashreplace").decode()
+    raise BundleError(CODE, f"receipt '{name[:SHOWN_CHARS]}'", got, "a receipt of schema 1", MEND)
