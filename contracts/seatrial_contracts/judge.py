@@ -50,7 +50,8 @@ class Verdict:
 def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: Answers) -> Verdict:
     """Hold the answers to the golden rows against what is promised of them: by `promise`, else by the contract's tolerance.
 
-    A promise is held against all rows, and against each slice of enough rows: a slice that breaks it fails, whatever the mean.
+    A promise is held against all rows, and against each slice of enough rows: a slice that breaks it fails, whatever the mean. A row
+    that is answered with NaN or an infinity fails, though the training side answers it alike: no server gives such an answer.
     """
     promise = promise or Promise(tolerance=contract.tolerance)
     rows = compare_rows(golden.answers, answers, promise.tolerance or contract.tolerance)
@@ -60,11 +61,21 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
     measures = measure(contract, golden.answers, answers, golden.truth)
     slices = measure_slices(contract, golden.answers, answers, golden.truth, golden.slices)
     finding = str(worst) if not worst.passed and (promise.tolerance is not None or worst.cause) else ""
+    finding = no_number(answers) or finding
     return Verdict(
         worst, measures, slices, finding or broken(contract, promise, golden, measures, slices),
         worst.allowed if promise.tolerance is not None else promise.max_error, error_counts(rows), worst_rows(contract, rows, golden.answers, answers),
         flips(contract, golden.answers, answers)[:MOST_FLIPS],
     )  # fmt: skip
+
+
+def no_number(answers: Answers) -> str:
+    """The first row that is answered with NaN or an infinity; empty where there is none."""
+    for sample, outputs in enumerate(answers):
+        for name, array in outputs.items():
+            if not np.isfinite(array).all():
+                return f"sample {sample}, output '{name}': got NaN or an infinity, want numbers"
+    return ""
 
 
 def broken(

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,12 +21,14 @@ import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.image import draw
 from seatrial_contracts.moved import Answered
 from seatrial_parity.fuzz.case import Case
 from seatrial_parity.fuzz.disagreement import Disagreement, described
 from seatrial_parity.fuzz.fuzz import Fuzz
-from seatrial_parity.fuzz.side import Side
+from seatrial_parity.fuzz.side import Side, Training
 from seatrial_parity.runners.onnx import OnnxRunner
 
 Answers = Callable[[Feeds], dict[str, Any]]
@@ -43,6 +46,9 @@ class Twin:
         except Refusal as refusal:
             return refusal.code
         return {"twice": np.float32(known["x"] * 2), "pair": np.array([known["x"], known["word"] == "a"], np.float32)}
+
+    def cause(self, row: Any) -> str:
+        return ""
 
 
 def fuzz(
@@ -231,6 +237,86 @@ def written(folder: Path, call: str) -> str:
 def ask(bundle: Bundle, target: str, *flags: str) -> tuple[int, str]:
     done = CliRunner().invoke(cli, ["parity", str(bundle.path), "--pipeline", target, "--fuzz", "100", *flags])
     return done.exit_code, done.output
+
+
+class Odds(st.Row):
+    share: Annotated[float, st.Number(ge=0, le=1)]
+    stop: Annotated[str, st.Category("A", "B", "C")]
+
+
+class LogOdds(nn.Module):
+    """Infinite at 0 and 1, which the contract takes; the last of the stops has no row in its table."""
+
+    def __init__(self, stops: int, least: float) -> None:
+        super().__init__()
+        self.stops, self.least = nn.Embedding(stops, 1), least
+
+    def forward(self, share: Tensor, stop: Tensor) -> Tensor:
+        return torch.logit(share, self.least or None) + self.stops(stop)[:, 0]
+
+
+def odds(stops: int = 3, least: float = 0.0) -> st.Pipeline:
+    torch.manual_seed(0)
+    golden = [{"share": 0.25, "stop": "A"}, {"share": 0.75, "stop": "B"}]
+    model = LogOdds(stops, least).eval()
+    return st.Pipeline(name="odds", version="1.0.0", inputs=Odds, outputs=Value, model=model, golden=golden)
+
+
+@pytest.mark.parametrize(
+    ("stops", "least", "words"),
+    [
+        (3, 0.0, "output 'value': the model answered NaN or an infinity"),
+        (2, 1e-3, "the model raised IndexError: index out of range in self"),
+        (3, 1e-3, ""),
+    ],
+)
+def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_though_both_sides_fail_alike(
+    stops: int, least: float, words: str, tmp_path: Path
+) -> None:
+    pipeline = odds(stops, least)
+    training = Training(pipeline)
+
+    class Alike(Side):
+        """A bundle that answers and fails exactly as the training code does."""
+
+        name = "alike"
+
+        def __init__(self) -> None: ...
+
+        def answers(self, rows: list[Any]) -> list[Answered]:
+            return [training.answer(row) for row in rows]
+
+        def difference(self, want: Answered, got: Answered) -> str:
+            return "" if want is got else "another answer"
+
+    rows = Golden(tuple(pipeline.golden), tuple(pipeline.answer(pipeline.golden)))
+    bundle = SimpleNamespace(contract=pipeline.contract, golden=rows, manifest=SimpleNamespace(batchable=True))
+    found = Fuzz(bundle, training, [Alike()], rows=100).run()  # type: ignore[arg-type]
+    assert (found is None) == (not words)
+    if found is not None:
+        first, mend, *_ = found.lines(pipeline.contract)
+        assert first == f"training code: the contract takes the row, but {words}"
+        assert mend == "  mend: narrow the contract so that it refuses such rows, or mend the model"
+        assert found.row["share"] in (0, 1) if "NaN" in words else found.row["stop"] == "C"
+        assert "not kept: nothing can answer the row" in found.keep(tmp_path / "kept.jsonl")
+
+
+def test_golden_rows_that_both_sides_answer_with_nan_fail_the_trial() -> None:
+    contract = st.contract_from_rows(Odds, Value)
+    golden = Golden(({"share": 0.5, "stop": "A"},) * 2, ({"value": np.float32(1)}, {"value": np.float32("nan")}))
+    for promise in (None, st.Promise(cosine=0.5)):
+        assert judge(contract, promise, golden, golden.answers).finding == (
+            "sample 1, output 'value': got NaN or an infinity, want numbers"
+        )
+
+
+@pytest.mark.slow
+def test_the_command_says_what_the_model_cannot_answer_and_exits_with_1(tmp_path: Path) -> None:
+    bundle = st.export_pipeline(odds(), tmp_path)
+    code, said = ask(bundle, written(tmp_path, "test_fuzz.odds()"), "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert "the contract takes the row, but output 'value': the model answered NaN or an infinity" in said
+    assert json.loads((tmp_path / "out" / "fuzz.json").read_text())["row"]["share"] in (0, 1)
 
 
 @pytest.mark.slow

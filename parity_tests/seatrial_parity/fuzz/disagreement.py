@@ -33,12 +33,16 @@ class Disagreement:
     """How many rows were asked at once."""
     finding: str
     code: str = ""
-    """What the training code refuses the row with; empty where it answers."""
+    """What the training code refuses the row with, or fails with; empty where it answers."""
+    mend: str = ""
+    """What is to be done, where it is the model itself that fails."""
 
     def lines(self, contract: Contract) -> Iterator[str]:
         """For people: long values by what they are, the whole row is in the file."""
         among = f", among {self.together - 1} others" if self.together > 1 else ""
         yield f"{self.who}{among}: {self.finding}"
+        if self.mend:
+            yield f"  mend: {self.mend}"
         yield from described(contract, self.row)
         if self.together > 1:
             for place, mate in enumerate(self.case.mates):
@@ -47,6 +51,8 @@ class Disagreement:
 
     def keep(self, path: Path) -> str:
         """Add the rows to a file of golden rows; what became of that, for people. A row that must be refused is no golden row."""
+        if self.mend:
+            return f"not kept: nothing can answer the row; {self.mend}"
         if self.code:
             return f"not kept: the training code refuses the row; in the pipeline, say refused=[st.Refused(row, {self.code!r})]"
         rows = [self.row, *self.case.mates] if self.together > 1 else [self.row]

@@ -13,8 +13,10 @@ from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.moved import Answered
 from seatrial_parity.fuzz.case import Case, cases_of
 from seatrial_parity.fuzz.disagreement import Disagreement
-from seatrial_parity.fuzz.side import FAILURES, Side, Training
+from seatrial_parity.fuzz.side import Side, Training
 
+TRAINING = "training code"
+MEND = "narrow the contract so that it refuses such rows, or mend the model"
 Clock = Callable[[], float]
 Progress = Callable[[str], None]
 
@@ -82,9 +84,16 @@ class Fuzz:
         return found is not None
 
     def disagreement(self, case: Case) -> Disagreement | None:
-        """The first of a case: the row alone, then all of it together, where every row is one to be answered."""
+        """The first of a case: the row alone, then all of it together, where every row is one to be answered.
+
+        A row that the contract takes and the model cannot answer is one too, though both sides fail alike.
+        """
         rows = [case.row, *case.mates]
         want = [self.training.answer(row) for row in rows]
+        for row, mine in zip(rows, want, strict=True):
+            cause = self.training.cause(row)
+            if cause:
+                return Disagreement(case, TRAINING, row, 1, f"the contract takes the row, but {cause}", str(mine), MEND)
         together = case.mates and not any(isinstance(answer, str) for answer in want)
         for side in self.sides:
             for asked in (1, len(rows)) if together else (1,):
@@ -98,6 +107,4 @@ class Fuzz:
 
 def outcome(answer: Answered) -> str:
     """What became of a row, for counting."""
-    if not isinstance(answer, str):
-        return "answered"
-    return "failed alike" if answer in FAILURES or answer == "E_OUTPUT_CONTRACT" else f"refused alike with {answer}"
+    return f"refused alike with {answer}" if isinstance(answer, str) else "answered"

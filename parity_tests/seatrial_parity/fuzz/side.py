@@ -16,8 +16,9 @@ from seatrial_export.pipeline import Pipeline
 from seatrial_parity.runners.runner import Inexpressible, Runner
 
 FAILED = "E_MODEL"
-FAILURES = frozenset({FAILED, "E_MODEL_INPUT", "E_QUARANTINED"})
+FAILURES = frozenset({FAILED, "E_MODEL_INPUT", "E_QUARANTINED", "E_OUTPUT_CONTRACT"})
 """The model itself cannot take the row. Who says so how differs: torch raises, onnxruntime blames the value, a server remembers it."""
+SHOWN_CHARS = 120
 
 
 class Training:
@@ -26,15 +27,21 @@ class Training:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline.calibrated
         self._known: dict[bytes, Answered] = {}
+        self._causes: dict[bytes, str] = {}
 
     def answer(self, row: Any) -> Answered:
         """The numbers, or the code that the row is refused with or fails with."""
         key = canonical_json(row)
         if key not in self._known:
-            self._known[key] = self._answer(row)
+            self._known[key] = self._answer(row, key)
         return self._known[key]
 
-    def _answer(self, row: Any) -> Answered:
+    def cause(self, row: Any) -> str:
+        """Why the model fails on a row that the contract takes; empty where it answers, or the contract refuses the row."""
+        self.answer(row)
+        return self._causes.get(canonical_json(row), "")
+
+    def _answer(self, row: Any, key: bytes) -> Answered:
         try:
             encoded = self._pipeline.encode_row(row)
         except Refusal as refusal:
@@ -43,8 +50,11 @@ class Training:
             answer = self._pipeline.answer_encoded(encoded)
             self._pipeline.contract.check_outputs({name: array[None] for name, array in answer.items()}, 1)
         except ModelError as error:
+            self._causes[key] = str(error)
             return error.code
-        except Exception:  # the user's modules may raise anything: the bundle must then fail too
+        except Exception as error:  # the user's modules may raise anything
+            said = str(error).partition("\n")[0][:SHOWN_CHARS]
+            self._causes[key] = f"the model raised {type(error).__name__}: {said}"
             return FAILED
         return answer
 
