@@ -75,7 +75,7 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     said = [run(line, tmp_path) for line in ENGINES]
     assert "wrote churn, churn_front, churn_graph to repo" in said[0]
     assert said[2].count("yes") == 2
-    ci = next(line.strip() for line in README.splitlines() if line.strip().startswith("pytest --bundle"))
+    ci = next(line.strip() for line in README.splitlines() if line.strip().startswith("pytest --seatrial-bundle"))
     run(f"{ci} -p no:randomly -q", tmp_path)
 
 

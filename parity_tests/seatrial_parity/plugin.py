@@ -1,6 +1,7 @@
-"""The pytest plugin: `pytest --bundle bundles/penguins/1.0.0 [--url http://...]` tries bundles in a user's own CI.
+"""The pytest plugin: `pytest --seatrial-bundle bundles/penguins/1.0.0` tries bundles in a user's own CI.
 
-Each bundle becomes one test of its own, beside whatever else is collected; its failure says where the answers part.
+Each bundle becomes one test of its own, beside whatever else is collected; its failure says where the answers part. The plugin
+is loaded by every pytest of its environment, so all its names begin with `seatrial`.
 """
 
 from __future__ import annotations
@@ -9,39 +10,54 @@ from pathlib import Path
 
 import pytest
 
+ADDRESSES = {
+    "url": ("URL", "a running server, http://host:port; it must hold the same bundle"),
+    "grpc": ("HOST:PORT", "its gRPC"),
+    "triton": ("URL", "NVIDIA's Triton, with a repository that `seatrial triton` wrote"),
+    "triton_grpc": ("HOST:PORT", "Triton's gRPC"),
+    "edge": ("URL", "our server before a Triton"),
+    "container": ("URL", "our server in a container"),
+}
+"""What can be tried beside the bundle itself, by its name in `Asked`: how it is written, and what it is."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The plugin's options."""
+    """The plugin's options: those of `seatrial parity`, with a prefix."""
     group = parser.getgroup("seatrial")
     group.addoption(
-        "--bundle",
+        "--seatrial-bundle",
         action="append",
         default=[],
         metavar="DIR",
         help="a sealed bundle to try: <bundles>/<name>/<version> (again for more)",
     )
+    group.addoption("--seatrial-pipeline", metavar="FILE.py:NAME", help="the training side, to be asked again")
+    for name, (metavar, what) in ADDRESSES.items():
+        group.addoption(f"--seatrial-{name.replace('_', '-')}", metavar=metavar, help=f"try too: {what}")
     group.addoption(
-        "--url", default=None, metavar="URL", help="a running server to try too; it must hold the same bundle"
+        "--seatrial-trust-torchscript",
+        action="store_true",
+        help="run TorchScript graphs of the bundles, which are programs, here",
     )
-    for name, what in (
-        ("grpc", "its gRPC, host:port"),
-        ("triton", "NVIDIA's Triton, http://host:port"),
-        ("triton-grpc", "its gRPC"),
-    ):
-        group.addoption(f"--{name}", default=None, metavar="ADDRESS", help=f"try {what} too")
-    group.addoption("--pipeline", default=None, metavar="FILE.py:NAME", help="the training side, to be asked again")
+    group.addoption(
+        "--seatrial-runner",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="try this runner alone (again for more): http v1",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The plugin's marker."""
-    config.addinivalue_line("markers", "parity: a trial of a sealed bundle, made by the seatrial plugin")
+    config.addinivalue_line("markers", "seatrial: a trial of a sealed bundle, made by the seatrial plugin")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add a test for each bundle named on the command line."""
-    paths = config.getoption("--bundle")
-    items += [BundleItem.from_parent(session, name=f"parity[{path}]", bundle_path=Path(path)) for path in paths]
+    paths = config.getoption("seatrial_bundle")
+    items += [BundleItem.from_parent(session, name=f"seatrial[{path}]", bundle_path=Path(path)) for path in paths]
 
 
 class BundleItem(pytest.Item):
@@ -50,22 +66,28 @@ class BundleItem(pytest.Item):
     def __init__(self, *, bundle_path: Path, **rest: object) -> None:
         super().__init__(**rest)  # type: ignore[arg-type]
         self._bundle_path = bundle_path
-        self.add_marker("parity")
+        self.add_marker("seatrial")
 
     def runtest(self) -> None:
         """Try it; fail with every finding."""
         from seatrial_contracts.bundle import open_bundle
+        from seatrial_parity.runners import check_runners
         from seatrial_parity.runners.runner import Asked
         from seatrial_parity.trial import try_bundle
 
-        target = self.config.getoption("--pipeline")
+        option = self.config.getoption
+        target = option("seatrial_pipeline")
         pipeline = None
         if target is not None:
             from seatrial_export.load_pipeline import load_pipeline
 
             pipeline = load_pipeline(target)
-        servers = {name: self.config.getoption(name) for name in ("url", "grpc", "triton", "triton_grpc")}
-        receipt = try_bundle(Asked(open_bundle(self._bundle_path), pipeline, **servers))
+        addresses = {name: option(f"seatrial_{name}") for name in ADDRESSES}
+        trusted = option("seatrial_trust_torchscript")
+        asked = Asked(open_bundle(self._bundle_path), pipeline, trust_torchscript=trusted, **addresses)
+        only = option("seatrial_runner")
+        check_runners(only)
+        receipt = try_bundle(asked, only)
         findings = [f"{trial.runner} {trial.variant}: {trial.finding}" for trial in receipt.trials if not trial.passed]
         if findings:
             raise ParityMiss("\n".join(findings))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 
+from seatrial.commands.parity import command as parity_command
 from seatrial.main import cli, main
-from seatrial_parity import trial
+from seatrial_parity import plugin, trial
 from seatrial_parity.runners.runner import Asked
 
 
@@ -138,7 +141,7 @@ def test_the_pytest_plugin_makes_a_test_of_each_bundle(
 
     class Config:
         def getoption(self, name: str) -> object:
-            return {"--bundle": [str(good.path), str(bad.path)]}.get(name)
+            return {"seatrial_bundle": [str(good.path), str(bad.path)]}.get(name)
 
     made: list[BundleItem] = []
     monkeypatch.setattr(
@@ -146,6 +149,36 @@ def test_the_pytest_plugin_makes_a_test_of_each_bundle(
     )
     pytest_collection_modifyitems(None, Config(), [])  # type: ignore[arg-type]
     assert [path for _, path in made] == [good.path, bad.path]
+
+
+def test_the_pytest_plugin_takes_what_the_command_takes() -> None:
+    parser = pytest.Parser(_ispytest=True)
+    plugin.pytest_addoption(parser)
+    (group,) = [each for each in parser._groups if each.name == "seatrial"]
+    names = {option.dest for option in group.options}
+    assert all(name.startswith("--seatrial-") for option in group.options for name in option.names())
+    asked = {field.name for field in fields(Asked)}
+    assert names == {f"seatrial_{name}" for name in (*asked, "runner")}
+    assert {param.name for param in parity_command.params} >= asked - {"bundle", "pipeline"}
+
+
+@pytest.mark.slow
+def test_a_project_with_options_of_its_own_is_left_alone_and_tries_bundles(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_addoption(parser):\n"
+        "    for name in ('url', 'grpc', 'bundle', 'pipeline', 'edge', 'container', 'triton', 'triton-grpc', 'runner'):\n"
+        "        parser.addoption(f'--{name}')\n"
+    )
+    (tmp_path / "test_own.py").write_text(
+        "def test_own(pytestconfig):\n    assert pytestconfig.getoption('url') == 'x'\n"
+    )
+    ours = ["--seatrial-bundle", "nowhere", "--seatrial-edge", "http://127.0.0.1:9", "--seatrial-trust-torchscript"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--url", "x", *ours],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "bundle 'nowhere': got no folder, want a folder that holds manifest.json" in done.stdout
 
 
 def test_standard_input_that_is_no_json_is_told(

@@ -94,6 +94,7 @@ def command(
     begins. With --fuzz it draws rows instead, and exits with 1 where one is answered otherwise than by the training code.
     """
     from seatrial_contracts.bundle import open_bundle
+    from seatrial_parity.runners import check_runners
     from seatrial_parity.runners.runner import Asked
 
     check_runners(only)
@@ -122,16 +123,6 @@ def command(
         if not bisects:
             click.echo("--bisect, with --pipeline, names the node of the graph where that begins", err=True)
         raise click.exceptions.Exit(1)
-
-
-def check_runners(only: tuple[str, ...]) -> None:
-    """Raise `DeclarationError` for a runner that there is not."""
-    from seatrial_contracts.errors import DeclarationError
-    from seatrial_parity.runners import runners
-
-    for name in only:
-        if name not in runners():
-            raise DeclarationError("--runner", name, f"one of {', '.join(runners())}")
 
 
 def try_golden_rows(asked: Asked, only: tuple[str, ...], junit: Path | None, *, as_json: bool) -> Receipt:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 
+from seatrial_contracts.errors import DeclarationError
 from seatrial_parity.runners.runner import Asked, Runner
 
 MakeRunners = Callable[[Asked], Iterator[Runner]]
@@ -20,3 +21,10 @@ def runners() -> Mapping[str, MakeRunners]:
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     found = {module.NAME: module.runners for module in modules if hasattr(module, "NAME")}
     return dict(sorted(found.items(), key=lambda item: (item[0] != FIRST, item[0])))
+
+
+def check_runners(only: Iterable[str]) -> None:
+    """Raise `DeclarationError` for a runner that there is not."""
+    for name in only:
+        if name not in runners():
+            raise DeclarationError("--runner", name, f"one of {', '.join(runners())}")
