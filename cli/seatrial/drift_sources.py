@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import urllib.error
@@ -90,7 +91,8 @@ def query(url: str, expression: str) -> list[dict[str, Any]]:
     try:
         with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as reply:  # noqa: S310  (http or https alone, see above)
             found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        got = f"no answer ({type(error).__name__})" if isinstance(error, OSError) else "an answer of another kind"
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        lost = isinstance(error, (OSError, http.client.HTTPException))
+        got = f"no answer ({type(error).__name__})" if lost else "an answer of another kind"
         raise DeclarationError(f"Prometheus at {url}", got, "one that listens there: --prometheus URL") from None
     return found

@@ -88,6 +88,9 @@ def try_refusals(bundle: Bundle, runner: Runner) -> Trial:
             code = runner.refusal_code(refused.row)
         except Inexpressible:
             continue
+        except SeatrialError as error:  # it fails on the way to an answer
+            finding = finding or f"refusal {place}: {error}"
+            continue
         refusals += 1
         if code != refused.code:
             finding = finding or f"refusal {place}: got {code or 'an answer'}, want {refused.code}"

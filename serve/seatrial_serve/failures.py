@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.aside import Aside
 from seatrial_serve.journey import Journey
-from seatrial_serve.kept_failure import Form, encrypt, keep
+from seatrial_serve.kept_failure import Form, encrypt, keep, kept_files
 from seatrial_serve.rate import Rate
 
 log = logging.getLogger("seatrial.failures")
@@ -64,8 +65,10 @@ class Failures:
             log.warning("a failure was not kept: %s", error.strerror)
 
     def _make_room(self) -> None:
-        files = sorted(self._folder.glob("*.json"), key=lambda file: file.name)  # a name begins with its time
-        sizes = [file.stat().st_size for file in files]
-        while files and (len(files) > MOST_FILES or sum(sizes) > MOST_BYTES):
-            files.pop(0).unlink(missing_ok=True)
-            sizes.pop(0)
+        """Whatever else lies in the folder stays; other workers may take files away meanwhile."""
+        held_bytes = 0
+        for place, file in enumerate(kept_files(self._folder)):
+            with suppress(FileNotFoundError):
+                held_bytes += file.lstat().st_size
+            if place >= MOST_FILES or held_bytes > MOST_BYTES:
+                file.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,12 +21,16 @@ from seatrial_contracts.golden import wire_value
 from seatrial_contracts.kinds.category import MISSING
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_contracts.receipt import Machine, now, this_machine
 from seatrial_serve.journey import Journey
 from seatrial_serve.model import rows_of
 
 PACKAGES = ("seatrial", "onnxruntime", "numpy")
 MAX_FILE_BYTES = 64 * 2**20
+SUFFIX = ".failure.json"
+KEPT_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z-.+-[a-z0-9_]{8}\.failure\.json")
+"""What `KeptFailure.write` names its files."""
 Form = Literal["redacted", "encrypted", "plain"]
 
 
@@ -62,12 +67,12 @@ class KeptFailure(BaseModel):
     def read(cls, path: Path) -> KeptFailure:
         """The one in a file. Raises `DeclarationError` where it holds none."""
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ValueError
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_plain_file(path.resolve(), MAX_FILE_BYTES))
         except OSError as error:
             got = error.strerror or "no file"
-        except (ValidationError, ValueError):
+        except NotPlainFile as error:
+            got = str(error)
+        except ValidationError:
             got = "something else"
         raise DeclarationError(f"kept failure '{path.name}'", got, "a file that --keep-failures wrote")
 
@@ -80,7 +85,7 @@ class KeptFailure(BaseModel):
                 file.flush()
                 os.fsync(file.fileno())
             unique = temporary.rpartition(".")[2]
-            target = folder / f"{self.kept_at.replace(':', '')}-{self.model}-{self.version}-{unique}.json"
+            target = folder / f"{self.kept_at.replace(':', '')}-{self.model}-{self.version}-{unique}{SUFFIX}"
             Path(temporary).rename(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -96,11 +101,23 @@ class KeptFailure(BaseModel):
                 "rows to run",
                 "keep them encrypted: --keep-failures-key age1...",
             )
-        if self.form == "plain":
-            return list(self.rows)
-        if identity is None:
-            raise DeclarationError("kept failure", "encrypted rows", "the secret key", "name its file: --identity KEY")
-        return list(orjson.loads(decrypt(base64.b64decode(self.rows), identity)))
+        rows = self.rows
+        if self.form == "encrypted":
+            if identity is None:
+                mend = "name its file: --identity KEY"
+                raise DeclarationError("kept failure", "encrypted rows", "the secret key", mend)
+            try:
+                rows = orjson.loads(decrypt(base64.b64decode(self.rows, validate=True), identity))
+            except (TypeError, ValueError):  # no base64, or no JSON in it
+                rows = None
+        if not isinstance(rows, list) or not rows:
+            raise DeclarationError("kept failure", "no rows", "a list of them", "a file that --keep-failures wrote")
+        return rows
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """The kept failures in a folder by their names, which begin with their time: the newest first, and nothing else that lies there."""
+    return sorted((file for file in folder.iterdir() if KEPT_NAME.fullmatch(file.name)), reverse=True)
 
 
 def keep(journey: Journey, form: Form, recipient: str | None) -> KeptFailure:

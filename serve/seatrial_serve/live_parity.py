@@ -89,7 +89,9 @@ class LiveParity:
     def answered(self, seen: Sequence[Answered]) -> None:
         """See `Tap`."""
         for each in seen:
-            if each.model.pressure.users or not self._rate.allows():
+            if each.model.pressure.users:  # this one is busy; others may be quiet
+                continue
+            if not self._rate.allows():
                 return
             self._aside.offer(sample_of(each))
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
+from seatrial_contracts.errors import DeclarationError, ModelError, Refusal, Unavailable
 from seatrial_serve.engine import load_engine
 from seatrial_serve.kept_failure import KeptFailure
 from seatrial_serve.runtimes.runtime import RuntimeOptions
@@ -51,7 +51,7 @@ def replay(
             predictions = [
                 bundle.contract.describe({name: array[None] for name, array in answer.items()}, 0) for answer in answers
             ]
-        except (ModelError, Refusal) as error:
+        except (ModelError, Refusal, Unavailable) as error:
             code = error.code
         seconds = clock() - start
         runs.append(

@@ -77,7 +77,7 @@ def call(
     [
         (["inspect", "/no/such/bundle"], 1, "bundle 'bundle': got no folder"), (["export", "none.py:pipeline"], 1, "no file 'none.py'"),
         (["serve", "/no/such/folder"], 1, "no such folder"), (["predict", "http://127.0.0.1:9"], 2, "--model NAME"), (["nonsense"], 2, "No such command"),
-        (["predict", "http://127.0.0.1:9", "{}", "--model", "x"], 1, "is `seatrial serve` running there?"), (["predict", "x", "{not json"], 1, "no JSON at line 1"),
+        (["predict", "http://127.0.0.1:9", "{}", "--model", "x"], 1, "no server answers there (ConnectError); is it running?"), (["predict", "x", "{not json"], 1, "no JSON at line 1"),
     ],
 )  # fmt: skip
 def test_errors_are_one_screen_without_traceback(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,12 +14,14 @@ import onnx
 import pytest
 from conftest import Running, run_app
 from onnx import TensorProto, helper, numpy_helper
+from prometheus_client import CollectorRegistry
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_serve import live_parity
+from seatrial_serve.live_parity import LiveParity, ParityMetrics, ParityPolicy
 from seatrial_serve.repository import State
 
 pytestmark = pytest.mark.slow
@@ -188,6 +191,17 @@ async def test_no_reference_is_loaded_that_is_larger_than_allowed(
             await ask_until(app, "rare", lambda: True)
             assert count(app, "checked_total") == 0
     assert caplog.text.count("--live-parity-bytes") == 1
+
+
+def test_a_busy_model_takes_no_turn_from_a_quiet_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered: list[Any] = []
+    monkeypatch.setattr(live_parity, "sample_of", lambda answered: answered)
+    parity = LiveParity(ParityPolicy(per_s=10.0), ParityMetrics(CollectorRegistry()), lambda *_: None)
+    monkeypatch.setattr(parity._aside, "offer", offered.append)
+    busy, quiet = (SimpleNamespace(model=SimpleNamespace(pressure=SimpleNamespace(users=users))) for users in (1, 0))
+    parity.answered([busy, quiet, busy, quiet])  # type: ignore[list-item]
+    assert offered == [quiet, quiet]
+    parity.close(1.0)
 
 
 async def test_nothing_is_checked_while_a_request_is_on_its_way(tmp_path: Path) -> None:

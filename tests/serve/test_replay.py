@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manife
 import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bundle import CONTRACT, Bundle, open_bundle, write_bundle
-from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.errors import DeclarationError, OutOfMemory
 from seatrial_serve import failures
 from seatrial_serve.kept_failure import KeptFailure, redacted
 from seatrial_serve.replay import recurs, replay
@@ -86,6 +87,35 @@ async def test_a_failure_that_is_mended_does_not_recur(
     assert not recurs(kept, runs)
 
 
+async def test_a_lack_of_memory_that_was_kept_is_run_again_like_any_failure(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = (await keep_one(tmp_path, keep_failures_plain=True)).model_copy(update={"code": "E_OOM"})
+
+    def too_large(feeds: Feeds) -> dict[str, Any]:
+        if 13.0 in feeds["x"]:
+            raise OutOfMemory("no room")
+        return answer(feeds)
+
+    fake_runtimes(monkeypatch, too_large)
+    runs = replay(kept, bundle, RuntimeOptions())
+    assert [run.code for run in runs] == ["E_OOM"]
+    assert recurs(kept, runs)
+
+
+@pytest.mark.parametrize(("form", "rows"), [("plain", 7), ("plain", []), ("encrypted", "no base64!"), ("encrypted", 7)])
+async def test_a_kept_failure_without_rows_says_so(form: str, rows: Any, tmp_path: Path, bundle: Bundle) -> None:
+    kept = (await keep_one(tmp_path, keep_failures_plain=True)).model_copy(update={"form": form, "rows": rows})
+    with pytest.raises(DeclarationError, match="got no rows, want a list of them"):
+        replay(kept, bundle, RuntimeOptions(), str(pyrage.x25519.Identity.generate()))
+
+
+def test_a_pipe_is_no_kept_failure(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "kept.json")
+    with pytest.raises(DeclarationError, match="got no plain file, want a file that --keep-failures wrote"):
+        KeptFailure.read(tmp_path / "kept.json")
+
+
 async def test_a_failure_that_comes_in_company_alone_is_run_in_company(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,14 +179,17 @@ async def test_the_folder_holds_so_many_files_and_the_oldest_go(
     monkeypatch.setattr(failures, "MOST_FILES", 3)
     monkeypatch.setattr(failures, "PER_S", 1e6)
     (tmp_path / "kept").mkdir()
-    for turn in range(4):
-        (tmp_path / "kept" / f"2020-01-0{turn}T000000Z-toy-1.0.0-x.json").write_text("{}")
+    foreign = ["config.json", "2019-01-01.json", "2019-01-01T000000.000Z-notes.failure.json"]
+    for name in (*(f"2020-01-0{turn}T000000.000Z-toy-1.0.0-abcdefgh.failure.json" for turn in range(4)), *foreign):
+        (tmp_path / "kept" / name).write_text("{}")
     async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept") as app:
         await app.ask([BAD])
         await settled(app)
-    names = sorted(file.name[:10] for file in (tmp_path / "kept").iterdir())
-    assert len(names) == 3
-    assert names[:2] == ["2020-01-02", "2020-01-03"]
+    names = sorted(file.name for file in (tmp_path / "kept").iterdir())
+    assert set(foreign) < set(names), "what others put there stays"
+    kept = [name[:10] for name in names if name not in foreign]
+    assert len(kept) == 3
+    assert kept[:2] == ["2020-01-02", "2020-01-03"]
 
 
 async def test_a_full_disk_leaves_nothing_half_written(

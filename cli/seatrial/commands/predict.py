@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seatrial.rows import read_rows
 from seatrial_contracts.errors import Refusal
+
+if TYPE_CHECKING:
+    import httpx
 
 
 @click.command("predict")
@@ -63,28 +66,41 @@ def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[A
 
 
 def ask_server(url: str, model: str, rows: list[Any] | None, data: bytes | None) -> list[Any]:
-    """Predictions from a server. Raises `Refusal` with what it said."""
-    from seatrial_contracts.errors import MissingExtra, Unavailable
+    """Predictions from a server. Raises `Refusal` with what it said, and `Unavailable` where it says nothing that can be read."""
+    from seatrial_contracts.errors import MissingExtra
 
     try:
-        import httpx
-    except ImportError as error:
+        from seatrial_parity.http_client import JSON_HEADERS, HttpClient, object_of, odd_answer
+    except ModuleNotFoundError as error:
+        if error.name != "httpx":
+            raise
         raise MissingExtra("asking a server", "parity") from error
-    base = f"{url.rstrip('/')}/v1/models/{model}"
-    try:
-        if data is not None:
-            reply = httpx.post(
-                f"{base}:predict", content=data, headers={"Content-Type": "application/octet-stream"}, timeout=60
-            )
-        else:
-            rows = rows or [httpx.get(base, timeout=60).raise_for_status().json()["example"]]
-            reply = httpx.post(f"{base}:predict", json={"instances": rows}, timeout=60)
-    except httpx.HTTPError as error:
-        raise Unavailable(
-            "E_UNREACHABLE", f"{url}: no answer ({type(error).__name__}); is `seatrial serve` running there?"
-        ) from None
-    if reply.status_code != 200:
-        failure = reply.json()
-        raise Refusal(failure["code"], f"status {reply.status_code} {failure['code']}: {failure['error']}")
-    predictions: list[Any] = reply.json()["predictions"]
+    client, path = HttpClient(url), f"/v1/models/{model}"
+    if data is not None:
+        reply = client.post(f"{path}:predict", data, {"Content-Type": "application/octet-stream"})
+    else:
+        rows = rows or [example_of(client.get(path))]
+        reply = client.post(f"{path}:predict", json.dumps({"instances": rows}).encode(), JSON_HEADERS)
+    client.close()
+    check(reply)
+    predictions = object_of(reply).get("predictions")
+    if not isinstance(predictions, list):
+        raise odd_answer("an answer without predictions", "a list of them")
     return predictions
+
+
+def example_of(reply: httpx.Response) -> Any:
+    """The example row in what a server says of a model."""
+    from seatrial_parity.http_client import object_of
+
+    check(reply)
+    return object_of(reply).get("example")
+
+
+def check(reply: httpx.Response) -> None:
+    """Raise `Refusal` with what a server said, where it is no answer."""
+    from seatrial_parity.http_client import error_of
+
+    if reply.status_code != 200:
+        code, text = error_of(reply)
+        raise Refusal(code, f"status {reply.status_code} {code}: {text}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_parity.http_client import JSON_HEADERS, HttpClient, error_of, object_of, odd_answer
 from seatrial_parity.runners.runner import Answers, Asked, RawRows
 
+if TYPE_CHECKING:
+    import httpx
+
 NAME = "http v1"
-TIMEOUT_S = 60.0
 
 
 def runners(asked: Asked) -> Iterator[HttpRunner]:
@@ -29,25 +30,22 @@ class HttpRunner:
 
     def __init__(self, bundle: Bundle, url: str) -> None:
         self._bundle, self._contract = bundle, bundle.contract
-        self._client = httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
+        self._client = HttpClient(url)
         self._path = f"/v1/models/{bundle.name}/versions/{bundle.version}"
 
     def __enter__(self) -> Self:
-        try:
-            reply = self._client.get(self._path)
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                "E_UNREACHABLE", f"{self._client.base_url}: no server answers there ({type(error).__name__})"
-            ) from None
-        served = reply.json().get("digest") if reply.status_code == 200 else None
+        reply = self._client.get(self._path)
+        said = object_of(reply) if reply.status_code == 200 else {}
+        served, execution = said.get("digest"), said.get("execution")
         if served != self._bundle.digest:
-            got = f"digest {served[:16]}" if served else f"status {reply.status_code}: {reply.text[:200]}"
+            got = f"digest {str(served)[:16]}" if served else f"status {reply.status_code}: {reply.text[:200]}"
             raise Unavailable(
                 "E_OTHER_BUNDLE",
-                f"{self._client.base_url}{self._path}: got {got}, want digest {self._bundle.digest[:16]}",
+                f"{self._client.url}{self._path}: got {got}, want digest {self._bundle.digest[:16]}",
             )
-        execution = reply.json()["execution"]
-        self.provider, self.variant = execution["provider"], execution["variant"]
+        if not isinstance(execution, dict):
+            raise odd_answer("a model that does not run", "one that is ready")
+        self.provider, self.variant = str(execution.get("provider")), str(execution.get("variant"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,16 +57,19 @@ class HttpRunner:
         for start in range(0, len(rows), batch_rows):
             reply = self._ask(list(rows[start : start + batch_rows]))
             if reply.status_code != 200:
-                failure = reply.json()
-                raise Refusal(failure["code"], f"status {reply.status_code}: {failure['error']}")
-            answers += [self._contract.recover(prediction) for prediction in reply.json()["predictions"]]
+                code, text = error_of(reply)
+                raise Refusal(code, f"status {reply.status_code}: {text}")
+            try:
+                answers += [self._contract.recover(prediction) for prediction in object_of(reply)["predictions"]]
+            except (LookupError, TypeError, ValueError, AttributeError):  # each kind reads its own part of the JSON
+                raise odd_answer("predictions that are not of this contract", "those it declares") from None
         return answers
 
     def refusal_code(self, row: Any) -> str | None:
         """See `Runner.refusal_code`."""
         reply = self._ask([row])
-        return None if reply.status_code == 200 else str(reply.json()["code"])
+        return None if reply.status_code == 200 else error_of(reply)[0]
 
     def _ask(self, rows: list[Any]) -> httpx.Response:
         data = json.dumps({"instances": rows}).encode()
-        return self._client.post(f"{self._path}:predict", content=data, headers={"Content-Type": "application/json"})
+        return self._client.post(f"{self._path}:predict", data, JSON_HEADERS)

@@ -7,19 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-import httpx
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
+from seatrial_parity.http_client import TIMEOUT_S, HttpClient, error_of, object_of, odd_answer
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
 from seatrial_parity.tensors import Tensors, answers_of, batches, tensors_of
 
 NAMES_BY_TRITON = re.compile(r"expected (number of )?inputs|expected \d+ inputs|unexpected inference input")
 """What Triton itself says where a request names other inputs than the configuration does: no contract of ours is asked."""
 CODE = re.compile(r"\bE_[A-Z0-9_]+\b")
-TIMEOUT_S = 60.0
+LOST = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
+"""gRPC's own words for a connection that broke, or an answer that did not come."""
 
 
 class Served(NamedTuple):
@@ -97,43 +98,50 @@ def triton_inputs(kit: Any, tensors: Tensors, **options: Any) -> list[Any]:
     return inputs
 
 
+def declared(found: Mapping[str, Array | None]) -> dict[str, Array]:
+    """The outputs. Raises `Unavailable` where one is missing."""
+    outputs = {name: array for name, array in found.items() if array is not None}
+    if len(outputs) < len(found):
+        raise odd_answer("an answer without one of the outputs", "all that the contract declares")
+    return outputs
+
+
 class BinaryRunner(TensorRunner):
     """Binary tensors over HTTP: the bytes are tritonclient's, the connection httpx's, since tritonclient drops the body of an error."""
 
     def __init__(self, bundle: Bundle, url: str, version: str) -> None:
         super().__init__(bundle)
         self.version = version
-        self.client = httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
+        self.client = HttpClient(url)
         self.path = f"/v2/models/{bundle.name}/versions/{version}"
 
     def get(self, path: str) -> dict[str, Any]:
         """A GET below the model's own path; empty where there is no such thing. Raises `Unavailable`."""
-        try:
-            reply = self.client.get(self.path + path)
-        except httpx.HTTPError as error:
-            raise Unavailable(
-                "E_UNREACHABLE", f"{self.client.base_url}: no server answers there ({type(error).__name__})"
-            ) from None
-        return dict(reply.json()) if reply.status_code == 200 else {}
+        reply = self.client.get(self.path + path)
+        return object_of(reply) if reply.status_code == 200 else {}
 
     def ask(self, tensors: Tensors) -> dict[str, Array]:
         """See `TensorRunner.ask`."""
         from tritonclient import http as kit
+        from tritonclient.utils import InferenceServerException
 
         client = kit.InferenceServerClient
         outputs = [kit.InferRequestedOutput(field.name, binary_data=True) for field in self._contract.outputs]
         body, length = client.generate_request_body(triton_inputs(kit, tensors, binary_data=True), outputs=outputs)
         headers = {"Inference-Header-Content-Length": str(length)} if length is not None else {}
         reply = self.client.post(
-            f"{self.path}/infer", content=bytes(body), headers={"Content-Type": "application/octet-stream", **headers}
+            f"{self.path}/infer", bytes(body), {"Content-Type": "application/octet-stream", **headers}
         )
         if reply.status_code != 200:
-            said: Mapping[str, Any] = reply.json()
-            raise refusal_from(str(said["error"]), said.get("code"))
-        result = client.parse_response_body(
-            reply.content, header_length=int(reply.headers["inference-header-content-length"])
-        )
-        return {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+            code, text = error_of(reply)
+            raise refusal_from(text, None if code == "E_OTHER" else code)
+        try:
+            length = int(reply.headers["inference-header-content-length"])
+            result = client.parse_response_body(reply.content, header_length=length)
+            found = {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+        except (LookupError, TypeError, ValueError, InferenceServerException):  # tritonclient checks nothing itself
+            raise odd_answer("tensors that cannot be read", "the declared outputs") from None
+        return declared(found)
 
     def close(self) -> None:
         """See `TensorRunner.close`."""
@@ -161,9 +169,16 @@ class GrpcRunner(TensorRunner):
             )
         except InferenceServerException as error:
             said: Any = error.__context__  # gRPC's own error: tritonclient hides it, and with it the trailing metadata
-            trailing = dict(said.trailing_metadata() or ())
-            raise refusal_from(str(error.message()), trailing.get("seatrial-code")) from None
-        return {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+            trailing = dict((said.trailing_metadata() if hasattr(said, "trailing_metadata") else None) or ())
+            code = trailing.get("seatrial-code")
+            if code is None and error.status() in LOST:
+                raise Unavailable("E_UNREACHABLE", f"{self.name}: no server answers there ({error.status()})") from None
+            raise refusal_from(str(error.message()), code) from None
+        try:
+            found = {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+        except (TypeError, ValueError):  # bytes that do not fill their shape
+            raise odd_answer("tensors that cannot be read", "the declared outputs") from None
+        return declared(found)
 
     def close(self) -> None:
         """See `TensorRunner.close`."""

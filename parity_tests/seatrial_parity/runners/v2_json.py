@@ -10,6 +10,7 @@ import numpy as np
 
 from seatrial_contracts.contract import DTYPES
 from seatrial_contracts.kinds.kind import Array
+from seatrial_parity.http_client import JSON_HEADERS, error_of, object_of, odd_answer
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.runners.tensor_runner import refusal_from
 from seatrial_parity.runners.v2_binary import V2BinaryRunner
@@ -37,14 +38,17 @@ class V2JsonRunner(V2BinaryRunner):
             for name, (datatype, array) in tensors.items()
         ]  # fmt: skip
         body = json.dumps({"inputs": inputs})
-        reply = self.client.post(f"{self.path}/infer", content=body, headers={"Content-Type": "application/json"})
-        said = reply.json()
+        reply = self.client.post(f"{self.path}/infer", body.encode(), JSON_HEADERS)
         if reply.status_code != 200:
-            raise refusal_from(said["error"], said["code"])
-        return {
-            output["name"]: np.array(output["data"], DTYPES[output["datatype"]]).reshape(output["shape"])
-            for output in said["outputs"]
-        }
+            code, text = error_of(reply)
+            raise refusal_from(text, code)
+        try:
+            return {
+                output["name"]: np.array(output["data"], DTYPES[output["datatype"]]).reshape(output["shape"])
+                for output in object_of(reply)["outputs"]
+            }
+        except (LookupError, TypeError, ValueError):
+            raise odd_answer("outputs that cannot be read", "the declared outputs") from None
 
 
 def element(value: Any) -> Any:
