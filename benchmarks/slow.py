@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "oip"), str(ROOT / "tests" / "refusals")]
 from case import ROW, rows  # noqa: E402  (found through the line above)
-from sealed import seal  # noqa: E402
-from soak import PORT, wait_until_ready  # noqa: E402
+from sealed import seal  # noqa: E402  (as above)
+from soak import PORT, wait_until_ready  # noqa: E402  (as above)
 
 RATE, EACH, TURNS = 200, 1000, 3
 GOOD = rows(ROW)

@@ -27,9 +27,9 @@ from scipy.stats import theilslopes
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "oip"), str(ROOT / "tests" / "refusals")]
 from case import ROW, rows, v1  # noqa: E402  (found through the line above)
-from conformance import seal as seal_conformance  # noqa: E402
-from media_cases import photo  # noqa: E402
-from sealed import picture, seal  # noqa: E402
+from conformance import seal as seal_conformance  # noqa: E402  (as above)
+from media_cases import photo  # noqa: E402  (as above)
+from sealed import picture, seal  # noqa: E402  (as above)
 
 PORT, CLIENTS, RELOAD_S, SAMPLE_S = 18_720, 6, 15.0, 1.0
 MOST_MIB = 1.0

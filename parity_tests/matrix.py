@@ -14,17 +14,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import real_image  # noqa: E402
-import real_triton  # noqa: E402
-import servers  # noqa: E402
+import real_image  # noqa: E402  (found through the line above)
+import real_triton  # noqa: E402  (found through the line above)
+import servers  # noqa: E402  (found through the line above)
 
-import seatrial as st  # noqa: E402
-from seatrial_contracts.receipt import Receipt  # noqa: E402
-from seatrial_parity.runners import runners  # noqa: E402
-from seatrial_parity.runners.runner import Asked  # noqa: E402
-from seatrial_parity.trial import try_bundle  # noqa: E402
-from seatrial_serve.triton.config import Placing  # noqa: E402
-from seatrial_serve.triton.repository import write_repository  # noqa: E402
+import seatrial as st  # noqa: E402  (found through the line above)
+from seatrial_contracts.receipt import Receipt  # noqa: E402  (found through the line above)
+from seatrial_parity.runners import runners  # noqa: E402  (found through the line above)
+from seatrial_parity.runners.runner import Asked  # noqa: E402  (found through the line above)
+from seatrial_parity.trial import try_bundle  # noqa: E402  (found through the line above)
+from seatrial_serve.triton.config import Placing  # noqa: E402  (found through the line above)
+from seatrial_serve.triton.repository import write_repository  # noqa: E402  (found through the line above)
 
 
 def main() -> int:

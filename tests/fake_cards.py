@@ -31,6 +31,8 @@ class FakeCards:
         """Do CUDA's libraries load? Without them onnxruntime takes the CPU, and says so in a log that nobody reads."""
         self.lacking: set[str] = set()
         """Operators that the card has no kernel for."""
+        self.not_recording: set[int] = set()
+        """Cards that refuse CUDA graphs, whatever the model."""
         self.takes = True
         """Does the provider take any node at all?"""
         self.opens_on: int | None = None
@@ -68,7 +70,7 @@ class FakeCards:
             raise RuntimeError(f"CUDA failure 101: invalid device ordinal ; GPU={number} ; hostname=secret")
         if number in self.failing:
             raise self.failing[number]
-        if options.get("enable_cuda_graph") == "1" and self.lacking:
+        if options.get("enable_cuda_graph") == "1" and (self.lacking or number in self.not_recording):
             raise RuntimeError("This session cannot use the graph capture feature as requested by the user")
         self.opened.append((number, dict(options)))
         return FakeSession(

@@ -26,6 +26,7 @@ class FakeTriton:
     def __init__(self, digest: str) -> None:
         self.digest = digest
         self.lie: Callable[[Outputs], Outputs] = lambda outputs: outputs
+        self.type_of_x: str | int = "TYPE_FP32"
         self.open = threading.Event()
         self.open.set()
         self.asked, self.seen_timeouts = 0, list[int]()
@@ -60,7 +61,7 @@ class FakeTriton:
         config.name, config.backend = "toy_graph", "fake"
         config.parameters[digest_key(1000000)].string_value = self.digest
         for tensors, named in (
-            (config.input, [("x", "TYPE_FP32", [1]), ("word", "TYPE_STRING", [1])]),
+            (config.input, [("x", self.type_of_x, [1]), ("word", "TYPE_STRING", [1])]),
             (config.output, [("twice", "TYPE_FP32", [1]), ("pair", "TYPE_FP32", [2])]),
         ):
             for name, kind, dims in named:

@@ -137,11 +137,13 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(_home_of[name]), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("seatrial"):
-            raise
+        from seatrial.extras import extra_of
         from seatrial_contracts.errors import MissingExtra
 
-        raise MissingExtra(f"st.{name}", "export") from error
+        extra = extra_of(error, _home_of[name])
+        if extra is None:
+            raise
+        raise MissingExtra(f"st.{name}", extra) from error
     globals()[name] = value
     return value
 

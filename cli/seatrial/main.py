@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 
 import click
 
-from seatrial_contracts.errors import SeatrialError
+from seatrial.extras import extra_of
+from seatrial_contracts.errors import MissingExtra, SeatrialError
 
 COMMANDS = {
     "adopt": "Seal a model that others made: an ONNX file, or a scikit-learn estimator.",
@@ -27,21 +29,36 @@ COMMANDS = {
 """Name -> short help, so that `seatrial --help` imports nothing heavy."""
 
 
+WING_OF = {
+    "adopt": "seatrial_export.adopt",
+    "export": "seatrial_export",
+    "quantize": "seatrial_export",
+    "parity": "seatrial_parity",
+    "report": "seatrial_parity",
+}
+"""Where a command begins to import; the others begin in the serving wing."""
+
+
+def wing_of(words: Sequence[str]) -> str:
+    """The wing of the command in a command line."""
+    return WING_OF.get(next((word for word in words if word in COMMANDS), ""), "seatrial_serve")
+
+
 class LazyGroup(click.Group):
     """Loads a command's file when it is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """The verbs, in the order of a model's life."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  (click's signature)
         """The command of this name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"seatrial.commands.{cmd_name}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's signature)
         """The list of verbs, without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -80,7 +97,13 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except Exception as error:
+    except ModuleNotFoundError as error:
+        extra = extra_of(error, wing_of(sys.argv[1:]))
+        if extra is None or "--debug" in sys.argv:
+            raise  # the installation is broken, or seatrial is: nothing that an extra mends
+        click.echo(f"seatrial: {MissingExtra('this command', extra)}", err=True)
+        sys.exit(1)
+    except Exception as error:  # the user's pipeline may raise anything; a screen of text is said
         if "--debug" in sys.argv:
             raise
         click.echo(

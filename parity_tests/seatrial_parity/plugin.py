@@ -92,7 +92,7 @@ class BundleItem(pytest.Item):
         if findings:
             raise ParityMiss("\n".join(findings))
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002  (pytest's signature)
         """The findings alone, without a traceback of ours."""
         from seatrial_contracts.errors import SeatrialError
 

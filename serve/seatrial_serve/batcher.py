@@ -224,7 +224,7 @@ class Batcher(Generic[Rows, Answers]):
             answers = self._run([rows])
         except OutOfMemory:
             return None
-        except Exception:
+        except Exception:  # a runtime may raise anything; its sender is told
             tell_passengers(alone, started, self._clock())
             raise
         if isinstance(answers, asyncio.Future):
@@ -308,7 +308,7 @@ class Batcher(Generic[Rows, Answers]):
         self._pumping = False
         try:
             self._start_batches()
-        except Exception:
+        except Exception:  # whatever it was, nobody waits for ever
             stranded, self._queue, self._waiting_rows = self._queue, [], 0
             reply_to_all(stranded, RuntimeError("the batcher failed"))
             raise
@@ -393,7 +393,7 @@ class Batcher(Generic[Rows, Answers]):
                     answers.add_done_callback(partial(self._came, batch, started, todo))
                     return
                 self._deliver(batch, answers, started)
-        except BaseException:
+        except BaseException:  # whatever ends it, the slot is free again
             self._free_slot()
             raise
         self._free_slot()

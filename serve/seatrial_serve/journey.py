@@ -93,6 +93,6 @@ def tell_watchers(watchers: Watchers, journey: Journey) -> None:
     for watcher in watchers:
         try:
             watcher.ended(journey)
-        except Exception:
+        except Exception:  # as said above
             log.exception("a watcher failed; this is a bug in seatrial", extra={"request_id": journey.request_id})
     journey.error = None  # its traceback holds this journey: a circle, and in it all that the request sent

@@ -87,7 +87,7 @@ class KeptFailure(BaseModel):
             unique = temporary.rpartition(".")[2]
             target = folder / f"{self.kept_at.replace(':', '')}-{self.model}-{self.version}-{unique}{SUFFIX}"
             Path(temporary).rename(target)
-        except BaseException:
+        except BaseException:  # whatever ends it, nothing half-written stays
             Path(temporary).unlink(missing_ok=True)
             raise
         return target

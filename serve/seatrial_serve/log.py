@@ -108,7 +108,7 @@ class TextLines(logging.Formatter):
         """One line."""
         return escaped(super().formatMessage(record))
 
-    def formatException(self, ei: Excepted) -> str:  # noqa: N802
+    def formatException(self, ei: Excepted) -> str:  # noqa: N802  (the library's name)
         """See `trace_of`."""
         return trace_of(ei[1], self._level) if ei[1] is not None else ""
 
@@ -125,6 +125,6 @@ class JsonLines(JsonFormatter):
         )
         self._level = level
 
-    def formatException(self, ei: Excepted) -> str:  # noqa: N802
+    def formatException(self, ei: Excepted) -> str:  # noqa: N802  (the library's name)
         """See `trace_of`."""
         return trace_of(ei[1], self._level) if ei[1] is not None else ""

@@ -258,7 +258,7 @@ class ServedModel:
         jobs = [loop.run_in_executor(self._pool, encode_in_time, row, place) for place, row in enumerate(rows)]
         try:
             return await asyncio.gather(*jobs)
-        except BaseException:
+        except BaseException:  # its client may have left too: what waits in the pool need not run
             for job in jobs:
                 job.cancel()
             raise

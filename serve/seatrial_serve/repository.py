@@ -275,7 +275,7 @@ class Repository:
             entry.model = build(entry)
         except SeatrialError as error:
             code, reason = getattr(error, "code", "E_LOAD"), str(error)
-        except Exception:
+        except Exception:  # one model that cannot be loaded keeps no other from serving
             log.exception("loading %s %s: this is a bug in seatrial", entry.name, entry.version)
             code, reason = "E_INTERNAL", "seatrial failed while loading it; the server's log says more"
         entry.code, entry.reason = code, reason

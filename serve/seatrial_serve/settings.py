@@ -284,8 +284,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],  # noqa: ARG003  (the framework's signature)
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the framework's signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the framework's signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keyword arguments win over the environment; nothing else is read behind the caller's back."""
         assert isinstance(env_settings, EnvSettingsSource)

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["seatrial_contracts", "seatrial_serve"]
 
 sys.path[:0] = [str(Path(__file__).parent.parent / name) for name in ("refusals", "oip")]
 from case import INPUTS, ROW  # noqa: E402  (found through the line above)
-from sealed import picture, seal  # noqa: E402
+from sealed import picture, seal  # noqa: E402  (as above)
 
 FOLDER = tempfile.mkdtemp()
 seal(Path(FOLDER))

@@ -416,6 +416,55 @@ def test_a_lost_device_is_left_out_and_taken_in_again(cards: FakeCards) -> None:
     runtime.close()
 
 
+@pytest.mark.parametrize("refusing", [{0}, {1}, {0, 1}])
+def test_cards_are_alike_where_one_of_them_refuses_cuda_graphs(refusing: set[int], cards: FakeCards) -> None:
+    cards.present, cards.not_recording = {0, 1}, refusing
+    runtime = load(cuda_graphs=True, devices=(0, 1))
+    assert runtime.placement is not None
+    assert (runtime.placement.cuda_graphs, runtime.placement.slots, runtime.placement.sizes) == (False, 4, ())
+    cards.runs.clear()
+    for _ in range(4):
+        assert_same(runtime.run(rows(3)), expected(rows(3)))
+    assert {(number, how) for number, _, how in cards.runs} == {(0, "plain"), (1, "plain")}
+    runtime.close()
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("error", [lost(), TypeError("a driver of another kind")])
+def test_a_lost_device_comes_back_with_its_cuda_graphs(error: Exception, cards: FakeCards) -> None:
+    cards.present = {0, 1}
+    runtime = load(cuda_graphs=True, devices=(0, 1), max_rows=4)
+    assert isinstance(runtime, DevicesRuntime)
+    cards.failing[0] = lost()
+    assert fails(runtime) == "E_RUNTIME_DOWN"
+    tried = threading.Event()
+    cards.failing = Counting({0: error}, tried)
+    assert tried.wait(20), "it is tried while it is not there yet"
+    cards.failing.clear()
+    with runtime._changed:
+        assert runtime._changed.wait_for(lambda: len(runtime._free) == 2, 20)
+    cards.runs.clear()
+    for _ in range(4):
+        assert_same(runtime.run(rows(2)), expected(rows(2)))
+    assert {number for number, _, _ in cards.runs} == {0, 1}
+    assert {how for _, _, how in cards.runs} <= {"bound", "recorded", "replayed"}
+    runtime.close()
+
+
+class Counting(dict[int, Exception]):
+    """What fails on cards; `tried` is set when it was looked up more than once."""
+
+    def __init__(self, failing: dict[int, Exception], tried: threading.Event) -> None:
+        super().__init__(failing)
+        self._tried, self._looks = tried, 0
+
+    def __getitem__(self, number: int) -> Exception:
+        self._looks += 1
+        if self._looks > 1:
+            self._tried.set()
+        return super().__getitem__(number)
+
+
 @pytest.mark.usefixtures("_soon")
 def test_whoever_waits_for_a_lane_is_told_when_the_last_device_is_lost(cards: FakeCards) -> None:
     runtime = load()

@@ -74,7 +74,7 @@ def test_signals_reload_under_load_and_no_request_is_lost(tmp_path: Path, serve:
         for turn in range(1, 11):
             seal(tmp_path, f"1.0.{turn}")
             server.process.send_signal(signal.SIGHUP)
-            until(lambda: load.wrong != [] or load.versions[-1:] == [f"1.0.{turn}"])  # noqa: B023
+            until(lambda: load.wrong != [] or load.versions[-1:] == [f"1.0.{turn}"])  # noqa: B023  (called within the turn)
             shutil.rmtree(tmp_path / "conformance" / f"1.0.{turn - 1}")
     assert load.wrong == []
     assert len(load.versions) > 100

@@ -141,6 +141,40 @@ async def test_restarted_with_another_bundle_it_stays_out(bundle: st.Bundle, fak
         assert fake.asked == asked
 
 
+@pytest.mark.parametrize("kind", ["TYPE_BF16", "TYPE_INVALID", 99])
+async def test_a_triton_that_answers_oddly_about_itself_is_asked_on_until_it_is_right_again(
+    kind: str | int, bundle: st.Bundle, fake: FakeTriton
+) -> None:
+    async with edge(bundle, fake) as app:
+        await until(lambda: app.repository.ready)
+        fake.type_of_x = kind
+        await until(lambda: not app.repository.ready)
+        fake.type_of_x = "TYPE_FP32"
+        await until(lambda: app.repository.ready)
+        assert (await app.ask([ROWS[4]])).json()["predictions"][0]["twice"] == 8.0
+
+
+async def test_a_health_thread_outlives_what_nobody_foresaw(
+    bundle: st.Bundle, fake: FakeTriton, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn = triton_runtime.TritonRuntime.learn
+    wrong: list[Exception] = []
+
+    def learns(runtime: triton_runtime.TritonRuntime) -> None:
+        if wrong:
+            raise wrong[0]
+        learn(runtime)
+
+    monkeypatch.setattr(triton_runtime.TritonRuntime, "learn", learns)
+    async with edge(bundle, fake) as app:
+        for error in (TypeError("odd"), ValueError("odd"), OSError("odd")):
+            wrong.append(error)
+            await until(lambda: not app.repository.ready)
+            wrong.clear()
+            await until(lambda: app.repository.ready)
+    assert caplog.text.count("toy_graph is not ready; this is a bug in seatrial") == 3
+
+
 async def test_a_slow_triton_costs_a_request_its_own_deadline_and_no_more(bundle: st.Bundle, fake: FakeTriton) -> None:
     async with edge(bundle, fake) as app:
         fake.open.clear()

@@ -54,7 +54,7 @@ class CommaSeparated(click.ParamType[Any]):
 
     name = "a,b"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002  (click's signature)
         """Split it."""
         parts: tuple[str, ...] = split(value)
         return parts

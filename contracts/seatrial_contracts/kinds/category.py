@@ -38,7 +38,7 @@ class Category(Kind):
         super().__init__(**({"categories": categories} | options if categories else options))
 
     @classmethod
-    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:  # noqa: ARG003
+    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
         return cls() if get_origin(annotation) is Literal else None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
@@ -148,12 +148,12 @@ class Category(Kind):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="string"),)
 
-    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (MISSING if value is None else value,)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
         seen: dict[str | None, str | None] = {None: None, MISSING: None, **{word: word for word in self.categories}}
         return lambda values: {"": [seen.get(value, UNSEEN) for value in values]}
 
-    def split(self, trait: str, values: Column) -> Bins:  # noqa: ARG002
+    def split(self, trait: str, values: Column) -> Bins:
         return split_words(values, self.categories, unseen=True, missing=self.nullable)

@@ -21,7 +21,7 @@ class Flag(Kind):
     kind: Literal["flag"] = "flag"
 
     @classmethod
-    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:  # noqa: ARG003
+    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
         return cls() if annotation is bool else None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
@@ -61,11 +61,11 @@ class Flag(Kind):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="bool"),)
 
-    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (value,)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
         return lambda values: {"": ["true" if value else "false" for value in values]}
 
-    def split(self, trait: str, values: Column) -> Bins:  # noqa: ARG002
+    def split(self, trait: str, values: Column) -> Bins:
         return split_words(values, ("false", "true"))

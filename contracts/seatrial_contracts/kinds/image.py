@@ -70,7 +70,7 @@ class Image(Kind):
             want = f"at least one format, never missing, sides of which {self.max_pixels} pixels have room"
             raise DeclarationError("st.Image", got, want)
 
-    def cheap(self, value: Any) -> bool:  # noqa: ARG002
+    def cheap(self, value: Any) -> bool:
         return False
 
     @property
@@ -179,7 +179,7 @@ class Image(Kind):
         least = self.shorter_side_px or self.min_side_px
         return dict.fromkeys((f"{name}_height", f"{name}_width"), (least, self.max_pixels // least))
 
-    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         pillow()
         return lambda value: (self.decode(value),)
 
@@ -234,7 +234,7 @@ class Image(Kind):
             raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
         return picture
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
         """Brightness and contrast from 0 to 1, the file's pixels, and width over height."""
 
         def look(values: Column) -> Mapping[str, Column]:
@@ -252,7 +252,7 @@ class Image(Kind):
 def pillow() -> None:
     """Raises `MissingExtra` where Pillow is not installed."""
     try:
-        import PIL.Image  # noqa: F401
+        import PIL.Image  # noqa: F401  (is it installed?)
     except ImportError:
         raise MissingExtra("an image field", "image") from None
     warnings.filterwarnings("ignore", module="PIL")  # odd metadata; the pixels decide, and their number is checked here

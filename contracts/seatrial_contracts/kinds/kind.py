@@ -111,11 +111,11 @@ class Kind(BaseModel):
     __get_pydantic_core_schema__ = _SchemaOfKind()
 
     @classmethod
-    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:  # noqa: ARG003  (most kinds stand for no plain type)
+    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
         """The kind that a plain type stands for (`bool`, `float`, `Literal[...]`); None where it is not this one's."""
         return None
 
-    def declared(self, annotation: Any, nullable: bool) -> Self:  # noqa: ARG002  (kinds that check the type override this)
+    def declared(self, annotation: Any, nullable: bool) -> Self:
         """This kind, completed by the type it annotates. Raises `DeclarationError` where the two do not fit."""
         return self.completed(nullable=nullable)
 
@@ -132,11 +132,11 @@ class Kind(BaseModel):
         """Names of the files in a bundle that the host stage needs."""
         return ()
 
-    def front_files(self, field: str) -> Mapping[str, bytes]:  # noqa: ARG002  (few kinds have files)
+    def front_files(self, field: str) -> Mapping[str, bytes]:
         """Files that the host stage needs, to be sealed into the bundle: relative name -> bytes."""
         return {}
 
-    def cheap(self, value: Any) -> bool:  # noqa: ARG002  (only some kinds are ever dear)
+    def cheap(self, value: Any) -> bool:
         """Is the host stage of this value shorter than a hop to another thread (some 50 us)?"""
         return True
 
@@ -190,7 +190,7 @@ class Kind(BaseModel):
         """What this field is when it enters the graph."""
         raise NotImplementedError(f"{self.name} is an output kind: it enters no graph")
 
-    def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:  # noqa: ARG002  (few kinds vary in size)
+    def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         """Name of each size in `tensors` that varies -> the least and the most that the contract takes."""
         return {}
 
@@ -202,7 +202,7 @@ class Kind(BaseModel):
     def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
         """What drift looks at; `stage` is the field's own host stage, None for an output, whose values are the model's numbers."""
 
-    def split(self, trait: str, values: Column) -> Bins:  # noqa: ARG002  (some kinds have traits of several sorts)
+    def split(self, trait: str, values: Column) -> Bins:
         """The bins of a trait, made from its values in the reference rows. Unless a kind knows better, ranges of numbers."""
         return split_numbers(values, missing=self.nullable)
 

@@ -79,7 +79,7 @@ class Label(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.array([value["scores"][name] for name in self.classes], np.float32)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
         """The winner, its score, and the score of each class where these are few."""
         scored = self.classes if len(self.classes) <= MOST_SCORED else ()
 

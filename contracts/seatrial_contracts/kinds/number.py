@@ -219,7 +219,7 @@ class Number(OutputKind):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype=self.graph_dtype),)
 
-    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         missing = float("nan")
         return lambda value: (missing if value is None else value,)
 
@@ -233,5 +233,5 @@ class Number(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.asarray(value, self.dtype)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
         return lambda values: {"": np.asarray(values, np.float64)}

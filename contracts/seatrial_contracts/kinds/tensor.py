@@ -213,7 +213,7 @@ class Tensor(OutputKind):
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         return {f"{name}_{axis}": self.ranges[axis] for axis, size in enumerate(self.dims) if not isinstance(size, int)}
 
-    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:  # noqa: ARG002
+    def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (value,)
 
     @property
@@ -226,7 +226,7 @@ class Tensor(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.array(value, self.dtype)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:  # noqa: ARG002
+    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
         return lambda values: {
             "mean": [float(np.mean(value)) for value in values],
             "spread": [float(np.std(value)) for value in values],

@@ -32,7 +32,7 @@ class PyTorchRunner:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, rows: RawRows, batch_rows: int) -> Answers:  # noqa: ARG002
+    def run(self, rows: RawRows, batch_rows: int) -> Answers:  # noqa: ARG002  (each row runs alone)
         """See `Runner.run`."""
         return self._pipeline.answer(rows)
 

@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 
@@ -101,17 +101,21 @@ class DeviceGraph:
         """The bound of a batch where sizes are known beforehand."""
         return self._rows if self.tensorrt or self.sizes else None
 
-    def open(self, number: int) -> Device:
-        """The graph on one device. Raises `ModelError`, E_PROVIDER where that device does not really run it."""
+    def open_all(self, numbers: Sequence[int]) -> list[Device]:
+        """The graph on each device, alike: CUDA graphs on all of them, or on none where one refuses them.
+
+        Raises `ModelError`, E_PROVIDER where a device does not really run it.
+        """
         if self._records:
             try:
-                return self._open(number)
+                return [self.open(number) for number in numbers]
             except ModelError as error:
                 log.warning("no CUDA graphs for this model: %s", error)
                 self._records = False
-        return self._open(number)
+        return [self.open(number) for number in numbers]
 
-    def _open(self, number: int) -> Device:
+    def open(self, number: int) -> Device:
+        """The graph on one device, as on the others. Raises `ModelError`, E_PROVIDER where it does not really run it."""
         try:
             session = self._session(number)
         except ORT_ERRORS as error:
@@ -151,7 +155,7 @@ class DevicesRuntime:
         self._graph = graph
         self.inputs, self.outputs = graph.inputs, graph.outputs
         options = graph.options
-        self._devices = [graph.open(number) for number in options.devices or (0,)]
+        self._devices = graph.open_all(options.devices or (0,))
         turns = zip(*([(lane, each) for lane in each.lanes] for each in self._devices), strict=True)
         self._free: deque[tuple[Lane, Device]] = deque(free for turn in turns for free in turn)
         self._changed = threading.Condition()
@@ -230,6 +234,9 @@ class DevicesRuntime:
                 self._settle(device)
             except FAILURES as error:
                 log.warning("device %d of %s is not back: %s", lost.number, self.provider, type(error).__name__)
+                continue
+            except Exception:  # whatever a driver raises, the device is tried again
+                log.exception("device %d of %s is not back; this is a bug in seatrial", lost.number, self.provider)
                 continue
             with self._changed:
                 self._devices[self._devices.index(lost)] = device

@@ -36,7 +36,7 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:  # noqa: ARG001  (Tr
     runtime = TritonRuntime(grpc, options)
     try:
         runtime.learn()
-    except BaseException:
+    except BaseException:  # whatever ends it, the channel is closed
         runtime.close()
         raise
     runtime.watch()
@@ -78,9 +78,15 @@ class TritonRuntime:
                 "E_RUNTIME_ANSWER",
                 f"Triton's model '{self._name}' is of bundle {digest[:16] or 'unknown'}, want {self._digest[:16]}; write the repository again: seatrial triton",
             )
-        self.inputs = {each.name: dtype_of(each.data_type) for each in config.input}
-        self._types = {each.name: dtype_of(each.data_type) for each in config.output}
-        self.outputs = list(self._types)
+        try:
+            inputs = {each.name: dtype_of(each.data_type) for each in config.input}
+            types = {each.name: dtype_of(each.data_type) for each in config.output}
+        except (KeyError, ValueError):  # an element type that is in no bundle
+            raise ModelError(
+                "E_RUNTIME_ANSWER",
+                f"Triton's model '{self._name}' has an element type that no bundle has; write the repository again: seatrial triton",
+            ) from None
+        self.inputs, self._types, self.outputs = inputs, types, list(types)
         self._single = frozenset(each.name for each in (*config.input, *config.output) if each.HasField("reshape"))
         self.provider = f"Triton {config.backend}"
         self.healthy = True
@@ -101,13 +107,14 @@ class TritonRuntime:
             was = self.healthy
             try:
                 self.learn()
-            except ValueError:  # the connection was closed meanwhile
-                if not self._stop.is_set():
-                    raise
             except (Unavailable, ModelError) as error:
                 self.healthy = False
                 if was:
                     log.warning("%s is not ready: %s", self._name, error)
+            except Exception:  # whatever an answer holds, the next question may find it right again
+                self.healthy = False
+                if was and not self._stop.is_set():  # a connection that was closed meanwhile is no fault
+                    log.exception("%s is not ready; this is a bug in seatrial", self._name)
             else:
                 if not was:
                     log.warning("%s is ready again", self._name)

@@ -31,7 +31,7 @@ class TritonPythonModel:
         encoded: list[list[EncodedRow] | Exception] = [self._encode(request) for request in requests]
         try:
             answers = iter(run_rows(self.engine, [row for rows in encoded if isinstance(rows, list) for row in rows]))
-        except Exception as error:
+        except Exception as error:  # becomes the answer of the requests that it is about
             if len(requests) > 1:
                 return [response for request in requests for response in self.execute([request])]
             return [write_error(error)]

@@ -186,7 +186,7 @@ class InferenceService:
         except asyncio.CancelledError:  # its client left
             journey.end("")
             raise
-        except Exception as error:
+        except Exception as error:  # every error becomes one clear answer
             status, code = status_of(error)
             journey.end(code, status, error)
             self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)

@@ -1,0 +1,32 @@
+"""Which extra brings a package that is not installed."""
+
+from __future__ import annotations
+
+EXTRAS = {
+    "export": ("torch", "onnx", "onnxscript", "onnxruntime", "ml_dtypes"),
+    "adopt": ("onnx", "onnxruntime", "skl2onnx", "sklearn", "pandas"),
+    "serve": ("onnxruntime", "fastapi", "uvicorn", "httptools", "uvloop", "orjson", "prometheus_client", "pydantic_settings", "grpc", "watchfiles"),
+    "parity": ("httpx", "hypothesis", "jinja2", "pytest", "tritonclient", "onnxruntime", "orjson"),
+    "text": ("tokenizers",),
+    "image": ("PIL",),
+    "plot": ("matplotlib",),
+}  # fmt: skip
+"""Extra -> the modules that it brings, as they are imported."""
+WINGS = {
+    "seatrial_export.adopt": "adopt",
+    "seatrial_export": "export",
+    "seatrial_serve": "serve",
+    "seatrial_parity": "parity",
+}
+"""Where an import began -> the extra that it needs first; the longest name that fits counts."""
+
+
+def extra_of(error: ModuleNotFoundError, home: str) -> str | None:
+    """The extra that brings the missing module; None where none does: then it is a fault of the installation, or ours.
+
+    `home` is the module whose import failed. Where several extras bring a module, the one that `home` needs is named.
+    """
+    module = (error.name or "").partition(".")[0]
+    extras = [extra for extra, modules in EXTRAS.items() if module in modules]
+    wanted = next((extra for prefix, extra in WINGS.items() if home == prefix or home.startswith(f"{prefix}.")), None)
+    return wanted if wanted in extras else next(iter(extras), None)
