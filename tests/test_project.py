@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+from seatrial.extras import EXTRAS, extra_of
 from seatrial.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +21,7 @@ import sys
 class Nothing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "onnx", "onnxscript", "transformers", "pandas", "sklearn", "scipy"):
-            raise ModuleNotFoundError(name)
+            raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Nothing())
 import seatrial_serve, seatrial_serve.server, seatrial_serve.engine, seatrial_contracts, seatrial.commands.serve
 import seatrial as st
@@ -127,3 +129,122 @@ def test_serving_code_unpickles_and_evaluates_nothing() -> None:
                 assert not {name.split(".")[0] for name in names} & banned - lazy, file
                 called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
                 assert called not in ("eval", "exec", "compile", "__import__"), file
+
+
+WINGS = ("contracts", "export", "serve", "parity_tests", "cli")
+OURS = ("seatrial", "seatrial_contracts", "seatrial_export", "seatrial_serve", "seatrial_parity")
+UNDOCUMENTED = ("uvicorn.protocols",)
+"""Modules without an underscore that their package promises nothing of."""
+
+
+def sources(*folders: str) -> list[Path]:
+    """Python files of ours; none that was generated."""
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    return [file for file in files if not file.name.endswith("_pb2.py") and "site-packages" not in file.parts]
+
+
+def private(name: str) -> bool:
+    """Does a dotted name have a private part?"""
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def outside(tree: ast.AST) -> dict[str, str]:
+    """Name in this file -> the foreign module that it comes from, with the name there."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {(alias.asname or alias.name.partition(".")[0]): alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {(alias.asname or alias.name): f"{node.module}.{alias.name}" for alias in node.names}
+    known = (*OURS, *sys.stdlib_module_names)
+    return {name: module for name, module in found.items() if module.partition(".")[0] not in known}
+
+
+def inherited(node: ast.ClassDef) -> set[str]:
+    """Private names that a class uses of itself and neither sets nor defines."""
+    own = {each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    attributes = [
+        each for each in ast.walk(node)
+        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name) and each.value.id == "self"
+    ]  # fmt: skip
+    own |= {each.attr for each in attributes if isinstance(each.ctx, ast.Store)}
+    return {each.attr for each in attributes if private(each.attr)} - own
+
+
+def private_uses() -> dict[str, set[str]]:
+    """Foreign package -> what is used of it that it does not promise."""
+    uses: dict[str, set[str]] = {}
+    for file in sources(*WINGS):
+        text = file.read_text("utf-8")
+        tree = ast.parse(text)
+        foreign = outside(tree)
+        for module in foreign.values():
+            if private(module) or module.startswith(UNDOCUMENTED):
+                uses.setdefault(module.partition(".")[0], set()).add(module)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases = [
+                    foreign[ast.unparse(base).partition(".")[0]]
+                    for base in node.bases
+                    if ast.unparse(base).partition(".")[0] in foreign
+                ]
+                for base in bases:
+                    if inherited(node):
+                        uses.setdefault(base.partition(".")[0], set()).update(inherited(node))
+        for line in text.splitlines():
+            if "noqa: SLF001" in line:  # whatever the linter finds beyond: the line's file names its package
+                (package,) = {module.partition(".")[0] for module in foreign.values()} & {"torch"} or {file.name}
+                uses.setdefault(package, set()).update(re.findall(r"\.(_[a-z]\w*)", line))
+    return uses
+
+
+def test_packages_whose_private_parts_are_used_have_upper_bounds() -> None:
+    uses = private_uses()
+    assert uses.keys() == {"prometheus_client", "torch", "uvicorn"}, uses
+    assert {"_buckets", "_sum", "_upper_bounds"} <= uses["prometheus_client"]
+    assert {"_guards_fn", "torch.export._patches"} <= uses["torch"]
+    assert "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol" in uses["uvicorn"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [each for extra in project["optional-dependencies"].values() for each in extra]
+    for package in map(plain, uses):
+        found = [each for each in wanted if plain(re.split(r"[\[<>=!;]", each)[0]) == package]
+        assert found
+        assert all("<" in each for each in found), found
+
+
+def test_every_wide_except_and_every_silenced_rule_says_why() -> None:
+    wide = re.compile(r"^\s*except (\(.*\b)?(Base)?Exception\b.*?:(.*)$|suppress\((Base)?Exception\)(.*)$")
+    for file in sources(*WINGS, "tests", "examples", "benchmarks"):
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+            if wide.search(line):
+                assert re.search(r"#\s*\S+ \S+", line), f"{file.relative_to(ROOT)}:{number}: why is it so wide?"
+            if re.search(r"#\s*noqa\b", line):
+                assert re.search(r"#\s*noqa: [A-Z]+\d+(, [A-Z]+\d+)*  \(.+\)", line), f"{file}:{number}: why?"
+
+
+@pytest.mark.parametrize(
+    ("missing", "home", "extra"),
+    [
+        ("torch", "seatrial_export.pipeline", "export"), ("onnx", "seatrial_export.pipeline", "export"), ("onnx", "seatrial_export.adopt.gate", "adopt"),
+        ("skl2onnx.common", "seatrial_export.adopt.gate", "adopt"), ("onnxruntime.capi", "seatrial_serve", "serve"), ("PIL", "seatrial_contracts.kinds.image", "image"),
+        ("tokenizers", "seatrial_export", "text"), ("pydantic", "seatrial_contracts.contract", None), ("seatrial_export.nothing", "seatrial_export", None),
+        ("users_own", "seatrial_export", None),
+    ],
+)  # fmt: skip
+def test_the_extra_that_brings_what_is_missing_is_named(missing: str, home: str, extra: str | None) -> None:
+    assert extra_of(ModuleNotFoundError(name=missing), home) == extra
+
+
+def test_the_named_extras_bring_what_they_are_named_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    brought = packages_distributions()
+
+    def packages(extra: str) -> set[str]:
+        own = {plain(re.split(r"[\[<>=!;]", each)[0]) for each in project[extra] if not each.startswith("seatrial[")}
+        more = [name for each in project[extra] for name in re.findall(r"^seatrial\[(.*)\]$", each)]
+        return own.union(*(packages(name) for names in more for name in names.split(",")))
+
+    for extra, modules in EXTRAS.items():
+        for module in modules:
+            names = {plain(name) for name in brought.get(module, [])}
+            assert names & packages(extra), (extra, module)
