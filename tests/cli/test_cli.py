@@ -151,6 +151,24 @@ def test_the_pytest_plugin_makes_a_test_of_each_bundle(
     assert [path for _, path in made] == [good.path, bad.path]
 
 
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [("export", "torch", "export"), ("adopt", "onnx", "adopt"), ("predict", "orjson", "serve"), ("parity", "orjson", "parity")],
+)  # fmt: skip
+def test_a_command_whose_packages_are_not_there_names_its_own_extra(
+    command: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_such_module(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
+
+    monkeypatch.setattr("importlib.import_module", no_such_module)
+    monkeypatch.setattr(sys, "argv", ["seatrial", command])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.strip().endswith(f"run: pip install 'seatrial[{extra}]'")
+
+
 def test_the_pytest_plugin_takes_what_the_command_takes() -> None:
     parser = pytest.Parser(_ispytest=True)
     plugin.pytest_addoption(parser)
