@@ -303,7 +303,7 @@ def main(count: int, first: int = 0) -> int:
         for seed in range(first, first + count):
             try:
                 came[try_one(sealed, seed, loader)[1]] += 1
-            except Exception:
+            except Exception:  # whatever it raises is an outcome to be counted
                 came["TRACEBACK"] += 1
                 print(f"--- seed {seed}")
                 print("\n".join(traceback.format_exc().splitlines()[-9:])[-900:])

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from seatrial_contracts.bundle_files import SealedFiles, reading
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract

@@ -61,7 +61,9 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     )
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
-        return json_response({"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry, receipts)})
+        return json_response(
+            {"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry, receipts)}
+        )
 
     @reading(
         router,

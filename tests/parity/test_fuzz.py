@@ -265,7 +265,7 @@ def odds(stops: int = 3, least: float = 0.0) -> st.Pipeline:
 @pytest.mark.parametrize(
     ("stops", "least", "words"),
     [
-        (3, 0.0, "output 'value': the model answered NaN or an infinity"),
+        (3, 0.0, "output 'value', row 0: the model answered NaN or an infinity"),
         (2, 1e-3, "the model raised IndexError: index out of range in self"),
         (3, 1e-3, ""),
     ],
@@ -295,7 +295,7 @@ def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_
     assert (found is None) == (not words)
     if found is not None:
         first, mend, *_ = found.lines(pipeline.contract)
-        assert first == f"training code: the contract takes the row, but {words}"
+        assert first.startswith(f"training code: the contract takes the row, but {words}")
         assert mend == "  mend: narrow the contract so that it refuses such rows, or mend the model"
         assert found.row["share"] in (0, 1) if "NaN" in words else found.row["stop"] == "C"
         assert "not kept: nothing can answer the row" in found.keep(tmp_path / "kept.jsonl")
@@ -315,7 +315,7 @@ def test_the_command_says_what_the_model_cannot_answer_and_exits_with_1(tmp_path
     bundle = st.export_pipeline(odds(), tmp_path)
     code, said = ask(bundle, written(tmp_path, "test_fuzz.odds()"), "--out", str(tmp_path / "out"))
     assert code == 1
-    assert "the contract takes the row, but output 'value': the model answered NaN or an infinity" in said
+    assert "the contract takes the row, but output 'value', row 0: the model answered NaN or an infinity" in said
     assert json.loads((tmp_path / "out" / "fuzz.json").read_text())["row"]["share"] in (0, 1)
 
 

@@ -128,7 +128,7 @@ class Kind(BaseModel):
     def check(self) -> None:
         """Raise `DeclarationError` where its options contradict each other, or one that must be there is not: as `declared` leaves it, none does."""
 
-    def front_names(self, field: str) -> Sequence[str]:  # noqa: ARG002  (few kinds have files)
+    def front_names(self, field: str) -> Sequence[str]:
         """Names of the files in a bundle that the host stage needs."""
         return ()
 
