@@ -60,11 +60,11 @@ def rows(count: int) -> Golden:
 
 def sealed(folder: Path, **promise: Any) -> Bundle:
     variants = (
-        Variant(name="fp32", graph="graphs/a.onnx"),
-        Variant(name="int8", graph="graphs/b.onnx", promise=st.Promise(**promise)),
+        Variant(name="fp32", format="fake", graph="graphs/a.fake"),
+        Variant(name="int8", format="fake", graph="graphs/b.fake", promise=st.Promise(**promise)),
     )
     files = {
-        CONTRACT: CONTRACT_OF_NOTES.to_json(), PROFILE: b"{}\n", "graphs/a.onnx": b"a", "graphs/b.onnx": b"b", NOTES: b"# <b>notes</b>\n",
+        CONTRACT: CONTRACT_OF_NOTES.to_json(), PROFILE: b"{}\n", "graphs/a.fake": b"a", "graphs/b.fake": b"b", NOTES: b"# <b>notes</b>\n", "front/text.tokenizer.json": b"{}",
         **rows(12).to_files(), **rows(30).to_files(HELD_OUT),
     }  # fmt: skip
     manifest = Manifest(
