@@ -22,7 +22,7 @@ def audited(action: str, model: str, repository: Repository, *, who: str, over: 
     known, result = repository.find(model) is not None, OK
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever ends it, the line says so, and it goes on
         result = status_of(error)[1]
         raise
     except BaseException:  # the client left, or the server ends: the call may have been done in part
