@@ -52,7 +52,7 @@ class Bundle:
         """The model's version."""
         return self.manifest.version
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest."""
         return self.manifest.digest

@@ -30,7 +30,7 @@ from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import REQUEST_ID, FastLane
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.models_api import models_router, reading
-from seatrial_serve.openapi import openapi_document
+from seatrial_serve.openapi import ApiDocument, openapi_router
 from seatrial_serve.pulse import Pulse
 from seatrial_serve.refused import record_refusal
 from seatrial_serve.repository import Repository
@@ -70,6 +70,7 @@ def create_app(
         title="seatrial",
         version=version("seatrial"),
         description=DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -79,7 +80,7 @@ def create_app(
     budget = Budget(budget_bytes)
     app.include_router(feedback_router(repository, watch.feedback, budget, request_timeout_s, workers))
     app.include_router(v2_router(repository, keeper if admin else None))
-    app.openapi = lambda: openapi_document(app, repository)  # type: ignore[method-assign]
+    app.include_router(openapi_router(ApiDocument(app, repository)))
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, partial(on_error, metrics, watch.watchers))
     if docs:
@@ -87,6 +88,9 @@ def create_app(
     if console:
         add_console(app, repository, Series(metrics))
     metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
+    metrics.watch_versions(
+        lambda: repository.standings, lambda name, version: repository.find(name, version) is not None
+    )
     protocols = {":predict": predict, "/infer": infer_over_http}
     return FastLane(
         app,

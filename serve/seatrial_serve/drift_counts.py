@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Mapping
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from seatrial_contracts.bins import UNSEEN_BIN
 from seatrial_contracts.profile import Counts, Profile
+from seatrial_serve.families import Families
 
 
 class DriftCounts:
-    """A counter for each bin of a profile, from 0 on, beside the reference's share of it."""
+    """A counter for each bin of a profile, beside the reference's share of it. All show once there is a first value, the others at 0."""
 
-    def __init__(
-        self, profile: Profile, labels: tuple[str, str], *, values: Counter, reference: Gauge, rows: Counter
-    ) -> None:
-        self._labels, self._profile = labels, profile
-        self._rows = rows.labels(*labels)
-        self._values = {
-            field: [values.labels(*labels, field, name) for name in spread.bins.names]
-            for field, spread in profile.fields.items()
-        }
-        for field, spread in profile.fields.items():
+    def __init__(self, profile: Profile, labels: tuple[str, str], families: Families) -> None:
+        self._profile, self._labels, self._families = profile, labels, families
+        self._lock = threading.Lock()
+        self._values: dict[str, list[Counter]] | None = None
+        self._over = False
+
+    def _bound(self) -> dict[str, list[Counter]]:
+        """Field -> the counters of its bins; empty where the version was gone before it counted anything."""
+        with self._lock:
+            if self._values is None:
+                self._values = {} if self._over else self._bind()
+            return self._values
+
+    def _bind(self) -> dict[str, list[Counter]]:
+        families, labels = self._families, self._labels
+        for field, spread in self._profile.fields.items():
             for name, share in zip(spread.bins.names, spread.shares, strict=True):
-                reference.labels(*labels, field, name).set(share)
+                families.drift_reference.labels(*labels, field, name).set(share)
+        return {
+            field: [families.drift.labels(*labels, field, name) for name in spread.bins.names]
+            for field, spread in self._profile.fields.items()
+        }
+
+    def end(self) -> None:
+        """The version is gone: what has not begun to count does not begin."""
+        with self._lock:
+            self._over = True
 
     def add(self, counts: Mapping[str, Counts], rows: int) -> None:
         """So many of `rows` rows lie in each bin."""
-        self._rows.inc(rows)
+        values = self._bound()
+        if not values:
+            return
+        self._families.drift_rows.labels(*self._labels).inc(rows)
         for field, by_bin in counts.items():
-            children = self._values[field]
+            children = values[field]
             for place in by_bin.nonzero()[0]:
                 children[place].inc(int(by_bin[place]))
 
     def refuse(self, field: str) -> None:
         """A request was refused for a word of this field that is not in its list."""
         spread = self._profile.inputs.get(field)
-        if spread is not None and UNSEEN_BIN in spread.bins.names:
-            self._values[field][spread.bins.names.index(UNSEEN_BIN)].inc()
-
-    def references(self) -> Iterator[tuple[str, ...]]:
-        """The labels of each reference share."""
-        for field, spread in self._profile.fields.items():
-            for name in spread.bins.names:
-                yield (*self._labels, field, name)
+        if spread is not None and UNSEEN_BIN in spread.bins.names and (values := self._bound()):
+            values[field][spread.bins.names.index(UNSEEN_BIN)].inc()

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal
@@ -18,10 +18,11 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import are_probabilities, calibration_error
 from seatrial_serve.engine import Answers
+from seatrial_serve.families import MODEL, Key
 from seatrial_serve.journey import Journey
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.model import Answer, ServedModel
 
-MODEL = ("model", "version")
 MOST_BYTES = 64 * 2**20
 """What all remembered scores take together: the oldest go first."""
 MOST_CLASSES = 100
@@ -31,10 +32,14 @@ Truths = Sequence[Mapping[str, str] | None]
 
 
 class FeedbackMetrics:
-    """What feedback says, for Prometheus. Of several processes, the gauges are the worst one's."""
+    """What feedback says, for Prometheus. Of several processes, the gauges are the worst one's.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        at: dict[str, Any] = {"registry": registry}
+    The truth of an answer may come after its version has gone: then there is no series to count it in.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        at: dict[str, Any] = {"registry": metrics.registry}
         self.total = Counter(
             "seatrial_feedback_total",
             "Labels whose truth was told, by outcome: right, wrong, or unmatched (no such answer is remembered); by slice: all, output=class, or a slice of the bundle.",
@@ -48,9 +53,25 @@ class FeedbackMetrics:
             "Expected calibration error of the last truths, in 15 bins; absent where scores are no probabilities.",
             MODEL, multiprocess_mode="livemax", **at,
         )  # fmt: skip
+        metrics.families.of_versions(self.total, self.accuracy, self.calibration)
+
+    def count(self, version: Key, slice_: str, outcome: str) -> None:
+        """One more label whose truth was told."""
+        if self._metrics.counts(*version):
+            self.total.labels(*version, slice_, outcome).inc()
+
+    def measure(self, version: Key, window: Window) -> None:
+        """Show what the last truths say."""
+        if not window.right or not self._metrics.holds(*version):
+            return
+        right = np.array(window.right, np.float64)
+        self.accuracy.labels(*version).set(right.mean())
+        if None not in window.confidence:
+            error = calibration_error(np.array(window.confidence, np.float64), right)
+            self.calibration.labels(*version).set(error)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """The label outputs of one version, each with its classes, and the names of the bundle's slices."""
 
@@ -114,14 +135,17 @@ class Feedback:
         self.kept, self._window, self._metrics = kept, window, metrics
         self._recent: OrderedDict[str, Remembered] = OrderedDict()
         self._held_bytes = 0
-        self._windows: dict[tuple[str, str], Window] = {}
+        self._windows: WeakKeyDictionary[Labels, Window] = WeakKeyDictionary()
         self._labels: WeakKeyDictionary[ServedModel, Labels] = WeakKeyDictionary()
+        self._newest: WeakValueDictionary[Key, Labels] = WeakValueDictionary()
+        """Of each version as it was loaded last: the truth about older answers moves no gauge."""
 
     def labels_of(self, model: ServedModel) -> Labels:
         """What it answers that a truth can be told of."""
         known = self._labels.get(model)
         if known is None:
             known = self._labels[model] = Labels.of(model.bundle)
+            self._newest[known.model, known.version] = known
         return known
 
     def ended(self, journey: Journey) -> None:
@@ -147,7 +171,7 @@ class Feedback:
         """What a request to `model` was answered. Raises `Refusal` where that is not known any more, and counts it to `version`."""
         found = self._recent.get(request_id)
         if found is None or found.labels.model != model:
-            self._metrics.total.labels(model, version, "all", "unmatched").inc()
+            self._metrics.count((model, version), "all", "unmatched")
             want = f"that of one of the last {self.kept} answers of this model, once"
             raise Refusal(
                 "E_ANSWER_NOT_FOUND",
@@ -167,7 +191,7 @@ class Feedback:
         check(answered, truth, slices)
         labels = answered.labels
         version, found = (labels.model, labels.version), answered.scores
-        window = self._windows.setdefault(version, Window(deque(maxlen=self._window)))
+        window = self._windows.setdefault(labels, Window(deque(maxlen=self._window)))
         counts = [0, 0]
         for place, true in enumerate(truth):
             index = place if answered.known is None else answered.known.get(place)
@@ -180,18 +204,10 @@ class Feedback:
                 own = [f"{name}={label}"] if len(labels.classes[name]) <= MOST_CLASSES else []
                 for slice_ in {"all", *own, *(slices[place] if slices else ())}:
                     outcome = "right" if right else "wrong"
-                    self._metrics.total.labels(*version, slice_, outcome).inc()
-        self._measure(version, window)
+                    self._metrics.count(version, slice_, outcome)
+        if self._newest.get(version, labels) is labels:
+            self._metrics.measure(version, window)
         return counts[True], counts[False]
-
-    def _measure(self, version: tuple[str, str], window: Window) -> None:
-        if not window.right:
-            return
-        right = np.array(window.right, np.float64)
-        self._metrics.accuracy.labels(*version).set(right.mean())
-        if None not in window.confidence:
-            error = calibration_error(np.array(window.confidence, np.float64), right)
-            self._metrics.calibration.labels(*version).set(error)
 
 
 def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]]) -> None:

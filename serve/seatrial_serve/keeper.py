@@ -28,16 +28,16 @@ class Keeper:
 
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
-        forget: Callable[[str, str], None] | None = None, watch: bool = False, join_loaded: bool = False,
+        watch: bool = False, join_loaded: bool = False,
         remote: bool = False, tidy: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`; `forget` is told the name and version of every one that is gone.
+        """`build` loads one entry, blocking, in `pool`.
 
         `tidy` is called, in a thread, after whatever takes or frees much memory. With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
         """
         self._repository, self._pool = repository, pool
         self._build = build
-        self._forget, self._watch, self._remote, self._tidy = forget, watch, remote, tidy
+        self._watch, self._remote, self._tidy = watch, remote, tidy
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
         self._lock = asyncio.Lock()
@@ -143,7 +143,8 @@ class Keeper:
         self._repository.select(model)
         followed = any(map(self._takes_traffic, model.entries))
         wanted = {entry.version for entry in model.entries}
-        for entry in [entry for entry in self._repository if entry.name == model.name and entry.version not in wanted]:
+        there_too = self._repository.versions(model.name).values()
+        for entry in [entry for entry in there_too if entry.version not in wanted]:
             if followed or entry.state is not State.READY:
                 await self._retire(entry)
             elif not waits:
@@ -235,9 +236,9 @@ class Keeper:
         await new.model.__aenter__()
         new.state = State.READY
         self._repository.put(new)
-        await self._retire(old, replaced=True)
+        await self._retire(old)
 
-    async def _retire(self, entry: Entry, *, replaced: bool = False) -> None:
+    async def _retire(self, entry: Entry) -> None:
         self._repository.drop(entry)
         if entry.model is not None:
             await entry.model.retire()
@@ -245,8 +246,6 @@ class Keeper:
             entry.model = None
             await asyncio.to_thread(self._tidy)
             self._tidy_after(held())
-        if self._forget is not None and not replaced:
-            self._forget(entry.name, entry.version)
         log.info("%s %s is no longer served", entry.name, entry.version)
 
     def _tidy_after(self, model: ServedModel | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.compare import compare_rows, largest
@@ -20,6 +20,7 @@ from seatrial_contracts.measures import measure
 from seatrial_contracts.promise import Promise
 from seatrial_serve.aside import Aside
 from seatrial_serve.engine import Engine, Outputs, load_engine
+from seatrial_serve.families import Families
 from seatrial_serve.model import ServedModel, row_at
 from seatrial_serve.rate import Rate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
@@ -54,7 +55,8 @@ class Sample:
 class ParityMetrics:
     """What live parity finds, for Prometheus."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, families: Families) -> None:
+        registry = families.registry
         self.error = Histogram(
             "seatrial_live_parity_error",
             "Largest error of an answer against the fp32 graph, as a share of the output's largest value in the golden set.",
@@ -66,6 +68,7 @@ class ParityMetrics:
         self.violations = Counter(
             "seatrial_live_parity_violations_total", "Those that broke what the variant promises.", LABELS, registry=registry
         )  # fmt: skip
+        families.of_versions(self.error, self.checked, self.violations)
 
 
 Distrust = Callable[[ServedModel, str], None]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from functools import partial
 
 from seatrial_contracts.contract import Contract
 from seatrial_serve.batch_rule import BatchRule
@@ -19,6 +18,7 @@ from seatrial_serve.model import ServedModel
 from seatrial_serve.repository import Entry, open_entry
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.settings import Settings
+from seatrial_serve.standing import GateResult, Held
 from seatrial_serve.threads import ThreadPlan
 
 
@@ -34,9 +34,11 @@ class Loader:
 
     def __call__(self, entry: Entry) -> ServedModel:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
-        start = time.perf_counter()
-        labels = entry.name, entry.version
-        self._metrics.loading(*labels)
+        entry.gate = entry.held = None
+
+        def tell(passed: bool, worst_error: float | None) -> None:
+            entry.gate = GateResult(passed, math.inf if worst_error is None else worst_error)
+
         bundle = open_entry(entry)
         self._check(entry, bundle.contract)
         settings = self._settings
@@ -49,12 +51,10 @@ class Loader:
         with ExitStack() as unless_served:
             engine = load_engine(bundle, options, settings.variant or entry.variant)
             unless_served.callback(engine.close)
-            model = self._admit(engine, partial(self._metrics.tried, *labels))
+            model = self._admit(engine, tell)
             unless_served.pop_all()
-        self._metrics.loaded(
-            *labels, digest=bundle.digest, variant=engine.variant, asked=settings.runtime or settings.providers[0],
-            provider=engine.provider, objective_s=bundle.contract.objective.p99_s, seconds=time.perf_counter() - start,
-        )  # fmt: skip
+        asked = settings.runtime or settings.providers[0]
+        entry.held = Held(bundle.digest, engine.variant, asked, engine.provider, bundle.contract.objective.p99_s)
         return model
 
     def _admit(self, engine: Engine, tell: Callable[[bool, float | None], None]) -> ServedModel:

@@ -23,7 +23,7 @@ from seatrial_serve.batcher import Batcher
 from seatrial_serve.clock import now_s
 from seatrial_serve.engine import Answers, Engine
 from seatrial_serve.load_gate import INLINE_S, Admitted
-from seatrial_serve.metrics import ModelMetrics
+from seatrial_serve.model_metrics import ModelMetrics
 
 if TYPE_CHECKING:
     from seatrial_serve.drift import Drift

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Response
@@ -19,6 +21,10 @@ from seatrial_serve.tf_serving import metadata, version_status
 NOT_READY: dict[str, Any] = {
     "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
 }
+Thing = TypeVar("Thing")
+Told = TypeVar("Told")
+AT_ONCE = 50
+"""So many models are described before other requests have their turn."""
 
 
 def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -37,13 +43,25 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
 
 
+async def in_turns(things: Sequence[Thing], describe: Callable[[Thing], Told | None]) -> list[Told]:
+    """What is said of each, but for None; requests that come meanwhile are answered in between."""
+    told = []
+    for place, thing in enumerate(things, 1):
+        said = describe(thing)
+        if said is not None:
+            told.append(said)
+        if place % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return told
+
+
 def models_router(repository: Repository, drain: Drain) -> APIRouter:
     """V1 listing and V2 health."""
     router, receipts = APIRouter(), ReceiptReader()
 
     @reading(router, "/v1/models", summary="The models of this server and the state of each version", tags=["models"])
     async def list_models() -> Response:
-        return json_response({"models": [summary(repository, name) for name in repository.names]})
+        return json_response({"models": await in_turns(repository.names, partial(summary, repository))})
 
     @reading(
         router,
@@ -54,7 +72,7 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     async def show_model(model: str) -> Response:
         entry = found(repository, model)
         status = version_status(repository.versions(entry.name).values())
-        return json_response(summary(repository, entry.name) | status | await detail(entry, receipts))
+        return json_response((summary(repository, entry.name) or {}) | status | await detail(entry, receipts))
 
     @reading(
         router, "/v1/models/{model:name}/versions/{version:name}", summary="One version of a model", tags=["models"]
@@ -141,15 +159,17 @@ def state(entry: Entry) -> dict[str, Any]:
     return {"version": entry.version, "state": entry.state, **digest, **failed}
 
 
-def summary(repository: Repository, name: str) -> dict[str, Any]:
-    """A model's name and the state of each version."""
-    versions = repository.versions(name).values()
+def summary(repository: Repository, name: str) -> dict[str, Any] | None:
+    """A model's name and the state of each version; None where it is gone."""
+    served = repository.find(name)
+    if served is None:
+        return None
     return {
         "name": name,
-        "ready": repository.find(name) not in repository.waiting,
-        "serves": served.version if (served := repository.find(name)) is not None else None,
+        "ready": served.takes_traffic,
+        "serves": served.version,
         "labels": dict(repository.labels(name)),
-        "versions": [state(entry) for entry in versions],
+        "versions": [state(entry) for entry in repository.versions(name).values()],
     }
 
 

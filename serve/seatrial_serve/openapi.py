@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from fastapi import FastAPI
+import orjson
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.feedback import Labels
 from seatrial_serve.feedback_api import Told
 from seatrial_serve.model import ServedModel
+from seatrial_serve.models_api import reading
 from seatrial_serve.repository import Repository, State
 
 ERROR_SCHEMA = {
@@ -43,24 +50,135 @@ ROW_ERROR = {
     "required": ["row", "code", "error"],
     "additionalProperties": False,
 }
+MODEL_REFUSALS = {**REFUSALS, "404": NO_ANSWER, "408": BODY["408"]}
+"""What a model's own routes answer; each is described once, for all models."""
 FAILURE = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 
 
-def openapi_document(app: FastAPI, repository: Repository) -> dict[str, Any]:
-    """Made anew on each call, since models come and go."""
+Parts = list[bytes]
+"""Members of a JSON object, each as `"key":value`."""
+
+
+class Page(NamedTuple):
+    """The document as it is sent, and of which state of the repository."""
+
+    revision: int
+    body: bytes
+    etag: str
+
+
+class OwnParts(NamedTuple):
+    """What the framework's routes and the shared answers add, written once: they stay as they are."""
+
+    head: Parts
+    paths: Parts
+    schemas: Parts
+    components: Parts
+    """Those beside the schemas."""
+
+
+class ModelParts(NamedTuple):
+    """What one loaded model adds, written once: the paths below its own name, those below its version, its schemas."""
+
+    whole: Parts
+    version: Parts
+    schemas: Parts
+
+
+class ApiDocument:
+    """The document of an app and its models. It is written in a thread, once for each state of the repository."""
+
+    def __init__(self, app: FastAPI, repository: Repository) -> None:
+        self._app, self._repository = app, repository
+        self._lock = asyncio.Lock()
+        self._page: Page | None = None
+        self._own: OwnParts | None = None
+        self._of_models: WeakKeyDictionary[ServedModel, ModelParts] = WeakKeyDictionary()
+
+    async def page(self) -> Page:
+        """The document of a state that is not older than the call."""
+        wanted = self._repository.revision
+        async with self._lock:
+            if self._page is None or self._page.revision < wanted:
+                revision = self._repository.revision
+                found = [
+                    (entry.model, self._repository.find(entry.name) is entry)
+                    for entry in self._repository
+                    if entry.state is State.READY and entry.model is not None
+                ]
+                self._page = await asyncio.to_thread(self._write, revision, found)
+            return self._page
+
+    def _write(self, revision: int, models: Iterable[tuple[ServedModel, bool]]) -> Page:
+        if self._own is None:
+            self._own = own_parts(self._app)
+        paths, schemas = list(self._own.paths), list(self._own.schemas)
+        for model, is_served in models:
+            parts = self._of_models.get(model)
+            if parts is None:
+                parts = self._of_models[model] = model_parts(model)
+            paths += parts.whole + parts.version if is_served else parts.version
+            schemas += parts.schemas
+        body = b"".join([
+            b"{", b",".join(self._own.head), b',"paths":{', b",".join(paths), b'},"components":{',
+            b",".join(self._own.components), b',"schemas":{', b",".join(schemas), b"}}}",
+        ])  # fmt: skip
+        return Page(revision, body, f'"{sha256(body).hexdigest()[:32]}"')
+
+
+def members(value: Mapping[str, Any]) -> Parts:
+    """An object's members, written."""
+    return [orjson.dumps(key) + b":" + orjson.dumps(each) for key, each in value.items()]
+
+
+def openapi_router(document: ApiDocument) -> APIRouter:
+    """The document at `/openapi.json`; 304 for whoever has it."""
+    router = APIRouter()
+
+    @reading(router, "/openapi.json", include_in_schema=False)
+    async def show(request: Request) -> Response:
+        page = await document.page()
+        headers = {"etag": page.etag, "cache-control": "no-cache"}
+        known = {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}
+        if known & {page.etag, "*"}:
+            return Response(status_code=304, headers=headers)
+        return Response(page.body, headers=headers, media_type="application/json")
+
+    return router
+
+
+def own_parts(app: FastAPI) -> OwnParts:
+    """The framework's routes, and what models' operations refer to."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Error"] = ERROR_SCHEMA
-    for path, operations in document["paths"].items():
+    paths, components = document.pop("paths"), document.pop("components", {})
+    schemas = components.pop("schemas", {}) | {"Error": ERROR_SCHEMA, "RowError": ROW_ERROR}
+    components["parameters"] = {"Partial": PARTIAL}
+    components["responses"] = {
+        refusal_name(status): {"description": text, "content": FAILURE} for status, text in MODEL_REFUSALS.items()
+    }
+    for path, operations in paths.items():
         for method, operation in operations.items():
             describe_failures(operation, of_a_model="{model}" in path, with_body=method == "post")
-    for entry in repository:
-        if entry.state is State.READY and entry.model is not None:
-            whole = f"/v1/models/{entry.name}"
-            for stem in (whole, f"{whole}/versions/{entry.version}"):
-                if stem != whole or repository.find(entry.name) is entry:
-                    document["paths"] |= model_operations(entry.model, stem, schemas)
-    return document
+    return OwnParts(members(document), members(paths), members(schemas), members(components))
+
+
+def refusal_name(status: str) -> str:
+    """Of a response that all models share."""
+    return f"Refused{status}"
+
+
+def refusals(statuses: Iterable[str]) -> dict[str, Any]:
+    """Status -> where it is described."""
+    return {status: {"$ref": f"#/components/responses/{refusal_name(status)}"} for status in statuses}
+
+
+def model_parts(model: ServedModel) -> ModelParts:
+    """What a model adds to the document."""
+    schemas: dict[str, Any] = {}
+    whole = f"/v1/models/{model.bundle.name}"
+    by_name = members(model_operations(model, whole, schemas))
+    by_version = members(model_operations(model, f"{whole}/versions/{model.bundle.version}", schemas))
+    return ModelParts(by_name, by_version, members(schemas))
 
 
 def model_operations(model: ServedModel, stem: str, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +220,10 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     }  # fmt: skip
     if contract.file_input is not None:
         body |= {media: {"schema": {"type": "string", "format": "binary"}} for media in contract.file_input.media_types}
-    told = {"model_version": {"type": "string"}, "errors": {"type": "array", "items": ROW_ERROR}}
+    told = {
+        "model_version": {"type": "string"},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/RowError"}},
+    }
     outputs = closed_object({name: listed(property_of(f"{stem}-answer", name)) for name in names[1]}, names[1])
     answer = {"oneOf": [
         closed_object({"predictions": listed({"$ref": f"#/components/schemas/{stem}-answer"})} | told, ["predictions", "model_version"]),
@@ -111,27 +232,34 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     return {
         "tags": [bundle.name], "summary": f"Predict with {bundle.name} {bundle.version}", "operationId": operation_id(path),
         "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
-        "parameters": [PARTIAL],
+        "parameters": [{"$ref": "#/components/parameters/Partial"}],
         "requestBody": {"required": True, "content": body},
         "responses": {"200": {"description": "One prediction for each row, in order; null and an error for a row without one, where X-Partial is 1.", "content": {"application/json": {"schema": answer}}},
-                      **{status: {"description": text, "content": FAILURE} for status, text in REFUSALS.items()}},
+                      **refusals(REFUSALS)},
     }  # fmt: skip
+
+
+@cache
+def told_properties() -> Mapping[str, Mapping[str, Any]]:
+    """The schemas of what feedback takes, of any model."""
+    properties = Told.model_json_schema()["properties"]
+    return {
+        name: {key: each for key, each in schema.items() if key != "default"} for name, schema in properties.items()
+    }
 
 
 def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[str, Any]:
     """The operation object of a model's feedback route: the truth is one of its classes, the slices are its bundle's."""
-    bundle, said = model.bundle, Told.model_json_schema()["properties"]
+    bundle, said = model.bundle, told_properties()
     classes = {name: {"type": "string", "enum": list(words)} for name, words in labels.classes.items()}
     true = {"anyOf": [closed_object(classes), {"type": "null"}]}
     known: dict[str, Any] = {"type": "string", "enum": sorted(labels.slices)} if labels.slices else {"not": {}}
     properties = {
-        "truth": said["truth"] | {"items": true},
+        "truth": {**said["truth"], "items": true},
         "request_id": said["request_id"],
         "instances": rows_of(model),
-        "slices": said["slices"] | {"items": {"type": "array", "items": known}},
+        "slices": {**said["slices"], "items": {"type": "array", "items": known}},
     }
-    for field in properties.values():
-        field.pop("default", None)
     one_of_both = {"oneOf": [{"required": ["request_id"]}, {"required": ["instances"]}]}
     truth = {name: words[0] for name, words in labels.classes.items()}
     count = {"type": "integer", "minimum": 0}
@@ -144,7 +272,7 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
             "example": {"instances": [model.contract.example_row()], "truth": [truth]},
         }}},
         "responses": {"200": {"description": "How many labels were right, and how many wrong.", "content": {"application/json": {"schema": answer}}},
-                      **{status: {"description": text, "content": FAILURE} for status, text in {**REFUSALS, "404": NO_ANSWER, "408": BODY["408"]}.items()}},
+                      **refusals(MODEL_REFUSALS)},
     }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class Pulse:
         while True:
             due = self._clock() + BEAT_S
             await self._sleep(BEAT_S)
-            self._metrics.lag.observe(max(self._clock() - due, 0.0))
+            self._metrics.families.lag.observe(max(self._clock() - due, 0.0))
             await asyncio.to_thread(self._metrics.hand_over)
 
     async def __aenter__(self) -> Self:

@@ -18,6 +18,7 @@ from seatrial_contracts.errors import BundleError, DeclarationError, ModelError,
 from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.model import ServedModel
+from seatrial_serve.standing import GateResult, Held, Standing
 from seatrial_serve.wishes import Selection, read_selection
 
 log = logging.getLogger("seatrial.repository")
@@ -33,9 +34,9 @@ class State(StrEnum):
     FAILED = "FAILED"
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
-    """One version of one model in this server."""
+    """One version of one model in this server. Each is equal to itself alone."""
 
     name: str
     version: str
@@ -51,6 +52,10 @@ class Entry:
     code: str = ""
     model: ServedModel | None = None
     load_s: float = 0.0
+    gate: GateResult | None = None
+    """What its load gate found; None where it was not reached."""
+    held: Held | None = None
+    """With what its model is served."""
 
     @property
     def digest(self) -> str:
@@ -61,6 +66,12 @@ class Entry:
     def takes_traffic(self) -> bool:
         """Is it ready, and what runs it there?"""
         return self.state is State.READY and (self.model is None or self.model.engine.healthy)
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, for the metrics."""
+        gate = self.gate or (GateResult(False) if self.state is State.FAILED else None)
+        return Standing(self.takes_traffic, gate, self.held if self.model is not None else None, self.load_s)
 
     @property
     def wants_runtime(self) -> bool:
@@ -170,6 +181,8 @@ class Repository:
         self._served: dict[str, Entry] = {}
         self._selections: dict[str, Selection] = {}
         """The last of each model that could be read."""
+        self.revision = 0
+        """Counts changes of what is served: an equal number is an equal state."""
         for model in self.scan():
             for entry in model.entries:
                 self.put(entry)
@@ -197,7 +210,9 @@ class Repository:
 
     def put(self, entry: Entry) -> None:
         """Take an entry in, in the place of one of the same version."""
-        self._entries.setdefault(entry.name, {})[entry.version] = entry
+        there = [*self._entries.get(entry.name, {}).values(), entry]
+        there.sort(key=lambda each: version_key(each.version), reverse=True)
+        self._entries[entry.name] = {each.version: each for each in there}
         self.settle(entry.name)
 
     def drop(self, entry: Entry) -> None:
@@ -208,6 +223,7 @@ class Repository:
 
     def settle(self, name: str) -> None:
         """Decide anew what a model's own name stands for: the version labelled "stable", else the highest that is ready, else the highest."""
+        self.revision += 1
         entries = self._entries.get(name)
         if not entries:
             self._entries.pop(name, None)
@@ -230,7 +246,18 @@ class Repository:
         return self._served.get(name) if version is None else self._entries.get(name, {}).get(version)
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter([entry for versions in self._entries.values() for entry in versions.values()])
+        """All entries, as they are now. Any thread may ask: each list is made in one step."""
+        return iter([entry for versions in list(self._entries.values()) for entry in list(versions.values())])
+
+    @property
+    def served(self) -> Mapping[str, Entry]:
+        """Model name -> the version that it stands for."""
+        return self._served
+
+    @property
+    def standings(self) -> dict[tuple[str, str], Standing]:
+        """How each version stands."""
+        return {(entry.name, entry.version): entry.standing for entry in self}
 
     @property
     def names(self) -> list[str]:
@@ -238,8 +265,8 @@ class Repository:
         return sorted(self._entries)
 
     def versions(self, name: str) -> Mapping[str, Entry]:
-        """Version -> entry. Raises `KeyError`."""
-        return self._entries[name]
+        """Version -> entry, the highest first; empty where there is no such model."""
+        return self._entries.get(name, {})
 
     def labels(self, name: str) -> Mapping[str, str]:
         """Label -> version."""
@@ -253,7 +280,7 @@ class Repository:
     @property
     def ready(self) -> bool:
         """Does every model take traffic?"""
-        return not self.waiting
+        return all(entry.takes_traffic for entry in self._served.values())
 
     def check_replacement(self, entry: Entry, contract: Contract) -> None:
         """Raise `ModelError` where a version would take over from an older one and break its clients under the same major version."""

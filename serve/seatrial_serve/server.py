@@ -71,7 +71,7 @@ def serve(settings: Settings) -> None:
         Supervisor(settings).run(reloads)
         return
     metrics = Metrics(on=settings.metrics)
-    sink.on_drop = metrics.log_dropped.inc
+    sink.on_drop = metrics.families.log_dropped.inc
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
         listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
@@ -111,7 +111,6 @@ def run_server(
             repository,
             loader,
             pool,
-            forget=metrics.forget,
             watch=settings.watch,
             join_loaded=joining,
             remote=settings.runtime is not None,

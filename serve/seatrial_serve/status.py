@@ -24,7 +24,8 @@ CLOSED_CODES = frozenset(STATUS) | {
 }  # fmt: skip
 """Every code that an answer can carry: the closed set of the metrics' label."""
 
-
+FAULTS = ("E_INTERNAL", "E_MODEL", "E_OUTPUT_CONTRACT", "E_RUNTIME_ANSWER", "E_RUNTIME_DOWN", "E_RUNTIME_SLOW")
+"""Codes that are never a caller's doing."""
 CAUSES = ("contract", "size", "overload", "deadline", "memory", "not_ready", "quarantine", "framing", "origin", "other")
 """Why a request was refused, in a few words: the closed set of a label."""
 CAUSE = {

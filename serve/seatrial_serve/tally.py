@@ -28,6 +28,10 @@ class Tally:
         self.observe_all: Callable[[Iterable[float]], None] = self._values.extend
         """Count several."""
 
+    def __bool__(self) -> bool:
+        """Does anything wait?"""
+        return bool(self._values)
+
     def observe_of(self, value: float, request_id: str) -> None:
         """Count a value; the largest until it is handed over is its bucket's example, with whose it was."""
         self.observe(value)
@@ -73,13 +77,15 @@ class BulkHistogram(Histogram):
 class CountTally:
     """Counts by the last label of a counter, from a closed set; handed over like a `Tally`."""
 
-    __slots__ = ("_counts", "_given", "_rest")
+    __slots__ = ("_counts", "_early", "_given", "_rest", "stirred")
 
-    def __init__(self, labels: Iterable[str], rest: str) -> None:
-        """`rest`: the label of whatever is not among `labels`."""
-        self._rest = rest
+    def __init__(self, labels: Iterable[str], rest: str, *, early: Iterable[str]) -> None:
+        """`rest`: the label of whatever is not among `labels`; `early`: those that show before anything was counted."""
+        self._rest, self._early = rest, tuple(early)
         self._counts: dict[str, int] = dict.fromkeys(labels, 0)
         self._given: dict[str, int] = {}
+        self.stirred = False
+        """Was anything counted since it was handed over?"""
 
     def count(self, label: str) -> None:
         """One more."""
@@ -87,18 +93,23 @@ class CountTally:
             self._counts[label] += 1
         except KeyError:
             self._counts[self._rest] += 1
+        self.stirred = True
 
     def set(self, label: str, count: int) -> None:
         """So many by now."""
-        self._counts[label] = count
+        if self._counts[label] != count:
+            self._counts[label] = count
+            self.stirred = True
 
     def hand_over(self, counter: Counter, labels: tuple[str, ...]) -> None:
         """Add what came since the last time to the children of a counter, whose first labels are `labels`.
 
-        All show from the first time on, at 0: Prometheus sees no increase in a series that begins at 1.
+        Once anything was counted all show, the others at 0: Prometheus sees no increase in a series that begins at 1.
         """
-        for label, count in self._counts.items():
-            given = self._given.get(label)
+        all_ = self.stirred or len(self._given) > len(self._early)
+        self.stirred = False
+        for label in self._counts if all_ else self._early:
+            count, given = self._counts[label], self._given.get(label)
             if count != given:
                 counter.labels(*labels, label).inc(count - (given or 0))
                 self._given[label] = count

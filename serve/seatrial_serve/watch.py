@@ -49,7 +49,7 @@ def open_watch(settings: Settings, metrics: Metrics, keeper: Keeper) -> Watch:
         if settings.keep_failures is not None
         else None
     )
-    feedback = Feedback(settings.feedback_answers, settings.feedback_window, FeedbackMetrics(metrics.registry))
+    feedback = Feedback(settings.feedback_answers, settings.feedback_window, FeedbackMetrics(metrics))
     parity = open_parity(settings, metrics, keeper) if settings.live_parity_per_s else None
     watching = (RequestLog(settings.logged_per_s), failures, feedback if feedback.kept else None, tracing)
     return Watch(
@@ -65,7 +65,6 @@ def open_parity(settings: Settings, metrics: Metrics, keeper: Keeper) -> LivePar
 
     def distrust(model: ServedModel, reason: str) -> None:
         if settings.live_parity_action != "report":
-            metrics.ready.labels(model.bundle.name, model.bundle.version).set(0)
             keeper.distrust_soon(model, "E_LIVE_PARITY", reason, fall_back=settings.live_parity_action == "fall_back")
 
-    return LiveParity(policy, ParityMetrics(metrics.registry), distrust)
+    return LiveParity(policy, ParityMetrics(metrics.families), distrust)

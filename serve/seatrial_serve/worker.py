@@ -42,7 +42,7 @@ def run(settings: Settings, listening: socket.socket, sink: LogSink, reloads: Re
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
     repository = Repository(settings.bundles, settings.versions)
     metrics = Metrics(on=settings.metrics)
-    sink.on_drop = metrics.log_dropped.inc
+    sink.on_drop = metrics.families.log_dropped.inc
     run_server(settings, repository, listening, metrics, reloads, joining=joining, settled=say_settled)
 
 

@@ -17,9 +17,10 @@ from contextlib import suppress
 from types import FrameType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import mark_process_dead
 
 from seatrial_serve.clock import now_s
+from seatrial_serve.families import WorkersCollector
 from seatrial_serve.reloads import Reloads, hold_reloads
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
@@ -55,7 +56,7 @@ class Supervisor:
         ):
             self._folder = folder
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=folder)
+            WorkersCollector(registry, path=folder)
             self._count = Gauge("seatrial_workers", "Server processes that run now.", registry=registry)
             self._lost = Counter(
                 "seatrial_workers_lost_total", "Server processes that ended unasked.", registry=registry

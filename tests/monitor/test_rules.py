@@ -20,10 +20,10 @@ from seatrial_contracts.profile import Profile, Spread
 from seatrial_serve.feedback import FeedbackMetrics
 from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics import Metrics
-from seatrial_serve.monitor.figures import FAULTS, Figures, Windows
+from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.monitor.write import write_monitoring
-from seatrial_serve.status import CLOSED_CODES
+from seatrial_serve.status import CLOSED_CODES, FAULTS
 
 ODD = 'a "quoted" \\ word\nof two lines'
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")  # fmt: skip
@@ -82,9 +82,10 @@ def test_every_expression_is_promql_whatever_the_words_of_the_contract(written: 
 def test_every_metric_asked_for_is_one_that_the_server_has_or_the_rules_record(written: Path, tmp_path: Path) -> None:
     bundle = watched(tmp_path / "again")
     recorded = set(records(Figures(bundle, Windows())))
-    registry = Metrics().registry
-    ParityMetrics(registry)
-    FeedbackMetrics(registry)
+    metrics = Metrics()
+    registry = metrics.registry
+    ParityMetrics(metrics.families)
+    FeedbackMetrics(metrics)
     registered = set(registry._names_to_collectors)
     for expr in expressions(written):
         asked = set(re.findall(r"seatrial[_:][a-z0-9_:]+", re.sub(r'"(\\.|[^"])*"', "", expr)))

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from toys import fake_runtimes, toy_bundle
 
 from seatrial_serve.app import create_app
+from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
@@ -60,15 +61,21 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @asynccontextmanager
-async def run_app(bundles: Path, taps: Sequence[Tap] = (), **options: Any) -> AsyncIterator[Running]:
+async def run_app(
+    bundles: Path, taps: Sequence[Tap] = (), *, clock: Callable[[], float] = now_s, **options: Any
+) -> AsyncIterator[Running]:
     """Serve a folder of bundles; the models have been loaded, or have failed. Live parity is off unless asked for: its runs would be among those that a test counts."""
     settings = Settings(bundles=bundles, **({"live_parity_per_s": 0.0} | options))
-    repository, metrics, drain = Repository(bundles, settings.versions), Metrics(on=settings.metrics), Drain()
+    repository, metrics, drain = (
+        Repository(bundles, settings.versions),
+        Metrics(on=settings.metrics, clock=clock),
+        Drain(),
+    )
     with ThreadPoolExecutor(3) as pool:
         check = () if settings.allow_breaking else (repository.check_replacement,)
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics, *check)
         keeper = Keeper(
-            repository, build, pool, forget=metrics.forget, remote=settings.runtime is not None
+            repository, build, pool, remote=settings.runtime is not None
         )  # fmt: skip
         watch = open_watch(settings, metrics, keeper)
         tapped = Taps([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))

@@ -19,6 +19,8 @@ from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
 from seatrial_serve.journey import Journey
+from seatrial_serve.model import ServedModel
+from seatrial_serve.openapi import ModelParts, model_parts
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.status import CLOSED_CODES
 
@@ -149,6 +151,44 @@ async def test_the_openapi_document_is_typed_for_each_model_and_valid(running: R
         jsonschema.validate({"instances": [{**GOOD, "x": 412}]}, request["schema"] | parts)
     reply = (await running.ask([GOOD])).json()
     jsonschema.validate(reply, route["responses"]["200"]["content"]["application/json"]["schema"] | parts)
+
+
+async def test_the_openapi_document_is_written_once_for_each_state_of_the_repository(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    def counted(model: ServedModel) -> ModelParts:
+        written.append(model.bundle.name)
+        return model_parts(model)
+
+    monkeypatch.setattr("seatrial_serve.openapi.model_parts", counted)
+    get = running.client.get
+    replies = await asyncio.gather(*(get("/openapi.json") for _ in range(9)))
+    (etag,) = {reply.headers["etag"] for reply in replies}
+    assert len({reply.content for reply in replies}) == 1
+    for known in (etag, f'"x", W/{etag}', "*"):
+        unchanged = await get("/openapi.json", headers={"If-None-Match": known})
+        assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", etag)
+    toy_bundle(tmp_path, name="other")
+    await running.keeper.reload()
+    changed = await get("/openapi.json", headers={"If-None-Match": etag})
+    assert (changed.status_code, "/v1/models/other:predict" in changed.json()["paths"]) == (200, True)
+    assert sorted(written) == ["other", "toy"]
+    await running.keeper.reload()
+    await running.keeper.unload("other")
+    again = await get("/openapi.json")
+    assert (again.content, again.headers["etag"]) == (replies[0].content, etag)
+
+
+async def test_every_reference_of_the_openapi_document_leads_somewhere(running: Running) -> None:
+    document = (await running.client.get("/openapi.json")).json()
+    found = set(re.findall(r'"\$ref": "#/([^"]*)"', json.dumps(document)))
+    assert {"components/responses/Refused400", "components/schemas/toy-1.0.0-row"} <= found
+    for reference in found:
+        place = document
+        for step in reference.split("/"):
+            place = place[step]
 
 
 async def test_the_pages_need_no_network(running: Running) -> None:

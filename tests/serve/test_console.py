@@ -30,9 +30,10 @@ from seatrial_serve import receipt_reader
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
 from seatrial_serve.console.series import MODELS, Series
+from seatrial_serve.families import SECONDS
 from seatrial_serve.feedback import FeedbackMetrics
 from seatrial_serve.live_parity import ParityMetrics
-from seatrial_serve.metrics import SECONDS, Metrics
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 KEY = ("toy", "1.0.0")
@@ -167,11 +168,11 @@ async def test_drift_is_the_share_of_each_bin_now_beside_the_reference() -> None
     metrics, clock = Metrics(), Clock()
     series = Series(metrics, clock)
     for name, share in (("below 40", 0.25), ("from 40", 0.75)):
-        metrics.drift_reference.labels(*KEY, "bill", name).set(share)
+        metrics.families.drift_reference.labels(*KEY, "bill", name).set(share)
     (unseen,) = (await series.look(KEY, 0))["drift"]
     assert (unseen["field"], unseen["seen"], unseen["live"], unseen["psi"]) == ("bill", 0, None, None)
-    metrics.drift.labels(*KEY, "bill", "below 40").inc(3)
-    metrics.drift.labels(*KEY, "bill", "from 40").inc(1)
+    metrics.families.drift.labels(*KEY, "bill", "below 40").inc(3)
+    metrics.families.drift.labels(*KEY, "bill", "from 40").inc(1)
     clock.at += 1
     (shifted,) = (await series.look(KEY, 0))["drift"]
     assert (shifted["bins"], shifted["reference"], shifted["live"]) == (
@@ -185,7 +186,7 @@ async def test_drift_is_the_share_of_each_bin_now_beside_the_reference() -> None
 async def test_live_parity_and_feedback_are_counted_of_all_rows() -> None:
     metrics = Metrics()
     series = Series(metrics, Clock())
-    parity, feedback = ParityMetrics(metrics.registry), FeedbackMetrics(metrics.registry)
+    parity, feedback = ParityMetrics(metrics.families), FeedbackMetrics(metrics)
     parity.checked.labels(*KEY, "int8").inc(3)
     parity.violations.labels(*KEY, "int8").inc()
     feedback.total.labels(*KEY, "all", "right").inc(2)

@@ -13,7 +13,6 @@ import pytest
 from conftest import Running, run_app
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from prometheus_client import CollectorRegistry
 from toys import Feeds, toy_bundle, toy_manifest
 
 import seatrial as st
@@ -24,12 +23,16 @@ from seatrial_contracts.measures import calibration_error
 from seatrial_serve import engine, feedback
 from seatrial_serve.engine import Answers
 from seatrial_serve.feedback import Feedback, FeedbackMetrics, Labels, Remembered
+from seatrial_serve.metrics import Metrics
 from seatrial_serve.model import Answer
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 pytestmark = pytest.mark.slow
 CLASSES = ("cat", "dog", "eel")
 ROWS = [{"x": float(i)} for i in range(3)]
+
+
+PETS = Labels("pets", "1.0.0", {"pet": CLASSES})
 
 
 class Pet(st.Row):
@@ -97,6 +100,21 @@ async def test_the_truth_of_an_answer_is_told_by_its_request_id_and_once(app: Ru
     again = await tell(app, [{"pet": "cat"}, None, None], request_id="visit-7")
     assert (again.status_code, again.json()["code"]) == (404, "E_ANSWER_NOT_FOUND")
     assert count(app, "all", "unmatched") == 1
+
+
+async def test_the_truth_of_a_version_that_is_gone_moves_no_gauge(app: Running) -> None:
+    for name in ("early", "late"):
+        await app.ask(ROWS, model="pets", headers={"X-Request-Id": name})
+    await tell(app, [{"pet": "cat"}, None, None], request_id="early")
+    assert gauge(app, "accuracy") == 1
+    late = app.watch.feedback.find("pets", "1.0.0", "late")
+    await app.keeper.unload("pets")
+    app.metrics.hand_over()
+    assert (gauge(app, "accuracy"), gauge(app, "calibration_error")) == (None, None)
+    assert app.watch.feedback.learn(late, [{"pet": "cat"}, None, None]) == (1, 0)
+    app.metrics.hand_over()
+    assert gauge(app, "accuracy") is None
+    assert count(app, "all", "right") == 2, "a moment later it is counted all the same"
 
 
 async def test_rows_in_place_of_an_id_are_answered_again(app: Running) -> None:
@@ -239,7 +257,7 @@ async def test_the_route_is_in_the_api_document(app: Running) -> None:
 
 def remembered(scores: Array) -> Remembered:
     answer = Answer((), [Answers({"pet": scores}, 0, len(scores))])
-    return Labels("pets", "1.0.0", {"pet": CLASSES}).remember(answer)
+    return PETS.remember(answer)
 
 
 @settings(deadline=None)
@@ -251,8 +269,8 @@ def remembered(scores: Array) -> Remembered:
     )
 )
 def test_the_window_holds_the_last_truths_and_measures_them(told: list[tuple[str, float, str]]) -> None:
-    registry = CollectorRegistry()
-    learned = Feedback(10, 7, FeedbackMetrics(registry))
+    metrics = Metrics()
+    registry, learned = metrics.registry, Feedback(10, 7, FeedbackMetrics(metrics))
     for guess, confidence, truth in told:
         scores = np.full((1, 3), (1 - confidence) / 2)
         scores[0, CLASSES.index(guess)] = confidence
@@ -266,8 +284,8 @@ def test_the_window_holds_the_last_truths_and_measures_them(told: list[tuple[str
 
 
 def test_scores_that_are_no_probabilities_have_no_calibration() -> None:
-    registry = CollectorRegistry()
-    learned = Feedback(10, 7, FeedbackMetrics(registry))
+    metrics = Metrics()
+    registry, learned = metrics.registry, Feedback(10, 7, FeedbackMetrics(metrics))
     learned.learn(remembered(np.array([[3.0, -1.0, 0.5]])), [{"pet": "cat"}])
     labels = {"model": "pets", "version": "1.0.0"}
     assert registry.get_sample_value("seatrial_feedback_accuracy", labels) == 1

@@ -455,3 +455,55 @@ async def test_a_breaking_version_takes_over_where_the_operator_says_so(
         narrow(tmp_path, "1.1.0")
         await running.keeper.reload()
         assert (await asked(running))[0] == "1.1.0"
+
+
+def gauges(running: Running, version: str) -> dict[str, float | None]:
+    """How a version stands, as a scrape tells it."""
+    running.metrics.hand_over()
+    labels = {"model": "toy", "version": version}
+    names = ("model_ready", "load_gate", "load_gate_worst_error")
+    return {name: running.metrics.registry.get_sample_value(f"seatrial_{name}", labels) for name in names}
+
+
+async def test_a_reload_that_fails_changes_no_gauge_of_the_version_that_goes_on(
+    running: Running, tmp_path: Path
+) -> None:
+    before = gauges(running, "1.0.0")
+    assert before == {"model_ready": 1, "load_gate": 1, "load_gate_worst_error": 0}
+    put(tmp_path, "1.0.0", 6, good=False)
+    await running.keeper.reload()
+    assert gauges(running, "1.0.0") == before
+    assert await asked(running) == ("1.0.0", 6)
+
+
+async def test_a_version_that_is_refused_as_breaking_is_not_ready(running: Running, tmp_path: Path) -> None:
+    narrow(tmp_path, "1.1.0")
+    await running.keeper.reload()
+    assert gauges(running, "1.1.0")["model_ready"] == 0
+    assert gauges(running, "1.0.0")["model_ready"] == 1
+    held = {"model": "toy", "version": "1.1.0"}
+    infos = next(each for each in running.metrics.registry.collect() if each.name == "seatrial_bundle_info")
+    assert not [sample for sample in infos.samples if held.items() <= sample.labels.items()]
+
+
+async def test_a_version_that_failed_passes_once_it_is_mended(running: Running, tmp_path: Path) -> None:
+    put(tmp_path, "1.1.0", 3, good=False)
+    await running.keeper.reload()
+    failed = gauges(running, "1.1.0")
+    assert (failed["model_ready"], failed["load_gate"]) == (0, 0)
+    assert failed["load_gate_worst_error"]
+    put(tmp_path, "1.1.0", 3)
+    await running.keeper.reload()
+    assert gauges(running, "1.1.0") == {"model_ready": 1, "load_gate": 1, "load_gate_worst_error": 0}
+
+
+async def test_versions_are_listed_in_the_order_of_their_numbers(tmp_path: Path, runtime: FakeRuntime) -> None:
+    toy_bundle(tmp_path, version="9.0.0")
+    async with run_app(tmp_path, versions="all") as app:
+        for version in ("10.0.0", "2.0.0"):
+            toy_bundle(tmp_path, version=version)
+        await app.keeper.reload()
+        metadata = (await app.client.get("/v2/models/toy")).json()
+        assert metadata["versions"] == ["2.0.0", "9.0.0", "10.0.0"]
+        listed = (await app.client.get("/v1/models")).json()["models"][0]["versions"]
+        assert [each["version"] for each in listed] == ["10.0.0", "9.0.0", "2.0.0"]

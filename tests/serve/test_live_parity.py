@@ -142,6 +142,7 @@ async def test_a_damaged_weight_passes_the_load_gate_and_is_found_in_live_answer
         assert "max_error: got 0.31" in said["reason"]
         refused = await app.ask([GOLDEN[0]], model="words")
         assert (refused.status_code, refused.json()["code"]) == (503, "E_NOT_READY")
+        app.metrics.hand_over()
         ready = app.metrics.registry.get_sample_value("seatrial_model_ready", {"model": "words", "version": "1.0.0"})
         assert ready == 0
 

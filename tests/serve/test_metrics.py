@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import shutil
@@ -22,9 +23,12 @@ from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_serve.drift import DriftTap
+from seatrial_serve.families import SECONDS
 from seatrial_serve.feedback import FeedbackMetrics
 from seatrial_serve.live_parity import ParityMetrics
-from seatrial_serve.metrics import SECONDS, Metrics
+from seatrial_serve.metrics import COUNTS_KEPT_S, Metrics
+from seatrial_serve.monitor.figures import Figures, Windows
+from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.pulse import Pulse
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.status import CAUSE, CAUSES, CLOSED_CODES, cause_of
@@ -139,9 +143,69 @@ async def test_drift_counts_what_was_answered_and_what_was_refused_for_an_unseen
             assert sum(count for labels, count in seen.items() if ("field", field) in labels) == 13 + (field == "word")
             shares = scraped(metrics)["seatrial_drift_reference"]
             assert sum(share for labels, share in shares.items() if ("field", field) in labels) == pytest.approx(1)
-        metrics.forget("toy", "1.0.0")
+        await running.keeper.unload("toy")
         assert "seatrial_drift_reference" not in scraped(metrics)
         assert value(metrics, "seatrial_drift_total", field="word", bin="a") == 5
+
+
+async def test_what_a_version_showed_goes_with_it_and_what_it_counted_a_while_later(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
+    toy_bundle(tmp_path)
+    toy_bundle(tmp_path, name="other")
+    now = [0.0]
+    async with run_app(tmp_path, [DriftTap()], clock=lambda: now[0]) as running:
+        await running.ask([GOOD])
+        await running.ask([GOOD], model="other")
+        await running.taps.settled()
+        entry = running.repository.find("toy")
+        assert entry is not None
+        measured, other = entry.ready_model().metrics, of_version(running.metrics, "other")
+        await running.keeper.unload("toy")
+        measured.waiting(3)  # its last request says so when it is gone already
+        measured.finish("ok", 0.1)
+        kept = of_version(running.metrics, "toy")
+        types_of = {family.name: family.type for family in running.metrics.registry.collect()}
+        assert {types_of[name] for name in kept} == {"counter", "histogram"}
+        assert value(running.metrics, "seatrial_requests_total", code="ok") == 2
+        now[0] += COUNTS_KEPT_S + 1
+        assert of_version(running.metrics, "toy") == set()
+        assert of_version(running.metrics, "other") == other
+        await running.keeper.load("toy")
+        await running.ask([GOOD])
+        assert value(running.metrics, "seatrial_requests_total", code="ok") == 1
+        assert value(running.metrics, "seatrial_model_ready") == 1
+
+
+def of_version(metrics: Metrics, model: str) -> set[str]:
+    """The families that have a series of this model."""
+    metrics.hand_over()
+    families = metrics.registry.collect()
+    return {each.name for each in families if any(sample.labels.get("model") == model for sample in each.samples)}
+
+
+async def test_a_model_without_traffic_takes_little_room_and_all_that_alerts_ask_for_begins_at_0(
+    running: Running,
+) -> None:
+    running.metrics.hand_over()
+    text = generate_latest(running.metrics.registry).decode()
+    assert sum(len(line) + 1 for line in text.splitlines() if 'model="toy"' in line) <= 4000
+    bundle = toy_bundle(running.repository.folder)
+    counts = re.compile(r"(seatrial_(?:requests|refusals)_total)\{([^}]*)\}")
+    figures = Figures(bundle, Windows())
+    exprs = [*records(figures).values(), *(alert.expr for alert in alerts(bundle, figures))]
+    asked = {found for expr in exprs for found in counts.findall(expr)}
+    zeros = {
+        (name, labels) for name, each in scraped(running.metrics).items() for labels, count in each.items() if not count
+    }
+    for name, matchers in asked:
+        for label, words in re.findall(r'(code|cause)=~?"([^"]*)"', matchers):
+            for word in words.split("|"):
+                begun = tuple(sorted({label: word, "model": "toy", "version": "1.0.0"}.items()))
+                assert (name, begun) in zeros
+    assert len(asked) >= 4
+    await running.ask([GOOD])
+    assert value(running.metrics, "seatrial_requests_total", code="E_RANGE") == 0, "with traffic all show"
 
 
 async def test_a_long_request_is_counted_by_rows_spread_over_it(
@@ -258,15 +322,40 @@ def test_the_page_lists_every_metric_and_its_labels() -> None:
         name: labels.replace(" ", "").strip()
         for name, labels in re.findall(r"^\| `(seatrial_\w+)` \| ([^|]*)\|", DOCS.read_text("utf-8"), re.MULTILINE)
     }
-    registry = Metrics().registry
-    FeedbackMetrics(registry)
-    ParityMetrics(registry)
+    metrics = Metrics()
+    registry = metrics.registry
+    FeedbackMetrics(metrics)
+    ParityMetrics(metrics.families)
     made = {
         f"{each._name}_total" if each._type == "counter" else each._name: ",".join(each._labelnames)
         for each in registry._collector_to_names
         if isinstance(each, Gauge | Counter | Histogram)
     }
     assert documented == made
+
+
+@pytest.mark.slow
+def test_a_gauge_that_every_worker_has_let_go_of_is_not_shown(tmp_path: Path) -> None:
+    program = """
+import sys
+from prometheus_client import CollectorRegistry, generate_latest
+from seatrial_serve.families import WorkersCollector
+from seatrial_serve.metrics import Metrics
+from seatrial_serve.standing import GateResult, Held, Standing
+there = {("toy", "1.0.0"): Standing(True, GateResult(True, 0.0), Held("d", "fp32", "CPU", "CPU", 0.1), 1.0)}
+metrics, registry = Metrics(), CollectorRegistry()
+WorkersCollector(registry, path=sys.argv[1])
+metrics.watch_versions(lambda: there, lambda *key: key in there)
+for _ in range(2):
+    metrics.hand_over()
+    print(sum('model="toy"' in line for line in generate_latest(registry).decode().splitlines() if "_total" not in line))
+    there = {}
+"""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["7", "0"], done.stderr
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")

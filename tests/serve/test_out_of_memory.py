@@ -132,6 +132,7 @@ async def ask(app: Running, count: int) -> tuple[int, Any]:
 
 
 def count_of(app: Running, name: str) -> float:
+    app.metrics.hand_over()
     return app.metrics.registry.get_sample_value(name, {"model": "toy", "version": "1.0.0"}) or 0.0
 
 

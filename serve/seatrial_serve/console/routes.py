@@ -42,7 +42,9 @@ def add_console(app: FastAPI, repository: Repository, series: Series) -> None:
     async def show_series(request: Request) -> Response:
         asked = request.query_params
         entry = found(repository, asked.get("model", ""), asked.get("version"))
-        return json_response(await series.look((entry.name, entry.version), time_of(asked.get("since", "0"))))
+        profile = entry.model.bundle.profile if entry.model is not None else None
+        since = time_of(asked.get("since", "0"))
+        return json_response(await series.look((entry.name, entry.version), since, profile))
 
     app.include_router(router)
     app.mount("/console/static", files, name="console")

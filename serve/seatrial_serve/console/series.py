@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from seatrial_contracts.drift import population_stability_index
+from seatrial_contracts.profile import Profile
 from seatrial_serve.console.reading import QUANTILES, Key, Point, Reading, point_between, read_versions
 from seatrial_serve.metrics import Metrics
 
@@ -33,8 +34,11 @@ class Series:
         self._readings: dict[Key, Reading] = {}
         self._kept: dict[Key, deque[Point]] = {}
 
-    async def look(self, key: Key, since: float) -> dict[str, Any]:
-        """The points of a version after `since`, in seconds of Unix time, and its counts; JSON values."""
+    async def look(self, key: Key, since: float, profile: Profile | None = None) -> dict[str, Any]:
+        """The points of a version after `since`, in seconds of Unix time, and its counts; JSON values.
+
+        Before the first request the metrics hold no reference of its drift: it is the `profile`'s.
+        """
         async with self._lock:
             points = self._kept.pop(key, None) or deque()
             self._kept[key] = points  # at the end: the one seen last
@@ -43,6 +47,8 @@ class Series:
             if not 0 <= self._clock() - self._at < PERIOD_S * 0.9:
                 self._take(*await asyncio.to_thread(self._read))
         reading = self._readings.get(key, Reading())
+        if self._metrics.on and profile is not None and not reading.reference:
+            reading.reference = shares_of(profile)
         return {
             "at": self._at,
             "measured": self._metrics.on,
@@ -74,6 +80,11 @@ def columns(points: Sequence[Point]) -> dict[str, Any]:
     return plain | {
         name: {phase: [point.seconds[name].get(phase) for point in points] for phase in phases} for name in QUANTILES
     }
+
+
+def shares_of(profile: Profile) -> dict[str, dict[str, float]]:
+    """Field -> bin -> its share of the reference rows."""
+    return {field: dict(zip(spread.bins.names, spread.shares, strict=True)) for field, spread in profile.fields.items()}
 
 
 def drift(reading: Reading) -> list[dict[str, Any]]:

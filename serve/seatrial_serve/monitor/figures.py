@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from seatrial_contracts.bins import MISSING_BIN, UNSEEN_BIN
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.drift import LEAST_SHARE
-from seatrial_serve.metrics import SECONDS
+from seatrial_serve.families import SECONDS
+from seatrial_serve.status import FAULTS
 
 VERSION, FIELD, BIN = "model, version", "model, version, field", "model, version, field, bin"
-FAULTS = ("E_INTERNAL", "E_MODEL", "E_OUTPUT_CONTRACT", "E_RUNTIME_ANSWER", "E_RUNTIME_DOWN", "E_RUNTIME_SLOW")
-"""Codes that are never a caller's doing."""
 DURATION = re.compile(r"[1-9][0-9]*(ms|s|m|h|d|w)")
 NONE = 1e-12
 """What an empty bin counts as inside a logarithm whose factor is 0 anyway."""

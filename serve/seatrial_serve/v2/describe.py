@@ -8,9 +8,9 @@ from typing import Any
 
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.label import Label
-from seatrial_serve.metrics import Statistics
 from seatrial_serve.model import ServedModel
-from seatrial_serve.repository import Entry, Repository, State
+from seatrial_serve.model_metrics import Statistics
+from seatrial_serve.repository import Entry, Repository, State, version_key
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics", "schedule_policy"]
 PLATFORM = "seatrial"
@@ -36,7 +36,7 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         if isinstance(field.kind, Label)
     }
     return {
-        "name": entry.name, "versions": sorted(repository.versions(entry.name)), "platform": PLATFORM,
+        "name": entry.name, "versions": sorted(repository.versions(entry.name), key=version_key), "platform": PLATFORM,
         "inputs": [_tensor(field.name, field.kind, field.kind.row_shape) for field in contract.inputs],
         "outputs": [_tensor(field.name, field.kind, field.kind.shape or (1,)) for field in contract.outputs],
         "properties": {"digest": model.bundle.digest, "version": entry.version, "variant": model.engine.variant, **classes},

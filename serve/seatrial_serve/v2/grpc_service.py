@@ -26,6 +26,7 @@ from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import begin_journey
 from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Terms
+from seatrial_serve.models_api import in_turns
 from seatrial_serve.partial import asks_for_parts
 from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.status import answer_to, status_of
@@ -44,6 +45,7 @@ CODES = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED, 500: grpc.StatusCode.INTERNAL, 503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }  # fmt: skip
 """HTTP status of an error -> its gRPC status."""
+SERVING = health_pb2.HealthCheckResponse.SERVING
 Context = Any
 """grpc.aio.ServicerContext; the package has no types."""
 Method = Callable[[Any, Context], Awaitable[Any]]
@@ -111,7 +113,8 @@ class InferenceService:
             models = [self._found(asked.name, asked.version).ready_model()]
         else:
             models = [entry.model for entry in self._repository if entry.model is not None]
-        return ParseDict({"model_stats": [model_statistics(model) for model in models]}, pb.ModelStatisticsResponse())
+        told = await in_turns(models, lambda model: ParseDict(model_statistics(model), pb.ModelStatistics()))
+        return pb.ModelStatisticsResponse(model_stats=told)
 
     async def repository_index(self, asked: pb.RepositoryIndexRequest, _: Context) -> pb.RepositoryIndexResponse:
         """Every version and its state."""
@@ -256,6 +259,8 @@ class GrpcListener:
         self._shared_port = shared_port
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._health = health.aio.HealthServicer()
+        self._told: dict[str, int] = {}
+        """Service or model -> the status that health checks know of it."""
         self.port = port
 
     async def __aenter__(self) -> Self:
@@ -275,13 +280,16 @@ class GrpcListener:
         return self
 
     async def refresh(self) -> None:
-        """Tell health checks, and whoever watches, how every model stands now."""
-        states = {name: self._repository.find(name) not in self._repository.waiting for name in self._repository.names}
-        for name, ready in {"": self._repository.ready, SERVICE: self._repository.ready, **states}.items():
-            good = ready and not self._drain.draining
-            await self._health.set(
-                name, health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
-            )
+        """Tell health checks, and whoever watches, what stands otherwise now; a model that is gone is an unknown service."""
+        states = {name: entry.takes_traffic for name, entry in self._repository.served.items()}
+        states[""] = states[SERVICE] = all(states.values())
+        now = dict.fromkeys(self._told, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        for name, ready in states.items():
+            now[name] = SERVING if ready and not self._drain.draining else health_pb2.HealthCheckResponse.NOT_SERVING
+        changed = {name: status for name, status in now.items() if self._told.get(name) != status}
+        self._told |= changed
+        for name, status in changed.items():
+            await self._health.set(name, status)
 
     async def __aexit__(self, *_: object) -> None:
         await self._server.stop(self._grace_s)

@@ -12,7 +12,7 @@ from seatrial_serve.audit import audited
 from seatrial_serve.body import is_file, read_body
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import REQUEST_ID
-from seatrial_serve.models_api import found, json_response, reading
+from seatrial_serve.models_api import found, in_turns, json_response, reading
 from seatrial_serve.repository import Repository
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 
@@ -33,9 +33,8 @@ def v2_router(repository: Repository, keeper: Keeper | None) -> APIRouter:
 
     @reading(router, "/v2/models/stats", summary="What all models have done")
     async def all_statistics() -> Response:
-        return json_response(
-            {"model_stats": [model_statistics(entry.model) for entry in repository if entry.model is not None]}
-        )
+        models = [entry.model for entry in repository if entry.model is not None]
+        return json_response({"model_stats": await in_turns(models, model_statistics)})
 
     @reading(router, MODEL, summary="A model's tensors")
     async def metadata(model: str) -> Response:

@@ -1,0 +1,177 @@
+"""What one version does: the protocol's own statistics, and tallies for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from seatrial_serve.families import COSTS, PHASES, ROWS, SECONDS, SHARES, Families, Key
+from seatrial_serve.status import CAUSES, CLOSED_CODES, FAULTS
+from seatrial_serve.tally import CountTally, Tally
+
+log = logging.getLogger("seatrial.metrics")
+OK = "ok"
+EARLY_CODES = (OK, *FAULTS, "E_CATEGORY")
+"""Those that alerts ask for: they begin at 0 before the first request, since Prometheus sees no
+increase in a series that begins at 1. The others follow with the first request."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a version has done since it was loaded: counts, and seconds spent."""
+
+    succeeded: int = 0
+    succeeded_s: float = 0.0
+    failed: int = 0
+    failed_s: float = 0.0
+    fronts: int = 0
+    front_s: float = 0.0
+    queued: int = 0
+    queued_s: float = 0.0
+    rows: int = 0
+    batches: int = 0
+    run_s: float = 0.0
+    last_unix_s: float = 0.0
+    by_rows: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Rows in a batch -> how many such batches, and their seconds."""
+
+
+class ModelTallies:
+    """What requests to one version do, counted."""
+
+    def __init__(self) -> None:
+        self.front, self.queue, self.run, self.encode, self.total = (Tally(SECONDS) for _ in PHASES)
+        self.rows, self.cost, self.padding = Tally(ROWS), Tally(COSTS), Tally(SHARES)
+        self.codes = CountTally((OK, "other", *sorted(CLOSED_CODES)), "other", early=EARLY_CODES)
+        self.row_codes = CountTally(("other", *sorted(CLOSED_CODES)), "other", early=())
+        self.causes = CountTally(CAUSES, "other", early=CAUSES)
+        self.waiting, self.answered, self.too_large = 0, 0, 0
+        self.plain: dict[int, int] = {}
+        """Batches of rows without length, whose cost is their number and which hold no padding: how many there were of so many rows."""
+        self._plain_given: dict[int, int] = {}
+        self._begun, self._used = False, False
+        self._waiting_given, self._too_large_given = 0, 0
+
+    @property
+    def stirred(self) -> bool:
+        """Has anything happened since it was handed over, or was it never? Each request ends in `total`, each batch in `run`."""
+        return bool(
+            not self._begun or self.total or self.run or self.front or self.causes.stirred or self.waiting != self._waiting_given
+        )  # fmt: skip
+
+    def hand_over(self, families: Families, key: Key, *, there: bool) -> None:
+        """See `Metrics.hand_over`; a version that is not `there` any more has no gauges."""
+        self._begun = True
+        self._used = self._used or bool(self.total or self.run or self.front)
+        self.hand_over_refusals(families, key)
+        self.row_codes.hand_over(families.row_errors, key)
+        if not self._used:
+            return
+        for phase, tally in zip(PHASES, (self.front, self.queue, self.run, self.encode, self.total), strict=True):
+            if tally:
+                tally.hand_over(families.phase.labels(*key, phase))
+        self._hand_over_batches(families, key)
+        self._waiting_given = self.waiting
+        if there:
+            families.waiting.labels(*key).set(self._waiting_given)
+
+    def hand_over_refusals(self, families: Families, key: Key) -> None:
+        """How requests ended, and why they were refused: all that is counted of `NOBODY`."""
+        self.causes.hand_over(families.refusals, key)
+        self.codes.set(OK, self.answered)
+        self.codes.hand_over(families.requests, key)
+
+    def _hand_over_batches(self, families: Families, key: Key) -> None:
+        plain = dict(self.plain)
+        too_large = families.out_of_memory.labels(*key)
+        too_large.inc(self.too_large - self._too_large_given)
+        self._too_large_given = self.too_large
+        batches = [each.labels(*key) for each in (families.batch_rows, families.batch_cost, families.padding)]
+        for tally, histogram in zip((self.rows, self.cost, self.padding), batches, strict=True):
+            tally.hand_over(histogram)
+        for rows, count in plain.items():
+            more = count - self._plain_given.get(rows, 0)
+            for histogram, value in zip(batches, (rows, rows, 0.0), strict=True):
+                histogram.observe_times(value, more)
+        self._plain_given = plain
+
+
+class ModelMetrics:
+    """What one loaded version does: an `Observe` of its batcher."""
+
+    def __init__(self, tallies: ModelTallies | None = None) -> None:
+        """None where nothing is measured."""
+        self.statistics, self._tallies = Statistics(), tallies
+
+    def finish(self, code: str, seconds: float, request_id: str | None = None) -> None:
+        """A request ended so, after so long."""
+        seen, tallies = self.statistics, self._tallies
+        if code == OK:
+            seen.succeeded += 1
+            seen.succeeded_s += seconds
+        else:
+            seen.failed += 1
+            seen.failed_s += seconds
+        if tallies is None:
+            return
+        if code == OK:
+            tallies.answered += 1
+        else:
+            tallies.codes.count(code)
+        if request_id is None:
+            tallies.total.observe(seconds)
+        else:
+            tallies.total.observe_of(seconds, request_id)
+
+    def row_errors(self, codes: Iterable[str]) -> None:
+        """Rows of a partial answer have these codes in place of answers."""
+        if self._tallies is not None:
+            for code in codes:
+                self._tallies.row_codes.count(code)
+
+    def front(self, seconds: float) -> None:
+        """A request's rows took so long to be made ready for a batch."""
+        self.statistics.fronts += 1
+        self.statistics.front_s += seconds
+        if self._tallies is not None:
+            self._tallies.front.observe(seconds)
+
+    def encode(self, seconds: float) -> None:
+        """A request's answer took so long to be written."""
+        if self._tallies is not None:
+            self._tallies.encode.observe(seconds)
+
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+        """See `seatrial_serve.batcher.Observe`."""
+        seen, tallies = self.statistics, self._tallies
+        seen.queued += len(waited_s)
+        seen.queued_s += sum(waited_s)
+        seen.rows += rows
+        seen.batches += 1
+        seen.run_s += run_s
+        seen.last_unix_s = time.time()
+        count, spent_s = seen.by_rows.get(rows, (0, 0.0))
+        seen.by_rows[rows] = count + 1, spent_s + run_s
+        if tallies is None:
+            return
+        tallies.run.observe(run_s)
+        if cost == rows:
+            tallies.plain[rows] = tallies.plain.get(rows, 0) + 1
+        else:
+            tallies.rows.observe(rows)
+            tallies.cost.observe(cost)
+            tallies.padding.observe(padding)
+        tallies.queue.observe_all(waited_s)
+
+    def waiting(self, rows: int) -> None:
+        """See `seatrial_serve.batcher.Observe`."""
+        if self._tallies is not None:
+            self._tallies.waiting = rows
+
+    def out_of_memory(self, rows: int) -> None:
+        """See `seatrial_serve.batcher.Observe`."""
+        if self._tallies is not None:
+            self._tallies.too_large += 1
+        log.warning("a batch of %d rows was too large for the memory; half of it at most from here on", rows)
