@@ -204,6 +204,11 @@ class Contract(BaseModel):
         return max(DEFAULT_BODY_BYTES, images * 4 // 3 + 64 * 1024)
 
     @cached_property
+    def most_values(self) -> int:
+        """How many values the largest request holds: those of `max_rows` rows."""
+        return self.limits.max_rows * sum(field.kind.most_values for field in self.inputs)
+
+    @cached_property
     def file_input(self) -> FileInput | None:
         """The single image input, if that is all there is: such a contract also takes the raw file as the request's body."""
         kind = self.inputs[0].kind

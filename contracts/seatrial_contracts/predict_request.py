@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.json_values import check_values
 from seatrial_contracts.row import Row
 
 SIGNATURE = "serving_default"
@@ -77,6 +78,7 @@ class RequestReader:
         """The request in a body. Raises `Refusal`; with `by_row`, only for what is not the matter of one row."""
         if not body:
             raise Refusal("E_EMPTY", "request body", "nothing", 'an object: {"instances": [{...}]}')
+        check_values(body, self._contract.most_values, self._contract.limits.max_rows)
         try:
             request = (self._lenient if by_row else self._strict).validate_json(body)
         except ValidationError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
@@ -19,21 +18,19 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
-from seatrial_serve.admission import Budget
 from seatrial_serve.browsers import POLICY, docs_policy
 from seatrial_serve.console.routes import add_console
 from seatrial_serve.console.series import Series
-from seatrial_serve.drain import Drain
-from seatrial_serve.feedback_api import feedback_router
+from seatrial_serve.exchange import Exchanges
+from seatrial_serve.feedback_api import FeedbackApi
 from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
-from seatrial_serve.lane import REQUEST_ID, FastLane
+from seatrial_serve.lane import FEEDBACK, REQUEST_ID, FastLane
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.models_api import models_router, reading
 from seatrial_serve.openapi import ApiDocument, openapi_router
 from seatrial_serve.pulse import Pulse
 from seatrial_serve.refused import record_refusal
-from seatrial_serve.repository import Repository
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps
 from seatrial_serve.v1 import predict
@@ -49,23 +46,18 @@ DESCRIPTION = "Models sealed with their preprocessing and input contract, served
 
 
 def create_app(
-    repository: Repository,
+    exchanges: Exchanges,
     keeper: Keeper,
-    pool: Executor,
-    drain: Drain,
-    taps: Taps,
-    metrics: Metrics,
     watch: Watch,
     *,
     docs: bool = True,
     console: bool = True,
     admin: bool = False,
-    request_timeout_s: float = 30.0,
-    budget_bytes: int = 2**30,
     grpc: GrpcListener | None = None,
     workers: int = 1,
 ) -> FastLane:
     """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
+    repository, metrics = exchanges.repository, exchanges.metrics
     app = FastAPI(
         title="seatrial",
         version=version("seatrial"),
@@ -74,11 +66,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(keeper, taps, Pulse(metrics), grpc),
+        lifespan=_lifespan(keeper, exchanges.taps, Pulse(metrics), grpc),
     )
-    app.include_router(models_router(repository, drain))
-    budget = Budget(budget_bytes)
-    app.include_router(feedback_router(repository, watch.feedback, budget, request_timeout_s, workers))
+    app.include_router(models_router(repository, exchanges.drain))
     app.include_router(v2_router(repository, keeper if admin else None))
     app.include_router(openapi_router(ApiDocument(app, repository)))
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
@@ -87,23 +77,13 @@ def create_app(
         add_docs(app)
     if console:
         add_console(app, repository, Series(metrics))
-    metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget_bytes)
+    drain, budget = exchanges.drain, exchanges.budget
+    metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget.all.limit_bytes)
     metrics.watch_versions(
         lambda: repository.standings, lambda name, version: repository.find(name, version) is not None
     )
-    protocols = {":predict": predict, "/infer": infer_over_http}
-    return FastLane(
-        app,
-        protocols=protocols,
-        repository=repository,
-        pool=pool,
-        drain=drain,
-        budget=budget,
-        taps=taps,
-        metrics=metrics,
-        timeout_s=request_timeout_s,
-        watchers=watch.watchers,
-    )
+    feedback = FeedbackApi(watch.feedback, workers)
+    return FastLane(app, exchanges, {":predict": predict, FEEDBACK: feedback.tell, "/infer": infer_over_http})
 
 
 def _lifespan(keeper: Keeper, taps: Taps, pulse: Pulse, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:

@@ -7,10 +7,11 @@ import random
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from seatrial_contracts.errors import Refusal
+from seatrial_serve.admission import Hold
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,52 +26,90 @@ UTF8 = (b"utf-8", b"utf8")
 JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
 
 
+NOTHING: Message = {"type": "http.request"}
+GRACE_S = 5.0
+"""How long a body may come more slowly than it must."""
+MOST_INFLATED = 1032
+"""Bytes that deflate makes of one at most (zlib's technical details)."""
+
+
 class ClientLeft(Exception):
     """The client closed its connection before its request was whole; there is nobody to answer."""
 
 
-def expected_bytes(headers: Mapping[bytes, bytes], most: int) -> int:
-    """How large a body will be: what it declares, or as large as it may."""
-    declared = headers.get(b"content-length", b"")
-    plain = declared.isdigit() and b"content-encoding" not in headers and len(declared) < 18
-    return min(int(declared), most) if plain else most
+@dataclass(frozen=True)
+class Pace:
+    """How fast a body must come: whole within `timeout_s`, and on average at `bytes_per_s` after `GRACE_S`.
+
+    `bytes_per_s` of 0 is any rate.
+    """
+
+    timeout_s: float
+    bytes_per_s: int = 0
+
+    def later(self, until_s: float, size: int, now_s: float) -> float:
+        """Until when to wait for more after `size` more bytes: each buys its time, `GRACE_S` ahead at most."""
+        return min(until_s + size / self.bytes_per_s, now_s + GRACE_S)
 
 
 async def read_body(
-    headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, timeout_s: float, *, whole: bool = False
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    max_bytes: int,
+    pace: Pace,
+    hold: Hold | None = None,
+    *,
+    whole: bool = False,
 ) -> bytes:
-    """The whole body, decompressed. One that is declared too large is refused unread. Raises `Refusal` or `ClientLeft`.
+    """The whole body, decompressed; `hold` holds memory for what has come of it.
 
-    Where it is here as a `whole` already nothing is waited for, nor a timer set, which takes longer than parsing a small body.
+    A body that is declared too large is refused unread. Raises `Refusal`, `Unavailable` or
+    `ClientLeft`. If the body is here as a `whole` already, nothing is waited for and no timer
+    set, which takes longer than parsing a small body.
     """
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding not in WINDOW_BITS:
         raise Refusal("E_CONTENT_ENCODING", "header Content-Encoding", "another encoding", "gzip, deflate or none")
-    try:
-        async with nullcontext() if whole else asyncio.timeout(timeout_s):
-            body = await _read(headers, receive, max_bytes)
-    except TimeoutError:
-        want = "the whole of it"
-        raise Refusal("E_SLOW_BODY", "request body", f"no end of it within {timeout_s:g} s", want) from None
-    return body if encoding == b"identity" else await asyncio.to_thread(inflate, body, WINDOW_BITS[encoding], max_bytes)
-
-
-async def _read(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
     declared = headers.get(b"content-length")
     if declared is not None and (len(declared) > 18 or int(declared) > max_bytes):
         raise _too_large(max_bytes)
-    message: Message = await receive() if declared != b"0" else {"type": "http.request"}
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return _whole(message, body, max_bytes)
-    parts, size = [body], len(body)
-    while message.get("more_body"):
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-    return _whole(message, b"".join(parts), max_bytes)
+    if whole:
+        message = await receive() if declared != b"0" else NOTHING
+        body = _whole(message, message.get("body", b""), max_bytes)
+    else:
+        body = await _arriving(receive, max_bytes, pace, hold)
+    if encoding == b"identity":
+        return body
+    if hold is not None:
+        hold.arrived(len(body) + min(max_bytes, len(body) * MOST_INFLATED))
+    return await asyncio.to_thread(inflate, body, WINDOW_BITS[encoding], max_bytes)
+
+
+async def _arriving(receive: Receive, max_bytes: int, pace: Pace, hold: Hold | None) -> bytes:
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    last_s, until_s = start_s + pace.timeout_s, start_s + (GRACE_S if pace.bytes_per_s else pace.timeout_s)
+    body, more, message = bytearray(), True, NOTHING
+    try:
+        async with asyncio.timeout_at(min(until_s, last_s)) as patience:
+            while more:
+                message = await receive()
+                part = message.get("body", b"")
+                body += part  # a list of parts would take many times the bytes of small ones
+                more = message.get("more_body", False)
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+                if hold is not None:
+                    hold.arrived(len(body))
+                if more and pace.bytes_per_s:
+                    until_s = pace.later(until_s, len(part), loop.time())
+                    patience.reschedule(min(until_s, last_s))
+    except TimeoutError:
+        slow = until_s < last_s
+        want = f"at least {pace.bytes_per_s} bytes a second" if slow else "the whole of it"
+        got = "fewer" if slow else f"no end of it within {pace.timeout_s:g} s"
+        raise Refusal("E_SLOW_BODY", "request body", got, want) from None
+    return _whole(message, bytes(body), max_bytes)
 
 
 def _whole(message: Message, body: bytes, max_bytes: int) -> bytes:

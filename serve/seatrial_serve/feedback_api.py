@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.admission import Budget
-from seatrial_serve.body import expected_bytes, is_file, read_body
-from seatrial_serve.clock import now_s
+from seatrial_contracts.json_values import check_values
+from seatrial_serve.body import is_file
+from seatrial_serve.exchange import Reply
 from seatrial_serve.feedback import Feedback
-from seatrial_serve.lane import LARGE_BODY_BYTES
-from seatrial_serve.model import Answer, ServedModel, Terms
-from seatrial_serve.models_api import found, json_response
-from seatrial_serve.repository import Repository
+from seatrial_serve.lane import Asked
+from seatrial_serve.model import Answer
 
-BODY_S = 10.0
 MOST_ROWS = 65_536
+MOST_SLICES = 64
+"""Slices that one row is counted in, as a bound of a body's values."""
 Rows = Field(min_length=1, max_length=MOST_ROWS)
 
 
@@ -41,52 +41,39 @@ class Told(BaseModel):
     )
 
 
-def feedback_router(
-    repository: Repository, feedback: Feedback, budget: Budget, timeout_s: float, workers: int
-) -> APIRouter:
-    """Feedback to the version that a model's own name stands for, and to each one; `openapi.py` describes it for each model."""
-    router = APIRouter(include_in_schema=False)
+class FeedbackApi:
+    """Answers `POST /v1/models/{name}:feedback`, with or without version; `openapi.py` describes it for each model."""
 
-    @router.post("/v1/models/{model}:feedback")
-    async def tell(model: str, request: Request) -> Response:
-        return await answer(found(repository, model).ready_model(), request)
+    def __init__(self, feedback: Feedback, workers: int) -> None:
+        self._feedback, self._workers = feedback, workers
 
-    @router.post("/v1/models/{model}/versions/{version}:feedback")
-    async def tell_version(model: str, version: str, request: Request) -> Response:
-        return await answer(found(repository, model, version).ready_model(), request)
-
-    async def answer(model: ServedModel, request: Request) -> Response:
-        headers, most = dict(request.scope["headers"]), model.contract.max_body_bytes
-        is_file(headers, None)
-        held = budget.take(expected_bytes(headers, most))
-        try:
-            return await answer_within(model, await read_body(headers, request.receive, most, BODY_S))
-        finally:
-            budget.give_back(held)
-
-    async def answer_within(model: ServedModel, body: bytes) -> Response:
-        told = read_told(body) if len(body) <= LARGE_BODY_BYTES else await asyncio.to_thread(read_told, body)
+    async def tell(self, asked: Asked) -> Reply:
+        """Count what is true of an answer, or of rows. Raises `Refusal`, and what `ServedModel.answer_rows` raises."""
+        is_file(asked.headers, None)
+        feedback, model = self._feedback, asked.model
         labels = feedback.labels_of(model)
         if not labels.classes:
             raise Refusal(
                 "E_UNSUPPORTED", "model", "one without labels", "a model that answers labels: their truth is a class"
             )
+        told = await asked.parsed(partial(read_told, contract=model.contract), await asked.body())
         if told.request_id:
-            if workers > 1 or not feedback.kept:
-                raise not_remembered(workers)
+            if self._workers > 1 or not feedback.kept:
+                raise not_remembered(self._workers)
             answered = feedback.find(model.bundle.name, model.bundle.version, told.request_id)
         else:
-            answered = labels.remember(await answer_again(model, told.instances, timeout_s))
+            answered = labels.remember(await answer_again(asked, told.instances))
         right, wrong = feedback.learn(answered, told.truth, told.slices)
         if told.request_id:
             feedback.forget(told.request_id)
-        return json_response({"model_version": answered.labels.version, "right": right, "wrong": wrong})
+        version = answered.labels.version
+        return Reply(orjson.dumps({"model_version": version, "right": right, "wrong": wrong}))
 
-    return router
 
-
-def read_told(body: bytes) -> Told:
+def read_told(body: bytes, contract: Contract) -> Told:
     """The body. Raises `Refusal`."""
+    rows = contract.limits.max_rows
+    check_values(body, contract.most_values + rows * (len(contract.outputs) + MOST_SLICES), rows)
     want = '{"request_id": "...", "truth": [{"output": "class"}]}, or "instances" in place of the id'
     try:
         told = Told.model_validate(orjson.loads(body))
@@ -106,14 +93,10 @@ def not_remembered(workers: int) -> Refusal:
     return Refusal("E_UNSUPPORTED", "request_id", got, want, "or serve with one worker and --feedback-answers")
 
 
-async def answer_again(model: ServedModel, instances: list[Any], timeout_s: float) -> Answer:
+async def answer_again(asked: Asked, instances: list[Any]) -> Answer:
     """What the model says of rows now. Raises what `ServedModel.answer_rows` raises, and `Refusal` for too many."""
-    if len(instances) > model.contract.limits.max_rows:
-        raise Refusal("E_BATCH", "instances", f"{len(instances)} rows", f"1 to {model.contract.limits.max_rows} rows")
-    rows = await asyncio.to_thread(
-        lambda: [model.contract.validate_row(row, place) for place, row in enumerate(instances)]
-    )
-    deadline_s = now_s() + timeout_s
-    model.pressure.admit(deadline_s)
-    with model:
-        return await model.answer_rows(rows, Terms(deadline_s))
+    contract = asked.model.contract
+    if len(instances) > contract.limits.max_rows:
+        raise Refusal("E_BATCH", "instances", f"{len(instances)} rows", f"1 to {contract.limits.max_rows} rows")
+    rows = await asyncio.to_thread(lambda: [contract.validate_row(row, place) for place, row in enumerate(instances)])
+    return await asked.model.answer_rows(rows, asked.terms)

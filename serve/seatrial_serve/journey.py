@@ -49,8 +49,6 @@ class Journey:
     def end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
         """It ended so, now; without a code, its client left."""
         self.code, self.status, self.error, self.ended_s = code, status, error, now_s()
-        if self.model is not None:
-            self.model.metrics.finish(code or "other", self.seconds, self.request_id if code == "ok" else None)
 
     @property
     def seconds(self) -> float:

@@ -293,15 +293,6 @@ class ServedModel:
         if not self._holders and self._unused is not None:
             self._unused.set()
 
-    def __enter__(self) -> None:
-        """A request that is here as a whole is on its way through this model."""
-        self.hold()
-        self.pressure.enter()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.pressure.leave(kind)
-        self.release()
-
     async def retire(self) -> None:
         """Close once every request that has this model has its answer."""
         if self._holders:

@@ -18,6 +18,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
+from seatrial_serve.admission import Places
 from seatrial_serve.body import new_request_id
 from seatrial_serve.browsers import ERROR_HEADERS
 from seatrial_serve.hosts import AllowedHosts, is_cross_site
@@ -53,12 +54,17 @@ class StrictProtocol(HttpToolsProtocol):
         *args: Any,
         hosts: AllowedHosts | None = None,
         most: float = math.inf,
+        places: Places | None = None,
         refused: Refused | None = None,
         **options: Any,
     ) -> None:
-        """`most`: connections that there may be; beyond, idle ones make room. `refused` is told of each request that is refused here."""
+        """`most`: connections that there may be; beyond, idle ones make room. `places`: those that one address may have.
+
+        `refused` is told of each request that is refused here.
+        """
         super().__init__(*args, **options)
         self._hosts, self._most, self._tell_refused = hosts or AllowedHosts(), most, refused
+        self._places, self._placed = places, False
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = self._rings_s = math.inf
         self._unread: asyncio.TimerHandle | None = None
@@ -79,6 +85,14 @@ class StrictProtocol(HttpToolsProtocol):
         if len(self.connections) > self._most:
             self._crowded = not self._make_room()
         self._await(HEADER_S)
+        if self._places is not None:
+            self._placed = self._places.take(self._address)
+            if not self._placed:
+                most = self._places.most_of_client
+                self._refused = Unavailable(
+                    "E_CONNECTIONS", f"this address has the {most} connections that it may have"
+                )
+                self._end_refused()
 
     def _make_room(self) -> bool:
         """Close the connections without a request on their way that would be closed first, those whose reply is unread last. False: there are none."""
@@ -109,10 +123,16 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
         self._stop_waiting()
+        if self._places is not None and self._placed:
+            self._places.give_back(self._address)
         if self._unread is not None:
             self._unread.cancel()
         super().connection_lost(exc)
         self._tell_left()
+
+    @property
+    def _address(self) -> str | None:
+        return self.client[0] if self.client else None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, until this connection is refused; headers that did not end with this are waited for, but not for ever."""

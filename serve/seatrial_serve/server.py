@@ -10,7 +10,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import FrameType
@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 
 from seatrial_serve.acceptor import Acceptor
+from seatrial_serve.admission import Budget, Places
 from seatrial_serve.app import create_app
+from seatrial_serve.body import Pace
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
 from seatrial_serve.drift import DriftTap
+from seatrial_serve.exchange import Exchanges
 from seatrial_serve.hosts import AllowedHosts
-from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
 from seatrial_serve.log import start_log
@@ -118,17 +120,15 @@ def run_server(
         )
         watch = open_watch(settings, metrics, keeper)
         taps = Taps([*([DriftTap()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
-        grpc = (
-            open_grpc(settings, repository, keeper, pool, drain, taps, metrics, watch.watchers)
-            if settings.grpc
-            else None
-        )
+        budget = Budget(settings.budget_bytes or plan_bytes(), settings.client_share)
+        pace = Pace(settings.request_timeout_s, settings.body_bytes_per_s)
+        exchanges = Exchanges(repository, pool, drain, budget, taps, metrics, watch.watchers, pace)
+        grpc = open_grpc(settings, exchanges, keeper) if settings.grpc else None
         app = create_app(
-            repository, keeper, pool, drain, taps, metrics, watch, docs=settings.docs, console=settings.console, admin=settings.admin,
-            request_timeout_s=settings.request_timeout_s, budget_bytes=settings.budget_bytes or plan_bytes(), grpc=grpc, workers=settings.workers,
+            exchanges, keeper, watch, docs=settings.docs, console=settings.console, admin=settings.admin, grpc=grpc, workers=settings.workers
         )  # fmt: skip
         strict = partial(
-            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), refused=partial(record_refusal, metrics, watch.watchers)
+            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), places=Places(settings.client_connections), refused=partial(record_refusal, metrics, watch.watchers)
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
@@ -143,30 +143,20 @@ def run_server(
             watch.close()
 
 
-def open_grpc(
-    settings: Settings,
-    repository: Repository,
-    keeper: Keeper,
-    pool: Executor,
-    drain: Drain,
-    taps: Taps,
-    metrics: Metrics,
-    watchers: Watchers,
-) -> GrpcListener:
+def open_grpc(settings: Settings, exchanges: Exchanges, keeper: Keeper) -> GrpcListener:
     """The gRPC listener, told of every change."""
     from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
 
-    admin = keeper if settings.admin else None
-    service = grpc_service.InferenceService(
-        repository, pool, drain, settings.request_timeout_s, taps, metrics, admin, watchers
-    )
+    calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
+    service = grpc_service.InferenceService(exchanges, calls, keeper if settings.admin else None)
     grpc = grpc_service.GrpcListener(
         service,
-        repository,
-        drain,
+        exchanges.repository,
+        exchanges.drain,
         settings.host,
         settings.grpc_port,
         settings.grace_s,
+        settings.grpc_message_bytes or grpc_service.largest_body_bytes(exchanges.repository),
         shared_port=settings.workers > 1,
     )
     keeper.changed = grpc.refresh

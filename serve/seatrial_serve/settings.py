@@ -71,6 +71,18 @@ class Settings(BaseSettings):
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     grpc: bool = Field(True, description="Serve V2 over gRPC as well. Turn off where nobody asks, to save some 20 MB.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="Port of the gRPC service; 0 takes a free one.")
+    grpc_calls: int = Field(
+        256,
+        ge=1,
+        le=65536,
+        description="Calls over gRPC at once. gRPC holds each one's message, of at most grpc_message_bytes, before the budget knows of it.",
+    )
+    grpc_message_bytes: int | None = Field(
+        None,
+        ge=2**16,
+        le=2**31 - 1,
+        description="Longest message over gRPC, decompressed; each contract's own limit holds below it. By default the longest body that a model in the folder takes at start, at least 4 MiB.",
+    )
     metrics_port: int = Field(
         8002,
         ge=0,
@@ -123,6 +135,22 @@ class Settings(BaseSettings):
         None,
         ge=2**20,
         description="Memory that requests may hold together, in bytes. By default a quarter of what the process is granted, at most 2 GiB.",
+    )
+    client_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Which part of that memory, and of the gRPC calls at once, one address may take. Set it to 1 behind a proxy that everybody comes through.",
+    )
+    client_connections: int = Field(
+        4096,
+        ge=1,
+        description="Connections over HTTP that one address may have open. A proxy that everybody comes through may need more.",
+    )
+    body_bytes_per_s: int = Field(
+        16384,
+        ge=0,
+        description="How fast a request's body must come on average, after 5 s of grace; a slower one is refused with 408. 0: at any rate, within the request's timeout.",
     )
     request_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="A request whose turn comes later than this is answered 504 and never runs."

@@ -20,7 +20,7 @@ CLOSED_CODES = frozenset(STATUS) | {
     "E_EMPTY", "E_JSON", "E_SCHEMA", "E_ENCODING", "E_BATCH", "E_EMPTY_BATCH", "E_TYPE", "E_RANGE", "E_NONFINITE", "E_CATEGORY", "E_MISSING",
     "E_UNKNOWN_FIELD", "E_TEXT_LIMIT", "E_TOKENS", "E_LIMIT", "E_SHAPE", "E_BASE64", "E_IMAGE", "E_IMAGE_SIZE", "E_IMAGE_FRAMES", "E_MODEL",
     "E_OUTPUT_CONTRACT", "E_INTERNAL", "E_MEMORY", "E_DTYPE", "E_OUTPUT", "E_PARAMETER", "E_HEADER", "E_MODEL_INPUT", "E_ANSWER_BYTES", "E_COMPRESSION", "E_QUARANTINED", "E_OOM",
-    "E_RUNTIME_DOWN", "E_RUNTIME_SLOW", "E_RUNTIME_ANSWER", "E_HTTP",
+    "E_RUNTIME_DOWN", "E_RUNTIME_SLOW", "E_RUNTIME_ANSWER", "E_HTTP", "E_MESSAGE", "E_CONNECTIONS",
 }  # fmt: skip
 """Every code that an answer can carry: the closed set of the metrics' label."""
 
@@ -33,7 +33,7 @@ CAUSE = {
     **dict.fromkeys(("E_NOT_FOUND", "E_MODEL_NOT_FOUND", "E_METHOD", "E_CONTENT_TYPE", "E_CONTENT_ENCODING", "E_UNSUPPORTED", "E_PARAMETER", "E_HEADER", "E_SLOW_BODY", "E_COMPRESSION", "E_OUTPUT"), "other"),
     **dict.fromkeys(("E_NOT_READY", "E_DRAINING", "E_RUNTIME_DOWN"), "not_ready"),
     **dict.fromkeys(("E_HTTP", "E_HTTP_VERSION", "E_URL", "E_HEADERS", "E_CHUNKS", "E_EXPECT", "E_SLOW_HEADERS"), "framing"),
-    "E_HOST": "origin", "E_CROSS_SITE": "origin", "E_OVERLOADED": "overload", "E_MEMORY": "memory", "E_OOM": "memory", "E_DEADLINE": "deadline", "E_QUARANTINED": "quarantine",
+    "E_HOST": "origin", "E_CROSS_SITE": "origin", "E_OVERLOADED": "overload", "E_CONNECTIONS": "overload", "E_MEMORY": "memory", "E_OOM": "memory", "E_DEADLINE": "deadline", "E_QUARANTINED": "quarantine",
 }  # fmt: skip
 """Code -> cause, where it is not "contract" for a `Refusal` and "other" for `Unavailable`."""
 

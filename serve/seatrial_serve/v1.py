@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import orjson
@@ -10,7 +9,8 @@ import orjson
 from seatrial_contracts.predict_request import PredictRequest
 from seatrial_serve.body import is_file
 from seatrial_serve.clock import now_s
-from seatrial_serve.lane import LARGE_BODY_BYTES, Asked, Reply
+from seatrial_serve.exchange import Reply
+from seatrial_serve.lane import Asked
 from seatrial_serve.model import Answer, ServedModel
 from seatrial_serve.partial import answer_each, described_errors, failed_runs
 
@@ -42,9 +42,7 @@ async def read(asked: Asked) -> PredictRequest:
     body = await asked.body()
     if raw and field:
         return reader.read_file(field.name, body, by_row=by_row)
-    if len(body) <= LARGE_BODY_BYTES:
-        return reader.read(body, by_row=by_row)
-    return await asyncio.get_running_loop().run_in_executor(asked.pool, lambda: reader.read(body, by_row=by_row))
+    return await asked.parsed(lambda body: reader.read(body, by_row=by_row), body)
 
 
 def written(model: ServedModel, request: PredictRequest, answer: Answer, *, partial: bool) -> dict[str, Any]:

@@ -14,9 +14,12 @@ import pytest
 from fastapi import FastAPI
 from toys import fake_runtimes, toy_bundle
 
+from seatrial_serve.admission import Budget
 from seatrial_serve.app import create_app
+from seatrial_serve.body import Pace
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
+from seatrial_serve.exchange import Exchanges
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
 from seatrial_serve.loading import Loader
@@ -79,18 +82,10 @@ async def run_app(
         )  # fmt: skip
         watch = open_watch(settings, metrics, keeper)
         tapped = Taps([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
+        budget, pace = Budget(settings.budget_bytes or 2**30), Pace(settings.request_timeout_s)
+        exchanges = Exchanges(repository, pool, drain, budget, tapped, metrics, watch.watchers, pace)
         app = create_app(
-            repository,
-            keeper,
-            pool,
-            drain,
-            tapped,
-            metrics,
-            watch,
-            admin=settings.admin,
-            request_timeout_s=settings.request_timeout_s,
-            workers=settings.workers,
-            console=settings.console,
+            exchanges, keeper, watch, admin=settings.admin, workers=settings.workers, console=settings.console
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -16,8 +16,8 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve import lane
-from seatrial_serve.admission import GROWTH, REFUSAL_S, Budget, Pressure, Quarantine
+from seatrial_serve import exchange
+from seatrial_serve.admission import ARRIVES_BYTES, REFUSAL_S, Budget, Places, Pressure, Quarantine
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.scope import WHEN_LEFT
 
@@ -88,14 +88,64 @@ def test_an_outage_does_not_make_the_model_look_slow(others: int, outage_s: int)
 
 
 def test_the_budget_is_kept_and_returns_to_zero() -> None:
-    budget = Budget(100 * GROWTH)
-    held = [budget.take(60), budget.take(40)]
+    budget = Budget(100)
+    holds = [budget.begin("a"), budget.begin("b")]
+    holds[0].work(60)
+    holds[1].work(40)
+    late = budget.begin("c")
+    with pytest.raises(Unavailable) as refused:
+        late.work(1)
+    assert (refused.value.code, budget.held_bytes) == ("E_MEMORY", 100)
+    for hold in (*holds, late):
+        hold.give_back()
+    assert (budget.held_bytes, budget.all.at_work, budget._clients) == (0, 0, {})
+    alone = budget.begin("a")
+    alone.work(1000)  # one alone always has room
+    alone.give_back()
+
+
+def test_what_arrives_is_held_as_it_arrives_and_keeps_nobody_from_being_parsed() -> None:
+    budget = Budget(4 * ARRIVES_BYTES)
+    slow = [budget.begin(place) for place in range(4)]
+    assert budget.held_bytes == 0, "headers alone hold nothing"
+    for hold in slow:
+        hold.arrived(1)
+        hold.arrived(2)
+    assert budget.held_bytes == 4 * ARRIVES_BYTES
     with pytest.raises(Unavailable):
-        budget.take(1)
-    for need in held:
-        budget.give_back(need)
-    assert budget.held_bytes == 0
-    budget.give_back(budget.take(1000))  # one alone always has room
+        slow[0].arrived(ARRIVES_BYTES + 1)
+    good = budget.begin("good")
+    good.work(3 * ARRIVES_BYTES)
+    second = budget.begin("second")
+    with pytest.raises(Unavailable):
+        second.work(1)
+    for hold in (*slow, good, second):
+        hold.give_back()
+    assert (budget.held_bytes, budget._clients) == (0, {})
+
+
+def test_one_client_holds_a_part_of_the_budget_and_others_have_the_rest() -> None:
+    budget = Budget(100, client_share=0.5)
+    first, second, other = budget.begin("greedy"), budget.begin("greedy"), budget.begin("other")
+    first.work(50)
+    with pytest.raises(Unavailable, match="one client may"):
+        second.work(1)
+    other.work(50)
+    first.give_back()
+    second.work(50)
+    for hold in (second, other):
+        hold.give_back()
+    assert (budget.held_bytes, budget._clients) == (0, {})
+
+
+def test_places_are_bounded_for_one_client_and_for_all() -> None:
+    places = Places(2, 4)
+    assert [places.take(client) for client in "aaabbc"] == [True, True, False, True, True, False]
+    places.give_back("a")
+    assert places.take("c")
+    for client in "abbc":
+        places.give_back(client)
+    assert (places.taken, places._clients) == (0, {})
 
 
 def test_a_body_is_refused_after_three_blames_and_for_a_while() -> None:
@@ -215,7 +265,7 @@ async def test_a_request_that_would_come_too_late_is_refused_at_once(
             await asyncio.sleep(0)
         slept: list[float] = []
         sleep = asyncio.sleep
-        monkeypatch.setattr(lane.asyncio, "sleep", lambda seconds: (slept.append(seconds), sleep(0))[1])
+        monkeypatch.setattr(exchange.asyncio, "sleep", lambda seconds: (slept.append(seconds), sleep(0))[1])
         refused = await running.ask([GOOD], headers={"X-Request-Timeout-Ms": "1000"})
         assert REFUSAL_S in slept, "whoever asks again at once would take the processor from those who were let in"
         assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (

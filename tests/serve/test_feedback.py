@@ -21,6 +21,7 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.measures import calibration_error
 from seatrial_serve import engine, feedback
+from seatrial_serve.admission import GROWTH, Hold
 from seatrial_serve.engine import Answers
 from seatrial_serve.feedback import Feedback, FeedbackMetrics, Labels, Remembered
 from seatrial_serve.metrics import Metrics
@@ -225,11 +226,12 @@ async def test_where_no_answers_are_remembered_rows_are_asked_for(
 
 async def test_its_bodies_are_held_within_the_one_budget(app: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
-    take = app.app._budget.take
-    monkeypatch.setattr(app.app._budget, "take", lambda size_bytes: held.append(size_bytes) or take(size_bytes))
+    work = Hold.work
+    monkeypatch.setattr(Hold, "work", lambda self, size: held.append(size) or work(self, size))
     reply = await tell(app, [{"pet": "cat"}], instances=ROWS[:1])
     assert reply.status_code == 200
-    assert held == [len(reply.request.content)]
+    assert held == [GROWTH * len(reply.request.content)]
+    assert app.app._exchanges.budget.held_bytes == 0
 
 
 async def test_the_route_is_in_the_api_document(app: Running) -> None:

@@ -18,7 +18,7 @@ except ImportError as error:
 
 
 DEFAULTS = {
-    "max_batch_rows": "measured while loading", "budget_bytes": "a quarter of the memory", "runtime": "this process", "variant": "the first",
+    "max_batch_rows": "measured while loading", "budget_bytes": "a quarter of the memory", "grpc_message_bytes": "the longest body of a model", "runtime": "this process", "variant": "the first",
     "threads": "granted cores", "devices": "the first card", "device_memory_bytes": "what is free", "provider_options": "none",
     "otlp_endpoint": "nowhere", "keep_failures": "none are kept", "keep_failures_key": "none",
 }  # fmt: skip

@@ -167,6 +167,11 @@ class Kind(BaseModel):
         """Shape of one row's V2 tensor, None where it varies; a tensor of several rows has their number before it."""
         return (1,)
 
+    @property
+    def most_values(self) -> int:
+        """How many JSON values one row's value holds at most."""
+        return 1
+
     def column(self, values: Column) -> Column:
         """A V2 column, checked at once: shape `(rows,)`, or `(rows, *row_shape)` for tensors. Raises `Refusal` at "row 3".
 

@@ -145,6 +145,10 @@ class Tensor(OutputKind):
         return V2_DATATYPES[self.dtype]
 
     @property
+    def most_values(self) -> int:
+        return max(1, min(self.max_values, prod(most for _, most in self.ranges)))
+
+    @property
     def row_shape(self) -> tuple[int | None, ...]:
         return self.shape or (1,)
 

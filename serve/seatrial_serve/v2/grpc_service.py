@@ -4,82 +4,221 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Self
-from urllib.parse import unquote
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import Message
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from seatrial_contracts.errors import DeclarationError, Refusal, SeatrialError
-from seatrial_serve.admission import NO_ROOM, REFUSAL_S
+from seatrial_contracts.bundle import CONTRACT
+from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
+from seatrial_contracts.errors import DeclarationError, Refusal, SeatrialError, Unavailable
+from seatrial_contracts.plain_file import read_plain_file
+from seatrial_serve.admission import REFUSAL_S, Places
 from seatrial_serve.audit import audited
-from seatrial_serve.body import REQUEST_ID_HEADER, request_id_of
+from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, request_id_of
 from seatrial_serve.clock import now_s
 from seatrial_serve.drain import Drain
-from seatrial_serve.journey import Watchers, tell_watchers
+from seatrial_serve.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Reply
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import begin_journey
-from seatrial_serve.metrics import NOBODY, Metrics
-from seatrial_serve.model import Terms
+from seatrial_serve.model import ServedModel
 from seatrial_serve.models_api import in_turns
-from seatrial_serve.partial import asks_for_parts
+from seatrial_serve.partial import failed_runs
 from seatrial_serve.repository import Entry, Repository
-from seatrial_serve.status import answer_to, status_of
-from seatrial_serve.taps import Taps
+from seatrial_serve.status import answer_to
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
+from seatrial_serve.v2.grpc_health import HealthService, client_of
 from seatrial_serve.v2.grpc_message import read_message, write_message
+from seatrial_serve.v2.grpc_wire import check_parts, malformed, model_of
 from seatrial_serve.v2.infer import infer
+from seatrial_serve.v2.message import InferRequest
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 log = logging.getLogger("seatrial.grpc")
 SERVICE = "inference.GRPCInferenceService"
-MAX_MESSAGE_BYTES = 64 * 2**20
-"""Above it gRPC itself refuses a message; below it the contract's own limit holds."""
+MOST_STREAMS = 128
+"""Calls at once over one connection; a client keeps further ones back by itself."""
+SMALL_BYTES, SMALL_S = 64 * 1024, 10.0
+"""Of a message that asks for no inference: how long it may be, and how late."""
+MOST_CONTRACT_BYTES = 16 * 2**20
+GROWTH = 24
+"""Bytes in memory for each byte of a message while it is unpacked and answered.
+
+Measured 21 for short words, and for small numbers packed.
+"""
 CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT, 404: grpc.StatusCode.NOT_FOUND, 413: grpc.StatusCode.RESOURCE_EXHAUSTED, 415: grpc.StatusCode.INVALID_ARGUMENT,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED, 400: grpc.StatusCode.INVALID_ARGUMENT, 404: grpc.StatusCode.NOT_FOUND, 413: grpc.StatusCode.RESOURCE_EXHAUSTED, 415: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED, 500: grpc.StatusCode.INTERNAL, 503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }  # fmt: skip
 """HTTP status of an error -> its gRPC status."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 Context = Any
 """grpc.aio.ServicerContext; the package has no types."""
+Messages = AsyncIterator[bytes]
 Method = Callable[[Any, Context], Awaitable[Any]]
+Answer = Callable[[Messages, Context], Awaitable[bytes]]
+Unpacked = TypeVar("Unpacked", bound=Message)
+
+
+class InferCall(Exchange):
+    """One `ModelInfer`: its message names the model."""
+
+    __slots__ = ("_context", "_messages", "message")
+
+    def __init__(self, shared: Exchanges, messages: Messages, context: Context) -> None:
+        headers = headers_of(context)
+        super().__init__(shared, begin_journey(headers, f"{SERVICE}/ModelInfer"), None, client_of(context), headers)
+        self._messages, self._context = messages, context
+        self.message = b""
+
+    async def find(self) -> Entry | None:
+        """See `Exchange`: once its message has come. Raises `Refusal` or `ClientLeft`."""
+        self.message = await receive(self._messages, self.shared.pace.timeout_s)
+        name, version = model_of(self.message)
+        return self.shared.repository.find(name, version or None)
+
+    def ready_model(self) -> ServedModel:
+        """See `Exchange`."""
+        return known(self.entry).ready_model()
+
+    def timeout_s(self) -> float:
+        """See `Exchange`: its client's deadline, where it has one."""
+        left_s, most_s = self._context.time_remaining(), self.shared.pace.timeout_s
+        return most_s if left_s is None else min(left_s, most_s)
+
+    async def answer(self) -> Reply:
+        """The answer as a message. Raises `Refusal`, and what `ServedModel.answer_columns` raises."""
+        model, message = self.model, self.message
+        contract = model.contract
+        if len(message) > contract.max_body_bytes:
+            raise too_large(len(message), contract.max_body_bytes)
+        self.whole(message, GROWTH)
+        request = await self.parsed(partial(read, most_values=contract.most_values), message)
+        response = await infer(model, request, self.terms, self.pool)
+        if failed_runs(response.answer):
+            self.blame()
+        start = now_s()
+        body = write_message(response).SerializeToString()
+        model.encoded(start, self.terms)
+        return Reply(body, answer=response.answer)
+
+
+def read(data: bytes, most_values: int) -> InferRequest:
+    """The request in a message. Raises `Refusal`."""
+    if len(data) > LARGE_BODY_BYTES:
+        check_parts(data, most_values)
+    return read_message(unpacked(data, pb.ModelInferRequest))
+
+
+def unpacked(data: bytes, kind: type[Unpacked]) -> Unpacked:
+    """A message of that kind. Raises `Refusal`."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise malformed() from None
+
+
+async def receive(messages: Messages, timeout_s: float) -> bytes:
+    """The message of a call, within that time. Raises `Refusal`, or `ClientLeft` where none comes any more."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await anext(messages)
+    except TimeoutError:
+        raise Refusal("E_SLOW_BODY", "message", f"no end of it within {timeout_s:g} s", "the whole of it") from None
+    except StopAsyncIteration:  # gRPC itself has ended the call: its client left, or the message is too large
+        raise ClientLeft from None
+
+
+def too_large(size: int, most: int) -> Refusal:
+    """What is said of a message that is longer than it may be."""
+    return Refusal("E_BODY_BYTES", "message", f"{size} bytes", f"at most {most} bytes")
+
+
+def known(entry: Entry | None) -> Entry:
+    """The entry. Raises `Refusal` where there is none."""
+    if entry is None:
+        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of RepositoryIndex")
+    return entry
 
 
 class InferenceService:
-    """The unary calls. An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`."""
+    """The calls, each of one message.
 
-    def __init__(
-        self, repository: Repository, pool: Executor, drain: Drain, timeout_s: float, taps: Taps,
-        metrics: Metrics, keeper: Keeper | None = None, watchers: Watchers = (),
-    ) -> None:  # fmt: skip
-        """With a keeper, which is the administrator's, models can be loaded and unloaded."""
-        self._repository, self._pool, self._drain, self._timeout_s, self._keeper = (
-            repository,
-            pool,
-            drain,
-            timeout_s,
-            keeper,
-        )
-        self._taps, self._metrics, self._watchers = taps, metrics, watchers
+    An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`.
+
+    A call begins before its message, which gRPC hands over as bytes. gRPC's own unary calls would
+    wait for it uncounted, and unpack it on the event loop.
+    """
+
+    def __init__(self, shared: Exchanges, calls: Places, keeper: Keeper | None = None) -> None:
+        """`calls`: how many there may be at once.
+
+        With a keeper, which is the administrator's, models can be loaded and unloaded.
+        """
+        self._shared, self._calls, self._keeper = shared, calls, keeper
+        self._repository, self._drain = shared.repository, shared.drain
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
         methods: dict[str, tuple[Method, type[Message]]] = {
             "ServerLive": (self.server_live, pb.ServerLiveRequest), "ServerReady": (self.server_ready, pb.ServerReadyRequest), "ModelReady": (self.model_ready, pb.ModelReadyRequest),
-            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest), "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest), "ModelInfer": (self.model_infer, pb.ModelInferRequest),
+            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest), "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest),
             "ModelConfig": (self.model_config, pb.ModelConfigRequest), "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest), "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
             "RepositoryModelLoad": (self.model_load, pb.RepositoryModelLoadRequest), "RepositoryModelUnload": (self.model_unload, pb.RepositoryModelUnloadRequest),
         }  # fmt: skip
+        answers = {name: self._small(method, kind) for name, (method, kind) in methods.items()}
         return grpc.method_handlers_generic_handler(SERVICE, {
-            name: grpc.unary_unary_rpc_method_handler(_answering(method), message.FromString, lambda answer: answer.SerializeToString())
-            for name, (method, message) in methods.items()
+            name: grpc.stream_unary_rpc_method_handler(self._answering(answer))
+            for name, answer in (answers | {"ModelInfer": self.model_infer}).items()
         })  # fmt: skip
+
+    def _small(self, method: Method, kind: type[Message]) -> Answer:
+        """A call whose message is read and unpacked at once."""
+
+        async def answer(messages: Messages, context: Context) -> bytes:
+            data = await receive(messages, SMALL_S)
+            if len(data) > SMALL_BYTES:
+                raise too_large(len(data), SMALL_BYTES)
+            reply: Message = await method(unpacked(data, kind), context)
+            return reply.SerializeToString()
+
+        return answer
+
+    def _answering(self, answer: Answer) -> Answer:
+        """The call, if there is a place for it: every error becomes one status, its id is trailing metadata."""
+
+        async def answer_call(messages: Messages, context: Context) -> bytes:
+            request_id, client = request_id_of(headers_of(context)), client_of(context)
+            context.set_trailing_metadata(((REQUEST_ID_HEADER.decode(), request_id),))
+            placed = self._calls.take(client)
+            try:
+                if not placed:
+                    await asyncio.sleep(REFUSAL_S)
+                    raise Unavailable("E_OVERLOADED", "more calls are on their way than there may be at once")
+                return await answer(messages, context)
+            except ClientLeft:
+                raise asyncio.CancelledError from None  # which gRPC takes without a word
+            except Exception as error:  # every error becomes one clear answer; what is not ours is logged there
+                await abort(context, error, request_id)
+                raise
+            finally:
+                if placed:
+                    self._calls.give_back(client)
+
+        return answer_call
+
+    async def model_infer(self, messages: Messages, context: Context) -> bytes:
+        """One inference."""
+        with InferCall(self._shared, messages, context) as call:
+            reply = await call.run(InferCall.answer)
+        if reply is None:
+            raise ClientLeft
+        return reply.body
 
     async def server_live(self, _: pb.ServerLiveRequest, __: Context) -> pb.ServerLiveResponse:
         """The process is alive."""
@@ -144,7 +283,7 @@ class InferenceService:
         return pb.RepositoryModelUnloadResponse()
 
     def _audit(self, action: str, model: str, context: Context) -> AbstractContextManager[None]:
-        who = unquote(context.peer()).partition(":")[2].rpartition(":")[0]  # ipv4:127.0.0.1:50123, ipv6:%5B::1%5D:50123
+        who = client_of(context)
         request_id = request_id_of(headers_of(context))
         return audited(action, model, self._repository, who=who, over="gRPC", request_id=request_id)
 
@@ -153,58 +292,8 @@ class InferenceService:
             raise Refusal("E_NOT_FOUND", "method", "one that is off", "a server that was started with --admin")
         return self._keeper
 
-    async def model_infer(self, asked: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        """One inference."""
-        headers = headers_of(context)
-        journey = begin_journey(headers, f"{SERVICE}/ModelInfer")
-        entry = self._repository.find(asked.model_name, asked.model_version or None)
-        journey.model = entry.model if entry is not None else None
-        self._drain.enter()
-        try:
-            model = journey.model = self._found(asked.model_name, asked.model_version).ready_model()
-            if asked.ByteSize() > model.contract.max_body_bytes:
-                raise Refusal(
-                    "E_BODY_BYTES",
-                    "request",
-                    f"{asked.ByteSize()} bytes",
-                    f"at most {model.contract.max_body_bytes} bytes",
-                )
-            left_s = context.time_remaining()
-            terms = Terms(
-                journey.began_s + min(self._timeout_s, self._timeout_s if left_s is None else left_s),
-                context.peer().rpartition(":")[0],
-                journey=journey,
-                partial=asks_for_parts(headers),
-            )
-            model.pressure.admit(terms.deadline_s)
-            with model:
-                response = await infer(model, read_message(asked), terms, self._pool)
-                encoding = now_s()
-                answer = write_message(response)
-                model.encoded(encoding, terms)
-            journey.answer = response.answer
-            journey.end("ok", 200)
-            self._taps.offer(model, response.answer, journey.request_id, journey.seconds, asked.ByteSize())
-            return answer
-        except asyncio.CancelledError:  # its client left
-            journey.end("")
-            raise
-        except Exception as error:  # every error becomes one clear answer
-            status, code = status_of(error)
-            journey.end(code, status, error)
-            self._metrics.refused(*(NOBODY if entry is None else (entry.name, entry.version)), error)
-            if code in NO_ROOM:
-                await asyncio.sleep(REFUSAL_S)
-            raise
-        finally:
-            self._drain.leave()
-            tell_watchers(self._watchers, journey)
-
     def _found(self, name: str, version: str) -> Entry:
-        entry = self._repository.find(name, version or None)
-        if entry is None:
-            raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of RepositoryIndex")
-        return entry
+        return known(self._repository.find(name, version or None))
 
 
 def headers_of(context: Context) -> Mapping[bytes, bytes]:
@@ -216,29 +305,32 @@ def headers_of(context: Context) -> Mapping[bytes, bytes]:
     }
 
 
-def _answering(method: Method) -> Method:
-    """The method, with every error turned into one status, and the request's id in the trailing metadata of each answer."""
+async def abort(context: Context, error: Exception, request_id: str) -> None:
+    """End a call with what went wrong."""
+    status, code, _, headers = answer_to(error, request_id)
+    ours = isinstance(error, SeatrialError)
+    text = str(error) if ours else "seatrial failed on this request; this is a bug in seatrial"
+    metadata = [
+        ("seatrial-code", code),
+        *context.trailing_metadata(),
+        *((key.decode(), value.decode()) for key, value in headers),
+    ]
+    await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
 
-    async def answer(asked: Any, context: Context) -> Any:
-        request_id = request_id_of(headers_of(context))
-        context.set_trailing_metadata(((REQUEST_ID_HEADER.decode(), request_id),))
+
+def largest_body_bytes(repository: Repository) -> int:
+    """The longest body that a model in the folder takes, at least what one takes by default.
+
+    A contract that cannot be read is passed over: its model fails where it is loaded, which says why.
+    """
+    largest = DEFAULT_BODY_BYTES
+    for entry in repository:
         try:
-            return await method(asked, context)
-        except Exception as error:  # every error becomes one clear answer; what is not ours is logged there
-            status, code, _, headers = answer_to(error, request_id)
-            text = (
-                str(error)
-                if isinstance(error, SeatrialError)
-                else "seatrial failed on this request; this is a bug in seatrial"
-            )
-            metadata = [
-                ("seatrial-code", code),
-                *context.trailing_metadata(),
-                *((key.decode(), value.decode()) for key, value in headers),
-            ]
-            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
-
-    return answer
+            data = read_plain_file(entry.path / CONTRACT, MOST_CONTRACT_BYTES)
+            largest = max(largest, Contract.from_json(data).max_body_bytes)
+        except (OSError, ValueError, DeclarationError):
+            log.debug("no contract of %s %s to read yet", entry.name, entry.version)
+    return min(largest, 2**31 - 1)  # gRPC's own most
 
 
 class GrpcListener:
@@ -252,20 +344,24 @@ class GrpcListener:
         host: str,
         port: int,
         grace_s: float,
+        message_bytes: int,
         *,
         shared_port: bool = False,
     ) -> None:
+        """`message_bytes`: gRPC itself refuses a longer message, as it comes and once it is decompressed."""
+        self._message_bytes, self._larger = message_bytes, set[tuple[str, str]]()
         self._service, self._repository, self._drain, self._grace_s = service, repository, drain, grace_s
         self._shared_port = shared_port
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._health = health.aio.HealthServicer()
+        self._health = HealthService()
         self._told: dict[str, int] = {}
         """Service or model -> the status that health checks know of it."""
         self.port = port
 
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server(options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", int(self._shared_port)),
+            ("grpc.max_receive_message_length", self._message_bytes), ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", MOST_STREAMS), ("grpc.so_reuseport", int(self._shared_port)),
         ])  # fmt: skip
         self._server.add_generic_rpc_handlers((self._service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -281,6 +377,7 @@ class GrpcListener:
 
     async def refresh(self) -> None:
         """Tell health checks, and whoever watches, what stands otherwise now; a model that is gone is an unknown service."""
+        self._tell_of_larger()
         states = {name: entry.takes_traffic for name, entry in self._repository.served.items()}
         states[""] = states[SERVICE] = all(states.values())
         now = dict.fromkeys(self._told, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
@@ -291,5 +388,18 @@ class GrpcListener:
         for name, status in changed.items():
             await self._health.set(name, status)
 
+    def _tell_of_larger(self) -> None:
+        """A model that came later may take longer bodies than gRPC lets through."""
+        for entry in self._repository:
+            if entry.model is None or entry.model.contract.max_body_bytes <= self._message_bytes:
+                continue
+            if (entry.name, entry.version) not in self._larger:
+                self._larger.add((entry.name, entry.version))
+                log.warning(
+                    "%s %s takes bodies of %d bytes, gRPC at most %d: serve anew, or set grpc_message_bytes",
+                    entry.name, entry.version, entry.model.contract.max_body_bytes, self._message_bytes,
+                )  # fmt: skip
+
     async def __aexit__(self, *_: object) -> None:
+        self._health.close()
         await self._server.stop(self._grace_s)

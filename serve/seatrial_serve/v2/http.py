@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from seatrial_serve.body import is_file
 from seatrial_serve.clock import now_s
-from seatrial_serve.lane import LARGE_BODY_BYTES, Asked, Reply
+from seatrial_serve.exchange import Reply
+from seatrial_serve.lane import Asked
 from seatrial_serve.partial import failed_runs
 from seatrial_serve.v2.http_body import HEADER, header_length, read_request, write_response
 from seatrial_serve.v2.infer import infer
@@ -20,11 +19,7 @@ async def infer_over_http(asked: Asked) -> Reply:
     is_file(asked.headers, None)
     body = await asked.body()
     json_bytes = header_length(asked.headers, len(body))
-    if len(body) > LARGE_BODY_BYTES:
-        loop = asyncio.get_running_loop()
-        request = await loop.run_in_executor(asked.pool, read_request, body, json_bytes, contract)
-    else:
-        request = read_request(body, json_bytes, contract)
+    request = await asked.parsed(lambda body: read_request(body, json_bytes, contract), body)
     response = await infer(asked.model, request, asked.terms, asked.pool)
     if failed_runs(response.answer):
         asked.blame()

@@ -10,7 +10,17 @@ import orjson
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.v2.elements import LENGTH, LITTLE, checked_datatype, checked_shape, from_bytes, from_json, to_bytes
+from seatrial_contracts.json_values import check_values
+from seatrial_serve.v2.elements import (
+    LENGTH,
+    LITTLE,
+    MAX_RANK,
+    checked_datatype,
+    checked_shape,
+    from_bytes,
+    from_json,
+    to_bytes,
+)
 from seatrial_serve.v2.message import (
     MAX_NAMED,
     InferRequest,
@@ -24,6 +34,8 @@ from seatrial_serve.v2.message import (
 )
 
 HEADER = b"inference-header-content-length"
+NAMED_VALUES = 3 * MAX_NAMED * (MAX_NAMED + MAX_RANK)
+"""Values beside the data: parameters and shapes of so many inputs and outputs."""
 REQUEST_KEYS, OUTPUT_KEYS = {"id", "parameters", "inputs", "outputs"}, {"name", "parameters"}
 INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -51,7 +63,9 @@ def read_request(body: bytes, json_bytes: int | None, contract: Contract) -> Inf
     """The request in a body. Keys that the protocol does not have are ignored, as it says. Raises `Refusal`, which names them."""
     if json_bytes == 0:
         return raw_request(body, contract)
-    head = _object(body if json_bytes is None else body[:json_bytes])
+    text = body if json_bytes is None else body[:json_bytes]
+    check_values(text, contract.most_values + NAMED_VALUES)
+    head = _object(text)
     try:
         return _request(head, memoryview(body)[len(body) if json_bytes is None else json_bytes :])
     except Refusal as refusal:

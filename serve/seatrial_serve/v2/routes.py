@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.audit import audited
-from seatrial_serve.body import is_file, read_body
+from seatrial_serve.body import Pace, is_file, read_body
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import REQUEST_ID
 from seatrial_serve.models_api import found, in_turns, json_response, reading
@@ -18,7 +18,7 @@ from seatrial_serve.v2.describe import index, model_config, model_metadata, mode
 
 MODEL = "/v2/models/{model:name}"
 VERSION = "/v2/models/{model:name}/versions/{version:name}"
-SMALL_BODY_BYTES, BODY_S = 64 * 1024, 10.0
+SMALL_BODY_BYTES, PACE = 64 * 1024, Pace(10.0)
 TRITON_TYPE = b"text/plain"
 """What tritonclient's asyncio client calls its JSON."""
 
@@ -96,7 +96,7 @@ async def read_asked(request: Request) -> bytes:
     headers = dict(request.scope["headers"])
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != TRITON_TYPE:
         is_file(headers, None)
-    return await read_body(headers, request.receive, SMALL_BODY_BYTES, BODY_S)
+    return await read_body(headers, request.receive, SMALL_BODY_BYTES, PACE)
 
 
 def refuse_overrides(body: bytes) -> None:
