@@ -1,4 +1,9 @@
-"""Static int8: u8 activations by ranges measured on real rows, s8 weights by channel, as QuantizeLinear and DequantizeLinear pairs (QDQ)."""
+"""Static int8: u8 activations by ranges measured on real rows, s8 weights by channel, as QuantizeLinear and DequantizeLinear pairs (QDQ).
+
+Weights are of 7 bits, -64 to 64. x86 without VNNI adds two products of u8 and s8 in 16 bits, and saturates (VPMADDUBSW): 2 * 255 * 64 fits,
+so the sums are the same on every processor. u8 weights would be exact too, but onnxruntime runs them slower, and without VNNI
+(its pull request 27671).
+"""
 
 from __future__ import annotations
 
@@ -36,8 +41,6 @@ class Int8(Recipe):
     percentile: float = Field(default=99.99, gt=50, le=100)
     operators: tuple[str, ...] = ()
     """Operators to quantise; none: what is usual for the graph, by whether it has convolutions."""
-    reduce_range: bool = False
-    """Weights of 7 bits: slower to lose on processors without VNNI, where sums of u8 times s8 saturate."""
 
     def chosen(self, original: Original) -> tuple[str, ...]:
         """The operators that are quantised."""
@@ -60,12 +63,27 @@ class Int8(Recipe):
         model.CopyFrom(original.model)
         with quiet():
             quantizer = QDQQuantizer(
-                model, True, self.reduce_range, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, {name: tuple(map(np.asarray, found)) for name, found in ranges.items()}),
+                model, True, True, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, {name: tuple(map(np.asarray, found)) for name, found in ranges.items()}),
                 [], list(self.keep), list(operators), {"MatMulConstBOnly": True},
             )  # fmt: skip
             quantizer.quantize_model()
         made: onnx.ModelProto = quantizer.model.model
+        for node in made.graph.node:
+            if node.name in self.keep:
+                set_apart(made.graph, node)
+        quantizer.model.topological_sort()  # as ONNX asks, and the quantizer does not
         return made
+
+
+def set_apart(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    """Part a kept node from the values around it by a `Sum` of one.
+
+    onnxruntime rounds the float weights of a Conv or Gemm between a DequantizeLinear and a QuantizeLinear while it loads the graph
+    (`findings/onnxruntime-rounds-excluded-convolutions.sh`).
+    """
+    apart = f"_{node.output[0]}.kept"
+    graph.node.append(onnx.helper.make_node("Sum", [node.input[0]], [apart], name=f"node{apart}"))
+    node.input[0] = apart
 
 
 RECIPE = Int8

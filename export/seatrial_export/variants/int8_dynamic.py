@@ -1,4 +1,7 @@
-"""Dynamic int8, as onnxruntime has it: one activation scale for the whole batch, so a row's answer depends on its mates."""
+"""Dynamic int8, as onnxruntime has it: one activation scale for the whole batch, so a row's answer depends on its mates.
+
+Weights are of 7 bits, for the reason that `int8` gives.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,8 @@ class Int8Dynamic(Recipe):
             return through_files(
                 original.model,
                 lambda source, target: quantize_dynamic(
-                    source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8,
-                    nodes_to_exclude=list(self.keep), extra_options={"MatMulConstBOnly": True},
+                    source, target, op_types_to_quantize=["MatMul"], per_channel=True, reduce_range=True,
+                    weight_type=QuantType.QInt8, nodes_to_exclude=list(self.keep), extra_options={"MatMulConstBOnly": True},
                 ),
             )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""Weight-only int8: weights of 8 bits, one scale for each output channel or table row; all arithmetic is fp32.
+"""Weight-only int8: weights of 8 bits, one scale for each output channel or table row; arithmetic is fp32.
 
 A `DequantizeLinear` stands where the weight stood, so every operator that takes weights can have it; onnxruntime fuses it with
-MatMul. A table that rows are looked up in is scaled by row, after the look-up.
+MatMul, and then rounds activations to 8 bits a block. A table that rows are looked up in is scaled by row, after the look-up.
 """
 
 from __future__ import annotations
