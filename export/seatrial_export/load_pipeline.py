@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_export.pipeline import Pipeline
@@ -16,7 +17,11 @@ def load_pipeline(target: str) -> Pipeline:
 
     Raises `DeclarationError` where there is no such file or name, where it is no pipeline, and where the file itself raises.
     """
-    value = UserFiles().value(target, NOUN, WANT)
+    return pipeline_at(target, UserFiles().value(target, NOUN, WANT))
+
+
+def pipeline_at(target: str, value: Any) -> Pipeline:
+    """The pipeline that stands at `target`, or what the function there returns. Raises `DeclarationError`."""
     if not isinstance(value, Pipeline) and callable(value):
         value = call(value, Path(target.rpartition(":")[0]), NOUN)
     if not isinstance(value, Pipeline):

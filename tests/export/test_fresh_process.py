@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,37 @@ def test_a_constant_by_the_order_of_hashes_is_refused_and_named(tmp_path: Path) 
 
 def facts(**changes: Any) -> fresh.Facts:
     return {"model, line 0": "mul(x, 2)", "model, 'layer.weight'": ["float32[4]", 1.0, 0.5], **changes}
+
+
+def test_the_clock_of_another_process_reaches_every_name_that_the_file_has_for_it_and_no_library(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "clocks.py"
+    file.write_text(CLOCKS)
+    code = (
+        "import datetime, time; from seatrial_export.gate.elsewhere import clock, elsewhere; from seatrial_export.user_file import UserFiles\n"
+        "with elsewhere(clock(24 * 400)):\n"
+        f"    years = UserFiles().value({f'{file}:years'!r}, 'file', '')\n"
+        "    with elsewhere(clock(24 * 400)):\n"
+        "        print(datetime.datetime.now().year, *years())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=True)
+    real, *told = map(int, run.stdout.split())
+    assert len(told) == 6
+    assert all(year > real for year in told)
+
+
+CLOCKS = """
+import datetime, time
+import pandas  # whose extension checks the size of datetime's classes when it is imported
+from datetime import date
+from datetime import datetime as moment
+from time import localtime, time as now
+
+def years():
+    return (datetime.datetime.now().year, moment.today().year, date.today().year, localtime().tm_year,
+            time.gmtime(now()).tm_year, time.gmtime().tm_year)
+"""
 
 
 class Runs:

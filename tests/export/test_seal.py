@@ -36,7 +36,7 @@ pipeline = st.Pipeline(name="user", version="1.0.0", inputs=Row, outputs=Answer,
 
 def export(file: Path, out: Path, cwd: Path) -> dict[str, object]:
     command = [sys.executable, "-m", "seatrial", "export", f"{file}:pipeline", "--out", str(out), "--json"]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=True)
     value: dict[str, object] = json.loads(done.stdout)
     return value
 
@@ -131,12 +131,12 @@ def test_what_changed_since_the_version_before_is_sealed_and_a_breaking_change_i
         "--since",
         str(before),
     ]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=100, check=True)
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=300, check=True)
     notes = st.open_bundle(tmp_path / "user" / "1.1.0").files["RELEASE_NOTES.md"].decode()
     assert notes.startswith("# user 1.1.0\n\nCompared with 1.0.0.")
     assert "- 20 golden rows are answered by both." in notes
     new.write_text(FILE.replace('"1.0.0"', '"1.2.0"').replace("y: float", "z: float"))
-    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert refused.returncode == 1
     assert "version 1.2.0 after 1.0.0: got a breaking change, output 'y': removed" in refused.stderr
     assert not (tmp_path / "user" / "1.2.0").exists()

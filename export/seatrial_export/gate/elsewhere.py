@@ -20,8 +20,8 @@ import torch
 
 from seatrial_export.gate.words import is_users
 
-Lies = list[tuple[Any, str, Any]]
-"""Owner, name, and what stands there meanwhile."""
+Lies = list[tuple[Any, Any, Any]]
+"""Owner, name, and what stands there meanwhile; without an owner, what is replaced only where the user's modules name it."""
 HOURS_AHEAD = (24 * 365 * 7 + 5, 24 * 100 + 11, 24 * 3 + 17, 24 * 1500 + 23)
 """Years, months and days of the week that differ, and hours from each quarter of the day."""
 OTHER_NAME = "elsewhere"
@@ -72,7 +72,10 @@ def clock(hours: int) -> Lies:
     steady = {"monotonic": lambda: real_steady() + ahead, "perf_counter": lambda: real_fine() + ahead}
     lies: Lies = [(time, name, told(getattr(time, name), other)) for name, other in (plain | steady).items()]
     lies += [(time, name, later(getattr(time, name))) for name in ("localtime", "gmtime", "ctime")]
-    return [*lies, (datetime, "datetime", DateTime), (datetime, "date", Date)]
+    calendar = ModuleType("datetime")
+    vars(calendar).update(vars(datetime) | {"datetime": DateTime, "date": Date})
+    # in the module itself they would break every C extension that is imported meanwhile
+    return [*lies, (None, datetime.datetime, DateTime), (None, datetime.date, Date), (None, datetime, calendar)]
 
 
 def card() -> Lies:
@@ -102,23 +105,20 @@ def machine() -> Lies:
 @contextmanager
 def elsewhere(lies: Lies, *, empty_environment: bool = False) -> Iterator[None]:
     """Inside, these stand in their places, and wherever a module of the user's holds them by a name of its own."""
-    swapped = [(vars(owner)[name], other) for owner, name, other in lies if name in vars(owner)]
-    places = [
-        (space, key, old)
-        for space in spaces()
-        for key, old in list(space.items())
-        for real, _ in swapped
-        if old is real
-    ]
+    owned = [(owner, name, vars(owner)[name], other) for owner, name, other in lies if owner is not None]
+    swapped = [(real, other) for _, _, real, other in owned]
+    swapped += [(real, other) for owner, real, other in lies if owner is None]
+    others = {id(real): other for real, other in swapped}
+    places = [(space, key, old) for space in spaces() for key, old in list(space.items()) if id(old) in others]
     with mock.patch.dict(os.environ, clear=empty_environment):
         try:
-            for owner, name, other in lies:
+            for owner, name, _, other in owned:
                 setattr(owner, name, other)
             for space, key, old in places:
-                space[key] = next(other for real, other in swapped if real is old)
+                space[key] = others[id(old)]
             yield
         finally:
-            for (owner, name, _), (real, _) in zip(lies, swapped, strict=True):
+            for owner, name, real, _ in owned:
                 setattr(owner, name, real)
             for space, key, old in places:
                 space[key] = old

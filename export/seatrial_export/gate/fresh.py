@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.elsewhere import HOURS_AHEAD, clock, elsewhere
 from seatrial_export.gate.surroundings import lines_of
 from seatrial_export.gate.torch_export import check_torch_export
-from seatrial_export.load_pipeline import load_pipeline
+from seatrial_export.load_pipeline import NOUN, WANT, pipeline_at
+from seatrial_export.user_file import UserFiles
 
 Facts = dict[str, Any]
 """What stands in a program -> text, or the numbers of a tensor."""
@@ -195,8 +196,11 @@ def numbers(array: Array) -> list[Any]:
 
 def main(target: str, place: str, hours: str) -> None:
     """The other process: run the file, and write down what it makes."""
-    with elsewhere(clock(int(hours))) if int(hours) else nullcontext():
-        candidate = Candidate(load_pipeline(target))
+    ahead = clock(int(hours)) if int(hours) else []
+    with elsewhere(ahead):
+        value = UserFiles().value(target, NOUN, WANT)
+    with elsewhere(ahead):  # once more: now there is the file's module, which may have names of its own for the clock
+        candidate = Candidate(pipeline_at(target, value))
         candidate.pipeline = candidate.pipeline.calibrated
         if "torch.export" not in candidate.pipeline.waive:
             check_torch_export(candidate)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.front import EncodedRow
-from seatrial_export.gate.candidate import Candidate, copied
+from seatrial_export.gate.candidate import TRACE_ROWS, Candidate, copied
 from seatrial_export.gate.held import CACHE, Held, changed, held
 from seatrial_export.pipeline import Pipeline
 
@@ -66,9 +66,9 @@ def twin(candidate: Candidate) -> Pipeline | None:
 
 
 def state_after(pipeline: Pipeline, rows: list[EncodedRow]) -> Held:
-    """What its modules hold once it has answered these rows."""
+    """What its modules hold once it has answered these rows, each in a batch of its like: batch norm cannot train on one."""
     for row in rows:
-        pipeline.answer_encoded(row)
+        pipeline.call(pipeline.batch([row] * TRACE_ROWS))
     parts = {"model": pipeline.model} | ({} if pipeline.prepare is None else {"prepare": pipeline.prepare})
     return held(parts)
 
