@@ -193,7 +193,8 @@ def private_uses() -> dict[str, set[str]]:
                         uses.setdefault(base.partition(".")[0], set()).update(inherited(node))
         for line in text.splitlines():
             if "noqa: SLF001" in line:  # whatever the linter finds beyond: the line's file names its package
-                (package,) = {module.partition(".")[0] for module in foreign.values()} & {"torch"} or {file.name}
+                known = {module.partition(".")[0] for module in foreign.values()} & {"torch", "prometheus_client"}
+                (package,) = known or {file.name}
                 uses.setdefault(package, set()).update(re.findall(r"\.(_[a-z]\w*)", line))
     return uses
 

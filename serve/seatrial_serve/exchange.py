@@ -142,7 +142,7 @@ class Exchange:
             error: BaseException | None = None
             try:
                 reply = await answer(self)
-            except BaseException as raised:
+            except BaseException as raised:  # whatever ended it, it is raised on
                 error = raised
                 raise
             finally:

@@ -75,7 +75,7 @@ def test_every_contract_survives_its_json(contract: Contract) -> None:
 
 
 @given(contracts(), some.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_its_kinds_draw(
     contract: Contract, data: some.DataObject
 ) -> None:
@@ -131,7 +131,7 @@ tight: some.SearchStrategy[Kind] = (
 
 
 @given(some.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_a_kind_with_tight_bounds_accepts_its_own_example_or_is_refused_where_it_is_declared(
     data: some.DataObject,
 ) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from conftest import run_app
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from toys import toy_bundle
 
+from seatrial_serve.admission import Places
 from seatrial_serve.repository import Entry
 from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.v2.grpc_health import HealthService
 from seatrial_serve.v2.grpc_service import SERVICE, GrpcListener, InferenceService
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -26,36 +27,35 @@ async def test_health_is_told_of_changes_alone_and_of_a_model_that_is_gone(
     tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: Counter[str] = Counter()
-    set_status = health.aio.HealthServicer.set
+    set_status = HealthService.set
 
     async def counted(self: Any, service: str, status: int) -> None:
         told[service] += 1
         await set_status(self, service, status)
 
-    monkeypatch.setattr(health.aio.HealthServicer, "set", counted)
+    monkeypatch.setattr(HealthService, "set", counted)
     names = [f"toy-{place}" for place in range(MODELS)]
     for name in names:
         toy_bundle(tmp_path, name=name)
     async with run_app(tmp_path) as app:
         for name in names[1:]:
             await app.keeper.unload(name)
-        with ThreadPoolExecutor(1) as pool:
-            service = InferenceService(app.repository, pool, app.drain, 30.0, app.taps, app.metrics)
-            listener = GrpcListener(service, app.repository, app.drain, "127.0.0.1", 0, 0.0)
-            async with listener, grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
-                check = health_pb2_grpc.HealthStub(channel).Check
-                app.keeper.changed = listener.refresh
-                await app.keeper.reload()  # the others are loaded, and each load asks for all
-                assert told == dict.fromkeys(("", SERVICE, *names), 1)
-                for name in ("", SERVICE, *names):
-                    assert (await check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
-                await app.keeper.unload(names[3])
-                gone = await check(health_pb2.HealthCheckRequest(service=names[3]))
-                assert gone.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-                app.drain.begin()
-                await listener.refresh()
-                for name in ("", SERVICE, names[0]):
-                    assert (await check(health_pb2.HealthCheckRequest(service=name))).status == NOT_SERVING
+        service = InferenceService(app.app._exchanges, Places(1))
+        listener = GrpcListener(service, app.repository, app.drain, "127.0.0.1", 0, 0.0, 2**20)
+        async with listener, grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check
+            app.keeper.changed = listener.refresh
+            await app.keeper.reload()  # the others are loaded, and each load asks for all
+            assert told == dict.fromkeys(("", SERVICE, *names), 1)
+            for name in ("", SERVICE, *names):
+                assert (await check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+            await app.keeper.unload(names[3])
+            gone = await check(health_pb2.HealthCheckRequest(service=names[3]))
+            assert gone.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            app.drain.begin()
+            await listener.refresh()
+            for name in ("", SERVICE, names[0]):
+                assert (await check(health_pb2.HealthCheckRequest(service=name))).status == NOT_SERVING
 
 
 def test_an_entry_is_equal_to_itself_alone(tmp_path: Path) -> None:

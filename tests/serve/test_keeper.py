@@ -382,13 +382,14 @@ async def test_a_request_that_has_its_model_gets_its_answer_before_the_model_goe
     assert entry is not None
     old = entry.ready_model()
     put(tmp_path, "1.1.0", 3)
-    with old:
-        reloading = asyncio.ensure_future(running.keeper.reload())
-        while running.repository.find("toy") is entry:
-            await asyncio.sleep(0)
-        assert await asked(running) == ("1.1.0", 9)
-        assert not reloading.done()
-        assert old.batcher.submit  # still open: the request may go on
+    old.hold()
+    reloading = asyncio.ensure_future(running.keeper.reload())
+    while running.repository.find("toy") is entry:
+        await asyncio.sleep(0)
+    assert await asked(running) == ("1.1.0", 9)
+    assert not reloading.done()
+    assert old.batcher.submit  # still open: the request may go on
+    old.release()
     await reloading
     assert entry.model is None
     assert entry.state is State.READY  # the entry is out of the repository; nobody finds it
