@@ -72,10 +72,7 @@ def seal(
     if candidate.prepare is not None:
         files[PREPARE_GRAPH] = candidate.prepare.onnx.SerializeToString(deterministic=True)
     manifest = manifest_of(candidate, packages, source)
-    written = {MANIFEST: manifest.to_json(), **files}
-    for name, data in written.items():
-        if LEAKS + name not in declared.waive:
-            check_leaks(name, data, written_by_user=name != MANIFEST and not name.startswith(GRAPHS))
+    check_traces(declared, {MANIFEST: manifest.to_json(), **files})
     quantised = quantise(declared, manifest, files, progress)
     variants = (*manifest.variants, *(each.variant for each in made), *(each.variant for each in quantised))
     files |= {each.variant.graph: each.graph for each in quantised}
@@ -91,6 +88,16 @@ def seal(
         calibrations=declared.calibrations,
     ).write(bundle.path)
     return bundle
+
+
+def check_traces(declared: Declared, written: Mapping[str, bytes]) -> None:
+    """Raise `GateError` for a file that holds a trace of this machine and is not waived, `DeclarationError` for a waiver of no file."""
+    odd = [name for name in declared.waive if name.startswith(LEAKS) and name.removeprefix(LEAKS) not in written]
+    if odd:
+        raise DeclarationError(f"{declared.noun} waive", odd[0], f"'{LEAKS}' and one of {', '.join(sorted(written))}")
+    for name, data in written.items():
+        if LEAKS + name not in declared.waive:
+            check_leaks(name, data, written_by_user=name != MANIFEST and not name.startswith(GRAPHS))
 
 
 def check_may_follow(old: Bundle, declared: Declared, *, allow_breaking: bool) -> None:

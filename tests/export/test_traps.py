@@ -281,6 +281,8 @@ def test_a_category_that_is_called_as_the_user_is_sealed_and_a_folder_of_the_exp
     assert "'golden/rows.jsonl' holds '/srv/training'" in said
     waive = {"local traces golden/rows.jsonl": "the rows are paths"}
     assert seal(Codes().eval(), tmp_path / "c", **options, waive=waive).manifest.waivers == waive
+    said = caught(Codes().eval(), tmp_path / "d", **options, waive={"local traces golden/row.jsonl": "misspelt"})
+    assert "golden/rows.jsonl" in said
 
 
 def test_a_model_that_takes_other_arguments_is_told_which(tmp_path: Path) -> None:
