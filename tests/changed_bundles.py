@@ -34,10 +34,10 @@ from seatrial_contracts.profile import Lookout
 from seatrial_serve import engine, load_gate
 from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics
+from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.repository import found_entry
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
-from seatrial_serve.threads import ThreadPlan
 
 TOKENIZER = json.dumps({
     "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},

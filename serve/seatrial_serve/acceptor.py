@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.sockets import BACKLOG
 
 log = logging.getLogger("seatrial.server")

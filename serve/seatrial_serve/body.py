@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.admission import Hold
+from seatrial_serve.process.budget import Hold
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 
 POLL_S = 0.0002
 """How soon after an answer the next request must come, and how long it is looked for: about what waking takes on both sides, and a round trip."""

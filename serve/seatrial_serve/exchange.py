@@ -14,16 +14,17 @@ from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
 from seatrial_contracts.errors import ModelError
-from seatrial_serve.admission import GROWTH, NO_ROOM, REFUSAL_S, Budget
+from seatrial_serve.admission import NO_ROOM, REFUSAL_S
 from seatrial_serve.body import ClientLeft, Pace
 from seatrial_serve.busy_poll import BusyPoll
-from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Journey, Watchers, tell_watchers
 from seatrial_serve.metrics import NOBODY, Metrics
 from seatrial_serve.model import Answer, ServedModel, Terms
 from seatrial_serve.partial import asks_for_parts
+from seatrial_serve.process.budget import GROWTH, Budget
+from seatrial_serve.process.codes import status_of
+from seatrial_serve.process.drain import Drain
 from seatrial_serve.repository import Entry, Repository
-from seatrial_serve.status import status_of
 from seatrial_serve.taps import Taps
 
 Parsed = TypeVar("Parsed")

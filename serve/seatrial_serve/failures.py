@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.aside import Aside
 from seatrial_serve.journey import Journey
 from seatrial_serve.kept_failure import Form, encrypt, keep, kept_files
-from seatrial_serve.rate import Rate
+from seatrial_serve.process.background import Aside
+from seatrial_serve.process.token_bucket import Rate
 
 log = logging.getLogger("seatrial.failures")
 MOST_FILES, MOST_BYTES = 200, 256 * 2**20

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 
 log = logging.getLogger("seatrial.watch")
 REST_S = 1.0

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 
 if TYPE_CHECKING:
     from seatrial_serve.model import Answer, Given, ServedModel

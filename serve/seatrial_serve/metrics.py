@@ -12,13 +12,13 @@ from prometheus_client.metrics_core import Metric
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_contracts.profile import Profile
-from seatrial_serve.clock import now_s
-from seatrial_serve.devices import Devices
 from seatrial_serve.drift_counts import DriftCounts
 from seatrial_serve.families import Families, Key, WorkersCollector
 from seatrial_serve.model_metrics import ModelMetrics, ModelTallies
+from seatrial_serve.process.clock import now_s
+from seatrial_serve.process.codes import cause_of
+from seatrial_serve.process.devices import Devices
 from seatrial_serve.standing import Standing, StandingGauges
-from seatrial_serve.status import cause_of
 
 NOBODY = ("", "")
 """Name and version of what is asked for and not there."""

@@ -20,10 +20,10 @@ from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.admission import Pressure, Quarantine
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
-from seatrial_serve.clock import now_s
 from seatrial_serve.engine import Answers, Engine
 from seatrial_serve.load_gate import INLINE_S, Admitted
 from seatrial_serve.model_metrics import ModelMetrics
+from seatrial_serve.process.clock import now_s
 
 if TYPE_CHECKING:
     from seatrial_serve.drift import Drift

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from seatrial_serve.clock import now_s
 from seatrial_serve.metrics import Metrics
+from seatrial_serve.process.clock import now_s
 
 BEAT_S = 0.5
 

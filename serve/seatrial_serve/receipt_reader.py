@@ -14,7 +14,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.receipt import ERROR_EDGES
 from seatrial_contracts.receipts_folder import newest_files, read_receipt
-from seatrial_serve.aside import Aside
+from seatrial_serve.process.background import Aside
 
 SINGLE_ROWS: Any = {"trials": {"__all__": {"worst", "flipped"}}}
 """What receipts say of single rows. It stays beside the bundle: the rows may be somebody's."""

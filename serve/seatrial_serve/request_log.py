@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve.clock import now_s
 from seatrial_serve.journey import Journey
-from seatrial_serve.rate import Rate
+from seatrial_serve.process.clock import now_s
+from seatrial_serve.process.token_bucket import Rate
 
 log = logging.getLogger("seatrial.request")
 

@@ -16,8 +16,8 @@ from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import Metric
 
 from seatrial_serve.body import request_id_of
-from seatrial_serve.clock import now_s
 from seatrial_serve.hosts import AllowedHosts
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.refused import record_refusal
 from seatrial_serve.request_log import RequestLog

@@ -19,28 +19,28 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 
 from seatrial_serve.acceptor import Acceptor
-from seatrial_serve.admission import Budget, Places
 from seatrial_serve.app import create_app
 from seatrial_serve.body import Pace
-from seatrial_serve.clock import now_s
-from seatrial_serve.drain import Drain
 from seatrial_serve.drift import DriftTap
 from seatrial_serve.exchange import Exchanges
 from seatrial_serve.hosts import AllowedHosts
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
-from seatrial_serve.log import start_log
-from seatrial_serve.memory import give_memory_back
 from seatrial_serve.metrics import Metrics
+from seatrial_serve.process.budget import Budget, Places
+from seatrial_serve.process.clock import now_s
+from seatrial_serve.process.drain import Drain
+from seatrial_serve.process.log import start_log
+from seatrial_serve.process.memory import give_memory_back
+from seatrial_serve.process.reloads import Reloads
+from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
 from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.refused import record_refusal
-from seatrial_serve.reloads import Reloads
 from seatrial_serve.repository import Repository
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings, ignored_variables
 from seatrial_serve.sockets import listen
 from seatrial_serve.taps import Taps
-from seatrial_serve.threads import plan_bytes, plan_threads, usable_cores
 from seatrial_serve.watch import open_watch
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from seatrial_serve.clock import now_s
 from seatrial_serve.model import Answer, ServedModel
+from seatrial_serve.process.clock import now_s
 
 log = logging.getLogger("seatrial.taps")
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 * 2**20

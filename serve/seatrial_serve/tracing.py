@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from seatrial_contracts.errors import MissingExtra
-from seatrial_serve.clock import now_s
 from seatrial_serve.journey import Journey
+from seatrial_serve.process.clock import now_s
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

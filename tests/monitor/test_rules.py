@@ -23,7 +23,7 @@ from seatrial_serve.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.monitor.write import write_monitoring
-from seatrial_serve.status import CLOSED_CODES, FAULTS
+from seatrial_serve.process.codes import CLOSED_CODES, FAULTS
 
 ODD = 'a "quoted" \\ word\nof two lines'
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")  # fmt: skip

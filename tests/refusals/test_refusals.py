@@ -21,7 +21,7 @@ import pytest
 from case import CANARY, ROW, Case, request, rows
 from sealed import seal
 
-from seatrial_serve.status import CLOSED_CODES
+from seatrial_serve.process.codes import CLOSED_CODES
 
 pytestmark = pytest.mark.slow
 CASES = [case for group in (json_cases, binary_cases, media_cases, http_cases, name_cases) for case in group.CASES]

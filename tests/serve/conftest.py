@@ -14,21 +14,21 @@ import pytest
 from fastapi import FastAPI
 from toys import fake_runtimes, toy_bundle
 
-from seatrial_serve.admission import Budget
 from seatrial_serve.app import create_app
 from seatrial_serve.body import Pace
-from seatrial_serve.clock import now_s
-from seatrial_serve.drain import Drain
 from seatrial_serve.exchange import Exchanges
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
 from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics
+from seatrial_serve.process.budget import Budget
+from seatrial_serve.process.clock import now_s
+from seatrial_serve.process.drain import Drain
+from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.repository import Repository, State
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
 from seatrial_serve.taps import Tap, Taps
-from seatrial_serve.threads import ThreadPlan
 from seatrial_serve.watch import Watch, open_watch
 
 

@@ -17,7 +17,8 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle
 import seatrial as st
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve import exchange
-from seatrial_serve.admission import ARRIVES_BYTES, REFUSAL_S, Budget, Places, Pressure, Quarantine
+from seatrial_serve.admission import REFUSAL_S, Pressure, Quarantine
+from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Places
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.scope import WHEN_LEFT
 

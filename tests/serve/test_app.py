@@ -21,8 +21,8 @@ import seatrial as st
 from seatrial_serve.journey import Journey
 from seatrial_serve.model import ServedModel
 from seatrial_serve.openapi import ModelParts, model_parts
+from seatrial_serve.process.codes import CLOSED_CODES
 from seatrial_serve.runtimes.fake import FakeRuntime
-from seatrial_serve.status import CLOSED_CODES
 
 GOOD = {"x": 3.5, "word": "a"}
 

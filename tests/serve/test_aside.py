@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from seatrial_serve.aside import Aside
 from seatrial_serve.journey import Journey, tell_watchers
-from seatrial_serve.rate import Rate
+from seatrial_serve.process.background import Aside
+from seatrial_serve.process.token_bucket import Rate
 
 
 def test_what_does_not_fit_the_queue_is_passed_over() -> None:

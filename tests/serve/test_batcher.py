@@ -13,8 +13,8 @@ from hypothesis import strategies as some
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
-from seatrial_serve.clock import now_s
 from seatrial_serve.journey import Company
+from seatrial_serve.process.clock import now_s
 
 
 class Flat(list[Any]):

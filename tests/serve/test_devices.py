@@ -13,7 +13,7 @@ import pytest
 from fake_cards import CPU, CUDA, TENSORRT, FakeCards, lost
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes import onnx_devices, onnx_lanes, runtimes, tensorrt_engines
 from seatrial_serve.runtimes.onnx_devices import DevicesRuntime
 from seatrial_serve.runtimes.onnx_lanes import GraphLane, PlainLane, SizedLane

@@ -21,11 +21,11 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.measures import calibration_error
 from seatrial_serve import engine, feedback
-from seatrial_serve.admission import GROWTH, Hold
 from seatrial_serve.engine import Answers
 from seatrial_serve.feedback import Feedback, FeedbackMetrics, Labels, Remembered
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.model import Answer
+from seatrial_serve.process.budget import GROWTH, Hold
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 pytestmark = pytest.mark.slow

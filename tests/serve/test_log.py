@@ -27,11 +27,11 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manife
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, write_bundle
 from seatrial_contracts.errors import ModelError, Refusal
-from seatrial_serve.drain import Drain
 from seatrial_serve.journey import Journey
 from seatrial_serve.keeper import Keeper
-from seatrial_serve.log import KEPT_LINES, JsonLines, LogSink, TextLines, escaped
-from seatrial_serve.reloads import Reloads
+from seatrial_serve.process.drain import Drain
+from seatrial_serve.process.log import KEPT_LINES, JsonLines, LogSink, TextLines, escaped
+from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.request_log import RequestLog
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.server import DrainingServer

@@ -29,9 +29,9 @@ from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics import COUNTS_KEPT_S, Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
+from seatrial_serve.process.codes import CAUSE, CAUSES, CLOSED_CODES, cause_of
 from seatrial_serve.pulse import Pulse
 from seatrial_serve.runtimes.fake import FakeRuntime
-from seatrial_serve.status import CAUSE, CAUSES, CLOSED_CODES, cause_of
 from seatrial_serve.tally import BulkHistogram, Tally
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability.md"

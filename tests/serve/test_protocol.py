@@ -19,10 +19,10 @@ from conformance import rows, seal
 from uvicorn.server import ServerState
 
 from seatrial_serve import protocol
-from seatrial_serve.drain import Drain
 from seatrial_serve.keeper import Keeper
+from seatrial_serve.process.drain import Drain
+from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.protocol import HEADER_S, LINGER_S, StrictProtocol
-from seatrial_serve.reloads import Reloads
 from seatrial_serve.scope import REPLY, WHEN_LEFT
 from seatrial_serve.server import DrainingServer
 from seatrial_serve.sockets import listen

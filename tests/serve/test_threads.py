@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seatrial_serve.threads import cgroup_limit, plan_threads, usable_cores
+from seatrial_serve.process.resources import cgroup_limit, plan_threads, usable_cores
 
 
 @pytest.mark.parametrize(

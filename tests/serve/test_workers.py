@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from conformance import rows, seal
 
 from seatrial.main import cli
-from seatrial_serve.reloads import Reloads
+from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.settings import Settings
 from seatrial_serve.workers import Supervisor
 

@@ -10,7 +10,7 @@ from seatrial_contracts.bins import MISSING_BIN, UNSEEN_BIN
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.drift import LEAST_SHARE
 from seatrial_serve.families import SECONDS
-from seatrial_serve.status import FAULTS
+from seatrial_serve.process.codes import FAULTS
 
 VERSION, FIELD, BIN = "model, version", "model, version, field", "model, version, field, bin"
 DURATION = re.compile(r"[1-9][0-9]*(ms|s|m|h|d|w)")

@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError, Unavailable
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS, DeviceLost, our_error
 from seatrial_serve.runtimes.onnx_lanes import GraphLane, Lane, PlainLane, SizedLane, sizes_up_to
 from seatrial_serve.runtimes.onnx_providers import (

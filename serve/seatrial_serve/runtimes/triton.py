@@ -13,7 +13,7 @@ import numpy as np
 from seatrial_contracts.contract import DTYPES
 from seatrial_contracts.errors import MissingExtra, ModelError, Unavailable
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 from seatrial_serve.triton.naming import digest_key, graph_name, triton_version
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from seatrial_serve.admission import Places
+from seatrial_serve.process.budget import Places
 
 MOST_WATCHES, MOST_OF_CLIENT = 256, 64
 """How many streams may watch at once, and how many of them may be one client's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seatrial_serve.clock import now_s
+from seatrial_serve.process.clock import now_s
 
 
 class Rate:

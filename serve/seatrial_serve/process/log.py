@@ -13,7 +13,7 @@ from typing import TextIO
 from pythonjsonlogger.json import JsonFormatter
 
 from seatrial_contracts.errors import Refusal, SeatrialError
-from seatrial_serve.aside import Aside
+from seatrial_serve.process.background import Aside
 
 KEPT_LINES = 4096
 """Lines that may wait for a sink that nobody reads; further ones are dropped and counted."""
