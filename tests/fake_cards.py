@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 
 import seatrial_serve.runtimes.onnx  # noqa: F401  (what it makes of onnxruntime when it is imported shall be real)
-from seatrial_serve.runtimes.onnx_errors import LOST, STATE
+from seatrial_serve.runtimes.onnx.errors import LOST, STATE
 
 RealSession, RealOrtValue = ort.InferenceSession, ort.OrtValue
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"

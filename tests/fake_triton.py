@@ -13,7 +13,7 @@ from toys import answer
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import deserialize_bytes_tensor
 
-from seatrial_serve.triton.naming import digest_key
+from seatrial_serve.runtimes.triton_naming import digest_key
 
 SERVICE = "inference.GRPCInferenceService"
 CALLS = {"ModelReady": pb.ModelReadyRequest, "ModelConfig": pb.ModelConfigRequest, "ModelInfer": pb.ModelInferRequest}

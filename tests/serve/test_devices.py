@@ -14,9 +14,12 @@ from fake_cards import CPU, CUDA, TENSORRT, FakeCards, lost
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.runtimes import onnx_devices, onnx_lanes, runtimes, tensorrt_engines
-from seatrial_serve.runtimes.onnx_devices import DevicesRuntime
-from seatrial_serve.runtimes.onnx_lanes import GraphLane, PlainLane, SizedLane
+from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.onnx import devices as onnx_devices
+from seatrial_serve.runtimes.onnx import lanes as onnx_lanes
+from seatrial_serve.runtimes.onnx import tensorrt_engines
+from seatrial_serve.runtimes.onnx.devices import DevicesRuntime
+from seatrial_serve.runtimes.onnx.lanes import GraphLane, PlainLane, SizedLane
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from seatrial_serve import graph_cache
-from seatrial_serve.graph_cache import UNUSED_S, find_or_make
+from seatrial_serve.runtimes import graph_cache, runtimes
 from seatrial_serve.runtimes import onnx as onnx_runtime
-from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.graph_cache import UNUSED_S, find_or_make
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 WIDTH = 600

@@ -23,8 +23,8 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.trial import try_bundle
 from seatrial_serve.repository import version_key
+from seatrial_serve.runtimes.triton_naming import triton_version
 from seatrial_serve.triton.config import Placing
-from seatrial_serve.triton.naming import triton_version
 from seatrial_serve.triton.repository import write_repository
 
 EXAMPLES = ("penguins", "digits", "sentences")

@@ -14,7 +14,7 @@ NAME = "triton grpc"
 def runners(asked: Asked) -> Iterator[TritonGrpcRunner]:
     """One, where there is a Triton."""
     if asked.triton_grpc is not None:
-        from seatrial_serve.triton.naming import triton_version
+        from seatrial_serve.runtimes.triton_naming import triton_version
 
         yield TritonGrpcRunner(asked.bundle, asked.triton_grpc, str(triton_version(asked.bundle.version)))
 
@@ -28,7 +28,7 @@ class TritonGrpcRunner(GrpcRunner):
         """See `TensorRunner.served`."""
         from tritonclient.utils import InferenceServerException
 
-        from seatrial_serve.triton.naming import digest_key
+        from seatrial_serve.runtimes.triton_naming import digest_key
 
         try:
             config = self.client.get_model_config(self._bundle.name, self.version).config

@@ -13,7 +13,7 @@ NAME = "triton http"
 def runners(asked: Asked) -> Iterator[TritonHttpRunner]:
     """One, where there is a Triton."""
     if asked.triton is not None:
-        from seatrial_serve.triton.naming import triton_version
+        from seatrial_serve.runtimes.triton_naming import triton_version
 
         yield TritonHttpRunner(asked.bundle, asked.triton, str(triton_version(asked.bundle.version)))
 
@@ -25,7 +25,7 @@ class TritonHttpRunner(BinaryRunner):
 
     def served(self) -> Served:
         """See `TensorRunner.served`."""
-        from seatrial_serve.triton.naming import digest_key
+        from seatrial_serve.runtimes.triton_naming import digest_key
 
         config = self.get("/config")
         self.provider = config.get("backend") or config.get("platform")

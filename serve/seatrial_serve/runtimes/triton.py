@@ -15,7 +15,7 @@ from seatrial_contracts.errors import MissingExtra, ModelError, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
-from seatrial_serve.triton.naming import digest_key, graph_name, triton_version
+from seatrial_serve.runtimes.triton_naming import digest_key, graph_name, triton_version
 
 log = logging.getLogger("seatrial.triton")
 FORMAT = "triton"

@@ -12,6 +12,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.engine import Engine, load_engine
 from seatrial_serve.load_gate import Pace, pass_load_gate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.runtimes.triton_naming import triton_version
 from seatrial_serve.triton.config import (
     Config,
     Placing,
@@ -21,7 +22,6 @@ from seatrial_serve.triton.config import (
     newest,
     whole_config,
 )
-from seatrial_serve.triton.naming import triton_version
 from seatrial_serve.triton.warm_up import add_warm_up, graph_tensors, raw_tensors
 
 BUNDLE = "bundle"

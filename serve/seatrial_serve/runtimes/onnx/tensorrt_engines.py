@@ -9,7 +9,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from seatrial_contracts.canonical import sha256
-from seatrial_serve.graph_cache import find_or_make
+from seatrial_serve.runtimes.graph_cache import find_or_make
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 log = logging.getLogger("seatrial.runtime")

@@ -18,11 +18,11 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import MAX_FILE_BYTES
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_contracts.receipt import this_machine
-from seatrial_serve.graph_cache import find_or_make
-from seatrial_serve.runtimes.onnx_devices import load_on_devices
-from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS, our_error
-from seatrial_serve.runtimes.onnx_providers import CPU, CUDA, TENSORRT, asked_of, check_known, check_registered
-from seatrial_serve.runtimes.onnx_session import described, give_back, open_session, settings_of, shrinking
+from seatrial_serve.runtimes.graph_cache import find_or_make
+from seatrial_serve.runtimes.onnx.devices import load_on_devices
+from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, our_error
+from seatrial_serve.runtimes.onnx.providers import CPU, CUDA, TENSORRT, asked_of, check_known, check_registered
+from seatrial_serve.runtimes.onnx.session import described, give_back, open_session, settings_of, shrinking
 from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
 
 ort.disable_telemetry_events()  # a server tells nobody what it serves

@@ -16,9 +16,9 @@ import onnxruntime as ort
 from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS, DeviceLost, our_error
-from seatrial_serve.runtimes.onnx_lanes import GraphLane, Lane, PlainLane, SizedLane, sizes_up_to
-from seatrial_serve.runtimes.onnx_providers import (
+from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, DeviceLost, our_error
+from seatrial_serve.runtimes.onnx.lanes import GraphLane, Lane, PlainLane, SizedLane, sizes_up_to
+from seatrial_serve.runtimes.onnx.providers import (
     CPU,
     CUDA,
     TENSORRT,
@@ -29,9 +29,9 @@ from seatrial_serve.runtimes.onnx_providers import (
     not_loaded,
     tensorrt_profile,
 )
-from seatrial_serve.runtimes.onnx_session import KEEP_ASSIGNMENT, described, give_back, open_session, settings_of
+from seatrial_serve.runtimes.onnx.session import KEEP_ASSIGNMENT, described, give_back, open_session, settings_of
+from seatrial_serve.runtimes.onnx.tensorrt_engines import engine_folder
 from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
-from seatrial_serve.runtimes.tensorrt_engines import engine_folder
 
 log = logging.getLogger("seatrial.runtime")
 LANES = 2

@@ -12,8 +12,8 @@ import onnxruntime as ort
 
 from seatrial_contracts.errors import OutOfMemory
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS, our_error
-from seatrial_serve.runtimes.onnx_session import described, shrinking
+from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, our_error
+from seatrial_serve.runtimes.onnx.session import described, shrinking
 
 CUDA_DEVICE = "cuda"
 

@@ -11,7 +11,7 @@ from typing import Any
 import onnxruntime as ort
 
 from seatrial_contracts.errors import ModelError, OutOfMemory
-from seatrial_serve.runtimes.onnx_errors import our_error
+from seatrial_serve.runtimes.onnx.errors import our_error
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 log = logging.getLogger("seatrial.runtime")

@@ -10,7 +10,7 @@ import onnxruntime as ort
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.runtimes.onnx_errors import ORT_ERRORS
+from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 ELEMENT_TYPES = {"float": "float32", "double": "float64"}
