@@ -24,7 +24,7 @@ import onnxruntime as ort
 
 import seatrial as st
 from seatrial_contracts.front import collate_parts
-from seatrial_serve.engine import Engine, load_engine
+from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.runtimes.onnx.providers import CUDA, PRECISE, check_registered
 from seatrial_serve.runtimes.onnx.session import open_session, settings_of
 from seatrial_serve.runtimes.runtime import RuntimeOptions

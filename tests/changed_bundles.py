@@ -31,7 +31,7 @@ from seatrial_contracts.kinds.image import base64_text, draw
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_contracts.profile import Lookout
-from seatrial_serve import engine, load_gate
+from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.loading import Loader
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.process.resources import ThreadPlan

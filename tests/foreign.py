@@ -11,7 +11,7 @@ import pytest
 
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.engine import load_engine
+from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 HEADER = '<ir_version: 8, opset_import: ["": {opset}, "ai.onnx.ml": 3, "custom.ops": 1]>'

@@ -16,7 +16,7 @@ from seatrial_contracts.golden import Golden, Refused
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_contracts.profile import Lookout, Profile
-from seatrial_serve import engine
+from seatrial_serve.inference import engine
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 Feeds = Mapping[str, Array]

@@ -35,7 +35,7 @@ class Seen:
 def drift_of_rows(bundle: Bundle, rows: Sequence[Any]) -> Seen:
     """Validate the rows, run the model on them and count; words that are refused count as unseen. Raises `DeclarationError` where none is left."""
     from seatrial_contracts.profile import Lookout, columns_of
-    from seatrial_serve.engine import load_engine
+    from seatrial_serve.inference.engine import load_engine
     from seatrial_serve.runtimes.runtime import RuntimeOptions
 
     engine = load_engine(bundle, RuntimeOptions())

@@ -14,7 +14,7 @@ from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
 from seatrial_contracts.moved import Answered, Moved, compare_answers
 from seatrial_contracts.sample import Sample
-from seatrial_serve.engine import Engine, load_engine
+from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 TURNS = 15

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from seatrial_contracts.contract import Contract
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.drift import Drift
-from seatrial_serve.engine import Engine, load_engine
-from seatrial_serve.load_gate import Admitted, pass_load_gate, settle
+from seatrial_serve.inference.engine import Engine, load_engine
+from seatrial_serve.inference.load_gate import Admitted, pass_load_gate, settle
 from seatrial_serve.metrics import Metrics
 from seatrial_serve.model import ServedModel
 from seatrial_serve.process.resources import ThreadPlan

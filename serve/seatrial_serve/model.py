@@ -20,8 +20,9 @@ from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.admission import Pressure, Quarantine
 from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.batcher import Batcher
-from seatrial_serve.engine import Answers, Engine
-from seatrial_serve.load_gate import INLINE_S, Admitted
+from seatrial_serve.inference.engine import Answers, Engine
+from seatrial_serve.inference.load_gate import Admitted
+from seatrial_serve.inference.pace import INLINE_S
 from seatrial_serve.model_metrics import ModelMetrics
 from seatrial_serve.process.clock import now_s
 

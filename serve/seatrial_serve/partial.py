@@ -10,7 +10,7 @@ import numpy as np
 
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_contracts.front import EncodedRow, Part, places_by
-from seatrial_serve.engine import Answers
+from seatrial_serve.inference.engine import Answers
 from seatrial_serve.model import Answer, Given, RowError, ServedModel, Terms, rows_at, rows_of
 
 HEADER = b"x-partial"

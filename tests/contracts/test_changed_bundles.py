@@ -11,7 +11,7 @@ from changed_bundles import load_fake, make_loader, outcome, seal, try_one
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from seatrial_serve import engine, load_gate
+from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.loading import Loader
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import seatrial as st
-from seatrial_serve.engine import load_engine
-from seatrial_serve.load_gate import pass_load_gate
+from seatrial_serve.inference.engine import load_engine
+from seatrial_serve.inference.load_gate import pass_load_gate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 pytestmark = pytest.mark.slow

@@ -20,8 +20,8 @@ from seatrial_export.quantize.journal import Journal
 from seatrial_export.quantize.search import BudgetSearch, growing
 from seatrial_export.quantize.subject import Subject
 from seatrial_export.variants import parse_recipe
-from seatrial_serve.engine import load_engine
-from seatrial_serve.load_gate import pass_load_gate
+from seatrial_serve.inference.engine import load_engine
+from seatrial_serve.inference.load_gate import pass_load_gate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 FILE = '''

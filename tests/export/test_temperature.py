@@ -17,7 +17,7 @@ import seatrial as st
 from seatrial_contracts.measures import calibration_error
 from seatrial_export.temperature import fit
 from seatrial_parity.runners.pytorch import PyTorchRunner
-from seatrial_serve.engine import load_engine
+from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 CLASSES = ("a", "b", "c")

@@ -21,7 +21,7 @@ from seatrial_export.export import export_pipeline
 from seatrial_export.formats import torchscript
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.trial import try_bundle
-from seatrial_serve.engine import load_engine
+from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 pytestmark = pytest.mark.slow

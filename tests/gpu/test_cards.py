@@ -17,8 +17,8 @@ import pytest
 
 import seatrial as st
 from seatrial_contracts.errors import ModelError, OutOfMemory
-from seatrial_serve.engine import Engine, load_engine
-from seatrial_serve.load_gate import pass_load_gate, settle
+from seatrial_serve.inference.engine import Engine, load_engine
+from seatrial_serve.inference.load_gate import pass_load_gate, settle
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 

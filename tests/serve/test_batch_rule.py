@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from seatrial_serve.batch_rule import BatchRule
-from seatrial_serve.load_gate import Pace
+from seatrial_serve.inference.pace import Pace
 
 
 @dataclass(frozen=True)

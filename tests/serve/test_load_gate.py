@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from toys import Feeds, answer, fake_runtimes, toy_bundle
 
-from seatrial_serve import load_gate
-from seatrial_serve.engine import load_engine
-from seatrial_serve.load_gate import Pace
+from seatrial_serve.inference import load_gate
+from seatrial_serve.inference.engine import load_engine
+from seatrial_serve.inference.pace import Pace
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 

@@ -13,7 +13,7 @@ from fake_cards import CPU, CUDA, FakeCards
 from onnx import TensorProto, helper
 
 import seatrial as st
-from seatrial_serve.load_gate import Pace
+from seatrial_serve.inference.pace import Pace
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from conftest import run_app
 from toys import ROWS, toy_bundle
 
 from seatrial_serve import taps as tapping
-from seatrial_serve.engine import Answers
+from seatrial_serve.inference.engine import Answers
 from seatrial_serve.model import Answer, ServedModel
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.taps import Answered, Taps

@@ -13,8 +13,8 @@ import seatrial as st
 from seatrial_contracts.bundle import Bundle, write_bundle
 from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import Machine, Receipt, Trial
-from seatrial_serve import load_gate
-from seatrial_serve.engine import load_engine
+from seatrial_serve.inference import load_gate
+from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.repository import find_models
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.wishes import read_selection

@@ -50,8 +50,8 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
 def show_pace(console: Console, bundle: Bundle) -> None:
     """What the load gate measures: batches of the golden row of middling length, and the line through them that the server plans by."""
     try:
-        from seatrial_serve.engine import load_engine
-        from seatrial_serve.load_gate import pass_load_gate
+        from seatrial_serve.inference.engine import load_engine
+        from seatrial_serve.inference.load_gate import pass_load_gate
         from seatrial_serve.runtimes.runtime import RuntimeOptions
     except ImportError:
         raise MissingExtra("seatrial inspect --measure", "serve") from None

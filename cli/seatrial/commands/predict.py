@@ -50,7 +50,7 @@ def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[A
     import orjson
 
     from seatrial_contracts.bundle import open_bundle
-    from seatrial_serve.engine import load_engine
+    from seatrial_serve.inference.engine import load_engine
     from seatrial_serve.runtimes.runtime import RuntimeOptions
 
     bundle = open_bundle(path)

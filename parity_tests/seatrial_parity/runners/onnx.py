@@ -10,7 +10,7 @@ from seatrial_contracts.errors import MissingExtra
 from seatrial_parity.runners.runner import Answers, Asked, RawRows
 
 if TYPE_CHECKING:
-    from seatrial_serve.engine import Engine
+    from seatrial_serve.inference.engine import Engine
 
 NAME = "onnxruntime"
 
@@ -40,7 +40,7 @@ class OnnxRunner:
 
     def __enter__(self) -> Self:
         try:
-            from seatrial_serve.engine import load_engine
+            from seatrial_serve.inference.engine import load_engine
             from seatrial_serve.runtimes.runtime import RuntimeOptions
         except ImportError as error:
             raise MissingExtra("running a bundle", "serve") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.front import collate, shape_key
-from seatrial_serve.engine import Engine
+from seatrial_serve.inference.engine import Engine
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.runtimes.runtime import RuntimeOptions

@@ -9,8 +9,9 @@ from google.protobuf import text_format
 
 from seatrial_contracts.bundle import MANIFEST, Bundle
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.engine import Engine, load_engine
-from seatrial_serve.load_gate import Pace, pass_load_gate
+from seatrial_serve.inference.engine import Engine, load_engine
+from seatrial_serve.inference.load_gate import pass_load_gate
+from seatrial_serve.inference.pace import Pace
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.runtimes.triton_naming import triton_version
 from seatrial_serve.triton.config import (

@@ -11,7 +11,7 @@ import numpy as np
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract import DTYPES
 from seatrial_contracts.kinds.kind import V2_DATATYPES, Array
-from seatrial_serve.engine import Engine
+from seatrial_serve.inference.engine import Engine
 from seatrial_serve.triton.config import data_type
 from seatrial_serve.v2.elements import to_bytes
 

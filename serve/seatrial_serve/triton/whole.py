@@ -10,8 +10,8 @@ import numpy as np
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_contracts.front import EncodedRow, places_by
 from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.engine import Engine, load_engine
-from seatrial_serve.load_gate import replay
+from seatrial_serve.inference.engine import Engine, load_engine
+from seatrial_serve.inference.load_gate import replay
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.triton.exchange import opened, read_rows, write_error, write_outputs
 

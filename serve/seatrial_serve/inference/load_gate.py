@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -14,64 +13,13 @@ from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refu
 from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.judge import judge
 from seatrial_contracts.receipt import Trial, this_machine
-from seatrial_serve.engine import Engine
+from seatrial_serve.inference.engine import Engine
+from seatrial_serve.inference.pace import Pace
 
 log = logging.getLogger("seatrial.load_gate")
 REPLAY_SIZES = (1, 2, 8, 32)
 MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MEASURE_BUDGET_S = 0.4
-INLINE_S = 0.001
-"""A batch shorter than this runs on the event loop itself: a hop to another thread and back costs some 100 us, and the GIL."""
-WORTHWHILE, ALL_BUT_NOTHING = 0.95, 0.99
-"""Shares of the best rate."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """What a batch costs on this machine: `seconds[n]` for n rows of `length`, the middling one of the golden set (1: nothing is padded)."""
-
-    seconds: dict[int, float]
-    length: int = 1
-
-    @property
-    def best_rows(self) -> int:
-        """The smallest batch that reaches 95% of the best rate seen: a larger one makes rows wait for each other, and for little."""
-        return self._smallest(WORTHWHILE)
-
-    @property
-    def fastest_rows(self) -> int:
-        """The smallest batch that reaches 99% of it: where many wait, that little is worth it to all of them.
-
-        Not so where rows are padded: those of another length would be passed over for a large batch.
-        """
-        return self._smallest(ALL_BUT_NOTHING) if self.length == 1 else self.best_rows
-
-    def _smallest(self, share: float) -> int:
-        rates = {rows: rows / seconds for rows, seconds in self.seconds.items()}
-        return min(rows for rows, rate in rates.items() if rate >= share * max(rates.values()))
-
-    @cached_property
-    def line(self) -> tuple[float, float]:
-        """Seconds of any batch, and seconds for each unit of cost (rows x padded length): the line through the smallest and the largest seen."""
-        most = max(self.seconds)
-        slope = (
-            (self.seconds[most] - self.seconds[1]) / ((most - 1) * self.length)
-            if most > 1
-            else self.seconds[1] / self.length
-        )
-        slope = max(slope, 0.0)
-        return max(self.seconds[1] - slope * self.length, 0.0), slope
-
-    @property
-    def free_cost(self) -> int:
-        """The cost that takes as long as a batch takes before its first row; 0 where that is not told apart from nothing."""
-        base, slope = self.line
-        return int(base / slope) if slope else 0
-
-    def predict_s(self, cost: int) -> float:
-        """Seconds that a batch of this cost takes."""
-        base, slope = self.line
-        return base + slope * cost
 
 
 @dataclass(frozen=True)
