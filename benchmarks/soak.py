@@ -35,7 +35,7 @@ PORT, CLIENTS, RELOAD_S, SAMPLE_S = 18_720, 6, 15.0, 1.0
 MOST_MIB = 1.0
 LEAK = """
 import sys
-from seatrial_serve.batcher import Batcher
+from seatrial_serve.scheduling.batcher import Batcher
 kept, submit = [], Batcher.submit
 def leaking(self, rows, **options):
     kept.append(bytes(2048))

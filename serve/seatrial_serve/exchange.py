@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
 from seatrial_contracts.errors import ModelError
-from seatrial_serve.admission import NO_ROOM, REFUSAL_S
 from seatrial_serve.body import ClientLeft, Pace
 from seatrial_serve.busy_poll import BusyPoll
 from seatrial_serve.journey import Journey, Watchers, tell_watchers
@@ -25,6 +24,7 @@ from seatrial_serve.process.budget import GROWTH, Budget
 from seatrial_serve.process.codes import status_of
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.repository import Entry, Repository
+from seatrial_serve.scheduling.admission import NO_ROOM, REFUSAL_S
 from seatrial_serve.taps import Taps
 
 Parsed = TypeVar("Parsed")

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from seatrial_serve.process.clock import now_s
+from seatrial_serve.scheduling.ticket import Company
 
 if TYPE_CHECKING:
     from seatrial_serve.model import Answer, Given, ServedModel
 
 log = logging.getLogger("seatrial.journey")
-
-
-@dataclass(slots=True)
-class Company:
-    """A batch that a request was in: what its rows shared, and how many rows of which padded length each request in it had."""
-
-    shape: Hashable
-    mates: tuple[tuple[int, int], ...]
 
 
 @dataclass(slots=True)
@@ -70,7 +63,7 @@ class Journey:
         return self.code == "ok" and self.model is not None and self.ended_s - self.began_s > self.model.objective_s
 
     def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
-        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.batcher.Passenger`."""
+        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.batcher.Passenger`."""
         self.phases += (("queue", arrived_s, started_s), ("run", started_s, ended_s))
         self.company.append(company)
 

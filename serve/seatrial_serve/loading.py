@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 
 from seatrial_contracts.contract import Contract
-from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.drift import Drift
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.load_gate import Admitted, pass_load_gate, settle
@@ -18,6 +17,7 @@ from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.repository import Entry, open_entry
 from seatrial_serve.runtimes.graph_cache import cache_folder
 from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.settings import Settings
 from seatrial_serve.standing import GateResult, Held
 

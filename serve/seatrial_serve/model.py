@@ -17,14 +17,14 @@ from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_contracts.front import Part, places_by
 from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_contracts.predict_request import RequestReader
-from seatrial_serve.admission import Pressure, Quarantine
-from seatrial_serve.batch_rule import BatchRule
-from seatrial_serve.batcher import Batcher
 from seatrial_serve.inference.engine import Answers, Engine
 from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.inference.pace import INLINE_S
 from seatrial_serve.model_metrics import ModelMetrics
 from seatrial_serve.process.clock import now_s
+from seatrial_serve.scheduling.admission import Pressure, Quarantine
+from seatrial_serve.scheduling.batch_rule import BatchRule
+from seatrial_serve.scheduling.batcher import Batcher
 
 if TYPE_CHECKING:
     from seatrial_serve.drift import Drift

@@ -144,7 +144,7 @@ class ModelMetrics:
             self._tallies.encode.observe(seconds)
 
     def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
-        """See `seatrial_serve.batcher.Observe`."""
+        """See `seatrial_serve.scheduling.batcher.Observe`."""
         seen, tallies = self.statistics, self._tallies
         seen.queued += len(waited_s)
         seen.queued_s += sum(waited_s)
@@ -166,12 +166,12 @@ class ModelMetrics:
         tallies.queue.observe_all(waited_s)
 
     def waiting(self, rows: int) -> None:
-        """See `seatrial_serve.batcher.Observe`."""
+        """See `seatrial_serve.scheduling.batcher.Observe`."""
         if self._tallies is not None:
             self._tallies.waiting = rows
 
     def out_of_memory(self, rows: int) -> None:
-        """See `seatrial_serve.batcher.Observe`."""
+        """See `seatrial_serve.scheduling.batcher.Observe`."""
         if self._tallies is not None:
             self._tallies.too_large += 1
         log.warning("a batch of %d rows was too large for the memory; half of it at most from here on", rows)

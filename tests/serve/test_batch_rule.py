@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.inference.pace import Pace
+from seatrial_serve.scheduling.batch_rule import BatchRule
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
-from seatrial_serve.batch_rule import BatchRule
-from seatrial_serve.batcher import Batcher
-from seatrial_serve.journey import Company
 from seatrial_serve.process.clock import now_s
+from seatrial_serve.scheduling.batch_rule import BatchRule
+from seatrial_serve.scheduling.batcher import Batcher
+from seatrial_serve.scheduling.ticket import Company
 
 
 class Flat(list[Any]):

@@ -20,8 +20,8 @@ from test_batcher import Log, ask_for, batching, elsewhere, requests
 
 import seatrial as st
 from seatrial_contracts.errors import OutOfMemory
-from seatrial_serve.batch_rule import BatchRule
 from seatrial_serve.runtimes.onnx import devices as onnx_devices
+from seatrial_serve.scheduling.batch_rule import BatchRule
 
 
 class Room(Log):

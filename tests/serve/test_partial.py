@@ -19,8 +19,8 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
-from seatrial_serve.admission import Quarantine
 from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.scheduling.admission import Quarantine
 
 PARTIAL = {"X-Partial": "1"}
 NAN, UNKNOWN, BROKEN, AWAY = 13.0, 17.0, 19.0, 23.0

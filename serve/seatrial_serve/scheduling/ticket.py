@@ -1,0 +1,133 @@
+"""Rows of one request that wait to run together, and who is told what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+
+class Sliceable(Protocol):
+    """The rows of a request, in whatever form."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> Any:
+        """Some of them, in the same form."""
+        ...
+
+
+Rows = TypeVar("Rows", bound=Sliceable)
+
+
+class Answered(Protocol):
+    """The answers of a batch."""
+
+    @property
+    def rows(self) -> Sized:
+        """As many as there are answers."""
+        ...
+
+    def part(self, start: int, stop: int) -> Self:
+        """Those from `start` to `stop`."""
+        ...
+
+
+Answers = TypeVar("Answers", bound=Answered)
+
+
+class Observe(Protocol):
+    """What is told of every batch."""
+
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+        """A batch of `rows`, of whose `cost` the share `padding` is padding, ran for `run_s` after its tickets waited `waited_s`."""
+        ...
+
+    def waiting(self, rows: int) -> None:
+        """So many rows wait now."""
+        ...
+
+    def out_of_memory(self, rows: int) -> None:
+        """A batch of `rows` was too large for the memory there is."""
+        ...
+
+
+class Passenger(Protocol):
+    """A request that wants to know what became of its rows."""
+
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
+        """Some of them came, ran in a batch with others, and were answered or failed: times of the clock."""
+        ...
+
+
+class Unobserved:
+    """Tells nobody."""
+
+    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+        """See `Observe`."""
+
+    def waiting(self, rows: int) -> None:
+        """See `Observe`."""
+
+    def out_of_memory(self, rows: int) -> None:
+        """See `Observe`."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket(Generic[Rows, Answers]):
+    """Rows of one request that run together, and what to call with their answers."""
+
+    rows: Rows
+    count: int
+    shape: Hashable
+    length: int
+    arrived_s: float
+    deadline_s: float
+    order: tuple[int, float]
+    reply: Callable[[Answers | Exception], None]
+    """Called once, on the event loop, with the answers or with what went wrong; not where `gone` is set."""
+    passenger: Passenger | None = None
+    gone: bool = False
+    """Set by whoever asked when nobody waits for the answers any more: rows that still wait never run."""
+
+
+def settle(future: asyncio.Future[Answers], answers: Answers | Exception) -> None:
+    """Answer whoever awaits a future, where they still do."""
+    if future.done():
+        return
+    if isinstance(answers, Exception):
+        future.set_exception(answers)
+    else:
+        future.set_result(answers)
+
+
+def tell_passengers(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:
+    """Tell each request of a batch that it ran, and in which company."""
+    company = None
+    for ticket in batch:
+        if ticket.passenger is not None:
+            company = company or Company(ticket.shape, tuple([(mate.count, mate.length) for mate in batch]))
+            ticket.passenger.ran(ticket.arrived_s, started_s, ended_s, company)
+
+
+def latest(batch: Sequence[Ticket[Any, Any]]) -> float:
+    """The last deadline of a batch."""
+    return max(ticket.deadline_s for ticket in batch)
+
+
+def reply_to_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:
+    """Tell all who still wait for a batch what went wrong."""
+    for ticket in batch:
+        if not ticket.gone:
+            ticket.reply(error)
+
+
+@dataclass(slots=True)
+class Company:
+    """A batch that a request was in: what its rows shared, and how many rows of which padded length each request in it had."""
+
+    shape: Hashable
+    mates: tuple[tuple[int, int], ...]
