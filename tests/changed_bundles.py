@@ -33,7 +33,7 @@ from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_contracts.profile import Lookout
 from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.loading import Loader
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.repository import found_entry
 from seatrial_serve.runtimes.fake import FakeRuntime

@@ -26,10 +26,10 @@ from seatrial_serve.feedback_api import FeedbackApi
 from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FEEDBACK, REQUEST_ID, FastLane
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.loop_lag import Pulse
+from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models_api import models_router, reading
 from seatrial_serve.openapi import ApiDocument, openapi_router
-from seatrial_serve.pulse import Pulse
 from seatrial_serve.refused import record_refusal
 from seatrial_serve.status import answer_to
 from seatrial_serve.taps import Taps

@@ -17,7 +17,7 @@ from seatrial_contracts.errors import ModelError
 from seatrial_serve.body import ClientLeft, Pace
 from seatrial_serve.busy_poll import BusyPoll
 from seatrial_serve.journey import Journey, Watchers, tell_watchers
-from seatrial_serve.metrics import NOBODY, Metrics
+from seatrial_serve.metrics.metrics import NOBODY, Metrics
 from seatrial_serve.model import Answer, ServedModel, Terms
 from seatrial_serve.partial import asks_for_parts
 from seatrial_serve.process.budget import GROWTH, Budget

@@ -17,10 +17,10 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import are_probabilities, calibration_error
-from seatrial_serve.families import MODEL, Key
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.journey import Journey
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.families import MODEL, Key
+from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.model import Answer, ServedModel
 
 MOST_BYTES = 64 * 2**20

@@ -20,7 +20,7 @@ from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.inference.engine import Answers, Engine
 from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.inference.pace import INLINE_S
-from seatrial_serve.model_metrics import ModelMetrics
+from seatrial_serve.metrics.model_metrics import ModelMetrics
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.admission import Pressure, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule

@@ -17,8 +17,8 @@ from seatrial_contracts.difference import compare_contracts, may_replace
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError, SeatrialError, Unavailable
 from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
+from seatrial_serve.metrics.standing import GateResult, Held, Standing
 from seatrial_serve.model import ServedModel
-from seatrial_serve.standing import GateResult, Held, Standing
 from seatrial_serve.wishes import Selection, read_selection
 
 log = logging.getLogger("seatrial.repository")

@@ -26,7 +26,7 @@ from seatrial_serve.exchange import Exchanges
 from seatrial_serve.hosts import AllowedHosts
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.loading import Loader
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.process.budget import Budget, Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain

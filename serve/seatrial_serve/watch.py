@@ -10,7 +10,7 @@ from seatrial_serve.feedback import Feedback, FeedbackMetrics
 from seatrial_serve.journey import Watchers
 from seatrial_serve.keeper import Keeper
 from seatrial_serve.live_parity import LiveParity, ParityMetrics, ParityPolicy
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.model import ServedModel
 from seatrial_serve.request_log import RequestLog
 from seatrial_serve.settings import Settings

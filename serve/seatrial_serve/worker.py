@@ -11,7 +11,7 @@ import sys
 import threading
 
 from seatrial_contracts.errors import SeatrialError
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.process.log import LogSink, start_log
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.repository import Repository

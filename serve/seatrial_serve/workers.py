@@ -19,7 +19,7 @@ from types import FrameType
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.multiprocess import mark_process_dead
 
-from seatrial_serve.families import WorkersCollector
+from seatrial_serve.metrics.families import WorkersCollector
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.reloads import Reloads, hold_reloads
 from seatrial_serve.process.resources import plan_bytes, usable_cores

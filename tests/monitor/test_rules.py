@@ -19,7 +19,7 @@ from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.profile import Profile, Spread
 from seatrial_serve.feedback import FeedbackMetrics
 from seatrial_serve.live_parity import ParityMetrics
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.monitor.write import write_monitoring

@@ -23,16 +23,16 @@ from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_serve.drift import DriftTap
-from seatrial_serve.families import SECONDS
 from seatrial_serve.feedback import FeedbackMetrics
 from seatrial_serve.live_parity import ParityMetrics
-from seatrial_serve.metrics import COUNTS_KEPT_S, Metrics
+from seatrial_serve.metrics.families import SECONDS
+from seatrial_serve.metrics.loop_lag import Pulse
+from seatrial_serve.metrics.metrics import COUNTS_KEPT_S, Metrics
+from seatrial_serve.metrics.tally import BulkHistogram, Tally
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.process.codes import CAUSE, CAUSES, CLOSED_CODES, cause_of
-from seatrial_serve.pulse import Pulse
 from seatrial_serve.runtimes.fake import FakeRuntime
-from seatrial_serve.tally import BulkHistogram, Tally
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability.md"
 GOOD = ROWS[0]
@@ -339,9 +339,9 @@ def test_a_gauge_that_every_worker_has_let_go_of_is_not_shown(tmp_path: Path) ->
     program = """
 import sys
 from prometheus_client import CollectorRegistry, generate_latest
-from seatrial_serve.families import WorkersCollector
-from seatrial_serve.metrics import Metrics
-from seatrial_serve.standing import GateResult, Held, Standing
+from seatrial_serve.metrics.families import WorkersCollector
+from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.metrics.standing import GateResult, Held, Standing
 there = {("toy", "1.0.0"): Standing(True, GateResult(True, 0.0), Held("d", "fp32", "CPU", "CPU", 0.1), 1.0)}
 metrics, registry = Metrics(), CollectorRegistry()
 WorkersCollector(registry, path=sys.argv[1])

@@ -11,7 +11,7 @@ from typing import Any
 from seatrial_contracts.drift import population_stability_index
 from seatrial_contracts.profile import Profile
 from seatrial_serve.console.reading import QUANTILES, Key, Point, Reading, point_between, read_versions
-from seatrial_serve.metrics import Metrics
+from seatrial_serve.metrics.metrics import Metrics
 
 PERIOD_S = 1.0
 GAP_S = 5.0

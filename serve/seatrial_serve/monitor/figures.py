@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from seatrial_contracts.bins import MISSING_BIN, UNSEEN_BIN
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.drift import LEAST_SHARE
-from seatrial_serve.families import SECONDS
+from seatrial_serve.metrics.families import SECONDS
 from seatrial_serve.process.codes import FAULTS
 
 VERSION, FIELD, BIN = "model, version", "model, version, field", "model, version, field, bin"

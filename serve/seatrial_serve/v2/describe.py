@@ -8,8 +8,8 @@ from typing import Any
 
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.label import Label
+from seatrial_serve.metrics.model_metrics import Statistics
 from seatrial_serve.model import ServedModel
-from seatrial_serve.model_metrics import Statistics
 from seatrial_serve.repository import Entry, Repository, State, version_key
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics", "schedule_policy"]

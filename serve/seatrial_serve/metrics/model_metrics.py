@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from seatrial_serve.families import COSTS, PHASES, ROWS, SECONDS, SHARES, Families, Key
+from seatrial_serve.metrics.families import COSTS, PHASES, ROWS, SECONDS, SHARES, Families, Key
+from seatrial_serve.metrics.tally import CountTally, Tally
 from seatrial_serve.process.codes import CAUSES, CLOSED_CODES, FAULTS
-from seatrial_serve.tally import CountTally, Tally
 
 log = logging.getLogger("seatrial.metrics")
 OK = "ok"

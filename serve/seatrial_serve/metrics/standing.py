@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from seatrial_serve.families import Families, Key
+from seatrial_serve.metrics.families import Families, Key
 
 
 class GateResult(NamedTuple):

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from seatrial_contracts.bins import UNSEEN_BIN
 from seatrial_contracts.profile import Counts, Profile
-from seatrial_serve.families import Families
+from seatrial_serve.metrics.families import Families
 
 
 class DriftCounts:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from seatrial_serve.tally import BulkHistogram
+from seatrial_serve.metrics.tally import BulkHistogram
 
 Family = Counter | Gauge | Histogram
 Key = tuple[str, str]

@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 from prometheus_client.metrics_core import Metric
 
 from seatrial_contracts.errors import Refusal, SeatrialError
 from seatrial_contracts.profile import Profile
-from seatrial_serve.drift_counts import DriftCounts
-from seatrial_serve.families import Families, Key, WorkersCollector
-from seatrial_serve.model_metrics import ModelMetrics, ModelTallies
+from seatrial_serve.metrics.drift_counts import DriftCounts
+from seatrial_serve.metrics.families import Families, Key, WorkersCollector
+from seatrial_serve.metrics.model_metrics import ModelMetrics, ModelTallies
+from seatrial_serve.metrics.process_metrics import resident_bytes
+from seatrial_serve.metrics.standing import Standing, StandingGauges
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.codes import cause_of
 from seatrial_serve.process.devices import Devices
-from seatrial_serve.standing import Standing, StandingGauges
 
 NOBODY = ("", "")
 """Name and version of what is asked for and not there."""
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 COUNTS_KEPT_S = 300.0
 """How long what a version counted outlives it: as far back as Prometheus looks for a last sample."""
 
@@ -148,11 +147,3 @@ class Metrics:
             return None
         counts = self._drift[model, version] = DriftCounts(profile, (model, version), self.families)
         return counts
-
-
-def resident_bytes() -> int:
-    """This process's resident memory; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_BYTES
-    except OSError:
-        return 0
