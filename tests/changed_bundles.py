@@ -32,10 +32,10 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_contracts.profile import Lookout
 from seatrial_serve.inference import engine, load_gate
-from seatrial_serve.loading import Loader
 from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.models.loader import Loader
+from seatrial_serve.models.scan import found_entry
 from seatrial_serve.process.resources import ThreadPlan
-from seatrial_serve.repository import found_entry
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
 

@@ -23,11 +23,11 @@ from seatrial_serve.console.routes import add_console
 from seatrial_serve.console.series import Series
 from seatrial_serve.exchange import Exchanges
 from seatrial_serve.feedback_api import FeedbackApi
-from seatrial_serve.journey import Watchers
-from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FEEDBACK, REQUEST_ID, FastLane
 from seatrial_serve.metrics.loop_lag import Pulse
 from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.request_record import Watchers
 from seatrial_serve.models_api import models_router, reading
 from seatrial_serve.openapi import ApiDocument, openapi_router
 from seatrial_serve.refused import record_refusal

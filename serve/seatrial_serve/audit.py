@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.codes import status_of
-from seatrial_serve.repository import Repository
 
 log = logging.getLogger("seatrial.audit")
 OK, LEFT = "ok", "left"

@@ -8,7 +8,7 @@ from seatrial_contracts.front import Front
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.profile import Lookout, Profile, columns_of
 from seatrial_serve.metrics.drift_counts import DriftCounts
-from seatrial_serve.model import Answer
+from seatrial_serve.models.answer import Answer
 from seatrial_serve.taps import Answered
 
 MOST_ROWS, MOST_STAGED_ROWS = 1024, 16

@@ -16,14 +16,17 @@ from typing import Any, NamedTuple, Self, TypeVar
 from seatrial_contracts.errors import ModelError
 from seatrial_serve.body import ClientLeft, Pace
 from seatrial_serve.busy_poll import BusyPoll
-from seatrial_serve.journey import Journey, Watchers, tell_watchers
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
-from seatrial_serve.model import Answer, ServedModel, Terms
-from seatrial_serve.partial import asks_for_parts
+from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.partial import asks_for_parts
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.request import Terms
+from seatrial_serve.models.request_record import Journey, Watchers, tell_watchers
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.budget import GROWTH, Budget
 from seatrial_serve.process.codes import status_of
 from seatrial_serve.process.drain import Drain
-from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.scheduling.admission import NO_ROOM, REFUSAL_S
 from seatrial_serve.taps import Taps
 

@@ -18,10 +18,11 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import are_probabilities, calibration_error
 from seatrial_serve.inference.engine import Answers
-from seatrial_serve.journey import Journey
 from seatrial_serve.metrics.families import MODEL, Key
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.model import Answer, ServedModel
+from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.served_model import ServedModel
 
 MOST_BYTES = 64 * 2**20
 """What all remembered scores take together: the oldest go first."""

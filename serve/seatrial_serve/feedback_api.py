@@ -16,7 +16,7 @@ from seatrial_serve.body import is_file
 from seatrial_serve.exchange import Reply
 from seatrial_serve.feedback import Feedback
 from seatrial_serve.lane import Asked
-from seatrial_serve.model import Answer
+from seatrial_serve.models.answer import Answer
 
 MOST_ROWS = 65_536
 MOST_SLICES = 64

@@ -23,8 +23,8 @@ from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_contracts.receipt import Machine, now, this_machine
-from seatrial_serve.journey import Journey
-from seatrial_serve.model import rows_of
+from seatrial_serve.models.request import rows_of
+from seatrial_serve.models.request_record import Journey
 
 PACKAGES = ("seatrial", "onnxruntime", "numpy")
 MAX_FILE_BYTES = 64 * 2**20

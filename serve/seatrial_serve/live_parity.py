@@ -20,7 +20,8 @@ from seatrial_contracts.measures import measure
 from seatrial_contracts.promise import Promise
 from seatrial_serve.inference.engine import Engine, Outputs, load_engine
 from seatrial_serve.metrics.families import Families
-from seatrial_serve.model import ServedModel, row_at
+from seatrial_serve.models.request import row_at
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.background import Aside
 from seatrial_serve.process.token_bucket import Rate
 from seatrial_serve.runtimes.runtime import RuntimeOptions

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Response
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal
+from seatrial_serve.models.entry import Entry, State
+from seatrial_serve.models.receipt_reader import ReceiptReader
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.drain import Drain
-from seatrial_serve.receipt_reader import ReceiptReader
-from seatrial_serve.repository import Entry, Repository, State
 from seatrial_serve.tf_serving import metadata, version_status
 
 NOT_READY: dict[str, Any] = {

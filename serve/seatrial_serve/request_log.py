@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve.journey import Journey
+from seatrial_serve.models.request_record import Journey
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.token_bucket import Rate
 

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from seatrial_serve.model import Answer, ServedModel
+from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 
 log = logging.getLogger("seatrial.taps")

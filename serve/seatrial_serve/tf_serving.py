@@ -10,7 +10,7 @@ from typing import Any
 
 from seatrial_contracts.kinds.kind import Kind, OutputKind
 from seatrial_contracts.predict_request import SIGNATURE
-from seatrial_serve.repository import Entry, State
+from seatrial_serve.models.entry import Entry, State
 
 STATES = {State.READY: "AVAILABLE", State.LOADING: "LOADING", State.FAILED: "END"}
 DTYPES = {

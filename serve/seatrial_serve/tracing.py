@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from seatrial_contracts.errors import MissingExtra
-from seatrial_serve.journey import Journey
+from seatrial_serve.models.request_record import Journey
 from seatrial_serve.process.clock import now_s
 
 if TYPE_CHECKING:

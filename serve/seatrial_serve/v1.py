@@ -10,8 +10,9 @@ from seatrial_contracts.predict_request import PredictRequest
 from seatrial_serve.body import is_file
 from seatrial_serve.exchange import Reply
 from seatrial_serve.lane import Asked
-from seatrial_serve.model import Answer, ServedModel
-from seatrial_serve.partial import answer_each, described_errors, failed_runs
+from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.partial import answer_each, described_errors, failed_runs
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from seatrial_serve.failures import Failures
 from seatrial_serve.feedback import Feedback, FeedbackMetrics
-from seatrial_serve.journey import Watchers
-from seatrial_serve.keeper import Keeper
 from seatrial_serve.live_parity import LiveParity, ParityMetrics, ParityPolicy
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.model import ServedModel
+from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.request_record import Watchers
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.request_log import RequestLog
 from seatrial_serve.settings import Settings
 from seatrial_serve.taps import Tap

@@ -12,9 +12,9 @@ import threading
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.log import LogSink, start_log
 from seatrial_serve.process.reloads import Reloads
-from seatrial_serve.repository import Repository
 from seatrial_serve.server import run_server
 from seatrial_serve.settings import Settings
 

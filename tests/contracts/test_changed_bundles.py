@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from seatrial_serve.inference import engine, load_gate
-from seatrial_serve.loading import Loader
+from seatrial_serve.models.loader import Loader
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,16 @@ from toys import fake_runtimes, toy_bundle
 from seatrial_serve.app import create_app
 from seatrial_serve.body import Pace
 from seatrial_serve.exchange import Exchanges
-from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import FastLane
-from seatrial_serve.loading import Loader
 from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.models.entry import State
+from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.loader import Loader
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.budget import Budget
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.resources import ThreadPlan
-from seatrial_serve.repository import Repository, State
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
 from seatrial_serve.taps import Tap, Taps

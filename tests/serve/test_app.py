@@ -18,8 +18,8 @@ from conftest import Running, run_app
 from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
-from seatrial_serve.journey import Journey
-from seatrial_serve.model import ServedModel
+from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.openapi import ModelParts, model_parts
 from seatrial_serve.process.codes import CLOSED_CODES
 from seatrial_serve.runtimes.fake import FakeRuntime

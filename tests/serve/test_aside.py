@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from seatrial_serve.journey import Journey, tell_watchers
+from seatrial_serve.models.request_record import Journey, tell_watchers
 from seatrial_serve.process.background import Aside
 from seatrial_serve.process.token_bucket import Rate
 

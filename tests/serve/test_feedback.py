@@ -25,7 +25,7 @@ from seatrial_serve.feedback import Feedback, FeedbackMetrics, Labels, Remembere
 from seatrial_serve.inference import engine
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.model import Answer
+from seatrial_serve.models.answer import Answer
 from seatrial_serve.process.budget import GROWTH, Hold
 from seatrial_serve.runtimes.fake import FakeRuntime
 

@@ -12,8 +12,8 @@ from conftest import run_app
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from toys import toy_bundle
 
+from seatrial_serve.models.entry import Entry
 from seatrial_serve.process.budget import Places
-from seatrial_serve.repository import Entry
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.v2.grpc_health import HealthService
 from seatrial_serve.v2.grpc_service import SERVICE, GrpcListener, InferenceService

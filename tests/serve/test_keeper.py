@@ -21,10 +21,10 @@ from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_files, toy_golden,
 
 from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_contracts.contract import Contract
-from seatrial_serve.folder_rest import FolderRest
 from seatrial_serve.inference import engine
-from seatrial_serve.keeper import Keeper
-from seatrial_serve.repository import State
+from seatrial_serve.models.entry import State
+from seatrial_serve.models.folder_rest import FolderRest
+from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 GRAPH = "graphs/toy.fake"

@@ -22,7 +22,7 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_serve import live_parity
 from seatrial_serve.live_parity import LiveParity, ParityMetrics, ParityPolicy
-from seatrial_serve.repository import State
+from seatrial_serve.models.entry import State
 
 pytestmark = pytest.mark.slow
 WORDS = ("red", "green", "blue", "rare")

@@ -27,8 +27,8 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manife
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, write_bundle
 from seatrial_contracts.errors import ModelError, Refusal
-from seatrial_serve.journey import Journey
-from seatrial_serve.keeper import Keeper
+from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.request_record import Journey
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.log import KEPT_LINES, JsonLines, LogSink, TextLines, escaped
 from seatrial_serve.process.reloads import Reloads

@@ -19,7 +19,7 @@ from conformance import rows, seal
 from uvicorn.server import ServerState
 
 from seatrial_serve import protocol
-from seatrial_serve.keeper import Keeper
+from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.protocol import HEADER_S, LINGER_S, StrictProtocol

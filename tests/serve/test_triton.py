@@ -22,7 +22,7 @@ from seatrial_contracts.bundle import write_bundle
 from seatrial_contracts.errors import DeclarationError
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.trial import try_bundle
-from seatrial_serve.repository import version_key
+from seatrial_serve.models.scan import version_key
 from seatrial_serve.runtimes.triton_naming import triton_version
 from seatrial_serve.triton.config import Placing
 from seatrial_serve.triton.repository import write_repository

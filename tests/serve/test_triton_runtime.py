@@ -23,7 +23,7 @@ from toys import ROWS, toy_bundle
 import seatrial as st
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.trial import try_bundle
-from seatrial_serve import keeper
+from seatrial_serve.models import lifecycle as keeper
 from seatrial_serve.runtimes import triton as triton_runtime
 from seatrial_serve.triton.config import Placing
 from seatrial_serve.triton.repository import write_repository

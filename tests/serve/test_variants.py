@@ -15,9 +15,9 @@ from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import Machine, Receipt, Trial
 from seatrial_serve.inference import load_gate
 from seatrial_serve.inference.engine import load_engine
-from seatrial_serve.repository import find_models
+from seatrial_serve.models.scan import find_models
+from seatrial_serve.models.selection import read_selection
 from seatrial_serve.runtimes.runtime import RuntimeOptions
-from seatrial_serve.wishes import read_selection
 
 VNNI = Machine(processor="one", cores=1, instruction_sets=("avx2", "avx512_vnni"), system="Linux", python="3")
 OLD = VNNI.model_copy(update={"instruction_sets": ("avx2",)})

@@ -11,8 +11,8 @@ from fastapi.staticfiles import StaticFiles
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.browsers import CONSOLE_POLICY, POLICY
 from seatrial_serve.console.series import Series
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.models_api import found, json_response, reading
-from seatrial_serve.repository import Repository
 
 STATIC = Path(__file__).parent / "static"
 HEADERS = {POLICY: CONSOLE_POLICY, "Cache-Control": "no-cache"}

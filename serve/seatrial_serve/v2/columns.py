@@ -9,7 +9,8 @@ import numpy as np
 from seatrial_contracts.contract import DTYPES, Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
-from seatrial_serve.model import Answer, rows_at
+from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.request import rows_at
 from seatrial_serve.v2.message import Wanted
 
 V2_FLOATS = frozenset({"FP16", "FP32", "FP64"})

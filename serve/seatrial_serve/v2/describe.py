@@ -9,8 +9,10 @@ from typing import Any
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.label import Label
 from seatrial_serve.metrics.model_metrics import Statistics
-from seatrial_serve.model import ServedModel
-from seatrial_serve.repository import Entry, Repository, State, version_key
+from seatrial_serve.models.entry import Entry, State
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.scan import version_key
+from seatrial_serve.models.served_model import ServedModel
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics", "schedule_policy"]
 PLATFORM = "seatrial"

@@ -21,15 +21,16 @@ from seatrial_contracts.plain_file import read_plain_file
 from seatrial_serve.audit import audited
 from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, request_id_of
 from seatrial_serve.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Reply
-from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import begin_journey
-from seatrial_serve.model import ServedModel
+from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.partial import failed_runs
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.models_api import in_turns
-from seatrial_serve.partial import failed_runs
 from seatrial_serve.process.budget import Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
-from seatrial_serve.repository import Entry, Repository
 from seatrial_serve.scheduling.admission import REFUSAL_S
 from seatrial_serve.status import answer_to
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata

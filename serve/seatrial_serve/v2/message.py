@@ -10,7 +10,7 @@ import orjson
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
-from seatrial_serve.model import Answer
+from seatrial_serve.models.answer import Answer
 
 MAX_NAMED = 64
 """Most inputs, outputs or parameters in one request."""

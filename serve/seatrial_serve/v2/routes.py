@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request, Response
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.audit import audited
 from seatrial_serve.body import Pace, is_file, read_body
-from seatrial_serve.keeper import Keeper
 from seatrial_serve.lane import REQUEST_ID
+from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.repository import Repository
 from seatrial_serve.models_api import found, in_turns, json_response, reading
-from seatrial_serve.repository import Repository
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 
 MODEL = "/v2/models/{model:name}"

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import ModelError, Refusal, Unavailable
+from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.front import Part, places_by
-from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.inference.engine import Answers, Engine
 from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.inference.pace import INLINE_S
 from seatrial_serve.metrics.model_metrics import ModelMetrics
+from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.request import Given, Terms, rows_of
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.admission import Pressure, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
@@ -28,113 +28,9 @@ from seatrial_serve.scheduling.batcher import Batcher
 
 if TYPE_CHECKING:
     from seatrial_serve.drift import Drift
-    from seatrial_serve.journey import Journey
-
-
-@dataclass(slots=True)
-class Terms:
-    """On which terms a request is answered: until when (a time of `now_s`), for whom, and how urgently (1 is the highest, 0 the usual)."""
-
-    deadline_s: float = math.inf
-    flow: Hashable = None
-    priority: int = 0
-    journey: Journey | None = None
-    """What is told of its way, where somebody wants to know."""
-    partial: bool = False
-    """Are rows that cannot be answered errors of their own, beside the answers of the others?"""
-    in_flight: Sized | None = None
-    """It and all others that were begun and not answered; None where nobody knows."""
-
-    @property
-    def alone(self) -> bool:
-        """Is there surely nobody to share a batch with?"""
-        return self.in_flight is not None and len(self.in_flight) == 1
 
 
 Encoded = TypeVar("Encoded")
-RowError = Refusal | ModelError | Unavailable
-NO_ERRORS: Mapping[int, RowError] = MappingProxyType({})
-Given = Sequence[Mapping[str, Any]] | Mapping[str, Column]
-"""What a request asks, validated: its rows, or its columns."""
-
-
-def row_at(given: Given, place: int) -> Mapping[str, Any]:
-    """One row of it."""
-    if isinstance(given, Mapping):
-        return {name: column[place] for name, column in given.items()}
-    return given[place]
-
-
-def rows_at(given: Given, places: Sequence[int]) -> Given:
-    """Some of its rows, in the form it has."""
-    if not isinstance(given, Mapping):
-        return [given[place] for place in places]
-    return {
-        name: column[np.asarray(places, np.intp)]
-        if isinstance(column, np.ndarray)
-        else [column[place] for place in places]
-        for name, column in given.items()
-    }
-
-
-def rows_of(given: Given) -> Sequence[Mapping[str, Any]]:
-    """All of its rows."""
-    if isinstance(given, Mapping):
-        return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
-    return given
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the model answered for a request: parts of batches, and the rows' own order where these came apart."""
-
-    given: Given
-    parts: Sequence[Answers]
-    order: Sequence[int] | None = None
-    errors: Mapping[int, RowError] = field(default_factory=lambda: NO_ERRORS)
-    """Of a partial answer: place in the request -> why that row has no answer. All else in here is of the other rows."""
-
-    def __iter__(self) -> Iterator[tuple[dict[str, Array], int]]:
-        """For each row: the outputs of its batch, and its place in them."""
-        places = [(part.outputs, index) for part in self.parts for index in part.rows]
-        return iter(places if self.order is None else [places[place] for place in self.order])
-
-    @property
-    def rows(self) -> int:
-        """How many rows were asked, those in `errors` among them."""
-        return len(self.errors) + sum([part.stop - part.start for part in self.parts])
-
-    @property
-    def places(self) -> list[int]:
-        """Where the rows that have answers stand in the request."""
-        return [place for place in range(self.rows) if place not in self.errors]
-
-    @property
-    def nonfinite(self) -> tuple[str, int] | None:
-        """The first row that was answered with NaN or an infinity: the output and the row's place."""
-        if not any(part.nonfinite for part in self.parts):
-            return None
-        came = [part.nonfinite.get(row) for part in self.parts for row in part.rows]
-        found = came if self.order is None else [came[place] for place in self.order]
-        return next((output, place) for place, output in enumerate(found) if output is not None)
-
-    @property
-    def size_bytes(self) -> int:
-        """What its tensors take."""
-        return sum(array[part.start : part.stop].nbytes for part in self.parts for array in part.outputs.values())
-
-    @property
-    def held_bytes(self) -> int:
-        """What they keep in memory: the batches as a whole."""
-        return sum(array.nbytes for part in self.parts for array in part.outputs.values())
-
-    def array(self, name: str) -> Array:
-        """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
-        arrays = [part.outputs[name][part.start : part.stop] for part in self.parts]
-        if len({array.shape[1:] for array in arrays}) > 1:
-            raise Refusal("E_SHAPE", f"output '{name}'", "answers of unlike shape", "rows of like shape in one request")
-        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return whole if self.order is None else whole[np.asarray(self.order)]
 
 
 class ServedModel:

@@ -13,9 +13,10 @@ from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.load_gate import Admitted, pass_load_gate, settle
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics.standing import GateResult, Held
-from seatrial_serve.model import ServedModel
+from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.scan import open_entry
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.resources import ThreadPlan
-from seatrial_serve.repository import Entry, open_entry
 from seatrial_serve.runtimes.graph_cache import cache_folder
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.scheduling.batch_rule import BatchRule

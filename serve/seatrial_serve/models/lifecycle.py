@@ -11,9 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
-from seatrial_serve.folder_rest import FolderRest
-from seatrial_serve.model import ServedModel
-from seatrial_serve.repository import Entry, FoundModel, Repository, State
+from seatrial_serve.models.entry import Entry, State
+from seatrial_serve.models.folder_rest import FolderRest
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.scan import FoundModel
+from seatrial_serve.models.served_model import ServedModel
 
 log = logging.getLogger("seatrial.keeper")
 RETRY_S = 1.0

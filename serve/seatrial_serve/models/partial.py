@@ -11,7 +11,9 @@ import numpy as np
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_contracts.front import EncodedRow, Part, places_by
 from seatrial_serve.inference.engine import Answers
-from seatrial_serve.model import Answer, Given, RowError, ServedModel, Terms, rows_at, rows_of
+from seatrial_serve.models.answer import Answer, RowError
+from seatrial_serve.models.request import Given, Terms, rows_at, rows_of
+from seatrial_serve.models.served_model import ServedModel
 
 HEADER = b"x-partial"
 """`X-Partial: 1` over HTTP, `x-partial` in the metadata of gRPC."""

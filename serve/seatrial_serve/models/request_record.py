@@ -11,7 +11,9 @@ from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Company
 
 if TYPE_CHECKING:
-    from seatrial_serve.model import Answer, Given, ServedModel
+    from seatrial_serve.models.answer import Answer
+    from seatrial_serve.models.request import Given
+    from seatrial_serve.models.served_model import ServedModel
 
 log = logging.getLogger("seatrial.journey")
 

@@ -1,0 +1,72 @@
+"""What a model answered for a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+from seatrial_contracts.errors import ModelError, Refusal, Unavailable
+from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.inference.engine import Answers
+from seatrial_serve.models.request import Given
+
+RowError = Refusal | ModelError | Unavailable
+
+
+NO_ERRORS: Mapping[int, RowError] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the model answered for a request: parts of batches, and the rows' own order where these came apart."""
+
+    given: Given
+    parts: Sequence[Answers]
+    order: Sequence[int] | None = None
+    errors: Mapping[int, RowError] = field(default_factory=lambda: NO_ERRORS)
+    """Of a partial answer: place in the request -> why that row has no answer. All else in here is of the other rows."""
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Array], int]]:
+        """For each row: the outputs of its batch, and its place in them."""
+        places = [(part.outputs, index) for part in self.parts for index in part.rows]
+        return iter(places if self.order is None else [places[place] for place in self.order])
+
+    @property
+    def rows(self) -> int:
+        """How many rows were asked, those in `errors` among them."""
+        return len(self.errors) + sum([part.stop - part.start for part in self.parts])
+
+    @property
+    def places(self) -> list[int]:
+        """Where the rows that have answers stand in the request."""
+        return [place for place in range(self.rows) if place not in self.errors]
+
+    @property
+    def nonfinite(self) -> tuple[str, int] | None:
+        """The first row that was answered with NaN or an infinity: the output and the row's place."""
+        if not any(part.nonfinite for part in self.parts):
+            return None
+        came = [part.nonfinite.get(row) for part in self.parts for row in part.rows]
+        found = came if self.order is None else [came[place] for place in self.order]
+        return next((output, place) for place, output in enumerate(found) if output is not None)
+
+    @property
+    def size_bytes(self) -> int:
+        """What its tensors take."""
+        return sum(array[part.start : part.stop].nbytes for part in self.parts for array in part.outputs.values())
+
+    @property
+    def held_bytes(self) -> int:
+        """What they keep in memory: the batches as a whole."""
+        return sum(array.nbytes for part in self.parts for array in part.outputs.values())
+
+    def array(self, name: str) -> Array:
+        """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
+        arrays = [part.outputs[name][part.start : part.stop] for part in self.parts]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            raise Refusal("E_SHAPE", f"output '{name}'", "answers of unlike shape", "rows of like shape in one request")
+        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return whole if self.order is None else whole[np.asarray(self.order)]

@@ -1,0 +1,74 @@
+"""One version of one model in the repository, and how it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from seatrial_contracts.errors import Unavailable
+from seatrial_serve.metrics.standing import GateResult, Held, Standing
+from seatrial_serve.models.served_model import ServedModel
+
+
+class State(StrEnum):
+    """Where a version stands. Only a READY one takes traffic."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    FAILED = "FAILED"
+
+
+@dataclass(eq=False)
+class Entry:
+    """One version of one model in this server. Each is equal to itself alone."""
+
+    name: str
+    version: str
+    path: Path
+    stamp: str = ""
+    """sha256 of its manifest when it was found, and what was selected of it."""
+    variant: str | None = None
+    """What `variants.json` beside it wants it served as; None: its first."""
+    unselected: str = ""
+    """Why nobody knows what its operator selects: a reason not to load it."""
+    state: State = State.LOADING
+    reason: str = ""
+    code: str = ""
+    model: ServedModel | None = None
+    load_s: float = 0.0
+    gate: GateResult | None = None
+    """What its load gate found; None where it was not reached."""
+    held: Held | None = None
+    """With what its model is served."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of its manifest when it was found: what names the bundle; empty where there was none to read."""
+        return self.stamp.partition(" ")[0]
+
+    @property
+    def takes_traffic(self) -> bool:
+        """Is it ready, and what runs it there?"""
+        return self.state is State.READY and (self.model is None or self.model.engine.healthy)
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, for the metrics."""
+        gate = self.gate or (GateResult(False) if self.state is State.FAILED else None)
+        return Standing(self.takes_traffic, gate, self.held if self.model is not None else None, self.load_s)
+
+    @property
+    def wants_runtime(self) -> bool:
+        """Did it fail for want of the right runtime in another process, which may come yet?"""
+        return self.state is State.FAILED and self.code.startswith("E_RUNTIME")
+
+    def ready_model(self) -> ServedModel:
+        """Its model. Raises `Unavailable` where it takes no traffic."""
+        if self.takes_traffic and self.model is not None:
+            return self.model
+        if self.state is State.READY:
+            raise Unavailable("E_RUNTIME_DOWN", f"the runtime behind {self.name} {self.version} is not there")
+        text = f"{self.name} {self.version} is {self.state.lower()}" + (f": {self.code}" if self.code else "")
+        soon = self.state is State.LOADING or self.wants_runtime
+        raise Unavailable("E_NOT_READY", text, retry_after_s=2 if soon else 30)
