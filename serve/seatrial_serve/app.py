@@ -27,16 +27,16 @@ from seatrial_serve.lane import FEEDBACK, REQUEST_ID, FastLane
 from seatrial_serve.metrics.loop_lag import Pulse
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.lifecycle import Keeper
-from seatrial_serve.models.request_record import Watchers
 from seatrial_serve.models_api import models_router, reading
+from seatrial_serve.observers.observer import Watchers
+from seatrial_serve.observers.observers import Watch
+from seatrial_serve.observers.refused import record_refusal
+from seatrial_serve.observers.sampling import Taps
 from seatrial_serve.openapi import ApiDocument, openapi_router
-from seatrial_serve.refused import record_refusal
 from seatrial_serve.status import answer_to
-from seatrial_serve.taps import Taps
 from seatrial_serve.v1 import predict
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router
-from seatrial_serve.watch import Watch
 
 if TYPE_CHECKING:
     from seatrial_serve.v2.grpc_service import GrpcListener

@@ -22,13 +22,14 @@ from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.partial import asks_for_parts
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.request import Terms
-from seatrial_serve.models.request_record import Journey, Watchers, tell_watchers
+from seatrial_serve.models.request_record import Journey
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.observers.observer import Watchers, tell_watchers
+from seatrial_serve.observers.sampling import Taps
 from seatrial_serve.process.budget import GROWTH, Budget
 from seatrial_serve.process.codes import status_of
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.scheduling.admission import NO_ROOM, REFUSAL_S
-from seatrial_serve.taps import Taps
 
 Parsed = TypeVar("Parsed")
 JSON = b"application/json"

@@ -14,9 +14,9 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
 from seatrial_serve.body import is_file
 from seatrial_serve.exchange import Reply
-from seatrial_serve.feedback import Feedback
 from seatrial_serve.lane import Asked
 from seatrial_serve.models.answer import Answer
+from seatrial_serve.observers.feedback import Feedback
 
 MOST_ROWS = 65_536
 MOST_SLICES = 64

@@ -21,13 +21,16 @@ import uvicorn
 from seatrial_serve.acceptor import Acceptor
 from seatrial_serve.app import create_app
 from seatrial_serve.body import Pace
-from seatrial_serve.drift import DriftTap
 from seatrial_serve.exchange import Exchanges
 from seatrial_serve.hosts import AllowedHosts
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository
+from seatrial_serve.observers.drift import DriftTap
+from seatrial_serve.observers.observers import open_watch
+from seatrial_serve.observers.refused import record_refusal
+from seatrial_serve.observers.sampling import Taps
 from seatrial_serve.process.budget import Budget, Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
@@ -36,12 +39,9 @@ from seatrial_serve.process.memory import give_memory_back
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
 from seatrial_serve.protocol import StrictProtocol
-from seatrial_serve.refused import record_refusal
 from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings, ignored_variables
 from seatrial_serve.sockets import listen
-from seatrial_serve.taps import Taps
-from seatrial_serve.watch import open_watch
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

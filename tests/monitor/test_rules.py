@@ -17,12 +17,12 @@ from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.profile import Profile, Spread
-from seatrial_serve.feedback import FeedbackMetrics
-from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.monitor.write import write_monitoring
+from seatrial_serve.observers.feedback import FeedbackMetrics
+from seatrial_serve.observers.live_parity import ParityMetrics
 from seatrial_serve.process.codes import CLOSED_CODES, FAULTS
 
 ODD = 'a "quoted" \\ word\nof two lines'

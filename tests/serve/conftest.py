@@ -23,14 +23,14 @@ from seatrial_serve.models.entry import State
 from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository
+from seatrial_serve.observers.observers import Watch, open_watch
+from seatrial_serve.observers.sampling import Tap, Taps
 from seatrial_serve.process.budget import Budget
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.settings import Settings
-from seatrial_serve.taps import Tap, Taps
-from seatrial_serve.watch import Watch, open_watch
 
 
 class Running:

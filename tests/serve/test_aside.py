@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from seatrial_serve.models.request_record import Journey, tell_watchers
+from seatrial_serve.models.request_record import Journey
+from seatrial_serve.observers.observer import tell_watchers
 from seatrial_serve.process.background import Aside
 from seatrial_serve.process.token_bucket import Rate
 

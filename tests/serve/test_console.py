@@ -29,11 +29,11 @@ from seatrial_contracts.receipts_folder import NEWEST, read_receipt
 from seatrial_serve.console.reading import quantile
 from seatrial_serve.console.routes import STATIC
 from seatrial_serve.console.series import MODELS, Series
-from seatrial_serve.feedback import FeedbackMetrics
-from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics.families import SECONDS
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models import receipt_reader
+from seatrial_serve.observers.feedback import FeedbackMetrics
+from seatrial_serve.observers.live_parity import ParityMetrics
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 KEY = ("toy", "1.0.0")

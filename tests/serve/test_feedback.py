@@ -20,12 +20,12 @@ from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.measures import calibration_error
-from seatrial_serve import feedback
-from seatrial_serve.feedback import Feedback, FeedbackMetrics, Labels, Remembered
 from seatrial_serve.inference import engine
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.answer import Answer
+from seatrial_serve.observers import feedback
+from seatrial_serve.observers.feedback import Feedback, FeedbackMetrics, Labels, Remembered
 from seatrial_serve.process.budget import GROWTH, Hold
 from seatrial_serve.runtimes.fake import FakeRuntime
 

@@ -20,9 +20,9 @@ import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.manifest import Manifest, Variant
-from seatrial_serve import live_parity
-from seatrial_serve.live_parity import LiveParity, ParityMetrics, ParityPolicy
 from seatrial_serve.models.entry import State
+from seatrial_serve.observers import live_parity
+from seatrial_serve.observers.live_parity import LiveParity, ParityMetrics, ParityPolicy
 
 pytestmark = pytest.mark.slow
 WORDS = ("red", "green", "blue", "rare")

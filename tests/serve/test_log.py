@@ -29,10 +29,10 @@ from seatrial_contracts.bundle import CONTRACT, write_bundle
 from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.models.request_record import Journey
+from seatrial_serve.observers.request_log import RequestLog
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.log import KEPT_LINES, JsonLines, LogSink, TextLines, escaped
 from seatrial_serve.process.reloads import Reloads
-from seatrial_serve.request_log import RequestLog
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.server import DrainingServer
 

@@ -22,15 +22,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
-from seatrial_serve.drift import DriftTap
-from seatrial_serve.feedback import FeedbackMetrics
-from seatrial_serve.live_parity import ParityMetrics
 from seatrial_serve.metrics.families import SECONDS
 from seatrial_serve.metrics.loop_lag import Pulse
 from seatrial_serve.metrics.metrics import COUNTS_KEPT_S, Metrics
 from seatrial_serve.metrics.tally import BulkHistogram, Tally
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
+from seatrial_serve.observers.drift import DriftTap
+from seatrial_serve.observers.feedback import FeedbackMetrics
+from seatrial_serve.observers.live_parity import ParityMetrics
 from seatrial_serve.process.codes import CAUSE, CAUSES, CLOSED_CODES, cause_of
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -211,7 +211,7 @@ async def test_a_model_without_traffic_takes_little_room_and_all_that_alerts_ask
 async def test_a_long_request_is_counted_by_rows_spread_over_it(
     tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seatrial_serve.drift.MOST_ROWS", 100)
+    monkeypatch.setattr("seatrial_serve.observers.drift.MOST_ROWS", 100)
     toy_bundle(tmp_path)
     async with run_app(tmp_path, [DriftTap()]) as running:
         await running.ask([{"x": float(place % 100), "word": "ab"[place % 2 and place > 500]} for place in range(1000)])

@@ -21,9 +21,9 @@ import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bundle import CONTRACT, Bundle, open_bundle, write_bundle
 from seatrial_contracts.errors import DeclarationError, OutOfMemory
-from seatrial_serve import failures
-from seatrial_serve.kept_failure import KeptFailure, redacted
-from seatrial_serve.replay import recurs, replay
+from seatrial_serve.observers import failures
+from seatrial_serve.observers.kept_failure import KeptFailure, redacted
+from seatrial_serve.observers.replay import recurs, replay
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 pytestmark = pytest.mark.slow
@@ -198,7 +198,7 @@ async def test_a_full_disk_leaves_nothing_half_written(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seatrial_serve.kept_failure.os.fsync", full)
+    monkeypatch.setattr("seatrial_serve.observers.kept_failure.os.fsync", full)
     async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept") as app:
         assert (await app.ask([BAD])).status_code == 500
         await settled(app)

@@ -14,12 +14,12 @@ import pytest
 from conftest import run_app
 from toys import ROWS, toy_bundle
 
-from seatrial_serve import taps as tapping
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.observers import sampling as tapping
+from seatrial_serve.observers.sampling import Answered, Taps
 from seatrial_serve.runtimes.fake import FakeRuntime
-from seatrial_serve.taps import Answered, Taps
 
 MODEL = cast("ServedModel", None)
 

@@ -15,8 +15,8 @@ from test_log import explodes_at_13
 from toys import ROWS, fake_runtimes, toy_bundle
 
 from seatrial_contracts.errors import MissingExtra
-from seatrial_serve import watch
-from seatrial_serve.tracing import Tracing, start_tracing
+from seatrial_serve.observers import observers as watch
+from seatrial_serve.observers.tracing import Tracing, start_tracing
 
 pytestmark = pytest.mark.slow
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

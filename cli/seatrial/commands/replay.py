@@ -25,8 +25,8 @@ def command(file: Path, path: Path, identity: Path | None, trust_torchscript: bo
     with 1 where the failure recurs.
     """
     from seatrial_contracts.bundle import open_bundle
-    from seatrial_serve.kept_failure import KeptFailure
-    from seatrial_serve.replay import recurs, replay
+    from seatrial_serve.observers.kept_failure import KeptFailure
+    from seatrial_serve.observers.replay import recurs, replay
     from seatrial_serve.runtimes.runtime import RuntimeOptions
 
     kept = KeptFailure.read(file)

@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 
 from seatrial_contracts.contract import Contract
-from seatrial_serve.drift import Drift
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.load_gate import Admitted, pass_load_gate, settle
 from seatrial_serve.metrics.metrics import Metrics
@@ -16,6 +15,7 @@ from seatrial_serve.metrics.standing import GateResult, Held
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.scan import open_entry
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.observers.drift import Drift
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.graph_cache import cache_folder
 from seatrial_serve.runtimes.runtime import RuntimeOptions

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Company
@@ -68,24 +67,3 @@ class Journey:
         """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.batcher.Passenger`."""
         self.phases += (("queue", arrived_s, started_s), ("run", started_s, ended_s))
         self.company.append(company)
-
-
-class Watcher(Protocol):
-    """Is told of every request that ended, on the event loop: it must be quick."""
-
-    def ended(self, journey: Journey) -> None:
-        """A request was answered or failed."""
-        ...
-
-
-Watchers = Sequence[Watcher]
-
-
-def tell_watchers(watchers: Watchers, journey: Journey) -> None:
-    """A request has ended: one watcher that fails takes neither the others nor the request with it."""
-    for watcher in watchers:
-        try:
-            watcher.ended(journey)
-        except Exception:  # as said above
-            log.exception("a watcher failed; this is a bug in seatrial", extra={"request_id": journey.request_id})
-    journey.error = None  # its traceback holds this journey: a circle, and in it all that the request sent

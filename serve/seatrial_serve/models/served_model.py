@@ -27,7 +27,7 @@ from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
 
 if TYPE_CHECKING:
-    from seatrial_serve.drift import Drift
+    from seatrial_serve.observers.drift import Drift
 
 
 Encoded = TypeVar("Encoded")

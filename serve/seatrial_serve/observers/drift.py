@@ -9,7 +9,7 @@ from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.profile import Lookout, Profile, columns_of
 from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.taps import Answered
+from seatrial_serve.observers.sampling import Answered
 
 MOST_ROWS, MOST_STAGED_ROWS = 1024, 16
 """Of one request; of a longer one, rows that are spread evenly. Rows with a host stage (images, texts) go through it once more."""

@@ -12,7 +12,7 @@ import orjson
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal, Unavailable
 from seatrial_serve.inference.engine import load_engine
-from seatrial_serve.kept_failure import KeptFailure
+from seatrial_serve.observers.kept_failure import KeptFailure
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 

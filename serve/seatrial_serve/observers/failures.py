@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.kept_failure import Form, encrypt, keep, kept_files
 from seatrial_serve.models.request_record import Journey
+from seatrial_serve.observers.kept_failure import Form, encrypt, keep, kept_files
 from seatrial_serve.process.background import Aside
 from seatrial_serve.process.token_bucket import Rate
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seatrial_serve.failures import Failures
-from seatrial_serve.feedback import Feedback, FeedbackMetrics
-from seatrial_serve.live_parity import LiveParity, ParityMetrics, ParityPolicy
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.lifecycle import Keeper
-from seatrial_serve.models.request_record import Watchers
 from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.request_log import RequestLog
+from seatrial_serve.observers.failures import Failures
+from seatrial_serve.observers.feedback import Feedback, FeedbackMetrics
+from seatrial_serve.observers.live_parity import LiveParity, ParityMetrics, ParityPolicy
+from seatrial_serve.observers.observer import Watchers
+from seatrial_serve.observers.request_log import RequestLog
+from seatrial_serve.observers.sampling import Tap
+from seatrial_serve.observers.tracing import Tracing, start_tracing
 from seatrial_serve.settings import Settings
-from seatrial_serve.taps import Tap
-from seatrial_serve.tracing import Tracing, start_tracing
 
 CLOSE_S = 2.0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
-from seatrial_serve.models.request_record import Journey, Watchers, tell_watchers
+from seatrial_serve.models.request_record import Journey
+from seatrial_serve.observers.observer import Watchers, tell_watchers
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.codes import status_of
 

@@ -22,10 +22,10 @@ from seatrial_serve.inference.engine import Engine, Outputs, load_engine
 from seatrial_serve.metrics.families import Families
 from seatrial_serve.models.request import row_at
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.observers.sampling import Answered
 from seatrial_serve.process.background import Aside
 from seatrial_serve.process.token_bucket import Rate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
-from seatrial_serve.taps import Answered
 
 log = logging.getLogger("seatrial.live_parity")
 REFERENCE = "fp32"
