@@ -18,11 +18,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
-from seatrial_serve.browsers import POLICY, docs_policy
 from seatrial_serve.console.routes import add_console
 from seatrial_serve.console.series import Series
 from seatrial_serve.exchange import Exchanges
 from seatrial_serve.feedback_api import FeedbackApi
+from seatrial_serve.http.browsers import POLICY, docs_policy
+from seatrial_serve.http.status import answer_to
 from seatrial_serve.lane import FEEDBACK, REQUEST_ID, FastLane
 from seatrial_serve.metrics.loop_lag import Pulse
 from seatrial_serve.metrics.metrics import Metrics
@@ -33,7 +34,6 @@ from seatrial_serve.observers.observers import Watch
 from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.observers.sampling import Taps
 from seatrial_serve.openapi import ApiDocument, openapi_router
-from seatrial_serve.status import answer_to
 from seatrial_serve.v1 import predict
 from seatrial_serve.v2.http import infer_over_http
 from seatrial_serve.v2.routes import v2_router

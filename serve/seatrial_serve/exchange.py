@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
 from seatrial_contracts.errors import ModelError
-from seatrial_serve.body import ClientLeft, Pace
-from seatrial_serve.busy_poll import BusyPoll
+from seatrial_serve.http.body import ClientLeft, Pace
+from seatrial_serve.http.busy_poll import BusyPoll
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.entry import Entry

@@ -9,16 +9,17 @@ from functools import lru_cache
 from typing import Any
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.body import REQUEST_ID_HEADER, read_body, request_id_of
-from seatrial_serve.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.exchange import JSON, Exchange, Exchanges, Reply
+from seatrial_serve.http.asgi_extensions import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
+from seatrial_serve.http.body import read_body
+from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
+from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
+from seatrial_serve.http.status import answer_to
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.request_record import Journey
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.routes import tidy_path
-from seatrial_serve.scope import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
-from seatrial_serve.status import answer_to
 
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
-from seatrial_serve.acceptor import Acceptor
 from seatrial_serve.app import create_app
-from seatrial_serve.body import Pace
 from seatrial_serve.exchange import Exchanges
-from seatrial_serve.hosts import AllowedHosts
+from seatrial_serve.http.acceptor import Acceptor
+from seatrial_serve.http.body import Pace
+from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.hosts import AllowedHosts
+from seatrial_serve.http.sockets import listen
 from seatrial_serve.metrics.metrics import Metrics
+from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository
@@ -38,10 +41,7 @@ from seatrial_serve.process.log import start_log
 from seatrial_serve.process.memory import give_memory_back
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
-from seatrial_serve.protocol import StrictProtocol
-from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings, ignored_variables
-from seatrial_serve.sockets import listen
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

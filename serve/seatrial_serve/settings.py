@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-from seatrial_serve.hosts import ALLOWED
+from seatrial_serve.http.hosts import ALLOWED
 
 PREFIX = "SEATRIAL_"
 MAX_FILE_BYTES = 2**20

@@ -19,13 +19,13 @@ from types import FrameType
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.multiprocess import mark_process_dead
 
+from seatrial_serve.http.sockets import listen, reserve
 from seatrial_serve.metrics.families import WorkersCollector
+from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.reloads import Reloads, hold_reloads
 from seatrial_serve.process.resources import plan_bytes, usable_cores
-from seatrial_serve.scrapes import MetricsListener
 from seatrial_serve.settings import Settings
-from seatrial_serve.sockets import listen, reserve
 
 log = logging.getLogger("seatrial.workers")
 STEADY_S = 60.0

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from seatrial_serve import acceptor as module
-from seatrial_serve.acceptor import AT_ONCE, LONG_TURN_S, LOOKS, Acceptor
-from seatrial_serve.sockets import listen
+from seatrial_serve.http import acceptor as module
+from seatrial_serve.http.acceptor import AT_ONCE, LONG_TURN_S, LOOKS, Acceptor
+from seatrial_serve.http.sockets import listen
 
 
 class Greeter(asyncio.Protocol):

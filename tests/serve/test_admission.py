@@ -17,10 +17,10 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle
 import seatrial as st
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve import exchange
+from seatrial_serve.http.asgi_extensions import WHEN_LEFT
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Places
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.scheduling.admission import REFUSAL_S, Pressure, Quarantine
-from seatrial_serve.scope import WHEN_LEFT
 
 GOOD = {"x": 3.0, "word": "a"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from seatrial_serve.busy_poll import IN_A_ROW, POLL_S, BusyPoll
+from seatrial_serve.http.busy_poll import IN_A_ROW, POLL_S, BusyPoll
 
 
 class Client:

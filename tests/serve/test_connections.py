@@ -20,10 +20,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from seatrial_contracts.errors import SeatrialError
-from seatrial_serve import protocol
-from seatrial_serve.hosts import AllowedHosts, is_cross_site
-from seatrial_serve.protocol import MAX_FIELD_BYTES, StrictProtocol
-from seatrial_serve.scope import REPLY
+from seatrial_serve.http import connection as protocol
+from seatrial_serve.http.asgi_extensions import REPLY
+from seatrial_serve.http.connection import MAX_FIELD_BYTES, StrictProtocol
+from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
 
 pytestmark = pytest.mark.slow
 UPGRADES = {

@@ -19,8 +19,8 @@ import seatrial as st
 from seatrial_contracts.bundle import CONTRACT
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve import body as body_module
-from seatrial_serve.body import GRACE_S, Pace, read_body
+from seatrial_serve.http import body as body_module
+from seatrial_serve.http.body import GRACE_S, Pace, read_body
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Hold, Places
 from seatrial_serve.v2.grpc_health import MOST_OF_CLIENT, HealthService, Status, client_of

@@ -18,14 +18,14 @@ import uvicorn
 from conformance import rows, seal
 from uvicorn.server import ServerState
 
-from seatrial_serve import protocol
+from seatrial_serve.http import connection as protocol
+from seatrial_serve.http.asgi_extensions import REPLY, WHEN_LEFT
+from seatrial_serve.http.connection import HEADER_S, LINGER_S, StrictProtocol
+from seatrial_serve.http.sockets import listen
 from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.reloads import Reloads
-from seatrial_serve.protocol import HEADER_S, LINGER_S, StrictProtocol
-from seatrial_serve.scope import REPLY, WHEN_LEFT
 from seatrial_serve.server import DrainingServer
-from seatrial_serve.sockets import listen
 
 pytestmark = pytest.mark.slow
 GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.scrapes import MetricsListener, Scrapes
+from seatrial_serve.metrics_listener import MetricsListener, Scrapes
 from seatrial_serve.settings import Settings
 
 Got = tuple[int, dict[str, str], bytes]
@@ -87,7 +87,7 @@ def test_fifty_scrapers_at_once_are_all_answered(listening: Listening) -> None:
 
 
 def test_a_scraper_that_hangs_mid_response_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seatrial_serve.scrapes.LONGEST_REST_S", 0.0)
+    monkeypatch.setattr("seatrial_serve.metrics_listener.LONGEST_REST_S", 0.0)
     listening = Listening(series=4000, label="x" * 2000)  # 8 MB: more than a connection buffers
     hanging = []
     try:
@@ -108,7 +108,7 @@ def test_a_scraper_that_hangs_mid_response_holds_nobody_up(monkeypatch: pytest.M
 
 
 def test_idle_connections_beyond_the_most_make_room_for_scrapers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seatrial_serve.scrapes.MOST_CONNECTIONS", 20)
+    monkeypatch.setattr("seatrial_serve.metrics_listener.MOST_CONNECTIONS", 20)
     listening = Listening()
     silent = [socket.create_connection(("127.0.0.1", listening.listener.port)) for _ in range(15)]
     kept = [http.client.HTTPConnection("127.0.0.1", listening.listener.port, timeout=20) for _ in range(15)]
@@ -125,8 +125,8 @@ def test_idle_connections_beyond_the_most_make_room_for_scrapers(monkeypatch: py
 
 
 def test_replies_that_nobody_reads_make_room_for_scrapers_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seatrial_serve.scrapes.LONGEST_REST_S", 0.0)
-    monkeypatch.setattr("seatrial_serve.scrapes.MOST_CONNECTIONS", 2)
+    monkeypatch.setattr("seatrial_serve.metrics_listener.LONGEST_REST_S", 0.0)
+    monkeypatch.setattr("seatrial_serve.metrics_listener.MOST_CONNECTIONS", 2)
     listening = Listening(series=4000, label="x" * 2000)  # 8 MB: more than a connection buffers
     hanging = []
     try:

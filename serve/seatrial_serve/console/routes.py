@@ -9,8 +9,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.browsers import CONSOLE_POLICY, POLICY
 from seatrial_serve.console.series import Series
+from seatrial_serve.http.browsers import CONSOLE_POLICY, POLICY
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models_api import found, json_response, reading
 

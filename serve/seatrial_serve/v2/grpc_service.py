@@ -19,8 +19,10 @@ from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
 from seatrial_contracts.errors import DeclarationError, Refusal, SeatrialError, Unavailable
 from seatrial_contracts.plain_file import read_plain_file
 from seatrial_serve.audit import audited
-from seatrial_serve.body import REQUEST_ID_HEADER, ClientLeft, request_id_of
 from seatrial_serve.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Reply
+from seatrial_serve.http.body import ClientLeft
+from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
+from seatrial_serve.http.status import answer_to
 from seatrial_serve.lane import begin_journey
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.lifecycle import Keeper
@@ -32,7 +34,6 @@ from seatrial_serve.process.budget import Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.scheduling.admission import REFUSAL_S
-from seatrial_serve.status import answer_to
 from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.v2.grpc_health import HealthService, client_of
 from seatrial_serve.v2.grpc_message import read_message, write_message

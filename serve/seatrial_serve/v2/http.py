@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from seatrial_serve.body import is_file
 from seatrial_serve.exchange import Reply
+from seatrial_serve.http.headers import is_file
 from seatrial_serve.lane import Asked
 from seatrial_serve.models.partial import failed_runs
 from seatrial_serve.process.clock import now_s

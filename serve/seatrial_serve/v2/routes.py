@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.audit import audited
-from seatrial_serve.body import Pace, is_file, read_body
+from seatrial_serve.http.body import Pace, read_body
+from seatrial_serve.http.headers import is_file
 from seatrial_serve.lane import REQUEST_ID
 from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.models.repository import Repository

@@ -9,8 +9,8 @@ import socket
 import sys
 from collections.abc import Callable
 
+from seatrial_serve.http.sockets import BACKLOG
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.sockets import BACKLOG
 
 log = logging.getLogger("seatrial.server")
 

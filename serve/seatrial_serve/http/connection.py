@@ -18,12 +18,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
-from seatrial_serve.body import new_request_id
-from seatrial_serve.browsers import ERROR_HEADERS
-from seatrial_serve.hosts import AllowedHosts, is_cross_site
+from seatrial_serve.http.asgi_extensions import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
+from seatrial_serve.http.browsers import ERROR_HEADERS
+from seatrial_serve.http.headers import new_request_id
+from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
+from seatrial_serve.http.status import answer_to
 from seatrial_serve.process.budget import Places
-from seatrial_serve.scope import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
-from seatrial_serve.status import answer_to
 
 HEADER_S = 10.0
 """From the connection, or from a request's first byte, to the end of its headers."""

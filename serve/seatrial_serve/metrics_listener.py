@@ -15,15 +15,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import Metric
 
-from seatrial_serve.body import request_id_of
-from seatrial_serve.hosts import AllowedHosts
+from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.headers import request_id_of
+from seatrial_serve.http.hosts import AllowedHosts
+from seatrial_serve.http.sockets import listen
+from seatrial_serve.http.status import error_body
 from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.observers.request_log import RequestLog
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.protocol import StrictProtocol
 from seatrial_serve.settings import Settings
-from seatrial_serve.sockets import listen
-from seatrial_serve.status import error_body
 
 PATH = "/metrics"
 MOST_CONNECTIONS = 100

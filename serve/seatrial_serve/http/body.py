@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -16,14 +14,10 @@ from seatrial_serve.process.budget import Hold
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
-REQUEST_ID_HEADER = b"x-request-id"
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 WINDOW_BITS = {b"identity": 0, b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 """Content encoding -> zlib's window bits; "deflate" is the zlib format (RFC 9110, 8.4.1.2)."""
-CHARSET = re.compile(rb"(?i:charset)\s*=\s*\"?([^\s;\"]*)")
 UTF8 = (b"utf-8", b"utf8")
 """The name that IANA has, and the one that many clients send."""
-JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
 
 
 NOTHING: Message = {"type": "http.request"}
@@ -138,32 +132,3 @@ def inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:
 
 def _too_large(max_bytes: int) -> Refusal:
     return Refusal("E_BODY_BYTES", "request body", "a larger one", f"at most {max_bytes} bytes")
-
-
-def is_file(headers: Mapping[bytes, bytes], media_types: tuple[str, ...] | None) -> bool:
-    """Is the body a raw file (True) or JSON (False)? `media_types`: those of a contract that takes files, None for others.
-
-    Raises `Refusal` for what is neither.
-    """
-    media, _, parameters = headers.get(b"content-type", b"").partition(b";")
-    media = media.strip().lower()
-    charset = CHARSET.search(parameters) if parameters else None
-    if charset is not None and charset[1].lower() not in UTF8:
-        raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another charset", "utf-8")
-    if media_types is not None and (media == b"application/octet-stream" or media.startswith(b"image/")):
-        return True
-    if media not in JSON_TYPES:
-        files = f" or {', '.join(media_types)}" if media_types else ""
-        raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another type", f"application/json{files}")
-    return False
-
-
-def request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """The client's own request id, where it sent a plain one; else a new one."""
-    value = headers.get(REQUEST_ID_HEADER)
-    return value.decode() if value and REQUEST_ID.fullmatch(value) else new_request_id()
-
-
-def new_request_id() -> str:
-    """One that no other request has; no secret, so the system's own randomness, which takes six times as long, is not asked."""
-    return f"{random.getrandbits(128):032x}"

@@ -1,0 +1,50 @@
+"""What request headers say: the request's id, and the type of its body."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.http.body import UTF8
+
+REQUEST_ID_HEADER = b"x-request-id"
+
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+CHARSET = re.compile(rb"(?i:charset)\s*=\s*\"?([^\s;\"]*)")
+
+
+JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
+
+
+def is_file(headers: Mapping[bytes, bytes], media_types: tuple[str, ...] | None) -> bool:
+    """Is the body a raw file (True) or JSON (False)? `media_types`: those of a contract that takes files, None for others.
+
+    Raises `Refusal` for what is neither.
+    """
+    media, _, parameters = headers.get(b"content-type", b"").partition(b";")
+    media = media.strip().lower()
+    charset = CHARSET.search(parameters) if parameters else None
+    if charset is not None and charset[1].lower() not in UTF8:
+        raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another charset", "utf-8")
+    if media_types is not None and (media == b"application/octet-stream" or media.startswith(b"image/")):
+        return True
+    if media not in JSON_TYPES:
+        files = f" or {', '.join(media_types)}" if media_types else ""
+        raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another type", f"application/json{files}")
+    return False
+
+
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """The client's own request id, where it sent a plain one; else a new one."""
+    value = headers.get(REQUEST_ID_HEADER)
+    return value.decode() if value and REQUEST_ID.fullmatch(value) else new_request_id()
+
+
+def new_request_id() -> str:
+    """One that no other request has; no secret, so the system's own randomness, which takes six times as long, is not asked."""
+    return f"{random.getrandbits(128):032x}"
