@@ -18,28 +18,29 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
+from seatrial_serve.api.exchange import Exchanges
+from seatrial_serve.api.fast_path import FEEDBACK, REQUEST_ID, FastLane
+from seatrial_serve.api.feedback import FeedbackApi
+from seatrial_serve.api.models import models_router
+from seatrial_serve.api.openapi import ApiDocument, openapi_router
+from seatrial_serve.api.routing import reading
+from seatrial_serve.api.v1 import predict
+from seatrial_serve.api.v2_http import infer_over_http
+from seatrial_serve.api.v2_routes import v2_router
 from seatrial_serve.console.routes import add_console
 from seatrial_serve.console.series import Series
-from seatrial_serve.exchange import Exchanges
-from seatrial_serve.feedback_api import FeedbackApi
 from seatrial_serve.http.browsers import POLICY, docs_policy
 from seatrial_serve.http.status import answer_to
-from seatrial_serve.lane import FEEDBACK, REQUEST_ID, FastLane
 from seatrial_serve.metrics.loop_lag import Pulse
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.lifecycle import Keeper
-from seatrial_serve.models_api import models_router, reading
 from seatrial_serve.observers.observer import Watchers
 from seatrial_serve.observers.observers import Watch
 from seatrial_serve.observers.refused import record_refusal
 from seatrial_serve.observers.sampling import Taps
-from seatrial_serve.openapi import ApiDocument, openapi_router
-from seatrial_serve.v1 import predict
-from seatrial_serve.v2.http import infer_over_http
-from seatrial_serve.v2.routes import v2_router
 
 if TYPE_CHECKING:
-    from seatrial_serve.v2.grpc_service import GrpcListener
+    from seatrial_serve.api.grpc_listener import GrpcListener
 
 log = logging.getLogger("seatrial.app")
 DESCRIPTION = "Models sealed with their preprocessing and input contract, served as they were tried. Each model's own route is typed below."

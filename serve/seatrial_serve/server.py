@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
+from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.app import create_app
-from seatrial_serve.exchange import Exchanges
 from seatrial_serve.http.acceptor import Acceptor
 from seatrial_serve.http.body import Pace
 from seatrial_serve.http.connection import StrictProtocol
@@ -46,7 +46,7 @@ from seatrial_serve.settings import Settings, ignored_variables
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from seatrial_serve.v2.grpc_service import GrpcListener
+    from seatrial_serve.api.grpc_listener import GrpcListener
 
 log = logging.getLogger("seatrial.server")
 KEEP_ALIVE_S = 75
@@ -145,7 +145,7 @@ def run_server(
 
 def open_grpc(settings: Settings, exchanges: Exchanges, keeper: Keeper) -> GrpcListener:
     """The gRPC listener, told of every change."""
-    from seatrial_serve.v2 import grpc_service  # takes memory: only where it is wanted
+    from seatrial_serve.api import v2_grpc as grpc_service  # takes memory: only where it is wanted
 
     calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
     service = grpc_service.InferenceService(exchanges, calls, keeper if settings.admin else None)

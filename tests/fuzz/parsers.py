@@ -19,8 +19,8 @@ with atheris.instrument_imports(include=["seatrial_contracts", "seatrial_serve"]
     from seatrial_contracts.errors import SeatrialError
     from seatrial_contracts.front import Front
     from seatrial_contracts.predict_request import RequestReader
+    from seatrial_serve.api.v2_infer import columns_of, wanted_outputs
     from seatrial_serve.v2.http_body import header_length, read_request
-    from seatrial_serve.v2.infer import columns_of, wanted_outputs
 
 sys.path[:0] = [str(Path(__file__).parent.parent / name) for name in ("refusals", "oip")]
 from case import INPUTS, ROW  # noqa: E402  (found through the line above)

@@ -14,10 +14,10 @@ import pytest
 from fastapi import FastAPI
 from toys import fake_runtimes, toy_bundle
 
+from seatrial_serve.api.exchange import Exchanges
+from seatrial_serve.api.fast_path import FastLane
 from seatrial_serve.app import create_app
-from seatrial_serve.exchange import Exchanges
 from seatrial_serve.http.body import Pace
-from seatrial_serve.lane import FastLane
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.entry import State
 from seatrial_serve.models.lifecycle import Keeper

@@ -16,7 +16,7 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve import exchange
+from seatrial_serve.api import exchange
 from seatrial_serve.http.asgi_extensions import WHEN_LEFT
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Places
 from seatrial_serve.runtimes.fake import FakeRuntime

@@ -18,9 +18,9 @@ from conftest import Running, run_app
 from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
+from seatrial_serve.api.openapi import ModelParts, model_parts
 from seatrial_serve.models.request_record import Journey
 from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.openapi import ModelParts, model_parts
 from seatrial_serve.process.codes import CLOSED_CODES
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -162,7 +162,7 @@ async def test_the_openapi_document_is_written_once_for_each_state_of_the_reposi
         written.append(model.bundle.name)
         return model_parts(model)
 
-    monkeypatch.setattr("seatrial_serve.openapi.model_parts", counted)
+    monkeypatch.setattr("seatrial_serve.api.openapi.model_parts", counted)
     get = running.client.get
     replies = await asyncio.gather(*(get("/openapi.json") for _ in range(9)))
     (etag,) = {reply.headers["etag"] for reply in replies}

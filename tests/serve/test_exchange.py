@@ -19,13 +19,14 @@ import seatrial as st
 from seatrial_contracts.bundle import CONTRACT
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_serve.api.grpc_health import MOST_OF_CLIENT, HealthService, Status, client_of
+from seatrial_serve.api.grpc_listener import GrpcListener, largest_body_bytes
+from seatrial_serve.api.v2_grpc import InferenceService
 from seatrial_serve.http import body as body_module
 from seatrial_serve.http.body import GRACE_S, Pace, read_body
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Hold, Places
-from seatrial_serve.v2.grpc_health import MOST_OF_CLIENT, HealthService, Status, client_of
 from seatrial_serve.v2.grpc_message import read_message
-from seatrial_serve.v2.grpc_service import GrpcListener, InferenceService, largest_body_bytes
 from seatrial_serve.v2.grpc_wire import MOST_FIELDS, check_parts, model_of
 from seatrial_serve.v2.proto import inference_pb2 as pb
 

@@ -12,11 +12,12 @@ from conftest import run_app
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from toys import toy_bundle
 
+from seatrial_serve.api.grpc_health import HealthService
+from seatrial_serve.api.grpc_listener import GrpcListener
+from seatrial_serve.api.v2_grpc import SERVICE, InferenceService
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.process.budget import Places
 from seatrial_serve.runtimes.fake import FakeRuntime
-from seatrial_serve.v2.grpc_health import HealthService
-from seatrial_serve.v2.grpc_service import SERVICE, GrpcListener, InferenceService
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

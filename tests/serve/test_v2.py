@@ -222,7 +222,7 @@ async def test_a_spent_timeout_never_runs(
 ) -> None:
     runtime.batches.clear()
     now = [0.0]
-    monkeypatch.setattr("seatrial_serve.v2.infer.now_s", lambda: now[0] - 1e9)
+    monkeypatch.setattr("seatrial_serve.api.v2_infer.now_s", lambda: now[0] - 1e9)
     reply = await infer(running, {"inputs": [X, WORD], "parameters": {"timeout": 1}})
     assert (reply.status_code, reply.json()["code"], runtime.batches) == (504, "E_DEADLINE", [])
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 from seatrial_contracts.errors import Refusal
+from seatrial_serve.api.routing import found, json_response, reading
 from seatrial_serve.console.series import Series
 from seatrial_serve.http.browsers import CONSOLE_POLICY, POLICY
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.models_api import found, json_response, reading
 
 STATIC = Path(__file__).parent / "static"
 HEADERS = {POLICY: CONSOLE_POLICY, "Cache-Control": "no-cache"}

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
-from seatrial_serve.exchange import Reply
+from seatrial_serve.api.exchange import Reply
+from seatrial_serve.api.http_request import Asked
 from seatrial_serve.http.headers import is_file
-from seatrial_serve.lane import Asked
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.observers.feedback import Feedback
 

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 
 from seatrial_contracts.predict_request import PredictRequest
-from seatrial_serve.exchange import Reply
+from seatrial_serve.api.exchange import Reply
+from seatrial_serve.api.http_request import Asked
 from seatrial_serve.http.headers import is_file
-from seatrial_serve.lane import Asked
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.partial import answer_each, described_errors, failed_runs
 from seatrial_serve.models.served_model import ServedModel

@@ -12,12 +12,12 @@ import numpy as np
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Column, Kind
+from seatrial_serve.api.v2_partial import refuse_without_nan, sound_columns, whole_array
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.partial import answer_each, described_errors
 from seatrial_serve.models.request import Terms
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.v2.columns import refuse_without_nan, sound_columns, whole_array
 from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Tensor, Wanted
 
 LARGE_ROWS = 256

@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import orjson
 from fastapi import APIRouter, Response
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import Refusal
+from seatrial_serve.api.routing import found, in_turns, json_response, reading
+from seatrial_serve.api.tf_serving import metadata, version_status
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.receipt_reader import ReceiptReader
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.drain import Drain
-from seatrial_serve.tf_serving import metadata, version_status
 
 NOT_READY: dict[str, Any] = {
     "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
 }
-Thing = TypeVar("Thing")
-Told = TypeVar("Told")
-AT_ONCE = 50
-"""So many models are described before other requests have their turn."""
-
-
-def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a route for GET, which the documentation shows, and for HEAD, which it does not."""
-
-    def register(answer: Callable[..., Any]) -> Callable[..., Any]:
-        router.add_api_route(path, answer, methods=["GET"], **about)
-        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
-        return answer
-
-    return register
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """JSON with numpy numbers in their shortest form."""
-    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
-
-
-async def in_turns(things: Sequence[Thing], describe: Callable[[Thing], Told | None]) -> list[Told]:
-    """What is said of each, but for None; requests that come meanwhile are answered in between."""
-    told = []
-    for place, thing in enumerate(things, 1):
-        said = describe(thing)
-        if said is not None:
-            told.append(said)
-        if place % AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return told
 
 
 def models_router(repository: Repository, drain: Drain) -> APIRouter:
@@ -135,14 +100,6 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         return readiness(found(repository, model, version), drain)
 
     return router
-
-
-def found(repository: Repository, name: str, version: str | None = None) -> Entry:
-    """The entry. Raises `Refusal` where there is none."""
-    entry = repository.find(name, version)
-    if entry is None:
-        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
-    return entry
 
 
 def readiness(entry: Entry, drain: Drain) -> Response:

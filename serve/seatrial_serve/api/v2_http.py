@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from seatrial_serve.exchange import Reply
+from seatrial_serve.api.exchange import Reply
+from seatrial_serve.api.http_request import Asked
+from seatrial_serve.api.v2_infer import infer
 from seatrial_serve.http.headers import is_file
-from seatrial_serve.lane import Asked
 from seatrial_serve.models.partial import failed_runs
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.v2.http_body import HEADER, header_length, read_request, write_response
-from seatrial_serve.v2.infer import infer
 
 BINARY = b"application/octet-stream"
 

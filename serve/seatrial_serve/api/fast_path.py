@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-from seatrial_contracts.errors import Refusal
-from seatrial_serve.exchange import JSON, Exchange, Exchanges, Reply
-from seatrial_serve.http.asgi_extensions import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
-from seatrial_serve.http.body import read_body
+from seatrial_serve.api.compression import compressed
+from seatrial_serve.api.exchange import JSON, Exchanges, Reply
+from seatrial_serve.api.http_request import Answer, Asked, begin_journey
+from seatrial_serve.api.paths import tidy_path
+from seatrial_serve.http.asgi_extensions import REPLY, Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import answer_to
-from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.request_record import Journey
-from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.process.clock import now_s
-from seatrial_serve.routes import tidy_path
 
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
@@ -27,10 +22,8 @@ PATH = re.compile(
     r"/v(?:(?P<v1>1)|2)/models/(?P<name>[^/]*?)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
     r"(?P<verb>(?(v1):(?:predict|feedback)|/infer))"
 )
-WORTH_COMPRESSING_BYTES = 4096
 UNREAD = ("E_BODY_BYTES", "E_SLOW_BODY", "E_MEMORY")
 """If one of these came while the body was read, the rest may still come: the connection is closed."""
-TIMEOUT, TRACEPARENT = b"x-request-timeout-ms", b"traceparent"
 FEEDBACK = ":feedback"
 ROUTES = {
     ":predict": "/v1/models/{model}:predict",
@@ -39,55 +32,6 @@ ROUTES = {
 }
 REQUEST_ID = "seatrial.request_id"
 """Where a scope holds the request's id for the framework's routes."""
-
-
-class Asked(Exchange):
-    """A request over HTTP: its headers, its terms, and how to read its body."""
-
-    __slots__ = ("_receive", "_scope", "unread")
-
-    def __init__(
-        self, shared: Exchanges, journey: Journey, entry: Entry | None, scope: Scope, headers: Mapping[bytes, bytes], receive: Any, *,
-        counted: bool = True,
-    ) -> None:  # fmt: skip
-        client = scope.get("client")
-        super().__init__(
-            shared, journey, entry, client[0] if client else None, headers, in_flight=scope.get(IN_FLIGHT), when_left=scope.get(WHEN_LEFT), counted=counted,
-        )  # fmt: skip
-        self._scope, self._receive = scope, receive
-        self.unread = False
-        """Is the rest of its body still to come?"""
-
-    def ready_model(self) -> ServedModel:
-        """See `Exchange`; `Refusal` also where the method is not POST."""
-        return ready_model(self._scope["method"], self.entry)
-
-    def timeout_s(self) -> float:
-        """See `Exchange`."""
-        asked, most_s = self.headers.get(TIMEOUT), self.shared.pace.timeout_s
-        if asked is None:
-            return most_s
-        if not asked.isdigit() or not 0 < len(asked) < 10 or not int(asked):
-            raise Refusal(
-                "E_PARAMETER",
-                "header X-Request-Timeout-Ms",
-                "another value",
-                "a whole number of milliseconds from 1",
-            )
-        return min(most_s, int(asked) / 1000)
-
-    async def body(self) -> bytes:
-        """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
-        self.unread = True
-        body = await read_body(
-            self.headers, self._receive, self.model.contract.max_body_bytes, self.shared.pace, self._hold, whole=WHOLE in self._scope
-        )  # fmt: skip
-        self.unread = False
-        self.whole(body)
-        return body
-
-
-Answer = Callable[[Asked], Awaitable[Reply]]
 
 
 class FastLane:
@@ -161,37 +105,3 @@ def asked_of(path: str) -> tuple[str, str | None, str | None, str] | None:
     """A path's model, version, label and verb; None where it is not this lane's."""
     match = PATH.fullmatch(path)
     return (match["name"], match["version"], match["label"], match["verb"]) if match is not None else None
-
-
-def begin_journey(headers: Mapping[bytes, bytes], route: str) -> Journey:
-    """A request begins, with these headers."""
-    traceparent = headers.get(TRACEPARENT)
-    return Journey(request_id_of(headers), route, now_s(), traceparent.decode("latin-1") if traceparent else None)
-
-
-def ready_model(method: str, entry: Entry | None) -> ServedModel:
-    """The model of an entry. Raises `Refusal` or `Unavailable` where there is none to ask, or where the method is not POST."""
-    if entry is None:
-        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
-    if method != "POST":
-        raise Refusal("E_METHOD", "method", "another", "POST")
-    return entry.ready_model()
-
-
-def compressed(reply: Reply, accepted: bytes | None) -> Reply:
-    """The reply in an encoding that the client takes, gzip or deflate, where it is large enough to be worth it."""
-    if accepted is None or len(reply.body) < WORTH_COMPRESSING_BYTES:
-        return reply
-    offered = {
-        item.partition(b";")[0].strip()
-        for item in accepted.lower().split(b",")
-        if not item.replace(b" ", b"").endswith((b";q=0", b";q=0.0"))
-    }
-    encoding = next((name for name in (b"gzip", b"deflate") if name in offered), None)
-    if encoding is None:
-        return reply
-    packer = zlib.compressobj(1, wbits=31 if encoding == b"gzip" else 15)
-    body = packer.compress(reply.body) + packer.flush()
-    return Reply(
-        body, reply.media_type, [*reply.headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding")]
-    )

@@ -14,11 +14,11 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from seatrial_contracts.predict_request import SIGNATURE
-from seatrial_serve.feedback_api import Told
+from seatrial_serve.api.feedback import Told
+from seatrial_serve.api.routing import reading
 from seatrial_serve.models.entry import State
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.models_api import reading
 from seatrial_serve.observers.feedback import Labels
 
 ERROR_SCHEMA = {

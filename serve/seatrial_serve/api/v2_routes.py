@@ -8,14 +8,14 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.audit import audited
+from seatrial_serve.api.audit import audited
+from seatrial_serve.api.fast_path import REQUEST_ID
+from seatrial_serve.api.routing import found, in_turns, json_response, reading
+from seatrial_serve.api.v2_describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.http.body import Pace, read_body
 from seatrial_serve.http.headers import is_file
-from seatrial_serve.lane import REQUEST_ID
 from seatrial_serve.models.lifecycle import Keeper
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.models_api import found, in_turns, json_response, reading
-from seatrial_serve.v2.describe import index, model_config, model_metadata, model_statistics, server_metadata
 
 MODEL = "/v2/models/{model:name}"
 VERSION = "/v2/models/{model:name}/versions/{version:name}"

@@ -1,0 +1,28 @@
+"""Replies compressed where a client takes it."""
+
+from __future__ import annotations
+
+import zlib
+
+from seatrial_serve.api.exchange import Reply
+
+WORTH_COMPRESSING_BYTES = 4096
+
+
+def compressed(reply: Reply, accepted: bytes | None) -> Reply:
+    """The reply in an encoding that the client takes, gzip or deflate, where it is large enough to be worth it."""
+    if accepted is None or len(reply.body) < WORTH_COMPRESSING_BYTES:
+        return reply
+    offered = {
+        item.partition(b";")[0].strip()
+        for item in accepted.lower().split(b",")
+        if not item.replace(b" ", b"").endswith((b";q=0", b";q=0.0"))
+    }
+    encoding = next((name for name in (b"gzip", b"deflate") if name in offered), None)
+    if encoding is None:
+        return reply
+    packer = zlib.compressobj(1, wbits=31 if encoding == b"gzip" else 15)
+    body = packer.compress(reply.body) + packer.flush()
+    return Reply(
+        body, reply.media_type, [*reply.headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding")]
+    )

@@ -1,0 +1,113 @@
+"""The gRPC services on a port of their own."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from seatrial_contracts.bundle import CONTRACT
+from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.plain_file import read_plain_file
+from seatrial_serve.api.grpc_health import HealthService
+from seatrial_serve.api.v2_grpc import SERVICE, InferenceService, log
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.process.drain import Drain
+
+MOST_STREAMS = 128
+"""Calls at once over one connection; a client keeps further ones back by itself."""
+
+
+MOST_CONTRACT_BYTES = 16 * 2**20
+
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+def largest_body_bytes(repository: Repository) -> int:
+    """The longest body that a model in the folder takes, at least what one takes by default.
+
+    A contract that cannot be read is passed over: its model fails where it is loaded, which says why.
+    """
+    largest = DEFAULT_BODY_BYTES
+    for entry in repository:
+        try:
+            data = read_plain_file(entry.path / CONTRACT, MOST_CONTRACT_BYTES)
+            largest = max(largest, Contract.from_json(data).max_body_bytes)
+        except (OSError, ValueError, DeclarationError):
+            log.debug("no contract of %s %s to read yet", entry.name, entry.version)
+    return min(largest, 2**31 - 1)  # gRPC's own most
+
+
+class GrpcListener:
+    """The service and `grpc.health.v1` on a port of their own. Use `async with`."""
+
+    def __init__(
+        self,
+        service: InferenceService,
+        repository: Repository,
+        drain: Drain,
+        host: str,
+        port: int,
+        grace_s: float,
+        message_bytes: int,
+        *,
+        shared_port: bool = False,
+    ) -> None:
+        """`message_bytes`: gRPC itself refuses a longer message, as it comes and once it is decompressed."""
+        self._message_bytes, self._larger = message_bytes, set[tuple[str, str]]()
+        self._service, self._repository, self._drain, self._grace_s = service, repository, drain, grace_s
+        self._shared_port = shared_port
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._health = HealthService()
+        self._told: dict[str, int] = {}
+        """Service or model -> the status that health checks know of it."""
+        self.port = port
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server(options=[
+            ("grpc.max_receive_message_length", self._message_bytes), ("grpc.max_send_message_length", -1),
+            ("grpc.max_concurrent_streams", MOST_STREAMS), ("grpc.so_reuseport", int(self._shared_port)),
+        ])  # fmt: skip
+        self._server.add_generic_rpc_handlers((self._service.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        try:
+            self.port = self._server.add_insecure_port(self._address)
+        except RuntimeError:  # it was free when the server looked
+            where, mend = f"listening on {self._address}", "choose another: --grpc-port"
+            raise DeclarationError(where, "an error", "a free port of this machine", mend) from None
+        await self.refresh()
+        await self._server.start()
+        log.info("gRPC on port %d", self.port)
+        return self
+
+    async def refresh(self) -> None:
+        """Tell health checks, and whoever watches, what stands otherwise now; a model that is gone is an unknown service."""
+        self._tell_of_larger()
+        states = {name: entry.takes_traffic for name, entry in self._repository.served.items()}
+        states[""] = states[SERVICE] = all(states.values())
+        now = dict.fromkeys(self._told, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        for name, ready in states.items():
+            now[name] = SERVING if ready and not self._drain.draining else health_pb2.HealthCheckResponse.NOT_SERVING
+        changed = {name: status for name, status in now.items() if self._told.get(name) != status}
+        self._told |= changed
+        for name, status in changed.items():
+            await self._health.set(name, status)
+
+    def _tell_of_larger(self) -> None:
+        """A model that came later may take longer bodies than gRPC lets through."""
+        for entry in self._repository:
+            if entry.model is None or entry.model.contract.max_body_bytes <= self._message_bytes:
+                continue
+            if (entry.name, entry.version) not in self._larger:
+                self._larger.add((entry.name, entry.version))
+                log.warning(
+                    "%s %s takes bodies of %d bytes, gRPC at most %d: serve anew, or set grpc_message_bytes",
+                    entry.name, entry.version, entry.model.contract.max_body_bytes, self._message_bytes,
+                )  # fmt: skip
+
+    async def __aexit__(self, *_: object) -> None:
+        self._health.close()
+        await self._server.stop(self._grace_s)

@@ -1,0 +1,82 @@
+"""A request to a model as HTTP brings it, and the reply to it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.api.exchange import Exchange, Exchanges, Reply
+from seatrial_serve.http.asgi_extensions import IN_FLIGHT, WHEN_LEFT, WHOLE, Scope
+from seatrial_serve.http.body import read_body
+from seatrial_serve.http.headers import request_id_of
+from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.process.clock import now_s
+
+TIMEOUT, TRACEPARENT = b"x-request-timeout-ms", b"traceparent"
+
+
+class Asked(Exchange):
+    """A request over HTTP: its headers, its terms, and how to read its body."""
+
+    __slots__ = ("_receive", "_scope", "unread")
+
+    def __init__(
+        self, shared: Exchanges, journey: Journey, entry: Entry | None, scope: Scope, headers: Mapping[bytes, bytes], receive: Any, *,
+        counted: bool = True,
+    ) -> None:  # fmt: skip
+        client = scope.get("client")
+        super().__init__(
+            shared, journey, entry, client[0] if client else None, headers, in_flight=scope.get(IN_FLIGHT), when_left=scope.get(WHEN_LEFT), counted=counted,
+        )  # fmt: skip
+        self._scope, self._receive = scope, receive
+        self.unread = False
+        """Is the rest of its body still to come?"""
+
+    def ready_model(self) -> ServedModel:
+        """See `Exchange`; `Refusal` also where the method is not POST."""
+        return ready_model(self._scope["method"], self.entry)
+
+    def timeout_s(self) -> float:
+        """See `Exchange`."""
+        asked, most_s = self.headers.get(TIMEOUT), self.shared.pace.timeout_s
+        if asked is None:
+            return most_s
+        if not asked.isdigit() or not 0 < len(asked) < 10 or not int(asked):
+            raise Refusal(
+                "E_PARAMETER",
+                "header X-Request-Timeout-Ms",
+                "another value",
+                "a whole number of milliseconds from 1",
+            )
+        return min(most_s, int(asked) / 1000)
+
+    async def body(self) -> bytes:
+        """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
+        self.unread = True
+        body = await read_body(
+            self.headers, self._receive, self.model.contract.max_body_bytes, self.shared.pace, self._hold, whole=WHOLE in self._scope
+        )  # fmt: skip
+        self.unread = False
+        self.whole(body)
+        return body
+
+
+Answer = Callable[[Asked], Awaitable[Reply]]
+
+
+def begin_journey(headers: Mapping[bytes, bytes], route: str) -> Journey:
+    """A request begins, with these headers."""
+    traceparent = headers.get(TRACEPARENT)
+    return Journey(request_id_of(headers), route, now_s(), traceparent.decode("latin-1") if traceparent else None)
+
+
+def ready_model(method: str, entry: Entry | None) -> ServedModel:
+    """The model of an entry. Raises `Refusal` or `Unavailable` where there is none to ask, or where the method is not POST."""
+    if entry is None:
+        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
+    if method != "POST":
+        raise Refusal("E_METHOD", "method", "another", "POST")
+    return entry.ready_model()

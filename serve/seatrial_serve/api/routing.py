@@ -1,0 +1,59 @@
+"""What routes share: finding a model, and writing JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Response
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.repository import Repository
+
+Thing = TypeVar("Thing")
+
+
+Told = TypeVar("Told")
+
+
+AT_ONCE = 50
+"""So many models are described before other requests have their turn."""
+
+
+def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a route for GET, which the documentation shows, and for HEAD, which it does not."""
+
+    def register(answer: Callable[..., Any]) -> Callable[..., Any]:
+        router.add_api_route(path, answer, methods=["GET"], **about)
+        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+        return answer
+
+    return register
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """JSON with numpy numbers in their shortest form."""
+    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
+
+
+async def in_turns(things: Sequence[Thing], describe: Callable[[Thing], Told | None]) -> list[Told]:
+    """What is said of each, but for None; requests that come meanwhile are answered in between."""
+    told = []
+    for place, thing in enumerate(things, 1):
+        said = describe(thing)
+        if said is not None:
+            told.append(said)
+        if place % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return told
+
+
+def found(repository: Repository, name: str, version: str | None = None) -> Entry:
+    """The entry. Raises `Refusal` where there is none."""
+    entry = repository.find(name, version)
+    if entry is None:
+        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
+    return entry
