@@ -19,7 +19,8 @@ with atheris.instrument_imports(include=["seatrial_contracts", "seatrial_serve"]
     from seatrial_contracts.errors import SeatrialError
     from seatrial_contracts.front import Front
     from seatrial_contracts.predict_request import RequestReader
-    from seatrial_serve.api.v2_infer import columns_of, wanted_outputs
+    from seatrial_serve.api.v2_infer import wanted_outputs
+    from seatrial_serve.v2.columns import columns_of
     from seatrial_serve.v2.http_body import header_length, read_request
 
 sys.path[:0] = [str(Path(__file__).parent.parent / name) for name in ("refusals", "oip")]

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 
-import numpy as np
-
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Column, Kind
+from seatrial_contracts.kinds.kind import Column
 from seatrial_serve.api.v2_partial import refuse_without_nan, sound_columns, whole_array
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.partial import answer_each, described_errors
 from seatrial_serve.models.request import Terms
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Tensor, Wanted
+from seatrial_serve.v2.columns import columns_of
+from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Wanted
 
 LARGE_ROWS = 256
 """Columns of more rows are checked in a thread."""
@@ -101,43 +100,3 @@ def wanted_outputs(contract: Contract, request: InferRequest) -> list[Wanted]:
     return [
         Wanted(wanted.name, request.binary if wanted.binary is None else wanted.binary) for wanted in request.outputs
     ]
-
-
-def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str, Column], int]:
-    """The tensors as columns of the right type and shape, and how many rows they have. Raises `Refusal`."""
-    kinds = {field.name: field.kind for field in contract.inputs}
-    columns: dict[str, Column] = {}
-    rows = tensors[0].shape[0] if tensors else 0
-    for tensor in tensors:
-        kind = kinds.get(tensor.name)
-        if kind is None:
-            raise Refusal("E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(kinds))
-        if tensor.name in columns:
-            raise Refusal("E_UNKNOWN_FIELD", f"input '{tensor.name}'", "it twice", "each input once")
-        columns[tensor.name] = shaped(tensor, kind)
-        if tensor.shape[0] != rows:
-            raise Refusal(
-                "E_SHAPE",
-                f"input '{tensor.name}'",
-                f"{tensor.shape[0]} rows",
-                f"{rows} rows, as '{tensors[0].name}' has",
-            )
-    if not rows:
-        raise Refusal("E_EMPTY_BATCH", "inputs", "no rows", f"1 to {contract.limits.max_rows} rows")
-    if rows > contract.limits.max_rows:
-        raise Refusal("E_BATCH", "inputs", f"{rows} rows", f"1 to {contract.limits.max_rows} rows")
-    return columns, rows
-
-
-def shaped(tensor: Tensor, kind: Kind) -> Column:
-    """The data of a tensor with its rows first. A single value for each row may come as shape [rows] or [rows, 1]."""
-    where = f"input '{tensor.name}'"
-    if tensor.datatype != kind.datatype:
-        raise Refusal("E_DTYPE", where, tensor.datatype, kind.datatype)
-    want, got = kind.row_shape, tensor.shape[1:]
-    if want == (1,) and got in ((), (1,)):
-        return tensor.data
-    if len(got) != len(want) or any(side not in (None, size) for side, size in zip(want, got, strict=True)):
-        sides = ", ".join("any" if side is None else str(side) for side in want)
-        raise Refusal("E_SHAPE", where, f"shape {list(tensor.shape)}", f"shape [rows, {sides}]")
-    return np.asarray(tensor.data).reshape(tensor.shape)
