@@ -68,7 +68,7 @@ def serve(settings: Settings) -> None:
     allow_files()
     repository = Repository(settings.bundles, settings.versions)
     if settings.workers > 1:
-        from seatrial_serve.workers import Supervisor
+        from seatrial_serve.supervisor import Supervisor
 
         Supervisor(settings).run(reloads)
         return

@@ -24,7 +24,7 @@ from conformance import rows, seal
 from seatrial.main import cli
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.settings import Settings
-from seatrial_serve.workers import Supervisor
+from seatrial_serve.supervisor import Supervisor
 
 BODY = json.dumps({"instances": rows()[:1]})
 PLACE = re.compile(r"2 workers at http://127.0.0.1:(\d+), metrics on port (\d+)")
@@ -191,7 +191,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
             os.kill(os.getpid(), signal.SIGTERM)
         return process
 
-    monkeypatch.setattr("seatrial_serve.workers.subprocess.Popen", start_or_fail)
+    monkeypatch.setattr("seatrial_serve.supervisor.subprocess.Popen", start_or_fail)
     Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run(Reloads())
     assert [process.returncode for process in tries if process is not None] == [-signal.SIGTERM] * 2
     assert caplog.text.count("did not start (Resource temporarily unavailable); another starts in") == 2
@@ -209,7 +209,7 @@ def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(monkeypatch: 
         started.append(start([sys.executable, "-c", DUMMY], **options))
         return started[0]
 
-    monkeypatch.setattr("seatrial_serve.workers.subprocess.Popen", start_or_fail)
+    monkeypatch.setattr("seatrial_serve.supervisor.subprocess.Popen", start_or_fail)
     with pytest.raises(RuntimeError, match="a bug"):
         Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run(Reloads())
     assert started[0].returncode == -signal.SIGTERM
