@@ -145,18 +145,18 @@ def run_server(
 
 def open_grpc(settings: Settings, exchanges: Exchanges, keeper: Keeper) -> GrpcListener:
     """The gRPC listener, told of every change."""
-    from seatrial_serve.api import v2_grpc as grpc_service  # takes memory: only where it is wanted
+    from seatrial_serve.api import grpc_listener, v2_grpc  # they take memory: only where they are wanted
 
     calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
-    service = grpc_service.InferenceService(exchanges, calls, keeper if settings.admin else None)
-    grpc = grpc_service.GrpcListener(
+    service = v2_grpc.InferenceService(exchanges, calls, keeper if settings.admin else None)
+    grpc = grpc_listener.GrpcListener(
         service,
         exchanges.repository,
         exchanges.drain,
         settings.host,
         settings.grpc_port,
         settings.grace_s,
-        settings.grpc_message_bytes or grpc_service.largest_body_bytes(exchanges.repository),
+        settings.grpc_message_bytes or grpc_listener.largest_body_bytes(exchanges.repository),
         shared_port=settings.workers > 1,
     )
     keeper.changed = grpc.refresh

@@ -16,9 +16,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-from seatrial_serve.http.hosts import ALLOWED
 
 PREFIX = "SEATRIAL_"
+ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+"""A host that requests may name: a name, `*.` before a name, or `*`."""
 MAX_FILE_BYTES = 2**20
 CARDS = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 SERVICE = re.compile(
@@ -272,7 +273,7 @@ class Settings(BaseSettings):
     @classmethod
     def _without_port(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         hosts = tuple(host.lower() for host in hosts)
-        if not all(ALLOWED.fullmatch(host) for host in hosts):
+        if not all(ALLOWED_HOST.fullmatch(host) for host in hosts):
             raise ValueError("names without scheme and port: models,*.svc.cluster.local, or *")
         return hosts
 

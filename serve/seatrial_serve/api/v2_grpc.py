@@ -92,13 +92,13 @@ class InferCall(Exchange):
             raise too_large(len(message), contract.max_body_bytes)
         self.whole(message, GROWTH)
         request = await self.parsed(partial(read, most_values=contract.most_values), message)
-        response = await infer(model, request, self.terms, self.pool)
-        if failed_runs(response.answer):
+        response, answer = await infer(model, request, self.terms, self.pool)
+        if failed_runs(answer):
             self.blame()
         start = now_s()
         body = write_message(response).SerializeToString()
         model.encoded(start, self.terms)
-        return Reply(body, answer=response.answer)
+        return Reply(body, answer=answer)
 
 
 def read(data: bytes, most_values: int) -> InferRequest:

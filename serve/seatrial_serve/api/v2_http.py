@@ -20,12 +20,12 @@ async def infer_over_http(asked: Asked) -> Reply:
     body = await asked.body()
     json_bytes = header_length(asked.headers, len(body))
     request = await asked.parsed(lambda body: read_request(body, json_bytes, contract), body)
-    response = await infer(asked.model, request, asked.terms, asked.pool)
-    if failed_runs(response.answer):
+    response, answer = await infer(asked.model, request, asked.terms, asked.pool)
+    if failed_runs(answer):
         asked.blame()
     start = now_s()
     text, head = write_response(response)
     asked.model.encoded(start, asked.terms)
     if head is None:
-        return Reply(text, answer=response.answer)
-    return Reply(text, BINARY, [(HEADER, b"%d" % head)], response.answer)
+        return Reply(text, answer=answer)
+    return Reply(text, BINARY, [(HEADER, b"%d" % head)], answer)

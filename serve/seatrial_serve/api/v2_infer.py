@@ -24,8 +24,10 @@ LARGE_ROWS = 256
 MICROSECONDS = 1e-6
 
 
-async def infer(model: ServedModel, request: InferRequest, terms: Terms, pool: Executor) -> InferResponse:
-    """Answer a request. Raises what `ServedModel.answer_rows` raises, and `Refusal` where tensors break the contract."""
+async def infer(
+    model: ServedModel, request: InferRequest, terms: Terms, pool: Executor
+) -> tuple[InferResponse, Answer]:
+    """Answer a request; the model's own answer is given beside the protocol's. Raises what `ServedModel.answer_rows` raises, and `Refusal` where tensors break the contract."""
     terms = with_parameters(terms, request.parameters)
     if request.parameters.get("timeout"):
         model.pressure.admit(terms.deadline_s)
@@ -42,9 +44,10 @@ async def infer(model: ServedModel, request: InferRequest, terms: Terms, pool: E
         for array in (whole_array(contract, answer, each.name),)
     ]
     errors = described_errors(answer) if terms.partial else None
-    return InferResponse(
-        bundle.name, bundle.version, bundle.digest, model.engine.variant, request.id, outputs, answer, errors
+    response = InferResponse(
+        bundle.name, bundle.version, bundle.digest, model.engine.variant, request.id, outputs, errors
     )
+    return response, answer
 
 
 async def answered(

@@ -14,8 +14,6 @@ from ipaddress import ip_address
 
 HOST = re.compile(rb"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?")
 """uri-host and port of RFC 9110, 7.2, without percent-encoding, which no browser and no client sends."""
-ALLOWED = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
-"""What `AllowedHosts` takes: a name, `*.` before a name, or `*`."""
 LOOPBACK = "localhost"
 KEPT_HOSTS = 1024
 """Values of the header whose verdict is remembered."""
@@ -29,7 +27,7 @@ class AllowedHosts:
     """The names that a Host may have: `localhost`, and those given. IP addresses are always allowed: rebinding needs a name."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        """`names`: as `ALLOWED` has them; `*.example.org` stands for every name below it, `*` for every host."""
+        """`names`: as `seatrial_serve.settings.ALLOWED_HOST` has them; `*.example.org` stands for every name below it, `*` for every host."""
         given = {LOOPBACK, *names}
         self._all = "*" in given
         self._names = frozenset(given)

@@ -15,7 +15,6 @@ from seatrial_serve.metrics.standing import GateResult, Held
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.scan import open_entry
 from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.observers.drift import Drift
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.graph_cache import cache_folder
 from seatrial_serve.runtimes.runtime import RuntimeOptions
@@ -63,15 +62,12 @@ class Loader:
         admitted = pass_load_gate(engine, tell=tell)
         rule = self._rule(engine, admitted)
         settle(engine, rule.most_rows)
-        return ServedModel(
-            engine, admitted, rule, self._pool, self._metrics.for_model(engine.bundle.name, engine.bundle.version),
-            slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows, drift=self._drift(engine),
-        )  # fmt: skip
-
-    def _drift(self, engine: Engine) -> Drift | None:
         bundle = engine.bundle
-        counts = self._metrics.for_drift(bundle.name, bundle.version, bundle.profile)
-        return Drift(engine.front, bundle.profile, counts) if counts is not None else None
+        return ServedModel(
+            engine, admitted, rule, self._pool, self._metrics.for_model(bundle.name, bundle.version),
+            slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows,
+            drift_counts=self._metrics.for_drift(bundle.name, bundle.version, bundle.profile),
+        )  # fmt: skip
 
     def _rule(self, engine: Engine, admitted: Admitted) -> BatchRule:
         if not engine.bundle.manifest.batchable:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.inference.engine import Answers, Engine
 from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.inference.pace import INLINE_S
+from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.metrics.model_metrics import ModelMetrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request import Given, Terms, rows_of
@@ -26,10 +27,6 @@ from seatrial_serve.scheduling.admission import Pressure, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
 
-if TYPE_CHECKING:
-    from seatrial_serve.observers.drift import Drift
-
-
 Encoded = TypeVar("Encoded")
 
 
@@ -37,10 +34,10 @@ class ServedModel:
     """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
 
     def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
-                 slots: int, max_waiting_rows: int, drift: Drift | None = None) -> None:  # fmt: skip
+                 slots: int, max_waiting_rows: int, drift_counts: DriftCounts | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self.reader = RequestReader(engine.contract)
-        self._pool, self.drift = pool, drift
+        self._pool, self.drift_counts = pool, drift_counts
         self._devices = ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
         """Threads of its own: CUDA sets itself up in every thread that comes, and a batch that takes another thread each time waits for a cold one."""
         self._unused: asyncio.Event | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from seatrial_contracts.front import Front
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.profile import Lookout, Profile, columns_of
 from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.sampling import Answered
 
 MOST_ROWS, MOST_STAGED_ROWS = 1024, 16
@@ -50,8 +52,15 @@ class Drift:
 class DriftTap:
     """Counts for every version that has a profile."""
 
+    def __init__(self) -> None:
+        self._drift: WeakKeyDictionary[ServedModel, Drift] = WeakKeyDictionary()
+
     def answered(self, seen: Sequence[Answered]) -> None:
         """See `Tap`."""
         for model in dict.fromkeys(each.model for each in seen):
-            if model.drift is not None:
-                model.drift.count([each.answer for each in seen if each.model is model])
+            if model.drift_counts is None:
+                continue
+            drift = self._drift.get(model)
+            if drift is None:
+                drift = self._drift[model] = Drift(model.engine.front, model.bundle.profile, model.drift_counts)
+            drift.count([each.answer for each in seen if each.model is model])

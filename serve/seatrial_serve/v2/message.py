@@ -10,7 +10,6 @@ import orjson
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
-from seatrial_serve.models.answer import Answer
 
 MAX_NAMED = 64
 """Most inputs, outputs or parameters in one request."""
@@ -59,8 +58,6 @@ class InferResponse:
     id: str
     outputs: Sequence[tuple[Wanted, str, Array]]
     """Each with its datatype."""
-    answer: Answer
-    """What they were made of."""
     errors: Sequence[Mapping[str, Any]] | None = None
     """Of a partial answer: the rows without one, each with `row`, `code` and `error`; NaN stands in their place."""
 
