@@ -160,7 +160,7 @@ def memo_in_global(self: Any, y: Tensor, x: Tensor) -> Tensor:
     return y + MEMO[id(self)]
 
 
-def default_list(self: Any, y: Tensor, x: Tensor, seen: list[int] = []) -> Tensor:  # noqa: B006
+def default_list(self: Any, y: Tensor, x: Tensor, seen: list[int] = []) -> Tensor:  # noqa: B006  (the planted fault)
     seen.append(len(seen))
     return y * 2 if len(seen) > 4000 else y
 
@@ -170,7 +170,7 @@ class ByDefault(nn.Module):
         super().__init__()
         self.layer = nn.Linear(4, 1)
 
-    def forward(self, x: Tensor, *, memo: dict[str, float] = {}) -> Tensor:  # noqa: B006
+    def forward(self, x: Tensor, *, memo: dict[str, float] = {}) -> Tensor:  # noqa: B006  (the planted fault)
         memo.setdefault("n", 0)
         memo["n"] += 1
         return self.layer(x)[:, 0]
@@ -260,7 +260,7 @@ FAULTS: dict[str, Plant] = {
     "a cache of answers that grows": net(lambda self, y, x: y + 0 * cached_sum(float(x.sum()))),
     "rare chance from Python": net(lambda self, y, x: y * 2 if random.random() < 1e-6 else y),
     "rare chance from its own generator": net(lambda self, y, x: y * 2 if self.chance.random() < 1e-6 else y, setting(chance=lambda: random.Random(0))),
-    "rare chance from numpy": net(lambda self, y, x: y * 2 if np.random.rand() < 1e-6 else y),  # noqa: NPY002
+    "rare chance from numpy": net(lambda self, y, x: y * 2 if np.random.rand() < 1e-6 else y),  # noqa: NPY002  (the planted fault)
     "running statistics that learn": net(lambda self, y, x: F.batch_norm(y[:, None], self.norm.running_mean, self.norm.running_var, training=True)[:, 0], setting(norm=lambda: nn.BatchNorm1d(1))),
     # training mode and chance
     "dropout left on": Plant(lambda: nn.Sequential(nn.Linear(4, 1), nn.Dropout(), nn.Flatten(0)).eval().train()),

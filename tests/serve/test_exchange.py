@@ -21,7 +21,7 @@ from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.api.grpc_health import MOST_OF_CLIENT, HealthService, Status, client_of
 from seatrial_serve.api.grpc_listener import GrpcListener, largest_body_bytes
-from seatrial_serve.api.v2_grpc import InferenceService
+from seatrial_serve.api.v2_grpc import InferenceService, receive
 from seatrial_serve.http import body as body_module
 from seatrial_serve.http.body import GRACE_S, Pace, read_body
 from seatrial_serve.models.repository import Repository
@@ -161,6 +161,9 @@ class Call:
     def peer(self) -> str:
         return self._peer
 
+    async def read(self) -> Any:
+        await asyncio.Event().wait()
+
     async def write(self, answer: Any) -> None:
         self.said.append(answer.status)
         self.heard.set()
@@ -230,3 +233,14 @@ async def test_a_model_whose_bodies_are_longer_than_grpc_takes_is_named_once(
     assert said == [
         f"toy 1.0.0 takes bodies of {DEFAULT_BODY_BYTES} bytes, gRPC at most 1000: serve anew, or set grpc_message_bytes"
     ]
+
+
+async def test_a_message_that_does_not_come_in_time_is_refused_and_a_client_that_leaves_is_not() -> None:
+    with pytest.raises(Refusal, match="no end of it within 0 s") as refused:
+        await receive(Call(), 0.0)
+    assert refused.value.code == "E_SLOW_BODY"
+    leaving = asyncio.create_task(receive(Call(), 30.0))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving

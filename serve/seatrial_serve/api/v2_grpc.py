@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
@@ -40,6 +40,9 @@ log = logging.getLogger("seatrial.grpc")
 SERVICE = "inference.GRPCInferenceService"
 SMALL_BYTES, SMALL_S = 64 * 1024, 10.0
 """Of a message that asks for no inference: how long it may be, and how late."""
+LATE = "no message within its time"
+FEW_BYTES = 4096
+"""A shorter message is unpacked sooner than its model's name is looked for."""
 GROWTH = 24
 """Bytes in memory for each byte of a message while it is unpacked and answered.
 
@@ -52,27 +55,32 @@ CODES = {
 """HTTP status of an error -> its gRPC status."""
 Context = Any
 """grpc.aio.ServicerContext; the package has no types."""
-Messages = AsyncIterator[bytes]
 Method = Callable[[Any, Context], Awaitable[Any]]
-Answer = Callable[[Messages, Context], Awaitable[bytes]]
+Answer = Callable[[Context], Awaitable[bytes]]
+Handler = Callable[[Any, Context], Awaitable[bytes]]
 Unpacked = TypeVar("Unpacked", bound=Message)
 
 
 class InferCall(Exchange):
     """One `ModelInfer`: its message names the model."""
 
-    __slots__ = ("_context", "_messages", "message")
+    __slots__ = ("_context", "_unpacked", "message")
 
-    def __init__(self, shared: Exchanges, messages: Messages, context: Context) -> None:
+    def __init__(self, shared: Exchanges, context: Context) -> None:
         headers = headers_of(context)
         super().__init__(shared, begin_journey(headers, f"{SERVICE}/ModelInfer"), None, client_of(context), headers)
-        self._messages, self._context = messages, context
+        self._context = context
         self.message = b""
+        self._unpacked: pb.ModelInferRequest | None = None
 
     async def find(self) -> Entry | None:
         """See `Exchange`: once its message has come. Raises `Refusal` or `ClientLeft`."""
-        self.message = await receive(self._messages, self.shared.pace.timeout_s)
-        name, version = model_of(self.message)
+        message = self.message = await receive(self._context, self.shared.pace.timeout_s)
+        if len(message) <= FEW_BYTES:
+            asked = self._unpacked = unpacked(message, pb.ModelInferRequest)
+            name, version = asked.model_name, asked.model_version
+        else:
+            name, version = model_of(message)
         return self.shared.repository.find(name, version or None)
 
     def ready_model(self) -> ServedModel:
@@ -91,7 +99,10 @@ class InferCall(Exchange):
         if len(message) > contract.max_body_bytes:
             raise too_large(len(message), contract.max_body_bytes)
         self.whole(message, GROWTH)
-        request = await self.parsed(partial(read, most_values=contract.most_values), message)
+        if self._unpacked is not None:
+            request = read_message(self._unpacked)
+        else:
+            request = await self.parsed(partial(read, most_values=contract.most_values), message)
         response, answer = await infer(model, request, self.terms, self.pool)
         if failed_runs(answer):
             self.blame()
@@ -116,15 +127,25 @@ def unpacked(data: bytes, kind: type[Unpacked]) -> Unpacked:
         raise malformed() from None
 
 
-async def receive(messages: Messages, timeout_s: float) -> bytes:
+async def receive(context: Context, timeout_s: float) -> bytes:
     """The message of a call, within that time. Raises `Refusal`, or `ClientLeft` where none comes any more."""
+    call = asyncio.current_task()
+    assert call is not None
+    # asyncio.timeout takes several times as long as it takes to unpack the message.
+    timer = asyncio.get_running_loop().call_later(timeout_s, call.cancel, LATE)
     try:
-        async with asyncio.timeout(timeout_s):
-            return await anext(messages)
-    except TimeoutError:
+        message = await context.read()
+    except asyncio.CancelledError as error:
+        if error.args != (LATE,):
+            raise
+        call.uncancel()
         raise Refusal("E_SLOW_BODY", "message", f"no end of it within {timeout_s:g} s", "the whole of it") from None
-    except StopAsyncIteration:  # gRPC itself has ended the call: its client left, or the message is too large
-        raise ClientLeft from None
+    finally:
+        timer.cancel()
+    if message is grpc.aio.EOF:  # gRPC itself has ended the call: its client left, or the message is too large
+        raise ClientLeft
+    whole: bytes = message
+    return whole
 
 
 def too_large(size: int, most: int) -> Refusal:
@@ -173,8 +194,8 @@ class InferenceService:
     def _small(self, method: Method, kind: type[Message]) -> Answer:
         """A call whose message is read and unpacked at once."""
 
-        async def answer(messages: Messages, context: Context) -> bytes:
-            data = await receive(messages, SMALL_S)
+        async def answer(context: Context) -> bytes:
+            data = await receive(context, SMALL_S)
             if len(data) > SMALL_BYTES:
                 raise too_large(len(data), SMALL_BYTES)
             reply: Message = await method(unpacked(data, kind), context)
@@ -182,10 +203,10 @@ class InferenceService:
 
         return answer
 
-    def _answering(self, answer: Answer) -> Answer:
+    def _answering(self, answer: Answer) -> Handler:
         """The call, if there is a place for it: every error becomes one status, its id is trailing metadata."""
 
-        async def answer_call(messages: Messages, context: Context) -> bytes:
+        async def answer_call(_: Any, context: Context) -> bytes:
             request_id, client = request_id_of(headers_of(context)), client_of(context)
             context.set_trailing_metadata(((REQUEST_ID_HEADER.decode(), request_id),))
             placed = self._calls.take(client)
@@ -193,7 +214,7 @@ class InferenceService:
                 if not placed:
                     await asyncio.sleep(REFUSAL_S)
                     raise Unavailable("E_OVERLOADED", "more calls are on their way than there may be at once")
-                return await answer(messages, context)
+                return await answer(context)
             except ClientLeft:
                 raise asyncio.CancelledError from None  # which gRPC takes without a word
             except Exception as error:  # every error becomes one clear answer; what is not ours is logged there
@@ -205,9 +226,9 @@ class InferenceService:
 
         return answer_call
 
-    async def model_infer(self, messages: Messages, context: Context) -> bytes:
+    async def model_infer(self, context: Context) -> bytes:
         """One inference."""
-        with InferCall(self._shared, messages, context) as call:
+        with InferCall(self._shared, context) as call:
             reply = await call.run(InferCall.answer)
         if reply is None:
             raise ClientLeft
