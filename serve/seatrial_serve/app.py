@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
 from seatrial_serve.api.exchange import Exchanges
-from seatrial_serve.api.fast_path import FEEDBACK, REQUEST_ID, FastLane
+from seatrial_serve.api.fast_path import FEEDBACK, REQUEST_ID, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
 from seatrial_serve.api.models import models_router
 from seatrial_serve.api.openapi import ApiDocument, openapi_router
@@ -31,13 +31,13 @@ from seatrial_serve.console.routes import add_console
 from seatrial_serve.console.series import Series
 from seatrial_serve.http.browsers import POLICY, docs_policy
 from seatrial_serve.http.status import answer_to
-from seatrial_serve.metrics.loop_lag import Pulse
+from seatrial_serve.metrics.loop_lag import LoopLag
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.models.lifecycle import Keeper
-from seatrial_serve.observers.observer import Watchers
-from seatrial_serve.observers.observers import Watch
+from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.observers.observer import RequestObservers
+from seatrial_serve.observers.observers import Observers
 from seatrial_serve.observers.refused import record_refusal
-from seatrial_serve.observers.sampling import Taps
+from seatrial_serve.observers.sampling import Sampler
 
 if TYPE_CHECKING:
     from seatrial_serve.api.grpc_listener import GrpcListener
@@ -48,16 +48,16 @@ DESCRIPTION = "Models sealed with their preprocessing and input contract, served
 
 def create_app(
     exchanges: Exchanges,
-    keeper: Keeper,
-    watch: Watch,
+    lifecycle: ModelLifecycle,
+    watch: Observers,
     *,
     docs: bool = True,
     console: bool = True,
     admin: bool = False,
     grpc: GrpcListener | None = None,
     workers: int = 1,
-) -> FastLane:
-    """The app over a repository: the fast lane, and behind it the framework's routes. `keeper` loads the models while the app already answers that they are not ready."""
+) -> FastPath:
+    """The app over a repository: the fast lane, and behind it the framework's routes. `lifecycle` loads the models while the app already answers that they are not ready."""
     repository, metrics = exchanges.repository, exchanges.metrics
     app = FastAPI(
         title="seatrial",
@@ -67,13 +67,13 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(keeper, exchanges.taps, Pulse(metrics), grpc),
+        lifespan=_lifespan(lifecycle, exchanges.taps, LoopLag(metrics), grpc),
     )
     app.include_router(models_router(repository, exchanges.drain))
-    app.include_router(v2_router(repository, keeper if admin else None))
+    app.include_router(v2_router(repository, lifecycle if admin else None))
     app.include_router(openapi_router(ApiDocument(app, repository)))
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, partial(on_error, metrics, watch.watchers))
+        app.add_exception_handler(kind, partial(on_error, metrics, watch.observers))
     if docs:
         add_docs(app)
     if console:
@@ -84,13 +84,15 @@ def create_app(
         lambda: repository.standings, lambda name, version: repository.find(name, version) is not None
     )
     feedback = FeedbackApi(watch.feedback, workers)
-    return FastLane(app, exchanges, {":predict": predict, FEEDBACK: feedback.tell, "/infer": infer_over_http})
+    return FastPath(app, exchanges, {":predict": predict, FEEDBACK: feedback.tell, "/infer": infer_over_http})
 
 
-def _lifespan(keeper: Keeper, taps: Taps, pulse: Pulse, grpc: GrpcListener | None) -> Callable[[FastAPI], Any]:
+def _lifespan(
+    lifecycle: ModelLifecycle, taps: Sampler, pulse: LoopLag, grpc: GrpcListener | None
+) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with keeper, taps, pulse, grpc or nullcontext():
+        async with lifecycle, taps, pulse, grpc or nullcontext():
             yield
 
     return lifespan
@@ -113,7 +115,7 @@ def add_docs(app: FastAPI) -> None:
         return page
 
 
-async def on_error(metrics: Metrics, watchers: Watchers, request: Request, error: Exception) -> Response:
+async def on_error(metrics: Metrics, observers: RequestObservers, request: Request, error: Exception) -> Response:
     """Every error in the one shape."""
     status_given, headers = None, {}
     if isinstance(error, HTTPException):
@@ -123,7 +125,7 @@ async def on_error(metrics: Metrics, watchers: Watchers, request: Request, error
     if isinstance(error, ModelError):
         log.error("%s: %s", error.code, error, exc_info=error, extra={"request_id": request_id})
     elif isinstance(error, (Refusal, Unavailable)):
-        record_refusal(metrics, watchers, error, request_id)
+        record_refusal(metrics, observers, error, request_id)
     status, _, body, extra = answer_to(error, request_id)
     headers |= {key.decode(): value.decode() for key, value in extra}
     return Response(body, status_given or status, headers, "application/json")

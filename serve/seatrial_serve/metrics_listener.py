@@ -43,7 +43,7 @@ class Text(NamedTuple):
     """Is it gzipped?"""
 
 
-class Gently:
+class YieldingRegistry:
     """A registry read family by family, each time letting other threads go first."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -56,12 +56,12 @@ class Gently:
             time.sleep(0)  # gives the interpreter to the event loop, where that waits for it
 
 
-class Scrapes:
+class MetricsApp:
     """ASGI: the metrics at `/metrics`, as the scraper's `Accept` has them, each text shared by all who waited for it."""
 
     def __init__(self, registry: CollectorRegistry, before: Callable[[], None]) -> None:
         """`before` is called before each text is written."""
-        self._registry, self._before = Gently(registry), before
+        self._registry, self._before = YieldingRegistry(registry), before
         self._next: dict[tuple[str, bool], asyncio.Task[Text]] = {}
         self._again_at_s = 0.0
 
@@ -106,7 +106,7 @@ async def answer(send: Any, status: int, text: Text) -> None:
 
 
 class MetricsListener:
-    """Scrapes on a port of their own; slow senders and readers are cut off as on the main port."""
+    """MetricsApp on a port of their own; slow senders and readers are cut off as on the main port."""
 
     def __init__(
         self, registry: CollectorRegistry, settings: Settings, before: Callable[[], None] = lambda: None
@@ -117,7 +117,7 @@ class MetricsListener:
         refused = partial(record_refusal, None, (RequestLog(settings.logged_per_s),))
         strict = partial(StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=MOST_CONNECTIONS, refused=refused)
         config = uvicorn.Config(
-            Scrapes(registry, before), loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False,
+            MetricsApp(registry, before), loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False,
             log_config=None, server_header=False, date_header=False, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)

@@ -27,13 +27,13 @@ from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics_listener import MetricsListener
-from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.observers.drift import DriftTap
-from seatrial_serve.observers.observers import open_watch
+from seatrial_serve.observers.drift import DriftObserver
+from seatrial_serve.observers.observers import open_observers
 from seatrial_serve.observers.refused import record_refusal
-from seatrial_serve.observers.sampling import Taps
+from seatrial_serve.observers.sampling import Sampler
 from seatrial_serve.process.budget import Budget, Places
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
@@ -109,7 +109,7 @@ def run_server(
     with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
         check = () if settings.allow_breaking else (repository.check_replacement,)
         loader = Loader(settings, plan, pool, metrics, *check)
-        keeper = Keeper(
+        lifecycle = ModelLifecycle(
             repository,
             loader,
             pool,
@@ -118,17 +118,17 @@ def run_server(
             remote=settings.runtime is not None,
             tidy=give_memory_back,
         )
-        watch = open_watch(settings, metrics, keeper)
-        taps = Taps([*([DriftTap()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
+        watch = open_observers(settings, metrics, lifecycle)
+        taps = Sampler([*([DriftObserver()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
         budget = Budget(settings.budget_bytes or plan_bytes(), settings.client_share)
         pace = Pace(settings.request_timeout_s, settings.body_bytes_per_s)
-        exchanges = Exchanges(repository, pool, drain, budget, taps, metrics, watch.watchers, pace)
-        grpc = open_grpc(settings, exchanges, keeper) if settings.grpc else None
+        exchanges = Exchanges(repository, pool, drain, budget, taps, metrics, watch.observers, pace)
+        grpc = open_grpc(settings, exchanges, lifecycle) if settings.grpc else None
         app = create_app(
-            exchanges, keeper, watch, docs=settings.docs, console=settings.console, admin=settings.admin, grpc=grpc, workers=settings.workers
+            exchanges, lifecycle, watch, docs=settings.docs, console=settings.console, admin=settings.admin, grpc=grpc, workers=settings.workers
         )  # fmt: skip
         strict = partial(
-            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), places=Places(settings.client_connections), refused=partial(record_refusal, metrics, watch.watchers)
+            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), places=Places(settings.client_connections), refused=partial(record_refusal, metrics, watch.observers)
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
@@ -136,19 +136,19 @@ def run_server(
         )  # fmt: skip
         framework = cast("FastAPI", app.app)
         running = framework.router.lifespan_context(framework)
-        server = DrainingServer(config, drain, settings.drain_window_s, keeper, grpc, running, reloads, settled)
+        server = DrainingServer(config, drain, settings.drain_window_s, lifecycle, grpc, running, reloads, settled)
         try:
             server.run(sockets=[listening])
         finally:
             watch.close()
 
 
-def open_grpc(settings: Settings, exchanges: Exchanges, keeper: Keeper) -> GrpcListener:
+def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycle) -> GrpcListener:
     """The gRPC listener, told of every change."""
     from seatrial_serve.api import grpc_listener, v2_grpc  # they take memory: only where they are wanted
 
     calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
-    service = v2_grpc.InferenceService(exchanges, calls, keeper if settings.admin else None)
+    service = v2_grpc.InferenceService(exchanges, calls, lifecycle if settings.admin else None)
     grpc = grpc_listener.GrpcListener(
         service,
         exchanges.repository,
@@ -159,7 +159,7 @@ def open_grpc(settings: Settings, exchanges: Exchanges, keeper: Keeper) -> GrpcL
         settings.grpc_message_bytes or grpc_listener.largest_body_bytes(exchanges.repository),
         shared_port=settings.workers > 1,
     )
-    keeper.changed = grpc.refresh
+    lifecycle.changed = grpc.refresh
     return grpc
 
 
@@ -171,7 +171,7 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn.Config,
         drain: Drain,
         window_s: float,
-        keeper: Keeper,
+        lifecycle: ModelLifecycle,
         grpc: GrpcListener | None,
         running: AbstractAsyncContextManager[object],
         reloads: Reloads,
@@ -182,7 +182,7 @@ class DrainingServer(uvicorn.Server):
         self._drain, self._window_s, self._grpc, self._running = drain, window_s, grpc, running
         self._reloads = reloads
         self._stop_at_s = math.inf
-        self._keeper, self._settled = keeper, settled
+        self._keeper, self._settled = lifecycle, settled
         self._told_of_drain = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

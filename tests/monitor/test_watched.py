@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from servers import Server
-from watch import Watch, expressions, watching
+from watch import Observers, expressions, watching
 
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.golden import wire_row
@@ -72,7 +72,7 @@ def usual() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def watched(
     penguins: Bundle, serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Server, Watch, Path]]:
+) -> Iterator[tuple[Server, Observers, Path]]:
     """The penguins, served and watched by the rules of their own contract."""
     folder = tmp_path_factory.mktemp("watched")
     write_monitoring([penguins], folder, WINDOWS)
@@ -83,7 +83,7 @@ def watched(
 
 
 def test_a_shifted_stream_raises_the_drift_alert_and_the_usual_one_ends_it(
-    watched: tuple[Server, Watch, Path], usual: list[dict[str, Any]]
+    watched: tuple[Server, Observers, Path], usual: list[dict[str, Any]]
 ) -> None:
     server, watch, _ = watched
     longer = [{**row, "island": "Biscoe", "bill_length_mm": (row["bill_length_mm"] or 40) + 5} for row in usual]
@@ -98,7 +98,7 @@ def test_a_shifted_stream_raises_the_drift_alert_and_the_usual_one_ends_it(
 
 
 def test_every_query_of_rules_and_dashboard_gives_data_under_traffic(
-    watched: tuple[Server, Watch, Path], usual: list[dict[str, Any]]
+    watched: tuple[Server, Observers, Path], usual: list[dict[str, Any]]
 ) -> None:
     server, watch, folder = watched
     boards = json.loads((folder / "dashboards/penguins.json").read_text())["panels"]

@@ -15,7 +15,7 @@ from real_prometheus import RealPrometheus
 from servers import fetch
 
 
-class Watch:
+class Observers:
     """Prometheus that scrapes the server and tells Alertmanager."""
 
     def __init__(self, prometheus: RealPrometheus, alertmanager: str) -> None:
@@ -31,7 +31,7 @@ class Watch:
 
 
 @contextmanager
-def watching(metrics_url: str, rules: Path, folder: Path) -> Iterator[Watch]:
+def watching(metrics_url: str, rules: Path, folder: Path) -> Iterator[Observers]:
     """Both, once Prometheus has its first samples. Everything happens each second."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -42,7 +42,7 @@ def watching(metrics_url: str, rules: Path, folder: Path) -> Iterator[Watch]:
         alertmanager = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         with RealPrometheus(folder / "prometheus", [metrics_url], rules.read_text(), address) as prometheus:
-            watch = Watch(prometheus, address)
+            watch = Observers(prometheus, address)
             prometheus.until(lambda: prometheus.query("seatrial_bundle_info"), 30)
             prometheus.until(lambda: watch.firing("none") == [], 30)
             yield watch

@@ -15,16 +15,16 @@ from fastapi import FastAPI
 from toys import fake_runtimes, toy_bundle
 
 from seatrial_serve.api.exchange import Exchanges
-from seatrial_serve.api.fast_path import FastLane
+from seatrial_serve.api.fast_path import FastPath
 from seatrial_serve.app import create_app
 from seatrial_serve.http.body import Pace
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.entry import State
-from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.observers.observers import Watch, open_watch
-from seatrial_serve.observers.sampling import Tap, Taps
+from seatrial_serve.observers.observers import Observers, open_observers
+from seatrial_serve.observers.sampling import SampleObserver, Sampler
 from seatrial_serve.process.budget import Budget
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
@@ -38,22 +38,22 @@ class Running:
 
     def __init__(
         self,
-        app: FastLane,
+        app: FastPath,
         client: httpx.AsyncClient,
         repository: Repository,
         metrics: Metrics,
         drain: Drain,
-        keeper: Keeper,
-        taps: Taps,
-        watch: Watch,
+        lifecycle: ModelLifecycle,
+        taps: Sampler,
+        watch: Observers,
     ) -> None:
-        self.app, self.client, self.repository, self.metrics, self.drain, self.keeper = (
+        self.app, self.client, self.repository, self.metrics, self.drain, self.lifecycle = (
             app,
             client,
             repository,
             metrics,
             drain,
-            keeper,
+            lifecycle,
         )
         self.taps, self.watch = taps, watch
 
@@ -66,7 +66,7 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 @asynccontextmanager
 async def run_app(
-    bundles: Path, taps: Sequence[Tap] = (), *, clock: Callable[[], float] = now_s, **options: Any
+    bundles: Path, taps: Sequence[SampleObserver] = (), *, clock: Callable[[], float] = now_s, **options: Any
 ) -> AsyncIterator[Running]:
     """Serve a folder of bundles; the models have been loaded, or have failed. Live parity is off unless asked for: its runs would be among those that a test counts."""
     settings = Settings(bundles=bundles, **({"live_parity_per_s": 0.0} | options))
@@ -78,15 +78,15 @@ async def run_app(
     with ThreadPoolExecutor(3) as pool:
         check = () if settings.allow_breaking else (repository.check_replacement,)
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics, *check)
-        keeper = Keeper(
+        lifecycle = ModelLifecycle(
             repository, build, pool, remote=settings.runtime is not None
         )  # fmt: skip
-        watch = open_watch(settings, metrics, keeper)
-        tapped = Taps([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
+        watch = open_observers(settings, metrics, lifecycle)
+        tapped = Sampler([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
         budget, pace = Budget(settings.budget_bytes or 2**30), Pace(settings.request_timeout_s)
-        exchanges = Exchanges(repository, pool, drain, budget, tapped, metrics, watch.watchers, pace)
+        exchanges = Exchanges(repository, pool, drain, budget, tapped, metrics, watch.observers, pace)
         app = create_app(
-            exchanges, keeper, watch, admin=settings.admin, workers=settings.workers, console=settings.console
+            exchanges, lifecycle, watch, admin=settings.admin, workers=settings.workers, console=settings.console
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -97,7 +97,7 @@ async def run_app(
             while any(entry.state is State.LOADING for entry in repository):
                 await asyncio.sleep(0)
             try:
-                yield Running(app, client, repository, metrics, drain, keeper, tapped, watch)
+                yield Running(app, client, repository, metrics, drain, lifecycle, tapped, watch)
             finally:
                 await asyncio.to_thread(watch.close)
 

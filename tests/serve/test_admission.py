@@ -20,72 +20,72 @@ from seatrial_serve.api import exchange
 from seatrial_serve.http.asgi_extensions import WHEN_LEFT
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Places
 from seatrial_serve.runtimes.fake import FakeRuntime
-from seatrial_serve.scheduling.admission import REFUSAL_S, Pressure, Quarantine
+from seatrial_serve.scheduling.admission import REFUSAL_S, Backlog, Quarantine
 
 GOOD = {"x": 3.0, "word": "a"}
 
 
 def test_pressure_predicts_by_littles_law() -> None:
     now = [0.0]
-    pressure = Pressure(0.01, clock=lambda: now[0])
+    backlog = Backlog(0.01, clock=lambda: now[0])
     for _ in range(2000):  # one at a time, 20 ms each
-        pressure.enter()
+        backlog.enter()
         now[0] += 0.02
-        pressure.leave()
-    assert pressure.expected_s == pytest.approx(0.02, rel=0.05)
+        backlog.leave()
+    assert backlog.expected_s == pytest.approx(0.02, rel=0.05)
     for _ in range(49):
-        pressure.enter()
-    assert pressure.expected_s == pytest.approx(1.0, rel=0.05)
-    pressure.admit(now[0] + 2.0)
+        backlog.enter()
+    assert backlog.expected_s == pytest.approx(1.0, rel=0.05)
+    backlog.admit(now[0] + 2.0)
     with pytest.raises(Unavailable) as refused:
-        pressure.admit(now[0] + 1.0)
+        backlog.admit(now[0] + 1.0)
     assert refused.value.code == "E_OVERLOADED"
     assert refused.value.retry_after_s == pytest.approx(1.0, rel=0.05)
 
 
 def test_the_late_first_answer_of_a_crowd_does_not_make_the_model_look_slow() -> None:
     now = [0.0]
-    pressure = Pressure(0.03, clock=lambda: now[0])
+    backlog = Backlog(0.03, clock=lambda: now[0])
     for _ in range(64):
-        pressure.enter()
+        backlog.enter()
     now[0] = 0.5  # all 64 are decoded first
-    pressure.leave()
-    assert pressure.expected_s < 64 * 0.035
-    pressure.admit(now[0] + 4.0)
+    backlog.leave()
+    assert backlog.expected_s < 64 * 0.035
+    backlog.admit(now[0] + 4.0)
 
 
 def test_an_idle_model_takes_any_request() -> None:
-    Pressure(100.0, clock=lambda: 0.0).admit(0.001)
+    Backlog(100.0, clock=lambda: 0.0).admit(0.001)
 
 
 def test_refusals_do_not_make_the_model_look_fast() -> None:
     now = [0.0]
-    pressure = Pressure(0.02, clock=lambda: now[0])
-    pressure.enter()
+    backlog = Backlog(0.02, clock=lambda: now[0])
+    backlog.enter()
     for _ in range(100):
-        pressure.enter()
+        backlog.enter()
         now[0] += 0.001
-        pressure.leave(Refusal)
+        backlog.leave(Refusal)
     now[0] += 100.0
-    pressure.leave()
-    assert pressure.expected_s == pytest.approx(100.1, rel=0.01)
+    backlog.leave()
+    assert backlog.expected_s == pytest.approx(100.1, rel=0.01)
 
 
 @pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("outage_s", [2, 20])
 def test_an_outage_does_not_make_the_model_look_slow(others: int, outage_s: int) -> None:
     now = [0.0]
-    pressure = Pressure(0.02, clock=lambda: now[0])
+    backlog = Backlog(0.02, clock=lambda: now[0])
     for _ in range(others):
-        pressure.enter()
+        backlog.enter()
     for _ in range(outage_s * 50):  # the runtime behind it is not there
-        pressure.enter()
+        backlog.enter()
         now[0] += 0.02
-        pressure.leave(Unavailable)
+        backlog.leave(Unavailable)
     now[0] += 0.02
     for _ in range(others):
-        pressure.leave()
-    assert pressure.expected_s == pytest.approx(0.02)
+        backlog.leave()
+    assert backlog.expected_s == pytest.approx(0.02)
 
 
 def test_the_budget_is_kept_and_returns_to_zero() -> None:
@@ -247,7 +247,7 @@ async def test_a_client_that_leaves_is_dropped_before_its_batch(
         assert leave[1] is None, "from here on it does not matter"
         held.gate.set()
         assert [reply.status_code for reply in await asyncio.gather(*asked)] == [200, 200]
-        assert (sent, held.runtime.batches, model.pressure.users) == ([], [1, 1], 0)
+        assert (sent, held.runtime.batches, model.backlog.users) == ([], [1, 1], 0)
 
 
 async def test_a_request_that_would_come_too_late_is_refused_at_once(
@@ -258,11 +258,11 @@ async def test_a_request_that_would_come_too_late_is_refused_at_once(
     async with run_app(tmp_path) as running:
         await held_app(running)
         model = running.repository.find("toy").ready_model()  # type: ignore[union-attr]
-        model.pressure._ended, model.pressure._busy_s = 1.0, 1.0
+        model.backlog._ended, model.backlog._busy_s = 1.0, 1.0
         held.gate.clear()
         held.runtime.batches.clear()
         first = asyncio.ensure_future(running.ask([GOOD]))
-        while not model.pressure.users:
+        while not model.backlog.users:
             await asyncio.sleep(0)
         slept: list[float] = []
         sleep = asyncio.sleep
@@ -317,6 +317,6 @@ async def test_a_client_that_sends_slowly_does_not_make_the_model_look_slow(
 
         slow = asyncio.create_task(running.client.post("/v1/models/toy:predict", content=body()))
         await arriving.wait()
-        assert entry.ready_model().pressure.users == 0
+        assert entry.ready_model().backlog.users == 0
         assert (await running.ask([GOOD])).status_code == 200
         slow.cancel()

@@ -19,7 +19,7 @@ from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
 from seatrial_serve.api.openapi import ModelParts, model_parts
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.codes import CLOSED_CODES
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -171,12 +171,12 @@ async def test_the_openapi_document_is_written_once_for_each_state_of_the_reposi
         unchanged = await get("/openapi.json", headers={"If-None-Match": known})
         assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", etag)
     toy_bundle(tmp_path, name="other")
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     changed = await get("/openapi.json", headers={"If-None-Match": etag})
     assert (changed.status_code, "/v1/models/other:predict" in changed.json()["paths"]) == (200, True)
     assert sorted(written) == ["other", "toy"]
-    await running.keeper.reload()
-    await running.keeper.unload("other")
+    await running.lifecycle.reload()
+    await running.lifecycle.unload("other")
     again = await get("/openapi.json")
     assert (again.content, again.headers["etag"]) == (replies[0].content, etag)
 
@@ -350,7 +350,7 @@ async def test_a_refused_request_leaves_nothing_to_the_collector(running: Runnin
     try:
         assert (await running.ask([{"x": 1.0, "word": "c"}])).status_code == 400
         await asyncio.sleep(0)
-        assert not [each for each in gc.get_objects() if type(each) is Journey]
+        assert not [each for each in gc.get_objects() if type(each) is RequestRecord]
     finally:
         gc.enable()
 

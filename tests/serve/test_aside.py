@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from seatrial_serve.models.request_record import Journey
-from seatrial_serve.observers.observer import tell_watchers
-from seatrial_serve.process.background import Aside
+from seatrial_serve.models.request_record import RequestRecord
+from seatrial_serve.observers.observer import tell_observers
+from seatrial_serve.process.background import BackgroundWorker
 from seatrial_serve.process.token_bucket import Rate
 
 
@@ -20,7 +20,7 @@ def test_what_does_not_fit_the_queue_is_passed_over() -> None:
         free.wait(10)
         done.append(work)
 
-    aside = Aside[int]("test", do, 2)
+    aside = BackgroundWorker[int]("test", do, 2)
     taken = [work for work in range(10) if aside.offer(work)]
     assert 2 <= len(taken) <= 3, "two wait, and one may be under way"
     assert not aside.settle(0)
@@ -32,7 +32,7 @@ def test_what_does_not_fit_the_queue_is_passed_over() -> None:
 
 def test_a_piece_that_fails_is_logged_and_the_next_one_done(caplog: pytest.LogCaptureFixture) -> None:
     done = list[float]()
-    aside = Aside[int]("test", lambda work: done.append(1 / work), 8)
+    aside = BackgroundWorker[int]("test", lambda work: done.append(1 / work), 8)
     for work in (1, 0, 2):
         aside.offer(work)
     assert aside.settle(10)
@@ -42,7 +42,7 @@ def test_a_piece_that_fails_is_logged_and_the_next_one_done(caplog: pytest.LogCa
 
 
 def test_a_closed_one_leaves_no_thread() -> None:
-    aside = Aside[int]("gone", lambda _: None, 1)
+    aside = BackgroundWorker[int]("gone", lambda _: None, 1)
     (thread,) = [each for each in threading.enumerate() if each.name == "seatrial-gone"]
     aside.close(10)
     thread.join(10)
@@ -53,15 +53,15 @@ def test_a_watcher_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFi
     told = list[str]()
 
     class Fails:
-        def ended(self, journey: Journey) -> None:
+        def ended(self, record: RequestRecord) -> None:
             raise ValueError
 
     class Works:
-        def ended(self, journey: Journey) -> None:
-            told.append(journey.request_id)
+        def ended(self, record: RequestRecord) -> None:
+            told.append(record.request_id)
 
     with caplog.at_level(logging.ERROR):
-        tell_watchers([Fails(), Works()], Journey("r1", "/", 0.0))
+        tell_observers([Fails(), Works()], RequestRecord("r1", "/", 0.0))
     assert told == ["r1"]
     assert "a watcher failed" in caplog.text
 

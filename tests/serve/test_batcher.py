@@ -14,7 +14,7 @@ from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
-from seatrial_serve.scheduling.ticket import Company
+from seatrial_serve.scheduling.ticket import BatchInfo
 
 
 class Flat(list[Any]):
@@ -343,19 +343,19 @@ async def test_the_higher_priority_runs_first() -> None:
 
 
 class Told:
-    """A passenger who remembers."""
+    """A listener who remembers."""
 
     def __init__(self) -> None:
         self.mates: list[tuple[tuple[int, int], ...]] = []
 
-    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
         self.mates.append(company.mates)
 
 
 async def test_who_is_alone_is_answered_without_a_turn_of_the_loop() -> None:
     log, told = Log(), Told()
     async with batching(BatchRule(), times_ten, observe=log) as batcher:
-        assert batcher.run_now([1, 2], passenger=told) == [10, 20]
+        assert batcher.run_now([1, 2], listener=told) == [10, 20]
     assert (log.rows, log.waited, told.mates) == ([2], [0.0], [((2, 1),)])
 
 
@@ -366,7 +366,7 @@ async def test_who_is_alone_and_bad_hears_it_and_so_does_the_passenger() -> None
     told = Told()
     async with batching(BatchRule(), bad) as batcher:
         with pytest.raises(ModelError):
-            batcher.run_now([1], passenger=told)
+            batcher.run_now([1], listener=told)
     assert told.mates == [((1, 1),)]
 
 

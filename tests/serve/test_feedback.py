@@ -110,7 +110,7 @@ async def test_the_truth_of_a_version_that_is_gone_moves_no_gauge(app: Running) 
     await tell(app, [{"pet": "cat"}, None, None], request_id="early")
     assert gauge(app, "accuracy") == 1
     late = app.watch.feedback.find("pets", "1.0.0", "late")
-    await app.keeper.unload("pets")
+    await app.lifecycle.unload("pets")
     app.metrics.hand_over()
     assert (gauge(app, "accuracy"), gauge(app, "calibration_error")) == (None, None)
     assert app.watch.feedback.learn(late, [{"pet": "cat"}, None, None]) == (1, 0)

@@ -40,17 +40,17 @@ async def test_health_is_told_of_changes_alone_and_of_a_model_that_is_gone(
         toy_bundle(tmp_path, name=name)
     async with run_app(tmp_path) as app:
         for name in names[1:]:
-            await app.keeper.unload(name)
+            await app.lifecycle.unload(name)
         service = InferenceService(app.app._exchanges, Places(1))
         listener = GrpcListener(service, app.repository, app.drain, "127.0.0.1", 0, 0.0, 2**20)
         async with listener, grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
             check = health_pb2_grpc.HealthStub(channel).Check
-            app.keeper.changed = listener.refresh
-            await app.keeper.reload()  # the others are loaded, and each load asks for all
+            app.lifecycle.changed = listener.refresh
+            await app.lifecycle.reload()  # the others are loaded, and each load asks for all
             assert told == dict.fromkeys(("", SERVICE, *names), 1)
             for name in ("", SERVICE, *names):
                 assert (await check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
-            await app.keeper.unload(names[3])
+            await app.lifecycle.unload(names[3])
             gone = await check(health_pb2.HealthCheckRequest(service=names[3]))
             assert gone.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             app.drain.begin()

@@ -24,7 +24,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_serve.inference import engine
 from seatrial_serve.models.entry import State
 from seatrial_serve.models.folder_rest import FolderRest
-from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 GRAPH = "graphs/toy.fake"
@@ -60,11 +60,11 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 class Tidied:
-    """Hears when the keeper tidies."""
+    """Hears when the lifecycle tidies."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, lifecycle: ModelLifecycle) -> None:
         self.done, loop = asyncio.Event(), asyncio.get_running_loop()
-        keeper._tidy = lambda: loop.call_soon_threadsafe(self.done.set)
+        lifecycle._tidy = lambda: loop.call_soon_threadsafe(self.done.set)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def asked(running: Running, path: str = "toy") -> tuple[str, float]:
 async def test_a_new_version_takes_over_and_the_old_one_is_gone(running: Running, tmp_path: Path) -> None:
     put(tmp_path, "1.1.0", 3)
     assert await asked(running) == ("1.0.0", 6)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.1.0", 9)
     assert (
         await running.client.post("/v1/models/toy/versions/1.0.0:predict", json={"instances": [ROW]})
@@ -100,10 +100,10 @@ async def test_a_retired_version_leaves_memory_with_its_last_holder(
     model = running.repository.find("toy").ready_model()
     gone = [weakref.ref(held) for held in (model, model.engine, model.batcher, model.bundle)]
     put(tmp_path, "1.1.0", 3)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     await asked(running)
     assert None not in [ref() for ref in gone]
-    tidied = Tidied(running.keeper)
+    tidied = Tidied(running.lifecycle)
     del model
     assert [ref() for ref in gone] == [None] * 4
     await asyncio.wait_for(tidied.done.wait(), 10)
@@ -111,22 +111,22 @@ async def test_a_retired_version_leaves_memory_with_its_last_holder(
 
 async def test_a_version_that_fails_its_load_gate_leaves_the_old_one(running: Running, tmp_path: Path) -> None:
     put(tmp_path, "1.1.0", 3, good=False)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 6)
     assert running.repository.ready
     states = {each["version"]: each["state"] for each in (await running.client.post("/v2/repository/index")).json()}
     assert states == {"1.0.0": "READY", "1.1.0": "UNAVAILABLE"}
     put(tmp_path, "1.1.0", 3)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.1.0", 9)
 
 
 async def test_other_bytes_under_the_same_version_are_loaded_anew_or_left(running: Running, tmp_path: Path) -> None:
     put(tmp_path, "1.0.0", 5)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 15)
     put(tmp_path, "1.0.0", 6, good=False)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 15)
     reply = await running.client.post("/v2/repository/models/toy/load", content=b"{}")
     assert (reply.status_code, reply.json()["code"]) == (500, "E_LOAD")
@@ -137,10 +137,10 @@ async def test_both_digests_are_logged_where_other_bytes_come_under_the_same_ver
     running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = open_bundle(tmp_path / "toy/1.0.0").digest
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert before not in caplog.text
     put(tmp_path, "1.0.0", 5)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     now = open_bundle(tmp_path / "toy/1.0.0").digest
     assert f"toy 1.0.0: other bytes under the same version: {before} before, {now} now" in caplog.text
 
@@ -148,14 +148,14 @@ async def test_both_digests_are_logged_where_other_bytes_come_under_the_same_ver
 async def test_labels_pin_and_roll_back(running: Running, tmp_path: Path) -> None:
     put(tmp_path, "1.1.0", 3)
     (tmp_path / "toy/labels.json").write_text(json.dumps({"stable": "1.0.0", "canary": "1.1.0"}))
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 6)
     assert await asked(running, "toy/labels/canary") == ("1.1.0", 9)
     assert (
         await running.client.post("/v1/models/toy/labels/none:predict", json={"instances": [ROW]})
     ).status_code == 404
     (tmp_path / "toy/labels.json").write_text(json.dumps({"stable": "1.1.0"}))
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.1.0", 9)
 
 
@@ -186,7 +186,7 @@ async def test_a_bad_file_of_one_model_keeps_that_model_alone_from_serving_and_s
         assert not_ready[0]["reason"].startswith(f"{file} of 'toy': got ")
         assert str(tmp_path) not in not_ready[0]["reason"]
         (tmp_path / "toy" / file).rename(tmp_path / "moved")
-        await running.keeper.reload()
+        await running.lifecycle.reload()
         assert (await running.ask([ROW])).status_code == 200
 
 
@@ -196,11 +196,11 @@ async def test_a_model_whose_labels_can_be_read_no_more_stays_as_it_was_while_ot
     put(tmp_path, "1.1.0", 3)
     labels = tmp_path / "toy" / "labels.json"
     labels.write_text('{"stable": "1.0.0"}')
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     labels.write_text('{"stable": "1.1')
     put(tmp_path, "1.2.0", 4)
     write_bundle(tmp_path, toy_manifest("other"), toy_files() | {GRAPH: b"2"})
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 6)
     assert running.repository.find("toy", "1.2.0") is None
     assert (await running.ask([ROW], "other")).status_code == 200
@@ -208,7 +208,7 @@ async def test_a_model_whose_labels_can_be_read_no_more_stays_as_it_was_while_ot
     reply = await running.client.post("/v2/repository/models/toy/load", content=b"{}")
     assert (reply.status_code, reply.json()["code"]) == (500, "E_LOAD")
     labels.write_text('{"stable": "1.2.0"}')
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.2.0", 12)
 
 
@@ -219,7 +219,7 @@ async def test_labels_are_read_through_the_links_that_kubernetes_mounts(running:
     (mounted / "labels.json").write_text('{"stable": "1.0.0"}')
     (tmp_path / "..data").symlink_to(mounted.name)
     (tmp_path / "toy" / "labels.json").symlink_to("../..data/labels.json")
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 6)
 
 
@@ -238,14 +238,14 @@ async def test_an_engine_that_does_not_take_traffic_is_closed(
         (fake(["twice"], inputs), "E_STRUCTURE"),
     ):
         monkeypatch.setattr(engine, "runtimes", lambda runtime=runtime: {"fake": lambda _graph, _options: runtime})
-        await running.keeper.reload()
+        await running.lifecycle.reload()
         entry = running.repository.find("toy", "1.1.0")
         assert entry is not None
         assert (entry.code, runtime.closed) == (code, 1)
     shutil.rmtree(tmp_path / "toy" / "1.1.0")
     narrow(tmp_path, "1.1.0")
     runtime = fake(["twice", "pair"], inputs)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     entry = running.repository.find("toy", "1.1.0")
     assert entry is not None
     assert (entry.code, runtime.batches) == ("E_BREAKING", [])  # found before anything was loaded
@@ -270,7 +270,7 @@ async def test_a_bundle_that_is_being_copied_is_waited_for_and_tried_once(
 
     async def look() -> bool:
         rest.look_anew()
-        await running.keeper.reload(rest=rest)
+        await running.lifecycle.reload(rest=rest)
         clock.now_s += 0.5
         return rest.moving
 
@@ -304,14 +304,14 @@ async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_a
     put(tmp_path, "1.1.0", 3, good=False)
     for _ in range(6):
         rest.look_anew()
-        await running.keeper.reload(rest=rest)
+        await running.lifecycle.reload(rest=rest)
         clock.now_s += 0.5
     assert caplog.text.count("1.1.0 is not ready") == 1
     assert caplog.text.count("1.1.0 is loaded once it rests") == 1
     put(tmp_path, "1.1.0", 3)
     for _ in range(3):
         rest.look_anew()
-        await running.keeper.reload(rest=rest)
+        await running.lifecycle.reload(rest=rest)
         clock.now_s += 0.5
     assert await asked(running) == ("1.1.0", 9)
 
@@ -320,10 +320,10 @@ async def test_a_folder_that_the_system_cannot_watch_is_said_and_reloads_go_on(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("watchfiles.awatch", Mock(side_effect=OSError("no more watches")))
-    await running.keeper._follow(tmp_path)
+    await running.lifecycle._follow(tmp_path)
     assert "is watched no more; SIGHUP still reloads" in caplog.text
     put(tmp_path, "1.1.0", 3)
-    running.keeper.reload_soon()
+    running.lifecycle.reload_soon()
     while (entry := running.repository.find("toy", "1.1.0")) is None or entry.state is not State.READY:
         await asyncio.sleep(0)
     assert await asked(running) == ("1.1.0", 9)
@@ -336,11 +336,11 @@ async def test_reloads_that_are_asked_for_while_one_waits_are_that_one(
     scan = running.repository.scan
     monkeypatch.setattr(running.repository, "scan", lambda: (scans.append(1), scan())[1])
     for _ in range(100):
-        running.keeper.reload_soon()
-    await running.keeper.unload("toy")  # after what waits
+        running.lifecycle.reload_soon()
+    await running.lifecycle.unload("toy")  # after what waits
     while not scans:
         await asyncio.sleep(0)
-    running.keeper.reload_soon()  # what waits no more is another one
+    running.lifecycle.reload_soon()  # what waits no more is another one
     while len(scans) < 2:
         await asyncio.sleep(0)
     assert len(scans) == 2
@@ -348,9 +348,9 @@ async def test_reloads_that_are_asked_for_while_one_waits_are_that_one(
 
 async def test_a_removed_version_is_rolled_back(running: Running, tmp_path: Path) -> None:
     put(tmp_path, "1.1.0", 3)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     shutil.rmtree(tmp_path / "toy/1.1.0")
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 6)
 
 
@@ -383,7 +383,7 @@ async def test_a_request_that_has_its_model_gets_its_answer_before_the_model_goe
     old = entry.ready_model()
     put(tmp_path, "1.1.0", 3)
     old.hold()
-    reloading = asyncio.ensure_future(running.keeper.reload())
+    reloading = asyncio.ensure_future(running.lifecycle.reload())
     while running.repository.find("toy") is entry:
         await asyncio.sleep(0)
     assert await asked(running) == ("1.1.0", 9)
@@ -409,7 +409,7 @@ async def test_reloads_under_load_lose_nothing_and_mix_nothing(running: Running,
         version = f"1.0.{turn}"
         factors[version] = turn + 2
         put(tmp_path, version, turn + 2)
-        await running.keeper.reload()
+        await running.lifecycle.reload()
     stop.set()
     await asyncio.gather(*clients)
     assert all(value == 3.0 * factors[version] for version, value in seen)
@@ -433,7 +433,7 @@ async def test_a_version_that_breaks_clients_does_not_take_over_under_the_same_m
     running: Running, tmp_path: Path
 ) -> None:
     narrow(tmp_path, "1.1.0")
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert (await asked(running))[0] == "1.0.0"
     refused = running.repository.find("toy", "1.1.0")
     assert refused is not None
@@ -443,7 +443,7 @@ async def test_a_version_that_breaks_clients_does_not_take_over_under_the_same_m
         in refused.reason
     )
     narrow(tmp_path, "2.0.0")
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert (await asked(running))[0] == "2.0.0"
 
 
@@ -454,7 +454,7 @@ async def test_a_breaking_version_takes_over_where_the_operator_says_so(
     put(tmp_path, "1.0.0", 2)
     async with run_app(tmp_path, allow_breaking=True) as running:
         narrow(tmp_path, "1.1.0")
-        await running.keeper.reload()
+        await running.lifecycle.reload()
         assert (await asked(running))[0] == "1.1.0"
 
 
@@ -472,14 +472,14 @@ async def test_a_reload_that_fails_changes_no_gauge_of_the_version_that_goes_on(
     before = gauges(running, "1.0.0")
     assert before == {"model_ready": 1, "load_gate": 1, "load_gate_worst_error": 0}
     put(tmp_path, "1.0.0", 6, good=False)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert gauges(running, "1.0.0") == before
     assert await asked(running) == ("1.0.0", 6)
 
 
 async def test_a_version_that_is_refused_as_breaking_is_not_ready(running: Running, tmp_path: Path) -> None:
     narrow(tmp_path, "1.1.0")
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert gauges(running, "1.1.0")["model_ready"] == 0
     assert gauges(running, "1.0.0")["model_ready"] == 1
     held = {"model": "toy", "version": "1.1.0"}
@@ -489,12 +489,12 @@ async def test_a_version_that_is_refused_as_breaking_is_not_ready(running: Runni
 
 async def test_a_version_that_failed_passes_once_it_is_mended(running: Running, tmp_path: Path) -> None:
     put(tmp_path, "1.1.0", 3, good=False)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     failed = gauges(running, "1.1.0")
     assert (failed["model_ready"], failed["load_gate"]) == (0, 0)
     assert failed["load_gate_worst_error"]
     put(tmp_path, "1.1.0", 3)
-    await running.keeper.reload()
+    await running.lifecycle.reload()
     assert gauges(running, "1.1.0") == {"model_ready": 1, "load_gate": 1, "load_gate_worst_error": 0}
 
 
@@ -503,7 +503,7 @@ async def test_versions_are_listed_in_the_order_of_their_numbers(tmp_path: Path,
     async with run_app(tmp_path, versions="all") as app:
         for version in ("10.0.0", "2.0.0"):
             toy_bundle(tmp_path, version=version)
-        await app.keeper.reload()
+        await app.lifecycle.reload()
         metadata = (await app.client.get("/v2/models/toy")).json()
         assert metadata["versions"] == ["2.0.0", "9.0.0", "10.0.0"]
         listed = (await app.client.get("/v1/models")).json()["models"][0]["versions"]

@@ -159,7 +159,7 @@ async def test_the_version_before_follows_where_that_is_configured(tmp_path: Pat
         assert reply.json()["model_version"] == "1.0.0"
         assert reply.json()["predictions"][0]["score"] == pytest.approx([0.25, 1.0], abs=0.01)
         assert (await app.client.get("/v2/health/ready")).status_code == 200
-        await app.keeper.reload()  # an operator's word: it is tried again, and its golden rows are right
+        await app.lifecycle.reload()  # an operator's word: it is tried again, and its golden rows are right
         assert (await app.ask([GOLDEN[0]], model="words")).json()["model_version"] == "1.1.0"
 
 
@@ -199,7 +199,7 @@ def test_a_busy_model_takes_no_turn_from_a_quiet_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(live_parity, "sample_of", lambda answered: answered)
     parity = LiveParity(ParityPolicy(per_s=10.0), ParityMetrics(CollectorRegistry()), lambda *_: None)
     monkeypatch.setattr(parity._aside, "offer", offered.append)
-    busy, quiet = (SimpleNamespace(model=SimpleNamespace(pressure=SimpleNamespace(users=users))) for users in (1, 0))
+    busy, quiet = (SimpleNamespace(model=SimpleNamespace(backlog=SimpleNamespace(users=users))) for users in (1, 0))
     parity.answered([busy, quiet, busy, quiet])  # type: ignore[list-item]
     assert offered == [quiet, quiet]
     parity.close(1.0)

@@ -27,8 +27,8 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manife
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, write_bundle
 from seatrial_contracts.errors import ModelError, Refusal
-from seatrial_serve.models.lifecycle import Keeper
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.observers.request_log import RequestLog
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.log import KEPT_LINES, JsonLines, LogSink, TextLines, escaped
@@ -166,10 +166,10 @@ def test_above_the_rate_lines_are_counted_in_the_next_one(caplog: pytest.LogCapt
     assert lines[3].endswith("request r11; 8 more like it were not logged")
 
 
-def ended_by(error: Exception, status: int, turn: int) -> Journey:
-    journey = Journey(f"r{turn}", "/v1/models/{model}:predict", 0.0)
-    journey.end(getattr(error, "code", ""), status, error)
-    return journey
+def ended_by(error: Exception, status: int, turn: int) -> RequestRecord:
+    record = RequestRecord(f"r{turn}", "/v1/models/{model}:predict", 0.0)
+    record.end(getattr(error, "code", ""), status, error)
+    return record
 
 
 async def test_every_answer_names_its_request(running: Running) -> None:
@@ -266,8 +266,8 @@ def test_the_handler_of_sigterm_logs_nothing_since_it_may_have_interrupted_the_l
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    drain, keeper = Drain(), Mock(Keeper)
-    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, keeper, None, nullcontext(), Mock(Reloads))
+    drain, lifecycle = Drain(), Mock(ModelLifecycle)
+    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, lifecycle, None, nullcontext(), Mock(Reloads))
     server.handle_exit(signal.SIGTERM, None)
     server.handle_exit(signal.SIGTERM, None)
     assert (drain.draining, server.force_exit, caplog.records) == (True, True, [])

@@ -23,12 +23,12 @@ from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_serve.metrics.families import SECONDS
-from seatrial_serve.metrics.loop_lag import Pulse
+from seatrial_serve.metrics.loop_lag import LoopLag
 from seatrial_serve.metrics.metrics import COUNTS_KEPT_S, Metrics
 from seatrial_serve.metrics.tally import BulkHistogram, Tally
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
-from seatrial_serve.observers.drift import DriftTap
+from seatrial_serve.observers.drift import DriftObserver
 from seatrial_serve.observers.feedback import FeedbackMetrics
 from seatrial_serve.observers.live_parity import ParityMetrics
 from seatrial_serve.process.codes import CAUSE, CAUSES, CLOSED_CODES, cause_of
@@ -126,7 +126,7 @@ async def test_drift_counts_what_was_answered_and_what_was_refused_for_an_unseen
 ) -> None:
     bundle = toy_bundle(tmp_path)
     profile = toy_profile(bundle.contract)
-    async with run_app(tmp_path, [DriftTap()]) as running:
+    async with run_app(tmp_path, [DriftObserver()]) as running:
         for rows in (ROWS, ROWS[:1], [{**GOOD, "word": "zebra"}]):
             await running.ask(rows)
         tensors = [{"name": "x", "shape": [3], "datatype": "FP32", "data": [1.0, 2.0, 99.0]},
@@ -143,7 +143,7 @@ async def test_drift_counts_what_was_answered_and_what_was_refused_for_an_unseen
             assert sum(count for labels, count in seen.items() if ("field", field) in labels) == 13 + (field == "word")
             shares = scraped(metrics)["seatrial_drift_reference"]
             assert sum(share for labels, share in shares.items() if ("field", field) in labels) == pytest.approx(1)
-        await running.keeper.unload("toy")
+        await running.lifecycle.unload("toy")
         assert "seatrial_drift_reference" not in scraped(metrics)
         assert value(metrics, "seatrial_drift_total", field="word", bin="a") == 5
 
@@ -154,14 +154,14 @@ async def test_what_a_version_showed_goes_with_it_and_what_it_counted_a_while_la
     toy_bundle(tmp_path)
     toy_bundle(tmp_path, name="other")
     now = [0.0]
-    async with run_app(tmp_path, [DriftTap()], clock=lambda: now[0]) as running:
+    async with run_app(tmp_path, [DriftObserver()], clock=lambda: now[0]) as running:
         await running.ask([GOOD])
         await running.ask([GOOD], model="other")
         await running.taps.settled()
         entry = running.repository.find("toy")
         assert entry is not None
         measured, other = entry.ready_model().metrics, of_version(running.metrics, "other")
-        await running.keeper.unload("toy")
+        await running.lifecycle.unload("toy")
         measured.waiting(3)  # its last request says so when it is gone already
         measured.finish("ok", 0.1)
         kept = of_version(running.metrics, "toy")
@@ -171,7 +171,7 @@ async def test_what_a_version_showed_goes_with_it_and_what_it_counted_a_while_la
         now[0] += COUNTS_KEPT_S + 1
         assert of_version(running.metrics, "toy") == set()
         assert of_version(running.metrics, "other") == other
-        await running.keeper.load("toy")
+        await running.lifecycle.load("toy")
         await running.ask([GOOD])
         assert value(running.metrics, "seatrial_requests_total", code="ok") == 1
         assert value(running.metrics, "seatrial_model_ready") == 1
@@ -213,7 +213,7 @@ async def test_a_long_request_is_counted_by_rows_spread_over_it(
 ) -> None:
     monkeypatch.setattr("seatrial_serve.observers.drift.MOST_ROWS", 100)
     toy_bundle(tmp_path)
-    async with run_app(tmp_path, [DriftTap()]) as running:
+    async with run_app(tmp_path, [DriftObserver()]) as running:
         await running.ask([{"x": float(place % 100), "word": "ab"[place % 2 and place > 500]} for place in range(1000)])
         await running.taps.settled()
         assert value(running.metrics, "seatrial_drift_sampled_total") == 100
@@ -268,7 +268,7 @@ async def test_the_loops_lag_is_what_a_sleeper_overslept() -> None:
         times.append(times[-1] + seconds + 0.03)
         await asyncio.sleep(0)
 
-    async with Pulse(metrics, clock=lambda: times[-1], sleep=oversleep):
+    async with LoopLag(metrics, clock=lambda: times[-1], sleep=oversleep):
         while len(times) < 4:
             await asyncio.sleep(0)
     found = scraped(metrics)

@@ -22,7 +22,7 @@ from seatrial_serve.http import connection as protocol
 from seatrial_serve.http.asgi_extensions import REPLY, WHEN_LEFT
 from seatrial_serve.http.connection import HEADER_S, LINGER_S, StrictProtocol
 from seatrial_serve.http.sockets import listen
-from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.server import DrainingServer
@@ -376,7 +376,7 @@ async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server
 
     config = uvicorn.Config(app, http=StrictProtocol, ws="none", lifespan="off", log_config=None)
     server = DrainingServer(
-        config, Drain(), 0.0, Mock(Keeper, settled=asyncio.Event()), None, nullcontext(), Mock(Reloads)
+        config, Drain(), 0.0, Mock(ModelLifecycle, settled=asyncio.Event()), None, nullcontext(), Mock(Reloads)
     )
     config.load()
     server.lifespan = config.lifespan_class(config)

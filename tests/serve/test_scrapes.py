@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.metrics_listener import MetricsListener, Scrapes
+from seatrial_serve.metrics_listener import MetricsApp, MetricsListener
 from seatrial_serve.settings import Settings
 
 Got = tuple[int, dict[str, str], bytes]
@@ -71,7 +71,7 @@ async def test_scrapes_that_come_while_one_is_written_share_the_next(monkeypatch
         nonlocal written
         written += 1
 
-    scrapes = Scrapes(CollectorRegistry(), write)
+    scrapes = MetricsApp(CollectorRegistry(), write)
     texts = await asyncio.gather(*(scrapes._text("", False) for _ in range(50)))
     assert written == 1
     assert len({id(text) for text in texts}) == 1

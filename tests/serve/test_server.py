@@ -237,7 +237,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_serve import taps
 async def fail(self):
     raise DeclarationError("the taps", "nothing", "a start")
-taps.Taps.__aenter__ = fail
+taps.Sampler.__aenter__ = fail
 main()
 """
 """A server of which one part does not start."""

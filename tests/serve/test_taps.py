@@ -1,4 +1,4 @@
-"""Taps see what was answered, late, bounded and never in a request's way."""
+"""Sampler see what was answered, late, bounded and never in a request's way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers import sampling as tapping
-from seatrial_serve.observers.sampling import Answered, Taps
+from seatrial_serve.observers.sampling import Answered, Sampler
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 MODEL = cast("ServedModel", None)
@@ -41,13 +41,13 @@ def answer_of(rows: int = 1) -> Answer:
     return Answer([{"x": 1.0}] * rows, [Answers({"y": array}, 0, rows)])
 
 
-def offer(taps: Taps, count: int = 1, body_bytes: int = 10) -> None:
+def offer(taps: Sampler, count: int = 1, body_bytes: int = 10) -> None:
     for _ in range(count):
         taps.offer(MODEL, answer_of(), "one", 0.001, body_bytes)
 
 
-def tapping_at(tap: Any, per_s: float, times: list[float]) -> Taps:
-    return Taps([tap], per_s, clock=lambda: times[-1], sleep=lambda _: asyncio.sleep(0))
+def tapping_at(tap: Any, per_s: float, times: list[float]) -> Sampler:
+    return Sampler([tap], per_s, clock=lambda: times[-1], sleep=lambda _: asyncio.sleep(0))
 
 
 async def test_every_protocol_shows_the_taps_what_it_answered(tmp_path: Path, runtime: FakeRuntime) -> None:
@@ -136,7 +136,7 @@ async def test_slow_taps_rest_so_long_that_they_take_their_share_alone() -> None
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    async with Taps([Slow()], 10, clock=lambda: times[-1], sleep=sleep) as taps:
+    async with Sampler([Slow()], 10, clock=lambda: times[-1], sleep=sleep) as taps:
         offer(taps)
         await taps.settled()
         while len(slept) < 2:
@@ -150,7 +150,7 @@ async def test_a_tap_that_fails_takes_no_other_with_it(caplog: pytest.LogCapture
             raise ValueError("no")
 
     tap = Keeping()
-    async with Taps([Failing(), tap], 10, sleep=lambda _: asyncio.sleep(0)) as taps:
+    async with Sampler([Failing(), tap], 10, sleep=lambda _: asyncio.sleep(0)) as taps:
         for _ in range(2):
             offer(taps)
             await taps.settled()
@@ -159,7 +159,7 @@ async def test_a_tap_that_fails_takes_no_other_with_it(caplog: pytest.LogCapture
 
 
 async def test_without_taps_or_a_rate_nothing_is_kept() -> None:
-    for taps in (Taps((), 100), Taps([Keeping()], 0)):
+    for taps in (Sampler((), 100), Sampler([Keeping()], 0)):
         async with taps:
             offer(taps, 5)
             assert not taps._waiting

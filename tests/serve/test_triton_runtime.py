@@ -23,7 +23,7 @@ from toys import ROWS, toy_bundle
 import seatrial as st
 from seatrial_parity.runners.runner import Asked
 from seatrial_parity.trial import try_bundle
-from seatrial_serve.models import lifecycle as keeper
+from seatrial_serve.models import lifecycle as lifecycle
 from seatrial_serve.runtimes import triton as triton_runtime
 from seatrial_serve.triton.config import Placing
 from seatrial_serve.triton.repository import write_repository
@@ -32,7 +32,7 @@ from seatrial_serve.triton.repository import write_repository
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_runtime, "PROBE_EVERY_S", 0.02)
-    monkeypatch.setattr(keeper, "RETRY_S", 0.02)
+    monkeypatch.setattr(lifecycle, "RETRY_S", 0.02)
 
 
 @pytest.fixture

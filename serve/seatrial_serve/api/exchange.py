@@ -22,10 +22,10 @@ from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.partial import asks_for_parts
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.request import Terms
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.observers.observer import Watchers, tell_watchers
-from seatrial_serve.observers.sampling import Taps
+from seatrial_serve.observers.observer import RequestObservers, tell_observers
+from seatrial_serve.observers.sampling import Sampler
 from seatrial_serve.process.budget import GROWTH, Budget
 from seatrial_serve.process.codes import status_of
 from seatrial_serve.process.drain import Drain
@@ -54,9 +54,9 @@ class Exchanges:
     pool: Executor
     drain: Drain
     budget: Budget
-    taps: Taps
+    taps: Sampler
     metrics: Metrics
-    watchers: Watchers
+    observers: RequestObservers
     pace: Pace
     """How fast bodies must come; its timeout is also the longest that a request may take."""
     busy_poll: BusyPoll = field(default_factory=BusyPoll)
@@ -75,9 +75,9 @@ class Exchange:
         "entry",
         "headers",
         "in_flight",
-        "journey",
         "left",
         "model",
+        "record",
         "shared",
         "terms",
     )
@@ -87,7 +87,7 @@ class Exchange:
     def __init__(
         self,
         shared: Exchanges,
-        journey: Journey,
+        record: RequestRecord,
         entry: Entry | None,
         client: Hashable,
         headers: Mapping[bytes, bytes],
@@ -100,7 +100,7 @@ class Exchange:
 
         `counted`: does it ask for predictions, which the metrics of models count?
         """
-        self.shared, self.journey, self.entry, self.client = shared, journey, entry, client
+        self.shared, self.record, self.entry, self.client = shared, record, entry, client
         self.headers = headers
         self.in_flight, self._when_left, self.counted = in_flight, when_left, counted
         self._hold = shared.budget.begin(client)
@@ -130,19 +130,19 @@ class Exchange:
 
         Raises whatever went wrong, after it was accounted for.
         """
-        journey = self.journey
+        record = self.record
         try:
             entry = self.entry = self.entry or await self.find()
-            journey.model = entry.model if entry is not None else None
-            model = journey.model = self.model = self.ready_model()
+            record.model = entry.model if entry is not None else None
+            model = record.model = self.model = self.ready_model()
             self.terms = Terms(
-                journey.began_s + self.timeout_s(),
+                record.began_s + self.timeout_s(),
                 self.client,
-                journey=journey,
+                record=record,
                 partial=asks_for_parts(self.headers),
                 in_flight=self.in_flight,
             )
-            model.pressure.admit(self.terms.deadline_s)
+            model.backlog.admit(self.terms.deadline_s)
             model.hold()
             error: BaseException | None = None
             try:
@@ -169,7 +169,7 @@ class Exchange:
             if code in NO_ROOM:
                 await asyncio.sleep(REFUSAL_S)
             raise
-        journey.answer = reply.answer
+        record.answer = reply.answer
         self._end("ok", 200)
         return reply
 
@@ -182,7 +182,7 @@ class Exchange:
         self._body = body
         self.model.quarantine.check(body)
         # Only now: a client that sends slowly says nothing of how fast the model is.
-        self.model.pressure.enter()
+        self.model.backlog.enter()
         self._on_its_way = True
         if self.model.instant:
             self._when_left = None
@@ -206,16 +206,16 @@ class Exchange:
             request.cancel()
 
     def _end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
-        journey = self.journey
-        journey.end(code, status, error)
+        record = self.record
+        record.end(code, status, error)
         self._hold.give_back()
-        if self.counted and journey.model is not None:
-            journey.model.metrics.finish(code or "other", journey.seconds, journey.request_id if code == "ok" else None)
+        if self.counted and record.model is not None:
+            record.model.metrics.finish(code or "other", record.seconds, record.request_id if code == "ok" else None)
 
     def _release(self, model: ServedModel, error: BaseException | None) -> None:
         """Nothing of it is on its way any more, but for its answer."""
         if self._on_its_way:
-            model.pressure.leave(type(error) if error is not None else None)
+            model.backlog.leave(type(error) if error is not None else None)
         model.release()
         if self._when_left is not None:
             self._when_left(None)
@@ -230,10 +230,10 @@ class Exchange:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shared, journey = self.shared, self.journey
-        if journey.answer is not None and journey.model is not None:
-            shared.taps.offer(journey.model, journey.answer, journey.request_id, journey.seconds, len(self._body))
+        shared, record = self.shared, self.record
+        if record.answer is not None and record.model is not None:
+            shared.taps.offer(record.model, record.answer, record.request_id, record.seconds, len(self._body))
         shared.drain.leave()
         if not shared.drain.in_flight:
             shared.busy_poll.left()
-        tell_watchers(shared.watchers, journey)
+        tell_observers(shared.observers, record)

@@ -9,7 +9,7 @@ from typing import Any
 
 from seatrial_serve.api.compression import compressed
 from seatrial_serve.api.exchange import JSON, Exchanges, Reply
-from seatrial_serve.api.http_request import Answer, Asked, begin_journey
+from seatrial_serve.api.http_request import Answer, Asked, begin_record
 from seatrial_serve.api.paths import tidy_path
 from seatrial_serve.http.asgi_extensions import REPLY, Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
@@ -34,7 +34,7 @@ REQUEST_ID = "seatrial.request_id"
 """Where a scope holds the request's id for the framework's routes."""
 
 
-class FastLane:
+class FastPath:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(self, app: Asgi, exchanges: Exchanges, protocols: Mapping[str, Answer]) -> None:
@@ -43,30 +43,30 @@ class FastLane:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
-        asked_for = asked_of(scope["path"]) if scope["type"] == "http" else None
+        asked_for = model_path(scope["path"]) if scope["type"] == "http" else None
         if asked_for is None and scope["type"] == "http" and tidy_path(scope):
-            asked_for = asked_of(scope["path"])
+            asked_for = model_path(scope["path"])
         if asked_for is None:
             await self._pass_on(scope, receive, send)
             return
         headers = dict(scope["headers"])
         name, version, label, verb = asked_for
         exchanges = self._exchanges
-        journey = begin_journey(headers, ROUTES[verb])
+        record = begin_record(headers, ROUTES[verb])
         entry = exchanges.repository.find(name, version, label)
-        asked = Asked(exchanges, journey, entry, scope, headers, receive, counted=verb != FEEDBACK)
+        asked = Asked(exchanges, record, entry, scope, headers, receive, counted=verb != FEEDBACK)
         with asked:
             try:
                 reply = await asked.run(self._protocols[verb])
             except Exception as error:  # every error becomes one clear answer
-                status, code, body, extra = answer_to(error, journey.request_id)
+                status, code, body, extra = answer_to(error, record.request_id)
                 more = [*extra, *ERROR_HEADERS, *([(b"allow", b"POST")] if status == 405 else ())]
                 close = code in UNREAD and asked.unread
-                await self._send(scope, send, status, Reply(body, JSON, more), journey.request_id, close=close)
+                await self._send(scope, send, status, Reply(body, JSON, more), record.request_id, close=close)
             else:
                 if reply is not None:
                     reply = compressed(reply, headers.get(b"accept-encoding"))
-                    await self._send(scope, send, 200, reply, journey.request_id)
+                    await self._send(scope, send, 200, reply, record.request_id)
 
     async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:
         """To the framework; its answers carry the request's id too."""
@@ -101,7 +101,7 @@ class FastLane:
 
 
 @lru_cache(maxsize=256)
-def asked_of(path: str) -> tuple[str, str | None, str | None, str] | None:
+def model_path(path: str) -> tuple[str, str | None, str | None, str] | None:
     """A path's model, version, label and verb; None where it is not this lane's."""
     match = PATH.fullmatch(path)
     return (match["name"], match["version"], match["label"], match["verb"]) if match is not None else None

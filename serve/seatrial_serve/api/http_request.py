@@ -11,7 +11,7 @@ from seatrial_serve.http.asgi_extensions import IN_FLIGHT, WHEN_LEFT, WHOLE, Sco
 from seatrial_serve.http.body import read_body
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 
@@ -24,12 +24,12 @@ class Asked(Exchange):
     __slots__ = ("_receive", "_scope", "unread")
 
     def __init__(
-        self, shared: Exchanges, journey: Journey, entry: Entry | None, scope: Scope, headers: Mapping[bytes, bytes], receive: Any, *,
+        self, shared: Exchanges, record: RequestRecord, entry: Entry | None, scope: Scope, headers: Mapping[bytes, bytes], receive: Any, *,
         counted: bool = True,
     ) -> None:  # fmt: skip
         client = scope.get("client")
         super().__init__(
-            shared, journey, entry, client[0] if client else None, headers, in_flight=scope.get(IN_FLIGHT), when_left=scope.get(WHEN_LEFT), counted=counted,
+            shared, record, entry, client[0] if client else None, headers, in_flight=scope.get(IN_FLIGHT), when_left=scope.get(WHEN_LEFT), counted=counted,
         )  # fmt: skip
         self._scope, self._receive = scope, receive
         self.unread = False
@@ -67,10 +67,10 @@ class Asked(Exchange):
 Answer = Callable[[Asked], Awaitable[Reply]]
 
 
-def begin_journey(headers: Mapping[bytes, bytes], route: str) -> Journey:
+def begin_record(headers: Mapping[bytes, bytes], route: str) -> RequestRecord:
     """A request begins, with these headers."""
     traceparent = headers.get(TRACEPARENT)
-    return Journey(request_id_of(headers), route, now_s(), traceparent.decode("latin-1") if traceparent else None)
+    return RequestRecord(request_id_of(headers), route, now_s(), traceparent.decode("latin-1") if traceparent else None)
 
 
 def ready_model(method: str, entry: Entry | None) -> ServedModel:

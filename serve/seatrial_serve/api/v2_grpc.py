@@ -17,7 +17,7 @@ from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_serve.api.audit import audited
 from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Reply
 from seatrial_serve.api.grpc_health import client_of
-from seatrial_serve.api.http_request import begin_journey
+from seatrial_serve.api.http_request import begin_record
 from seatrial_serve.api.routing import in_turns
 from seatrial_serve.api.v2_describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.api.v2_infer import infer
@@ -25,7 +25,7 @@ from seatrial_serve.http.body import ClientLeft
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.partial import failed_runs
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.budget import Places
@@ -68,7 +68,7 @@ class InferCall(Exchange):
 
     def __init__(self, shared: Exchanges, context: Context) -> None:
         headers = headers_of(context)
-        super().__init__(shared, begin_journey(headers, f"{SERVICE}/ModelInfer"), None, client_of(context), headers)
+        super().__init__(shared, begin_record(headers, f"{SERVICE}/ModelInfer"), None, client_of(context), headers)
         self._context = context
         self.message = b""
         self._unpacked: pb.ModelInferRequest | None = None
@@ -169,12 +169,12 @@ class InferenceService:
     wait for it uncounted, and unpack it on the event loop.
     """
 
-    def __init__(self, shared: Exchanges, calls: Places, keeper: Keeper | None = None) -> None:
+    def __init__(self, shared: Exchanges, calls: Places, lifecycle: ModelLifecycle | None = None) -> None:
         """`calls`: how many there may be at once.
 
-        With a keeper, which is the administrator's, models can be loaded and unloaded.
+        With a lifecycle, which is the administrator's, models can be loaded and unloaded.
         """
-        self._shared, self._calls, self._keeper = shared, calls, keeper
+        self._shared, self._calls, self._keeper = shared, calls, lifecycle
         self._repository, self._drain = shared.repository, shared.drain
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -301,7 +301,7 @@ class InferenceService:
         request_id = request_id_of(headers_of(context))
         return audited(action, model, self._repository, who=who, over="gRPC", request_id=request_id)
 
-    def _admin(self) -> Keeper:
+    def _admin(self) -> ModelLifecycle:
         if self._keeper is None:
             raise Refusal("E_NOT_FOUND", "method", "one that is off", "a server that was started with --admin")
         return self._keeper

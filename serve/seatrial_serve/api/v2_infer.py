@@ -30,7 +30,7 @@ async def infer(
     """Answer a request; the model's own answer is given beside the protocol's. Raises what `ServedModel.answer_rows` raises, and `Refusal` where tensors break the contract."""
     terms = with_parameters(terms, request.parameters)
     if request.parameters.get("timeout"):
-        model.pressure.admit(terms.deadline_s)
+        model.backlog.admit(terms.deadline_s)
     contract, bundle = model.contract, model.bundle
     wanted = wanted_outputs(contract, request)
     if terms.partial:

@@ -14,7 +14,7 @@ from seatrial_serve.api.routing import found, in_turns, json_response, reading
 from seatrial_serve.api.v2_describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.http.body import Pace, read_body
 from seatrial_serve.http.headers import is_file
-from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.repository import Repository
 
 MODEL = "/v2/models/{model:name}"
@@ -24,13 +24,13 @@ TRITON_TYPE = b"text/plain"
 """What tritonclient's asyncio client calls its JSON."""
 
 
-def v2_router(repository: Repository, keeper: Keeper | None) -> APIRouter:
-    """Metadata, configuration, statistics and the repository's index; with a keeper, which is the administrator's, loading and unloading too."""
+def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRouter:
+    """Metadata, configuration, statistics and the repository's index; with a lifecycle, which is the administrator's, loading and unloading too."""
     router = APIRouter(tags=["open inference protocol"])
 
     @reading(router, "/v2", summary="This server")
     async def server() -> Response:
-        return json_response(server_metadata(admin=keeper is not None))
+        return json_response(server_metadata(admin=lifecycle is not None))
 
     @reading(router, "/v2/models/stats", summary="What all models have done")
     async def all_statistics() -> Response:
@@ -65,26 +65,26 @@ def v2_router(repository: Repository, keeper: Keeper | None) -> APIRouter:
     async def repository_index(request: Request) -> Response:
         return json_response(index(repository, ready_only(await read_asked(request))))
 
-    if keeper is not None:
-        add_admin(router, repository, keeper)
+    if lifecycle is not None:
+        add_admin(router, repository, lifecycle)
     return router
 
 
-def add_admin(router: APIRouter, repository: Repository, keeper: Keeper) -> None:
+def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecycle) -> None:
     """Loading and unloading."""
 
     @router.post("/v2/repository/models/{model}/load", summary="Load a model from the folder, or load it anew")
     async def load(model: str, request: Request) -> Response:
         with audit("load", model, request):
             refuse_overrides(await read_asked(request))
-            await keeper.load(model)
+            await lifecycle.load(model)
         return Response()
 
     @router.post("/v2/repository/models/{model}/unload", summary="Take a model out of service")
     async def unload(model: str, request: Request) -> Response:
         with audit("unload", model, request):
             await read_asked(request)
-            await keeper.unload(model)
+            await lifecycle.unload(model)
         return Response()
 
     def audit(action: str, model: str, request: Request) -> AbstractContextManager[None]:

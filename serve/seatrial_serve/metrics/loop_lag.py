@@ -12,7 +12,7 @@ from seatrial_serve.process.clock import now_s
 BEAT_S = 0.5
 
 
-class Pulse:
+class LoopLag:
     """A task that sleeps and sees how much too late it woke. Use `async with`."""
 
     def __init__(

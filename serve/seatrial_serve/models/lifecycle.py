@@ -1,4 +1,4 @@
-"""The keeper: keeps what is served as the repository's folder says, without losing a request."""
+"""The life cycle of models: what is served is kept as the folder of bundles says, without losing a request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("seatrial.keeper")
 RETRY_S = 1.0
 
 
-class Keeper:
+class ModelLifecycle:
     """Loads, swaps and retires versions, one change at a time. Use `async with`.
 
     A version takes traffic once it passed its load gate; until then, and where it fails, the one before goes on. A version that is
@@ -49,7 +49,7 @@ class Keeper:
         self.settled = asyncio.Event()
         """Each model of the start has been loaded, or has failed."""
 
-    async def __aenter__(self) -> Keeper:
+    async def __aenter__(self) -> ModelLifecycle:
         self._loop = asyncio.get_running_loop()
         first = self._load_all(list(self._repository))
         if self._join_loaded:

@@ -14,7 +14,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.receipt import ERROR_EDGES
 from seatrial_contracts.receipts_folder import newest_files, read_receipt
-from seatrial_serve.process.background import Aside
+from seatrial_serve.process.background import BackgroundWorker
 
 SINGLE_ROWS: Any = {"trials": {"__all__": {"worst", "flipped"}}}
 """What receipts say of single rows. It stays beside the bundle: the rows may be somebody's."""
@@ -40,13 +40,13 @@ class ReceiptReader:
     """
 
     def __init__(self) -> None:
-        self._aside: Aside[tuple[Bundle, Future[Told]]] | None = None
+        self._aside: BackgroundWorker[tuple[Bundle, Future[Told]]] | None = None
         self._kept: OrderedDict[Path, Told] = OrderedDict()
 
     async def told(self, bundle: Bundle) -> dict[str, Any]:
         """The receipts beside a bundle, the newest first: they may come while it is served. `receipts_error` where some cannot be read."""
         if self._aside is None:
-            self._aside = Aside("receipts", self._answer, MAX_WAITING)
+            self._aside = BackgroundWorker("receipts", self._answer, MAX_WAITING)
         future: Future[Told] = Future()
         try:
             if not self._aside.offer((bundle, future)):

@@ -12,7 +12,7 @@ import numpy as np
 from seatrial_contracts.kinds.kind import Column
 
 if TYPE_CHECKING:
-    from seatrial_serve.models.request_record import Journey
+    from seatrial_serve.models.request_record import RequestRecord
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Terms:
     deadline_s: float = math.inf
     flow: Hashable = None
     priority: int = 0
-    journey: Journey | None = None
+    record: RequestRecord | None = None
     """What is told of its way, where somebody wants to know."""
     partial: bool = False
     """Are rows that cannot be answered errors of their own, beside the answers of the others?"""

@@ -1,4 +1,4 @@
-"""A request's journey through the server: who it is, what its way took, and how it ended."""
+"""The record of one request: who it is, what its way through the server took, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.scheduling.ticket import Company
+from seatrial_serve.scheduling.ticket import BatchInfo
 
 if TYPE_CHECKING:
     from seatrial_serve.models.answer import Answer
@@ -18,7 +18,7 @@ log = logging.getLogger("seatrial.journey")
 
 
 @dataclass(slots=True)
-class Journey:
+class RequestRecord:
     """One request to a model, from its first byte here to its answer. Times are those of `now_s`."""
 
     request_id: str
@@ -31,13 +31,13 @@ class Journey:
     """What it asked, as validated; None where it did not come so far."""
     phases: list[tuple[str, float, float]] = field(default_factory=list)
     """Name, beginning and end of each: front, prepare, queue, run, encode; those of a request in parts come more than once."""
-    company: list[Company] = field(default_factory=list)
+    company: list[BatchInfo] = field(default_factory=list)
     answer: Answer | None = None
     code: str = ""
     """"ok", or the stable code of what went wrong; empty where its client left before it was answered."""
     status: int = 0
     error: BaseException | None = None
-    """For the watchers, while they are told."""
+    """For the observers, while they are told."""
     ended_s: float = 0.0
 
     def end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
@@ -63,7 +63,7 @@ class Journey:
         """Was it answered later than its contract's objective?"""
         return self.code == "ok" and self.model is not None and self.ended_s - self.began_s > self.model.objective_s
 
-    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
-        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.batcher.Passenger`."""
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
+        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.batcher.TicketListener`."""
         self.phases += (("queue", arrived_s, started_s), ("run", started_s, ended_s))
         self.company.append(company)

@@ -23,7 +23,7 @@ from seatrial_serve.metrics.model_metrics import ModelMetrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request import Given, Terms, rows_of
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.scheduling.admission import Pressure, Quarantine
+from seatrial_serve.scheduling.admission import Backlog, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
 
@@ -44,7 +44,7 @@ class ServedModel:
         self._holders = 0
         self.objective_s = engine.contract.objective.p99_s or math.inf
         """An answer later than this is slow."""
-        self.pressure = Pressure(admitted.pace.predict_s(admitted.pace.length) / slots)
+        self.backlog = Backlog(admitted.pace.predict_s(admitted.pace.length) / slots)
         self.quarantine = Quarantine()
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
@@ -95,23 +95,23 @@ class ServedModel:
 
     def begin(self, given: Given, terms: Terms) -> float:
         """A request's rows are validated: the host stage begins now, at the time that this gives."""
-        if terms.journey is not None:
-            terms.journey.given = given
+        if terms.record is not None:
+            terms.record.given = given
         return now_s()
 
     def fronted(self, start: float, terms: Terms) -> None:
         """Its rows went through the host stage, since then."""
         end = now_s()
         self.metrics.front(end - start)
-        if terms.journey is not None:
-            terms.journey.phases.append(("front", start, end))
+        if terms.record is not None:
+            terms.record.phases.append(("front", start, end))
 
     def encoded(self, start: float, terms: Terms) -> None:
         """An answer was written, since then."""
         end = now_s()
         self.metrics.encode(end - start)
-        if terms.journey is not None:
-            terms.journey.phases.append(("encode", start, end))
+        if terms.record is not None:
+            terms.record.phases.append(("encode", start, end))
 
     def checked(self, answer: Answer) -> Answer:
         """The answer, where every row has one and it is not too large to be written down."""
@@ -160,7 +160,7 @@ class ServedModel:
     async def submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
         """What the model answers for rows of like shape. Raises `Refusal`, `ModelError` or `Unavailable`."""
         answers = self.batcher.submit(
-            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, passenger=terms.journey,
+            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, listener=terms.record,
             alone=self.instant and terms.alone and len(rows) == 1,
         )  # fmt: skip
         if not self.engine.remote or math.isinf(terms.deadline_s):

@@ -49,14 +49,14 @@ class Drift:
         self._counts.add(self._lookout.count(self._profile, columns, outputs), rows)
 
 
-class DriftTap:
+class DriftObserver:
     """Counts for every version that has a profile."""
 
     def __init__(self) -> None:
         self._drift: WeakKeyDictionary[ServedModel, Drift] = WeakKeyDictionary()
 
     def answered(self, seen: Sequence[Answered]) -> None:
-        """See `Tap`."""
+        """See `SampleObserver`."""
         for model in dict.fromkeys(each.model for each in seen):
             if model.drift_counts is None:
                 continue

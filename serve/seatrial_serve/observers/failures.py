@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.observers.kept_failure import Form, encrypt, keep, kept_files
-from seatrial_serve.process.background import Aside
+from seatrial_serve.process.background import BackgroundWorker
 from seatrial_serve.process.token_bucket import Rate
 
 log = logging.getLogger("seatrial.failures")
@@ -20,7 +20,7 @@ WAITING = 4
 
 
 class Failures:
-    """A `Watcher` that keeps at most one request a second, written by a thread of its own.
+    """A `RequestObserver` that keeps at most one request a second, written by a thread of its own.
 
     Rows are encrypted for `recipient`, an age public key, where there is one; written as they came where `plain` says so; else of
     each value only its kind and size is kept.
@@ -42,12 +42,12 @@ class Failures:
         self._folder, self._recipient = folder, recipient
         self._form: Form = "encrypted" if recipient else "plain" if plain else "redacted"
         self._rate = Rate(PER_S)
-        self._aside = Aside[Journey]("failures", self._keep, WAITING)
+        self._aside = BackgroundWorker[RequestRecord]("failures", self._keep, WAITING)
 
-    def ended(self, journey: Journey) -> None:
-        """See `Watcher`."""
-        if (journey.status >= 500 or journey.slow) and journey.given is not None and self._rate.allows():
-            self._aside.offer(journey)
+    def ended(self, record: RequestRecord) -> None:
+        """See `RequestObserver`."""
+        if (record.status >= 500 or record.slow) and record.given is not None and self._rate.allows():
+            self._aside.offer(record)
 
     def settle(self, within_s: float = 5.0) -> bool:
         """Wait until what was taken is written: is it?"""
@@ -57,9 +57,9 @@ class Failures:
         """Write what was taken and end the thread, within a moment."""
         self._aside.close(within_s)
 
-    def _keep(self, journey: Journey) -> None:
+    def _keep(self, record: RequestRecord) -> None:
         try:
-            keep(journey, self._form, self._recipient).write(self._folder)
+            keep(record, self._form, self._recipient).write(self._folder)
             self._make_room()
         except OSError as error:
             log.warning("a failure was not kept: %s", error.strerror)

@@ -21,7 +21,7 @@ from seatrial_serve.inference.engine import Answers
 from seatrial_serve.metrics.families import MODEL, Key
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
 
 MOST_BYTES = 64 * 2**20
@@ -130,7 +130,7 @@ class Window:
 
 
 class Feedback:
-    """A `Watcher` that remembers the last `kept` answers with labels, by request id, and takes the truth of them."""
+    """A `RequestObserver` that remembers the last `kept` answers with labels, by request id, and takes the truth of them."""
 
     def __init__(self, kept: int, window: int, metrics: FeedbackMetrics) -> None:
         self.kept, self._window, self._metrics = kept, window, metrics
@@ -149,16 +149,16 @@ class Feedback:
             self._newest[known.model, known.version] = known
         return known
 
-    def ended(self, journey: Journey) -> None:
-        """See `Watcher`."""
-        if journey.answer is None or journey.model is None:
+    def ended(self, record: RequestRecord) -> None:
+        """See `RequestObserver`."""
+        if record.answer is None or record.model is None:
             return
-        labels = self.labels_of(journey.model)
-        if not labels.classes or not journey.answer.parts:
+        labels = self.labels_of(record.model)
+        if not labels.classes or not record.answer.parts:
             return
-        remembered = labels.remember(journey.answer)
-        self._drop(journey.request_id)
-        self._recent[journey.request_id] = remembered
+        remembered = labels.remember(record.answer)
+        self._drop(record.request_id)
+        self._recent[record.request_id] = remembered
         self._held_bytes += remembered.rows * labels.row_bytes
         while len(self._recent) > self.kept or self._held_bytes > MOST_BYTES:
             self._drop(next(iter(self._recent)))

@@ -24,7 +24,7 @@ from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_contracts.receipt import Machine, now, this_machine
 from seatrial_serve.models.request import rows_of
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 
 PACKAGES = ("seatrial", "onnxruntime", "numpy")
 MAX_FILE_BYTES = 64 * 2**20
@@ -120,18 +120,18 @@ def kept_files(folder: Path) -> list[Path]:
     return sorted((file for file in folder.iterdir() if KEPT_NAME.fullmatch(file.name)), reverse=True)
 
 
-def keep(journey: Journey, form: Form, recipient: str | None) -> KeptFailure:
+def keep(record: RequestRecord, form: Form, recipient: str | None) -> KeptFailure:
     """What is kept of a request that came as far as its rows."""
-    assert journey.model is not None
-    assert journey.given is not None
-    model, bundle = journey.model, journey.model.bundle
-    company = journey.company[0] if journey.company else None
+    assert record.model is not None
+    assert record.given is not None
+    model, bundle = record.model, record.model.bundle
+    company = record.company[0] if record.company else None
     return KeptFailure(
         model=bundle.name, version=bundle.version, digest=bundle.digest, variant=model.engine.variant, provider=model.engine.provider,
-        batch_rows=model.batcher.rule.most_rows, request_id=journey.request_id, route=journey.route, code=journey.code, status=journey.status,
-        seconds=journey.seconds, objective_s=model.contract.objective.p99_s, timings=journey.timings,
+        batch_rows=model.batcher.rule.most_rows, request_id=record.request_id, route=record.route, code=record.code, status=record.status,
+        seconds=record.seconds, objective_s=model.contract.objective.p99_s, timings=record.timings,
         shape=str(company.shape) if company else "", mates=company.mates if company else (),
-        machine=this_machine(installed(PACKAGES)), kept_at=now(), form=form, rows=_formed(journey, form, recipient),
+        machine=this_machine(installed(PACKAGES)), kept_at=now(), form=form, rows=_formed(record, form, recipient),
     )  # fmt: skip
 
 
@@ -146,13 +146,13 @@ def installed(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _formed(journey: Journey, form: Form, recipient: str | None) -> Any:
-    assert journey.model is not None
-    assert journey.given is not None
-    rows = rows_of(journey.given)
+def _formed(record: RequestRecord, form: Form, recipient: str | None) -> Any:
+    assert record.model is not None
+    assert record.given is not None
+    rows = rows_of(record.given)
     if form == "redacted":
         return [{name: redacted(value) for name, value in row.items()} for row in rows]
-    kinds = {field.name: field.kind for field in journey.model.contract.inputs}
+    kinds = {field.name: field.kind for field in record.model.contract.inputs}
     wire = [{name: sent(kinds[name], value) for name, value in row.items()} for row in rows]
     if form == "plain":
         return wire

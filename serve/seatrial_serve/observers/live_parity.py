@@ -23,7 +23,7 @@ from seatrial_serve.metrics.families import Families
 from seatrial_serve.models.request import row_at
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.sampling import Answered
-from seatrial_serve.process.background import Aside
+from seatrial_serve.process.background import BackgroundWorker
 from seatrial_serve.process.token_bucket import Rate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
@@ -77,7 +77,7 @@ Distrust = Callable[[ServedModel, str], None]
 
 
 class LiveParity:
-    """A `Tap`. Works in a thread of its own, and only while no request is on its way through the model: traffic never waits for it.
+    """A `SampleObserver`. Works in a thread of its own, and only while no request is on its way through the model: traffic never waits for it.
 
     The thread is of usual priority: a lower one would be taken off its core while it holds the interpreter's lock, and traffic
     would wait for that. A reference graph is loaded with the first answer that needs it; where fp32 is what is served, here and
@@ -88,12 +88,12 @@ class LiveParity:
         self._policy, self._metrics, self._distrust = policy, metrics, distrust
         self._rate = Rate(policy.per_s)
         self._judges: WeakKeyDictionary[ServedModel, Judge | None] = WeakKeyDictionary()
-        self._aside = Aside[Sample]("live-parity", self._check, KEPT)
+        self._aside = BackgroundWorker[Sample]("live-parity", self._check, KEPT)
 
     def answered(self, seen: Sequence[Answered]) -> None:
-        """See `Tap`."""
+        """See `SampleObserver`."""
         for each in seen:
-            if each.model.pressure.users:  # this one is busy; others may be quiet
+            if each.model.backlog.users:  # this one is busy; others may be quiet
                 continue
             if not self._rate.allows():
                 return

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from seatrial_serve.models.request_record import Journey, log
+from seatrial_serve.models.request_record import RequestRecord, log
 
 
-class Watcher(Protocol):
+class RequestObserver(Protocol):
     """Is told of every request that ended, on the event loop: it must be quick."""
 
-    def ended(self, journey: Journey) -> None:
+    def ended(self, record: RequestRecord) -> None:
         """A request was answered or failed."""
         ...
 
 
-Watchers = Sequence[Watcher]
+RequestObservers = Sequence[RequestObserver]
 
 
-def tell_watchers(watchers: Watchers, journey: Journey) -> None:
+def tell_observers(observers: RequestObservers, record: RequestRecord) -> None:
     """A request has ended: one watcher that fails takes neither the others nor the request with it."""
-    for watcher in watchers:
+    for watcher in observers:
         try:
-            watcher.ended(journey)
+            watcher.ended(record)
         except Exception:  # as said above
-            log.exception("a watcher failed; this is a bug in seatrial", extra={"request_id": journey.request_id})
-    journey.error = None  # its traceback holds this journey: a circle, and in it all that the request sent
+            log.exception("a watcher failed; this is a bug in seatrial", extra={"request_id": record.request_id})
+    record.error = None  # its traceback holds this record: a circle, and in it all that the request sent

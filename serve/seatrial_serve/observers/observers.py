@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.models.lifecycle import Keeper
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.failures import Failures
 from seatrial_serve.observers.feedback import Feedback, FeedbackMetrics
 from seatrial_serve.observers.live_parity import LiveParity, ParityMetrics, ParityPolicy
-from seatrial_serve.observers.observer import Watchers
+from seatrial_serve.observers.observer import RequestObservers
 from seatrial_serve.observers.request_log import RequestLog
-from seatrial_serve.observers.sampling import Tap
+from seatrial_serve.observers.sampling import SampleObserver
 from seatrial_serve.observers.tracing import Tracing, start_tracing
 from seatrial_serve.settings import Settings
 
@@ -21,11 +21,11 @@ CLOSE_S = 2.0
 
 
 @dataclass(frozen=True)
-class Watch:
+class Observers:
     """Those who are told of every request, and those who look at a sample of the answers."""
 
-    watchers: Watchers
-    taps: Sequence[Tap]
+    observers: RequestObservers
+    taps: Sequence[SampleObserver]
     feedback: Feedback
     parity: LiveParity | None
     failures: Failures | None
@@ -41,7 +41,7 @@ class Watch:
             self.tracing.close()
 
 
-def open_watch(settings: Settings, metrics: Metrics, keeper: Keeper) -> Watch:
+def open_observers(settings: Settings, metrics: Metrics, lifecycle: ModelLifecycle) -> Observers:
     """As the settings say. Raises `DeclarationError` or `MissingExtra` where that cannot be."""
     tracing = start_tracing(settings.otlp_endpoint)
     failures = (
@@ -50,21 +50,23 @@ def open_watch(settings: Settings, metrics: Metrics, keeper: Keeper) -> Watch:
         else None
     )
     feedback = Feedback(settings.feedback_answers, settings.feedback_window, FeedbackMetrics(metrics))
-    parity = open_parity(settings, metrics, keeper) if settings.live_parity_per_s else None
+    parity = open_parity(settings, metrics, lifecycle) if settings.live_parity_per_s else None
     watching = (RequestLog(settings.logged_per_s), failures, feedback if feedback.kept else None, tracing)
-    return Watch(
+    return Observers(
         [each for each in watching if each is not None], [parity] if parity is not None else [], feedback, parity, failures, tracing
     )  # fmt: skip
 
 
-def open_parity(settings: Settings, metrics: Metrics, keeper: Keeper) -> LiveParity:
-    """Live parity, whose findings the keeper acts on."""
+def open_parity(settings: Settings, metrics: Metrics, lifecycle: ModelLifecycle) -> LiveParity:
+    """Live parity, whose findings the lifecycle acts on."""
     policy = ParityPolicy(
         settings.live_parity_per_s, settings.live_parity_bytes, settings.live_parity_violations, settings.live_parity_window
     )  # fmt: skip
 
     def distrust(model: ServedModel, reason: str) -> None:
         if settings.live_parity_action != "report":
-            keeper.distrust_soon(model, "E_LIVE_PARITY", reason, fall_back=settings.live_parity_action == "fall_back")
+            lifecycle.distrust_soon(
+                model, "E_LIVE_PARITY", reason, fall_back=settings.live_parity_action == "fall_back"
+            )
 
     return LiveParity(policy, ParityMetrics(metrics.families), distrust)

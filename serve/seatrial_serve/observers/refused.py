@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
-from seatrial_serve.models.request_record import Journey
-from seatrial_serve.observers.observer import Watchers, tell_watchers
+from seatrial_serve.models.request_record import RequestRecord
+from seatrial_serve.observers.observer import RequestObservers, tell_observers
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.codes import status_of
 
@@ -14,12 +14,12 @@ ROUTE = "none"
 
 
 def record_refusal(
-    metrics: Metrics | None, watchers: Watchers, error: SeatrialError, request_id: str, route: str = ROUTE
+    metrics: Metrics | None, observers: RequestObservers, error: SeatrialError, request_id: str, route: str = ROUTE
 ) -> None:
     """Such a request ends here, with this error. Without metrics it is logged alone."""
     status, code = status_of(error)
-    journey = Journey(request_id, route, now_s())
-    journey.end(code, status, error)
+    record = RequestRecord(request_id, route, now_s())
+    record.end(code, status, error)
     if metrics is not None:
         metrics.refused(*NOBODY, error)
-    tell_watchers(watchers, journey)
+    tell_observers(observers, record)

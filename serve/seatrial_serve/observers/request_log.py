@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.token_bucket import Rate
 
@@ -16,7 +16,7 @@ log = logging.getLogger("seatrial.request")
 
 
 class RequestLog:
-    """A `Watcher`. Callers' faults, refusals for want of room, and our failures each have a rate of their own, so that none hides another.
+    """A `RequestObserver`. Callers' faults, refusals for want of room, and our failures each have a rate of their own, so that none hides another.
 
     A line holds ids, codes and times, and never what a client sent.
     """
@@ -25,47 +25,47 @@ class RequestLog:
         self._rates = {level: Rate(per_s, clock) for level in (logging.INFO, logging.WARNING, logging.ERROR)}
         self._unsaid = dict.fromkeys(self._rates, 0)
 
-    def ended(self, journey: Journey) -> None:
-        """See `Watcher`."""
-        partial = journey.answer is not None and journey.answer.errors
-        if not journey.code or (journey.code == "ok" and not journey.slow and not partial):
+    def ended(self, record: RequestRecord) -> None:
+        """See `RequestObserver`."""
+        partial = record.answer is not None and record.answer.errors
+        if not record.code or (record.code == "ok" and not record.slow and not partial):
             return
-        level = level_of(journey)
+        level = level_of(record)
         if not self._rates[level].allows():
             self._unsaid[level] += 1
             return
         unsaid, self._unsaid[level] = self._unsaid[level], 0
-        fields = facts(journey) | ({"unsaid": unsaid} if unsaid else {})
-        error = journey.error if level == logging.ERROR else None
+        fields = facts(record) | ({"unsaid": unsaid} if unsaid else {})
+        error = record.error if level == logging.ERROR else None
         log.log(level, sentence_of(fields), extra=fields, exc_info=error)
 
 
-def level_of(journey: Journey) -> int:
+def level_of(record: RequestRecord) -> int:
     """How loud: callers' faults are information, delay and want of room a warning, the rest an error; a partial answer is as its worst row."""
-    errors = journey.answer.errors.values() if journey.answer is not None else ()
+    errors = record.answer.errors.values() if record.answer is not None else ()
     if not all(isinstance(error, Refusal) for error in errors):
         return logging.ERROR
-    if errors and not journey.slow:
+    if errors and not record.slow:
         return logging.INFO
-    if journey.code == "ok" or isinstance(journey.error, Unavailable):
+    if record.code == "ok" or isinstance(record.error, Unavailable):
         return logging.WARNING
-    return logging.INFO if isinstance(journey.error, Refusal) else logging.ERROR
+    return logging.INFO if isinstance(record.error, Refusal) else logging.ERROR
 
 
-def facts(journey: Journey) -> dict[str, Any]:
+def facts(record: RequestRecord) -> dict[str, Any]:
     """The fields of a line."""
-    bundle = journey.model.bundle if journey.model is not None else None
+    bundle = record.model.bundle if record.model is not None else None
     named = {"model": bundle.name, "model_version": bundle.version, "digest": bundle.digest} if bundle else {}
-    timings = {f"{name}_s": round(seconds, 6) for name, seconds in journey.timings.items()}
+    timings = {f"{name}_s": round(seconds, 6) for name, seconds in record.timings.items()}
     return {
-        "request_id": journey.request_id, "route": journey.route, **named, "code": journey.code, "status": journey.status,
-        "slow": journey.slow, **row_errors(journey), "total_s": round(journey.seconds, 6), **timings,
+        "request_id": record.request_id, "route": record.route, **named, "code": record.code, "status": record.status,
+        "slow": record.slow, **row_errors(record), "total_s": round(record.seconds, 6), **timings,
     }  # fmt: skip
 
 
-def row_errors(journey: Journey) -> dict[str, Any]:
+def row_errors(record: RequestRecord) -> dict[str, Any]:
     """How many rows of a partial answer have none, by code."""
-    errors = journey.answer.errors.values() if journey.answer is not None else ()
+    errors = record.answer.errors.values() if record.answer is not None else ()
     return {"row_errors": dict(Counter(error.code for error in errors))} if errors else {}
 
 

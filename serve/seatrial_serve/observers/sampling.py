@@ -1,4 +1,4 @@
-"""Taps: whoever looks at answered requests does so here, off the hot path, and never delays one."""
+"""Sampler: whoever looks at answered requests does so here, off the hot path, and never delays one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Answered:
         return self.model.engine.variant
 
 
-class Tap(Protocol):
+class SampleObserver(Protocol):
     """Looks at answered requests: for drift, live parity, feedback."""
 
     def answered(self, seen: Sequence[Answered]) -> None:
@@ -50,7 +50,7 @@ class Tap(Protocol):
         ...
 
 
-class Taps:
+class Sampler:
     """Between the request path and the taps: a bounded queue, a rate limit, and one coroutine that empties it. Use `async with`.
 
     Each process takes at most `per_s` requests a second (bursts of one second's worth), and its taps at most the share `SHARE` of
@@ -58,7 +58,7 @@ class Taps:
     """
 
     def __init__(
-        self, taps: Sequence[Tap], per_s: float, *,
+        self, taps: Sequence[SampleObserver], per_s: float, *,
         clock: Callable[[], float] = now_s, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._taps, self._per_s, self._clock, self._sleep = tuple(taps), per_s, clock, sleep

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from seatrial_contracts.errors import MissingExtra
-from seatrial_serve.models.request_record import Journey
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.process.clock import now_s
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def start_tracing(endpoint: str | None) -> Tracing | None:
 
 
 class Tracing:
-    """A `Watcher` that writes each request's spans once it has ended: nothing is kept open on its way."""
+    """A `RequestObserver` that writes each request's spans once it has ended: nothing is kept open on its way."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry import trace
@@ -50,25 +50,25 @@ class Tracing:
         self._api, self._provider, self._propagator = trace, provider, TraceContextTextMapPropagator()
         self._tracer = provider.get_tracer("seatrial")
 
-    def ended(self, journey: Journey) -> None:
-        """See `Watcher`. A `traceparent` that is none begins a new trace (W3C Trace Context, 4.3)."""
+    def ended(self, record: RequestRecord) -> None:
+        """See `RequestObserver`. A `traceparent` that is none begins a new trace (W3C Trace Context, 4.3)."""
         zero_ns = time.time_ns() - round(now_s() * 1e9)
-        given = {"traceparent": journey.traceparent} if journey.traceparent else {}
+        given = {"traceparent": record.traceparent} if record.traceparent else {}
         span = self._tracer.start_span(
-            journey.route,
+            record.route,
             self._propagator.extract(given),
             self._api.SpanKind.SERVER,
-            attributes(journey),
-            start_time=_at(zero_ns, journey.began_s),
+            attributes(record),
+            start_time=_at(zero_ns, record.began_s),
         )
         if span.is_recording():
-            if journey.status >= 500:
-                span.set_status(self._api.StatusCode.ERROR, journey.code)
+            if record.status >= 500:
+                span.set_status(self._api.StatusCode.ERROR, record.code)
             inside = self._api.set_span_in_context(span)
-            for name, began_s, ended_s in journey.phases:
+            for name, began_s, ended_s in record.phases:
                 phase = self._tracer.start_span(name, inside, start_time=_at(zero_ns, began_s))
                 phase.end(_at(zero_ns, ended_s))
-        span.end(_at(zero_ns, journey.ended_s))
+        span.end(_at(zero_ns, record.ended_s))
 
     def close(self) -> None:
         """Send what waits."""
@@ -80,16 +80,16 @@ def _at(zero_ns: int, seconds: float) -> int:
     return zero_ns + round(seconds * 1e9)
 
 
-def attributes(journey: Journey) -> dict[str, str | int]:
+def attributes(record: RequestRecord) -> dict[str, str | int]:
     """What a request's span says of it: never what the client sent."""
-    bundle = journey.model.bundle if journey.model is not None else None
+    bundle = record.model.bundle if record.model is not None else None
     named = (
         {"seatrial.model": bundle.name, "seatrial.version": bundle.version, "seatrial.digest": bundle.digest}
         if bundle
         else {}
     )
     return {
-        "http.request.method": "POST", "http.route": journey.route, "http.response.status_code": journey.status,
-        "seatrial.code": journey.code or "left", "seatrial.request_id": journey.request_id, **named,
-        "seatrial.batch_rows": sum(rows for rows, _ in journey.company[0].mates) if journey.company else 0,
+        "http.request.method": "POST", "http.route": record.route, "http.response.status_code": record.status,
+        "seatrial.code": record.code or "left", "seatrial.request_id": record.request_id, **named,
+        "seatrial.batch_rows": sum(rows for rows, _ in record.company[0].mates) if record.company else 0,
     }  # fmt: skip

@@ -12,7 +12,7 @@ log = logging.getLogger("seatrial.aside")
 Work = TypeVar("Work")
 
 
-class Aside(Generic[Work]):
+class BackgroundWorker(Generic[Work]):
     """`do` is called in the thread with each piece that was offered; what it raises is logged as a bug."""
 
     def __init__(self, name: str, do: Callable[[Work], None], kept: int) -> None:

@@ -13,7 +13,7 @@ from typing import TextIO
 from pythonjsonlogger.json import JsonFormatter
 
 from seatrial_contracts.errors import Refusal, SeatrialError
-from seatrial_serve.process.background import Aside
+from seatrial_serve.process.background import BackgroundWorker
 
 KEPT_LINES = 4096
 """Lines that may wait for a sink that nobody reads; further ones are dropped and counted."""
@@ -45,7 +45,7 @@ class LogSink(logging.Handler):
 
     def __init__(self, stream: TextIO, kept: int = KEPT_LINES) -> None:
         super().__init__()
-        self._stream, self._lines = stream, Aside[str]("log", self._write, kept)
+        self._stream, self._lines = stream, BackgroundWorker[str]("log", self._write, kept)
         self._told = self.dropped = 0
         self.on_drop: Callable[[], None] = lambda: None
         """Called for each line that is dropped."""

@@ -19,7 +19,7 @@ MARGIN = 0.8
 """The share of a request's time that its predicted wait may take: rows wait unequally for mates of like length."""
 
 
-class Pressure:
+class Backlog:
     """How many requests are on their way through a model, and how fast they end: by Little's law, how long another would take."""
 
     def __init__(self, first_s: float, clock: Callable[[], float] = now_s) -> None:

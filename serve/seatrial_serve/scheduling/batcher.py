@@ -16,14 +16,14 @@ from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.ticket import (
     Answers,
     Observe,
-    Passenger,
     Rows,
     Ticket,
+    TicketListener,
     Unobserved,
     latest,
     reply_to_all,
     settle,
-    tell_passengers,
+    tell_listeners,
 )
 
 CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
@@ -78,38 +78,38 @@ class Batcher(Generic[Rows, Answers]):
 
     async def submit(
         self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf,
-        flow: Hashable = None, priority: int = 0, passenger: Passenger | None = None, alone: bool = False,
+        flow: Hashable = None, priority: int = 0, listener: TicketListener | None = None, alone: bool = False,
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
 
-        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `passenger` is told of each batch; with `alone`, nobody could
+        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `listener` is told of each batch; with `alone`, nobody could
         join these rows and they run on the event loop, so that they do at once where they can (see `run_now`). Raises
         `Unavailable`: E_OVERLOADED at once where too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the
         clock), E_DRAINING while closing, E_OOM where memory was short even for smaller batches. What `run` raises for these rows,
         and not for their mates', is raised here.
         """
         if alone:
-            answers = self.run_now(rows, shape=shape, length=length, deadline_s=deadline_s, passenger=passenger)
+            answers = self.run_now(rows, shape=shape, length=length, deadline_s=deadline_s, listener=listener)
             if answers is not None:
                 return [answers]
         self._check_room(len(rows))
         rank, turn = priority or DEFAULT_PRIORITY, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
-        in_parts = partial(self._in_parts, rows, shape, length, deadline_s, rank, turn, passenger)
+        in_parts = partial(self._in_parts, rows, shape, length, deadline_s, rank, turn, listener)
         try:
             if len(rows) > self.rule.rows_of(length):
                 return await in_parts()
-            return [await self._whole(rows, shape, length, deadline_s, (rank, turn), passenger)]
+            return [await self._whole(rows, shape, length, deadline_s, (rank, turn), listener)]
         except OutOfMemory:
             if self._closing:
                 raise
             return await in_parts()  # the rule is half as large by now
 
     async def _whole(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float], passenger: Passenger | None
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float], listener: TicketListener | None
     ) -> Answers:  # fmt: skip
         """The answers of rows that are one ticket."""
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
-        ticket = self._enqueue(rows, shape, length, deadline_s, order, passenger, partial(settle, future))
+        ticket = self._enqueue(rows, shape, length, deadline_s, order, listener, partial(settle, future))
         try:
             return await future
         finally:
@@ -117,7 +117,7 @@ class Batcher(Generic[Rows, Answers]):
 
     def post(
         self, rows: Rows, reply: Callable[[Answers | Exception], None], *, shape: Hashable = None, length: int = 1,
-        deadline_s: float = math.inf, flow: Hashable = None, priority: int = 0, passenger: Passenger | None = None,
+        deadline_s: float = math.inf, flow: Hashable = None, priority: int = 0, listener: TicketListener | None = None,
     ) -> Ticket[Rows, Answers]:  # fmt: skip
         """Put rows of one batch in the queue and return at once; `reply` is called with their answers. See `submit`, also for what is raised.
 
@@ -125,10 +125,10 @@ class Batcher(Generic[Rows, Answers]):
         """
         self._check_room(len(rows))
         order = priority or DEFAULT_PRIORITY, self._turn_of(flow, len(rows) * length)
-        return self._enqueue(rows, shape, length, deadline_s, order, passenger, reply)
+        return self._enqueue(rows, shape, length, deadline_s, order, listener, reply)
 
     def run_now(
-        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf, passenger: Passenger | None = None
+        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf, listener: TicketListener | None = None
     ) -> Answers | None:  # fmt: skip
         """The answers of rows that need not wait, since nobody else is here and they run on the event loop: at once, without a turn of the loop.
 
@@ -141,7 +141,7 @@ class Batcher(Generic[Rows, Answers]):
         order = DEFAULT_PRIORITY, self._turn
         answered: list[Answers | Exception] = []
         ticket: Ticket[Rows, Answers] = Ticket(
-            rows, len(rows), shape, length, started, deadline_s, order, answered.append, passenger
+            rows, len(rows), shape, length, started, deadline_s, order, answered.append, listener
         )
         alone = [ticket]
         self.until_s = deadline_s
@@ -150,7 +150,7 @@ class Batcher(Generic[Rows, Answers]):
         except OutOfMemory:
             return None
         except Exception:  # a runtime may raise anything; its sender is told
-            tell_passengers(alone, started, self._clock())
+            tell_listeners(alone, started, self._clock())
             raise
         if isinstance(answers, asyncio.Future):
             raise TypeError("these rows do not run on the event loop; this is a bug in seatrial")
@@ -162,14 +162,14 @@ class Batcher(Generic[Rows, Answers]):
 
     async def _in_parts(
         self, rows: Rows, shape: Hashable, length: int, deadline_s: float, rank: int, turn: float,
-        passenger: Passenger | None,
+        listener: TicketListener | None,
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in as many tickets as the rule wants now."""
         size, loop = self.rule.rows_of(length), asyncio.get_running_loop()
         starts = range(0, len(rows), size)
         futures: list[asyncio.Future[Answers]] = [loop.create_future() for _ in starts]
         tickets = [
-            self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), passenger, partial(settle, future))
+            self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), listener, partial(settle, future))
             for start, future in zip(starts, futures, strict=True)
         ]  # fmt: skip
         try:
@@ -195,10 +195,10 @@ class Batcher(Generic[Rows, Answers]):
 
     def _enqueue(
         self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float],
-        passenger: Passenger | None, reply: Callable[[Answers | Exception], None],
+        listener: TicketListener | None, reply: Callable[[Answers | Exception], None],
     ) -> Ticket[Rows, Answers]:  # fmt: skip
         ticket: Ticket[Rows, Answers] = Ticket(
-            rows, len(rows), shape, length, self._clock(), deadline_s, order, reply, passenger
+            rows, len(rows), shape, length, self._clock(), deadline_s, order, reply, listener
         )
         if self._queue and order < self._queue[-1].order:
             insort(self._queue, ticket, key=lambda waiting: waiting.order)
@@ -354,7 +354,7 @@ class Batcher(Generic[Rows, Answers]):
             reply_to_all(batch, ModelError("E_OUTPUT_CONTRACT", text))
             return
         ended = self._clock()
-        tell_passengers(batch, started, ended)
+        tell_listeners(batch, started, ended)
         cost = rows * longest
         self._observe.batch(
             rows, cost, 1 - useful / cost, [started - ticket.arrived_s for ticket in batch], ended - started
@@ -372,7 +372,7 @@ class Batcher(Generic[Rows, Answers]):
 
         One that was too large for the memory goes back to whoever asked, who asks once more, under a rule half as large.
         """
-        tell_passengers(batch, started, self._clock())
+        tell_listeners(batch, started, self._clock())
         if isinstance(error, OutOfMemory):
             rows = sum(ticket.count for ticket in batch)
             self.rule = self.rule.shrunk(rows * max(ticket.length for ticket in batch))

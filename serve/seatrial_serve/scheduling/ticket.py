@@ -55,10 +55,10 @@ class Observe(Protocol):
         ...
 
 
-class Passenger(Protocol):
+class TicketListener(Protocol):
     """A request that wants to know what became of its rows."""
 
-    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: Company) -> None:
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
         """Some of them came, ran in a batch with others, and were answered or failed: times of the clock."""
         ...
 
@@ -89,7 +89,7 @@ class Ticket(Generic[Rows, Answers]):
     order: tuple[int, float]
     reply: Callable[[Answers | Exception], None]
     """Called once, on the event loop, with the answers or with what went wrong; not where `gone` is set."""
-    passenger: Passenger | None = None
+    listener: TicketListener | None = None
     gone: bool = False
     """Set by whoever asked when nobody waits for the answers any more: rows that still wait never run."""
 
@@ -104,13 +104,13 @@ def settle(future: asyncio.Future[Answers], answers: Answers | Exception) -> Non
         future.set_result(answers)
 
 
-def tell_passengers(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:
+def tell_listeners(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:
     """Tell each request of a batch that it ran, and in which company."""
     company = None
     for ticket in batch:
-        if ticket.passenger is not None:
-            company = company or Company(ticket.shape, tuple([(mate.count, mate.length) for mate in batch]))
-            ticket.passenger.ran(ticket.arrived_s, started_s, ended_s, company)
+        if ticket.listener is not None:
+            company = company or BatchInfo(ticket.shape, tuple([(mate.count, mate.length) for mate in batch]))
+            ticket.listener.ran(ticket.arrived_s, started_s, ended_s, company)
 
 
 def latest(batch: Sequence[Ticket[Any, Any]]) -> float:
@@ -126,7 +126,7 @@ def reply_to_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:
 
 
 @dataclass(slots=True)
-class Company:
+class BatchInfo:
     """A batch that a request was in: what its rows shared, and how many rows of which padded length each request in it had."""
 
     shape: Hashable

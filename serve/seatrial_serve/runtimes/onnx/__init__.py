@@ -21,7 +21,7 @@ from seatrial_contracts.receipt import this_machine
 from seatrial_serve.runtimes.graph_cache import find_or_make
 from seatrial_serve.runtimes.onnx.devices import load_on_devices
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, our_error
-from seatrial_serve.runtimes.onnx.providers import CPU, CUDA, TENSORRT, asked_of, check_known, check_registered
+from seatrial_serve.runtimes.onnx.providers import CPU, CUDA, TENSORRT, check_known, check_registered, model_path
 from seatrial_serve.runtimes.onnx.session import described, give_back, open_session, settings_of, shrinking
 from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
 
@@ -54,7 +54,7 @@ def _load_on_host(graph: bytes, options: RuntimeOptions, placement: Placement | 
     cached = _optimised(graph, options) if options.cache is not None and _cacheable(graph, options) else None
     try:
         session = _open_cached(cached, options) if cached is not None else None
-        session = session or open_session(graph, settings_of(options), asked_of(options))
+        session = session or open_session(graph, settings_of(options), model_path(options))
     except ORT_ERRORS as error:
         raise ModelError("E_LOAD", "onnxruntime cannot load this graph") from error
     check_registered(session, options)
@@ -79,7 +79,7 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         settings.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-        open_session(graph, settings, asked_of(options))
+        open_session(graph, settings, model_path(options))
 
     try:
         return find_or_make(options.cache, key, make)
@@ -96,7 +96,7 @@ def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession 
         graph = read_plain_file(folder / CACHED, MAX_FILE_BYTES)
         if set(graph_references(graph)) - {WEIGHTS} or (folder / WEIGHTS).is_symlink():
             raise NotPlainFile("a graph that names what was not kept with it")
-        return open_session(str(folder / CACHED), settings, asked_of(options))
+        return open_session(str(folder / CACHED), settings, model_path(options))
     except DAMAGED:
         log.warning("a cached graph did not load and is made anew")
         shutil.rmtree(folder, ignore_errors=True)

@@ -22,10 +22,10 @@ from seatrial_serve.runtimes.onnx.providers import (
     CPU,
     CUDA,
     TENSORRT,
-    asked_of,
     check_real,
     check_sizes_known,
     convolves,
+    model_path,
     not_loaded,
     tensorrt_profile,
 )
@@ -131,7 +131,7 @@ class DeviceGraph:
         settings.add_session_config_entry(KEEP_ASSIGNMENT, "1")
         profile = tensorrt_profile(self._shapes, self._rows) if self.tensorrt and self._fixed else None
         engines = engine_folder(self._graph, options, number) if self.tensorrt else None
-        asked = asked_of(options, number, profile, None if engines is None else str(engines))
+        asked = model_path(options, number, profile, None if engines is None else str(engines))
         return open_session(self._graph, settings, asked)
 
     def _lanes(self, session: ort.InferenceSession, number: int) -> list[Lane]:

@@ -40,7 +40,7 @@ def check_known(options: RuntimeOptions) -> None:
             )
 
 
-def asked_of(
+def model_path(
     options: RuntimeOptions, device: int = 0, profile: Mapping[str, str] | None = None, engines: str | None = None
 ) -> list[tuple[str, dict[str, str]]]:
     """The providers in order, each with its options for one device.
