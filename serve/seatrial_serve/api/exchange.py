@@ -160,7 +160,7 @@ class Exchange:
             if not self.left:
                 raise
             return None
-        except Exception as error:
+        except Exception as error:  # every error is accounted for, and raised on
             status, code = status_of(error)
             self._end(code, status, error)
             if self.counted:
