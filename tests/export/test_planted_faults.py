@@ -331,7 +331,7 @@ FAULTS: dict[str, Plant] = {
 
 NOT_CAUGHT_TODAY: dict[str, tuple[Plant, str]] = {
     "whole numbers that overflow": (net(lambda self, y, x: (x[:, 0] * 1e9).to(torch.int32).float() * 0 + y), "only rows beyond the golden ones show it"),
-    "NaN for large values": (net(lambda self, y, x: y + (x[:, 0].abs() > 1e3) * float("nan")), "golden rows are small"),
+    "NaN for large values": (net(lambda self, y, x: y.masked_fill(x[:, 0].abs() > 1e3, float("nan"))), "golden rows are small"),
     "a clamp that cuts what the contract takes": (net(lambda self, y, x: y.clamp(-1e3, 1e3)), "it is what the model answers in PyTorch too"),
     "the order of a set": (net(lambda self, y, x: y * {"alpha": 1, "beta": 2, "gamma": 3}[next(iter({"alpha", "beta", "gamma"}))]), "the hash seed of a process cannot be changed: the fresh process of `seatrial export` finds it"),
     "the time when it was made": (net(lambda self, y, x: y * self.made, setting(made=lambda: float(time.localtime().tm_hour + 1))), "an attribute like any other: the fresh process of `seatrial export` finds it"),

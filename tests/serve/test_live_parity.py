@@ -20,6 +20,7 @@ import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.manifest import Manifest, Variant
+from seatrial_serve.metrics.families import Families
 from seatrial_serve.models.entry import State
 from seatrial_serve.observers import live_parity
 from seatrial_serve.observers.live_parity import LiveParity, ParityMetrics, ParityPolicy
@@ -197,7 +198,9 @@ async def test_no_reference_is_loaded_that_is_larger_than_allowed(
 def test_a_busy_model_takes_no_turn_from_a_quiet_one(monkeypatch: pytest.MonkeyPatch) -> None:
     offered: list[Any] = []
     monkeypatch.setattr(live_parity, "sample_of", lambda answered: answered)
-    parity = LiveParity(ParityPolicy(per_s=10.0), ParityMetrics(CollectorRegistry()), lambda *_: None)
+    parity = LiveParity(
+        ParityPolicy(per_s=10.0), ParityMetrics(Families(CollectorRegistry(), shared=False)), lambda *_: None
+    )
     monkeypatch.setattr(parity._aside, "offer", offered.append)
     busy, quiet = (SimpleNamespace(model=SimpleNamespace(backlog=SimpleNamespace(users=users))) for users in (1, 0))
     parity.answered([busy, quiet, busy, quiet])  # type: ignore[list-item]
@@ -211,7 +214,8 @@ async def test_nothing_is_checked_while_a_request_is_on_its_way(tmp_path: Path) 
         entry = app.repository.find("words")
         assert entry is not None
         assert entry.model is not None
-        with entry.model:
-            await ask_until(app, "rare", lambda: True)
-            assert count(app, "checked_total") == 0
+        entry.model.backlog.enter()
+        await ask_until(app, "rare", lambda: True)
+        assert count(app, "checked_total") == 0
+        entry.model.backlog.leave()
         await ask_until(app, "rare", lambda: count(app, "checked_total") == 1)

@@ -234,10 +234,10 @@ def test_a_taken_port_and_an_empty_folder_are_told_in_one_line(server: Any, exam
 FAILING = """
 from seatrial.main import main
 from seatrial_contracts.errors import DeclarationError
-from seatrial_serve import taps
+from seatrial_serve.observers import sampling
 async def fail(self):
-    raise DeclarationError("the taps", "nothing", "a start")
-taps.Sampler.__aenter__ = fail
+    raise DeclarationError("the sampler", "nothing", "a start")
+sampling.Sampler.__aenter__ = fail
 main()
 """
 """A server of which one part does not start."""
@@ -248,7 +248,7 @@ def test_a_server_of_which_a_part_does_not_start_accepts_nobody_and_exits_with_1
     command = [sys.executable, "-c", FAILING, "serve", str(tmp_path), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1
-    assert done.stderr.endswith("seatrial: the taps: got nothing, want a start\n")
+    assert done.stderr.endswith("seatrial: the sampler: got nothing, want a start\n")
     assert "Traceback" not in done.stderr
 
 
