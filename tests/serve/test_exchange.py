@@ -184,7 +184,7 @@ async def test_watchers_hear_of_changes_after_another_has_left() -> None:
     health = HealthService()
     request = type("Request", (), {"service": "toy"})()
     calls = [Call(), Call()]
-    watching = [asyncio.create_task(health.Observers(request, call)) for call in calls]
+    watching = [asyncio.create_task(health.Watch(request, call)) for call in calls]
     for call in calls:
         await call.heard.wait()
         call.heard.clear()
@@ -202,13 +202,13 @@ async def test_one_client_cannot_take_all_streams_that_watch() -> None:
     health = HealthService()
     request = type("Request", (), {"service": ""})()
     calls = [Call() for _ in range(MOST_OF_CLIENT)]
-    watching = [asyncio.create_task(health.Observers(request, call)) for call in calls]
+    watching = [asyncio.create_task(health.Watch(request, call)) for call in calls]
     for call in calls:
         await call.heard.wait()
     with pytest.raises(PermissionError):
-        await health.Observers(request, Call())
+        await health.Watch(request, Call())
     other = Call("ipv4:10.0.0.1:4")
-    watching.append(asyncio.create_task(health.Observers(request, other)))
+    watching.append(asyncio.create_task(health.Watch(request, other)))
     await other.heard.wait()
     health.close()
     await asyncio.wait(watching)

@@ -46,7 +46,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
             await context.abort(grpc.StatusCode.NOT_FOUND)
         return Status(status=status)
 
-    async def Observers(self, request: Any, context: Any) -> None:  # noqa: N802  (the protocol's name)
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802  (the protocol's name)
         """How it stands now, and whenever that changes."""
         client = client_of(context)
         if not self._places.take(client):

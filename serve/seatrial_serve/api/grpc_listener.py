@@ -70,6 +70,8 @@ class GrpcListener:
         self._server = grpc.aio.server(options=[
             ("grpc.max_receive_message_length", self._message_bytes), ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", MOST_STREAMS), ("grpc.so_reuseport", int(self._shared_port)),
+            # It counts streams that have ended until they are freed, and resets calls of a client that kept to the most.
+            ("grpc.http.overload_protection", 0),
         ])  # fmt: skip
         self._server.add_generic_rpc_handlers((self._service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

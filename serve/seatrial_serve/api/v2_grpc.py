@@ -74,7 +74,7 @@ class InferCall(Exchange):
         self._unpacked: pb.ModelInferRequest | None = None
 
     async def find(self) -> Entry | None:
-        """See `Exchange`: once its message has come. Raises `Refusal` or `ClientLeft`."""
+        """See `Exchange`: once its message has come. Raises `Refusal`."""
         message = self.message = await receive(self._context, self.shared.pace.timeout_s)
         if len(message) <= FEW_BYTES:
             asked = self._unpacked = unpacked(message, pb.ModelInferRequest)
@@ -128,7 +128,7 @@ def unpacked(data: bytes, kind: type[Unpacked]) -> Unpacked:
 
 
 async def receive(context: Context, timeout_s: float) -> bytes:
-    """The message of a call, within that time. Raises `Refusal`, or `ClientLeft` where none comes any more."""
+    """The message of a call, within that time. Raises `Refusal`, also where the call ends without one."""
     call = asyncio.current_task()
     assert call is not None
     # asyncio.timeout takes several times as long as it takes to unpack the message.
@@ -142,8 +142,8 @@ async def receive(context: Context, timeout_s: float) -> bytes:
         raise Refusal("E_SLOW_BODY", "message", f"no end of it within {timeout_s:g} s", "the whole of it") from None
     finally:
         timer.cancel()
-    if message is grpc.aio.EOF:  # gRPC itself has ended the call: its client left, or the message is too large
-        raise ClientLeft
+    if message is grpc.aio.EOF:  # its client sends none, or gRPC itself has ended the call with a too long one
+        raise Refusal("E_MESSAGE", "message", "none, or one longer than gRPC takes", "one of the service's messages")
     whole: bytes = message
     return whole
 
