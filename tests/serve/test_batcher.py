@@ -265,6 +265,39 @@ async def test_a_bug_of_ours_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPat
     assert isinstance(told[0]["exception"], ZeroDivisionError)
 
 
+class Breaks(Log):
+    """An observer that fails at the first batch."""
+
+    def batch(self, rows: int, *told: Any) -> None:
+        self.rows.append(rows)
+        if len(self.rows) == 1:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("threads", [False, True])
+async def test_a_bug_while_answers_are_handed_out_strands_nobody_and_keeps_no_slot(threads: bool) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    run = elsewhere(times_ten) if threads else times_ten
+    async with batching(BatchRule(), run, observe=Breaks()) as batcher:
+        failed = await asyncio.gather(*(ask_for(batcher, [row]) for row in range(3)), return_exceptions=True)
+        assert [type(each) for each in failed] == [RuntimeError] * 3
+        assert await ask_for(batcher, [2]) == [20]
+    assert isinstance(told[0]["exception"], ZeroDivisionError)
+
+
+async def test_if_a_run_is_cancelled_the_other_half_of_its_batch_is_told_so_too() -> None:
+    async def run(rows: list[int]) -> list[int]:
+        if len(rows) > 1:
+            raise ModelError("E_MODEL", "a bad row")
+        raise asyncio.CancelledError
+
+    async with batching(BatchRule(), lambda rows: asyncio.ensure_future(run(rows))) as batcher:
+        failed = await asyncio.gather(*(ask_for(batcher, [row]) for row in range(4)), return_exceptions=True)
+        assert batcher.idle
+    assert [getattr(each, "code", "") for each in failed] == ["E_DRAINING"] * 4
+
+
 async def test_a_run_that_gives_too_few_answers_is_our_bug_and_not_a_wrong_answer() -> None:
     async with batching(BatchRule(), lambda rows: rows[:-1]) as batcher:
         with pytest.raises(ModelError, match="a bug in seatrial"):

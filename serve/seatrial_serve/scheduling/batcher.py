@@ -236,6 +236,8 @@ class Batcher(Generic[Rows, Answers]):
         except Exception:  # whatever it was, nobody waits for ever
             stranded, self._queue, self._waiting_rows = self._queue, [], 0
             reply_to_all(stranded, RuntimeError("the batcher failed"))
+            if self._closing:
+                self._pump_soon()
             raise
 
     def _start_batches(self) -> None:
@@ -282,7 +284,7 @@ class Batcher(Generic[Rows, Answers]):
             if ticket.gone:
                 continue
             if ticket.deadline_s < now:
-                ticket.reply(Unavailable("E_DEADLINE", "the deadline passed before its turn came"))
+                ticket.tell(Unavailable("E_DEADLINE", "the deadline passed before its turn came"))
                 continue
             kept.append(ticket)
         if len(kept) != len(self._queue):
@@ -305,6 +307,7 @@ class Batcher(Generic[Rows, Answers]):
 
     def _work(self, todo: list[list[Ticket[Rows, Answers]]]) -> None:
         """Run batches one after another in the slot that is held, the halves of those that fail among them, and free the slot."""
+        batch: list[Ticket[Rows, Answers]] = []
         try:
             while todo:
                 batch = todo.pop()
@@ -318,10 +321,16 @@ class Batcher(Generic[Rows, Answers]):
                     answers.add_done_callback(partial(self._came, batch, started, todo))
                     return
                 self._deliver(batch, answers, started)
-        except BaseException:  # whatever ends it, the slot is free again
-            self._free_slot()
+        except BaseException:  # whatever ends it, nobody waits for ever, and the slot is free again
+            self._give_up([batch, *todo], RuntimeError("the batcher failed"))
             raise
         self._free_slot()
+
+    def _give_up(self, batches: list[list[Ticket[Rows, Answers]]], error: Exception) -> None:
+        """Tell all who have no answer yet of batches that are not run any more, and free their slot."""
+        self._free_slot()
+        for batch in batches:
+            reply_to_all(batch, error)
 
     def _free_slot(self) -> None:
         self._free += 1
@@ -335,12 +344,16 @@ class Batcher(Generic[Rows, Answers]):
         """A batch that ran elsewhere has ended."""
         error = None if answers.cancelled() else answers.exception()
         if answers.cancelled() or not isinstance(error, (Exception, NoneType)):
-            todo.clear()
-            reply_to_all(batch, Unavailable("E_DRAINING", "the server is stopping"))
-        elif error is not None:
-            self._failed(batch, error, started, todo)
-        else:
-            self._deliver(batch, answers.result(), started)
+            self._give_up([batch, *todo], Unavailable("E_DRAINING", "the server is stopping"))
+            return
+        try:
+            if error is not None:
+                self._failed(batch, error, started, todo)
+            else:
+                self._deliver(batch, answers.result(), started)
+        except BaseException:  # as in `_work`
+            self._give_up([batch, *todo], RuntimeError("the batcher failed"))
+            raise
         self._work(todo)
 
     def _deliver(self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float) -> None:
@@ -362,7 +375,7 @@ class Batcher(Generic[Rows, Answers]):
         place = 0
         for ticket in batch:
             if not ticket.gone:
-                ticket.reply(answers.part(place, place + ticket.count))
+                ticket.tell(answers.part(place, place + ticket.count))
             place += ticket.count
 
     def _failed(

@@ -88,10 +88,16 @@ class Ticket(Generic[Rows, Answers]):
     deadline_s: float
     order: tuple[int, float]
     reply: Callable[[Answers | Exception], None]
-    """Called once, on the event loop, with the answers or with what went wrong; not where `gone` is set."""
+    """Called once, on the event loop, with the answers or with what went wrong; not where `gone` is set. See `tell`."""
     listener: TicketListener | None = None
     gone: bool = False
-    """Set by whoever asked when nobody waits for the answers any more: rows that still wait never run."""
+    """Nobody waits for the answers any more: whoever asked has set it, or has been told. Rows that still wait never run."""
+
+    def tell(self, answers: Answers | Exception) -> None:
+        """Reply, once."""
+        if not self.gone:
+            self.gone = True
+            self.reply(answers)
 
 
 def settle(future: asyncio.Future[Answers], answers: Answers | Exception) -> None:
@@ -121,8 +127,7 @@ def latest(batch: Sequence[Ticket[Any, Any]]) -> float:
 def reply_to_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:
     """Tell all who still wait for a batch what went wrong."""
     for ticket in batch:
-        if not ticket.gone:
-            ticket.reply(error)
+        ticket.tell(error)
 
 
 @dataclass(slots=True)
