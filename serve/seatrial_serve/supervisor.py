@@ -81,7 +81,8 @@ class Supervisor:
         metrics = f", metrics on port {scraped.port}" if scraped else ""
         log.info("%d workers at http://%s%s", self._settings.workers, place, metrics)
         port = grpc.getsockname()[1] if grpc is not None else 0
-        with ThreadPoolExecutor(self._settings.workers, initializer=hold_reloads) as pool:
+        with ThreadPoolExecutor(self._settings.workers + 1, initializer=hold_reloads) as pool:
+            pool.submit(self._close_when_stopping, http)
             keeping = [pool.submit(self._keep, place, http, port) for place in range(self._settings.workers)]
             wait(keeping, return_when=FIRST_EXCEPTION)
             if any(done.exception() for done in keeping if done.done()):
@@ -94,6 +95,12 @@ class Supervisor:
         for settled in self._settled:
             settled.set()
         self._pass_on(signal.SIGTERM)
+
+    def _close_when_stopping(self, http: socket.socket) -> None:
+        """Leave the listening socket to the workers: who connects once the last of them has closed it is refused, and not reset later."""
+        self._stopping.wait()
+        with self._lock:  # no worker is being started on it, and none will be
+            http.close()
 
     def _pass_on(self, number: int) -> None:
         for process in list(self._alive.values()):

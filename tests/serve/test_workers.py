@@ -140,6 +140,16 @@ def test_sigterm_ends_every_worker_and_sighup_reloads_every_one(workers: Workers
 
 
 @pytest.mark.slow
+def test_who_connects_while_workers_stop_is_answered_or_refused_and_never_reset(workers: Workers) -> None:
+    workers.process.terminate()
+    answered = [workers.ask()]
+    with pytest.raises(ConnectionRefusedError):
+        for _ in range(10_000):
+            answered.append(workers.ask())
+    assert set(answered) == {200}
+
+
+@pytest.mark.slow
 def test_workers_do_not_outlive_their_supervisor(workers: Workers) -> None:
     children = psutil.Process(workers.process.pid).children()
     workers.process.kill()

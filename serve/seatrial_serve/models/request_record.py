@@ -64,6 +64,6 @@ class RequestRecord:
         return self.code == "ok" and self.model is not None and self.ended_s - self.began_s > self.model.objective_s
 
     def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
-        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.batcher.TicketListener`."""
+        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.ticket.TicketListener`."""
         self.phases += (("queue", arrived_s, started_s), ("run", started_s, ended_s))
         self.company.append(company)
