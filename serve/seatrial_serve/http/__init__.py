@@ -1,0 +1,3 @@
+"""Bytes on HTTP connections: accepting, framing, headers, hosts, bodies; no model is known here.
+
+May import process and settings."""

@@ -1,0 +1,3 @@
+"""From raw rows to numbers, and the proof before traffic, without a server: the command line, parity and Triton use it.
+
+May import runtimes, process and settings; no web framework."""

@@ -1,0 +1,3 @@
+"""Which rows run when, and which requests are turned away: batcher, tickets, batch rule, admission.
+
+May import runtimes, process and settings; no web framework."""
