@@ -249,3 +249,23 @@ def test_the_named_extras_bring_what_they_are_named_for() -> None:
         for module in modules:
             names = {plain(name) for name in brought.get(module, [])}
             assert names & packages(extra), (extra, module)
+
+
+USERS_OWN = {"churn.py", "train.py", "rows.py", "price.py", "model.py", "file.py"}
+"""Files that a page tells its reader to write, or that Triton keeps in a model repository."""
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/README.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda page: str(page.relative_to(ROOT)))  # fmt: skip
+def test_every_python_file_that_a_page_names_is_there(page: Path) -> None:
+    if page.name == "CHANGELOG.md":  # tells of what was
+        return
+    there = [f"/{file.relative_to(ROOT)}" for file in sources(*WINGS, "tests", "examples", "benchmarks")]
+    for named in re.findall(r"`([a-z_0-9/]+\.py)\b", page.read_text("utf-8")):
+        assert named in USERS_OWN or any(file.endswith(f"/{named}") for file in there), f"{page.name}: {named}"
+
+
+def test_every_room_of_the_serving_wing_says_what_it_is() -> None:
+    rooms = sorted((ROOT / "serve/seatrial_serve").glob("*/__init__.py"))
+    assert len(rooms) == 13
+    for room in rooms:
+        assert ast.get_docstring(ast.parse(room.read_text("utf-8"))), room.parent.name

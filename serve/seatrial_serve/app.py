@@ -57,7 +57,7 @@ def create_app(
     grpc: GrpcListener | None = None,
     workers: int = 1,
 ) -> FastPath:
-    """The app over a repository: the fast lane, and behind it the framework's routes. `lifecycle` loads the models while the app already answers that they are not ready."""
+    """The app over a repository: the fast path, and behind it the framework's routes. `lifecycle` loads the models while the app already answers that they are not ready."""
     repository, metrics = exchanges.repository, exchanges.metrics
     app = FastAPI(
         title="seatrial",
@@ -67,7 +67,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(lifecycle, exchanges.taps, LoopLag(metrics), grpc),
+        lifespan=_lifespan(lifecycle, exchanges.sampler, LoopLag(metrics), grpc),
     )
     app.include_router(models_router(repository, exchanges.drain))
     app.include_router(v2_router(repository, lifecycle if admin else None))
@@ -88,11 +88,11 @@ def create_app(
 
 
 def _lifespan(
-    lifecycle: ModelLifecycle, taps: Sampler, pulse: LoopLag, grpc: GrpcListener | None
+    lifecycle: ModelLifecycle, sampler: Sampler, loop_lag: LoopLag, grpc: GrpcListener | None
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001  (the framework passes it)
-        async with lifecycle, taps, pulse, grpc or nullcontext():
+        async with lifecycle, sampler, loop_lag, grpc or nullcontext():
             yield
 
     return lifespan

@@ -119,10 +119,10 @@ def run_server(
             tidy=give_memory_back,
         )
         watch = open_observers(settings, metrics, lifecycle)
-        taps = Sampler([*([DriftObserver()] if metrics.on else ()), *watch.taps], settings.sampled_per_s)
+        sampler = Sampler([*([DriftObserver()] if metrics.on else ()), *watch.sampled], settings.sampled_per_s)
         budget = Budget(settings.budget_bytes or plan_bytes(), settings.client_share)
         pace = Pace(settings.request_timeout_s, settings.body_bytes_per_s)
-        exchanges = Exchanges(repository, pool, drain, budget, taps, metrics, watch.observers, pace)
+        exchanges = Exchanges(repository, pool, drain, budget, sampler, metrics, watch.observers, pace)
         grpc = open_grpc(settings, exchanges, lifecycle) if settings.grpc else None
         app = create_app(
             exchanges, lifecycle, watch, docs=settings.docs, console=settings.console, admin=settings.admin, grpc=grpc, workers=settings.workers

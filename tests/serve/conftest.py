@@ -82,7 +82,7 @@ async def run_app(
             repository, build, pool, remote=settings.runtime is not None
         )  # fmt: skip
         watch = open_observers(settings, metrics, lifecycle)
-        tapped = Sampler([*taps, *watch.taps], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
+        tapped = Sampler([*taps, *watch.sampled], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
         budget, pace = Budget(settings.budget_bytes or 2**30), Pace(settings.request_timeout_s)
         exchanges = Exchanges(repository, pool, drain, budget, tapped, metrics, watch.observers, pace)
         app = create_app(

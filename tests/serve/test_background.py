@@ -49,7 +49,7 @@ def test_a_closed_one_leaves_no_thread() -> None:
     assert not thread.is_alive()
 
 
-def test_a_watcher_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_observer_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
     told = list[str]()
 
     class Fails:
@@ -63,7 +63,7 @@ def test_a_watcher_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.ERROR):
         tell_observers([Fails(), Works()], RequestRecord("r1", "/", 0.0))
     assert told == ["r1"]
-    assert "a watcher failed" in caplog.text
+    assert "an observer failed" in caplog.text
 
 
 def test_a_rate_lets_so_many_through_and_one_after_a_long_pause_however_low_it_is() -> None:

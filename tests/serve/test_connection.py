@@ -161,7 +161,7 @@ async def connected(app: App, **options: Any) -> AsyncIterator[tuple[StreamReade
 
 
 async def greet(scope: Any, receive: Any, send: Any) -> None:
-    """Answers as the fast lane does: in one piece."""
+    """Answers as the fast path does: in one piece."""
     await receive()
     await scope[REPLY](200, [(b"content-length", b"2")], b"hi", close=False)
 

@@ -54,7 +54,7 @@ class Exchanges:
     pool: Executor
     drain: Drain
     budget: Budget
-    taps: Sampler
+    sampler: Sampler
     metrics: Metrics
     observers: RequestObservers
     pace: Pace
@@ -232,7 +232,7 @@ class Exchange:
     def __exit__(self, *_: object) -> None:
         shared, record = self.shared, self.record
         if record.answer is not None and record.model is not None:
-            shared.taps.offer(record.model, record.answer, record.request_id, record.seconds, len(self._body))
+            shared.sampler.offer(record.model, record.answer, record.request_id, record.seconds, len(self._body))
         shared.drain.leave()
         if not shared.drain.in_flight:
             shared.busy_poll.left()

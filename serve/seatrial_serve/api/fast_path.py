@@ -1,4 +1,4 @@
-"""The fast lane: predict and infer as raw ASGI in front of the framework, since its routing would cost ten times the work."""
+"""The fast path: predict and infer as raw ASGI in front of the framework, since its routing would cost ten times the work."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ class FastPath:
 
 @lru_cache(maxsize=256)
 def model_path(path: str) -> tuple[str, str | None, str | None, str] | None:
-    """A path's model, version, label and verb; None where it is not this lane's."""
+    """A path's model, version, label and verb; None where this path does not take it."""
     match = PATH.fullmatch(path)
     return (match["name"], match["version"], match["label"], match["verb"]) if match is not None else None

@@ -1,3 +1,4 @@
 """Bytes on HTTP connections: accepting, framing, headers, hosts, bodies; no model is known here.
 
-May import process and settings."""
+May import process and settings.
+"""

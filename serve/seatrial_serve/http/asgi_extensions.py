@@ -1,4 +1,4 @@
-"""What our own connections tell the fast lane of a request beyond ASGI. Another server says none of it, and the lane does without."""
+"""What our own connections tell the fast path of a request beyond ASGI. Behind another server it does without."""
 
 from __future__ import annotations
 

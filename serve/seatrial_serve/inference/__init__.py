@@ -1,3 +1,4 @@
 """From raw rows to numbers, and the proof before traffic, without a server: the command line, parity and Triton use it.
 
-May import runtimes, process and settings; no web framework."""
+May import runtimes, process and settings; no web framework.
+"""

@@ -1,4 +1,4 @@
-"""The pulse: how late the event loop is, and when what it noted is handed over."""
+"""How late the event loop is, and when what it noted is handed over."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LoopLag:
             await asyncio.to_thread(self._metrics.hand_over)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._beat(), name="pulse") if self._metrics.on else None
+        self._task = asyncio.create_task(self._beat(), name="loop-lag") if self._metrics.on else None
         return self
 
     async def __aexit__(self, *_: object) -> None:

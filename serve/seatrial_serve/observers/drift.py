@@ -1,4 +1,4 @@
-"""The drift tap: counts what answered requests held, by the bins of their model's profile."""
+"""The drift observer: counts what answered requests held, by the bins of their model's profile."""
 
 from __future__ import annotations
 

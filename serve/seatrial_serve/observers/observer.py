@@ -20,10 +20,10 @@ RequestObservers = Sequence[RequestObserver]
 
 
 def tell_observers(observers: RequestObservers, record: RequestRecord) -> None:
-    """A request has ended: one watcher that fails takes neither the others nor the request with it."""
-    for watcher in observers:
+    """A request has ended: one observer that fails takes neither the others nor the request with it."""
+    for observer in observers:
         try:
-            watcher.ended(record)
+            observer.ended(record)
         except Exception:  # as said above
-            log.exception("a watcher failed; this is a bug in seatrial", extra={"request_id": record.request_id})
+            log.exception("an observer failed; this is a bug in seatrial", extra={"request_id": record.request_id})
     record.error = None  # its traceback holds this record: a circle, and in it all that the request sent

@@ -1,4 +1,4 @@
-"""Who watches: the log, traces, kept failures, feedback and live parity, as the settings say."""
+"""Which observers there are: the log, traces, kept failures, feedback and live parity, as the settings say."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Observers:
     """Those who are told of every request, and those who look at a sample of the answers."""
 
     observers: RequestObservers
-    taps: Sequence[SampleObserver]
+    sampled: Sequence[SampleObserver]
     feedback: Feedback
     parity: LiveParity | None
     failures: Failures | None

@@ -16,18 +16,18 @@ from seatrial_serve.process.clock import now_s
 
 log = logging.getLogger("seatrial.taps")
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 * 2**20
-"""What may wait for the taps: beyond either, requests pass unseen."""
+"""What may wait for the observers: beyond either, requests pass unseen."""
 MAX_TAKEN, MAX_TAKEN_BYTES = 64, 256 * 2**10
-"""What the taps look at in one go, at least one request: rows of a table by many, images one by one."""
+"""What the observers look at in one go, at least one request: rows of a table by many, images one by one."""
 PAUSE_S = 0.25
 """Between two looks: many requests at once cost a tenth of what they cost one by one."""
 SHARE = 0.02
-"""Of a thread's time that the taps may take; where they are slower than requests come, they see a sample."""
+"""Of a thread's time that the observers may take; where they are slower than requests come, they see a sample."""
 
 
 @dataclass(slots=True)
 class Answered:
-    """A request whose reply is on its way: what was asked and answered. It is dropped once the taps have seen it."""
+    """A request whose reply is on its way: what was asked and answered. It is dropped once the observers have seen it."""
 
     model: ServedModel
     answer: Answer
@@ -43,25 +43,25 @@ class Answered:
 
 
 class SampleObserver(Protocol):
-    """Looks at answered requests: for drift, live parity, feedback."""
+    """Looks at answered requests: for drift and live parity."""
 
     def answered(self, seen: Sequence[Answered]) -> None:
-        """Requests in the order of their replies. Called in the taps' own thread, of which there is one."""
+        """Requests in the order of their replies. Called in the sampler's own thread, of which there is one."""
         ...
 
 
 class Sampler:
-    """Between the request path and the taps: a bounded queue, a rate limit, and one coroutine that empties it. Use `async with`.
+    """Between the request path and the observers: a bounded queue, a rate limit, and one coroutine that empties it. Use `async with`.
 
-    Each process takes at most `per_s` requests a second (bursts of one second's worth), and its taps at most the share `SHARE` of
+    Each process takes at most `per_s` requests a second (bursts of one second's worth), and its observers at most the share `SHARE` of
     a thread's time: above either, what they see is a sample of the traffic. `offer` costs the request path about a microsecond.
     """
 
     def __init__(
-        self, taps: Sequence[SampleObserver], per_s: float, *,
+        self, observers: Sequence[SampleObserver], per_s: float, *,
         clock: Callable[[], float] = now_s, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:  # fmt: skip
-        self._taps, self._per_s, self._clock, self._sleep = tuple(taps), per_s, clock, sleep
+        self._observers, self._per_s, self._clock, self._sleep = tuple(observers), per_s, clock, sleep
         self._allowed, self._since = max(per_s, 1.0), clock()
         self._waiting: deque[Answered] = deque()
         self._waiting_bytes = 0
@@ -70,7 +70,7 @@ class Sampler:
         self._owner: asyncio.Task[None] | None = None
 
     def offer(self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int) -> None:
-        """A request was answered: keep it for the taps, or let it pass. Never waits, never raises."""
+        """A request was answered: keep it for the observers, or let it pass. Never waits, never raises."""
         if self._allowed < 1 or self._owner is None or not answer.parts or len(self._waiting) >= MAX_WAITING:
             return
         size_bytes = body_bytes + answer.held_bytes
@@ -89,7 +89,7 @@ class Sampler:
         self._since = now
 
     async def settled(self) -> None:
-        """Wait until the taps have seen all that waits."""
+        """Wait until the observers have seen all that waits."""
         await self._idle.wait()
 
     async def _own_queue(self, thread: ThreadPoolExecutor) -> None:
@@ -117,16 +117,16 @@ class Sampler:
         return taken
 
     def _show(self, seen: Sequence[Answered]) -> None:
-        for tap in self._taps:
+        for observer in self._observers:
             try:
-                tap.answered(seen)
+                observer.answered(seen)
             except Exception:  # one that fails takes neither the others nor any request with it
-                log.exception("a tap failed; this is a bug in seatrial")
+                log.exception("an observer failed; this is a bug in seatrial")
 
     async def __aenter__(self) -> Self:
-        if self._taps and self._per_s:
+        if self._observers and self._per_s:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="seatrial-taps")
-            self._owner = asyncio.create_task(self._own_queue(self._thread), name="taps")
+            self._owner = asyncio.create_task(self._own_queue(self._thread), name="sampler")
         return self
 
     async def __aexit__(self, *_: object) -> None:

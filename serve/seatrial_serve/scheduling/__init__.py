@@ -1,3 +1,4 @@
 """Which rows run when, and which requests are turned away: batcher, tickets, batch rule, admission.
 
-May import runtimes, process and settings; no web framework."""
+May import runtimes, process and settings; no web framework.
+"""
