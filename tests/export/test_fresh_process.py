@@ -184,6 +184,17 @@ def test_what_the_model_depends_on_is_named_with_the_first_value_that_differs(
         fresh.check_fresh_process(candidate)
 
 
+def test_a_model_that_is_trained_without_a_seed_is_made_three_times_and_no_oftener(candidate: Candidate) -> None:
+    shares = {"first": 0.1, "alike": 0.2, "alike_again": 0.3}
+    runs = Runs(
+        **{name: facts(**{"model, 'layer.weight'": ["float32[4]", 1.0, share]}) for name, share in shares.items()}
+    )
+    candidate.fresh = runs  # type: ignore[assignment]
+    fresh.check_fresh_process(candidate)
+    assert runs.started == ["first", "alike", "alike again"]
+    assert finding(candidate).startswith("1 values differ from run to run")
+
+
 def test_a_pipeline_without_a_file_says_so_in_the_receipt(candidate: Candidate) -> None:
     fresh.check_fresh_process(candidate)
     assert finding(candidate).startswith("not made: the pipeline was handed over by Python code")
