@@ -20,6 +20,11 @@ COMMANDS, REQUESTS, TENSORS, CHANGES, RELEASE, WATCHING, ENGINES = (
     block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 )
 
+REPORTED = re.findall(
+    r"```console\n(seatrial parity.*?)```", (ROOT / "docs/release-gate.md").read_text("utf-8"), re.DOTALL
+)[0].splitlines()
+"""The report's commands of the release gate's page."""
+
 
 def run(line: str, cwd: Path, check: bool = True, within_s: float = 100) -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
@@ -65,6 +70,8 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     said_v2 = [json.loads(run(line.replace("http://127.0.0.1:8000", server.url), tmp_path)) for line in TENSORS]
     assert said_v2[0]["properties"]["stays.classes"] == "stays,leaves"
     assert said_v2[1]["outputs"][0]["shape"] == [2, 2]
+    said = [run(line, tmp_path) for line in REPORTED]
+    assert said[1].startswith("churn 1.0.0 passed; report")  # with the receipt of the export itself
     said = [run(line, tmp_path) for line in RELEASE]
     assert "values compared, none departs" in said[0]
     assert "100 rows" in said[1]

@@ -170,6 +170,8 @@ def test_what_was_not_compared_is_told_in_the_receipt(candidate: Candidate, foun
     fresh.check_fresh_process(candidate)
     assert finding(candidate).startswith(told)
     assert bool(finding(candidate)) is bool(told)
+    (trial,) = candidate.trials
+    assert bool(trial.rows) is bool(trial.batch_sizes)  # a report takes no rows that no batch held
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bundle import Bundle, write_bundle
 from seatrial_parity.bisect.bisect import Bisection, bisect
+from seatrial_parity.bisect.replay import main as replay_command
 from seatrial_parity.bisect.replay import replay
 from seatrial_parity.bisect.saved import save
 from seatrial_parity.bisect.traced import Traced, trace
@@ -208,6 +209,12 @@ def test_a_planted_fault_is_named(
     said = replay(folder)
     assert said["the graph's inputs"] == pytest.approx(np.abs(departure.got - departure.want).max())
     assert json.loads((folder / "replay.json").read_text())["modules"] == list(modules)
+
+
+def test_running_again_what_was_never_saved_is_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(replay_command, [str(tmp_path / "fp32")])
+    assert done.exit_code == 1
+    assert "got no replay.json, want a folder that seatrial parity --bisect saved" in done.output
 
 
 @pytest.mark.parametrize("name", ["attention", "recurrent", "pictures"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -28,6 +27,15 @@ def replay(folder: Path) -> dict[str, float]:
     return said
 
 
-if __name__ == "__main__":
-    for inputs, apart in replay(Path(sys.argv[1])).items():
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def main(folder: Path) -> None:
+    """Run again what `seatrial parity --bisect` saved in FOLDER; where nothing departed, it saved nothing."""
+    if not (folder / NOTE).is_file():
+        raise click.ClickException(f"{folder}: got no {NOTE}, want a folder that seatrial parity --bisect saved")
+    for inputs, apart in replay(folder).items():
         click.echo(f"on {inputs}: {apart:.3e} from PyTorch's value")
+
+
+if __name__ == "__main__":
+    main()
