@@ -169,6 +169,7 @@ async def test_a_partial_answer_counts_as_ok_and_its_rows_by_code(
     (line,) = [record for record in caplog.records if record.name == "seatrial.request"]
     assert (line.levelname, vars(line)["row_errors"]) == ("ERROR", {"E_RANGE": 2, "E_OUTPUT_CONTRACT": 1})
     assert "mixed" in line.getMessage()
+    assert "rows failed (2 E_RANGE, 1 E_OUTPUT_CONTRACT)" in line.getMessage()
     assert "412" not in line.getMessage()
 
 

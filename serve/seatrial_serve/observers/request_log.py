@@ -77,6 +77,6 @@ def sentence_of(fields: dict[str, Any]) -> str:
     what = " ".join(str(fields[name]) for name in ("model", "model_version") if name in fields)
     late = " later than its objective" if fields["slow"] else ""
     rows = ", ".join(f"{count} {code}" for code, count in fields.get("row_errors", {}).items())
-    late += f" without rows ({rows})" if rows else ""
+    late += f", rows failed ({rows})" if rows else ""
     more = f"; {fields['unsaid']} more like it were not logged" if "unsaid" in fields else ""
     return f"{fields['code']} {fields['status']}{late}: {what or 'no model'}, {phases}, request {fields['request_id']}{more}"
