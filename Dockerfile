@@ -1,7 +1,7 @@
 # The serving wing alone: no torch, no compiler, no pip of its own, not root; the root may be read-only. Bundles are mounted at /bundles.
 #   docker build -t seatrial .        docker build --target gpu -t seatrial-gpu .
-# BASE has Python with pip and venv; RUNTIME has the same Python, and may have less. `make pin` says the digests of both: docs/container.md.
-ARG BASE=python:3.13-slim
+# BASE has Python with pip and venv; RUNTIME has the same Python, and may have less. Digests are renewed by `make pin`: docs/container.md.
+ARG BASE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 ARG RUNTIME=${BASE}
 
 FROM ${BASE} AS wheel

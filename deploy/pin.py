@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 DEPLOY = Path(__file__).resolve().parent
-IMAGE = re.compile(r"\$\{(\w+_IMAGE):-([^}@]+)\}")
+IMAGE = re.compile(r"\$\{(\w+_IMAGE):-([^}@]+)(?:@sha256:[0-9a-f]{64})?\}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def images(compose: str) -> dict[str, str]:
-    """Variable -> image and tag, as `compose.yaml` has them: ${PYTHON_IMAGE:-python:3.13-slim}."""
+    """Variable -> image and tag, as `compose.yaml` has them: ${PYTHON_IMAGE:-python:3.13-slim@sha256:...}."""
     return dict(IMAGE.findall(compose))
 
 

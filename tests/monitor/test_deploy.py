@@ -77,15 +77,16 @@ def test_images_are_pinned_by_the_digests_that_their_registry_has(tmp_path: Path
     )
     pinned = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines()[1:])
     for reference in asked:
-        name, image = re.fullmatch(r"\$\{(\w+):-(.+)\}", reference).groups()  # type: ignore[union-attr]
+        name, image = re.fullmatch(r"\$\{(\w+):-([^@]+)(?:@sha256:[0-9a-f]{64})?\}", reference).groups()  # type: ignore[union-attr]
         assert pinned.pop(name) == f"{image}@sha256:{sha256(image.encode()).hexdigest()}"
     assert pinned == {}
 
 
-def test_the_dockerfile_and_compose_start_from_the_same_tag() -> None:
+def test_the_dockerfile_and_compose_start_from_the_same_digest() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     base = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
+    assert re.search(r"@sha256:[0-9a-f]{64}$", base[1])
     assert services["seatrial"]["build"]["args"]["BASE"] == f"${{PYTHON_IMAGE:-{base[1]}}}"
 
 
