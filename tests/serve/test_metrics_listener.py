@@ -86,18 +86,22 @@ def test_fifty_scrapers_at_once_are_all_answered(listening: Listening) -> None:
     assert listening.written < 100
 
 
+def hanging_scraper(listening: Listening) -> socket.socket:
+    """A connection that reads the beginning of its reply, and no further."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.connect(("127.0.0.1", listening.listener.port))
+    sock.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert sock.recv(100).startswith(b"HTTP/1.1 200")
+    return sock
+
+
 def test_a_scraper_that_hangs_mid_response_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seatrial_serve.metrics_listener.LONGEST_REST_S", 0.0)
     listening = Listening(series=4000, label="x" * 2000)  # 8 MB: more than a connection buffers
-    hanging = []
+    hanging: list[socket.socket] = []
     try:
-        for _ in range(3):
-            sock = socket.socket()
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            sock.connect(("127.0.0.1", listening.listener.port))
-            sock.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert sock.recv(100).startswith(b"HTTP/1.1 200")
-            hanging.append(sock)  # reads no further
+        hanging += [hanging_scraper(listening) for _ in range(3)]
         status, _, body = listening.get()
         assert status == 200
         assert len(body) > 8e6
@@ -128,15 +132,9 @@ def test_replies_that_nobody_reads_make_room_for_scrapers_too(monkeypatch: pytes
     monkeypatch.setattr("seatrial_serve.metrics_listener.LONGEST_REST_S", 0.0)
     monkeypatch.setattr("seatrial_serve.metrics_listener.MOST_CONNECTIONS", 2)
     listening = Listening(series=4000, label="x" * 2000)  # 8 MB: more than a connection buffers
-    hanging = []
+    hanging: list[socket.socket] = []
     try:
-        for _ in range(3):
-            sock = socket.socket()
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            sock.connect(("127.0.0.1", listening.listener.port))
-            sock.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert sock.recv(100).startswith(b"HTTP/1.1 200")
-            hanging.append(sock)
+        hanging += [hanging_scraper(listening) for _ in range(3)]
         assert listening.get()[0] == 200
     finally:
         for sock in hanging:
