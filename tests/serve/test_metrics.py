@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
-from seatrial_serve.metrics.families import SECONDS
+from seatrial_serve.metrics.families import SECONDS, Families
 from seatrial_serve.metrics.loop_lag import LoopLag
 from seatrial_serve.metrics.metrics import COUNTS_KEPT_S, Metrics
+from seatrial_serve.metrics.model_metrics import ModelMetrics, ModelTallies
 from seatrial_serve.metrics.tally import BulkHistogram, Tally
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
@@ -275,6 +277,45 @@ async def test_the_loops_lag_is_what_a_sleeper_overslept() -> None:
     count = found["seatrial_event_loop_lag_seconds_count"][()]
     assert count >= 2
     assert found["seatrial_event_loop_lag_seconds_sum"][()] == pytest.approx(0.03 * count)
+
+
+class Interrupted:
+    """Families at whose `at`-th use a request comes and ends, as one may in another thread."""
+
+    def __init__(self, families: Families, at: int, come: Callable[[], None]) -> None:
+        self._families, self._left, self._come = families, at, come
+
+    def __getattr__(self, name: str) -> Any:
+        if self._left == 0:
+            self._come()
+        self._left -= 1
+        return getattr(self._families, name)
+
+
+@pytest.mark.parametrize("at", range(11))
+def test_what_is_counted_while_counts_are_handed_over_is_handed_over_the_next_time(at: int) -> None:
+    registry, tallies = CollectorRegistry(), ModelTallies()
+    metrics, families = ModelMetrics(tallies), Families(registry, shared=False)
+
+    def request() -> None:
+        metrics.row_errors(["E_RANGE"])
+        metrics.batch(1, 1, 0.0, [0.001], 0.002)
+        metrics.finish("ok", 0.003)
+
+    request()
+    interrupted = Interrupted(families, at, request)
+    tallies.hand_over(interrupted, ("a", "1"), there=True)  # type: ignore[arg-type]
+    while tallies.stirred:
+        tallies.hand_over(families, ("a", "1"), there=True)
+    assert interrupted._left < 0
+    shown = {name: 0.0 for name in ("requests_total", "row_errors_total", "batch_rows_count", "total", "queue")}
+    for family in registry.collect():
+        for sample in family.samples:
+            name = sample.name.removeprefix("seatrial_")
+            name = sample.labels["phase"] if name == "request_phase_seconds_count" else name
+            if name in shown:
+                shown[name] += sample.value
+    assert set(shown.values()) == {2.0}
 
 
 def test_the_memory_of_devices_is_shown_where_nvidias_library_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

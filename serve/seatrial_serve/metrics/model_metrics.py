@@ -56,7 +56,10 @@ class ModelTallies:
 
     @property
     def stirred(self) -> bool:
-        """Has anything happened since it was handed over, or was it never? Each request ends in `total`, each batch in `run`."""
+        """Has anything happened since it was handed over, or was it never? Each request ends in `total`, each batch in `run`.
+
+        So what else a request or a batch counts must be noted before these, and be handed over after them.
+        """
         return bool(
             not self._begun or self.total or self.run or self.front or self.causes.stirred or self.waiting != self._waiting_given
         )  # fmt: skip
@@ -65,13 +68,14 @@ class ModelTallies:
         """See `Metrics.hand_over`; a version that is not `there` any more has no gauges."""
         self._begun = True
         self._used = self._used or bool(self.total or self.run or self.front)
+        phases = {"run": self.run, "total": self.total, "front": self.front, "queue": self.queue, "encode": self.encode}
+        for phase, tally in phases.items():
+            if tally:
+                tally.hand_over(families.phase.labels(*key, phase))
         self.hand_over_refusals(families, key)
         self.row_codes.hand_over(families.row_errors, key)
         if not self._used:
             return
-        for phase, tally in zip(PHASES, (self.front, self.queue, self.run, self.encode, self.total), strict=True):
-            if tally:
-                tally.hand_over(families.phase.labels(*key, phase))
         self._hand_over_batches(families, key)
         self._waiting_given = self.waiting
         if there:
@@ -156,7 +160,6 @@ class ModelMetrics:
         seen.by_rows[rows] = count + 1, spent_s + run_s
         if tallies is None:
             return
-        tallies.run.observe(run_s)
         if cost == rows:
             tallies.plain[rows] = tallies.plain.get(rows, 0) + 1
         else:
@@ -164,6 +167,7 @@ class ModelMetrics:
             tallies.cost.observe(cost)
             tallies.padding.observe(padding)
         tallies.queue.observe_all(waited_s)
+        tallies.run.observe(run_s)
 
     def waiting(self, rows: int) -> None:
         """See `seatrial_serve.scheduling.batcher.Observe`."""
