@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime as ort
 
 import seatrial as st
-from seatrial_contracts.front import collate_parts
+from seatrial_contracts.host_stage import collate_parts
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.runtimes.onnx.providers import CUDA, PRECISE, check_registered
 from seatrial_serve.runtimes.onnx.session import open_session, settings_of

@@ -36,10 +36,10 @@ from onnx import TensorProto, helper
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, MANIFEST, PROFILE, open_bundle, write_bundle
-from seatrial_contracts.front import Front
 from seatrial_contracts.golden import Golden, Refused
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.manifest import Manifest, Variant
-from seatrial_contracts.profile import Lookout
+from seatrial_contracts.profile import DriftFeatures
 
 PACKAGES = ("contracts", "export", "serve", "parity_tests", "cli")
 TICK = os.sysconf("SC_CLK_TCK")
@@ -71,7 +71,7 @@ def seal_small(folder: Path) -> Path:
     rows = [{"x": float(place), "word": "ab"[place % 2]} for place in range(9)]
     answers = tuple({"twice": np.float32(2 * row["x"])} for row in rows)  # type: ignore[operator]
     contract = st.contract_from_rows(Given, Twice)
-    profile = Lookout(Front(contract, {})).profile(rows, answers)
+    profile = DriftFeatures(HostStage(contract, {})).profile(rows, answers)
     golden = Golden(tuple(rows), answers, (Refused({"x": 101.0, "word": "a"}, "E_RANGE"),))
     variant = Variant(name="fp32", format="onnx", graph="graphs/fp32.onnx")
     manifest = Manifest(

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import seatrial as st
-from seatrial_parity.runners.runner import Asked
-from seatrial_parity.table import parity_table
+from seatrial_parity.report.table import parity_table
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 
 HERE = Path(__file__).resolve().parent
@@ -146,7 +146,7 @@ def main() -> None:
     picture = draw_picture(given.out / "seven.png")
     with serving(given.out) as (url, metrics, server):
         for pipeline, bundle in sealed.values():
-            receipt = try_bundle(Asked(bundle, pipeline, url))
+            receipt = try_bundle(TrialRequest(bundle, pipeline, url))
             receipt.write(bundle.path)
             console.print(parity_table(receipt, bundle.size_bytes))
             if not receipt.passed:

@@ -21,7 +21,7 @@ import servers  # noqa: E402  (found through the line above)
 import seatrial as st  # noqa: E402  (found through the line above)
 from seatrial_contracts.receipt import Receipt  # noqa: E402  (found through the line above)
 from seatrial_parity.runners import runners  # noqa: E402  (found through the line above)
-from seatrial_parity.runners.runner import Asked  # noqa: E402  (found through the line above)
+from seatrial_parity.runners.runner import TrialRequest  # noqa: E402  (found through the line above)
 from seatrial_parity.trial import try_bundle  # noqa: E402  (found through the line above)
 from seatrial_serve.triton.config import Placing  # noqa: E402  (found through the line above)
 from seatrial_serve.triton.repository import write_repository  # noqa: E402  (found through the line above)
@@ -46,7 +46,7 @@ def main() -> int:
             contained = stack.enter_context(serving(Path("/bundles"), "--host", "127.0.0.1", program=inside))
             servers["container"] = contained.url
         receipts = [
-            try_bundle(Asked(bundle, pipeline, trust_torchscript=True, **servers))
+            try_bundle(TrialRequest(bundle, pipeline, trust_torchscript=True, **servers))
             for pipeline, bundle in sealed.values()
         ]
     print("\n".join(table(receipts)))

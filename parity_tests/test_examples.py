@@ -9,7 +9,7 @@ import pytest
 
 import seatrial as st
 from seatrial_contracts.golden import wire_row
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 
 EXAMPLES = ("penguins", "digits", "sentences", "photos")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_every_runner_answers_as_training_did(name: str, examples: Path, server: Any) -> None:
     bundle = st.open_bundle(examples / name / "1.0.0")
     pipeline = st.load_pipeline(f"examples/{name}/pipeline.py:pipeline")
-    receipt = try_bundle(Asked(bundle, pipeline, server.url, server.grpc))
+    receipt = try_bundle(TrialRequest(bundle, pipeline, server.url, server.grpc))
     assert [trial.finding for trial in receipt.trials if not trial.passed] == []
     by_runner = {
         runner: [trial for trial in receipt.trials if trial.runner == runner]

@@ -25,12 +25,12 @@ import numpy as np
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, MANIFEST, PROFILE, write_bundle
 from seatrial_contracts.canonical import canonical_json, sha256
-from seatrial_contracts.front import Front
 from seatrial_contracts.golden import HELD_OUT, Golden, Refused
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.image import base64_text, draw
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Manifest, Variant
-from seatrial_contracts.profile import Lookout
+from seatrial_contracts.profile import DriftFeatures
 from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.loader import Loader
@@ -88,8 +88,8 @@ def seal(folder: Path) -> st.Bundle:
     """One field of each kind, every file that a bundle may have, and a promise of each part."""
     contract = st.contract_from_rows(Voyage, Log)
     golden = golden_of([row(count) for count in range(7)], (Refused(row(1) | {"x": 101.0}, "E_RANGE"),))
-    front = Front(contract, TEXT.front_files("text"))
-    profile = Lookout(front).profile([contract.validate_row(each) for each in golden.rows], golden.answers)
+    front = HostStage(contract, TEXT.front_files("text"))
+    profile = DriftFeatures(front).profile([contract.validate_row(each) for each in golden.rows], golden.answers)
     promise = st.Promise(
         cosine=0.9, agreement=0.9, accuracy=0.5, calibration_error=0.9, absolute_error=1.0, max_error=0.1
     )

@@ -11,11 +11,11 @@ import pytest
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
-from seatrial_contracts.front import Front
 from seatrial_contracts.golden import Golden, Refused
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Manifest, Variant
-from seatrial_contracts.profile import Lookout, Profile
+from seatrial_contracts.profile import DriftFeatures, Profile
 from seatrial_serve.inference import engine
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -63,7 +63,7 @@ def toy_files(golden: Golden | None = None, limits: st.Limits | None = None) -> 
 
 def toy_profile(contract: st.Contract) -> Profile:
     golden = toy_golden()
-    return Lookout(Front(contract, {})).profile(golden.rows, golden.answers)
+    return DriftFeatures(HostStage(contract, {})).profile(golden.rows, golden.answers)
 
 
 def toy_manifest(name: str = "toy", version: str = "1.0.0", batchable: bool = True) -> Manifest:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seatrial_contracts.bundle import Bundle, open_bundle
     from seatrial_contracts.compare import Tolerance, compare_outputs
-    from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
+    from seatrial_contracts.contract import Contract, Limits, Objective
+    from seatrial_contracts.declaration import contract_from_rows
     from seatrial_contracts.errors import (
         BundleError,
         DeclarationError,

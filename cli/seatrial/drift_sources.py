@@ -34,12 +34,12 @@ class Seen:
 
 def drift_of_rows(bundle: Bundle, rows: Sequence[Any]) -> Seen:
     """Validate the rows, run the model on them and count; words that are refused count as unseen. Raises `DeclarationError` where none is left."""
-    from seatrial_contracts.profile import Lookout, columns_of
+    from seatrial_contracts.profile import DriftFeatures, columns_of
     from seatrial_serve.inference.engine import load_engine
     from seatrial_serve.runtimes.runtime import RuntimeOptions
 
     engine = load_engine(bundle, RuntimeOptions())
-    lookout, good, values = Lookout(engine.front), list[Any](), list[dict[str, Any]]()
+    features, good, values = DriftFeatures(engine.front), list[Any](), list[dict[str, Any]]()
     refused, unseen = Counter[str](), Counter[str]()
     for place, row in enumerate(rows):
         try:
@@ -56,11 +56,11 @@ def drift_of_rows(bundle: Bundle, rows: Sequence[Any]) -> Seen:
     answers = engine.answer(good, BATCH_ROWS if bundle.manifest.batchable else 1)
     live = {
         field: counts.tolist()
-        for field, counts in lookout.count(bundle.profile, columns_of(values), columns_of(answers)).items()
+        for field, counts in features.count(bundle.profile, columns_of(values), columns_of(answers)).items()
     }
-    for field, spread in bundle.profile.inputs.items():
-        if UNSEEN_BIN in spread.bins.names:
-            live[field][spread.bins.names.index(UNSEEN_BIN)] += unseen[field]
+    for field, histogram in bundle.profile.inputs.items():
+        if UNSEEN_BIN in histogram.bins.names:
+            live[field][histogram.bins.names.index(UNSEEN_BIN)] += unseen[field]
     return Seen(live, refused)
 
 
@@ -72,8 +72,8 @@ def drift_of_servers(bundle: Bundle, url: str, window: str) -> Seen:
     counted = query(url, f"sum by (field, bin) (increase(seatrial_drift_total{{{model}}}[{window}]))")
     by_bin = {(each["metric"]["field"], each["metric"]["bin"]): float(each["value"][1]) for each in counted}
     live = {
-        field: [by_bin.get((field, name), 0.0) for name in spread.bins.names]
-        for field, spread in bundle.profile.fields.items()
+        field: [by_bin.get((field, name), 0.0) for name in histogram.bins.names]
+        for field, histogram in bundle.profile.fields.items()
     }
     if not any(map(sum, live.values())):
         want = "a server of it, scraped at least twice while it answered requests"

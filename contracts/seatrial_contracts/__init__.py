@@ -2,7 +2,8 @@
 
 from seatrial_contracts.bundle import Bundle, open_bundle, write_bundle
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
-from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
+from seatrial_contracts.contract import Contract, Limits, Objective
+from seatrial_contracts.declaration import contract_from_rows
 from seatrial_contracts.errors import (
     BundleError,
     DeclarationError,
@@ -13,8 +14,8 @@ from seatrial_contracts.errors import (
     SeatrialError,
     Unavailable,
 )
-from seatrial_contracts.front import Front, collate
 from seatrial_contracts.golden import Golden, Refused
+from seatrial_contracts.host_stage import HostStage, collate
 from seatrial_contracts.judge import Verdict, judge
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_contracts.measures import Measures, measure, measure_slices
@@ -24,8 +25,41 @@ from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import Sample
 
 __all__ = [
-    "Answer", "Bundle", "BundleError", "Comparison", "Contract", "DeclarationError", "Front", "GateError", "Golden", "Limits",
-    "Machine", "Manifest", "Measures", "MissingExtra", "ModelError", "Objective", "Prepare", "Promise", "Receipt", "Refusal",
-    "Refused", "Row", "Sample", "SeatrialError", "Tolerance", "Trial", "Unavailable", "Variant", "Verdict", "collate",
-    "compare_outputs", "contract_from_rows", "judge", "measure", "measure_slices", "open_bundle", "write_bundle",
+    "Answer",
+    "Bundle",
+    "BundleError",
+    "Comparison",
+    "Contract",
+    "DeclarationError",
+    "GateError",
+    "Golden",
+    "HostStage",
+    "Limits",
+    "Machine",
+    "Manifest",
+    "Measures",
+    "MissingExtra",
+    "ModelError",
+    "Objective",
+    "Prepare",
+    "Promise",
+    "Receipt",
+    "Refusal",
+    "Refused",
+    "Row",
+    "Sample",
+    "SeatrialError",
+    "Tolerance",
+    "Trial",
+    "Unavailable",
+    "Variant",
+    "Verdict",
+    "collate",
+    "compare_outputs",
+    "contract_from_rows",
+    "judge",
+    "measure",
+    "measure_slices",
+    "open_bundle",
+    "write_bundle",
 ]  # fmt: skip

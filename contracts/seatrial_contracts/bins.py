@@ -1,4 +1,4 @@
-"""Bins: how one trait of a field is split, and which bin each of its values falls into."""
+"""Bins: how one feature of a field is split, and which bin each of its values falls into."""
 
 from __future__ import annotations
 

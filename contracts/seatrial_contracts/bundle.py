@@ -16,9 +16,9 @@ from seatrial_contracts.bundle_files import SealedFiles, reading
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
-from seatrial_contracts.front import Front
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
 from seatrial_contracts.graph_references import graph_references
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import ONNX, Manifest, SealedFile
 from seatrial_contracts.measures import Measures, measure
@@ -103,10 +103,10 @@ class Bundle:
             profile.check(self.contract)
             return profile
 
-    def make_front(self) -> Front:
+    def make_front(self) -> HostStage:
         """Its host stage. Raises `BundleError` where a file of it cannot be read, `MissingExtra` where a library for it is not installed."""
         with reading("E_BUNDLE_FRONT", f"{self.shown}, host stage", "the files of its inputs, as they were sealed"):
-            return Front(self.contract, self.files)
+            return HostStage(self.contract, self.files)
 
     def check(self) -> None:
         """Raise `BundleError` where its parts do not fit each other, or a graph needs what is not in it."""

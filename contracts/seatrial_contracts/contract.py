@@ -24,25 +24,17 @@ from pydantic_core import ErrorDetails
 
 from seatrial_contracts.canonical import read_json, readable_json
 from seatrial_contracts.compare import Array, Tolerance
+from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
+from seatrial_contracts.findings import describe_finding
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.image import Image
-from seatrial_contracts.kinds.kind import (
-    MAX_TENSORS,
-    V2_DATATYPES,
-    Column,
-    JsonSchema,
-    Kind,
-    OutputKind,
-    TensorSpec,
-    split_optional,
-)
-from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.kinds.kind import MAX_TENSORS, Column, JsonSchema, Kind, OutputKind, TensorSpec
+from seatrial_contracts.row import Row
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+
 FIELD_WANT = "letters, digits and _, none of Pydantic's own names, and a kind that can stand there"
-DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
-"""The Open Inference Protocol's name of an element type -> numpy's."""
 DEFAULT_BODY_BYTES = 4 * 2**20
 FEW = 32
 NO_ROWS: Mapping[int, str] = MappingProxyType({})
@@ -285,59 +277,6 @@ class Contract(BaseModel):
         return {field.name: field.kind.example() for field in self.inputs}
 
 
-def contract_from_rows(
-    inputs: type[Row], outputs: type[Answer], *,
-    limits: Limits | None = None, tolerance: Tolerance | None = None, objective: Objective | None = None,
-) -> Contract:  # fmt: skip
-    """Read the contract off a row class and an answer class. Raises `DeclarationError` naming the field to mend."""
-    rows, answers = _read(inputs, "input"), _read(outputs, "output")
-    both = {name for name, _ in rows} & {name for name, _ in answers}
-    if both:
-        raise DeclarationError(f"{outputs.__name__}.{min(both)}", "the name of an input", "a name of its own")
-    return Contract(
-        inputs=tuple(InputField(name=name, kind=kind) for name, kind in rows),
-        outputs=tuple(OutputField(name=name, kind=kind) for name, kind in answers),
-        limits=limits or Limits(), tolerance=tolerance or Tolerance(), objective=objective or Objective(),
-    )  # fmt: skip
-
-
-def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
-    base = Row if role == "input" else Answer
-    if not (isinstance(rows, type) and issubclass(rows, base)) or not rows.model_fields:
-        raise DeclarationError(
-            f"{role}s", repr(rows)[:80], f"a class derived from st.{base.__name__} with at least one field"
-        )
-    found = []
-    for name, info in rows.model_fields.items():
-        where = f"{rows.__name__}.{name}"
-        if not is_field_name(name):
-            raise DeclarationError(where, "this name", "letters, digits and _, and none of Pydantic's own names")
-        annotation, nullable = split_optional(info.annotation)
-        try:
-            kind = _kind_of(annotation, nullable, info.metadata)
-        except DeclarationError as error:
-            raise DeclarationError(f"{where}: {error}") from None
-        if kind is None or role not in kind.roles:
-            what = f"st.{type(kind).__name__}" if kind else str(annotation)
-            known = ", ".join(f"st.{cls.__name__}" for cls in kinds().values() if role in cls.roles)
-            raise DeclarationError(where, what, f"a type or a kind that can be an {role}: {known}")
-        if info.description and kind.description is None:
-            kind = kind.model_copy(update={"description": info.description})
-        found.append((name, kind))
-    return found
-
-
-def _kind_of(annotation: Any, nullable: bool, metadata: Sequence[Any]) -> Kind | None:
-    named = next((item for item in metadata if isinstance(item, Kind)), None)
-    if named is not None:
-        return named.declared(annotation, nullable)
-    for cls in kinds().values():
-        kind = cls.from_type(annotation, metadata)
-        if kind is not None:
-            return kind.declared(annotation, nullable)
-    return None
-
-
 def is_field_name(name: str) -> bool:
     """Can an input or output be called so?"""
     return FIELD_NAME.fullmatch(name) is not None and not hasattr(BaseModel, name)
@@ -371,71 +310,3 @@ def _object(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
             schema = {"anyOf": [schema, {"type": "null"}]}
         properties[name] = {**schema, **({"description": kind.description} if kind.description else {})}
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-CODES = {
-    "missing": "E_MISSING", "extra_forbidden": "E_UNKNOWN_FIELD", "finite_number": "E_NONFINITE", "literal_error": "E_CATEGORY",
-    "greater_than_equal": "E_RANGE", "less_than_equal": "E_RANGE", "greater_than": "E_RANGE", "less_than": "E_RANGE",
-    "int_parsing_size": "E_RANGE", "string_too_long": "E_TEXT_LIMIT", "string_too_short": "E_TEXT_LIMIT",
-    "string_unicode": "E_ENCODING", "json_invalid": "E_JSON",
-}  # fmt: skip
-"""Pydantic's error types -> our stable codes; every other type is E_TYPE."""
-
-
-def describe_finding(
-    first: ErrorDetails,
-    name: str | None,
-    kind: Kind | None,
-    place: int | None,
-    more: int,
-    max_rows: int,
-    names: list[str],
-) -> Refusal:
-    """One finding of Pydantic's as a `Refusal`."""
-    row = f"row {place}" if place is not None else "request body"
-    where = f"input '{name}'" + (f", {row}" if place is not None else "") if kind is not None else row
-    mend = f"{more} more to mend" if more else None
-    if first["type"] == "seatrial":
-        context = first["ctx"]
-        return Refusal(context["code"], where, context["got"], context["want"], mend)
-    code = CODES.get(first["type"], "E_TYPE")
-    if code == "E_JSON":
-        return Refusal("E_JSON", "request body", "no valid JSON", 'an object in UTF-8: {"instances": [{...}]}')
-    if place is None and name in ("instances", "inputs"):
-        what = "a list of" if name == "instances" else "an object with a list for each input, of"
-        size = {"too_long": "E_BATCH", "too_short": "E_EMPTY_BATCH"}.get(first["type"])
-        return Refusal(
-            size or code if size or code != "E_TYPE" else "E_SCHEMA",
-            "request body",
-            describe_input(first),
-            f"'{name}': {what} 1 to {max_rows} rows",
-        )
-    if kind is None:
-        got = "a field that the contract does not have" if code == "E_UNKNOWN_FIELD" else describe_input(first)
-        wanted = (
-            ", ".join(names)
-            if place is not None or code != "E_UNKNOWN_FIELD"
-            else "'instances' or 'inputs', and 'signature_name'"
-        )
-        return Refusal(
-            code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA", row, got, f"an object with {wanted}"[:300], mend
-        )
-    if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):
-        return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", kind.want(), mend)
-    if code == "E_CATEGORY" and not isinstance(first["input"], str):
-        code = "E_TYPE"
-    return Refusal(code, where, describe_input(first), kind.want(), mend)
-
-
-def describe_input(first: ErrorDetails) -> str:
-    """What the caller sent: a number as it is, anything else by its type and size, never its text."""
-    value = first["input"]
-    if first["type"] == "missing":
-        return "nothing"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (int, float)):
-        return str(value)[:24]
-    if isinstance(value, (str, bytes)):
-        return f"a string of {len(value)} characters"
-    return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else "an object"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.bins import MISSING_BIN, UNSEEN_BIN
-from seatrial_contracts.profile import Profile, Spread
+from seatrial_contracts.profile import Histogram, Profile
 
 LEAST_SHARE = 1e-4
 """What an empty bin counts as in PSI, whose logarithm has no value for none (the usual choice; Evidently's too)."""
@@ -27,7 +27,7 @@ def shares(counts: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def population_stability_index(reference: Sequence[float], live: Sequence[float]) -> float:
-    """PSI of two spreads over the same bins: the sum over bins of `(live - reference) * ln(live / reference)`, from 0.
+    """PSI of two histograms over the same bins: the sum over bins of `(live - reference) * ln(live / reference)`, from 0.
 
     0.1 is usually called a small shift, 0.2 a large one. Siddiqi, Credit Risk Scorecards (2006); as a symmetric Kullback-Leibler
     divergence: Jeffreys (1946). Shares below 1e-4 count as 1e-4.
@@ -37,7 +37,7 @@ def population_stability_index(reference: Sequence[float], live: Sequence[float]
 
 
 def jensen_shannon(reference: Sequence[float], live: Sequence[float]) -> float:
-    """Jensen-Shannon distance of two spreads over the same bins, from 0 to 1: the square root of the divergence in bits.
+    """Jensen-Shannon distance of two histograms over the same bins, from 0 to 1: the square root of the divergence in bits.
 
     Lin, Divergence measures based on the Shannon entropy (1991); Endres and Schindelin (2003) for the root.
     """
@@ -63,10 +63,10 @@ def stability_by_chance(bins: int, live: float, reference: float) -> float:
 
 @dataclass(frozen=True)
 class FieldDrift:
-    """One field's live spread against its reference."""
+    """One field's live histogram against its reference."""
 
     field: str
-    reference: Spread
+    reference: Histogram
     live: tuple[float, ...]
     """Values in each bin; Prometheus estimates them, so they need not be whole."""
 
@@ -128,6 +128,6 @@ class FieldDrift:
 
 def drifts(profile: Profile, live: Mapping[str, Sequence[float]]) -> Iterator[FieldDrift]:
     """The finding of each field of a profile; `live`: values in each of its bins."""
-    for name, spread in profile.fields.items():
-        counts = live.get(name, [0] * len(spread.counts))
-        yield FieldDrift(name, spread, tuple(map(float, counts)))
+    for name, histogram in profile.fields.items():
+        counts = live.get(name, [0] * len(histogram.counts))
+        yield FieldDrift(name, histogram, tuple(map(float, counts)))

@@ -13,9 +13,10 @@ from typing_extensions import TypedDict
 from seatrial_contracts.bundle_files import reading
 from seatrial_contracts.canonical import canonical_json, read_json
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Array
+from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.row import Row
 from seatrial_contracts.sample import Sample, check_samples
 

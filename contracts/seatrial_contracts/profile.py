@@ -1,4 +1,4 @@
-"""The profile: how a model's reference rows and the answers to them are spread, which drift is measured against."""
+"""The profile: how a model's reference rows and the answers to them are histogram, which drift is measured against."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from seatrial_contracts.bins import Bins
 from seatrial_contracts.canonical import read_json, readable_json
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.front import Front
-from seatrial_contracts.kinds.kind import Column, Kind, Look
+from seatrial_contracts.host_stage import HostStage
+from seatrial_contracts.kinds.kind import Column, Features, Kind
 
 Counts = NDArray[np.int64]
 
 
-class Spread(BaseModel):
-    """A trait's bins, and how many reference rows lie in each."""
+class Histogram(BaseModel):
+    """A feature's bins, and how many reference rows lie in each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,18 +45,18 @@ class Spread(BaseModel):
 
 
 class Profile(BaseModel):
-    """`profile.json`. A field is an input's or output's name, with a trait of it after a dot where it is not the value itself: `photo.brightness`."""
+    """`profile.json`. A field is an input's or output's name, with a feature of it after a dot where it is not the value itself: `photo.brightness`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
     schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
     rows: int = Field(default=0, ge=0, le=2**53)
     """Reference rows; 0 where the pipeline had none, and nothing is known of drift."""
-    inputs: dict[str, Spread] = {}
-    outputs: dict[str, Spread] = {}
+    inputs: dict[str, Histogram] = {}
+    outputs: dict[str, Histogram] = {}
 
     @cached_property
-    def fields(self) -> Mapping[str, Spread]:
+    def fields(self) -> Mapping[str, Histogram]:
         """All of them, inputs first."""
         return self.inputs | self.outputs
 
@@ -72,33 +72,33 @@ class Profile(BaseModel):
     def check(self, contract: Contract) -> None:
         """Raise `ValueError` where a field is none of the contract's, or is split as its kind is not."""
         sides = ((self.inputs, contract.inputs), (self.outputs, contract.outputs))
-        for spreads, fields in sides:
+        for histograms, fields in sides:
             kinds: dict[str, Kind] = {field.name: field.kind for field in fields}
-            for name, spread in spreads.items():
-                field, _, trait = name.partition(".")
-                if field not in kinds or type(spread.bins) is not type(kinds[field].split(trait, [])):
+            for name, histogram in histograms.items():
+                field, _, feature = name.partition(".")
+                if field not in kinds or type(histogram.bins) is not type(kinds[field].split(feature, [])):
                     raise ValueError("a profile of other fields than the contract's")
 
 
-class Lookout:
-    """Looks at rows and answers as drift does: traits of every field, one value a row."""
+class DriftFeatures:
+    """Looks at rows and answers as drift does: features of every field, one value a row."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: HostStage) -> None:
         contract, files = front.contract, front.files
         self._inputs = [
-            (field.name, field.kind.look(field.name, files, front.stages[field.name])) for field in contract.inputs
+            (field.name, field.kind.features(field.name, files, front.stages[field.name])) for field in contract.inputs
         ]
-        self._outputs = [(field.name, field.kind.look(field.name, files, None)) for field in contract.outputs]
+        self._outputs = [(field.name, field.kind.features(field.name, files, None)) for field in contract.outputs]
         self._kinds: dict[str, Kind] = {field.name: field.kind for field in contract.inputs}
         self._kinds |= {field.name: field.kind for field in contract.outputs}
 
     def inputs(self, columns: Mapping[str, Column]) -> dict[str, Column]:
         """Field -> its values, of validated columns."""
-        return traits(self._inputs, columns)
+        return features_of(self._inputs, columns)
 
     def outputs(self, columns: Mapping[str, Column]) -> dict[str, Column]:
         """The same of the model's answers, rows first."""
-        return traits(self._outputs, columns)
+        return features_of(self._outputs, columns)
 
     def profile(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> Profile:
         """The profile of validated reference rows and the answers to them."""
@@ -106,29 +106,31 @@ class Lookout:
             return Profile()
         return Profile(
             rows=len(rows),
-            inputs={name: self._spread(name, values) for name, values in self.inputs(columns_of(rows)).items()},
-            outputs={name: self._spread(name, values) for name, values in self.outputs(columns_of(answers)).items()},
+            inputs={name: self._histogram(name, values) for name, values in self.inputs(columns_of(rows)).items()},
+            outputs={name: self._histogram(name, values) for name, values in self.outputs(columns_of(answers)).items()},
         )
 
-    def _spread(self, field: str, values: Column) -> Spread:
-        name, _, trait = field.partition(".")
-        bins = self._kinds[name].split(trait, values)
-        return Spread(bins=bins, counts=tuple(count_by_bin(bins, values).tolist()))
+    def _histogram(self, field: str, values: Column) -> Histogram:
+        name, _, feature = field.partition(".")
+        bins = self._kinds[name].split(feature, values)
+        return Histogram(bins=bins, counts=tuple(count_by_bin(bins, values).tolist()))
 
     def count(
         self, profile: Profile, columns: Mapping[str, Column], answers: Mapping[str, Column]
     ) -> dict[str, Counts]:
         """Field -> how many rows lie in each of the profile's bins."""
         seen = self.inputs(columns) | self.outputs(answers)
-        return {name: count_by_bin(spread.bins, seen[name]) for name, spread in profile.fields.items() if name in seen}
+        return {
+            name: count_by_bin(histogram.bins, seen[name]) for name, histogram in profile.fields.items() if name in seen
+        }
 
 
-def traits(looks: Sequence[tuple[str, Look]], columns: Mapping[str, Column]) -> dict[str, Column]:
-    """Field -> its values: a trait of a field stands after a dot, the value itself without one."""
+def features_of(readers: Sequence[tuple[str, Features]], columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Field -> its values: a feature of a field stands after a dot, the value itself without one."""
     return {
-        f"{name}.{trait}" if trait else name: values
-        for name, look in looks
-        for trait, values in look(columns[name]).items()
+        f"{name}.{feature}" if feature else name: values
+        for name, read in readers
+        for feature, values in read(columns[name]).items()
     }
 
 

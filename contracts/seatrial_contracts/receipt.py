@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from seatrial_contracts.atomic_file import write_whole
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.cost import Cost, Search
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.measures import Count, Measures
-from seatrial_contracts.whole_file import write_whole
 
 RECEIPTS_FOLDER = "receipts"
 ERROR_EDGES = tuple(10.0**power for power in range(-9, 3))

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError
+from seatrial_export.check_declared import check_declared
 from seatrial_export.formats import formats
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.formats.format import Made
 from seatrial_export.gate.gate import pass_export_gate
-from seatrial_export.gate.steps import Progress, silent
+from seatrial_export.gate.run_steps import Progress, silent
+from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.pipeline import Pipeline
-from seatrial_export.seal import Made, check_declared, seal
-from seatrial_export.tools import tool_versions
+from seatrial_export.seal import seal
+from seatrial_export.tool_versions import tool_versions
 
 
 def export_pipeline(
@@ -35,7 +37,7 @@ def export_pipeline(
     return seal(candidate, out, tool_versions(), progress, source, made=made, since=since)
 
 
-def make_formats(candidate: Candidate, wanted: Sequence[str], progress: Progress) -> list[Made]:
+def make_formats(candidate: TorchCandidate, wanted: Sequence[str], progress: Progress) -> list[Made]:
     """Each format beside ONNX. Raises `DeclarationError` for one that nobody makes."""
     known = formats()
     for name in wanted:

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from seatrial_contracts.calibration import Calibration
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.front import EncodedRow, collate
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, TensorSpec
+from seatrial_contracts.host_stage import EncodedRow, collate
+from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.sample import RawRow
-from seatrial_export.declared import SHAPE_ROWS, Declared, specs_seen
+from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
 from seatrial_export.temperature import fit_temperatures, tempered
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Pipeline(Declared):
+class Pipeline(ModelDeclaration):
     """Rows, prepare and model: the same objects that training uses.
 
     `model.forward` takes the contract's tensors by name (a single one by any name), batched: numbers float32 or intN `(batch,)` with NaN for missing, flags
@@ -35,7 +36,7 @@ class Pipeline(Declared):
     one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
 
     `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export on the held-out
-    rows whose truth is known, becomes part of the graph. Everything else that it holds is described by `Declared`.
+    rows whose truth is known, becomes part of the graph. Everything else that it holds is described by `ModelDeclaration`.
     """
 
     model: nn.Module

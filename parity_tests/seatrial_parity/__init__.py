@@ -1,6 +1,6 @@
 """The trial: runners that answer raw rows in different ways, and one comparison of them with the training side."""
 
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 
-__all__ = ["Asked", "try_bundle"]
+__all__ = ["TrialRequest", "try_bundle"]

@@ -18,7 +18,7 @@ ADDRESSES = {
     "edge": ("URL", "our server before a Triton"),
     "container": ("URL", "our server in a container"),
 }
-"""What can be tried beside the bundle itself, by its name in `Asked`: how it is written, and what it is."""
+"""What can be tried beside the bundle itself, by its name in `TrialRequest`: how it is written, and what it is."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,7 +72,7 @@ class BundleItem(pytest.Item):
         """Try it; fail with every finding."""
         from seatrial_contracts.bundle import open_bundle
         from seatrial_parity.runners import check_runners
-        from seatrial_parity.runners.runner import Asked
+        from seatrial_parity.runners.runner import TrialRequest
         from seatrial_parity.trial import try_bundle
 
         option = self.config.getoption
@@ -84,7 +84,7 @@ class BundleItem(pytest.Item):
             pipeline = load_pipeline(target)
         addresses = {name: option(f"seatrial_{name}") for name in ADDRESSES}
         trusted = option("seatrial_trust_torchscript")
-        asked = Asked(open_bundle(self._bundle_path), pipeline, trust_torchscript=trusted, **addresses)
+        asked = TrialRequest(open_bundle(self._bundle_path), pipeline, trust_torchscript=trusted, **addresses)
         only = option("seatrial_runner")
         check_runners(only)
         receipt = try_bundle(asked, only)

@@ -13,13 +13,15 @@ from seatrial_contracts.judge import judge
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
 from seatrial_parity.runners import runners
-from seatrial_parity.runners.runner import Asked, Inexpressible, Runner
+from seatrial_parity.runners.runner import Inexpressible, Runner, TrialRequest
 
 BATCH_SIZES = (1, 2, 8, 32)
 PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "tokenizers", "seatrial")
 
 
-def try_bundle(asked: Asked, only: Collection[str] = (), progress: Callable[[str], None] | None = None) -> Receipt:
+def try_bundle(
+    asked: TrialRequest, only: Collection[str] = (), progress: Callable[[str], None] | None = None
+) -> Receipt:
     """Every variant in its runtime, PyTorch where there is a pipeline, and the servers that were named, on the golden rows.
 
     The reference is what PyTorch answered when the bundle was sealed; with a `pipeline` it is asked again, and must still agree.
@@ -41,7 +43,7 @@ def try_bundle(asked: Asked, only: Collection[str] = (), progress: Callable[[str
     )
 
 
-def chosen(asked: Asked, only: Collection[str]) -> Iterator[Runner]:
+def chosen(asked: TrialRequest, only: Collection[str]) -> Iterator[Runner]:
     """The runners of a trial, the reference first."""
     for name, make in runners().items():
         if not only or name in only:

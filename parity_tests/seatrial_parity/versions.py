@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seatrial_contracts.answer_changes import Answered, Moved, compare_answers
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import canonical_json
-from seatrial_contracts.difference import Difference, compare_contracts, may_replace
+from seatrial_contracts.contract_changes import Difference, compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
-from seatrial_contracts.moved import Answered, Moved, compare_answers
 from seatrial_contracts.sample import Sample
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions

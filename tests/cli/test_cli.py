@@ -16,7 +16,7 @@ from toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 from seatrial.commands.parity import command as parity_command
 from seatrial.main import cli, main
 from seatrial_parity import plugin, trial
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 
 
 @pytest.mark.parametrize("arguments", [[], ["export"], ["inspect"], ["parity"], ["predict"], ["serve"], ["triton"]])
@@ -124,7 +124,7 @@ def test_a_server_that_holds_another_bundle_is_not_taken_for_this_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_runtimes(monkeypatch)
-    receipt = trial.try_bundle(Asked(toy_bundle(tmp_path), url="http://127.0.0.1:9"), ["http v1"])
+    receipt = trial.try_bundle(TrialRequest(toy_bundle(tmp_path), url="http://127.0.0.1:9"), ["http v1"])
     (failed,) = [item for item in receipt.trials if not item.passed]
     assert "no server answers there" in failed.finding
 
@@ -175,7 +175,7 @@ def test_the_pytest_plugin_takes_what_the_command_takes() -> None:
     (group,) = [each for each in parser._groups if each.name == "seatrial"]
     names = {option.dest for option in group.options}
     assert all(name.startswith("--seatrial-") for option in group.options for name in option.names())
-    asked = {field.name for field in fields(Asked)}
+    asked = {field.name for field in fields(TrialRequest)}
     assert names == {f"seatrial_{name}" for name in (*asked, "runner")}
     assert {param.name for param in parity_command.params} >= asked - {"bundle", "pipeline"}
 

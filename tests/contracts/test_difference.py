@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 import seatrial as st
 from seatrial_contracts.contract import Contract, InputField, OutputField
-from seatrial_contracts.difference import compare_contracts, may_replace
+from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Kind
 

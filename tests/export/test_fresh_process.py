@@ -13,7 +13,7 @@ from torch import nn
 
 import seatrial as st
 from seatrial_export.gate import fresh
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.gate.torch_export import check_torch_export
 
 pytestmark = pytest.mark.slow
@@ -54,16 +54,16 @@ def written(folder: Path, scale: str, seed: str = "torch.manual_seed(0)") -> str
     return f"{file}:pipeline"
 
 
-def gate(target: str) -> Candidate:
+def gate(target: str) -> TorchCandidate:
     """The two steps of the gate that matter here."""
     with fresh.fresh_process(target) as runs:
-        candidate = Candidate(st.load_pipeline(target), runs)
+        candidate = TorchCandidate(st.load_pipeline(target), runs)
         check_torch_export(candidate)
         fresh.check_fresh_process(candidate)
     return candidate
 
 
-def finding(candidate: Candidate) -> str:
+def finding(candidate: TorchCandidate) -> str:
     (trial,) = [trial for trial in candidate.trials if trial.runner == "fresh process"]
     return trial.finding
 
@@ -128,7 +128,7 @@ class Runs:
 
 
 @pytest.fixture
-def candidate(monkeypatch: pytest.MonkeyPatch) -> Candidate:
+def candidate(monkeypatch: pytest.MonkeyPatch) -> TorchCandidate:
     class Row(st.Row):
         x: float
 
@@ -141,7 +141,7 @@ def candidate(monkeypatch: pytest.MonkeyPatch) -> Candidate:
 
     monkeypatch.setattr(fresh, "facts_of", lambda _candidate: facts())
     rows: list[Any] = [{"x": 1.0}, {"x": 2.0}]
-    return Candidate(
+    return TorchCandidate(
         st.Pipeline(name="n", version="1.0.0", inputs=Row, outputs=Answer, model=Same().eval(), golden=rows)
     )
 
@@ -165,7 +165,9 @@ def candidate(monkeypatch: pytest.MonkeyPatch) -> Candidate:
         ),
     ],
 )
-def test_what_was_not_compared_is_told_in_the_receipt(candidate: Candidate, found: dict[str, Any], told: str) -> None:
+def test_what_was_not_compared_is_told_in_the_receipt(
+    candidate: TorchCandidate, found: dict[str, Any], told: str
+) -> None:
     candidate.fresh = Runs(**found)  # type: ignore[assignment]
     fresh.check_fresh_process(candidate)
     assert finding(candidate).startswith(told)
@@ -178,7 +180,7 @@ def test_what_was_not_compared_is_told_in_the_receipt(candidate: Candidate, foun
     ("change", "told"), [("clock", "the clock"), ("environment", "the environment"), ("hash_seed", "the hash seed")]
 )
 def test_what_the_model_depends_on_is_named_with_the_first_value_that_differs(
-    candidate: Candidate, change: str, told: str
+    candidate: TorchCandidate, change: str, told: str
 ) -> None:
     other = facts(**{"model, line 0": "mul(x, 3)"})
     candidate.fresh = Runs(**{"first": other, change: other})  # type: ignore[assignment]
@@ -186,7 +188,7 @@ def test_what_the_model_depends_on_is_named_with_the_first_value_that_differs(
         fresh.check_fresh_process(candidate)
 
 
-def test_a_model_that_is_trained_without_a_seed_is_made_three_times_and_no_oftener(candidate: Candidate) -> None:
+def test_a_model_that_is_trained_without_a_seed_is_made_three_times_and_no_oftener(candidate: TorchCandidate) -> None:
     shares = {"first": 0.1, "alike": 0.2, "alike_again": 0.3}
     runs = Runs(
         **{name: facts(**{"model, 'layer.weight'": ["float32[4]", 1.0, share]}) for name, share in shares.items()}
@@ -197,6 +199,6 @@ def test_a_model_that_is_trained_without_a_seed_is_made_three_times_and_no_often
     assert finding(candidate).startswith("1 values differ from run to run")
 
 
-def test_a_pipeline_without_a_file_says_so_in_the_receipt(candidate: Candidate) -> None:
+def test_a_pipeline_without_a_file_says_so_in_the_receipt(candidate: TorchCandidate) -> None:
     fresh.check_fresh_process(candidate)
     assert finding(candidate).startswith("not made: the pipeline was handed over by Python code")

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 import seatrial as st
 from seatrial_export.gate import gate
-from seatrial_export.gate.candidate import Candidate
-from seatrial_export.gate.steps import run_steps
+from seatrial_export.gate.run_steps import run_steps
+from seatrial_export.gate.torch_candidate import TorchCandidate
 
 pytestmark = pytest.mark.slow
 MEMO: dict[str, Any] = {}
@@ -412,7 +412,7 @@ def tried(plant: Plant, *, graph: bool = True) -> str:
     pipeline = st.Pipeline(
         name="plant", version="1.0.0", inputs=plant.inputs, outputs=Score, model=plant.make(), golden=rows(plant.inputs)
     )
-    candidate = Candidate(pipeline)
+    candidate = TorchCandidate(pipeline)
     try:
         wanted = [step for step in gate.STEPS if graph or step[0] not in NEEDS_GRAPH]
         run_steps(candidate, wanted, gate.WAIVABLE, steps.append)

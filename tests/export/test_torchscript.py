@@ -19,7 +19,7 @@ from seatrial.main import cli
 from seatrial_contracts.errors import DeclarationError, GateError, ModelError
 from seatrial_export.export import export_pipeline
 from seatrial_export.formats import torchscript
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
@@ -67,7 +67,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> st.Bundle:
 
 
 def test_it_answers_as_training_did_through_the_engine_of_the_server(bundle: st.Bundle) -> None:
-    receipt = try_bundle(Asked(bundle, trust_torchscript=True), ["onnxruntime", "torchscript"])
+    receipt = try_bundle(TrialRequest(bundle, trust_torchscript=True), ["onnxruntime", "torchscript"])
     assert [trial.finding for trial in receipt.trials if not trial.passed] == []
     assert {trial.runner for trial in receipt.trials} == {"onnxruntime", "torchscript"}
     assert {trial.runner for trial in bundle.receipts()[0].trials} >= {"onnxruntime", "torchscript"}
@@ -77,7 +77,7 @@ def test_it_is_not_loaded_where_nobody_said_that_it_is_trusted(bundle: st.Bundle
     with pytest.raises(ModelError, match="--trust-torchscript") as refused:
         load_engine(bundle, RuntimeOptions(), "torchscript")
     assert refused.value.code == "E_UNTRUSTED"
-    (failed,) = try_bundle(Asked(bundle), ["torchscript"]).trials
+    (failed,) = try_bundle(TrialRequest(bundle), ["torchscript"]).trials
     assert "is a program" in failed.finding
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_traced_is_scripted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torchscript, "traced", fails)
     made = st.Pipeline(name="one", version="1.0.0", inputs=One, outputs=Answer, model=Scriptable().eval(), golden=[{"x": 1.0}, {"x": 2.0}])  # fmt: skip
     sealed = export_pipeline(made, tmp_path / "good", formats_wanted=["torchscript"])
-    assert all(trial.passed for trial in try_bundle(Asked(sealed, trust_torchscript=True)).trials)
+    assert all(trial.passed for trial in try_bundle(TrialRequest(sealed, trust_torchscript=True)).trials)
     monkeypatch.setattr(torchscript, "scripted", fails)
     with pytest.raises(GateError, match=r"traced: no trace .*; scripted: no trace"):
         export_pipeline(made, tmp_path / "bad", formats_wanted=["torchscript"])

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 import seatrial as st
-from seatrial_export.gate.session import Session
+from seatrial_export.graphs.session import Session
 from seatrial_export.variants import parse_recipe, parse_recipes, recipes
 from seatrial_export.variants.entropy import least_divergent_bound
 from seatrial_export.variants.original import Original

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seatrial_contracts.bins import between
-from seatrial_export.gate.words import raised_by_us, user_line
+from seatrial_export.graphs.exporter_messages import raised_by_us, user_line
 
 BROKEN = "def forward():\n    raise ValueError('a fault of its own')\n"
 

@@ -17,7 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["seatrial_contracts", "seatrial_serve"]):
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import SeatrialError
-    from seatrial_contracts.front import Front
+    from seatrial_contracts.host_stage import HostStage
     from seatrial_contracts.predict_request import RequestReader
     from seatrial_serve.api.v2_infer import wanted_outputs
     from seatrial_serve.v2.columns import columns_of
@@ -31,7 +31,7 @@ FOLDER = tempfile.mkdtemp()
 seal(Path(FOLDER))
 TABULAR, PHOTO = (open_bundle(Path(FOLDER, name, "1.0.0")) for name in ("tabular", "photo"))
 READER = RequestReader(TABULAR.contract)
-FRONT = Front(PHOTO.contract, PHOTO.files)
+FRONT = HostStage(PHOTO.contract, PHOTO.files)
 SEEDS = {
     "v1": [json.dumps({"instances": [ROW]}).encode()],
     "v2": [b"\xff\xff" + json.dumps({"inputs": list(INPUTS.values())}).encode()],

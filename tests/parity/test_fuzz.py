@@ -19,12 +19,12 @@ from toys import Feeds, answer, fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial.main import cli
+from seatrial_contracts.answer_changes import Answered
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.image import draw
-from seatrial_contracts.moved import Answered
 from seatrial_parity.fuzz.case import Case
 from seatrial_parity.fuzz.disagreement import Disagreement, described
 from seatrial_parity.fuzz.fuzz import Fuzz

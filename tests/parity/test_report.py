@@ -24,10 +24,10 @@ from seatrial_contracts.cost import Cost, Point, Search
 from seatrial_contracts.golden import HELD_OUT, Golden
 from seatrial_contracts.judge import judge
 from seatrial_contracts.manifest import Manifest, Variant
-from seatrial_contracts.notes import NOTES
 from seatrial_contracts.receipt import Receipt, Trial, this_machine
-from seatrial_parity.junit import write_junit
+from seatrial_contracts.release_notes import NOTES
 from seatrial_parity.report import gather, write_markdown, write_page
+from seatrial_parity.report.junit import write_junit
 
 HOSTILE = "</style><script>alert(1)</script> | `x` [y](http://evil.example) \u202e"
 

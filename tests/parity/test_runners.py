@@ -18,7 +18,7 @@ from toys import toy_bundle
 from seatrial.main import cli
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError, Unavailable
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 
 RESET = None
@@ -95,7 +95,7 @@ def test_a_server_that_answers_oddly_is_a_finding_of_its_own(
     runner: str, odd: str, server: Server, bundle: Bundle
 ) -> None:
     server.odd = ODD[odd]
-    receipt = try_bundle(Asked(bundle, url=f"http://127.0.0.1:{server.server_port}"), [runner])
+    receipt = try_bundle(TrialRequest(bundle, url=f"http://127.0.0.1:{server.server_port}"), [runner])
     answered = [trial for trial in receipt.trials if trial.rows]
     assert answered
     assert all(trial.finding.startswith("a golden row was not answered: ") for trial in answered)
@@ -123,4 +123,4 @@ def test_predict_says_what_a_server_answers_oddly(odd: str, server: Server) -> N
 
 def test_what_is_no_url_is_said(bundle: Bundle) -> None:
     with pytest.raises(DeclarationError, match="want a URL"):
-        try_bundle(Asked(bundle, url="http://127.0.0.1:port"), ["http v1"])
+        try_bundle(TrialRequest(bundle, url="http://127.0.0.1:port"), ["http v1"])

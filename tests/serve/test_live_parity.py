@@ -33,7 +33,7 @@ GOLDEN = [{"word": word, "x": float(i)} for i, word in enumerate(WORDS[:3] * 3)]
 """No golden row holds the word "rare"."""
 
 
-class Asked(st.Row):
+class TrialRequest(st.Row):
     word: Literal["red", "green", "blue", "rare"]
     x: Annotated[float, st.Number(ge=-100, le=100)]
 
@@ -89,7 +89,7 @@ def seal(folder: Path, version: str = "1.0.0", damage: int = 0) -> None:
         Variant(name="int8", graph="graphs/int8.onnx", promise=st.Promise(max_error=0.01)),
     )
     manifest = Manifest(schema=1, name="words", version=version, batchable=True, opset=20, variants=variants, files={})
-    files = {CONTRACT: st.contract_from_rows(Asked, Answered).to_json(), PROFILE: b"{}\n", **golden.to_files()}
+    files = {CONTRACT: st.contract_from_rows(TrialRequest, Answered).to_json(), PROFILE: b"{}\n", **golden.to_files()}
     write_bundle(folder, manifest, files | {"graphs/fp32.onnx": graph(TABLE), "graphs/int8.onnx": graph(narrow)})
 
 

@@ -308,7 +308,7 @@ def test_what_is_counted_while_counts_are_handed_over_is_handed_over_the_next_ti
     while tallies.stirred:
         tallies.hand_over(families, ("a", "1"), there=True)
     assert interrupted._left < 0
-    shown = {name: 0.0 for name in ("requests_total", "row_errors_total", "batch_rows_count", "total", "queue")}
+    shown = dict.fromkeys(("requests_total", "row_errors_total", "batch_rows_count", "total", "queue"), 0.0)
     for family in registry.collect():
         for sample in family.samples:
             name = sample.name.removeprefix("seatrial_")

@@ -20,7 +20,7 @@ import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bundle import write_bundle
 from seatrial_contracts.errors import DeclarationError
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 from seatrial_serve.models.scan import version_key
 from seatrial_serve.runtimes.triton_naming import triton_version
@@ -147,7 +147,9 @@ def test_raw_rows_pass_through_an_ensemble_in_real_triton_and_bad_ones_are_refus
     name: str, examples: Path, triton: RealTriton
 ) -> None:
     bundle = st.open_bundle(examples / name / "1.0.0")
-    receipt = try_bundle(Asked(bundle, triton=triton.url, triton_grpc=triton.grpc), ["triton http", "triton grpc"])
+    receipt = try_bundle(
+        TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc), ["triton http", "triton grpc"]
+    )
     assert [trial.finding for trial in receipt.trials if not trial.passed] == []
     assert {trial.runner for trial in receipt.trials} == {"triton http", "triton grpc"}
     assert {trial.provider for trial in receipt.trials} == {"ensemble"}
@@ -167,6 +169,6 @@ def test_two_versions_of_a_whole_bundle_answer_in_real_triton(examples: Path, tm
     write_repository([old, new], tmp_path / "repo", Placing(backend="python", instances=2))
     with RealTriton(tmp_path / "repo", tmp_path / "triton.log") as triton:
         for bundle in (old, new):
-            asked = Asked(bundle, triton=triton.url, triton_grpc=triton.grpc)
+            asked = TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc)
             receipt = try_bundle(asked, ["triton http", "triton grpc"])
             assert [trial.finding for trial in receipt.trials if not trial.passed] == []

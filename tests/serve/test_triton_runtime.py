@@ -21,7 +21,7 @@ from real_triton import RealTriton, needs_triton
 from toys import ROWS, toy_bundle
 
 import seatrial as st
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 from seatrial_serve.models import lifecycle as lifecycle
 from seatrial_serve.runtimes import triton as triton_runtime
@@ -267,7 +267,7 @@ def test_our_edge_before_the_real_triton_passes_parity_outlives_its_death_and_re
     server = serve(bundles, "--runtime", "triton", "--triton-url", triton.grpc)
     assert server.wait_until_loaded() == (200, server.wait_until_loaded()[1]), "".join(server.log)
     for name in ("penguins", "digits"):
-        asked = Asked(st.open_bundle(bundles / name / "1.0.0"), url=server.url, grpc=server.grpc)
+        asked = TrialRequest(st.open_bundle(bundles / name / "1.0.0"), url=server.url, grpc=server.grpc)
         receipt = try_bundle(asked, ["http v1", "v2 json", "v2 binary", "grpc"])
         assert [trial.finding for trial in receipt.trials if not trial.passed] == []
         assert {trial.provider for trial in receipt.trials} >= {"Triton python"}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seatrial.rows import read_rows
-from seatrial.sealed import gate_progress, sealing_options, show_sealed
+from seatrial.row_argument import read_rows
+from seatrial.sealing import gate_progress, sealing_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def command(old: Path, new: Path, as_json: bool, notes: Path | None) -> None:
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import MissingExtra
-    from seatrial_contracts.notes import write_notes
+    from seatrial_contracts.release_notes import write_notes
 
     try:
         from seatrial_parity.versions import compare_versions
@@ -62,7 +62,7 @@ def facts(found: Versions) -> dict[str, Any]:
 
 def show(console: Console, found: Versions) -> None:
     """For people."""
-    from seatrial_contracts.notes import said
+    from seatrial_contracts.release_notes import said
 
     console.print(f"[bold]{found.new.name}[/] {found.old.version} -> {found.new.version}", highlight=False)
     table = Table("", "where", "what")

@@ -48,7 +48,7 @@ def command(
       seatrial drift bundles/penguins/1.0.0 --prometheus http://127.0.0.1:9090 --window 6h
     """
     from seatrial.drift_sources import drift_of_rows, drift_of_servers
-    from seatrial.rows import read_rows
+    from seatrial.row_argument import read_rows
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.drift import drifts
     from seatrial_contracts.errors import DeclarationError

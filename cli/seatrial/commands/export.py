@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seatrial.sealed import gate_progress, sealing_options, show_sealed
+from seatrial.sealing import gate_progress, sealing_options, show_sealed
 
 
 @click.command("export")

@@ -114,7 +114,7 @@ def variants_table(bundle: Bundle) -> Table:
 
 def show_receipts(console: Console, bundle: Bundle) -> None:
     """The parity table of each receipt, and the machine it was made on."""
-    from seatrial_parity.table import parity_table, words
+    from seatrial_parity.report.table import parity_table, words
 
     for receipt in bundle.receipts():
         console.print(parity_table(receipt))

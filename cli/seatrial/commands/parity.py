@@ -13,7 +13,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from seatrial_contracts.receipt import Receipt
     from seatrial_parity.fuzz import Disagreement
-    from seatrial_parity.runners.runner import Asked
+    from seatrial_parity.runners.runner import TrialRequest
 
 
 @click.command("parity")
@@ -95,7 +95,7 @@ def command(
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_parity.runners import check_runners
-    from seatrial_parity.runners.runner import Asked
+    from seatrial_parity.runners.runner import TrialRequest
 
     check_runners(only)
     bundle = open_bundle(path)
@@ -104,7 +104,7 @@ def command(
         from seatrial_export.load_pipeline import load_pipeline
 
         pipeline = load_pipeline(target)
-    asked = Asked(bundle, pipeline, trust_torchscript=trust_torchscript, **servers)
+    asked = TrialRequest(bundle, pipeline, trust_torchscript=trust_torchscript, **servers)
     out = out or Path("reports") / f"{bundle.name}-{bundle.version}"
     if rows is not None:
         found = fuzz(asked, only, rows, seed, within_s)
@@ -125,10 +125,10 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def try_golden_rows(asked: Asked, only: tuple[str, ...], junit: Path | None, *, as_json: bool) -> Receipt:
+def try_golden_rows(asked: TrialRequest, only: tuple[str, ...], junit: Path | None, *, as_json: bool) -> Receipt:
     """The trial, printed and written."""
-    from seatrial_parity.junit import write_junit
-    from seatrial_parity.table import parity_table
+    from seatrial_parity.report.junit import write_junit
+    from seatrial_parity.report.table import parity_table
     from seatrial_parity.trial import try_bundle
 
     bundle = asked.bundle
@@ -150,7 +150,7 @@ def try_golden_rows(asked: Asked, only: tuple[str, ...], junit: Path | None, *, 
     return receipt
 
 
-def fuzz(asked: Asked, only: tuple[str, ...], rows: int, seed: int, within_s: float) -> Disagreement | None:
+def fuzz(asked: TrialRequest, only: tuple[str, ...], rows: int, seed: int, within_s: float) -> Disagreement | None:
     """Draw rows; say how they were treated."""
     from seatrial_parity.fuzz import fuzz_of
 
@@ -163,7 +163,7 @@ def fuzz(asked: Asked, only: tuple[str, ...], rows: int, seed: int, within_s: fl
     return found
 
 
-def report_disagreement(asked: Asked, found: Disagreement, out: Path, keep: Path | None) -> None:
+def report_disagreement(asked: TrialRequest, found: Disagreement, out: Path, keep: Path | None) -> None:
     """Print and save what was found, and keep its rows where that is asked."""
     saved = out / "fuzz.json"
     for line in found.lines(asked.bundle.contract):

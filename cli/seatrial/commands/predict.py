@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seatrial.rows import read_rows
+from seatrial.row_argument import read_rows
 from seatrial_contracts.errors import Refusal
 
 if TYPE_CHECKING:

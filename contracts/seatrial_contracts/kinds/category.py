@@ -12,7 +12,17 @@ from pydantic import Field
 
 from seatrial_contracts.bins import UNSEEN, Bins, split_words
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.kinds.kind import MAX_WORDS, Column, JsonSchema, Kind, Look, Stage, TensorSpec, Word, text_of
+from seatrial_contracts.kinds.kind import (
+    MAX_WORDS,
+    Column,
+    Features,
+    JsonSchema,
+    Kind,
+    Stage,
+    TensorSpec,
+    Word,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -151,9 +161,9 @@ class Category(Kind):
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (MISSING if value is None else value,)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         seen: dict[str | None, str | None] = {None: None, MISSING: None, **{word: word for word in self.categories}}
         return lambda values: {"": [seen.get(value, UNSEEN) for value in values]}
 
-    def split(self, trait: str, values: Column) -> Bins:
+    def split(self, feature: str, values: Column) -> Bins:
         return split_words(values, self.categories, unseen=True, missing=self.nullable)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Look, Stage, TensorSpec
+from seatrial_contracts.kinds.kind import Column, Features, JsonSchema, Kind, Stage, TensorSpec
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -64,8 +64,8 @@ class Flag(Kind):
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (value,)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {"": ["true" if value else "false" for value in values]}
 
-    def split(self, trait: str, values: Column) -> Bins:
+    def split(self, feature: str, values: Column) -> Bins:
         return split_words(values, ("false", "true"))

@@ -14,7 +14,7 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Array, Column, JsonSchema, Kind, Look, Stage, TensorSpec, refuse
+from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Kind, Stage, TensorSpec, refuse
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -234,10 +234,10 @@ class Image(Kind):
             raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
         return picture
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """Brightness and contrast from 0 to 1, the file's pixels, and width over height."""
 
-        def look(values: Column) -> Mapping[str, Column]:
+        def features(values: Column) -> Mapping[str, Column]:
             pictures = [self.decode(value) for value in values]
             return {
                 "brightness": [float(picture.mean()) / 255 for picture in pictures],
@@ -246,7 +246,7 @@ class Image(Kind):
                 "aspect": [picture.shape[1] / picture.shape[0] for picture in pictures],
             }
 
-        return look
+        return features
 
 
 def pillow() -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_v
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from seatrial_contracts.bins import Bins, split_numbers
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import Refusal
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Column = Array | list[Any]
 """The values of one input for several rows: an array with the rows first, or a list of bytes, strings or None where it is BYTES."""
 Dim = int | str
 JsonSchema = dict[str, Any]
-Look = Callable[[Column], Mapping[str, Column]]
+Features = Callable[[Column], Mapping[str, Column]]
 """Validated values of several rows -> the traits that drift looks at, by name, one value a row; "" is the value itself."""
 Stage = Callable[[Any], tuple[Any, ...]]
 """The host stage of one field: a validated value to scalars or arrays, one for each of `Kind.tensors`."""
@@ -35,12 +36,6 @@ MAX_SIDE = 2**31 - 1
 MAX_WORDS = 2**20
 Word = Annotated[str, Field(max_length=1024)]
 """One of a closed list, whose length ends at `MAX_WORDS`."""
-V2_DATATYPES = {
-    "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
-    "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "float16": "FP16", "float32": "FP32", "float64": "FP64", "string": "BYTES",
-}  # fmt: skip
-"""numpy's name of an element type -> its name in the Open Inference Protocol."""
 
 
 class TensorSpec(BaseModel):
@@ -204,11 +199,11 @@ class Kind(BaseModel):
         raise NotImplementedError(f"{self.name} is an output kind: it has no host stage")
 
     @abstractmethod
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """What drift looks at; `stage` is the field's own host stage, None for an output, whose values are the model's numbers."""
 
-    def split(self, trait: str, values: Column) -> Bins:
-        """The bins of a trait, made from its values in the reference rows. Unless a kind knows better, ranges of numbers."""
+    def split(self, feature: str, values: Column) -> Bins:
+        """The bins of a feature, made from its values in the reference rows. Unless a kind knows better, ranges of numbers."""
         return split_numbers(values, missing=self.nullable)
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import MAX_WORDS, Array, Column, JsonSchema, Look, OutputKind, Stage, Word
+from seatrial_contracts.kinds.kind import MAX_WORDS, Array, Column, Features, JsonSchema, OutputKind, Stage, Word
 
 MOST_SCORED = 8
 """With more classes, drift looks at the winner and its score alone."""
@@ -79,17 +79,17 @@ class Label(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.array([value["scores"][name] for name in self.classes], np.float32)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """The winner, its score, and the score of each class where these are few."""
         scored = self.classes if len(self.classes) <= MOST_SCORED else ()
 
-        def look(values: Column) -> Mapping[str, Column]:
+        def features(values: Column) -> Mapping[str, Column]:
             scores = np.asarray(values)
             winners = [self.classes[place] for place in scores.argmax(1)]
             each = {f"score.{word}": scores[:, place] for place, word in enumerate(scored)}
             return {"": winners, "confidence": scores.max(1), **each}
 
-        return look
+        return features
 
-    def split(self, trait: str, values: Column) -> Bins:
-        return super().split(trait, values) if trait else split_words(values, self.classes)
+    def split(self, feature: str, values: Column) -> Bins:
+        return super().split(feature, values) if feature else split_words(values, self.classes)

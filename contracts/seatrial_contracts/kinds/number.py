@@ -10,13 +10,13 @@ import annotated_types
 import numpy as np
 from pydantic import Field
 
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import (
-    V2_DATATYPES,
     Array,
     Column,
+    Features,
     JsonSchema,
-    Look,
     OutputKind,
     Stage,
     TensorSpec,
@@ -233,5 +233,5 @@ class Number(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.asarray(value, self.dtype)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {"": np.asarray(values, np.float64)}

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, S
 import numpy as np
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
     MAX_SIDE,
-    V2_DATATYPES,
     Array,
     Column,
+    Features,
     JsonSchema,
-    Look,
     OutputKind,
     Stage,
     TensorSpec,
@@ -230,7 +230,7 @@ class Tensor(OutputKind):
     def recover(self, value: Any) -> Array:
         return np.array(value, self.dtype)
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {
             "mean": [float(np.mean(value)) for value in values],
             "spread": [float(np.std(value)) for value in values],

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, Look, Stage, TensorSpec, text_of
+from seatrial_contracts.kinds.kind import Column, Features, JsonSchema, Kind, Stage, TensorSpec, text_of
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -144,7 +144,7 @@ class Text(Kind):
 
         return tokenise
 
-    def look(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Look:
+    def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         unknown = unknown_id(files[front_name(name)])
 
         def share(value: str) -> float:

@@ -20,13 +20,13 @@ from seatrial_export.adopt.estimator import TOOLS, Estimator
 from seatrial_export.adopt.foreign import read_onnx
 from seatrial_export.adopt.prepare import Prepared, fit_prepare
 from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
-from seatrial_export.declared import Declared
-from seatrial_export.gate.chain import Chain
-from seatrial_export.gate.sealable import OnnxGraph, Sealable
+from seatrial_export.declaration import ModelDeclaration
+from seatrial_export.gate.candidate import Candidate, OnnxGraph
+from seatrial_export.gate.graph_pair import Chain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Adoption(Declared):
+class Adoption(ModelDeclaration):
     """A foreign graph, what its names are in the contract where they differ, and who says what it must answer.
 
     `training_side` is asked for the golden answers; without one they are the graph's own, and the receipt says so.
@@ -76,7 +76,7 @@ class Adoption(Declared):
         return () if self.prepared is None else self.prepared.makes
 
 
-class AdoptedCandidate(Sealable):
+class AdoptedCandidate(Candidate):
     """An adoption on trial."""
 
     def __init__(self, adoption: Adoption) -> None:
@@ -84,7 +84,7 @@ class AdoptedCandidate(Sealable):
         self.trials: list[Trial] = []
 
     @property
-    def declared(self) -> Declared:
+    def declared(self) -> ModelDeclaration:
         """The adoption."""
         return self.adoption
 

@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.flag import Flag
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Kind
+from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.text import Text
 

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Dim
 from seatrial_export.adopt.port import classes_of, ports
-from seatrial_export.gate.lint import nodes_of, opset_of
 from seatrial_export.gate.lookup import ML_DOMAIN, ML_VERSION
+from seatrial_export.graphs.read import nodes_of, opset_of
 
 INSIDE, ADDED = "_graph.", "_fit."
 """Names inside begin with `_`, which no field's does."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from seatrial_contracts.contract import contract_from_rows
+from seatrial_contracts.declaration import contract_from_rows
 from seatrial_contracts.errors import DeclarationError, GateError, MissingExtra
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.row import Answer, Row
 from seatrial_export.adopt.port import plain
-from seatrial_export.gate.words import first_lines
+from seatrial_export.graphs.exporter_messages import first_lines
 
 OPSET, ML_OPSET = 18, 3
 TOOLS = ("scikit-learn", "skl2onnx")

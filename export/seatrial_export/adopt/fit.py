@@ -15,9 +15,9 @@ from seatrial_export.adopt.casts import element_type, holds, range_of
 from seatrial_export.adopt.editor import Editor, inside
 from seatrial_export.adopt.match import Inputs, Misfit, dtype_of, match_answers, shape_of
 from seatrial_export.adopt.port import OPEN, Port, agree, shown
-from seatrial_export.declared import Declared
+from seatrial_export.declaration import ModelDeclaration
+from seatrial_export.gate.candidate import BATCH
 from seatrial_export.gate.lookup import ML_DOMAIN, lookup_attributes
-from seatrial_export.gate.sealable import BATCH
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Fitted:
     """Does the graph take exactly one row?"""
 
 
-def fit(model: onnx.ModelProto, declared: Declared, renamed: Mapping[str, str]) -> Fitted:
+def fit(model: onnx.ModelProto, declared: ModelDeclaration, renamed: Mapping[str, str]) -> Fitted:
     """Put the contract's names, types and shapes on a foreign graph. Raises `GateError` that lists both sides."""
     editor = Editor(model)
     try:
@@ -42,7 +42,7 @@ def fit(model: onnx.ModelProto, declared: Declared, renamed: Mapping[str, str]) 
         ) from None
 
 
-def both_sides(editor: Editor, declared: Declared) -> str:
+def both_sides(editor: Editor, declared: ModelDeclaration) -> str:
     """What contract and graph give and take, a line each."""
     outputs = declared.contract.outputs
     sides: dict[str, Sequence[object]] = {
@@ -54,7 +54,7 @@ def both_sides(editor: Editor, declared: Declared) -> str:
     return "".join(f"\n  {side}: {'; '.join(map(str, items)) or 'nothing'}" for side, items in sides.items())
 
 
-def check_renamed(renamed: Mapping[str, str], editor: Editor, declared: Declared) -> None:
+def check_renamed(renamed: Mapping[str, str], editor: Editor, declared: ModelDeclaration) -> None:
     """Raise `Misfit` for a name that neither side has."""
     theirs = {port.name for port in (*editor.takes, *editor.gives)}
     ours = {spec.name for spec in declared.specs} | {field.name for field in declared.contract.outputs}
@@ -67,7 +67,7 @@ def check_renamed(renamed: Mapping[str, str], editor: Editor, declared: Declared
 class Fitting:
     """One graph and one contract while they are put together."""
 
-    def __init__(self, editor: Editor, declared: Declared, renamed: Mapping[str, str]) -> None:
+    def __init__(self, editor: Editor, declared: ModelDeclaration, renamed: Mapping[str, str]) -> None:
         self._editor, self._declared, self._renamed = editor, declared, renamed
         self._kinds = {
             spec.name: field.kind for field in declared.contract.inputs for spec in field.kind.tensors(field.name)

@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper as external
 
 from seatrial_contracts.errors import DeclarationError, GateError
-from seatrial_export.gate.lint import STANDARD_DOMAINS, check_domains, nodes_of, opset_of
+from seatrial_export.gate.lint import STANDARD_DOMAINS, check_domains
+from seatrial_export.graphs.read import nodes_of, opset_of
 
 LEAST_OPSET = 7
 """onnxruntime runs operators from opset 7 on."""

@@ -9,13 +9,14 @@ from seatrial_contracts.receipt import Trial
 from seatrial_export.adopt.adoption import AdoptedCandidate, Adoption
 from seatrial_export.adopt.fit import fit
 from seatrial_export.adopt.foreign import check_graph
+from seatrial_export.check_declared import check_declared
 from seatrial_export.gate.independence import check_independence
 from seatrial_export.gate.lint import lint
 from seatrial_export.gate.parity import check_golden
-from seatrial_export.gate.steps import Progress, Step, run_steps, silent
+from seatrial_export.gate.run_steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.strip import strip
-from seatrial_export.seal import check_declared, seal
-from seatrial_export.tools import tool_versions
+from seatrial_export.seal import seal
+from seatrial_export.tool_versions import tool_versions
 
 TOOLS = ("onnx", "onnxruntime", "numpy", "seatrial")
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from seatrial_contracts.contract import Contract, OutputField
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.golden import numpy_dtype
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Dim, TensorSpec
+from seatrial_contracts.kinds.kind import Dim, TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.text import Text
 from seatrial_export.adopt.casts import holds, range_of

@@ -9,16 +9,17 @@ import numpy as np
 import onnx
 
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import EncodedRow
-from seatrial_contracts.kinds.kind import V2_DATATYPES, TensorSpec
+from seatrial_contracts.host_stage import EncodedRow
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_export.adopt.casts import element_type
 from seatrial_export.adopt.editor import Editor, inside
 from seatrial_export.adopt.foreign import check_graph
 from seatrial_export.adopt.port import Port, agree, plain, shown
-from seatrial_export.declared import SHAPE_ROWS, specs_seen
-from seatrial_export.gate.session import Session
+from seatrial_export.declaration import SHAPE_ROWS, specs_seen
+from seatrial_export.graphs.session import Session
 
 
 @dataclass(frozen=True)

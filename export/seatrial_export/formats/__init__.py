@@ -7,10 +7,10 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from seatrial_export.gate.candidate import Candidate
-from seatrial_export.seal import Made
+from seatrial_export.formats.format import Made
+from seatrial_export.gate.torch_candidate import TorchCandidate
 
-MakeFormat = Callable[[Candidate], Made]
+MakeFormat = Callable[[TorchCandidate], Made]
 
 
 @cache

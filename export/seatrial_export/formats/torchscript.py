@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import places_by, shape_key
+from seatrial_contracts.host_stage import group_places, shape_key
 from seatrial_contracts.judge import judge
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.formats.format import Made
 from seatrial_export.gate.parity import BATCH_SIZES
 from seatrial_export.gate.sizes import other_sizes
-from seatrial_export.gate.words import first_lines, quiet
+from seatrial_export.gate.torch_candidate import TorchCandidate
+from seatrial_export.graphs.exporter_messages import first_lines, quiet
 from seatrial_export.pipeline import Pipeline
-from seatrial_export.seal import Made
 
 FORMAT, GRAPH = "torchscript", "graphs/model.ts"
 FACTS = "seatrial.json"
@@ -51,7 +51,7 @@ class Ordered(nn.Module):
         return tuple(answer[name] for name in self._names) if isinstance(answer, dict) else tuple(answer)
 
 
-def make(candidate: Candidate) -> Made:
+def make(candidate: TorchCandidate) -> Made:
     """Traced; where a trace answers otherwise at other sizes, scripted. Raises `GateError` where neither answers as the model does."""
     findings = []
     for way, compile_ in (("traced", traced), ("scripted", scripted)):
@@ -70,26 +70,26 @@ def make(candidate: Candidate) -> Made:
     )
 
 
-def traced(candidate: Candidate) -> Any:
+def traced(candidate: TorchCandidate) -> Any:
     """The path that the traced arguments took."""
     module = Ordered(candidate.pipeline).eval()
     trace: Any = torch.jit.trace
     return trace(module, candidate.model.arguments, strict=False, check_trace=False)
 
 
-def scripted(candidate: Candidate) -> Any:
+def scripted(candidate: TorchCandidate) -> Any:
     """The module's own code, where TorchScript can read it."""
     return torch.jit.script(candidate.pipeline.sealed_model.eval())
 
 
-def packed(module: Any, candidate: Candidate) -> bytes:
+def packed(module: Any, candidate: TorchCandidate) -> bytes:
     """The module's bytes: the same for the same model, and without a trace of this machine."""
     sink = io.BytesIO()
     torch.jit.save(module, sink, _extra_files={FACTS: facts(candidate)})
     return stripped(sink.getvalue())
 
 
-def facts(candidate: Candidate) -> str:
+def facts(candidate: TorchCandidate) -> str:
     """Inputs in the order in which the module takes them, with each category's table of codes."""
     pipeline = candidate.pipeline
     specs = {spec.name: spec for spec in pipeline.specs}
@@ -129,7 +129,7 @@ def stripped(data: bytes) -> bytes:
     return sink.getvalue()
 
 
-def caller(data: bytes, candidate: Candidate) -> Call:
+def caller(data: bytes, candidate: TorchCandidate) -> Call:
     """The packed module, as the gate asks it."""
     load: Any = torch.jit.load
     module, pipeline = load(io.BytesIO(data), map_location="cpu"), candidate.pipeline
@@ -144,7 +144,7 @@ def caller(data: bytes, candidate: Candidate) -> Call:
     return call
 
 
-def departure(candidate: Candidate, call: Call) -> str:
+def departure(candidate: TorchCandidate, call: Call) -> str:
     """Where it answers otherwise than the model: at sizes other than the traced ones, and for golden rows in batches."""
     pipeline, graph = candidate.pipeline, candidate.model
     for _, feeds in other_sizes(graph) if any(graph.dim_names(spec) for spec in graph.specs) else ():
@@ -160,7 +160,7 @@ def departure(candidate: Candidate, call: Call) -> str:
     rows = pipeline.encoded_golden
     for size in BATCH_SIZES if candidate.batchable else (1,):
         answers: list[dict[str, Array]] = [{}] * len(rows)
-        for places in places_by(shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows).values():
+        for places in group_places(shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows).values():
             for start in range(0, len(places), size):
                 some = places[start : start + size]
                 outputs = call(pipeline.batch([rows[place] for place in some]))

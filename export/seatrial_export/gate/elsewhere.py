@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 
-from seatrial_export.gate.words import is_users
+from seatrial_export.graphs.exporter_messages import is_users
 
 Lies = list[tuple[Any, Any, Any]]
 """Owner, name, and what stands there meanwhile; without an owner, what is replaced only where the user's modules name it."""

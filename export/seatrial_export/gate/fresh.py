@@ -19,9 +19,9 @@ import torch
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.receipt import Trial
-from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.elsewhere import HOURS_AHEAD, clock, elsewhere
 from seatrial_export.gate.surroundings import lines_of
+from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.gate.torch_export import check_torch_export
 from seatrial_export.load_pipeline import NOUN, WANT, pipeline_at
 from seatrial_export.user_file import UserFiles
@@ -94,7 +94,7 @@ def fresh_process(target: str | None) -> Iterator[FreshProcess | None]:
             fresh.stop()
 
 
-def check_fresh_process(candidate: Candidate) -> None:
+def check_fresh_process(candidate: TorchCandidate) -> None:
     """The file makes the same program, weights and answers there. Raises `GateError` that names what differs and what it depends on.
 
     What differs between two runs that are alike is chance, and left out: training need not have a seed. The receipt says what was
@@ -137,7 +137,7 @@ def also(names: Sequence[str]) -> str:
     return f", and {len(names) - 1} values more" if len(names) > 1 else ""
 
 
-def note(candidate: Candidate, finding: str) -> None:
+def note(candidate: TorchCandidate, finding: str) -> None:
     """What the receipt says of it: rows are answered alone."""
     rows = 0 if finding.startswith("not made") else len(few(candidate))
     candidate.trials.append(
@@ -146,7 +146,7 @@ def note(candidate: Candidate, finding: str) -> None:
     )  # fmt: skip
 
 
-def few(candidate: Candidate) -> list[Any]:
+def few(candidate: TorchCandidate) -> list[Any]:
     """The golden rows whose answers are compared."""
     return candidate.pipeline.encoded_golden[:FEW_ROWS]
 
@@ -166,7 +166,7 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-def facts_of(candidate: Candidate) -> Facts:
+def facts_of(candidate: TorchCandidate) -> Facts:
     """Programs, weights, and the answers to a few golden rows."""
     facts: Facts = {}
     for name, _, graph in candidate.calls:
@@ -204,7 +204,7 @@ def main(target: str, place: str, hours: str) -> None:
     with elsewhere(ahead):
         value = UserFiles().value(target, NOUN, WANT)
     with elsewhere(ahead):  # once more: now there is the file's module, which may have names of its own for the clock
-        candidate = Candidate(pipeline_at(target, value))
+        candidate = TorchCandidate(pipeline_at(target, value))
         candidate.pipeline = candidate.pipeline.calibrated
         if "torch.export" not in candidate.pipeline.waive:
             check_torch_export(candidate)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.fresh import check_fresh_process, fresh_process
 from seatrial_export.gate.independence import check_independence
 from seatrial_export.gate.lint import lint
 from seatrial_export.gate.lookup import look_up_categories
 from seatrial_export.gate.parity import check_golden
+from seatrial_export.gate.run_steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.sizes import check_sizes
 from seatrial_export.gate.state import check_fresh_copy, check_state
-from seatrial_export.gate.steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.strip import strip
 from seatrial_export.gate.surroundings import check_surroundings
 from seatrial_export.gate.to_onnx import check_opset, export_onnx
+from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.gate.torch_export import check_arguments, check_torch_export
 from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_two_runs
 from seatrial_export.pipeline import Pipeline
 
 
-def fit_temperature(candidate: Candidate) -> None:
+def fit_temperature(candidate: TorchCandidate) -> None:
     """From here on the pipeline has its temperatures, where it asks for them."""
     candidate.pipeline = candidate.pipeline.calibrated
 
 
 FRESH = "fresh process"
-STEPS: tuple[Step[Candidate], ...] = (
+STEPS: tuple[Step[TorchCandidate], ...] = (
     ("arguments", check_arguments),
     ("training mode", check_flags),
     ("temperature", fit_temperature),
@@ -51,10 +51,10 @@ WAIVABLE = frozenset(
 """Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
 
 
-def pass_export_gate(pipeline: Pipeline, progress: Progress = silent, target: str | None = None) -> Candidate:
+def pass_export_gate(pipeline: Pipeline, progress: Progress = silent, target: str | None = None) -> TorchCandidate:
     """Run every step. `progress` is told the name of each before it runs; `target` is the pipeline's `file.py:name`, where it has one."""
     with fresh_process(None if FRESH in pipeline.waive else target) as fresh:
-        candidate = Candidate(pipeline, fresh)
+        candidate = TorchCandidate(pipeline, fresh)
         run_steps(candidate, STEPS, WAIVABLE, progress)
     candidate.fresh = None
     return candidate

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seatrial_export.gate.words import is_users
+from seatrial_export.graphs.exporter_messages import is_users
 
 Held = dict[str, str]
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic, range, slice)

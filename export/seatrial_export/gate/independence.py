@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
-from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.receipt import Trial
-from seatrial_export.gate.chain import Chain
-from seatrial_export.gate.sealable import Sealable
-from seatrial_export.gate.session import Model
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.graph_pair import Chain
+from seatrial_export.graphs.session import Model
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
 """Measured for independent fp32 graphs: 0 to 3e-8. A graph with one activation scale for the whole batch is off by 1e-2."""
 MOST_ROWS = 24
 
 
-def check_independence(candidate: Sealable) -> None:
+def check_independence(candidate: Candidate) -> None:
     """Never raises: a graph that fails is sealed with `batchable: false`, which the receipt says."""
     if not candidate.batchable:
         return

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.sealable import BATCH, OnnxGraph, Sealable
+from seatrial_export.gate.candidate import BATCH, Candidate, OnnxGraph
+from seatrial_export.graphs.read import Shapes, constants_of, dims, nodes_of, shapes_of
 
 RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
@@ -28,14 +27,10 @@ ALONG_AXIS = {
     "LpNormalization": -1,
 }
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-SMALL = 64
-"""Values; no operator has more axes."""
 DATA_DEPENDENT = re.compile(r"\bu\d+\b")
 
-Shapes = dict[str, list[int | str]]
 
-
-def lint(candidate: Sealable) -> None:
+def lint(candidate: Candidate) -> None:
     """Raise `GateError` for the first thing found."""
     for graph in candidate.graphs:
         model = graph.onnx
@@ -48,22 +43,6 @@ def lint(candidate: Sealable) -> None:
         check_data_dependent(shapes)
         if graph.batched and candidate.batchable:
             check_cross_row(model, shapes)
-
-
-def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Every node: the graph's, those of its subgraphs, and those of functions."""
-    waiting = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    while waiting:
-        node = waiting.pop(0)
-        yield node
-        waiting += [
-            inner for attribute in node.attribute for graph in (attribute.g, *attribute.graphs) for inner in graph.node
-        ]
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the standard operators that the graph asks for; 0 where it asks for none."""
-    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def check_domains(model: onnx.ModelProto) -> None:
@@ -141,29 +120,6 @@ def check_training(model: onnx.ModelProto) -> None:
                 f"{node.op_type} '{node.name}' is in training mode in the graph",
                 "call model.eval(); give F.dropout and F.batch_norm training=self.training",
             )
-
-
-def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Name -> value of what is constant and small: flags and axes, not weights."""
-    small = [(tensor.name, tensor) for tensor in model.graph.initializer if np.prod(tensor.dims) <= SMALL]
-    small += [
-        (node.output[0], attribute.t)
-        for node in nodes_of(model)
-        if node.op_type == "Constant"
-        for attribute in node.attribute
-        if attribute.name == "value" and np.prod(attribute.t.dims) <= SMALL
-    ]
-    return {name: numpy_helper.to_array(tensor) for name, tensor in small}
-
-
-def shapes_of(graph: onnx.GraphProto) -> Shapes:
-    """Inferred sizes of every value that has them."""
-    return {value.name: dims(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-
-
-def dims(value: onnx.ValueInfoProto) -> list[int | str]:
-    """Sizes of a value: numbers and names."""
-    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def check_data_dependent(shapes: Shapes) -> None:

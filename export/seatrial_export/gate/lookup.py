@@ -10,12 +10,12 @@ from onnx import TensorProto, helper
 from seatrial_contracts.kinds.category import Category
 
 if TYPE_CHECKING:
-    from seatrial_export.gate.candidate import Candidate
+    from seatrial_export.gate.torch_candidate import TorchCandidate
 
 ML_DOMAIN, ML_VERSION = "ai.onnx.ml", 3
 
 
-def look_up_categories(candidate: Candidate) -> None:
+def look_up_categories(candidate: TorchCandidate) -> None:
     """Give the model graph string inputs for its categories, in place of int64 codes. It comes after the export, before the lint."""
     model = candidate.model.onnx
     categories = candidate.pipeline.categories

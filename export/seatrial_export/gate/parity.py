@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import EncodedRow
 from seatrial_contracts.golden import Golden
+from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.judge import judge
-from seatrial_export.gate.chain import Chain
-from seatrial_export.gate.sealable import Sealable
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.graph_pair import Chain
 
 BATCH_SIZES = (1, 2, 7, 32)
 """None of them the traced one."""
@@ -23,7 +23,7 @@ MEND = "look for operations whose ONNX form differs; compare layer by layer, or 
 MEND_BATCH = "alone each row is answered rightly: where this model must not see rows together, say batchable=False (adopt: --rows-alone)"
 
 
-def check_golden(candidate: Sealable) -> None:
+def check_golden(candidate: Candidate) -> None:
     """Every golden row, at several batch sizes, and every held-out row, against the reference's answer to it alone."""
     declared = candidate.declared
     chain = Chain(candidate)
@@ -34,7 +34,7 @@ def check_golden(candidate: Sealable) -> None:
 
 
 def judge_rows(
-    candidate: Sealable, chain: Chain, want: Golden, encoded: Sequence[EncodedRow], sizes: Sequence[int], *, held_out: bool = False
+    candidate: Candidate, chain: Chain, want: Golden, encoded: Sequence[EncodedRow], sizes: Sequence[int], *, held_out: bool = False
 ) -> None:  # fmt: skip
     """One set of rows at each batch size. Raises `GateError` where the answers break what is promised."""
     declared = candidate.declared

@@ -10,7 +10,7 @@ from torch import nn
 from torch.export import _patches
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import Graph
+from seatrial_export.gate.torch_candidate import Graph
 
 
 @contextmanager

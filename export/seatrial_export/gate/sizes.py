@@ -13,11 +13,11 @@ from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
-from seatrial_export.gate.candidate import TRACE_ROWS, Candidate, Graph
+from seatrial_export.gate.candidate import BATCH
 from seatrial_export.gate.parity import BATCH_SIZES
-from seatrial_export.gate.sealable import BATCH
-from seatrial_export.gate.session import Session
-from seatrial_export.gate.words import first_lines, raised_by_us
+from seatrial_export.gate.torch_candidate import TRACE_ROWS, Graph, TorchCandidate
+from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
+from seatrial_export.graphs.session import Session
 
 assert TRACE_ROWS not in BATCH_SIZES
 CHANGES: tuple[Callable[[int], int], ...] = (lambda n: n + 3, lambda n: 2 * n + 1, lambda n: n // 2, lambda n: n - 1)
@@ -27,7 +27,7 @@ MOST_TRIED = 2048
 MEND_RAISES = "narrow the contract (st.Tensor[np.float32, 16:512], st.Text(max_tokens=...), st.Image(min_side_px=...)) or mend the model"
 
 
-def check_sizes(candidate: Candidate) -> None:
+def check_sizes(candidate: TorchCandidate) -> None:
     """Each graph against its module on made-up tensors of other sizes, where a size varies: a pooled size that was baked in shows here.
 
     A size of the contract at which the module itself raises is a finding. Where only `prepare` knows which sizes it makes, such a
@@ -105,7 +105,9 @@ def resized(tensor: Tensor, spec: TensorSpec, names: Mapping[int, str], sizes: M
     return torch.ones_like(tensor) if spec.pad is not None and spec.name.endswith("_mask") else tensor
 
 
-def departure(candidate: Candidate, session: Session, feeds: Mapping[str, Tensor], want: Mapping[str, Array]) -> str:
+def departure(
+    candidate: TorchCandidate, session: Session, feeds: Mapping[str, Tensor], want: Mapping[str, Array]
+) -> str:
     """Where the graph's answer departs from what PyTorch answered; empty where it does not."""
     sizes = sizes_of(feeds)
     try:
@@ -122,7 +124,7 @@ def sizes_of(feeds: Mapping[str, Tensor]) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in feeds.items()}
 
 
-def _strings(candidate: Candidate, name: str, codes: Array) -> Array:
+def _strings(candidate: TorchCandidate, name: str, codes: Array) -> Array:
     """Codes of a category back to the words that the graph takes."""
     kind = candidate.pipeline.categories.get(name)
     if kind is None:

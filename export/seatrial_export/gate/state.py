@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import EncodedRow
-from seatrial_export.gate.candidate import TRACE_ROWS, Candidate, copied
+from seatrial_contracts.host_stage import EncodedRow
 from seatrial_export.gate.held import CACHE, Held, changed, held
+from seatrial_export.gate.torch_candidate import TRACE_ROWS, TorchCandidate, copied
 from seatrial_export.pipeline import Pipeline
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
@@ -24,7 +24,7 @@ MEND = (
 )
 
 
-def check_state(candidate: Candidate) -> None:
+def check_state(candidate: TorchCandidate) -> None:
     """What modules hold after calls depends neither on which rows they were asked, nor on how many.
 
     So a table that the first call makes may stay; a memo of the first row and a counter may not. Where a module cannot be copied,
@@ -44,7 +44,7 @@ def check_state(candidate: Candidate) -> None:
     refuse(changed(first, state_after(other, rows[-1:])), "depends on the row that was asked first")
 
 
-def check_fresh_copy(candidate: Candidate) -> None:
+def check_fresh_copy(candidate: TorchCandidate) -> None:
     """A copy made before the first call answers the golden rows, last row first, as the model did in order."""
     fresh = twin(candidate)
     if fresh is None:
@@ -55,7 +55,7 @@ def check_fresh_copy(candidate: Candidate) -> None:
         raise GateError("fresh copy", f"a copy that was never asked before answers otherwise: {found}", MEND)
 
 
-def twin(candidate: Candidate) -> Pipeline | None:
+def twin(candidate: TorchCandidate) -> Pipeline | None:
     """The pipeline over modules as they were before the gate first called them; None where they cannot be copied."""
     if candidate.pristine is None:
         return None

@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.sealable import Sealable
+from seatrial_export.gate.candidate import Candidate
 
 LEAKS = "local traces "
 """What the waiver of a file begins with; the file's name in the bundle comes after it."""
@@ -23,7 +23,7 @@ COMMON_WORDS = frozenset(
 )
 
 
-def strip(candidate: Sealable) -> None:
+def strip(candidate: Candidate) -> None:
     """Remove notes of every sort. That no trace of this machine is left, `check_leaks` makes sure of when all is sealed."""
     for graph in candidate.graphs:
         strip_model(graph.onnx)

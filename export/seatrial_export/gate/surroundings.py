@@ -13,9 +13,9 @@ from torch import Tensor, fx
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Array
-from seatrial_export.gate.candidate import Candidate, Graph
 from seatrial_export.gate.elsewhere import CHANGES, changed_to
 from seatrial_export.gate.held import digest_of
+from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.gate.torch_export import traced_anew
 from seatrial_export.gate.train_mode import EAGER_TOLERANCE
 
@@ -24,7 +24,7 @@ ANOTHER_THREAD = "the thread"
 MEND = "pass what the answer depends on as a field of the row, or fix it where the model is made; if it is harmless, say waive={'surroundings': 'why'}"
 
 
-def check_surroundings(candidate: Candidate) -> None:
+def check_surroundings(candidate: TorchCandidate) -> None:
     """With each of `CHANGES`, and on another thread, modules answer as before, and tracing them gives the same program.
 
     Only the user's own code is told otherwise. A module that raises is passed over: it asks for a file or a card that is not there.

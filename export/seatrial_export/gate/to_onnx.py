@@ -9,14 +9,14 @@ import onnx_ir as ir
 import torch
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import Candidate
-from seatrial_export.gate.lint import opset_of
 from seatrial_export.gate.recurrent import open_time
+from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.gate.torch_export import named_sizes
-from seatrial_export.gate.words import first_lines, quiet
+from seatrial_export.graphs.exporter_messages import first_lines, quiet
+from seatrial_export.graphs.read import opset_of
 
 
-def export_onnx(candidate: Candidate) -> None:
+def export_onnx(candidate: TorchCandidate) -> None:
     """`torch.onnx.export(dynamo=True)` with named sizes, at the pipeline's opset."""
     for graph in candidate.traced:
         source: Any = graph.program if graph.program is not None else graph.module
@@ -42,7 +42,7 @@ def inner_name(name: str) -> str:
     return f"_{name}"
 
 
-def check_opset(candidate: Candidate) -> None:
+def check_opset(candidate: TorchCandidate) -> None:
     """The exporter raises a low opset silently: 13 asked gives 18."""
     wanted = candidate.pipeline.opset
     for graph in candidate.graphs:

@@ -10,10 +10,10 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import Candidate, Graph
+from seatrial_export.gate.candidate import BATCH
 from seatrial_export.gate.recurrent import check_recurrent, open_time
-from seatrial_export.gate.sealable import BATCH
-from seatrial_export.gate.words import first_lines, quiet
+from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
+from seatrial_export.graphs.exporter_messages import first_lines, quiet
 
 Sizes = tuple[dict[int, Any], ...]
 MEND_BRANCH = (
@@ -26,12 +26,12 @@ MEND_BOUNDS = (
 )
 
 
-def check_arguments(candidate: Candidate) -> None:
+def check_arguments(candidate: TorchCandidate) -> None:
     """`model.forward` takes the contract's tensors."""
     _ = candidate.pipeline.arguments
 
 
-def check_torch_export(candidate: Candidate) -> None:
+def check_torch_export(candidate: TorchCandidate) -> None:
     """Raise where the path depends on a size that varies.
 
     Named sizes are proven by torch's own solver. It cannot reason about every expression (`(height - 224) // 2`, say); where it gives

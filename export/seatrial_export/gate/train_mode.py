@@ -7,13 +7,13 @@ from torch import nn
 
 from seatrial_contracts.compare import Tolerance, compare_outputs
 from seatrial_contracts.errors import GateError
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.pipeline import Pipeline
 
 EAGER_TOLERANCE = Tolerance(relative_to_max=1e-5, relative=1e-4)
 
 
-def check_flags(candidate: Candidate) -> None:
+def check_flags(candidate: TorchCandidate) -> None:
     """No module is in training mode: dropout and batch norm would answer otherwise than they were evaluated."""
     for name, module in modules(candidate.pipeline):
         left = [f"{name}.{path}".rstrip(".") for path, child in module.named_modules() if child.training]
@@ -22,7 +22,7 @@ def check_flags(candidate: Candidate) -> None:
             raise GateError("training mode", f"in training mode: {shown}", f"call {name}.eval() before the export")
 
 
-def check_two_runs(candidate: Candidate) -> None:
+def check_two_runs(candidate: TorchCandidate) -> None:
     """Two eager runs on one input agree to the bit: `F.dropout` without `training=self.training` does not."""
     for name, call, graph in candidate.calls:
         first, second = call(graph.feeds), call(graph.feeds)
@@ -34,7 +34,7 @@ def check_two_runs(candidate: Candidate) -> None:
                 )  # fmt: skip
 
 
-def check_row_in_batch(candidate: Candidate) -> None:
+def check_row_in_batch(candidate: TorchCandidate) -> None:
     """A row's eager answer does not depend on its mates. Skipped for pipelines that say `batchable=False`."""
     pipeline = candidate.pipeline
     if not pipeline.batchable:

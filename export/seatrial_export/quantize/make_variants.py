@@ -10,9 +10,9 @@ import onnx
 from seatrial_contracts.errors import DeclarationError, SeatrialError
 from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import Trial
-from seatrial_export.gate.steps import Progress, silent
+from seatrial_export.gate.run_steps import Progress, silent
 from seatrial_export.gate.strip import check_leaks, strip_model
-from seatrial_export.gate.words import first_lines, raised_by_us
+from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
 from seatrial_export.quantize.prove import prove
 from seatrial_export.quantize.subject import Subject
 from seatrial_export.variants.recipe import Recipe

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.front import EncodedRow, collate
+from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array
-from seatrial_export.gate.session import Model
+from seatrial_export.graphs.session import Model
 
 TURNS, BUDGET_S, LEAST_TURNS = 25, 1.5, 4
 """For each batch size: at most so many turns and, after the least, so many seconds."""

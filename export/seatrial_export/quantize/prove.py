@@ -5,12 +5,12 @@ from __future__ import annotations
 from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.cost import Cost
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.front import collate
+from seatrial_contracts.host_stage import collate
 from seatrial_contracts.judge import judge
 from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.independence import compare_among_mates
-from seatrial_export.gate.session import Model
+from seatrial_export.graphs.session import Model
 from seatrial_export.quantize.measure_cost import MEMORY_ROWS, best_seconds, peak_memory_bytes
 from seatrial_export.quantize.subject import Subject
 

@@ -9,14 +9,14 @@ from seatrial_contracts.bundle import Bundle, write_bundle
 from seatrial_contracts.cost import Search
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import Manifest, check_version
-from seatrial_contracts.notes import NOTES
 from seatrial_contracts.receipt import Receipt, now, this_machine
+from seatrial_contracts.release_notes import NOTES
 from seatrial_export.gate.independence import TOLERANCE
-from seatrial_export.gate.steps import Progress, silent
+from seatrial_export.gate.run_steps import Progress, silent
 from seatrial_export.quantize.make_variants import MadeVariant, make_variants
 from seatrial_export.quantize.prove import prove
 from seatrial_export.quantize.subject import FP32, Subject
-from seatrial_export.tools import tool_versions
+from seatrial_export.tool_versions import tool_versions
 from seatrial_export.variants.recipe import Recipe
 
 

@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.cost import Point, Search
-from seatrial_contracts.front import EncodedRow, padded_length
 from seatrial_contracts.golden import Golden
+from seatrial_contracts.host_stage import EncodedRow, padded_length
 from seatrial_contracts.judge import judge
 from seatrial_contracts.measures import Measures
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import this_machine
-from seatrial_export.gate.session import Model
+from seatrial_export.graphs.session import Model
 from seatrial_export.quantize.journal import Journal
 from seatrial_export.quantize.make_variants import check_recipe, make_graph
 from seatrial_export.quantize.measure_cost import best_seconds
 from seatrial_export.quantize.subject import Subject
-from seatrial_export.tools import tool_versions
+from seatrial_export.tool_versions import tool_versions
 from seatrial_export.variants.recipe import Recipe
 
 RANKING_ROWS, MOST_ROWS = 48, 1000

@@ -10,9 +10,9 @@ import onnx
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.front import EncodedRow, collate, padded_length
 from seatrial_contracts.golden import Golden
-from seatrial_export.gate.session import Model, PrepareStage
+from seatrial_contracts.host_stage import EncodedRow, collate, padded_length
+from seatrial_export.graphs.session import Model, PrepareStage
 from seatrial_export.variants.original import Original
 
 FP32 = "fp32"

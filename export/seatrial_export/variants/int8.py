@@ -14,7 +14,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 from pydantic import Field
 
-from seatrial_export.gate.words import quiet
+from seatrial_export.graphs.exporter_messages import quiet
 from seatrial_export.variants.original import Original
 from seatrial_export.variants.ranges import RangeRule
 from seatrial_export.variants.recipe import Recipe

@@ -11,7 +11,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_export.gate.words import quiet
+from seatrial_export.graphs.exporter_messages import quiet
 from seatrial_export.variants.original import Original
 from seatrial_export.variants.recipe import Recipe
 from seatrial_export.variants.saved import through_files

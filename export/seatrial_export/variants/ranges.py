@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.kinds.kind import Array
-from seatrial_export.gate.session import Session
+from seatrial_export.graphs.session import Session
 from seatrial_export.variants.entropy import least_divergent_bound
 
 Range = tuple[np.float32, np.float32]

@@ -11,7 +11,7 @@ import numpy as np
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.front import EncodedRow, collate
+from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
 from seatrial_export.pipeline import Pipeline

@@ -14,10 +14,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from seatrial_contracts.kinds.kind import Array
-from seatrial_export.gate.candidate import Candidate, Graph
 from seatrial_export.gate.lookup import code_name, look_up_categories
 from seatrial_export.gate.strip import strip_model
 from seatrial_export.gate.to_onnx import export_onnx, inner_name
+from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.gate.torch_export import check_torch_export
 from seatrial_export.pipeline import Pipeline
 from seatrial_parity.bisect.origin import Origin, origins_of
@@ -62,7 +62,7 @@ class Recorder(fx.Interpreter):
 
 def trace(pipeline: Pipeline) -> dict[str, Traced]:
     """Export a calibrated pipeline's modules again, prepare first, as the gate does. Raises `GateError` where they no longer export."""
-    candidate = Candidate(pipeline)
+    candidate = TorchCandidate(pipeline)
     if "torch.export" not in pipeline.waive:
         check_torch_export(candidate)
     export_onnx(candidate)

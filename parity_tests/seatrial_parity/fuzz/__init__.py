@@ -9,7 +9,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_parity.fuzz.disagreement import Disagreement
 from seatrial_parity.fuzz.fuzz import Fuzz, Progress
 from seatrial_parity.fuzz.side import Side, Training
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import chosen, promise_of
 
 __all__ = ["Disagreement", "Fuzz", "fuzz_of"]
@@ -17,7 +17,7 @@ __all__ = ["Disagreement", "Fuzz", "fuzz_of"]
 
 @contextmanager
 def fuzz_of(
-    asked: Asked, only: Collection[str], rows: int, seed: int, within_s: float, progress: Progress
+    asked: TrialRequest, only: Collection[str], rows: int, seed: int, within_s: float, progress: Progress
 ) -> Iterator[Fuzz]:
     """A fuzz of every runner that is asked for, each entered.
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from seatrial_contracts.answer_changes import Answered
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
-from seatrial_contracts.moved import Answered
 from seatrial_parity.fuzz.case import Case, cases_of
 from seatrial_parity.fuzz.disagreement import Disagreement
 from seatrial_parity.fuzz.side import Side, Training

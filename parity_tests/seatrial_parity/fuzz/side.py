@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from seatrial_contracts.answer_changes import Answered
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.compare import Tolerance, compare_outputs, largest
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.moved import Answered
 from seatrial_export.pipeline import Pipeline
 from seatrial_parity.runners.runner import Inexpressible, Runner
 

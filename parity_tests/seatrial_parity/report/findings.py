@@ -14,7 +14,7 @@ from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_sli
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Machine, Receipt, Trial, WorstRow
 from seatrial_contracts.receipts_folder import MEND
-from seatrial_parity.table import severity
+from seatrial_parity.report.table import severity
 
 
 @dataclass(frozen=True)

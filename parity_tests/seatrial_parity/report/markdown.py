@@ -7,7 +7,7 @@ import re
 from seatrial_parity.printable import printable
 from seatrial_parity.report.findings import Findings, Line
 from seatrial_parity.report.page import error
-from seatrial_parity.table import short
+from seatrial_parity.report.table import short
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 

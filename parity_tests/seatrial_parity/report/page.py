@@ -6,13 +6,13 @@ from typing import Any
 
 from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.measures import Measures
-from seatrial_contracts.notes import NOTES
+from seatrial_contracts.release_notes import NOTES
 from seatrial_parity.printable import printable
 from seatrial_parity.report.charts import error_chart
 from seatrial_parity.report.costs import cost_lines, curve, flipped
 from seatrial_parity.report.findings import Findings, Line
 from seatrial_parity.report.samples import worst_samples
-from seatrial_parity.table import short
+from seatrial_parity.report.table import short
 
 TEMPLATE = "report.html.j2"
 MEASURES = {

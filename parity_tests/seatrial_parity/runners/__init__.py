@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_parity.runners.runner import Asked, Runner
+from seatrial_parity.runners.runner import Runner, TrialRequest
 
-MakeRunners = Callable[[Asked], Iterator[Runner]]
+MakeRunners = Callable[[TrialRequest], Iterator[Runner]]
 FIRST = "pytorch"
 """The reference stands first in every table."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seatrial_parity.runners.http import HttpRunner
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 
 NAME = "container"
 
 
-def runners(asked: Asked) -> Iterator[ContainerRunner]:
+def runners(asked: TrialRequest) -> Iterator[ContainerRunner]:
     """One, where there is such a server."""
     if asked.container is not None:
         yield ContainerRunner(asked.bundle, asked.container)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seatrial_contracts.errors import Unavailable
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.runners.tensor_runner import GrpcRunner, Served, triton_inputs
-from seatrial_parity.tensors import tensors_of
+from seatrial_parity.runners.tensors import tensors_of
 
 NAME = "grpc"
 
 
-def runners(asked: Asked) -> Iterator[OurGrpcRunner]:
+def runners(asked: TrialRequest) -> Iterator[OurGrpcRunner]:
     """One, where there is a server."""
     if asked.grpc is not None:
         yield OurGrpcRunner(asked.bundle, asked.grpc, asked.bundle.version)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_parity.http_client import JSON_HEADERS, HttpClient, error_of, object_of, odd_answer
-from seatrial_parity.runners.runner import Answers, Asked, RawRows
+from seatrial_parity.runners.runner import Answers, RawRows, TrialRequest
 
 if TYPE_CHECKING:
     import httpx
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME = "http v1"
 
 
-def runners(asked: Asked) -> Iterator[HttpRunner]:
+def runners(asked: TrialRequest) -> Iterator[HttpRunner]:
     """One, where there is a server."""
     if asked.url is not None:
         yield HttpRunner(asked.bundle, asked.url)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
-from seatrial_parity.runners.runner import Answers, Asked, RawRows
+from seatrial_parity.runners.runner import Answers, RawRows, TrialRequest
 
 if TYPE_CHECKING:
     from seatrial_serve.inference.engine import Engine
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NAME = "onnxruntime"
 
 
-def runners(asked: Asked) -> Iterator[OnnxRunner]:
+def runners(asked: TrialRequest) -> Iterator[OnnxRunner]:
     """One for each variant; TorchScript has a runner of its own."""
     variants = (each for each in asked.bundle.manifest.variants if each.format != "torchscript")
     yield from (OnnxRunner(asked.bundle, each.name) for each in variants)

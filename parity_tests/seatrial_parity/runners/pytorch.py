@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-from seatrial_parity.runners.runner import Answers, Asked, RawRows
+from seatrial_parity.runners.runner import Answers, RawRows, TrialRequest
 
 if TYPE_CHECKING:
     from seatrial_export.pipeline import Pipeline
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 NAME = "pytorch"
 
 
-def runners(asked: Asked) -> Iterator[PyTorchRunner]:
+def runners(asked: TrialRequest) -> Iterator[PyTorchRunner]:
     """One, where there is a pipeline."""
     if asked.pipeline is not None:
         yield PyTorchRunner(asked.pipeline)

@@ -17,7 +17,7 @@ RawRows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrialRequest:
     """What a trial is asked to try: a bundle, and whoever else can answer for it."""
 
     bundle: Bundle

@@ -14,7 +14,7 @@ from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.http_client import TIMEOUT_S, HttpClient, error_of, object_of, odd_answer
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
-from seatrial_parity.tensors import Tensors, answers_of, batches, tensors_of
+from seatrial_parity.runners.tensors import Tensors, answers_of, batches, tensors_of
 
 NAMES_BY_TRITON = re.compile(r"expected (number of )?inputs|expected \d+ inputs|unexpected inference input")
 """What Triton itself says where a request names other inputs than the configuration does: no contract of ours is asked."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seatrial_parity.runners.onnx import OnnxRunner
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 
 NAME = "torchscript"
 
 
-def runners(asked: Asked) -> Iterator[TorchScriptRunner]:
+def runners(asked: TrialRequest) -> Iterator[TorchScriptRunner]:
     """One for each variant of this format; it fails, and says why, where nobody trusts it."""
     for variant in asked.bundle.manifest.variants:
         if variant.format == NAME:

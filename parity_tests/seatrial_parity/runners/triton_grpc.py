@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seatrial_contracts.errors import Unavailable
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.runners.tensor_runner import GrpcRunner, Served
 
 NAME = "triton grpc"
 
 
-def runners(asked: Asked) -> Iterator[TritonGrpcRunner]:
+def runners(asked: TrialRequest) -> Iterator[TritonGrpcRunner]:
     """One, where there is a Triton."""
     if asked.triton_grpc is not None:
         from seatrial_serve.runtimes.triton_naming import triton_version

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.runners.tensor_runner import BinaryRunner, Served
 
 NAME = "triton http"
 
 
-def runners(asked: Asked) -> Iterator[TritonHttpRunner]:
+def runners(asked: TrialRequest) -> Iterator[TritonHttpRunner]:
     """One, where there is a Triton."""
     if asked.triton is not None:
         from seatrial_serve.runtimes.triton_naming import triton_version

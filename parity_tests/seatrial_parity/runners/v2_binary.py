@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.runners.tensor_runner import BinaryRunner, Served
 
 NAME = "v2 binary"
 
 
-def runners(asked: Asked) -> Iterator[V2BinaryRunner]:
+def runners(asked: TrialRequest) -> Iterator[V2BinaryRunner]:
     """One, where there is a server."""
     if asked.url is not None:
         yield V2BinaryRunner(asked.bundle, asked.url, asked.bundle.version)

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.contract import DTYPES
+from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.http_client import JSON_HEADERS, error_of, object_of, odd_answer
-from seatrial_parity.runners.runner import Asked
+from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.runners.tensor_runner import refusal_from
+from seatrial_parity.runners.tensors import Tensors
 from seatrial_parity.runners.v2_binary import V2BinaryRunner
-from seatrial_parity.tensors import Tensors
 
 NAME = "v2 json"
 
 
-def runners(asked: Asked) -> Iterator[V2JsonRunner]:
+def runners(asked: TrialRequest) -> Iterator[V2JsonRunner]:
     """One, where there is a server and no input is a file: JSON strings cannot hold one."""
     files = any(field.kind.name == "image" for field in asked.bundle.contract.inputs)
     if asked.url is not None and not files:

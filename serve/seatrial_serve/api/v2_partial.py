@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from seatrial_contracts.contract import DTYPES, Contract
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_serve.models.answer import Answer

@@ -13,14 +13,14 @@ import numpy as np
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract import NO_ROWS, nonfinite
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
-from seatrial_contracts.front import (
-    Block,
+from seatrial_contracts.host_stage import (
+    ColumnBlock,
     EncodedRow,
-    Front,
+    HostStage,
     Part,
     collate_parts,
+    group_places,
     padded_length,
-    places_by,
     shape_key,
 )
 from seatrial_contracts.kinds.kind import Array
@@ -58,7 +58,7 @@ class Answers(NamedTuple):
 class Engine:
     """Host stage, prepare graph and model graph of one variant, loaded."""
 
-    def __init__(self, bundle: Bundle, front: Front, prepare: Runtime | None, model: Runtime, variant: str) -> None:
+    def __init__(self, bundle: Bundle, front: HostStage, prepare: Runtime | None, model: Runtime, variant: str) -> None:
         self.bundle, self.contract, self.front, self.variant = bundle, bundle.contract, front, variant
         self._prepare, self._model = prepare, model
         self.provider, self.remote, self.placement = model.provider, model.remote, model.placement
@@ -104,7 +104,7 @@ class Engine:
             return (), 1
         return shape_key(self.specs, row), padded_length(self.specs, row)
 
-    def kin_of_block(self, block: Block) -> tuple[tuple[tuple[int, ...], ...], int]:
+    def kin_of_block(self, block: ColumnBlock) -> tuple[tuple[tuple[int, ...], ...], int]:
         """`kin` of each row of a block."""
         shapes = (column.shape[1:] for spec, column in zip(self.specs, block.columns, strict=True) if spec.dims)
         return tuple(shapes), 1
@@ -157,7 +157,7 @@ class Engine:
         """Raw rows to the model's numbers, one mapping for each row; rows of like shape run together, at most `batch_rows` of them."""
         encoded = [self.encode(self.contract.validate_row(row, place), place) for place, row in enumerate(rows)]
         answers: list[Outputs] = [{}] * len(rows)
-        for places in places_by(self.kin(row)[0] for row in encoded).values():
+        for places in group_places(self.kin(row)[0] for row in encoded).values():
             for start in range(0, len(places), batch_rows):
                 some = places[start : start + batch_rows]
                 outputs = self.run([[encoded[place] for place in some]]).outputs

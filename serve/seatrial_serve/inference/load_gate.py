@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refusal
-from seatrial_contracts.front import EncodedRow
+from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.judge import judge
 from seatrial_contracts.receipt import Trial, this_machine
 from seatrial_serve.inference.engine import Engine

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.errors import ModelError, Refusal
-from seatrial_contracts.front import EncodedRow, Part, places_by
+from seatrial_contracts.host_stage import EncodedRow, Part, group_places
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer, RowError
 from seatrial_serve.models.request import Given, Terms, rows_at, rows_of
@@ -83,7 +83,7 @@ class RowByRow:
             return [(block, engine.kin_of_block(block), range(len(block)))]
         encoded = await self._model.encode(given, self._terms.deadline_s, self._encoded)
         kept = [(index, row) for index, row in enumerate(encoded) if row is not None]
-        groups = places_by(engine.kin(row) for _, row in kept)
+        groups = group_places(engine.kin(row) for _, row in kept)
         return [
             ([kept[place][1] for place in some], kin, [kept[place][0] for place in some])
             for kin, some in groups.items()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.difference import compare_contracts, may_replace
+from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import ModelError, SeatrialError
 from seatrial_serve.metrics.standing import Standing
 from seatrial_serve.models.entry import Entry, State

@@ -12,7 +12,7 @@ import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_contracts.front import Part, places_by
+from seatrial_contracts.host_stage import Part, group_places
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.inference.engine import Answers, Engine
@@ -75,7 +75,7 @@ class ServedModel:
         self.fronted(start, terms)
         if len(rows) == 1:
             return self.checked(Answer(rows, await self.submit(encoded, self.engine.kin(encoded[0]), terms)))
-        groups = places_by(map(self.engine.kin, encoded))
+        groups = group_places(map(self.engine.kin, encoded))
         if len(groups) == 1:
             return self.checked(Answer(rows, await self.submit(encoded, next(iter(groups)), terms)))
         answers = await asyncio.gather(*(

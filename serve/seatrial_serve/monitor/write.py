@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from seatrial_contracts.atomic_file import write_whole
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.whole_file import write_whole
 from seatrial_serve.monitor.dashboard import dashboard_json
 from seatrial_serve.monitor.figures import Windows
 from seatrial_serve.monitor.rules import rule_file, test_file

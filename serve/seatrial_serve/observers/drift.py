@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
-from seatrial_contracts.front import Front
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import Column
-from seatrial_contracts.profile import Lookout, Profile, columns_of
+from seatrial_contracts.profile import DriftFeatures, Profile, columns_of
 from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.served_model import ServedModel
@@ -20,8 +20,8 @@ MOST_ROWS, MOST_STAGED_ROWS = 1024, 16
 class Drift:
     """What of one version's traffic is counted, and where."""
 
-    def __init__(self, front: Front, profile: Profile, counts: DriftCounts) -> None:
-        self._lookout, self._profile, self._counts = Lookout(front), profile, counts
+    def __init__(self, front: HostStage, profile: Profile, counts: DriftCounts) -> None:
+        self._lookout, self._profile, self._counts = DriftFeatures(front), profile, counts
         self._names = [field.name for field in front.contract.outputs]
         self._most = MOST_ROWS if front.plain else MOST_STAGED_ROWS
 

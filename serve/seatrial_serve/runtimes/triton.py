@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.contract import DTYPES
+from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import MissingExtra, ModelError, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.process.clock import now_s

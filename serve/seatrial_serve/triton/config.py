@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import MissingExtra
-from seatrial_contracts.kinds.kind import V2_DATATYPES
 from seatrial_serve.inference.pace import Pace
 from seatrial_serve.runtimes.onnx.providers import PRECISE, SWIFT
 from seatrial_serve.runtimes.triton_naming import digest_key, front_name, graph_name, triton_version

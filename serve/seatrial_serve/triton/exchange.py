@@ -10,8 +10,9 @@ import numpy as np
 
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Array, Column
+from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_serve.v2.columns import columns_of
 from seatrial_serve.v2.message import Tensor
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.front import collate, shape_key
+from seatrial_contracts.host_stage import collate, shape_key
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.fake import FakeRuntime

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.contract import DTYPES
-from seatrial_contracts.kinds.kind import V2_DATATYPES, Array
+from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
+from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.triton.config import data_type
 from seatrial_serve.v2.elements import to_bytes

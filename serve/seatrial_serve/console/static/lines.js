@@ -12,7 +12,7 @@ export class Lines {
   constructor(name, asked, version, values) {
     Object.assign(this, { name, asked, version, values });
     this.url = `${BASE}/${pathOf(name, asked)}:predict`;
-    this.blocks = { curl: new Block("curl", true), python: new Block("Python"), triton: new Block("tritonclient") };
+    this.blocks = { curl: new ColumnBlock("curl", true), python: new ColumnBlock("Python"), triton: new ColumnBlock("tritonclient") };
     this.element = make("div", { class: "lines" }, make("h3", {}, "The same from elsewhere"), Object.values(this.blocks).map((block) => block.element));
     this.tensors = ask(pathOf(name, version.version, "v2"));
     this.show();
@@ -34,7 +34,7 @@ export class Lines {
   }
 }
 
-class Block {
+class ColumnBlock {
   constructor(title, open = false) {
     this.code = make("code", {});
     const button = make("button", { type: "button", onclick: () => this.copy(button) }, "Copy");

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
-from seatrial_export.gate.sealable import Sealable
+from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.strip import LEAKS
-from seatrial_export.gate.words import first_lines, raised_by_us
+from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
 
-Tried = TypeVar("Tried", bound=Sealable)
+Tried = TypeVar("Tried", bound=Candidate)
 Step = tuple[str, Callable[[Tried], None]]
 Progress = Callable[[str], None]
 

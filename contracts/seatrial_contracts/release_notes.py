@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seatrial_contracts.difference import Difference
-from seatrial_contracts.moved import Moved
+from seatrial_contracts.answer_changes import Moved
+from seatrial_contracts.contract_changes import Difference
 
 NOTES = "RELEASE_NOTES.md"
 SHOWN = 20

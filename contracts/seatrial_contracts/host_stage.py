@@ -17,26 +17,26 @@ EncodedRow = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class Block:
-    """Rows that came by column: one array for each spec, rows first. A slice of it is a `Block` again."""
+class ColumnBlock:
+    """Rows that came by column: one array for each spec, rows first. A slice of it is a `ColumnBlock` again."""
 
     columns: tuple[Array, ...]
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
-    def __getitem__(self, part: slice) -> Block:
-        return Block(tuple(column[part] for column in self.columns))
+    def __getitem__(self, part: slice) -> ColumnBlock:
+        return ColumnBlock(tuple(column[part] for column in self.columns))
 
 
-Part = Sequence[EncodedRow] | Block
+Part = Sequence[EncodedRow] | ColumnBlock
 """Rows of like shape that go together, in either form."""
 
 CHEAP_ROWS = 64
 """Rows of plain scalars that take about as long as a hop to another thread."""
 
 
-class Front:
+class HostStage:
     """The host stage of a contract; `files` are the bundle's files (a tokenizer, say)."""
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
@@ -65,9 +65,9 @@ class Front:
                 raise refusal.at(where) from None
         return tuple(encoded)
 
-    def encode_columns(self, columns: Mapping[str, Column]) -> Block:
+    def encode_columns(self, columns: Mapping[str, Column]) -> ColumnBlock:
         """Validated columns of a `plain` contract, aligned with `specs`."""
-        return Block(tuple(np.asarray(columns[spec.name]) for spec in self.specs))
+        return ColumnBlock(tuple(np.asarray(columns[spec.name]) for spec in self.specs))
 
     def refusal_code(self, row: Any) -> str | None:
         """The code that contract or host stage refuse this raw row with; None where they take it."""
@@ -78,7 +78,7 @@ class Front:
         return None
 
 
-def places_by(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
+def group_places(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
     """Key -> the places where it stands, in order: which rows may run together."""
     places: dict[Any, list[int]] = {}
     for place, key in enumerate(keys):
@@ -103,14 +103,14 @@ def collate_parts(specs: Sequence[TensorSpec], parts: Sequence[Part]) -> dict[st
     """Parts of like shape to one batch, in order."""
     if len(parts) == 1:
         return _collated(specs, parts[0])
-    if any(isinstance(part, Block) for part in parts):
+    if any(isinstance(part, ColumnBlock) for part in parts):
         batches = [_collated(specs, part) for part in parts]
         return {spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in specs}
-    return collate(specs, [row for part in parts if not isinstance(part, Block) for row in part])
+    return collate(specs, [row for part in parts if not isinstance(part, ColumnBlock) for row in part])
 
 
 def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
-    if isinstance(part, Block):
+    if isinstance(part, ColumnBlock):
         return {spec.name: column for spec, column in zip(specs, part.columns, strict=True)}
     return collate(specs, part)
 

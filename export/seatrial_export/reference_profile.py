@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from seatrial_contracts.profile import Lookout, Profile
-from seatrial_export.gate.sealable import Sealable
+from seatrial_contracts.profile import DriftFeatures, Profile
+from seatrial_export.gate.candidate import Candidate
 
 MOST_ROWS = 2000
 
 
-def profile_of(candidate: Sealable) -> Profile:
+def profile_of(candidate: Candidate) -> Profile:
     """Bins and counts for each input and output; of rows that are spread over all of them where there are very many."""
     declared = candidate.declared
     step = max(1, -(-len(declared.reference) // MOST_ROWS))
     raw = declared.reference[::step]
     rows = [declared.contract.validate_row(row) for row in raw]
-    return Lookout(declared.front).profile(rows, candidate.answer(raw) if raw else [])
+    return DriftFeatures(declared.front).profile(rows, candidate.answer(raw) if raw else [])

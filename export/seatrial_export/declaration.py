@@ -9,10 +9,11 @@ from functools import cached_property
 
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.compare import Tolerance
-from seatrial_contracts.contract import Contract, Limits, Objective, contract_from_rows
+from seatrial_contracts.contract import Contract, Limits, Objective
+from seatrial_contracts.declaration import contract_from_rows
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.front import EncodedRow, Front
 from seatrial_contracts.golden import Refused
+from seatrial_contracts.host_stage import EncodedRow, HostStage
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin, check_name, check_version
@@ -36,7 +37,7 @@ def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Declared(ABC):
+class ModelDeclaration(ABC):
     """A model's name, contract and proof.
 
     `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
@@ -107,9 +108,9 @@ class Declared(ABC):
         return {path: data for spec in self.contract.inputs for path, data in spec.kind.front_files(spec.name).items()}
 
     @cached_property
-    def front(self) -> Front:
+    def front(self) -> HostStage:
         """The host stage."""
-        return Front(self.contract, self.front_files)
+        return HostStage(self.contract, self.front_files)
 
     @cached_property
     def categories(self) -> Mapping[str, Category]:

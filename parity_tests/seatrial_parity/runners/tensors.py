@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.contract import DTYPES, Contract
-from seatrial_contracts.front import places_by
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.host_stage import group_places
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array, Kind
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
@@ -91,7 +92,7 @@ def batches(rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
         tuple((name, shape_of(value)) for name, value in _object(row).items() if isinstance(value, list))
         for row in rows
     ]
-    for places in places_by(shapes).values():
+    for places in group_places(shapes).values():
         for start in range(0, len(places), batch_rows):
             yield places[start : start + batch_rows]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from seatrial_export.gate.sealable import Sealable
-from seatrial_export.gate.session import Model, PrepareStage
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.graphs.session import Model, PrepareStage
 
 
 class Chain(Model):
     """Prepare graph and model graph of a candidate, one after the other."""
 
-    def __init__(self, candidate: Sealable) -> None:
+    def __init__(self, candidate: Candidate) -> None:
         declared, graph = candidate.declared, candidate.prepare
         super().__init__(candidate.model.onnx, declared.specs)
         self.prepared = PrepareStage(

@@ -1,0 +1,67 @@
+"""What is checked of a declaration before anything is sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.contract_changes import compare_contracts, may_replace
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.golden import wire_row
+from seatrial_contracts.sample import check_samples
+from seatrial_export.declaration import ModelDeclaration
+from seatrial_export.variants import parse_recipes
+
+
+def check_declared(
+    declared: ModelDeclaration,
+    since: Bundle | None = None,
+    *,
+    allow_breaking: bool = False,
+    formats: Sequence[str] = (),
+) -> None:
+    """What can be told before the gate: samples, promise, rows that must be refused, variants, the version before.
+
+    Raises `DeclarationError`, and `Refusal` for a golden or held-out row that the contract refuses.
+    """
+    check_proof(declared)
+    check_refusals(declared)
+    parse_recipes(declared.variants, ["fp32", *formats])
+    _ = declared.encoded_golden, declared.encoded_held_out
+    if since is not None:
+        check_may_follow(since, declared, allow_breaking=allow_breaking)
+
+
+def check_proof(declared: ModelDeclaration) -> None:
+    """Raise `DeclarationError` for a truth or slice that is none, and for a promise that no row can show to be kept."""
+    check_samples(declared.golden_samples, declared.contract, f"{declared.noun} golden")
+    check_samples(declared.held_out_samples, declared.contract, f"{declared.noun} held_out")
+    if declared.promise is not None:
+        samples = (*declared.golden_samples, *declared.held_out_samples)
+        declared.promise.check(declared.contract, truths={name for sample in samples for name in sample.truth or {}})
+
+
+def check_refusals(declared: ModelDeclaration) -> None:
+    """Raise `DeclarationError` where a row that must be refused is not, or otherwise than said."""
+    for place, refused in enumerate(declared.refused):
+        code = declared.front.refusal_code(wire_row(refused.row))
+        if code != refused.code:
+            got = code or "a row that the contract takes"
+            raise DeclarationError(
+                f"{declared.noun} refused[{place}]", got, f"a row that is refused with {refused.code}"
+            )
+
+
+def check_may_follow(old: Bundle, declared: ModelDeclaration, *, allow_breaking: bool) -> None:
+    """Raise `DeclarationError` where this is another model, or breaks under the same major version what clients rely on."""
+    if old.name != declared.name:
+        raise DeclarationError("the version before", f"bundle '{old.name}'", f"one of '{declared.name}'")
+    differences = compare_contracts(old.contract, declared.contract)
+    if not allow_breaking and not may_replace(old.version, declared.version, differences):
+        want = "a higher major version, or what clients rely on kept"
+        raise DeclarationError(
+            f"version {declared.version} after {old.version}",
+            f"a breaking change, {differences[0]}",
+            want,
+            "or pass --allow-breaking",
+        )

@@ -1,0 +1,143 @@
+"""What is on trial: a pipeline, the arguments it is traced with, and the graphs as they come to be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from seatrial_contracts.host_stage import EncodedRow, group_places, shape_key
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.manifest import prepared_name
+from seatrial_contracts.receipt import Trial
+from seatrial_contracts.sample import RawRow
+from seatrial_export.declaration import ModelDeclaration
+from seatrial_export.gate.candidate import Candidate, OnnxGraph
+from seatrial_export.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from seatrial_export.gate.fresh import FreshProcess
+
+TRACE_ROWS = 3
+"""Not 1, which exporters take for a constant, and no size that anything else is likely to have."""
+MOST_SIZE = 2**16
+"""Of a batch, and of a size that only `prepare` knows."""
+
+
+@dataclass(kw_only=True)
+class Graph(OnnxGraph):
+    """One module on its way to ONNX: its arguments, in the order of `specs`, and the graph once it is there."""
+
+    module: nn.Module
+    feeds: dict[str, Tensor]
+    outputs: list[str]
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Name of a size that varies -> the least and the most that the contract takes, where it says so."""
+    program: Any = None
+    proven: bool = True
+    """Has torch proven the program for all sizes? Else its conditions were tried."""
+    exported: Any = None
+    """The traced program that `proto` was made of: its nodes' names are those of the graph's values."""
+
+    @property
+    def arguments(self) -> tuple[Tensor, ...]:
+        """What to call the module with."""
+        return tuple(self.feeds[spec.name] for spec in self.specs)
+
+    def bounds(self, size: str) -> tuple[int, int]:
+        """Least and most of a size that varies."""
+        return self.sizes.get(size, (1, MOST_SIZE))
+
+
+@dataclass
+class TorchCandidate(Candidate):
+    """A pipeline on trial."""
+
+    pipeline: Pipeline
+    """Its temperatures are fitted by an early step."""
+    fresh: FreshProcess | None = None
+    """The pipeline's file in a process of its own, where it has a file."""
+    batchable: bool = field(init=False)
+    pristine: tuple[nn.Module, nn.Module | None] | None = field(init=False)
+    """Copies of model and prepare, made before the gate first calls them; None where they cannot be copied."""
+    trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.batchable = self.pipeline.batchable
+        try:
+            self.pristine = copied(self.pipeline.model), copied(self.pipeline.prepare)
+        except Exception:  # a module may hold what has no copy: a lock, a file, a tensor within a graph of gradients
+            self.pristine = None
+
+    @property
+    def declared(self) -> ModelDeclaration:
+        """The pipeline."""
+        return self.pipeline
+
+    @cached_property
+    def trace_rows(self) -> list[EncodedRow]:
+        """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`."""
+        rows = self.pipeline.encoded_golden
+        groups = group_places(shape_key(self.pipeline.specs, self.pipeline.prepared(row)) for row in rows)
+        places = max(groups.values(), key=len)
+        return [rows[places[i * len(places) // TRACE_ROWS % len(places)]] for i in range(TRACE_ROWS)]
+
+    @cached_property
+    def feeds(self) -> dict[str, Tensor]:
+        """The model's arguments to trace with."""
+        return self.pipeline.batch(self.trace_rows)
+
+    @cached_property
+    def prepare_feeds(self) -> dict[str, Tensor]:
+        """Prepare's arguments to trace with: one row."""
+        return self.pipeline.prepare_feeds(self.trace_rows[0])
+
+    @cached_property
+    def model(self) -> Graph:
+        """The batched graph."""
+        pipeline = self.pipeline
+        specs = {spec.name: spec for spec in pipeline.specs}
+        ordered = tuple(specs[name] for name in pipeline.arguments)
+        answer = pipeline.sealed_model(*(self.feeds[name] for name in pipeline.arguments))
+        outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
+        return Graph(
+            module=pipeline.sealed_model, feeds=self.feeds, specs=ordered, outputs=outputs, batched=True, sizes=dict(pipeline.contract.sizes),
+        )  # fmt: skip
+
+    def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
+        """What the training side answers, each row alone."""
+        return self.pipeline.answer(rows)
+
+    @cached_property
+    def prepare(self) -> Graph | None:
+        """The per-row graph, where there is a prepare."""
+        if self.pipeline.prepare is None:
+            return None
+        known = {spec.name: spec for spec in self.pipeline.contract.tensors}
+        specs = tuple(known[name] for name in self.pipeline.prepare_inputs)
+        outputs = [prepared_name(spec.name) for spec in self.pipeline.prepared_specs]
+        sizes = dict(self.pipeline.contract.sizes)
+        return Graph(
+            module=self.pipeline.prepare, feeds=self.prepare_feeds, specs=specs, outputs=outputs, batched=False, sizes=sizes,
+        )  # fmt: skip
+
+    @property
+    def calls(self) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Graph]]:
+        """Each module: the name the user gave it, how to call it, and its graph."""
+        model = "model", self.pipeline.call, self.model
+        return [model] if self.prepare is None else [model, ("prepare", self.pipeline.call_prepare, self.prepare)]
+
+    @property
+    def traced(self) -> list[Graph]:
+        """The graphs that are traced."""
+        return [graph for graph in (self.model, self.prepare) if graph is not None]
+
+
+def copied(module: Any) -> Any:
+    """A deep copy that shares the parameters: whatever else changes, they are the bulk, and a change in them is seen all the same."""
+    shared = {id(parameter): parameter for parameter in module.parameters()} if isinstance(module, nn.Module) else {}
+    return copy.deepcopy(module, shared)

@@ -1,0 +1,47 @@
+"""The manifest of a bundle that is being sealed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from seatrial_contracts.manifest import Manifest, Prepare, Variant
+from seatrial_export.gate.candidate import Candidate
+from seatrial_export.graphs.read import opset_of
+
+GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
+
+
+def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path | None) -> Manifest:
+    """The manifest, but for its files. No time, host, user or path: same inputs, same bytes."""
+    declared = candidate.declared
+    prepare = (
+        Prepare(graph=PREPARE_GRAPH, inputs=declared.prepare_inputs, outputs=declared.prepared_specs)
+        if candidate.prepare
+        else None
+    )
+    return Manifest(
+        schema=1, name=declared.name, version=declared.version, batchable=candidate.batchable, opset=opset_of(candidate.model.onnx),
+        variants=(Variant(name="fp32", graph=GRAPH, promise=declared.whole_promise),), prepare=prepare, origin=declared.origin, waivers=dict(declared.waive), git_commit=git_commit(source),
+        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **packages}, files={},
+    )  # fmt: skip
+
+
+def git_commit(source: Path | None) -> str | None:
+    """The commit of the folder that a file lies in; None where it is in no repository, or git is not there."""
+    if source is None:
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=source.resolve().parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
