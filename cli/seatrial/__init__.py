@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 HOMES = {
     "seatrial_contracts.bundle": ("Bundle", "open_bundle"),
     "seatrial_contracts.compare": ("Tolerance", "compare_outputs"),
-    "seatrial_contracts.contract": ("Contract", "Limits", "Objective", "contract_from_rows"),
+    "seatrial_contracts.contract": ("Contract", "Limits", "Objective"),
+    "seatrial_contracts.declaration": ("contract_from_rows",),
     "seatrial_contracts.errors": (
         "BundleError",
         "DeclarationError",

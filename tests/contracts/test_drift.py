@@ -215,4 +215,4 @@ def test_unknown_tokens_are_counted_in_each_sort_of_vocabulary(sort: str) -> Non
 
 
 def test_every_kind_says_what_drift_looks_at() -> None:
-    assert all(not getattr(kind.look, "__isabstractmethod__", False) for kind in kinds().values())
+    assert all(not getattr(kind.features, "__isabstractmethod__", False) for kind in kinds().values())
