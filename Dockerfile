@@ -6,9 +6,9 @@ ARG RUNTIME=${BASE}
 
 FROM ${BASE} AS wheel
 WORKDIR /src
-COPY requirements requirements
+COPY deploy/image deploy/image
 RUN python3 -m venv /build \
-    && /build/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
+    && /build/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r deploy/image/build.txt \
     && mkdir /cache /bundles
 COPY pyproject.toml README.md LICENSE ./
 COPY contracts contracts
@@ -19,10 +19,10 @@ COPY cli cli
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
 FROM wheel AS cpu-packages
-RUN sh requirements/install.sh cpu
+RUN sh deploy/image/install.sh cpu
 
 FROM wheel AS gpu-packages
-RUN sh requirements/install.sh gpu
+RUN sh deploy/image/install.sh gpu
 
 FROM ${RUNTIME} AS serving
 # What onnxruntime and TensorRT compile is kept here, where a volume is mounted; where the root is read-only and none is, nothing is kept.

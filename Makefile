@@ -52,10 +52,10 @@ parity: setup ## the trial of every example through every runner, the server inc
 	$(BIN)/python -m pytest parity_tests
 
 parity-matrix: setup ## every example through everything that can answer for it, as one table (Triton: after make triton)
-	$(BIN)/python parity_tests/matrix.py
+	$(BIN)/python tools/parity_matrix.py
 
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
-	sh tests/triton_install.sh build/triton
+	sh tools/triton_install.sh build/triton
 
 clients: build/clients/kserve/.ready build/clients/tf_serving/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
 
@@ -66,14 +66,14 @@ build/clients/%/.ready: tests/clients/%.txt
 
 image: ## build the container image without a daemon, as root with buildah, podman, crun and debootstrap: TARGET=cpu or gpu
 	@command -v buildah podman crun debootstrap >/dev/null || { echo "apt-get install --no-install-recommends buildah podman crun debootstrap"; exit 1; }
-	sh tests/image_build.sh build/image $(TARGET)
+	sh tools/image_build.sh build/image $(TARGET)
 
 image-test: setup image ## build the image, run its server over a read-only root, and pass the golden rows through it
 	$(BIN)/python -m pytest -s tests/test_image.py
 
 lock: setup ## pin the image's packages by hash, as constraints.txt has them (uv)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c constraints.txt
-	for target in cpu gpu build; do $(BIN)/python requirements/lock.py $$target || exit 1; done
+	for target in cpu gpu build; do $(BIN)/python deploy/image/lock.py $$target || exit 1; done
 
 pin: ## pin the images that compose and the Dockerfile start from, by digest, in deploy/.env (docker, and a registry within reach)
 	$(PYTHON) deploy/pin.py
@@ -91,10 +91,10 @@ test-gpu: .venv-gpu/.ready ## on a machine with a card: the tests that need one,
 
 bench: setup ## seal the benchmark harness's models and measure against the peers: HARNESS=folder (needs wrk)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
-	$(BIN)/python benchmarks/seal_harness.py $(HARNESS) build/bench
+	$(BIN)/python benchmarks/harness/seal_harness.py $(HARNESS) build/bench
 	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/seatrial
-	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/contender.toml $(BENCH)
-	$(BIN)/python benchmarks/plot.py build/bench/work/results.json build/bench/results.png
+	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/harness/contender.toml $(BENCH)
+	$(BIN)/python benchmarks/harness/plot.py build/bench/work/results.json build/bench/results.png
 
 fuzz: setup ## bytes of all kinds into the parsers, 20,000 each (atheris): RUNS=number
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris -c constraints.txt

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_image import RealImage, needs_image, open_image
+from support.real_image import RealImage, needs_image, open_image
 
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = Path("/bundles")

@@ -82,7 +82,7 @@ def test_the_dockerfile_is_clean() -> None:
     [("cpu", ("edge", "serve", "text", "image")), ("gpu", ("edge", "gpu", "text", "image")), ("build", ())],
 )
 def test_the_images_packages_are_pinned_by_hash_as_the_constraints_say(target: str, extras: tuple[str, ...]) -> None:
-    locked = (ROOT / "requirements" / f"{target}.txt").read_text()
+    locked = (ROOT / "deploy" / "image" / f"{target}.txt").read_text()
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", locked, re.MULTILINE))
     assert all("--hash=sha256:" in entry for entry in re.split(r"^(?=\w)", locked, flags=re.MULTILINE)[1:])
     assert "://" not in locked

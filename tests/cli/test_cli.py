@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from toys import ROWS, fake_runtimes, toy_bundle, toy_golden
+from support.toys import ROWS, fake_runtimes, toy_bundle, toy_golden
 
 from seatrial.commands.parity import command as parity_command
 from seatrial.main import cli, main

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
-from sealed import graph
-from toys import toy_files, toy_manifest
+from refusals.sealed import graph
+from support.toys import toy_files, toy_manifest
 
 import seatrial as st
 from seatrial.main import cli

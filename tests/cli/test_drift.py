@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from toys import ROWS, fake_runtimes, toy_bundle, toy_files, toy_manifest
+from support.toys import ROWS, fake_runtimes, toy_bundle, toy_files, toy_manifest
 
 from seatrial import main as front_door
 from seatrial.main import cli

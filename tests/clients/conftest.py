@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sealed import seal
+from refusals.sealed import seal
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent.parent / "build/clients"

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import allsorts
 import httpx
 import pytest
+from support import allsorts
 
 from seatrial_contracts.kinds.image import draw
 

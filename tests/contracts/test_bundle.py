@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import changed_bundles
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
+from support import changed_bundles
+from support.toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
 
 import seatrial as st
 from seatrial_contracts import bundle as bundle_module

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from changed_bundles import load_fake, make_loader, outcome, seal, try_one
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from support.changed_bundles import load_fake, make_loader, outcome, seal, try_one
 
 from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.models.loader import Loader

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from google.protobuf.descriptor import Descriptor
 from onnx import TensorProto, helper, numpy_helper
-from toys import toy_files, toy_manifest
+from support.toys import toy_files, toy_manifest
 
 import seatrial as st
 from seatrial_contracts.bundle import write_bundle

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled import CLASSES, CONTRACT, In, answers
 from sklearn.metrics import accuracy_score
 from sklearn.metrics.pairwise import cosine_similarity
+from support.labelled import CLASSES, CONTRACT, In, answers
 
 import seatrial as st
 from seatrial_contracts.measures import calibration_error, measure, measure_slices

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labelled import CONTRACT, answers
+from support.labelled import CONTRACT, answers
 
 import seatrial as st
 from seatrial_contracts.golden import HELD_OUT, Golden

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import onnx
 import pytest
-from foreign import adopt, answers, findings, parsed, refused
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
+from support.foreign import adopt, answers, findings, parsed, refused
 
 import seatrial as st
 

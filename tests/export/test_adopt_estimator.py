@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pytest
-from foreign import answers, findings
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
@@ -24,6 +23,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
+from support.foreign import answers, findings
 
 import seatrial as st
 

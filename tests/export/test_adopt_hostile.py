@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from foreign import adopt, answers, findings, parsed, refused
 from onnx import TensorProto, helper, numpy_helper
+from support.foreign import adopt, answers, findings, parsed, refused
 
 import seatrial as st
 from seatrial.main import cli

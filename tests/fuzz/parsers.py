@@ -23,9 +23,9 @@ with atheris.instrument_imports(include=["seatrial_contracts", "seatrial_serve"]
     from seatrial_serve.v2.columns import columns_of
     from seatrial_serve.v2.http_body import header_length, read_request
 
-sys.path[:0] = [str(Path(__file__).parent.parent / name) for name in ("refusals", "oip")]
-from case import INPUTS, ROW  # noqa: E402  (found through the line above)
-from sealed import picture, seal  # noqa: E402  (as above)
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from refusals.case import INPUTS, ROW
+from refusals.sealed import picture, seal
 
 FOLDER = tempfile.mkdtemp()
 seal(Path(FOLDER))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from servers import EXAMPLES, ROOT
+from support.servers import EXAMPLES, ROOT
 
 from seatrial_contracts.bundle import open_bundle
 from seatrial_serve.monitor.figures import Windows

@@ -10,13 +10,13 @@ import promql_parser
 import pytest
 import yaml
 from click.testing import CliRunner
-from toys import toy_files, toy_manifest
-from watch import expressions
+from support.toys import toy_files, toy_manifest
+from support.watch import expressions
 
 from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
-from seatrial_contracts.profile import Profile, Spread
+from seatrial_contracts.profile import Profile, Histogram
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
@@ -31,7 +31,7 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="pr
 
 PROFILE_OF_TOY = Profile(
     schema=1, rows=400,
-    inputs={"x": Spread(bins=Ranges(edges=(0.0, 10.0), missing=True), counts=(100, 200, 90, 10)), "word": Spread(bins=Words(words=("a", ODD), unseen=True), counts=(300, 100, 0))},
+    inputs={"x": Histogram(bins=Ranges(edges=(0.0, 10.0), missing=True), counts=(100, 200, 90, 10)), "word": Histogram(bins=Words(words=("a", ODD), unseen=True), counts=(300, 100, 0))},
 )  # fmt: skip
 
 

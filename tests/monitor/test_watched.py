@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from servers import Server
-from watch import Observers, expressions, watching
+from support.servers import Server
+from support.watch import Observers, expressions, watching
 
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.golden import wire_row

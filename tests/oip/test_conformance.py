@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,10 +19,8 @@ import tritonclient.grpc as over_grpc
 import tritonclient.grpc.aio as over_grpc_aio
 import tritonclient.http as over_http
 import tritonclient.http.aio as over_http_aio
+from support.conformance import DTYPES, V2, WORDS, seal
 from tritonclient.utils import InferenceServerException
-
-sys.path.insert(0, str(Path(__file__).parent))
-from conformance import DTYPES, V2, WORDS, seal
 
 pytestmark = pytest.mark.slow
 MODEL = "conformance"

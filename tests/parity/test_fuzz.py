@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from support.toys import Feeds, answer, fake_runtimes, toy_bundle
 from torch import Tensor, nn
-from toys import Feeds, answer, fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial.main import cli

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from toys import toy_bundle
+from support.toys import toy_bundle
 
 from seatrial.main import cli
 from seatrial_contracts.bundle import Bundle

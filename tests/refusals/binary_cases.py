@@ -6,7 +6,7 @@ import json
 import struct
 from typing import Any
 
-from case import CANARY, INPUTS, Case, v2
+from refusals.case import CANARY, INPUTS, Case, v2
 
 X = struct.pack("<f", 1.5)
 WORD = struct.pack("<I", 1) + b"a"

@@ -6,7 +6,7 @@ import gzip
 import json
 import zlib
 
-from case import CANARY, ROW, Case, request, rows, v1, v2
+from refusals.case import CANARY, ROW, Case, request, rows, v1, v2
 
 BODY = json.dumps({"instances": [ROW]}).encode()
 PREDICT = "/v1/models/tabular:predict"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from case import CANARY, INPUTS, ROW, Case, infer, rows, tensors, v1, v2
+from refusals.case import CANARY, INPUTS, ROW, Case, infer, rows, tensors, v1, v2
 
 GOOD = json.dumps({"instances": [ROW]}).encode()
 SYNTAX = [

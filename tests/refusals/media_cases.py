@@ -9,10 +9,10 @@ import zlib
 from typing import Any
 
 import numpy as np
-from case import CANARY, Case, request, v1
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
-from sealed import base64_row, picture
+from refusals.case import CANARY, Case, request, v1
+from refusals.sealed import base64_row, picture
 
 
 def photo(data: bytes, media: str = "image/png") -> bytes:

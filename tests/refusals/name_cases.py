@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from case import CANARY, ROW, Case, request
+from refusals.case import CANARY, ROW, Case, request
 
 BODY = json.dumps({"instances": [ROW]}).encode()
 VERSIONS = ("9.9.9", "0", "-1", "01", "1.0", "1e3", "v1", "9" * 20, "1.0.0%00", "..")

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import onnx
-from case import ROW
-from conformance import seal as seal_conformance
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
+from refusals.case import ROW
+from support.conformance import seal as seal_conformance
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import seatrial as st

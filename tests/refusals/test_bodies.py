@@ -13,10 +13,10 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from case import INPUTS, request
-from sealed import seal
-from servers import Server
-from test_refusals import GOOD, LIVE, Target, read_answer
+from refusals.case import INPUTS, request
+from refusals.sealed import seal
+from refusals.test_refusals import GOOD, LIVE, Target, read_answer
+from support.servers import Server
 
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_serve.v2.proto import inference_pb2 as pb

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from case import CANARY, INPUTS, ROW, Case, infer, request, rows, v1, v2
-from sealed import seal
-from test_refusals import CASES, Target, answer_of
+from refusals.case import CANARY, INPUTS, ROW, Case, infer, request, rows, v1, v2
+from refusals.sealed import seal
+from refusals.test_refusals import CASES, Target, answer_of
 
 pytestmark = pytest.mark.slow
 NUMBER = 71903.25

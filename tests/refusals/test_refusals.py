@@ -11,15 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import binary_cases
-import http_cases
-import json_cases
-import media_cases
-import name_cases
 import psutil
 import pytest
-from case import CANARY, ROW, Case, request, rows
-from sealed import seal
+from refusals import binary_cases, http_cases, json_cases, media_cases, name_cases
+from refusals.case import CANARY, ROW, Case, request, rows
+from refusals.sealed import seal
 
 from seatrial_serve.process.codes import CLOSED_CODES
 

@@ -14,7 +14,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 import tritonclient.http.aio
-from conformance import seal
+from support.conformance import seal
 from tritonclient.utils import InferenceServerException
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Running, run_app
-from toys import Feeds, answer, fake_runtimes, toy_bundle
+from support.running import Running, run_app
+from support.toys import Feeds, answer, fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial_contracts.errors import Refusal, Unavailable

@@ -14,8 +14,8 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from conftest import Running, run_app
-from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
+from support.running import Running, run_app
+from support.toys import ROWS, answer, fake_runtimes, toy_bundle, toy_golden
 
 import seatrial as st
 from seatrial_serve.api.openapi import ModelParts, model_parts

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
-from conformance import rows, seal
+from support.conformance import rows, seal
 from uvicorn.server import ServerState
 
 from seatrial_serve.http import connection as protocol

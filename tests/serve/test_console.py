@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Running, run_app
-from toys import toy_bundle
+from support.running import Running, run_app
+from support.toys import toy_bundle
 
 import seatrial as st
 from seatrial_contracts.receipt import (

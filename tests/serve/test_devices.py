@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from fake_cards import CPU, CUDA, TENSORRT, FakeCards, lost
+from support.fake_cards import CPU, CUDA, TENSORRT, FakeCards, lost
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
 from seatrial_serve.process.clock import now_s

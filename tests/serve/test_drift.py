@@ -14,9 +14,9 @@ import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from real_prometheus import INSTALLED, WHY, RealPrometheus
 from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
+from support.real_prometheus import INSTALLED, WHY, RealPrometheus
 
 from seatrial.main import cli
 

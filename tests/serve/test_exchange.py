@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Running
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from toys import toy_bundle
+from support.running import Running
+from support.toys import toy_bundle
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT

@@ -10,10 +10,10 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
-from conftest import Running, run_app
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from toys import Feeds, toy_bundle, toy_manifest
+from support.running import Running, run_app
+from support.toys import Feeds, toy_bundle, toy_manifest
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle

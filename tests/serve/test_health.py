@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import Running, run_app
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from toys import toy_bundle
+from support.running import Running, run_app
+from support.toys import toy_bundle
 
 from seatrial_serve.api.grpc_health import HealthService
 from seatrial_serve.api.grpc_listener import MOST_STREAMS, GrpcListener

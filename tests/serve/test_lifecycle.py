@@ -16,8 +16,8 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import Running, run_app
-from toys import ROWS, answer, fake_runtimes, toy_bundle, toy_files, toy_golden, toy_manifest
+from support.running import Running, run_app
+from support.toys import ROWS, answer, fake_runtimes, toy_bundle, toy_files, toy_golden, toy_manifest
 
 from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_contracts.contract import Contract

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import onnx
 import pytest
-from conftest import Running, run_app
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client import CollectorRegistry
+from support.running import Running, run_app
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from toys import Feeds, answer, fake_runtimes, toy_bundle
+from support.toys import Feeds, answer, fake_runtimes, toy_bundle
 
 from seatrial_serve.inference import load_gate
 from seatrial_serve.inference.engine import load_engine

@@ -21,8 +21,8 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
-from conftest import Running, run_app
-from toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manifest
+from support.running import Running, run_app
+from support.toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manifest
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, write_bundle
@@ -185,7 +185,7 @@ async def test_every_answer_names_its_request(running: Running) -> None:
 
 @pytest.mark.slow
 def test_a_server_whose_log_nobody_reads_goes_on_answering(tmp_path: Path) -> None:
-    from sealed import seal
+    from refusals.sealed import seal
 
     seal(tmp_path)
     flags = ["--http-port", "0", "--metrics-port", "0", "--no-grpc", "--log-format", "json", "--logged-per-s", "1e6"]
@@ -232,7 +232,7 @@ def ask(connection: HTTPConnection, method: str, path: str) -> int:
 @pytest.mark.slow
 def test_every_answer_over_grpc_names_its_request_too(tmp_path: Path, serve: Callable[..., Any]) -> None:
     import grpc
-    from sealed import seal
+    from refusals.sealed import seal
 
     from seatrial_serve.v2.proto import inference_pb2 as pb
 

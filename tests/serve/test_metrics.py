@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Running, run_app
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from toys import ROWS, fake_runtimes, toy_bundle, toy_profile
+from support.running import Running, run_app
+from support.toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_serve.metrics.families import SECONDS, Families

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sealed
-from conftest import Running, run_app
-from fake_cards import CUDA, FakeCards, lost
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from onnx import TensorProto, helper
+from refusals import sealed
+from support.fake_cards import CUDA, FakeCards, lost
+from support.running import Running, run_app
 from test_batcher import Log, ask_for, batching, elsewhere, requests
 
 import seatrial as st

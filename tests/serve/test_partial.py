@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Running, run_app
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from support.running import Running, run_app
+from support.toys import Feeds, answer, fake_runtimes, toy_bundle
 from test_app import scrape
-from toys import Feeds, answer, fake_runtimes, toy_bundle
 
 import seatrial as st
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conformance import rows, seal
+from support.conformance import rows, seal
 
 pytestmark = pytest.mark.slow
 BODY = json.dumps({"instances": rows()[:1]})

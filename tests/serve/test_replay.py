@@ -13,9 +13,9 @@ import numpy as np
 import pyrage
 import pytest
 from click.testing import CliRunner
-from conftest import Running, run_app
+from support.running import Running, run_app
+from support.toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manifest
 from test_log import explodes_at_13
-from toys import Feeds, answer, fake_runtimes, toy_bundle, toy_files, toy_manifest
 
 import seatrial as st
 from seatrial.main import cli

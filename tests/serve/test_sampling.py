@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from conftest import run_app
-from toys import ROWS, toy_bundle
+from support.running import run_app
+from support.toys import ROWS, toy_bundle
 
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer

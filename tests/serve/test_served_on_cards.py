@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sealed
-from conftest import Running, run_app
-from fake_cards import CPU, CUDA, FakeCards
 from onnx import TensorProto, helper
+from refusals import sealed
+from support.fake_cards import CPU, CUDA, FakeCards
+from support.running import Running, run_app
 
 import seatrial as st
 from seatrial_serve.inference.pace import Pace

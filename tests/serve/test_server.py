@@ -21,9 +21,9 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from conformance import seal
 from PIL import Image as Pillow
-from servers import OURS
+from support.conformance import seal
+from support.servers import OURS
 
 import seatrial as st
 

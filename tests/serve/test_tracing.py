@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from conftest import Running, run_app
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from support.running import Running, run_app
+from support.toys import ROWS, fake_runtimes, toy_bundle
 from test_log import explodes_at_13
-from toys import ROWS, fake_runtimes, toy_bundle
 
 from seatrial_contracts.errors import MissingExtra
 from seatrial_serve.observers import observers as watch

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as some
-from real_triton import RealTriton, needs_triton
-from toys import fake_runtimes, toy_bundle
+from support.real_triton import RealTriton, needs_triton
+from support.toys import fake_runtimes, toy_bundle
 from tritonclient.grpc import model_config_pb2 as pb
 
 import seatrial as st

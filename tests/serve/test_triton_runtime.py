@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Running, run_app
-from fake_triton import FakeTriton
-from real_triton import RealTriton, needs_triton
-from toys import ROWS, toy_bundle
+from support.fake_triton import FakeTriton
+from support.real_triton import RealTriton, needs_triton
+from support.running import Running, run_app
+from support.toys import ROWS, toy_bundle
 
 import seatrial as st
 from seatrial_parity.runners.runner import TrialRequest

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import httpx
 import numpy as np
 import pytest
-from conftest import Running
 from hypothesis import given
 from hypothesis import strategies as some
+from support.running import Running
 
 import seatrial as st
 from seatrial_contracts.errors import Refusal

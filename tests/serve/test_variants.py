@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import answer, fake_runtimes, toy_bundle, toy_files, toy_manifest
+from support.toys import answer, fake_runtimes, toy_bundle, toy_files, toy_manifest
 
 import seatrial as st
 from seatrial_contracts.bundle import Bundle, write_bundle

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 from click.testing import CliRunner
-from conformance import rows, seal
+from support.conformance import rows, seal
 
 from seatrial.main import cli
 from seatrial_serve.process.reloads import Reloads

@@ -1,6 +1,6 @@
 """Open loop at 0.7, 2 and 10 times the capacity that wrk finds: what is answered in time, and how soon; what is refused, and how soon.
 
-    python benchmarks/overload.py HARNESS BUILD [WORKLOAD ...]
+    python benchmarks/load/overload.py HARNESS BUILD [WORKLOAD ...]
 
 HARNESS is the shared harness's folder, BUILD what `seal_harness.py` wrote. The server has core 0, the load core 1; latency counts from when
 a request was due. The clients wait as long as the harness's do, and say so; in a last load of twice the capacity they wait twice the p99 that
@@ -42,7 +42,7 @@ def served(workload: str, harness: Path, build: Path) -> Iterator[tuple[Any, Any
     bench: Any = importlib.import_module("bench")
     os.environ["BENCH_MAX_BATCH"] = "32"  # which the harness tells its contenders; we measure our own
     work = build / "work"
-    contender = bench.Contender.load(Path(__file__).resolve().parent / "contender.toml")
+    contender = bench.Contender.load(Path(__file__).resolve().parents[1] / "harness" / "contender.toml")
     requests = bench.raw_requests(contender, workload, work / "models", work)
     first, log = requests[0].read_bytes(), work / "logs" / f"overload.{workload}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

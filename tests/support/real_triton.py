@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(os.environ.get("TRITON_FOLDER", ROOT / "build" / "triton"))
 SERVER = INSTALLED / "DIST" / "pytriton" / "tritonserver" / "bin" / "tritonserver"
 needs_triton = pytest.mark.skipif(not SERVER.exists(), reason="no Triton here: make triton installs it")

@@ -3,7 +3,7 @@
 set -eu
 python3 -m venv --without-pip /opt/seatrial
 install="/build/bin/pip --python /opt/seatrial/bin/python3 install --no-cache-dir --no-compile --no-deps --only-binary :all:"
-$install --require-hashes -r "requirements/$1.txt"
+$install --require-hashes -r "deploy/image/$1.txt"
 $install --no-index /wheels/*.whl
 cd /opt/seatrial/lib/python3*/site-packages
 rm -rf seatrial_export seatrial_parity onnxruntime/transformers onnxruntime/quantization onnxruntime/tools onnxruntime/datasets

@@ -14,9 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import real_image  # noqa: E402  (found through the line above)
-import real_triton  # noqa: E402  (found through the line above)
-import servers  # noqa: E402  (found through the line above)
+from support import real_image, real_triton, servers  # noqa: E402  (found through the line above)
 
 import seatrial as st  # noqa: E402  (found through the line above)
 from seatrial_contracts.receipt import Receipt  # noqa: E402  (found through the line above)

@@ -1,6 +1,6 @@
 """Throughput against p99 for every server of a benchmark run, a panel for each workload.
 
-python benchmarks/plot.py RESULTS.json PLOT.png
+python benchmarks/harness/plot.py RESULTS.json PLOT.png
 """
 
 from __future__ import annotations

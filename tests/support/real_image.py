@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUILT = Path(os.environ.get("IMAGE_FOLDER", ROOT / "build" / "image"))
 there = (BUILT / "storage").is_dir() and shutil.which("buildah") is not None and os.geteuid() == 0
 needs_image = pytest.mark.skipif(

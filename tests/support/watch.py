@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from real_prometheus import RealPrometheus
-from servers import fetch
+
+from support.real_prometheus import RealPrometheus
+from support.servers import fetch
 
 
 class Observers:

@@ -9,11 +9,11 @@ from typing import Any
 
 import grpc
 import numpy as np
-from toys import answer
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import deserialize_bytes_tensor
 
 from seatrial_serve.runtimes.triton_naming import digest_key
+from support.toys import answer
 
 SERVICE = "inference.GRPCInferenceService"
 CALLS = {"ModelReady": pb.ModelReadyRequest, "ModelConfig": pb.ModelConfigRequest, "ModelInfer": pb.ModelInferRequest}

@@ -1,6 +1,6 @@
 """Requests lost over reloads and rolling restarts under load: 32 keep-alive clients against a model of every datatype.
 
-    python benchmarks/lost.py [RELOADS] [RESTARTS] [--haproxy]
+    python benchmarks/load/lost.py [RELOADS] [RESTARTS] [--haproxy]
 
 A request is lost where its bytes went out on an open connection and no whole answer came back, or the answer was no 200. A connection
 that was refused before it was made is no request: the client goes to the other server, as behind any balancer. 0 of N lost means fewer
@@ -21,9 +21,9 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "oip")]
-from conformance import rows, seal  # noqa: E402  (found through the line above)
+from support.conformance import rows, seal  # noqa: E402  (found through the line above)
 
 BODY = json.dumps({"instances": rows()[:1]})
 CLIENTS, PORTS, HAPROXY_PORT = 32, (18_710, 18_711), 18_712

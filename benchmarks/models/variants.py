@@ -1,4 +1,4 @@
-"""What quantised variants of the examples cost and keep: the figures of docs/variants.md. Run: python benchmarks/variants.py [OUT.json]
+"""What quantised variants of the examples cost and keep: the figures of docs/variants.md. Run: python benchmarks/models/variants.py [OUT.json]
 
 Sentences are measured on 200 sentences of Python's own documentation, which the model was not tuned on; digits on its held-out quarter.
 Times are best of several, in turns with fp32, one thread.
@@ -19,7 +19,7 @@ from pydoc_data.topics import topics
 
 import seatrial as st
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SENTENCES = 200
 WANTED = {
     "sentences": ("fp16", "int8_weights", "int4_weights", "int8_per_token"),

@@ -1,6 +1,6 @@
 """1,000 connections that send headers slowly, 1,000 that send a body slowly and 1,000 that send nothing: what they cost everyone else.
 
-    python benchmarks/slow.py [SECONDS]
+    python benchmarks/load/slow.py [SECONDS]
 
 Good requests go out at a steady rate (open loop, latency from the scheduled time) without and with the slow ones, in turns.
 """
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "oip"), str(ROOT / "tests" / "refusals")]
 from case import ROW, rows  # noqa: E402  (found through the line above)
 from sealed import seal  # noqa: E402  (as above)

@@ -1,6 +1,6 @@
 """A soak: good, bad and leaving clients and reloads against one server, and the slope of its memory.
 
-    python benchmarks/soak.py [SECONDS] [--leak]
+    python benchmarks/load/soak.py [SECONDS] [--leak]
 
 After a fifth of the time, which warms it up, the memory's slope is fitted by Theil and Sen over the requests answered: at most 1 MiB for
 each 10,000. Files, threads and tasks must be as many at the end as then. `--leak` keeps a part of every request in the server, on
@@ -24,12 +24,12 @@ from pathlib import Path
 import psutil
 from scipy.stats import theilslopes
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "oip"), str(ROOT / "tests" / "refusals")]
 from case import ROW, rows, v1  # noqa: E402  (found through the line above)
-from conformance import seal as seal_conformance  # noqa: E402  (as above)
 from media_cases import photo  # noqa: E402  (as above)
 from sealed import picture, seal  # noqa: E402  (as above)
+from support.conformance import seal as seal_conformance  # noqa: E402  (as above)
 
 PORT, CLIENTS, RELOAD_S, SAMPLE_S = 18_720, 6, 15.0, 1.0
 MOST_MIB = 1.0

@@ -1,6 +1,6 @@
 """On a card: what the server answers over HTTP, beside a loop of raw onnxruntime over the same rows on the same card.
 
-    python benchmarks/cards.py HARNESS BUNDLES [PROVIDER [FLAG ...]]
+    python benchmarks/models/cards.py HARNESS BUNDLES [PROVIDER [FLAG ...]]
 
 HARNESS is the folder that holds `rotate.lua` (the load is wrk's); every bundle in BUNDLES is measured over its golden rows, one a request; the flags are for
 `seatrial serve`, such as `--workers 4`.
@@ -29,9 +29,9 @@ from seatrial_serve.runtimes.onnx.providers import CUDA, PRECISE, check_register
 from seatrial_serve.runtimes.onnx.session import open_session, settings_of
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests"))
-from servers import Server, fetch  # noqa: E402  (found through the line above)
+from support.servers import Server, fetch  # noqa: E402  (found through the line above)
 
 CONNECTIONS, SIZES, SECONDS, LOOP_S = (1, 16, 64, 256), (1, 8, 32, 128), 3, 0.7
 HEAD = "POST /v1/models/{name}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"

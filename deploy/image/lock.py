@@ -6,18 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = {"cpu": ("serve", "text", "image"), "gpu": ("gpu", "text", "image")}
 OLDEST_PYTHON = "3.11"
 
 
 def lock(target: str) -> None:
-    """Write `requirements/<target>.txt`: an extra's packages, or what builds our wheel."""
+    """Write `deploy/image/<target>.txt`: an extra's packages, or what builds our wheel."""
     extras = [flag for extra in EXTRAS.get(target, ()) for flag in ("--extra", extra)]
     source, given = ("pyproject.toml", None) if extras else ("-", "hatchling\n")
     command = [
         sys.executable, "-m", "uv", "pip", "compile", source, *extras, "--constraint", "constraints.txt", "--generate-hashes", "--universal", "--python-version", OLDEST_PYTHON,
-        "--no-annotate", "--quiet", "--custom-compile-command", "make lock", "--output-file", f"requirements/{target}.txt",
+        "--no-annotate", "--quiet", "--custom-compile-command", "make lock", "--output-file", f"deploy/image/{target}.txt",
     ]  # fmt: skip
     subprocess.run(command, input=given, text=True, check=True, cwd=ROOT)
 

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OURS = (sys.executable, "-m", "seatrial", "serve")
 EXAMPLES = ("penguins", "digits", "sentences", "photos")
 

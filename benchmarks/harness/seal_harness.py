@@ -1,6 +1,6 @@
 """Seals the benchmark harness's own models as bundles, and writes its inputs as V1 bodies.
 
-python benchmarks/seal_harness.py HARNESS OUT      # HARNESS: the folder that holds the harness's models.py
+python benchmarks/harness/seal_harness.py HARNESS OUT      # HARNESS: the folder that holds the harness's models.py
 """
 
 from __future__ import annotations

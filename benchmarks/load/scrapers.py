@@ -1,6 +1,6 @@
 """Fifty scrapers at once, every second, and five that hang mid-response: what they cost everyone else.
 
-    python benchmarks/scrapers.py [SECONDS]
+    python benchmarks/load/scrapers.py [SECONDS]
 
 Good requests go out at a steady rate, as in `slow.py`, in turns: alone, while another server is scraped, which takes no traffic, and
 while theirs is. The second says what the scrapers themselves take of the machine.

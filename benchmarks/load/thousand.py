@@ -1,6 +1,6 @@
 """What a thousand models cost: a start, the pages that list them all, and everybody else meanwhile.
 
-    python benchmarks/thousand.py [--models 1000] [--base CHECKOUT] [--rounds 3]
+    python benchmarks/load/thousand.py [--models 1000] [--base CHECKOUT] [--rounds 3]
 
 One small bundle is sealed (a number and a word in, twice the number out) and copied under unlike
 names. With `--base`, the same is measured
@@ -45,7 +45,7 @@ PACKAGES = ("contracts", "export", "serve", "parity_tests", "cli")
 TICK = os.sysconf("SC_CLK_TCK")
 MOST_START_S = 1200
 PAUSE_S, ALONE_S = 0.005, 2.0
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parents[2]
 
 
 class Given(st.Row):

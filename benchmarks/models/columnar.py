@@ -1,6 +1,6 @@
 """10,000 penguin rows in one V2 call over binary tensors, beside the harness's own preprocessing and onnxruntime in this process.
 
-    python benchmarks/columnar.py HARNESS MODELS BUNDLE      (make bench seals the bundle and makes the models)
+    python benchmarks/models/columnar.py HARNESS MODELS BUNDLE      (make bench seals the bundle and makes the models)
 
 Ratios in one run: the two take turns. One core for the server, one for this process.
 """
