@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "oip")]
+sys.path.insert(0, str(ROOT / "tests"))
 from support.conformance import rows, seal  # noqa: E402  (found through the line above)
 
 BODY = json.dumps({"instances": rows()[:1]})

@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "oip"), str(ROOT / "tests" / "refusals")]
-from case import ROW, rows  # noqa: E402  (found through the line above)
-from sealed import seal  # noqa: E402  (as above)
+sys.path.insert(0, str(ROOT / "tests"))
+from refusals.case import ROW, rows  # noqa: E402  (found through the line above)
+from refusals.sealed import seal  # noqa: E402  (as above)
 from soak import PORT, wait_until_ready  # noqa: E402  (as above)
 
 RATE, EACH, TURNS = 200, 1000, 3

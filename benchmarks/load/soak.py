@@ -25,10 +25,10 @@ import psutil
 from scipy.stats import theilslopes
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "oip"), str(ROOT / "tests" / "refusals")]
-from case import ROW, rows, v1  # noqa: E402  (found through the line above)
-from media_cases import photo  # noqa: E402  (as above)
-from sealed import picture, seal  # noqa: E402  (as above)
+sys.path.insert(0, str(ROOT / "tests"))
+from refusals.case import ROW, rows, v1  # noqa: E402  (found through the line above)
+from refusals.media_cases import photo  # noqa: E402  (as above)
+from refusals.sealed import picture, seal  # noqa: E402  (as above)
 from support.conformance import seal as seal_conformance  # noqa: E402  (as above)
 
 PORT, CLIENTS, RELOAD_S, SAMPLE_S = 18_720, 6, 15.0, 1.0

@@ -16,7 +16,7 @@ from support.watch import expressions
 from seatrial.main import cli
 from seatrial_contracts.bins import Ranges, Words
 from seatrial_contracts.bundle import CONTRACT, PROFILE, Bundle, write_bundle
-from seatrial_contracts.profile import Profile, Histogram
+from seatrial_contracts.profile import Histogram, Profile
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
