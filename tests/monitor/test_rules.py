@@ -23,7 +23,7 @@ from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.monitor.write import write_monitoring
 from seatrial_serve.observers.feedback import FeedbackMetrics
 from seatrial_serve.observers.live_parity import ParityMetrics
-from seatrial_serve.process.codes import CLOSED_CODES, FAULTS
+from seatrial_serve.process.codes import CODES, FAULTS
 
 ODD = 'a "quoted" \\ word\nof two lines'
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")  # fmt: skip
@@ -98,7 +98,7 @@ def test_each_alert_says_what_to_do_and_its_codes_exist(tmp_path: Path) -> None:
         assert len(alert.runbook) > 30
         assert alert.severity in ("page", "ticket")
         assert bundle.name in alert.summary
-    assert set(FAULTS) <= CLOSED_CODES
+    assert set(FAULTS) <= CODES.keys()
 
 
 def test_the_latency_alert_takes_the_bound_that_is_within_the_objective(tmp_path: Path) -> None:

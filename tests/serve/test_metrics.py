@@ -33,10 +33,11 @@ from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.observers.drift import DriftObserver
 from seatrial_serve.observers.feedback import FeedbackMetrics
 from seatrial_serve.observers.live_parity import ParityMetrics
-from seatrial_serve.process.codes import CAUSE, CAUSES, CLOSED_CODES, cause_of
+from seatrial_serve.process.codes import CODES, Kind, cause_of
 from seatrial_serve.runtimes.fake import FakeRuntime
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "observability.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs" / "observability.md"
 GOOD = ROWS[0]
 
 
@@ -348,9 +349,22 @@ def test_the_memory_of_a_real_device_is_shown() -> None:
     assert found[("device", "0"), ("kind", "total")] > found[("device", "0"), ("kind", "used")] > 0
 
 
-def test_every_code_has_a_cause_of_the_closed_set() -> None:
-    assert set(CAUSE) <= CLOSED_CODES
-    assert set(CAUSE.values()) | {"contract"} == set(CAUSES)
+def raised_codes() -> set[str]:
+    """Codes of the refusals, outages and faults that the server and what it stands on raise."""
+    raised = re.compile(r'(?:Refusal|Unavailable|refuse|refuse_rows)\(\s*"(E_\w+)"|"(E_MODEL|E_OUTPUT_CONTRACT)"')
+    files = [*(ROOT / "contracts").rglob("*.py"), *(ROOT / "serve").rglob("*.py")]
+    return {code for file in files for found in raised.findall(file.read_text()) for code in found if code}
+
+
+def test_every_code_that_is_raised_is_one_of_the_closed_set() -> None:
+    assert len(raised_codes()) > 50
+    assert raised_codes() <= CODES.keys()
+    assert {(code.kind, code.status) for code in CODES.values() if code.status < 500} <= {
+        (Kind.REFUSAL, status) for status in range(400, 500)
+    }
+
+
+def test_a_refusal_has_a_cause_and_a_failure_has_none() -> None:
     assert cause_of(Refusal("E_RANGE", "x")) == "contract"
     assert cause_of(Unavailable("E_RUNTIME_SLOW", "x")) == "other"
     assert cause_of(ModelError("E_MODEL", "x")) is None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from seatrial_serve.metrics.families import COSTS, PHASES, ROWS, SECONDS, SHARES, Families, Key
 from seatrial_serve.metrics.tally import CountTally, Tally
-from seatrial_serve.process.codes import CAUSES, CLOSED_CODES, FAULTS
+from seatrial_serve.process.codes import CAUSES, CODES, FAULTS
 
 log = logging.getLogger("seatrial.metrics")
 OK = "ok"
@@ -44,8 +44,8 @@ class ModelTallies:
     def __init__(self) -> None:
         self.front, self.queue, self.run, self.encode, self.total = (Tally(SECONDS) for _ in PHASES)
         self.rows, self.cost, self.padding = Tally(ROWS), Tally(COSTS), Tally(SHARES)
-        self.codes = CountTally((OK, "other", *sorted(CLOSED_CODES)), "other", early=EARLY_CODES)
-        self.row_codes = CountTally(("other", *sorted(CLOSED_CODES)), "other", early=())
+        self.codes = CountTally((OK, "other", *sorted(CODES)), "other", early=EARLY_CODES)
+        self.row_codes = CountTally(("other", *sorted(CODES)), "other", early=())
         self.causes = CountTally(CAUSES, "other", early=CAUSES)
         self.waiting, self.answered, self.too_large = 0, 0, 0
         self.plain: dict[int, int] = {}
