@@ -54,7 +54,11 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
         for line in REQUESTS
     ]
     assert json.loads(answers[0])["predictions"][0]["stays"]["label"] in ("stays", "leaves")
-    assert json.loads(answers[1])["code"] == "E_CATEGORY"
+    refused = json.loads(answers[1])
+    assert refused["code"] == "E_CATEGORY"
+    shown = [json.loads(line) for line in re.findall(r"^\{.*\}$", README, re.MULTILINE)]
+    assert shown[0].keys() == json.loads(answers[0]).keys()
+    assert shown[1] | {"request_id": ""} == refused | {"request_id": ""}
     partial = json.loads(answers[2])
     assert [row is None for row in partial["predictions"]] == [False, True]
     assert [(error["row"], error["code"]) for error in partial["errors"]] == [(1, "E_CATEGORY")]
