@@ -103,14 +103,28 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are() -> None:
-    workflow = ROOT / ".github" / "workflows" / "parity.yml"
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.stem)
+def test_a_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are(workflow: Path) -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
     done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     text = workflow.read_text("utf-8")
-    assert set(re.findall(r"bin/seatrial ([a-z]+)", text)) == {"export", "parity", "report"} <= set(COMMANDS)
+    commands = {"parity": {"export", "parity", "report"}, "test": set()}[workflow.stem]
+    assert set(re.findall(r"bin/seatrial ([a-z]+)", text)) == commands <= set(COMMANDS)
+    targets = set(re.findall(r"run: make PYTHON=python ([a-z]+)", text))
+    assert targets == {{"parity": "setup", "test": "test"}[workflow.stem]}
     assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in re.findall(r"uses: (\S+)", text))
+
+
+def test_the_git_hooks_run_what_make_setup_installs_and_fetch_nothing() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+    assert set(re.findall(r"repo: (\S+)", text)) == {"local"}
+    assert set(re.findall(r"language: (\S+)", text)) == {"system"}
+    for tool in re.findall(r"entry: \.venv/bin/(\S+)", text):
+        assert (Path(sys.executable).parent / tool).exists(), tool
 
 
 def test_serving_code_unpickles_and_evaluates_nothing() -> None:
@@ -255,11 +269,58 @@ USERS_OWN = {"churn.py", "train.py", "rows.py", "price.py", "model.py", "file.py
 """Files that a page tells its reader to write, or that Triton keeps in a model repository."""
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/README.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda page: str(page.relative_to(ROOT)))  # fmt: skip
+FOLDERS_OF_PAGES = ("", "*/", "docs/decisions/", "benchmarks/results/", "tests/*/")
+PAGES = sorted({page for folder in FOLDERS_OF_PAGES for page in ROOT.glob(f"{folder}*.md")})
+DECISIONS = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
+HEADINGS = ["Problem", "What was measured", "Choice", "What it rules out"]
+FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+MOST_COLUMNS = 100
+of_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@of_pages
+def test_no_line_of_a_pages_prose_is_longer_than_100_columns(page: Path) -> None:
+    prose = FENCED.sub("", page.read_text("utf-8"))
+    for line in prose.splitlines():
+        if not line.startswith(("|", "    ", "![")):  # tables and code
+            shown = re.sub(r"(?<=\])\([^)]*\)|<https?:[^>]*>", "", line)  # where a link leads
+            assert len(shown) <= MOST_COLUMNS, line
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@of_pages
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", FENCED.sub("", page.read_text("utf-8"))):
+        file, _, anchor = target.partition("#")
+        if not re.match(r"https?:", target):
+            there = page.parent / file if file else page
+            assert there.exists(), target
+            assert not anchor or anchor in anchors(there), target
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_every_decision_has_its_date_its_headings_and_a_place_in_the_index(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
+    assert all(part.strip() for part in re.split(r"^## .*$", text, flags=re.MULTILINE))
+    title = re.match(rf"# ({page.name[:4]}) (.+)\n\nDate: (2\d{{3}}-\d\d-\d\d)\b", text)
+    assert title is not None
+    index = (page.parent / "README.md").read_text("utf-8")
+    assert f"| [{title[1]}]({page.name}) | {title[2]} | {title[3]} |" in index
+
+
+@of_pages
 def test_every_python_file_that_a_page_names_is_there(page: Path) -> None:
     if page.name == "CHANGELOG.md":  # tells of what was
         return
-    there = [f"/{file.relative_to(ROOT)}" for file in sources(*WINGS, "tests", "examples", "benchmarks")]
+    there = [
+        f"/{file.relative_to(ROOT)}" for file in sources(*WINGS, "tests", "examples", "benchmarks", "deploy", "tools")
+    ]
     for named in re.findall(r"`([a-z_0-9/]+\.py)\b", page.read_text("utf-8")):
         assert named in USERS_OWN or any(file.endswith(f"/{named}") for file in there), f"{page.name}: {named}"
 
