@@ -36,6 +36,7 @@ def run(line: str, cwd: Path, check: bool = True, within_s: float = 100) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(320)
 def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, serve: Callable[..., Any]) -> None:
     assert CODE is not None
     (tmp_path / "churn.py").write_text(CODE[1])
