@@ -6,10 +6,11 @@ RUNS ?= 20000
 HARNESS ?= ../shared/bench
 TARGET ?= cpu
 QUICK := -m 'not slow and not gpu' -n auto tests
+SLOW := -m slow -n 2 --dist loadfile --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test test-gpu parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test coverage test-gpu parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -44,9 +45,12 @@ fix: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## everything: lint, types, imports, then all tests, with coverage
+test: check ## everything: lint, types, imports, the quick tests, then the slow ones
+	$(BIN)/python -m pytest $(SLOW)
+
+coverage: setup ## all tests, and the lines of ours that none of them runs in its own process
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile tests parity_tests --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(SLOW) --cov --cov-append --cov-report=term:skip-covered
 
 parity: setup ## the trial of every example through every runner, the server included
 	$(BIN)/python -m pytest parity_tests
