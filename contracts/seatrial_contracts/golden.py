@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from seatrial_contracts.bundle_files import reading
 from seatrial_contracts.canonical import canonical_json, read_json
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.element_types import V2_DATATYPES
+from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import Array
@@ -138,7 +138,7 @@ def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> d
 
 def _read_array(values: Any, datatype: str) -> Array:
     """Numbers of one element type. Raises `ValueError` where some are of another, or beyond it: numpy would make them fit."""
-    dtype = np.dtype(numpy_dtype(datatype))
+    dtype = np.dtype(DTYPES[datatype])
     if dtype.kind == "f":
         fit = np.array(values).dtype.kind in "fiu"
     else:
@@ -148,11 +148,6 @@ def _read_array(values: Any, datatype: str) -> Array:
         raise ValueError("values of another type")
     with np.errstate(over="raise"):
         return np.array(values, dtype)
-
-
-def numpy_dtype(datatype: str) -> str:
-    """Numpy's name of a V2 datatype of numbers."""
-    return next(name for name, v2 in V2_DATATYPES.items() if v2 == datatype)
 
 
 def wire_row(row: Any) -> Any:

@@ -15,6 +15,11 @@ from seatrial_contracts.measures import Measures, flips, measure, measure_slices
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import ERROR_EDGES, Trial, WorstRow
 
+TRIAL_BATCH_SIZES = (1, 2, 8, 32)
+"""Rows in a batch at which every runner is tried: alone, with one mate, and in batches as the server makes them.
+
+The export gate, the load gate and the parity suite share them. The exporter traces with none of these numbers of rows.
+"""
 WORST_ROWS = 3
 SHOWN_NUMBERS = 5
 """Of each output of a worst row, beside that at the worst place."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+
+from seatrial_contracts.receipt import installed_versions
 
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "seatrial")
 
 
 def tool_versions(names: Sequence[str] = TOOLS) -> dict[str, str]:
     """What a manifest and a receipt say of them; those that are not installed had no part in it."""
-    found = {}
-    for name in names:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    return installed_versions(names)

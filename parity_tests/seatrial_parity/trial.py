@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.golden import Golden
-from seatrial_contracts.judge import judge
+from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_contracts.promise import Promise
-from seatrial_contracts.receipt import Receipt, Trial, now, this_machine
+from seatrial_contracts.receipt import Receipt, Trial, installed_versions, now, this_machine
 from seatrial_parity.runners import runners
 from seatrial_parity.runners.runner import Inexpressible, Runner, TrialRequest
 
-BATCH_SIZES = (1, 2, 8, 32)
 PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "tokenizers", "seatrial")
 
 
@@ -38,7 +36,7 @@ def try_bundle(
         name=bundle.name,
         version=bundle.version,
         made_at=now(),
-        machine=this_machine(installed()),
+        machine=this_machine(installed_versions(PACKAGES)),
         trials=tuple(trials),
     )
 
@@ -68,7 +66,7 @@ def batch_sizes(bundle: Bundle, runner: Runner) -> Sequence[int]:
     """1, and larger ones where rows are run together."""
     if runner.name == "pytorch" or not bundle.manifest.batchable:
         return (1,)
-    return [size for size in BATCH_SIZES if size // 2 < len(bundle.golden.rows)]
+    return [size for size in TRIAL_BATCH_SIZES if size // 2 < len(bundle.golden.rows)]
 
 
 def try_golden(bundle: Bundle, runner: Runner, golden: Golden, size: int, *, held_out: bool = False) -> Trial:
@@ -111,14 +109,3 @@ def _trial(
         runner=runner.name, variant=runner.variant, provider=runner.provider, batch_sizes=sizes, rows=rows, held_out=held_out,
         refusals=refusals, worst_error=error, allowed=error, passed=not finding, finding=finding,
     )  # fmt: skip
-
-
-def installed() -> dict[str, str]:
-    """Versions of the packages that answers depend on, as far as they are installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

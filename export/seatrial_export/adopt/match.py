@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seatrial_contracts.contract import Contract, OutputField
-from seatrial_contracts.element_types import V2_DATATYPES
-from seatrial_contracts.golden import numpy_dtype
+from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
 from seatrial_contracts.kinds.kind import Dim, TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.text import Text
@@ -164,7 +163,7 @@ def same_sort(have: str, want: str) -> bool:
 
 def dtype_of(field: OutputField) -> str:
     """Numpy's name of what an output is made of."""
-    return numpy_dtype(field.kind.datatype)
+    return DTYPES[field.kind.datatype]
 
 
 def shape_of(field: OutputField, batch: Dim) -> tuple[Dim, ...]:

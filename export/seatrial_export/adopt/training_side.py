@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import DeclarationError, GateError
-from seatrial_contracts.golden import numpy_dtype
 from seatrial_contracts.kinds.kind import Array
 from seatrial_export.user_file import UserFiles, call
 
@@ -40,7 +40,7 @@ def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
         raise DeclarationError(WHERE, got[:200], f"arrays with the rows first, for {', '.join(names)}")
     named = values if isinstance(values, Mapping) else dict(zip(names, values, strict=True))
     columns = {
-        field.name: _column(field.name, named[field.name], numpy_dtype(field.kind.datatype), rows)
+        field.name: _column(field.name, named[field.name], DTYPES[field.kind.datatype], rows)
         for field in contract.outputs
     }
     answers = [{name: column[place] for name, column in columns.items()} for place in range(rows)]

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import group_places, shape_key
-from seatrial_contracts.judge import judge
+from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
 from seatrial_export.formats.format import Made
-from seatrial_export.gate.parity import BATCH_SIZES
 from seatrial_export.gate.sizes import other_sizes
 from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.graphs.exporter_messages import first_lines, quiet
@@ -158,7 +157,7 @@ def departure(candidate: TorchCandidate, call: Call) -> str:
         if not found.passed:
             return f"at sizes { {name: list(value.shape) for name, value in feeds.items()} }, {found}"
     rows = pipeline.encoded_golden
-    for size in BATCH_SIZES if candidate.batchable else (1,):
+    for size in TRIAL_BATCH_SIZES if candidate.batchable else (1,):
         answers: list[dict[str, Array]] = [{}] * len(rows)
         for places in group_places(shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows).values():
             for start in range(0, len(places), size):

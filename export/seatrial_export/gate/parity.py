@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import EncodedRow
-from seatrial_contracts.judge import judge
+from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.graph_pair import Chain
 
-BATCH_SIZES = (1, 2, 7, 32)
-"""None of them the traced one."""
 REFERENCES = {
     "pytorch": "PyTorch",
     "scikit-learn": "scikit-learn",
@@ -27,7 +25,7 @@ def check_golden(candidate: Candidate) -> None:
     """Every golden row, at several batch sizes, and every held-out row, against the reference's answer to it alone."""
     declared = candidate.declared
     chain = Chain(candidate)
-    sizes = BATCH_SIZES if candidate.batchable else (1,)
+    sizes = TRIAL_BATCH_SIZES if candidate.batchable else (1,)
     judge_rows(candidate, chain, candidate.golden, declared.encoded_golden, sizes)
     if candidate.held_out is not None:
         judge_rows(candidate, chain, candidate.held_out, declared.encoded_held_out, sizes[-1:], held_out=True)

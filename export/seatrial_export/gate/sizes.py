@@ -10,16 +10,16 @@ from torch import Tensor
 
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
+from seatrial_contracts.judge import TRIAL_BATCH_SIZES
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.candidate import BATCH
-from seatrial_export.gate.parity import BATCH_SIZES
 from seatrial_export.gate.torch_candidate import TRACE_ROWS, Graph, TorchCandidate
 from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
 from seatrial_export.graphs.session import Session
 
-assert TRACE_ROWS not in BATCH_SIZES
+assert TRACE_ROWS not in TRIAL_BATCH_SIZES
 CHANGES: tuple[Callable[[int], int], ...] = (lambda n: n + 3, lambda n: 2 * n + 1, lambda n: n // 2, lambda n: n - 1)
 """From the traced size to others."""
 MOST_TRIED = 2048

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.element_types import DTYPES, PYTHON_TYPES
 from seatrial_contracts.host_stage import group_places
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array, Kind
@@ -17,8 +17,6 @@ from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
 
 Tensors = dict[str, tuple[str, Array]]
 """Name -> datatype, and values with the rows first; BYTES are objects."""
-SPELT = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float), "O": (str,)}
-"""numpy's kind of an element type -> what may stand for it in a row."""
 
 
 def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
@@ -57,7 +55,7 @@ def _value(kind: Kind, value: Any) -> Any:
         flat = np.array(value, object).ravel().tolist()
     except ValueError:
         raise Inexpressible from None
-    if not all(type(item) in SPELT[dtype.kind] for item in flat):
+    if not all(type(item) in PYTHON_TYPES[dtype.kind] for item in flat):
         raise Inexpressible
     if isinstance(kind, Image):
         try:

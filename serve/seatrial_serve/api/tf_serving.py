@@ -8,17 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from seatrial_contracts.element_types import TENSORFLOW_TYPES
 from seatrial_contracts.kinds.kind import Kind, OutputKind
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.models.entry import Entry, State
 
 STATES = {State.READY: "AVAILABLE", State.LOADING: "LOADING", State.FAILED: "END"}
-DTYPES = {
-    "BOOL": "DT_BOOL", "UINT8": "DT_UINT8", "UINT16": "DT_UINT16", "UINT32": "DT_UINT32", "UINT64": "DT_UINT64",
-    "INT8": "DT_INT8", "INT16": "DT_INT16", "INT32": "DT_INT32", "INT64": "DT_INT64",
-    "FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING",
-}  # fmt: skip
-"""The Open Inference Protocol's name of an element type -> TensorFlow's."""
 
 
 def version_status(entries: Iterable[Entry]) -> dict[str, Any]:
@@ -56,4 +51,4 @@ def _tensor(name: str, kind: Kind) -> dict[str, Any]:
     sides = kind.shape if isinstance(kind, OutputKind) else ()
     dims = [{"size": str(-1 if side is None else side), "name": ""} for side in (None, *sides)]
     shape = {"dim": dims, "unknown_rank": False}
-    return {"dtype": DTYPES[kind.datatype], "tensor_shape": shape, "name": f"{name}:0"}
+    return {"dtype": TENSORFLOW_TYPES[kind.datatype], "tensor_shape": shape, "name": f"{name}:0"}

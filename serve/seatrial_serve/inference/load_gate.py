@@ -11,13 +11,12 @@ import numpy as np
 
 from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refusal
 from seatrial_contracts.host_stage import EncodedRow
-from seatrial_contracts.judge import judge
+from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_contracts.receipt import Trial, this_machine
 from seatrial_serve.inference.engine import Engine
 from seatrial_serve.inference.pace import Pace
 
 log = logging.getLogger("seatrial.load_gate")
-REPLAY_SIZES = (1, 2, 8, 32)
 MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MEASURE_BUDGET_S = 0.4
 
@@ -95,7 +94,7 @@ def replay(engine: Engine) -> Iterator[Trial]:
     golden = engine.bundle.golden
     sizes = [
         size
-        for size in REPLAY_SIZES
+        for size in TRIAL_BATCH_SIZES
         if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows) and size <= engine.most_rows)
     ]
     variant = engine.bundle.manifest.variant(engine.variant)

@@ -6,8 +6,6 @@ import base64
 import os
 import re
 import tempfile
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +20,7 @@ from seatrial_contracts.kinds.category import MISSING
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
-from seatrial_contracts.receipt import Machine, now, this_machine
+from seatrial_contracts.receipt import Machine, installed_versions, now, this_machine
 from seatrial_serve.models.request import rows_of
 from seatrial_serve.models.request_record import RequestRecord
 
@@ -131,19 +129,8 @@ def keep(record: RequestRecord, form: Form, recipient: str | None) -> KeptFailur
         batch_rows=model.batcher.rule.most_rows, request_id=record.request_id, route=record.route, code=record.code, status=record.status,
         seconds=record.seconds, objective_s=model.contract.objective.p99_s, timings=record.timings,
         shape=str(company.shape) if company else "", mates=company.mates if company else (),
-        machine=this_machine(installed(PACKAGES)), kept_at=now(), form=form, rows=_formed(record, form, recipient),
+        machine=this_machine(installed_versions(PACKAGES)), kept_at=now(), form=form, rows=_formed(record, form, recipient),
     )  # fmt: skip
-
-
-def installed(packages: Sequence[str]) -> dict[str, str]:
-    """The versions of those that are installed."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # onnxruntime-gpu goes by another name
-            continue
-    return found
 
 
 def _formed(record: RequestRecord, form: Form, recipient: str | None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
 from seatrial_contracts.errors import MissingExtra, ModelError, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.process.clock import now_s
@@ -147,7 +147,7 @@ class TritonRuntime:
     def _input(self, name: str, array: Array) -> Any:
         whole = array[:, None] if name in self._single else array
         given = self._kit.InferInput(
-            name, list(whole.shape), "BYTES" if whole.dtype == object else V2[whole.dtype.name]
+            name, list(whole.shape), "BYTES" if whole.dtype == object else V2_DATATYPES[whole.dtype.name]
         )
         given.set_data_from_numpy(np.ascontiguousarray(whole))
         return given
@@ -171,9 +171,6 @@ class TritonRuntime:
         self._stop.set()
         self.healthy = False
         self._client.close()
-
-
-V2 = {dtype: datatype for datatype, dtype in DTYPES.items()}
 
 
 def dtype_of(number: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.element_types import DTYPES, PYTHON_TYPES
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
 
@@ -18,10 +18,8 @@ MAX_RANK = 16
 MAX_ELEMENTS = 2**31
 LITTLE = {datatype: np.dtype(dtype).newbyteorder("<") for datatype, dtype in DTYPES.items() if datatype != "BYTES"}
 LENGTH = Struct("<I")
-JSON_TYPES: dict[str, frozenset[type]] = {
-    "b": frozenset({bool}), "i": frozenset({int}), "u": frozenset({int}), "f": frozenset({int, float, type(None)}),
-}  # fmt: skip
-"""numpy's kind of an element type -> what may stand for it in JSON; null is NaN, which JSON cannot write."""
+JSON_TYPES = PYTHON_TYPES | {"f": PYTHON_TYPES["f"] | {type(None)}}
+"""numpy's kind of an element type -> what may stand for it; null is NaN, which JSON cannot write."""
 
 
 def checked_datatype(datatype: Any, where: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import onnxruntime as ort
 
+from seatrial_contracts.element_types import ONNXRUNTIME_TYPES
 from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
-ELEMENT_TYPES = {"float": "float32", "double": "float64"}
 KEEP_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 """Set to "1", a session can say which provider runs which node."""
 Asked = Sequence[tuple[str, dict[str, str]]]
@@ -48,7 +48,7 @@ def described(session: Any) -> tuple[Mapping[str, str], Sequence[str], list[tupl
 def element_type(name: str) -> str:
     """Onnxruntime's `tensor(float)` -> numpy's `float32`."""
     inner = name.removeprefix("tensor(").removesuffix(")")
-    return ELEMENT_TYPES.get(inner, inner)
+    return ONNXRUNTIME_TYPES.get(inner, inner)
 
 
 def shrinking(arenas: str) -> ort.RunOptions:
