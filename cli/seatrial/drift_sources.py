@@ -16,6 +16,7 @@ from typing import Any
 from seatrial_contracts.bins import UNSEEN_BIN
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_serve.metrics import names
 
 WINDOW = re.compile(r"([1-9]\d{0,5}[smhdw])+")
 TIMEOUT_S = 30
@@ -69,7 +70,7 @@ def drift_of_servers(bundle: Bundle, url: str, window: str) -> Seen:
     if not WINDOW.fullmatch(window):
         raise DeclarationError("--window", f"'{window[:20]}'", "a time as Prometheus writes it: 30m, 1h, 7d")
     model = f'model="{bundle.name}",version="{bundle.version}"'
-    counted = query(url, f"sum by (field, bin) (increase(seatrial_drift_total{{{model}}}[{window}]))")
+    counted = query(url, f"sum by (field, bin) (increase({names.DRIFT}{{{model}}}[{window}]))")
     by_bin = {(each["metric"]["field"], each["metric"]["bin"]): float(each["value"][1]) for each in counted}
     live = {
         field: [by_bin.get((field, name), 0.0) for name in histogram.bins.names]
@@ -78,7 +79,7 @@ def drift_of_servers(bundle: Bundle, url: str, window: str) -> Seen:
     if not any(map(sum, live.values())):
         want = "a server of it, scraped at least twice while it answered requests"
         raise DeclarationError(f"Prometheus, the last {window}", f"no values of {bundle.name} {bundle.version}", want)
-    codes = query(url, f'sum by (code) (increase(seatrial_requests_total{{{model},code!~"ok|other"}}[{window}]))')
+    codes = query(url, f'sum by (code) (increase({names.REQUESTS}{{{model},code!~"ok|other"}}[{window}]))')
     refused = {each["metric"]["code"]: round(float(each["value"][1])) for each in codes}
     return Seen(live, {code: count for code, count in refused.items() if count})
 

@@ -16,11 +16,11 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from types import FrameType
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import mark_process_dead
 
 from seatrial_serve.http.sockets import listen, reserve
-from seatrial_serve.metrics.families import WorkersCollector
+from seatrial_serve.metrics.families import SupervisorFamilies, WorkersCollector
 from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.reloads import Reloads, hold_reloads
@@ -57,10 +57,7 @@ class Supervisor:
             self._folder = folder
             registry = CollectorRegistry()
             WorkersCollector(registry, path=folder)
-            self._count = Gauge("seatrial_workers", "Server processes that run now.", registry=registry)
-            self._lost = Counter(
-                "seatrial_workers_lost_total", "Server processes that ended unasked.", registry=registry
-            )
+            self._families = SupervisorFamilies(registry)
             scraped = MetricsListener(registry, settings) if settings.metrics else None
             reserved = reserve(settings.host, settings.grpc_port, "--grpc-port") if settings.grpc else None
             try:
@@ -119,7 +116,7 @@ class Supervisor:
                 return
             failures = 0 if now_s() - begun > STEADY_S else failures + 1
             pause_s = 0.0 if not failures else min(FIRST_PAUSE_S * math.pow(2, failures - 1), LONGEST_PAUSE_S)
-            self._lost.inc()
+            self._families.lost.inc()
             log.error("worker %d %s; another starts in %g s", place + 1, ended, pause_s)
             joining = True
             self._stopping.wait(pause_s)
@@ -134,7 +131,7 @@ class Supervisor:
             except OSError as error:  # of processes, memory or files there are not enough: there may be later
                 self._settled[place].set()
                 return f"did not start ({error.strerror or 'an error'})"
-            self._count.inc()
+            self._families.workers.inc()
         if self._stopping.is_set():  # between the two lines above
             process.terminate()
         assert process.stdout is not None
@@ -143,7 +140,7 @@ class Supervisor:
         status = process.wait()
         with self._lock:
             del self._alive[place]
-            self._count.dec()
+            self._families.workers.dec()
         release(process)
         mark_process_dead(process.pid, self._folder)
         return f"(process {process.pid}) ended with {status}"

@@ -21,8 +21,6 @@ from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.monitor.write import write_monitoring
-from seatrial_serve.observers.feedback import FeedbackMetrics
-from seatrial_serve.observers.live_parity import ParityMetrics
 from seatrial_serve.process.codes import CODES, FAULTS
 
 ODD = 'a "quoted" \\ word\nof two lines'
@@ -84,8 +82,6 @@ def test_every_metric_asked_for_is_one_that_the_server_has_or_the_rules_record(w
     recorded = set(records(Figures(bundle, Windows())))
     metrics = Metrics()
     registry = metrics.registry
-    ParityMetrics(metrics.families)
-    FeedbackMetrics(metrics)
     registered = set(registry._names_to_collectors)
     for expr in expressions(written):
         asked = set(re.findall(r"seatrial[_:][a-z0-9_:]+", re.sub(r'"(\\.|[^"])*"', "", expr)))

@@ -32,8 +32,6 @@ from seatrial_serve.console.series import MODELS, Series
 from seatrial_serve.metrics.families import SECONDS
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models import receipt_reader
-from seatrial_serve.observers.feedback import FeedbackMetrics
-from seatrial_serve.observers.live_parity import ParityMetrics
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 KEY = ("toy", "1.0.0")
@@ -186,12 +184,12 @@ async def test_drift_is_the_share_of_each_bin_now_beside_the_reference() -> None
 async def test_live_parity_and_feedback_are_counted_of_all_rows() -> None:
     metrics = Metrics()
     series = Series(metrics, Clock())
-    parity, feedback = ParityMetrics(metrics.families), FeedbackMetrics(metrics)
-    parity.checked.labels(*KEY, "int8").inc(3)
-    parity.violations.labels(*KEY, "int8").inc()
-    feedback.total.labels(*KEY, "all", "right").inc(2)
-    feedback.total.labels(*KEY, "night", "wrong").inc(9)
-    feedback.accuracy.labels(*KEY).set(0.5)
+    families = metrics.families
+    families.parity_checked.labels(*KEY, "int8").inc(3)
+    families.parity_violations.labels(*KEY, "int8").inc()
+    families.feedback.labels(*KEY, "all", "right").inc(2)
+    families.feedback.labels(*KEY, "night", "wrong").inc(9)
+    families.feedback_accuracy.labels(*KEY).set(0.5)
     said = await series.look(KEY, 0)
     assert said["live_parity"] == {"answers": 3, "violations": 1}
     assert said["feedback"] == {"right": 2, "accuracy": 0.5}

@@ -23,7 +23,7 @@ from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_serve.metrics.families import Families
 from seatrial_serve.models.entry import State
 from seatrial_serve.observers import live_parity
-from seatrial_serve.observers.live_parity import LiveParity, ParityMetrics, ParityPolicy
+from seatrial_serve.observers.live_parity import LiveParity, ParityPolicy
 
 pytestmark = pytest.mark.slow
 WORDS = ("red", "green", "blue", "rare")
@@ -198,9 +198,7 @@ async def test_no_reference_is_loaded_that_is_larger_than_allowed(
 def test_a_busy_model_takes_no_turn_from_a_quiet_one(monkeypatch: pytest.MonkeyPatch) -> None:
     offered: list[Any] = []
     monkeypatch.setattr(live_parity, "sample_of", lambda answered: answered)
-    parity = LiveParity(
-        ParityPolicy(per_s=10.0), ParityMetrics(Families(CollectorRegistry(), shared=False)), lambda *_: None
-    )
+    parity = LiveParity(ParityPolicy(per_s=10.0), Families(CollectorRegistry(), shared=False), lambda *_: None)
     monkeypatch.setattr(parity._aside, "offer", offered.append)
     busy, quiet = (SimpleNamespace(model=SimpleNamespace(backlog=SimpleNamespace(users=users))) for users in (1, 0))
     parity.answered([busy, quiet, busy, quiet])  # type: ignore[list-item]

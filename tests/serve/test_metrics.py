@@ -23,6 +23,7 @@ from support.running import Running, run_app
 from support.toys import ROWS, fake_runtimes, toy_bundle, toy_profile
 
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
+from seatrial_serve.metrics import names
 from seatrial_serve.metrics.families import SECONDS, Families
 from seatrial_serve.metrics.loop_lag import LoopLag
 from seatrial_serve.metrics.metrics import COUNTS_KEPT_S, Metrics
@@ -31,8 +32,6 @@ from seatrial_serve.metrics.tally import BulkHistogram, Tally
 from seatrial_serve.monitor.figures import Figures, Windows
 from seatrial_serve.monitor.rules import alerts, records
 from seatrial_serve.observers.drift import DriftObserver
-from seatrial_serve.observers.feedback import FeedbackMetrics
-from seatrial_serve.observers.live_parity import ParityMetrics
 from seatrial_serve.process.codes import CODES, Kind, cause_of
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -349,6 +348,15 @@ def test_the_memory_of_a_real_device_is_shown() -> None:
     assert found[("device", "0"), ("kind", "total")] > found[("device", "0"), ("kind", "used")] > 0
 
 
+def test_no_metrics_name_is_written_twice() -> None:
+    ours = {value for name, value in vars(names).items() if name.isupper()}
+    home = ROOT / "serve" / "seatrial_serve" / "metrics" / "names.py"
+    files = [*(ROOT / "serve").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
+    written = {file: set(re.findall(r"seatrial_\w+", file.read_text())) & ours for file in files if file != home}
+    assert len(ours) > 30
+    assert {file.name: found for file, found in written.items() if found} == {}
+
+
 def raised_codes() -> set[str]:
     """Codes of the refusals, outages and faults that the server and what it stands on raise."""
     raised = re.compile(r'(?:Refusal|Unavailable|refuse|refuse_rows)\(\s*"(E_\w+)"|"(E_MODEL|E_OUTPUT_CONTRACT)"')
@@ -379,8 +387,6 @@ def test_the_page_lists_every_metric_and_its_labels() -> None:
     }
     metrics = Metrics()
     registry = metrics.registry
-    FeedbackMetrics(metrics)
-    ParityMetrics(metrics.families)
     made = {
         f"{each._name}_total" if each._type == "counter" else each._name: ",".join(each._labelnames)
         for each in registry._collector_to_names

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from prometheus_client.metrics_core import Metric
 
+from seatrial_serve.metrics import names
+
 Key = tuple[str, str]
 """Model and version."""
 Buckets = dict[float, float]
@@ -38,27 +40,27 @@ class Reading:
     def take(self, name: str, labels: Mapping[str, str], value: float) -> None:
         """One sample of the registry."""
         match name:
-            case "seatrial_requests_total":
+            case names.REQUESTS:
                 self.codes[labels["code"]] = value
-            case "seatrial_request_phase_seconds_bucket":
+            case names.PHASE_BUCKET:
                 self.phases.setdefault(labels["phase"], {})[float(labels["le"])] = value
-            case "seatrial_batch_rows_count":
+            case names.BATCH_ROWS_COUNT:
                 self.batches = value
-            case "seatrial_batch_rows_sum":
+            case names.BATCH_ROWS_SUM:
                 self.rows = value
-            case "seatrial_waiting_rows":
+            case names.WAITING_ROWS:
                 self.waiting = value
-            case "seatrial_drift_total":
+            case names.DRIFT:
                 self.drift.setdefault(labels["field"], {})[labels["bin"]] = value
-            case "seatrial_drift_reference":
+            case names.DRIFT_REFERENCE:
                 self.reference.setdefault(labels["field"], {})[labels["bin"]] = value
-            case "seatrial_live_parity_checked_total":
+            case names.LIVE_PARITY_CHECKED:
                 self.checked["answers"] = value
-            case "seatrial_live_parity_violations_total":
+            case names.LIVE_PARITY_VIOLATIONS:
                 self.checked["violations"] = value
-            case "seatrial_feedback_total" if labels["slice"] == "all":
+            case names.FEEDBACK if labels["slice"] == "all":
                 self.feedback[labels["outcome"]] = value
-            case "seatrial_feedback_accuracy" | "seatrial_feedback_calibration_error":
+            case names.FEEDBACK_ACCURACY | names.FEEDBACK_CALIBRATION_ERROR:
                 self.feedback[name.removeprefix("seatrial_feedback_")] = value
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from seatrial_serve.metrics import names
 from seatrial_serve.metrics.tally import BulkHistogram
 
 Family = Counter | Gauge | Histogram
@@ -21,6 +22,7 @@ SECONDS = (
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 COSTS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5)
+ERRORS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 PHASES = ("front", "queue", "run", "encode", "total")
 MODEL = ("model", "version")
 
@@ -36,6 +38,7 @@ class Families:
         self._of_versions: list[Family] = []
         self._count_requests()
         self._describe_models()
+        self._watch_answers()
         self._describe_process()
 
     def of_versions(self, *families: Family) -> None:
@@ -63,59 +66,76 @@ class Families:
 
     def _count_requests(self) -> None:
         phases = "Time of a request by phase: front (host stage and prepare), queue, run (its batch), encode (writing the answer), total."
-        self.phase = self._histogram("seatrial_request_phase_seconds", phases, (*MODEL, "phase"), SECONDS)
+        self.phase = self._histogram(names.PHASE_SECONDS, phases, (*MODEL, "phase"), SECONDS)
         outcome = "Requests by outcome: ok, or the stable code of the refusal or failure."
-        self.requests = self._counter("seatrial_requests_total", outcome, (*MODEL, "code"))
+        self.requests = self._counter(names.REQUESTS, outcome, (*MODEL, "code"))
         unanswered = "Rows without an answer in partial answers, which count as ok, by the code that each has there."
-        self.row_errors = self._counter("seatrial_row_errors_total", unanswered, (*MODEL, "code"))
+        self.row_errors = self._counter(names.ROW_ERRORS, unanswered, (*MODEL, "code"))
         refused = (
             "Requests that were refused, by cause; model and version are empty where an unknown one was asked for."
         )
-        self.refusals = self._counter("seatrial_refusals_total", refused, (*MODEL, "cause"))
-        self.batch_rows = self._histogram("seatrial_batch_rows", "Rows in a batch.", MODEL, ROWS)
+        self.refusals = self._counter(names.REFUSALS, refused, (*MODEL, "cause"))
+        self.batch_rows = self._histogram(names.BATCH_ROWS, "Rows in a batch.", MODEL, ROWS)
         cost = "Cost of a batch: its rows times their padded length."
-        self.batch_cost = self._histogram("seatrial_batch_cost", cost, MODEL, COSTS)
+        self.batch_cost = self._histogram(names.BATCH_COST, cost, MODEL, COSTS)
         padding = "Share of a batch's cost that is padding."
-        self.padding = self._histogram("seatrial_batch_padding_ratio", padding, MODEL, SHARES)
+        self.padding = self._histogram(names.BATCH_PADDING, padding, MODEL, SHARES)
         too_large = "Batches that needed more memory than there was."
-        self.out_of_memory = self._counter("seatrial_batches_out_of_memory_total", too_large, MODEL)
-        self.waiting = self._gauge("seatrial_waiting_rows", "Rows that wait for a batch.", MODEL, "livesum")
+        self.out_of_memory = self._counter(names.OUT_OF_MEMORY, too_large, MODEL)
+        self.waiting = self._gauge(names.WAITING_ROWS, "Rows that wait for a batch.", MODEL, "livesum")
 
     def _describe_models(self) -> None:
         held = "1 for each bundle that this server holds; the digest names its bytes."
-        self.info = self._gauge("seatrial_bundle_info", held, (*MODEL, "digest", "variant", "provider"))
+        self.info = self._gauge(names.BUNDLE_INFO, held, (*MODEL, "digest", "variant", "provider"))
         ran = "1 for each bundle: the provider that was asked for, and the one that really runs it. Where they differ, it fell back."
-        self.execution = self._gauge("seatrial_execution_info", ran, (*MODEL, "asked", "provider"))
+        self.execution = self._gauge(names.EXECUTION_INFO, ran, (*MODEL, "asked", "provider"))
         ready = "1 where the load gate was passed and the version takes traffic."
-        self.ready = self._gauge("seatrial_model_ready", ready, MODEL, "livemin")
+        self.ready = self._gauge(names.MODEL_READY, ready, MODEL, "livemin")
         took = "Time to verify, load and try a version, the load gate included."
-        self.load_seconds = self._gauge("seatrial_model_load_seconds", took, MODEL)
+        self.load_seconds = self._gauge(names.LOAD_SECONDS, took, MODEL)
         gate = (
             "1 where the golden rows were answered as in training when the version was loaded, 0 where they were not."
         )
-        self.load_gate = self._gauge("seatrial_load_gate", gate, MODEL, "livemin")
+        self.load_gate = self._gauge(names.LOAD_GATE, gate, MODEL, "livemin")
         worst = "Largest difference from training's answers that the load gate saw."
-        self.worst_error = self._gauge("seatrial_load_gate_worst_error", worst, MODEL)
+        self.worst_error = self._gauge(names.LOAD_GATE_WORST_ERROR, worst, MODEL)
         objective = "99 of 100 requests are to be answered within this time, as the contract promises."
-        self.objective = self._gauge("seatrial_objective_seconds", objective, MODEL)
+        self.objective = self._gauge(names.OBJECTIVE_SECONDS, objective, MODEL)
         drift = "Values seen by field and bin, in the sample of rows that drift looks at; bin (unseen) counts refused words too."
-        self.drift = self._counter("seatrial_drift_total", drift, (*MODEL, "field", "bin"))
+        self.drift = self._counter(names.DRIFT, drift, (*MODEL, "field", "bin"))
         reference = "Share of the reference rows by field and bin."
-        self.drift_reference = self._gauge("seatrial_drift_reference", reference, (*MODEL, "field", "bin"))
-        self.drift_rows = self._counter("seatrial_drift_sampled_total", "Rows that drift looked at.", MODEL)
+        self.drift_reference = self._gauge(names.DRIFT_REFERENCE, reference, (*MODEL, "field", "bin"))
+        self.drift_rows = self._counter(names.DRIFT_SAMPLED, "Rows that drift looked at.", MODEL)
+
+    def _watch_answers(self) -> None:
+        labels = (*MODEL, "variant")
+        error = "Largest error of an answer against the fp32 graph, as a share of the output's largest value in the golden set."
+        self.parity_error = self._histogram(names.LIVE_PARITY_ERROR, error, labels, ERRORS)
+        checked = "Answers that were worked out again on the fp32 graph."
+        self.parity_checked = self._counter(names.LIVE_PARITY_CHECKED, checked, labels)
+        broken = "Those that broke what the variant promises."
+        self.parity_violations = self._counter(names.LIVE_PARITY_VIOLATIONS, broken, labels)
+        told = "Labels whose truth was told, by outcome: right, wrong, or unmatched (no such answer is remembered); by slice: all, output=class, or a slice of the bundle."
+        self.feedback = self._counter(names.FEEDBACK, told, (*MODEL, "slice", "outcome"))
+        right = "Share of right labels among the last truths; the least of several processes."
+        self.feedback_accuracy = self._gauge(names.FEEDBACK_ACCURACY, right, MODEL, "livemin")
+        calibration = (
+            "Expected calibration error of the last truths, in 15 bins; absent where scores are no probabilities."
+        )
+        self.feedback_calibration = self._gauge(names.FEEDBACK_CALIBRATION_ERROR, calibration, MODEL)
 
     def _describe_process(self) -> None:
-        self.in_flight = self._gauge("seatrial_requests_in_flight", "Requests on their way.", mode="livesum")
-        self.held = self._gauge("seatrial_held_bytes", "Memory that requests on their way hold.", mode="livesum")
-        self.budget = self._gauge("seatrial_budget_bytes", "Memory that requests may hold.", mode="livesum")
+        self.in_flight = self._gauge(names.IN_FLIGHT, "Requests on their way.", mode="livesum")
+        self.held = self._gauge(names.HELD_BYTES, "Memory that requests on their way hold.", mode="livesum")
+        self.budget = self._gauge(names.BUDGET_BYTES, "Memory that requests may hold.", mode="livesum")
         memory = "Resident memory of the server's processes together; pages that they share count in each."
-        self.memory = self._gauge("seatrial_resident_memory_bytes", memory, mode="livesum")
+        self.memory = self._gauge(names.RESIDENT_MEMORY, memory, mode="livesum")
         device = "Memory of an accelerator, used (by anybody) and total."
-        self.device_memory = self._gauge("seatrial_device_memory_bytes", device, ("device", "kind"))
+        self.device_memory = self._gauge(names.DEVICE_MEMORY, device, ("device", "kind"))
         lag = "How late the event loop is: the time by which a task that slept woke too late."
         dropped = "Lines of the log that were dropped, since nobody read them."
-        self.log_dropped = self._counter("seatrial_log_lines_dropped_total", dropped, ())
-        self.lag = Histogram("seatrial_event_loop_lag_seconds", lag, buckets=SECONDS, registry=self.registry)
+        self.log_dropped = self._counter(names.LOG_DROPPED, dropped, ())
+        self.lag = Histogram(names.LOOP_LAG, lag, buckets=SECONDS, registry=self.registry)
 
     def drop_gauges(self, versions: Collection[Key]) -> None:
         """Let go of what only says how these versions stand."""
@@ -137,6 +157,14 @@ class Families:
                     family.labels(*labels).set(math.nan)
                 elif not self._shared:
                     family.remove(*labels)
+
+
+class SupervisorFamilies:
+    """What a supervisor counts of its workers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.workers = Gauge(names.WORKERS, "Server processes that run now.", registry=registry)
+        self.lost = Counter(names.WORKERS_LOST, "Server processes that ended unasked.", registry=registry)
 
 
 class WorkersCollector(MultiProcessCollector):

@@ -20,6 +20,7 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_serve.metrics import names
 from seatrial_serve.monitor.drift_alerts import PSI
 from seatrial_serve.monitor.figures import Figures, Windows, quoted
 from seatrial_serve.monitor.request_alerts import FAILING_SHARE, FAULT_SHARE
@@ -84,7 +85,7 @@ def overview(figures: Figures) -> list[Panel]:
     """What one look must tell."""
     this = figures.this
     return [
-        number("Ready", "1 where every replica takes traffic", Query(f"min by (version) (seatrial_model_ready{{{this}}})"), "bool_yes_no", (0, 1), good_is_high=True),
+        number("Ready", "1 where every replica takes traffic", Query(f"min by (version) ({names.MODEL_READY}{{{this}}})"), "bool_yes_no", (0, 1), good_is_high=True),
         number("Requests", "a second", Query(figures.rate()), "reqps"),
         number("p99", "of the whole request", Query(figures.quantile(0.99)), "s", (figures.objective_s, None)),
         number("Failures", "share that is the server's fault", Query(figures.faults()), "percentunit", (FAULT_SHARE, FAILING_SHARE)),
@@ -93,7 +94,7 @@ def overview(figures: Figures) -> list[Panel]:
 
 def phase(figures: Figures, name: str) -> Panel:
     """A heat map of one phase's time."""
-    buckets = figures.sum("rate", "seatrial_request_phase_seconds_bucket", f'phase="{name}"', by="le")
+    buckets = figures.sum("rate", names.PHASE_BUCKET, f'phase="{name}"', by="le")
     query = prometheus.Dataquery().expr(buckets).legend_format("{{le}}").format(PromQueryFormat.HEATMAP).range()
     colours = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
     panel = heatmap.Panel().calculate(False).color(colours).cell_gap(1).unit("s")
@@ -113,19 +114,19 @@ def batches(figures: Figures) -> list[Panel]:
         total, count = (figures.sum("rate", f"{metric}_{part}") for part in ("sum", "count"))
         return Query(f"{total} / ({count} > 0)")
 
-    held = [Query("sum(seatrial_held_bytes)", "held"), Query("sum(seatrial_budget_bytes)", "budget")]
+    held = [Query(f"sum({names.HELD_BYTES})", "held"), Query(f"sum({names.BUDGET_BYTES})", "budget")]
     return [
-        lines("Rows in a batch", "mean", [mean("seatrial_batch_rows")], "short", QUARTER),
-        lines("Padding", "share of a batch's cost", [mean("seatrial_batch_padding_ratio")], "percentunit", QUARTER),
-        lines("Waiting", "rows that wait for a batch", [Query(f"sum by (version) (seatrial_waiting_rows{{{figures.this}}})")], "short", QUARTER),
+        lines("Rows in a batch", "mean", [mean(names.BATCH_ROWS)], "short", QUARTER),
+        lines("Padding", "share of a batch's cost", [mean(names.BATCH_PADDING)], "percentunit", QUARTER),
+        lines("Waiting", "rows that wait for a batch", [Query(f"sum by (version) ({names.WAITING_ROWS}{{{figures.this}}})")], "short", QUARTER),
         lines("Memory of requests", "all models together; beyond the budget is refused", held, "bytes", QUARTER),
     ]  # fmt: skip
 
 
 def refusals(figures: Figures) -> list[Panel]:
     """Who is refused, and why."""
-    causes = figures.sum("rate", "seatrial_refusals_total", by="cause")
-    codes = figures.sum("rate", "seatrial_requests_total", 'code!="ok"', by="code")
+    causes = figures.sum("rate", names.REFUSALS, by="cause")
+    codes = figures.sum("rate", names.REQUESTS, 'code!="ok"', by="code")
     return [
         lines("Refusals by cause", "a second", [Query(causes, "{{cause}}")], "reqps", HALF, stacked=True),
         lines("Codes", "what callers and model did, a second", [Query(codes, "{{code}}")], "reqps", HALF, stacked=True),
@@ -153,9 +154,9 @@ def drift(figures: Figures) -> list[Panel]:
 def truth(figures: Figures) -> list[Panel]:
     """Are answers right?"""
     this = figures.this
-    errors = figures.sum("rate", "seatrial_live_parity_error_bucket", by="variant, le")
-    violations = figures.sum("increase", "seatrial_live_parity_violations_total", by="version, variant", window="15m")
-    known = [Query(f"seatrial_feedback_accuracy{{{this}}}", "accuracy {{version}}"), Query(f"seatrial_feedback_calibration_error{{{this}}}", "calibration error {{version}}")]  # fmt: skip
+    errors = figures.sum("rate", names.LIVE_PARITY_ERROR_BUCKET, by="variant, le")
+    violations = figures.sum("increase", names.LIVE_PARITY_VIOLATIONS, by="version, variant", window="15m")
+    known = [Query(f"{names.FEEDBACK_ACCURACY}{{{this}}}", "accuracy {{version}}"), Query(f"{names.FEEDBACK_CALIBRATION_ERROR}{{{this}}}", "calibration error {{version}}")]  # fmt: skip
     return [
         lines("Live parity, p99 of the error", "served answer against the reference graph", [Query(f"histogram_quantile(0.99, {errors})", "{{variant}}")], "short", THIRD),
         lines("Live parity, violations in 15 minutes", "beyond what the variant promises", [Query(violations, "{{version}} {{variant}}")], "short", THIRD),
@@ -165,7 +166,7 @@ def truth(figures: Figures) -> list[Panel]:
 
 def versions(figures: Figures) -> Panel:
     """Which bundle each replica holds."""
-    query = prometheus.Dataquery().expr(f"seatrial_bundle_info{{{figures.this}}}").format(PromQueryFormat.TABLE).instant()  # fmt: skip
+    query = prometheus.Dataquery().expr(f"{names.BUNDLE_INFO}{{{figures.this}}}").format(PromQueryFormat.TABLE).instant()  # fmt: skip
     return placed(
         table.Panel().show_header(True), "Bundles", "digest, variant and provider of each replica", WIDTH
     ).with_target(query)

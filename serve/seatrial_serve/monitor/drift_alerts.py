@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seatrial_contracts.bins import UNSEEN_BIN
 from seatrial_contracts.drift import FieldDrift
+from seatrial_serve.metrics import names
 from seatrial_serve.monitor.alert import Alert, Trial
 from seatrial_serve.monitor.figures import Figures, quoted
 
@@ -46,16 +47,16 @@ def _bins(figures: Figures, counts: tuple[int, ...] | list[int]) -> dict[str, st
     found = {}
     for name, share, count in zip(spread.bins.names, spread.shares, counts, strict=True):
         of = f'{figures.this}, version="1.0.0", field={quoted(field)}, bin={quoted(name)}'
-        found[f"seatrial_drift_reference{{{of}}}"] = f"{share!r}+0x120"
-        found[f"seatrial_drift_total{{{of}}}"] = f"0+{count}x120"
+        found[f"{names.DRIFT_REFERENCE}{{{of}}}"] = f"{share!r}+0x120"
+        found[f"{names.DRIFT}{{{of}}}"] = f"0+{count}x120"
     return found
 
 
 def _categories(this: str, refused: int) -> dict[str, str]:
     of = f'{this}, version="1.0.0"'
     return {
-        f'seatrial_requests_total{{{of}, code="ok"}}': f"0+{100 - refused}x120",
-        f'seatrial_requests_total{{{of}, code="E_CATEGORY"}}': f"0+{refused}x120",
-        f'seatrial_drift_total{{{of}, field="word", bin={quoted(UNSEEN_BIN)}}}': "0+0x120",
-        f'seatrial_drift_total{{{of}, field="word", bin="a"}}': "0+100x120",
+        f'{names.REQUESTS}{{{of}, code="ok"}}': f"0+{100 - refused}x120",
+        f'{names.REQUESTS}{{{of}, code="E_CATEGORY"}}': f"0+{refused}x120",
+        f'{names.DRIFT}{{{of}, field="word", bin={quoted(UNSEEN_BIN)}}}': "0+0x120",
+        f'{names.DRIFT}{{{of}, field="word", bin="a"}}': "0+100x120",
     }

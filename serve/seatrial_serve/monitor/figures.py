@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from seatrial_contracts.bins import MISSING_BIN, UNSEEN_BIN
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.drift import LEAST_SHARE
+from seatrial_serve.metrics import names
 from seatrial_serve.metrics.families import SECONDS
 from seatrial_serve.process.codes import FAULTS
 
@@ -41,32 +42,32 @@ class Figures:
 
     def rate(self, window: str = "") -> str:
         """Requests a second, of each version."""
-        return self.sum("rate", "seatrial_requests_total", window=window)
+        return self.sum("rate", names.REQUESTS, window=window)
 
     def faults(self) -> str:
         """Share of the requests that failed by the server's own fault."""
-        return share(self.sum("rate", "seatrial_requests_total", f'code=~"{"|".join(FAULTS)}"'), self.rate())
+        return share(self.sum("rate", names.REQUESTS, f'code=~"{"|".join(FAULTS)}"'), self.rate())
 
     def refused(self, by: str = VERSION, where: str = "") -> str:
         """Share of the requests that were refused."""
         whole = self.rate()
-        part = self.sum("rate", "seatrial_refusals_total", where, by=by)
+        part = self.sum("rate", names.REFUSALS, where, by=by)
         return share(part, whole) if by == VERSION else share(part, whole, many=True)
 
     def slow(self, window: str) -> str:
         """Share of the requests that took longer than the objective."""
-        quick = self.sum("rate", "seatrial_request_phase_seconds_bucket", f'phase="total", le="{self.objective_s}"', window=window)  # fmt: skip
-        whole = self.sum("rate", "seatrial_request_phase_seconds_count", 'phase="total"', window=window)
+        quick = self.sum("rate", names.PHASE_BUCKET, f'phase="total", le="{self.objective_s}"', window=window)  # fmt: skip
+        whole = self.sum("rate", names.PHASE_COUNT, 'phase="total"', window=window)
         return f"1 - {quick} / ({whole} > 0)"
 
     def quantile(self, quantile: float, phase: str = "total") -> str:
         """A quantile of a phase's time, in seconds."""
-        buckets = self.sum("rate", "seatrial_request_phase_seconds_bucket", f'phase="{phase}"', by=f"{VERSION}, le")
+        buckets = self.sum("rate", names.PHASE_BUCKET, f'phase="{phase}"', by=f"{VERSION}, le")
         return f"histogram_quantile({quantile}, {buckets})"
 
     def drift_counts(self) -> str:
         """Values in each bin over the drift window, of all replicas."""
-        return self.sum("increase", "seatrial_drift_total", by=BIN, window=self.windows.drift)
+        return self.sum("increase", names.DRIFT, by=BIN, window=self.windows.drift)
 
     def drift_share(self) -> str:
         """The live share of each bin."""
@@ -75,7 +76,7 @@ class Figures:
 
     def reference(self) -> str:
         """The reference share of each bin."""
-        return f"max by ({BIN}) (seatrial_drift_reference{{{self.this}}})"
+        return f"max by ({BIN}) ({names.DRIFT_REFERENCE}{{{self.this}}})"
 
     def psi(self) -> str:
         """Population stability index, as `seatrial_contracts.drift.population_stability_index`."""
@@ -109,7 +110,7 @@ class Figures:
 
     def unknown_categories(self) -> str:
         """Share of the requests that were refused for a word that the contract does not have."""
-        return share(self.sum("rate", "seatrial_requests_total", 'code="E_CATEGORY"'), self.rate())
+        return share(self.sum("rate", names.REQUESTS, 'code="E_CATEGORY"'), self.rate())
 
     @property
     def recorded_share(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from seatrial_serve.metrics import names
 from seatrial_serve.monitor.alert import Alert, Trial
 from seatrial_serve.monitor.figures import Figures
 
@@ -47,6 +48,6 @@ def _alert(figures: Figures, burn: Burn, objective_s: float) -> Alert:
 def _samples(figures: Figures, objective_s: float, slow: int) -> dict[str, str]:
     of = f'{figures.this}, version="1.0.0", phase="total"'
     return {
-        f'seatrial_request_phase_seconds_bucket{{{of}, le="{objective_s}"}}': f"0+{600 - slow * 6}x{MINUTES}",
-        f"seatrial_request_phase_seconds_count{{{of}}}": f"0+600x{MINUTES}",
+        f'{names.PHASE_BUCKET}{{{of}, le="{objective_s}"}}': f"0+{600 - slow * 6}x{MINUTES}",
+        f"{names.PHASE_COUNT}{{{of}}}": f"0+600x{MINUTES}",
     }

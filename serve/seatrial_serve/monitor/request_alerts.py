@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seatrial_serve.metrics import names
 from seatrial_serve.monitor.alert import Alert, Trial
 from seatrial_serve.monitor.figures import Figures, share
 
@@ -13,8 +14,8 @@ CALLER = ("contract", "size")
 def request_alerts(figures: Figures) -> list[Alert]:
     """Faults, refusals, shed load, no traffic."""
     model, this, hold = figures.model, figures.this, figures.windows.hold
-    caller = figures.sum("rate", "seatrial_refusals_total", f'cause=~"{"|".join(CALLER)}"')
-    shed = figures.sum("rate", "seatrial_refusals_total", 'cause=~"overload|memory|deadline"')
+    caller = figures.sum("rate", names.REFUSALS, f'cause=~"{"|".join(CALLER)}"')
+    shed = figures.sum("rate", names.REFUSALS, 'cause=~"overload|memory|deadline"')
     return [
         Alert(
             "SeatrialErrors", f"seatrial:faults:ratio{{{this}}} > {FAULT_SHARE}", hold, "page",
@@ -36,7 +37,7 @@ def request_alerts(figures: Figures) -> list[Alert]:
         ),
         Alert(
             "SeatrialNoTraffic",
-            f"sum by (model) (rate(seatrial_requests_total{{{this}}}[15m])) == 0 and sum by (model) (increase(seatrial_requests_total{{{this}}}[1d])) > 0",
+            f"sum by (model) (rate({names.REQUESTS}{{{this}}}[15m])) == 0 and sum by (model) (increase({names.REQUESTS}{{{this}}}[1d])) > 0",
             hold, "ticket", f"{model} got requests today, and none for a quarter of an hour",
             "Ask a replica itself with the curl line of the console. If it answers, look at whatever stands before it: balancer, DNS, client.",
             Trial(_requests(this, ok=10, fault=0, then=40), _requests(this, ok=10, fault=0), "1h"),
@@ -48,16 +49,14 @@ def _requests(this: str, *, ok: int, fault: int, then: int = 0) -> dict[str, str
     """So many good and faulty ones a minute; with `then`, nothing more for that many minutes after the first half hour."""
     counters = {"ok": ok, "E_MODEL": fault}
     steady = {code: f"0+{rate}x30 {rate * 30}+0x{then}" if then else f"0+{rate}x120" for code, rate in counters.items()}
-    return {
-        f'seatrial_requests_total{{{this}, version="1.0.0", code="{code}"}}': values for code, values in steady.items()
-    }
+    return {f'{names.REQUESTS}{{{this}, version="1.0.0", code="{code}"}}': values for code, values in steady.items()}
 
 
 def _refused(this: str, cause: str, number: int) -> dict[str, str]:
     code = {"contract": "E_RANGE", "overload": "E_OVERLOADED"}[cause]
     of = f'{this}, version="1.0.0"'
     return {
-        f'seatrial_requests_total{{{of}, code="ok"}}': f"0+{100 - number}x120",
-        f'seatrial_requests_total{{{of}, code="{code}"}}': f"0+{number}x120",
-        f'seatrial_refusals_total{{{of}, cause="{cause}"}}': f"0+{number}x120",
+        f'{names.REQUESTS}{{{of}, code="ok"}}': f"0+{100 - number}x120",
+        f'{names.REQUESTS}{{{of}, code="{code}"}}': f"0+{number}x120",
+        f'{names.REFUSALS}{{{of}, cause="{cause}"}}': f"0+{number}x120",
     }

@@ -6,11 +6,10 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
-from prometheus_client import Counter, Gauge
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal
@@ -18,7 +17,7 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import are_probabilities, calibration_error
 from seatrial_serve.inference.engine import Answers
-from seatrial_serve.metrics.families import MODEL, Key
+from seatrial_serve.metrics.families import Key
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request_record import RequestRecord
@@ -39,37 +38,22 @@ class FeedbackMetrics:
     """
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        at: dict[str, Any] = {"registry": metrics.registry}
-        self.total = Counter(
-            "seatrial_feedback_total",
-            "Labels whose truth was told, by outcome: right, wrong, or unmatched (no such answer is remembered); by slice: all, output=class, or a slice of the bundle.",
-            (*MODEL, "slice", "outcome"), **at,
-        )  # fmt: skip
-        self.accuracy = Gauge(
-            "seatrial_feedback_accuracy", "Share of right labels among the last truths.", MODEL, multiprocess_mode="livemin", **at
-        )  # fmt: skip
-        self.calibration = Gauge(
-            "seatrial_feedback_calibration_error",
-            "Expected calibration error of the last truths, in 15 bins; absent where scores are no probabilities.",
-            MODEL, multiprocess_mode="livemax", **at,
-        )  # fmt: skip
-        metrics.families.of_versions(self.total, self.accuracy, self.calibration)
+        self._metrics, self._families = metrics, metrics.families
 
     def count(self, version: Key, slice_: str, outcome: str) -> None:
         """One more label whose truth was told."""
         if self._metrics.counts(*version):
-            self.total.labels(*version, slice_, outcome).inc()
+            self._families.feedback.labels(*version, slice_, outcome).inc()
 
     def measure(self, version: Key, window: Window) -> None:
         """Show what the last truths say."""
         if not window.right or not self._metrics.holds(*version):
             return
         right = np.array(window.right, np.float64)
-        self.accuracy.labels(*version).set(right.mean())
+        self._families.feedback_accuracy.labels(*version).set(right.mean())
         if None not in window.confidence:
             error = calibration_error(np.array(window.confidence, np.float64), right)
-            self.calibration.labels(*version).set(error)
+            self._families.feedback_calibration.labels(*version).set(error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +210,7 @@ def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]]) 
             if label not in answered.labels.classes[name]:
                 some = ", ".join(answered.labels.classes[name][:8])
                 raise Refusal("E_CATEGORY", f"truth of '{name}', row {place}", "an unknown class", f"one of {some}")
-    for place, names in enumerate(slices):
-        if not answered.labels.slices.issuperset(names):
+    for place, chosen in enumerate(slices):
+        if not answered.labels.slices.issuperset(chosen):
             some = ", ".join(sorted(answered.labels.slices)[:8]) or "none: the bundle has no slices"
             raise Refusal("E_CATEGORY", f"slices, row {place}", "an unknown one", some)

@@ -11,7 +11,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from prometheus_client import Counter, Histogram
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.compare import compare_rows, largest
@@ -30,8 +29,6 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 log = logging.getLogger("seatrial.live_parity")
 REFERENCE = "fp32"
 KEPT = 4
-LABELS = ("model", "version", "variant")
-ERRORS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
@@ -53,25 +50,6 @@ class Sample:
     got: Outputs
 
 
-class ParityMetrics:
-    """What live parity finds, for Prometheus."""
-
-    def __init__(self, families: Families) -> None:
-        registry = families.registry
-        self.error = Histogram(
-            "seatrial_live_parity_error",
-            "Largest error of an answer against the fp32 graph, as a share of the output's largest value in the golden set.",
-            LABELS, buckets=ERRORS, registry=registry,
-        )  # fmt: skip
-        self.checked = Counter(
-            "seatrial_live_parity_checked_total", "Answers that were worked out again on the fp32 graph.", LABELS, registry=registry
-        )  # fmt: skip
-        self.violations = Counter(
-            "seatrial_live_parity_violations_total", "Those that broke what the variant promises.", LABELS, registry=registry
-        )  # fmt: skip
-        families.of_versions(self.error, self.checked, self.violations)
-
-
 Distrust = Callable[[ServedModel, str], None]
 """Told once of a model whose answers are wrong again and again, and why."""
 
@@ -84,8 +62,8 @@ class LiveParity:
     on the CPU, the loaded graph is asked itself, and the row in its batch is held against the row alone.
     """
 
-    def __init__(self, policy: ParityPolicy, metrics: ParityMetrics, distrust: Distrust) -> None:
-        self._policy, self._metrics, self._distrust = policy, metrics, distrust
+    def __init__(self, policy: ParityPolicy, families: Families, distrust: Distrust) -> None:
+        self._policy, self._families, self._distrust = policy, families, distrust
         self._rate = Rate(policy.per_s)
         self._judges: WeakKeyDictionary[ServedModel, Judge | None] = WeakKeyDictionary()
         self._aside = BackgroundWorker[Sample]("live-parity", self._check, KEPT)
@@ -132,19 +110,19 @@ class LiveParity:
         bundle, served = model.bundle, model.engine
         name = reference_variant(bundle)
         if served.variant == name and served.provider == "CPUExecutionProvider":
-            return Judge(model, served, self._metrics, self._policy)
+            return Judge(model, served, self._families, self._policy)
         size = bundle.manifest.files[bundle.manifest.variant(name).graph].size
         if size > self._policy.reference_bytes:
             text = "%s %s: no live parity: its %s graph has %d bytes; mend: --live-parity-bytes"
             log.warning(text, bundle.name, bundle.version, name, size)
             return None
-        return Judge(model, load_engine(bundle, RuntimeOptions(), name), self._metrics, self._policy)
+        return Judge(model, load_engine(bundle, RuntimeOptions(), name), self._families, self._policy)
 
 
 class Judge:
     """Judges the answers of one version; `wrong` says of each of the last ones whether it broke its promise."""
 
-    def __init__(self, model: ServedModel, reference: Engine, metrics: ParityMetrics, policy: ParityPolicy) -> None:
+    def __init__(self, model: ServedModel, reference: Engine, families: Families, policy: ParityPolicy) -> None:
         bundle = model.bundle
         self.labels = bundle.name, bundle.version, model.engine.variant
         self._reference, self._limit = reference, policy.violations
@@ -156,8 +134,9 @@ class Judge:
         self._anchors = [max(bundle.golden.answers, key=lambda answer: largest(answer[name])) for name in names]
         """Where each output is largest in the golden set: a tolerance is a share of that."""
         self._scales = {name: largest(anchor[name]) for name, anchor in zip(names, self._anchors, strict=True)}
-        self._error = metrics.error.labels(*self.labels)
-        self._checked, self._violations = metrics.checked.labels(*self.labels), metrics.violations.labels(*self.labels)
+        self._error = families.parity_error.labels(*self.labels)
+        self._checked = families.parity_checked.labels(*self.labels)
+        self._violations = families.parity_violations.labels(*self.labels)
         self.wrong: deque[bool] = deque(maxlen=policy.window)
 
     @property

@@ -10,7 +10,7 @@ from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.failures import Failures
 from seatrial_serve.observers.feedback import Feedback, FeedbackMetrics
-from seatrial_serve.observers.live_parity import LiveParity, ParityMetrics, ParityPolicy
+from seatrial_serve.observers.live_parity import LiveParity, ParityPolicy
 from seatrial_serve.observers.observer import RequestObservers
 from seatrial_serve.observers.request_log import RequestLog
 from seatrial_serve.observers.sampling import SampleObserver
@@ -69,4 +69,4 @@ def open_parity(settings: Settings, metrics: Metrics, lifecycle: ModelLifecycle)
                 model, "E_LIVE_PARITY", reason, fall_back=settings.live_parity_action == "fall_back"
             )
 
-    return LiveParity(policy, ParityMetrics(metrics.families), distrust)
+    return LiveParity(policy, metrics.families, distrust)
