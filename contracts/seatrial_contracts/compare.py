@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from seatrial_contracts.declared import Declared
+
 Array = NDArray[Any]
 Answers = Sequence[Mapping[str, Array]]
 """One mapping for each row: output name -> the model's numbers, without the batch."""
 
 
-class Tolerance(BaseModel):
+class Tolerance(Declared):
     """`|a - b| <= relative_to_max * max|b| + relative * |b|`, with `max|b|` over all compared rows of that output.
 
     A purely relative bound misleads near zero, so the larger part of the allowance is tied to the output's own scale.

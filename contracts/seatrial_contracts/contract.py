@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 
 from seatrial_contracts.canonical import read_json, readable_json
 from seatrial_contracts.compare import Array, Tolerance
+from seatrial_contracts.declared import Declared
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
 from seatrial_contracts.findings import describe_finding
@@ -32,15 +33,15 @@ from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import MAX_TENSORS, Column, JsonSchema, Kind, OutputKind, TensorSpec
 from seatrial_contracts.row import Row
 
-FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
-
-FIELD_WANT = "letters, digits and _, none of Pydantic's own names, and a kind that can stand there"
+LONGEST_NAME = 128
+NAME_WANT = f"a letter of any script, then letters, digits and _, {LONGEST_NAME} at most, in NFKC, and none of Pydantic's own names"
+FIELD_WANT = f"{NAME_WANT}; and a kind that can stand there"
 DEFAULT_BODY_BYTES = 4 * 2**20
 FEW = 32
 NO_ROWS: Mapping[int, str] = MappingProxyType({})
 
 
-class Limits(BaseModel):
+class Limits(Declared):
     """What one request may ask for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +53,7 @@ class Limits(BaseModel):
     """What a request's answers may take as tensors; JSON takes several times that."""
 
 
-class Objective(BaseModel):
+class Objective(Declared):
     """What the model promises while serving."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -279,7 +280,13 @@ class Contract(BaseModel):
 
 def is_field_name(name: str) -> bool:
     """Can an input or output be called so?"""
-    return FIELD_NAME.fullmatch(name) is not None and not hasattr(BaseModel, name)
+    return (
+        name.isidentifier()
+        and not name.startswith("_")
+        and len(name) <= LONGEST_NAME
+        and unicodedata.normalize("NFKC", name) == name  # as Python itself reads names (PEP 3131)
+        and not hasattr(BaseModel, name)
+    )
 
 
 def _pairs(fields: Sequence[InputField] | Sequence[OutputField]) -> list[tuple[str, Kind]]:

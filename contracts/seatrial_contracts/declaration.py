@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from pydantic import (
-    BaseModel,
-)
-
+from seatrial_contracts.annotations import check_class, complete, kind_of, read_field
 from seatrial_contracts.compare import Tolerance
-from seatrial_contracts.contract import Contract, InputField, Limits, Objective, OutputField, is_field_name
+from seatrial_contracts.contract import NAME_WANT, Contract, InputField, Limits, Objective, OutputField, is_field_name
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds import kinds
-from seatrial_contracts.kinds.kind import Kind, split_optional
+from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.row import Answer, Row
 
 
@@ -39,32 +36,22 @@ def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
         raise DeclarationError(
             f"{role}s", repr(rows)[:80], f"a class derived from st.{base.__name__} with at least one field"
         )
-    found = []
-    for name, info in rows.model_fields.items():
-        where = f"{rows.__name__}.{name}"
-        if not is_field_name(name):
-            raise DeclarationError(where, "this name", "letters, digits and _, and none of Pydantic's own names")
-        annotation, nullable = split_optional(info.annotation)
-        try:
-            kind = _kind_of(annotation, nullable, info.metadata)
-        except DeclarationError as error:
-            raise DeclarationError(f"{where}: {error}") from None
-        if kind is None or role not in kind.roles:
-            what = f"st.{type(kind).__name__}" if kind else str(annotation)
-            known = ", ".join(f"st.{cls.__name__}" for cls in kinds().values() if role in cls.roles)
-            raise DeclarationError(where, what, f"a type or a kind that can be an {role}: {known}")
-        if info.description and kind.description is None:
-            kind = kind.model_copy(update={"description": info.description})
-        found.append((name, kind))
-    return found
+    check_class(rows, base)
+    complete(rows)
+    return [(name, _field(f"{rows.__name__}.{name}", name, info, role)) for name, info in rows.model_fields.items()]
 
 
-def _kind_of(annotation: Any, nullable: bool, metadata: Sequence[Any]) -> Kind | None:
-    named = next((item for item in metadata if isinstance(item, Kind)), None)
-    if named is not None:
-        return named.declared(annotation, nullable)
-    for cls in kinds().values():
-        kind = cls.from_type(annotation, metadata)
-        if kind is not None:
-            return kind.declared(annotation, nullable)
-    return None
+def _field(where: str, name: str, info: FieldInfo, role: str) -> Kind:
+    if not is_field_name(name):
+        raise DeclarationError(where, "this name", NAME_WANT)
+    try:
+        kind = kind_of(read_field(info))
+    except DeclarationError as error:
+        raise DeclarationError(f"{where}: {error}") from None
+    if kind is None or role not in kind.roles:
+        what = f"st.{type(kind).__name__}" if kind else str(info.annotation)[:80]
+        known = ", ".join(f"st.{cls.__name__}" for cls in kinds().values() if role in cls.roles)
+        raise DeclarationError(where, what, f"a type or a kind that can be an {role}: {known}")
+    if info.description and kind.description is None:
+        return kind.model_copy(update={"description": info.description})
+    return kind

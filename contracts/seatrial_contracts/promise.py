@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
@@ -60,7 +61,7 @@ BARS = {
 TEXT = re.compile(r"\s*([a-z_]+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
 
 
-class Promise(BaseModel):
+class Promise(Declared):
     """What is promised of all rows, and of each slice of `min_slice_rows` or more. None: nothing.
 
     `tolerance` bounds every single number. The rest is about the measures of the same names; a `_drop` or `_rise` is how much
@@ -94,7 +95,7 @@ class Promise(BaseModel):
             try:
                 found[match[1]] = float(match[3])
                 cls(**found)
-            except ValueError:
+            except (ValueError, DeclarationError):
                 raise DeclarationError("promise", repr(text)[:60], f"a number that {match[1]} can have") from None
         return cls(**found)
 

@@ -15,7 +15,15 @@ class Row(BaseModel):
     Strict: no type is coerced, no extra field is taken, NaN and infinities are refused.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        frozen=True,
+        protected_namespaces=(),
+        arbitrary_types_allowed=True,
+        defer_build=True,  # what no validator can be built for is named where the contract is read
+    )
 
 
 class Answer(BaseModel):
@@ -28,4 +36,5 @@ class Answer(BaseModel):
         frozen=True,
         protected_namespaces=(),
         arbitrary_types_allowed=True,
+        defer_build=True,
     )

@@ -71,6 +71,9 @@ CHANGES: list[tuple[Any, Any, Any, bool]] = [
     (np.ndarray, st.Tensor(dims=(3,)), st.Tensor(dims=(3, 1)), True),
     (np.ndarray, st.Tensor(dims=(3,)), st.Tensor(dims=(3,), dtype="int64"), True),
     (np.ndarray, st.Tensor(dims=(None,)), st.Tensor(dims=(None,), max_values=10), True),
+    (np.ndarray, st.Tensor(dims=(3,)), st.Tensor(dims=(3,), ge=0), True),
+    (np.ndarray, st.Tensor(dims=(3,), le=9), st.Tensor(dims=(3,), lt=9), True),
+    (np.ndarray, st.Tensor(dims=(3,), gt=0, le=9), st.Tensor(dims=(3,), ge=0, le=10), False),
 ]  # fmt: skip
 
 

@@ -48,12 +48,19 @@ class Category(Kind):
         super().__init__(**({"categories": categories} | options if categories else options))
 
     @classmethod
-    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
+    def from_type(cls, annotation: Any) -> Self | None:
         return cls() if get_origin(annotation) is Literal else None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
-        words = get_args(annotation) if get_origin(annotation) is Literal else self.categories
-        return self.completed(categories=tuple(words), nullable=nullable)
+        if get_origin(annotation) is not Literal:
+            if annotation is not str:
+                raise DeclarationError("st.Category", str(annotation), "str, or a Literal of its words")
+            return self.completed(nullable=nullable)
+        words = get_args(annotation)
+        if self.categories:
+            raise DeclarationError("st.Category", "its words twice, in the Literal and in st.Category", "once")
+        nullable = nullable or None in words
+        return self.completed(categories=tuple(word for word in words if word is not None), nullable=nullable)
 
     def check(self) -> None:
         words = self.categories

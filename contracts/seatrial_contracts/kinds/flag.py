@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
@@ -21,7 +21,7 @@ class Flag(Kind):
     kind: Literal["flag"] = "flag"
 
     @classmethod
-    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
+    def from_type(cls, annotation: Any) -> Self | None:
         return cls() if annotation is bool else None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_v
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from seatrial_contracts.bins import Bins, split_numbers
+from seatrial_contracts.declared import Declared
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import Refusal
 
@@ -84,7 +85,7 @@ class _SchemaOfKind:
         return as_rebuilt
 
 
-class Kind(BaseModel):
+class Kind(Declared):
     """A field kind. Subclasses add a literal `kind` with a default, their options, and what they can do."""
 
     model_config = ConfigDict(
@@ -95,6 +96,10 @@ class Kind(BaseModel):
     """Where the kind may stand: "input", "output" or both."""
     staged: ClassVar[bool] = False
     """Does the host stage do more than hand the value on? Such a kind is encoded row by row, every other one by column."""
+    keeps: ClassVar[Mapping[type, str]] = {}
+    """What an annotation may say in Pydantic's words (`annotated_types.Ge`), and the option that it is kept in."""
+    rules_go: ClassVar[str] = ""
+    """Where a rule belongs that stands beside the kind and is not kept there."""
     nullable: bool = False
     description: Annotated[str, Field(max_length=4096)] | None = None
 
@@ -106,7 +111,7 @@ class Kind(BaseModel):
     __get_pydantic_core_schema__ = _SchemaOfKind()
 
     @classmethod
-    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
+    def from_type(cls, annotation: Any) -> Self | None:
         """The kind that a plain type stands for (`bool`, `float`, `Literal[...]`); None where it is not this one's."""
         return None
 
@@ -119,6 +124,13 @@ class Kind(BaseModel):
         kind = self.model_copy(update=options)
         kind.check()
         return kind
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other options, and without what this one worked out from its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
     def check(self) -> None:
         """Raise `DeclarationError` where its options contradict each other, or one that must be there is not: as `declared` leaves it, none does."""

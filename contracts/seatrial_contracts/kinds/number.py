@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 import annotated_types
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 Dtype = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 EXACT_IN_FLOAT32 = 2**24
 """float32 holds every whole number up to here exactly (IEEE 754: 24 bits of significand)."""
+FAR = 1e6
+"""Bounds further apart than this are taken for one open side where an example is chosen."""
+MOST_DIGITS = 1e16
+"""Whole numbers up to here are shown with all their digits (float64 holds each exactly)."""
 
 
 class Number(OutputKind):
@@ -39,6 +45,9 @@ class Number(OutputKind):
     """
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
+    keeps: ClassVar[Mapping[type, str]] = {
+        annotated_types.Ge: "ge", annotated_types.Le: "le", annotated_types.Gt: "gt", annotated_types.Lt: "lt", annotated_types.Unit: "unit",
+    }  # fmt: skip
 
     kind: Literal["number"] = "number"
     dtype: Dtype | None = None
@@ -49,21 +58,18 @@ class Number(OutputKind):
     unit: Annotated[str, Field(max_length=64)] | None = None
 
     @classmethod
-    def from_type(cls, annotation: Any, metadata: Sequence[Any]) -> Self | None:
-        if annotation not in (float, int):
-            return None
-        bounds: dict[str, Any] = {
-            name: float(getattr(item, name))
-            for item in metadata
-            for name, kind in (
-                ("ge", annotated_types.Ge),
-                ("le", annotated_types.Le),
-                ("gt", annotated_types.Gt),
-                ("lt", annotated_types.Lt),
+    def from_type(cls, annotation: Any) -> Self | None:
+        return cls() if annotation in (float, int) else None
+
+    @field_validator("ge", "le", "gt", "lt", mode="before")
+    @classmethod
+    def _exact(cls, bound: Any) -> Any:
+        """A bound is kept as float64; a whole number that float64 does not hold would become another bound."""
+        if isinstance(bound, int) and (abs(bound) > sys.float_info.max or int(float(bound)) != bound):
+            raise ValueError(
+                "a bound that float64 holds exactly: whole numbers up to 2**53, or none for the type's own"
             )
-            if isinstance(item, kind)
-        }
-        return cls(**bounds)
+        return bound
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation not in (float, int):
@@ -86,7 +92,8 @@ class Number(OutputKind):
         broken = next((bound for bound in bounds if self.whole and not bound.is_integer()), None)
         if broken is not None:
             raise DeclarationError("st.Number", f"an int with the bound {broken:g}", "whole bounds for an int")
-        if not self._takes(self.example()):
+        low, high = self.range
+        if not low <= high:
             raise DeclarationError("st.Number", self.want(), f"bounds that leave a number of type {self.dtype}")
 
     @property
@@ -99,23 +106,52 @@ class Number(OutputKind):
         """Numpy name of the element type in the graph."""
         return "float32" if self.whole and self.nullable else self.dtype or "float32"
 
-    @property
+    @cached_property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest value by bound and element type, both inclusive (an open bound is checked apart)."""
-        info: Any = np.iinfo(self.dtype) if self.whole else np.finfo(self.dtype or "float32")
-        kind = int if self.whole else float
-        low, high = kind(info.min), kind(info.max)
+        """Lowest and highest value by bounds and element type, both inclusive and both numbers of the element type."""
+        low, high = self._type_range
+        if self.whole:
+            lower = [bound + open_ for bound, open_ in ((self.ge, 0), (self.gt, 1)) if bound is not None]
+            upper = [bound - open_ for bound, open_ in ((self.le, 0), (self.lt, 1)) if bound is not None]
+            return max([low, *map(int, lower)]), min([high, *map(int, upper)])
+        dtype = np.dtype(self.dtype or "float32").type
+        with np.errstate(over="ignore"):
+            for bound, is_open in ((self.ge, False), (self.gt, True)):
+                if bound is not None:
+                    low = max(low, float(np.nextafter(dtype(bound), dtype(inf)) if is_open else dtype(bound)))
+            for bound, is_open in ((self.le, False), (self.lt, True)):
+                if bound is not None:
+                    high = min(high, float(np.nextafter(dtype(bound), dtype(-inf)) if is_open else dtype(bound)))
+        return low, high
+
+    @property
+    def _type_range(self) -> tuple[float, float]:
+        """Of the element type alone; of float32's whole numbers where an integer may be missing."""
         if self.whole and self.nullable:
-            low, high = max(low, -EXACT_IN_FLOAT32), min(high, EXACT_IN_FLOAT32)
-        return (low if self.ge is None else max(low, kind(self.ge))), (
-            high if self.le is None else min(high, kind(self.le))
-        )
+            info = np.iinfo(self.dtype or "int64")
+            return max(int(info.min), -EXACT_IN_FLOAT32), min(int(info.max), EXACT_IN_FLOAT32)
+        limits: Any = np.iinfo(self.dtype) if self.whole else np.finfo(self.dtype or "float32")
+        kind = int if self.whole else float
+        return kind(limits.min), kind(limits.max)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Is there a bound beyond the element type's own?"""
+        return any(bound is not None for bound in (self.ge, self.le, self.gt, self.lt))
+
+    def outside(self, array: Array) -> Array:
+        """Which elements break a bound: bool, of the array's shape. NaN breaks none."""
+        low, high = self.range
+        return (array < low) | (array > high)
 
     def annotation(self) -> Any:
+        """JSON's numbers are float64: they are compared as the element type rounds them, as a tensor's are."""
         low, high = self.range
-        options: dict[str, Any] = {} if self.whole else {"allow_inf_nan": False}
-        limits: Any = Field(ge=low, le=high, gt=self.gt, lt=self.lt, strict=True, **options)
-        return Annotated[int, limits] if self.whole else Annotated[float, limits]
+        if self.whole:
+            return Annotated[int, Field(ge=low, le=high, strict=True)]
+        if self.dtype == "float32":
+            low, high = rounded_up_to(low), -rounded_up_to(-high)
+        return Annotated[float, Field(ge=low, le=high, strict=True, allow_inf_nan=False)]
 
     def breaks(self, option: str, old: Self) -> bool:
         if option in ("ge", "gt"):
@@ -136,14 +172,31 @@ class Number(OutputKind):
 
     def want(self) -> str:
         noun = "a whole number" if self.whole else "a number"
-        unit = f" {self.unit}" if self.unit else ""
-        low = f"at least {self.ge:g}" if self.ge is not None else f"above {self.gt:g}" if self.gt is not None else ""
-        high = f"at most {self.le:g}" if self.le is not None else f"below {self.lt:g}" if self.lt is not None else ""
-        if self.ge is not None and self.le is not None:
-            return f"{noun} from {self.ge:g} to {self.le:g}{unit}"
-        if low or high:
-            return f"{noun} {' and '.join(filter(None, (low, high)))}{unit}"
-        return f"{noun} that fits {self.dtype}{unit and f' ({self.unit})'}"
+        bounds = self.range_text()
+        if bounds:
+            return " ".join(filter(None, (noun, bounds, self.unit)))
+        return f"{noun} that fits {self.dtype}" + (f" ({self.unit})" if self.unit else "")
+
+    def range_text(self) -> str:
+        """The bounds in words: "from 0 to 9", "above 0"; empty where the element type alone bounds it."""
+        (low, low_is_open), (high, high_is_in) = self._lower, self._upper
+        least, most = self._type_range
+        if low < least:  # the element type's own end, which is told where it is not the type's name that says it
+            low, low_is_open = (least if self.whole and self.nullable else -inf), False
+        if high > most:
+            high, high_is_in = (most if self.whole and self.nullable else inf), True
+        if -inf < low and high < inf and not low_is_open and high_is_in:
+            return f"from {self.shown(low)} to {self.shown(high)}"
+        parts = [f"{'above' if low_is_open else 'at least'} {self.shown(low)}"] if low > -inf else []
+        parts += [f"{'at most' if high_is_in else 'below'} {self.shown(high)}"] if high < inf else []
+        return " and ".join(parts)
+
+    def shown(self, value: float) -> str:
+        """A number in the fewest digits that its element type reads back as itself."""
+        value = float(value)
+        if value.is_integer() and abs(value) < MOST_DIGITS:
+            return str(int(value))
+        return str(np.float32(value)) if self.dtype == "float32" else str(value)
 
     @property
     def datatype(self) -> str:
@@ -157,14 +210,9 @@ class Number(OutputKind):
                 refuse_rows(np.isnan(array), "E_NONFINITE", "NaN", self.want())
         if self.whole and array.dtype.kind == "f":
             refuse_rows(array % 1 > 0, "E_TYPE", "a number with a fraction", self.want())
-        low, high = self.range
-        bad = (array < low) | (array > high)
-        if self.gt is not None:
-            bad |= array <= self.gt
-        if self.lt is not None:
-            bad |= array >= self.lt
+        bad = self.outside(array)
         if bad.any():
-            refuse_rows(bad, "E_RANGE", f"{array[bad.argmax()]:g}", self.want())
+            refuse_rows(bad, "E_RANGE", self.shown(array[bad.argmax()]), self.want())
         return array
 
     def json_schema(self) -> JsonSchema:
@@ -179,42 +227,28 @@ class Number(OutputKind):
 
     def example(self) -> Any:
         low, high = self.range
-        if all(bound is None for bound in (self.ge, self.le, self.gt, self.lt)):
+        if not self.is_bounded:
             return 1 if self.whole else 1.0
-        low = max(low, self.gt if self.gt is not None else low)
-        high = min(high, self.lt if self.lt is not None else high)
-        if self.whole:
-            low, high = int(low), int(high)
         # where one side is open, near the bound that is there; else the middle; else what the bounds leave
-        tried = (
-            [low + 1, high - 1] if high - low > 1e6 else [(low + high) // 2 if self.whole else low + (high - low) / 2]
-        )
-        tried += [low, high, low + 1, high - 1]
-        if not self.whole:
-            with np.errstate(over="ignore"):
-                short = [float(np.float32(value)) for value in tried]
-            tried = [*short, *tried, np.nextafter(low, inf), np.nextafter(high, -inf)]
-        fitting = [value for value in tried if self._takes(value)]
-        return (int if self.whole else float)(fitting[0] if fitting else tried[0])
-
-    def _takes(self, value: float) -> bool:
-        """Is it within every bound?"""
-        low, high = self.range
-        return (
-            low <= value <= high
-            and (self.ge is None or value >= self.ge)
-            and (self.le is None or value <= self.le)
-            and (self.gt is None or value > self.gt)
-            and (self.lt is None or value < self.lt)
-        )
+        if self.whole:
+            least, most = int(low), int(high)
+            return (
+                next(n for n in (least + 1, most - 1, least) if n <= most)
+                if most - least > FAR
+                else (least + most) // 2
+            )
+        tried = [low + 1, high - 1] if high - low > FAR else [low + (high - low) / 2]
+        with np.errstate(over="ignore"):
+            short = [float(np.float32(value)) for value in tried]
+        return next(value for value in (*short, *tried, low) if low <= value <= high)
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
         low, high = self.range
         if self.whole:
-            return some.integers(int(low), int(high)).filter(self._takes)
-        return some.floats(low, high, allow_nan=False, allow_infinity=False).filter(self._takes)
+            return some.integers(int(low), int(high))
+        return some.floats(low, high, allow_nan=False, allow_infinity=False)
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype=self.graph_dtype),)
@@ -235,3 +269,16 @@ class Number(OutputKind):
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {"": np.asarray(values, np.float64)}
+
+
+def rounded_up_to(bound: float) -> float:
+    """The least float64 that float32 rounds to `bound`, a float32, or above (IEEE 754: to nearest, ties to even)."""
+    with np.errstate(over="ignore"):
+        below = np.nextafter(np.float32(bound), np.float32(-inf))
+        gap = (
+            bound - float(below)
+            if np.isfinite(below)
+            else bound - float(np.nextafter(np.float32(bound), np.float32(0)))
+        )
+        middle = bound - abs(gap) / 2
+        return middle if float(np.float32(middle)) >= bound else float(np.nextafter(middle, inf))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self, cast
 
+import annotated_types
 import numpy as np
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 Dtype = Literal["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
 FEW_DRAWN, MOST_DRAWN, MOST_SIDE_DRAWN = 12, 4096, 64
 """A drawn tensor of up to the first number of values has each of them drawn; a larger one repeats as many, up to the second number."""
+DEFAULT_VALUES, MOST_VALUES = 1_000_000, 2**30
+"""Of one row: where the sizes are open and nothing is said, and in any case."""
+BOUNDS = ("ge", "le", "gt", "lt")
 Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
 """One side of a tensor: a number, or (least, most) where it varies; None is any, and so is a `most` of None."""
 
@@ -38,23 +43,43 @@ Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
 class Tensor(OutputKind):
     """`Tensor[np.float32, 3, None]`: shape `(batch, 3, any)`; `Tensor[np.float32, 8:512]`: a side of 8 to 512.
 
-    A client sends a nested list of that shape, or a flat one in row-major order where every size is fixed. Rows that differ in
-    an open size never share a batch. In place of the brackets: `Annotated[np.ndarray, Tensor(dtype="float32", dims=(3, None))]`.
+    `Tensor[np.int64, 4, Interval(ge=0, le=99)]` bounds every element, in `annotated_types`' words: `Interval`, `Ge`, `Le`, `Gt`
+    or `Lt`. A client sends a nested list of that shape, or a flat one in row-major order where every size is fixed. Rows that
+    differ in an open size never share a batch. `max_values` of None is what the fixed sizes need, and 1,000,000 where one is open.
+    In place of the brackets: `Annotated[np.ndarray, Tensor(dtype="float32", dims=(3, None), ge=0)]`.
     """
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
 
+    rules_go: ClassVar[str] = "write bounds between the brackets: st.Tensor[np.int64, 4, Interval(ge=0, le=99)]"
+
     kind: Literal["tensor"] = "tensor"
     dtype: Dtype = "float32"
     dims: Annotated[tuple[Size, ...], Field(strict=False, max_length=16)] = ()
-    max_values: Annotated[int, Field(ge=1, le=2**30)] = 1_000_000
+    max_values: Annotated[int, Field(ge=1, le=MOST_VALUES)] | None = None
+    ge: float | None = None
+    le: float | None = None
+    gt: float | None = None
+    lt: float | None = None
 
     def __class_getitem__(cls, parts: Any) -> Any:
         """The annotation itself: `embedding: Tensor[np.float32, 384]`; the type is numpy's, torch's, or its name."""
-        dtype, *dims = parts if isinstance(parts, tuple) else (parts,)
-        name = np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).removeprefix("torch.")
-        sides = tuple((side.start or 1, side.stop) if isinstance(side, slice) else side for side in dims)
-        return Annotated[np.ndarray, cls(dtype=cast("Dtype", name), dims=sides)]
+        dtype, *rest = parts if isinstance(parts, tuple) else (parts,)
+        stated = [bound for part in rest for bound in constraints(part)]
+        dims = [part for part in rest if not constraints(part)]
+        bounds = {
+            option: getattr(bound, option)
+            for bound in stated
+            for option in ("ge", "le", "gt", "lt")
+            if hasattr(bound, option)
+        }
+        if len(bounds) < len(stated):
+            raise DeclarationError("st.Tensor", f"{stated}"[:80], "Interval, Ge, Le, Gt or Lt, each once")
+        try:
+            name = np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).removeprefix("torch.")
+        except TypeError:
+            name = str(dtype)
+        return Annotated[np.ndarray, cls(dtype=cast("Dtype", name), dims=tuple(map(side_of, dims)), **bounds)]
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not np.ndarray:
@@ -68,22 +93,46 @@ class Tensor(OutputKind):
                 "a shape of sizes above 0, None or least:most, never missing: st.Tensor[np.float32, 3, None, 8:512]",
             )  # fmt: skip
         fewest = prod(least for least, _ in self.ranges)
-        if fewest > self.max_values:
-            raise DeclarationError("st.Tensor", f"{fewest} values or more", f"max_values={fewest} or more")
+        if fewest > self.values_limit:
+            raise DeclarationError("st.Tensor", f"{fewest} values or more", f"at most {self.values_limit} values")
+        if self.is_bounded and self.dtype == "bool":
+            raise DeclarationError("st.Tensor", "bounds of booleans", "none")
+        if self.dtype != "bool":
+            self.element.check()
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "dims":
             pairs = zip(self.ranges, old.ranges, strict=False)
             return len(self.dims) != len(old.dims) or any(new[0] > was[0] or new[1] < was[1] for new, was in pairs)
         if option == "max_values":
-            return self.max_values < old.max_values
+            return self.values_limit < old.values_limit
+        if option in BOUNDS:
+            return self.dtype == old.dtype and self.dtype != "bool" and self.element.breaks(option, old.element)
         return super().breaks(option, old)
+
+    @cached_property
+    def values_limit(self) -> int:
+        """The most values of one row: `max_values`, or what the least sizes need, where that is more than the default."""
+        if self.max_values is not None:
+            return self.max_values
+        fewest = prod(side[0] if isinstance(side, tuple) else side or 1 for side in self.dims)
+        return min(max(DEFAULT_VALUES, fewest), MOST_VALUES)
+
+    @cached_property
+    def element(self) -> Number:
+        """One element of a tensor of numbers, with the tensor's bounds."""
+        return Number(dtype=cast("Any", self.dtype), ge=self.ge, le=self.le, gt=self.gt, lt=self.lt)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Is there a bound beyond the element type's own?"""
+        return any(getattr(self, option) is not None for option in BOUNDS)
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """Least and most of each side."""
         pairs = [side if isinstance(side, tuple) else (side or 1, side) for side in self.dims]
-        return tuple((least, self.max_values if most is None else most) for least, most in pairs)
+        return tuple((least, self.values_limit if most is None else most) for least, most in pairs)
 
     @property
     def fixed_shape(self) -> tuple[int, ...] | None:
@@ -92,9 +141,7 @@ class Tensor(OutputKind):
         return sizes if len(sizes) == len(self.dims) else None
 
     def annotation(self) -> Any:
-        element: Any = (
-            Annotated[bool, Field(strict=True)] if self.dtype == "bool" else Number(dtype=self.dtype).annotation()
-        )
+        element: Any = Annotated[bool, Field(strict=True)] if self.dtype == "bool" else self.element.annotation()
         nested: Any = element
         for _ in self.dims:
             nested = list[nested]
@@ -131,14 +178,23 @@ class Tensor(OutputKind):
             not least <= size <= most for (least, most), size in zip(self.ranges, array.shape, strict=True)
         ):
             refuse("E_SHAPE", f"shape {list(array.shape)}", self.want())
-        if not 0 < array.size <= self.max_values:
-            refuse("E_LIMIT", f"{array.size} values", f"1 to {self.max_values} values")
+        if not 0 < array.size <= self.values_limit:
+            refuse("E_LIMIT", f"{array.size} values", f"1 to {self.values_limit} values")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             refuse("E_NONFINITE", "NaN or an infinity", self.want())
+        if self.is_bounded and (bad := self.element.outside(array)).any():
+            refuse("E_RANGE", self._first(array, bad), self.want())
         return array
 
+    def _first(self, array: Array, bad: Array) -> str:
+        """The first element of a row that is bad, and its place."""
+        place = np.unravel_index(int(bad.argmax()), array.shape)
+        return f"{self.element.shown(array[place])} at {''.join(f'[{index}]' for index in place) or 'the top'}"
+
     def want(self) -> str:
-        return f"{self.dtype} numbers of shape [{', '.join(map(describe_side, self.dims))}]"
+        noun = "booleans" if self.dtype == "bool" else f"{self.dtype} numbers"
+        bounds = f" {self.element.range_text()}" if self.is_bounded else ""
+        return f"{noun}{bounds} of shape [{', '.join(map(describe_side, self.dims))}]"
 
     @property
     def datatype(self) -> str:
@@ -146,7 +202,7 @@ class Tensor(OutputKind):
 
     @property
     def most_values(self) -> int:
-        return max(1, min(self.max_values, prod(most for _, most in self.ranges)))
+        return max(1, min(self.values_limit, prod(most for _, most in self.ranges)))
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:
@@ -157,35 +213,37 @@ class Tensor(OutputKind):
         shape = array.shape[1:]
         if any(not least <= size <= most for (least, most), size in zip(self.ranges, shape, strict=True)):
             raise Refusal("E_SHAPE", "", f"shape {list(shape)} for a row", self.want())
-        if not 0 < prod(shape) <= self.max_values:
-            raise Refusal("E_LIMIT", "", f"{prod(shape)} values for a row", f"1 to {self.max_values} values")
+        if not 0 < prod(shape) <= self.values_limit:
+            raise Refusal("E_LIMIT", "", f"{prod(shape)} values for a row", f"1 to {self.values_limit} values")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             refuse_rows(
                 ~np.isfinite(array).reshape(len(array), -1).all(1), "E_NONFINITE", "NaN or an infinity", self.want()
             )
+        if self.is_bounded and (bad := self.element.outside(array)).any():
+            row = int(bad.reshape(len(array), -1).any(1).argmax())
+            raise Refusal("E_RANGE", f"row {row}", self._first(array[row], bad[row]), self.want())
         return array
 
     def json_schema(self) -> JsonSchema:
-        schema: JsonSchema = {"type": {"b": "boolean", "f": "number"}.get(np.dtype(self.dtype).kind, "integer")}
+        schema: JsonSchema = {"type": "boolean"} if self.dtype == "bool" else self.element.json_schema()
         for least, most in reversed(self.ranges):
             schema = {"type": "array", "items": schema, "minItems": least, "maxItems": most}
         return schema
 
     def example(self) -> Any:
         shape = [min(max(least, 2), most) for least, most in self.ranges]
-        if prod(shape) > self.max_values:
+        if prod(shape) > self.values_limit:
             shape = [least for least, _ in self.ranges]
-        return np.zeros(shape, self.dtype).tolist()
+        value = self.element.example() if self.is_bounded else 0
+        return np.full(shape, value, self.dtype).tolist()
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
-        element: SearchStrategy[Any] = some.booleans() if self.dtype == "bool" else Number(dtype=self.dtype).strategy()
-        if self.dtype == "float32":
-            element = some.floats(width=32, allow_nan=False, allow_infinity=False)
+        element: SearchStrategy[Any] = some.booleans() if self.dtype == "bool" else self.element.strategy()
         fewest = prod(least for least, _ in self.ranges)
         pattern = some.lists(element, min_size=1, max_size=FEW_DRAWN)
-        repeated = some.builds(self._filled, pattern, self._shapes(max(fewest, min(self.max_values, MOST_DRAWN))))
+        repeated = some.builds(self._filled, pattern, self._shapes(max(fewest, min(self.values_limit, MOST_DRAWN))))
         if fewest > FEW_DRAWN:
             return repeated
         each = self._shapes(FEW_DRAWN).flatmap(
@@ -251,3 +309,21 @@ def describe_element(value: Any) -> str:
     """What stood where a number should: its type, never its text."""
     names = {bool: "a boolean", str: "a string", type(None): "null", list: "a list", dict: "an object"}
     return names.get(type(value), str(value)[:24])
+
+
+def side_of(part: Any) -> Any:
+    """A side as it stands between the brackets: `8:512` is (8, 512), `:512` is (1, 512)."""
+    if not isinstance(part, slice):
+        return part
+    if part.step is not None:
+        raise DeclarationError(
+            "st.Tensor", f"a side with the step {part.step!r}"[:80], "least:most, every size between them"
+        )
+    return (1 if part.start is None else part.start, part.stop)
+
+
+def constraints(part: Any) -> list[Any]:
+    """The single bounds of what `annotated_types` has for them; none of anything else."""
+    if isinstance(part, annotated_types.GroupedMetadata):
+        return list(part)
+    return [part] if isinstance(part, annotated_types.BaseMetadata) else []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
+import annotated_types
 import numpy as np
 from pydantic import Field, PrivateAttr
 
@@ -35,6 +36,7 @@ class Text(Kind):
     """
 
     staged: ClassVar[bool] = True
+    keeps: ClassVar[Mapping[type, str]] = {annotated_types.MinLen: "min_chars", annotated_types.MaxLen: "max_chars"}
     kind: Literal["text"] = "text"
     max_chars: Annotated[int, Field(ge=1, le=2**24)] = 4096
     min_chars: Annotated[int, Field(ge=0, le=2**24)] = 0

@@ -37,7 +37,7 @@ def parse_recipe(wanted: str | Recipe) -> Recipe:
             raise DeclarationError(f"variant '{kind}'", repr(option)[:60], "options as name=value, commas between")
         given[name.strip()] = value.split("+") if name.strip() in ("keep", "operators") else value.strip()
     try:
-        return recipe(**given)
+        return recipe.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"]))

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import onnx
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.promise import Promise
@@ -19,7 +20,7 @@ MIN_SLICE_ROWS = 10
 """A default promise is held against slices of so many rows: the mean of fewer says little."""
 
 
-class Recipe(BaseModel, ABC):
+class Recipe(Declared, ABC):
     """A frozen value; its fields are what `variants=[...]` and `--variant NAME:field=value` set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,165 @@
+"""What a row class says in Pydantic's words: each word is kept in the contract, or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+import annotated_types
+from pydantic import AllowInfNan, BaseModel, Strict, TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds.kind import Kind, split_optional
+
+TAKING = (
+    "extra", "strict", "allow_inf_nan", "alias_generator", "coerce_numbers_to_str", "str_strip_whitespace", "str_to_lower",
+    "str_to_upper", "str_min_length", "str_max_length",
+)  # fmt: skip
+"""The options of a model's configuration that decide which rows are taken."""
+HOOKS = ("__init__", "__get_pydantic_core_schema__", "model_post_init")
+RENAMING = ("alias", "validation_alias", "serialization_alias", "discriminator", "exclude")
+IN_THE_MODEL = "write it in prepare or in the model, which are sealed with the contract"
+
+
+class FieldAnnotation(NamedTuple):
+    """One field as its class annotates it."""
+
+    annotation: Any
+    nullable: bool
+    words: Sequence[Any]
+    """What stands beside the type, without what means nothing to Pydantic."""
+
+
+def read_field(info: FieldInfo) -> FieldAnnotation:
+    """The type, whether it may be missing, and what stands beside it. Raises `DeclarationError` where that cannot be kept."""
+    annotation, nullable = split_optional(info.annotation)
+    words = list(info.metadata)
+    while get_origin(annotation) is Annotated:  # Annotated[float, Ge(0)] | None
+        annotation, *inner = get_args(annotation)
+        words = [*inner, *words]
+        annotation, inner_nullable = split_optional(annotation)
+        nullable = nullable or inner_nullable
+    for option in RENAMING:
+        said = getattr(info, option)
+        if said is not None:
+            mend = "name the field as clients write it: letters of any script, digits and _"
+            raise DeclarationError(f"{option}={said!r}"[:80], "a second name", "the field's own name", mend)
+    if info.default_factory is not None or (
+        info.default is not PydanticUndefined and not (nullable and info.default is None)
+    ):
+        said = "default_factory" if info.default_factory is not None else f"{info.default!r}"[:60]
+        mend = "write '| None', and fill in what is missing in prepare or in the model"
+        raise DeclarationError("default", said, "none: a row that lacks the field is refused", mend)
+    return FieldAnnotation(annotation, nullable, list(_said(words)))
+
+
+def kind_of(field: FieldAnnotation) -> Kind | None:
+    """The kind of the field, with every word in its option; None where no kind stands for the type. Raises `DeclarationError`."""
+    named = [word for word in field.words if isinstance(word, Kind)]
+    if len(named) > 1:
+        raise DeclarationError(
+            "the annotation", " and ".join(f"st.{type(kind).__name__}" for kind in named), "one kind"
+        )
+    meant = named or [kind for cls in kinds().values() if (kind := cls.from_type(field.annotation)) is not None]
+    found = next(iter(meant), None)
+    if found is None:
+        return None
+    options = _options(found, [word for word in field.words if not isinstance(word, Kind)])
+    return found.model_copy(update=options).declared(field.annotation, field.nullable)
+
+
+def check_class(rows: type[BaseModel], base: type[BaseModel]) -> None:
+    """Raise `DeclarationError` where the class takes other rows than its fields say: validators, options, methods of its own."""
+    found = rows.__pydantic_decorators__
+    for group in ("validators", "field_validators", "root_validators", "model_validators", "computed_fields"):
+        for name in getattr(found, group):
+            where = f"{rows.__name__}.{name}"
+            raise DeclarationError(where, f"one of the class's {group}", "what a contract holds", IN_THE_MODEL)
+    for option in TAKING:
+        if rows.model_config.get(option) != base.model_config.get(option):
+            got = f"{option}={rows.model_config.get(option)!r}"[:80]
+            want = f"{option}={base.model_config.get(option)!r}"
+            raise DeclarationError(f"{rows.__name__}.model_config", got, want, "a server has no other rules")
+    for name in HOOKS:
+        if not getattr(rows, name).__module__.startswith("pydantic.") and getattr(rows, name) != getattr(base, name):
+            where = f"{rows.__name__}.{name}"
+            raise DeclarationError(where, "a method of the class's own", "what a contract holds", IN_THE_MODEL)
+
+
+def complete(rows: type[BaseModel]) -> None:
+    """Let names that were not there yet when the class was made be looked up now. Raises `DeclarationError` where one still is not."""
+    if rows.__pydantic_fields_complete__:
+        return
+    try:
+        rows.model_rebuild(_parent_namespace_depth=4)
+    except PydanticUndefinedAnnotation as error:
+        raise DeclarationError(
+            rows.__name__,
+            f"'{error.name}' in an annotation, which nothing defines there",
+            "names at the top of the file",
+        ) from None
+
+
+def _said(words: Sequence[Any]) -> Iterator[Any]:
+    """Single words; those that a row class means anyway, and those that mean nothing to Pydantic, left out."""
+    for word in words:
+        if isinstance(word, annotated_types.GroupedMetadata) and not isinstance(word, (Strict, AllowInfNan)):
+            yield from _said(list(word))
+        elif isinstance(word, FieldInfo):
+            yield from _said(word.metadata)
+        elif isinstance(word, Kind) or not (_is_ours(word) or _means_nothing(word)):
+            yield word
+
+
+def _is_ours(word: Any) -> bool:
+    """Strict types and finite numbers, which every row class wants."""
+    options = _options_of(word)
+    return bool(options) and options.items() <= {"strict": True, "allow_inf_nan": False}.items()
+
+
+def _means_nothing(word: Any) -> bool:
+    """Does Pydantic itself make nothing of it? A unit is told all the same."""
+    if isinstance(word, annotated_types.Unit):
+        return False
+    try:
+        return bool(TypeAdapter(Annotated[Any, word]).core_schema == TypeAdapter(Any).core_schema)
+    except Exception:  # what Pydantic cannot apply to any value, it applies to some: such errors are of every sort
+        return False
+
+
+def _options_of(word: Any) -> Mapping[str, Any]:
+    """What a word of Pydantic's says, by name."""
+    if is_dataclass(word):
+        return {option.name: getattr(word, option.name) for option in fields(word)}
+    return vars(word) if hasattr(word, "__dict__") else {}
+
+
+def _options(kind: Kind, words: Sequence[Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for word in words:
+        option = kind.keeps.get(type(word))
+        if option is None:
+            known = ", ".join(sorted(cls.__name__ for cls in kind.keeps)) or "no rule beside the kind"
+            mend = kind.rules_go or f"use the options of st.{type(kind).__name__}, or {IN_THE_MODEL}"
+            raise DeclarationError(shown(word), f"a rule that st.{type(kind).__name__} does not keep", known, mend)
+        if option in options or option in kind.model_fields_set:
+            raise DeclarationError("the annotation", f"{option} twice", "each bound once")
+        (options[option],) = _options_of(word).values()
+    checked = type(kind)(**options)
+    return {option: getattr(checked, option) for option in options}
+
+
+def shown(word: Any) -> str:
+    """A word of Pydantic's, as its author wrote it."""
+    name = getattr(word, "__name__", None) or type(word).__name__
+    said = ", ".join(
+        f"{option}={getattr(value, '__qualname__', None) or repr(value)}"
+        for option, value in _options_of(word).items()
+        if value is not PydanticUndefined
+    )
+    return (said if name == "_PydanticGeneralMetadata" else f"{name}({said})" if said else name)[:80]

@@ -1,0 +1,39 @@
+"""A value that a user writes in a declaration: what Pydantic finds wrong with it is said in our words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from seatrial_contracts.errors import DeclarationError
+
+LONGEST_GOT = 60
+
+
+class Declared(BaseModel):
+    """The base of field kinds, limits, tolerances and promises."""
+
+    def __init__(self, /, **options: Any) -> None:
+        """Raises `DeclarationError` that names the option, what it got and what it wants."""
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise self._refused(error.errors(include_url=False)[0]) from None
+
+    # Pydantic reads this mark: JSON is validated without a call of `__init__` for each value.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def _refused(cls, first: ErrorDetails) -> DeclarationError:
+        where = f"st.{cls.__name__}"
+        option = "".join(
+            [*map(str, first["loc"][:1]), *(f"[{part}]" for part in first["loc"] if isinstance(part, int))]
+        )
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(name for name in cls.model_fields if name not in ("kind", "nullable"))
+            return DeclarationError(where, f"an option '{option}'", f"one of {known}")
+        want = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        got = f"{option}={first['input']!r}"[:LONGEST_GOT] if first["loc"] else repr(first["input"])[:LONGEST_GOT]
+        return DeclarationError(where, got, want)
