@@ -58,8 +58,8 @@ def read_field(info: FieldInfo) -> FieldAnnotation:
     return FieldAnnotation(annotation, nullable, list(_said(words)))
 
 
-def kind_of(field: FieldAnnotation) -> Kind | None:
-    """The kind of the field, with every word in its option; None where no kind stands for the type. Raises `DeclarationError`."""
+def stated_kind(field: FieldAnnotation) -> Kind | None:
+    """The kind as its author wrote it, with every word in its option; None where none stands for the type. Raises `DeclarationError`."""
     named = [word for word in field.words if isinstance(word, Kind)]
     if len(named) > 1:
         raise DeclarationError(
@@ -70,7 +70,7 @@ def kind_of(field: FieldAnnotation) -> Kind | None:
     if found is None:
         return None
     options = _options(found, [word for word in field.words if not isinstance(word, Kind)])
-    return found.model_copy(update=options).declared(field.annotation, field.nullable)
+    return found.model_copy(update=options)
 
 
 def check_class(rows: type[BaseModel], base: type[BaseModel]) -> None:

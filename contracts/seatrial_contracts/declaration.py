@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from seatrial_contracts.annotations import check_class, complete, kind_of, read_field
+from seatrial_contracts.annotations import check_class, complete, read_field, stated_kind
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import NAME_WANT, Contract, InputField, Limits, Objective, OutputField, is_field_name
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.row import Answer, Row
+
+LARGEST = 1e15
+"""Larger numbers are quantities, not counts: float64 itself holds no next whole number from 2**53 on."""
 
 
 def contract_from_rows(
@@ -30,6 +37,25 @@ def contract_from_rows(
     )  # fmt: skip
 
 
+def float32_by_default(rows: type[Row]) -> frozenset[str]:
+    """The number fields of a row class that are float32 because nothing else is said."""
+    stated = {name: stated_kind(read_field(info)) for name, info in rows.model_fields.items()}
+    return frozenset(
+        name for name, kind in stated.items()
+        if isinstance(kind, Number) and kind.dtype is None and read_field(rows.model_fields[name]).annotation is float
+    )  # fmt: skip
+
+
+def check_rounding(name: str, values: Sequence[float | None]) -> None:
+    """Raise `DeclarationError` for a whole number, epoch seconds say, that float32 does not hold."""
+    for place, value in enumerate(values):
+        if value is not None and value == int(value) and abs(value) < LARGEST and int(np.float32(value)) != int(value):
+            raise DeclarationError(
+                f"input '{name}', row {place}", f"{int(value)}, which float32 keeps as {int(np.float32(value))}", "an element type",
+                'st.Number(dtype="float64") keeps it, dtype="float32" says that it may be rounded so',
+            )  # fmt: skip
+
+
 def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
     base = Row if role == "input" else Answer
     if not (isinstance(rows, type) and issubclass(rows, base)) or not rows.model_fields:
@@ -45,7 +71,9 @@ def _field(where: str, name: str, info: FieldInfo, role: str) -> Kind:
     if not is_field_name(name):
         raise DeclarationError(where, "this name", NAME_WANT)
     try:
-        kind = kind_of(read_field(info))
+        field = read_field(info)
+        stated = stated_kind(field)
+        kind = stated and stated.declared(field.annotation, field.nullable)
     except DeclarationError as error:
         raise DeclarationError(f"{where}: {error}") from None
     if kind is None or role not in kind.roles:

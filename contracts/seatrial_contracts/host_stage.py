@@ -91,7 +91,7 @@ def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str
     feeds: dict[str, Array] = {}
     for spec, column in zip(specs, zip(*rows, strict=True), strict=True):
         if spec.pad is not None:
-            feeds[spec.name] = pad(column, spec.pad)
+            feeds[spec.name] = pad(column, spec.pad, left=spec.pad_left)
         elif spec.dims:
             feeds[spec.name] = column[0][None] if len(column) == 1 else np.stack(column)
         else:
@@ -115,14 +115,14 @@ def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
     return collate(specs, part)
 
 
-def pad(column: Sequence[Array], value: int) -> Array:
-    """One-dimensional arrays of unlike length to shape `(rows, longest)`, filled on the right."""
+def pad(column: Sequence[Array], value: int, *, left: bool = False) -> Array:
+    """One-dimensional arrays of unlike length to shape `(rows, longest)`, filled on the right, or on the left."""
     longest = max(len(item) for item in column)
     if all(len(item) == longest for item in column):
         return np.stack(column)
     padded = np.full((len(column), longest), value, column[0].dtype)
     for place, item in enumerate(column):
-        padded[place, : len(item)] = item
+        padded[place, longest - len(item) if left else 0 :][: len(item)] = item
     return padded
 
 

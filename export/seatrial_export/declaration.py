@@ -10,7 +10,7 @@ from functools import cached_property
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective
-from seatrial_contracts.declaration import contract_from_rows
+from seatrial_contracts.declaration import check_rounding, contract_from_rows, float32_by_default
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.golden import Refused
 from seatrial_contracts.host_stage import EncodedRow, HostStage
@@ -103,6 +103,10 @@ class ModelDeclaration(ABC):
         )
 
     @cached_property
+    def _float32_by_default(self) -> frozenset[str]:
+        return float32_by_default(self.inputs)
+
+    @cached_property
     def front_files(self) -> Mapping[str, bytes]:
         """What the host stage needs, as the bundle will carry it."""
         return {path: data for spec in self.contract.inputs for path, data in spec.kind.front_files(spec.name).items()}
@@ -151,9 +155,17 @@ class ModelDeclaration(ABC):
 
     def _encoded(self, samples: Sequence[Sample], which: str) -> list[EncodedRow]:
         try:
-            return [self.encode_row(sample.row, place) for place, sample in enumerate(samples)]
+            rows = [self.contract.validate_row(sample.row, place) for place, sample in enumerate(samples)]
+            for spec in self.contract.inputs:
+                values = [row[spec.name] for row in rows]
+                spec.kind.check_rows(values, self.front_files, spec.name)
+                if spec.name in self._float32_by_default:
+                    check_rounding(spec.name, values)
+            return [self.front.encode_row(row, place) for place, row in enumerate(rows)]
         except Refusal as refusal:
             raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
+        except DeclarationError as error:
+            raise DeclarationError(f"{self.noun} {which}, {error}") from None
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:

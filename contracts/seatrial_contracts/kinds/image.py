@@ -36,15 +36,17 @@ DRAWN_MODES: dict[str, tuple[str, ...]] = {
 """Pillow's modes that pictures of each format are drawn in for tests."""
 ORIENTATION = 0x0112
 """EXIF's tag (Exif 2.32, 4.6.5): 1 is upright, 2 to 8 are turned or mirrored."""
-PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+PNG_SIGNATURE_BYTES, PNG_END = 8, b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
+TURNED_BACK = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+"""Orientation -> Pillow's name of what undoes it."""
 
 
 class Image(Kind):
     """`Annotated[bytes, Image(formats=("JPEG", "PNG"))]`; base64 in JSON, or the raw file as the request's body.
 
     Decoded to RGB uint8, shape `(height, width, 3)`: transparency is laid on white, 16-bit gray keeps its upper 8 bits, CMYK,
-    palettes and gray are converted by Pillow, EXIF rotation is applied (`exif="apply"`) or not (`"ignore"`). `shorter_side_px`
+    palettes and gray are converted by Pillow, pixels of 32 bits (TIFF) are refused, EXIF rotation is applied (`exif="apply"`) or not (`"ignore"`). `shorter_side_px`
     resizes on the host so that the shorter side has that many pixels, with Pillow's bilinear filter, as torchvision's
     `Resize` does for PIL images. Files of several frames are refused, except a JPEG's (MPO), of which the first is taken.
     """
@@ -190,9 +192,12 @@ class Image(Kind):
 
         try:
             picture = self._open(data)
+            turned = picture.getexif().get(ORIENTATION) if picture.format == "TIFF" else None
             picture.load()
             if self.exif == "apply":
                 picture = ImageOps.exif_transpose(picture)
+            elif turned in TURNED_BACK:  # Pillow has turned it: it does so with a TIFF, whoever opens it
+                picture = picture.transpose(Pillow.Transpose[TURNED_BACK[turned]])
             picture = rgb(picture)
         except Pillow.DecompressionBombError:
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
@@ -228,8 +233,10 @@ class Image(Kind):
                 f"{picture.width} x {picture.height} pixels",
                 f"sides of at least {self.min_side_px} pixels",
             )
-        if picture.format == "PNG" and not data.rstrip(b"\x00\r\n").endswith(PNG_END):
+        if picture.format == "PNG" and not is_whole_png(data):
             raise Refusal("E_IMAGE", "", "a truncated image", "a whole one")
+        if picture.mode == "F" or (picture.mode == "I" and picture.format != "PNG"):
+            raise Refusal("E_IMAGE_FORMAT", "", "pixels of 32 bits", "8 or 16 bits a channel")
         if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
             raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
         return picture
@@ -258,14 +265,26 @@ def pillow() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # odd metadata; the pixels decide, and their number is checked here
 
 
+def is_whole_png(data: bytes) -> bool:
+    """Does a chunk end the picture? Bytes after it are no part of it (PNG specification, 5.3 and 13.2)."""
+    place = PNG_SIGNATURE_BYTES
+    while place + len(PNG_END) <= len(data):
+        if data[place : place + len(PNG_END)] == PNG_END:
+            return True
+        place += len(PNG_END) + int.from_bytes(data[place : place + 4], "big")
+    return False
+
+
 def rgb(picture: PillowImage.Image) -> PillowImage.Image:
     """RGB from any mode: transparency on white, 16-bit gray by its upper 8 bits, the rest as Pillow converts."""
     from PIL import Image as Pillow
 
     if picture.mode.startswith("I"):
-        return Pillow.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        deep = np.asarray(picture).astype(np.uint32)
+        gray = (deep >> 8).clip(0, 255).astype(np.uint8)
+        if "transparency" in picture.info:
+            gray[deep == picture.info["transparency"]] = 255
+        return Pillow.fromarray(gray).convert("RGB")
     if picture.has_transparency_data:
         white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
         return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")

@@ -43,6 +43,7 @@ class TensorSpec(BaseModel):
     """One input of a graph, without its batch: `dims` holds a number, or a name for a size that varies from row to row.
 
     `pad` is the value that fills shorter rows up to the longest of a batch; None where rows of unlike shape cannot share one.
+    It stands after a row's own values, or before them with `pad_left`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +54,7 @@ class TensorSpec(BaseModel):
         default=(), max_length=16
     )
     pad: int | None = Field(default=None, ge=-(2**31), lt=2**31)
+    pad_left: bool = False
 
     @field_validator("dtype")
     @classmethod
@@ -155,6 +157,9 @@ class Kind(Declared):
         if option == "nullable":
             return old.nullable
         return option != "description"
+
+    def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
+        """Raise `DeclarationError` where validated values of golden rows show that an option must be said which is not."""
 
     @abstractmethod
     def annotation(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
     from tokenizers import Tokenizer
 
+Side = Literal["left", "right"]
 CHEAP_CHARS = 1000
 """Measured: a sentence takes some 40 us to tokenise, 10,000 characters 4 ms."""
 
@@ -29,10 +30,14 @@ SPECIAL_TOKENS = 4
 class Text(Kind):
     """`Annotated[str, Text(tokenizer="tokenizer.json", max_chars=2000, max_tokens=256)]`.
 
-    It enters the graph as `<field>_ids` and `<field>_mask`, int64, shape `(batch, tokens)`, padded on the right to the longest of
-    the batch with `pad_id` and 0. Truncation and padding that a `tokenizer.json` bakes in are replaced by these options.
-    A text of more tokens than `max_tokens` (special ones included) is refused, or cut with `overflow="truncate"`.
-    Words that spell a special token, `[MASK]` say, are ordinary text and never become that token.
+    It enters the graph as `<field>_ids` and `<field>_mask`, int64, shape `(batch, tokens)`, padded to the longest of the batch
+    with `pad_id` and 0. A text of more tokens than `max_tokens` (special ones included) is refused, or cut with
+    `overflow="truncate"`. `padding_side`, `pad_id` and `truncation_side` are the `tokenizer.json`'s own where they are not said,
+    and right, 0 and right where it says nothing; lengths that the file bakes in are replaced by `max_tokens`.
+
+    A text may spell a special token, `[SEP]` say. With `special="take"` it becomes that token, as the tokenizer itself reads it;
+    with `special="words"`, and where nothing is said, it is ordinary text, so that no client can write one. The export refuses
+    golden rows that hold one where nothing is said.
     """
 
     staged: ClassVar[bool] = True
@@ -42,7 +47,10 @@ class Text(Kind):
     min_chars: Annotated[int, Field(ge=0, le=2**24)] = 0
     max_tokens: Annotated[int, Field(ge=1, le=2**20)] = 512
     overflow: Literal["refuse", "truncate"] = "refuse"
-    pad_id: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
+    pad_id: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    padding_side: Side | None = None
+    truncation_side: Side | None = None
+    special: Literal["take", "words"] | None = None
 
     _tokenizer_json: bytes | None = PrivateAttr(default=None)
 
@@ -56,7 +64,9 @@ class Text(Kind):
             raise DeclarationError("st.Text", str(annotation), "str")
         if self._tokenizer_json is None:
             raise DeclarationError("st.Text", "no tokenizer", 'st.Text(tokenizer="path/to/tokenizer.json")')
-        return self.completed(nullable=nullable)
+        own = own_options(self._tokenizer_json)
+        said = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        return self.completed(**{**own, **said}, nullable=nullable)
 
     def check(self) -> None:
         if self.nullable:
@@ -87,7 +97,9 @@ class Text(Kind):
             return self.min_chars > old.min_chars
         if option == "overflow":
             return self.overflow == "refuse"
-        return option != "pad_id" and super().breaks(option, old)
+        if option == "special":
+            return "take" in (self.special, old.special)
+        return option not in ("pad_id", "padding_side") and super().breaks(option, old)
 
     def want(self) -> str:
         return (
@@ -124,10 +136,10 @@ class Text(Kind):
         return written | repeated
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
-        dims = (f"{name}_tokens",)
+        dims, left = (f"{name}_tokens",), self.padding_side == "left"
         return (
-            TensorSpec(name=f"{name}_ids", dtype="int64", dims=dims, pad=self.pad_id),
-            TensorSpec(name=f"{name}_mask", dtype="int64", dims=dims, pad=0),
+            TensorSpec(name=f"{name}_ids", dtype="int64", dims=dims, pad=self.pad_id or 0, pad_left=left),
+            TensorSpec(name=f"{name}_mask", dtype="int64", dims=dims, pad=0, pad_left=left),
         )
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
@@ -135,8 +147,9 @@ class Text(Kind):
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         tokenizer = load_tokenizer(files[front_name(name)])
+        tokenizer.encode_special_tokens = self.special != "take"
         if self.overflow == "truncate":
-            tokenizer.enable_truncation(self.max_tokens)
+            tokenizer.enable_truncation(self.max_tokens, direction=self.truncation_side or "right")
 
         def tokenise(value: str) -> tuple[Any, ...]:
             ids = tokenizer.encode(value).ids
@@ -145,6 +158,19 @@ class Text(Kind):
             return np.array(ids, np.int64), np.ones(len(ids), np.int64)
 
         return tokenise
+
+    def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
+        if self.special is not None:
+            return
+        words, take = load_tokenizer(files[front_name(name)]), load_tokenizer(files[front_name(name)])
+        words.encode_special_tokens, take.encode_special_tokens = True, False
+        for place, text in enumerate(values):
+            if take.encode(text).ids != words.encode(text).ids:
+                raise DeclarationError(
+                    f"input '{name}', row {place}", "a text that spells a special token of the tokenizer",
+                    "what it means",
+                    'st.Text(special="take") reads it as that token, special="words" as ordinary text',
+                )  # fmt: skip
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         unknown = unknown_id(files[front_name(name)])
@@ -178,8 +204,19 @@ def read_tokenizer(path: str | Path) -> bytes:
         raise DeclarationError(where, error.strerror or "no file", "a readable tokenizer.json") from None
 
 
+def own_options(tokenizer: bytes) -> dict[str, Any]:
+    """What a `tokenizer.json` says of the options that are not: sides and the padding's id. Raises `DeclarationError`."""
+    try:
+        file = json.loads(tokenizer)
+        padding, truncation = file.get("padding") or {}, file.get("truncation") or {}
+        sides = [str(part.get("direction", "right")).lower() for part in (padding, truncation)]
+        return {"padding_side": sides[0], "truncation_side": sides[1], "pad_id": int(padding.get("pad_id", 0))}
+    except (ValueError, AttributeError, TypeError):
+        raise DeclarationError("tokenizer", "a file that is no JSON object", "a tokenizer.json") from None
+
+
 def load_tokenizer(data: bytes) -> Tokenizer:
-    """The tokenizer, with the padding and truncation of its file taken off and special tokens in texts read as plain words."""
+    """The tokenizer, with the padding and truncation of its file taken off."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
@@ -190,7 +227,6 @@ def load_tokenizer(data: bytes) -> Tokenizer:
         raise DeclarationError("tokenizer", "a file that tokenizers cannot read", "a tokenizer.json") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
