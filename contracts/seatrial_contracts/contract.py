@@ -30,13 +30,15 @@ from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
 from seatrial_contracts.findings import describe_finding
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.image import Image
-from seatrial_contracts.kinds.kind import MAX_TENSORS, Column, JsonSchema, Kind, OutputKind, TensorSpec
+from seatrial_contracts.kinds.kind import ESCAPED_BYTES, MAX_TENSORS, Column, JsonSchema, Kind, OutputKind, TensorSpec
 from seatrial_contracts.row import Row
 
 LONGEST_NAME = 128
 NAME_WANT = f"a letter of any script, then letters, digits and _, {LONGEST_NAME} at most, in NFKC, and none of Pydantic's own names"
 FIELD_WANT = f"{NAME_WANT}; and a kind that can stand there"
-DEFAULT_BODY_BYTES = 4 * 2**20
+DEFAULT_BODY_BYTES, MOST_BODY_BYTES = 4 * 2**20, 2**31
+BESIDE_ROWS_BYTES = 64 * 2**10
+"""Room for what a request says beside its rows."""
 FEW = 32
 NO_ROWS: Mapping[int, str] = MappingProxyType({})
 
@@ -47,8 +49,8 @@ class Limits(Declared):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_rows: int = Field(default=1024, ge=1, le=2**20)
-    max_body_bytes: int | None = Field(default=None, ge=1, le=2**31)
-    """None: 4 MiB, or what the largest allowed image needs in base64."""
+    max_body_bytes: int | None = Field(default=None, ge=1, le=MOST_BODY_BYTES)
+    """None: 4 MiB, or what the largest row needs in JSON, as far as its sizes are fixed."""
     max_answer_bytes: int = Field(default=64 * 2**20, ge=1, le=2**32)
     """What a request's answers may take as tensors; JSON takes several times that."""
 
@@ -190,11 +192,11 @@ class Contract(BaseModel):
 
     @cached_property
     def max_body_bytes(self) -> int:
-        """The largest request body: the declared limit, or 4 MiB, or what one image of the largest size needs in base64."""
+        """The largest request body: the declared limit, or 4 MiB, or what the largest row needs in JSON, open sides aside."""
         if self.limits.max_body_bytes is not None:
             return self.limits.max_body_bytes
-        images = sum(field.kind.max_bytes for field in self.inputs if isinstance(field.kind, Image))
-        return max(DEFAULT_BODY_BYTES, images * 4 // 3 + 64 * 1024)
+        row = sum(field.kind.most_bytes + len(field.name) * ESCAPED_BYTES for field in self.inputs)
+        return min(max(DEFAULT_BODY_BYTES, row + BESIDE_ROWS_BYTES), MOST_BODY_BYTES)
 
     @cached_property
     def most_values(self) -> int:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from seatrial_contracts.calibration import Calibration
+from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective
 from seatrial_contracts.declaration import check_rounding, contract_from_rows, float32_by_default
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.golden import Refused
+from seatrial_contracts.golden import Refused, wire_row
 from seatrial_contracts.host_stage import EncodedRow, HostStage
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import Array, TensorSpec
@@ -161,11 +162,20 @@ class ModelDeclaration(ABC):
                 spec.kind.check_rows(values, self.front_files, spec.name)
                 if spec.name in self._float32_by_default:
                     check_rounding(spec.name, values)
+            for place, sample in enumerate(samples):
+                self._check_body(sample.row, place)
             return [self.front.encode_row(row, place) for place, row in enumerate(rows)]
         except Refusal as refusal:
             raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
         except DeclarationError as error:
             raise DeclarationError(f"{self.noun} {which}, {error}") from None
+
+    def _check_body(self, row: RawRow, place: int) -> None:
+        """Raise `DeclarationError` where no request has room for the row."""
+        most, bytes_ = self.contract.max_body_bytes, len(canonical_json({"instances": [wire_row(row)]}))
+        if bytes_ > most:
+            mend = f"limits=st.Limits(max_body_bytes={bytes_}) or more"
+            raise DeclarationError(f"row {place}", f"{bytes_} bytes as a request", f"at most {most}, max_body_bytes", mend)
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:

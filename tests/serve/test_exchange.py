@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.api.grpc_health import MOST_OF_CLIENT, HealthService, Status, client_of
 from seatrial_serve.api.grpc_listener import GrpcListener, largest_body_bytes
-from seatrial_serve.api.v2_grpc import InferenceService, receive
+from seatrial_serve.api.v2_grpc import InferenceService, read, receive
 from seatrial_serve.http import body as body_module
 from seatrial_serve.http.body import GRACE_S, Pace, read_body
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Hold, Places
 from seatrial_serve.v2.grpc_message import read_message
 from seatrial_serve.v2.grpc_wire import MOST_FIELDS, check_parts, model_of
+from seatrial_serve.v2.http_body import read_request
+from seatrial_serve.v2.message import most_named
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 UNTIMED = settings(deadline=None)
@@ -89,6 +92,35 @@ FULL = pb.ModelInferRequest(
 )  # fmt: skip
 
 
+FIELDS = 200
+MANY = st.Contract(
+    schema=1, inputs=tuple({"name": f"x{n}", "kind": st.Number(dtype="float32")} for n in range(FIELDS)),
+    outputs=({"name": "y", "kind": st.Number(dtype="float32")},),
+)  # fmt: skip
+
+
+def test_a_model_of_many_fields_is_asked_over_v2_and_grpc_and_one_of_few_is_not() -> None:
+    inputs = [{"name": f"x{n}", "shape": [1], "datatype": "FP32", "data": [n]} for n in range(FIELDS)]
+    assert len(read_request(json.dumps({"inputs": inputs}).encode(), None, MANY).inputs) == FIELDS
+    tensors = [pb.ModelInferRequest.InferInputTensor(name=f"x{n}", datatype="FP32", shape=[1]) for n in range(FIELDS)]
+    message = pb.ModelInferRequest(model_name="m", inputs=tensors, raw_input_contents=[b"\0\0\0\0"] * FIELDS)
+    assert model_of(message.SerializeToString()) == ("m", "")
+    assert len(read(message.SerializeToString(), MANY).inputs) == FIELDS
+    check_parts(message.SerializeToString(), MANY.most_values, most_named(MANY))
+    few = MANY.model_copy(update={"inputs": MANY.inputs[:3]})
+    for ask in (lambda: read_request(json.dumps({"inputs": inputs}).encode(), None, few), lambda: read(message.SerializeToString(), few)):
+        with pytest.raises(Refusal, match="at most 64") as refused:
+            ask()
+        assert refused.value.code == "E_LIMIT"
+
+
+def test_a_model_named_again_behind_many_tensors_is_refused() -> None:
+    tensors = [pb.ModelInferRequest.InferInputTensor(name="x0", datatype="FP32", shape=[1])] * (MOST_FIELDS + 1)
+    message = pb.ModelInferRequest(model_name="m", inputs=tensors).SerializeToString()
+    with pytest.raises(Refusal, match="behind its tensors"):
+        read(message + pb.ModelInferRequest(model_name="other").SerializeToString(), MANY)
+
+
 def test_a_message_names_its_model_before_it_is_unpacked() -> None:
     assert model_of(FULL.SerializeToString()) == ("mödel", "1.0.0")
     assert model_of(b"") == ("", "")
@@ -147,7 +179,7 @@ def test_the_largest_message_and_words_full_of_tags_pass() -> None:
     one = pb.ModelInferRequest.InferInputTensor(name="w", datatype="BYTES", shape=[100], contents=words)
     message = pb.ModelInferRequest(inputs=[one]).SerializeToString()
     check_parts(message, 100)
-    assert np.shape(read_message(pb.ModelInferRequest.FromString(message)).inputs[0].data) == (100,)
+    assert np.shape(read_message(pb.ModelInferRequest.FromString(message), MANY).inputs[0].data) == (100,)
 
 
 class Call:

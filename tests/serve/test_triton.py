@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from google.protobuf import text_format
@@ -24,7 +26,9 @@ from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 from seatrial_serve.models.scan import version_key
 from seatrial_serve.runtimes.triton_naming import triton_version
-from seatrial_serve.triton.config import Placing
+from seatrial_serve.runtimes.triton_types import wide
+from seatrial_serve.triton.config import Placing, raw_config
+from seatrial_serve.triton.exchange import read_columns
 from seatrial_serve.triton.repository import write_repository
 
 EXAMPLES = ("penguins", "digits", "sentences")
@@ -70,6 +74,48 @@ def test_a_bundle_becomes_an_ensemble_of_its_front_and_its_graph(toy: st.Bundle,
     assert {each.parameters["seatrial_digest.1000000"].string_value for each in (whole, front, graph)} == {toy.digest}
     assert graph.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
     assert (tmp_path / "repo" / "toy_graph" / "1000000" / "model.onnx").read_bytes() == toy.files["graphs/toy.fake"]
+
+
+class FakeRequest:
+    """What Triton's Python backend hands over, as far as tensors are read from it."""
+
+    def __init__(self, **arrays: Any) -> None:
+        self.tensors = [SimpleNamespace(name=lambda name=name: name, as_numpy=lambda array=array: array) for name, array in arrays.items()]
+
+    def inputs(self) -> list[Any]:
+        return self.tensors
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64"])
+def test_a_whole_number_that_would_wrap_in_its_type_reaches_the_front_and_is_refused_there(dtype: str) -> None:
+    kinds = {"x": st.Number(dtype=dtype), "ids": st.Tensor(dtype=dtype, dims=(2,))}
+    contract = st.Contract(schema=1, inputs=tuple({"name": name, "kind": kind} for name, kind in kinds.items()),
+                           outputs=({"name": "y", "kind": st.Number(dtype="float32")},))  # fmt: skip
+    assert wide(kinds["x"].datatype) == ("UINT64" if dtype == "uint64" else "INT64")
+    limits, taken = np.iinfo(dtype), np.uint64 if dtype == "uint64" else np.int64
+    ends = np.array([[limits.min], [limits.max]], taken)
+    columns = read_columns(FakeRequest(x=ends, ids=np.hstack([ends, ends])), contract)
+    assert columns["x"].dtype == columns["ids"].dtype == dtype
+    assert columns["x"].tolist() == [limits.min, limits.max]
+    for beyond in (limits.min - 1, limits.max + 1):
+        if np.iinfo(taken).min <= beyond <= np.iinfo(taken).max:
+            for request in (
+                FakeRequest(x=np.array([[1], [beyond]], taken), ids=np.ones((2, 2), taken)),
+                FakeRequest(x=np.ones((2, 1), taken), ids=np.array([[1, 1], [1, beyond]], taken)),
+            ):
+                with pytest.raises(st.Refusal, match=rf"row 1: got {beyond}, want") as refused:
+                    read_columns(request, contract)
+                assert refused.value.code == "E_RANGE"
+
+
+def test_raw_inputs_of_small_whole_numbers_are_64_bits_in_the_configuration_and_in_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_runtimes(monkeypatch)
+    bundle = toy_bundle(tmp_path)
+    small = tuple({"name": name, "kind": st.Number(dtype=name)} for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"))
+    rest = ({"name": "long", "kind": st.Number(dtype="uint64")}, {"name": "half", "kind": st.Number(dtype="int8", nullable=True)})
+    contract = st.Contract(schema=1, inputs=small + rest, outputs=bundle.contract.outputs)
+    raw = raw_config("toy", {1: SimpleNamespace(contract=contract, manifest=bundle.manifest, digest="d")})
+    assert [each.data_type for each in raw.input] == [pb.TYPE_INT64] * 6 + [pb.TYPE_UINT64, pb.TYPE_FP32]
 
 
 def test_warm_up_names_files_that_are_there(toy: st.Bundle, tmp_path: Path) -> None:

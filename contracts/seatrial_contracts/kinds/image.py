@@ -14,7 +14,17 @@ from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Kind, Stage, TensorSpec, refuse
+from seatrial_contracts.kinds.kind import (
+    SHORT_BYTES,
+    Array,
+    Column,
+    Features,
+    JsonSchema,
+    Kind,
+    Stage,
+    TensorSpec,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -79,6 +89,10 @@ class Image(Kind):
     def media_types(self) -> tuple[str, ...]:
         """Content types of a raw request body."""
         return tuple(MEDIA_TYPES[name] for name in self.formats)
+
+    @property
+    def most_bytes(self) -> int:
+        return self.max_bytes * 4 // 3 + SHORT_BYTES
 
     def annotation(self) -> Any:
         return Annotated[Any, PlainValidator(self._file)]

@@ -35,6 +35,10 @@ MAX_TENSORS = 2**14
 MAX_SIDE = 2**31 - 1
 """Of a tensor: what onnxruntime and the Open Inference Protocol's clients count with."""
 MAX_WORDS = 2**20
+SHORT_BYTES = 64
+"""Room for a number or a flag in JSON: a float64 has 24 characters at most."""
+ESCAPED_BYTES = 6
+"""A character in JSON, written as \\u0041; one outside the basic plane takes two of them, and 4 bytes as it is."""
 Word = Annotated[str, Field(max_length=1024)]
 """One of a closed list, whose length ends at `MAX_WORDS`."""
 
@@ -183,6 +187,11 @@ class Kind(Declared):
     def most_values(self) -> int:
         """How many JSON values one row's value holds at most."""
         return 1
+
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes one row's value takes in JSON at most, as far as its sizes are fixed."""
+        return SHORT_BYTES
 
     def column(self, values: Column) -> Column:
         """A V2 column, checked at once: shape `(rows,)`, or `(rows, *row_shape)` for tensors. Raises `Refusal` at "row 3".

@@ -15,6 +15,7 @@ from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
     MAX_SIDE,
+    SHORT_BYTES,
     Array,
     Column,
     Features,
@@ -35,6 +36,10 @@ FEW_DRAWN, MOST_DRAWN, MOST_SIDE_DRAWN = 12, 4096, 64
 """A drawn tensor of up to the first number of values has each of them drawn; a larger one repeats as many, up to the second number."""
 DEFAULT_VALUES, MOST_VALUES = 1_000_000, 2**30
 """Of one row: where the sizes are open and nothing is said, and in any case."""
+ELEMENT_BYTES = {
+    "bool": 6, "uint8": 4, "uint16": 6, "uint32": 11, "uint64": 21, "int8": 5, "int16": 7, "int32": 12, "int64": 21, "float32": 16, "float64": 25,
+}  # fmt: skip
+"""An element in JSON at most, in its shortest form, with the comma after it."""
 BOUNDS = ("ge", "le", "gt", "lt")
 Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
 """One side of a tensor: a number, or (least, most) where it varies; None is any, and so is a `most` of None."""
@@ -203,6 +208,10 @@ class Tensor(OutputKind):
     @property
     def most_values(self) -> int:
         return max(1, min(self.values_limit, prod(most for _, most in self.ranges)))
+
+    @property
+    def most_bytes(self) -> int:
+        return ELEMENT_BYTES[self.dtype] * prod(self.fixed_shape or ()) + SHORT_BYTES
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:

@@ -12,7 +12,17 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import Column, Features, JsonSchema, Kind, Stage, TensorSpec, text_of
+from seatrial_contracts.kinds.kind import (
+    ESCAPED_BYTES,
+    SHORT_BYTES,
+    Column,
+    Features,
+    JsonSchema,
+    Kind,
+    Stage,
+    TensorSpec,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -111,6 +121,10 @@ class Text(Kind):
     @property
     def datatype(self) -> str:
         return "BYTES"
+
+    @property
+    def most_bytes(self) -> int:
+        return self.max_chars * ESCAPED_BYTES + SHORT_BYTES
 
     def column(self, values: Column) -> Column:
         texts = [text_of(value, place, self.want()) for place, value in enumerate(values)]

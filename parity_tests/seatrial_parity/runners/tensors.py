@@ -38,6 +38,16 @@ def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
     return made
 
 
+def widened(tensors: Tensors) -> Tensors:
+    """The same, in the element types in which Triton takes raw inputs."""
+    from seatrial_serve.runtimes.triton_types import wide
+
+    return {
+        name: (wide(datatype), array if wide(datatype) == datatype else array.astype(DTYPES[wide(datatype)]))
+        for name, (datatype, array) in tensors.items()
+    }
+
+
 def _object(row: Any) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
         raise Inexpressible

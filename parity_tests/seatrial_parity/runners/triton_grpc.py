@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seatrial_contracts.errors import Unavailable
+from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.runners.tensor_runner import GrpcRunner, Served
+from seatrial_parity.runners.tensors import Tensors, widened
 
 NAME = "triton grpc"
 
@@ -23,6 +25,10 @@ class TritonGrpcRunner(GrpcRunner):
     """The model's configuration names the digest and the backend."""
 
     name = NAME
+
+    def ask(self, tensors: Tensors) -> dict[str, Array]:
+        """See `TensorRunner.ask`."""
+        return super().ask(widened(tensors))
 
     def served(self) -> Served:
         """See `TensorRunner.served`."""

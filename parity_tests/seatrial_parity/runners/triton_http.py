@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.runners.tensor_runner import BinaryRunner, Served
+from seatrial_parity.runners.tensors import Tensors, widened
 
 NAME = "triton http"
 
@@ -22,6 +24,10 @@ class TritonHttpRunner(BinaryRunner):
     """The model's configuration names the digest and the backend."""
 
     name = NAME
+
+    def ask(self, tensors: Tensors) -> dict[str, Array]:
+        """See `TensorRunner.ask`."""
+        return super().ask(widened(tensors))
 
     def served(self) -> Served:
         """See `TensorRunner.served`."""

@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_serve.api.audit import audited
 from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Reply
@@ -33,7 +34,7 @@ from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.admission import REFUSAL_S
 from seatrial_serve.v2.grpc_message import read_message, write_message
 from seatrial_serve.v2.grpc_wire import check_parts, malformed, model_of
-from seatrial_serve.v2.message import InferRequest
+from seatrial_serve.v2.message import InferRequest, most_named
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 log = logging.getLogger("seatrial.grpc")
@@ -100,9 +101,9 @@ class InferCall(Exchange):
             raise too_large(len(message), contract.max_body_bytes)
         self.whole(message, GROWTH)
         if self._unpacked is not None:
-            request = read_message(self._unpacked)
+            request = read_message(self._unpacked, contract)
         else:
-            request = await self.parsed(partial(read, most_values=contract.most_values), message)
+            request = await self.parsed(partial(read, contract=contract), message)
         response, answer = await infer(model, request, self.terms, self.pool)
         if failed_runs(answer):
             self.blame()
@@ -112,11 +113,15 @@ class InferCall(Exchange):
         return Reply(body, answer=answer)
 
 
-def read(data: bytes, most_values: int) -> InferRequest:
-    """The request in a message. Raises `Refusal`."""
+def read(data: bytes, contract: Contract) -> InferRequest:
+    """The request in a message to a model of this contract. Raises `Refusal`."""
     if len(data) > LARGE_BODY_BYTES:
-        check_parts(data, most_values)
-    return read_message(unpacked(data, pb.ModelInferRequest))
+        check_parts(data, contract.most_values, most_named(contract))
+    message = unpacked(data, pb.ModelInferRequest)
+    if (message.model_name, message.model_version) != model_of(data):
+        want = "fields in the order of their numbers"
+        raise Refusal("E_MESSAGE", "message", "a model's name behind its tensors", want)
+    return read_message(message, contract)
 
 
 def unpacked(data: bytes, kind: type[Unpacked]) -> Unpacked:

@@ -12,6 +12,7 @@ from seatrial_contracts.errors import MissingExtra
 from seatrial_serve.inference.pace import Pace
 from seatrial_serve.runtimes.onnx.providers import PRECISE, SWIFT
 from seatrial_serve.runtimes.triton_naming import digest_key, front_name, graph_name, triton_version
+from seatrial_serve.runtimes.triton_types import wide
 
 try:
     from tritonclient.grpc import model_config_pb2 as pb
@@ -103,10 +104,10 @@ def base_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
 
 
 def raw_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
-    """A model that takes the contract's raw inputs; those that may be missing are optional."""
+    """A model that takes the contract's raw inputs, small whole numbers as INT64; those that may be missing are optional."""
     bundle, config = newest(bundles), base_config(name, bundles)
     for field in bundle.contract.inputs:
-        add_tensors(config.input, [(field.name, field.kind.datatype, field.kind.row_shape)])
+        add_tensors(config.input, [(field.name, wide(field.kind.datatype), field.kind.row_shape)])
         config.input[-1].optional = field.kind.nullable
     add_tensors(
         config.output, ((field.name, field.kind.datatype, field.kind.shape) for field in bundle.contract.outputs)

@@ -13,6 +13,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_serve.runtimes.triton_types import narrowed
 from seatrial_serve.v2.columns import columns_of
 from seatrial_serve.v2.message import Tensor
 
@@ -27,8 +28,11 @@ def backend() -> Any:
 def read_columns(request: Any, contract: Contract) -> dict[str, Column]:
     """A request's tensors, validated by the contract. Raises `Refusal`."""
     tensors = []
+    kinds = {field.name: field.kind for field in contract.inputs}
     for given in request.inputs():
         array = given.as_numpy()
+        if given.name() in kinds:
+            array = narrowed(given.name(), kinds[given.name()], array)
         datatype = "BYTES" if array.dtype.kind in "OS" else V2_DATATYPES[array.dtype.name]
         data: Column = array.ravel().tolist() if datatype == "BYTES" else array.ravel()
         tensors.append(Tensor(given.name(), datatype, array.shape, data))

@@ -12,6 +12,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.inference.engine import Engine
+from seatrial_serve.runtimes.triton_types import wide
 from seatrial_serve.triton.config import data_type
 from seatrial_serve.v2.elements import to_bytes
 
@@ -27,7 +28,8 @@ def raw_tensors(bundle: Bundle) -> dict[str, tuple[str, Array]]:
         if value is None:
             value = "" if field.kind.datatype == "BYTES" else np.nan
         shape = field.kind.row_shape if None not in field.kind.row_shape else np.shape(value)
-        tensors[field.name] = field.kind.datatype, one(field.kind.datatype, value).reshape([int(n) for n in shape if n])
+        datatype = wide(field.kind.datatype)
+        tensors[field.name] = datatype, one(datatype, value).reshape([int(n) for n in shape if n])
     return tensors
 
 
@@ -49,12 +51,12 @@ def add_warm_up(config: Any, tensors: Mapping[str, tuple[str, Array]]) -> dict[s
     """Name the row's files in the configuration; gives the files, by their names in the model's folder."""
     sample = config.model_warmup.add(name="golden", batch_size=1, count=1)
     files = {}
-    for name, (datatype, array) in tensors.items():
+    for place, (name, (datatype, array)) in enumerate(tensors.items()):
         given = sample.inputs[name]
         given.data_type = data_type(datatype)
         given.dims.extend(array.shape)
-        given.input_data_file = f"golden.{name}"
-        files[f"{FOLDER}/golden.{name}"] = words(array) if datatype == "BYTES" else to_bytes(array)
+        given.input_data_file = f"golden.{place}"
+        files[f"{FOLDER}/golden.{place}"] = words(array) if datatype == "BYTES" else to_bytes(array)
     return files
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.v2.elements import LITTLE, checked_datatype, checked_shape, from_bytes, to_bytes
 from seatrial_serve.v2.message import (
-    MAX_NAMED,
     InferRequest,
     InferResponse,
     Parameters,
@@ -19,6 +19,7 @@ from seatrial_serve.v2.message import (
     checked_id,
     checked_parameters,
     checked_wanted,
+    most_named,
 )
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
@@ -30,11 +31,12 @@ CONTENTS = {
 """Datatype -> where typed contents hold it; FP16 travels raw alone."""
 
 
-def read_message(message: pb.ModelInferRequest) -> InferRequest:
-    """The request in a message. Raises `Refusal`."""
+def read_message(message: pb.ModelInferRequest, contract: Contract) -> InferRequest:
+    """The request in a message to a model of this contract. Raises `Refusal`."""
     raw = message.raw_input_contents
-    if len(message.inputs) > MAX_NAMED or len(message.outputs) > MAX_NAMED:
-        raise Refusal("E_LIMIT", "inputs and outputs", "more", f"at most {MAX_NAMED} of each")
+    most = most_named(contract)
+    if len(message.inputs) > most or len(message.outputs) > most:
+        raise Refusal("E_LIMIT", "inputs and outputs", "more", f"at most {most} of each")
     if not message.inputs:
         raise Refusal("E_SCHEMA", "inputs", "none", "at least one")
     if raw and len(raw) != len(message.inputs):

@@ -14,8 +14,10 @@ from seatrial_contracts.errors import Refusal
 from seatrial_serve.v2.elements import MAX_RANK
 from seatrial_serve.v2.message import MAX_NAMED
 
-MOST_FIELDS = 5 * MAX_NAMED
-"""Fields of a message or of one input: parameters, inputs, outputs and raw contents, and what there is once."""
+LISTS = 5
+"""Parameters, inputs, outputs and raw contents, and what there is once."""
+MOST_FIELDS = LISTS * MAX_NAMED
+"""Fields of one input, and of a message to a model that has no more inputs or outputs than `MAX_NAMED`."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 FIXED = {FIXED64: 8, FIXED32: 4}
 MODEL_NAME, MODEL_VERSION, INPUTS, OUTPUTS = 1, 2, 5, 6
@@ -76,10 +78,15 @@ def fields(data: bytes, at: int, end: int, most: int = MOST_FIELDS) -> Iterator[
 
 
 def model_of(data: bytes) -> tuple[str, str]:
-    """The model and the version that a `ModelInferRequest` is for. Raises `Refusal`."""
+    """The model and the version that a `ModelInferRequest` is for. Raises `Refusal`.
+
+    They stand before the fields of which there may be many, as protobuf writes messages: only those are looked at.
+    """
     names = {MODEL_NAME: "", MODEL_VERSION: ""}
     try:
-        for field in fields(data, 0, len(data)):
+        for count, field in enumerate(fields(data, 0, len(data), len(data))):
+            if count == MOST_FIELDS:
+                break
             if field.number in names and field.kind == BYTES:
                 names[field.number] = data[field.start : field.end].decode()
     except UnicodeDecodeError:
@@ -87,12 +94,12 @@ def model_of(data: bytes) -> tuple[str, str]:
     return names[MODEL_NAME], names[MODEL_VERSION]
 
 
-def check_parts(data: bytes, most_values: int) -> None:
+def check_parts(data: bytes, most_values: int, most_named: int = MAX_NAMED) -> None:
     """Raise `Refusal` for a `ModelInferRequest` with more parts than any that is answered.
 
-    `most_values` is the contract's.
+    `most_values` and `most_named` are the contract's.
     """
-    for field in fields(data, 0, len(data)):
+    for field in fields(data, 0, len(data), LISTS * most_named):
         if field.number not in (INPUTS, OUTPUTS) or field.kind != BYTES:
             continue
         for part in fields(data, field.start, field.end):

@@ -31,11 +31,12 @@ from seatrial_serve.v2.message import (
     checked_id,
     checked_parameters,
     checked_wanted,
+    most_named,
 )
 
 HEADER = b"inference-header-content-length"
-NAMED_VALUES = 3 * MAX_NAMED * (MAX_NAMED + MAX_RANK)
-"""Values beside the data: parameters and shapes of so many inputs and outputs."""
+NAMED_VALUES = 3 * (MAX_NAMED + MAX_RANK)
+"""Values beside the data of one input or output: its parameters and its shape."""
 REQUEST_KEYS, OUTPUT_KEYS = {"id", "parameters", "inputs", "outputs"}, {"name", "parameters"}
 INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
 PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -64,18 +65,19 @@ def read_request(body: bytes, json_bytes: int | None, contract: Contract) -> Inf
     if json_bytes == 0:
         return raw_request(body, contract)
     text = body if json_bytes is None else body[:json_bytes]
-    check_values(text, contract.most_values + NAMED_VALUES)
+    most = most_named(contract)
+    check_values(text, contract.most_values + most * NAMED_VALUES)
     head = _object(text)
     try:
-        return _request(head, memoryview(body)[len(body) if json_bytes is None else json_bytes :])
+        return _request(head, most, memoryview(body)[len(body) if json_bytes is None else json_bytes :])
     except Refusal as refusal:
         ignored = ignored_keys(head)
         raise refusal.adding(ignored) if ignored else refusal from None
 
 
-def _request(head: dict[str, Any], rest: memoryview) -> InferRequest:
+def _request(head: dict[str, Any], most: int, rest: memoryview) -> InferRequest:
     parameters = checked_parameters(head.get("parameters"), "request parameters")
-    inputs, used = _inputs(_listed(head, "inputs"), rest)
+    inputs, used = _inputs(_listed(head, "inputs", most), rest)
     if used != len(rest):
         raise Refusal(
             "E_SHAPE",
@@ -83,7 +85,7 @@ def _request(head: dict[str, Any], rest: memoryview) -> InferRequest:
             f"{len(rest) - used} bytes behind the last tensor",
             "as many as the inputs' binary_data_size add up to",
         )
-    outputs = _listed(head, "outputs") if "outputs" in head else None
+    outputs = _listed(head, "outputs", most) if "outputs" in head else None
     return InferRequest(
         inputs, [_wanted(item) for item in outputs] if outputs else None, parameters, checked_id(head.get("id")),
         checked_flag(parameters, "binary_data_output", "request parameters") or False,
@@ -118,7 +120,7 @@ def ignored_keys(head: dict[str, Any]) -> str:
     return f"{len(found)} unknown keys were ignored{told and f': {told}'}" if found else ""
 
 
-def _listed(head: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def _listed(head: dict[str, Any], name: str, most: int) -> list[dict[str, Any]]:
     items = head.get(name)
     if not isinstance(items, list) or not all(
         isinstance(item, dict) and isinstance(item.get("name"), str) for item in items
@@ -126,8 +128,8 @@ def _listed(head: dict[str, Any], name: str) -> list[dict[str, Any]]:
         raise Refusal("E_SCHEMA", name, "something else", "a list of objects with names")
     if not items and name == "inputs":
         raise Refusal("E_SCHEMA", name, "an empty list", "at least one")
-    if len(items) > MAX_NAMED:
-        raise Refusal("E_LIMIT", name, f"{len(items)} of them", f"at most {MAX_NAMED}")
+    if len(items) > most:
+        raise Refusal("E_LIMIT", name, f"{len(items)} of them", f"at most {most}")
     return items
 
 

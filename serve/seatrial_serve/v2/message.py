@@ -8,13 +8,19 @@ from typing import Any
 
 import orjson
 
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
 
 MAX_NAMED = 64
-"""Most inputs, outputs or parameters in one request."""
+"""Most parameters in one request, and most inputs or outputs where a contract has no more."""
 MAX_ID_CHARS = 128
 Parameters = Mapping[str, bool | int | float | str]
+
+
+def most_named(contract: Contract) -> int:
+    """How many inputs, and as many outputs, a request to this contract's model may name."""
+    return max(MAX_NAMED, len(contract.inputs), len(contract.outputs))
 
 
 @dataclass(slots=True)

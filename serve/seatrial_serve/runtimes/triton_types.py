@@ -1,0 +1,31 @@
+"""The element types in which Triton takes a model's raw inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import Array, Kind
+
+WIDE: Mapping[str, str] = dict.fromkeys(("INT8", "INT16", "INT32", "UINT8", "UINT16", "UINT32"), "INT64")
+"""Triton reads JSON's whole numbers as 64 bits and keeps the lower ones: 300 becomes 44 in UINT8, before any model sees it."""
+
+
+def wide(datatype: str) -> str:
+    """The V2 datatype of a raw input in Triton: whole numbers in 64 bits, where one that does not fit can still be told."""
+    return WIDE.get(datatype, datatype)
+
+
+def narrowed(name: str, kind: Kind, array: Array) -> Array:
+    """Whole numbers in the field's own type, from the wide one that Triton takes. Raises `Refusal` where one does not fit."""
+    if kind.datatype not in WIDE or array.dtype != np.int64:
+        return array
+    own = np.dtype(DTYPES[kind.datatype])
+    bad = (array < np.iinfo(own).min) | (array > np.iinfo(own).max)
+    if bad.any():
+        row = int(bad.reshape(len(array), -1).any(1).argmax())
+        raise Refusal("E_RANGE", f"input '{name}', row {row}", str(array[bad][0]), kind.want())
+    return array.astype(own)
