@@ -49,8 +49,9 @@ class Adoption(ModelDeclaration):
     def of_estimator(cls, estimator: Any, *, inputs: type[Row], outputs: type[Answer], **declared: Any) -> Self:
         """A fitted scikit-learn estimator, which is its own reference. Raises `DeclarationError` and `GateError`."""
         made = Estimator(estimator, inputs, outputs)
-        reference = {"training_side": made.answer, "reference_is": "scikit-learn"}
-        return cls(graph=made.graph(), made_by=TOOLS, inputs=inputs, outputs=outputs, **{**reference, **declared})
+        graph = made.graph()
+        reference = {"training_side": made.answer, "reference_is": "scikit-learn", "renamed": made.renamed(graph)}
+        return cls(graph=graph, made_by=TOOLS, inputs=inputs, outputs=outputs, **{**reference, **declared})
 
     @property
     def origin(self) -> Origin:

@@ -14,7 +14,7 @@ from seatrial_contracts.errors import DeclarationError, GateError, MissingExtra
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.row import Answer, Row
-from seatrial_export.adopt.port import plain
+from seatrial_export.adopt.names import match_names
 from seatrial_export.graphs.exporter_messages import first_lines
 
 OPSET, ML_OPSET = 18, 3
@@ -71,6 +71,11 @@ class Estimator:
         assert isinstance(model, onnx.ModelProto)
         return model
 
+    def renamed(self, graph: onnx.ModelProto) -> dict[str, str]:
+        """Input of the graph -> the field of its column: skl2onnx spells columns anew and keeps their order."""
+        names = [value.name for value in graph.graph.input]
+        return dict(zip(names, self._fields, strict=True)) if len(names) == len(self._fields) else {}
+
     def answer(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """scikit-learn's own answers to validated rows, by output."""
         table = self._table(rows)
@@ -115,18 +120,19 @@ class Estimator:
 
     def _match(self) -> list[str]:
         """The field of each column. Raises `DeclarationError` that lists both sides."""
-        names = {plain(spec.name): spec.name for spec in self._contract.tensors}
-        unknown = [column for column in self._columns if plain(column) not in names]
-        unused = set(names) - {plain(column) for column in self._columns} if self._columns else set()
+        fields = [spec.name for spec in self._contract.tensors]
+        names = match_names(self._columns, fields)
+        unknown = [column for column in self._columns if column not in names]
+        unused = set(fields) - set(names.values()) if self._columns else set()
         width = self._width() if not self._columns else None
         given = sum(_width_of(spec) for spec in self._contract.tensors)
         if unknown or unused or (width is not None and width != given):
-            ours = ", ".join(names.values())
+            ours = ", ".join(fields)
             theirs = ", ".join(self._columns) or f"{width} columns without names"
             raise DeclarationError(
                 "contract", f"the fields {ours}", f"the columns that the estimator was fitted on: {theirs}"
             )
-        return [names[plain(column)] for column in self._columns]
+        return [names[column] for column in self._columns]
 
     def _width(self) -> int:
         return int(self._estimator.n_features_in_)

@@ -13,7 +13,8 @@ from seatrial_contracts.kinds.kind import Dim, TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.text import Text
 from seatrial_export.adopt.casts import holds, range_of
-from seatrial_export.adopt.port import Port, agree, plain, shown
+from seatrial_export.adopt.names import match_names, plain
+from seatrial_export.adopt.port import Port, agree, shown
 
 TEXT_PORTS = {"input_ids": "ids", "attention_mask": "mask"}
 """What exporters of language models call the tensors of a text, and which of a text field's they are."""
@@ -68,18 +69,20 @@ class Inputs:
     def _by_name(self) -> None:
         """An input's own name, spelled as a field can be, or what it is of the only text."""
         ids = self._free.get(f"{self._texts[0]}_ids") if len(self._texts) == 1 else None
+        renamed = {name for name in self._free if name in self._renamed.values()}
+        same = match_names([port.name for port in self._left], self._free.keys() - renamed)
         for port in tuple(self._left):
-            name = self._renamed.get(port.name) or self._same_name(port)
+            name = self._renamed.get(port.name) or self._text_name(port) or same.get(port.name)
             if name in self._free:
                 self._feed(port, self._free[name])
             elif plain(port.name) == SEGMENTS and ids is not None:
                 self._left.remove(port)
                 self._fed.append(Fed(port, [ids], zeros=True))
 
-    def _same_name(self, port: Port) -> str | None:
+    def _text_name(self, port: Port) -> str | None:
         if len(self._texts) == 1 and plain(port.name) in TEXT_PORTS:
             return f"{self._texts[0]}_{TEXT_PORTS[plain(port.name)]}"
-        return next((name for name in self._free if plain(name) == plain(port.name)), None)
+        return None
 
     def _by_shape(self, *, exactly: bool) -> None:
         """Tensors and inputs that can only be each other."""
@@ -113,10 +116,11 @@ def match_answers(
 ) -> list[tuple[Port, OutputField]]:
     """Each output promised and the graph's output that it is: by name, then the only one of its type and shape. Raises `Misfit`."""
     free = {port.name: port for port in gives}
-    named = {plain(renamed.get(name, name)): name for name in free}
+    by_foreign = match_names([renamed.get(name, name) for name in free], [field.name for field in outputs])
+    named = {by_foreign[said]: name for name in free if (said := renamed.get(name, name)) in by_foreign}
     pairs = []
-    for field in sorted(outputs, key=lambda field: plain(field.name) not in named):
-        name = named.get(plain(field.name))
+    for field in sorted(outputs, key=lambda field: field.name not in named):
+        name = named.get(field.name)
         fitting = [name] if name in free else [port.name for port in free.values() if not misfit_of(port, field)]
         if not fitting and len(free) == 1:
             fitting = list(free)

@@ -41,11 +41,6 @@ def shown(dims: Sequence[Dim] | None) -> str:
     return "of unknown shape" if dims is None else f"[{', '.join(map(str, dims))}]"
 
 
-def plain(name: str) -> str:
-    """A foreign name as a field could bear it: `sepal length (cm)` and `sepal_length_cm` are one."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
 def agree(ours: Sequence[Dim], theirs: Sequence[Dim]) -> bool:
     """Does the graph take every size that the contract gives?"""
     return len(ours) == len(theirs) and all(

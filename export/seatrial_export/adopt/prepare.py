@@ -17,7 +17,8 @@ from seatrial_contracts.manifest import prepared_name
 from seatrial_export.adopt.casts import element_type
 from seatrial_export.adopt.editor import Editor, inside
 from seatrial_export.adopt.foreign import check_graph
-from seatrial_export.adopt.port import Port, agree, plain, shown
+from seatrial_export.adopt.names import plain
+from seatrial_export.adopt.port import Port, agree, shown
 from seatrial_export.declaration import SHAPE_ROWS, specs_seen
 from seatrial_export.graphs.session import Session
 
