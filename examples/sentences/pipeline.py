@@ -30,7 +30,10 @@ class Sentence(st.Row):
     """One sentence or short passage."""
 
     text: Annotated[
-        str, st.Text(tokenizer=FOLDER / "tokenizer.json", max_chars=10_000, max_tokens=256, overflow="truncate", special="words")
+        str,
+        st.Text(
+            tokenizer=FOLDER / "tokenizer.json", max_chars=10_000, max_tokens=256, overflow="truncate", special="words"
+        ),
     ]
 
 

@@ -175,7 +175,9 @@ class ModelDeclaration(ABC):
         most, bytes_ = self.contract.max_body_bytes, len(canonical_json({"instances": [wire_row(row)]}))
         if bytes_ > most:
             mend = f"limits=st.Limits(max_body_bytes={bytes_}) or more"
-            raise DeclarationError(f"row {place}", f"{bytes_} bytes as a request", f"at most {most}, max_body_bytes", mend)
+            raise DeclarationError(
+                f"row {place}", f"{bytes_} bytes as a request", f"at most {most}, max_body_bytes", mend
+            )
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:

@@ -165,7 +165,9 @@ def test_a_picture_is_turned_as_pillow_turns_it_or_left_as_its_file_holds_it(fmt
     assert (decode(data, formats=formats) == np.asarray(turned)).all()
 
 
-@pytest.mark.parametrize("tail", [b"\x00", b"\r\n", b"PK\x03\x04 an archive", b"\x00\x00\x00\x0dIHDR" * 9, PICTURE.tobytes()])
+@pytest.mark.parametrize(
+    "tail", [b"\x00", b"\r\n", b"PK\x03\x04 an archive", b"\x00\x00\x00\x0dIHDR" * 9, PICTURE.tobytes()]
+)
 def test_a_png_with_bytes_after_its_end_is_the_picture_before_them(tail: bytes) -> None:
     assert (decode(encoded(PICTURE) + tail) == np.asarray(PICTURE)).all()
     assert code_of(encoded(PICTURE)[:-1] + tail) == "E_IMAGE"
@@ -175,7 +177,14 @@ def test_a_png_with_bytes_after_its_end_is_the_picture_before_them(tail: bytes) 
 def test_every_mode_of_a_tiff_is_what_pillow_shows_on_white(mode: str) -> None:
     small = Pillow.fromarray(RNG.integers(0, 255, (4, 6, 4), np.uint8))
     deep = Pillow.fromarray(RNG.integers(0, 65535, (4, 6)).astype(np.uint16))
-    data = encoded(deep if mode == "I;16" else small.convert("P").convert("PA") if mode == "PA" else small.convert("RGB").convert(mode), "TIFF")
+    data = encoded(
+        deep
+        if mode == "I;16"
+        else small.convert("P").convert("PA")
+        if mode == "PA"
+        else small.convert("RGB").convert(mode),
+        "TIFF",
+    )
     shown = Pillow.open(io.BytesIO(data))
     if mode == "I;16":
         shown = Pillow.fromarray((np.asarray(shown) >> 8).astype(np.uint8))

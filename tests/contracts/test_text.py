@@ -99,20 +99,20 @@ def test_a_text_that_must_be_longer_than_it_may_be_is_refused_where_it_is_declar
         front(min_chars=9, max_chars=8)
 
 
-WORDS = "a b c d e f g".split()
+WORDS = ["a", "b", "c", "d", "e", "f", "g"]
 
 
 def small_tokenizer(*, cut: str | None = None, padding: str | None = None, pad_id: int = 6) -> Tokenizer:
     """A tokenizer of single letters with [CLS] and [SEP], and what its file says of truncation and padding."""
     vocabulary = {word: place for place, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "[PAD]", *WORDS])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  (a token of a vocabulary)
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.add_special_tokens(["[UNK]", "[CLS]", "[SEP]", "[PAD]"])
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
     if cut is not None:
         tokenizer.enable_truncation(5, direction=cut)
     if padding is not None:
-        tokenizer.enable_padding(direction=padding, pad_id=pad_id, pad_token="[PAD]")  # noqa: S106  (a token of a vocabulary)
+        tokenizer.enable_padding(direction=padding, pad_id=pad_id, pad_token="[PAD]")
     return tokenizer
 
 
@@ -157,7 +157,9 @@ def test_a_golden_text_that_spells_a_special_token_wants_it_said_what_that_means
     stage = stage_of(small_tokenizer())
     kind, files = stage.contract.inputs[0].kind, stage.files
     kind.check_rows(["a b", "SEP"], files, "text")
-    with pytest.raises(st.DeclarationError, match=r"input 'text', row 1: .* special token .*special=\"take\"") as refused:
+    with pytest.raises(
+        st.DeclarationError, match=r"input 'text', row 1: .* special token .*special=\"take\""
+    ) as refused:
         kind.check_rows(["a b", "a [SEP] b"], files, "text")
     assert "a [SEP] b" not in str(refused.value)
     for said in ("take", "words"):
@@ -166,6 +168,8 @@ def test_a_golden_text_that_spells_a_special_token_wants_it_said_what_that_means
 
 def test_lengths_of_a_text_in_pydantics_words_are_kept() -> None:
     kind = st.Text(tokenizer=small_tokenizer().to_str().encode())
-    rows = type("Rows", (st.Row,), {"__annotations__": {"text": Annotated[str, kind, Field(min_length=2, max_length=4)]}})
+    rows = type(
+        "Rows", (st.Row,), {"__annotations__": {"text": Annotated[str, kind, Field(min_length=2, max_length=4)]}}
+    )
     (field,) = st.contract_from_rows(rows, Score).inputs
     assert field.kind.json_schema() == {"type": "string", "minLength": 2, "maxLength": 4}

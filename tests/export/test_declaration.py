@@ -32,7 +32,9 @@ def pipeline(annotation: Any, *values: Any, **options: Any) -> st.Pipeline:
 def test_a_whole_number_that_float32_rounds_wants_its_type_said(value: float) -> None:
     rounded = int(torch.tensor(value, dtype=torch.float64).float().double().item())
     for annotation in (float, float | None, Annotated[float, st.Number(unit="s")]):
-        with pytest.raises(st.DeclarationError, match=f"golden, input 'x', row 1: got {int(value)}, .* {rounded}") as refused:
+        with pytest.raises(
+            st.DeclarationError, match=f"golden, input 'x', row 1: got {int(value)}, .* {rounded}"
+        ) as refused:
             _ = pipeline(annotation, 1.5, value).encoded_golden
         assert 'dtype="float64"' in str(refused.value)
     for annotation in (Annotated[float, st.Number(dtype="float64")], Annotated[float, st.Number(dtype="float32")], int):
@@ -90,4 +92,7 @@ def test_the_longest_text_fits_in_a_request_however_json_writes_it() -> None:
     contract = pipeline(Annotated[str, kind], "a", "b").contract
     for text in ("\u5e74" * 1_000_000, "\x01" * 1_000_000):
         assert len(json.dumps({"instances": [{"x": text}]})) <= contract.max_body_bytes
-    assert len(json.dumps({"instances": [{"x": "\U0001f600" * 1_000_000}]}, ensure_ascii=False).encode()) <= contract.max_body_bytes
+    assert (
+        len(json.dumps({"instances": [{"x": "\U0001f600" * 1_000_000}]}, ensure_ascii=False).encode())
+        <= contract.max_body_bytes
+    )

@@ -22,7 +22,10 @@ def test_unlike_names_stay_unlike_and_each_is_a_field_name() -> None:
 
 
 def test_a_name_in_other_case_or_signs_is_found_where_it_can_only_be_one() -> None:
-    assert match_names(["Sepal Length (cm)", "ID"], ["sepal_length_cm", "id"]) == {"Sepal Length (cm)": "sepal_length_cm", "ID": "id"}
+    assert match_names(["Sepal Length (cm)", "ID"], ["sepal_length_cm", "id"]) == {
+        "Sepal Length (cm)": "sepal_length_cm",
+        "ID": "id",
+    }
     assert match_names(["T", "t"], ["t", "temperature"]) == {"t": "t"}
     assert match_names(["A b", "a B"], ["a_b"]) == {}
 
@@ -35,13 +38,19 @@ def test_an_estimator_of_columns_that_differ_in_signs_case_and_script_answers_as
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    table = pandas.DataFrame(np.random.default_rng(0).normal(size=(40, len(COLUMNS))).astype(np.float32), columns=COLUMNS)
+    table = pandas.DataFrame(
+        np.random.default_rng(0).normal(size=(40, len(COLUMNS))).astype(np.float32), columns=COLUMNS
+    )
     scaled = ColumnTransformer([(f"s{n}", StandardScaler(), [name]) for n, name in enumerate(COLUMNS)])
-    estimator = make_pipeline(scaled, LinearRegression()).fit(table, table.to_numpy() @ (10.0 ** np.arange(len(COLUMNS)) / 1e4))
+    estimator = make_pipeline(scaled, LinearRegression()).fit(
+        table, table.to_numpy() @ (10.0 ** np.arange(len(COLUMNS)) / 1e4)
+    )
     rows = type("Columns", (st.Row,), {"__annotations__": dict.fromkeys(FIELDS, float), "__module__": __name__})
     value = type("Value", (st.Answer,), {"__annotations__": {"value": float}, "__module__": __name__})
     golden: list[dict[str, Any]] = [dict(zip(FIELDS, map(float, row), strict=True)) for row in table.to_numpy()[:4]]
-    adoption = st.Adoption.of_estimator(estimator, name="columns", version="1.0.0", inputs=rows, outputs=value, golden=golden)
+    adoption = st.Adoption.of_estimator(
+        estimator, name="columns", version="1.0.0", inputs=rows, outputs=value, golden=golden
+    )
     from seatrial_export.adopt.fit import fit
 
     fitted = fit(adoption.graph, adoption, adoption.renamed)

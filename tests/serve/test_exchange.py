@@ -108,7 +108,10 @@ def test_a_model_of_many_fields_is_asked_over_v2_and_grpc_and_one_of_few_is_not(
     assert len(read(message.SerializeToString(), MANY).inputs) == FIELDS
     check_parts(message.SerializeToString(), MANY.most_values, most_named(MANY))
     few = MANY.model_copy(update={"inputs": MANY.inputs[:3]})
-    for ask in (lambda: read_request(json.dumps({"inputs": inputs}).encode(), None, few), lambda: read(message.SerializeToString(), few)):
+    for ask in (
+        lambda: read_request(json.dumps({"inputs": inputs}).encode(), None, few),
+        lambda: read(message.SerializeToString(), few),
+    ):
         with pytest.raises(Refusal, match="at most 64") as refused:
             ask()
         assert refused.value.code == "E_LIMIT"

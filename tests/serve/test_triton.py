@@ -80,7 +80,10 @@ class FakeRequest:
     """What Triton's Python backend hands over, as far as tensors are read from it."""
 
     def __init__(self, **arrays: Any) -> None:
-        self.tensors = [SimpleNamespace(name=lambda name=name: name, as_numpy=lambda array=array: array) for name, array in arrays.items()]
+        self.tensors = [
+            SimpleNamespace(name=lambda name=name: name, as_numpy=lambda array=array: array)
+            for name, array in arrays.items()
+        ]
 
     def inputs(self) -> list[Any]:
         return self.tensors
@@ -108,11 +111,19 @@ def test_a_whole_number_that_would_wrap_in_its_type_reaches_the_front_and_is_ref
                 assert refused.value.code == "E_RANGE"
 
 
-def test_raw_inputs_of_small_whole_numbers_are_64_bits_in_the_configuration_and_in_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_inputs_of_small_whole_numbers_are_64_bits_in_the_configuration_and_in_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_runtimes(monkeypatch)
     bundle = toy_bundle(tmp_path)
-    small = tuple({"name": name, "kind": st.Number(dtype=name)} for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32"))
-    rest = ({"name": "long", "kind": st.Number(dtype="uint64")}, {"name": "half", "kind": st.Number(dtype="int8", nullable=True)})
+    small = tuple(
+        {"name": name, "kind": st.Number(dtype=name)}
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32")
+    )
+    rest = (
+        {"name": "long", "kind": st.Number(dtype="uint64")},
+        {"name": "half", "kind": st.Number(dtype="int8", nullable=True)},
+    )
     contract = st.Contract(schema=1, inputs=small + rest, outputs=bundle.contract.outputs)
     raw = raw_config("toy", {1: SimpleNamespace(contract=contract, manifest=bundle.manifest, digest="d")})
     assert [each.data_type for each in raw.input] == [pb.TYPE_INT64] * 6 + [pb.TYPE_UINT64, pb.TYPE_FP32]

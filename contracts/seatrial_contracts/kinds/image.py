@@ -48,7 +48,15 @@ ORIENTATION = 0x0112
 """EXIF's tag (Exif 2.32, 4.6.5): 1 is upright, 2 to 8 are turned or mirrored."""
 PNG_SIGNATURE_BYTES, PNG_END = 8, b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
-TURNED_BACK = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+TURNED_BACK = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_90",
+    7: "TRANSVERSE",
+    8: "ROTATE_270",
+}
 """Orientation -> Pillow's name of what undoes it."""
 
 
