@@ -31,7 +31,7 @@ from seatrial_contracts.findings import describe_finding
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import ESCAPED_BYTES, MAX_TENSORS, Column, JsonSchema, Kind, OutputKind, TensorSpec
-from seatrial_contracts.row import Row
+from seatrial_contracts.row import BuiltRow, Row
 
 LONGEST_NAME = 128
 NAME_WANT = f"a letter of any script, then letters, digits and _, {LONGEST_NAME} at most, in NFKC, and none of Pydantic's own names"
@@ -145,7 +145,7 @@ class Contract(BaseModel):
             else (field.kind.annotation(), ...)
             for field in self.inputs
         }
-        return create_model("Row", __base__=Row, **fields)
+        return create_model("Row", __base__=BuiltRow, **fields)
 
     def validate_row(self, row: Any, place: int | None = None) -> dict[str, Any]:
         """One row, from JSON values or a `Row`, validated. Raises `Refusal` that names row `place`, where given."""

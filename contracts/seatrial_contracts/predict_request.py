@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
-from seatrial_contracts.row import Row
+from seatrial_contracts.row import BuiltRow, Row
 
 SIGNATURE = "serving_default"
 """TensorFlow Serving's name of the signature that a model has when it has only one."""
@@ -67,9 +67,9 @@ class RequestReader:
         return TypeAdapter(
             create_model(
                 "PredictRequest",
-                __base__=Row,
+                __base__=BuiltRow,
                 instances=(listed(self._contract.row_model), None),
-                inputs=(create_model("Columns", __base__=Row, **columns), None),
+                inputs=(create_model("Columns", __base__=BuiltRow, **columns), None),
                 signature_name=(ONLY_SIGNATURE, None),
             )
         )

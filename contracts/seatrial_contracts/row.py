@@ -26,6 +26,12 @@ class Row(BaseModel):
     )
 
 
+class BuiltRow(Row):
+    """The base of what a contract makes of its own fields, whose validators are there before the first request."""
+
+    model_config = ConfigDict(defer_build=False)
+
+
 class Answer(BaseModel):
     """What the model answers for one row; fields are numbers, labels or tensors, in the order of the model's outputs."""
 

@@ -328,6 +328,8 @@ def test_a_float32_field_takes_by_json_what_it_takes_as_a_tensor(
             assert refusal.code == "E_RANGE"  # noqa: PT017  (whichever way it goes is right by `inside`)
             taken = False
         assert taken == bool(inside), text
+        if jsonschema.Draft202012Validator(contract.row_schema()).is_valid({"x": float(text)}):
+            assert taken, "what its JSON Schema takes, a contract takes"
 
 
 def test_the_bounds_that_a_refusal_writes_are_bounds_that_are_taken() -> None:

@@ -144,13 +144,16 @@ class Number(OutputKind):
         low, high = self.range
         return (array < low) | (array > high)
 
-    def annotation(self) -> Any:
+    @property
+    def _json_range(self) -> tuple[float, float]:
         """JSON's numbers are float64: they are compared as the element type rounds them, as a tensor's are."""
         low, high = self.range
+        return (rounded_up_to(low), -rounded_up_to(-high)) if self.dtype == "float32" else (low, high)
+
+    def annotation(self) -> Any:
+        low, high = self._json_range
         if self.whole:
             return Annotated[int, Field(ge=low, le=high, strict=True)]
-        if self.dtype == "float32":
-            low, high = rounded_up_to(low), -rounded_up_to(-high)
         return Annotated[float, Field(ge=low, le=high, strict=True, allow_inf_nan=False)]
 
     def breaks(self, option: str, old: Self) -> bool:
@@ -223,6 +226,10 @@ class Number(OutputKind):
             "exclusiveMaximum": self.lt,
             "x-unit": self.unit,
         }
+        if self.dtype == "float32":  # numbers that float32 rounds to an open end are refused
+            low, high = self._json_range
+            names["minimum"] = low if self.gt is not None else self.ge
+            names["maximum"] = high if self.lt is not None else self.le
         return {"type": "integer" if self.whole else "number", **{k: v for k, v in names.items() if v is not None}}
 
     def example(self) -> Any:
