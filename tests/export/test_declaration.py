@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -54,6 +55,26 @@ def test_a_text_that_spells_a_special_token_is_refused_where_nothing_was_said(wh
                 _ = made.encoded_golden, made.encoded_held_out
         else:
             assert len(made.encoded_golden) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("x = 5", "line 3: got A non-annotated attribute was detected: `x = 5`"),
+        ("x: float = Field(3, default_factory=float)", "line 4: got TypeError"),
+    ],
+)  # fmt: skip
+def test_a_class_that_pydantic_refuses_is_told_with_its_line_and_without_an_address(
+    line: str, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.py"
+    file.write_text(
+        f"import seatrial as st\nfrom pydantic import Field, field_validator\nclass Rows(st.Row):\n    {line}\n"
+    )
+    with pytest.raises(st.DeclarationError) as refused:
+        st.load_pipeline(f"{file}:pipeline")
+    assert words in str(refused.value)
+    assert "http" not in str(refused.value)
 
 
 def test_a_golden_row_that_no_request_has_room_for_is_refused_with_the_limit_that_it_needs() -> None:
