@@ -103,6 +103,11 @@ class Bundle:
             profile.check(self.contract)
             return profile
 
+    def let_go_of_rows(self) -> None:
+        """Keep golden and held-out rows no longer; whoever looks at them again reads them anew."""
+        for name in ("golden", "held_out"):
+            self.__dict__.pop(name, None)
+
     def make_front(self) -> HostStage:
         """Its host stage. Raises `BundleError` where a file of it cannot be read, `MissingExtra` where a library for it is not installed."""
         with reading("E_BUNDLE_FRONT", f"{self.shown}, host stage", "the files of its inputs, as they were sealed"):

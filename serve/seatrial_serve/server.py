@@ -66,7 +66,7 @@ def serve(settings: Settings) -> None:
     if ignored := ignored_variables(os.environ):
         log.info("ignored, since Kubernetes sets them for Services: %s", ", ".join(ignored))
     allow_files()
-    repository = Repository(settings.bundles, settings.versions)
+    repository = Repository(settings.bundles, settings.versions, settings.ready)
     if settings.workers > 1:
         from seatrial_serve.supervisor import Supervisor
 
@@ -106,13 +106,16 @@ def run_server(
     """Serve on a socket that listens already; with `joining`, accept once all models are loaded. `settled` is called once they are, or have failed."""
     sys.setswitchinterval(TURN_S)
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
-    with ThreadPoolExecutor(plan.runs + 1, thread_name_prefix="seatrial") as pool:
+    with (
+        ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
+        ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
+    ):
         check = () if settings.allow_breaking else (repository.check_replacement,)
         loader = Loader(settings, plan, pool, metrics, *check)
         lifecycle = ModelLifecycle(
             repository,
             loader,
-            pool,
+            loads,
             watch=settings.watch,
             join_loaded=joining,
             remote=settings.runtime is not None,

@@ -117,6 +117,14 @@ class Settings(BaseSettings):
         True,
         description="Keep optimised graphs in the user's cache folder (XDG_CACHE_HOME): loading takes a tenth of the time, and workers share the weights' memory.",
     )
+    prove: Literal["kept", "always"] = Field(
+        "kept",
+        description="How a version proves itself at start: by one golden row where the user's cache folder keeps a receipt that it passed its load gate with these bytes and versions on this machine; or always by all of them.",
+    )
+    ready: Literal["all", "any"] = Field(
+        "all",
+        description="When the server says that it is ready: when all models take traffic, or any. Each model's own readiness is its own.",
+    )
     max_batch_rows: int | None = Field(
         None,
         ge=1,

@@ -18,7 +18,7 @@ import pytest
 import seatrial as st
 from seatrial_contracts.errors import ModelError, OutOfMemory
 from seatrial_serve.inference.engine import Engine, load_engine
-from seatrial_serve.inference.load_gate import pass_load_gate, settle
+from seatrial_serve.inference.load_gate import LoadGate, pass_load_gate
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
@@ -142,7 +142,8 @@ def test_what_a_batch_of_another_size_costs_once_each_size_has_run(examples: Pat
     engine = engine_of(examples, name, ON_CARD)
     assert engine.placement is not None
     assert engine.placement.sizes == SIZES, "a session for each"
-    settle(engine, SIZES[-1])
+    gate = LoadGate(engine)
+    gate.settle(gate.run(), SIZES[-1])
     row = engine.encode(engine.contract.validate_row(engine.bundle.golden.rows[0]))
     took: list[tuple[int, float]] = []
     for size in (1, 33, 2, 17, 3, 64, 1, 5):

@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
-from seatrial_serve.runtimes import graph_cache, runtimes
+from seatrial_serve.process import private_cache
+from seatrial_serve.process.private_cache import UNUSED_S, cache_folder
 from seatrial_serve.runtimes import onnx as onnx_runtime
-from seatrial_serve.runtimes.graph_cache import UNUSED_S, find_or_make
+from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.graph_cache import find_or_make
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 WIDTH = 600
@@ -98,7 +100,7 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, caplog: pyte
     tmp_path.chmod(0o777)
     answer(RuntimeOptions(cache=tmp_path))
     assert list(tmp_path.iterdir()) == []
-    assert "chmod 700" in caplog.text
+    assert "chmod go-w" in caplog.text
 
 
 def test_no_folder_is_no_error(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 def test_what_nobody_used_for_a_month_goes(tmp_path: Path) -> None:
     for key in ("old", "used"):
         find_or_make(tmp_path, key, lambda folder: (folder / "graph").touch())
-        os.utime(tmp_path / key, (0, graph_cache.time.time() - UNUSED_S - 60))
+        os.utime(tmp_path / key, (0, private_cache.time.time() - UNUSED_S - 60))
     assert find_or_make(tmp_path, "used", lambda _: None) == tmp_path / "used"
     find_or_make(tmp_path, "new", lambda folder: (folder / "graph").touch())
     assert {path.name for path in tmp_path.iterdir()} == {"used", "new"}
@@ -126,7 +128,7 @@ def test_what_nobody_used_for_a_month_goes(tmp_path: Path) -> None:
 
 def test_the_cache_lies_where_the_users_caches_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert graph_cache.cache_folder() == tmp_path / "seatrial" / "graphs"
+    assert cache_folder("graphs") == tmp_path / "seatrial" / "graphs"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert graph_cache.cache_folder() == tmp_path / ".cache" / "seatrial" / "graphs"
+    assert cache_folder("graphs") == tmp_path / ".cache" / "seatrial" / "graphs"

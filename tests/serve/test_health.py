@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ async def listening(folder: Path) -> AsyncIterator[tuple[Running, GrpcListener, 
 async def test_health_is_told_of_changes_alone_and_of_a_model_that_is_gone(
     tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: Counter[str] = Counter()
+    told: dict[str, list[int]] = defaultdict(list)
     set_status = HealthService.set
 
     async def counted(self: Any, service: str, status: int) -> None:
-        told[service] += 1
+        told[service].append(status)
         await set_status(self, service, status)
 
     monkeypatch.setattr(HealthService, "set", counted)
@@ -61,7 +62,10 @@ async def test_health_is_told_of_changes_alone_and_of_a_model_that_is_gone(
             check = health_pb2_grpc.HealthStub(channel).Check
             app.lifecycle.changed = listener.refresh
             await app.lifecycle.reload()  # the others are loaded, and each load asks for all
-            assert told == dict.fromkeys(("", SERVICE, *names), 1)
+            assert set(told) == {"", SERVICE, *names}
+            for statuses in told.values():
+                assert all(one != other for one, other in pairwise(statuses))
+                assert statuses[-1] == SERVING
             for name in ("", SERVICE, *names):
                 assert (await check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
             await app.lifecycle.unload(names[3])

@@ -7,7 +7,9 @@ import gc
 import json
 import os
 import shutil
+import threading
 import weakref
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from support.toys import ROWS, answer, fake_runtimes, toy_bundle, toy_files, toy
 
 from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.errors import Unavailable
 from seatrial_serve.inference import engine
 from seatrial_serve.models.entry import State
 from seatrial_serve.models.folder_rest import FolderRest
@@ -383,16 +386,141 @@ async def test_a_request_that_has_its_model_gets_its_answer_before_the_model_goe
     old = entry.ready_model()
     put(tmp_path, "1.1.0", 3)
     old.hold()
-    reloading = asyncio.ensure_future(running.lifecycle.reload())
-    while running.repository.find("toy") is entry:
-        await asyncio.sleep(0)
+    await running.lifecycle.reload()  # which does not wait for that request
     assert await asked(running) == ("1.1.0", 9)
-    assert not reloading.done()
-    assert old.batcher.submit  # still open: the request may go on
+    row = old.engine.encode(old.contract.validate_row(ROW))
+    (answers,) = await old.batcher.submit([row])  # still open: the request goes on
+    assert answers.outputs["twice"] == [6.0]
     old.release()
-    await reloading
+    with pytest.raises(Unavailable) as closed:
+        while True:
+            await old.batcher.submit([row])
+    assert closed.value.code == "E_DRAINING"
     assert entry.model is None
     assert entry.state is State.READY  # the entry is out of the repository; nobody finds it
+
+
+async def test_a_slow_sender_holds_up_neither_its_versions_end_nor_the_load_of_another_model(
+    running: Running, tmp_path: Path
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    body = json.dumps({"instances": [ROW]}).encode()
+
+    async def dribbled() -> AsyncIterator[bytes]:
+        yield body[:10]
+        begun.set()
+        await go_on.wait()
+        for place in range(10, len(body)):
+            yield body[place : place + 1]
+
+    slow = asyncio.ensure_future(running.client.post("/v1/models/toy:predict", content=dribbled()))
+    await begun.wait()
+    put(tmp_path, "1.1.0", 3)
+    await asyncio.wait_for(running.lifecycle.reload(), 60)
+    assert await asked(running) == ("1.1.0", 9)
+    put_graph(tmp_path, "other", "2")
+    await asyncio.wait_for(running.lifecycle.load("other"), 60)
+    assert (await running.ask([ROW], "other")).json()["predictions"][0]["twice"] == 6
+    await asyncio.wait_for(running.lifecycle.unload("toy"), 60)
+    assert not slow.done()
+    go_on.set()
+    reply = (await slow).json()
+    assert (reply["model_version"], reply["predictions"][0]["twice"]) == ("1.0.0", 6)
+    while running.lifecycle._draining:
+        await asyncio.sleep(0)
+
+
+async def test_a_server_that_ends_waits_for_no_retired_version(tmp_path: Path, runtime: FakeRuntime) -> None:
+    put(tmp_path, "1.0.0", 2)
+    async with run_app(tmp_path) as app:
+        old = app.repository.find("toy").ready_model()
+        old.hold()
+        await app.lifecycle.unload("toy")
+        assert runtime.closed == 0
+    assert runtime.closed == 1
+
+
+@pytest.fixture
+def meeting(monkeypatch: pytest.MonkeyPatch) -> dict[str, threading.Event]:
+    """Graphs say what must have happened before they are loaded: `happens` sets an event, `waits` waits for it."""
+    events: dict[str, threading.Event] = defaultdict(threading.Event)
+
+    def load(graph: bytes, _: Any) -> FakeRuntime:
+        for name in graph.decode().split():
+            kind, _, event = name.partition(":")
+            if kind == "sets":
+                events[event].set()
+            else:
+                assert events[event].wait(60)
+        return FakeRuntime(answer, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"])
+
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": load})
+    return events
+
+
+def put_graph(folder: Path, name: str, graph: str) -> None:
+    write_bundle(folder, toy_manifest(name=name), toy_files() | {GRAPH: graph.encode()})
+
+
+async def test_models_are_loaded_beside_each_other(tmp_path: Path, meeting: dict[str, threading.Event]) -> None:
+    put_graph(tmp_path, "one", "sets:one waits:two")
+    put_graph(tmp_path, "two", "sets:two waits:one")
+    async with run_app(tmp_path) as app:
+        assert app.repository.ready
+
+
+@pytest.mark.parametrize(("wanted", "status"), [("all", 503), ("any", 200)])
+async def test_the_readiness_of_one_model_does_not_wait_for_another(
+    tmp_path: Path, meeting: dict[str, threading.Event], wanted: str, status: int
+) -> None:
+    put_graph(tmp_path, "slow", "waits:told")
+    put_graph(tmp_path, "quick", "")
+    async with run_app(tmp_path, loaded=False, ready=wanted) as app:
+        ask, ready = app.client.get, "/v2/health/ready"
+        assert (await ask(ready)).status_code == 503
+        while (await ask("/v2/models/quick/ready")).status_code != 200:
+            await asyncio.sleep(0)
+        assert (await app.ask([ROW], "quick")).status_code == 200
+        assert (await ask("/v2/models/slow/ready")).status_code == 503
+        reply = await ask(ready)
+        assert (reply.status_code, [each["name"] for each in reply.json()["not_ready"]]) == (status, ["slow"])
+        meeting["told"].set()
+        while (await ask("/v2/models/slow/ready")).status_code != 200:
+            await asyncio.sleep(0)
+        assert (await ask(ready)).status_code == 200
+
+
+async def test_a_model_that_takes_long_to_load_does_not_hold_up_the_load_of_another(
+    tmp_path: Path, meeting: dict[str, threading.Event]
+) -> None:
+    put_graph(tmp_path, "first", "")
+    async with run_app(tmp_path) as app:
+        put_graph(tmp_path, "slow", "sets:begun waits:told")
+        reloading = asyncio.ensure_future(app.lifecycle.reload())
+        while not meeting["begun"].is_set():
+            await asyncio.sleep(0)
+        put_graph(tmp_path, "quick", "")
+        await asyncio.wait_for(app.lifecycle.load("quick"), 60)
+        assert (await app.ask([ROW], "quick")).status_code == 200
+        assert not reloading.done()
+        meeting["told"].set()
+        await reloading
+
+
+async def test_loads_take_no_thread_from_requests(tmp_path: Path, meeting: dict[str, threading.Event]) -> None:
+    put_graph(tmp_path, "first", "")
+    async with run_app(tmp_path) as app:
+        for name in ("one", "two", "three"):
+            put_graph(tmp_path, name, f"sets:{name} waits:told")
+        reloading = asyncio.ensure_future(app.lifecycle.reload())
+        while len([name for name in ("one", "two", "three") if meeting[name].is_set()]) < 2:
+            await asyncio.sleep(0)
+        reply = await asyncio.wait_for(
+            app.ask([ROW] * 100, "first"), 60
+        )  # more rows than the event loop encodes itself
+        assert (reply.status_code, len(reply.json()["predictions"])) == (200, 100)
+        meeting["told"].set()
+        await reloading
 
 
 async def test_reloads_under_load_lose_nothing_and_mix_nothing(running: Running, tmp_path: Path) -> None:

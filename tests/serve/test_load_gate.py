@@ -35,7 +35,7 @@ def test_a_batch_that_waits_for_a_core_is_measured_by_what_it_takes_itself(
     monkeypatch.setattr(
         load_gate, "time", SimpleNamespace(thread_time=lambda: own_s[0], perf_counter=lambda: passed_s[0])
     )
-    pace = load_gate.measure(engine)
+    pace = load_gate.LoadGate(engine).measure()
     assert pace.best_rows == best
 
 
@@ -52,4 +52,6 @@ def test_the_first_run_of_a_size_on_a_card_is_not_its_pace(tmp_path: Path, monke
     engine = load_engine(toy_bundle(tmp_path), RuntimeOptions())
     engine.slots = 2
     monkeypatch.setattr(load_gate, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
-    assert load_gate.measure(engine) == Pace({size: pytest.approx(0.001) for size in load_gate.MEASURE_SIZES})
+    assert load_gate.LoadGate(engine).measure() == Pace(
+        {size: pytest.approx(0.001) for size in load_gate.MEASURE_SIZES}
+    )

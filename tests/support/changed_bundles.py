@@ -280,7 +280,7 @@ def outcome(folder: Path, loader: Loader) -> str:
 
 
 def make_loader(pool: ThreadPoolExecutor) -> Loader:
-    return Loader(Settings(), ThreadPlan(runs=1), pool, Metrics(on=True))
+    return Loader(Settings(prove="always"), ThreadPlan(runs=1), pool, Metrics(on=True))
 
 
 def try_one(sealed: Path, seed: int, loader: Loader) -> tuple[str, str]:

@@ -63,20 +63,29 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 @asynccontextmanager
 async def run_app(
-    bundles: Path, taps: Sequence[SampleObserver] = (), *, clock: Callable[[], float] = now_s, **options: Any
+    bundles: Path,
+    taps: Sequence[SampleObserver] = (),
+    *,
+    clock: Callable[[], float] = now_s,
+    loaded: bool = True,
+    **options: Any,
 ) -> AsyncIterator[Running]:
-    """Serve a folder of bundles; the models have been loaded, or have failed. Live parity is off unless asked for: its runs would be among those that a test counts."""
-    settings = Settings(bundles=bundles, **({"live_parity_per_s": 0.0} | options))
+    """Serve a folder of bundles; with `loaded`, the models have been loaded, or have failed.
+
+    Unless they are asked for, live parity and kept receipts are off: tests count runs, and share
+    digests.
+    """
+    settings = Settings(bundles=bundles, **({"live_parity_per_s": 0.0, "prove": "always"} | options))
     repository, metrics, drain = (
-        Repository(bundles, settings.versions),
+        Repository(bundles, settings.versions, settings.ready),
         Metrics(on=settings.metrics, clock=clock),
         Drain(),
     )
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as loads:
         check = () if settings.allow_breaking else (repository.check_replacement,)
         build = Loader(settings, ThreadPlan(runs=2), pool, metrics, *check)
         lifecycle = ModelLifecycle(
-            repository, build, pool, remote=settings.runtime is not None
+            repository, build, loads, remote=settings.runtime is not None
         )  # fmt: skip
         watch = open_observers(settings, metrics, lifecycle)
         tapped = Sampler([*taps, *watch.sampled], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
@@ -91,7 +100,7 @@ async def run_app(
             framework.router.lifespan_context(framework),
             httpx.AsyncClient(transport=transport, base_url="http://toy") as client,
         ):
-            while any(entry.state is State.LOADING for entry in repository):
+            while loaded and any(entry.state is State.LOADING for entry in repository):
                 await asyncio.sleep(0)
             try:
                 yield Running(app, client, repository, metrics, drain, lifecycle, tapped, watch)

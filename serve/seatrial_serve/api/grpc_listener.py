@@ -89,7 +89,7 @@ class GrpcListener:
         """Tell health checks, and whoever watches, what stands otherwise now; a model that is gone is an unknown service."""
         self._tell_of_larger()
         states = {name: entry.takes_traffic for name, entry in self._repository.served.items()}
-        states[""] = states[SERVICE] = all(states.values())
+        states[""] = states[SERVICE] = self._repository.ready
         now = dict.fromkeys(self._told, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
         for name, ready in states.items():
             now[name] = SERVING if ready and not self._drain.draining else health_pb2.HealthCheckResponse.NOT_SERVING

@@ -80,8 +80,10 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     )
     async def ready() -> Response:
         waiting = [{"name": entry.name, **state(entry)} for entry in repository.waiting]
-        good = not waiting and not drain.draining
-        return json_response({"ready": good, "draining": drain.draining, "not_ready": waiting}, 200 if good else 503)
+        good = repository.ready and not drain.draining
+        kept = [f"{entry.name} {entry.version}" for entry in repository if entry.gate is not None and entry.gate.kept]
+        told = {"ready": good, "draining": drain.draining, "not_ready": waiting, "kept_receipts": kept}
+        return json_response(told, 200 if good else 503)
 
     @reading(
         router, "/v2/models/{model:name}/ready", summary="Does this model take traffic?", tags=["health"], **NOT_READY
@@ -114,7 +116,8 @@ def state(entry: Entry) -> dict[str, Any]:
     if entry.state is State.READY and not entry.takes_traffic:
         failed = {"code": "E_RUNTIME_DOWN", "reason": "the runtime behind it is not there"}
     digest = {"digest": entry.model.bundle.digest} if entry.model is not None else {}
-    return {"version": entry.version, "state": entry.state, **digest, **failed}
+    proven = {"proven_by": "kept receipt" if entry.gate.kept else "golden rows"} if entry.gate is not None else {}
+    return {"version": entry.version, "state": entry.state, **digest, **failed, **proven}
 
 
 def summary(repository: Repository, name: str) -> dict[str, Any] | None:
@@ -143,7 +146,7 @@ async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
         "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows, "deep_batch_rows": model.batcher.rule.deep_rows, "batch_cost": model.batcher.rule.max_cost,
                       **({"placement": asdict(model.engine.placement)} if model.engine.placement else {}),
                       "cost_seconds": {"batch": round(model.admitted.pace.line[0], 9), "unit": round(model.admitted.pace.line[1], 9), "row_units": model.admitted.pace.length}, "batch_seconds": {str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()}},
-        "load_gate": trials, "load_seconds": round(entry.load_s, 3), "bundle": about(model.bundle), **await receipts.told(model.bundle),
+        "load_gate": trials, "load_gate_kept_at": model.admitted.kept_at or None, "load_seconds": round(entry.load_s, 3), "bundle": about(model.bundle), **await receipts.told(model.bundle),
     }  # fmt: skip
 
 

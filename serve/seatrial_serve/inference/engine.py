@@ -62,6 +62,8 @@ class Engine:
         self.bundle, self.contract, self.front, self.variant = bundle, bundle.contract, front, variant
         self._prepare, self._model = prepare, model
         self.provider, self.remote, self.placement = model.provider, model.remote, model.placement
+        self.runtime_version = "; ".join(sorted({each.version for each in (prepare, model) if each is not None}))
+        """What computes, by name and version."""
         self.most_rows = math.inf if model.placement is None else model.placement.most_rows or math.inf
         """Most rows in a batch that the model graph takes."""
         self.slots = None if model.placement is None else model.placement.slots

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from seatrial_contracts.compare import largest
 from seatrial_contracts.errors import BundleError, ModelError, OutOfMemory, Refusal
-from seatrial_contracts.host_stage import EncodedRow
+from seatrial_contracts.host_stage import EncodedRow, group_places
 from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_contracts.receipt import Trial, this_machine
-from seatrial_serve.inference.engine import Engine
+from seatrial_serve.inference.engine import Engine, Outputs
+from seatrial_serve.inference.kept_receipt import KeptReceipt
 from seatrial_serve.inference.pace import Pace
 
 log = logging.getLogger("seatrial.load_gate")
+RUNNER = "load gate"
+UNLIKE = 4
+"""A batch of the replay costs at most so many times what it would cost with rows of middling length.
+
+Rows of unlike length meet in it, but one text of 256 tokens does not make 31 others as long: the
+batcher forms no such batch, and it took 430 MB and 8 s of a load (MiniLM).
+"""
 MEASURE_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 MEASURE_BUDGET_S = 0.4
+Tell = Callable[[bool, float | None], None]
 
 
 @dataclass(frozen=True)
@@ -27,30 +40,223 @@ class Admitted:
 
     trials: tuple[Trial, ...]
     pace: Pace
+    elements: tuple[int, int]
+    """In the inputs of the golden row of middling size, and of the largest one."""
+    row: int | None
+    """The golden row that says most about the others; None where none passes alone.
 
-
-def pass_load_gate(
-    engine: Engine, tell: Callable[[bool, float | None], None] = lambda _passed, _worst_error: None
-) -> Admitted:
-    """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly.
-
-    `tell` hears whether all was right, and the worst error; None for that where a row was not answered, or not by numbers.
+    Of those that pass alone, the one nearest to what is allowed; of exact ones, that with the largest answer.
     """
-    trials = tuple(replay(engine))
-    failed = next((trial for trial in trials if not trial.passed), None)
-    errors = [trial.worst_error for trial in trials]
-    tell(failed is None, None if None in errors else max(error for error in errors if error is not None))
-    if failed is not None:
-        text = f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
-        raise ModelError("E_LOAD_GATE", "; ".join(filter(None, (text, lacking(engine)))))
-    if lacking(engine):
-        log.warning(
-            "%s %s: %s; its golden rows pass here all the same",
-            engine.bundle.name,
-            engine.bundle.version,
-            lacking(engine),
-        )
-    return Admitted(trials, measure(engine))
+    anchors: tuple[Outputs, ...]
+    """For each output of the contract, the golden answers where it is largest: a tolerance is a share of that."""
+    kept_at: str = ""
+    """When the whole gate was passed, where a kept receipt says so and `row` alone was replayed; else empty."""
+
+    @property
+    def worst_error(self) -> float:
+        """The largest error of all trials."""
+        return max((trial.worst_error or 0.0 for trial in self.trials), default=0.0)
+
+
+def pass_load_gate(engine: Engine) -> Admitted:
+    """The whole load gate, for whoever needs nothing else of it. Raises `ModelError`."""
+    return LoadGate(engine).run()
+
+
+class LoadGate:
+    """Tries one engine by its golden rows, each of which is validated and encoded once."""
+
+    def __init__(self, engine: Engine, measuring: AbstractContextManager[object] | None = None) -> None:
+        """`measuring` is entered for as long as time is measured."""
+        self._engine, self._golden = engine, engine.bundle.golden
+        self._variant = engine.bundle.manifest.variant(engine.variant)
+        self._measuring = measuring or nullcontext()
+        self._alone: list[Outputs] = []
+        """The answers to the golden rows, one at a time."""
+
+    @cached_property
+    def _rows(self) -> list[EncodedRow]:
+        return [self._encode(place) for place in range(len(self._golden.rows))]
+
+    def _encode(self, place: int) -> EncodedRow:
+        row = self._engine.contract.validate_row(self._golden.rows[place], place)
+        return self._engine.encode(row, place)
+
+    @cached_property
+    def _middling(self) -> EncodedRow:
+        rows = sorted(self._rows, key=lambda row: self._engine.kin(row)[1])
+        return rows[len(rows) // 2]
+
+    def run(self, tell: Tell = lambda _passed, _worst_error: None) -> Admitted:
+        """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly.
+
+        `tell` hears whether all was right, and the worst error; None for that where a row was not
+        answered, or not by numbers.
+        """
+        trials = tuple(self.replay())
+        failed = next((trial for trial in trials if not trial.passed), None)
+        errors = [trial.worst_error for trial in trials]
+        tell(failed is None, None if None in errors else max(error for error in errors if error is not None))
+        missing = lacking(self._engine)
+        if failed is not None:
+            text = f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
+            raise ModelError("E_LOAD_GATE", "; ".join(filter(None, (text, missing))))
+        if missing:
+            text = "%s %s: %s; its golden rows pass here all the same"
+            log.warning(text, self._engine.bundle.name, self._engine.bundle.version, missing)
+        sizes = sorted(sum(np.size(value) for value in row) for row in self._rows)
+        elements = sizes[len(sizes) // 2], sizes[-1]
+        with self._measuring:
+            pace = self.measure()
+        return Admitted(trials, pace, elements, self._telling_row(trials[0]), self._anchors())
+
+    def resume(self, kept: KeptReceipt) -> Admitted | None:
+        """What a kept receipt says, after its golden row is answered rightly once more; None where it is not."""
+        engine, bundle = self._engine, self._engine.bundle
+        engine.usual_elements = 0  # this run's memory is not kept
+        try:
+            row = self._encode(kept.row)
+            outputs = engine.run([[row]]).outputs
+            answer = {name: array[0] for name, array in outputs.items()}
+            golden = self._golden.at([kept.row])
+            finding = judge(engine.contract, self._variant.promise, golden, [answer]).finding
+        except (Refusal, ModelError, OutOfMemory, IndexError) as error:
+            finding = f"it was not answered: {error}"
+        if finding:
+            text = "%s %s: golden row %d, which passed at %s, does not pass now: %s; all are replayed"
+            log.warning(text, bundle.name, bundle.version, kept.row, kept.made_at, finding)
+            engine.usual_elements = math.inf
+            return None
+        return Admitted(kept.trials, kept.pace, kept.elements, kept.row, self._anchors(), kept.made_at)
+
+    def settle(self, admitted: Admitted, batch_rows: int) -> None:
+        """Get ready for batches of `batch_rows` rows, give back what the gate's larger ones took, and say which are outliers, whose memory is not kept.
+
+        An outlier has more elements in its inputs than a batch of `batch_rows` rows as long as the
+        middling golden one, and than the longest golden row alone.
+        """
+        engine = self._engine
+        if engine.usual_elements:
+            engine.usual_elements = 0
+            engine.run([[self._middling]])
+        engine.settle(batch_rows)
+        middling, largest_one = admitted.elements
+        engine.usual_elements = max(middling * batch_rows, largest_one)
+
+    def replay(self) -> Iterator[Trial]:
+        """The golden rows at each batch size, and the rows that must be refused; one trial for each size."""
+        engine, golden = self._engine, self._golden
+        for size in self._sizes():
+            try:
+                answers = self._answers(size)
+            except OutOfMemory:
+                if size > 1:
+                    break  # batches that do not fit are never formed: see `measure`
+                yield self._unanswered(size, "one row alone needs more memory than there is")
+                continue
+            except (Refusal, ModelError) as error:
+                yield self._unanswered(size, f"a golden row was not answered: {error}")
+                continue
+            self._alone = self._alone or answers
+            found = judge(engine.contract, self._variant.promise, golden, answers)
+            yield found.trial(RUNNER, engine.variant, engine.provider, size)
+        wrong = [
+            (place, refused.code, code)
+            for place, refused in enumerate(golden.refusals)
+            if (code := engine.front.refusal_code(refused.row)) != refused.code
+        ]
+        finding = "" if not wrong else f"refusal {wrong[0][0]}: want {wrong[0][1]}, got {wrong[0][2] or 'an answer'}"
+        yield Trial(
+            runner=RUNNER, variant=engine.variant, provider=engine.provider, batch_sizes=(1,), rows=0, refusals=len(golden.refusals),
+            worst_error=0.0, allowed=0.0, passed=not wrong, finding=finding,
+        )  # fmt: skip
+
+    def _sizes(self) -> list[int]:
+        batchable, rows = self._engine.bundle.manifest.batchable, len(self._golden.rows)
+        return [
+            size
+            for size in TRIAL_BATCH_SIZES
+            if size == 1 or (batchable and size // 2 < rows and size <= self._engine.most_rows)
+        ]
+
+    def _answers(self, size: int) -> list[Outputs]:
+        answers: list[Outputs] = [{}] * len(self._rows)
+        for places in self._batches(size):
+            outputs = self._engine.run([[self._rows[place] for place in places]]).outputs
+            for index, place in enumerate(places):
+                answers[place] = {name: array[index] for name, array in outputs.items()}
+        return answers
+
+    def _batches(self, size: int) -> Iterator[Sequence[int]]:
+        """Places of rows that run together: of like shape, at most `size` of them, and see `UNLIKE`."""
+        kin = [self._engine.kin(row) for row in self._rows]
+        most_cost = UNLIKE * size * self._engine.kin(self._middling)[1]
+        for places in group_places(shape for shape, _ in kin).values():
+            batch, longest = list[int](), 0
+            for place in places:
+                length = kin[place][1]
+                if batch and (len(batch) == size or (len(batch) + 1) * max(longest, length) > most_cost):
+                    yield batch
+                    batch, longest = [], 0
+                batch.append(place)
+                longest = max(longest, length)
+            yield batch
+
+    def _unanswered(self, size: int, finding: str) -> Trial:
+        engine = self._engine
+        return Trial(
+            runner=RUNNER, variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(self._golden.rows),
+            worst_error=None, allowed=None, passed=False, finding=finding,
+        )  # fmt: skip
+
+    def measure(self) -> Pace:
+        """Time growing batches of the golden row of middling length, within a budget; one row alone where rows are never batched.
+
+        On the processor a batch runs in this thread alone, and it is the thread's own time that counts: beside a server that is busy, which a
+        reload always is, waiting for a core hides what batches bring.
+        """
+        engine, row = self._engine, self._middling
+        clock = time.perf_counter if engine.remote or engine.slots else time.thread_time
+        seconds: dict[int, float] = {}
+        spent = 0.0
+        for size in MEASURE_SIZES if engine.bundle.manifest.batchable else (1,):
+            expected = 2 * seconds.get(size // 2, 0.0)
+            if seconds and (spent + 2 * expected > MEASURE_BUDGET_S or size > engine.most_rows):
+                break
+            times: list[float] = []
+            for _ in range(5 if expected < MEASURE_BUDGET_S / 40 else 2):
+                if times and spent + sum(times) + times[-1] > MEASURE_BUDGET_S:
+                    break
+                try:
+                    if engine.slots and not times:
+                        engine.run([[row] * size])  # a device plans, loads kernels and takes memory: once
+                    start = clock()
+                    engine.run([[row] * size])
+                except OutOfMemory:
+                    if not seconds:
+                        raise
+                    return Pace(seconds, engine.kin(row)[1])
+                times.append(max(clock() - start, 1e-9))
+            spent += sum(times)
+            seconds[size] = min(times)
+        return Pace(seconds, engine.kin(row)[1])
+
+    def _telling_row(self, alone: Trial) -> int | None:
+        """See `Admitted.row`; `alone` is the trial of single rows."""
+        contract, golden = self._engine.contract, self._golden
+        nearest = [row.sample for row in alone.worst]
+        sizes = [max(map(largest, answer.values()), default=0.0) for answer in golden.answers]
+        plainest = sorted(range(len(sizes)), key=lambda place: -sizes[place])
+        for place in dict.fromkeys([*nearest, *plainest]):
+            if not judge(contract, self._variant.promise, golden.at([place]), [self._alone[place]]).finding:
+                return place
+        return None
+
+    def _anchors(self) -> tuple[Outputs, ...]:
+        names = [field.name for field in self._engine.contract.outputs]
+        answers = self._golden.answers
+        largest_at = (max(answers, key=lambda answer, name=name: largest(answer[name])) for name in names)  # type: ignore[misc]
+        return tuple(dict(answer) for answer in largest_at)
 
 
 def lacking(engine: Engine) -> str:
@@ -74,99 +280,3 @@ def lacking(engine: Engine) -> str:
     if not missing or not all(missing):
         return ""
     return f"variant '{engine.variant}' was proven with {', '.join(min(missing))}, which this machine has not"
-
-
-def settle(engine: Engine, batch_rows: int) -> None:
-    """Get ready for batches of `batch_rows` rows, give back what the gate's larger ones took, and say which are outliers, whose memory is not kept.
-
-    An outlier has more elements in its inputs than a batch of `batch_rows` rows as long as the middling golden one, and than the
-    longest golden row alone.
-    """
-    sizes = sorted(sum(np.size(value) for value in row) for row in _encoded(engine))
-    engine.usual_elements = 0
-    engine.run([[_middling(engine)]])
-    engine.settle(batch_rows)
-    engine.usual_elements = max(sizes[len(sizes) // 2] * batch_rows, sizes[-1])
-
-
-def replay(engine: Engine) -> Iterator[Trial]:
-    """The golden rows at each batch size, and the rows that must be refused; one trial for each size."""
-    golden = engine.bundle.golden
-    sizes = [
-        size
-        for size in TRIAL_BATCH_SIZES
-        if size == 1 or (engine.bundle.manifest.batchable and size // 2 < len(golden.rows) and size <= engine.most_rows)
-    ]
-    variant = engine.bundle.manifest.variant(engine.variant)
-    for size in sizes:
-        try:
-            answers = engine.answer(golden.rows, size)
-        except OutOfMemory:
-            if size > 1:
-                break  # batches that do not fit are never formed: see `measure`
-            yield _unanswered(engine, size, "one row alone needs more memory than there is")
-            continue
-        except (Refusal, ModelError) as error:
-            yield _unanswered(engine, size, f"a golden row was not answered: {error}")
-            continue
-        found = judge(engine.contract, variant.promise, golden, answers)
-        yield found.trial("load gate", engine.variant, engine.provider, size)
-    wrong = [
-        (place, refused.code, code)
-        for place, refused in enumerate(golden.refusals)
-        if (code := engine.front.refusal_code(refused.row)) != refused.code
-    ]
-    finding = "" if not wrong else f"refusal {wrong[0][0]}: want {wrong[0][1]}, got {wrong[0][2] or 'an answer'}"
-    yield Trial(
-        runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(1,), rows=0, refusals=len(golden.refusals),
-        worst_error=0.0, allowed=0.0, passed=not wrong, finding=finding,
-    )  # fmt: skip
-
-
-def _unanswered(engine: Engine, size: int, finding: str) -> Trial:
-    return Trial(
-        runner="load gate", variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(engine.bundle.golden.rows),
-        worst_error=None, allowed=None, passed=False, finding=finding,
-    )  # fmt: skip
-
-
-def measure(engine: Engine) -> Pace:
-    """Time growing batches of the golden row of middling length, within a budget; one row alone where rows are never batched.
-
-    On the processor a batch runs in this thread alone, and it is the thread's own time that counts: beside a server that is busy, which a
-    reload always is, waiting for a core hides what batches bring.
-    """
-    clock = time.perf_counter if engine.remote or engine.slots else time.thread_time
-    row = _middling(engine)
-    seconds: dict[int, float] = {}
-    spent = 0.0
-    for size in MEASURE_SIZES if engine.bundle.manifest.batchable else (1,):
-        expected = 2 * seconds.get(size // 2, 0.0)
-        if seconds and (spent + 2 * expected > MEASURE_BUDGET_S or size > engine.most_rows):
-            break
-        times: list[float] = []
-        for _ in range(5 if expected < MEASURE_BUDGET_S / 40 else 2):
-            if times and spent + sum(times) + times[-1] > MEASURE_BUDGET_S:
-                break
-            try:
-                if engine.slots and not times:
-                    engine.run([[row] * size])  # a device plans, loads kernels and takes memory: once
-                start = clock()
-                engine.run([[row] * size])
-            except OutOfMemory:
-                if not seconds:
-                    raise
-                return Pace(seconds, engine.kin(row)[1])
-            times.append(max(clock() - start, 1e-9))
-        spent += sum(times)
-        seconds[size] = min(times)
-    return Pace(seconds, engine.kin(row)[1])
-
-
-def _middling(engine: Engine) -> EncodedRow:
-    rows = sorted(_encoded(engine), key=lambda row: engine.kin(row)[1])
-    return rows[len(rows) // 2]
-
-
-def _encoded(engine: Engine) -> list[EncodedRow]:
-    return [engine.encode(engine.contract.validate_row(row)) for row in engine.bundle.golden.rows]

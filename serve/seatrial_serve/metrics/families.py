@@ -97,6 +97,8 @@ class Families:
             "1 where the golden rows were answered as in training when the version was loaded, 0 where they were not."
         )
         self.load_gate = self._gauge(names.LOAD_GATE, gate, MODEL, "livemin")
+        kept = "1 where a kept receipt stood in for the load gate and one golden row was replayed, 0 where all were."
+        self.load_gate_kept = self._gauge(names.LOAD_GATE_KEPT, kept, MODEL)
         worst = "Largest difference from training's answers that the load gate saw."
         self.worst_error = self._gauge(names.LOAD_GATE_WORST_ERROR, worst, MODEL)
         objective = "99 of 100 requests are to be answered within this time, as the contract promises."

@@ -21,6 +21,7 @@ EXECUTION_INFO = "seatrial_execution_info"
 MODEL_READY = "seatrial_model_ready"
 LOAD_SECONDS = "seatrial_model_load_seconds"
 LOAD_GATE = "seatrial_load_gate"
+LOAD_GATE_KEPT = "seatrial_load_gate_kept"
 LOAD_GATE_WORST_ERROR = "seatrial_load_gate_worst_error"
 OBJECTIVE_SECONDS = "seatrial_objective_seconds"
 

@@ -13,6 +13,8 @@ class GateResult(NamedTuple):
 
     passed: bool
     worst_error: float | None = None
+    kept: bool = False
+    """Was it taken up from a kept receipt, with one golden row replayed?"""
 
 
 class Held(NamedTuple):
@@ -61,6 +63,7 @@ class StandingGauges:
         for gauge, value, shown in (
             (families.load_gate, gate and gate.passed, before.gate),
             (families.worst_error, gate and gate.worst_error, before.gate),
+            (families.load_gate_kept, gate and gate.kept, before.gate),
             (families.load_seconds, held and now.load_s, before.held),
             (families.objective, held and held.objective_s, before.held),
         ):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
 
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
 from seatrial_serve.models.entry import Entry, State
@@ -22,10 +24,13 @@ RETRY_S = 1.0
 
 
 class ModelLifecycle:
-    """Loads, swaps and retires versions, one change at a time. Use `async with`.
+    """Loads, swaps and retires versions. Use `async with`.
+
+    Changes of one model happen one after another, in the order in which the folder was looked at;
+    changes of different models wait for each other only where `pool` has no thread left.
 
     A version takes traffic once it passed its load gate; until then, and where it fails, the one before goes on. A version that is
-    retired answers the requests that have it already, and then gives its memory back.
+    retired answers the requests that have it already, and then gives its memory back; nothing else waits for that.
     """
 
     def __init__(
@@ -33,7 +38,7 @@ class ModelLifecycle:
         watch: bool = False, join_loaded: bool = False,
         remote: bool = False, tidy: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`.
+        """`build` loads one entry, blocking, in `pool`, which has a thread for each load that may run at once.
 
         `tidy` is called, in a thread, after whatever takes or frees much memory. With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
         """
@@ -42,8 +47,11 @@ class ModelLifecycle:
         self._watch, self._remote, self._tidy = watch, remote, tidy
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
-        self._lock = asyncio.Lock()
+        self._scanning = asyncio.Lock()
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
+        """Retired versions that requests still have."""
         self._stopping = asyncio.Event()
         self._join_loaded, self._stops, self._reload_waits = join_loaded, False, False
         self.settled = asyncio.Event()
@@ -51,11 +59,9 @@ class ModelLifecycle:
 
     async def __aenter__(self) -> ModelLifecycle:
         self._loop = asyncio.get_running_loop()
-        first = self._load_all(list(self._repository))
+        first = self._spawn(self._load_all([self._spawn(self._load_first(entry)) for entry in self._repository]))
         if self._join_loaded:
             await first
-        else:
-            self._spawn(first)
         if self._watch:
             self._spawn(self._follow(self._repository.folder))
         if self._remote:
@@ -65,15 +71,26 @@ class ModelLifecycle:
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
         self.stop_loading()
-        await asyncio.gather(*self._tasks)
+        for drain in self._draining:
+            drain.cancel()
+        if tasks := self._tasks | self._draining:
+            await asyncio.wait(tasks)
         for entry in self._repository:
             if entry.model is not None:
                 await entry.model.close()
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None
+    ) -> asyncio.Task[None]:
+        tasks = self._tasks if among is None else among
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
+
+    def _change_of(self, name: str) -> asyncio.Lock:
+        """Whoever holds it changes this model. It lets in whoever waits for it in order."""
+        return self._changing.setdefault(name, asyncio.Lock())
 
     def stop_loading(self) -> None:
         """Load no more than what is being loaded. A signal's handler may call it."""
@@ -93,13 +110,18 @@ class ModelLifecycle:
         except Exception:  # nobody waits for this task: what it raised would be lost
             log.exception("not reloaded: this is a bug in seatrial")
 
-    async def _load_all(self, entries: list[Entry]) -> None:
-        async with self._lock:
-            for entry in entries:  # one after another, so that the load gates' measurements do not disturb each other
-                if not self._stops:
-                    await self._load(entry)
+    async def _load_all(self, loads: list[asyncio.Task[None]]) -> None:
+        if loads:
+            await asyncio.wait(loads)
+        for error in filter(None, (load.exception() for load in loads)):
+            log.error("a model was not loaded: this is a bug in seatrial", exc_info=error)
         await asyncio.to_thread(self._tidy)
         self.settled.set()
+
+    async def _load_first(self, entry: Entry) -> None:
+        async with self._change_of(entry.name):
+            if not self._stops:
+                await self._load(entry)
 
     async def reload(self, name: str | None = None, rest: FolderRest | None = None) -> list[FoundModel]:
         """Serve what the folder holds now, of all models or of one, and return what that is.
@@ -108,23 +130,38 @@ class ModelLifecycle:
         loaded once its folder rests, and not again before it changes. Raises `DeclarationError` where the folder holds no bundle,
         `Refusal` for an unknown name.
         """
-        async with self._lock:
+        async with self._scanning:
             self._reload_waits = self._reload_waits and name is not None
             found = [model for model in await asyncio.to_thread(self._repository.scan) if name in (None, model.name)]
             if name is not None and not found:
                 raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "the name of a folder of bundles")
-            for model in found:
-                if not self._repository.stays(model):
-                    await self._follow_model(model, rest)
-                elif rest is None or rest.may_tell(model.home, model.unreadable):
-                    log.error("%s stays as it was: %s", model.name, model.unreadable)
-                if rest is not None and not model.unreadable:
-                    rest.forget(model.home)
-            gone = set(self._repository.names) - {model.name for model in found}
-            for entry in [entry for entry in self._repository if entry.name in gone and name is None]:
+            # each waits for its model's turn before a later look at the folder does
+            changes = [self._spawn(self._change(model, rest)) for model in found]
+            gone = set(self._repository.names) - {model.name for model in found} if name is None else ()
+            changes += [self._spawn(self._retire_all(each)) for each in gone]
+        if changes:
+            await asyncio.wait(changes)  # which cancels none of them where nobody waits any more
+        for change in changes:
+            change.result()
+        return found
+
+    async def _change(self, model: FoundModel, rest: FolderRest | None) -> None:
+        """Follow what was found of a model, and tell."""
+        async with self._change_of(model.name):
+            if not self._repository.stays(model):
+                await self._follow_model(model, rest)
+            elif rest is None or rest.may_tell(model.home, model.unreadable):
+                log.error("%s stays as it was: %s", model.name, model.unreadable)
+            if rest is not None and not model.unreadable:
+                rest.forget(model.home)
+        await self._tell()
+
+    async def _retire_all(self, name: str) -> None:
+        """Retire every version of a model, and tell."""
+        async with self._change_of(name):
+            for entry in list(self._repository.versions(name).values()):
                 await self._retire(entry)
         await self._tell()
-        return found
 
     async def _follow_model(self, model: FoundModel, rest: FolderRest | None) -> None:
         """Load what is new of a model, take up its selection, and retire what nobody wants any more."""
@@ -172,12 +209,9 @@ class ModelLifecycle:
 
     async def unload(self, name: str) -> None:
         """Retire every version of a model, until it is loaded again. Raises `Refusal` where there is none."""
-        async with self._lock:
-            if self._repository.find(name) is None:
-                raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /v1/models")
-            for entry in list(self._repository.versions(name).values()):
-                await self._retire(entry)
-        await self._tell()
+        if self._repository.find(name) is None:
+            raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /v1/models")
+        await asyncio.shield(self._spawn(self._retire_all(name)))
 
     def distrust_soon(self, model: ServedModel, code: str, reason: str, *, fall_back: bool) -> None:
         """`distrust` in the background: what another thread may call."""
@@ -186,7 +220,7 @@ class ModelLifecycle:
 
     async def distrust(self, model: ServedModel, code: str, reason: str, *, fall_back: bool) -> None:
         """Let a version take no more traffic, until it is loaded anew. With `fall_back`, the highest version below it that passes its load gate follows it."""
-        async with self._lock:
+        async with self._change_of(model.bundle.name):
             entry = self._repository.find(model.bundle.name, model.bundle.version)
             if entry is None or entry.model is not model:
                 return
@@ -197,8 +231,7 @@ class ModelLifecycle:
             self._repository.settle(entry.name)
             entry.model = None
         await self._tell()
-        await model.retire()
-        self._tidy_after(model)
+        self._spawn(self._drain(model), self._draining)
 
     async def _load_older(self, entry: Entry) -> None:
         try:
@@ -241,14 +274,23 @@ class ModelLifecycle:
         await self._retire(old)
 
     async def _retire(self, entry: Entry) -> None:
+        """Take a version out. Requests that have it already are waited for in the background."""
         self._repository.drop(entry)
-        if entry.model is not None:
-            await entry.model.retire()
-            held = weakref.ref(entry.model)
-            entry.model = None
-            await asyncio.to_thread(self._tidy)
-            self._tidy_after(held())
         log.info("%s %s is no longer served", entry.name, entry.version)
+        if entry.model is None:
+            return
+        held, drain = entry.model.held, self._spawn(self._drain(entry.model), self._draining)
+        entry.model = None
+        if not held:
+            await asyncio.wait([drain])
+
+    async def _drain(self, model: ServedModel) -> None:
+        """Close a retired model once no request has it, and give its memory back."""
+        await model.retire()
+        there = weakref.ref(model)
+        del model
+        await asyncio.to_thread(self._tidy)
+        self._tidy_after(there())
 
     def _tidy_after(self, model: ServedModel | None) -> None:
         """Tidy once more when the last holder of a retired model, an observer or a thread, is done with it."""
@@ -270,8 +312,9 @@ class ModelLifecycle:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), RETRY_S)
             for entry in [entry for entry in self._repository if entry.wants_runtime]:
-                async with self._lock:
-                    await self._load(entry)
+                async with self._change_of(entry.name):
+                    if self._repository.find(entry.name, entry.version) is entry and entry.wants_runtime:
+                        await self._load(entry)
             await self._tell()
 
     async def _follow(self, folder: Path) -> None:

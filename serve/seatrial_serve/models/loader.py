@@ -6,17 +6,20 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from threading import Lock
 
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.receipt import now
 from seatrial_serve.inference.engine import Engine, load_engine
-from seatrial_serve.inference.load_gate import Admitted, pass_load_gate, settle
+from seatrial_serve.inference.kept_receipt import KeptReceipt, KeptReceipts, receipt_facts
+from seatrial_serve.inference.load_gate import Admitted, LoadGate
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics.standing import GateResult, Held
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.scan import open_entry
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.process.private_cache import cache_folder
 from seatrial_serve.process.resources import ThreadPlan
-from seatrial_serve.runtimes.graph_cache import cache_folder
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.settings import Settings
@@ -31,43 +34,67 @@ class Loader:
     ) -> None:  # fmt: skip
         """`check` raises a `SeatrialError` where a version with this contract must not take over, before it costs anything."""
         self._settings, self._plan, self._pool, self._metrics, self._check = settings, plan, pool, metrics, check
+        self._receipts, self._measuring = KeptReceipts(cache_folder("receipts")), Lock()
 
     def __call__(self, entry: Entry) -> ServedModel:
         """Raises a `SeatrialError` that says why the version must not take traffic."""
         entry.gate = entry.held = None
-
-        def tell(passed: bool, worst_error: float | None) -> None:
-            entry.gate = GateResult(passed, math.inf if worst_error is None else worst_error)
-
         bundle = open_entry(entry)
         self._check(entry, bundle.contract)
         settings = self._settings
-        options = RuntimeOptions(
-            settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder() if settings.graph_cache else None,
-            settings.trust_torchscript, settings.runtime, settings.triton_url, devices=settings.devices,
-            device_memory_bytes=settings.device_memory_bytes, provider_options=settings.provider_option_pairs,
-            cuda_graphs=settings.cuda_graphs, max_rows=settings.max_batch_rows,
-        )  # fmt: skip
+        options = self._options()
         with ExitStack() as unless_served:
             engine = load_engine(bundle, options, settings.variant or entry.variant)
             unless_served.callback(engine.close)
-            model = self._admit(engine, tell)
+            model = self._served(engine, LoadGate(engine, self._measuring), options, entry)
             unless_served.pop_all()
         asked = settings.runtime or settings.providers[0]
         entry.held = Held(bundle.digest, engine.variant, asked, engine.provider, bundle.contract.objective.p99_s)
         return model
 
-    def _admit(self, engine: Engine, tell: Callable[[bool, float | None], None]) -> ServedModel:
+    def _options(self) -> RuntimeOptions:
+        settings = self._settings
+        return RuntimeOptions(
+            settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder("graphs") if settings.graph_cache else None,
+            settings.trust_torchscript, settings.runtime, settings.triton_url, devices=settings.devices,
+            device_memory_bytes=settings.device_memory_bytes, provider_options=settings.provider_option_pairs,
+            cuda_graphs=settings.cuda_graphs, max_rows=settings.max_batch_rows,
+        )  # fmt: skip
+
+    def _served(self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry) -> ServedModel:
         """The engine's model, where it passes the load gate."""
-        admitted = pass_load_gate(engine, tell=tell)
+        admitted = self._admit(engine, gate, options, entry)
         rule = self._rule(engine, admitted)
-        settle(engine, rule.most_rows)
+        gate.settle(admitted, rule.most_rows)
         bundle = engine.bundle
-        return ServedModel(
+        model = ServedModel(
             engine, admitted, rule, self._pool, self._metrics.for_model(bundle.name, bundle.version),
             slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows,
             drift_counts=self._metrics.for_drift(bundle.name, bundle.version, bundle.profile),
         )  # fmt: skip
+        bundle.let_go_of_rows()
+        return model
+
+    def _admit(self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry) -> Admitted:
+        """By a kept receipt and one golden row where there is one to be trusted, else by all rows. Raises `ModelError`."""
+
+        def tell(passed: bool, worst_error: float | None) -> None:
+            entry.gate = GateResult(passed, math.inf if worst_error is None else worst_error)
+
+        facts = receipt_facts(engine, options) if self._settings.prove == "kept" else None
+        kept = self._receipts.find(facts) if facts is not None else None
+        admitted = gate.resume(kept) if kept is not None else None
+        if admitted is not None:
+            entry.gate = GateResult(True, admitted.worst_error, kept=True)
+            return admitted
+        admitted = gate.run(tell)
+        if facts is not None and admitted.row is not None:
+            pace = admitted.pace
+            self._receipts.keep(KeptReceipt(
+                schema=1, made_at=now(), facts=facts, trials=admitted.trials, seconds=pace.seconds, length=pace.length,
+                elements=admitted.elements, row=admitted.row,
+            ))  # fmt: skip
+        return admitted
 
     def _rule(self, engine: Engine, admitted: Admitted) -> BatchRule:
         if not engine.bundle.manifest.batchable:

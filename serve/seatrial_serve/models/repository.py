@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
@@ -23,9 +24,12 @@ STABLE = "stable"
 class Repository:
     """The entries by name and version, and which of them a model's own name stands for."""
 
-    def __init__(self, folder: Path, versions: str) -> None:
-        """Raises `DeclarationError` where there is nothing to serve."""
-        self.folder, self._policy = folder, versions
+    def __init__(self, folder: Path, versions: str, ready: Literal["any", "all"] = "all") -> None:
+        """`ready`: how many models must take traffic for the server to be ready.
+
+        Raises `DeclarationError` where there is nothing to serve.
+        """
+        self.folder, self._policy, self._wanted = folder, versions, ready
         self._entries: dict[str, dict[str, Entry]] = {}
         self._served: dict[str, Entry] = {}
         self._selections: dict[str, Selection] = {}
@@ -128,8 +132,9 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Does every model take traffic?"""
-        return all(entry.takes_traffic for entry in self._served.values())
+        """Do enough models take traffic: all of them, or any where that was asked for?"""
+        ready = [entry.takes_traffic for entry in self._served.values()]
+        return all(ready) or (self._wanted == "any" and any(ready))
 
     def check_replacement(self, entry: Entry, contract: Contract) -> None:
         """Raise `ModelError` where a version would take over from an older one and break its clients under the same major version."""
@@ -161,4 +166,5 @@ class Repository:
             if entry.reason != known:  # what is tried again and again is said once
                 log.error("%s %s is not ready: %s", entry.name, entry.version, entry.reason)
         else:
-            log.info("%s %s passed its load gate after %.2f s", entry.name, entry.version, entry.load_s)
+            how = ", by a kept receipt and one golden row" if entry.gate is not None and entry.gate.kept else ""
+            log.info("%s %s passed its load gate after %.2f s%s", entry.name, entry.version, entry.load_s, how)

@@ -187,12 +187,19 @@ class ServedModel:
         if not self._holders and self._unused is not None:
             self._unused.set()
 
+    @property
+    def held(self) -> bool:
+        """Does a request have this model?"""
+        return self._holders > 0
+
     async def retire(self) -> None:
         """Close once every request that has this model has its answer."""
-        if self._holders:
-            self._unused = asyncio.Event()
-            await self._unused.wait()
-        await self.close()
+        try:
+            if self._holders:
+                self._unused = asyncio.Event()
+                await self._unused.wait()
+        finally:  # where the server ends, nobody waits for those requests
+            await self.close()
 
     async def close(self) -> None:
         """Answer what waits, refuse what comes, and stop."""

@@ -18,6 +18,7 @@ class FakeRuntime:
     inputs: Mapping[str, str]
     outputs: Sequence[str]
     provider: str = "FakeExecutionProvider"
+    version: str = "fake 1"
     batches: list[int] = field(default_factory=list)
     outliers: int = 0
     remote: bool = False

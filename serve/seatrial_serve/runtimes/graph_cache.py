@@ -6,20 +6,13 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from seatrial_contracts.bundle import sync_folder
+from seatrial_serve.process.private_cache import NotPrivate, make_private, remove_unused
 
 log = logging.getLogger("seatrial.graph_cache")
-UNUSED_S = 30 * 24 * 3600
-"""A graph that nobody loaded for so long is removed when another one comes."""
-
-
-def cache_folder() -> Path:
-    """Where the user's caches lie (XDG Base Directory Specification), and ours among them."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seatrial" / "graphs"
 
 
 def find_or_make(folder: Path, key: str, make: Callable[[Path], None]) -> Path | None:
@@ -29,14 +22,13 @@ def find_or_make(folder: Path, key: str, make: Callable[[Path], None]) -> Path |
     """
     place = folder / key
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = folder.stat()
-        if owner.st_uid != os.getuid() or owner.st_mode & 0o022:
-            log.warning("graphs are not cached: others may write into the cache folder; mend: chmod 700")
-            return None
+        make_private(folder)
         if not place.exists():
             _make(folder, place, make)
         os.utime(place)
+    except NotPrivate as error:
+        log.warning("graphs are not cached: %s", error)
+        return None
     except OSError as error:
         log.info("graphs are not cached: %s", error.strerror)
         return None
@@ -55,10 +47,4 @@ def _make(folder: Path, place: Path, make: Callable[[Path], None]) -> None:
             temporary.rename(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _remove_unused(folder)
-
-
-def _remove_unused(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.stat().st_mtime < time.time() - UNUSED_S:
-            shutil.rmtree(entry, ignore_errors=True)
+    remove_unused(folder)

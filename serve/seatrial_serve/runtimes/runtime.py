@@ -64,6 +64,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """Name and version of what computes: another one may round otherwise."""
+        ...
+
+    @property
     def placement(self) -> Placement | None:
         """How it stands on devices; None where none was asked for."""
         ...

@@ -50,6 +50,7 @@ class TorchScriptRuntime:
 
     def __init__(self, torch: Any, module: Any, facts: Mapping[str, Any], threads: int) -> None:
         self._torch, self._module, self._threads = torch, module, threads
+        self.version = f"torch {torch.__version__}"
         self.inputs: Mapping[str, str] = dict(facts["inputs"])
         self.outputs: Sequence[str] = facts["outputs"]
         self._categories: Mapping[str, Any] = facts["categories"]

@@ -56,7 +56,7 @@ class TritonRuntime:
             ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000),
         ])  # fmt: skip
         self.healthy = False
-        self.provider = "Triton"
+        self.provider, self.version = "Triton", "of another process"
         self.inputs: Mapping[str, str] = {}
         self.outputs: Sequence[str] = []
         self._single: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_contracts.host_stage import EncodedRow, group_places
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.inference.engine import Engine, load_engine
-from seatrial_serve.inference.load_gate import replay
+from seatrial_serve.inference.load_gate import LoadGate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.triton.exchange import opened, read_rows, write_error, write_outputs
 
@@ -22,7 +22,7 @@ class TritonPythonModel:
     def initialize(self, arguments: Mapping[str, str]) -> None:
         """Open, load, and replay the golden rows. Raises `ModelError` where one is answered wrongly: Triton does not serve it then."""
         self.engine = load_engine(opened(arguments), RuntimeOptions())
-        for trial in replay(self.engine):
+        for trial in LoadGate(self.engine).replay():
             if not trial.passed:
                 raise ModelError("E_LOAD_GATE", trial.finding)
 

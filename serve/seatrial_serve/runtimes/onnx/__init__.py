@@ -22,7 +22,7 @@ from seatrial_serve.runtimes.graph_cache import find_or_make
 from seatrial_serve.runtimes.onnx.devices import load_on_devices
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, our_error
 from seatrial_serve.runtimes.onnx.providers import CPU, CUDA, TENSORRT, check_known, check_registered, model_path
-from seatrial_serve.runtimes.onnx.session import described, give_back, open_session, settings_of, shrinking
+from seatrial_serve.runtimes.onnx.session import VERSION, described, give_back, open_session, settings_of, shrinking
 from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
 
 ort.disable_telemetry_events()  # a server tells nobody what it serves
@@ -106,7 +106,7 @@ def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession 
 class OnnxRuntime:
     """A session on this process's own cores, and the names of its inputs and outputs."""
 
-    remote, healthy = False, True
+    remote, healthy, version = False, True, VERSION
 
     def __init__(self, session: ort.InferenceSession, placement: Placement | None = None) -> None:
         self._session, self.placement = session, placement

@@ -29,7 +29,14 @@ from seatrial_serve.runtimes.onnx.providers import (
     not_loaded,
     tensorrt_profile,
 )
-from seatrial_serve.runtimes.onnx.session import KEEP_ASSIGNMENT, described, give_back, open_session, settings_of
+from seatrial_serve.runtimes.onnx.session import (
+    KEEP_ASSIGNMENT,
+    VERSION,
+    described,
+    give_back,
+    open_session,
+    settings_of,
+)
 from seatrial_serve.runtimes.onnx.tensorrt_engines import engine_folder
 from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
 
@@ -149,7 +156,7 @@ class DevicesRuntime:
     A card that fails is left out, and a thread tries to take it in again, ever more seldom; without any, the model is not ready.
     """
 
-    remote = False
+    remote, version = False, VERSION
 
     def __init__(self, graph: DeviceGraph) -> None:
         self._graph = graph

@@ -14,6 +14,7 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
+VERSION = f"onnxruntime {ort.__version__} {ort.get_build_info()}"
 KEEP_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 """Set to "1", a session can say which provider runs which node."""
 Asked = Sequence[tuple[str, dict[str, str]]]
