@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
     prove: Literal["kept", "always"] = Field(
         "kept",
-        description="How a version proves itself at start: by one golden row where the user's cache folder keeps a receipt that it passed its load gate with these bytes and versions on this machine; or always by all of them.",
+        description="Prove a version by one golden row if the user's cache keeps a receipt of its load gate on this machine, else by all; or always by all.",
     )
     ready: Literal["all", "any"] = Field(
         "all",

@@ -442,7 +442,7 @@ async def test_a_server_that_ends_waits_for_no_retired_version(tmp_path: Path, r
 
 @pytest.fixture
 def meeting(monkeypatch: pytest.MonkeyPatch) -> dict[str, threading.Event]:
-    """Graphs say what must have happened before they are loaded: `happens` sets an event, `waits` waits for it."""
+    """What graphs say is done as they load: `sets:name` sets an event, `waits:name` waits for it."""
     events: dict[str, threading.Event] = defaultdict(threading.Event)
 
     def load(graph: bytes, _: Any) -> FakeRuntime:

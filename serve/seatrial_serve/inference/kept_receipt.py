@@ -1,4 +1,4 @@
-"""Receipts of passed load gates in the user's cache: with one, a restart on the same machine replays one golden row."""
+"""Receipts of passed load gates in the user's cache: with one, a restart replays one golden row."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class KeptReceipts:
         self._folder = folder
 
     def find(self, facts: Mapping[str, str]) -> KeptReceipt | None:
-        """The receipt of a gate that was passed with these very facts; None where there is none to be trusted."""
+        """The receipt of a gate that was passed with these facts; None if none can be trusted."""
         try:
             data = read_private(self._folder, name_of(facts), MAX_RECEIPT_BYTES)
             kept = KeptReceipt.model_validate_json(data)

@@ -45,12 +45,13 @@ class Admitted:
     row: int | None
     """The golden row that says most about the others; None where none passes alone.
 
-    Of those that pass alone, the one nearest to what is allowed; of exact ones, that with the largest answer.
+    Of those that pass alone, the one nearest to what is allowed; if all are exact, the one with the
+    largest answer.
     """
     anchors: tuple[Outputs, ...]
-    """For each output of the contract, the golden answers where it is largest: a tolerance is a share of that."""
+    """For each output, the golden answers where it is largest: a tolerance is a share of that."""
     kept_at: str = ""
-    """When the whole gate was passed, where a kept receipt says so and `row` alone was replayed; else empty."""
+    """When the whole gate was passed, if `row` alone was replayed for a kept receipt; else empty."""
 
     @property
     def worst_error(self) -> float:
@@ -88,7 +89,9 @@ class LoadGate:
         return rows[len(rows) // 2]
 
     def run(self, tell: Tell = lambda _passed, _worst_error: None) -> Admitted:
-        """Replay the golden set at several batch sizes, then measure. Raises `ModelError` that says what was answered wrongly.
+        """Replay the golden set at several batch sizes, then measure.
+
+        Raises `ModelError` that says what was answered wrongly.
 
         `tell` hears whether all was right, and the worst error; None for that where a row was not
         answered, or not by numbers.
@@ -111,7 +114,7 @@ class LoadGate:
         return Admitted(trials, pace, elements, self._telling_row(trials[0]), self._anchors())
 
     def resume(self, kept: KeptReceipt) -> Admitted | None:
-        """What a kept receipt says, after its golden row is answered rightly once more; None where it is not."""
+        """What a kept receipt says, if its golden row is answered rightly once more; else None."""
         engine, bundle = self._engine, self._engine.bundle
         engine.usual_elements = 0  # this run's memory is not kept
         try:
@@ -130,10 +133,10 @@ class LoadGate:
         return Admitted(kept.trials, kept.pace, kept.elements, kept.row, self._anchors(), kept.made_at)
 
     def settle(self, admitted: Admitted, batch_rows: int) -> None:
-        """Get ready for batches of `batch_rows` rows, give back what the gate's larger ones took, and say which are outliers, whose memory is not kept.
+        """Get ready for batches of `batch_rows` rows, and give back what larger ones took.
 
-        An outlier has more elements in its inputs than a batch of `batch_rows` rows as long as the
-        middling golden one, and than the longest golden row alone.
+        Memory of outliers is not kept from here on: of batches with more elements in their inputs
+        than `batch_rows` rows like the middling golden one have, and than the longest golden row.
         """
         engine = self._engine
         if engine.usual_elements:
@@ -144,7 +147,7 @@ class LoadGate:
         engine.usual_elements = max(middling * batch_rows, largest_one)
 
     def replay(self) -> Iterator[Trial]:
-        """The golden rows at each batch size, and the rows that must be refused; one trial for each size."""
+        """A trial of the golden rows at each batch size, and one of the rows to be refused."""
         engine, golden = self._engine, self._golden
         for size in self._sizes():
             try:
@@ -188,7 +191,7 @@ class LoadGate:
         return answers
 
     def _batches(self, size: int) -> Iterator[Sequence[int]]:
-        """Places of rows that run together: of like shape, at most `size` of them, and see `UNLIKE`."""
+        """Places of rows that run together: of like shape, at most `size`, and see `UNLIKE`."""
         kin = [self._engine.kin(row) for row in self._rows]
         most_cost = UNLIKE * size * self._engine.kin(self._middling)[1]
         for places in group_places(shape for shape, _ in kin).values():
@@ -210,10 +213,11 @@ class LoadGate:
         )  # fmt: skip
 
     def measure(self) -> Pace:
-        """Time growing batches of the golden row of middling length, within a budget; one row alone where rows are never batched.
+        """Time growing batches of the golden row of middling length, within a budget.
 
-        On the processor a batch runs in this thread alone, and it is the thread's own time that counts: beside a server that is busy, which a
-        reload always is, waiting for a core hides what batches bring.
+        If rows are never batched, one row alone is timed. On the processor a batch runs in this
+        thread alone, and the thread's own time counts: beside a busy server, waiting for a core
+        hides what batches bring.
         """
         engine, row = self._engine, self._middling
         clock = time.perf_counter if engine.remote or engine.slots else time.thread_time

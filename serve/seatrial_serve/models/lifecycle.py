@@ -29,8 +29,9 @@ class ModelLifecycle:
     Changes of one model happen one after another, in the order in which the folder was looked at;
     changes of different models wait for each other only where `pool` has no thread left.
 
-    A version takes traffic once it passed its load gate; until then, and where it fails, the one before goes on. A version that is
-    retired answers the requests that have it already, and then gives its memory back; nothing else waits for that.
+    A version takes traffic once it passed its load gate; until then, and if it fails, the one
+    before goes on. A retired version answers the requests that have it already, and then gives its
+    memory back; nothing else waits for that.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class ModelLifecycle:
         watch: bool = False, join_loaded: bool = False,
         remote: bool = False, tidy: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`build` loads one entry, blocking, in `pool`, which has a thread for each load that may run at once.
+        """`build` loads one entry, blocking, in `pool`, whose threads bound the loads at once.
 
         `tidy` is called, in a thread, after whatever takes or frees much memory. With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
         """

@@ -76,7 +76,7 @@ class Loader:
         return model
 
     def _admit(self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry) -> Admitted:
-        """By a kept receipt and one golden row where there is one to be trusted, else by all rows. Raises `ModelError`."""
+        """By a kept receipt and one golden row, else by all golden rows. Raises `ModelError`."""
 
         def tell(passed: bool, worst_error: float | None) -> None:
             entry.gate = GateResult(passed, math.inf if worst_error is None else worst_error)

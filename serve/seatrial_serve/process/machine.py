@@ -1,4 +1,4 @@
-"""Which machine this is, for what holds on one machine alone: how a processor rounds, and how fast it is."""
+"""Which machine this is, for what holds on one machine alone: how it rounds, how fast it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROCESSOR = (
     "vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags",
     "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features",
 )  # fmt: skip
-"""Linux's names for what tells kinds of processors apart, on x86 and on ARM; clocks and core numbers change."""
+"""Linux's names for what tells processors apart, on x86 and on ARM; clocks and numbers change."""
 
 
 def machine_key(cpuinfo: Path = CPUINFO, machine_id: Path = MACHINE_ID) -> str | None:

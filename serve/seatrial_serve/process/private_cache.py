@@ -39,7 +39,7 @@ def check_private(status: os.stat_result, what: str) -> None:
 def make_private(folder: Path) -> None:
     """Make a cache folder, for this user alone, and the one above it, unless they are there.
 
-    Raises `NotPrivate` where one of both is a link, or is not this user's alone to write, and `OSError`.
+    Raises `NotPrivate` if one of both is a link or not this user's alone to write, and `OSError`.
     """
     for each in (folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
