@@ -24,8 +24,8 @@ from seatrial_serve.api.feedback import FeedbackApi
 from seatrial_serve.api.models import models_router
 from seatrial_serve.api.openapi import ApiDocument, openapi_router
 from seatrial_serve.api.routing import reading
-from seatrial_serve.api.v1 import predict
-from seatrial_serve.api.v2_http import infer_over_http
+from seatrial_serve.api.v1 import PREDICT
+from seatrial_serve.api.v2_http import INFER
 from seatrial_serve.api.v2_routes import v2_router
 from seatrial_serve.console.routes import add_console
 from seatrial_serve.console.series import Series
@@ -84,7 +84,7 @@ def create_app(
         lambda: repository.standings, lambda name, version: repository.find(name, version) is not None
     )
     feedback = FeedbackApi(watch.feedback, workers)
-    return FastPath(app, exchanges, {":predict": predict, FEEDBACK: feedback.tell, "/infer": infer_over_http})
+    return FastPath(app, exchanges, {":predict": PREDICT, "/infer": INFER}, {FEEDBACK: feedback.tell})
 
 
 def _lifespan(

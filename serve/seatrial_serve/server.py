@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 import uvicorn
 
+from seatrial_serve.api.direct import DirectWay
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.app import create_app
 from seatrial_serve.http.acceptor import Acceptor
@@ -131,7 +132,8 @@ def run_server(
             exchanges, lifecycle, watch, docs=settings.docs, console=settings.console, admin=settings.admin, grpc=grpc, workers=settings.workers
         )  # fmt: skip
         strict = partial(
-            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), places=Places(settings.client_connections), refused=partial(record_refusal, metrics, watch.observers)
+            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), places=Places(settings.client_connections), refused=partial(record_refusal, metrics, watch.observers),
+            direct=DirectWay(exchanges, app.forms),
         )  # fmt: skip
         config = uvicorn.Config(
             app, loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,

@@ -17,7 +17,6 @@ from support.toys import Feeds, answer, fake_runtimes, toy_bundle
 import seatrial as st
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.api import exchange
-from seatrial_serve.http.asgi_extensions import WHEN_LEFT
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Places
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.scheduling.admission import REFUSAL_S, Backlog, Quarantine
@@ -221,11 +220,16 @@ async def test_a_client_that_leaves_is_dropped_before_its_batch(
             asked.append(asyncio.ensure_future(running.ask([GOOD])))
             while model.batcher._slots - model.batcher._free < slot:
                 await asyncio.sleep(0)
-        leave: list[Any] = []
+        left = asyncio.Event()
         body = json.dumps({"instances": [GOOD]}).encode()
 
+        coming = [{"type": "http.request", "body": body}]
+
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body}
+            if coming:
+                return coming.pop()
+            await left.wait()
+            return {"type": "http.disconnect"}
 
         sent: list[Any] = []
 
@@ -237,14 +241,12 @@ async def test_a_client_that_leaves_is_dropped_before_its_batch(
             "path": "/v1/models/toy:predict",
             "method": "POST",
             "headers": [(b"content-length", b"%d" % len(body))],
-            WHEN_LEFT: leave.append,
         }
         leaving = asyncio.ensure_future(running.app(scope, receive, send))
         while not model.batcher._queue:
             await asyncio.sleep(0)
-        leave[0]()
+        left.set()
         await leaving
-        assert leave[1] is None, "from here on it does not matter"
         held.gate.set()
         assert [reply.status_code for reply in await asyncio.gather(*asked)] == [200, 200]
         assert (sent, held.runtime.batches, model.backlog.users) == ([], [1, 1], 0)

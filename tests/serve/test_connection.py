@@ -19,7 +19,6 @@ from support.conformance import rows, seal
 from uvicorn.server import ServerState
 
 from seatrial_serve.http import connection as protocol
-from seatrial_serve.http.asgi_extensions import REPLY, WHEN_LEFT
 from seatrial_serve.http.connection import HEADER_S, LINGER_S, StrictProtocol
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.models.lifecycle import ModelLifecycle
@@ -161,9 +160,10 @@ async def connected(app: App, **options: Any) -> AsyncIterator[tuple[StreamReade
 
 
 async def greet(scope: Any, receive: Any, send: Any) -> None:
-    """Answers as the fast path does: in one piece."""
+    """Answers as the way over ASGI does."""
     await receive()
-    await scope[REPLY](200, [(b"content-length", b"2")], b"hi", close=False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"hi"})
 
 
 async def test_who_reads_nothing_of_a_large_answer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,13 +295,13 @@ async def test_a_silent_connection_is_closed_and_one_that_asked_just_before_is_n
 
 
 @pytest.mark.parametrize("request_", [GET.replace(b"1.1", b"1.0"), GET + b"Connection: close\r\n"])
-async def test_an_answer_in_one_piece_says_that_it_is_the_last(request_: bytes) -> None:
+async def test_an_answer_says_that_it_is_the_last(request_: bytes) -> None:
     async with connected(greet) as (reader, writer, _):
         writer.write(request_ + b"\r\n")
         assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"
 
 
-async def test_an_answer_to_head_in_one_piece_has_no_body() -> None:
+async def test_an_answer_to_head_has_no_body() -> None:
     async with connected(greet) as (reader, writer, _):
         writer.write(GET.replace(b"GET", b"HEAD") + b"Connection: close\r\n\r\n")
         assert (await reader.read()).endswith(b"\r\n\r\n")
@@ -320,51 +320,6 @@ async def test_a_request_whose_client_has_closed_is_told_so_before_it_runs() -> 
     connection.eof_received()
     assert await heard == "http.disconnect"
     connection.connection_lost(None)
-
-
-@pytest.mark.parametrize("leave", ["eof_received", "connection_lost", "before"])
-async def test_whoever_wants_to_know_hears_once_that_the_client_has_left(leave: str) -> None:
-    heard: list[str] = []
-    ready, answered = asyncio.Event(), asyncio.Event()
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        scope[WHEN_LEFT](lambda: heard.append("first"))
-        ready.set()
-        await answered.wait()
-
-    config = uvicorn.Config(app, http=StrictProtocol, lifespan="off")
-    connection = StrictProtocol(config=config, server_state=ServerState(), app_state={})
-    transport = Mock(asyncio.Transport, get_extra_info=Mock(return_value=None), is_closing=Mock(return_value=False))
-    connection.connection_made(transport)
-    connection.data_received(SIZED)
-    transport.is_closing.return_value = leave == "before"
-    await ready.wait()
-    if leave == "eof_received":
-        connection.eof_received()
-    transport.is_closing.return_value = True
-    if leave != "before":
-        assert heard == ["first"][: leave == "eof_received"]
-    connection.connection_lost(None)
-    assert heard == ["first"]
-    answered.set()
-
-
-async def test_whoever_does_not_want_to_know_any_more_hears_nothing() -> None:
-    heard: list[str] = []
-    ready = asyncio.Event()
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        scope[WHEN_LEFT](lambda: heard.append("left"))
-        scope[WHEN_LEFT](None)
-        ready.set()
-        await greet(scope, receive, send)
-
-    async with connected(app) as (reader, writer, _):
-        writer.write(SIZED)
-        assert await reader.readuntil(b"hi") == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
-        writer.close()
-        await ready.wait()
-    assert not heard
 
 
 async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server_stops() -> None:

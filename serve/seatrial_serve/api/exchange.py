@@ -1,7 +1,8 @@
 """One request to a model, from its first byte to its answer.
 
 It begins, is admitted, read, parsed, queued, run and answered, or fails, or its client leaves; and it
-is accounted for. HTTP, gRPC and feedback share this life: only how a request travels is their own.
+is accounted for. HTTP (directly and over ASGI), gRPC and feedback share this life: only how a request
+travels is their own. Each step is a plain call; `run` takes them in a coroutine.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple, Self, TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, Self, TypeVar
 
-from seatrial_contracts.errors import ModelError
+from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.http.body import ClientLeft, Pace
 from seatrial_serve.http.busy_poll import BusyPoll
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.partial import asks_for_parts
+from seatrial_serve.models.partial import answer_each, asks_for_parts, failed_runs
 from seatrial_serve.models.repository import Repository
-from seatrial_serve.models.request import Terms
+from seatrial_serve.models.request import Given, Terms
 from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.observer import RequestObservers, tell_observers
 from seatrial_serve.observers.sampling import Sampler
 from seatrial_serve.process.budget import GROWTH, Budget
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.codes import status_of
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.scheduling.admission import NO_ROOM, REFUSAL_S
@@ -37,6 +39,9 @@ LARGE_BODY_BYTES = 64 * 1024
 """Larger bodies are parsed in a thread, so that the event loop never stands still for one."""
 
 
+NO_ROW_REFUSED: Mapping[int, Refusal] = MappingProxyType({})
+
+
 class Reply(NamedTuple):
     """An answer's bytes, what its headers say of them, and what it was made of."""
 
@@ -44,6 +49,15 @@ class Reply(NamedTuple):
     media_type: bytes = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
     answer: Answer | None = None
+
+
+class Job(NamedTuple):
+    """A request's body, read: what it asks the model, and how its answer is written."""
+
+    given: Given
+    write: Callable[[Answer], Reply]
+    refused: Mapping[int, Refusal] = NO_ROW_REFUSED
+    """Of a request for partial answers: place of a row that the contract does not take -> why."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +77,20 @@ class Exchanges:
 
 
 class Exchange:
-    """One request. Use `with`, which lasts until its answer is on its way; within it, `run` once."""
+    """One request. Use `with`, which lasts until its answer is on its way; within it, `run` once.
+
+    Or call `begin`, `admit`, `whole`, then `done`, `failed` or `gone`, and `close` in that order.
+    """
 
     __slots__ = (
         "_body",
+        "_held",
         "_hold",
         "_on_its_way",
-        "_when_left",
         "client",
         "counted",
         "entry",
         "headers",
-        "in_flight",
         "left",
         "model",
         "record",
@@ -92,19 +108,16 @@ class Exchange:
         client: Hashable,
         headers: Mapping[bytes, bytes],
         *,
-        in_flight: Any = None,
-        when_left: Callable[[Callable[[], None] | None], None] | None = None,
         counted: bool = True,
     ) -> None:
-        """`entry`: what it asks for, None where that is not there, or where `find` will tell. `when_left`: see `scope.WHEN_LEFT`.
+        """`entry`: what it asks for, None where that is not there, or where `find` will tell.
 
         `counted`: does it ask for predictions, which the metrics of models count?
         """
         self.shared, self.record, self.entry, self.client = shared, record, entry, client
-        self.headers = headers
-        self.in_flight, self._when_left, self.counted = in_flight, when_left, counted
+        self.headers, self.counted = headers, counted
         self._hold = shared.budget.begin(client)
-        self._body, self._on_its_way = b"", False
+        self._body, self._on_its_way, self._held = b"", False, False
         self.left = False
         """Did the client leave while its request was on its way?"""
 
@@ -125,53 +138,34 @@ class Exchange:
         """How long it may take, as its client says and the server allows. Raises `Refusal`."""
         raise NotImplementedError
 
-    async def run(self, answer: Callable[[Self], Awaitable[Reply]]) -> Reply | None:
-        """What `answer` replies once the model is found and has time; None where the client left.
+    def await_leaving(self) -> None:
+        """From here on its client's leaving ends it: call `leave`."""
 
-        Raises whatever went wrong, after it was accounted for.
-        """
-        record = self.record
-        try:
-            entry = self.entry = self.entry or await self.find()
-            record.model = entry.model if entry is not None else None
-            model = record.model = self.model = self.ready_model()
-            self.terms = Terms(
-                record.began_s + self.timeout_s(),
-                self.client,
-                record=record,
-                partial=asks_for_parts(self.headers),
-                in_flight=self.in_flight,
-            )
-            model.backlog.admit(self.terms.deadline_s)
-            model.hold()
-            error: BaseException | None = None
-            try:
-                reply = await answer(self)
-            except BaseException as raised:  # whatever ended it, it is raised on
-                error = raised
-                raise
-            finally:
-                self._release(model, error)
-        except ClientLeft:
-            self._end("")
-            return None
-        except asyncio.CancelledError:
-            self._end("")
-            if not self.left:
-                raise
-            return None
-        except Exception as error:  # every error is accounted for, and raised on
-            status, code = status_of(error)
-            self._end(code, status, error)
-            if self.counted:
-                named = NOBODY if self.entry is None else (self.entry.name, self.entry.version)
-                self.shared.metrics.refused(*named, error)
-            if code in NO_ROOM:
-                await asyncio.sleep(REFUSAL_S)
-            raise
-        record.answer = reply.answer
-        self._end("ok", 200)
-        return reply
+    def ignore_leaving(self) -> None:
+        """From here on it does not matter whether its client leaves."""
+
+    def begin(self) -> None:
+        """It is on its way."""
+        drain = self.shared.drain
+        if not drain.in_flight:
+            self.shared.busy_poll.came()
+        drain.enter()
+
+    def admit(self) -> None:
+        """Find its model, and take it in where that can answer in time. Raises `Refusal` or `Unavailable`."""
+        record, entry = self.record, self.entry
+        record.model = entry.model if entry is not None else None
+        model = record.model = self.model = self.ready_model()
+        self.terms = Terms(
+            record.began_s + self.timeout_s(),
+            self.client,
+            record=record,
+            partial=asks_for_parts(self.headers),
+            drain=self.shared.drain,
+        )
+        model.backlog.admit(self.terms.deadline_s)
+        model.hold()
+        self._held = True
 
     def whole(self, body: bytes, growth: int = GROWTH) -> None:
         """The body is here and is about to be parsed, which takes `growth` bytes of memory for each of it.
@@ -184,26 +178,92 @@ class Exchange:
         # Only now: a client that sends slowly says nothing of how fast the model is.
         self.model.backlog.enter()
         self._on_its_way = True
-        if self.model.instant:
-            self._when_left = None
-        if self._when_left is not None:
-            self._when_left(partial(self._leave, asyncio.current_task()))
+        if not self.model.instant:
+            self.await_leaving()
 
-    async def parsed(self, parse: Callable[[bytes], Parsed], body: bytes) -> Parsed:
-        """What `parse` makes of the body, in a thread where it is large. Raises what that raises."""
-        if len(body) <= LARGE_BODY_BYTES:
+    def done(self, reply: Reply) -> None:
+        """It is answered so."""
+        self._release(None)
+        self.record.answer = reply.answer
+        self._end("ok", 200)
+
+    def failed(self, error: Exception) -> float:
+        """It ends with this error. In how many seconds may its client be told?"""
+        self._release(error)
+        status, code = status_of(error)
+        self._end(code, status, error)
+        if self.counted:
+            named = NOBODY if self.entry is None else (self.entry.name, self.entry.version)
+            self.shared.metrics.refused(*named, error)
+        return REFUSAL_S if code in NO_ROOM else 0.0
+
+    def gone(self) -> None:
+        """Its client has left before it was answered."""
+        self._release(ClientLeft())
+        self._end("")
+
+    def close(self) -> None:
+        """Its answer is on its way: tell the observers."""
+        shared, record = self.shared, self.record
+        if record.answer is not None and record.model is not None:
+            shared.sampler.offer(record.model, record.answer, record.request_id, record.seconds, len(self._body))
+        shared.drain.leave()
+        if not shared.drain.in_flight:
+            shared.busy_poll.left()
+        tell_observers(shared.observers, record)
+
+    async def run(self, answer: Callable[[Self], Awaitable[Reply]]) -> Reply | None:
+        """What `answer` replies once the model is found and has time; None where the client left.
+
+        Raises whatever went wrong, after it was accounted for.
+        """
+        try:
+            self.entry = self.entry or await self.find()
+            self.admit()
+            reply = await answer(self)
+        except ClientLeft:
+            self.gone()
+            return None
+        except asyncio.CancelledError:
+            self.gone()
+            if not self.left:
+                raise
+            return None
+        except Exception as error:  # every error is accounted for, and raised on
+            wait_s = self.failed(error)
+            if wait_s:
+                await asyncio.sleep(wait_s)
+            raise
+        self.done(reply)
+        return reply
+
+    async def parsed(self, parse: Callable[[bytes], Parsed], body: bytes, *, aside: bool = False) -> Parsed:
+        """What `parse` makes of the body, in a thread where it is large or `aside` says so. Raises what that raises."""
+        if len(body) <= LARGE_BODY_BYTES and not aside:
             return parse(body)
         return await asyncio.get_running_loop().run_in_executor(self.pool, parse, body)
+
+    async def answered(self, job: Job) -> Reply:
+        """The model's answer, written. Raises what `ServedModel.answer` raises."""
+        model, terms = self.model, self.terms
+        if terms.partial:
+            answer = await answer_each(model, job.given, job.refused, terms)
+            if failed_runs(answer):
+                self.blame()
+        else:
+            answer = await model.answer(job.given, terms)
+        return self.written(job, answer)
+
+    def written(self, job: Job, answer: Answer) -> Reply:
+        """The answer as the request's protocol has it."""
+        start = now_s()
+        reply = job.write(answer)
+        self.model.encoded(start, self.terms)
+        return reply
 
     def blame(self) -> None:
         """The model failed on this body, although not on all of it."""
         self.model.quarantine.blame(self._body)
-
-    def _leave(self, request: asyncio.Task[Any] | None) -> None:
-        """End a request whose client has left: what still waits is not run."""
-        self.left = True
-        if request is not None:
-            request.cancel()
 
     def _end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
         record = self.record
@@ -212,28 +272,21 @@ class Exchange:
         if self.counted and record.model is not None:
             record.model.metrics.finish(code or "other", record.seconds, record.request_id if code == "ok" else None)
 
-    def _release(self, model: ServedModel, error: BaseException | None) -> None:
+    def _release(self, error: BaseException | None) -> None:
         """Nothing of it is on its way any more, but for its answer."""
+        if not self._held:
+            return
+        self._held, model = False, self.model
         if self._on_its_way:
             model.backlog.leave(type(error) if error is not None else None)
         model.release()
-        if self._when_left is not None:
-            self._when_left(None)
+        self.ignore_leaving()
         if error is not None and (isinstance(error, ModelError) or getattr(error, "code", "") == "E_MODEL_INPUT"):
             self.blame()
 
     def __enter__(self) -> Self:
-        drain = self.shared.drain
-        if not drain.in_flight:
-            self.shared.busy_poll.came()
-        drain.enter()
+        self.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
-        shared, record = self.shared, self.record
-        if record.answer is not None and record.model is not None:
-            shared.sampler.offer(record.model, record.answer, record.request_id, record.seconds, len(self._body))
-        shared.drain.leave()
-        if not shared.drain.in_flight:
-            shared.busy_poll.left()
-        tell_observers(shared.observers, record)
+        self.close()

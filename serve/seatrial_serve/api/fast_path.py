@@ -1,17 +1,20 @@
-"""The fast path: predict and infer as raw ASGI in front of the framework, since its routing would cost ten times the work."""
+"""The way over ASGI: requests to models in front of the framework, since its routing would cost ten times the work.
+
+The direct way (`api/direct.py`) takes those that are small and come as a whole; the others come here.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from seatrial_serve.api.compression import compressed
 from seatrial_serve.api.exchange import JSON, Exchanges, Reply
-from seatrial_serve.api.http_request import Answer, Asked, begin_record
+from seatrial_serve.api.http_request import Answer, Asked, Form, answer, begin_record
 from seatrial_serve.api.paths import tidy_path
-from seatrial_serve.http.asgi_extensions import REPLY, Scope
+from seatrial_serve.http.body import Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import answer_to
@@ -37,9 +40,12 @@ REQUEST_ID = "seatrial.request_id"
 class FastPath:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
-    def __init__(self, app: Asgi, exchanges: Exchanges, protocols: Mapping[str, Answer]) -> None:
-        """`protocols`: how a path ends -> what answers it."""
-        self.app, self._exchanges, self._protocols = app, exchanges, protocols
+    def __init__(
+        self, app: Asgi, exchanges: Exchanges, forms: Mapping[str, Form], others: Mapping[str, Answer]
+    ) -> None:
+        """`forms`, `others`: how a path ends -> the form of what is asked there, or what answers it."""
+        self.app, self._exchanges, self.forms = app, exchanges, forms
+        self._answers = {verb: partial(answer, form) for verb, form in forms.items()} | dict(others)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request to a model, or pass it on."""
@@ -57,16 +63,16 @@ class FastPath:
         asked = Asked(exchanges, record, entry, scope, headers, receive, counted=verb != FEEDBACK)
         with asked:
             try:
-                reply = await asked.run(self._protocols[verb])
+                reply = await asked.run(self._answers[verb])
             except Exception as error:  # every error becomes one clear answer
                 status, code, body, extra = answer_to(error, record.request_id)
                 more = [*extra, *ERROR_HEADERS, *([(b"allow", b"POST")] if status == 405 else ())]
                 close = code in UNREAD and asked.unread
-                await self._send(scope, send, status, Reply(body, JSON, more), record.request_id, close=close)
+                await self._send(send, status, Reply(body, JSON, more), record.request_id, close=close)
             else:
                 if reply is not None:
                     reply = compressed(reply, headers.get(b"accept-encoding"))
-                    await self._send(scope, send, 200, reply, record.request_id)
+                    await self._send(send, 200, reply, record.request_id)
 
     async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:
         """To the framework; its answers carry the request's id too."""
@@ -82,19 +88,12 @@ class FastPath:
 
         await self.app(scope, receive, send_named)
 
-    async def _send(
-        self, scope: Scope, send: Any, status: int, reply: Reply, request_id: str, close: bool = False
-    ) -> None:
+    async def _send(self, send: Any, status: int, reply: Reply, request_id: str, close: bool = False) -> None:
         headers = [
             (b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body)),
             (REQUEST_ID_HEADER, request_id.encode()), *reply.headers,
         ]  # fmt: skip
-        close = close or self._exchanges.drain.draining
-        write_whole = scope.get(REPLY)
-        if write_whole is not None:
-            await write_whole(status, headers, reply.body, close=close)
-            return
-        if close:
+        if close or self._exchanges.drain.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})

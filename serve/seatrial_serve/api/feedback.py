@@ -14,7 +14,7 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
 from seatrial_serve.api.exchange import Reply
 from seatrial_serve.api.http_request import Asked
-from seatrial_serve.http.headers import is_file
+from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.observers.feedback import Feedback
 
@@ -49,7 +49,7 @@ class FeedbackApi:
 
     async def tell(self, asked: Asked) -> Reply:
         """Count what is true of an answer, or of rows. Raises `Refusal`, and what `ServedModel.answer_rows` raises."""
-        is_file(asked.headers, None)
+        is_file(asked.headers.get(CONTENT_TYPE, b""), None)
         feedback, model = self._feedback, asked.model
         labels = feedback.labels_of(model)
         if not labels.classes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.api.exchange import Exchange, Exchanges, Reply
-from seatrial_serve.http.asgi_extensions import IN_FLIGHT, WHEN_LEFT, WHOLE, Scope
-from seatrial_serve.http.body import read_body
+from seatrial_serve.api.exchange import Exchange, Exchanges, Job, Reply
+from seatrial_serve.http.body import Receive, Scope, read_body
 from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.request_record import RequestRecord
@@ -18,26 +19,10 @@ from seatrial_serve.process.clock import now_s
 TIMEOUT, TRACEPARENT = b"x-request-timeout-ms", b"traceparent"
 
 
-class Asked(Exchange):
-    """A request over HTTP: its headers, its terms, and how to read its body."""
+class HttpExchange(Exchange):
+    """A request over HTTP: its headers and its terms."""
 
-    __slots__ = ("_receive", "_scope", "unread")
-
-    def __init__(
-        self, shared: Exchanges, record: RequestRecord, entry: Entry | None, scope: Scope, headers: Mapping[bytes, bytes], receive: Any, *,
-        counted: bool = True,
-    ) -> None:  # fmt: skip
-        client = scope.get("client")
-        super().__init__(
-            shared, record, entry, client[0] if client else None, headers, in_flight=scope.get(IN_FLIGHT), when_left=scope.get(WHEN_LEFT), counted=counted,
-        )  # fmt: skip
-        self._scope, self._receive = scope, receive
-        self.unread = False
-        """Is the rest of its body still to come?"""
-
-    def ready_model(self) -> ServedModel:
-        """See `Exchange`; `Refusal` also where the method is not POST."""
-        return ready_model(self._scope["method"], self.entry)
+    __slots__ = ()
 
     def timeout_s(self) -> float:
         """See `Exchange`."""
@@ -53,18 +38,76 @@ class Asked(Exchange):
             )
         return min(most_s, int(asked) / 1000)
 
+
+class Asked(HttpExchange):
+    """A request over ASGI: how to read its body, and how to hear that its client has left."""
+
+    __slots__ = ("_receive", "_scope", "_watching", "unread")
+
+    def __init__(
+        self, shared: Exchanges, record: RequestRecord, entry: Entry | None, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, *,
+        counted: bool = True,
+    ) -> None:  # fmt: skip
+        client = scope.get("client")
+        super().__init__(shared, record, entry, client[0] if client else None, headers, counted=counted)
+        self._scope, self._receive = scope, receive
+        self._watching: asyncio.Task[None] | None = None
+        self.unread = False
+        """Is the rest of its body still to come?"""
+
+    def ready_model(self) -> ServedModel:
+        """See `Exchange`; `Refusal` also where the method is not POST."""
+        return ready_model(self._scope["method"], self.entry)
+
     async def body(self) -> bytes:
         """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
         self.unread = True
         body = await read_body(
-            self.headers, self._receive, self.model.contract.max_body_bytes, self.shared.pace, self._hold, whole=WHOLE in self._scope
-        )  # fmt: skip
+            self.headers, self._receive, self.model.contract.max_body_bytes, self.shared.pace, self._hold
+        )
         self.unread = False
         self.whole(body)
         return body
 
+    def await_leaving(self) -> None:
+        """See `Exchange`."""
+        request = asyncio.current_task()
+        assert request is not None
+        self._watching = asyncio.create_task(self._watch(request))
+
+    async def _watch(self, request: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        request.cancel()
+
+    def ignore_leaving(self) -> None:
+        """See `Exchange`."""
+        if self._watching is not None:
+            self._watching.cancel()
+
 
 Answer = Callable[[Asked], Awaitable[Reply]]
+
+
+class Form(Protocol):
+    """A protocol's way to write requests and answers: how a body becomes a job."""
+
+    def check(self, asked: HttpExchange) -> None:
+        """Raise `Refusal` where the headers say that the body is nothing that this takes."""
+        ...
+
+    def read(self, asked: HttpExchange, body: bytes) -> Job:
+        """What the body asks. Any thread may call it. Raises `Refusal`, and `Unavailable` where it asks for too short a time."""
+        ...
+
+
+async def answer(form: Form, asked: Asked) -> Reply:
+    """Answer a request of that form."""
+    form.check(asked)
+    body = await asked.body()
+    aside = asked.terms.partial
+    return await asked.answered(await asked.parsed(partial(form.read, asked), body, aside=aside))
 
 
 def begin_record(headers: Mapping[bytes, bytes], route: str) -> RequestRecord:

@@ -6,7 +6,7 @@ import re
 
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from seatrial_serve.http.asgi_extensions import Scope
+from seatrial_serve.http.body import Scope
 
 SLASHES = re.compile("//+")
 ADMIN = "/v2/repository/models/"

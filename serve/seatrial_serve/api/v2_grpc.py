@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -16,25 +15,24 @@ from google.protobuf.message import DecodeError, Message
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_serve.api.audit import audited
-from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Reply
+from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Job, Reply
 from seatrial_serve.api.grpc_health import client_of
 from seatrial_serve.api.http_request import begin_record
 from seatrial_serve.api.routing import in_turns
 from seatrial_serve.api.v2_describe import index, model_config, model_metadata, model_statistics, server_metadata
-from seatrial_serve.api.v2_infer import infer
+from seatrial_serve.api.v2_infer import inference
 from seatrial_serve.http.body import ClientLeft
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import answer_to
+from seatrial_serve.models.answer import Answer as Answered
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.lifecycle import ModelLifecycle
-from seatrial_serve.models.partial import failed_runs
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.budget import Places
-from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.admission import REFUSAL_S
 from seatrial_serve.v2.grpc_message import read_message, write_message
 from seatrial_serve.v2.grpc_wire import check_parts, malformed, model_of
-from seatrial_serve.v2.message import InferRequest, most_named
+from seatrial_serve.v2.message import InferRequest, InferResponse, most_named
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 log = logging.getLogger("seatrial.grpc")
@@ -94,23 +92,25 @@ class InferCall(Exchange):
         return most_s if left_s is None else min(left_s, most_s)
 
     async def answer(self) -> Reply:
-        """The answer as a message. Raises `Refusal`, and what `ServedModel.answer_columns` raises."""
-        model, message = self.model, self.message
-        contract = model.contract
+        """The answer as a message. Raises `Refusal`, and what `ServedModel.answer` raises."""
+        message, contract = self.message, self.model.contract
         if len(message) > contract.max_body_bytes:
             raise too_large(len(message), contract.max_body_bytes)
         self.whole(message, GROWTH)
+        return await self.answered(await self.parsed(self._job, message, aside=self.terms.partial))
+
+    def _job(self, message: bytes) -> Job:
+        contract = self.model.contract
         if self._unpacked is not None:
             request = read_message(self._unpacked, contract)
         else:
-            request = await self.parsed(partial(read, contract=contract), message)
-        response, answer = await infer(model, request, self.terms, self.pool)
-        if failed_runs(answer):
-            self.blame()
-        start = now_s()
-        body = write_message(response).SerializeToString()
-        model.encoded(start, self.terms)
-        return Reply(body, answer=answer)
+            request = read(message, contract)
+        return inference(self, request, write)
+
+
+def write(response: InferResponse, answer: Answered) -> Reply:
+    """The answer as a message."""
+    return Reply(write_message(response).SerializeToString(), answer=answer)
 
 
 def read(data: bytes, contract: Contract) -> InferRequest:

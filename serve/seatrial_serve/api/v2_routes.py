@@ -13,7 +13,7 @@ from seatrial_serve.api.fast_path import REQUEST_ID
 from seatrial_serve.api.routing import found, in_turns, json_response, reading
 from seatrial_serve.api.v2_describe import index, model_config, model_metadata, model_statistics, server_metadata
 from seatrial_serve.http.body import Pace, read_body
-from seatrial_serve.http.headers import is_file
+from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.repository import Repository
 
@@ -96,7 +96,7 @@ async def read_asked(request: Request) -> bytes:
     """The small body of a call about the repository. Raises `Refusal`; what a page's form sends, without being asked whether it may, is one."""
     headers = dict(request.scope["headers"])
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != TRITON_TYPE:
-        is_file(headers, None)
+        is_file(headers.get(CONTENT_TYPE, b""), None)
     return await read_body(headers, request.receive, SMALL_BODY_BYTES, PACE)
 
 

@@ -12,6 +12,7 @@ from seatrial_contracts.errors import Refusal
 from seatrial_serve.process.budget import Hold
 
 Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 WINDOW_BITS = {b"identity": 0, b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
@@ -52,26 +53,18 @@ async def read_body(
     max_bytes: int,
     pace: Pace,
     hold: Hold | None = None,
-    *,
-    whole: bool = False,
 ) -> bytes:
     """The whole body, decompressed; `hold` holds memory for what has come of it.
 
-    A body that is declared too large is refused unread. Raises `Refusal`, `Unavailable` or
-    `ClientLeft`. If the body is here as a `whole` already, nothing is waited for and no timer
-    set, which takes longer than parsing a small body.
+    A body that is declared too large is refused unread. Raises `Refusal`, `Unavailable` or `ClientLeft`.
     """
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding not in WINDOW_BITS:
         raise Refusal("E_CONTENT_ENCODING", "header Content-Encoding", "another encoding", "gzip, deflate or none")
     declared = headers.get(b"content-length")
     if declared is not None and (len(declared) > 18 or int(declared) > max_bytes):
-        raise _too_large(max_bytes)
-    if whole:
-        message = await receive() if declared != b"0" else NOTHING
-        body = _whole(message, message.get("body", b""), max_bytes)
-    else:
-        body = await _arriving(receive, max_bytes, pace, hold)
+        raise too_large(max_bytes)
+    body = await _arriving(receive, max_bytes, pace, hold)
     if encoding == b"identity":
         return body
     if hold is not None:
@@ -92,7 +85,7 @@ async def _arriving(receive: Receive, max_bytes: int, pace: Pace, hold: Hold | N
                 body += part  # a list of parts would take many times the bytes of small ones
                 more = message.get("more_body", False)
                 if len(body) > max_bytes:
-                    raise _too_large(max_bytes)
+                    raise too_large(max_bytes)
                 if hold is not None:
                     hold.arrived(len(body))
                 if more and pace.bytes_per_s:
@@ -110,7 +103,7 @@ def _whole(message: Message, body: bytes, max_bytes: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientLeft
     if len(body) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     return body
 
 
@@ -122,7 +115,7 @@ def inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:
     except zlib.error:
         raise Refusal("E_COMPRESSION", "request body", "a damaged compressed stream", "a whole one") from None
     if len(data) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     if not unpacker.eof or unpacker.unused_data:
         raise Refusal(
             "E_COMPRESSION", "request body", "a compressed stream that is cut, or more than one", "one whole stream"
@@ -130,5 +123,6 @@ def inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:
     return data
 
 
-def _too_large(max_bytes: int) -> Refusal:
+def too_large(max_bytes: int) -> Refusal:
+    """What is said of a body that is longer than it may be."""
     return Refusal("E_BODY_BYTES", "request body", "a larger one", f"at most {max_bytes} bytes")

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from heapq import nsmallest
 from typing import Any, NoReturn
 
@@ -18,8 +17,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
-from seatrial_serve.http.asgi_extensions import IN_FLIGHT, REPLY, WHEN_LEFT, WHOLE, Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS
+from seatrial_serve.http.direct import MOST_BYTES, PIECES_S, DirectHandler, DirectRequest
 from seatrial_serve.http.headers import new_request_id
 from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
 from seatrial_serve.http.status import answer_to
@@ -41,13 +40,21 @@ MAX_FIELD_BYTES = MAX_HEADER_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS
 CROWD = 16
 """Where there is no room for a connection, one of so many idle ones is closed."""
 VERSIONS = ("1.0", "1.1")
-LOOKED_AT = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin"))
+LOOKED_AT = frozenset(
+    (b"host", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
+)
+ASGI_ALONE = frozenset((b"content-encoding", b"transfer-encoding", b"expect"))
+"""A request with one of these is answered by way of ASGI."""
 Refused = Callable[[SeatrialError, str], None]
 """Takes what a request was refused for before it reached the application, and the request's id."""
 
 
 class StrictProtocol(HttpToolsProtocol):
-    """One connection. A request that is refused here never reaches the application, and its connection is closed."""
+    """One connection. A request that is refused here never reaches the application, and its connection is closed.
+
+    A small request that `direct` answers goes there as a whole, if those before it are answered;
+    every other request goes to the ASGI application.
+    """
 
     def __init__(
         self,
@@ -56,6 +63,7 @@ class StrictProtocol(HttpToolsProtocol):
         most: float = math.inf,
         places: Places | None = None,
         refused: Refused | None = None,
+        direct: DirectHandler | None = None,
         **options: Any,
     ) -> None:
         """`most`: connections that there may be; beyond, idle ones make room. `places`: those that one address may have.
@@ -75,7 +83,13 @@ class StrictProtocol(HttpToolsProtocol):
         """Headers that are looked at, with the values of each."""
         self._refused: SeatrialError | None = None
         self._refused_id = ""
-        self._when_left: Callable[[], None] | None = None
+        self._direct = direct
+        self._asked: DirectRequest | None = None
+        """The direct request on its way, or on its way here."""
+        self._whole = False
+        """Has it come as a whole just now?"""
+        self._running: RequestResponseCycle | None = None
+        """The request that the application answers; others may wait behind it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Await the first request, but not for ever."""
@@ -122,6 +136,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for any more."""
+        self._by_asgi_if_unread()
         self._stop_waiting()
         if self._places is not None and self._placed:
             self._places.give_back(self._address)
@@ -144,6 +159,7 @@ class StrictProtocol(HttpToolsProtocol):
             self._parse(data)
         except httptools.HttpParserError:
             self._end_refused()
+            self._ask_direct()
             return
         if self._in_headers:
             self._field_bytes += len(data) if in_headers else 0
@@ -155,6 +171,20 @@ class StrictProtocol(HttpToolsProtocol):
         if self._field_bytes > MAX_FIELD_BYTES and (self._in_headers or self._chunked):
             self._refused = too_many_headers()
             self._end_refused()
+        self._ask_direct()
+
+    def _ask_direct(self) -> None:
+        """Once all that came is parsed: a direct request that is whole is asked, and one that is not is awaited for a moment."""
+        asked = self._asked
+        if asked is None:
+            return
+        if asked.more_body:
+            if self._due_s == math.inf:
+                self._await(PIECES_S)
+        elif self._whole:
+            self._whole = False
+            assert self._direct is not None
+            self._direct.ask(asked)
 
     def _parse(self, data: bytes) -> None:
         rest: bytes | memoryview = data
@@ -178,25 +208,24 @@ class StrictProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """The client has closed, which ends the connection: nobody reads the answer to what it asked last, so that is not run."""
+        self._by_asgi_if_unread()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._tell_left()
 
-    def when_left(self, call: Callable[[], None] | None) -> None:
-        """See `scope.WHEN_LEFT`. A task of its own that awaits it would take a seventh of the time that a short text's request takes."""
-        self._when_left = call
-        if self.transport.is_closing():
-            self._tell_left()
-
     def _tell_left(self) -> None:
-        call, self._when_left = self._when_left, None
-        if call is not None:
-            call()
+        """Tell whoever answers a request that its client has left; behind it others may have come, of which `cycle` is the last."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.left()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def on_message_begin(self) -> None:
-        """A request's first byte."""
-        super().on_message_begin()
+        """A request's first byte. What ASGI is told of it is made where ASGI answers it."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._due_s = min(self._due_s, self.loop.time() + HEADER_S)
         self._in_headers, self._chunked, self._named = True, False, {}
         self._header_bytes = self._field_bytes = self._chunks = 0
@@ -227,9 +256,54 @@ class StrictProtocol(HttpToolsProtocol):
             return
         self._in_headers, self._due_s = False, math.inf
         self._check()
+        route = self._direct_route()
+        if route is None:
+            self._begin_asgi()
+            return
+        parser = self.parser
+        self.cycle = self._asked = DirectRequest(  # type: ignore[assignment]
+            self, route, self.headers, keep_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        )
+
+    def _direct_route(self) -> Any | None:
+        """What this request asks `direct` for; None where the application answers it."""
+        if self._direct is None or self.parser.get_method() != b"POST" or not ASGI_ALONE.isdisjoint(self._named):
+            return None
+        lengths = self._named.get(b"content-length")
+        if lengths is None or int(lengths[0]) > MOST_BYTES or self.flow.write_paused or not self.idle:
+            return None
+        return self._direct.route(self.url)
+
+    def _begin_asgi(self) -> None:
+        """Start the request in the application, with the headers that have come."""
+        url, headers, waits = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, waits
+        self.headers += headers
         super().on_headers_complete()
-        scope: Scope = self.cycle.scope  # type: ignore[assignment]
-        scope[REPLY], scope[IN_FLIGHT], scope[WHEN_LEFT] = partial(reply, self.cycle), self.tasks, self.when_left
+
+    def _by_asgi_if_unread(self) -> None:
+        """The body of a direct request is still to come: from here on the application reads it."""
+        asked = self._asked
+        if asked is None or not asked.more_body:
+            return
+        self._asked, self._due_s = None, math.inf
+        self.cycle = None  # type: ignore[assignment]
+        self._begin_asgi()
+        if asked.body:
+            super().on_body(asked.body)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body."""
+        asked = self._asked
+        if asked is not None and asked.more_body:
+            asked.body += body
+        else:
+            super().on_body(body)
 
     def _check(self) -> None:
         version, named = self.parser.get_http_version(), self._named
@@ -280,9 +354,19 @@ class StrictProtocol(HttpToolsProtocol):
         if self._upgrading:
             return
         self._chunked = False
-        super().on_message_complete()
-        scope: Scope = self.cycle.scope  # type: ignore[assignment]
-        scope[WHOLE] = True
+        asked = self._asked
+        if asked is not None and asked.more_body:
+            asked.more_body, self._whole, self._due_s = False, True, math.inf
+        else:
+            super().on_message_complete()
+
+    def answer(self, request: DirectRequest, data: bytes) -> None:
+        """Write the answer of a direct request."""
+        self._asked = None
+        self._socket.write(data)
+        if not request.keep_alive:
+            self.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """Begin with the next of several requests that came at once, or wait for one."""
@@ -334,7 +418,10 @@ class StrictProtocol(HttpToolsProtocol):
     def _ring(self) -> None:
         self._timer, self._rings_s = None, math.inf
         if self._due_s < self.loop.time() + RESOLUTION_S:
-            self._too_slow()
+            if self._asked is not None and self._asked.more_body:
+                self._by_asgi_if_unread()
+            else:
+                self._too_slow()
         elif self._due_s < math.inf:
             self._set_timer()
 
@@ -426,26 +513,3 @@ def too_many_headers() -> Refusal:
     """More than is read of any request."""
     want = f"at most {MAX_HEADERS}, {MAX_HEADER_BYTES} bytes together"
     return Refusal("E_HEADERS", "headers, trailers and extensions of chunks", "more", want)
-
-
-async def reply(
-    cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, close: bool
-) -> None:
-    """Write a whole answer in one piece: ASGI's two messages take twice as long. Its headers, at which nobody looks again, are lower case and hold its length."""
-    if cycle.flow.write_paused and not cycle.disconnected:
-        await cycle.flow.drain()
-    if cycle.disconnected:
-        return
-    cycle.response_started = cycle.response_complete = True
-    cycle.keep_alive = cycle.keep_alive and not close
-    lines = [STATUS_LINE[status]]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    if not cycle.keep_alive:
-        lines.append(b"connection: close\r\n")
-    lines += (b"\r\n", b"" if cycle.scope["method"] == "HEAD" else body)
-    cycle.transport.write(b"".join(lines))
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from seatrial_contracts.errors import Refusal
 from seatrial_serve.http.body import UTF8
 
 REQUEST_ID_HEADER = b"x-request-id"
+CONTENT_TYPE = b"content-type"
 
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -21,12 +23,14 @@ CHARSET = re.compile(rb"(?i:charset)\s*=\s*\"?([^\s;\"]*)")
 JSON_TYPES = frozenset({b"", b"application/json", b"application/octet-stream"})
 
 
-def is_file(headers: Mapping[bytes, bytes], media_types: tuple[str, ...] | None) -> bool:
-    """Is the body a raw file (True) or JSON (False)? `media_types`: those of a contract that takes files, None for others.
+@lru_cache(maxsize=256)
+def is_file(content_type: bytes, media_types: tuple[str, ...] | None) -> bool:
+    """Is the body a raw file (True) or JSON (False), as its type says, empty where there is none?
 
-    Raises `Refusal` for what is neither.
+    `media_types`: those of a contract that takes files, None for others. Raises `Refusal` for what
+    is neither.
     """
-    media, _, parameters = headers.get(b"content-type", b"").partition(b";")
+    media, _, parameters = content_type.partition(b";")
     media = media.strip().lower()
     charset = CHARSET.search(parameters) if parameters else None
     if charset is not None and charset[1].lower() not in UTF8:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence, Sized
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seatrial_contracts.kinds.kind import Column
+from seatrial_serve.process.drain import Drain
 
 if TYPE_CHECKING:
     from seatrial_serve.models.request_record import RequestRecord
@@ -26,13 +27,13 @@ class Terms:
     """What is told of its way, where somebody wants to know."""
     partial: bool = False
     """Are rows that cannot be answered errors of their own, beside the answers of the others?"""
-    in_flight: Sized | None = None
-    """It and all others that were begun and not answered; None where nobody knows."""
+    drain: Drain | None = None
+    """It counts the requests that were begun and not answered, this one among them; None where nobody does."""
 
     @property
     def alone(self) -> bool:
         """Is there surely nobody to share a batch with?"""
-        return self.in_flight is not None and len(self.in_flight) == 1
+        return self.drain is not None and self.drain.in_flight == 1
 
 
 Given = Sequence[Mapping[str, Any]] | Mapping[str, Column]

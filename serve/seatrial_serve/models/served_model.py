@@ -26,8 +26,11 @@ from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.admission import Backlog, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
+from seatrial_serve.scheduling.ticket import Ticket
 
 Encoded = TypeVar("Encoded")
+RowsAtOnce = tuple[Part, tuple[Hashable, int]]
+"""Rows that are one ticket, and what they share with those that they can run with."""
 
 
 class ServedModel:
@@ -63,6 +66,10 @@ class ServedModel:
     def bundle(self) -> Bundle:
         """The bundle that is served."""
         return self.engine.bundle
+
+    async def answer(self, given: Given, terms: Terms) -> Answer:
+        """What the model answers for what a request asks. See `answer_rows`."""
+        return await (self.answer_columns if isinstance(given, Mapping) else self.answer_rows)(given, terms)  # type: ignore[arg-type]
 
     async def answer_rows(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> Answer:
         """What the model answers for validated rows.
@@ -169,6 +176,51 @@ class ServedModel:
             return await asyncio.wait_for(answers, max(terms.deadline_s - now_s(), 0.0))
         except TimeoutError:
             raise Unavailable("E_RUNTIME_SLOW", "the runtime behind this server did not answer in time") from None
+
+    def part_at_once(self, given: Given, terms: Terms) -> RowsAtOnce | None:
+        """Rows that are one ticket, through the host stage on the event loop; None where that takes a thread, or more tickets than one.
+
+        Raises `Refusal` where the host stage refuses a row.
+        """
+        engine = self.engine
+        if engine.remote:
+            return None
+        start = self.begin(given, terms)
+        if isinstance(given, Mapping):
+            if not engine.plain:
+                return None
+            block = engine.front.encode_columns(given)
+            rows: Part = block
+            kin = engine.kin_of_block(block)
+        else:
+            if not engine.cheap(given):
+                return None
+            rows = [engine.encode(row, place) for place, row in enumerate(given)]
+            kin = engine.kin(rows[0])
+            if len(rows) > 1 and any(engine.kin(row) != kin for row in rows[1:]):
+                return None
+        if len(rows) > 1 and len(rows) > self.batcher.rule.rows_of(kin[1]):
+            return None
+        self.fronted(start, terms)
+        return rows, kin
+
+    def run_now(self, at_once: RowsAtOnce, terms: Terms) -> Answers | None:
+        """What the model answers, where nobody else is here and it runs on the event loop in a moment; else None. See `Batcher.run_now`."""
+        rows, (shape, length) = at_once
+        if not self.instant or len(rows) != 1:
+            return None
+        return self.batcher.run_now(
+            rows, shape=shape, length=length, deadline_s=terms.deadline_s, listener=terms.record
+        )
+
+    def post(
+        self, at_once: RowsAtOnce, terms: Terms, reply: Callable[[Answers | Exception], None]
+    ) -> Ticket[Part, Answers]:
+        """Put rows in the queue; `reply` is called with what the model answers. See `Batcher.post`."""
+        rows, (shape, length) = at_once
+        return self.batcher.post(
+            rows, reply, shape=shape, length=length, deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, listener=terms.record,
+        )  # fmt: skip
 
     def _run(self, parts: list[Part]) -> Answers | asyncio.Future[Answers]:
         """On the event loop where that is over in a moment, else in the pool."""

@@ -119,13 +119,17 @@ class Batcher(Generic[Rows, Answers]):
         self, rows: Rows, reply: Callable[[Answers | Exception], None], *, shape: Hashable = None, length: int = 1,
         deadline_s: float = math.inf, flow: Hashable = None, priority: int = 0, listener: TicketListener | None = None,
     ) -> Ticket[Rows, Answers]:  # fmt: skip
-        """Put rows of one batch in the queue and return at once; `reply` is called with their answers. See `submit`, also for what is raised.
+        """Put rows of one batch in the queue and return at once; `pump` starts their batch, and `reply` is called with their answers.
 
+        See `submit`, also for what is raised.
         Rows that are more than a batch holds are the caller's to `submit`. `OutOfMemory` comes to `reply` without a second try.
         """
         self._check_room(len(rows))
         order = priority or DEFAULT_PRIORITY, self._turn_of(flow, len(rows) * length)
-        return self._enqueue(rows, shape, length, deadline_s, order, listener, reply)
+        ticket = self._queued(rows, shape, length, deadline_s, order, listener, reply)
+        if not self._free:
+            self._ring_at(deadline_s + RESOLUTION_S)
+        return ticket
 
     def run_now(
         self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf, listener: TicketListener | None = None
@@ -197,6 +201,18 @@ class Batcher(Generic[Rows, Answers]):
         self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float],
         listener: TicketListener | None, reply: Callable[[Answers | Exception], None],
     ) -> Ticket[Rows, Answers]:  # fmt: skip
+        """Put rows in the queue, and look at it in the next turn of the loop."""
+        ticket = self._queued(rows, shape, length, deadline_s, order, listener, reply)
+        if self._free:
+            self._pump_soon()
+        else:
+            self._ring_at(deadline_s + RESOLUTION_S)
+        return ticket
+
+    def _queued(
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float],
+        listener: TicketListener | None, reply: Callable[[Answers | Exception], None],
+    ) -> Ticket[Rows, Answers]:  # fmt: skip
         ticket: Ticket[Rows, Answers] = Ticket(
             rows, len(rows), shape, length, self._clock(), deadline_s, order, reply, listener
         )
@@ -205,10 +221,6 @@ class Batcher(Generic[Rows, Answers]):
         else:
             self._queue.append(ticket)
         self._waiting_rows += ticket.count
-        if self._free:
-            self._pump_soon()
-        else:
-            self._ring_at(deadline_s + RESOLUTION_S)
         return ticket
 
     async def close(self) -> None:
@@ -221,6 +233,11 @@ class Batcher(Generic[Rows, Answers]):
             self._timer.cancel()
         self._run = _closed  # whoever gave it has this batcher, too: a circle, which would outlive its last holder
 
+    def pump(self) -> None:
+        """Start the next batches of what was posted. Call it once all that came in this turn of the loop is."""
+        if self._free:
+            self._start()
+
     def _pump_soon(self) -> None:
         """Look at the queue in the next turn of the loop, once for all that comes in this one."""
         if not self._pumping:
@@ -229,8 +246,12 @@ class Batcher(Generic[Rows, Answers]):
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Start the next batches; nobody waits for ever, whatever goes wrong here."""
+        """Start the next batches, in a turn of the loop of their own."""
         self._pumping = False
+        self._start()
+
+    def _start(self) -> None:
+        """Start the next batches; nobody waits for ever, whatever goes wrong here."""
         try:
             self._start_batches()
         except Exception:  # whatever it was, nobody waits for ever
