@@ -1,0 +1,496 @@
+"""Small requests on their direct way and over ASGI: what clients see is the same, in order, whatever came before or beside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from conftest import Running, run_app
+from test_admission import Held, held_app, not_a_number_for_13
+from toys import fake_runtimes, toy_bundle
+from uvicorn.server import ServerState
+
+import seatrial as st
+from seatrial_contracts.errors import OutOfMemory
+from seatrial_serve.api.direct import DirectWay
+from seatrial_serve.http.connection import StrictProtocol
+from seatrial_serve.http.direct import MOST_BYTES
+from seatrial_serve.process.budget import Places
+from seatrial_serve.runtimes.fake import FakeRuntime
+
+WAYS = ["direct", "asgi"]
+PATH = "/v1/models/toy:predict"
+
+
+class Wire:
+    """The transport of a connection, and what was written on it."""
+
+    def __init__(self) -> None:
+        self.written, self.closed, self.ended, self.paused = b"", False, False, False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("10.0.0.1", 4000) if name in ("peername", "sockname") else default
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Client:
+    """A client's end of one connection, without a socket."""
+
+    def __init__(self, served: Served) -> None:
+        self.wire, self._read = Wire(), 0
+        self.protocol = StrictProtocol(
+            config=served.config, server_state=served.state, app_state={}, direct=served.direct, places=served.places
+        )
+        self.protocol.connection_made(self.wire)  # type: ignore[arg-type]
+
+    def say(self, *packets: bytes) -> None:
+        for packet in packets:
+            self.protocol.data_received(packet)
+
+    def leave(self) -> None:
+        self.protocol.eof_received()
+        self.wire.closed = True
+        self.protocol.connection_lost(None)
+
+    async def hear(self, count: int = 1) -> list[tuple[int, dict[str, str], Any]]:
+        """So many answers: status, headers and JSON."""
+        return [await self._one() for _ in range(count)]
+
+    async def _one(self) -> tuple[int, dict[str, str], Any]:
+        while b"\r\n\r\n" not in self.wire.written[self._read :]:
+            await asyncio.sleep(0)
+        head, _, rest = self.wire.written[self._read :].partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+        size = int(headers["content-length"])
+        while len(rest) < size:
+            await asyncio.sleep(0)
+            rest = self.wire.written[self._read + len(head) + 4 :]
+        self._read += len(head) + 4 + size
+        return int(lines[0].split()[1]), headers, json.loads(rest[:size])
+
+
+class Served:
+    """An app behind our connections; `way` says whether small requests go there directly."""
+
+    def __init__(self, running: Running, way: str) -> None:
+        self.running, self.state = running, ServerState()
+        self.config = uvicorn.Config(running.app, http=StrictProtocol, lifespan="off", log_config=None)
+        self.config.load()
+        exchanges = running.app._exchanges
+        self.direct = DirectWay(exchanges, running.app.forms) if way == "direct" else None
+        self.places = Places(1000)
+
+    @property
+    def model(self) -> Any:
+        entry = self.running.repository.find("toy")
+        assert entry is not None
+        return entry.ready_model()
+
+    def untouched(self) -> bool:
+        """Is nothing on its way, nor held?"""
+        exchanges = self.running.app._exchanges
+        return (exchanges.drain.in_flight, exchanges.budget.held_bytes, self.model.backlog.users, self.model._holders) == (0, 0, 0, 0)  # fmt: skip
+
+
+@asynccontextmanager
+async def serving(folder: Path, way: str, **options: Any) -> AsyncIterator[Served]:
+    toy_bundle(folder, limits=options.pop("limits", None))
+    async with run_app(folder, **options) as running:
+        yield Served(running, way)
+
+
+def post(value: Any, path: str = PATH, **headers: str) -> bytes:
+    """A request with this JSON, or these bytes."""
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    more = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in headers.items())
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{more}\r\n"
+    return head.encode() + body
+
+
+def row(x: float, word: str = "a") -> dict[str, Any]:
+    return {"x": x, "word": word}
+
+
+def ask(*xs: float, **headers: str) -> bytes:
+    return post({"instances": [row(x) for x in xs]}, **headers)
+
+
+def twice(answer: tuple[int, dict[str, str], Any]) -> list[float]:
+    assert answer[0] == 200, answer
+    return [each["twice"] for each in answer[2]["predictions"]]
+
+
+def tensors(*xs: float) -> dict[str, Any]:
+    return {
+        "inputs": [
+            {"name": "x", "datatype": "FP32", "shape": [len(xs)], "data": list(xs)},
+            {"name": "word", "datatype": "BYTES", "shape": [len(xs)], "data": ["a"] * len(xs)},
+        ]
+    }
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_sixty_four_clients_with_rows_of_their_own_get_their_own_answers(
+    tmp_path: Path, runtime: FakeRuntime, way: str
+) -> None:
+    async with serving(tmp_path, way) as served:
+        clients = [Client(served) for _ in range(64)]
+        for turn in range(3):
+            for place, client in enumerate(clients):
+                client.say(ask(place + turn / 4))
+            for place, client in enumerate(clients):
+                assert twice((await client.hear())[0]) == [2 * (place + turn / 4)]
+        assert max(runtime.batches) > 8, "those that came together ran together"
+        assert served.untouched()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("request_", [ask(3.5), post(tensors(3.5), "/v2/models/toy/infer")], ids=["v1", "v2"])
+async def test_a_request_cut_at_any_byte_is_answered_as_it_is_uncut(
+    tmp_path: Path, runtime: FakeRuntime, way: str, request_: bytes
+) -> None:
+    async with serving(tmp_path, way) as served:
+        client = Client(served)
+        client.say(request_)
+        [(status, _, whole)] = await client.hear()
+        assert status == 200
+        for cut in range(1, len(request_)):
+            client.say(request_[:cut], request_[cut:])
+            [(status, _, said)] = await client.hear()
+            assert (status, said) == (200, whole), cut
+        client.say(*(request_[place : place + 1] for place in range(len(request_))))
+        assert (await client.hear())[0][2] == whole
+        assert served.untouched()
+
+
+async def test_a_body_that_stays_away_is_read_over_asgi_whose_rules_for_slow_bodies_hold(
+    tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, "direct", request_timeout_s=1.0) as served:
+        client = Client(served)
+        client.say(ask(3.0)[:-10])
+        assert client.protocol._asked is not None
+        client.protocol._by_asgi_if_unread()
+        client.say(ask(3.0)[-10:-5])
+        await asyncio.sleep(0)
+        client.say(ask(3.0)[-5:])
+        assert twice((await client.hear())[0]) == [6.0]
+        assert served.untouched()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_good_bad_and_slow_requests_in_one_packet_are_answered_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    held = Held(monkeypatch)
+    async with serving(tmp_path, way) as served:
+        await held_app(served.running)
+        held.gate.clear()
+        client = Client(served)
+        live = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        bad = post(b"{}")
+        client.say(ask(1) + bad + live + ask(2) + post(b"no json") + ask(3) + post({}, "/v1/models/none:predict"))
+        while served.model.batcher.idle:
+            await asyncio.sleep(0)
+        assert client.wire.written == b"", "nothing overtakes the slow one"
+        held.gate.set()
+        said = await client.hear(7)
+        assert [each[0] for each in said] == [200, 400, 200, 200, 400, 200, 404]
+        assert [twice(said[place]) for place in (0, 3, 5)] == [[2.0], [4.0], [6.0]]
+        client.say(ask(4))
+        assert twice((await client.hear())[0]) == [8.0], "and the connection goes on"
+        assert served.untouched()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_is_no_http_behind_a_good_request_is_said_after_its_answer(
+    tmp_path: Path, runtime: FakeRuntime, way: str
+) -> None:
+    async with serving(tmp_path, way) as served:
+        client = Client(served)
+        client.say(ask(1) + b"BAD\r\n\r\n")
+        good, refused = await client.hear(2)
+        assert (twice(good), refused[0], refused[2]["code"]) == ([2.0], 400, "E_HTTP")
+        assert client.wire.ended
+
+
+REFUSED = {
+    "no row": post({"instances": []}),
+    "a value out of range": ask(101),
+    "no JSON": post(b"{"),
+    "nothing": post(b""),
+    "another type": ask(1, Content_Type="text/html"),
+    "no such model": post({}, "/v1/models/none:predict"),
+    "no such version": post({}, "/v1/models/toy/versions/9:predict"),
+    "no number": ask(1, X_Request_Timeout_Ms="soon"),
+    "partial or not": ask(1, X_Partial="2"),
+    "too many rows": post({"instances": [row(1)] * 1025}),
+    "a tensor that is not there": post({"inputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": [1]}]}, "/v2/models/toy/infer"),
+    "a header of another length": post(tensors(1), "/v2/models/toy/infer", Inference_Header_Content_Length="9999"),
+    "a body too long": post({"instances": [row(1)], "more": "x" * 4000}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
+async def test_a_refusal_is_the_same_on_either_way(tmp_path: Path, runtime: FakeRuntime, request_: bytes) -> None:
+    said = []
+    for way in WAYS:
+        limits = st.Limits(max_body_bytes=100_000 if len(request_) > 20_000 else 3000)
+        async with serving(tmp_path / way, way, limits=limits) as served:
+            client = Client(served)
+            client.say(request_)
+            [(status, headers, value)] = await client.hear()
+            assert value.pop("request_id") == headers.pop("x-request-id")
+            if way == "direct":
+                assert not served.state.total_requests or not served.state.tasks
+            said.append((status, {k: v for k, v in headers.items() if k != "connection"}, value))
+            client.say(ask(1))
+            if "connection" not in headers:
+                assert twice((await client.hear())[0]) == [2.0]
+            while not served.untouched():
+                await asyncio.sleep(0)
+    assert said[0] == said[1]
+    assert said[0][0] >= 400
+
+
+ANSWERED = {
+    "rows": ask(1, 2, 3), "columns": post({"inputs": {"x": [1, 2], "word": ["a", "b"]}}), "many rows": ask(*range(100)),
+    "tensors": post(tensors(1, 2), "/v2/models/toy/infer"), "binary": post({**tensors(1), "parameters": {"binary_data_output": True}}, "/v2/models/toy/infer"),
+    "partial": post({"instances": [row(1), row(101), row(3)]}, X_Partial="1"), "an id": ask(1, X_Request_Id="mine"), "a label": post({"instances": [row(1)]}, "/v1/models/toy/versions/1.0.0:predict"),
+    "compressed": ask(*range(100), Accept_Encoding="gzip"), "the last": ask(1, Connection="close"), "a query": post({"instances": [row(1)]}, PATH + "?a=1"), "a slash": post({"instances": [row(1)]}, "//v1/models/toy:predict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("request_", ANSWERED.values(), ids=ANSWERED)
+async def test_an_answer_is_the_same_on_either_way(tmp_path: Path, runtime: FakeRuntime, request_: bytes) -> None:
+    said = []
+    for way in WAYS:
+        async with serving(tmp_path / way, way) as served:
+            client = Client(served)
+            client.say(request_)
+            while not client.wire.written or not served.untouched():
+                await asyncio.sleep(0)
+            head, _, body = client.wire.written.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            kept = sorted(
+                line for line in head.split(b"\r\n") if not line.startswith(b"x-request-id") or b"mine" in line
+            )
+            said.append((kept, body, client.wire.closed))
+            done = served.model.metrics.statistics
+            assert (done.succeeded, done.failed, done.fronts) == (1, 0, 1)
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_client_that_leaves_takes_its_waiting_row_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    held = Held(monkeypatch)
+    async with serving(tmp_path, way) as served:
+        await held_app(served.running)
+        held.gate.clear()
+        held.runtime.batches.clear()
+        batcher = served.model.batcher
+        first = [Client(served) for _ in range(2)]
+        for slot, client in enumerate(first, 1):
+            client.say(ask(slot))
+            while batcher._slots - batcher._free < slot:
+                await asyncio.sleep(0)
+        leaver, stays = Client(served), Client(served)
+        leaver.say(ask(7) + ask(8))
+        stays.say(ask(9))
+        while len(batcher._queue) < 2:
+            await asyncio.sleep(0)
+        leaver.leave()
+        held.gate.set()
+        assert [twice((await client.hear())[0]) for client in (*first, stays)] == [[2.0], [4.0], [18.0]]
+        assert held.runtime.batches == [1, 1, 1], "the row of whoever left never ran"
+        assert leaver.wire.written == b""
+        while not served.untouched():
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_while_draining_what_is_on_its_way_is_answered_and_its_connection_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    held = Held(monkeypatch)
+    async with serving(tmp_path, way) as served:
+        await held_app(served.running)
+        held.gate.clear()
+        asked, idle = Client(served), Client(served)
+        asked.say(ask(5))
+        while served.model.batcher.idle:
+            await asyncio.sleep(0)
+        served.running.drain.begin()
+        for client in (asked, idle):
+            client.protocol.shutdown()
+        assert (asked.wire.closed, idle.wire.closed) == (False, True)
+        held.gate.set()
+        answer = (await asked.hear())[0]
+        assert (twice(answer), answer[1]["connection"], asked.wire.closed) == ([10.0], "close", True)
+        assert served.untouched()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_does_not_read_its_answers_is_answered_no_further(
+    tmp_path: Path, runtime: FakeRuntime, way: str
+) -> None:
+    async with serving(tmp_path, way) as served:
+        client = Client(served)
+        client.say(ask(1))
+        assert twice((await client.hear())[0]) == [2.0]
+        client.protocol.pause_writing()
+        client.say(ask(2))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert client.wire.written.count(b"HTTP/1.1") == 1
+        client.protocol.resume_writing()
+        assert twice((await client.hear())[0]) == [4.0]
+        client.leave()
+        assert served.untouched()
+
+
+async def test_pipelined_requests_behind_a_direct_one_stop_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    async with serving(tmp_path, "direct") as served:
+        await held_app(served.running)
+        held.gate.clear()
+        client = Client(served)
+        client.say(ask(1), ask(2))
+        assert client.wire.paused
+        held.gate.set()
+        assert [twice(each) for each in await client.hear(2)] == [[2.0], [4.0]]
+        assert not client.wire.paused
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_row_that_fails_takes_no_mate_with_it_and_is_quarantined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    fake_runtimes(monkeypatch, not_a_number_for_13)
+    async with serving(tmp_path, way) as served:
+        clients = [Client(served) for _ in range(16)]
+        for turn in range(5):
+            for x, client in enumerate(clients):
+                client.say(ask(float(x)))
+            said = [(await client.hear())[0] for client in clients]
+            assert [twice(each) for x, each in enumerate(said) if x != 13] == [[2.0 * x] for x in range(16) if x != 13]
+            assert said[13][2]["code"] == ("E_OUTPUT_CONTRACT" if turn < 3 else "E_QUARANTINED")
+        assert served.untouched()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_batch_too_large_for_the_memory_is_tried_once_more_in_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    runtime = fake_runtimes(monkeypatch)
+    async with serving(tmp_path, way) as served:
+        answer, tries = runtime.answer, []
+
+        def short(feeds: Any) -> Any:
+            tries.append(len(feeds["x"]))
+            if len(feeds["x"]) > 2:
+                raise OutOfMemory("too large")
+            return answer(feeds)
+
+        runtime.answer = short
+        client = Client(served)
+        client.say(ask(1, 2, 3, 4))
+        assert twice((await client.hear())[0]) == [2.0, 4.0, 6.0, 8.0]
+        assert max(tries) == 4
+        assert served.untouched()
+
+
+async def test_a_request_for_which_there_is_no_room_is_told_so_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    async with serving(tmp_path, "direct") as served:
+        await held_app(served.running)
+        model = served.model
+        model.backlog._ended, model.backlog._busy_s = 1.0, 1.0
+        held.gate.clear()
+        first, late = Client(served), Client(served)
+        first.say(ask(1))
+        while not model.backlog.users:
+            await asyncio.sleep(0)
+        late.say(ask(2, X_Request_Timeout_Ms="1000"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (late.wire.written, served.running.drain.in_flight) == (b"", 2)
+        [(status, headers, value)] = await late.hear()
+        assert (status, value["code"], headers["retry-after"]) == (503, "E_OVERLOADED", "2")
+        held.gate.set()
+        assert twice((await first.hear())[0]) == [2.0]
+
+
+async def test_only_small_whole_posts_to_models_are_direct(tmp_path: Path, runtime: FakeRuntime) -> None:
+    async with serving(tmp_path, "direct") as served:
+        direct = {
+            "v1": ask(1), "v2": post(tensors(1), "/v2/models/toy/infer"),
+            "with a type": ask(1, Content_Type="application/json"), "of another model": post({}, "/v1/models/none:predict"),
+        }  # fmt: skip
+        asgi = {
+            "large": post({"instances": [row(1)], "more": "x" * MOST_BYTES}), "compressed": ask(1, Content_Encoding="gzip"),
+            "feedback": post({}, "/v1/models/toy:feedback"), "awaited": ask(1, Expect="100-continue"), "queried": post({}, PATH + "?x"),
+            "chunked": ask(1).replace(b"Content-Length", b"Transfer-Encoding: chunked\r\nX-Length").replace(b"\r\n\r\n", b"\r\n\r\n20\r\n"),
+            "got": b"GET /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        }  # fmt: skip
+        for name, request in (direct | asgi).items():
+            client = Client(served)
+            client.say(request)
+            assert bool(served.state.tasks) == (name in asgi), name
+            client.leave()
+            while served.state.tasks or not served.untouched():
+                await asyncio.sleep(0)
+
+
+async def test_a_failure_in_seatrial_is_told_to_its_client_alone(
+    tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, "direct") as served:
+        clients = [Client(served) for _ in range(3)]
+        checked = served.model.checked
+
+        def broken(answer: Any) -> Any:
+            if np.asarray(answer.parts[0].outputs["twice"])[answer.parts[0].start] == 4:
+                raise ZeroDivisionError
+            return checked(answer)
+
+        served.model.checked = broken
+        for x, client in enumerate(clients, 1):
+            client.say(ask(x))
+        said = [(await client.hear())[0] for client in clients]
+        assert [each[0] for each in said] == [200, 500, 200]
+        assert said[1][2]["code"] == "E_INTERNAL"
+        assert served.untouched()
