@@ -61,7 +61,7 @@ def test_an_observer_that_fails_takes_no_other_with_it(caplog: pytest.LogCapture
             told.append(record.request_id)
 
     with caplog.at_level(logging.ERROR):
-        tell_observers([Fails(), Works()], RequestRecord("r1", "/", 0.0))
+        tell_observers([Fails(), Works()], [RequestRecord("r1", "/", 0.0)])
     assert told == ["r1"]
     assert "an observer failed" in caplog.text
 

@@ -113,12 +113,12 @@ def test_its_files_name_no_other_host_and_hold_nothing_inline() -> None:
 async def test_a_look_shows_rates_quantiles_and_batches_of_the_seconds_that_were_looked_at() -> None:
     metrics, clock = Metrics(), Clock()
     series, seen = Series(metrics, clock), metrics.for_model(*KEY)
-    seen.finish("ok", 0.004)
+    seen.answered([0.004], 0.004, "a")
     assert (await series.look(KEY, 0))["points"]["at"] == []
     clock.at += 2
     for _ in range(6):
-        seen.finish("ok", 0.002)
-    seen.finish("E_RANGE", 0.002)
+        seen.answered([0.002], 0.002, "a")
+    seen.failed("E_RANGE", 0.002)
     seen.batch(8, 8, 0.0, [0.001] * 3, 0.003)
     seen.waiting(5)
     said = await series.look(KEY, 0)
@@ -137,7 +137,7 @@ async def test_a_look_shows_rates_quantiles_and_batches_of_the_seconds_that_were
 async def test_many_who_look_cost_as_much_as_one_and_a_pause_starts_anew() -> None:
     metrics, clock = Counted(), Clock()
     series = Series(metrics, clock)
-    metrics.for_model(*KEY).finish("ok", 0.1)
+    metrics.for_model(*KEY).answered([0.1], 0.1, "a")
     for _ in range(50):
         await series.look(KEY, 0)
     assert metrics.reads == 1
@@ -151,7 +151,7 @@ async def test_what_is_kept_is_bounded_in_time_and_in_models(monkeypatch: pytest
     monkeypatch.setattr("seatrial_serve.console.series.KEPT_S", 20.0)
     metrics, clock = Metrics(), Clock()
     series = Series(metrics, clock)
-    metrics.for_model(*KEY).finish("ok", 0.1)
+    metrics.for_model(*KEY).answered([0.1], 0.1, "a")
     for _ in range(30):
         clock.at += 1
         await series.look(KEY, 0)

@@ -165,7 +165,7 @@ async def test_what_a_version_showed_goes_with_it_and_what_it_counted_a_while_la
         measured, other = entry.ready_model().metrics, of_version(running.metrics, "other")
         await running.lifecycle.unload("toy")
         measured.waiting(3)  # its last request says so when it is gone already
-        measured.finish("ok", 0.1)
+        measured.answered([0.1], 0.1, "a")
         kept = of_version(running.metrics, "toy")
         types_of = {family.name: family.type for family in running.metrics.registry.collect()}
         assert {types_of[name] for name in kept} == {"counter", "histogram"}
@@ -300,7 +300,7 @@ def test_what_is_counted_while_counts_are_handed_over_is_handed_over_the_next_ti
     def request() -> None:
         metrics.row_errors(["E_RANGE"])
         metrics.batch(1, 1, 0.0, [0.001], 0.002)
-        metrics.finish("ok", 0.003)
+        metrics.answered([0.003], 0.003, "a")
 
     request()
     interrupted = Interrupted(families, at, request)

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from seatrial_contracts.errors import OutOfMemory
 from seatrial_contracts.front import Part
 from seatrial_serve.api.compression import compressed
-from seatrial_serve.api.exchange import Exchanges, Job, Reply
+from seatrial_serve.api.exchange import Exchanges, Job, Reply, account, close
 from seatrial_serve.api.fast_path import ROUTES, model_path
 from seatrial_serve.api.http_request import Form, HttpExchange, begin_record, ready_model
 from seatrial_serve.http.body import too_large
 from seatrial_serve.http.browsers import ERROR_HEADERS
 from seatrial_serve.http.direct import DirectRequest
-from seatrial_serve.http.headers import CONTENT_TYPE, REQUEST_ID_HEADER
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.served_model import RowsAtOnce, ServedModel
+from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Ticket
 
 log = logging.getLogger("seatrial.direct")
@@ -49,6 +49,9 @@ class DirectWay:
         """`forms`: how a path ends -> how what is posted there is read and answered."""
         self._exchanges, self._forms = exchanges, forms
         self._came: list[DirectRequest] = []
+        self._ran: list[tuple[DirectExchange, Answers]] = []
+        """Whose rows have run, with what the model answered: their answers are written together."""
+        self._in_turn = False
         self._latest: object = None
         """The connection that the latest request came over."""
         self.tasks: set[asyncio.Task[None]] = set()
@@ -77,20 +80,65 @@ class DirectWay:
             request.connection.loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Read what came, and queue its rows."""
+        """Read what came, queue its rows, and write the answers of those that ran at once."""
         came, self._came = self._came, []
         models: dict[ServedModel, list[DirectExchange]] = {}
         for request in came:
             asked = DirectExchange(self, self._exchanges, request)
             if asked.read():
                 models.setdefault(asked.model, []).append(asked)
-        for model, together in models.items():
-            if len(together) == 1 and self._exchanges.drain.in_flight == 1:
-                together[0].queue(alone=True)
-            else:
-                for asked in together:
-                    asked.queue()
+        self._in_turn = True
+        try:
+            for model, together in models.items():
+                self._queue(model, together)
+        finally:
+            self._in_turn = False
+            self._write()
+
+    def _queue(self, model: ServedModel, together: list[DirectExchange]) -> None:
+        """Rows that came together go through the host stage, and wait for a batch."""
+        start = now_s()
+        ready = [(asked, rows) for asked in together if (rows := asked.prepared()) is not None]
+        if not ready:
+            return
+        model.fronted(start, [asked.record for asked, _ in ready])
+        if len(ready) == 1 and self._exchanges.drain.in_flight == 1:
+            asked, rows = ready[0]
+            if asked.run_now(rows):
+                return
+        try:
+            for asked, rows in ready:
+                asked.post(rows)
+        finally:
             model.batcher.pump()
+
+    def ran(self, asked: DirectExchange, answers: Answers) -> None:
+        """The rows of a request have run: its answer is written, with those of its mates."""
+        if not self._ran and not self._in_turn:
+            asked.request.connection.loop.call_soon(self._write)
+        self._ran.append((asked, answers))
+
+    def _write(self) -> None:
+        """Write the answers of all whose rows have run."""
+        ran, self._ran = self._ran, []
+        models: dict[ServedModel, list[tuple[DirectExchange, Answers]]] = {}
+        for each in ran:
+            models.setdefault(each[0].model, []).append(each)
+        for model, together in models.items():
+            start = now_s()
+            replies = [(asked, reply) for asked, answers in together if (reply := asked.written_reply(answers))]
+            if replies:
+                model.encoded(start, [asked.record for asked, _ in replies])
+                self.succeed(model, replies)
+
+    def succeed(self, model: ServedModel, replies: Sequence[tuple[DirectExchange, Reply]]) -> None:
+        """Requests to a model are answered: account for them, and send."""
+        answered = [asked for asked, _ in replies]
+        account(model, answered)
+        for asked, reply in replies:
+            asked.record.answer = reply.answer
+            asked.send(200, reply)
+        close(self._exchanges, answered)
 
     def in_task(self, asked: DirectExchange) -> None:
         """Go on with a request in a task."""
@@ -106,7 +154,7 @@ class DirectExchange(HttpExchange):
     __slots__ = ("_form", "_job", "_way", "request")
 
     def __init__(self, way: DirectWay, shared: Exchanges, request: DirectRequest) -> None:
-        headers, route = dict(request.headers), request.route
+        headers, route = request.headers, request.route
         entry = shared.repository.find(route.name, route.version, route.label)
         super().__init__(shared, begin_record(headers, route.pattern), entry, request.client, headers)
         self.request, self._way, self._form = request, way, route.form
@@ -117,17 +165,17 @@ class DirectExchange(HttpExchange):
         return ready_model("POST", self.entry)
 
     def read(self) -> bool:
-        """Take it in and read its body. False: it has ended already, with its client told why."""
+        """Take it in and read its body. False: it has ended already, with its client told why, or goes on in a task."""
         self.begin()
         body = self.request.body
         try:
             self.admit()
             self._form.check(self)
-            most = self.model.contract.max_body_bytes
-            if len(body) > most:
-                raise too_large(most)
+            contract = self.model.contract
+            if len(body) > contract.max_body_bytes:
+                raise too_large(contract.max_body_bytes)
             self.whole(body)
-            if self.terms.partial or is_raw(self):
+            if self.terms.partial or contract.file_input is not None:  # a thread decodes an image
                 self._way.in_task(self)
                 return False
             self._job = self._form.read(self, body)
@@ -136,39 +184,58 @@ class DirectExchange(HttpExchange):
             return False
         return True
 
-    def queue(self, *, alone: bool = False) -> None:
-        """Its rows wait for a batch, from here on or in a task; with `alone`, they run at once where they can."""
-        model, terms = self.model, self.terms
+    def prepared(self) -> RowsAtOnce | None:
+        """Its rows after the host stage. None: it has ended already, with its client told why, or goes on in a task."""
         try:
-            part = model.part_at_once(self._job.given, terms)
-            if part is None:
-                self._way.in_task(self)
-                return
-            if alone:
-                answers = model.run_now(part, terms)
-                if answers is not None:
-                    self._answered(answers)
-                    return
-            ticket = model.post(part, terms, self._answered)
+            rows = self.model.rows_at_once(self._job.given, self.record)
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
-            return
-        self.request.when_left = partial(self._leave_ticket, ticket)
+            return None
+        if rows is None:
+            self._way.in_task(self)
+        return rows
 
-    def _answered(self, answers: Answers | Exception) -> None:
-        """Its batch ran."""
-        if isinstance(answers, OutOfMemory):
-            self._way.in_task(self)  # which tries once more: the rule is half as large by now
-            return
+    def run_now(self, rows: RowsAtOnce) -> bool:
+        """Run its rows, for which there are no mates. False: they must wait in the queue."""
         try:
-            if isinstance(answers, Exception):
-                raise answers
-            job = self._job
-            reply = self.written(job, self.model.checked(Answer(job.given, [answers])))
+            answers = self.model.run_now(rows, self.terms)
+        except Exception as error:  # every error becomes one clear answer
+            self.fail(error)
+            return True
+        if answers is None:
+            return False
+        self._way.ran(self, answers)
+        return True
+
+    def post(self, rows: RowsAtOnce) -> None:
+        """Its rows wait for a batch."""
+        try:
+            ticket = self.model.post(rows, self.terms, self._ran)
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
         else:
-            self._succeed(reply)
+            self.request.when_left = partial(self._leave_ticket, ticket)
+
+    def _ran(self, answers: Answers | Exception) -> None:
+        """Its batch ran."""
+        if not isinstance(answers, Exception):
+            self._way.ran(self, answers)
+        elif isinstance(answers, OutOfMemory):
+            self._way.in_task(self)  # which tries once more: the rule is half as large by now
+        else:
+            self.fail(answers)
+
+    def written_reply(self, answers: Answers) -> Reply | None:
+        """Its answer. None: it failed, and its client is told why, or its client has left meanwhile."""
+        if self.left:
+            return None
+        try:
+            reply = self._job.write(self.model.checked(Answer(self._job.given, (answers,))))
+            accepted = self.headers.get(b"accept-encoding")
+            return reply if accepted is None else compressed(reply, accepted)
+        except Exception as error:  # every error becomes one clear answer
+            self.fail(error)
+            return None
 
     async def finish(self) -> None:
         """The rest of it in a task."""
@@ -184,7 +251,7 @@ class DirectExchange(HttpExchange):
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
         else:
-            self._succeed(reply)
+            self._way.succeed(self.model, [(self, compressed(reply, self.headers.get(b"accept-encoding")))])
 
     def ignore_leaving(self) -> None:
         """See `Exchange`."""
@@ -200,13 +267,6 @@ class DirectExchange(HttpExchange):
         self.left = True
         task.cancel()
 
-    def _succeed(self, reply: Reply) -> None:
-        self.done(reply)
-        accepted = self.headers.get(b"accept-encoding")
-        if accepted is not None:
-            reply = compressed(reply, accepted)
-        self._send(200, reply)
-
     def fail(self, error: Exception) -> None:
         """It ends with this error, of which its client is told."""
         wait_s = self.failed(error)
@@ -217,16 +277,12 @@ class DirectExchange(HttpExchange):
 
     def _say(self, error: Exception) -> None:
         status, _, body, extra = answer_to(error, self.record.request_id)
-        self._send(status, Reply(body, headers=[*extra, *ERROR_HEADERS]))
-
-    def _send(self, status: int, reply: Reply) -> None:
-        headers = [
-            (CONTENT_TYPE, reply.media_type), (REQUEST_ID_HEADER, self.record.request_id.encode()), *reply.headers,
-        ]  # fmt: skip
-        self.request.reply(status, headers, reply.body, close=self.shared.drain.draining)
+        self.send(status, Reply(body, headers=[*extra, *ERROR_HEADERS]))
         self.close()
 
-
-def is_raw(asked: HttpExchange) -> bool:
-    """May the body be an image itself, which a thread decodes?"""
-    return asked.model.contract.file_input is not None
+    def send(self, status: int, reply: Reply) -> None:
+        """Write the answer."""
+        head = b"content-type: %b\r\nx-request-id: %b\r\n" % (reply.media_type, self.record.request_id.encode())
+        for header in reply.headers:
+            head += b"%b: %b\r\n" % header
+        self.request.reply(status, head, reply.body, close=self.shared.drain.draining)

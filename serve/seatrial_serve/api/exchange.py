@@ -20,7 +20,7 @@ from seatrial_serve.http.busy_poll import BusyPoll
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.entry import Entry
-from seatrial_serve.models.partial import answer_each, asks_for_parts, failed_runs
+from seatrial_serve.models.partial import HEADER, answer_each, asks_for_parts, failed_runs
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.request import Given, Terms
 from seatrial_serve.models.request_record import RequestRecord
@@ -83,16 +83,16 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body",
-        "_held",
-        "_hold",
         "_on_its_way",
         "client",
         "counted",
         "entry",
         "headers",
+        "held",
+        "hold",
         "left",
         "model",
+        "payload",
         "record",
         "shared",
         "terms",
@@ -116,8 +116,8 @@ class Exchange:
         """
         self.shared, self.record, self.entry, self.client = shared, record, entry, client
         self.headers, self.counted = headers, counted
-        self._hold = shared.budget.begin(client)
-        self._body, self._on_its_way, self._held = b"", False, False
+        self.hold = shared.budget.begin(client)
+        self.payload, self._on_its_way, self.held = b"", False, False
         self.left = False
         """Did the client leave while its request was on its way?"""
 
@@ -153,27 +153,24 @@ class Exchange:
 
     def admit(self) -> None:
         """Find its model, and take it in where that can answer in time. Raises `Refusal` or `Unavailable`."""
-        record, entry = self.record, self.entry
+        record, entry, headers = self.record, self.entry, self.headers
         record.model = entry.model if entry is not None else None
         model = record.model = self.model = self.ready_model()
-        self.terms = Terms(
-            record.began_s + self.timeout_s(),
-            self.client,
-            record=record,
-            partial=asks_for_parts(self.headers),
-            drain=self.shared.drain,
-        )
-        model.backlog.admit(self.terms.deadline_s)
+        by_row = HEADER in headers and asks_for_parts(headers)
+        deadline_s = record.began_s + self.timeout_s()
+        self.terms = Terms(deadline_s, self.client, 0, record, by_row, self.shared.drain)
+        if model.backlog.users:
+            model.backlog.admit(deadline_s)
         model.hold()
-        self._held = True
+        self.held = True
 
     def whole(self, body: bytes, growth: int = GROWTH) -> None:
         """The body is here and is about to be parsed, which takes `growth` bytes of memory for each of it.
 
         Raises `Refusal` for one in quarantine, and `Unavailable` where there is no room.
         """
-        self._hold.work(len(body) * growth)
-        self._body = body
+        self.hold.work(len(body) * growth)
+        self.payload = body
         self.model.quarantine.check(body)
         # Only now: a client that sends slowly says nothing of how fast the model is.
         self.model.backlog.enter()
@@ -183,9 +180,8 @@ class Exchange:
 
     def done(self, reply: Reply) -> None:
         """It is answered so."""
-        self._release(None)
         self.record.answer = reply.answer
-        self._end("ok", 200)
+        account(self.model, [self])
 
     def failed(self, error: Exception) -> float:
         """It ends with this error. In how many seconds may its client be told?"""
@@ -204,13 +200,7 @@ class Exchange:
 
     def close(self) -> None:
         """Its answer is on its way: tell the observers."""
-        shared, record = self.shared, self.record
-        if record.answer is not None and record.model is not None:
-            shared.sampler.offer(record.model, record.answer, record.request_id, record.seconds, len(self._body))
-        shared.drain.leave()
-        if not shared.drain.in_flight:
-            shared.busy_poll.left()
-        tell_observers(shared.observers, record)
+        close(self.shared, [self])
 
     async def run(self, answer: Callable[[Self], Awaitable[Reply]]) -> Reply | None:
         """What `answer` replies once the model is found and has time; None where the client left.
@@ -258,30 +248,31 @@ class Exchange:
         """The answer as the request's protocol has it."""
         start = now_s()
         reply = job.write(answer)
-        self.model.encoded(start, self.terms)
+        self.model.encoded(start, [self.record])
         return reply
 
     def blame(self) -> None:
         """The model failed on this body, although not on all of it."""
-        self.model.quarantine.blame(self._body)
+        self.model.quarantine.blame(self.payload)
 
     def _end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
+        """It ends without an answer."""
         record = self.record
         record.end(code, status, error)
-        self._hold.give_back()
+        self.hold.give_back()
         if self.counted and record.model is not None:
-            record.model.metrics.finish(code or "other", record.seconds, record.request_id if code == "ok" else None)
+            record.model.metrics.failed(code or "other", record.seconds)
 
-    def _release(self, error: BaseException | None) -> None:
+    def _release(self, error: BaseException) -> None:
         """Nothing of it is on its way any more, but for its answer."""
-        if not self._held:
+        if not self.held:
             return
-        self._held, model = False, self.model
+        self.held, model = False, self.model
         if self._on_its_way:
-            model.backlog.leave(type(error) if error is not None else None)
+            model.backlog.leave(type(error))
         model.release()
         self.ignore_leaving()
-        if error is not None and (isinstance(error, ModelError) or getattr(error, "code", "") == "E_MODEL_INPUT"):
+        if isinstance(error, ModelError) or getattr(error, "code", "") == "E_MODEL_INPUT":
             self.blame()
 
     def __enter__(self) -> Self:
@@ -290,3 +281,34 @@ class Exchange:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def account(model: ServedModel, answered: Sequence[Exchange]) -> None:
+    """These requests to a model are answered now; all of them count as predictions, or none."""
+    now, seconds = now_s(), []
+    model.backlog.leave(None, len(answered))
+    model.release(len(answered))
+    for each in answered:
+        record = each.record
+        record.code, record.status, record.ended_s = "ok", 200, now
+        seconds.append(now - record.began_s)
+        each.held = False
+        each.hold.give_back()
+        each.ignore_leaving()
+    if answered[0].counted:
+        slowest = max(range(len(seconds)), key=seconds.__getitem__) if len(seconds) > 1 else 0
+        model.metrics.answered(seconds, seconds[slowest], answered[slowest].record.request_id)
+
+
+def close(shared: Exchanges, ended: Sequence[Exchange]) -> None:
+    """The answers of these requests are on their way: tell the observers."""
+    sampler, drain, records = shared.sampler, shared.drain, []
+    for each in ended:
+        record = each.record
+        records.append(record)
+        if record.answer is not None and record.model is not None and sampler.open:
+            sampler.offer(record.model, record.answer, record.request_id, record.seconds, len(each.payload))
+    drain.leave(len(ended))
+    if not drain.in_flight:
+        shared.busy_poll.left()
+    tell_observers(shared.observers, records)

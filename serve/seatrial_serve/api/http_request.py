@@ -63,7 +63,7 @@ class Asked(HttpExchange):
         """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
         self.unread = True
         body = await read_body(
-            self.headers, self._receive, self.model.contract.max_body_bytes, self.shared.pace, self._hold
+            self.headers, self._receive, self.model.contract.max_body_bytes, self.shared.pace, self.hold
         )
         self.unread = False
         self.whole(body)

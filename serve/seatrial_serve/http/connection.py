@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from heapq import nsmallest
 from typing import Any, NoReturn
 
@@ -37,14 +37,13 @@ MAX_HEADERS, MAX_HEADER_BYTES, MAX_URL_BYTES = 100, 32 * 1024, 8 * 1024
 MAX_CHUNKS = 65_536
 MAX_FIELD_BYTES = MAX_HEADER_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS
 """Of headers that do not end, and of what a body has between its chunks: the parser keeps it until it ends."""
+LONGEST = str(MOST_BYTES)
 CROWD = 16
 """Where there is no room for a connection, one of so many idle ones is closed."""
 VERSIONS = ("1.0", "1.1")
-LOOKED_AT = frozenset(
-    (b"host", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
-)
-ASGI_ALONE = frozenset((b"content-encoding", b"transfer-encoding", b"expect"))
-"""A request with one of these is answered by way of ASGI."""
+LOOKED_AT = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin"))
+UNUSUAL = frozenset((b"content-encoding", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin"))
+"""A request with one of these headers is looked at closely, and answered over ASGI."""
 Refused = Callable[[SeatrialError, str], None]
 """Takes what a request was refused for before it reached the application, and the request's id."""
 
@@ -76,11 +75,9 @@ class StrictProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = self._rings_s = math.inf
         self._unread: asyncio.TimerHandle | None = None
-        self._in_headers = self._chunked = self._upgrading = False
+        self._in_headers = self._begins = self._chunked = self._upgrading = False
         self._header_bytes = self._field_bytes = self._chunks = self._dropped_bytes = 0
         self._ended = self._lingers = self._crowded = False
-        self._named: dict[bytes, list[bytes]] = {}
-        """Headers that are looked at, with the values of each."""
         self._refused: SeatrialError | None = None
         self._refused_id = ""
         self._direct = direct
@@ -163,6 +160,8 @@ class StrictProtocol(HttpToolsProtocol):
             return
         if self._in_headers:
             self._field_bytes += len(data) if in_headers else 0
+            if self._begins:
+                self._begins, self._due_s = False, min(self._due_s, self.loop.time() + HEADER_S)
             if self._due_s < self._rings_s:
                 self._set_timer()
         elif self._chunked and body is not None:
@@ -226,8 +225,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request's first byte. What ASGI is told of it is made where ASGI answers it."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._due_s = min(self._due_s, self.loop.time() + HEADER_S)
-        self._in_headers, self._chunked, self._named = True, False, {}
+        self._in_headers, self._begins, self._chunked = True, True, False
         self._header_bytes = self._field_bytes = self._chunks = 0
 
     def on_url(self, url: bytes) -> None:
@@ -240,10 +238,7 @@ class StrictProtocol(HttpToolsProtocol):
         """Cap them, in number and in bytes, trailers among them, which are then forgotten: they come after all that headers decide."""
         self._header_bytes += len(name) + len(value)
         if self._in_headers:
-            name = name.lower()
-            self.headers.append((name, value))
-            if name in LOOKED_AT:
-                self._named.setdefault(name, []).append(value)
+            self.headers.append((name.lower(), value))
         if len(self.headers) > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
             self._raise(too_many_headers())
 
@@ -255,22 +250,24 @@ class StrictProtocol(HttpToolsProtocol):
             self._upgrading = True
             return
         self._in_headers, self._due_s = False, math.inf
-        self._check()
-        route = self._direct_route()
+        headers = dict(self.headers)
+        route = self._direct_route(headers)
         if route is None:
+            self._check()
             self._begin_asgi()
-            return
-        parser = self.parser
-        self.cycle = self._asked = DirectRequest(  # type: ignore[assignment]
-            self, route, self.headers, keep_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive()
-        )
+        else:
+            self.cycle = self._asked = DirectRequest(self, route, headers, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
 
-    def _direct_route(self) -> Any | None:
-        """What this request asks `direct` for; None where the application answers it."""
-        if self._direct is None or self.parser.get_method() != b"POST" or not ASGI_ALONE.isdisjoint(self._named):
+    def _direct_route(self, headers: Mapping[bytes, bytes]) -> Any | None:
+        """What this request asks `direct` for; None where the application answers it, or where something is unusual, which `_check` judges."""
+        if self._direct is None or len(headers) != len(self.headers) or not UNUSUAL.isdisjoint(headers):
             return None
-        lengths = self._named.get(b"content-length")
-        if lengths is None or int(lengths[0]) > MOST_BYTES or self.flow.write_paused or not self.idle:
+        parser, length, host = self.parser, headers.get(b"content-length"), headers.get(b"host")
+        if length is None or not length.isdigit() or len(length) > len(LONGEST) or int(length) > MOST_BYTES:
+            return None
+        if host is None or not self._hosts.holds(host) or parser.get_http_version() != "1.1" or self._crowded:
+            return None
+        if parser.get_method() != b"POST" or self.flow.write_paused or not self.idle:
             return None
         return self._direct.route(self.url)
 
@@ -306,7 +303,11 @@ class StrictProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def _check(self) -> None:
-        version, named = self.parser.get_http_version(), self._named
+        named: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            if name in LOOKED_AT:
+                named.setdefault(name, []).append(value)
+        version = self.parser.get_http_version()
         if version not in VERSIONS:
             self._refuse("E_HTTP_VERSION", "HTTP version", "another", " or ".join(VERSIONS))
         hosts, lengths, codings = (
@@ -326,13 +327,12 @@ class StrictProtocol(HttpToolsProtocol):
             if any(value.lower() != b"100-continue" for value in named[b"expect"]):
                 self._refuse("E_EXPECT", "header Expect", "another value", "100-continue")
             self.expect_100_continue = True
-        self._check_sender(hosts[0] if hosts else None)
+        self._check_sender(hosts[0] if hosts else None, named)
         if self._crowded:
             text = f"connections: got {self._most} with requests on their way, want fewer; try again soon"
             self._raise(Unavailable("E_OVERLOADED", text))
 
-    def _check_sender(self, host: bytes | None) -> None:
-        named = self._named
+    def _check_sender(self, host: bytes | None, named: Mapping[bytes, Sequence[bytes]]) -> None:
         if not self.url.startswith(b"/") and b"://" in self.url:
             host = self.url.split(b"/", 3)[2]  # the URL's own counts, whatever the header says (RFC 9112, 3.2.2)
         if host is not None and not self._hosts.holds(host):

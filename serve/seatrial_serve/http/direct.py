@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -14,7 +14,7 @@ MOST_BYTES = 64 * 1024
 """A longer body is read by ASGI: it comes in pieces, and its parsing takes a thread."""
 PIECES_S = 0.05
 """How long a body of a direct request may come in pieces; after that ASGI reads it, whose rules for slow bodies hold."""
-Headers = list[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
 
 
 class DirectHandler(Protocol):
@@ -76,16 +76,13 @@ class DirectRequest:
         if call is not None:
             call()
 
-    def reply(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, close: bool) -> None:
-        """Write the whole answer, where somebody reads it. `headers` are lower case, without the length."""
+    def reply(self, status: int, headers: bytes, body: bytes, *, close: bool) -> None:
+        """Write the whole answer, where somebody reads it. `headers` are lines, without the length."""
         if self.disconnected:
             return
-        lines = [STATUS_LINE[status], b"content-length: %d\r\n" % len(body)]
-        for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
         self.response_complete = True
         if close or not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-            self.keep_alive = False
-        lines += (b"\r\n", body)
-        self.connection.answer(self, b"".join(lines))
+            self.keep_alive, headers = False, headers + b"connection: close\r\n"
+        self.connection.answer(
+            self, b"%bcontent-length: %d\r\n%b\r\n%b" % (STATUS_LINE[status], len(body), headers, body)
+        )

@@ -109,25 +109,22 @@ class ModelMetrics:
         """None where nothing is measured."""
         self.statistics, self._tallies = Statistics(), tallies
 
-    def finish(self, code: str, seconds: float, request_id: str | None = None) -> None:
-        """A request ended so, after so long."""
+    def answered(self, seconds: Sequence[float], slowest_s: float, slowest_id: str) -> None:
+        """Requests were answered, each after so long: the slowest of them is an example of its like."""
         seen, tallies = self.statistics, self._tallies
-        if code == OK:
-            seen.succeeded += 1
-            seen.succeeded_s += seconds
-        else:
-            seen.failed += 1
-            seen.failed_s += seconds
-        if tallies is None:
-            return
-        if code == OK:
-            tallies.answered += 1
-        else:
-            tallies.codes.count(code)
-        if request_id is None:
-            tallies.total.observe(seconds)
-        else:
-            tallies.total.observe_of(seconds, request_id)
+        seen.succeeded += len(seconds)
+        seen.succeeded_s += sum(seconds)
+        if tallies is not None:
+            tallies.answered += len(seconds)
+            tallies.total.observe_all_of(seconds, slowest_s, slowest_id)
+
+    def failed(self, code: str, seconds: float) -> None:
+        """A request ended so, without an answer, after so long."""
+        self.statistics.failed += 1
+        self.statistics.failed_s += seconds
+        if self._tallies is not None:
+            self._tallies.codes.count(code)
+            self._tallies.total.observe(seconds)
 
     def row_errors(self, codes: Iterable[str]) -> None:
         """Rows of a partial answer have these codes in place of answers."""
@@ -135,17 +132,17 @@ class ModelMetrics:
             for code in codes:
                 self._tallies.row_codes.count(code)
 
-    def front(self, seconds: float) -> None:
-        """A request's rows took so long to be made ready for a batch."""
-        self.statistics.fronts += 1
-        self.statistics.front_s += seconds
+    def front(self, seconds: float, requests: int = 1) -> None:
+        """The rows of requests took so long to be made ready for a batch, all together."""
+        self.statistics.fronts += requests
+        self.statistics.front_s += seconds * requests
         if self._tallies is not None:
-            self._tallies.front.observe(seconds)
+            self._tallies.front.observe_all([seconds] * requests)
 
-    def encode(self, seconds: float) -> None:
-        """A request's answer took so long to be written."""
+    def encode(self, seconds: float, requests: int = 1) -> None:
+        """The answers of requests took so long to be written, all together."""
         if self._tallies is not None:
-            self._tallies.encode.observe(seconds)
+            self._tallies.encode.observe_all([seconds] * requests)
 
     def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
         """See `seatrial_serve.scheduling.batcher.Observe`."""

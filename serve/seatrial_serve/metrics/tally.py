@@ -32,11 +32,11 @@ class Tally:
         """Does anything wait?"""
         return bool(self._values)
 
-    def observe_of(self, value: float, request_id: str) -> None:
-        """Count a value; the largest until it is handed over is its bucket's example, with whose it was."""
-        self.observe(value)
-        if value > self._slowest[0]:
-            self._slowest = value, request_id
+    def observe_all_of(self, values: Iterable[float], largest: float, request_id: str) -> None:
+        """Count values; the largest until they are handed over is its bucket's example, with whose it was."""
+        self.observe_all(values)
+        if largest > self._slowest[0]:
+            self._slowest = largest, request_id
 
     def hand_over(self, histogram: BulkHistogram) -> None:
         """Add what came since the last time to a histogram of the same bounds."""

@@ -47,7 +47,10 @@ class Answer:
     @property
     def nonfinite(self) -> tuple[str, int] | None:
         """The first row that was answered with NaN or an infinity: the output and the row's place."""
-        if not any(part.nonfinite for part in self.parts):
+        for part in self.parts:
+            if part.nonfinite:
+                break
+        else:
             return None
         came = [part.nonfinite.get(row) for part in self.parts for row in part.rows]
         found = came if self.order is None else [came[place] for place in self.order]

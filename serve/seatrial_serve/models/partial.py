@@ -48,7 +48,7 @@ async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Re
         return Answer(given, (), None, by_row.errors)
     start = model.begin(given, terms)
     groups = await by_row.encode(given)
-    model.fronted(start, terms)
+    model.fronted(start, [terms.record])
     found = [
         each
         for group in await asyncio.gather(*(by_row.run(part, kin, some) for part, kin, some in groups))

@@ -22,6 +22,7 @@ from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.metrics.model_metrics import ModelMetrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request import Given, Terms, rows_of
+from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.admission import Backlog, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
@@ -29,6 +30,16 @@ from seatrial_serve.scheduling.batcher import Batcher
 from seatrial_serve.scheduling.ticket import Ticket
 
 Encoded = TypeVar("Encoded")
+
+
+def note(phase: str, start_s: float, end_s: float, records: Sequence[RequestRecord | None]) -> None:
+    """A phase of these requests, where somebody keeps a record of them."""
+    span = phase, start_s, end_s
+    for record in records:
+        if record is not None:
+            record.phases.append(span)
+
+
 RowsAtOnce = tuple[Part, tuple[Hashable, int]]
 """Rows that are one ticket, and what they share with those that they can run with."""
 
@@ -79,7 +90,7 @@ class ServedModel:
         """
         start = self.begin(rows, terms)
         encoded = await self.encode(rows, terms.deadline_s, self.engine.encode)
-        self.fronted(start, terms)
+        self.fronted(start, [terms.record])
         if len(rows) == 1:
             return self.checked(Answer(rows, await self.submit(encoded, self.engine.kin(encoded[0]), terms)))
         groups = group_places(map(self.engine.kin, encoded))
@@ -97,7 +108,7 @@ class ServedModel:
             return await self.answer_rows(rows_of(columns), terms)
         start = self.begin(columns, terms)
         block = self.engine.front.encode_columns(columns)
-        self.fronted(start, terms)
+        self.fronted(start, [terms.record])
         return self.checked(Answer(columns, await self.submit(block, self.engine.kin_of_block(block), terms)))
 
     def begin(self, given: Given, terms: Terms) -> float:
@@ -106,19 +117,17 @@ class ServedModel:
             terms.record.given = given
         return now_s()
 
-    def fronted(self, start: float, terms: Terms) -> None:
-        """Its rows went through the host stage, since then."""
+    def fronted(self, start: float, records: Sequence[RequestRecord | None]) -> None:
+        """The rows of these requests went through the host stage together, since then."""
         end = now_s()
-        self.metrics.front(end - start)
-        if terms.record is not None:
-            terms.record.phases.append(("front", start, end))
+        self.metrics.front(end - start, len(records))
+        note("front", start, end, records)
 
-    def encoded(self, start: float, terms: Terms) -> None:
-        """An answer was written, since then."""
+    def encoded(self, start: float, records: Sequence[RequestRecord | None]) -> None:
+        """The answers of these requests were written together, since then."""
         end = now_s()
-        self.metrics.encode(end - start)
-        if terms.record is not None:
-            terms.record.phases.append(("encode", start, end))
+        self.metrics.encode(end - start, len(records))
+        note("encode", start, end, records)
 
     def checked(self, answer: Answer) -> Answer:
         """The answer, where every row has one and it is not too large to be written down."""
@@ -177,7 +186,7 @@ class ServedModel:
         except TimeoutError:
             raise Unavailable("E_RUNTIME_SLOW", "the runtime behind this server did not answer in time") from None
 
-    def part_at_once(self, given: Given, terms: Terms) -> RowsAtOnce | None:
+    def rows_at_once(self, given: Given, record: RequestRecord) -> RowsAtOnce | None:
         """Rows that are one ticket, through the host stage on the event loop; None where that takes a thread, or more tickets than one.
 
         Raises `Refusal` where the host stage refuses a row.
@@ -185,24 +194,23 @@ class ServedModel:
         engine = self.engine
         if engine.remote:
             return None
-        start = self.begin(given, terms)
-        if isinstance(given, Mapping):
+        record.given = given
+        if isinstance(given, dict):
             if not engine.plain:
                 return None
             block = engine.front.encode_columns(given)
             rows: Part = block
             kin = engine.kin_of_block(block)
         else:
-            if not engine.cheap(given):
+            if not engine.cheap(given):  # type: ignore[arg-type]
                 return None
-            rows = [engine.encode(row, place) for place, row in enumerate(given)]
+            rows = [engine.encode(row, place) for place, row in enumerate(given)]  # type: ignore[arg-type]
             kin = engine.kin(rows[0])
-            if len(rows) > 1 and any(engine.kin(row) != kin for row in rows[1:]):
+            if len(rows) == 1:
+                return rows, kin
+            if any(engine.kin(row) != kin for row in rows[1:]):
                 return None
-        if len(rows) > 1 and len(rows) > self.batcher.rule.rows_of(kin[1]):
-            return None
-        self.fronted(start, terms)
-        return rows, kin
+        return (rows, kin) if len(rows) <= self.batcher.rule.rows_of(kin[1]) else None
 
     def run_now(self, at_once: RowsAtOnce, terms: Terms) -> Answers | None:
         """What the model answers, where nobody else is here and it runs on the event loop in a moment; else None. See `Batcher.run_now`."""
@@ -233,9 +241,9 @@ class ServedModel:
         """A request has this model from here on: it is not closed before `release`."""
         self._holders += 1
 
-    def release(self) -> None:
-        """The request has ended."""
-        self._holders -= 1
+    def release(self, requests: int = 1) -> None:
+        """So many requests that had it have ended."""
+        self._holders -= requests
         if not self._holders and self._unused is not None:
             self._unused.set()
 

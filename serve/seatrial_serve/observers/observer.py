@@ -19,11 +19,12 @@ class RequestObserver(Protocol):
 RequestObservers = Sequence[RequestObserver]
 
 
-def tell_observers(observers: RequestObservers, record: RequestRecord) -> None:
-    """A request has ended: one observer that fails takes neither the others nor the request with it."""
-    for observer in observers:
-        try:
-            observer.ended(record)
-        except Exception:  # as said above
-            log.exception("an observer failed; this is a bug in seatrial", extra={"request_id": record.request_id})
-    record.error = None  # its traceback holds this record: a circle, and in it all that the request sent
+def tell_observers(observers: RequestObservers, records: Sequence[RequestRecord]) -> None:
+    """Requests have ended: one observer that fails takes neither the others nor the request with it."""
+    for record in records:
+        for observer in observers:
+            try:
+                observer.ended(record)
+            except Exception:  # as said above
+                log.exception("an observer failed; this is a bug in seatrial", extra={"request_id": record.request_id})
+        record.error = None  # its traceback holds this record: a circle, and in it all that the request sent

@@ -22,4 +22,4 @@ def record_refusal(
     record.end(code, status, error)
     if metrics is not None:
         metrics.refused(*NOBODY, error)
-    tell_observers(observers, record)
+    tell_observers(observers, [record])

@@ -69,9 +69,14 @@ class Sampler:
         self._idle.set()
         self._owner: asyncio.Task[None] | None = None
 
+    @property
+    def open(self) -> bool:
+        """May another request be offered now?"""
+        return self._allowed >= 1 and self._owner is not None
+
     def offer(self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int) -> None:
         """A request was answered: keep it for the observers, or let it pass. Never waits, never raises."""
-        if self._allowed < 1 or self._owner is None or not answer.parts or len(self._waiting) >= MAX_WAITING:
+        if not self.open or not answer.parts or len(self._waiting) >= MAX_WAITING:
             return
         size_bytes = body_bytes + answer.held_bytes
         if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:

@@ -14,9 +14,9 @@ class Drain:
         """A request has begun."""
         self.in_flight += 1
 
-    def leave(self) -> None:
-        """A request has ended."""
-        self.in_flight -= 1
+    def leave(self, requests: int = 1) -> None:
+        """So many requests have ended."""
+        self.in_flight -= requests
 
     def begin(self) -> None:
         """From now on the server is not ready, and each answer asks its client to connect elsewhere."""

@@ -39,15 +39,15 @@ class Backlog:
             self._since = self._clock()
         self.users += 1
 
-    def leave(self, error: type[BaseException] | None = None) -> None:
-        """A request ends. Only answers tell how fast the model is: time that led to a failure counts as none, or an outage would look like slowness."""
-        self.users -= 1
+    def leave(self, error: type[BaseException] | None = None, requests: int = 1) -> None:
+        """So many requests end. Only answers tell how fast the model is: time that led to a failure counts as none, or an outage would look like slowness."""
+        self.users -= requests
         now = self._clock()
         if error is None:
             spent = now - self._since
             fade = math.exp(-spent / MEMORY_S)
             self._busy_s = self._busy_s * fade + spent
-            self._ended = self._ended * fade + 1
+            self._ended = self._ended * fade + requests
         if error is None or issubclass(error, (ModelError, Unavailable)):
             self._since = now
 
