@@ -190,6 +190,50 @@ async def test_a_request_cut_at_any_byte_is_answered_as_it_is_uncut(
         assert served.untouched()
 
 
+async def test_a_head_that_came_before_is_not_parsed_again_and_means_the_same(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
+    async with serving(tmp_path, "direct") as served:
+        first, second = Client(served), Client(served)
+        head, _, body = ask(3.5, Content_Type="application/json").partition(b"\r\n\r\n")
+        one = head + b"\r\n\r\n" + body
+        first.say(one)
+        assert twice((await first.hear())[0]) == [7.0]
+        parser, second.protocol.parser = second.protocol.parser, None
+        second.say(one.replace(b"3.5", b"4.5"))
+        assert twice((await second.hear())[0]) == [9.0], "no parser was asked"
+        second.protocol.parser = parser
+        second.say(one[:-3], one[-3:])
+        second.say(one + one[:40], one[40:])
+        second.say(b"\r\n", one)
+        assert [twice(each) for each in await second.hear(4)] == [[7.0]] * 4
+        second.say(one + b"BAD\r\n\r\n")
+        good, refused = await second.hear(2)
+        assert (twice(good), refused[2]["code"]) == ([7.0], "E_HTTP")
+
+
+async def test_no_head_is_learnt_from_bytes_in_the_middle_of_a_request(tmp_path: Path, runtime: FakeRuntime) -> None:
+    async with serving(tmp_path, "direct") as served:
+        client = Client(served)
+        rest = ask(1).replace(f" {PATH} HTTP/1.1".encode(), b" odd", 1)
+        client.say(b"POST /v1/models/toy:predict HTTP/1.1\r\nX-Odd: ", rest)
+        assert twice((await client.hear())[0]) == [2.0]
+        assert served.direct is not None
+        assert not served.direct.heads._heads
+        other = Client(served)
+        other.say(rest)
+        assert (await other.hear())[0][0] == 400
+        assert other.wire.ended
+        for unlike in (ask(1, X_Request_Id="a"), ask(1, Connection="close"), ask(1, X_Long="a" * 4000)):
+            Client(served).say(unlike)
+        assert not served.direct.heads._heads
+        for place in range(300):
+            Client(served).say(ask(1, X_Place=str(place)))
+        assert len(served.direct.heads._heads) == served.direct.heads.MOST
+        while not served.untouched():
+            await asyncio.sleep(0)
+
+
 async def test_a_body_that_stays_away_is_read_over_asgi_whose_rules_for_slow_bodies_hold(
     tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from seatrial_serve.api.fast_path import ROUTES, model_path
 from seatrial_serve.api.http_request import Form, HttpExchange, begin_record, ready_model
 from seatrial_serve.http.body import too_large
 from seatrial_serve.http.browsers import ERROR_HEADERS
-from seatrial_serve.http.direct import DirectRequest
+from seatrial_serve.http.direct import DirectRequest, Heads
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
@@ -48,10 +48,12 @@ class DirectWay:
     def __init__(self, exchanges: Exchanges, forms: Mapping[str, Form]) -> None:
         """`forms`: how a path ends -> how what is posted there is read and answered."""
         self._exchanges, self._forms = exchanges, forms
+        self.heads = Heads()
         self._came: list[DirectRequest] = []
-        self._ran: list[tuple[DirectExchange, Answers]] = []
+        self.ran: list[tuple[DirectExchange, Answers]] = []
         """Whose rows have run, with what the model answered: their answers are written together."""
-        self._in_turn = False
+        self.in_turn = False
+        """Will the answers be written at the end of this turn?"""
         self._latest: object = None
         """The connection that the latest request came over."""
         self.tasks: set[asyncio.Task[None]] = set()
@@ -83,17 +85,21 @@ class DirectWay:
         """Read what came, queue its rows, and write the answers of those that ran at once."""
         came, self._came = self._came, []
         models: dict[ServedModel, list[DirectExchange]] = {}
+        shared = self._exchanges
+        if not shared.drain.in_flight:
+            shared.busy_poll.came()
+        shared.drain.enter(len(came))
         for request in came:
-            asked = DirectExchange(self, self._exchanges, request)
+            asked = DirectExchange(self, shared, request)
             if asked.read():
                 models.setdefault(asked.model, []).append(asked)
-        self._in_turn = True
+        self.in_turn = True
         try:
             for model, together in models.items():
                 self._queue(model, together)
         finally:
-            self._in_turn = False
-            self._write()
+            self.in_turn = False
+            self.write()
 
     def _queue(self, model: ServedModel, together: list[DirectExchange]) -> None:
         """Rows that came together go through the host stage, and wait for a batch."""
@@ -112,15 +118,9 @@ class DirectWay:
         finally:
             model.batcher.pump()
 
-    def ran(self, asked: DirectExchange, answers: Answers) -> None:
-        """The rows of a request have run: its answer is written, with those of its mates."""
-        if not self._ran and not self._in_turn:
-            asked.request.connection.loop.call_soon(self._write)
-        self._ran.append((asked, answers))
-
-    def _write(self) -> None:
+    def write(self) -> None:
         """Write the answers of all whose rows have run."""
-        ran, self._ran = self._ran, []
+        ran, self.ran = self.ran, []
         models: dict[ServedModel, list[tuple[DirectExchange, Answers]]] = {}
         for each in ran:
             models.setdefault(each[0].model, []).append(each)
@@ -156,17 +156,17 @@ class DirectExchange(HttpExchange):
     def __init__(self, way: DirectWay, shared: Exchanges, request: DirectRequest) -> None:
         headers, route = request.headers, request.route
         entry = shared.repository.find(route.name, route.version, route.label)
-        super().__init__(shared, begin_record(headers, route.pattern), entry, request.client, headers)
+        super().__init__(shared, begin_record(headers, route.pattern), entry, request.connection.address, headers)
         self.request, self._way, self._form = request, way, route.form
         self._job: Job
 
     def ready_model(self) -> ServedModel:
         """See `Exchange`."""
-        return ready_model("POST", self.entry)
+        entry = self.entry
+        return entry.ready_model() if entry is not None else ready_model("POST", entry)
 
     def read(self) -> bool:
         """Take it in and read its body. False: it has ended already, with its client told why, or goes on in a task."""
-        self.begin()
         body = self.request.body
         try:
             self.admit()
@@ -204,7 +204,7 @@ class DirectExchange(HttpExchange):
             return True
         if answers is None:
             return False
-        self._way.ran(self, answers)
+        self._ran(answers)
         return True
 
     def post(self, rows: RowsAtOnce) -> None:
@@ -213,13 +213,17 @@ class DirectExchange(HttpExchange):
             ticket = self.model.post(rows, self.terms, self._ran)
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
-        else:
+            return
+        if not self.model.instant:
             self.request.when_left = partial(self._leave_ticket, ticket)
 
     def _ran(self, answers: Answers | Exception) -> None:
         """Its batch ran."""
         if not isinstance(answers, Exception):
-            self._way.ran(self, answers)
+            way = self._way
+            if not (way.ran or way.in_turn):
+                self.request.connection.loop.call_soon(way.write)
+            way.ran.append((self, answers))
         elif isinstance(answers, OutOfMemory):
             self._way.in_task(self)  # which tries once more: the rule is half as large by now
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from seatrial_contracts.errors import Refusal
@@ -27,16 +27,16 @@ class HttpExchange(Exchange):
     def timeout_s(self) -> float:
         """See `Exchange`."""
         asked, most_s = self.headers.get(TIMEOUT), self.shared.pace.timeout_s
-        if asked is None:
-            return most_s
-        if not asked.isdigit() or not 0 < len(asked) < 10 or not int(asked):
-            raise Refusal(
-                "E_PARAMETER",
-                "header X-Request-Timeout-Ms",
-                "another value",
-                "a whole number of milliseconds from 1",
-            )
-        return min(most_s, int(asked) / 1000)
+        return most_s if asked is None else min(most_s, timeout_of(asked))
+
+
+@lru_cache(maxsize=256)
+def timeout_of(value: bytes) -> float:
+    """Seconds that a client gives its request. Raises `Refusal`."""
+    if not value.isdigit() or not 0 < len(value) < 10 or not int(value):
+        want = "a whole number of milliseconds from 1"
+        raise Refusal("E_PARAMETER", "header X-Request-Timeout-Ms", "another value", want)
+    return int(value) / 1000
 
 
 class Asked(HttpExchange):

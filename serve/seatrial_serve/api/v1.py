@@ -47,7 +47,11 @@ def sends_file(asked: HttpExchange) -> bool:
 
 def write(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> Reply:
     """The answer as JSON, in the form that the request came in."""
-    value = described(model, columnar, by_row, answer)
+    if columnar or by_row or len(answer.parts) > 1:
+        value = described(model, columnar, by_row, answer)
+    else:
+        part, describe = answer.parts[0], model.contract.describe
+        value = {"predictions": [describe(part.outputs, index) for index in part.rows], "model_version": model.version}
     return Reply(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), answer=answer)
 
 
@@ -61,7 +65,7 @@ def described(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) 
     if columnar:
         names = [field.name for field in model.contract.outputs]
         columns = {name: [row and row[name] for row in predictions] for name in names}
-        reply = {"outputs": columns, "model_version": model.bundle.version}
+        reply = {"outputs": columns, "model_version": model.version}
     else:
-        reply = {"predictions": predictions, "model_version": model.bundle.version}
+        reply = {"predictions": predictions, "model_version": model.version}
     return reply | {"errors": described_errors(answer)} if by_row else reply

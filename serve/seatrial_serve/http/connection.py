@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_serve.http.browsers import ERROR_HEADERS
-from seatrial_serve.http.direct import MOST_BYTES, PIECES_S, DirectHandler, DirectRequest
+from seatrial_serve.http.direct import END, MOST_BYTES, PIECES_S, DirectHandler, DirectRequest, Head, Heads
 from seatrial_serve.http.headers import new_request_id
 from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
 from seatrial_serve.http.status import answer_to
@@ -75,29 +75,34 @@ class StrictProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = self._rings_s = math.inf
         self._unread: asyncio.TimerHandle | None = None
-        self._in_headers = self._begins = self._chunked = self._upgrading = False
+        self._in_message = self._in_headers = self._begins = self._chunked = self._upgrading = False
         self._header_bytes = self._field_bytes = self._chunks = self._dropped_bytes = 0
         self._ended = self._lingers = self._crowded = False
         self._refused: SeatrialError | None = None
         self._refused_id = ""
+        self.address: str | None = None
+        """The client's."""
         self._direct = direct
         self._asked: DirectRequest | None = None
         """The direct request on its way, or on its way here."""
         self._whole = False
         """Has it come as a whole just now?"""
+        self._between = True
+        """Has the parser surely read all of the last request, and nothing of the next?"""
         self._running: RequestResponseCycle | None = None
         """The request that the application answers; others may wait behind it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Await the first request, but not for ever."""
         super().connection_made(transport)
+        self.address = self.client[0] if self.client else None
         self._socket = transport
         self.transport = ClosingTransport(transport, self)  # type: ignore[assignment]
         if len(self.connections) > self._most:
             self._crowded = not self._make_room()
         self._await(HEADER_S)
         if self._places is not None:
-            self._placed = self._places.take(self._address)
+            self._placed = self._places.take(self.address)
             if not self._placed:
                 most = self._places.most_of_client
                 self._refused = Unavailable(
@@ -136,27 +141,26 @@ class StrictProtocol(HttpToolsProtocol):
         self._by_asgi_if_unread()
         self._stop_waiting()
         if self._places is not None and self._placed:
-            self._places.give_back(self._address)
+            self._places.give_back(self.address)
         if self._unread is not None:
             self._unread.cancel()
         super().connection_lost(exc)
         self._tell_left()
-
-    @property
-    def _address(self) -> str | None:
-        return self.client[0] if self.client else None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, until this connection is refused; headers that did not end with this are waited for, but not for ever."""
         if self._ended:
             self._drop(len(data))
             return
+        if self._between and self._knows(data):
+            return
+        fresh, self._between = not self._in_message, False
         in_headers, body = self._in_headers, (self._chunks, len(self.cycle.body)) if self._chunked else None
         try:
             self._parse(data)
         except httptools.HttpParserError:
             self._end_refused()
-            self._ask_direct()
+            self._ask_direct(None)
             return
         if self._in_headers:
             self._field_bytes += len(data) if in_headers else 0
@@ -170,10 +174,28 @@ class StrictProtocol(HttpToolsProtocol):
         if self._field_bytes > MAX_FIELD_BYTES and (self._in_headers or self._chunked):
             self._refused = too_many_headers()
             self._end_refused()
-        self._ask_direct()
+        self._ask_direct(data if fresh else None)
 
-    def _ask_direct(self) -> None:
-        """Once all that came is parsed: a direct request that is whole is asked, and one that is not is awaited for a moment."""
+    def _knows(self, data: bytes) -> bool:
+        """Is this a whole request, whose head the parser has read before? Then it is asked, and the parser never sees it."""
+        if self._direct is None or self._crowded or not self.idle or self.flow.write_paused:
+            return False
+        end = data.find(END) + len(END)
+        head = self._direct.heads.get(data[:end])
+        if head is None or len(data) != end + head.body_bytes:
+            return False
+        self._due_s = math.inf
+        asked = self._asked = DirectRequest(self, head.route, head.headers, keep_alive=True)
+        self.cycle = asked  # type: ignore[assignment]
+        asked.body, asked.more_body = data[end:], False
+        self._direct.ask(asked)
+        return True
+
+    def _ask_direct(self, data: bytes | None) -> None:
+        """Once all that came is parsed: a direct request that is whole is asked, and one that is not is awaited for a moment.
+
+        `data`: what came, where it began with a request's first byte.
+        """
         asked = self._asked
         if asked is None:
             return
@@ -183,7 +205,16 @@ class StrictProtocol(HttpToolsProtocol):
         elif self._whole:
             self._whole = False
             assert self._direct is not None
+            if data is not None:
+                self._learn(data, asked, self._direct.heads)
             self._direct.ask(asked)
+
+    def _learn(self, data: bytes, asked: DirectRequest, heads: Heads) -> None:
+        """The parser has read this request. If it is all that came, its head is known from now on, and the parser stands between two requests."""
+        end = data.find(END) + len(END)
+        if asked.keep_alive and data.startswith(b"POST ") and len(data) == end + len(asked.body):
+            self._between = True
+            heads.keep(data[:end], Head(asked.route, asked.headers, len(asked.body)))
 
     def _parse(self, data: bytes) -> None:
         rest: bytes | memoryview = data
@@ -225,7 +256,8 @@ class StrictProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request's first byte. What ASGI is told of it is made where ASGI answers it."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._in_headers, self._begins, self._chunked = True, True, False
+        self._in_message = self._in_headers = self._begins = True
+        self._chunked = False
         self._header_bytes = self._field_bytes = self._chunks = 0
 
     def on_url(self, url: bytes) -> None:
@@ -353,7 +385,7 @@ class StrictProtocol(HttpToolsProtocol):
         """A request is here as a whole."""
         if self._upgrading:
             return
-        self._chunked = False
+        self._in_message = self._chunked = False
         asked = self._asked
         if asked is not None and asked.more_body:
             asked.more_body, self._whole, self._due_s = False, True, math.inf
@@ -364,6 +396,12 @@ class StrictProtocol(HttpToolsProtocol):
         """Write the answer of a direct request."""
         self._asked = None
         self._socket.write(data)
+        if request.keep_alive and not (self.pipeline or self._ended or self._in_headers):
+            self.server_state.total_requests += 1
+            self._due_s = self.loop.time() + self.timeout_keep_alive
+            if self._due_s < self._rings_s:
+                self._set_timer()
+            return
         if not request.keep_alive:
             self.close()
         self.on_response_complete()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -17,8 +17,42 @@ PIECES_S = 0.05
 Headers = Mapping[bytes, bytes]
 
 
+END = b"\r\n\r\n"
+UNLIKE = frozenset((b"x-request-id", b"traceparent"))
+"""Headers that differ from request to request: a head with one of them is not kept."""
+
+
+class Head(NamedTuple):
+    """What the parser and the checks made of a head, from its first byte to the empty line."""
+
+    route: Any
+    headers: Headers
+    body_bytes: int
+
+
+class Heads:
+    """Heads that came before, as a client sends the same with each of its requests: they are not parsed and checked again."""
+
+    MOST, MOST_BYTES = 256, 2048
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, Head] = {}
+        self.get = self._heads.get
+        """A head by its bytes; None where it is not known."""
+
+    def keep(self, text: bytes, head: Head) -> None:
+        """The parser took this text for this head, and nothing in it says that another one is the last."""
+        if len(text) > self.MOST_BYTES or not UNLIKE.isdisjoint(head.headers):
+            return
+        if len(self._heads) >= self.MOST:
+            del self._heads[next(iter(self._heads))]
+        self._heads[text] = head
+
+
 class DirectHandler(Protocol):
     """Answers requests without ASGI."""
+
+    heads: Heads
 
     def route(self, url: bytes) -> Any | None:
         """What a POST to this URL asks for; None where ASGI answers it."""
@@ -62,12 +96,6 @@ class DirectRequest:
         self.more_body, self.response_complete, self.disconnected = True, False, False
         self.when_left: Callable[[], None] | None = None
         """Called once where the client leaves before the answer."""
-
-    @property
-    def client(self) -> str | None:
-        """The client's address."""
-        client = self.connection.client
-        return client[0] if client else None
 
     def left(self) -> None:
         """Its client has left: nobody reads the answer."""

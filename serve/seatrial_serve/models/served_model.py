@@ -50,6 +50,7 @@ class ServedModel:
     def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
                  slots: int, max_waiting_rows: int, drift_counts: DriftCounts | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
+        self.version = engine.bundle.version
         self.reader = RequestReader(engine.contract)
         self._pool, self.drift_counts = pool, drift_counts
         self._devices = ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None

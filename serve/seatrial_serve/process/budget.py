@@ -58,11 +58,9 @@ class Budget:
         share.requests += 1
         return Hold(self, client, share)
 
-    def end(self, client: Hashable, share: Share) -> None:
-        """A client's request has ended: nothing is known of a client that has none."""
-        share.requests -= 1
-        if not share.requests:
-            del self._clients[client]
+    def forget(self, client: Hashable) -> None:
+        """A client has no request any more."""
+        del self._clients[client]
 
 
 class Hold:
@@ -81,11 +79,17 @@ class Hold:
 
     def work(self, size_bytes: int) -> None:
         """The body is whole, and is parsed from here on: hold what a body of that size takes. Raises `Unavailable`."""
-        self._set(size_bytes, to_work=True)
+        everybody, own, more = self._budget.all, self._share, size_bytes - self.bytes
+        if everybody.held_bytes + more <= everybody.limit_bytes and own.held_bytes + more <= own.limit_bytes:
+            everybody.held_bytes += more
+            own.held_bytes += more
+            self.bytes = size_bytes
+        else:
+            self._set(size_bytes, to_work=True)
         if not self._at_work:
             self._at_work = True
-            self._budget.all.at_work += 1
-            self._share.at_work += 1
+            everybody.at_work += 1
+            own.at_work += 1
 
     def _set(self, size_bytes: int, *, to_work: bool) -> None:
         everybody, own, to_work = self._budget.all, self._share, to_work and not self._at_work
@@ -99,13 +103,16 @@ class Hold:
 
     def give_back(self) -> None:
         """The request has ended."""
-        everybody, own = self._budget.all, self._share
+        budget, own = self._budget, self._share
+        everybody = budget.all
         everybody.held_bytes -= self.bytes
         own.held_bytes -= self.bytes
         everybody.at_work -= self._at_work
         own.at_work -= self._at_work
         self.bytes, self._at_work = 0, False
-        self._budget.end(self._client, own)
+        own.requests -= 1
+        if not own.requests:  # nothing is known of a client that has none
+            budget.forget(self._client)
 
 
 class Places:

@@ -10,9 +10,9 @@ class Drain:
         self.draining = False
         self.in_flight = 0
 
-    def enter(self) -> None:
-        """A request has begun."""
-        self.in_flight += 1
+    def enter(self, requests: int = 1) -> None:
+        """So many requests have begun."""
+        self.in_flight += requests
 
     def leave(self, requests: int = 1) -> None:
         """So many requests have ended."""

@@ -124,9 +124,14 @@ class Batcher(Generic[Rows, Answers]):
         See `submit`, also for what is raised.
         Rows that are more than a batch holds are the caller's to `submit`. `OutOfMemory` comes to `reply` without a second try.
         """
-        self._check_room(len(rows))
-        order = priority or DEFAULT_PRIORITY, self._turn_of(flow, len(rows) * length)
-        ticket = self._queued(rows, shape, length, deadline_s, order, listener, reply)
+        count = len(rows)
+        if self._closing or self._waiting_rows + count > self._max_waiting_rows:
+            self._check_room(count)
+        order = priority or DEFAULT_PRIORITY, self._turn_of(flow, count * length)
+        ticket: Ticket[Rows, Answers] = Ticket(
+            rows, count, shape, length, self._clock(), deadline_s, order, reply, listener
+        )
+        self._put(ticket)
         if not self._free:
             self._ring_at(deadline_s + RESOLUTION_S)
         return ticket
@@ -202,26 +207,24 @@ class Batcher(Generic[Rows, Answers]):
         listener: TicketListener | None, reply: Callable[[Answers | Exception], None],
     ) -> Ticket[Rows, Answers]:  # fmt: skip
         """Put rows in the queue, and look at it in the next turn of the loop."""
-        ticket = self._queued(rows, shape, length, deadline_s, order, listener, reply)
+        ticket: Ticket[Rows, Answers] = Ticket(
+            rows, len(rows), shape, length, self._clock(), deadline_s, order, reply, listener
+        )
+        self._put(ticket)
         if self._free:
             self._pump_soon()
         else:
             self._ring_at(deadline_s + RESOLUTION_S)
         return ticket
 
-    def _queued(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float],
-        listener: TicketListener | None, reply: Callable[[Answers | Exception], None],
-    ) -> Ticket[Rows, Answers]:  # fmt: skip
-        ticket: Ticket[Rows, Answers] = Ticket(
-            rows, len(rows), shape, length, self._clock(), deadline_s, order, reply, listener
-        )
+    def _put(self, ticket: Ticket[Rows, Answers]) -> None:
+        """In the order of the queue."""
+        order = ticket.order
         if self._queue and order < self._queue[-1].order:
             insort(self._queue, ticket, key=lambda waiting: waiting.order)
         else:
             self._queue.append(ticket)
         self._waiting_rows += ticket.count
-        return ticket
 
     async def close(self) -> None:
         """Refuse new requests, answer those that wait, and return once nothing runs."""
@@ -395,9 +398,11 @@ class Batcher(Generic[Rows, Answers]):
         )
         place = 0
         for ticket in batch:
+            end = place + ticket.count
             if not ticket.gone:
-                ticket.tell(answers.part(place, place + ticket.count))
-            place += ticket.count
+                ticket.gone = True
+                ticket.reply(answers.part(place, end))
+            place = end
 
     def _failed(
         self, batch: list[Ticket[Rows, Answers]], error: Exception, started: float, todo: list[list[Ticket[Rows, Answers]]]
