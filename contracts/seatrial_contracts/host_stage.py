@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Array, Column, Kind, TensorSpec
+from seatrial_contracts.kinds.kind import Array, Column, Kind, Stage, StageTogether, TensorSpec
 
 EncodedRow = tuple[Any, ...]
 """One row after the host stage: a scalar or an array for each of the specs it was made for."""
@@ -73,6 +74,28 @@ class HostStage:
                 raise refusal.at(where) from None
         return tuple(encoded)
 
+    @cached_property
+    def together(self) -> bool:
+        """Do several rows together take less than one after another?"""
+        return any(isinstance(stage, StageTogether) for stage in self.stages.values())
+
+    def encode_together(self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[EncodedRow | Refusal]:
+        """Validated rows as `encode_row` has them, and in place of one that is refused, why, which names its place in its request."""
+        made: list[Any] = [[] for _ in rows]
+        for name, stage in self.stages.items():
+            values = [row[name] for row in rows]
+            found = (
+                stage.together(values) if isinstance(stage, StageTogether) else map(partial(refusal_of, stage), values)
+            )
+            for place, each in enumerate(found):
+                if isinstance(made[place], Refusal):
+                    continue
+                if isinstance(each, Refusal):
+                    made[place] = each.at(f"input '{name}', row {places[place]}")
+                else:
+                    made[place] += each
+        return [tuple(each) if isinstance(each, list) else each for each in made]
+
     def encode_columns(self, columns: Mapping[str, Column]) -> ColumnBlock:
         """Validated columns of a `plain` contract, aligned with `specs`."""
         return ColumnBlock(tuple(np.asarray(columns[spec.name]) for spec in self.specs))
@@ -84,6 +107,14 @@ class HostStage:
         except Refusal as refusal:
             return refusal.code
         return None
+
+
+def refusal_of(stage: Stage, value: Any) -> tuple[Any, ...] | Refusal:
+    """What a stage makes of a value, or why it refuses it."""
+    try:
+        return stage(value)
+    except Refusal as refusal:
+        return refusal
 
 
 def group_places(keys: Iterable[Hashable]) -> dict[Any, list[int]]:

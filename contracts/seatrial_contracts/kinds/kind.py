@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,17 @@ JsonSchema = dict[str, Any]
 Features = Callable[[Column], Mapping[str, Column]]
 """Validated values of several rows -> the traits that drift looks at, by name, one value a row; "" is the value itself."""
 Stage = Callable[[Any], tuple[Any, ...]]
+
+
+@runtime_checkable
+class StageTogether(Protocol):
+    """A host stage that takes several values at a lower price than one after another."""
+
+    def together(self, values: Sequence[Any]) -> Sequence[tuple[Any, ...] | Refusal]:
+        """What the stage makes of each, or why it refuses it."""
+        ...
+
+
 """The host stage of one field: a validated value to scalars or arrays, one for each of `Kind.tensors`."""
 
 MAX_TENSORS = 2**14

@@ -164,14 +164,7 @@ class Text(Kind):
         tokenizer.encode_special_tokens = self.special != "take"
         if self.overflow == "truncate":
             tokenizer.enable_truncation(self.max_tokens, direction=self.truncation_side or "right")
-
-        def tokenise(value: str) -> tuple[Any, ...]:
-            ids = tokenizer.encode(value).ids
-            if not 0 < len(ids) <= self.max_tokens:
-                raise Refusal("E_TOKENS", "", f"a text of {len(ids)} tokens", f"1 to {self.max_tokens} tokens")
-            return np.array(ids, np.int64), np.ones(len(ids), np.int64)
-
-        return tokenise
+        return Tokenise(tokenizer, self.max_tokens)
 
     def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
         if self.special is not None:
@@ -197,6 +190,32 @@ class Text(Kind):
             "chars": [len(value) for value in values],
             "unknown": [share(value) for value in values],
         }
+
+
+class Tokenise:
+    """The host stage of a text."""
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._tokenizer, self._max_tokens = tokenizer, max_tokens
+
+    def __call__(self, value: str) -> tuple[Any, ...]:
+        """Ids and mask. Raises `Refusal`."""
+        return self._tensors(self._tokenizer.encode(value).ids)
+
+    def together(self, values: Sequence[str]) -> list[tuple[Any, ...] | Refusal]:
+        """The same for several texts: without offsets, and others may use the interpreter meanwhile."""
+        found: list[tuple[Any, ...] | Refusal] = []
+        for encoding in self._tokenizer.encode_batch_fast(list(values)):
+            try:
+                found.append(self._tensors(encoding.ids))
+            except Refusal as refusal:
+                found.append(refusal)
+        return found
+
+    def _tensors(self, ids: list[int]) -> tuple[Any, ...]:
+        if not 0 < len(ids) <= self._max_tokens:
+            raise Refusal("E_TOKENS", "", f"a text of {len(ids)} tokens", f"1 to {self._max_tokens} tokens")
+        return np.array(ids, np.int64), np.ones(len(ids), np.int64)
 
 
 def fill(text: str, chars: int) -> str:

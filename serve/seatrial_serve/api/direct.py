@@ -11,11 +11,11 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
+from itertools import compress
+from typing import Any, NamedTuple
 
-from seatrial_contracts.errors import OutOfMemory
-from seatrial_contracts.front import Part
-from seatrial_serve.api.compression import compressed
+from seatrial_contracts.errors import OutOfMemory, Refusal
+from seatrial_contracts.host_stage import EncodedRow, Part
 from seatrial_serve.api.exchange import Exchanges, Job, Reply, account, close
 from seatrial_serve.api.fast_path import ROUTES, model_path
 from seatrial_serve.api.http_request import Form, HttpExchange, begin_record, ready_model
@@ -104,9 +104,52 @@ class DirectWay:
     def _queue(self, model: ServedModel, together: list[DirectExchange]) -> None:
         """Rows that came together go through the host stage, and wait for a batch."""
         start = now_s()
-        ready = [(asked, rows) for asked in together if (rows := asked.prepared()) is not None]
-        if not ready:
+        if len(together) > 1 and model.engine.together:
+            self._encode(model, together, start)
             return
+        ready = [(asked, rows) for asked in together if (rows := asked.prepared()) is not None]
+        if ready:
+            self._ready(model, ready, start)
+
+    def _encode(self, model: ServedModel, together: Sequence[DirectExchange], start: float) -> None:
+        """Rows of several requests go through the host stage in one go, and those that take longer in tasks."""
+        rows = [(asked, row) for asked in together if (row := asked.row_of_turn()) is not None]
+        if not rows:
+            return
+        encoded = model.encode_turn([row for _, row in rows])
+        if not isinstance(encoded, asyncio.Future):
+            self._encoded(model, [asked for asked, _ in rows], start, encoded)
+            return
+        for asked, _ in rows:
+            asked.request.when_left = asked.leave
+        encoded.add_done_callback(partial(self._thread_encoded, model, [asked for asked, _ in rows], start))
+
+    def _thread_encoded(
+        self, model: ServedModel, together: Sequence[DirectExchange], start: float,
+        encoded: asyncio.Future[list[EncodedRow | Refusal]],
+    ) -> None:  # fmt: skip
+        """The host stage has ended, in a thread."""
+        there = [not asked.left for asked in together]
+        try:
+            found: Sequence[EncodedRow | Exception] = encoded.result()
+        except Exception as error:  # every error becomes one clear answer, for each of them
+            found = [error] * len(together)
+        self._encoded(model, list(compress(together, there)), start, list(compress(found, there)))
+
+    def _encoded(
+        self, model: ServedModel, together: Sequence[DirectExchange], start: float, encoded: Sequence[EncodedRow | Exception]
+    ) -> None:  # fmt: skip
+        ready: list[tuple[DirectExchange, RowsAtOnce]] = []
+        for asked, row in zip(together, encoded, strict=True):
+            if isinstance(row, Exception):
+                asked.fail(row)
+            else:
+                ready.append((asked, ([row], model.engine.kin(row))))
+        if ready:
+            self._ready(model, ready, start)
+
+    def _ready(self, model: ServedModel, ready: Sequence[tuple[DirectExchange, RowsAtOnce]], start: float) -> None:
+        """The rows of these requests went through the host stage since `start`: they wait for a batch."""
         model.fronted(start, [asked.record for asked, _ in ready])
         if len(ready) == 1 and self._exchanges.drain.in_flight == 1:
             asked, rows = ready[0]
@@ -140,9 +183,9 @@ class DirectWay:
             asked.send(200, reply)
         close(self._exchanges, answered)
 
-    def in_task(self, asked: DirectExchange) -> None:
-        """Go on with a request in a task."""
-        task = asyncio.get_running_loop().create_task(asked.finish())
+    def in_task(self, asked: DirectExchange, answer: Answer | None = None) -> None:
+        """Go on with a request in a task, from the model's answer where that is there."""
+        task = asyncio.get_running_loop().create_task(asked.finish(answer))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         asked.request.when_left = partial(asked.leave_task, task)
@@ -195,6 +238,13 @@ class DirectExchange(HttpExchange):
             self._way.in_task(self)
         return rows
 
+    def row_of_turn(self) -> Mapping[str, Any] | None:
+        """Its only row. None: it asks for more, and goes on in a task."""
+        row = self.model.row_of_turn(self._job.given, self.record)
+        if row is None:
+            self._way.in_task(self)
+        return row
+
     def run_now(self, rows: RowsAtOnce) -> bool:
         """Run its rows, for which there are no mates. False: they must wait in the queue."""
         try:
@@ -230,23 +280,26 @@ class DirectExchange(HttpExchange):
             self.fail(answers)
 
     def written_reply(self, answers: Answers) -> Reply | None:
-        """Its answer. None: it failed, and its client is told why, or its client has left meanwhile."""
+        """Its answer. None: it failed, and its client is told why; or its client has left; or a task goes on."""
         if self.left:
             return None
         try:
-            reply = self._job.write(self.model.checked(Answer(self._job.given, (answers,))))
-            accepted = self.headers.get(b"accept-encoding")
-            return reply if accepted is None else compressed(reply, accepted)
+            answer = self.model.checked(Answer(self._job.given, (answers,)))
+            if self.model.is_large(answer):
+                self._way.in_task(self, answer)
+                return None
+            return self.write(self._job, answer)
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
             return None
 
-    async def finish(self) -> None:
-        """The rest of it in a task."""
+    async def finish(self, answer: Answer | None = None) -> None:
+        """The rest of it in a task; `answer`: the model's, where that is there."""
         try:
             if not hasattr(self, "_job"):
                 self._job = await self.parsed(partial(self._form.read, self), self.request.body, aside=True)
-            reply = await self.answered(self._job)
+            job = self._job
+            reply = await (self.answered(job) if answer is None else self.written(job, answer))
         except asyncio.CancelledError:
             self.gone()
             self.close()
@@ -255,16 +308,21 @@ class DirectExchange(HttpExchange):
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
         else:
-            self._way.succeed(self.model, [(self, compressed(reply, self.headers.get(b"accept-encoding")))])
+            self._way.succeed(self.model, [(self, reply)])
 
     def ignore_leaving(self) -> None:
         """See `Exchange`."""
         self.request.when_left = None
 
-    def _leave_ticket(self, ticket: Ticket[Part, Answers]) -> None:
-        ticket.gone = self.left = True
+    def leave(self) -> None:
+        """Its client has left."""
+        self.left = True
         self.gone()
         self.close()
+
+    def _leave_ticket(self, ticket: Ticket[Part, Answers]) -> None:
+        ticket.gone = True
+        self.leave()
 
     def leave_task(self, task: asyncio.Task[None]) -> None:
         """Its client has left while a task answers it."""

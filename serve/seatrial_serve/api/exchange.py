@@ -242,14 +242,21 @@ class Exchange:
                 self.blame()
         else:
             answer = await model.answer(job.given, terms)
-        return self.written(job, answer)
+        return await self.written(job, answer)
 
-    def written(self, job: Job, answer: Answer) -> Reply:
-        """The answer as the request's protocol has it."""
+    async def written(self, job: Job, answer: Answer) -> Reply:
+        """The answer as the request's protocol has it, written by a thread where it is large."""
         start = now_s()
-        reply = job.write(answer)
+        if self.model.is_large(answer):
+            reply = await asyncio.get_running_loop().run_in_executor(self.pool, self.write, job, answer)
+        else:
+            reply = self.write(job, answer)
         self.model.encoded(start, [self.record])
         return reply
+
+    def write(self, job: Job, answer: Answer) -> Reply:
+        """The same. Any thread may call it."""
+        return job.write(answer)
 
     def blame(self) -> None:
         """The model failed on this body, although not on all of it."""

@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache, partial
 from typing import Any
 
-from seatrial_serve.api.compression import compressed
 from seatrial_serve.api.exchange import JSON, Exchanges, Reply
-from seatrial_serve.api.http_request import Answer, Asked, Form, answer, begin_record
+from seatrial_serve.api.http_request import Answering, Asked, Form, answer, begin_record
 from seatrial_serve.api.paths import tidy_path
 from seatrial_serve.http.body import Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
@@ -41,7 +40,7 @@ class FastPath:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(
-        self, app: Asgi, exchanges: Exchanges, forms: Mapping[str, Form], others: Mapping[str, Answer]
+        self, app: Asgi, exchanges: Exchanges, forms: Mapping[str, Form], others: Mapping[str, Answering]
     ) -> None:
         """`forms`, `others`: how a path ends -> the form of what is asked there, or what answers it."""
         self.app, self._exchanges, self.forms = app, exchanges, forms
@@ -71,7 +70,6 @@ class FastPath:
                 await self._send(send, status, Reply(body, JSON, more), record.request_id, close=close)
             else:
                 if reply is not None:
-                    reply = compressed(reply, headers.get(b"accept-encoding"))
                     await self._send(send, 200, reply, record.request_id)
 
     async def _pass_on(self, scope: Scope, receive: Any, send: Any) -> None:

@@ -8,9 +8,11 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from seatrial_contracts.errors import Refusal
+from seatrial_serve.api.compression import compressed
 from seatrial_serve.api.exchange import Exchange, Exchanges, Job, Reply
 from seatrial_serve.http.body import Receive, Scope, read_body
 from seatrial_serve.http.headers import request_id_of
+from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
@@ -28,6 +30,11 @@ class HttpExchange(Exchange):
         """See `Exchange`."""
         asked, most_s = self.headers.get(TIMEOUT), self.shared.pace.timeout_s
         return most_s if asked is None else min(most_s, timeout_of(asked))
+
+    def write(self, job: Job, answer: Answer) -> Reply:
+        """See `Exchange`; compressed where its client takes that."""
+        accepted = self.headers.get(b"accept-encoding")
+        return job.write(answer) if accepted is None else compressed(job.write(answer), accepted)
 
 
 @lru_cache(maxsize=256)
@@ -87,7 +94,7 @@ class Asked(HttpExchange):
             self._watching.cancel()
 
 
-Answer = Callable[[Asked], Awaitable[Reply]]
+Answering = Callable[[Asked], Awaitable[Reply]]
 
 
 class Form(Protocol):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import orjson
-
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.http_request import HttpExchange
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.partial import described_errors
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.process.json_pieces import write_json
 
 
 class Predict:
@@ -52,7 +51,7 @@ def write(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> R
     else:
         part, describe = answer.parts[0], model.contract.describe
         value = {"predictions": [describe(part.outputs, index) for index in part.rows], "model_version": model.version}
-    return Reply(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), answer=answer)
+    return Reply(write_json(value, 0 if answer.rows <= model.few_rows else answer.size_bytes), answer=answer)
 
 
 def described(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract import NO_ROWS, nonfinite
-from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal, Unavailable
 from seatrial_contracts.host_stage import (
     ColumnBlock,
     EncodedRow,
@@ -99,6 +99,15 @@ class Engine:
     def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """May `encode` run on an event loop for these rows?"""
         return self._prepare is None and self.front.cheap(rows)
+
+    @property
+    def together(self) -> bool:
+        """Does `encode_together` take less than `encode` of one row after another?"""
+        return self._prepare is None and self.front.together
+
+    def encode_together(self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[EncodedRow | Refusal]:
+        """See `HostStage.encode_together`; for an engine without a prepare graph."""
+        return self.front.encode_together(rows, places)
 
     def kin(self, row: EncodedRow) -> tuple[tuple[tuple[int, ...], ...], int]:
         """What rows must share to be run together (shapes), and this row's padded length."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_contracts.host_stage import Part, group_places
+from seatrial_contracts.host_stage import EncodedRow, Part, group_places
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.inference.engine import Answers, Engine
@@ -24,12 +24,19 @@ from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request import Given, Terms, rows_of
 from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.process.clock import now_s
+from seatrial_serve.process.json_pieces import LARGE_BYTES
 from seatrial_serve.scheduling.admission import Backlog, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
 from seatrial_serve.scheduling.ticket import Ticket
 
 Encoded = TypeVar("Encoded")
+
+
+TOGETHER_ROWS = 32
+"""Rows of a request that go through the host stage in one go: its deadline is looked at in between."""
+FEW_ROWS = 8
+"""So many rows of a turn are tokenised on the event loop, which takes some 0.4 ms; more go to a thread."""
 
 
 def note(phase: str, start_s: float, end_s: float, records: Sequence[RequestRecord | None]) -> None:
@@ -67,6 +74,8 @@ class ServedModel:
         self.instant = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
         row_bytes = self.contract.answer_row_bytes
+        self.few_rows = LARGE_BYTES // row_bytes if row_bytes else 0
+        """The answers of so many rows are surely short; of more they may be long."""
         self._may_be_large = (
             row_bytes is None or row_bytes * self.contract.limits.max_rows > self.contract.limits.max_answer_bytes
         )
@@ -90,7 +99,7 @@ class ServedModel:
         `Unavailable` where the queue is full or the deadline passed before its turn.
         """
         start = self.begin(rows, terms)
-        encoded = await self.encode(rows, terms.deadline_s, self.engine.encode)
+        encoded = await (self._encode_together if self.engine.together and len(rows) > 1 else self._encode)(rows, terms)
         self.fronted(start, [terms.record])
         if len(rows) == 1:
             return self.checked(Answer(rows, await self.submit(encoded, self.engine.kin(encoded[0]), terms)))
@@ -146,6 +155,35 @@ class ServedModel:
             )
         return answer
 
+    async def _encode(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> list[EncodedRow]:
+        return await self.encode(rows, terms.deadline_s, self.engine.encode)
+
+    async def _encode_together(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> list[EncodedRow]:
+        """As `encode`, some rows at a time."""
+
+        def encode_some(first: int) -> list[EncodedRow]:
+            if terms.deadline_s < now_s():
+                raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+            some = range(len(rows))[first : first + TOGETHER_ROWS]
+            found = self.engine.encode_together(rows[first : first + TOGETHER_ROWS], some)
+            for each in found:
+                if isinstance(each, Refusal):
+                    raise each
+            return found  # type: ignore[return-value]
+
+        loop = asyncio.get_running_loop()
+        jobs = [loop.run_in_executor(self._pool, encode_some, first) for first in range(0, len(rows), TOGETHER_ROWS)]
+        try:
+            return [row for some in await asyncio.gather(*jobs) for row in some]
+        except BaseException:  # as in `encode`
+            for job in jobs:
+                job.cancel()
+            raise
+
+    def is_large(self, answer: Answer) -> bool:
+        """Is it to be written by a thread?"""
+        return answer.rows > self.few_rows and answer.size_bytes > LARGE_BYTES
+
     async def encode(
         self,
         rows: Sequence[Mapping[str, Any]],
@@ -195,10 +233,10 @@ class ServedModel:
         engine = self.engine
         if engine.remote:
             return None
-        record.given = given
+        record.given = record.given or given
         if isinstance(given, dict):
             if not engine.plain:
-                return None
+                return self.rows_at_once(rows_of(given), record)
             block = engine.front.encode_columns(given)
             rows: Part = block
             kin = engine.kin_of_block(block)
@@ -212,6 +250,23 @@ class ServedModel:
             if any(engine.kin(row) != kin for row in rows[1:]):
                 return None
         return (rows, kin) if len(rows) <= self.batcher.rule.rows_of(kin[1]) else None
+
+    def row_of_turn(self, given: Given, record: RequestRecord) -> Mapping[str, Any] | None:
+        """The one row of a request that goes through the host stage with those of others; None where it asks more, or dearer."""
+        rows = rows_of(given)
+        if self.engine.remote or len(rows) != 1 or not self.engine.cheap(rows):
+            return None
+        record.given = given
+        return rows[0]
+
+    def encode_turn(
+        self, rows: Sequence[Mapping[str, Any]]
+    ) -> Sequence[EncodedRow | Refusal] | asyncio.Future[list[EncodedRow | Refusal]]:
+        """Rows of several requests, each its request's only one, through the host stage; in a thread where they are many."""
+        encode, places = self.engine.encode_together, [0] * len(rows)
+        if len(rows) <= FEW_ROWS:
+            return encode(rows, places)
+        return asyncio.get_running_loop().run_in_executor(self._pool, encode, rows, places)
 
     def run_now(self, at_once: RowsAtOnce, terms: Terms) -> Answers | None:
         """What the model answers, where nobody else is here and it runs on the event loop in a moment; else None. See `Batcher.run_now`."""

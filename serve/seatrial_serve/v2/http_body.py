@@ -11,6 +11,7 @@ import orjson
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
+from seatrial_serve.process.json_pieces import write_json
 from seatrial_serve.v2.elements import (
     LENGTH,
     LITTLE,
@@ -203,5 +204,5 @@ def write_response(response: InferResponse) -> tuple[bytes, int | None]:
     }
     if response.id:
         head["id"] = response.id
-    text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    text = write_json(head, sum(array.nbytes for wanted, _, array in response.outputs if not wanted.binary))
     return (b"".join([text, *blobs]), len(text)) if blobs else (text, None)
