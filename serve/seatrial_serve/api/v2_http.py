@@ -23,7 +23,9 @@ class Infer:
     def read(self, asked: HttpExchange, body: bytes) -> Job:
         """See `Form`."""
         json_bytes = header_length(asked.headers, len(body))
-        return inference(asked, read_request(body, json_bytes, asked.model.contract), write)
+        model = asked.model
+        plain = None if asked.terms.partial else model.plain_row
+        return inference(asked, read_request(body, json_bytes, model.contract, plain), write)
 
 
 INFER = Infer()

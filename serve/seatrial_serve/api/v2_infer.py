@@ -32,6 +32,8 @@ def inference(asked: Exchange, request: InferRequest, write: Callable[[InferResp
         model.backlog.admit(terms.deadline_s)
     contract = model.contract
     wanted = wanted_outputs(contract, request)
+    if request.row is not None:
+        return Job([request.row], partial(_reply, model, request.id, wanted, False, write))
     if terms.partial:
         refuse_without_nan(contract, wanted)
     columns, rows = columns_of(contract, request.inputs)
@@ -47,9 +49,8 @@ def _reply(
     write: Callable[[InferResponse, Answer], Reply], answer: Answer,
 ) -> Reply:  # fmt: skip
     contract, bundle = model.contract, model.bundle
-    datatypes = {field.name: field.kind.datatype for field in contract.outputs}
     outputs = [
-        (each, datatypes[each.name], array if array.ndim > 1 else array[:, None])
+        (each, model.output_datatypes[each.name], array if array.ndim > 1 else array[:, None])
         for each in wanted
         for array in (whole_array(contract, answer, each.name),)
     ]

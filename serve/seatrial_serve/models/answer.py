@@ -68,6 +68,9 @@ class Answer:
 
     def array(self, name: str) -> Array:
         """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
+        if len(self.parts) == 1 and self.order is None:
+            part = self.parts[0]
+            return part.outputs[name][part.start : part.stop]
         arrays = [part.outputs[name][part.start : part.stop] for part in self.parts]
         if len({array.shape[1:] for array in arrays}) > 1:
             raise Refusal("E_SHAPE", f"output '{name}'", "answers of unlike shape", "rows of like shape in one request")

@@ -29,6 +29,7 @@ from seatrial_serve.scheduling.admission import Backlog, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
 from seatrial_serve.scheduling.ticket import Ticket
+from seatrial_serve.v2.plain_row import PlainRow
 
 Encoded = TypeVar("Encoded")
 
@@ -58,7 +59,8 @@ class ServedModel:
                  slots: int, max_waiting_rows: int, drift_counts: DriftCounts | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self.version = engine.bundle.version
-        self.reader = RequestReader(engine.contract)
+        self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
+        self.output_datatypes = {field.name: field.kind.datatype for field in engine.contract.outputs}
         self._pool, self.drift_counts = pool, drift_counts
         self._devices = ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
         """Threads of its own: CUDA sets itself up in every thread that comes, and a batch that takes another thread each time waits for a cold one."""

@@ -34,6 +34,7 @@ from seatrial_serve.v2.message import (
     checked_wanted,
     most_named,
 )
+from seatrial_serve.v2.plain_row import PlainRow
 
 HEADER = b"inference-header-content-length"
 NAMED_VALUES = 3 * (MAX_NAMED + MAX_RANK)
@@ -61,14 +62,22 @@ def header_length(headers: Mapping[bytes, bytes], body_bytes: int) -> int | None
     return int(value)
 
 
-def read_request(body: bytes, json_bytes: int | None, contract: Contract) -> InferRequest:
-    """The request in a body. Keys that the protocol does not have are ignored, as it says. Raises `Refusal`, which names them."""
+def read_request(
+    body: bytes, json_bytes: int | None, contract: Contract, plain: PlainRow | None = None
+) -> InferRequest:
+    """The request in a body. Keys that the protocol does not have are ignored, as it says. Raises `Refusal`, which names them.
+
+    `plain` reads a request of one plain row, where that is wanted.
+    """
     if json_bytes == 0:
         return raw_request(body, contract)
     text = body if json_bytes is None else body[:json_bytes]
     most = most_named(contract)
     check_values(text, contract.most_values + most * NAMED_VALUES)
     head = _object(text)
+    row = plain.read(head) if plain is not None and json_bytes is None else None
+    if row is not None:
+        return InferRequest((), id=checked_id(head.get("id")), row=row)
     try:
         return _request(head, most, memoryview(body)[len(body) if json_bytes is None else json_bytes :])
     except Refusal as refusal:

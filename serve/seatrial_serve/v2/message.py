@@ -51,6 +51,8 @@ class InferRequest:
     id: str = ""
     binary: bool = False
     """Are outputs wanted in binary where they do not say?"""
+    row: dict[str, Any] | None = None
+    """The only row, validated, where the request was read as a whole: `inputs` are empty then."""
 
 
 @dataclass(slots=True)
