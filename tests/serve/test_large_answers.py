@@ -59,7 +59,9 @@ async def test_a_large_answer_is_described_written_and_compressed_by_a_thread(
     monkeypatch.setattr(HttpExchange, "write", watched)
     toy_bundle(tmp_path)
     async with run_app(tmp_path) as running:
-        served = Served(running, way)
+        served, seen = Served(running, way), []
+        monkeypatch.setattr(served.running.taps, "offer", lambda *asked: seen.append(asked[1].rows))
+        monkeypatch.setattr(type(served.running.taps), "open", True)
         client = Client(served)
         for rows, on_the_loop in ((40, True), (900, False)):
             xs = [float(x % 100) for x in range(rows)]
@@ -75,3 +77,4 @@ async def test_a_large_answer_is_described_written_and_compressed_by_a_thread(
             got = [each["twice"] for each in outputs] if form == "v1" else outputs[0]["data"]
             assert got == [2 * x for x in xs]
             assert written.pop() is on_the_loop
+        assert seen == [40, 900], "compressed or not, the observers see the answer"

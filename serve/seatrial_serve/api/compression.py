@@ -23,6 +23,5 @@ def compressed(reply: Reply, accepted: bytes | None) -> Reply:
         return reply
     packer = zlib.compressobj(1, wbits=31 if encoding == b"gzip" else 15)
     body = packer.compress(reply.body) + packer.flush()
-    return Reply(
-        body, reply.media_type, [*reply.headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding")]
-    )
+    headers = [*reply.headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding")]
+    return reply._replace(body=body, headers=headers)
