@@ -101,10 +101,7 @@ class InferCall(Exchange):
 
     def _job(self, message: bytes) -> Job:
         contract = self.model.contract
-        if self._unpacked is not None:
-            request = read_message(self._unpacked, contract)
-        else:
-            request = read(message, contract)
+        request = read_message(self._unpacked, contract) if self._unpacked is not None else read(message, contract)
         return inference(self, request, write)
 
 
