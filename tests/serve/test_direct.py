@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -572,6 +573,43 @@ async def test_texts_of_a_turn_are_tokenised_together_and_each_gets_its_own_answ
                 break
         while not served.untouched():
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_text_is_told_at_its_deadline_although_no_thread_has_taken_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    runtime = FakeRuntime(lambda feeds: {"score": feeds["text_ids"][:, 0] * 100.0 + 2}, inputs={"text_ids": "int64", "text_mask": "int64"}, outputs=["score"])  # fmt: skip
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
+    text_bundle(tmp_path)
+    async with run_app(tmp_path) as running:
+        served, gate = Served(running, way), threading.Event()
+        for _ in range(8):  # more than the pool has threads
+            running.app._exchanges.pool.submit(gate.wait, 30)
+        client = Client(served)
+        client.say(post({"instances": [{"text": "a ship"}] * 2}, X_Request_Timeout_Ms="5"))
+        [(status, _, value)] = await client.hear()
+        assert (status, value["code"], gate.is_set()) == (504, "E_DEADLINE", False)
+        gate.set()
+        while not served.untouched():
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_leaves_in_the_turn_in_which_it_asked_has_no_row_run(
+    tmp_path: Path, runtime: FakeRuntime, way: str
+) -> None:
+    async with serving(tmp_path, way) as served:
+        runtime.batches.clear()
+        client = Client(served)
+        client.say(ask(1))
+        client.leave()
+        while served.state.tasks or not served.untouched():
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert runtime.batches == []
+        assert served.model.metrics.statistics.failed == 1
 
 
 async def test_only_small_whole_posts_to_models_are_direct(tmp_path: Path, runtime: FakeRuntime) -> None:

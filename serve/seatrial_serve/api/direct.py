@@ -213,6 +213,9 @@ class DirectExchange(HttpExchange):
         body = self.request.body
         try:
             self.admit()
+            if self.request.disconnected:
+                self.leave()
+                return False
             self._form.check(self)
             contract = self.model.contract
             if len(body) > contract.max_body_bytes:

@@ -40,6 +40,27 @@ FEW_ROWS = 8
 """So many rows of a turn are tokenised on the event loop, which takes some 0.4 ms; more go to a thread."""
 
 
+def too_late() -> Unavailable:
+    """What is said of a request whose deadline has passed."""
+    return Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+
+
+async def in_time(jobs: Sequence[asyncio.Future[Encoded]], deadline_s: float) -> list[Encoded]:
+    """What jobs in a pool make of rows. Those that wait there are not run once one has failed, or the client has left.
+
+    Raises `Unavailable` at the deadline, a time of `now_s`, whether their turn has come by then or not.
+    """
+    left_s = None if math.isinf(deadline_s) else max(deadline_s - now_s(), 0.0)
+    try:
+        async with asyncio.timeout(left_s):
+            return await asyncio.gather(*jobs)
+    except TimeoutError:
+        raise too_late() from None
+    finally:
+        for job in jobs:
+            job.cancel()
+
+
 def note(phase: str, start_s: float, end_s: float, records: Sequence[RequestRecord | None]) -> None:
     """A phase of these requests, where somebody keeps a record of them."""
     span = phase, start_s, end_s
@@ -165,7 +186,7 @@ class ServedModel:
 
         def encode_some(first: int) -> list[EncodedRow]:
             if terms.deadline_s < now_s():
-                raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+                raise too_late()
             some = range(len(rows))[first : first + TOGETHER_ROWS]
             found = self.engine.encode_together(rows[first : first + TOGETHER_ROWS], some)
             for each in found:
@@ -175,12 +196,7 @@ class ServedModel:
 
         loop = asyncio.get_running_loop()
         jobs = [loop.run_in_executor(self._pool, encode_some, first) for first in range(0, len(rows), TOGETHER_ROWS)]
-        try:
-            return [row for some in await asyncio.gather(*jobs) for row in some]
-        except BaseException:  # as in `encode`
-            for job in jobs:
-                job.cancel()
-            raise
+        return [row for some in await in_time(jobs, terms.deadline_s) for row in some]
 
     def is_large(self, answer: Answer) -> bool:
         """Is it to be written by a thread?"""
@@ -203,16 +219,11 @@ class ServedModel:
 
         def encode_in_time(row: Mapping[str, Any], place: int) -> Encoded:
             if deadline_s < now_s():
-                raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+                raise too_late()
             return encode(row, place)
 
         jobs = [loop.run_in_executor(self._pool, encode_in_time, row, place) for place, row in enumerate(rows)]
-        try:
-            return await asyncio.gather(*jobs)
-        except BaseException:  # its client may have left too: what waits in the pool need not run
-            for job in jobs:
-                job.cancel()
-            raise
+        return await in_time(jobs, deadline_s)
 
     async def submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
         """What the model answers for rows of like shape. Raises `Refusal`, `ModelError` or `Unavailable`."""
