@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from typing import Any
 
 from pydantic import ValidationError
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.kinds.category import Category
+from seatrial_contracts.kinds.category import MISSING, Category
 from seatrial_contracts.kinds.flag import Flag
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
@@ -64,13 +65,20 @@ def reader_of(kind: Kind) -> Callable[[Any], Any] | None:
 
     It raises `TypeError` for what is to be looked at more closely.
     """
-    if isinstance(kind, Number) and kind.datatype == "FP32" and kind.gt is None and kind.lt is None:
-        return fp32
-    if isinstance(kind, Number) and kind.datatype in ("FP64", "INT64"):
-        return fp64 if kind.datatype == "FP64" else int64
-    if isinstance(kind, Category):
-        return word
-    return flag if isinstance(kind, Flag) else None
+    read: Callable[[Any], Any] | None = None
+    if isinstance(kind, Number):
+        open_bound = kind.gt is not None or kind.lt is not None
+        read = None if open_bound else {"FP32": fp32, "FP64": fp64, "INT64": int64}.get(kind.datatype)
+    elif isinstance(kind, Category):
+        read = word
+    elif isinstance(kind, Flag):
+        read = flag
+    return partial(or_missing, read) if read is not None and kind.nullable else read
+
+
+def or_missing(read: Callable[[Any], Any], value: Any) -> Any:
+    """A value that may be missing: null, or the empty word."""
+    return None if value is None or (value == MISSING and read is word) else read(value)
 
 
 def fp32(value: Any) -> float:
@@ -96,7 +104,7 @@ def int64(value: Any) -> int:
 
 
 def word(value: Any) -> str:
-    """A word that is not empty, which a column may take for a missing one."""
+    """A word that is not empty, as which a missing one is written."""
     if type(value) is not str or not value:
         raise TypeError
     return value
