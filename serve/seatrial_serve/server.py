@@ -42,6 +42,7 @@ from seatrial_serve.process.log import start_log
 from seatrial_serve.process.memory import give_memory_back
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.process.resources import plan_bytes, plan_threads, usable_cores
+from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings, ignored_variables
 
 if TYPE_CHECKING:
@@ -110,9 +111,10 @@ def run_server(
     with (
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial") as pool,
         ThreadPoolExecutor(plan.runs, thread_name_prefix="seatrial-load") as loads,
+        FairPool(plan.runs) as host_stages,
     ):
         check = () if settings.allow_breaking else (repository.check_replacement,)
-        loader = Loader(settings, plan, pool, metrics, *check)
+        loader = Loader(settings, plan, pool, host_stages, metrics, *check)
         lifecycle = ModelLifecycle(
             repository,
             loader,

@@ -37,6 +37,7 @@ from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.scan import found_entry
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.fake import FakeRuntime
+from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
 
 TOKENIZER = json.dumps({
@@ -280,7 +281,7 @@ def outcome(folder: Path, loader: Loader) -> str:
 
 
 def make_loader(pool: ThreadPoolExecutor) -> Loader:
-    return Loader(Settings(prove="always"), ThreadPlan(runs=1), pool, Metrics(on=True))
+    return Loader(Settings(prove="always"), ThreadPlan(runs=1), pool, FairPool(1), Metrics(on=True))
 
 
 def try_one(sealed: Path, seed: int, loader: Loader) -> tuple[str, str]:

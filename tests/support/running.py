@@ -27,6 +27,7 @@ from seatrial_serve.process.budget import Budget
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.process.drain import Drain
 from seatrial_serve.process.resources import ThreadPlan
+from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
 
 
@@ -81,9 +82,9 @@ async def run_app(
         Metrics(on=settings.metrics, clock=clock),
         Drain(),
     )
-    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as loads:
+    with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as loads, FairPool(2) as host_stages:
         check = () if settings.allow_breaking else (repository.check_replacement,)
-        build = Loader(settings, ThreadPlan(runs=2), pool, metrics, *check)
+        build = Loader(settings, ThreadPlan(runs=2), pool, host_stages, metrics, *check)
         lifecycle = ModelLifecycle(
             repository, build, loads, remote=settings.runtime is not None
         )  # fmt: skip

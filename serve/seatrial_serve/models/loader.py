@@ -22,6 +22,7 @@ from seatrial_serve.process.private_cache import cache_folder
 from seatrial_serve.process.resources import ThreadPlan
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.scheduling.batch_rule import BatchRule
+from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
 
 
@@ -29,11 +30,12 @@ class Loader:
     """Builds the served model of an entry. Blocking: call it from a thread."""
 
     def __init__(
-        self, settings: Settings, plan: ThreadPlan, pool: Executor, metrics: Metrics,
+        self, settings: Settings, plan: ThreadPlan, pool: Executor, host_stages: FairPool, metrics: Metrics,
         check: Callable[[Entry, Contract], None] = lambda _entry, _contract: None,
     ) -> None:  # fmt: skip
         """`check` raises a `SeatrialError` where a version with this contract must not take over, before it costs anything."""
-        self._settings, self._plan, self._pool, self._metrics, self._check = settings, plan, pool, metrics, check
+        self._settings, self._plan, self._metrics, self._check = settings, plan, metrics, check
+        self._pool, self._host_stages = pool, host_stages
         self._receipts, self._measuring = KeptReceipts(cache_folder("receipts")), Lock()
 
     def __call__(self, entry: Entry) -> ServedModel:
@@ -68,7 +70,7 @@ class Loader:
         gate.settle(admitted, rule.most_rows)
         bundle = engine.bundle
         model = ServedModel(
-            engine, admitted, rule, self._pool, self._metrics.for_model(bundle.name, bundle.version),
+            engine, admitted, rule, self._pool, self._host_stages, self._metrics.for_model(bundle.name, bundle.version),
             slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows,
             drift_counts=self._metrics.for_drift(bundle.name, bundle.version, bundle.profile),
         )  # fmt: skip

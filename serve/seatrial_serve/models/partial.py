@@ -81,7 +81,7 @@ class RowByRow:
         if isinstance(given, Mapping):
             block = engine.front.encode_columns(given)
             return [(block, engine.kin_of_block(block), range(len(block)))]
-        encoded = await self._model.encode(given, self._terms.deadline_s, self._encoded)
+        encoded = await self._model.encode(given, self._terms, self._encoded)
         kept = [(index, row) for index, row in enumerate(encoded) if row is not None]
         groups = group_places(engine.kin(row) for _, row in kept)
         return [

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from seatrial_serve.process.json_pieces import LARGE_BYTES
 from seatrial_serve.scheduling.admission import Backlog, Quarantine
 from seatrial_serve.scheduling.batch_rule import BatchRule
 from seatrial_serve.scheduling.batcher import Batcher
+from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.scheduling.ticket import Ticket
 from seatrial_serve.v2.plain_row import PlainRow
 
@@ -76,13 +78,13 @@ RowsAtOnce = tuple[Part, tuple[Hashable, int]]
 class ServedModel:
     """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
 
-    def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, metrics: ModelMetrics, *,
+    def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, host_stages: FairPool, metrics: ModelMetrics, *,
                  slots: int, max_waiting_rows: int, drift_counts: DriftCounts | None = None) -> None:  # fmt: skip
         self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
         self.version = engine.bundle.version
         self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
         self.output_datatypes = {field.name: field.kind.datatype for field in engine.contract.outputs}
-        self._pool, self.drift_counts = pool, drift_counts
+        self._pool, self._host_stages, self.drift_counts = pool, host_stages, drift_counts
         self._devices = ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
         """Threads of its own: CUDA sets itself up in every thread that comes, and a batch that takes another thread each time waits for a cold one."""
         self._unused: asyncio.Event | None = None
@@ -179,7 +181,7 @@ class ServedModel:
         return answer
 
     async def _encode(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> list[EncodedRow]:
-        return await self.encode(rows, terms.deadline_s, self.engine.encode)
+        return await self.encode(rows, terms, self.engine.encode)
 
     async def _encode_together(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> list[EncodedRow]:
         """As `encode`, some rows at a time."""
@@ -194,8 +196,12 @@ class ServedModel:
                     raise each
             return found  # type: ignore[return-value]
 
-        loop = asyncio.get_running_loop()
-        jobs = [loop.run_in_executor(self._pool, encode_some, first) for first in range(0, len(rows), TOGETHER_ROWS)]
+        jobs = [
+            self._host_stages.run(
+                partial(encode_some, first), flow=terms.flow, priority=terms.priority, cost=TOGETHER_ROWS
+            )
+            for first in range(0, len(rows), TOGETHER_ROWS)
+        ]
         return [row for some in await in_time(jobs, terms.deadline_s) for row in some]
 
     def is_large(self, answer: Answer) -> bool:
@@ -205,25 +211,23 @@ class ServedModel:
     async def encode(
         self,
         rows: Sequence[Mapping[str, Any]],
-        deadline_s: float,
+        terms: Terms,
         encode: Callable[[Mapping[str, Any], int], Encoded],
     ) -> list[Encoded]:
         """Rows, each with its place among them, through `encode`. Raises what that raises, and `Unavailable` after the deadline."""
         if self.engine.cheap(rows):
             return [encode(row, place) for place, row in enumerate(rows)]
-        loop = asyncio.get_running_loop()
+        run = partial(self._host_stages.run, flow=terms.flow, priority=terms.priority)
         if self.engine.plain:
-            return await loop.run_in_executor(
-                self._pool, lambda: [encode(row, place) for place, row in enumerate(rows)]
-            )
+            return await run(lambda: [encode(row, place) for place, row in enumerate(rows)], cost=len(rows))
 
         def encode_in_time(row: Mapping[str, Any], place: int) -> Encoded:
-            if deadline_s < now_s():
+            if terms.deadline_s < now_s():
                 raise too_late()
             return encode(row, place)
 
-        jobs = [loop.run_in_executor(self._pool, encode_in_time, row, place) for place, row in enumerate(rows)]
-        return await in_time(jobs, deadline_s)
+        jobs = [run(partial(encode_in_time, row, place)) for place, row in enumerate(rows)]
+        return await in_time(jobs, terms.deadline_s)
 
     async def submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
         """What the model answers for rows of like shape. Raises `Refusal`, `ModelError` or `Unavailable`."""
@@ -279,7 +283,7 @@ class ServedModel:
         encode, places = self.engine.encode_together, [0] * len(rows)
         if len(rows) <= FEW_ROWS:
             return encode(rows, places)
-        return asyncio.get_running_loop().run_in_executor(self._pool, encode, rows, places)
+        return self._host_stages.run(partial(encode, rows, places), cost=len(rows))
 
     def run_now(self, at_once: RowsAtOnce, terms: Terms) -> Answers | None:
         """What the model answers, where nobody else is here and it runs on the event loop in a moment; else None. See `Batcher.run_now`."""
