@@ -19,7 +19,8 @@ Answers = Sequence[Mapping[str, Array]]
 class Tolerance(Declared):
     """`|a - b| <= relative_to_max * max|b| + relative * |b|`, with `max|b|` over all compared rows of that output.
 
-    A purely relative bound misleads near zero, so the larger part of the allowance is tied to the output's own scale.
+    A purely relative bound misleads near zero, so the larger part of the allowance is tied to the output's own scale. Whole
+    numbers and booleans (ids, flags, masks, counts) must be equal, whatever the tolerance: 30003 is not nearly 30000.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +73,22 @@ def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Co
     return worst_of(compare_rows(expected, got, tolerance))
 
 
+def compare_beside(
+    scales: Mapping[str, float], want: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance
+) -> Comparison:
+    """Compare the answers to one row, whose scale is the larger of its own and that of other answers, by output.
+
+    So a small answer among large ones is held to no smaller error than in their company, and an unusually large one to its own.
+    """
+    own = {name: max(scales.get(name, 0.0), largest(array)) for name, array in want.items()}
+    return worst_of([_compare_output(0, output, want, got, tolerance, own, 1) for output in want])
+
+
+def scales_of(answers: Answers) -> dict[str, float]:
+    """The largest finite |value| of each output."""
+    return {output: max(largest(row[output]) for row in answers) for output in answers[0]}
+
+
 def worst_of(rows: Sequence[Comparison]) -> Comparison:
     """The comparison whose error is the most times its allowance, the first of them."""
     return max(rows, key=lambda row: row.ratio)
@@ -83,7 +100,7 @@ def compare_rows(expected: Answers, got: Answers, tolerance: Tolerance) -> list[
         return [_broken(None, None, f"got {len(got)} answers, want {len(expected)}", len(expected))]
     if not expected:
         raise ValueError("nothing to compare: this is a bug in seatrial")
-    scales = {output: max(largest(row[output]) for row in expected) for output in expected[0]}
+    scales = scales_of(expected)
     return [
         worst_of([_compare_output(sample, output, want, have, tolerance, scales, len(expected)) for output in want])
         for sample, (want, have) in enumerate(zip(expected, got, strict=True))
@@ -103,10 +120,13 @@ def _compare_output(
 
 def largest(values: Array) -> float:
     """The largest finite |value|; 0 where there is none."""
-    return float(np.abs(values, where=np.isfinite(values), out=np.zeros(values.shape)).max(initial=0))
+    numbers = np.asarray(values, np.float64)
+    return float(np.abs(numbers, where=np.isfinite(numbers), out=np.zeros(numbers.shape)).max(initial=0))
 
 
 def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> Comparison:
+    if is_whole(want):
+        return _compare_whole(want, got)
     a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     finite = np.isfinite(a) & np.isfinite(b)
@@ -120,6 +140,24 @@ def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> Com
     return Comparison(
         passed=bool(ratio[index] <= 1), rows=0, worst_error=float(error[index]), allowed=float(allowed[index]),
         index=tuple(int(i) for i in index), got=float(a[index]), want=float(b[index]),
+    )  # fmt: skip
+
+
+def is_whole(array: Array) -> bool:
+    """Does it hold whole numbers or booleans, which are right or wrong and never nearly right?"""
+    return array.dtype.kind in "iub"
+
+
+def _compare_whole(want: Array, got: Array) -> Comparison:
+    """Equal or not; int64 is never made a float for it, which holds no odd number above 2**53."""
+    other = got != want
+    index = np.unravel_index(int(other.argmax()), other.shape) if other.size else ()
+    if not other.any():
+        return Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0)
+    have, expected = got[index].item(), want[index].item()
+    return Comparison(
+        passed=False, rows=0, worst_error=float(abs(have - expected)), allowed=0.0, index=tuple(map(int, index)),
+        got=float(have), want=float(expected),
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ DEFAULT_BODY_BYTES, MOST_BODY_BYTES = 4 * 2**20, 2**31
 BESIDE_ROWS_BYTES = 64 * 2**10
 """Room for what a request says beside its rows."""
 FEW = 32
-NO_ROWS: Mapping[int, str] = MappingProxyType({})
+NO_ROWS: Mapping[int, Any] = MappingProxyType({})
 
 
 class Limits(Declared):
@@ -233,16 +233,16 @@ class Contract(BaseModel):
         return {field.name: field.kind.recover(prediction[field.name]) for field in self.outputs}
 
     def check_outputs(self, outputs: Mapping[str, Array], rows: int) -> None:
-        """Raise `ModelError` where batched outputs break their declaration: missing, another shape, NaN or infinite."""
-        for row, name in self.nonfinite_rows(outputs, rows).items():
-            raise nonfinite(name, row)
+        """Raise `ModelError` where batched outputs break their declaration: missing, another shape, NaN, infinite, out of bounds."""
+        for row, fault in self.faulty_rows(outputs, rows).items():
+            raise fault.error(row)
 
-    def nonfinite_rows(self, outputs: Mapping[str, Array], rows: int) -> Mapping[int, str]:
-        """The rows of batched outputs that hold NaN or an infinity, each with the first output that does.
+    def faulty_rows(self, outputs: Mapping[str, Array], rows: int) -> Mapping[int, OutputFault]:
+        """The rows of batched outputs that nobody may be given, each with its first fault: NaN, an infinity, or out of bounds.
 
         Raises `ModelError` where outputs as a whole break their declaration: missing, or another shape.
         """
-        found: Mapping[int, str] = NO_ROWS
+        found: Mapping[int, OutputFault] = NO_ROWS
         for name, shape, whole in self._output_shapes:
             got = outputs.get(name)
             if got is None or (got.shape != (rows, *shape) and not _fits(got.shape, (rows, *shape))):
@@ -252,12 +252,31 @@ class Contract(BaseModel):
                 )
             if not whole and not all_finite(got):
                 bad = ~np.isfinite(got).reshape(rows, -1).all(1)
-                found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), name), **found}
+                found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), OutputFault(name)), **found}
+        for name, outside in self._output_bounds:
+            bad = outside(outputs[name])
+            if bad.any():
+                range_fault = OutputFault(name, out_of_bounds=True)
+                found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), range_fault), **found}
         return dict(sorted(found.items())) if found else NO_ROWS
+
+    def fault_of(self, answer: Mapping[str, Array]) -> OutputFault | None:
+        """Why nobody may be given this answer to one row, of which some outputs may be absent; None where all may."""
+        for field in self.outputs:
+            array = answer.get(field.name)
+            if array is not None and array.dtype.kind == "f" and not all_finite(array):
+                return OutputFault(field.name)
+            if array is not None and field.kind.bounded and field.kind.outside(array[None]).any():
+                return OutputFault(field.name, out_of_bounds=True)
+        return None
 
     @cached_property
     def _output_shapes(self) -> list[tuple[str, tuple[int | None, ...], bool]]:
         return [(f.name, f.kind.shape, "INT" in f.kind.datatype or f.kind.datatype == "BOOL") for f in self.outputs]
+
+    @cached_property
+    def _output_bounds(self) -> list[tuple[str, Callable[[Array], Array]]]:
+        return [(field.name, field.kind.outside) for field in self.outputs if field.kind.bounded]
 
     @cached_property
     def answer_row_bytes(self) -> int | None:
@@ -295,11 +314,24 @@ def _pairs(fields: Sequence[InputField] | Sequence[OutputField]) -> list[tuple[s
     return [(field.name, field.kind) for field in fields]
 
 
-def nonfinite(output: str, row: int) -> ModelError:
-    """What is wrong with the answer of a row in which `output` holds NaN or an infinity."""
-    return ModelError(
-        "E_OUTPUT_CONTRACT", f"output '{output}', row {row}: the model answered NaN or an infinity, want finite numbers"
-    )
+class OutputFault(NamedTuple):
+    """Why nobody may be given the answer to a row."""
+
+    output: str
+    out_of_bounds: bool = False
+    """Else it holds NaN or an infinity."""
+
+    @property
+    def cause(self) -> str:
+        """What the model answered, and what was wanted."""
+        if self.out_of_bounds:
+            return "the model answered a number out of the bounds that the contract promises"
+        return "the model answered NaN or an infinity, want finite numbers"
+
+    def error(self, row: int) -> ModelError:
+        """It as the error of the row at this place."""
+        code = "E_OUTPUT_RANGE" if self.out_of_bounds else "E_OUTPUT_CONTRACT"
+        return ModelError(code, f"output '{self.output}', row {row}: {self.cause}")
 
 
 def all_finite(array: Array) -> bool:

@@ -56,7 +56,7 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
     """Hold the answers to the golden rows against what is promised of them: by `promise`, else by the contract's tolerance.
 
     A promise is held against all rows, and against each slice of enough rows: a slice that breaks it fails, whatever the mean. A row
-    that is answered with NaN or an infinity fails, though the training side answers it alike: no server gives such an answer.
+    that is answered with NaN, an infinity or out of bounds fails, though the training side answers it alike: no server gives that.
     """
     promise = promise or Promise(tolerance=contract.tolerance)
     rows = compare_rows(golden.answers, answers, promise.tolerance or contract.tolerance)
@@ -66,7 +66,7 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
     measures = measure(contract, golden.answers, answers, golden.truth)
     slices = measure_slices(contract, golden.answers, answers, golden.truth, golden.slices)
     finding = str(worst) if not worst.passed and (promise.tolerance is not None or worst.cause) else ""
-    finding = no_number(answers) or finding
+    finding = refused_answer(contract, answers) or finding
     return Verdict(
         worst, measures, slices, finding or broken(contract, promise, golden, measures, slices),
         worst.allowed if promise.tolerance is not None else promise.max_error, error_counts(rows), worst_rows(contract, rows, golden.answers, answers),
@@ -74,12 +74,12 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
     )  # fmt: skip
 
 
-def no_number(answers: Answers) -> str:
-    """The first row that is answered with NaN or an infinity; empty where there is none."""
+def refused_answer(contract: Contract, answers: Answers) -> str:
+    """The first row that is answered with what no server gives: NaN, an infinity, out of bounds; empty where there is none."""
     for sample, outputs in enumerate(answers):
-        for name, array in outputs.items():
-            if not np.isfinite(array).all():
-                return f"sample {sample}, output '{name}': got NaN or an infinity, want numbers"
+        fault = contract.fault_of(outputs)
+        if fault is not None:
+            return f"sample {sample}, output '{fault.output}': {fault.cause}"
     return ""
 
 
@@ -124,7 +124,7 @@ def _worst_row(
         expected, answer = want[output.name], got.get(output.name)
         if answer is None or answer.shape != expected.shape:
             continue
-        places = np.argsort(-np.abs(expected), axis=None, kind="stable")[:SHOWN_NUMBERS].tolist()
+        places = np.argsort(-np.abs(np.asarray(expected, np.float64)), axis=None, kind="stable")[:SHOWN_NUMBERS].tolist()
         if output.name == row.output and row.index:
             places.append(int(np.ravel_multi_index(row.index, expected.shape)))
         answers[output.name] = {place: shown(float(answer.flat[place])) for place in places}

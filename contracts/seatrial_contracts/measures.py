@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.compare import Answers, Array
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.kinds.kind import OutputKind
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
 
@@ -34,10 +35,10 @@ class Measures(BaseModel):
     max_error: float | None = None
     """The largest |a - b|; None where shapes differ, or a number is not finite on one side only."""
     cosine: float | None = None
-    """Mean over the rows; a row's is that of its worst output of more than one number, flattened."""
+    """Mean over the rows; a row's is that of its worst output of more than one number with a fraction, flattened."""
     least_cosine: float | None = None
     agreement: float | None = None
-    """Share of the rows whose labels are all those of the training side."""
+    """Share of the rows whose labels and whole numbers (ids, flags, masks) are all those of the training side."""
     accuracy: float | None = None
     """Share of the labels that are the true ones."""
     calibration_error: float | None = None
@@ -49,29 +50,51 @@ class Measures(BaseModel):
 def measure(contract: Contract, expected: Answers, got: Answers, truth: Truths | None = None) -> Measures:
     """Measure `got` against the training side's answers, one mapping for each row in the same order, and against the truth."""
     errors = [_max_error(want, have) for want, have in zip(expected, got, strict=True)]
-    wide = [field.name for field in contract.outputs if field.kind.shape not in ((), (1,))]
+    wide = wide_outputs(contract)
     cosines = [
         min(_cosine(want[name], have.get(name)) for name in wide) for want, have in zip(expected, got, strict=True)
     ] if wide else []  # fmt: skip
-    labelled = any(isinstance(field.kind, Label) for field in contract.outputs)
+    decided = bool(decided_outputs(contract))
     finite = not errors or np.isfinite(max(errors))
     return Measures(
         rows=len(expected),
         max_error=max(errors, default=0.0) if finite else None,
         cosine=_mean(cosines),
         least_cosine=min(cosines, default=None),
-        agreement=1 - len(flips(contract, expected, got)) / len(expected) if labelled else None,
+        agreement=1 - len(flips(contract, expected, got)) / len(expected) if decided else None,
         **_against_truth(contract, got, truth or [None] * len(got)),
     )
 
 
 def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...]:
-    """Places of the rows with a label that is not the training side's."""
-    labels = [field.name for field in contract.outputs if isinstance(field.kind, Label)]
+    """Places of the rows with a label or whole number that is not the training side's."""
+    decided = decided_outputs(contract)
     pairs = enumerate(zip(expected, got, strict=True))
     return tuple(
-        place for place, (want, have) in pairs if any(_winner(want[name]) != _winner(have.get(name)) for name in labels)
+        place
+        for place, (want, have) in pairs
+        if any(not _alike(label, want[name], have.get(name)) for name, label in decided.items())
     )
+
+
+def wide_outputs(contract: Contract) -> list[str]:
+    """Outputs of more than one number with a fraction: those that have an angle. Ids and masks have none that means anything."""
+    floats = (field for field in contract.outputs if field.kind.datatype.startswith("FP"))
+    return [field.name for field in floats if field.kind.shape not in ((), (1,))]
+
+
+def decided_outputs(contract: Contract) -> dict[str, bool]:
+    """Outputs that are right or wrong: name -> is it a label, whose scores only have to have the same winner?"""
+    return {field.name: isinstance(field.kind, Label) for field in contract.outputs if is_decided(field.kind)}
+
+
+def is_decided(kind: OutputKind) -> bool:
+    """Is it a label, or of whole numbers or booleans?"""
+    return isinstance(kind, Label) or not kind.datatype.startswith("FP")
+
+
+def _alike(label: bool, want: Array, have: Array | None) -> bool:
+    return _winner(want) == _winner(have) if label else have is not None and np.array_equal(want, have)
 
 
 def measure_slices(

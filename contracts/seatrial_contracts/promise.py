@@ -14,7 +14,7 @@ from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
-from seatrial_contracts.measures import Measures
+from seatrial_contracts.measures import Measures, decided_outputs, wide_outputs
 
 MAX_ERROR = 1e12
 """Of a promise in the output's own unit: neighbouring float32 numbers are 65,536 apart there."""
@@ -48,8 +48,8 @@ LABELLED, PROBABLE = (
 )
 NUMBERED = "rows with the truth of a number"
 BARS = {
-    "cosine": Bar("cosine", "an output of more than one number", at_least=True),
-    "agreement": Bar("agreement", "a label among the outputs", at_least=True),
+    "cosine": Bar("cosine", "an output of more than one number with a fraction", at_least=True),
+    "agreement": Bar("agreement", "a label or a whole number among the outputs", at_least=True),
     "max_error": Bar("max_error", "answers that are finite numbers"),
     "accuracy": Bar("accuracy", LABELLED, at_least=True),
     "accuracy_drop": Bar("accuracy", LABELLED, from_reference=True),
@@ -125,10 +125,11 @@ class Promise(Declared):
         """Raise `DeclarationError` where a part of it can never be measured; `truths` are the outputs that some row knows the truth of."""
         kinds = {field.name: field.kind for field in contract.outputs}
         labels = {name for name, kind in kinds.items() if isinstance(kind, Label)}
+        decided = decided_outputs(contract).keys()
         numbers = {name for name, kind in kinds.items() if isinstance(kind, Number)}
-        wide = {name for name, kind in kinds.items() if kind.shape not in ((), (1,))}
+        wide = wide_outputs(contract)
         shown = {
-            "cosine": wide, "agreement": labels, "accuracy": labels & truths,
+            "cosine": wide, "agreement": decided, "accuracy": labels & truths,
             "calibration_error": labels & truths, "absolute_error": numbers & truths,
         }  # fmt: skip
         for name, bar, _ in self.bars():

@@ -65,7 +65,9 @@ class Trial(BaseModel):
     batch_sizes: tuple[Count, ...] = Field(default=(), max_length=MAX_PLACES)
     rows: Count
     held_out: bool = False
-    """Of the held-out set; else of the golden one."""
+    """Of the held-out set; else, unless they were drawn, of the golden one."""
+    drawn: bool = False
+    """Of rows drawn from the contract, which no set of the bundle holds."""
     refusals: Count = 0
     """Rows that had to be refused, and were."""
     worst_error: float | None

@@ -306,7 +306,7 @@ def test_golden_rows_that_both_sides_answer_with_nan_fail_the_trial() -> None:
     golden = Golden(({"share": 0.5, "stop": "A"},) * 2, ({"value": np.float32(1)}, {"value": np.float32("nan")}))
     for promise in (None, st.Promise(cosine=0.5)):
         assert judge(contract, promise, golden, golden.answers).finding == (
-            "sample 1, output 'value': got NaN or an infinity, want numbers"
+            "sample 1, output 'value': the model answered NaN or an infinity, want finite numbers"
         )
 
 

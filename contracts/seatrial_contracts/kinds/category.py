@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -15,6 +15,7 @@ from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Column,
+    Edge,
     Features,
     JsonSchema,
     Kind,
@@ -161,6 +162,15 @@ class Category(Kind):
         nearly = some.builds(str.__add__, known, some.sampled_from([" ", "\x00", "\u0301", "."]))
         odd = some.text(some.characters(codec="utf-8"), min_size=1, max_size=min(self.max_chars, 100))
         return known | (nearly | known.map(str.swapcase)).filter(lambda word: 0 < len(word) <= self.max_chars) | odd
+
+    def edges(self, stage: Stage) -> Iterator[Edge]:
+        """Each word; where others are taken, some that are nearly one, a foreign one and the longest."""
+        yield from map(Edge, self.categories)
+        if self.unknown == "bucket":
+            first = self.categories[0]
+            others = (f"{first} ", f"{first}s", first.swapcase(), "\u5e74", "x" * self.max_chars)
+            taken = dict.fromkeys(word for word in others if len(word) <= self.max_chars)
+            yield from (Edge(word) for word in taken if word not in self.categories)
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="string"),)

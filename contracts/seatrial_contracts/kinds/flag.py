@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Column, Features, JsonSchema, Kind, Stage, TensorSpec
+from seatrial_contracts.kinds.kind import Column, Edge, Features, JsonSchema, Kind, Stage, TensorSpec
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -57,6 +57,9 @@ class Flag(Kind):
         from hypothesis import strategies as some
 
         return some.booleans()
+
+    def edges(self, stage: Stage) -> Iterator[Edge]:
+        yield from (Edge(False), Edge(True))
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="bool"),)

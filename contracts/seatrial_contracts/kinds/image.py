@@ -6,7 +6,7 @@ import binascii
 import io
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from seatrial_contracts.kinds.kind import (
     SHORT_BYTES,
     Array,
     Column,
+    Edge,
     Features,
     JsonSchema,
     Kind,
@@ -195,6 +196,22 @@ class Image(Kind):
         """Are so many pixels allowed, before and after the host's own resizing?"""
         side = self.shorter_side_px or min(size)
         return max(size[0] * size[1], side * side * max(size) // min(size)) <= self.max_pixels
+
+    def edges(self, stage: Stage) -> Iterator[Edge]:
+        """The smallest sides, odd and even ones, long and tall; then each mode of each format, and a turned one."""
+        least, form = self.min_side_px, self.formats[0]
+        base = max(least, 32)
+        long, short = 4 * base, max(least, base // 2)
+        sizes = [(least, least), (base + 1, base), (base, base + 1), (base + 15, base + 3), (long, short), (short, long)]
+        drawn = [(size, form, "RGB", 1) for size in dict.fromkeys(sizes)]
+        drawn += [((base + 1, base + 3), each, mode, 1) for each in self.formats for mode in DRAWN_MODES[each]]
+        drawn += [((base + 5, base + 2), form, "RGB", 6)]
+        for place, ((width, height), each, mode, turn) in enumerate(drawn):
+            if self._drawable((width, height)):
+                data = draw(width, height, (37 * place % 256, 90, 250 - 11 * place), each, mode, turn)
+                if len(data) <= self.max_bytes:
+                    turned = ", turned" if turn > 1 else ""
+                    yield Edge(base64_text(data), what=f"a {each} of {width} x {height} pixels, mode {mode}{turned}")
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="uint8", dims=(f"{name}_height", f"{name}_width", 3)),)

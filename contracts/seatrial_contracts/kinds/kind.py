@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,16 @@ ESCAPED_BYTES = 6
 """A character in JSON, written as \\u0041; one outside the basic plane takes two of them, and 4 bytes as it is."""
 Word = Annotated[str, Field(max_length=1024)]
 """One of a closed list, whose length ends at `MAX_WORDS`."""
+
+
+class Edge(NamedTuple):
+    """A value at the edge of what a field takes, as it stands in JSON."""
+
+    value: Any
+    named: bool = True
+    """Is it within what the declaration names? Else only the element type takes it, since no bound was declared."""
+    what: str = ""
+    """What it is, where its JSON does not show it."""
 
 
 class TensorSpec(BaseModel):
@@ -223,6 +233,13 @@ class Kind(Declared):
         """Hypothesis strategy of values that the contract accepts, as they stand in JSON, missing values aside."""
         raise NotImplementedError(f"{self.name} is an output kind: no rows are drawn from it")
 
+    def edges(self, stage: Stage) -> Iterator[Edge]:
+        """Values at the edges of what the field takes, missing values aside: the same each time, the telling ones first.
+
+        `stage` is the field's own host stage, which may refuse some of them.
+        """
+        yield Edge(self.example())
+
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         """What this field is when it enters the graph."""
         raise NotImplementedError(f"{self.name} is an output kind: it enters no graph")
@@ -248,6 +265,15 @@ class OutputKind(Kind):
     """A kind that can be answered."""
 
     roles: ClassVar[frozenset[str]] = frozenset({"output"})
+
+    @property
+    def bounded(self) -> bool:
+        """Are its numbers promised to lie within bounds?"""
+        return False
+
+    def outside(self, answers: Array) -> Array:
+        """Which rows of batched answers, shape `(rows, *shape)`, break the bounds: bool, shape `(rows,)`. Asked where it is `bounded`."""
+        return np.zeros(len(answers), bool)
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
@@ -17,6 +17,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import (
     Array,
     Column,
+    Edge,
     Features,
     JsonSchema,
     OutputKind,
@@ -35,6 +36,11 @@ FAR = 1e6
 """Bounds further apart than this are taken for one open side where an example is chosen."""
 MOST_DIGITS = 1e16
 """Whole numbers up to here are shown with all their digits (float64 holds each exactly)."""
+SHARES = (0.5, 0.95, 0.05, 0.25, 0.75)
+"""Where between its bounds a number is drawn, beside the bounds themselves."""
+WIDE_FLOATS = (1e6, -1e6, 1e30, -1e30)
+WIDE_INTS = (2**24 + 1, -(2**24) - 1, 2**31, -(2**31) - 1, 2**53 + 1, -(2**53) - 1)
+"""Drawn where no bound is declared: beyond what float32, int32 and float64 hold exactly."""
 
 
 class Number(OutputKind):
@@ -257,6 +263,37 @@ class Number(OutputKind):
             return some.integers(int(low), int(high))
         return some.floats(low, high, allow_nan=False, allow_infinity=False)
 
+    def edges(self, stage: Stage) -> Iterator[Edge]:
+        """Both bounds and their neighbours in the element type, zero and one, some between; without a bound, wide values."""
+        low, high = map(float if not self.whole else int, self.range)
+        bounded_below, bounded_above = self._lower[0] > -inf, self._upper[0] < inf
+        named: list[float] = []
+        if bounded_below:
+            named += self._neighbours(max(low, self.gt if self.gt is not None else low), up=True)
+        if bounded_above:
+            named += self._neighbours(min(high, self.lt if self.lt is not None else high), up=False)
+        if bounded_below and bounded_above:
+            named += [low + (high - low) * share for share in SHARES]
+        named += [0, 1, -1] if bounded_below or bounded_above else [0, 1]
+        wide = [-1, *(WIDE_INTS if self.whole else WIDE_FLOATS), *((low, high) if self.whole else ())]
+        seen = set[float]()
+        for values, is_named in ((named, True), (wide, False)):
+            for value in values:
+                fitting = int(value) if self.whole else float(np.dtype(self.dtype).type(value))
+                if fitting not in seen and self._takes(fitting):
+                    seen.add(fitting)
+                    yield Edge(fitting, is_named)
+
+    def _neighbours(self, bound: float, *, up: bool) -> list[float]:
+        """A bound and the next two values inside, in the element type."""
+        if self.whole:
+            return [bound, *(int(bound) + (step if up else -step) for step in (1, 2))]
+        element = np.dtype(self.graph_dtype).type
+        found = [element(bound)]
+        for _ in range(2):
+            found.append(np.nextafter(found[-1], element(inf if up else -inf)))
+        return [bound, *map(float, found)]
+
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype=self.graph_dtype),)
 
@@ -267,6 +304,19 @@ class Number(OutputKind):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return ()
+
+    @property
+    def bounded(self) -> bool:
+        return any(bound is not None for bound in (self.ge, self.le, self.gt, self.lt))
+
+    def outside(self, answers: Array) -> Array:
+        """Bounds are rounded to the element type: a float32 answer of 0.1 is not above `le=0.1`."""
+        element = answers.dtype.type
+        bad = np.zeros(answers.shape, bool)
+        for bound, breaks in ((self.ge, np.less), (self.le, np.greater), (self.gt, np.less_equal), (self.lt, np.greater_equal)):
+            if bound is not None:
+                bad |= breaks(answers, element(bound))
+        return bad.reshape(len(answers), -1).any(1)
 
     def describe(self, answer: Array) -> Any:
         return answer[()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self, cast
@@ -18,6 +18,7 @@ from seatrial_contracts.kinds.kind import (
     SHORT_BYTES,
     Array,
     Column,
+    Edge,
     Features,
     JsonSchema,
     OutputKind,
@@ -276,6 +277,28 @@ class Tensor(OutputKind):
     def _filled(self, values: list[Any], shape: tuple[int, ...]) -> Any:
         """Nested lists of that shape; values that do not suffice are repeated."""
         return np.resize(np.array(values, self.dtype), shape).tolist()
+
+    def edges(self, stage: Stage) -> Iterator[Edge]:
+        """Each edge of an element all over a small tensor, all of them mixed, and shapes with each side at its ends."""
+        elements = (
+            [Edge(False), Edge(True)] if self.dtype == "bool" else list(Number(dtype=self.dtype).edges(lambda v: (v,)))
+        )
+        fewest = prod(least for least, _ in self.ranges)
+        most = max(fewest, min(self.max_values, MOST_DRAWN))
+        small = [min(max(least, 2), upper) for least, upper in self.ranges]
+        small = small if prod(small) <= self.max_values else [least for least, _ in self.ranges]
+        named = [edge.value for edge in elements if edge.named]
+        for shape in (small, *self._edge_shapes(small, most)):
+            yield Edge(self._filled(named, tuple(shape)))
+        yield from (Edge(self._filled([edge.value], tuple(small)), edge.named) for edge in elements)
+
+    def _edge_shapes(self, small: list[int], most_values: int) -> Iterator[list[int]]:
+        """Each side that varies alone at its least, next to it, at an odd size and at its most, of so many values."""
+        for axis, (least, most) in enumerate(self.ranges):
+            for size in dict.fromkeys((least, least + 1, 7, MOST_SIDE_DRAWN - 1, most)):
+                shape = [*small[:axis], size, *small[axis + 1 :]]
+                if least < most and least <= size <= most and prod(shape) <= most_values:
+                    yield shape
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims = tuple(size if isinstance(size, int) else f"{name}_{axis}" for axis, size in enumerate(self.dims))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -16,6 +16,7 @@ from seatrial_contracts.kinds.kind import (
     ESCAPED_BYTES,
     SHORT_BYTES,
     Column,
+    Edge,
     Features,
     JsonSchema,
     Kind,
@@ -35,6 +36,8 @@ CHEAP_CHARS = 1000
 EXAMPLE = "A ship is tried at sea before it is handed over."
 SPECIAL_TOKENS = 4
 """At most so many does a tokenizer put around one text: BERT's and RoBERTa's put 2, none that is known more than 3."""
+MOST_TOKEN_CHARS = 16
+"""A token of the example has 4 to 5 characters; a drawn text has no more than so many for each token."""
 
 
 class Text(Kind):
@@ -148,6 +151,25 @@ class Text(Kind):
         lengths = some.integers(max(self.min_chars, 1), max(self.min_chars, self.max_chars, 1))
         repeated = some.builds(fill, some.text(letters, min_size=1, max_size=12), lengths)  # up to the longest allowed
         return written | repeated
+
+    def edges(self, stage: Stage) -> Iterator[Edge]:
+        """The shortest and the longest that the tokenizer lets through, letters of other scripts, spaces, line breaks."""
+        odd = ("", "a", EXAMPLE, "\u00dcber \u5e74\u9f62 \u0430 \U0001f6a2", "  two  spaces ", "one\ntwo\tthree", "3.14 - 2,71; a.b@c?")
+        taken = [text for text in odd if self.min_chars <= len(text) <= self.max_chars]
+        yield from map(Edge, taken)
+        yield from (Edge(fill(EXAMPLE, chars)) for chars in dict.fromkeys((self.min_chars, self._longest(stage))) if chars)
+
+    def _longest(self, stage: Stage) -> int:
+        """How many characters of the example, again and again, the tokenizer lets through."""
+        least, most = self.min_chars, max(self.min_chars, min(self.max_chars, MOST_TOKEN_CHARS * self.max_tokens))
+        while least < most:
+            middle = (least + most + 1) // 2
+            try:
+                stage(fill(EXAMPLE, middle))
+                least = middle
+            except Refusal:
+                most = middle - 1
+        return least
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims, left = (f"{name}_tokens",), self.padding_side == "left"

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import onnx
 
+from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
 from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.receipt import Trial
@@ -74,6 +75,11 @@ class Candidate(ABC):
     def held_out(self) -> Golden | None:
         """The held-out rows and answers, where there are any."""
         return self._answered(self.declared.held_out_samples) if self.declared.held_out else None
+
+    @cached_property
+    def drawn_rows(self) -> tuple[DrawnRow, ...]:
+        """Rows drawn from the contract."""
+        return draw_rows(self.declared.front, self.golden.rows)
 
     def _answered(self, samples: Sequence[Sample], refusals: tuple[Refused, ...] = ()) -> Golden:
         return Golden(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from seatrial_export.gate.drawn import STEP as DRAWN
+from seatrial_export.gate.drawn import check_drawn
 from seatrial_export.gate.fresh import check_fresh_process, fresh_process
 from seatrial_export.gate.independence import check_independence
 from seatrial_export.gate.lint import lint
@@ -41,12 +43,13 @@ STEPS: tuple[Step[TorchCandidate], ...] = (
     ("strip", strip),
     ("other sizes", check_sizes),
     ("parity", check_golden),
+    (DRAWN, check_drawn),
     ("batch independence", check_independence),
     ("fresh copy", check_fresh_copy),
     (FRESH, check_fresh_process),
 )
 WAIVABLE = frozenset(
-    {"torch.export", "two runs", "row in batch", "lint", "other sizes", "state", "surroundings", FRESH}
+    {"torch.export", "two runs", "row in batch", "lint", "other sizes", "state", "surroundings", DRAWN, FRESH}
 )
 """Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
 

@@ -16,7 +16,7 @@ from seatrial_export.pipeline import Pipeline
 from seatrial_parity.runners.runner import Inexpressible, Runner
 
 FAILED = "E_MODEL"
-FAILURES = frozenset({FAILED, "E_MODEL_INPUT", "E_QUARANTINED", "E_OUTPUT_CONTRACT"})
+FAILURES = frozenset({FAILED, "E_MODEL_INPUT", "E_QUARANTINED", "E_OUTPUT_CONTRACT", "E_OUTPUT_RANGE"})
 """The model itself cannot take the row. Who says so how differs: torch raises, onnxruntime blames the value, a server remembers it."""
 SHOWN_CHARS = 120
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.contract import NO_ROWS, nonfinite
+from seatrial_contracts.contract import NO_ROWS, OutputFault
 from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal, Unavailable
 from seatrial_contracts.host_stage import (
     ColumnBlock,
@@ -37,8 +37,8 @@ class Answers(NamedTuple):
     outputs: Outputs
     start: int
     stop: int
-    nonfinite: Mapping[int, str] = NO_ROWS
-    """Of these rows, by their place in the outputs: which hold NaN or an infinity, and in which output."""
+    faults: Mapping[int, OutputFault] = NO_ROWS
+    """Of these rows, by their place in the outputs: which nobody may be given, and why."""
 
     @property
     def rows(self) -> range:
@@ -48,10 +48,10 @@ class Answers(NamedTuple):
     def part(self, start: int, stop: int) -> Answers:
         """Those from `start` to `stop` of these."""
         first, end = self.start + start, self.start + stop
-        if not self.nonfinite:
+        if not self.faults:
             return Answers(self.outputs, first, end)
         return Answers(
-            self.outputs, first, end, {row: name for row, name in self.nonfinite.items() if first <= row < end}
+            self.outputs, first, end, {row: fault for row, fault in self.faults.items() if first <= row < end}
         )
 
 
@@ -138,12 +138,12 @@ class Engine:
     def run(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
         """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`, or `Unavailable` where a remote runtime or memory fails."""
         answers = self.run_rows(parts, deadline_s)
-        for row, output in answers.nonfinite.items():
-            raise self.nonfinite_fault(output, row)
+        for row, fault in answers.faults.items():
+            raise self.fault(fault, row)
         return answers
 
     def run_rows(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
-        """As `run`, but a row that is answered with NaN or an infinity is told, not raised: the others have their answers."""
+        """As `run`, but a row whose answer has NaN, an infinity or breaks its bounds is told, not raised: the others have their answers."""
         rows = sum(map(len, parts))
         feeds = collate_parts(self.specs, parts)
         elements = rows * len(feeds) if self._scalars else sum(array.size for array in feeds.values())
@@ -153,16 +153,16 @@ class Engine:
             self.usual_elements = min(self.usual_elements, elements // 4)  # its halves shall leave nothing behind
             raise
         try:
-            bad = self.contract.nonfinite_rows(outputs, rows)
+            bad = self.contract.faulty_rows(outputs, rows)
         except ModelError as error:
             if not self.remote:
                 raise
             raise Unavailable("E_RUNTIME_ANSWER", REMOTE_ANSWER) from error
         return Answers(outputs, 0, rows, bad)
 
-    def nonfinite_fault(self, output: str, row: int) -> ModelError | Unavailable:
-        """What is wrong with a row that was answered with NaN or an infinity: the model's fault, or a remote runtime's."""
-        return Unavailable("E_RUNTIME_ANSWER", REMOTE_ANSWER) if self.remote else nonfinite(output, row)
+    def fault(self, found: OutputFault, row: int) -> ModelError | Unavailable:
+        """A fault as the error of the row at this place: the model's, or a remote runtime's."""
+        return Unavailable("E_RUNTIME_ANSWER", REMOTE_ANSWER) if self.remote else found.error(row)
 
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
         """Raw rows to the model's numbers, one mapping for each row; rows of like shape run together, at most `batch_rows` of them."""

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from seatrial_contracts.contract import OutputFault
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.inference.engine import Answers
@@ -45,16 +46,16 @@ class Answer:
         return [place for place in range(self.rows) if place not in self.errors]
 
     @property
-    def nonfinite(self) -> tuple[str, int] | None:
-        """The first row that was answered with NaN or an infinity: the output and the row's place."""
+    def fault(self) -> tuple[OutputFault, int] | None:
+        """The first row whose answer nobody may be given: what is wrong with it, and its place."""
         for part in self.parts:
-            if part.nonfinite:
+            if part.faults:
                 break
         else:
             return None
-        came = [part.nonfinite.get(row) for part in self.parts for row in part.rows]
+        came = [part.faults.get(row) for part in self.parts for row in part.rows]
         found = came if self.order is None else [came[place] for place in self.order]
-        return next((output, place) for place, output in enumerate(found) if output is not None)
+        return next((fault, place) for place, fault in enumerate(found) if fault is not None)
 
     @property
     def size_bytes(self) -> int:

@@ -113,17 +113,17 @@ class RowByRow:
         found: list[tuple[Sequence[int], Answers]] = []
         came = 0
         for each in answers:
-            found += self._finite(each, indices[came : came + len(each.rows)])
+            found += self._good(each, indices[came : came + len(each.rows)])
             came += len(each.rows)
         return found
 
-    def _finite(self, answers: Answers, indices: Sequence[int]) -> Iterator[tuple[Sequence[int], Answers]]:
-        """The stretches of a batch's answers between those with NaN or an infinity, which are errors."""
+    def _good(self, answers: Answers, indices: Sequence[int]) -> Iterator[tuple[Sequence[int], Answers]]:
+        """The stretches of a batch's answers between those that nobody may be given, which are errors."""
         begun = 0
-        for row, output in answers.nonfinite.items():
+        for row, fault in answers.faults.items():
             bad = row - answers.start
             place = self._places[indices[bad]]
-            self.errors[place] = self._model.engine.nonfinite_fault(output, place)
+            self.errors[place] = self._model.engine.fault(fault, place)
             if bad > begun:
                 yield indices[begun:bad], answers.part(begun, bad)
             begun = bad + 1

@@ -166,9 +166,9 @@ class ServedModel:
 
     def checked(self, answer: Answer) -> Answer:
         """The answer, where every row has one and it is not too large to be written down."""
-        nonfinite = answer.nonfinite
-        if nonfinite is not None:
-            raise self.engine.nonfinite_fault(*nonfinite)
+        fault = answer.fault
+        if fault is not None:
+            raise self.engine.fault(*fault)
         most = self.contract.limits.max_answer_bytes
         if self._may_be_large and answer.size_bytes > most:
             raise Refusal(

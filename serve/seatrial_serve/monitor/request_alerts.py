@@ -20,7 +20,7 @@ def request_alerts(figures: Figures) -> list[Alert]:
         Alert(
             "SeatrialErrors", f"seatrial:faults:ratio{{{this}}} > {FAULT_SHARE}", hold, "page",
             f"{model} {{{{ $labels.version }}}} fails {{{{ $value | humanizePercentage }}}} of its requests",
-            "The log names the code: E_MODEL and E_OUTPUT_CONTRACT are the model's, E_RUNTIME_* the engine behind it, E_INTERNAL a bug. Roll back if it began with a version.",
+            "The log names the code: E_MODEL and E_OUTPUT_* are the model's, E_RUNTIME_* the engine behind it, E_INTERNAL a bug. Roll back if it began with a version.",
             Trial(_requests(this, ok=90, fault=10), _requests(this, ok=100, fault=0), "30m", {"version": "1.0.0"}, "10%"),
         ),
         Alert(
