@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import onnx
 
+from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.receipt import Trial
@@ -83,6 +84,7 @@ class AdoptedCandidate(Candidate):
     def __init__(self, adoption: Adoption) -> None:
         self.adoption, self.batchable = adoption, adoption.batchable
         self.trials: list[Trial] = []
+        self.probes: list[EncodedRow] = []
 
     @property
     def declared(self) -> ModelDeclaration:

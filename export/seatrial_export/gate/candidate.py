@@ -11,6 +11,7 @@ import onnx
 
 from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
 from seatrial_contracts.golden import Golden, Refused, wire_row
+from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.sample import RawRow, Sample
@@ -45,6 +46,8 @@ class Candidate(ABC):
     batchable: bool
     """Set to False where a row's answer in the graph depends on its mates, or the graph takes one row at a time."""
     trials: list[Trial]
+    probes: list[EncodedRow]
+    """Prepared rows, golden and drawn, to stand beside others in a batch; an early step of the gate collects them."""
 
     @property
     @abstractmethod

@@ -64,9 +64,8 @@ def check_drawn(candidate: Candidate) -> None:
     for part in parts(drawn):
         if time.perf_counter() - started > WITHIN_S:
             break
-        encoded = [candidate.declared.encode_row(each.row) for each in part]
-        want = reference_answers(candidate, part)
-        for each, mine, its in zip(part, want, graph_answers(candidate, chain, encoded), strict=True):
+        want, got = reference_answers(candidate, part), graph_answers(candidate, chain, part)
+        for each, mine, its in zip(part, want, got, strict=True):
             found = judge_row(candidate, each, mine, its, scales)
             if isinstance(found, str):
                 notes.append(found)
@@ -95,11 +94,23 @@ def reference_answers(candidate: Candidate, rows: Sequence[DrawnRow]) -> list[An
     return each_or_all(lambda some: candidate.answer([each.row for each in some]), rows, candidate)
 
 
-def graph_answers(candidate: Candidate, chain: Chain, encoded: Sequence[EncodedRow]) -> list[Answered]:
-    """The same of the graphs."""
-    return each_or_all(
-        lambda some: chain.run_in_batches([chain.prepared(row) for row in some], batch_rows(candidate)), encoded, candidate
-    )  # fmt: skip
+def graph_answers(candidate: Candidate, chain: Chain, rows: Sequence[DrawnRow]) -> list[Answered]:
+    """The same of the graphs. Rows that come through prepare are kept: they stand beside others in a later step."""
+    ready = [prepared(candidate, chain, each.row) for each in rows]
+    good = [row for row in ready if not isinstance(row, NoAnswer)]
+    candidate.probes += good
+    answers = iter(
+        each_or_all(lambda some: chain.run_in_batches(some, batch_rows(candidate)), good, candidate) if good else []
+    )
+    return [row if isinstance(row, NoAnswer) else next(answers) for row in ready]
+
+
+def prepared(candidate: Candidate, chain: Chain, row: Mapping[str, Any]) -> EncodedRow | NoAnswer:
+    """A raw row as the model graph takes it, or why the prepare graph does not make that."""
+    try:
+        return chain.prepared(candidate.declared.encode_row(row))
+    except Exception as error:  # onnxruntime's own kinds
+        return NoAnswer(said(error))
 
 
 def each_or_all(

@@ -65,6 +65,7 @@ class TorchCandidate(Candidate):
     pristine: tuple[nn.Module, nn.Module | None] | None = field(init=False)
     """Copies of model and prepare, made before the gate first calls them; None where they cannot be copied."""
     trials: list[Trial] = field(default_factory=list)
+    probes: list[EncodedRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batchable = self.pipeline.batchable

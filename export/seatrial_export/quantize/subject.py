@@ -9,9 +9,11 @@ from typing import Any
 import onnx
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import EncodedRow, collate, padded_length
+from seatrial_export.gate.independence import answerable
 from seatrial_export.graphs.session import Model, PrepareStage
 from seatrial_export.variants.original import Original
 
@@ -26,8 +28,7 @@ class Subject:
         self.bundle, self.contract, self.specs = bundle, bundle.contract, bundle.specs
         self.batchable = bundle.manifest.batchable
         self.calibration = bundle.golden.rows if calibration is None else calibration
-        front, stage = bundle.make_front(), bundle.manifest.prepare
-        self._encode = front.encode_row
+        self.front, stage = bundle.make_front(), bundle.manifest.prepare
         self._prepare = PrepareStage(
             bundle.contract.tensors,
             bundle.specs,
@@ -36,7 +37,7 @@ class Subject:
 
     def prepared(self, row: Mapping[str, Any]) -> EncodedRow:
         """A raw row to one for the model graph. Raises `Refusal`."""
-        return self._prepare(self._encode(self.contract.validate_row(row)))
+        return self._prepare(self.front.encode_row(self.contract.validate_row(row)))
 
     @cached_property
     def fp32_graph(self) -> bytes:
@@ -71,6 +72,18 @@ class Subject:
         """The golden set, and the held-out one where there is one, each with its prepared rows."""
         sets = [self.bundle.golden, *([self.bundle.held_out] if self.bundle.held_out else [])]
         return [(golden, [self.prepared(row) for row in golden.rows]) for golden in sets]
+
+    @cached_property
+    def probes(self) -> list[EncodedRow]:
+        """Prepared rows, drawn from the contract and golden, that stand beside others in a batch: the fp32 graph answers each."""
+        drawn = [row for row in map(self._probe, draw_rows(self.front, self.bundle.golden.rows)) if row is not None]
+        return [*answerable(self.fp32, drawn), *self.sets[0][1]]
+
+    def _probe(self, drawn: DrawnRow) -> EncodedRow | None:
+        try:
+            return self.prepared(drawn.row)
+        except Exception:  # onnxruntime's own kinds: the prepare graph raises on the row, which fails alone in a server too
+            return None
 
     @cached_property
     def truths(self) -> set[str]:
