@@ -107,4 +107,8 @@ def shown(value: Any) -> str:
             first = first[0] if first else None
         return f"{shape} of {first!r}, ..."
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}... ({len(value) if isinstance(value, str) else len(text)} characters)"
+    return (
+        text
+        if len(text) <= 40
+        else f"{text[:40]}... ({len(value) if isinstance(value, str) else len(text)} characters)"
+    )

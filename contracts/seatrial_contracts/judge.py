@@ -124,7 +124,9 @@ def _worst_row(
         expected, answer = want[output.name], got.get(output.name)
         if answer is None or answer.shape != expected.shape:
             continue
-        places = np.argsort(-np.abs(np.asarray(expected, np.float64)), axis=None, kind="stable")[:SHOWN_NUMBERS].tolist()
+        places = np.argsort(-np.abs(np.asarray(expected, np.float64)), axis=None, kind="stable")[
+            :SHOWN_NUMBERS
+        ].tolist()
         if output.name == row.output and row.index:
             places.append(int(np.ravel_multi_index(row.index, expected.shape)))
         answers[output.name] = {place: shown(float(answer.flat[place])) for place in places}

@@ -11,10 +11,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
-from PIL import Image
+from PIL import Image, ImageOps
 from support.foreign import adopt, answers, findings, parsed, refused
 
 import seatrial as st
+from seatrial_contracts.kinds.image import rgb
 
 RNG = np.random.default_rng(0)
 ONNX_DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
@@ -161,7 +162,7 @@ def png(height: int, width: int) -> bytes:
 
 
 def pixels(file: bytes) -> Any:
-    return np.asarray(Image.open(io.BytesIO(file)), np.float32)
+    return np.asarray(rgb(ImageOps.exif_transpose(Image.open(io.BytesIO(file)))), np.float32)
 
 
 def test_an_image_enters_a_graph_of_pixels_as_it_is(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_rows_that_meet_each_other_are_sealed_where_the_user_says_so(tmp_path: P
 def test_rows_that_depend_on_extreme_mates_alone_are_never_batched_and_said_so(tmp_path: Path) -> None:
     model = body(
         "l = Constant<value = float {50.0}>() f = Flatten<axis=0>(x) m = ReduceMax<keepdims=0>(f)"
-        " h = Max(m, l) d = Div(x, h) y = Mul(d, h)"
+        " h = Max(m, l) d = Div(x, h) y = Mul(d, x)"
     )
     bundle = adopt(model, tmp_path, Pair, PairOut, PAIRS, waive={"lint": "to be found by the last step"})
     assert bundle.manifest.batchable is False

@@ -202,7 +202,14 @@ class Image(Kind):
         least, form = self.min_side_px, self.formats[0]
         base = max(least, 32)
         long, short = 4 * base, max(least, base // 2)
-        sizes = [(least, least), (base + 1, base), (base, base + 1), (base + 15, base + 3), (long, short), (short, long)]
+        sizes = [
+            (least, least),
+            (base + 1, base),
+            (base, base + 1),
+            (base + 15, base + 3),
+            (long, short),
+            (short, long),
+        ]
         drawn = [(size, form, "RGB", 1) for size in dict.fromkeys(sizes)]
         drawn += [((base + 1, base + 3), each, mode, 1) for each in self.formats for mode in DRAWN_MODES[each]]
         drawn += [((base + 5, base + 2), form, "RGB", 6)]

@@ -313,7 +313,12 @@ class Number(OutputKind):
         """Bounds are rounded to the element type: a float32 answer of 0.1 is not above `le=0.1`."""
         element = answers.dtype.type
         bad = np.zeros(answers.shape, bool)
-        for bound, breaks in ((self.ge, np.less), (self.le, np.greater), (self.gt, np.less_equal), (self.lt, np.greater_equal)):
+        for bound, breaks in (
+            (self.ge, np.less),
+            (self.le, np.greater),
+            (self.gt, np.less_equal),
+            (self.lt, np.greater_equal),
+        ):
             if bound is not None:
                 bad |= breaks(answers, element(bound))
         return bad.reshape(len(answers), -1).any(1)

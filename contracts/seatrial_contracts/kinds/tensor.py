@@ -289,8 +289,14 @@ class Tensor(OutputKind):
         small = small if prod(small) <= self.max_values else [least for least, _ in self.ranges]
         named = [edge.value for edge in elements if edge.named]
         for shape in (small, *self._edge_shapes(small, most)):
-            yield Edge(self._filled(named, tuple(shape)))
+            yield Edge(self._rising(min(named), max(named), shape))
+        yield Edge(self._filled(named, tuple(small)))
         yield from (Edge(self._filled([edge.value], tuple(small)), edge.named) for edge in elements)
+
+    def _rising(self, low: Any, high: Any, shape: list[int]) -> Any:
+        """Nested lists from the least to the largest, so that no two places of a small one are alike and the last one tells."""
+        values = np.linspace(low, high, prod(shape))
+        return np.asarray(values, self.dtype).reshape(shape).tolist()
 
     def _edge_shapes(self, small: list[int], most_values: int) -> Iterator[list[int]]:
         """Each side that varies alone at its least, next to it, at an odd size and at its most, of so many values."""

@@ -154,10 +154,20 @@ class Text(Kind):
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """The shortest and the longest that the tokenizer lets through, letters of other scripts, spaces, line breaks."""
-        odd = ("", "a", EXAMPLE, "\u00dcber \u5e74\u9f62 \u0430 \U0001f6a2", "  two  spaces ", "one\ntwo\tthree", "3.14 - 2,71; a.b@c?")
+        odd = (
+            "",
+            "a",
+            EXAMPLE,
+            "\u00dcber \u5e74\u9f62 \u0430 \U0001f6a2",
+            "  two  spaces ",
+            "one\ntwo\tthree",
+            "3.14 - 2,71; a.b@c?",
+        )
         taken = [text for text in odd if self.min_chars <= len(text) <= self.max_chars]
         yield from map(Edge, taken)
-        yield from (Edge(fill(EXAMPLE, chars)) for chars in dict.fromkeys((self.min_chars, self._longest(stage))) if chars)
+        yield from (
+            Edge(fill(EXAMPLE, chars)) for chars in dict.fromkeys((self.min_chars, self._longest(stage))) if chars
+        )
 
     def _longest(self, stage: Stage) -> int:
         """How many characters of the example, again and again, the tokenizer lets through."""

@@ -10,6 +10,8 @@ from seatrial_export.adopt.adoption import AdoptedCandidate, Adoption
 from seatrial_export.adopt.fit import fit
 from seatrial_export.adopt.foreign import check_graph
 from seatrial_export.check_declared import check_declared
+from seatrial_export.gate.drawn import STEP as DRAWN
+from seatrial_export.gate.drawn import check_drawn
 from seatrial_export.gate.independence import check_independence
 from seatrial_export.gate.lint import lint
 from seatrial_export.gate.parity import check_golden
@@ -30,7 +32,7 @@ def adopt_model(
     """
     check_declared(adoption, since, allow_breaking=allow_breaking)
     candidate = AdoptedCandidate(adoption)
-    run_steps(candidate, STEPS, frozenset({"lint"}), progress)
+    run_steps(candidate, STEPS, frozenset({"lint", DRAWN}), progress)
     return seal(candidate, out, tool_versions((*TOOLS, *adoption.made_by)), progress, source, since=since)
 
 
@@ -66,5 +68,6 @@ STEPS: tuple[Step[AdoptedCandidate], ...] = (
     ("strip", strip),
     ("answers", ask_reference),
     ("parity", check_golden),
+    (DRAWN, check_drawn),
     ("batch independence", check_independence),
 )

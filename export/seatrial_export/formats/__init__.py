@@ -6,11 +6,14 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from seatrial_export.formats.format import Made
-from seatrial_export.gate.torch_candidate import TorchCandidate
 
-MakeFormat = Callable[[TorchCandidate], Made]
+if TYPE_CHECKING:
+    from seatrial_export.gate.torch_candidate import TorchCandidate
+
+MakeFormat = Callable[["TorchCandidate"], Made]
 
 
 @cache

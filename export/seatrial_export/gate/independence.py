@@ -90,7 +90,9 @@ def mates(model: Model, probes: Sequence[EncodedRow], row: EncodedRow, place: in
     return [*chosen[: MATES - len(extremes)], *extremes]
 
 
-def at_extreme(specs: Sequence[TensorSpec], probes: Sequence[EncodedRow], row: EncodedRow, pick: np.ufunc) -> EncodedRow:
+def at_extreme(
+    specs: Sequence[TensorSpec], probes: Sequence[EncodedRow], row: EncodedRow, pick: np.ufunc
+) -> EncodedRow:
     """The row with each array filled with the least or largest number that any probe has there: bounds that hold for those hold for it."""
     columns = zip(specs, row, zip(*probes, strict=True), strict=True)
     return tuple(

@@ -82,7 +82,9 @@ class Subject:
     def _probe(self, drawn: DrawnRow) -> EncodedRow | None:
         try:
             return self.prepared(drawn.row)
-        except Exception:  # onnxruntime's own kinds: the prepare graph raises on the row, which fails alone in a server too
+        except (
+            Exception
+        ):  # onnxruntime's own kinds: the prepare graph raises on the row, which fails alone in a server too
             return None
 
     @cached_property
