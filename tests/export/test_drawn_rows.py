@@ -232,17 +232,16 @@ def test_a_row_at_which_the_reference_raises_is_named_with_the_mend(tmp_path: Pa
     assert "narrow the contract" in str(said.value)
 
 
-class Two(st.Row):
-    a: Annotated[float, st.Number(ge=0, le=10)]
-    b: Annotated[float, st.Number(ge=0, le=10)]
+class UpToTen(st.Row):
+    x: Annotated[float, st.Number(ge=0, le=10)]
 
 
 def differences(factor: float) -> Plant:
-    """a - b, times a million: in numpy after the products, in the graph before; the graph is off by `factor`."""
+    """x - 10, times a million: in numpy after the products, in the graph before; the graph is off by `factor`."""
     million = F32(1e6)
-    graph = f"g (float[n] a, float[n] b) => (float[n] y) {{ m = {CONST % factor} d = Sub(a, b) y = Mul(d, m) }}"
-    golden = [{"a": value, "b": value} for value in (1.0, 2.0, 3.0)]
-    return Plant(Two, golden, lambda row: F32(row["a"]) * million - F32(row["b"]) * million, graph)
+    body = f"m = {CONST % factor} t = {CONST % '10.0'} d = Sub(x, t) y = Mul(d, m)"
+    graph = f"g (float[n] x) => (float[n] y) {{ {body} }}"
+    return Plant(UpToTen, [{"x": 10.0}] * 2, lambda row: F32(row["x"]) * million - F32(1e7), graph)
 
 
 def test_rounding_where_sums_cancel_is_no_departure_and_a_fault_there_is(tmp_path: Path) -> None:

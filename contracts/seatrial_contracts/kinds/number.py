@@ -279,7 +279,7 @@ class Number(OutputKind):
         seen = set[float]()
         for values, is_named in ((named, True), (wide, False)):
             for value in values:
-                fitting = int(value) if self.whole else float(np.dtype(self.dtype).type(value))
+                fitting = int(value) if self.whole else float(value)
                 if fitting not in seen and self._takes(fitting):
                     seen.add(fitting)
                     yield Edge(fitting, is_named)
