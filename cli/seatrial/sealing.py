@@ -76,6 +76,15 @@ def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
         )
         return
     click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
+    click.echo(f"proven on {rows_proven(bundle)}")
     for warning in dict.fromkeys(warnings):
         click.echo(f"warning: {warning}")
     click.echo(f"next: seatrial parity {bundle.path}   then: seatrial serve {out}")
+
+
+def rows_proven(bundle: Bundle) -> str:
+    """How many rows of each sort the newest receipt is about: `52 golden, 450 held-out and 121 drawn rows`."""
+    trials = [trial for receipt in bundle.receipts() for trial in receipt.trials if trial.runner == "onnxruntime"]
+    rows = {trial.row_set: trial.rows for trial in trials if trial.variant == "fp32" and trial.rows}
+    counts = [f"{number} {name}" for name, number in rows.items()]
+    return f"{' and '.join(filter(None, (', '.join(counts[:-1]), counts[-1])))} rows" if counts else "no rows"

@@ -212,8 +212,15 @@ class Contract(BaseModel):
 
     @cached_property
     def tensors(self) -> tuple[TensorSpec, ...]:
-        """What the inputs are when they enter the graph (or prepare), in order."""
-        return tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
+        """What the inputs are when they enter the graph (or prepare), in order.
+
+        Where an answer has a side of any size, no input is padded: such a side follows an input (one answer for each token), and a
+        row's answer would have the length of its longest mate. Rows share a batch there only where their own lengths are equal.
+        """
+        specs = tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
+        if all(size is not None for field in self.outputs for size in field.kind.shape):
+            return specs
+        return tuple(spec.model_copy(update={"pad": None}) for spec in specs)
 
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:

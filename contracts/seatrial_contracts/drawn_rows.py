@@ -101,7 +101,8 @@ def _unlike(rows: Iterator[DrawnRow]) -> Iterator[DrawnRow]:
 def shown(value: Any) -> str:
     """A drawn value for messages: it is ours, and no caller's."""
     if isinstance(value, list):
-        shape, first = [], value
+        shape: list[int] = []
+        first: Any = value
         while isinstance(first, list):
             shape.append(len(first))
             first = first[0] if first else None

@@ -25,6 +25,8 @@ ERROR_EDGES = tuple(10.0**power for power in range(-9, 3))
 """Where the counts of a trial's errors part."""
 MAX_RECEIPT_BYTES = 4 * 2**20
 MAX_TRIALS, MAX_WORST_ROWS, MAX_PLACES, MAX_FLIPPED = 1000, 100, 100, 1000
+INDEPENDENCE = "independence"
+"""Runner of the trial that asks rows among others."""
 MAX_SEARCHES = 100
 """What one receipt may say."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -85,6 +87,11 @@ class Trial(BaseModel):
     flipped: tuple[Count, ...] = Field(default=(), max_length=MAX_FLIPPED)
     """Rows with a label that is not the training side's: the first of them."""
     cost: Cost | None = None
+
+    @property
+    def row_set(self) -> Literal["golden", "held-out", "drawn"]:
+        """Which rows were asked."""
+        return "drawn" if self.drawn else "held-out" if self.held_out else "golden"
 
 
 class Machine(BaseModel):

@@ -321,7 +321,7 @@ class Number(OutputKind):
         ):
             if bound is not None:
                 bad |= breaks(answers, element(bound))
-        return bad.reshape(len(answers), -1).any(1)
+        return np.asarray(bad.reshape(len(answers), -1).any(1))
 
     def describe(self, answer: Array) -> Any:
         return answer[()]

@@ -63,7 +63,7 @@ def summary(notes: Sequence[str], asked: int, drawn: int) -> str:
         parts.append(f"{len(notes) - MOST_NOTES} rows more")
     if asked < drawn:
         parts.append(f"{drawn - asked} of {drawn} drawn rows not asked: {WITHIN_S:g} s were over")
-    return "; ".join(parts)[:1000]
+    return f"drawn rows: {'; '.join(parts)}"[:1000] if parts else ""
 
 
 class Asking:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
 from seatrial_contracts.host_stage import EncodedRow, group_places
 from seatrial_contracts.kinds.kind import TensorSpec
-from seatrial_contracts.receipt import Trial
+from seatrial_contracts.receipt import INDEPENDENCE, Trial
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.graph_pair import Chain
 from seatrial_export.graphs.session import Model
@@ -38,7 +39,7 @@ def check_independence(candidate: Candidate) -> None:
         f"{left_out} drawn rows stood beside none: the graph raises on them" if left_out else "",
     ]
     candidate.trials.append(Trial(
-        runner="independence", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(MATES + 2,), rows=found.rows,
+        runner=INDEPENDENCE, variant="fp32", provider="CPUExecutionProvider", batch_sizes=(MATES + 2,), rows=found.rows,
         worst_error=found.worst_error if np.isfinite(found.worst_error) else None, allowed=found.allowed, passed=True,
         finding="; ".join(filter(None, findings)),
     ))  # fmt: skip

@@ -8,7 +8,7 @@ from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import collate
 from seatrial_contracts.judge import judge
 from seatrial_contracts.manifest import Variant
-from seatrial_contracts.receipt import Trial
+from seatrial_contracts.receipt import INDEPENDENCE, Trial
 from seatrial_export.gate.independence import MATES, answerable, compare_among_mates
 from seatrial_export.graphs.session import Model
 from seatrial_export.quantize.measure_cost import MEMORY_ROWS, best_seconds, peak_memory_bytes
@@ -33,7 +33,7 @@ def prove(subject: Subject, variant: Variant, graph: bytes, apart: Tolerance) ->
     trials[0] = trials[0].model_copy(update={"cost": cost})
     if found is not None:
         trials.append(Trial(
-            runner="independence", variant=variant.name, provider=PROVIDER, batch_sizes=(MATES + 2,), rows=found.rows,
+            runner=INDEPENDENCE, variant=variant.name, provider=PROVIDER, batch_sizes=(MATES + 2,), rows=found.rows,
             worst_error=found.worst_error, allowed=found.allowed, passed=True,
         ))  # fmt: skip
     return trials

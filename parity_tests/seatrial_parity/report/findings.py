@@ -12,7 +12,7 @@ from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
 from seatrial_contracts.promise import Promise
-from seatrial_contracts.receipt import Machine, Receipt, Trial, WorstRow
+from seatrial_contracts.receipt import INDEPENDENCE, Machine, Receipt, Trial, WorstRow
 from seatrial_contracts.receipts_folder import MEND
 from seatrial_parity.report.table import severity
 
@@ -82,8 +82,8 @@ class Findings:
 
     @cached_property
     def checks(self) -> list[Trial]:
-        """Trials that hold one batch size against another: is a row's answer the same alone and among others?"""
-        return [trial for _, trial in self.trials if len(trial.batch_sizes) > 1]
+        """Trials of no set of rows that the bundle holds: rows drawn from the contract, and rows among others."""
+        return [trial for _, trial in self.trials if trial.drawn or trial.runner == INDEPENDENCE]
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -198,9 +198,9 @@ def _place(machine: Machine) -> str:
     return machine.model_dump_json(exclude={"packages", "python"})
 
 
-def _question(trial: Trial, machine: int) -> tuple[int, str, str, str, Sequence[int], bool, bool]:
+def _question(trial: Trial, machine: int) -> tuple[int, str, str, str, Sequence[int], str, bool]:
     provider = trial.provider or ""
-    return machine, trial.runner, trial.variant, provider, trial.batch_sizes, trial.held_out, bool(trial.rows)
+    return machine, trial.runner, trial.variant, provider, trial.batch_sizes, trial.row_set, bool(trial.rows)
 
 
 def _line(machine: int, runner: str, variant: str, provider: str, held_out: bool, trials: Sequence[Trial]) -> Line:

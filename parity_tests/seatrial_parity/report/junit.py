@@ -20,7 +20,7 @@ def write_junit(receipt: Receipt, path: Path) -> None:
         timestamp=receipt.made_at,
     )
     for trial in receipt.trials:
-        rows = "held-out rows" if trial.held_out else "golden rows"
+        rows = f"{trial.row_set} rows"
         what = (
             f"refusals ({trial.refusals})"
             if trial.refusals or not trial.rows

@@ -27,6 +27,11 @@ def write_markdown(findings: Findings) -> str:
         *(_row(line) for line in findings.lines), "",
     ]  # fmt: skip
     parts += [
+        f"{trial.rows} rows drawn from the contract, {plain(trial.variant)}: worst error {error(trial.worst_error)}."
+        for trial in findings.checks
+        if trial.drawn and trial.worst_error is not None
+    ]
+    parts += [
         f"Temperature of `{found.output}`: {found.temperature:g}; calibration error {found.error_before:.3f} before, {found.error_after:.3f} after, "
         f"loss {found.loss_before:.3f} before, {found.loss_after:.3f} after ({found.rows} rows)."
         for found in findings.calibrations

@@ -14,7 +14,7 @@ RIGHT = ("refused", "worst\nerror", "allowed", "passed")
 
 
 def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
-    """One line for each runner and variant: its worst trial, and what was tried; 52+450 are golden and held-out rows.
+    """One line for each runner and variant: its worst trial, and what was tried; 52+450+121 are golden, held-out and drawn rows.
 
     "allowed" is the tolerance at the place of the worst error.
     """
@@ -29,7 +29,7 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
         answered = [trial for trial in trials if trial.rows]
         worst = max(answered or trials, key=severity)
         sizes = ",".join(dict.fromkeys(str(size) for trial in answered for size in trial.batch_sizes))
-        rows = "+".join(map(str, {trial.held_out: trial.rows for trial in answered}.values()))
+        rows = "+".join(map(str, {trial.row_set: trial.rows for trial in answered}.values()))
         error = "-" if worst.worst_error is None else f"{worst.worst_error:.1e}"
         passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"
         refused = str(sum(trial.refusals for trial in trials))
