@@ -116,6 +116,9 @@ class Contract(BaseModel):
         for role, name, kind in fields:
             if not is_field_name(name) or role not in kind.roles:
                 raise DeclarationError(f"{role} {name[:64]!a}", f"this name, of kind {kind.name}", FIELD_WANT)
+            if role == "output" and kind.nullable:
+                mend = "answer a number always, and say in a flag or label beside it whether it means anything"
+                raise DeclarationError(f"output '{name}'", "an answer that may be missing", "one that is there", mend)
             try:
                 kind.check()
             except DeclarationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -16,7 +17,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
-from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.kind import MAX_SIDE, Array
 from seatrial_contracts.row import Row
 from seatrial_contracts.sample import Sample, check_samples
 
@@ -37,6 +38,20 @@ class RefusedLine(TypedDict, total=True):
     code: Annotated[str, Field(pattern=r"^E_[A-Z0-9_]{1,64}$")]
 
 
+MOST_LISTED = 1024
+"""Numbers of an answer that are written one by one, for people and for differences between versions."""
+
+
+class PackedArray(TypedDict, total=True):
+    """An answer of many numbers, or of none."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    shape: Annotated[list[Annotated[int, Field(ge=0, le=MAX_SIDE)]], Field(max_length=16)]
+    base64: str
+
+
+PACKED: TypeAdapter[PackedArray] = TypeAdapter(PackedArray)
 FORMS: dict[str, TypeAdapter[Any]] = {
     ROWS: TypeAdapter(dict[str, Any]), ANSWERS: TypeAdapter(dict[str, Any]), REFUSALS: TypeAdapter(RefusedLine),
     TRUTH: TypeAdapter(dict[str, str | Truth] | None), SLICES: TypeAdapter(list[str]),
@@ -82,7 +97,7 @@ class Golden:
 
     def to_files(self, folder: str = GOLDEN) -> dict[str, bytes]:
         """One JSON line for each row, as the bundle holds them; truth, slices and refusals where there are any."""
-        answers = [{name: array.tolist() for name, array in answer.items()} for answer in self.answers]
+        answers = [{name: _written(array) for name, array in answer.items()} for answer in self.answers]
         lines: dict[str, Sequence[Any]] = {ROWS: self.rows, ANSWERS: answers}
         if self.refusals:
             lines[REFUSALS] = [{"row": refused.row, "code": refused.code} for refused in self.refusals]
@@ -136,9 +151,24 @@ def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> d
     return arrays
 
 
+def _written(array: Array) -> Any:
+    """An answer as JSON holds it: nested lists, or, of many numbers or none, its shape and its bytes in base64, little-endian."""
+    if 0 < array.size <= MOST_LISTED:
+        return array.tolist()
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return {"shape": list(array.shape), "base64": base64_text(little.tobytes())}
+
+
 def _read_array(values: Any, datatype: str) -> Array:
     """Numbers of one element type. Raises `ValueError` where some are of another, or beyond it: numpy would make them fit."""
     dtype = np.dtype(DTYPES[datatype])
+    if isinstance(values, dict):
+        written = PACKED.validate_python(values, strict=True)
+        data = binascii.a2b_base64(written["base64"], strict_mode=True)
+        packed = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(written["shape"])
+        if dtype.kind == "b" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+            raise ValueError("bytes that are no booleans")
+        return packed
     if dtype.kind == "f":
         fit = np.array(values).dtype.kind in "fiu"
     else:

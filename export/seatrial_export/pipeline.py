@@ -21,6 +21,7 @@ from seatrial_contracts.manifest import Origin
 from seatrial_contracts.sample import RawRow
 from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
 from seatrial_export.temperature import fit_temperatures, tempered
+from seatrial_export.wrappers import unwrapped
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,6 +50,8 @@ class Pipeline(ModelDeclaration):
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
                 raise DeclarationError(f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module")
+            if module is not None:
+                object.__setattr__(self, role, unwrapped(module, f"pipeline {role}"))
 
     @property
     def origin(self) -> Origin:
@@ -131,7 +134,7 @@ class Pipeline(ModelDeclaration):
         """`prepare` on one row, without gradients; what it makes, by name."""
         assert self.prepare is not None, "only called where there is a prepare"
         with torch.no_grad():
-            made = self.prepare(**feeds)
+            made = self.prepare(**{name: tensor.clone() for name, tensor in feeds.items()})  # as above
         if isinstance(made, Tensor) and len(self.prepare_inputs) == 1:
             return {self.prepare_inputs[0]: made}
         if isinstance(made, dict) and made and all(isinstance(value, Tensor) for value in made.values()):
@@ -175,7 +178,7 @@ class Pipeline(ModelDeclaration):
         Raises `DeclarationError` where they are not what the answer class declares.
         """
         with torch.no_grad():
-            answer = self.sealed_model(*(feeds[name] for name in self.arguments))
+            answer = self.sealed_model(*(feeds[name].clone() for name in self.arguments))  # which forward may change
         outputs = self._by_name(answer)
         rows = len(next(iter(feeds.values())))
         for spec in self.contract.outputs:

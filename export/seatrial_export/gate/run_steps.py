@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
 from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.mend import mend_of
 from seatrial_export.gate.strip import LEAKS
 from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
 
@@ -41,5 +42,4 @@ def _run(name: str, step: Callable[[Tried], None], candidate: Tried) -> None:
         if raised_by_us(error):
             raise
         cause = f"{type(error).__name__}: {first_lines(error)}"
-        mend = "the model must answer any number of rows, one alone too (adopt: where it takes one at a time, --rows-alone); --debug shows the traceback"
-        raise GateError(name, cause, mend) from error
+        raise GateError(name, cause, mend_of(candidate, error)) from error

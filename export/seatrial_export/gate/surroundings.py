@@ -15,6 +15,7 @@ from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Array
 from seatrial_export.gate.elsewhere import CHANGES, changed_to
 from seatrial_export.gate.held import digest_of
+from seatrial_export.gate.sizes import arrays
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.gate.torch_export import traced_anew
 from seatrial_export.gate.train_mode import EAGER_TOLERANCE
@@ -93,8 +94,3 @@ def lines_of(program: Any, *, constants: bool = True) -> list[str]:
     ]
     kept = sorted(program.constants.items()) if constants else []
     return nodes + [f"{name} = {digest_of(value)}" for name, value in kept if isinstance(value, torch.Tensor)]
-
-
-def arrays(answer: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Tensors to arrays."""
-    return {name: value.numpy() for name, value in answer.items()}

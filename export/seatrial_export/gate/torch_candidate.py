@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from seatrial_contracts.host_stage import EncodedRow, group_places, shape_key
-from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.sample import RawRow
 from seatrial_export.declaration import ModelDeclaration
-from seatrial_export.gate.candidate import Candidate, OnnxGraph
+from seatrial_export.gate.candidate import BATCH, Candidate, OnnxGraph
 from seatrial_export.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ TRACE_ROWS = 3
 """Not 1, which exporters take for a constant, and no size that anything else is likely to have."""
 MOST_SIZE = 2**16
 """Of a batch, and of a size that only `prepare` knows."""
+FURTHER = 64
+"""A size that only `prepare` knows may be so many times the traced one, where that is more: sound has 16,000 samples a second."""
 
 
 @dataclass(kw_only=True)
@@ -49,8 +51,17 @@ class Graph(OnnxGraph):
         return tuple(self.feeds[spec.name] for spec in self.specs)
 
     def bounds(self, size: str) -> tuple[int, int]:
-        """Least and most of a size that varies."""
-        return self.sizes.get(size, (1, MOST_SIZE))
+        """Least and most of a size that varies; of one that only `prepare` knows, far beyond what was traced."""
+        if size in self.sizes:
+            return self.sizes[size]
+        traced = (
+            tensor.shape[axis]
+            for spec in self.specs
+            for axis, name in self.dim_names(spec).items()
+            for tensor in [self.feeds[spec.name]]
+            if name == size and size != BATCH
+        )
+        return 1, max(MOST_SIZE, FURTHER * max(traced, default=1))
 
 
 @dataclass
@@ -81,10 +92,14 @@ class TorchCandidate(Candidate):
 
     @cached_property
     def trace_rows(self) -> list[EncodedRow]:
-        """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`."""
-        rows = self.pipeline.encoded_golden
-        groups = group_places(shape_key(self.pipeline.specs, self.pipeline.prepared(row)) for row in rows)
-        places = max(groups.values(), key=len)
+        """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`.
+
+        Of the shapes, one whose open sides are all above 1, where there is such a one: exporters take a size of 1 for a constant.
+        """
+        rows, specs = self.pipeline.encoded_golden, self.pipeline.specs
+        prepared = [self.pipeline.prepared(row) for row in rows]
+        groups = group_places(shape_key(specs, row) for row in prepared)
+        places = max(groups.values(), key=lambda some: (least_open_side(specs, prepared[some[0]]) > 1, len(some)))
         return [rows[places[i * len(places) // TRACE_ROWS % len(places)]] for i in range(TRACE_ROWS)]
 
     @cached_property
@@ -103,7 +118,7 @@ class TorchCandidate(Candidate):
         pipeline = self.pipeline
         specs = {spec.name: spec for spec in pipeline.specs}
         ordered = tuple(specs[name] for name in pipeline.arguments)
-        answer = pipeline.sealed_model(*(self.feeds[name] for name in pipeline.arguments))
+        answer = pipeline.sealed_model(*(self.feeds[name].clone() for name in pipeline.arguments))
         outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
         return Graph(
             module=pipeline.sealed_model, feeds=self.feeds, specs=ordered, outputs=outputs, batched=True, sizes=dict(pipeline.contract.sizes),
@@ -136,6 +151,18 @@ class TorchCandidate(Candidate):
     def traced(self) -> list[Graph]:
         """The graphs that are traced."""
         return [graph for graph in (self.model, self.prepare) if graph is not None]
+
+
+def least_open_side(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
+    """The least size of a prepared row that varies; large where none does."""
+    sides = [
+        size
+        for spec, value in zip(specs, row, strict=True)
+        if spec.pad is None and spec.dims
+        for size, dim in zip(value.shape, spec.dims, strict=True)
+        if isinstance(dim, str)
+    ]
+    return min(sides, default=MOST_SIZE)
 
 
 def copied(module: Any) -> Any:

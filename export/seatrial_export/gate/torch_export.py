@@ -12,6 +12,7 @@ from torch.export import Dim, ExportedProgram
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH
 from seatrial_export.gate.recurrent import check_recurrent, open_time
+from seatrial_export.gate.scalar_first import cast_scalar_first
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.graphs.exporter_messages import first_lines, quiet
 
@@ -55,7 +56,8 @@ def traced_anew(graph: Graph) -> ExportedProgram:
 def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
     """The module's program at open sizes."""
     with quiet(), torch.no_grad(), open_time(graph):
-        return torch.export.export(graph.module, graph.arguments, dynamic_shapes=sizes, strict=False)
+        program = torch.export.export(graph.module, graph.arguments, dynamic_shapes=sizes, strict=False)
+    return cast_scalar_first(program)
 
 
 def traced_by_trial(graph: Graph) -> ExportedProgram:
