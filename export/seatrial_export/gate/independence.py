@@ -17,8 +17,8 @@ from seatrial_export.graphs.session import Model
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
 """Measured for independent fp32 graphs: 0 to 3e-8. A graph with one activation scale for the whole batch is off by 1e-2."""
-MOST_ROWS = 24
-MATES = 6
+MOST_ROWS = 12
+MATES = 3
 """Beside each row, and one copy of it."""
 REPEATS, NOISE = 3, 4.0
 """A graph that answers one batch otherwise each time is noisy: a difference counts from so many times that noise on."""
@@ -92,7 +92,7 @@ def mates(model: Model, probes: Sequence[EncodedRow], row: EncodedRow, place: in
 
 
 def at_extreme(
-    specs: Sequence[TensorSpec], probes: Sequence[EncodedRow], row: EncodedRow, pick: np.ufunc
+    specs: Sequence[TensorSpec], probes: Sequence[EncodedRow], row: EncodedRow, pick: Callable[..., Any]
 ) -> EncodedRow:
     """The row with each array filled with the least or largest number that any probe has there: bounds that hold for those hold for it."""
     columns = zip(specs, row, zip(*probes, strict=True), strict=True)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 OTHER_DTYPE = re.compile(
-    r"same dtype|expected scalar type|expected m1 and m2|should be the same|dtype of .* doesn't match", re.I
+    r"same dtype|expected scalar type|expected m1 and m2|should be the same|dtype of .* doesn't match", re.IGNORECASE
 )
-OTHER_DEVICE = re.compile(r"on the same device|Expected .* device|found at least two devices", re.I)
+OTHER_DEVICE = re.compile(r"on the same device|Expected .* device|found at least two devices", re.IGNORECASE)
 MOST_NAMED = 2
 
 
@@ -37,7 +37,9 @@ def modules_of(candidate: Candidate) -> Mapping[str, nn.Module]:
     """The user's modules by the name that the user gave them; none where the candidate is a graph."""
     declared: Any = candidate.declared
     named = {name: getattr(declared, name, None) for name in ("model", "prepare")}
-    return {name: module for name, module in named.items() if hasattr(module, "named_parameters")}
+    return {
+        name: module for name, module in named.items() if module is not None and hasattr(module, "named_parameters")
+    }
 
 
 def named_unlike(modules: Mapping[str, nn.Module], odd: Callable[[Any], bool], what: str) -> str:
