@@ -200,3 +200,32 @@ def test_the_order_of_golden_rows_does_not_decide_whether_a_model_passes(tmp_pat
     rows = [{"x": np.ones(length, F32) * length} for length in (1, 1, 1, 5, 6)]
     for place, golden in enumerate((rows, rows[::-1])):
         assert seal(Free(lambda self, x: x.mean(1)), tmp_path / str(place), Series, Score, golden).manifest.batchable
+
+
+VOCABULARY = b'{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,"model":{"type":"WordLevel","vocab":{"a":0,"b":1,"?":2},"unk_token":"?"}}'
+
+
+def test_an_answer_for_each_token_has_its_rows_own_length_beside_longer_rows(tmp_path: Path) -> None:
+    class Text(st.Row):
+        text: Annotated[str, st.Text(tokenizer=VOCABULARY, max_tokens=40, min_chars=1)]
+
+    class Tags(st.Answer):
+        tags: st.Tensor[np.float32, None, 2]
+
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.table = nn.Embedding(3, 2)
+            self.eval()
+
+        def forward(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
+            return self.table(text_ids) * text_mask[..., None]
+
+    golden = [{"text": "a b a"}, {"text": "b b b"}, {"text": "b a b"}]  # of one length: what golden rows show
+    bundle = seal(Tagger(), tmp_path, Text, Tags, golden)
+    rows = [{"text": "a"}, {"text": "a b ? b a b"}, {"text": "b a"}, {"text": "b"}]
+    together, alone = answers(bundle, rows, 4), answers(bundle, rows, 1)
+    assert [answer["tags"].shape for answer in together] == [(1, 2), (6, 2), (2, 2), (1, 2)]
+    assert all(np.array_equal(one["tags"], other["tags"]) for one, other in zip(together, alone, strict=True))
+    assert bundle.manifest.batchable
