@@ -264,7 +264,7 @@ class Contract(BaseModel):
                 bad = ~np.isfinite(got).reshape(rows, -1).all(1)
                 found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), OutputFault(name)), **found}
         for name, outside in self._output_bounds:
-            bad = outside(outputs[name])
+            bad = outside(outputs[name]).reshape(rows, -1).any(1)
             if bad.any():
                 range_fault = OutputFault(name, out_of_bounds=True)
                 found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), range_fault), **found}
@@ -276,7 +276,7 @@ class Contract(BaseModel):
             array = answer.get(field.name)
             if array is not None and array.dtype.kind == "f" and not all_finite(array):
                 return OutputFault(field.name)
-            if array is not None and field.kind.bounded and field.kind.outside(array[None]).any():
+            if array is not None and field.kind.is_bounded and field.kind.outside(array).any():
                 return OutputFault(field.name, out_of_bounds=True)
         return None
 
@@ -286,7 +286,7 @@ class Contract(BaseModel):
 
     @cached_property
     def _output_bounds(self) -> list[tuple[str, Callable[[Array], Array]]]:
-        return [(field.name, field.kind.outside) for field in self.outputs if field.kind.bounded]
+        return [(field.name, field.kind.outside) for field in self.outputs if field.kind.is_bounded]
 
     @cached_property
     def answer_row_bytes(self) -> int | None:

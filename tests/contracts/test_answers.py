@@ -48,7 +48,10 @@ def test_ids_have_an_agreement_and_no_angle() -> None:
         ids: st.Tensor[np.int64, 3]
 
     contract = st.contract_from_rows(Row, Ids)
-    want, got = [{"ids": np.array([9000, 1, 2])}] * 2, [{"ids": np.array([9001, 1, 2])}, {"ids": np.array([9000, 1, 2])}]
+    want, got = (
+        [{"ids": np.array([9000, 1, 2])}] * 2,
+        [{"ids": np.array([9001, 1, 2])}, {"ids": np.array([9000, 1, 2])}],
+    )
     found = measure(contract, want, got)
     assert (found.agreement, found.cosine) == (0.5, None)
     with pytest.raises(st.DeclarationError, match="cosine"):

@@ -69,7 +69,9 @@ def line() -> nn.Module:
 
 def test_wrappers_are_taken_off_and_the_answers_are_the_modules_own(tmp_path: Path) -> None:
     inner = line()
-    for place, wrapped in enumerate((torch.compile(inner), nn.DataParallel(inner), torch.optim.swa_utils.AveragedModel(nn.DataParallel(inner)))):
+    for place, wrapped in enumerate(
+        (torch.compile(inner), nn.DataParallel(inner), torch.optim.swa_utils.AveragedModel(nn.DataParallel(inner)))
+    ):
         pipeline = st.Pipeline(name="m", version="1.0.0", inputs=Four, outputs=Score, model=wrapped, golden=fours())
         assert isinstance(pipeline.model, nn.Sequential)
         want = [inner(torch.as_tensor(row["x"])[None]).detach().numpy() for row in fours()]
@@ -184,7 +186,12 @@ def test_large_answers_and_answers_of_no_size_come_back_to_the_bit(tmp_path: Pat
         y: Annotated[np.ndarray, st.Tensor(dtype="float32", dims=(2, 1000, 1000), max_values=2_000_000)]
         none: st.Tensor[np.float32, None, 4]
 
-    model = Free(lambda self, x: (x.sum(1)[:, None, None, None] * torch.linspace(0, 1, 2_000_000).view(1, 2, 1000, 1000), x[:, None, :][:, :0]))
+    model = Free(
+        lambda self, x: (
+            x.sum(1)[:, None, None, None] * torch.linspace(0, 1, 2_000_000).view(1, 2, 1000, 1000),
+            x[:, None, :][:, :0],
+        )
+    )
     rows = fours()[:2]
     bundle = seal(model, tmp_path, Four, Picture, rows)
     assert bundle.golden.answers[0]["none"].shape == (0, 4)

@@ -267,13 +267,13 @@ class OutputKind(Kind):
     roles: ClassVar[frozenset[str]] = frozenset({"output"})
 
     @property
-    def bounded(self) -> bool:
-        """Are its numbers promised to lie within bounds?"""
+    def is_bounded(self) -> bool:
+        """Is there a bound beyond the element type's own?"""
         return False
 
-    def outside(self, answers: Array) -> Array:
-        """Which rows of batched answers, shape `(rows, *shape)`, break the bounds: bool, shape `(rows,)`. Asked where it is `bounded`."""
-        return np.zeros(len(answers), bool)
+    def outside(self, array: Array) -> Array:
+        """Which elements break a bound: bool, of the array's shape. NaN breaks none."""
+        return np.zeros(array.shape, bool)
 
     @property
     @abstractmethod

@@ -265,24 +265,22 @@ class Number(OutputKind):
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """Both bounds and their neighbours in the element type, zero and one, some between; without a bound, wide values."""
-        low, high = map(float if not self.whole else int, self.range)
-        bounded_below, bounded_above = self._lower[0] > -inf, self._upper[0] < inf
-        named: list[float] = []
-        if bounded_below:
-            named += self._neighbours(max(low, self.gt if self.gt is not None else low), up=True)
-        if bounded_above:
-            named += self._neighbours(min(high, self.lt if self.lt is not None else high), up=False)
-        if bounded_below and bounded_above:
+        low, high = self.range
+        below, above = self._lower[0] > -inf, self._upper[0] < inf
+        named = [
+            *(self._neighbours(low, up=True) if below else ()),
+            *(self._neighbours(high, up=False) if above else ()),
+        ]
+        if below and above:
             named += [low + (high - low) * share for share in SHARES]
-        named += [0, 1, -1] if bounded_below or bounded_above else [0, 1]
+        named += [0, 1, -1] if self.is_bounded else [0, 1]
         wide = [-1, *(WIDE_INTS if self.whole else WIDE_FLOATS), *((low, high) if self.whole else ())]
         seen = set[float]()
         for values, is_named in ((named, True), (wide, False)):
-            for value in values:
-                fitting = int(value) if self.whole else float(value)
-                if fitting not in seen and self._takes(fitting):
-                    seen.add(fitting)
-                    yield Edge(fitting, is_named)
+            for value in map(int if self.whole else float, values):
+                if value not in seen and low <= value <= high:
+                    seen.add(value)
+                    yield Edge(value, is_named)
 
     def _neighbours(self, bound: float, *, up: bool) -> list[float]:
         """A bound and the next two values inside, in the element type."""
@@ -304,24 +302,6 @@ class Number(OutputKind):
     @property
     def shape(self) -> tuple[int | None, ...]:
         return ()
-
-    @property
-    def bounded(self) -> bool:
-        return any(bound is not None for bound in (self.ge, self.le, self.gt, self.lt))
-
-    def outside(self, answers: Array) -> Array:
-        """Bounds are rounded to the element type: a float32 answer of 0.1 is not above `le=0.1`."""
-        element = answers.dtype.type
-        bad = np.zeros(answers.shape, bool)
-        for bound, breaks in (
-            (self.ge, np.less),
-            (self.le, np.greater),
-            (self.gt, np.less_equal),
-            (self.lt, np.greater_equal),
-        ):
-            if bound is not None:
-                bad |= breaks(answers, element(bound))
-        return np.asarray(bad.reshape(len(answers), -1).any(1))
 
     def describe(self, answer: Array) -> Any:
         return answer[()]

@@ -131,8 +131,10 @@ class Tensor(OutputKind):
 
     @property
     def is_bounded(self) -> bool:
-        """Is there a bound beyond the element type's own?"""
         return any(getattr(self, option) is not None for option in BOUNDS)
+
+    def outside(self, array: Array) -> Array:
+        return self.element.outside(array) if self.is_bounded else super().outside(array)
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
@@ -281,12 +283,12 @@ class Tensor(OutputKind):
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """Each edge of an element all over a small tensor, all of them mixed, and shapes with each side at its ends."""
         elements = (
-            [Edge(False), Edge(True)] if self.dtype == "bool" else list(Number(dtype=self.dtype).edges(lambda v: (v,)))
+            [Edge(False), Edge(True)] if self.dtype == "bool" else list(self.element.edges(lambda value: (value,)))
         )
         fewest = prod(least for least, _ in self.ranges)
-        most = max(fewest, min(self.max_values, MOST_DRAWN))
+        most = max(fewest, min(self.values_limit, MOST_DRAWN))
         small = [min(max(least, 2), upper) for least, upper in self.ranges]
-        small = small if prod(small) <= self.max_values else [least for least, _ in self.ranges]
+        small = small if prod(small) <= self.values_limit else [least for least, _ in self.ranges]
         named = [edge.value for edge in elements if edge.named]
         for shape in (small, *self._edge_shapes(small, most)):
             yield Edge(self._rising(min(named), max(named), shape))

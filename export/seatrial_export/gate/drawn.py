@@ -29,7 +29,7 @@ MEND_RAISES = (
     "narrow the contract so that such rows are refused (st.Number(ge=0, le=9), no `| None`, fewer words, shorter texts), or mend the model; "
     "if no such row ever comes, say waive={'drawn rows': 'why'}"
 )
-MEND_WRAPS = "the graph takes what the model refuses (a negative index counts from the end of a table): bound the input, st.Number(ge=0, lt=ROWS_OF_THE_TABLE)"
+MEND_WRAPS = "the graph takes what the model refuses (a negative index counts from the end of a table): bound the input, st.Number(ge=0, lt=ROWS) or st.Tensor[np.int64, 4, Interval(ge=0, lt=ROWS)]"
 MEND_DEPARTS = "look for a branch, a clamp or a table that this row meets and golden rows do not; where such rows must not come, narrow the contract"
 
 
