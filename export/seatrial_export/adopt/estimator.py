@@ -1,29 +1,30 @@
-"""A fitted scikit-learn estimator as a graph, made by skl2onnx, with the estimator itself as the reference."""
+"""A fitted scikit-learn estimator and the contract that it answers for: the estimator itself is the reference."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import onnx
 
 from seatrial_contracts.declaration import contract_from_rows
-from seatrial_contracts.errors import DeclarationError, GateError, MissingExtra
+from seatrial_contracts.errors import DeclarationError, GateError
+from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
+from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.row import Answer, Row
-from seatrial_export.adopt.names import match_names
-from seatrial_export.graphs.exporter_messages import first_lines
+from seatrial_export.adopt.label_rule import check_labels, check_rule, ties
+from seatrial_export.adopt.parts import parts_of
+from seatrial_export.adopt.port import plain
+from seatrial_export.adopt.sklearn_graph import write_graph
 
-OPSET, ML_OPSET = 18, 3
+WHERE = "scikit-learn estimator"
 TOOLS = ("scikit-learn", "skl2onnx")
-COLUMN_TYPES = {
-    "string": "StringTensorType", "bool": "BooleanTensorType", "float32": "FloatTensorType", "float64": "DoubleTensorType",
-    "int64": "Int64TensorType", "int32": "Int32TensorType",
-}  # fmt: skip
-"""Element type in the contract -> skl2onnx's type of a column; other whole numbers enter as int64."""
 
 
 def is_estimator(value: object) -> bool:
@@ -36,50 +37,36 @@ class Estimator:
 
     def __init__(self, estimator: Any, inputs: type[Row], outputs: type[Answer]) -> None:
         self._estimator, self._contract = estimator, contract_from_rows(inputs, outputs)
-        self._columns = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
         self._check_fitted()
+        self._columns = [str(name) for name in getattr(_first(estimator), "feature_names_in_", ())]
+        self._check_texts()
         self._fields = self._match()
         self._check_answers()
+        self.tied = 0
+        """Rows asked so far whose two highest scores tie."""
 
     def graph(self) -> onnx.ModelProto:
-        """The estimator as skl2onnx writes it. Raises `GateError` where it has no form for a part of it."""
-        try:
-            from skl2onnx import convert_sklearn
-            from skl2onnx.common import data_types
-        except ImportError:
-            raise MissingExtra("adopting a scikit-learn estimator", "adopt") from None
-
+        """The estimator as a graph. Raises `GateError` where a part has no form there, or the contract takes what it raises at."""
+        self._check_taken()
+        specs = {spec.name: spec for spec in self._contract.tensors}
         if self._columns:
-            specs = {spec.name: spec for spec in self._contract.tensors}
-            types = [
-                (column, getattr(data_types, COLUMN_TYPES.get(specs[name].dtype, "Int64TensorType"))([None, 1]))
-                for column, name in zip(self._columns, self._fields, strict=True)
-            ]
+            columns = [(column, specs[name].dtype == "string") for column, name in zip(self._columns, self._fields, strict=True)]  # fmt: skip
         else:
-            types = [("X", data_types.FloatTensorType([None, self._width()]))]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of deprecations inside the converter
-                model = convert_sklearn(
-                    self._estimator,
-                    initial_types=types,
-                    target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-                )
-        except Exception as error:  # skl2onnx and the estimators raise kinds of their own
-            mend = "use estimators that skl2onnx converts, or train the part it names in PyTorch"
-            raise GateError("skl2onnx", f"{type(error).__name__}: {first_lines(error)}", mend) from error
-        assert isinstance(model, onnx.ModelProto)
-        return model
-
-    def renamed(self, graph: onnx.ModelProto) -> dict[str, str]:
-        """Input of the graph -> the field of its column: skl2onnx spells columns anew and keeps their order."""
-        names = [value.name for value in graph.graph.input]
-        return dict(zip(names, self._fields, strict=True)) if len(names) == len(self._fields) else {}
+            columns = [("", False)] * self._width()
+        return write_graph(self._estimator, columns, self._missing_word, self._dtype)
 
     def answer(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """scikit-learn's own answers to validated rows, by output."""
+        """scikit-learn's own answers to validated rows, by output. Raises `GateError` where its own labels say otherwise than its scores."""
         table = self._table(rows)
-        return {field.name: self._verb(field.kind)(table) for field in self._contract.outputs}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # unknown words that the encoder takes are its own matter
+            answers = {field.name: self._verb(field.kind)(table) for field in self._contract.outputs}
+            for field in self._contract.outputs:
+                if isinstance(field.kind, Label):
+                    scores = np.asarray(answers[field.name])
+                    check_labels(np.asarray(self._estimator.classes_), scores, np.ravel(self._estimator.predict(table)))
+                    self.tied += int(ties(scores).sum())
+        return answers
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
         """What the estimator was fitted on: a data frame with its columns, or a matrix."""
@@ -91,19 +78,45 @@ class Estimator:
             )
         import pandas
 
-        pairs = zip(self._columns, self._fields, strict=True)
-        return pandas.DataFrame(
-            {column: [np.nan if row[name] is None else row[name] for row in rows] for column, name in pairs}
-        )
+        words = {field.name for field in self._contract.inputs if isinstance(field.kind, Category)}
+        return pandas.DataFrame({
+            column: pandas.Series(
+                [(self._missing_word if name in words else np.nan) if row[name] is None else row[name] for row in rows],
+                dtype=object if name in words else None,
+            )
+            for column, name in zip(self._columns, self._fields, strict=True)
+        })  # fmt: skip
+
+    @cached_property
+    def _missing_word(self) -> Any:
+        """How a missing word stood in training: None or NaN. Raises `GateError` where parts of the estimator differ in that."""
+        none, nan = set(), set()
+        for part in parts_of(self._estimator):
+            if type(part).__name__ == "SimpleImputer" and part.missing_values is None:
+                none.add("SimpleImputer")
+            for word in (word for column in getattr(part, "categories_", ()) for word in column):
+                if word is None:
+                    none.add(type(part).__name__)
+                elif word != word and np.asarray(word).dtype.kind == "O" or isinstance(word, float) and word != word:
+                    nan.add(type(part).__name__)
+        if none and nan:
+            cause = f"missing words are None for {', '.join(sorted(none))} and NaN for {', '.join(sorted(nan))}"
+            raise GateError("scikit-learn", cause, "fit every part on one of the two: frame.fillna(np.nan)")
+        return None if none else np.nan
+
+    @property
+    def _dtype(self) -> str:
+        """What the graph computes in: float64 where float32 does not hold the contract's numbers."""
+        numbers = [field.kind for field in self._contract.inputs if isinstance(field.kind, Number)]
+        wide = [kind for kind in numbers if kind.dtype == "float64" or (kind.whole and max(map(abs, kind.range)) > EXACT_IN_FLOAT32)]  # fmt: skip
+        return "float64" if wide else "float32"
 
     def _verb(self, kind: Any) -> Callable[[Any], Any]:
         """The method that makes an output of this kind."""
-        scores = isinstance(kind, Label) or (hasattr(self._estimator, "classes_") and kind.datatype.startswith("FP"))
+        scores = isinstance(kind, Label) or (len(getattr(self._estimator, "classes_", ())) and kind.datatype.startswith("FP"))
         verb = "predict_proba" if scores else "predict" if hasattr(self._estimator, "predict") else "transform"
         if not hasattr(self._estimator, verb):
-            raise DeclarationError(
-                "scikit-learn estimator", f"no {verb}", "an estimator that gives the scores of its classes"
-            )
+            raise DeclarationError(WHERE, f"no {verb}", "an estimator that gives the scores of its classes")
         method: Callable[[Any], Any] = getattr(self._estimator, verb)
         return method
 
@@ -114,28 +127,42 @@ class Estimator:
         try:
             check_is_fitted(self._estimator)
         except NotFittedError:
+            raise DeclarationError(WHERE, "one that is not fitted", "a fitted one: call fit in the file") from None
+
+    def _check_texts(self) -> None:
+        """Raise `DeclarationError` for what takes texts as they are."""
+        parts = (type(part).__name__ for part in parts_of(self._estimator))
+        vectoriser = next((name for name in parts if name in ("TfidfVectorizer", "CountVectorizer", "HashingVectorizer")), "")  # fmt: skip
+        text = next((field.name for field in self._contract.inputs if isinstance(field.kind, Text)), "")
+        if vectoriser:
             raise DeclarationError(
-                "scikit-learn estimator", "one that is not fitted", "a fitted one: call fit in the file"
-            ) from None
+                WHERE, f"a {vectoriser}, which cuts a text into words by rules that no ONNX operator has",
+                "numbers and categories", "count the words before the contract (st.Tensor of counts), or train on st.Text with a tokenizer",
+            )  # fmt: skip
+        if text:
+            raise DeclarationError(f"input '{text}'", "a text", "numbers and categories: scikit-learn takes no token ids")
 
     def _match(self) -> list[str]:
         """The field of each column. Raises `DeclarationError` that lists both sides."""
-        fields = [spec.name for spec in self._contract.tensors]
-        names = match_names(self._columns, fields)
-        unknown = [column for column in self._columns if column not in names]
-        unused = set(fields) - set(names.values()) if self._columns else set()
+        names = {plain(spec.name): spec.name for spec in self._contract.tensors}
+        unknown = [column for column in self._columns if plain(column) not in names]
+        unused = set(names) - {plain(column) for column in self._columns} if self._columns else set()
         width = self._width() if not self._columns else None
         given = sum(_width_of(spec) for spec in self._contract.tensors)
         if unknown or unused or (width is not None and width != given):
-            ours = ", ".join(fields)
+            ours = ", ".join(names.values())
             theirs = ", ".join(self._columns) or f"{width} columns without names"
             raise DeclarationError(
                 "contract", f"the fields {ours}", f"the columns that the estimator was fitted on: {theirs}"
             )
-        return [names[column] for column in self._columns]
+        words = [field.name for field in self._contract.inputs if isinstance(field.kind, Category)]
+        if words and not self._columns:
+            want = "an estimator that was fitted on a data frame: words and numbers share no matrix"
+            raise DeclarationError(f"input '{words[0]}'", "a category for an estimator of columns without names", want)
+        return [names[plain(column)] for column in self._columns]
 
     def _width(self) -> int:
-        return int(self._estimator.n_features_in_)
+        return int(_first(self._estimator).n_features_in_)
 
     def _check_answers(self) -> None:
         """Raise `DeclarationError` where it cannot answer so, or the contract names the classes otherwise or in another order."""
@@ -145,6 +172,69 @@ class Estimator:
             if isinstance(field.kind, Label) and theirs != field.kind.classes:
                 want = f"the estimator's own, in its order: {', '.join(theirs) or 'none, since it is no classifier'}"
                 raise DeclarationError(f"output '{field.name}'", f"the classes {', '.join(field.kind.classes)}", want)
+            if isinstance(field.kind, Label):
+                check_rule(self._estimator)
+
+    def _check_taken(self) -> None:
+        """Raise `GateError` for a word or a missing value that the contract takes, and the estimator raises at."""
+        known = next((row for row in self._plain_rows() if self._raised([row]) is None), None)
+        if known is None:
+            return  # golden rows will say what is the matter
+        for field in self._contract.inputs:
+            kind, where = field.kind, f"field '{field.name}'"
+            if isinstance(kind, Category):
+                words = [*kind.categories, *(["".join(kind.categories)[:200] + "?"] if kind.unknown == "bucket" else [])]
+                odd = self._first_raised([{**known, field.name: word} for word in words])
+                if odd is not None:
+                    word = f"the word '{words[odd]}'" if odd < len(kind.categories) else "a word outside the list"
+                    raise GateError(
+                        "contract", f"{where} takes {word}, which the estimator has never seen, and raises at",
+                        "take it out of the contract, or fit the encoder to bear it: handle_unknown='ignore' (OrdinalEncoder: 'use_encoded_value')",
+                    )  # fmt: skip
+            if kind.nullable:
+                said = self._raised([{**known, field.name: None}])
+                if said is not None:
+                    raise GateError(
+                        "contract", f"{where} may be missing, and the estimator raises there: {said}",
+                        "take `| None` from the field, or fit the estimator on missing values: an imputer before it, or rows that lack them",
+                    )  # fmt: skip
+
+    def _plain_rows(self) -> list[dict[str, Any]]:
+        """Rows of which the estimator should know one: the contract's example with each category's first word, second word, and so on."""
+        example = self._contract.validate_row(self._contract.example_row())
+        kinds = {field.name: field.kind for field in self._contract.inputs if isinstance(field.kind, Category)}
+        most = min(max((len(kind.categories) for kind in kinds.values()), default=1), 20)
+        return [
+            {**example, **{name: kind.categories[place % len(kind.categories)] for name, kind in kinds.items()}}
+            for place in range(most)
+        ]
+
+    def _raised(self, rows: list[dict[str, Any]]) -> str | None:
+        """What the estimator says where it raises at these rows; None where it answers."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self._verb(self._contract.outputs[0].kind)(self._table(rows))
+            except Exception as error:  # scikit-learn and the user's own parts raise kinds of all sorts
+                return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
+        return None
+
+    def _first_raised(self, rows: list[dict[str, Any]]) -> int | None:
+        """The place of the first row that it raises at, found by halving."""
+        if self._raised(rows) is None:
+            return None
+        low, high = 0, len(rows)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._raised(rows[low:middle]) is not None else (middle, high)
+        return low
+
+
+def _first(estimator: Any) -> Any:
+    """What sees the columns first: the first step of a pipeline that is one."""
+    while hasattr(estimator, "steps") and not hasattr(estimator, "n_features_in_"):
+        estimator = next(step for _, step in estimator.steps if step is not None and not isinstance(step, str))
+    return estimator
 
 
 def _width_of(spec: TensorSpec) -> int:

@@ -1,0 +1,161 @@
+"""A fitted scikit-learn estimator as a graph: one matrix of numbers, or a port for each column where some are words."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from seatrial_contracts.errors import GateError, MissingExtra, SeatrialError
+from seatrial_export.adopt.casts import element_type
+from seatrial_export.adopt.parts import last_of, parts_of
+from seatrial_export.adopt.stand_ins import stand_in
+from seatrial_export.graphs.exporter_messages import first_lines
+from seatrial_export.graphs.session import Session
+
+OPSET, ML_OPSET = 18, 3
+MATRIX = "X"
+MEND = "use estimators that skl2onnx converts, or train the part it names in PyTorch"
+FORESTS = frozenset({
+    "DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor",
+    "RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor",
+})  # fmt: skip
+"""scikit-learn's trees that send missing values to a side of their own at each split."""
+VOTERS = frozenset({
+    "RandomForestClassifier", "ExtraTreesClassifier", "BaggingClassifier", "VotingClassifier", "DecisionTreeClassifier",
+    "ExtraTreeClassifier", "KNeighborsClassifier", "RadiusNeighborsClassifier",
+})  # fmt: skip
+"""Classifiers whose scores are means of few votes, so that classes tie."""
+TIE_STEPS = 2**20
+"""Scores of voters are rounded to steps of 2**-20: a sum's last bit, which depends on its order, decides no tie."""
+
+Column = tuple[str, bool]
+"""A column's name, empty where it has none, and whether it holds words."""
+
+
+def write_graph(estimator: Any, columns: Sequence[Column], missing: Any, dtype: str) -> onnx.ModelProto:
+    """The graph that computes in `dtype`: an input `[batch, 1]` for each column, in this order, or a matrix where they have no names.
+
+    Raises `GateError` where skl2onnx has no form for a part.
+    """
+    try:
+        from skl2onnx import convert_sklearn
+        from skl2onnx.common import data_types
+    except ImportError:
+        raise MissingExtra("adopting a scikit-learn estimator", "adopt") from None
+
+    floats = data_types.DoubleTensorType if dtype == "float64" else data_types.FloatTensorType
+    if any(words for _, words in columns):
+        types = [(name, (data_types.StringTensorType if words else floats)([None, 1])) for name, words in columns]
+    else:
+        types = [(MATRIX, floats([None, len(columns)]))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecations inside the converter
+        try:
+            model = convert_sklearn(
+                stand_in(estimator, missing, dtype), initial_types=types, target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+                custom_conversion_functions=with_missing_sides(estimator),
+            )  # fmt: skip
+        except SeatrialError:
+            raise
+        except Exception as error:  # skl2onnx and the estimators raise kinds of their own
+            raise GateError("skl2onnx", cause_of(error), MEND) from error
+    assert isinstance(model, onnx.ModelProto)
+    if types[0][0] == MATRIX and columns[0][0]:
+        split_matrix(model, [name for name, _ in columns], dtype)
+    if type(last_of(estimator)).__name__ in VOTERS:
+        round_scores(model)
+    open_widths(model)
+    Session(model)
+    return model
+
+
+def cause_of(error: Exception) -> str:
+    """What skl2onnx could not do, in few words where it only lacks a class."""
+    lacking = re.search(r"for (?:type|alias) .*?(\w+)'>", str(error))
+    if lacking is not None and type(error).__name__ in ("MissingShapeCalculator", "MissingConverter"):
+        return f"it has no form for {lacking[1]}"
+    return f"{type(error).__name__}: {first_lines(error)}"
+
+
+def open_widths(model: onnx.ModelProto) -> None:
+    """Leave the width of the outputs open: skl2onnx declares a column for several targets."""
+    for value in model.graph.output:
+        if value.type.WhichOneof("value") == "tensor_type" and len(value.type.tensor_type.shape.dim) == 2:
+            value.type.tensor_type.shape.dim[1].dim_param = "columns"
+
+
+def split_matrix(model: onnx.ModelProto, names: Sequence[str], dtype: str) -> None:
+    """An input for each column in the place of the matrix."""
+    graph = model.graph
+    del graph.input[:]
+    graph.input.extend(helper.make_tensor_value_info(name, element_type(dtype), [None, 1]) for name in names)
+    graph.node.insert(0, helper.make_node("Concat", list(names), [MATRIX], name="columns", axis=1))
+
+
+def round_scores(model: onnx.ModelProto) -> None:
+    """Let scores that tie be the same number, in whatever order they were summed."""
+    graph = model.graph
+    zipped = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
+    for value in graph.output:
+        if value.name in ("output_label", "label", "variable"):
+            continue
+        node = zipped.get(value.name)
+        made = node.input[0] if node is not None else value.name
+        _round(graph, made)
+
+
+def _round(graph: onnx.GraphProto, made: str) -> None:
+    """Put the rounding behind the node that makes a value."""
+    place, maker = next((place, node) for place, node in enumerate(graph.node) if made in node.output)
+    exact, scaled, whole = (f"{made}_{what}" for what in ("exact", "scaled", "whole"))
+    maker.output[list(maker.output).index(made)] = exact
+    for name, factor in ((f"{made}_steps", TIE_STEPS), (f"{made}_step", 1 / TIE_STEPS)):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(factor, np.float32), name))
+    nodes = [
+        helper.make_node("Cast", [exact], [f"{made}_float"], name=f"{made}_cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{made}_float", f"{made}_steps"], [scaled], name=f"{made}_scale"),
+        helper.make_node("Round", [scaled], [whole], name=f"{made}_round"),
+        helper.make_node("Mul", [whole, f"{made}_step"], [made], name=f"{made}_unscale"),
+    ]
+    for offset, node in enumerate(nodes):
+        graph.node.insert(place + 1 + offset, node)
+
+
+Convert = Callable[[Any, Any, Any], None]
+
+
+def with_missing_sides(estimator: Any) -> dict[type, Convert]:
+    """A converter for each class of trees in it, which also writes to which side missing values go."""
+    kinds = {type(part) for part in parts_of(estimator)}
+    return {kind: _convert_trees for kind in kinds if kind.__name__ in FORESTS and kind.__module__.startswith("sklearn.")}
+
+
+def _convert_trees(scope: Any, operator: Any, container: Any) -> None:
+    """skl2onnx's own converter, and then `missing_go_to_left` of every split."""
+    from skl2onnx.common import _registration
+
+    before = len(container.nodes)
+    _registration.get_converter(operator.type)(scope, operator, container)
+    forest = operator.raw_operator
+    trees = [member.tree_ for member in forest.estimators_] if hasattr(forest, "estimators_") else [forest.tree_]
+    for node in container.nodes[before:]:
+        if node.op_type.startswith("TreeEnsemble"):
+            send_missing(node, trees)
+
+
+def send_missing(node: onnx.NodeProto, trees: Sequence[Any]) -> None:
+    """Write to which side each split sends NaN. Raises `GateError` where the node's trees are not these."""
+    held = {attribute.name: attribute for attribute in node.attribute}
+    ids, places = held["nodes_treeids"].ints, held["nodes_nodeids"].ints
+    counts = np.bincount(ids, minlength=len(trees)).tolist()
+    if counts != [tree.node_count for tree in trees]:
+        raise GateError("scikit-learn", "trees that skl2onnx writes in another form", MEND)
+    sides = [int(trees[tree].missing_go_to_left[place]) for tree, place in zip(ids, places, strict=True)]
+    del held["nodes_missing_value_tracks_true"].ints[:]
+    held["nodes_missing_value_tracks_true"].ints.extend(sides)
