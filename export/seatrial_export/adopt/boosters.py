@@ -22,7 +22,10 @@ IDENTITY, SIGMOID, SOFTMAX, EXPONENTIAL, LOG1P_EXP, SIGNED_SQUARE = (
 
 @dataclass(frozen=True)
 class Split:
-    """An inner node: `x[feature] <mode> threshold` leads to `true`, else to `false`; NaN leads to `true` where `nan_true`."""
+    """An inner node: `x[feature] <mode> threshold` leads to `true`, else to `false`; NaN leads to `true` where `nan_true`.
+
+    XGBoost and CatBoost compare with float32 numbers, which their JSON rounds: training rows often lie at one exactly.
+    """
 
     feature: int
     mode: str
@@ -152,7 +155,7 @@ def _xgboost_node(tree: Mapping[str, Any], place: int, weight: float) -> Split |
         cause = "splits by category: the graph has no form for them"
         raise refuse("xgboost", cause, "encode the words before it, by OneHotEncoder, and fit with enable_categorical=False")
     sides = (_xgboost_node(tree, child, weight) for child in (left, right))
-    return Split(int(tree["split_indices"][place]), "BRANCH_LT", value, bool(tree["default_left"][place]), *sides)
+    return Split(int(tree["split_indices"][place]), "BRANCH_LT", float(np.float32(value)), bool(tree["default_left"][place]), *sides)
 
 
 CATBOOST_LINKS = {
@@ -198,7 +201,7 @@ def _catboost_node(splits: list[Mapping[str, Any]], leaves: NDArray[np.float64],
     feature, half = features[split["float_feature_index"]], len(leaves) // 2
     nan_true = feature.get("nan_value_treatment") == "AsTrue"
     sides = (_catboost_node(rest, part, features) for part in (leaves[half:], leaves[:half]))
-    return Split(int(feature["flat_feature_index"]), "BRANCH_GT", float(split["border"]), nan_true, *sides)
+    return Split(int(feature["flat_feature_index"]), "BRANCH_GT", float(np.float32(split["border"])), nan_true, *sides)
 
 
 READERS: dict[str, Callable[[Any], Ensemble]] = {"lightgbm": _lightgbm, "xgboost": _xgboost, "catboost": _catboost}
