@@ -43,7 +43,7 @@ def make_variants(subject: Subject, recipes: Sequence[Recipe], progress: Progres
             name=name, graph=f"graphs/{name}.onnx", promise=recipe.promised(subject.contract), recipe=str(recipe)
         )
         progress(f"{recipe.variant}: proving")
-        made.append(MadeVariant(variant, graph, tuple(prove(subject, variant, graph, recipe.APART))))
+        made.append(MadeVariant(variant, graph, tuple(prove(subject, variant, graph, recipe.APART, recipe.EDGES))))
     return made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seatrial_contracts.compare import Comparison, Tolerance
+from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
 from seatrial_contracts.cost import Cost
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import collate
@@ -17,10 +17,13 @@ from seatrial_export.quantize.subject import Subject
 PROVIDER = "CPUExecutionProvider"
 
 
-def prove(subject: Subject, variant: Variant, graph: bytes, apart: Tolerance) -> list[Trial]:
+def prove(
+    subject: Subject, variant: Variant, graph: bytes, apart: Tolerance, edges: Tolerance | None = None
+) -> list[Trial]:
     """A variant's trials; that of the golden rows alone holds its cost. Raises `GateError` that says what it misses.
 
-    `apart` is how far a row's answer among mates may be from that alone.
+    `apart` is how far a row's answer among mates may be from that alone, and `edges` how far an answer at the contract's bounds
+    may be from fp32's; None where that is not asked.
     """
     model = Model(graph, subject.specs)
     found = rows_apart(subject, variant, model, apart)
@@ -29,6 +32,8 @@ def prove(subject: Subject, variant: Variant, graph: bytes, apart: Tolerance) ->
         for place, sizes in enumerate((subject.sizes, subject.sizes[-1:])[: len(subject.sets)])
         for size in sizes
     ]
+    if edges is not None:
+        trials.append(prove_edges(subject, variant, model, edges))
     cost = measure_cost(subject, model, graph).model_copy(update={"batch_error": found.worst_error if found else None})
     trials[0] = trials[0].model_copy(update={"cost": cost})
     if found is not None:
@@ -63,6 +68,22 @@ def prove_rows(subject: Subject, variant: Variant, model: Model, place: int, siz
             "keep its most sensitive nodes in fp32 (seatrial quantize --budget finds them), take another variant, or promise less",
         )  # fmt: skip
     return found.trial("onnxruntime", variant.name, PROVIDER, size, held_out=bool(place))
+
+
+def prove_edges(subject: Subject, variant: Variant, model: Model, tolerance: Tolerance) -> Trial:
+    """Rows at the bounds of the contract, against fp32's answers to them. Raises `GateError` for the first that departs."""
+    found = compare_outputs(
+        subject.fp32.run_in_batches(subject.edges, 1), model.run_in_batches(subject.edges, 1), tolerance
+    )
+    if not found.passed:
+        raise GateError(
+            f"variant '{variant.name}', rows at the contract's bounds", str(found),
+            "bound the fields more narrowly, keep the nodes that overflow in fp32 (keep=...), or take another variant",
+        )  # fmt: skip
+    return Trial(
+        runner="onnxruntime", variant=variant.name, provider=PROVIDER, batch_sizes=(1,), rows=found.rows, drawn=True,
+        worst_error=found.worst_error, allowed=found.allowed, passed=True,
+    )  # fmt: skip
 
 
 def measure_cost(subject: Subject, model: Model, graph: bytes) -> Cost:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
 
 from seatrial_contracts.bundle import Bundle
@@ -13,6 +14,7 @@ from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import EncodedRow, collate, padded_length
+from seatrial_contracts.kinds.tensor import Tensor
 from seatrial_export.gate.independence import answerable
 from seatrial_export.graphs.session import Model, PrepareStage
 from seatrial_export.variants.original import Original
@@ -65,7 +67,19 @@ class Subject:
                 feeds.append(collate(self.specs, [self.prepared(row)]))
             except Refusal as refusal:
                 raise DeclarationError(f"calibration row {place}: {refusal}") from None
-        return Original(onnx.load_from_string(self.fp32_graph), feeds, batchable=self.batchable)
+        edges = [collate(self.specs, [row]) for row in self.edges]
+        return Original(onnx.load_from_string(self.fp32_graph), feeds, edges=edges, batchable=self.batchable)
+
+    @cached_property
+    def edges(self) -> list[EncodedRow]:
+        """Prepared rows at the bounds of the contract that fp32 answers with numbers; no tensor of numbers beyond all bounds among them."""
+        open_tensors = tuple(f"input '{field.name}' at" for field in self.contract.inputs if isinstance(field.kind, Tensor))
+        drawn = draw_rows(self.front, self.bundle.golden.rows)
+        told = [each for each in drawn if each.named or not each.where.startswith(open_tensors)]
+        rows = answerable(self.fp32, [row for row in map(self._probe, told) if row is not None])
+        answers = self.fp32.run_in_batches(rows, 1)
+        finite = [all(np.isfinite(array).all() for array in answer.values()) for answer in answers]
+        return [row for row, good in zip(rows, finite, strict=True) if good]
 
     @cached_property
     def sets(self) -> list[tuple[Golden, list[EncodedRow]]]:

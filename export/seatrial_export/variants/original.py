@@ -19,10 +19,20 @@ Feeds = Mapping[str, Array]
 
 
 class Original:
-    """Read by every recipe, changed by none. `feeds` are prepared calibration rows, each alone as a batch of one."""
+    """Read by every recipe, changed by none.
 
-    def __init__(self, model: onnx.ModelProto, feeds: Sequence[Feeds] = (), *, batchable: bool = True) -> None:
-        self.model, self.feeds, self.batchable = model, feeds, batchable
+    `feeds` are prepared calibration rows, and `edges` rows at the bounds of the contract, each alone as a batch of one.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        feeds: Sequence[Feeds] = (),
+        *,
+        edges: Sequence[Feeds] = (),
+        batchable: bool = True,
+    ) -> None:
+        self.model, self.feeds, self.edges, self.batchable = model, feeds, edges, batchable
         self._ranges: dict[tuple[RangeRule, tuple[str, ...]], Ranges] = {}
         name_nodes(model.graph)
 
@@ -30,7 +40,8 @@ class Original:
         """The same graph in this opset at least."""
         if next(entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")) >= opset:
             return self
-        return Original(version_converter.convert_version(self.model, opset), self.feeds, batchable=self.batchable)
+        model = version_converter.convert_version(self.model, opset)
+        return Original(model, self.feeds, edges=self.edges, batchable=self.batchable)
 
     @cached_property
     def weights(self) -> dict[str, onnx.TensorProto]:

@@ -113,3 +113,13 @@ def seen_ranges(session: Session, feeds: Sequence[Mapping[str, Array]]) -> dict[
             least, most = found.get(name, (np.float32(np.inf), np.float32(-np.inf)))
             found[name] = min(least, finite.min()), max(most, finite.max())
     return found
+
+
+def names_beyond(model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], most: float) -> set[str]:
+    """Names of the float values in a graph that some row, alone, brings beyond this size, or to an infinity."""
+    session = Session(with_outputs(model, watched(model, [node.op_type for node in model.graph.node])))
+    found = set[str]()
+    for name, values in values_of(session, feeds):
+        if (np.abs(values) > most).any():
+            found.add(name)
+    return found
