@@ -434,3 +434,30 @@ def test_a_network_of_an_old_opset_whose_weights_are_inputs_too_is_adopted(tmp_p
     assert bundle.manifest.origin.producer.startswith("onnx-caffe2")
     assert bundle.manifest.opset == 9
     assert len(onnx.load_from_string(bundle.files["graphs/fp32.onnx"]).graph.input) == 1
+
+
+TREES = """g (float[n, 2] x) => (int64[n] label, float[n, 2] scores) {
+  label, scores = ai.onnx.ml.TreeEnsembleClassifier<classlabels_int64s=[0, 1], post_transform="NONE", nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2],
+    nodes_featureids=[0, 0, 0], nodes_values=[0.5, 0.0, 0.0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
+    class_treeids=[0, 0], class_nodeids=[1, 2], class_ids=[1, 1], class_weights=[0.2, 0.9]>(x) }"""
+
+
+def test_the_label_of_a_classifier_of_trees_follows_from_its_scores_or_is_refused(tmp_path: Path) -> None:
+    class Which(st.Answer):
+        label: int
+
+    class Scored(st.Answer):
+        scores: Annotated[str, st.Label("0", "1")]
+
+    said = refused(TREES, tmp_path / "a", Pair, Which, PAIRS)
+    assert "contradicts its scores in onnxruntime" in said
+    assert "st.Label" in said
+    got = answers(adopt(TREES, tmp_path / "b", Pair, Scored, PAIRS), PAIRS, batch_rows=4)
+    assert [int(answer["scores"].argmax()) for answer in got] == [int(row["x"][0] > 0.5) for row in PAIRS]
+
+
+def test_nothing_stands_between_the_contract_and_an_input_that_fits(tmp_path: Path) -> None:
+    bundle = adopt(TWICE, tmp_path, Pair, PairOut, PAIRS)
+    graph = onnx.load_from_string(bundle.files["graphs/fp32.onnx"]).graph
+    assert graph.node[0].op_type == "Add"
+    assert list(graph.node[0].input) == ["x", "x"]

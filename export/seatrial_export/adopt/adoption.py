@@ -17,8 +17,10 @@ from seatrial_contracts.manifest import Origin
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow
+from seatrial_export.adopt.boosters import library_of
 from seatrial_export.adopt.estimator import TOOLS, Estimator
 from seatrial_export.adopt.foreign import read_onnx
+from seatrial_export.adopt.parts import last_of
 from seatrial_export.adopt.prepare import Prepared, fit_prepare
 from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
 from seatrial_export.declaration import ModelDeclaration
@@ -50,9 +52,11 @@ class Adoption(ModelDeclaration):
     def of_estimator(cls, estimator: Any, *, inputs: type[Row], outputs: type[Answer], **declared: Any) -> Self:
         """A fitted scikit-learn estimator, which is its own reference. Raises `DeclarationError` and `GateError`."""
         made = Estimator(estimator, inputs, outputs)
-        graph = made.graph()
-        reference = {"training_side": made.answer, "reference_is": "scikit-learn", "renamed": made.renamed(graph)}
-        return cls(graph=graph, made_by=TOOLS, inputs=inputs, outputs=outputs, **{**reference, **declared})
+        reference = {"training_side": made.answer, "reference_is": "scikit-learn"}
+        library = library_of(last_of(estimator))
+        declared["renamed"] = {**made.renamed, **declared.get("renamed", {})}
+        tools = (*TOOLS, *filter(None, [library]))
+        return cls(graph=made.graph(), made_by=tools, inputs=inputs, outputs=outputs, **{**reference, **declared})
 
     @property
     def origin(self) -> Origin:

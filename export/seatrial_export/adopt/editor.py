@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ class Editor:
         self.model.CopyFrom(model)
         self._before: list[onnx.NodeProto] = []
         self._behind: list[onnx.NodeProto] = []
+        self._fed: dict[str, str] = {}
+        self.tree_labels = tree_labels(self.graph)
+        """Outputs that are labels of a classifier of trees with two classes."""
         classes = classes_of(self.graph)
         tidy(self.model)
         drop_maps(self.model.graph)
@@ -54,6 +57,10 @@ class Editor:
     ) -> str:
         """An operator between the contract and the graph; gives the name of what it makes."""
         return self._add(self._before, operator, values, output, domain, attributes)
+
+    def feed(self, port: str, value: str) -> None:
+        """Let the graph read a value in the place of its input: nothing stands between, so that what must see its input does."""
+        self._fed[inside(port)] = value
 
     def behind(self, operator: str, values: Sequence[str], output: str = "", **attributes: Any) -> str:
         """An operator between the graph and the contract."""
@@ -90,12 +97,51 @@ class Editor:
     def close(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.ModelProto:
         """The model with these inputs and outputs, its operators in order and its sizes inferred anew."""
         nodes = [*self._before, *self.graph.node, *self._behind]
+        for node in nodes:
+            read_instead(node, self._fed)
         for field in ("node", "input", "output", "value_info"):
             self.graph.ClearField(field)
         self.graph.node.extend(nodes)
         self.graph.input.extend(helper.make_tensor_value_info(*value) for value in inputs)
         self.graph.output.extend(helper.make_tensor_value_info(*value) for value in outputs)
         return onnx.shape_inference.infer_shapes(self.model)
+
+
+def read_instead(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    """Let a node, and its subgraphs, read other values."""
+    for place, name in enumerate(node.input):
+        node.input[place] = names.get(name, name)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                read_instead(inner, names)
+            for value in graph.output:
+                value.name = names.get(value.name, value.name)
+
+
+def tree_labels(graph: onnx.GraphProto) -> frozenset[str]:
+    """Outputs that come of the label of a TreeEnsembleClassifier of two classes.
+
+    In onnxruntime 1.32 that label contradicts the scores where all weights of the leaves are positive.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    found = set()
+    for value in graph.output:
+        seen, left = set[str](), [value.name]
+        while left:
+            name = left.pop()
+            node = makers.get(name)
+            if node is None or name in seen:
+                continue
+            seen.add(name)
+            if node.op_type == "TreeEnsembleClassifier":
+                words = {each.name: [*each.strings, *each.ints] for each in node.attribute}
+                labels = words.get("classlabels_strings") or words.get("classlabels_int64s") or []
+                if name == node.output[0] and len(labels) == 2:
+                    found.add(value.name)
+            else:
+                left += node.input
+    return frozenset(found)
 
 
 def inside(name: str) -> str:

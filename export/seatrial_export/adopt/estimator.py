@@ -18,7 +18,7 @@ from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
 from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.row import Answer, Row
-from seatrial_export.adopt.label_rule import check_labels, check_rule, ties
+from seatrial_export.adopt.label_rule import check_labels, check_rule
 from seatrial_export.adopt.parts import parts_of
 from seatrial_export.adopt.port import plain
 from seatrial_export.adopt.sklearn_graph import write_graph
@@ -42,18 +42,22 @@ class Estimator:
         self._check_texts()
         self._fields = self._match()
         self._check_answers()
-        self.tied = 0
-        """Rows asked so far whose two highest scores tie."""
 
     def graph(self) -> onnx.ModelProto:
         """The estimator as a graph. Raises `GateError` where a part has no form there, or the contract takes what it raises at."""
         self._check_taken()
         specs = {spec.name: spec for spec in self._contract.tensors}
         if self._columns:
-            columns = [(column, specs[name].dtype == "string") for column, name in zip(self._columns, self._fields, strict=True)]  # fmt: skip
+            columns = [(port, specs[name].dtype == "string") for port, name in self.renamed.items()]
         else:
             columns = [("", False)] * self._width()
         return write_graph(self._estimator, columns, self._missing_word, self._dtype)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Input of the graph -> field. A column's own name could be that of a value inside, such as `label`."""
+        ports = (f"{column} (column {place})" for place, column in enumerate(self._columns))
+        return dict(zip(ports, self._fields, strict=True))
 
     def answer(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """scikit-learn's own answers to validated rows, by output. Raises `GateError` where its own labels say otherwise than its scores."""
@@ -65,7 +69,6 @@ class Estimator:
                 if isinstance(field.kind, Label):
                     scores = np.asarray(answers[field.name])
                     check_labels(np.asarray(self._estimator.classes_), scores, np.ravel(self._estimator.predict(table)))
-                    self.tied += int(ties(scores).sum())
         return answers
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:

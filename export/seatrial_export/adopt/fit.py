@@ -81,7 +81,7 @@ class Fitting:
         specs, outputs = self._declared.specs, self._declared.contract.outputs
         for port, parts, zeros in Inputs(self._editor.takes, self._declared.contract, specs, self._renamed).matched():
             value = self._columns(port, parts) if len(parts) > 1 else self._whole(port, parts[0], zeros=zeros)
-            self._editor.before("Identity", [value], output=inside(port.name))
+            self._editor.feed(port.name, value)
         for port, field in match_answers(self._editor.gives, outputs, self._renamed):
             self._give(port, field)
         batch: Dim = 1 if self._alone else BATCH
@@ -144,6 +144,12 @@ class Fitting:
 
     def _give(self, port: Port, field: OutputField) -> None:
         """One output of the graph as the contract promises it."""
+        if port.name in self._editor.tree_labels:
+            raise GateError(
+                "labels",
+                f"output '{field.name}' is the label of a classifier of trees with two classes, which contradicts its scores in onnxruntime",
+                "declare the scores: Annotated[str, st.Label(...)], whose label is the first class with the highest score",
+            )
         value, dtype, shape = inside(port.name), dtype_of(field), field.kind.shape
         if port.dtype != dtype:
             value = self._editor.behind("Cast", [value], to=element_type(dtype))

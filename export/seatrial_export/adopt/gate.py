@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.receipt import Trial
 from seatrial_export.adopt.adoption import AdoptedCandidate, Adoption
 from seatrial_export.adopt.fit import fit
 from seatrial_export.adopt.foreign import check_graph
+from seatrial_export.adopt.label_rule import ties
 from seatrial_export.check_declared import check_declared
 from seatrial_export.gate.drawn import STEP as DRAWN
 from seatrial_export.gate.drawn import check_drawn
@@ -57,8 +61,25 @@ def fit_contract(candidate: AdoptedCandidate) -> None:
 
 
 def ask_reference(candidate: AdoptedCandidate) -> None:
-    """There is a finite answer of the promised shape to every golden row."""
-    _ = candidate.golden, candidate.held_out
+    """There is a finite answer of the promised shape to every golden row; the receipt tells those whose classes tie."""
+    golden, _ = candidate.golden, candidate.held_out
+    for field in candidate.adoption.contract.outputs:
+        if not isinstance(field.kind, Label):
+            continue
+        tied = int(ties(np.stack([answer[field.name] for answer in golden.answers])).sum())
+        if tied:
+            finding = f"output '{field.name}': {tied} of {len(golden.rows)} golden rows tie, and have the first of the classes that do"
+            candidate.trials.append(
+                Trial(
+                    runner="labels",
+                    variant="fp32",
+                    rows=len(golden.rows),
+                    worst_error=None,
+                    allowed=0.0,
+                    passed=True,
+                    finding=finding,
+                )
+            )
 
 
 STEPS: tuple[Step[AdoptedCandidate], ...] = (

@@ -111,16 +111,17 @@ def round_scores(model: onnx.ModelProto) -> None:
 
 
 def _round(graph: onnx.GraphProto, made: str) -> None:
-    """Put the rounding behind the node that makes a value."""
+    """Put the rounding behind the node that makes a value; of operators that every opset has."""
     place, maker = next((place, node) for place, node in enumerate(graph.node) if made in node.output)
     exact, scaled, whole = (f"{made}_{what}" for what in ("exact", "scaled", "whole"))
     maker.output[list(maker.output).index(made)] = exact
-    for name, factor in ((f"{made}_steps", TIE_STEPS), (f"{made}_step", 1 / TIE_STEPS)):
+    for name, factor in ((f"{made}_steps", TIE_STEPS), (f"{made}_step", 1 / TIE_STEPS), (f"{made}_half", 0.5)):
         graph.initializer.append(onnx.numpy_helper.from_array(np.array(factor, np.float32), name))
     nodes = [
         helper.make_node("Cast", [exact], [f"{made}_float"], name=f"{made}_cast", to=onnx.TensorProto.FLOAT),
         helper.make_node("Mul", [f"{made}_float", f"{made}_steps"], [scaled], name=f"{made}_scale"),
-        helper.make_node("Round", [scaled], [whole], name=f"{made}_round"),
+        helper.make_node("Add", [scaled, f"{made}_half"], [f"{made}_raised"], name=f"{made}_raise"),
+        helper.make_node("Floor", [f"{made}_raised"], [whole], name=f"{made}_floor"),
         helper.make_node("Mul", [whole, f"{made}_step"], [made], name=f"{made}_unscale"),
     ]
     for offset, node in enumerate(nodes):

@@ -27,6 +27,10 @@ AROUND = (
 """What stands between convolutions and can pass int8 on without going back to fp32."""
 
 
+CHANNELS_FROM = 13
+"""From this opset on, QuantizeLinear has a scale for each channel."""
+
+
 class Int8(Recipe):
     """For convolutional networks. Transformers' activations have outliers that one range for all tokens does not bear: see `int8_per_token`."""
 
@@ -57,6 +61,7 @@ class Int8(Recipe):
 
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
+        original = original.raised(CHANNELS_FROM)
         operators = self.chosen(original)
         ranges = original.ranges(RangeRule(method=self.calibration, percentile=self.percentile), operators)
         model = onnx.ModelProto()
