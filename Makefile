@@ -10,7 +10,7 @@ SLOW := -m slow -n 2 --dist loadfile --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test coverage test-gpu parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -66,6 +66,15 @@ clients: build/clients/kserve/.ready build/clients/tf_serving/.ready ## install 
 build/clients/%/.ready: tests/clients/%.txt
 	$(PYTHON) -m venv build/clients/$*
 	build/clients/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-boosters: build/boosters/.ready ## LightGBM, XGBoost and CatBoost adopted, in an environment of their own (no part of test)
+	build/boosters/bin/python -m pytest --no-cov tests/boosters
+
+build/boosters/.ready: tests/boosters/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/boosters
+	build/boosters/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	build/boosters/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 image: ## build the container image without a daemon, as root with buildah, podman, crun and debootstrap: TARGET=cpu or gpu

@@ -21,10 +21,15 @@ import seatrial as st
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:.*deprecated in 1.9:FutureWarning"),  # SVC(probability=True), which people still have
+    pytest.mark.filterwarnings(
+        "ignore:.*deprecated in 1.9:FutureWarning"
+    ),  # SVC(probability=True), which people still have
 ]
 IRIS = load_iris()
-MEASURES, SPECIES = IRIS.data.astype(np.float32).astype(float), np.array(["setosa", "versicolor", "virginica"])[IRIS.target]
+MEASURES, SPECIES = (
+    IRIS.data.astype(np.float32).astype(float),
+    np.array(["setosa", "versicolor", "virginica"])[IRIS.target],
+)
 TWO = np.where(IRIS.target == 1, "versicolor", "other")
 
 

@@ -123,7 +123,9 @@ def test_a_missing_cell_goes_where_scikit_learn_sends_it_though_no_golden_row_ha
         SimpleImputer(),
         SimpleImputer(strategy="median", add_indicator=True),
         make_union(SimpleImputer(strategy="constant", fill_value=-9), MissingIndicator(features="all")),
-        make_column_transformer((SimpleImputer(), ["c", "a"]), remainder=make_pipeline(SimpleImputer(), StandardScaler())),
+        make_column_transformer(
+            (SimpleImputer(), ["c", "a"]), remainder=make_pipeline(SimpleImputer(), StandardScaler())
+        ),
     ],
     ids=["mean", "indicator", "union", "columns"],
 )
@@ -181,15 +183,21 @@ ENCODERS = [
 def test_a_missing_word_has_the_encoders_own_category_for_it(encoder: Any, missing: Any, tmp_path: Path) -> None:
     train, asked = towns(0, missing), towns(7, missing)
     columns = ColumnTransformer([("words", encoder, ["town"])], remainder="passthrough", sparse_threshold=0)
-    made = make_pipeline(columns, HistGradientBoostingClassifier(max_iter=6, min_samples_leaf=4)).fit(train, worth(train))
+    made = make_pipeline(columns, HistGradientBoostingClassifier(max_iter=6, min_samples_leaf=4)).fit(
+        train, worth(train)
+    )
     got = served(made, Words, train.dropna().head(8), asked, tmp_path)
     assert got == pytest.approx(made.predict_proba(asked), abs=2e-6)
 
 
 def test_words_filled_in_before_the_encoder_are_filled_in_in_the_graph(tmp_path: Path) -> None:
     train, asked = towns(0, np.nan), towns(7, np.nan)
-    for place, filler in enumerate((SimpleImputer(strategy="most_frequent"), SimpleImputer(strategy="constant", fill_value="none"))):
-        columns = ColumnTransformer([("words", make_pipeline(filler, OneHotEncoder()), ["town"])], remainder="passthrough")
+    for place, filler in enumerate(
+        (SimpleImputer(strategy="most_frequent"), SimpleImputer(strategy="constant", fill_value="none"))
+    ):
+        columns = ColumnTransformer(
+            [("words", make_pipeline(filler, OneHotEncoder()), ["town"])], remainder="passthrough"
+        )
         made = make_pipeline(columns, LogisticRegression()).fit(train, worth(train))
         got = served(made, Words, train.dropna().head(8), asked, tmp_path / str(place))
         assert got == pytest.approx(made.predict_proba(asked), abs=1e-5)
@@ -222,6 +230,8 @@ def test_an_encoder_that_says_what_becomes_of_unknown_words_is_asked(encoder: An
     train["town"] = train["town"].replace("Wien", "Graz")
     asked = train.assign(town=["Graz", "Linz", "Oslo", "Rom"] * 40)
     columns = ColumnTransformer([("words", encoder, ["town"])], remainder="passthrough", sparse_threshold=0)
-    made = make_pipeline(columns, LogisticRegression()).fit(train, (train["size"] + (train["town"] == "Linz") > 0.3).astype(int))
+    made = make_pipeline(columns, LogisticRegression()).fit(
+        train, (train["size"] + (train["town"] == "Linz") > 0.3).astype(int)
+    )
     got = served(made, AnyWords, train.head(8), asked, tmp_path)
     assert got == pytest.approx(made.predict_proba(asked), abs=1e-5)

@@ -72,7 +72,13 @@ def sealed(model: type[Logged], inputs: type[st.Row], folder: Path) -> st.Bundle
     torch.manual_seed(0)
     rows = [{"spent": 9.5 * i, "age": 5.0 * i} for i in range(8)]
     pipeline = st.Pipeline(
-        name="spent", version="1.0.0", inputs=inputs, outputs=Score, model=model().eval(), golden=rows, variants=["fp16"]
+        name="spent",
+        version="1.0.0",
+        inputs=inputs,
+        outputs=Score,
+        model=model().eval(),
+        golden=rows,
+        variants=["fp16"],
     )
     return st.open_bundle(st.export_pipeline(pipeline, folder).path)
 

@@ -80,7 +80,9 @@ def _lightgbm(estimator: Any) -> Ensemble:
     said = str(dump.get("objective", "custom")).split()
     objective, options = said[0], dict(part.split(":", 1) for part in said[1:] if ":" in part)
     if objective not in LIGHTGBM_LINKS:
-        raise refuse("lightgbm", f"the objective '{objective}': its link is not known", f"one of {', '.join(LIGHTGBM_LINKS)}")
+        raise refuse(
+            "lightgbm", f"the objective '{objective}': its link is not known", f"one of {', '.join(LIGHTGBM_LINKS)}"
+        )
     targets = int(dump["num_tree_per_iteration"])
     count = max(1, len(dump["tree_info"]) // targets)
     share = 1 / count if dump.get("average_output") else 1.0
@@ -88,7 +90,9 @@ def _lightgbm(estimator: Any) -> Ensemble:
     other: set[int] = set()
     trees = [(place % targets, _lightgbm_node(each["tree_structure"], share, zero, other)) for place, each in enumerate(dump["tree_info"])]  # fmt: skip
     if zero & other:
-        raise refuse("lightgbm", "features whose zeros are missing at some splits alone", "fit with zero_as_missing=False")
+        raise refuse(
+            "lightgbm", "features whose zeros are missing at some splits alone", "fit with zero_as_missing=False"
+        )
     link = SIGNED_SQUARE if "sqrt" in said[1:] else LIGHTGBM_LINKS[objective]
     steepness = float(options.get("sigmoid", 1.0)) if objective in ("binary", "multiclassova") else 1.0
     return Ensemble(tuple(trees), targets, link, np.zeros(targets), steepness, frozenset(zero))
@@ -125,11 +129,15 @@ def _xgboost(estimator: Any) -> Ensemble:
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
     if objective not in XGBOOST_LINKS:
-        raise refuse("xgboost", f"the objective '{objective}': its link is not known", f"one of {', '.join(XGBOOST_LINKS)}")
+        raise refuse(
+            "xgboost", f"the objective '{objective}': its link is not known", f"one of {', '.join(XGBOOST_LINKS)}"
+        )
     model = learner["gradient_booster"]
     drops = model.get("weight_drop")
     if model["name"] == "gblinear":
-        raise refuse("xgboost", "booster='gblinear', which is no tree", "LinearRegression or LogisticRegression of scikit-learn")
+        raise refuse(
+            "xgboost", "booster='gblinear', which is no tree", "LinearRegression or LogisticRegression of scikit-learn"
+        )
     model = model.get("gbtree", model)["model"]
     targets = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
     start = np.atleast_1d(np.array(json.loads(parameters["base_score"]), np.float64))
@@ -153,9 +161,17 @@ def _xgboost_node(tree: Mapping[str, Any], place: int, weight: float) -> Split |
         return value * weight
     if tree["split_type"][place]:
         cause = "splits by category: the graph has no form for them"
-        raise refuse("xgboost", cause, "encode the words before it, by OneHotEncoder, and fit with enable_categorical=False")
+        raise refuse(
+            "xgboost", cause, "encode the words before it, by OneHotEncoder, and fit with enable_categorical=False"
+        )
     sides = (_xgboost_node(tree, child, weight) for child in (left, right))
-    return Split(int(tree["split_indices"][place]), "BRANCH_LT", float(np.float32(value)), bool(tree["default_left"][place]), *sides)
+    return Split(
+        int(tree["split_indices"][place]),
+        "BRANCH_LT",
+        float(np.float32(value)),
+        bool(tree["default_left"][place]),
+        *sides,
+    )
 
 
 CATBOOST_LINKS = {
@@ -177,7 +193,9 @@ def _catboost(estimator: Any) -> Ensemble:
     if loss not in CATBOOST_LINKS:
         raise refuse("catboost", f"the loss '{loss}': its link is not known", f"one of {', '.join(CATBOOST_LINKS)}")
     if model.get("ctrs") or model["features_info"].get("categorical_features"):
-        raise refuse("catboost", "features of words", "encode them before it, by OneHotEncoder, and fit without cat_features")
+        raise refuse(
+            "catboost", "features of words", "encode them before it, by OneHotEncoder, and fit without cat_features"
+        )
     if "oblivious_trees" not in model:
         raise refuse("catboost", "trees that are not symmetric", "fit with grow_policy='SymmetricTree'")
     scale, bias = model["scale_and_bias"]
@@ -187,11 +205,17 @@ def _catboost(estimator: Any) -> Ensemble:
     for tree in model["oblivious_trees"]:
         leaves = np.array(tree["leaf_values"], np.float64).reshape(2 ** len(tree["splits"] or ()), -1) * scale
         targets = leaves.shape[1]
-        trees += [(target, _catboost_node(tree["splits"] or [], leaves[:, target], features)) for target in range(targets)]
-    return Ensemble(tuple(trees), targets, CATBOOST_LINKS[loss], np.broadcast_to(np.array(bias, np.float64), (targets,)))
+        trees += [
+            (target, _catboost_node(tree["splits"] or [], leaves[:, target], features)) for target in range(targets)
+        ]
+    return Ensemble(
+        tuple(trees), targets, CATBOOST_LINKS[loss], np.broadcast_to(np.array(bias, np.float64), (targets,))
+    )
 
 
-def _catboost_node(splits: list[Mapping[str, Any]], leaves: NDArray[np.float64], features: Mapping[int, Any]) -> Split | float:
+def _catboost_node(
+    splits: list[Mapping[str, Any]], leaves: NDArray[np.float64], features: Mapping[int, Any]
+) -> Split | float:
     """A symmetric tree: the last split is the highest bit of a leaf's place."""
     if not splits:
         return float(leaves[0])
@@ -230,7 +254,16 @@ def tree_attributes(ensemble: Ensemble) -> dict[str, list[Any]]:
         for place, node in enumerate(left):  # it grows while it is gone through
             row: tuple[Any, ...] = (tree, place, 0, "LEAF", 0, 0, 0, 0.0)
             if isinstance(node, Split):
-                row = (tree, place, node.feature, node.mode, len(left), len(left) + 1, int(node.nan_true), node.threshold)
+                row = (
+                    tree,
+                    place,
+                    node.feature,
+                    node.mode,
+                    len(left),
+                    len(left) + 1,
+                    int(node.nan_true),
+                    node.threshold,
+                )
                 left += [node.true, node.false]
             for name, value in zip(list(held)[:8], row, strict=True):
                 held[name].append(value)

@@ -22,6 +22,7 @@ from seatrial_export.adopt.label_rule import check_labels, check_rule
 from seatrial_export.adopt.parts import parts_of
 from seatrial_export.adopt.port import plain
 from seatrial_export.adopt.sklearn_graph import write_graph
+from seatrial_export.adopt.written_steps import is_missing
 
 WHERE = "scikit-learn estimator"
 TOOLS = ("scikit-learn", "skl2onnx")
@@ -56,8 +57,7 @@ class Estimator:
     @property
     def renamed(self) -> dict[str, str]:
         """Input of the graph -> field. A column's own name could be that of a value inside, such as `label`."""
-        ports = (f"{column} (column {place})" for place, column in enumerate(self._columns))
-        return dict(zip(ports, self._fields, strict=True))
+        return {f"column_{place}": name for place, name in enumerate(self._fields)}
 
     def answer(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """scikit-learn's own answers to validated rows, by output. Raises `GateError` where its own labels say otherwise than its scores."""
@@ -100,7 +100,7 @@ class Estimator:
             for word in (word for column in getattr(part, "categories_", ()) for word in column):
                 if word is None:
                     none.add(type(part).__name__)
-                elif word != word and np.asarray(word).dtype.kind == "O" or isinstance(word, float) and word != word:
+                elif is_missing(word) and _has_words(part):
                     nan.add(type(part).__name__)
         if none and nan:
             cause = f"missing words are None for {', '.join(sorted(none))} and NaN for {', '.join(sorted(nan))}"
@@ -116,7 +116,9 @@ class Estimator:
 
     def _verb(self, kind: Any) -> Callable[[Any], Any]:
         """The method that makes an output of this kind."""
-        scores = isinstance(kind, Label) or (len(getattr(self._estimator, "classes_", ())) and kind.datatype.startswith("FP"))
+        scores = isinstance(kind, Label) or (
+            len(getattr(self._estimator, "classes_", ())) and kind.datatype.startswith("FP")
+        )
         verb = "predict_proba" if scores else "predict" if hasattr(self._estimator, "predict") else "transform"
         if not hasattr(self._estimator, verb):
             raise DeclarationError(WHERE, f"no {verb}", "an estimator that gives the scores of its classes")
@@ -143,7 +145,9 @@ class Estimator:
                 "numbers and categories", "count the words before the contract (st.Tensor of counts), or train on st.Text with a tokenizer",
             )  # fmt: skip
         if text:
-            raise DeclarationError(f"input '{text}'", "a text", "numbers and categories: scikit-learn takes no token ids")
+            raise DeclarationError(
+                f"input '{text}'", "a text", "numbers and categories: scikit-learn takes no token ids"
+            )
 
     def _match(self) -> list[str]:
         """The field of each column. Raises `DeclarationError` that lists both sides."""
@@ -186,7 +190,10 @@ class Estimator:
         for field in self._contract.inputs:
             kind, where = field.kind, f"field '{field.name}'"
             if isinstance(kind, Category):
-                words = [*kind.categories, *(["".join(kind.categories)[:200] + "?"] if kind.unknown == "bucket" else [])]
+                words = [
+                    *kind.categories,
+                    *(["".join(kind.categories)[:200] + "?"] if kind.unknown == "bucket" else []),
+                ]
                 odd = self._first_raised([{**known, field.name: word} for word in words])
                 if odd is not None:
                     word = f"the word '{words[odd]}'" if odd < len(kind.categories) else "a word outside the list"
@@ -238,6 +245,11 @@ def _first(estimator: Any) -> Any:
     while hasattr(estimator, "steps") and not hasattr(estimator, "n_features_in_"):
         estimator = next(step for _, step in estimator.steps if step is not None and not isinstance(step, str))
     return estimator
+
+
+def _has_words(encoder: Any) -> bool:
+    """Are some of its categories words?"""
+    return any(isinstance(word, str) for column in encoder.categories_ for word in column)
 
 
 def _width_of(spec: TensorSpec) -> int:

@@ -14,7 +14,9 @@ STEP = "labels"
 TIE = 2e-6
 """Scores nearer to each other than this tie: two steps of the rounding of voters' scores, and more than float32 loses in a sum."""
 CALIBRATE = "wrap it: CalibratedClassifierCV(SVC(), ensemble=False), whose labels follow from its scores"
-CLASS_ITSELF = "let the answer be the scores, st.Tensor[np.float32, classes], and apply the threshold where they are used"
+CLASS_ITSELF = (
+    "let the answer be the scores, st.Tensor[np.float32, classes], and apply the threshold where they are used"
+)
 
 
 def check_rule(estimator: Any) -> None:
@@ -29,8 +31,8 @@ def check_rule(estimator: Any) -> None:
         threshold = 0.5 if last.threshold == "auto" else last.threshold
     if threshold is None:
         return
-    method = last._get_response_method() if kind == "FixedThresholdClassifier" else last.response_method
-    if threshold != 0.5 or method == "decision_function":
+    by_scores = last.response_method != "decision_function" and hasattr(last, "predict_proba")
+    if threshold != 0.5 or not by_scores:
         cause = f"{kind} labels rows by the threshold {threshold:.6g}, not by the highest score"
         raise GateError(STEP, cause, CLASS_ITSELF)
 

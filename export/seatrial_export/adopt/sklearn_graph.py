@@ -134,7 +134,9 @@ Convert = Callable[[Any, Any, Any], None]
 def with_missing_sides(estimator: Any) -> dict[type, Convert]:
     """A converter for each class of trees in it, which also writes to which side missing values go."""
     kinds = {type(part) for part in parts_of(estimator)}
-    return {kind: _convert_trees for kind in kinds if kind.__name__ in FORESTS and kind.__module__.startswith("sklearn.")}
+    return {
+        kind: _convert_trees for kind in kinds if kind.__name__ in FORESTS and kind.__module__.startswith("sklearn.")
+    }
 
 
 def _convert_trees(scope: Any, operator: Any, container: Any) -> None:

@@ -51,7 +51,11 @@ class StandIns:
             held = getattr(value, name)
             if (type(value).__name__, name) not in LEFT and (type(held) in (list, tuple) or is_part(held)):
                 columns = transforms if name == "steps" else name in ("transformers_", "transformer_list")
-                setattr(value, name, self._steps(held, columns) if name == "steps" else self._replaced(held, transforms=columns))
+                setattr(
+                    value,
+                    name,
+                    self._steps(held, columns) if name == "steps" else self._replaced(held, transforms=columns),
+                )
         if not type(value).__module__.startswith("sklearn."):
             return value
         rule = (TRANSFORMING if transforms else ANSWERING).get(type(value).__name__) or RULES.get(type(value).__name__)
@@ -62,7 +66,8 @@ class StandIns:
         kept = [(name, step) for name, step in steps if step is not None and not isinstance(step, str)]
         last = len(kept) - 1
         return [
-            (name, self._replaced(step, transforms=transforms or place < last)) for place, (name, step) in enumerate(kept)
+            (name, self._replaced(step, transforms=transforms or place < last))
+            for place, (name, step) in enumerate(kept)
         ]
 
 
@@ -73,12 +78,12 @@ LEFT = frozenset({
 """What the rules or skl2onnx read as it is."""
 
 
-def searched(rules: StandIns, search: Any) -> Any:
+def searched(_: StandIns, search: Any) -> Any:
     """A search answers by its best."""
     return search.best_estimator_
 
 
-def thresholded(rules: StandIns, tuned: Any) -> Any:
+def thresholded(_: StandIns, tuned: Any) -> Any:
     """The scores are those of the classifier inside."""
     return tuned.estimator_
 
@@ -118,7 +123,7 @@ def applied(rules: StandIns, transformer: Any) -> Any:
     return Applied(known[0], rules.dtype)
 
 
-def chosen(rules: StandIns, columns: Any) -> Any:
+def chosen(_: StandIns, columns: Any) -> Any:
     """ColumnTransformer: its columns as positions, whether they were names, masks, slices or counted from the end."""
     names = list(getattr(columns, "feature_names_in_", ()))
     columns.transformers_ = [
@@ -150,13 +155,14 @@ def chained(rules: StandIns, pipeline: Any) -> Any:
     return pipeline.steps[0][1] if len(pipeline.steps) == 1 else pipeline
 
 
-def projected(rules: StandIns, discriminant: Any) -> Any:
+def projected(_: StandIns, discriminant: Any) -> Any:
     """LinearDiscriminantAnalysis as a step before others."""
     start = discriminant.xbar_ if discriminant.solver == "svd" else np.zeros(discriminant.scalings_.shape[0])
-    return _projection(start, discriminant.scalings_[:, : discriminant._max_components].T)
+    kept = discriminant._max_components  # noqa: SLF001  (it is nowhere else)
+    return _projection(start, discriminant.scalings_[:, :kept].T)
 
 
-def measured(rules: StandIns, clusters: Any) -> Any:
+def measured(_: StandIns, clusters: Any) -> Any:
     """Clusters as a step before others."""
     raise GateError(
         STEP, f"{type(clusters).__name__} before other steps: skl2onnx hands on its labels in place of its distances",
@@ -164,7 +170,7 @@ def measured(rules: StandIns, clusters: Any) -> Any:
     )  # fmt: skip
 
 
-def neighbours_fill(rules: StandIns, imputer: Any) -> Any:
+def neighbours_fill(_: StandIns, __: Any) -> Any:
     """KNNImputer, which skl2onnx answers otherwise."""
     raise GateError(
         STEP, "KNNImputer: skl2onnx writes it so that it fills in other values than scikit-learn does",
@@ -182,7 +188,7 @@ def _projection(start: Any, components: Any) -> Any:
     return made
 
 
-def logistic(rules: StandIns, discriminant: Any) -> Any:
+def logistic(_: StandIns, discriminant: Any) -> Any:
     """LinearDiscriminantAnalysis scores as a logistic regression of its coefficients."""
     from sklearn.linear_model import LogisticRegression
 
@@ -192,26 +198,27 @@ def logistic(rules: StandIns, discriminant: Any) -> Any:
     return made
 
 
-def unmixed(rules: StandIns, analysis: Any) -> Any:
+def unmixed(_: StandIns, analysis: Any) -> Any:
     """FastICA projects as PCA does."""
     start = getattr(analysis, "mean_", None)
     return _projection(np.zeros(analysis.components_.shape[1]) if start is None else start, analysis.components_)
 
 
-def least_squares(rules: StandIns, regression: Any) -> Any:
+def least_squares(_: StandIns, regression: Any) -> Any:
     """Regressions by latent variables are linear in the end."""
     from sklearn.linear_model import LinearRegression
 
     made = LinearRegression()
     coef = np.asarray(regression.coef_, np.float64)
-    made.coef_, made.intercept_ = coef, regression.intercept_ - coef @ regression._x_mean
+    mean = regression._x_mean  # noqa: SLF001  (it is nowhere else)
+    made.coef_, made.intercept_ = coef, regression.intercept_ - coef @ mean
     if len(coef) == 1:
         made.coef_, made.intercept_ = coef[0], float(np.ravel(made.intercept_)[0])
     made.n_features_in_ = coef.shape[1]
     return made
 
 
-def constant_classes(rules: StandIns, dummy: Any) -> Any:
+def constant_classes(_: StandIns, dummy: Any) -> Any:
     """A classifier that always answers the shares of the classes."""
     if dummy.strategy not in ("prior", "most_frequent", "constant"):
         raise GateError(STEP, f"DummyClassifier(strategy='{dummy.strategy}') answers by chance", "strategy='prior'")
@@ -229,7 +236,7 @@ def constant_classes(rules: StandIns, dummy: Any) -> Any:
     return made
 
 
-def constant_value(rules: StandIns, dummy: Any) -> Any:
+def constant_value(_: StandIns, dummy: Any) -> Any:
     """A regressor that always answers the same."""
     from sklearn.linear_model import LinearRegression
 
@@ -291,7 +298,7 @@ def boosted(rules: StandIns, boosting: Any) -> Any:
     return boosting
 
 
-def voted(rules: StandIns, voting: Any) -> Any:
+def voted(_: StandIns, voting: Any) -> Any:
     """`flatten_transform` is of `transform` alone."""
     voting.flatten_transform = False
     if getattr(voting, "voting", "") == "hard":

@@ -55,13 +55,14 @@ class Writer:
         )
         return name
 
-    def constant(self, values: Any) -> str:
-        """A constant; floats as the graph's own type."""
+    def constant(self, values: Any, dtype: str = "") -> str:
+        """A constant; floats as `dtype`, else as the graph's own type."""
         array = np.asarray(values)
-        array = array.astype(self.dtype) if array.dtype.kind == "f" else array
+        array = array.astype(dtype or self.dtype) if array.dtype.kind == "f" else array
         name: str = self._scope.get_unique_variable_name("written_constant")
         if array.dtype.kind in "OU":
-            tensor = onnx.helper.make_tensor(name, onnx.TensorProto.STRING, array.shape, [str(word).encode() for word in array.ravel()])  # fmt: skip
+            words: Any = [str(word).encode() for word in array.ravel()]
+            tensor = onnx.helper.make_tensor(name, onnx.TensorProto.STRING, array.shape, words)
         else:
             tensor = numpy_helper.from_array(array, name)
         self._container.initializers.append(tensor)
@@ -112,11 +113,11 @@ class WrittenStep(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
     width: int | None = None
     dtype: str = "float32"
 
-    def fit(self, X: Any, y: Any = None) -> WrittenStep:
+    def fit(self, *_: Any) -> WrittenStep:
         """Nothing to learn: it is made of a fitted step."""
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, *_: Any) -> Any:
         """Never asked: the graph does it."""
         raise NotImplementedError("the graph does it: this is a bug in seatrial")
 
@@ -124,8 +125,8 @@ class WrittenStep(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
         """The nodes; returns the name of what they make."""
         raise NotImplementedError("each step writes its own nodes: this is a bug in seatrial")
 
-    def makes_words(self, operator: Any) -> bool:
-        """Does it make strings?"""
+    def makes_words(self, _: Any) -> bool:
+        """Does it make strings of what this operator takes?"""
         return False
 
     def onnx_shape_calculator(self) -> Callable[[Any], None]:
@@ -200,7 +201,7 @@ def is_one_hot(rows: Floats) -> bool:
 
 def is_missing(word: Any) -> bool:
     """Is this how a missing value stands among an encoder's categories?"""
-    return word is None or word != word
+    return word is None or (isinstance(word, (float, np.floating)) and bool(np.isnan(word)))
 
 
 def tables_of(encoder: Any, missing: Any) -> list[Table]:
@@ -262,11 +263,11 @@ class Filled(WrittenStep):
         self.flags = [] if indicator is None else [int(place) for place in indicator.features_]
         self.width = len(self.kept) + len(self.flags)
 
-    def makes_words(self, operator: Any) -> bool:
+    def makes_words(self, _: Any) -> bool:
         """See `WrittenStep.makes_words`."""
         from skl2onnx.common.data_types import StringTensorType
 
-        return isinstance(operator.inputs[0].type, StringTensorType)
+        return isinstance(_.inputs[0].type, StringTensorType)
 
     def write(self, writer: Writer) -> str:
         """See `WrittenStep.write`."""
@@ -289,7 +290,9 @@ class Gaps(WrittenStep):
     def write(self, writer: Writer) -> str:
         """See `WrittenStep.write`."""
         columns = writer.columns()
-        gaps = [gap_of(writer, columns[int(place)], self.indicator.missing_values) for place in self.indicator.features_]
+        gaps = [
+            gap_of(writer, columns[int(place)], self.indicator.missing_values) for place in self.indicator.features_
+        ]
         return writer.beside([writer.floats(gap) for gap in gaps])
 
 
@@ -370,19 +373,13 @@ class Binned(WrittenStep):
         made = []
         for column, edges in zip(writer.columns(), self.edges, strict=True):
             exact = writer.add("Cast", column.name, to=element_type("float64"))
-            constant = Writer.constant
-            bounds = constant(_doubles(writer), edges[None] if len(edges) else np.array([[np.inf]]))
+            bounds = writer.constant(edges[None] if len(edges) else np.array([[np.inf]]), "float64")
             reached = writer.add("Cast", writer.add("GreaterOrEqual", exact, bounds), to=element_type("int64"))
             place = writer.add("ReduceSum", reached, writer.constant(np.array([1])), keepdims=1)
             if self.hot:
                 place = writer.add("Equal", place, writer.constant(np.arange(len(edges) + 1)[None]))
             made.append(writer.floats(place))
         return writer.beside(made)
-
-
-def _doubles(writer: Writer) -> Writer:
-    """The same writer, whose constants are of 64 bits."""
-    return Writer(writer._scope, writer._operator, writer._container, "float64")
 
 
 class BoostedTrees(WrittenStep):
@@ -429,9 +426,13 @@ class BoostedTrees(WrittenStep):
             tensors = {"nodes_values_as_tensor": thresholds, "target_weights_as_tensor": weights}
             numbers: dict[str, Any] = {name: numpy_helper.from_array(array.astype(np.float64), name) for name, array in tensors.items()}  # fmt: skip
         else:
-            rounded = [float32_threshold(mode, value) for mode, value in zip(held["nodes_modes"], thresholds, strict=True)]
+            rounded = [
+                float32_threshold(mode, value) for mode, value in zip(held["nodes_modes"], thresholds, strict=True)
+            ]
             numbers = {"nodes_values": rounded, "target_weights": weights.tolist()}
-        return writer.add("TreeEnsembleRegressor", values, domain=ML_DOMAIN, n_targets=self.ensemble.targets, **held, **numbers)
+        return writer.add(
+            "TreeEnsembleRegressor", values, domain=ML_DOMAIN, n_targets=self.ensemble.targets, **held, **numbers
+        )
 
 
 ZERO = 1e-35
@@ -442,12 +443,12 @@ def _sigmoid(writer: Writer, raw: str, steepness: float) -> str:
     return writer.add("Sigmoid", writer.add("Mul", raw, writer.constant(np.array(steepness))))
 
 
-def _softplus(writer: Writer, raw: str, steepness: float) -> str:
+def _softplus(writer: Writer, raw: str, _: float) -> str:
     return writer.add("Softplus", raw)
 
 
 LINKS: dict[str, Callable[[Writer, str, float], str]] = {
-    IDENTITY: lambda writer, raw, _: raw, SIGMOID: _sigmoid, SOFTMAX: lambda writer, raw, _: writer.add("Softmax", raw, axis=1),
+    IDENTITY: lambda _, raw, __: raw, SIGMOID: _sigmoid, SOFTMAX: lambda writer, raw, _: writer.add("Softmax", raw, axis=1),
     EXPONENTIAL: lambda writer, raw, _: writer.add("Exp", raw), LOG1P_EXP: _softplus,
     SIGNED_SQUARE: lambda writer, raw, _: writer.add("Mul", raw, writer.add("Abs", raw)),
 }  # fmt: skip

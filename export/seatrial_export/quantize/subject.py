@@ -73,7 +73,9 @@ class Subject:
     @cached_property
     def edges(self) -> list[EncodedRow]:
         """Prepared rows at the bounds of the contract that fp32 answers with numbers; no tensor of numbers beyond all bounds among them."""
-        open_tensors = tuple(f"input '{field.name}' at" for field in self.contract.inputs if isinstance(field.kind, Tensor))
+        open_tensors = tuple(
+            f"input '{field.name}' at" for field in self.contract.inputs if isinstance(field.kind, Tensor)
+        )
         drawn = draw_rows(self.front, self.bundle.golden.rows)
         told = [each for each in drawn if each.named or not each.where.startswith(open_tensors)]
         rows = answerable(self.fp32, [row for row in map(self._probe, told) if row is not None])

@@ -71,9 +71,7 @@ class Fp16(Recipe):
 def keep_wide(graph: onnx.GraphProto) -> None:
     """Hand numbers on as they are between nodes in fp32: the converter narrows them in between, and graph inputs before them."""
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
-    narrowed = {
-        name: node.input[0] for name, node in casts.items() if node.attribute[0].i == onnx.TensorProto.FLOAT16
-    }
+    narrowed = {name: node.input[0] for name, node in casts.items() if node.attribute[0].i == onnx.TensorProto.FLOAT16}
     for node in casts.values():
         if node.attribute[0].i == onnx.TensorProto.FLOAT and node.input[0] in narrowed:
             node.input[0] = narrowed[node.input[0]]

@@ -1,7 +1,7 @@
 """The pipelines that people have, adopted as first written: what answers as scikit-learn does, what is refused, and why.
 
-    python benchmarks/estimators.py                 # every kind, a line each, and the count
-    python benchmarks/estimators.py forest missing  # those whose names hold one of these words
+    python benchmarks/models/estimators.py                 # every kind, a line each, and the count
+    python benchmarks/models/estimators.py forest missing  # those whose names hold one of these words
 
 The judge is scikit-learn's own `predict_proba`, `predict` or `transform`, at 300 rows drawn from each contract: numbers up to
 both bounds, missing cells where the contract has them, every word. Exits with 1 where an answer is wrong, or a kind crashes.
@@ -10,6 +10,7 @@ both bounds, missing cells where the contract has them, every word. Exits with 1
 from __future__ import annotations
 
 import collections
+import importlib
 import sys
 import tempfile
 import traceback
@@ -21,9 +22,32 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn import (
-    calibration, cluster, compose, cross_decomposition, decomposition, discriminant_analysis, dummy, ensemble, feature_extraction, feature_selection,
-    gaussian_process, impute, isotonic, kernel_approximation, kernel_ridge, linear_model, manifold, mixture, model_selection, multiclass, multioutput,
-    naive_bayes, neighbors, neural_network, pipeline, preprocessing, random_projection, svm, tree,
+    calibration,
+    cluster,
+    compose,
+    cross_decomposition,
+    decomposition,
+    discriminant_analysis,
+    dummy,
+    ensemble,
+    feature_selection,
+    gaussian_process,
+    impute,
+    kernel_approximation,
+    kernel_ridge,
+    linear_model,
+    mixture,
+    model_selection,
+    multiclass,
+    multioutput,
+    naive_bayes,
+    neighbors,
+    neural_network,
+    pipeline,
+    preprocessing,
+    random_projection,
+    svm,
+    tree,
 )  # fmt: skip
 
 import seatrial as st
@@ -177,15 +201,39 @@ def before() -> dict[str, Callable[[], Any]]:
 
 def cases() -> list[Case]:
     """All of them."""
-    found = [Case(name, after(SCALED(), make()), columns=tuple(NUMBERS)) for name, make in classifiers().items() if name not in ("complement-nb",)]
+    found = [
+        Case(name, after(SCALED(), make()), columns=tuple(NUMBERS))
+        for name, make in classifiers().items()
+        if name != "complement-nb"
+    ]
     found.append(Case("complement-nb", after(preprocessing.MinMaxScaler(), naive_bayes.ComplementNB())))
     found += [Case(f"{name} 3 classes", after(SCALED(), classifiers()[name]()), "three", matrix=True) for name in (
         "logistic", "forest", "extra-trees", "decision-tree", "gradient-boosting", "hist-boosting", "ada-boost", "bagging", "neighbours", "mlp", "gaussian-nb", "lda", "qda", "svc-platt", "voting-soft", "stacking", "calibrated-svc", "one-vs-rest",
     )]  # fmt: skip
-    found += [Case(f"{name} mixed", after(mixed(), classifiers()[name]()), "three", MIXED) for name in ("logistic", "forest", "gradient-boosting", "hist-boosting", "mlp", "svc-platt", "neighbours", "lda")]
+    found += [
+        Case(f"{name} mixed", after(mixed(), classifiers()[name]()), "three", MIXED)
+        for name in (
+            "logistic",
+            "forest",
+            "gradient-boosting",
+            "hist-boosting",
+            "mlp",
+            "svc-platt",
+            "neighbours",
+            "lda",
+        )
+    ]
     found += [Case(name, after(SCALED(), make()), "value") for name, make in regressors().items()]
-    found += [Case(f"{name} unscaled", make, "value", matrix=True) for name, make in regressors().items() if name in ("linear", "ridge", "forest-regressor", "hist-regressor", "boosting-regressor", "lasso", "elastic-net")]
-    found += [Case(f"{name} mixed", after(mixed(), regressors()[name]()), "value", MIXED) for name in ("ridge", "forest-regressor", "hist-regressor", "boosting-regressor", "svr", "log-target")]
+    found += [
+        Case(f"{name} unscaled", make, "value", matrix=True)
+        for name, make in regressors().items()
+        if name
+        in ("linear", "ridge", "forest-regressor", "hist-regressor", "boosting-regressor", "lasso", "elastic-net")
+    ]
+    found += [
+        Case(f"{name} mixed", after(mixed(), regressors()[name]()), "value", MIXED)
+        for name in ("ridge", "forest-regressor", "hist-regressor", "boosting-regressor", "svr", "log-target")
+    ]
     found += [Case(name, after(SCALED(), make()), "count") for name, make in counts().items()]
     found += [Case(f"{name} before", after(make(), LR(max_iter=500))) for name, make in before().items()]
     found += [Case(f"several {name}", after(SCALED(), make), "several") for name, make in (
@@ -199,18 +247,39 @@ def cases() -> list[Case]:
     }  # fmt: skip
     values: dict[str, Any] = {"forest-regressor": ensemble.RandomForestRegressor(10, random_state=0), "tree-regressor": tree.DecisionTreeRegressor(max_depth=6, random_state=0), "extra-trees-regressor": ensemble.ExtraTreesRegressor(10, random_state=0), "hist-regressor": ensemble.HistGradientBoostingRegressor(max_iter=10), "bagging-regressor": ensemble.BaggingRegressor(n_estimators=5, random_state=0)}  # fmt: skip
     for name, made in trees.items():
-        found += [Case(f"missing {name}", lambda made=made: made, holes=True), Case(f"late-missing {name}", lambda made=made: made, late_holes=True)]
+        found += [
+            Case(f"missing {name}", lambda made=made: made, holes=True),
+            Case(f"late-missing {name}", lambda made=made: made, late_holes=True),
+        ]
     for name, made in values.items():
-        found += [Case(f"missing {name}", lambda made=made: made, "value", holes=True), Case(f"late-missing {name}", lambda made=made: made, "value", late_holes=True)]
-    for name, imputer in {"mean": FILLED(), "median": FILLED(strategy="median"), "constant": FILLED(strategy="constant", fill_value=-1), "indicator": FILLED(add_indicator=True), "knn": impute.KNNImputer(), "iterative": None, "indicator-union": None, "most-frequent": FILLED(strategy="most_frequent")}.items():
-        if name == "iterative":
-            from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (its import lets the next line work)
-
-            imputer = impute.IterativeImputer(max_iter=3, random_state=0)
-        if name == "indicator-union":
-            imputer = pipeline.make_union(FILLED(), impute.MissingIndicator())
-        found += [Case(f"imputer-{name}", after(imputer, LR(max_iter=2000)), holes=True), Case(f"imputer-{name} forest matrix", after(imputer, RF(10, random_state=0)), holes=True, matrix=True)]
-    found += [Case(f"imputer-mixed {name}", after(mixed(FILLED(), SCALED()), made), columns=MIXED, holes=True) for name, made in (("logistic", LR(max_iter=500)), ("forest", RF(10, random_state=0)), ("boosting", ensemble.GradientBoostingClassifier(n_estimators=10)))]
+        found += [
+            Case(f"missing {name}", lambda made=made: made, "value", holes=True),
+            Case(f"late-missing {name}", lambda made=made: made, "value", late_holes=True),
+        ]
+    importlib.import_module("sklearn.experimental.enable_iterative_imputer")
+    imputers: dict[str, Any] = {
+        "mean": FILLED(),
+        "median": FILLED(strategy="median"),
+        "constant": FILLED(strategy="constant", fill_value=-1),
+        "indicator": FILLED(add_indicator=True),
+        "knn": impute.KNNImputer(),
+        "iterative": impute.IterativeImputer(max_iter=3, random_state=0),
+        "indicator-union": pipeline.make_union(FILLED(), impute.MissingIndicator()),
+        "most-frequent": FILLED(strategy="most_frequent"),
+    }
+    for name, imputer in imputers.items():
+        found += [
+            Case(f"imputer-{name}", after(imputer, LR(max_iter=2000)), holes=True),
+            Case(f"imputer-{name} forest matrix", after(imputer, RF(10, random_state=0)), holes=True, matrix=True),
+        ]
+    found += [
+        Case(f"imputer-mixed {name}", after(mixed(FILLED(), SCALED()), made), columns=MIXED, holes=True)
+        for name, made in (
+            ("logistic", LR(max_iter=500)),
+            ("forest", RF(10, random_state=0)),
+            ("boosting", ensemble.GradientBoostingClassifier(n_estimators=10)),
+        )
+    ]
     one, order = preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder
     encoders: dict[str, Callable[[], Any]] = {
         "one-hot": one, "one-hot ignore": lambda: one(handle_unknown="ignore"), "one-hot dense": lambda: one(sparse_output=False), "one-hot drop-first": lambda: one(drop="first"), "one-hot drop-binary": lambda: one(drop="if_binary"), "one-hot infrequent": lambda: one(min_frequency=0.3, handle_unknown="infrequent_if_exist"), "one-hot max": lambda: one(max_categories=2, handle_unknown="infrequent_if_exist"),
@@ -218,18 +287,93 @@ def cases() -> list[Case]:
         "target": lambda: preprocessing.TargetEncoder(random_state=0), "filled one-hot": lambda: pipeline.make_pipeline(FILLED(strategy="most_frequent"), one()), "constant one-hot": lambda: pipeline.make_pipeline(FILLED(strategy="constant", fill_value="none"), one(handle_unknown="ignore")),
     }  # fmt: skip
     for name, encoder in encoders.items():
-        found += [Case(f"words {name}", after(mixed(words=encoder()), LR(max_iter=500)), columns=MIXED), Case(f"missing-words {name}", after(mixed(words=encoder()), HGB(max_iter=10)), columns=MIXED, word_holes=True)]
-        found += [Case(f"only-words {name}", after(encoder(), RF(10, random_state=0)), columns=tuple(WORDS)), Case(f"only-words missing {name}", after(encoder(), RF(5, random_state=0)), columns=tuple(WORDS), word_holes=True)]
-    found += [Case(f"whole {name}", after(step, LR(max_iter=2000)), columns=WHOLE, whole=True) for name, step in (("scaler", SCALED()), ("imputer", FILLED()), ("minmax", preprocessing.MinMaxScaler()), ("chain", pipeline.make_pipeline(FILLED(), SCALED())), ("k-bins", preprocessing.KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")))]
-    found += [Case(f"whole {name}", lambda made=made: made, columns=WHOLE, whole=True) for name, made in (("forest", RF(10, random_state=0)), ("hist-boosting", HGB(max_iter=10)), ("boosting", ensemble.GradientBoostingClassifier(n_estimators=10)), ("logistic", LR(max_iter=3000)))]
-    found += [Case(f"whole columns {name}", after(compose.make_column_transformer((step, ["age", "visits"]), remainder="passthrough"), LR(max_iter=2000)), columns=WHOLE, whole=True) for name, step in (("scaler", SCALED()), ("imputer", FILLED()), ("passthrough", "passthrough"))]
+        found += [
+            Case(f"words {name}", after(mixed(words=encoder()), LR(max_iter=500)), columns=MIXED),
+            Case(
+                f"missing-words {name}", after(mixed(words=encoder()), HGB(max_iter=10)), columns=MIXED, word_holes=True
+            ),
+        ]
+        found += [
+            Case(f"only-words {name}", after(encoder(), RF(10, random_state=0)), columns=tuple(WORDS)),
+            Case(
+                f"only-words missing {name}",
+                after(encoder(), RF(5, random_state=0)),
+                columns=tuple(WORDS),
+                word_holes=True,
+            ),
+        ]
+    found += [
+        Case(f"whole {name}", after(step, LR(max_iter=2000)), columns=WHOLE, whole=True)
+        for name, step in (
+            ("scaler", SCALED()),
+            ("imputer", FILLED()),
+            ("minmax", preprocessing.MinMaxScaler()),
+            ("chain", pipeline.make_pipeline(FILLED(), SCALED())),
+            ("k-bins", preprocessing.KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")),
+        )
+    ]
+    found += [
+        Case(f"whole {name}", lambda made=made: made, columns=WHOLE, whole=True)
+        for name, made in (
+            ("forest", RF(10, random_state=0)),
+            ("hist-boosting", HGB(max_iter=10)),
+            ("boosting", ensemble.GradientBoostingClassifier(n_estimators=10)),
+            ("logistic", LR(max_iter=3000)),
+        )
+    ]
+    found += [
+        Case(
+            f"whole columns {name}",
+            after(
+                compose.make_column_transformer((step, ["age", "visits"]), remainder="passthrough"), LR(max_iter=2000)
+            ),
+            columns=WHOLE,
+            whole=True,
+        )
+        for name, step in (("scaler", SCALED()), ("imputer", FILLED()), ("passthrough", "passthrough"))
+    ]
     found += [Case(f"columns by {name}", after(mixed(chosen=chosen), LR(max_iter=500)), columns=MIXED) for name, chosen in (
         ("mask", np.array([True] * 4 + [False] * 2)), ("negatives", [-6, -5, -4, -3]), ("slice", slice(0, 4)), ("positions", [0, 1, 2, 3]), ("selector", compose.make_column_selector(dtype_include="number")), ("names slice", slice("age", "rate")),
     )]  # fmt: skip
-    found += [Case("columns drop", after(compose.make_column_transformer((SCALED(), ["age"]), ("drop", ["rate"]), remainder="passthrough"), LR(max_iter=2000))), Case("columns remainder scaled", after(compose.make_column_transformer(("passthrough", ["age"]), remainder=SCALED()), LR(max_iter=2000)))]
-    found += [Case("flags", LR, columns=("rate", "member")), Case("flags one-hot", after(compose.make_column_transformer((one(), ["member"]), remainder="passthrough"), LR()), columns=("rate", "member"))]
-    found += [Case(f"frame {name}", make, columns=tuple(NUMBERS)) for name, make in (("logistic", lambda: LR(max_iter=3000)), ("forest", lambda: RF(10, random_state=0)), ("hist", lambda: HGB(max_iter=10)), ("boosting", lambda: ensemble.GradientBoostingClassifier(n_estimators=10)))]
-    found += [Case("pca alone", after(SCALED(), decomposition.PCA(2)), "transform"), Case("scaler alone", SCALED, "transform"), Case("k-means", after(SCALED(), cluster.KMeans(3, random_state=0, n_init=1)), "cluster"), Case("isolation-forest", lambda: ensemble.IsolationForest(n_estimators=10, random_state=0), "cluster"), Case("mixture", after(SCALED(), mixture.GaussianMixture(2, random_state=0)), "cluster"), Case("one-class-svm", after(SCALED(), svm.OneClassSVM()), "cluster"), Case("local-outlier", after(SCALED(), neighbors.LocalOutlierFactor(novelty=True)), "cluster")]
+    found += [
+        Case(
+            "columns drop",
+            after(
+                compose.make_column_transformer((SCALED(), ["age"]), ("drop", ["rate"]), remainder="passthrough"),
+                LR(max_iter=2000),
+            ),
+        ),
+        Case(
+            "columns remainder scaled",
+            after(compose.make_column_transformer(("passthrough", ["age"]), remainder=SCALED()), LR(max_iter=2000)),
+        ),
+    ]
+    found += [
+        Case("flags", LR, columns=("rate", "member")),
+        Case(
+            "flags one-hot",
+            after(compose.make_column_transformer((one(), ["member"]), remainder="passthrough"), LR()),
+            columns=("rate", "member"),
+        ),
+    ]
+    found += [
+        Case(f"frame {name}", make, columns=tuple(NUMBERS))
+        for name, make in (
+            ("logistic", lambda: LR(max_iter=3000)),
+            ("forest", lambda: RF(10, random_state=0)),
+            ("hist", lambda: HGB(max_iter=10)),
+            ("boosting", lambda: ensemble.GradientBoostingClassifier(n_estimators=10)),
+        )
+    ]
+    found += [
+        Case("pca alone", after(SCALED(), decomposition.PCA(2)), "transform"),
+        Case("scaler alone", SCALED, "transform"),
+        Case("k-means", after(SCALED(), cluster.KMeans(3, random_state=0, n_init=1)), "cluster"),
+        Case("isolation-forest", lambda: ensemble.IsolationForest(n_estimators=10, random_state=0), "cluster"),
+        Case("mixture", after(SCALED(), mixture.GaussianMixture(2, random_state=0)), "cluster"),
+        Case("one-class-svm", after(SCALED(), svm.OneClassSVM()), "cluster"),
+        Case("local-outlier", after(SCALED(), neighbors.LocalOutlierFactor(novelty=True)), "cluster"),
+    ]
     return found
 
 
@@ -250,7 +394,11 @@ def contract(case: Case, frame: pd.DataFrame, made: Any) -> tuple[type[st.Row], 
             low, high = NUMBERS[name]
             hints[name] = Annotated[float, st.Number(ge=low, le=high)]
         if (name in WORDS and case.word_holes) or (name not in WORDS and (case.holes or case.late_holes)):
-            hints[name] = hints[name] | None if name in WORDS else Annotated[float | None, st.Number(ge=NUMBERS[name][0], le=NUMBERS[name][1])]
+            hints[name] = (
+                hints[name] | None
+                if name in WORDS
+                else Annotated[float | None, st.Number(ge=NUMBERS[name][0], le=NUMBERS[name][1])]
+            )
     if case.sort in CLASSES:
         answer: Any = Annotated[str, st.Label(*map(str, made.classes_))]
     elif case.sort == "several":
@@ -259,7 +407,9 @@ def contract(case: Case, frame: pd.DataFrame, made: Any) -> tuple[type[st.Row], 
         answer = st.Tensor[np.float32, made.transform(_given(case, frame.head(2))).shape[1]]
     else:
         answer = int if case.sort == "cluster" else float
-    return type("Rows", (st.Row,), {"__annotations__": hints}), type("Answers", (st.Answer,), {"__annotations__": {"answer": answer}})
+    return type("Rows", (st.Row,), {"__annotations__": hints}), type(
+        "Answers", (st.Answer,), {"__annotations__": {"answer": answer}}
+    )
 
 
 def _given(case: Case, frame: pd.DataFrame) -> Any:
@@ -270,29 +420,42 @@ def raw(case: Case, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as a client sends them."""
     if case.tensor:
         return [{"cells": row.astype(np.float32)} for row in _given(case, frame)]
-    return [{name: None if value != value else value for name, value in row.items()} for row in frame[list(case.columns)].to_dict("records")]
+    return [
+        {name: None if pd.isna(value) else value for name, value in row.items()}
+        for row in frame[list(case.columns)].to_dict("records")
+    ]
 
 
 def tried(case: Case) -> str:
     """ "right", or what is the matter with it: "wrong: ...", "refused: ...", "crash: ..."."""
     shape: dict[str, Any] = {"whole": case.whole, "word_holes": case.word_holes}
-    train, drawn = table(0, rows=ROWS, holes=case.holes, **shape), table(7, rows=DRAWN, holes=case.holes or case.late_holes, **shape)
+    train, drawn = (
+        table(0, rows=ROWS, holes=case.holes, **shape),
+        table(7, rows=DRAWN, holes=case.holes or case.late_holes, **shape),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = case.make()
-        made.fit(_given(case, train), target(train, case.sort if case.sort in (*CLASSES, "value", "count", "several") else "two"))
+        made.fit(
+            _given(case, train),
+            target(train, case.sort if case.sort in (*CLASSES, "value", "count", "several") else "two"),
+        )
         inputs, outputs = contract(case, train, made)
         given = raw(case, train.dropna().head(8) if case.late_holes or case.word_holes else train.head(8))
         with tempfile.TemporaryDirectory() as folder:
             try:
-                adoption = st.Adoption.of_estimator(made, name="kind", version="1.0.0", inputs=inputs, outputs=outputs, golden=given)
+                adoption = st.Adoption.of_estimator(
+                    made, name="kind", version="1.0.0", inputs=inputs, outputs=outputs, golden=given
+                )
                 bundle = st.open_bundle(st.adopt_model(adoption, Path(folder)).path)
             except st.SeatrialError as error:
                 return f"refused: {error}"
             except Exception:
                 return f"crash: {traceback.format_exc(limit=-2)}"
             try:
-                got = np.stack([row["answer"] for row in load_engine(bundle, RuntimeOptions()).answer(raw(case, drawn), 16)])
+                got = np.stack(
+                    [row["answer"] for row in load_engine(bundle, RuntimeOptions()).answer(raw(case, drawn), 16)]
+                )
             except Exception as error:
                 return f"wrong: it raises while it serves: {error}"
         return judged(case, made, _given(case, drawn), got)
