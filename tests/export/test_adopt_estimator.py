@@ -15,13 +15,27 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.neural_network import MLPClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    OneHotEncoder,
+    StandardScaler,
+)
 from sklearn.svm import LinearSVC
 from support.foreign import answers, findings
 
@@ -198,7 +212,7 @@ FRAME = pd.DataFrame(IRIS.data, columns=["a", "b", "c", "petal width"])
         (LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target), Fewer, Species, "the fields a, b, want the columns that the estimator was fitted on: 4 columns without names"),
         (LogisticRegression(max_iter=500).fit(FRAME, IRIS.target), Measured, Species, "the fields a, b, c, d, want the columns that the estimator was fitted on: a, b, c, petal width"),
         (LinearRegression().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"), (LinearSVC().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"),
-        (make_pipeline(FunctionTransformer(np.log1p), LinearRegression()).fit(IRIS.data, IRIS.target), Flower, Value, "skl2onnx: "),
+        (make_pipeline(FunctionTransformer(np.sinc), LinearRegression()).fit(IRIS.data, IRIS.target), Flower, Value, "FunctionTransformer(sinc): the graph cannot hold a function of yours"),
     ],
 )  # fmt: skip
 def test_an_estimator_that_does_not_fit_is_told_why(
@@ -209,3 +223,85 @@ def test_an_estimator_that_does_not_fit_is_told_why(
         adopted(estimator, tmp_path, inputs, outputs, rows)
     assert words in str(said.value)
     assert not list(tmp_path.rglob("*"))
+
+
+class House(st.Row):
+    built: Annotated[int, st.Number(ge=1800, le=2030)]
+    rooms: Annotated[int, st.Number(ge=1, le=20)]
+    garden: bool
+    size: Annotated[float, st.Number(ge=10, le=500)]
+
+
+class Seen(st.Row):
+    at: Annotated[int, st.Number(ge=1_600_000_000, le=1_800_000_000)]
+    size: Annotated[float, st.Number(ge=10, le=500)]
+
+
+class Costs(st.Answer):
+    costs: float
+
+
+def houses(seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "built": rng.integers(1800, 2030, 200), "rooms": rng.integers(1, 20, 200), "garden": rng.random(200) < 0.5,
+        "size": rng.uniform(10, 500, 200).astype(np.float32).astype(float), "at": rng.integers(1_600_000_000, 1_800_000_000, 200),
+    })  # fmt: skip
+
+
+def worth(frame: pd.DataFrame) -> Any:
+    return frame["size"] * 2 + frame["rooms"] * 10 + (frame["at"] - 1_700_000_000) / 1e6
+
+
+SCALED = make_pipeline(SimpleImputer(), StandardScaler())
+BUILT = ["built", "rooms", "garden", "size"]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "inputs", "columns"),
+    [
+        (LinearRegression(), House, BUILT), (RandomForestRegressor(5, random_state=0), House, BUILT), (make_pipeline(SCALED, LinearRegression()), House, BUILT),
+        (make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=50, random_state=0)), House, BUILT),
+        (make_pipeline(ColumnTransformer([("n", SCALED, np.array([True, False, False, True]))], remainder="passthrough"), LinearRegression()), House, BUILT),
+        (make_pipeline(ColumnTransformer([("n", SCALED, [-1, -4]), ("k", KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"), [1])]), LinearRegression()), House, BUILT),
+        (make_pipeline(ColumnTransformer([("n", SCALED, slice("built", "rooms")), ("w", OneHotEncoder(), ["garden"])]), LinearRegression()), House, BUILT),
+        (make_pipeline(StandardScaler(), LinearRegression()), Seen, ["at", "size"]),
+        (TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1), House, BUILT), (GridSearchCV(LinearRegression(), {"fit_intercept": [True]}, cv=2), House, BUILT),
+        (HistGradientBoostingRegressor(loss="poisson", max_iter=5), House, BUILT), (PLSRegression(2), House, BUILT),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_was_fitted_on_a_data_frame_takes_its_columns_by_name(
+    estimator: Any, inputs: type[st.Row], columns: list[str], tmp_path: Path
+) -> None:
+    train, asked = houses(0), houses(7)
+    made = estimator.fit(train[columns], worth(train) + 400)
+    golden, rows = train[columns].head(8).to_dict("records"), asked[columns].to_dict("records")
+    bundle = adopted(made, tmp_path, inputs, Costs, golden)
+    got = [float(answer["costs"]) for answer in answers(bundle, rows, batch_rows=16)]
+    assert got == pytest.approx(np.ravel(made.predict(asked[columns])), rel=2e-5, abs=1e-4)
+
+
+class Named(st.Row):
+    label: float
+    variable: float
+
+
+def test_columns_may_have_the_names_of_values_inside(tmp_path: Path) -> None:
+    frame = pd.DataFrame(IRIS.data[:, :2].astype(np.float32).astype(float), columns=["label", "variable"])
+    made = LogisticRegression(max_iter=500).fit(frame, IRIS.target)
+    rows = frame.to_dict("records")
+    got = answers(adopted(made, tmp_path, Named, Species, rows[::11]), rows, batch_rows=8)
+    assert np.stack([answer["species"] for answer in got]) == pytest.approx(made.predict_proba(frame), abs=1e-5)
+
+
+def test_words_of_texts_are_refused_by_name(tmp_path: Path) -> None:
+    class Said(st.Row):
+        text: Annotated[str, st.Category("good ship", "bad ship", unknown="bucket")]
+
+    for vectoriser in (TfidfVectorizer(), CountVectorizer()):
+        made = make_pipeline(vectoriser, LogisticRegression()).fit(["good ship", "bad ship", "good"], [0, 1, 2])
+        with pytest.raises(st.SeatrialError) as said:
+            adopted(made, tmp_path, Said, Species, [{"text": "good ship"}] * 2)
+        assert f"{type(vectoriser).__name__}, which cuts a text into words" in str(said.value)

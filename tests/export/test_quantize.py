@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from support import foreign
 
 import seatrial as st
 from seatrial.commands.quantize import command
 from seatrial_contracts.promise import Promise
 from seatrial_export.quantize.journal import Journal
+from seatrial_export.quantize.quantize_bundle import quantize_bundle
 from seatrial_export.quantize.search import BudgetSearch, growing
 from seatrial_export.quantize.subject import Subject
 from seatrial_export.variants import parse_recipe
@@ -236,3 +238,21 @@ def test_the_counts_of_a_search_grow_and_leave_one_node_to_quantise() -> None:
     assert growing(36) == [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 35]
     assert growing(1) == [0]
     assert np.all(np.diff(growing(500)) > 0)
+
+
+@pytest.mark.parametrize("opset", [9, 11, 12, 13])
+def test_static_int8_is_made_of_graphs_of_old_opsets_too(opset: int, tmp_path: Path) -> None:
+    weights = ", ".join(f"{(place % 7 - 3) / 4}" for place in range(32))
+    model = f"g (float[n, 4] x) => (float[n, 8] y) <float[4, 8] w = {{{weights}}}> {{ h = MatMul(x, w) y = Relu(h) }}"
+
+    class Row(st.Row):
+        x: st.Tensor[np.float32, 4]
+
+    class Out(st.Answer):
+        y: st.Tensor[np.float32, 8]
+
+    rng = np.random.default_rng(0)
+    rows = [{"x": rng.standard_normal(4).astype(np.float32).tolist()} for _ in range(32)]
+    old = foreign.adopt(foreign.parsed(model, opset), tmp_path, Row, Out, rows)
+    made = quantize_bundle(Subject(old), [parse_recipe("int8")], tmp_path)
+    assert [variant.name for variant in made.manifest.variants] == ["fp32", "int8"]
