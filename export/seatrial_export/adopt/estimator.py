@@ -19,8 +19,8 @@ from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
 from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.row import Answer, Row
 from seatrial_export.adopt.label_rule import check_labels, check_rule
+from seatrial_export.adopt.names import match_names
 from seatrial_export.adopt.parts import parts_of
-from seatrial_export.adopt.port import plain
 from seatrial_export.adopt.sklearn_graph import write_graph
 from seatrial_export.adopt.written_steps import is_missing
 
@@ -151,13 +151,14 @@ class Estimator:
 
     def _match(self) -> list[str]:
         """The field of each column. Raises `DeclarationError` that lists both sides."""
-        names = {plain(spec.name): spec.name for spec in self._contract.tensors}
-        unknown = [column for column in self._columns if plain(column) not in names]
-        unused = set(names) - {plain(column) for column in self._columns} if self._columns else set()
+        fields = [spec.name for spec in self._contract.tensors]
+        names = match_names(self._columns, fields)
+        unknown = [column for column in self._columns if column not in names]
+        unused = set(fields) - set(names.values()) if self._columns else set()
         width = self._width() if not self._columns else None
         given = sum(_width_of(spec) for spec in self._contract.tensors)
         if unknown or unused or (width is not None and width != given):
-            ours = ", ".join(names.values())
+            ours = ", ".join(fields)
             theirs = ", ".join(self._columns) or f"{width} columns without names"
             raise DeclarationError(
                 "contract", f"the fields {ours}", f"the columns that the estimator was fitted on: {theirs}"
@@ -166,7 +167,7 @@ class Estimator:
         if words and not self._columns:
             want = "an estimator that was fitted on a data frame: words and numbers share no matrix"
             raise DeclarationError(f"input '{words[0]}'", "a category for an estimator of columns without names", want)
-        return [names[plain(column)] for column in self._columns]
+        return [names[column] for column in self._columns]
 
     def _width(self) -> int:
         return int(_first(self._estimator).n_features_in_)
