@@ -8,9 +8,13 @@ from typing import Annotated
 import numpy as np
 import pytest
 import torch
+from support import foreign
 from torch import nn
 
 import seatrial as st
+from seatrial_export.quantize.make_variants import make_variants
+from seatrial_export.quantize.subject import Subject
+from seatrial_export.variants import parse_recipe
 from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
@@ -54,13 +58,6 @@ class Scaled(Logged):
         return self.body(torch.stack([spent / 1e6, age / 100], 1)).squeeze(1)
 
 
-class Bare(Logged):
-    """They meet the weights as they are."""
-
-    def forward(self, spent: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
-        return self.body(torch.stack([spent, age], 1)).squeeze(1)
-
-
 class Squared(Logged):
     """They overflow inside, though the field itself does not."""
 
@@ -99,9 +96,17 @@ def test_numbers_beyond_16_bits_stay_in_fp32_and_the_answer_is_fp32s(
     assert np.isfinite(got).all()
 
 
-def test_a_model_whose_weights_all_meet_such_numbers_is_refused_as_fp16_with_the_cure(tmp_path: Path) -> None:
+WHOLE = """g (float[n, 2] x) => (float[n, 1] score)
+  <float[2, 3] w = {0.5, 0.25, -0.5, 1.0, 0.5, 0.25}, float[3, 1] v = {0.5, 0.25, 0.125}> {
+  h = MatMul(x, w) r = Relu(h) score = MatMul(r, v) }"""
+
+
+def test_a_model_whose_weights_all_meet_such_numbers_is_refused_as_fp16_with_the_cure(
+    tmp_path: Path,
+) -> None:
+    rows = [{"spent": 9.5 * i, "age": 5.0 * i} for i in range(8)]
+    bundle = foreign.adopt(WHOLE, tmp_path, Billed, Score, rows)
     with pytest.raises(st.SeatrialError) as said:
-        sealed(Bare, Billed, tmp_path)
+        make_variants(Subject(bundle), [parse_recipe("fp16")])
     assert "numbers beyond 65504 at" in str(said.value)
     assert "bound the fields, st.Number(ge=0, le=1000)" in str(said.value)
-    assert not list(tmp_path.rglob("manifest.json"))

@@ -298,6 +298,17 @@ def boosted(rules: StandIns, boosting: Any) -> Any:
     return boosting
 
 
+def gaussian(_: StandIns, process: Any) -> Any:
+    """GaussianProcessClassifier: skl2onnx takes its classes for whole numbers."""
+    if not all(isinstance(word, (int, np.integer)) for word in process.classes_):
+        raise GateError(
+            STEP,
+            "GaussianProcessClassifier whose classes are words: skl2onnx writes those of whole numbers alone",
+            "fit it on whole numbers, 0, 1, 2, and name them in the label: st.Label('0', '1', '2')",
+        )
+    return process
+
+
 def voted(_: StandIns, voting: Any) -> Any:
     """`flatten_transform` is of `transform` alone."""
     voting.flatten_transform = False
@@ -314,6 +325,7 @@ RULES: dict[str, Rule] = {
     "ColumnTransformer": chosen, "Pipeline": chained, "FastICA": unmixed, "PLSRegression": least_squares, "PLSCanonical": least_squares,
     "DummyClassifier": constant_classes, "DummyRegressor": constant_value, "TransformedTargetRegressor": inverse,
     "HistGradientBoostingClassifier": boosted, "HistGradientBoostingRegressor": boosted, "VotingClassifier": voted,
+    "GaussianProcessClassifier": gaussian,
 }  # fmt: skip
 """Name of a class -> what stands for it."""
 ANSWERING: dict[str, Rule] = {"LinearDiscriminantAnalysis": logistic}
