@@ -20,9 +20,7 @@ from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.row import Answer, Row
 from seatrial_export.adopt.label_rule import check_labels, check_rule
 from seatrial_export.adopt.names import match_names
-from seatrial_export.adopt.parts import parts_of
-from seatrial_export.adopt.sklearn_graph import write_graph
-from seatrial_export.adopt.written_steps import is_missing
+from seatrial_export.adopt.parts import is_missing, parts_of
 
 WHERE = "scikit-learn estimator"
 TOOLS = ("scikit-learn", "skl2onnx")
@@ -46,6 +44,8 @@ class Estimator:
 
     def graph(self) -> onnx.ModelProto:
         """The estimator as a graph. Raises `GateError` where a part has no form there, or the contract takes what it raises at."""
+        from seatrial_export.adopt.sklearn_graph import write_graph  # scikit-learn is not needed for ONNX files
+
         self._check_taken()
         specs = {spec.name: spec for spec in self._contract.tensors}
         if self._columns:

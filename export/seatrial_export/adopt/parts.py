@@ -50,3 +50,8 @@ def last_of(estimator: Any) -> Any:
             estimator = estimator.best_estimator_
         else:
             return estimator
+
+
+def is_missing(word: Any) -> bool:
+    """Is this how a missing value stands among an encoder's categories?"""
+    return word is None or (isinstance(word, (float, np.floating)) and bool(np.isnan(word)))

@@ -28,6 +28,7 @@ from seatrial_export.adopt.boosters import (
     tree_attributes,
 )
 from seatrial_export.adopt.casts import element_type
+from seatrial_export.adopt.parts import is_missing
 from seatrial_export.gate.lookup import ML_DOMAIN
 
 Floats = NDArray[np.float64]
@@ -197,11 +198,6 @@ class Lookup(WrittenStep):
 def is_one_hot(rows: Floats) -> bool:
     """Is each row all zeros but for a one at most?"""
     return rows.shape[1] > 1 and bool(np.isin(rows, (0, 1)).all() and (rows.sum(1) <= 1).all())
-
-
-def is_missing(word: Any) -> bool:
-    """Is this how a missing value stands among an encoder's categories?"""
-    return word is None or (isinstance(word, (float, np.floating)) and bool(np.isnan(word)))
 
 
 def tables_of(encoder: Any, missing: Any) -> list[Table]:
