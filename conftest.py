@@ -27,7 +27,9 @@ st.export_pipeline(st.load_pipeline(sys.argv[1]), Path(sys.argv[2]))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the conformance suite finds a server that is not ours."""
-    parser.addoption("--oip-url", help="HTTP address of a running server, for tests/oip: http://127.0.0.1:8000")
+    parser.addoption(
+        "--oip-url", help="HTTP address of a running server, for tests/oip: http://127.0.0.1:8000"
+    )
     parser.addoption("--oip-grpc-url", help="its gRPC address: 127.0.0.1:8001")
 
 
@@ -60,7 +62,12 @@ def _seal_examples(out: Path) -> None:
     while waiting:
         pair, waiting = waiting[:2], waiting[2:]
         started = [
-            (name, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+            (
+                name,
+                subprocess.Popen(
+                    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                ),
+            )
             for name, command in pair
         ]
         for name, process in started:

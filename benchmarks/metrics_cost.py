@@ -54,7 +54,9 @@ class Running:
 
     def cpu_s(self) -> float:
         """Processor time so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        )
         return (int(fields[11]) + int(fields[12])) / TICK
 
     def load(self, script: Path, connections: int) -> tuple[float, float]:
@@ -102,7 +104,9 @@ def main() -> None:
                 for name, server in pair if turn % 2 else reversed(pair):
                     seen[name].append(server.load(script, connections))
             ratios = np.array(seen["on"]) / np.array(seen["off"]) - 1
-            (low_us, us, high_us), (low, rate, high) = np.quantile(ratios, (0.25, 0.5, 0.75), axis=0).T
+            (low_us, us, high_us), (low, rate, high) = np.quantile(
+                ratios, (0.25, 0.5, 0.75), axis=0
+            ).T
             plain_us, plain = np.median(seen["off"], axis=0)
             print(
                 f"{connections:3} connections: {plain:.0f}/s at {plain_us:.0f} us each without; with everything on "

@@ -19,7 +19,15 @@ def images(compose: str) -> dict[str, str]:
 
 def digest_of(image: str) -> str:
     """The digest of an image's index, which holds every platform, asked of its registry by docker. Ends the program where there is none."""
-    command = ["docker", "buildx", "imagetools", "inspect", image, "--format", "{{.Manifest.Digest}}"]
+    command = [
+        "docker",
+        "buildx",
+        "imagetools",
+        "inspect",
+        image,
+        "--format",
+        "{{.Manifest.Digest}}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     digest = done.stdout.strip()
     if done.returncode or not DIGEST.fullmatch(digest):
@@ -30,7 +38,8 @@ def digest_of(image: str) -> str:
 def pin() -> None:
     """Write `.env` beside `compose.yaml`: every image by tag, for people, and by digest, which counts."""
     found = {
-        name: f"{image}@{digest_of(image)}" for name, image in images((DEPLOY / "compose.yaml").read_text()).items()
+        name: f"{image}@{digest_of(image)}"
+        for name, image in images((DEPLOY / "compose.yaml").read_text()).items()
     }
     lines = [f"{name}={image}" for name, image in sorted(found.items())]
     (DEPLOY / ".env").write_text("\n".join(["# Written by `make pin`.", *lines, ""]))

@@ -48,11 +48,16 @@ def seal(out: Path, names: list[str], console: Console) -> dict[str, tuple[st.Pi
             bundle = st.export_pipeline(
                 pipeline,
                 out,
-                lambda step, name=name, task=task: progress.update(task, description=f"{name}: {step}"),
+                lambda step, name=name, task=task: progress.update(
+                    task, description=f"{name}: {step}"
+                ),
                 target=f"{file}:pipeline",
             )
             progress.update(
-                task, description=f"{name}: sealed, {bundle.size_bytes / 1e6:.2f} MB", completed=100, total=100
+                task,
+                description=f"{name}: sealed, {bundle.size_bytes / 1e6:.2f} MB",
+                completed=100,
+                total=100,
             )
             sealed[name] = pipeline, bundle
     return sealed
@@ -137,9 +142,15 @@ def draw_picture(path: Path) -> Path:
 
 def main() -> None:
     """Seal, serve, try, and say what to paste."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--out", type=Path, default=Path("bundles"), help="folder of bundles (default: bundles)")
-    options.add_argument("--once", action="store_true", help="run the curl lines and end, in place of serving on")
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--out", type=Path, default=Path("bundles"), help="folder of bundles (default: bundles)"
+    )
+    options.add_argument(
+        "--once", action="store_true", help="run the curl lines and end, in place of serving on"
+    )
     given = options.parse_args()
     console = Console()
     sealed = seal(given.out, list(EXAMPLES), console)
@@ -160,7 +171,11 @@ def main() -> None:
             print(line, end="\n\n")
         if given.once:
             for line in lines:
-                print(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
+                print(
+                    subprocess.run(
+                        ["bash", "-c", line], capture_output=True, text=True, check=True
+                    ).stdout
+                )
         else:
             print("Ctrl-C ends the demo.")
             server.wait()

@@ -45,9 +45,14 @@ def refused_images(picture: Image.Image, field: str) -> list[st.Refused]:
     frames = encoded(picture, "PNG", save_all=True, append_images=[picture.rotate(90)])
     bomb = encoded(Image.new("1", (6000, 5000)), "PNG")
     spoilt = [
-        (png[: len(png) // 2], "E_IMAGE"), (jpeg[: len(jpeg) // 2], "E_IMAGE"), (png[:-12], "E_IMAGE"), (b"not an image", "E_IMAGE_FORMAT"),
-        (encoded(picture, "GIF"), "E_IMAGE_FORMAT"), (frames, "E_IMAGE_FRAMES"), (bomb, "E_PIXELS"),
-    ]  # fmt: skip
+        (png[: len(png) // 2], "E_IMAGE"),
+        (jpeg[: len(jpeg) // 2], "E_IMAGE"),
+        (png[:-12], "E_IMAGE"),
+        (b"not an image", "E_IMAGE_FORMAT"),
+        (encoded(picture, "GIF"), "E_IMAGE_FORMAT"),
+        (frames, "E_IMAGE_FRAMES"),
+        (bomb, "E_PIXELS"),
+    ]
     return [
         *(st.Refused({field: data}, code) for data, code in spoilt),
         st.Refused({field: "file:///etc/passwd"}, "E_BASE64"),

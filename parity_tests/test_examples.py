@@ -33,12 +33,16 @@ def test_every_runner_answers_as_training_did(name: str, examples: Path, server:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_sealed_answers_are_those_of_the_pipeline_from_raw_rows(name: str, examples: Path) -> None:
+def test_the_sealed_answers_are_those_of_the_pipeline_from_raw_rows(
+    name: str, examples: Path
+) -> None:
     bundle = st.open_bundle(examples / name / "1.0.0")
     pipeline = st.load_pipeline(f"examples/{name}/pipeline.py:pipeline")
     rows = [sample.row for sample in pipeline.golden_samples]
     assert [wire_row(row) for row in rows] == [dict(row) for row in bundle.golden.rows]
     found = st.compare_outputs(
-        bundle.golden.answers, pipeline.calibrated.answer(rows), st.Tolerance(relative_to_max=0, relative=0)
+        bundle.golden.answers,
+        pipeline.calibrated.answer(rows),
+        st.Tolerance(relative_to_max=0, relative=0),
     )
     assert found.passed, str(found)

@@ -34,17 +34,36 @@ def contained(image: RealImage, examples: Path, serve: Callable[..., Any]) -> It
 
 
 @pytest.mark.parametrize("name", ["penguins", "digits", "sentences", "photos"])
-def test_its_golden_rows_pass_over_http_and_grpc(contained: Any, examples: Path, tmp_path: Path, name: str) -> None:
+def test_its_golden_rows_pass_over_http_and_grpc(
+    contained: Any, examples: Path, tmp_path: Path, name: str
+) -> None:
     command = [
-        sys.executable, "-m", "seatrial", "parity", str(examples / name / "1.0.0"), "--url", contained.url, "--grpc", contained.grpc,
-        "--runner", "http v1", "--runner", "v2 binary", "--runner", "grpc", "--junit", str(tmp_path / "junit.xml"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "seatrial",
+        "parity",
+        str(examples / name / "1.0.0"),
+        "--url",
+        contained.url,
+        "--grpc",
+        contained.grpc,
+        "--runner",
+        "http v1",
+        "--runner",
+        "v2 binary",
+        "--runner",
+        "grpc",
+        "--junit",
+        str(tmp_path / "junit.xml"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("http v1") >= 1
 
 
-def test_its_health_check_knows_a_server_that_answers_from_one_that_does_not(image: RealImage, contained: Any) -> None:
+def test_its_health_check_knows_a_server_that_answers_from_one_that_does_not(
+    image: RealImage, contained: Any
+) -> None:
     kind, *command = image.config["Healthcheck"]["Test"]
     assert kind == "CMD"
     port = contained.url.rsplit(":", 1)[1]
@@ -54,13 +73,18 @@ def test_its_health_check_knows_a_server_that_answers_from_one_that_does_not(ima
 
 def test_nobody_in_it_is_root_and_nothing_of_it_can_be_written(image: RealImage) -> None:
     assert image.config["User"] == "10001:10001"
-    done = image.run("python", "-c", "import os; print(os.getuid(), os.getgid()); open('/cache/new', 'w')")
+    done = image.run(
+        "python", "-c", "import os; print(os.getuid(), os.getgid()); open('/cache/new', 'w')"
+    )
     assert done.stdout == "10001 10001\n"
-    assert "Read-only file system: '/cache/new'" in done.stderr, "its own folder, and it may not write there either"
+    assert "Read-only file system: '/cache/new'" in done.stderr, (
+        "its own folder, and it may not write there either"
+    )
 
 
 @pytest.mark.parametrize(
-    "module", ["torch", "onnx", "pip", "setuptools", "seatrial_export", "seatrial_parity", "huggingface_hub"]
+    "module",
+    ["torch", "onnx", "pip", "setuptools", "seatrial_export", "seatrial_parity", "huggingface_hub"],
 )
 def test_it_holds_no_training_no_installer_and_no_trial(image: RealImage, module: str) -> None:
     done = image.run("python", "-c", f"import importlib.util as u; print(u.find_spec('{module}'))")
@@ -70,13 +94,23 @@ def test_it_holds_no_training_no_installer_and_no_trial(image: RealImage, module
 def test_it_holds_no_compiler_and_is_small(image: RealImage) -> None:
     for name in ("cc", "gcc", "c++", "g++", "clang", "ld", "make"):
         assert image.run("sh", "-c", f"command -v {name}").returncode != 0, name
-    ours = sum(path.lstat().st_size for path in (image.root / "opt" / "seatrial").rglob("*") if not path.is_symlink())
-    print(f"\nimage: {image.size_bytes / 2**20:.0f} MB, of which seatrial and its packages {ours / 2**20:.0f} MB")
+    ours = sum(
+        path.lstat().st_size
+        for path in (image.root / "opt" / "seatrial").rglob("*")
+        if not path.is_symlink()
+    )
+    print(
+        f"\nimage: {image.size_bytes / 2**20:.0f} MB, of which seatrial and its packages {ours / 2**20:.0f} MB"
+    )
     assert ours < LARGEST_BYTES
 
 
-def test_a_server_in_it_drains_at_sigterm(image: RealImage, examples: Path, serve: Callable[..., Any]) -> None:
+def test_a_server_in_it_drains_at_sigterm(
+    image: RealImage, examples: Path, serve: Callable[..., Any]
+) -> None:
     examples.chmod(0o755)
-    server = serve(INSIDE, "--host", "127.0.0.1", "--drain-window-s", "0", program=image.server(examples))
+    server = serve(
+        INSIDE, "--host", "127.0.0.1", "--drain-window-s", "0", program=image.server(examples)
+    )
     assert server.stop() == 0
     assert "SIGTERM: draining" in "".join(server.log)

@@ -34,13 +34,17 @@ except st.MissingExtra as error:
 
 
 def test_the_serving_wing_imports_without_torch_and_names_the_extra_that_is_missing() -> None:
-    done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BARE], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "pip install 'seatrial[export]'" in done.stdout
 
 
 @pytest.mark.slow
-def test_a_real_environment_with_the_serve_extra_alone_serves_a_bundle(examples: Path, tmp_path: Path) -> None:
+def test_a_real_environment_with_the_serve_extra_alone_serves_a_bundle(
+    examples: Path, tmp_path: Path
+) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=60)
     python = tmp_path / "venv" / "bin" / "python"
     install = [
@@ -58,37 +62,67 @@ def test_a_real_environment_with_the_serve_extra_alone_serves_a_bundle(examples:
     script = "import importlib.util as u, seatrial_serve.server; assert u.find_spec('torch') is None and u.find_spec('PIL') is None"
     subprocess.run([str(python), "-c", script], check=True, timeout=60, cwd=tmp_path)
     ask = [str(python), "-m", "seatrial", "predict", str(examples / "penguins" / "1.0.0"), "--json"]
-    done = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        ask, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
     assert '"species"' in done.stdout, done.stderr
     ask[4] = str(examples / "digits" / "1.0.0")
-    done = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        ask, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
     assert "pip install 'seatrial[image]'" in done.stderr
 
 
 def test_the_dockerfile_is_clean() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run(
-        [str(hadolint), str(ROOT / "Dockerfile")], capture_output=True, text=True, timeout=60, check=False
+        [str(hadolint), str(ROOT / "Dockerfile")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     text = (ROOT / "Dockerfile").read_text()
     assert all(
-        word in text for word in ("ARG BASE", "USER 10001", "HEALTHCHECK", "--require-hashes", "AS cpu\n", "AS gpu\n")
+        word in text
+        for word in (
+            "ARG BASE",
+            "USER 10001",
+            "HEALTHCHECK",
+            "--require-hashes",
+            "AS cpu\n",
+            "AS gpu\n",
+        )
     )
 
 
 @pytest.mark.parametrize(
     ("target", "extras"),
-    [("cpu", ("edge", "serve", "text", "image")), ("gpu", ("edge", "gpu", "text", "image")), ("build", ())],
+    [
+        ("cpu", ("edge", "serve", "text", "image")),
+        ("gpu", ("edge", "gpu", "text", "image")),
+        ("build", ()),
+    ],
 )
-def test_the_images_packages_are_pinned_by_hash_as_the_constraints_say(target: str, extras: tuple[str, ...]) -> None:
+def test_the_images_packages_are_pinned_by_hash_as_the_constraints_say(
+    target: str, extras: tuple[str, ...]
+) -> None:
     locked = (ROOT / "deploy" / "image" / f"{target}.txt").read_text()
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", locked, re.MULTILINE))
-    assert all("--hash=sha256:" in entry for entry in re.split(r"^(?=\w)", locked, flags=re.MULTILINE)[1:])
+    assert all(
+        "--hash=sha256:" in entry for entry in re.split(r"^(?=\w)", locked, flags=re.MULTILINE)[1:]
+    )
     assert "://" not in locked
-    constraints = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    constraints = re.findall(
+        r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE
+    )
     said = {plain(name): version for name, version in constraints}
-    behind = {name: (version, said[name]) for name, version in pins.items() if said.get(name, version) != version}
+    behind = {
+        name: (version, said[name])
+        for name, version in pins.items()
+        if said.get(name, version) != version
+    }
     assert not behind, "make lock"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = (project["dependencies"] if extras else ["hatchling"]) + [
@@ -107,8 +141,17 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.stem)
-def test_a_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are(workflow: Path) -> None:
-    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+def test_a_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are(
+    workflow: Path,
+) -> None:
+    check = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.github-workflows",
+        str(workflow),
+    ]
     done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     text = workflow.read_text("utf-8")
@@ -116,7 +159,9 @@ def test_a_workflow_is_one_that_github_can_read_and_runs_commands_that_there_are
     assert set(re.findall(r"bin/seatrial ([a-z]+)", text)) == commands <= set(COMMANDS)
     targets = set(re.findall(r"run: make PYTHON=python ([a-z]+)", text))
     assert targets == {{"parity": "setup", "test": "test"}[workflow.stem]}
-    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in re.findall(r"uses: (\S+)", text))
+    assert all(
+        re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in re.findall(r"uses: (\S+)", text)
+    )
 
 
 def test_the_git_hooks_run_what_make_setup_installs_and_fetch_nothing() -> None:
@@ -139,9 +184,15 @@ def test_serving_code_unpickles_and_evaluates_nothing() -> None:
                     if isinstance(node, ast.ImportFrom)
                     else []
                 )
-                lazy = {"torch"} if file.name == "torchscript.py" else set()  # behind --trust-torchscript
+                lazy = (
+                    {"torch"} if file.name == "torchscript.py" else set()
+                )  # behind --trust-torchscript
                 assert not {name.split(".")[0] for name in names} & banned - lazy, file
-                called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+                called = (
+                    node.func.id
+                    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+                    else ""
+                )
                 assert called not in ("eval", "exec", "compile", "__import__"), file
 
 
@@ -154,7 +205,11 @@ UNDOCUMENTED = ("uvicorn.protocols",)
 def sources(*folders: str) -> list[Path]:
     """Python files of ours; none that was generated."""
     files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
-    return [file for file in files if not file.name.endswith("_pb2.py") and "site-packages" not in file.parts]
+    return [
+        file
+        for file in files
+        if not file.name.endswith("_pb2.py") and "site-packages" not in file.parts
+    ]
 
 
 def private(name: str) -> bool:
@@ -167,20 +222,31 @@ def outside(tree: ast.AST) -> dict[str, str]:
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {(alias.asname or alias.name.partition(".")[0]): alias.name for alias in node.names}
+            found |= {
+                (alias.asname or alias.name.partition(".")[0]): alias.name for alias in node.names
+            }
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {(alias.asname or alias.name): f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {
+                (alias.asname or alias.name): f"{node.module}.{alias.name}" for alias in node.names
+            }
     known = (*OURS, *sys.stdlib_module_names)
     return {name: module for name, module in found.items() if module.partition(".")[0] not in known}
 
 
 def inherited(node: ast.ClassDef) -> set[str]:
     """Private names that a class uses of itself and neither sets nor defines."""
-    own = {each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    own = {
+        each.name
+        for each in ast.walk(node)
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
     attributes = [
-        each for each in ast.walk(node)
-        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name) and each.value.id == "self"
-    ]  # fmt: skip
+        each
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+        and isinstance(each.value, ast.Name)
+        and each.value.id == "self"
+    ]
     own |= {each.attr for each in attributes if isinstance(each.ctx, ast.Store)}
     return {each.attr for each in attributes if private(each.attr)} - own
 
@@ -206,8 +272,13 @@ def private_uses() -> dict[str, set[str]]:
                     if inherited(node):
                         uses.setdefault(base.partition(".")[0], set()).update(inherited(node))
         for line in text.splitlines():
-            if "noqa: SLF001" in line:  # whatever the linter finds beyond: the line's file names its package
-                known = {module.partition(".")[0] for module in foreign.values()} & {"torch", "prometheus_client"}
+            if (
+                "noqa: SLF001" in line
+            ):  # whatever the linter finds beyond: the line's file names its package
+                known = {module.partition(".")[0] for module in foreign.values()} & {
+                    "torch",
+                    "prometheus_client",
+                }
                 (package,) = known or {file.name}
                 uses.setdefault(package, set()).update(re.findall(r"\.(_[a-z]\w*)", line))
     return uses
@@ -228,13 +299,19 @@ def test_packages_whose_private_parts_are_used_have_upper_bounds() -> None:
 
 
 def test_every_wide_except_and_every_silenced_rule_says_why() -> None:
-    wide = re.compile(r"^\s*except (\(.*\b)?(Base)?Exception\b.*?:(.*)$|suppress\((Base)?Exception\)(.*)$")
+    wide = re.compile(
+        r"^\s*except (\(.*\b)?(Base)?Exception\b.*?:(.*)$|suppress\((Base)?Exception\)(.*)$"
+    )
     for file in sources(*WINGS, "tests", "examples", "benchmarks"):
         for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
             if wide.search(line):
-                assert re.search(r"#\s*\S+ \S+", line), f"{file.relative_to(ROOT)}:{number}: why is it so wide?"
+                assert re.search(r"#\s*\S+ \S+", line), (
+                    f"{file.relative_to(ROOT)}:{number}: why is it so wide?"
+                )
             if re.search(r"#\s*noqa\b", line):
-                assert re.search(r"#\s*noqa: [A-Z]+\d+(, [A-Z]+\d+)*  \(.+\)", line), f"{file}:{number}: why?"
+                assert re.search(r"#\s*noqa: [A-Z]+\d+(, [A-Z]+\d+)*  \(.+\)", line), (
+                    f"{file}:{number}: why?"
+                )
 
 
 @pytest.mark.parametrize(
@@ -246,16 +323,24 @@ def test_every_wide_except_and_every_silenced_rule_says_why() -> None:
         ("users_own", "seatrial_export", None),
     ],
 )  # fmt: skip
-def test_the_extra_that_brings_what_is_missing_is_named(missing: str, home: str, extra: str | None) -> None:
+def test_the_extra_that_brings_what_is_missing_is_named(
+    missing: str, home: str, extra: str | None
+) -> None:
     assert extra_of(ModuleNotFoundError(name=missing), home) == extra
 
 
 def test_the_named_extras_bring_what_they_are_named_for() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
     brought = packages_distributions()
 
     def packages(extra: str) -> set[str]:
-        own = {plain(re.split(r"[\[<>=!;]", each)[0]) for each in project[extra] if not each.startswith("seatrial[")}
+        own = {
+            plain(re.split(r"[\[<>=!;]", each)[0])
+            for each in project[extra]
+            if not each.startswith("seatrial[")
+        }
         more = [name for each in project[extra] for name in re.findall(r"^seatrial\[(.*)\]$", each)]
         return own.union(*(packages(name) for names in more for name in names.split(",")))
 
@@ -319,10 +404,13 @@ def test_every_python_file_that_a_page_names_is_there(page: Path) -> None:
     if page.name == "CHANGELOG.md":  # tells of what was
         return
     there = [
-        f"/{file.relative_to(ROOT)}" for file in sources(*WINGS, "tests", "examples", "benchmarks", "deploy", "tools")
+        f"/{file.relative_to(ROOT)}"
+        for file in sources(*WINGS, "tests", "examples", "benchmarks", "deploy", "tools")
     ]
     for named in re.findall(r"`([a-z_0-9/]+\.py)\b", page.read_text("utf-8")):
-        assert named in USERS_OWN or any(file.endswith(f"/{named}") for file in there), f"{page.name}: {named}"
+        assert named in USERS_OWN or any(file.endswith(f"/{named}") for file in there), (
+            f"{page.name}: {named}"
+        )
 
 
 def test_every_room_of_the_serving_wing_says_what_it_is() -> None:

@@ -21,15 +21,26 @@ COMMANDS, REQUESTS, TENSORS, CHANGES, RELEASE, WATCHING, ENGINES = (
 )
 
 REPORTED = re.findall(
-    r"```console\n(seatrial parity.*?)```", (ROOT / "docs/release-gate.md").read_text("utf-8"), re.DOTALL
+    r"```console\n(seatrial parity.*?)```",
+    (ROOT / "docs/release-gate.md").read_text("utf-8"),
+    re.DOTALL,
 )[0].splitlines()
 """The report's commands of the release gate's page."""
 
 
 def run(line: str, cwd: Path, check: bool = True, within_s: float = 100) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COLUMNS": "100",
+    }
     done = subprocess.run(
-        ["bash", "-c", line], cwd=cwd, env=environment, capture_output=True, text=True, timeout=within_s, check=False
+        ["bash", "-c", line],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=False,
     )
     assert not check or done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -37,7 +48,9 @@ def run(line: str, cwd: Path, check: bool = True, within_s: float = 100) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(320)
-def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(
+    tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     assert CODE is not None
     (tmp_path / "churn.py").write_text(CODE[1])
     *commands, last = COMMANDS
@@ -51,7 +64,12 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     assert server.wait_until_loaded()[0] == 200
     metrics = server.metrics_url.removesuffix("/metrics")
     answers = [
-        run(line.replace("http://127.0.0.1:8000", server.url).replace("http://127.0.0.1:8002", metrics), tmp_path)
+        run(
+            line.replace("http://127.0.0.1:8000", server.url).replace(
+                "http://127.0.0.1:8002", metrics
+            ),
+            tmp_path,
+        )
         for line in REQUESTS
     ]
     assert json.loads(answers[0])["predictions"][0]["stays"]["label"] in ("stays", "leaves")
@@ -64,15 +82,23 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     assert [row is None for row in partial["predictions"]] == [False, True]
     assert [(error["row"], error["code"]) for error in partial["errors"]] == [(1, "E_CATEGORY")]
     assert json.loads(answers[3])["ready"] is True
-    assert 'seatrial_requests_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[4]
-    assert 'seatrial_row_errors_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[4]
+    assert (
+        'seatrial_requests_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0' in answers[4]
+    )
+    assert (
+        'seatrial_row_errors_total{code="E_CATEGORY",model="churn",version="1.0.0"} 1.0'
+        in answers[4]
+    )
     assert "http v1" in answers[5]
     assert answers[5].count("yes") == 4
     (tmp_path / "next.py").write_text(CODE[1].replace('"1.0.0"', '"1.1.0"'))
     run("seatrial export next.py:pipeline --out bundles --since bundles/churn/1.0.0", tmp_path)
     assert "the contracts are equal" in run(CHANGES[0], tmp_path)
     assert (tmp_path / "notes.md").read_text().startswith("# churn 1.1.0")
-    said_v2 = [json.loads(run(line.replace("http://127.0.0.1:8000", server.url), tmp_path)) for line in TENSORS]
+    said_v2 = [
+        json.loads(run(line.replace("http://127.0.0.1:8000", server.url), tmp_path))
+        for line in TENSORS
+    ]
     assert said_v2[0]["properties"]["stays.classes"] == "stays,leaves"
     assert said_v2[1]["outputs"][0]["shape"] == [2, 2]
     said = [run(line, tmp_path) for line in REPORTED]
@@ -87,7 +113,11 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(tmp_path: Path, 
     said = [run(line, tmp_path) for line in ENGINES]
     assert "wrote churn, churn_front, churn_graph to repo" in said[0]
     assert said[2].count("yes") == 2
-    ci = next(line.strip() for line in README.splitlines() if line.strip().startswith("pytest --seatrial-bundle"))
+    ci = next(
+        line.strip()
+        for line in README.splitlines()
+        if line.strip().startswith("pytest --seatrial-bundle")
+    )
     run(f"{ci} -p no:randomly -q", tmp_path)
 
 

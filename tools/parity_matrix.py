@@ -34,14 +34,18 @@ def main() -> int:
         if real_triton.SERVER.exists():
             bundles = [bundle for _, bundle in sealed.values()]
             write_repository(bundles, Path(folder) / "repo", Placing(backend="python"))
-            triton = stack.enter_context(real_triton.RealTriton(Path(folder) / "repo", Path(folder) / "triton.log"))
+            triton = stack.enter_context(
+                real_triton.RealTriton(Path(folder) / "repo", Path(folder) / "triton.log")
+            )
             flags = "--runtime", "triton", "--triton-url", triton.grpc
             edge = stack.enter_context(serving(Path(folder) / "bundles", *flags))
             servers |= {"triton": triton.url, "triton_grpc": triton.grpc, "edge": edge.url}
         if real_image.there:
             image = stack.enter_context(real_image.open_image())
             inside = image.server(Path(folder) / "bundles")
-            contained = stack.enter_context(serving(Path("/bundles"), "--host", "127.0.0.1", program=inside))
+            contained = stack.enter_context(
+                serving(Path("/bundles"), "--host", "127.0.0.1", program=inside)
+            )
             servers["container"] = contained.url
         receipts = [
             try_bundle(TrialRequest(bundle, pipeline, trust_torchscript=True, **servers))
@@ -65,7 +69,9 @@ def seal(out: Path) -> dict[str, tuple[st.Pipeline, st.Bundle]]:
 
 
 @contextmanager
-def serving(bundles: Path, *flags: str, program: Sequence[str] = servers.OURS) -> Iterator[servers.Server]:
+def serving(
+    bundles: Path, *flags: str, program: Sequence[str] = servers.OURS
+) -> Iterator[servers.Server]:
     """Our server, ready."""
     server = servers.Server(bundles, *flags, program=program)
     try:
@@ -78,8 +84,14 @@ def serving(bundles: Path, *flags: str, program: Sequence[str] = servers.OURS) -
 
 def table(receipts: list[Receipt]) -> list[str]:
     """Markdown: a line for each runner, a column for each example; the worst error of all its rows and batch sizes, and the tolerance there."""
-    lines = [f"| answers | {' | '.join(receipt.name for receipt in receipts)} |", f"|---|{'---|' * len(receipts)}"]
-    return lines + [f"| {name} | {' | '.join(cell(receipt, name) for receipt in receipts)} |" for name in runners()]
+    lines = [
+        f"| answers | {' | '.join(receipt.name for receipt in receipts)} |",
+        f"|---|{'---|' * len(receipts)}",
+    ]
+    return lines + [
+        f"| {name} | {' | '.join(cell(receipt, name) for receipt in receipts)} |"
+        for name in runners()
+    ]
 
 
 def cell(receipt: Receipt, runner: str) -> str:
@@ -89,7 +101,9 @@ def cell(receipt: Receipt, runner: str) -> str:
         return "not asked"
     if not all(trial.passed for trial in trials):
         return "**missed**"
-    worst = max((trial for trial in trials if trial.rows), key=lambda trial: trial.worst_error or 0.0)
+    worst = max(
+        (trial for trial in trials if trial.rows), key=lambda trial: trial.worst_error or 0.0
+    )
     return f"{worst.worst_error:.1e} of {worst.allowed:.1e}, {sum(trial.refusals for trial in trials)} refused"
 
 

@@ -58,7 +58,9 @@ class Tabular(nn.Module):
         year: Tensor,
     ) -> Tensor:
         """Scores, (batch, 3)."""
-        values = torch.stack([bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g, year], 1)
+        values = torch.stack(
+            [bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g, year], 1
+        )
         missing = torch.isnan(values)
         scaled = torch.where(missing, torch.zeros_like(values), (values - self.mean) / self.std)
         numbers = torch.stack([scaled, missing.to(torch.float32)], 2).flatten(1)
@@ -99,7 +101,11 @@ class Crop(nn.Module):
 def text_row(tokenizer: Path) -> type[st.Row]:
     """A sentence, cut at 128 tokens."""
     kind = st.Text(tokenizer=tokenizer, max_tokens=128, overflow="truncate")
-    return type("Sentence", (st.Row,), {"__annotations__": {"text": Annotated[str, kind]}, "__module__": __name__})
+    return type(
+        "Sentence",
+        (st.Row,),
+        {"__annotations__": {"text": Annotated[str, kind]}, "__module__": __name__},
+    )
 
 
 class ByField(nn.Module):
@@ -129,7 +135,11 @@ def build(harness: Path, out: Path) -> dict[str, tuple[nn.Module, list[Any]]]:
     networks: dict[str, nn.Module] = {}
     models.export = lambda model, *rest: networks.__setitem__(rest[-1].stem, model.eval())
     workload.MODELS = out
-    items = {"tabular": models.penguins(out), "text": models.sentences(out), "image": models.pictures(out)}
+    items = {
+        "tabular": models.penguins(out),
+        "text": models.sentences(out),
+        "image": models.pictures(out),
+    }
     return {name: (networks[name], items[name]) for name in items}
 
 
@@ -142,10 +152,33 @@ def main(harness: Path, out: Path) -> None:
         stats = json.loads((folder / "tabular.json").read_text())
         tabular, text, image = parts["tabular"], parts["text"], parts["image"]
         pipelines = (
-            st.Pipeline(name="tabular", version="1.0.0", inputs=Penguin, outputs=Scores, limits=st.Limits(max_rows=16_384), model=Tabular(tabular[0], stats).eval(), golden=tabular[1]),
-            st.Pipeline(name="text", version="1.0.0", inputs=text_row(folder / "tokenizer.json"), outputs=Embedding, model=ByField(text[0]).eval(), golden=[{"text": item} for item in text[1][:16]]),
-            st.Pipeline(name="image", version="1.0.0", inputs=Photo, outputs=Ten, model=image[0], prepare=Crop().eval(), golden=[{"photo": item} for item in image[1][:6]]),
-        )  # fmt: skip
+            st.Pipeline(
+                name="tabular",
+                version="1.0.0",
+                inputs=Penguin,
+                outputs=Scores,
+                limits=st.Limits(max_rows=16_384),
+                model=Tabular(tabular[0], stats).eval(),
+                golden=tabular[1],
+            ),
+            st.Pipeline(
+                name="text",
+                version="1.0.0",
+                inputs=text_row(folder / "tokenizer.json"),
+                outputs=Embedding,
+                model=ByField(text[0]).eval(),
+                golden=[{"text": item} for item in text[1][:16]],
+            ),
+            st.Pipeline(
+                name="image",
+                version="1.0.0",
+                inputs=Photo,
+                outputs=Ten,
+                model=image[0],
+                prepare=Crop().eval(),
+                golden=[{"photo": item} for item in image[1][:6]],
+            ),
+        )
         for pipeline in pipelines:
             bundle = st.export_pipeline(pipeline, out / "bundles")
             print(f"{bundle.name}: {bundle.size_bytes / 1e6:.2f} MB")

@@ -72,7 +72,12 @@ class Clients:
                     time.sleep(0.01)
                     continue
             try:
-                connection.request("POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"})
+                connection.request(
+                    "POST",
+                    "/v1/models/conformance:predict",
+                    BODY,
+                    {"Content-Type": "application/json"},
+                )
                 reply = connection.getresponse()
                 text = reply.read()
             except (OSError, http.client.HTTPException) as error:
@@ -154,7 +159,11 @@ def main(reloads: int, restarts: int, haproxy: bool) -> None:
             while f"1.0.{turn}" not in clients.versions:
                 time.sleep(0.005)
             shutil.rmtree(folder / "conformance" / f"1.0.{turn - 1}")
-        print(f"{reloads} reloads: {clients.answered} answered, {len(clients.lost)} lost", clients.lost[:3], flush=True)
+        print(
+            f"{reloads} reloads: {clients.answered} answered, {len(clients.lost)} lost",
+            clients.lost[:3],
+            flush=True,
+        )
         before, lost = clients.answered, len(clients.lost)
         for turn in range(1, restarts + 1):
             following = start(folder, PORTS[turn % 2])

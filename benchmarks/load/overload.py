@@ -40,24 +40,35 @@ def served(workload: str, harness: Path, build: Path) -> Iterator[tuple[Any, Any
     """The harness's own module, our server as its contender, and the requests."""
     sys.path.insert(0, str(harness))
     bench: Any = importlib.import_module("bench")
-    os.environ["BENCH_MAX_BATCH"] = "32"  # which the harness tells its contenders; we measure our own
+    os.environ["BENCH_MAX_BATCH"] = (
+        "32"  # which the harness tells its contenders; we measure our own
+    )
     work = build / "work"
-    contender = bench.Contender.load(Path(__file__).resolve().parents[1] / "harness" / "contender.toml")
+    contender = bench.Contender.load(
+        Path(__file__).resolve().parents[1] / "harness" / "contender.toml"
+    )
     requests = bench.raw_requests(contender, workload, work / "models", work)
     first, log = requests[0].read_bytes(), work / "logs" / f"overload.{workload}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with bench.serving(contender, workload, Path(sys.executable), first, work / "models", log) as server:
+    with bench.serving(
+        contender, workload, Path(sys.executable), first, work / "models", log
+    ) as server:
         yield bench, server, requests
 
 
 def measure(workload: str, harness: Path, build: Path) -> None:
     """Print one line of JSON for each load."""
-    with tempfile.TemporaryDirectory() as scratch, served(workload, harness, build) as (bench, server, requests):
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        served(workload, harness, build) as (bench, server, requests),
+    ):
         bench.wrk(server, requests, 16, 1)
 
         def capacity() -> float:
             server.settle()
-            return float(statistics.median(bench.wrk(server, requests, 64, 2)["rps"] for _ in range(3)))
+            return float(
+                statistics.median(bench.wrk(server, requests, 64, 2)["rps"] for _ in range(3))
+            )
 
         def load(factor: float, deadline_s: float) -> dict[str, Any]:
             before = capacity()
@@ -70,9 +81,14 @@ def measure(workload: str, harness: Path, build: Path) -> None:
                 )
             around = (before + capacity()) / 2
             said = {
-                "workload": workload, "capacity": around, "factor": factor, "deadline_s": deadline_s,
-                "goodput": found["goodput_rps"] / min(factor * before, around), "refusal_p50_ms": refused.quantile(50), "refusal_p99_ms": refused.quantile(99),
-            }  # fmt: skip
+                "workload": workload,
+                "capacity": around,
+                "factor": factor,
+                "deadline_s": deadline_s,
+                "goodput": found["goodput_rps"] / min(factor * before, around),
+                "refusal_p50_ms": refused.quantile(50),
+                "refusal_p99_ms": refused.quantile(99),
+            }
             print(
                 json.dumps(
                     {
@@ -93,7 +109,11 @@ def measure(workload: str, harness: Path, build: Path) -> None:
 def impatient(request: Path, deadline_s: float, folder: Path) -> Path:
     """The same request, saying how long its client waits."""
     copy = folder / request.name
-    copy.write_bytes(TIMEOUT.sub(b"X-Request-Timeout-Ms: %d" % max(1, round(deadline_s * 1000)), request.read_bytes()))
+    copy.write_bytes(
+        TIMEOUT.sub(
+            b"X-Request-Timeout-Ms: %d" % max(1, round(deadline_s * 1000)), request.read_bytes()
+        )
+    )
     return copy
 
 
@@ -124,8 +144,16 @@ class Refused:
 
     def quantile(self, percent: int) -> float | None:
         """In milliseconds, the connection's making included; None where almost none was refused."""
-        return round(statistics.quantiles(self._took, n=100)[percent - 1], 2) if len(self._took) > 10 else None
+        return (
+            round(statistics.quantiles(self._took, n=100)[percent - 1], 2)
+            if len(self._took) > 10
+            else None
+        )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), sys.argv[3:] or ["tabular", "text", "image"])
+    main(
+        Path(sys.argv[1]).resolve(),
+        Path(sys.argv[2]).resolve(),
+        sys.argv[3:] or ["tabular", "text", "image"],
+    )

@@ -52,7 +52,9 @@ def hang(port: int) -> socket.socket:
 def scraped(seconds: float, port: int) -> list[float]:
     """The latencies of good requests while the metrics at `port` are scraped."""
     hanging = [hang(port) for _ in range(HANGING)]
-    scrapers = subprocess.Popen(["nice", "-n", "10", sys.executable, __file__, "--scrape", str(port)])
+    scrapers = subprocess.Popen(
+        ["nice", "-n", "10", sys.executable, __file__, "--scrape", str(port)]
+    )
     took = asyncio.run(good(seconds))
     scrapers.terminate()
     scrapers.wait()
@@ -75,7 +77,9 @@ if __name__ == "__main__":
         sys.exit()
     with tempfile.TemporaryDirectory() as scratch:
         seal(Path(scratch))
-        servers = [start(scratch, port, "--metrics-port", str(port + 2)) for port in (PORT, OTHER_PORT)]
+        servers = [
+            start(scratch, port, "--metrics-port", str(port + 2)) for port in (PORT, OTHER_PORT)
+        ]
         wait_until_ready()
         try:
             main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)

@@ -39,7 +39,9 @@ async def good(seconds: float) -> list[float]:
         writer.write(GOOD)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200"), head
-        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        await reader.readexactly(
+            int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        )
         took.append((time.perf_counter() - at) * 1e3)
 
     begun, waiting = time.perf_counter(), [asyncio.Lock() for _ in lanes]
@@ -89,7 +91,11 @@ async def attack_all() -> None:
     """The attackers' own process: says when every connection stands."""
     began = asyncio.Semaphore(0)
     kinds = ((b"", GOOD[:HEAD]), (GOOD[:HEAD], GOOD[HEAD:]), (b"", b""))
-    tasks = [asyncio.create_task(attack(first, data, began)) for first, data in kinds for _ in range(EACH)]
+    tasks = [
+        asyncio.create_task(attack(first, data, began))
+        for first, data in kinds
+        for _ in range(EACH)
+    ]
     for _ in tasks:
         await began.acquire()
     print("all there", flush=True)
@@ -120,7 +126,9 @@ def main(seconds: float) -> None:
     """Print both sides of every turn."""
     for turn in range(TURNS):
         calm = asyncio.run(good(seconds))
-        attackers = subprocess.Popen(["nice", "-n", "10", sys.executable, __file__, "--attack"], stdout=subprocess.PIPE)
+        attackers = subprocess.Popen(
+            ["nice", "-n", "10", sys.executable, __file__, "--attack"], stdout=subprocess.PIPE
+        )
         assert attackers.stdout is not None
         attackers.stdout.readline()
         harassed = asyncio.run(good(seconds))

@@ -74,7 +74,13 @@ def client(counted: Counted, seed: int) -> None:
                 if counted.stop.is_set():
                     return
                 draw = dice.random()
-                data, want = (good, 200) if draw < 0.7 else (image, 200) if draw < 0.8 else (dice.choice(bad), 400)
+                data, want = (
+                    (good, 200)
+                    if draw < 0.7
+                    else (image, 200)
+                    if draw < 0.8
+                    else (dice.choice(bad), 400)
+                )
                 if draw > 0.99:
                     sock.sendall(data[: len(data) // 2])
                     break
@@ -93,9 +99,20 @@ def main(seconds: float, leak: bool) -> int:
         folder = Path(scratch)
         seal(folder)
         start = ["-c", LEAK] if leak else ["-m", "seatrial"]
-        server = subprocess.Popen([
-            sys.executable, *start, "serve", str(folder), "--http-port", str(PORT), "--no-grpc", "--no-metrics", "--log-level", "error",
-        ])  # fmt: skip
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                *start,
+                "serve",
+                str(folder),
+                "--http-port",
+                str(PORT),
+                "--no-grpc",
+                "--no-metrics",
+                "--log-level",
+                "error",
+            ]
+        )
         wait_until_ready()
         counted, process = Counted(), psutil.Process(server.pid)
         threads = [threading.Thread(target=client, args=(counted, seed)) for seed in range(CLIENTS)]
@@ -144,4 +161,9 @@ def wait_until_ready() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(next((float(value) for value in sys.argv[1:] if value[0].isdigit()), 600.0), "--leak" in sys.argv))
+    sys.exit(
+        main(
+            next((float(value) for value in sys.argv[1:] if value[0].isdigit()), 600.0),
+            "--leak" in sys.argv,
+        )
+    )

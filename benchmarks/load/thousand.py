@@ -63,7 +63,9 @@ class Twice(st.Answer):
 
 def seal_small(folder: Path) -> Path:
     """Seal the small model; returns its bundle's folder."""
-    number = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows"]) for name in ("x", "twice")]
+    number = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows"]) for name in ("x", "twice")
+    ]
     word = helper.make_tensor_value_info("word", TensorProto.STRING, ["rows"])
     nodes = [helper.make_node("Add", ["x", "x"], ["twice"])]
     graph = helper.make_graph(nodes, "twice", [number[0], word], [number[1]])
@@ -75,9 +77,19 @@ def seal_small(folder: Path) -> Path:
     golden = Golden(tuple(rows), answers, (Refused({"x": 101.0, "word": "a"}, "E_RANGE"),))
     variant = Variant(name="fp32", format="onnx", graph="graphs/fp32.onnx")
     manifest = Manifest(
-        schema=1, name="small", version="1.0.0", batchable=True, opset=20, variants=(variant,), files={}
-    )  # fmt: skip
-    files = {CONTRACT: contract.to_json(), PROFILE: profile.to_json(), variant.graph: model.SerializeToString()}
+        schema=1,
+        name="small",
+        version="1.0.0",
+        batchable=True,
+        opset=20,
+        variants=(variant,),
+        files={},
+    )
+    files = {
+        CONTRACT: contract.to_json(),
+        PROFILE: profile.to_json(),
+        variant.graph: model.SerializeToString(),
+    }
     return write_bundle(folder, manifest, files | golden.to_files()).path
 
 
@@ -193,7 +205,10 @@ def measure(title: str, checkout: Path, flags: list[str], models: int, rounds: i
             server.wait_for(models)
             server.get("/v2/health/ready")
             start_s = server.cpu_s()
-            print(f"{title}: ready after {start_s:.1f} s of processor, {server.resident_mb():.0f} MB", flush=True)
+            print(
+                f"{title}: ready after {start_s:.1f} s of processor, {server.resident_mb():.0f} MB",
+                flush=True,
+            )
             time.sleep(ALONE_S)
             before = server.cpu_s()
             time.sleep(5)
@@ -204,9 +219,12 @@ def measure(title: str, checkout: Path, flags: list[str], models: int, rounds: i
             for _ in range(200):
                 probe.ask()
             pages = {
-                "/openapi.json": "/openapi.json", "/metrics": server.metrics, "/v1/models": "/v1/models",
-                "/v2/models/stats": "/v2/models/stats", "console": f"/console/series?model={names[0]}",
-            }  # fmt: skip
+                "/openapi.json": "/openapi.json",
+                "/metrics": server.metrics,
+                "/v1/models": "/v1/models",
+                "/v2/models/stats": "/v2/models/stats",
+                "console": f"/console/series?model={names[0]}",
+            }
             work: dict[str, Callable[[], object]] = {
                 what: lambda url=url: server.get(url)
                 for what, url in pages.items()  # type: ignore[misc]
@@ -238,7 +256,9 @@ def measure(title: str, checkout: Path, flags: list[str], models: int, rounds: i
 
 
 def main() -> None:
-    said = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    said = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     said.add_argument("--models", type=int, default=1000)
     said.add_argument("--rounds", type=int, default=3)
     said.add_argument("--base", type=Path, help="another checkout to compare with")

@@ -48,14 +48,22 @@ def main(harness: Path, bundles: Path, provider: str, flags: list[str]) -> None:
         status, said = server.wait_until_loaded(120)
         assert status == 200, said
         for bundle in found:
-            execution = json.loads(fetch(f"{server.url}/v1/models/{bundle.name}/versions/{bundle.version}")[1])[
-                "execution"
-            ]
-            tell(bundle.name, batch_rows=execution["batch_rows"], batch_seconds=execution["batch_seconds"])
+            execution = json.loads(
+                fetch(f"{server.url}/v1/models/{bundle.name}/versions/{bundle.version}")[1]
+            )["execution"]
+            tell(
+                bundle.name,
+                batch_rows=execution["batch_rows"],
+                batch_seconds=execution["batch_seconds"],
+            )
             with tempfile.TemporaryDirectory() as scratch:
                 requests = bodies(bundle, Path(scratch))
                 for connections in CONNECTIONS:
-                    tell(bundle.name, connections=connections, **load(harness, server, requests, connections))
+                    tell(
+                        bundle.name,
+                        connections=connections,
+                        **load(harness, server, requests, connections),
+                    )
     finally:
         server.stop()
 
@@ -69,7 +77,9 @@ def limits(bundle: st.Bundle, provider: str) -> dict[int, int]:
     engine = load_engine(bundle, RuntimeOptions())
     asked = RuntimeOptions((provider,))
     graph = bundle.files[bundle.manifest.variants[0].graph]
-    session = open_session(graph, settings_of(asked), [(provider, PRECISE if provider == CUDA else {})])
+    session = open_session(
+        graph, settings_of(asked), [(provider, PRECISE if provider == CUDA else {})]
+    )
     check_registered(session, asked)
     rows = [engine.encode(engine.contract.validate_row(row)) for row in bundle.golden.rows]
     return {size: round(rate(session, batches(engine, rows, size), size)) for size in SIZES}
@@ -78,7 +88,10 @@ def limits(bundle: st.Bundle, provider: str) -> dict[int, int]:
 def batches(engine: Engine, rows: Sequence[Any], size: int) -> list[dict[str, Any]]:
     """Feeds of batches that hold all rows equally often, those of like length together."""
     many = sorted(list(rows) * size, key=lambda row: engine.kin(row)[1])
-    return [collate_parts(engine.specs, [many[start : start + size]]) for start in range(0, len(many), size)]
+    return [
+        collate_parts(engine.specs, [many[start : start + size]])
+        for start in range(0, len(many), size)
+    ]
 
 
 def rate(session: Any, feeds: list[dict[str, Any]], size: int) -> float:
@@ -118,7 +131,10 @@ def load(harness: Path, server: Server, requests: list[Path], connections: int) 
             str(harness / "rotate.lua"),
         ]
         done = subprocess.run(
-            [*command, server.url, "--", *map(str, requests)], check=True, capture_output=True, text=True
+            [*command, server.url, "--", *map(str, requests)],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         found = json.loads(done.stdout[done.stdout.index("{") :])
     return {

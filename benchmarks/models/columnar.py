@@ -39,7 +39,14 @@ def main(harness: Path, models: Path, bundle: Path) -> None:
     for name in rows[0]:
         word = name in ("island", "sex")
         array = np.array(
-            [[(row[name] or "").encode() if word else (np.nan if row[name] is None else row[name])] for row in rows],
+            [
+                [
+                    (row[name] or "").encode()
+                    if word
+                    else (np.nan if row[name] is None else row[name])
+                ]
+                for row in rows
+            ],
             object if word else np.float32,
         )
         tensor = client_of.InferInput(name, [ROWS, 1], "BYTES" if word else "FP32")

@@ -85,12 +85,18 @@ def table(seed: int, *, rows: int, holes: bool, whole: bool, word_holes: bool) -
 def target(frame: pd.DataFrame, sort: str) -> Any:
     """What is to be learnt: "two" or "three" classes, a "value", a "count" or "several" values."""
     rng = np.random.default_rng(1)
-    worth = frame["age"].fillna(50) / 90 + frame["income"].fillna(3e4) / 1e5 - frame["debt"].fillna(0) / 1e4 * 0.5
+    worth = (
+        frame["age"].fillna(50) / 90
+        + frame["income"].fillna(3e4) / 1e5
+        - frame["debt"].fillna(0) / 1e4 * 0.5
+    )
     worth = worth + (frame["town"] == "Wien") * 0.4 + rng.normal(0, 0.2, len(frame))
     if sort == "two":
         return np.where(worth > worth.median(), "yes", "no")
     if sort == "three":
-        return np.select([worth > worth.quantile(0.66), worth < worth.quantile(0.33)], ["high", "low"], "mid")
+        return np.select(
+            [worth > worth.quantile(0.66), worth < worth.quantile(0.33)], ["high", "low"], "mid"
+        )
     if sort == "count":
         return rng.poisson(np.exp(worth.to_numpy().clip(-2, 2)))
     return worth.to_numpy() + 2 if sort == "value" else np.stack([worth, 2 * worth + 1], 1)
@@ -125,9 +131,12 @@ WHOLE = ("age", "visits", "rate")
 def mixed(*numbers: Any, words: Any = None, chosen: Any = None) -> Any:
     """The usual ColumnTransformer: scaled numbers beside one-hot words."""
     chain = pipeline.make_pipeline(*(numbers or (preprocessing.StandardScaler(),)))
-    return compose.ColumnTransformer([
-        ("numbers", chain, chosen if chosen is not None else list(NUMBERS)), ("words", words or preprocessing.OneHotEncoder(handle_unknown="ignore"), list(WORDS)),
-    ])  # fmt: skip
+    return compose.ColumnTransformer(
+        [
+            ("numbers", chain, chosen if chosen is not None else list(NUMBERS)),
+            ("words", words or preprocessing.OneHotEncoder(handle_unknown="ignore"), list(WORDS)),
+        ]
+    )
 
 
 def after(step: Any, last: Any) -> Callable[[], Any]:
@@ -145,58 +154,190 @@ HGB = ensemble.HistGradientBoostingClassifier
 def classifiers() -> dict[str, Callable[[], Any]]:
     """Every family that gives scores."""
     return {
-        "logistic": lambda: LR(max_iter=1000), "logistic-cv": lambda: linear_model.LogisticRegressionCV(cv=3, max_iter=500, l1_ratios=(0,), use_legacy_attributes=False, scoring="accuracy"),
-        "sgd-log": lambda: linear_model.SGDClassifier(loss="log_loss", random_state=0), "sgd-huber": lambda: linear_model.SGDClassifier(loss="modified_huber", random_state=0),
-        "forest": lambda: RF(20, random_state=0), "extra-trees": lambda: ensemble.ExtraTreesClassifier(20, random_state=0), "decision-tree": lambda: tree.DecisionTreeClassifier(max_depth=5, random_state=0),
-        "gradient-boosting": lambda: ensemble.GradientBoostingClassifier(n_estimators=20, random_state=0), "hist-boosting": lambda: HGB(max_iter=20, random_state=0),
-        "ada-boost": lambda: ensemble.AdaBoostClassifier(n_estimators=10, random_state=0), "bagging": lambda: ensemble.BaggingClassifier(n_estimators=5, random_state=0),
-        "neighbours": lambda: neighbors.KNeighborsClassifier(5), "radius-neighbours": lambda: neighbors.RadiusNeighborsClassifier(50.0), "mlp": lambda: neural_network.MLPClassifier((8,), max_iter=300, random_state=0),
-        "gaussian-nb": naive_bayes.GaussianNB, "bernoulli-nb": naive_bayes.BernoulliNB, "lda": discriminant_analysis.LinearDiscriminantAnalysis, "qda": discriminant_analysis.QuadraticDiscriminantAnalysis,
-        "calibrated-svc": lambda: calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=3), "calibrated-isotonic": lambda: calibration.CalibratedClassifierCV(RF(10, random_state=0), method="isotonic", cv=3),
-        "svc-platt": lambda: svm.SVC(probability=True, random_state=0), "nu-svc-platt": lambda: svm.NuSVC(nu=0.2, probability=True, random_state=0), "gaussian-process": lambda: gaussian_process.GaussianProcessClassifier(random_state=0),
-        "voting-soft": lambda: ensemble.VotingClassifier([("a", LR(max_iter=500)), ("b", RF(10, random_state=0))], voting="soft"), "stacking": lambda: ensemble.StackingClassifier([("a", LR(max_iter=500)), ("b", RF(10, random_state=0))]),
-        "one-vs-rest": lambda: multiclass.OneVsRestClassifier(LR(max_iter=500)), "dummy": lambda: dummy.DummyClassifier(strategy="prior"), "label-spreading": lambda: __import__("sklearn.semi_supervised", fromlist=["x"]).LabelSpreading(),
-        "grid-search": lambda: model_selection.GridSearchCV(LR(max_iter=500), {"C": [0.1, 1.0]}, cv=3), "tuned-threshold": lambda: model_selection.TunedThresholdClassifierCV(LR(max_iter=500), cv=3),
-        "fixed-threshold": lambda: model_selection.FixedThresholdClassifier(LR(max_iter=500), threshold=0.3), "complement-nb": naive_bayes.ComplementNB, "random-search": lambda: model_selection.RandomizedSearchCV(RF(5, random_state=0), {"max_depth": [3, 4]}, n_iter=2, cv=3, random_state=0),
-    }  # fmt: skip
+        "logistic": lambda: LR(max_iter=1000),
+        "logistic-cv": lambda: linear_model.LogisticRegressionCV(
+            cv=3, max_iter=500, l1_ratios=(0,), use_legacy_attributes=False, scoring="accuracy"
+        ),
+        "sgd-log": lambda: linear_model.SGDClassifier(loss="log_loss", random_state=0),
+        "sgd-huber": lambda: linear_model.SGDClassifier(loss="modified_huber", random_state=0),
+        "forest": lambda: RF(20, random_state=0),
+        "extra-trees": lambda: ensemble.ExtraTreesClassifier(20, random_state=0),
+        "decision-tree": lambda: tree.DecisionTreeClassifier(max_depth=5, random_state=0),
+        "gradient-boosting": lambda: ensemble.GradientBoostingClassifier(
+            n_estimators=20, random_state=0
+        ),
+        "hist-boosting": lambda: HGB(max_iter=20, random_state=0),
+        "ada-boost": lambda: ensemble.AdaBoostClassifier(n_estimators=10, random_state=0),
+        "bagging": lambda: ensemble.BaggingClassifier(n_estimators=5, random_state=0),
+        "neighbours": lambda: neighbors.KNeighborsClassifier(5),
+        "radius-neighbours": lambda: neighbors.RadiusNeighborsClassifier(50.0),
+        "mlp": lambda: neural_network.MLPClassifier((8,), max_iter=300, random_state=0),
+        "gaussian-nb": naive_bayes.GaussianNB,
+        "bernoulli-nb": naive_bayes.BernoulliNB,
+        "lda": discriminant_analysis.LinearDiscriminantAnalysis,
+        "qda": discriminant_analysis.QuadraticDiscriminantAnalysis,
+        "calibrated-svc": lambda: calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=3),
+        "calibrated-isotonic": lambda: calibration.CalibratedClassifierCV(
+            RF(10, random_state=0), method="isotonic", cv=3
+        ),
+        "svc-platt": lambda: svm.SVC(probability=True, random_state=0),
+        "nu-svc-platt": lambda: svm.NuSVC(nu=0.2, probability=True, random_state=0),
+        "gaussian-process": lambda: gaussian_process.GaussianProcessClassifier(random_state=0),
+        "voting-soft": lambda: ensemble.VotingClassifier(
+            [("a", LR(max_iter=500)), ("b", RF(10, random_state=0))], voting="soft"
+        ),
+        "stacking": lambda: ensemble.StackingClassifier(
+            [("a", LR(max_iter=500)), ("b", RF(10, random_state=0))]
+        ),
+        "one-vs-rest": lambda: multiclass.OneVsRestClassifier(LR(max_iter=500)),
+        "dummy": lambda: dummy.DummyClassifier(strategy="prior"),
+        "label-spreading": lambda: __import__(
+            "sklearn.semi_supervised", fromlist=["x"]
+        ).LabelSpreading(),
+        "grid-search": lambda: model_selection.GridSearchCV(
+            LR(max_iter=500), {"C": [0.1, 1.0]}, cv=3
+        ),
+        "tuned-threshold": lambda: model_selection.TunedThresholdClassifierCV(
+            LR(max_iter=500), cv=3
+        ),
+        "fixed-threshold": lambda: model_selection.FixedThresholdClassifier(
+            LR(max_iter=500), threshold=0.3
+        ),
+        "complement-nb": naive_bayes.ComplementNB,
+        "random-search": lambda: model_selection.RandomizedSearchCV(
+            RF(5, random_state=0), {"max_depth": [3, 4]}, n_iter=2, cv=3, random_state=0
+        ),
+    }
 
 
 def regressors() -> dict[str, Callable[[], Any]]:
     """Every family that gives a value."""
     return {
-        "linear": linear_model.LinearRegression, "ridge": linear_model.Ridge, "ridge-cv": linear_model.RidgeCV, "lasso": lambda: linear_model.Lasso(0.001), "elastic-net": lambda: linear_model.ElasticNet(0.001), "lasso-cv": lambda: linear_model.LassoCV(cv=3),
-        "huber": lambda: linear_model.HuberRegressor(max_iter=500), "bayesian-ridge": linear_model.BayesianRidge, "ard": linear_model.ARDRegression, "ransac": lambda: linear_model.RANSACRegressor(random_state=0), "theil-sen": lambda: linear_model.TheilSenRegressor(random_state=0, max_subpopulation=200),
-        "quantile": lambda: linear_model.QuantileRegressor(alpha=0.0), "sgd": lambda: linear_model.SGDRegressor(random_state=0), "forest-regressor": lambda: ensemble.RandomForestRegressor(20, random_state=0), "extra-trees-regressor": lambda: ensemble.ExtraTreesRegressor(20, random_state=0),
-        "tree-regressor": lambda: tree.DecisionTreeRegressor(max_depth=5, random_state=0), "boosting-regressor": lambda: ensemble.GradientBoostingRegressor(n_estimators=20, random_state=0), "hist-regressor": lambda: ensemble.HistGradientBoostingRegressor(max_iter=20, random_state=0),
-        "ada-regressor": lambda: ensemble.AdaBoostRegressor(n_estimators=10, random_state=0), "bagging-regressor": lambda: ensemble.BaggingRegressor(n_estimators=5, random_state=0), "svr": svm.SVR, "linear-svr": lambda: svm.LinearSVR(random_state=0), "nu-svr": svm.NuSVR,
-        "neighbours-regressor": lambda: neighbors.KNeighborsRegressor(5), "mlp-regressor": lambda: neural_network.MLPRegressor(hidden_layer_sizes=(8,), max_iter=400, random_state=0), "gp-regressor": lambda: gaussian_process.GaussianProcessRegressor(alpha=0.1), "kernel-ridge": lambda: kernel_ridge.KernelRidge(kernel="rbf"),
-        "pls": lambda: cross_decomposition.PLSRegression(2), "voting-regressor": lambda: ensemble.VotingRegressor([("a", linear_model.Ridge()), ("b", ensemble.RandomForestRegressor(5, random_state=0))]),
-        "stacking-regressor": lambda: ensemble.StackingRegressor([("a", linear_model.Ridge()), ("b", ensemble.RandomForestRegressor(5, random_state=0))]), "log-target": lambda: compose.TransformedTargetRegressor(linear_model.Ridge(), func=np.log1p, inverse_func=np.expm1),
-        "scaled-target": lambda: compose.TransformedTargetRegressor(svm.SVR(), transformer=preprocessing.StandardScaler()), "dummy-regressor": dummy.DummyRegressor, "chain-scaled": lambda: pipeline.make_pipeline(preprocessing.RobustScaler(), linear_model.Ridge()),
-    }  # fmt: skip
+        "linear": linear_model.LinearRegression,
+        "ridge": linear_model.Ridge,
+        "ridge-cv": linear_model.RidgeCV,
+        "lasso": lambda: linear_model.Lasso(0.001),
+        "elastic-net": lambda: linear_model.ElasticNet(0.001),
+        "lasso-cv": lambda: linear_model.LassoCV(cv=3),
+        "huber": lambda: linear_model.HuberRegressor(max_iter=500),
+        "bayesian-ridge": linear_model.BayesianRidge,
+        "ard": linear_model.ARDRegression,
+        "ransac": lambda: linear_model.RANSACRegressor(random_state=0),
+        "theil-sen": lambda: linear_model.TheilSenRegressor(random_state=0, max_subpopulation=200),
+        "quantile": lambda: linear_model.QuantileRegressor(alpha=0.0),
+        "sgd": lambda: linear_model.SGDRegressor(random_state=0),
+        "forest-regressor": lambda: ensemble.RandomForestRegressor(20, random_state=0),
+        "extra-trees-regressor": lambda: ensemble.ExtraTreesRegressor(20, random_state=0),
+        "tree-regressor": lambda: tree.DecisionTreeRegressor(max_depth=5, random_state=0),
+        "boosting-regressor": lambda: ensemble.GradientBoostingRegressor(
+            n_estimators=20, random_state=0
+        ),
+        "hist-regressor": lambda: ensemble.HistGradientBoostingRegressor(
+            max_iter=20, random_state=0
+        ),
+        "ada-regressor": lambda: ensemble.AdaBoostRegressor(n_estimators=10, random_state=0),
+        "bagging-regressor": lambda: ensemble.BaggingRegressor(n_estimators=5, random_state=0),
+        "svr": svm.SVR,
+        "linear-svr": lambda: svm.LinearSVR(random_state=0),
+        "nu-svr": svm.NuSVR,
+        "neighbours-regressor": lambda: neighbors.KNeighborsRegressor(5),
+        "mlp-regressor": lambda: neural_network.MLPRegressor(
+            hidden_layer_sizes=(8,), max_iter=400, random_state=0
+        ),
+        "gp-regressor": lambda: gaussian_process.GaussianProcessRegressor(alpha=0.1),
+        "kernel-ridge": lambda: kernel_ridge.KernelRidge(kernel="rbf"),
+        "pls": lambda: cross_decomposition.PLSRegression(2),
+        "voting-regressor": lambda: ensemble.VotingRegressor(
+            [("a", linear_model.Ridge()), ("b", ensemble.RandomForestRegressor(5, random_state=0))]
+        ),
+        "stacking-regressor": lambda: ensemble.StackingRegressor(
+            [("a", linear_model.Ridge()), ("b", ensemble.RandomForestRegressor(5, random_state=0))]
+        ),
+        "log-target": lambda: compose.TransformedTargetRegressor(
+            linear_model.Ridge(), func=np.log1p, inverse_func=np.expm1
+        ),
+        "scaled-target": lambda: compose.TransformedTargetRegressor(
+            svm.SVR(), transformer=preprocessing.StandardScaler()
+        ),
+        "dummy-regressor": dummy.DummyRegressor,
+        "chain-scaled": lambda: pipeline.make_pipeline(
+            preprocessing.RobustScaler(), linear_model.Ridge()
+        ),
+    }
 
 
 def counts() -> dict[str, Callable[[], Any]]:
     """Families for counts, whose link is an exponential."""
     return {
-        "poisson": linear_model.PoissonRegressor, "tweedie": lambda: linear_model.TweedieRegressor(power=1.5), "gamma-hist": lambda: ensemble.HistGradientBoostingRegressor(loss="poisson", max_iter=20, random_state=0),
-        "poisson-forest": lambda: ensemble.RandomForestRegressor(10, criterion="poisson", random_state=0),
-    }  # fmt: skip
+        "poisson": linear_model.PoissonRegressor,
+        "tweedie": lambda: linear_model.TweedieRegressor(power=1.5),
+        "gamma-hist": lambda: ensemble.HistGradientBoostingRegressor(
+            loss="poisson", max_iter=20, random_state=0
+        ),
+        "poisson-forest": lambda: ensemble.RandomForestRegressor(
+            10, criterion="poisson", random_state=0
+        ),
+    }
 
 
 def before() -> dict[str, Callable[[], Any]]:
     """Steps before a logistic regression."""
     p = preprocessing
     return {
-        "minmax": p.MinMaxScaler, "maxabs": p.MaxAbsScaler, "robust": p.RobustScaler, "power": p.PowerTransformer, "quantile-transform": lambda: p.QuantileTransformer(n_quantiles=50), "quantile-normal": lambda: p.QuantileTransformer(n_quantiles=50, output_distribution="normal"),
-        "polynomial": lambda: pipeline.make_pipeline(p.StandardScaler(), p.PolynomialFeatures(2)), "spline": lambda: p.SplineTransformer(n_knots=4), "bins": lambda: p.KBinsDiscretizer(4, quantile_method="averaged_inverted_cdf"), "bins-ordinal": lambda: p.KBinsDiscretizer(4, encode="ordinal", quantile_method="averaged_inverted_cdf"),
-        "normalizer": p.Normalizer, "binarizer": lambda: p.Binarizer(threshold=50.0), "pca": lambda: pipeline.make_pipeline(p.StandardScaler(), decomposition.PCA(2)), "whitened": lambda: pipeline.make_pipeline(p.StandardScaler(), decomposition.PCA(2, whiten=True)),
-        "svd": lambda: pipeline.make_pipeline(p.StandardScaler(), decomposition.TruncatedSVD(2)), "k-best": lambda: pipeline.make_pipeline(p.StandardScaler(), feature_selection.SelectKBest(k=2)), "variance": lambda: pipeline.make_pipeline(p.StandardScaler(), feature_selection.VarianceThreshold()),
-        "from-model": lambda: pipeline.make_pipeline(p.StandardScaler(), feature_selection.SelectFromModel(RF(5, random_state=0))), "rfe": lambda: pipeline.make_pipeline(p.StandardScaler(), feature_selection.RFE(LR(), n_features_to_select=2)), "union": lambda: pipeline.make_union(p.StandardScaler(), p.MinMaxScaler()),
-        "k-means-distances": lambda: pipeline.make_pipeline(p.StandardScaler(), cluster.KMeans(3, random_state=0, n_init=1)), "nystroem": lambda: pipeline.make_pipeline(p.StandardScaler(), kernel_approximation.Nystroem(n_components=10, random_state=0)), "projection": lambda: pipeline.make_pipeline(p.StandardScaler(), random_projection.GaussianRandomProjection(2, random_state=0)),
-        "log1p": lambda: compose.make_column_transformer((p.FunctionTransformer(np.log1p), ["age", "income"]), remainder="passthrough"), "tree-leaves": lambda: ensemble.RandomTreesEmbedding(5, random_state=0), "lda-transform": lambda: discriminant_analysis.LinearDiscriminantAnalysis(n_components=1),
-        "fast-ica": lambda: pipeline.make_pipeline(p.StandardScaler(), decomposition.FastICA(2, random_state=0)), "passthrough": lambda: "passthrough", "function-identity": p.FunctionTransformer,
-    }  # fmt: skip
+        "minmax": p.MinMaxScaler,
+        "maxabs": p.MaxAbsScaler,
+        "robust": p.RobustScaler,
+        "power": p.PowerTransformer,
+        "quantile-transform": lambda: p.QuantileTransformer(n_quantiles=50),
+        "quantile-normal": lambda: p.QuantileTransformer(
+            n_quantiles=50, output_distribution="normal"
+        ),
+        "polynomial": lambda: pipeline.make_pipeline(p.StandardScaler(), p.PolynomialFeatures(2)),
+        "spline": lambda: p.SplineTransformer(n_knots=4),
+        "bins": lambda: p.KBinsDiscretizer(4, quantile_method="averaged_inverted_cdf"),
+        "bins-ordinal": lambda: p.KBinsDiscretizer(
+            4, encode="ordinal", quantile_method="averaged_inverted_cdf"
+        ),
+        "normalizer": p.Normalizer,
+        "binarizer": lambda: p.Binarizer(threshold=50.0),
+        "pca": lambda: pipeline.make_pipeline(p.StandardScaler(), decomposition.PCA(2)),
+        "whitened": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), decomposition.PCA(2, whiten=True)
+        ),
+        "svd": lambda: pipeline.make_pipeline(p.StandardScaler(), decomposition.TruncatedSVD(2)),
+        "k-best": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), feature_selection.SelectKBest(k=2)
+        ),
+        "variance": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), feature_selection.VarianceThreshold()
+        ),
+        "from-model": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), feature_selection.SelectFromModel(RF(5, random_state=0))
+        ),
+        "rfe": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), feature_selection.RFE(LR(), n_features_to_select=2)
+        ),
+        "union": lambda: pipeline.make_union(p.StandardScaler(), p.MinMaxScaler()),
+        "k-means-distances": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), cluster.KMeans(3, random_state=0, n_init=1)
+        ),
+        "nystroem": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), kernel_approximation.Nystroem(n_components=10, random_state=0)
+        ),
+        "projection": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), random_projection.GaussianRandomProjection(2, random_state=0)
+        ),
+        "log1p": lambda: compose.make_column_transformer(
+            (p.FunctionTransformer(np.log1p), ["age", "income"]), remainder="passthrough"
+        ),
+        "tree-leaves": lambda: ensemble.RandomTreesEmbedding(5, random_state=0),
+        "lda-transform": lambda: discriminant_analysis.LinearDiscriminantAnalysis(n_components=1),
+        "fast-ica": lambda: pipeline.make_pipeline(
+            p.StandardScaler(), decomposition.FastICA(2, random_state=0)
+        ),
+        "passthrough": lambda: "passthrough",
+        "function-identity": p.FunctionTransformer,
+    }
 
 
 def cases() -> list[Case]:
@@ -206,10 +347,32 @@ def cases() -> list[Case]:
         for name, make in classifiers().items()
         if name != "complement-nb"
     ]
-    found.append(Case("complement-nb", after(preprocessing.MinMaxScaler(), naive_bayes.ComplementNB())))
-    found += [Case(f"{name} 3 classes", after(SCALED(), classifiers()[name]()), "three", matrix=True) for name in (
-        "logistic", "forest", "extra-trees", "decision-tree", "gradient-boosting", "hist-boosting", "ada-boost", "bagging", "neighbours", "mlp", "gaussian-nb", "lda", "qda", "svc-platt", "voting-soft", "stacking", "calibrated-svc", "one-vs-rest",
-    )]  # fmt: skip
+    found.append(
+        Case("complement-nb", after(preprocessing.MinMaxScaler(), naive_bayes.ComplementNB()))
+    )
+    found += [
+        Case(f"{name} 3 classes", after(SCALED(), classifiers()[name]()), "three", matrix=True)
+        for name in (
+            "logistic",
+            "forest",
+            "extra-trees",
+            "decision-tree",
+            "gradient-boosting",
+            "hist-boosting",
+            "ada-boost",
+            "bagging",
+            "neighbours",
+            "mlp",
+            "gaussian-nb",
+            "lda",
+            "qda",
+            "svc-platt",
+            "voting-soft",
+            "stacking",
+            "calibrated-svc",
+            "one-vs-rest",
+        )
+    ]
     found += [
         Case(f"{name} mixed", after(mixed(), classifiers()[name]()), "three", MIXED)
         for name in (
@@ -228,24 +391,68 @@ def cases() -> list[Case]:
         Case(f"{name} unscaled", make, "value", matrix=True)
         for name, make in regressors().items()
         if name
-        in ("linear", "ridge", "forest-regressor", "hist-regressor", "boosting-regressor", "lasso", "elastic-net")
+        in (
+            "linear",
+            "ridge",
+            "forest-regressor",
+            "hist-regressor",
+            "boosting-regressor",
+            "lasso",
+            "elastic-net",
+        )
     ]
     found += [
         Case(f"{name} mixed", after(mixed(), regressors()[name]()), "value", MIXED)
-        for name in ("ridge", "forest-regressor", "hist-regressor", "boosting-regressor", "svr", "log-target")
+        for name in (
+            "ridge",
+            "forest-regressor",
+            "hist-regressor",
+            "boosting-regressor",
+            "svr",
+            "log-target",
+        )
     ]
     found += [Case(name, after(SCALED(), make()), "count") for name, make in counts().items()]
-    found += [Case(f"{name} before", after(make(), LR(max_iter=500))) for name, make in before().items()]
-    found += [Case(f"several {name}", after(SCALED(), make), "several") for name, make in (
-        ("linear", linear_model.LinearRegression()), ("forest", ensemble.RandomForestRegressor(10, random_state=0)), ("multi-output", multioutput.MultiOutputRegressor(linear_model.Ridge())), ("chain", multioutput.RegressorChain(linear_model.Ridge())),
-        ("mlp", neural_network.MLPRegressor(hidden_layer_sizes=(6,), max_iter=300, random_state=0)), ("neighbours", neighbors.KNeighborsRegressor(3)), ("pls", cross_decomposition.PLSRegression(2)),
-    )]  # fmt: skip
+    found += [
+        Case(f"{name} before", after(make(), LR(max_iter=500))) for name, make in before().items()
+    ]
+    found += [
+        Case(f"several {name}", after(SCALED(), make), "several")
+        for name, make in (
+            ("linear", linear_model.LinearRegression()),
+            ("forest", ensemble.RandomForestRegressor(10, random_state=0)),
+            ("multi-output", multioutput.MultiOutputRegressor(linear_model.Ridge())),
+            ("chain", multioutput.RegressorChain(linear_model.Ridge())),
+            (
+                "mlp",
+                neural_network.MLPRegressor(hidden_layer_sizes=(6,), max_iter=300, random_state=0),
+            ),
+            ("neighbours", neighbors.KNeighborsRegressor(3)),
+            ("pls", cross_decomposition.PLSRegression(2)),
+        )
+    ]
     trees: dict[str, Any] = {
-        "forest": RF(10, random_state=0), "decision-tree": tree.DecisionTreeClassifier(max_depth=5, random_state=0), "extra-trees": ensemble.ExtraTreesClassifier(10, random_state=0), "hist-boosting": HGB(max_iter=10, random_state=0),
-        "bagging": ensemble.BaggingClassifier(n_estimators=5, random_state=0), "voting": ensemble.VotingClassifier([("a", RF(5, random_state=0)), ("b", HGB(max_iter=5))], voting="soft"), "stacking": ensemble.StackingClassifier([("a", RF(5, random_state=0)), ("b", HGB(max_iter=5))]),
-        "calibrated-forest": calibration.CalibratedClassifierCV(RF(5, random_state=0), cv=3), "extra-tree": tree.ExtraTreeClassifier(max_depth=5, random_state=0),
-    }  # fmt: skip
-    values: dict[str, Any] = {"forest-regressor": ensemble.RandomForestRegressor(10, random_state=0), "tree-regressor": tree.DecisionTreeRegressor(max_depth=6, random_state=0), "extra-trees-regressor": ensemble.ExtraTreesRegressor(10, random_state=0), "hist-regressor": ensemble.HistGradientBoostingRegressor(max_iter=10), "bagging-regressor": ensemble.BaggingRegressor(n_estimators=5, random_state=0)}  # fmt: skip
+        "forest": RF(10, random_state=0),
+        "decision-tree": tree.DecisionTreeClassifier(max_depth=5, random_state=0),
+        "extra-trees": ensemble.ExtraTreesClassifier(10, random_state=0),
+        "hist-boosting": HGB(max_iter=10, random_state=0),
+        "bagging": ensemble.BaggingClassifier(n_estimators=5, random_state=0),
+        "voting": ensemble.VotingClassifier(
+            [("a", RF(5, random_state=0)), ("b", HGB(max_iter=5))], voting="soft"
+        ),
+        "stacking": ensemble.StackingClassifier(
+            [("a", RF(5, random_state=0)), ("b", HGB(max_iter=5))]
+        ),
+        "calibrated-forest": calibration.CalibratedClassifierCV(RF(5, random_state=0), cv=3),
+        "extra-tree": tree.ExtraTreeClassifier(max_depth=5, random_state=0),
+    }
+    values: dict[str, Any] = {
+        "forest-regressor": ensemble.RandomForestRegressor(10, random_state=0),
+        "tree-regressor": tree.DecisionTreeRegressor(max_depth=6, random_state=0),
+        "extra-trees-regressor": ensemble.ExtraTreesRegressor(10, random_state=0),
+        "hist-regressor": ensemble.HistGradientBoostingRegressor(max_iter=10),
+        "bagging-regressor": ensemble.BaggingRegressor(n_estimators=5, random_state=0),
+    }
     for name, made in trees.items():
         found += [
             Case(f"missing {name}", lambda made=made: made, holes=True),
@@ -270,10 +477,20 @@ def cases() -> list[Case]:
     for name, imputer in imputers.items():
         found += [
             Case(f"imputer-{name}", after(imputer, LR(max_iter=2000)), holes=True),
-            Case(f"imputer-{name} forest matrix", after(imputer, RF(10, random_state=0)), holes=True, matrix=True),
+            Case(
+                f"imputer-{name} forest matrix",
+                after(imputer, RF(10, random_state=0)),
+                holes=True,
+                matrix=True,
+            ),
         ]
     found += [
-        Case(f"imputer-mixed {name}", after(mixed(FILLED(), SCALED()), made), columns=MIXED, holes=True)
+        Case(
+            f"imputer-mixed {name}",
+            after(mixed(FILLED(), SCALED()), made),
+            columns=MIXED,
+            holes=True,
+        )
         for name, made in (
             ("logistic", LR(max_iter=500)),
             ("forest", RF(10, random_state=0)),
@@ -282,19 +499,40 @@ def cases() -> list[Case]:
     ]
     one, order = preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder
     encoders: dict[str, Callable[[], Any]] = {
-        "one-hot": one, "one-hot ignore": lambda: one(handle_unknown="ignore"), "one-hot dense": lambda: one(sparse_output=False), "one-hot drop-first": lambda: one(drop="first"), "one-hot drop-binary": lambda: one(drop="if_binary"), "one-hot infrequent": lambda: one(min_frequency=0.3, handle_unknown="infrequent_if_exist"), "one-hot max": lambda: one(max_categories=2, handle_unknown="infrequent_if_exist"),
-        "ordinal": order, "ordinal unknown": lambda: order(handle_unknown="use_encoded_value", unknown_value=-1), "ordinal missing-value": lambda: order(encoded_missing_value=-2), "ordinal both": lambda: order(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2), "ordinal infrequent": lambda: order(max_categories=2),
-        "target": lambda: preprocessing.TargetEncoder(random_state=0), "filled one-hot": lambda: pipeline.make_pipeline(FILLED(strategy="most_frequent"), one()), "constant one-hot": lambda: pipeline.make_pipeline(FILLED(strategy="constant", fill_value="none"), one(handle_unknown="ignore")),
-    }  # fmt: skip
+        "one-hot": one,
+        "one-hot ignore": lambda: one(handle_unknown="ignore"),
+        "one-hot dense": lambda: one(sparse_output=False),
+        "one-hot drop-first": lambda: one(drop="first"),
+        "one-hot drop-binary": lambda: one(drop="if_binary"),
+        "one-hot infrequent": lambda: one(min_frequency=0.3, handle_unknown="infrequent_if_exist"),
+        "one-hot max": lambda: one(max_categories=2, handle_unknown="infrequent_if_exist"),
+        "ordinal": order,
+        "ordinal unknown": lambda: order(handle_unknown="use_encoded_value", unknown_value=-1),
+        "ordinal missing-value": lambda: order(encoded_missing_value=-2),
+        "ordinal both": lambda: order(
+            handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+        ),
+        "ordinal infrequent": lambda: order(max_categories=2),
+        "target": lambda: preprocessing.TargetEncoder(random_state=0),
+        "filled one-hot": lambda: pipeline.make_pipeline(FILLED(strategy="most_frequent"), one()),
+        "constant one-hot": lambda: pipeline.make_pipeline(
+            FILLED(strategy="constant", fill_value="none"), one(handle_unknown="ignore")
+        ),
+    }
     for name, encoder in encoders.items():
         found += [
             Case(f"words {name}", after(mixed(words=encoder()), LR(max_iter=500)), columns=MIXED),
             Case(
-                f"missing-words {name}", after(mixed(words=encoder()), HGB(max_iter=10)), columns=MIXED, word_holes=True
+                f"missing-words {name}",
+                after(mixed(words=encoder()), HGB(max_iter=10)),
+                columns=MIXED,
+                word_holes=True,
             ),
         ]
         found += [
-            Case(f"only-words {name}", after(encoder(), RF(10, random_state=0)), columns=tuple(WORDS)),
+            Case(
+                f"only-words {name}", after(encoder(), RF(10, random_state=0)), columns=tuple(WORDS)
+            ),
             Case(
                 f"only-words missing {name}",
                 after(encoder(), RF(5, random_state=0)),
@@ -325,34 +563,54 @@ def cases() -> list[Case]:
         Case(
             f"whole columns {name}",
             after(
-                compose.make_column_transformer((step, ["age", "visits"]), remainder="passthrough"), LR(max_iter=2000)
+                compose.make_column_transformer((step, ["age", "visits"]), remainder="passthrough"),
+                LR(max_iter=2000),
             ),
             columns=WHOLE,
             whole=True,
         )
-        for name, step in (("scaler", SCALED()), ("imputer", FILLED()), ("passthrough", "passthrough"))
+        for name, step in (
+            ("scaler", SCALED()),
+            ("imputer", FILLED()),
+            ("passthrough", "passthrough"),
+        )
     ]
-    found += [Case(f"columns by {name}", after(mixed(chosen=chosen), LR(max_iter=500)), columns=MIXED) for name, chosen in (
-        ("mask", np.array([True] * 4 + [False] * 2)), ("negatives", [-6, -5, -4, -3]), ("slice", slice(0, 4)), ("positions", [0, 1, 2, 3]), ("selector", compose.make_column_selector(dtype_include="number")), ("names slice", slice("age", "rate")),
-    )]  # fmt: skip
+    found += [
+        Case(f"columns by {name}", after(mixed(chosen=chosen), LR(max_iter=500)), columns=MIXED)
+        for name, chosen in (
+            ("mask", np.array([True] * 4 + [False] * 2)),
+            ("negatives", [-6, -5, -4, -3]),
+            ("slice", slice(0, 4)),
+            ("positions", [0, 1, 2, 3]),
+            ("selector", compose.make_column_selector(dtype_include="number")),
+            ("names slice", slice("age", "rate")),
+        )
+    ]
     found += [
         Case(
             "columns drop",
             after(
-                compose.make_column_transformer((SCALED(), ["age"]), ("drop", ["rate"]), remainder="passthrough"),
+                compose.make_column_transformer(
+                    (SCALED(), ["age"]), ("drop", ["rate"]), remainder="passthrough"
+                ),
                 LR(max_iter=2000),
             ),
         ),
         Case(
             "columns remainder scaled",
-            after(compose.make_column_transformer(("passthrough", ["age"]), remainder=SCALED()), LR(max_iter=2000)),
+            after(
+                compose.make_column_transformer(("passthrough", ["age"]), remainder=SCALED()),
+                LR(max_iter=2000),
+            ),
         ),
     ]
     found += [
         Case("flags", LR, columns=("rate", "member")),
         Case(
             "flags one-hot",
-            after(compose.make_column_transformer((one(), ["member"]), remainder="passthrough"), LR()),
+            after(
+                compose.make_column_transformer((one(), ["member"]), remainder="passthrough"), LR()
+            ),
             columns=("rate", "member"),
         ),
     ]
@@ -369,10 +627,16 @@ def cases() -> list[Case]:
         Case("pca alone", after(SCALED(), decomposition.PCA(2)), "transform"),
         Case("scaler alone", SCALED, "transform"),
         Case("k-means", after(SCALED(), cluster.KMeans(3, random_state=0, n_init=1)), "cluster"),
-        Case("isolation-forest", lambda: ensemble.IsolationForest(n_estimators=10, random_state=0), "cluster"),
+        Case(
+            "isolation-forest",
+            lambda: ensemble.IsolationForest(n_estimators=10, random_state=0),
+            "cluster",
+        ),
         Case("mixture", after(SCALED(), mixture.GaussianMixture(2, random_state=0)), "cluster"),
         Case("one-class-svm", after(SCALED(), svm.OneClassSVM()), "cluster"),
-        Case("local-outlier", after(SCALED(), neighbors.LocalOutlierFactor(novelty=True)), "cluster"),
+        Case(
+            "local-outlier", after(SCALED(), neighbors.LocalOutlierFactor(novelty=True)), "cluster"
+        ),
     ]
     return found
 
@@ -393,7 +657,9 @@ def contract(case: Case, frame: pd.DataFrame, made: Any) -> tuple[type[st.Row], 
         else:
             low, high = NUMBERS[name]
             hints[name] = Annotated[float, st.Number(ge=low, le=high)]
-        if (name in WORDS and case.word_holes) or (name not in WORDS and (case.holes or case.late_holes)):
+        if (name in WORDS and case.word_holes) or (
+            name not in WORDS and (case.holes or case.late_holes)
+        ):
             hints[name] = (
                 hints[name] | None
                 if name in WORDS
@@ -413,7 +679,9 @@ def contract(case: Case, frame: pd.DataFrame, made: Any) -> tuple[type[st.Row], 
 
 
 def _given(case: Case, frame: pd.DataFrame) -> Any:
-    return frame[list(case.columns)].to_numpy(np.float64) if case.matrix else frame[list(case.columns)]
+    return (
+        frame[list(case.columns)].to_numpy(np.float64) if case.matrix else frame[list(case.columns)]
+    )
 
 
 def raw(case: Case, frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -438,10 +706,14 @@ def tried(case: Case) -> str:
         made = case.make()
         made.fit(
             _given(case, train),
-            target(train, case.sort if case.sort in (*CLASSES, "value", "count", "several") else "two"),
+            target(
+                train, case.sort if case.sort in (*CLASSES, "value", "count", "several") else "two"
+            ),
         )
         inputs, outputs = contract(case, train, made)
-        given = raw(case, train.dropna().head(8) if case.late_holes or case.word_holes else train.head(8))
+        given = raw(
+            case, train.dropna().head(8) if case.late_holes or case.word_holes else train.head(8)
+        )
         with tempfile.TemporaryDirectory() as folder:
             try:
                 adoption = st.Adoption.of_estimator(
@@ -454,7 +726,12 @@ def tried(case: Case) -> str:
                 return f"crash: {traceback.format_exc(limit=-2)}"
             try:
                 got = np.stack(
-                    [row["answer"] for row in load_engine(bundle, RuntimeOptions()).answer(raw(case, drawn), 16)]
+                    [
+                        row["answer"]
+                        for row in load_engine(bundle, RuntimeOptions()).answer(
+                            raw(case, drawn), 16
+                        )
+                    ]
                 )
             except Exception as error:
                 return f"wrong: it raises while it serves: {error}"
@@ -463,7 +740,13 @@ def tried(case: Case) -> str:
 
 def judged(case: Case, made: Any, rows: Any, got: Any) -> str:
     """Scores, and the label that they stand for, against scikit-learn's own."""
-    verb = "predict_proba" if case.sort in CLASSES else "transform" if case.sort == "transform" else "predict"
+    verb = (
+        "predict_proba"
+        if case.sort in CLASSES
+        else "transform"
+        if case.sort == "transform"
+        else "predict"
+    )
     try:
         want = np.asarray(getattr(made, verb)(rows), np.float64).reshape(len(got), -1)
     except Exception as error:

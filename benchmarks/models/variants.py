@@ -35,7 +35,9 @@ def real_sentences() -> list[str]:
     """Sentences of 4 to 60 words from the language reference that Python carries, each once, drawn by a seed."""
     text = re.sub(r"\s+", " ", " ".join(topics[name] for name in sorted(topics)))
     found = [
-        part for part in re.split(r"(?<=[.!?]) (?=[A-Z])", text) if re.fullmatch(r"[A-Z][A-Za-z ,;:'()-]+[.!?]", part)
+        part
+        for part in re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+        if re.fullmatch(r"[A-Z][A-Za-z ,;:'()-]+[.!?]", part)
     ]
     plain = [part for part in dict.fromkeys(found) if 4 <= len(part.split()) <= 60]
     return random.Random(0).sample(plain, SENTENCES)
@@ -54,7 +56,11 @@ def quantize(bundle: Path, *arguments: str) -> tuple[float, dict[str, object] | 
     start = time.monotonic()
     command = [sys.executable, "-m", "seatrial", "quantize", str(bundle), "--json", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
-    said = json.loads(done.stdout[done.stdout.index("{") :]) if done.returncode == 0 else done.stderr[-600:]
+    said = (
+        json.loads(done.stdout[done.stdout.index("{") :])
+        if done.returncode == 0
+        else done.stderr[-600:]
+    )
     return time.monotonic() - start, said
 
 

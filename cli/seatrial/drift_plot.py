@@ -28,11 +28,19 @@ def plot_drift(title: str, fields: Sequence[FieldDrift], above: Sequence[bool], 
         places = np.arange(len(field.live))
         panel.bar(places - 0.2, field.reference.shares, 0.4, color=REFERENCE, label="reference")
         panel.bar(
-            places + 0.2, np.nan_to_num(shares(field.live)), 0.4, color=DRIFTED if is_above else LIVE, label="live"
+            places + 0.2,
+            np.nan_to_num(shares(field.live)),
+            0.4,
+            color=DRIFTED if is_above else LIVE,
+            label="live",
         )
         panel.set_title(f"{field.field}: PSI {field.psi:.2f}, JS {field.distance:.2f}", fontsize=9)
         panel.set_xticks(
-            places, [name[:24] for name in field.reference.bins.names], rotation=40, ha="right", fontsize=6
+            places,
+            [name[:24] for name in field.reference.bins.names],
+            rotation=40,
+            ha="right",
+            fontsize=6,
         )
         panel.tick_params(axis="y", labelsize=7)
     figure.axes[0].legend(fontsize=7, frameon=False)
@@ -41,4 +49,6 @@ def plot_drift(title: str, fields: Sequence[FieldDrift], above: Sequence[bool], 
     try:
         figure.savefig(path, format="png", dpi=110)
     except OSError as error:
-        raise DeclarationError(f"--plot '{path}'", error.strerror or "an error", "a file that can be written") from None
+        raise DeclarationError(
+            f"--plot '{path}'", error.strerror or "an error", "a file that can be written"
+        ) from None

@@ -53,11 +53,15 @@ def drift_of_rows(bundle: Bundle, rows: Sequence[Any]) -> Seen:
         good.append(row)
         values.append(checked)
     if not good:
-        raise DeclarationError("rows", f"{len(rows)}, none of which the contract takes", "rows as clients send them")
+        raise DeclarationError(
+            "rows", f"{len(rows)}, none of which the contract takes", "rows as clients send them"
+        )
     answers = engine.answer(good, BATCH_ROWS if bundle.manifest.batchable else 1)
     live = {
         field: counts.tolist()
-        for field, counts in features.count(bundle.profile, columns_of(values), columns_of(answers)).items()
+        for field, counts in features.count(
+            bundle.profile, columns_of(values), columns_of(answers)
+        ).items()
     }
     for field, histogram in bundle.profile.inputs.items():
         if UNSEEN_BIN in histogram.bins.names:
@@ -68,18 +72,27 @@ def drift_of_rows(bundle: Bundle, rows: Sequence[Any]) -> Seen:
 def drift_of_servers(bundle: Bundle, url: str, window: str) -> Seen:
     """What all servers of this version counted within the window. Raises `DeclarationError`."""
     if not WINDOW.fullmatch(window):
-        raise DeclarationError("--window", f"'{window[:20]}'", "a time as Prometheus writes it: 30m, 1h, 7d")
+        raise DeclarationError(
+            "--window", f"'{window[:20]}'", "a time as Prometheus writes it: 30m, 1h, 7d"
+        )
     model = f'model="{bundle.name}",version="{bundle.version}"'
     counted = query(url, f"sum by (field, bin) (increase({names.DRIFT}{{{model}}}[{window}]))")
-    by_bin = {(each["metric"]["field"], each["metric"]["bin"]): float(each["value"][1]) for each in counted}
+    by_bin = {
+        (each["metric"]["field"], each["metric"]["bin"]): float(each["value"][1])
+        for each in counted
+    }
     live = {
         field: [by_bin.get((field, name), 0.0) for name in histogram.bins.names]
         for field, histogram in bundle.profile.fields.items()
     }
     if not any(map(sum, live.values())):
         want = "a server of it, scraped at least twice while it answered requests"
-        raise DeclarationError(f"Prometheus, the last {window}", f"no values of {bundle.name} {bundle.version}", want)
-    codes = query(url, f'sum by (code) (increase({names.REQUESTS}{{{model},code!~"ok|other"}}[{window}]))')
+        raise DeclarationError(
+            f"Prometheus, the last {window}", f"no values of {bundle.name} {bundle.version}", want
+        )
+    codes = query(
+        url, f'sum by (code) (increase({names.REQUESTS}{{{model},code!~"ok|other"}}[{window}]))'
+    )
     refused = {each["metric"]["code"]: round(float(each["value"][1])) for each in codes}
     return Seen(live, {code: count for code, count in refused.items() if count})
 
@@ -95,5 +108,7 @@ def query(url: str, expression: str) -> list[dict[str, Any]]:
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         lost = isinstance(error, (OSError, http.client.HTTPException))
         got = f"no answer ({type(error).__name__})" if lost else "an answer of another kind"
-        raise DeclarationError(f"Prometheus at {url}", got, "one that listens there: --prometheus URL") from None
+        raise DeclarationError(
+            f"Prometheus at {url}", got, "one that listens there: --prometheus URL"
+        ) from None
     return found

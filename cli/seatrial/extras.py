@@ -5,12 +5,23 @@ from __future__ import annotations
 EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnxruntime", "ml_dtypes"),
     "adopt": ("onnx", "onnxruntime", "skl2onnx", "sklearn", "pandas"),
-    "serve": ("onnxruntime", "fastapi", "uvicorn", "httptools", "uvloop", "orjson", "prometheus_client", "pydantic_settings", "grpc", "watchfiles"),
+    "serve": (
+        "onnxruntime",
+        "fastapi",
+        "uvicorn",
+        "httptools",
+        "uvloop",
+        "orjson",
+        "prometheus_client",
+        "pydantic_settings",
+        "grpc",
+        "watchfiles",
+    ),
     "parity": ("httpx", "hypothesis", "jinja2", "pytest", "tritonclient", "onnxruntime", "orjson"),
     "text": ("tokenizers",),
     "image": ("PIL",),
     "plot": ("matplotlib",),
-}  # fmt: skip
+}
 """Extra -> the modules that it brings, as they are imported."""
 WINGS = {
     "seatrial_export.adopt": "adopt",
@@ -28,5 +39,12 @@ def extra_of(error: ModuleNotFoundError, home: str) -> str | None:
     """
     module = (error.name or "").partition(".")[0]
     extras = [extra for extra, modules in EXTRAS.items() if module in modules]
-    wanted = next((extra for prefix, extra in WINGS.items() if home == prefix or home.startswith(f"{prefix}.")), None)
+    wanted = next(
+        (
+            extra
+            for prefix, extra in WINGS.items()
+            if home == prefix or home.startswith(f"{prefix}.")
+        ),
+        None,
+    )
     return wanted if wanted in extras else next(iter(extras), None)

@@ -64,9 +64,14 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.option(
-    "--debug", is_flag=True, help="Show the whole traceback of an error; it is for reports, not for daily use."
+    "--debug",
+    is_flag=True,
+    help="Show the whole traceback of an error; it is for reports, not for daily use.",
 )
 @click.version_option(package_name="seatrial")
 @click.pass_context

@@ -29,7 +29,9 @@ OPTIONS = (
         help="The version before: what changed since is sealed as RELEASE_NOTES.md, and breaking changes need a higher major version.",
     ),
     click.option(
-        "--allow-breaking", is_flag=True, help="Seal breaking changes under the same major version all the same."
+        "--allow-breaking",
+        is_flag=True,
+        help="Seal breaking changes under the same major version all the same.",
     ),
     click.option(
         "--json",
@@ -53,7 +55,11 @@ def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
     """A line on the terminal that names the step; gives what is told the next one."""
     console = Console(stderr=True)
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
     ) as progress:
         task = progress.add_task(title)
         yield lambda step: progress.update(task, description=f"gate: {step}")
@@ -61,7 +67,9 @@ def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
 
 def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
     """Path, digest, size, and what the gate warns of."""
-    warnings = [trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding]
+    warnings = [
+        trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding
+    ]
     if as_json:
         click.echo(
             json.dumps(
@@ -84,7 +92,16 @@ def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
 
 def rows_proven(bundle: Bundle) -> str:
     """How many rows of each sort the newest receipt is about: `52 golden, 450 held-out and 121 drawn rows`."""
-    trials = [trial for receipt in bundle.receipts() for trial in receipt.trials if trial.runner == "onnxruntime"]
+    trials = [
+        trial
+        for receipt in bundle.receipts()
+        for trial in receipt.trials
+        if trial.runner == "onnxruntime"
+    ]
     rows = {trial.row_set: trial.rows for trial in trials if trial.variant == "fp32" and trial.rows}
     counts = [f"{number} {name}" for name, number in rows.items()]
-    return f"{' and '.join(filter(None, (', '.join(counts[:-1]), counts[-1])))} rows" if counts else "no rows"
+    return (
+        f"{' and '.join(filter(None, (', '.join(counts[:-1]), counts[-1])))} rows"
+        if counts
+        else "no rows"
+    )

@@ -17,9 +17,17 @@ from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import Kind, split_optional
 
 TAKING = (
-    "extra", "strict", "allow_inf_nan", "alias_generator", "coerce_numbers_to_str", "str_strip_whitespace", "str_to_lower",
-    "str_to_upper", "str_min_length", "str_max_length",
-)  # fmt: skip
+    "extra",
+    "strict",
+    "allow_inf_nan",
+    "alias_generator",
+    "coerce_numbers_to_str",
+    "str_strip_whitespace",
+    "str_to_lower",
+    "str_to_upper",
+    "str_min_length",
+    "str_max_length",
+)
 """The options of a model's configuration that decide which rows are taken."""
 HOOKS = ("__init__", "__get_pydantic_core_schema__", "model_post_init")
 RENAMING = ("alias", "validation_alias", "serialization_alias", "discriminator", "exclude")
@@ -48,7 +56,9 @@ def read_field(info: FieldInfo) -> FieldAnnotation:
         said = getattr(info, option)
         if said is not None:
             mend = "name the field as clients write it: letters of any script, digits and _"
-            raise DeclarationError(f"{option}={said!r}"[:80], "a second name", "the field's own name", mend)
+            raise DeclarationError(
+                f"{option}={said!r}"[:80], "a second name", "the field's own name", mend
+            )
     if info.default_factory is not None or (
         info.default is not PydanticUndefined and not (nullable and info.default is None)
     ):
@@ -63,9 +73,13 @@ def stated_kind(field: FieldAnnotation) -> Kind | None:
     named = [word for word in field.words if isinstance(word, Kind)]
     if len(named) > 1:
         raise DeclarationError(
-            "the annotation", " and ".join(f"st.{type(kind).__name__}" for kind in named), "one kind"
+            "the annotation",
+            " and ".join(f"st.{type(kind).__name__}" for kind in named),
+            "one kind",
         )
-    meant = named or [kind for cls in kinds().values() if (kind := cls.from_type(field.annotation)) is not None]
+    meant = named or [
+        kind for cls in kinds().values() if (kind := cls.from_type(field.annotation)) is not None
+    ]
     found = next(iter(meant), None)
     if found is None:
         return None
@@ -76,19 +90,33 @@ def stated_kind(field: FieldAnnotation) -> Kind | None:
 def check_class(rows: type[BaseModel], base: type[BaseModel]) -> None:
     """Raise `DeclarationError` where the class takes other rows than its fields say: validators, options, methods of its own."""
     found = rows.__pydantic_decorators__
-    for group in ("validators", "field_validators", "root_validators", "model_validators", "computed_fields"):
+    for group in (
+        "validators",
+        "field_validators",
+        "root_validators",
+        "model_validators",
+        "computed_fields",
+    ):
         for name in getattr(found, group):
             where = f"{rows.__name__}.{name}"
-            raise DeclarationError(where, f"one of the class's {group}", "what a contract holds", IN_THE_MODEL)
+            raise DeclarationError(
+                where, f"one of the class's {group}", "what a contract holds", IN_THE_MODEL
+            )
     for option in TAKING:
         if rows.model_config.get(option) != base.model_config.get(option):
             got = f"{option}={rows.model_config.get(option)!r}"[:80]
             want = f"{option}={base.model_config.get(option)!r}"
-            raise DeclarationError(f"{rows.__name__}.model_config", got, want, "a server has no other rules")
+            raise DeclarationError(
+                f"{rows.__name__}.model_config", got, want, "a server has no other rules"
+            )
     for name in HOOKS:
-        if not getattr(rows, name).__module__.startswith("pydantic.") and getattr(rows, name) != getattr(base, name):
+        if not getattr(rows, name).__module__.startswith("pydantic.") and getattr(
+            rows, name
+        ) != getattr(base, name):
             where = f"{rows.__name__}.{name}"
-            raise DeclarationError(where, "a method of the class's own", "what a contract holds", IN_THE_MODEL)
+            raise DeclarationError(
+                where, "a method of the class's own", "what a contract holds", IN_THE_MODEL
+            )
 
 
 def complete(rows: type[BaseModel]) -> None:
@@ -108,7 +136,9 @@ def complete(rows: type[BaseModel]) -> None:
 def _said(words: Sequence[Any]) -> Iterator[Any]:
     """Single words; those that a row class means anyway, and those that mean nothing to Pydantic, left out."""
     for word in words:
-        if isinstance(word, annotated_types.GroupedMetadata) and not isinstance(word, (Strict, AllowInfNan)):
+        if isinstance(word, annotated_types.GroupedMetadata) and not isinstance(
+            word, (Strict, AllowInfNan)
+        ):
             yield from _said(list(word))
         elif isinstance(word, FieldInfo):
             yield from _said(word.metadata)
@@ -128,7 +158,9 @@ def _means_nothing(word: Any) -> bool:
         return False
     try:
         return bool(TypeAdapter(Annotated[Any, word]).core_schema == TypeAdapter(Any).core_schema)
-    except Exception:  # what Pydantic cannot apply to any value, it applies to some: such errors are of every sort
+    except (
+        Exception
+    ):  # what Pydantic cannot apply to any value, it applies to some: such errors are of every sort
         return False
 
 
@@ -144,9 +176,15 @@ def _options(kind: Kind, words: Sequence[Any]) -> dict[str, Any]:
     for word in words:
         option = kind.keeps.get(type(word))
         if option is None:
-            known = ", ".join(sorted(cls.__name__ for cls in kind.keeps)) or "no rule beside the kind"
-            mend = kind.rules_go or f"use the options of st.{type(kind).__name__}, or {IN_THE_MODEL}"
-            raise DeclarationError(shown(word), f"a rule that st.{type(kind).__name__} does not keep", known, mend)
+            known = (
+                ", ".join(sorted(cls.__name__ for cls in kind.keeps)) or "no rule beside the kind"
+            )
+            mend = (
+                kind.rules_go or f"use the options of st.{type(kind).__name__}, or {IN_THE_MODEL}"
+            )
+            raise DeclarationError(
+                shown(word), f"a rule that st.{type(kind).__name__} does not keep", known, mend
+            )
         if option in options or option in kind.model_fields_set:
             raise DeclarationError("the annotation", f"{option} twice", "each bound once")
         (options[option],) = _options_of(word).values()
@@ -162,4 +200,6 @@ def shown(word: Any) -> str:
         for option, value in _options_of(word).items()
         if value is not PydanticUndefined
     )
-    return (said if name == "_PydanticGeneralMetadata" else f"{name}({said})" if said else name)[:80]
+    return (said if name == "_PydanticGeneralMetadata" else f"{name}({said})" if said else name)[
+        :80
+    ]

@@ -46,14 +46,29 @@ def compare_answers(contract: Contract, old: Sequence[Answered], new: Sequence[A
         for row, (was, is_) in enumerate(zip(old, new, strict=True))
         if not isinstance(was, str) and not isinstance(is_, str)
     ]
-    moves = [(move, f"row {row}, output '{name}'") for row, was, is_ in both for name, move in _moves(was, is_)]
+    moves = [
+        (move, f"row {row}, output '{name}'")
+        for row, was, is_ in both
+        for name, move in _moves(was, is_)
+    ]
     largest, place = max(moves, default=(0.0, ""))
     pairs = list(enumerate(zip(old, new, strict=True)))
     return Moved(
-        len(both), tuple(flip for row, was, is_ in both for flip in _flips(contract, row, was, is_)), largest, place if largest else "",
-        tuple((row, is_) for row, (was, is_) in pairs if isinstance(is_, str) and not isinstance(was, str)),
-        tuple((row, was) for row, (was, is_) in pairs if isinstance(was, str) and not isinstance(is_, str)),
-    )  # fmt: skip
+        len(both),
+        tuple(flip for row, was, is_ in both for flip in _flips(contract, row, was, is_)),
+        largest,
+        place if largest else "",
+        tuple(
+            (row, is_)
+            for row, (was, is_) in pairs
+            if isinstance(is_, str) and not isinstance(was, str)
+        ),
+        tuple(
+            (row, was)
+            for row, (was, is_) in pairs
+            if isinstance(was, str) and not isinstance(is_, str)
+        ),
+    )
 
 
 def _moves(was: Mapping[str, Array], is_: Mapping[str, Array]) -> Iterator[tuple[str, float]]:
@@ -68,10 +83,17 @@ def _moves(was: Mapping[str, Array], is_: Mapping[str, Array]) -> Iterator[tuple
         yield name, float(np.nan_to_num(moved, nan=np.inf).max(initial=0.0))
 
 
-def _flips(contract: Contract, row: int, was: Mapping[str, Array], is_: Mapping[str, Array]) -> Iterator[Flip]:
+def _flips(
+    contract: Contract, row: int, was: Mapping[str, Array], is_: Mapping[str, Array]
+) -> Iterator[Flip]:
     for field in contract.outputs:
         kind, name = field.kind, field.name
-        if isinstance(kind, Label) and name in was and name in is_ and was[name].shape == is_[name].shape:
+        if (
+            isinstance(kind, Label)
+            and name in was
+            and name in is_
+            and was[name].shape == is_[name].shape
+        ):
             old, new = (kind.classes[int(scores[name].argmax())] for scores in (was, is_))
             if old != new:
                 yield Flip(row, name, old, new)

@@ -47,7 +47,9 @@ class Ranges(_Bins):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The bins in order: "below 36.2", "36.2 to 38.1", "from 51"."""
-        shown = [short if float(short := f"{edge:.12g}") == edge else repr(edge) for edge in self.edges]
+        shown = [
+            short if float(short := f"{edge:.12g}") == edge else repr(edge) for edge in self.edges
+        ]
         inner = [f"{low} to {high}" for low, high in pairwise(shown)]
         ranges = [f"below {shown[0]}", *inner, f"from {shown[-1]}"] if shown else ["any"]
         return (*ranges, *([MISSING_BIN] if self.missing else []))
@@ -108,11 +110,19 @@ def split_numbers(values: Values, *, missing: bool = False) -> Ranges:
     different, counts = np.unique(numbers[~np.isnan(numbers)], return_counts=True)
     if len(different) == 1:
         near = max(abs(float(different[0])), 1.0) * 1e-6
-        return Ranges(edges=(float(different[0]) - near, float(different[0]) + near), missing=missing)
+        return Ranges(
+            edges=(float(different[0]) - near, float(different[0]) + near), missing=missing
+        )
     share = max(counts.sum() / RANGES, LEAST_IN_RANGE)
     edges, held, left = list[float](), 0, int(counts.sum())
-    before, least_width = (float(different[0]), float(np.ptp(different)) * NARROWEST) if len(different) else (0.0, 0.0)
-    for low, high, count in zip(different.tolist(), different[1:].tolist(), counts.tolist(), strict=False):
+    before, least_width = (
+        (float(different[0]), float(np.ptp(different)) * NARROWEST)
+        if len(different)
+        else (0.0, 0.0)
+    )
+    for low, high, count in zip(
+        different.tolist(), different[1:].tolist(), counts.tolist(), strict=False
+    ):
         held += count
         edge = between(low, high)
         if held >= share and left - held >= LEAST_IN_RANGE and edge - before >= least_width:
@@ -135,7 +145,9 @@ def between(low: float, high: float) -> float:
     return high
 
 
-def split_words(values: Values, listed: Sequence[str], *, unseen: bool = False, missing: bool = False) -> Words:
+def split_words(
+    values: Values, listed: Sequence[str], *, unseen: bool = False, missing: bool = False
+) -> Words:
     """A bin for each word of the list, or for the most frequent ones where it is long."""
     if len(listed) <= MOST_WORDS:
         return Words(words=tuple(listed), unseen=unseen, missing=missing)
@@ -144,4 +156,9 @@ def split_words(values: Values, listed: Sequence[str], *, unseen: bool = False, 
         if value in counts:
             counts[value] += 1
     top = set(sorted(counts, key=lambda word: -counts[word])[:MOST_WORDS])
-    return Words(words=tuple(word for word in listed if word in top), other=True, unseen=unseen, missing=missing)
+    return Words(
+        words=tuple(word for word in listed if word in top),
+        other=True,
+        unseen=unseen,
+        missing=missing,
+    )

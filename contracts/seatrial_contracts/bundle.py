@@ -92,13 +92,17 @@ class Bundle:
     def slices(self) -> frozenset[str]:
         """The names of all slices that its rows belong to."""
         sets = (self.golden, self.held_out)
-        return frozenset(name for rows in sets if rows is not None for names in rows.slices for name in names)
+        return frozenset(
+            name for rows in sets if rows is not None for names in rows.slices for name in names
+        )
 
     @cached_property
     def profile(self) -> Profile:
         """How the reference rows are spread. Raises `BundleError` where it does not fit the contract."""
         self._require(PROFILE)
-        with self._reading("E_BUNDLE_PROFILE", PROFILE, "a profile of schema 1, of the contract's fields"):
+        with self._reading(
+            "E_BUNDLE_PROFILE", PROFILE, "a profile of schema 1, of the contract's fields"
+        ):
             profile = Profile.from_json(self.files[PROFILE])
             profile.check(self.contract)
             return profile
@@ -110,7 +114,11 @@ class Bundle:
 
     def make_front(self) -> HostStage:
         """Its host stage. Raises `BundleError` where a file of it cannot be read, `MissingExtra` where a library for it is not installed."""
-        with reading("E_BUNDLE_FRONT", f"{self.shown}, host stage", "the files of its inputs, as they were sealed"):
+        with reading(
+            "E_BUNDLE_FRONT",
+            f"{self.shown}, host stage",
+            "the files of its inputs, as they were sealed",
+        ):
             return HostStage(self.contract, self.files)
 
     def check(self) -> None:
@@ -130,7 +138,11 @@ class Bundle:
     def onnx_graphs(self) -> tuple[str, ...]:
         """The files that are ONNX graphs: of variants, and of prepare."""
         variants = [variant.graph for variant in self.manifest.variants if variant.format == ONNX]
-        return tuple(dict.fromkeys([*variants, *([self.manifest.prepare.graph] if self.manifest.prepare else [])]))
+        return tuple(
+            dict.fromkeys(
+                [*variants, *([self.manifest.prepare.graph] if self.manifest.prepare else [])]
+            )
+        )
 
     @property
     def shown(self) -> str:
@@ -139,7 +151,10 @@ class Bundle:
 
     def _check_graph(self, name: str) -> None:
         """A runtime would read what a graph names from below the working directory, which nobody sealed."""
-        where, want = f"{self.shown}, graph '{name}'", "an ONNX graph with all of its weights inside"
+        where, want = (
+            f"{self.shown}, graph '{name}'",
+            "an ONNX graph with all of its weights inside",
+        )
         self._require(name)
         with reading("E_BUNDLE_GRAPH", where, want):
             outside = next(graph_references(self.files[name]), None)
@@ -152,7 +167,9 @@ class Bundle:
         prepare = self.manifest.prepare
         names = [spec.name for spec in self.specs]
         known = {spec.name for spec in self.contract.tensors}
-        if prepare is not None and (not set(prepare.inputs) <= known or len(set(names)) != len(names)):
+        if prepare is not None and (
+            not set(prepare.inputs) <= known or len(set(names)) != len(names)
+        ):
             got, want = (
                 "inputs or outputs that do not fit the contract",
                 "inputs of the contract, outputs of other names",
@@ -165,7 +182,9 @@ class Bundle:
             for name, bar, _ in variant.promise.bars() if variant.promise else ():
                 if not any(bar.is_measured(measures) for measures in self._own_measures()):
                     where = f"{self.shown}, variant '{variant.name}', promise of {name}"
-                    raise BundleError("E_BUNDLE_PROMISE", where, "no sealed row that shows it", bar.shown_by)
+                    raise BundleError(
+                        "E_BUNDLE_PROMISE", where, "no sealed row that shows it", bar.shown_by
+                    )
 
     def _own_measures(self) -> Iterator[Measures]:
         """Of the training side's own answers, in the golden set and in the held-out one."""
@@ -177,12 +196,18 @@ class Bundle:
         names = [name for name in self.files if name.startswith(f"{folder}/")]
         for name in (ROWS, ANSWERS):
             self._require(f"{folder}/{name}")
-        with self._reading("E_BUNDLE_GOLDEN", folder, "rows and answers of the contract, as they were sealed"):
-            return Golden.from_files({name: self.files[name] for name in names}, self.contract, folder)
+        with self._reading(
+            "E_BUNDLE_GOLDEN", folder, "rows and answers of the contract, as they were sealed"
+        ):
+            return Golden.from_files(
+                {name: self.files[name] for name in names}, self.contract, folder
+            )
 
     def _require(self, name: str) -> None:
         if name not in self.files:
-            raise BundleError("E_BUNDLE_MISSING", self.shown, f"no '{name}' in the manifest", "a whole bundle")
+            raise BundleError(
+                "E_BUNDLE_MISSING", self.shown, f"no '{name}' in the manifest", "a whole bundle"
+            )
 
     def _reading(self, code: str, name: str, want: str) -> AbstractContextManager[None]:
         return reading(code, f"{self.shown}, '{name}'", want, "export it again with this seatrial")
@@ -194,7 +219,8 @@ class Bundle:
         """
         found = [read_receipt(file.path) for file in newest_files(self.path)]
         return sorted(
-            (receipt for receipt in found if receipt.digest == self.digest), key=lambda receipt: receipt.made_at
+            (receipt for receipt in found if receipt.digest == self.digest),
+            key=lambda receipt: receipt.made_at,
         )
 
 
@@ -205,7 +231,10 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     bundle or none. A bundle of the same digest is left as it is; another one of the same version raises `BundleError`, since a
     sealed bundle never changes.
     """
-    sealed = {name: SealedFile(sha256=sha256(data), size=len(data)) for name, data in sorted(files.items())}
+    sealed = {
+        name: SealedFile(sha256=sha256(data), size=len(data))
+        for name, data in sorted(files.items())
+    }
     manifest = manifest.model_copy(update={"files": sealed})
     target = folder / manifest.name / manifest.version
     bundle = Bundle(target, manifest, dict(files))
@@ -243,9 +272,11 @@ def _same_or_raise(target: Path, bundle: Bundle) -> None:
         there = "a damaged bundle"
     if there != bundle.digest:
         raise BundleError(
-            "E_BUNDLE_EXISTS", f"bundle {bundle.name} {bundle.version}", f"{there[:16]} there already, now {bundle.digest[:16]}",
+            "E_BUNDLE_EXISTS",
+            f"bundle {bundle.name} {bundle.version}",
+            f"{there[:16]} there already, now {bundle.digest[:16]}",
             mend="a sealed bundle never changes: raise the version, or remove the old folder",
-        )  # fmt: skip
+        )
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -277,12 +308,16 @@ def open_bundle(path: Path) -> Bundle:
     where = f"bundle '{path.name}'"
     with reading("E_BUNDLE_UNREADABLE", where, "a sealed bundle: <bundles>/<name>/<version>"):
         if path.is_symlink() or not path.is_dir():
-            raise BundleError("E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json")
+            raise BundleError(
+                "E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json"
+            )
         manifest = _read_manifest(path)
         files = SealedFiles(path, manifest.files, f"bundle {manifest.name} {manifest.version}")
         bundle = Bundle(path, manifest, files)
         _check_names(bundle)
-        for name in files.keys() - {*bundle.onnx_graphs}:  # those are verified as they are looked at
+        for name in files.keys() - {
+            *bundle.onnx_graphs
+        }:  # those are verified as they are looked at
             files.verify(name)
         bundle.check()
     return bundle
@@ -297,7 +332,9 @@ def _check_names(bundle: Bundle) -> None:
             raise BundleError("E_BUNDLE_EXTRA", bundle.shown, got, "the sealed files alone")
         missing.remove(name)
     if missing:
-        raise BundleError("E_BUNDLE_MISSING", bundle.shown, f"no file '{min(missing)}'", "every sealed file")
+        raise BundleError(
+            "E_BUNDLE_MISSING", bundle.shown, f"no file '{min(missing)}'", "every sealed file"
+        )
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -323,7 +360,9 @@ def _plain_files(path: Path) -> Iterator[str]:
             mode = file.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 got = f"{ascii(str(file.relative_to(path)))[:64]} is a link or no plain file"
-                raise BundleError("E_BUNDLE_LINK", f"bundle '{path.name}'", got, "plain files alone")
+                raise BundleError(
+                    "E_BUNDLE_LINK", f"bundle '{path.name}'", got, "plain files alone"
+                )
         if Path(folder) == path and RECEIPTS_FOLDER in folders:
             folders.remove(RECEIPTS_FOLDER)
         for name in names:

@@ -34,7 +34,9 @@ def reading(code: str, where: str, want: str, mend: str | None = None) -> Iterat
         raise BundleError("E_BUNDLE_MISSING", where, "no such file", want, mend) from None
     except OSError as error:
         mend = "let the user that reads it open its folders and files"
-        raise BundleError("E_BUNDLE_UNREADABLE", where, error.strerror or "an error", want, mend) from None
+        raise BundleError(
+            "E_BUNDLE_UNREADABLE", where, error.strerror or "an error", want, mend
+        ) from None
     except ValidationError as error:
         raise BundleError(code, where, described(error), want, mend) from None
     except (NotPlainFile, MalformedGraph, DeclarationError, ModelError) as error:
@@ -77,7 +79,10 @@ class SealedFiles(Mapping[str, bytes]):
     def verify(self, name: str) -> None:
         """Raise `BundleError` where the file is not as it was sealed; a chunk of it is in memory at a time."""
         digest, size = hashlib.sha256(), 0
-        with self._reading(name), open_plain_file(self._folder / name, self._sealed[name].size) as (file, _):
+        with (
+            self._reading(name),
+            open_plain_file(self._folder / name, self._sealed[name].size) as (file, _),
+        ):
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
@@ -85,7 +90,12 @@ class SealedFiles(Mapping[str, bytes]):
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
-        with reading("E_BUNDLE_CHANGED", f"{self._where}, '{name}'", "the sealed bytes", "copy or export it again"):
+        with reading(
+            "E_BUNDLE_CHANGED",
+            f"{self._where}, '{name}'",
+            "the sealed bytes",
+            "copy or export it again",
+        ):
             yield
 
     def _check(self, name: str, size: int, digest: str) -> None:

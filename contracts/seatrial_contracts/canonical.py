@@ -11,13 +11,18 @@ from pydantic_core import from_json
 
 def canonical_json(value: Any) -> bytes:
     """UTF-8, sorted keys, no spaces, no NaN, one newline at the end (RFC 8785 in spirit; floats as Python writes them)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return text.encode() + b"\n"
 
 
 def readable_json(value: Any) -> bytes:
     """As canonical, indented: for files that people read and diff."""
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return (
+        json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        + b"\n"
+    )
 
 
 def read_json(data: bytes) -> Any:

@@ -64,7 +64,9 @@ class Comparison(BaseModel):
     def __str__(self) -> str:
         if self.passed:
             return f"{self.rows} rows agree: worst error {self.worst_error:.2e}, allowed there {self.allowed:.2e}"
-        place = f"sample {self.sample}, output '{self.output}'{''.join(f'[{i}]' for i in self.index)}"
+        place = (
+            f"sample {self.sample}, output '{self.output}'{''.join(f'[{i}]' for i in self.index)}"
+        )
         return f"{place}: {self.cause or f'got {self.got:.9g}, want {self.want:.9g}, error {self.worst_error:.2e}, allowed {self.allowed:.2e}'}"
 
 
@@ -74,7 +76,10 @@ def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Co
 
 
 def compare_beside(
-    scales: Mapping[str, float], want: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance
+    scales: Mapping[str, float],
+    want: Mapping[str, Array],
+    got: Mapping[str, Array],
+    tolerance: Tolerance,
 ) -> Comparison:
     """Compare the answers to one row, whose scale is the larger of its own and that of other answers, by output.
 
@@ -102,7 +107,12 @@ def compare_rows(expected: Answers, got: Answers, tolerance: Tolerance) -> list[
         raise ValueError("nothing to compare: this is a bug in seatrial")
     scales = scales_of(expected)
     return [
-        worst_of([_compare_output(sample, output, want, have, tolerance, scales, len(expected)) for output in want])
+        worst_of(
+            [
+                _compare_output(sample, output, want, have, tolerance, scales, len(expected))
+                for output in want
+            ]
+        )
         for sample, (want, have) in enumerate(zip(expected, got, strict=True))
     ]
 
@@ -121,7 +131,9 @@ def _compare_output(
 def largest(values: Array) -> float:
     """The largest finite |value|; 0 where there is none."""
     numbers = np.asarray(values, np.float64)
-    return float(np.abs(numbers, where=np.isfinite(numbers), out=np.zeros(numbers.shape)).max(initial=0))
+    return float(
+        np.abs(numbers, where=np.isfinite(numbers), out=np.zeros(numbers.shape)).max(initial=0)
+    )
 
 
 def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> Comparison:
@@ -138,9 +150,14 @@ def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> Com
         return Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0)
     index = np.unravel_index(int(ratio.argmax()), ratio.shape)
     return Comparison(
-        passed=bool(ratio[index] <= 1), rows=0, worst_error=float(error[index]), allowed=float(allowed[index]),
-        index=tuple(int(i) for i in index), got=float(a[index]), want=float(b[index]),
-    )  # fmt: skip
+        passed=bool(ratio[index] <= 1),
+        rows=0,
+        worst_error=float(error[index]),
+        allowed=float(allowed[index]),
+        index=tuple(int(i) for i in index),
+        got=float(a[index]),
+        want=float(b[index]),
+    )
 
 
 def is_whole(array: Array) -> bool:
@@ -156,12 +173,23 @@ def _compare_whole(want: Array, got: Array) -> Comparison:
         return Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0)
     have, expected = got[index].item(), want[index].item()
     return Comparison(
-        passed=False, rows=0, worst_error=float(abs(have - expected)), allowed=0.0, index=tuple(map(int, index)),
-        got=float(have), want=float(expected),
-    )  # fmt: skip
+        passed=False,
+        rows=0,
+        worst_error=float(abs(have - expected)),
+        allowed=0.0,
+        index=tuple(map(int, index)),
+        got=float(have),
+        want=float(expected),
+    )
 
 
 def _broken(sample: int | None, output: str | None, cause: str, rows: int) -> Comparison:
     return Comparison(
-        passed=False, rows=rows, worst_error=float("inf"), allowed=0.0, sample=sample, output=output, cause=cause
+        passed=False,
+        rows=rows,
+        worst_error=float("inf"),
+        allowed=0.0,
+        sample=sample,
+        output=output,
+        cause=cause,
     )

@@ -30,7 +30,15 @@ from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
 from seatrial_contracts.findings import describe_finding
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.image import Image
-from seatrial_contracts.kinds.kind import ESCAPED_BYTES, MAX_TENSORS, Column, JsonSchema, Kind, OutputKind, TensorSpec
+from seatrial_contracts.kinds.kind import (
+    ESCAPED_BYTES,
+    MAX_TENSORS,
+    Column,
+    JsonSchema,
+    Kind,
+    OutputKind,
+    TensorSpec,
+)
 from seatrial_contracts.row import BuiltRow, Row
 
 LONGEST_NAME = 128
@@ -115,19 +123,31 @@ class Contract(BaseModel):
         fields += [("output", *field) for field in _pairs(self.outputs)]
         for role, name, kind in fields:
             if not is_field_name(name) or role not in kind.roles:
-                raise DeclarationError(f"{role} {name[:64]!a}", f"this name, of kind {kind.name}", FIELD_WANT)
+                raise DeclarationError(
+                    f"{role} {name[:64]!a}", f"this name, of kind {kind.name}", FIELD_WANT
+                )
             if role == "output" and kind.nullable:
                 mend = "answer a number always, and say in a flag or label beside it whether it means anything"
-                raise DeclarationError(f"output '{name}'", "an answer that may be missing", "one that is there", mend)
+                raise DeclarationError(
+                    f"output '{name}'", "an answer that may be missing", "one that is there", mend
+                )
             try:
                 kind.check()
             except DeclarationError as error:
                 raise DeclarationError(f"{role} '{name}', {error}") from None
-        names = [spec.name for spec in self.tensors] + [name for _, name, _ in fields[len(self.inputs) :]]
-        twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+        names = [spec.name for spec in self.tensors] + [
+            name for _, name, _ in fields[len(self.inputs) :]
+        ]
+        twice = (
+            {name for name in names if names.count(name) > 1}
+            if len(set(names)) < len(names)
+            else set()
+        )
         if twice or len({field.name for field in self.inputs}) < len(self.inputs):
             got = f"'{min(twice)}' twice" if twice else "an input twice"
-            raise DeclarationError("names of inputs, their tensors and outputs", got, "a name of its own for each")
+            raise DeclarationError(
+                "names of inputs, their tensors and outputs", got, "a name of its own for each"
+            )
         return self
 
     def to_json(self) -> bytes:
@@ -169,11 +189,17 @@ class Contract(BaseModel):
             if values is None:
                 if not kind.nullable:
                     raise Refusal("E_MISSING", f"input '{name}'", "nothing", kind.want())
-                values = [None] * rows if kind.datatype == "BYTES" else np.full(rows, np.nan, DTYPES[kind.datatype])
+                values = (
+                    [None] * rows
+                    if kind.datatype == "BYTES"
+                    else np.full(rows, np.nan, DTYPES[kind.datatype])
+                )
             try:
                 checked[name] = kind.column(values)
             except Refusal as refusal:
-                raise refusal.at(", ".join(filter(None, (f"input '{name}'", refusal.where)))) from None
+                raise refusal.at(
+                    ", ".join(filter(None, (f"input '{name}'", refusal.where)))
+                ) from None
         return checked
 
     def refusal(self, error: ValidationError, place: int | None = None) -> Refusal:
@@ -186,11 +212,21 @@ class Contract(BaseModel):
         path: list[int | str] = [part for part in first["loc"] if part != "function-plain"]
         if path[:1] == ["instances"] and place is None:
             path = path[1:]
-            place, path = (path[0], path[1:]) if path and isinstance(path[0], int) else (None, ["instances", *path])
+            place, path = (
+                (path[0], path[1:])
+                if path and isinstance(path[0], int)
+                else (None, ["instances", *path])
+            )
         name = str(path[0]) if path else None
         kind = next((field.kind for field in self.inputs if field.name == name), None)
         return describe_finding(
-            first, name, kind, place, len(found) - 1, self.limits.max_rows, [field.name for field in self.inputs]
+            first,
+            name,
+            kind,
+            place,
+            len(found) - 1,
+            self.limits.max_rows,
+            [field.name for field in self.inputs],
         )
 
     @cached_property
@@ -211,7 +247,11 @@ class Contract(BaseModel):
         """The single image input, if that is all there is: such a contract also takes the raw file as the request's body."""
         kind = self.inputs[0].kind
         only = len(self.inputs) == 1 and isinstance(kind, Image)
-        return FileInput(self.inputs[0].name, kind.media_types) if only and isinstance(kind, Image) else None
+        return (
+            FileInput(self.inputs[0].name, kind.media_types)
+            if only and isinstance(kind, Image)
+            else None
+        )
 
     @cached_property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -228,7 +268,11 @@ class Contract(BaseModel):
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:
         """Name of each size in `tensors` that varies -> the least and the most of it."""
-        return {size: bounds for field in self.inputs for size, bounds in field.kind.sizes(field.name).items()}
+        return {
+            size: bounds
+            for field in self.inputs
+            for size, bounds in field.kind.sizes(field.name).items()
+        }
 
     @cached_property
     def _describers(self) -> list[tuple[str, Callable[[Array], Any]]]:
@@ -255,7 +299,9 @@ class Contract(BaseModel):
         found: Mapping[int, OutputFault] = NO_ROWS
         for name, shape, whole in self._output_shapes:
             got = outputs.get(name)
-            if got is None or (got.shape != (rows, *shape) and not _fits(got.shape, (rows, *shape))):
+            if got is None or (
+                got.shape != (rows, *shape) and not _fits(got.shape, (rows, *shape))
+            ):
                 raise ModelError(
                     "E_OUTPUT_CONTRACT",
                     f"output '{name}': the model's answer does not have the shape it was sealed with",
@@ -282,7 +328,10 @@ class Contract(BaseModel):
 
     @cached_property
     def _output_shapes(self) -> list[tuple[str, tuple[int | None, ...], bool]]:
-        return [(f.name, f.kind.shape, "INT" in f.kind.datatype or f.kind.datatype == "BOOL") for f in self.outputs]
+        return [
+            (f.name, f.kind.shape, "INT" in f.kind.datatype or f.kind.datatype == "BOOL")
+            for f in self.outputs
+        ]
 
     @cached_property
     def _output_bounds(self) -> list[tuple[str, Callable[[Array], Array]]]:
@@ -298,7 +347,10 @@ class Contract(BaseModel):
 
     def row_schema(self) -> JsonSchema:
         """JSON Schema of one row."""
-        return _object({f.name: f.kind for f in self.inputs}, [f.name for f in self.inputs if not f.kind.nullable])
+        return _object(
+            {f.name: f.kind for f in self.inputs},
+            [f.name for f in self.inputs if not f.kind.nullable],
+        )
 
     def answer_schema(self) -> JsonSchema:
         """JSON Schema of one prediction."""
@@ -346,11 +398,17 @@ class OutputFault(NamedTuple):
 
 def all_finite(array: Array) -> bool:
     """Neither NaN nor an infinity in it? Of few numbers Python itself says so in a fifth of the time."""
-    return all(map(math.isfinite, array.ravel().tolist())) if array.size <= FEW else bool(np.isfinite(array).all())
+    return (
+        all(map(math.isfinite, array.ravel().tolist()))
+        if array.size <= FEW
+        else bool(np.isfinite(array).all())
+    )
 
 
 def _fits(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
-    return len(got) == len(want) and all(size in (None, have) for size, have in zip(want, got, strict=True))
+    return len(got) == len(want) and all(
+        size in (None, have) for size, have in zip(want, got, strict=True)
+    )
 
 
 def _object(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
@@ -359,5 +417,13 @@ def _object(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
         schema = {**kind.json_schema(), "x-kind": kind.name, "x-want": kind.want()}
         if kind.nullable:
             schema = {"anyOf": [schema, {"type": "null"}]}
-        properties[name] = {**schema, **({"description": kind.description} if kind.description else {})}
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        properties[name] = {
+            **schema,
+            **({"description": kind.description} if kind.description else {}),
+        }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }

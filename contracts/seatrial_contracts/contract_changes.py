@@ -47,14 +47,20 @@ def _inputs(old: Contract, new: Contract) -> Iterator[Difference]:
         yield Difference(f"input '{name}'", "removed: a row that holds it is refused", True)
     for name in come:
         kind = after[name]
-        text = "new, may be missing" if kind.nullable else "new and required: a row without it is refused"
+        text = (
+            "new, may be missing"
+            if kind.nullable
+            else "new and required: a row without it is refused"
+        )
         yield Difference(f"input '{name}'", text, not kind.nullable)
     for name in kept:
         yield from _options(f"input '{name}'", before[name], after[name], answered=False)
     if _moved(before, after):
         yield Difference("inputs", "in another order: rows and tensors are read by name", False)
     if old.file_input is not None and new.file_input is None and old.file_input.name in after:
-        yield Difference("raw file as the body", "no longer taken: there are more inputs than one", True)
+        yield Difference(
+            "raw file as the body", "no longer taken: there are more inputs than one", True
+        )
 
 
 def _outputs(old: Contract, new: Contract) -> Iterator[Difference]:
@@ -67,7 +73,9 @@ def _outputs(old: Contract, new: Contract) -> Iterator[Difference]:
     for name in kept:
         yield from _options(f"output '{name}'", before[name], after[name], answered=True)
     if _moved(before, after):
-        yield Difference("outputs", "in another order: a client may read its tensors by place", True)
+        yield Difference(
+            "outputs", "in another order: a client may read its tensors by place", True
+        )
 
 
 def _options(place: str, old: Kind, new: Kind, *, answered: bool) -> Iterator[Difference]:
@@ -100,7 +108,9 @@ def _promises(old: Contract, new: Contract) -> Iterator[Difference]:
             yield Difference(name, _shown(was, is_), False)
 
 
-def _names(before: Mapping[str, Kind], after: Mapping[str, Kind]) -> tuple[list[str], list[str], list[str]]:
+def _names(
+    before: Mapping[str, Kind], after: Mapping[str, Kind]
+) -> tuple[list[str], list[str], list[str]]:
     """Those gone, come and kept, in the order of their contract: the notes of one change are the same bytes each time."""
     gone = [name for name in before if name not in after]
     come = [name for name in after if name not in before]
@@ -117,11 +127,18 @@ def _by_name(fields: Sequence[Field]) -> Mapping[str, Kind]:
 
 
 def _shown(was: Any, is_: Any) -> str:
-    if isinstance(was, tuple) and isinstance(is_, tuple) and all(isinstance(word, str) for word in (*was, *is_)):
-        gone, come = [word for word in was if word not in is_], [word for word in is_ if word not in was]
-        parts = [f"without {', '.join(map(repr, gone))}"] * bool(gone) + [f"with {', '.join(map(repr, come))}"] * bool(
-            come
+    if (
+        isinstance(was, tuple)
+        and isinstance(is_, tuple)
+        and all(isinstance(word, str) for word in (*was, *is_))
+    ):
+        gone, come = (
+            [word for word in was if word not in is_],
+            [word for word in is_ if word not in was],
         )
+        parts = [f"without {', '.join(map(repr, gone))}"] * bool(gone) + [
+            f"with {', '.join(map(repr, come))}"
+        ] * bool(come)
         return " and ".join(parts) or "in another order"
     return f"{_plain(was)} -> {_plain(is_)}"
 

@@ -10,7 +10,15 @@ from pydantic.fields import FieldInfo
 
 from seatrial_contracts.annotations import check_class, complete, read_field, stated_kind
 from seatrial_contracts.compare import Tolerance
-from seatrial_contracts.contract import NAME_WANT, Contract, InputField, Limits, Objective, OutputField, is_field_name
+from seatrial_contracts.contract import (
+    NAME_WANT,
+    Contract,
+    InputField,
+    Limits,
+    Objective,
+    OutputField,
+    is_field_name,
+)
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import Kind
@@ -22,49 +30,72 @@ LARGEST = 1e15
 
 
 def contract_from_rows(
-    inputs: type[Row], outputs: type[Answer], *,
-    limits: Limits | None = None, tolerance: Tolerance | None = None, objective: Objective | None = None,
-) -> Contract:  # fmt: skip
+    inputs: type[Row],
+    outputs: type[Answer],
+    *,
+    limits: Limits | None = None,
+    tolerance: Tolerance | None = None,
+    objective: Objective | None = None,
+) -> Contract:
     """Read the contract off a row class and an answer class. Raises `DeclarationError` naming the field to mend."""
     rows, answers = _read(inputs, "input"), _read(outputs, "output")
     both = {name for name, _ in rows} & {name for name, _ in answers}
     if both:
-        raise DeclarationError(f"{outputs.__name__}.{min(both)}", "the name of an input", "a name of its own")
+        raise DeclarationError(
+            f"{outputs.__name__}.{min(both)}", "the name of an input", "a name of its own"
+        )
     return Contract(
         inputs=tuple(InputField(name=name, kind=kind) for name, kind in rows),
         outputs=tuple(OutputField(name=name, kind=kind) for name, kind in answers),
-        limits=limits or Limits(), tolerance=tolerance or Tolerance(), objective=objective or Objective(),
-    )  # fmt: skip
+        limits=limits or Limits(),
+        tolerance=tolerance or Tolerance(),
+        objective=objective or Objective(),
+    )
 
 
 def float32_by_default(rows: type[Row]) -> frozenset[str]:
     """The number fields of a row class that are float32 because nothing else is said."""
     stated = {name: stated_kind(read_field(info)) for name, info in rows.model_fields.items()}
     return frozenset(
-        name for name, kind in stated.items()
-        if isinstance(kind, Number) and kind.dtype is None and read_field(rows.model_fields[name]).annotation is float
-    )  # fmt: skip
+        name
+        for name, kind in stated.items()
+        if isinstance(kind, Number)
+        and kind.dtype is None
+        and read_field(rows.model_fields[name]).annotation is float
+    )
 
 
 def check_rounding(name: str, values: Sequence[float | None]) -> None:
     """Raise `DeclarationError` for a whole number, epoch seconds say, that float32 does not hold."""
     for place, value in enumerate(values):
-        if value is not None and value == int(value) and abs(value) < LARGEST and int(np.float32(value)) != int(value):
+        if (
+            value is not None
+            and value == int(value)
+            and abs(value) < LARGEST
+            and int(np.float32(value)) != int(value)
+        ):
             raise DeclarationError(
-                f"input '{name}', row {place}", f"{int(value)}, which float32 keeps as {int(np.float32(value))}", "an element type",
+                f"input '{name}', row {place}",
+                f"{int(value)}, which float32 keeps as {int(np.float32(value))}",
+                "an element type",
                 'st.Number(dtype="float64") keeps it, dtype="float32" says that it may be rounded so',
-            )  # fmt: skip
+            )
 
 
 def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
     base = Row if role == "input" else Answer
     if not (isinstance(rows, type) and issubclass(rows, base)) or not rows.model_fields:
         raise DeclarationError(
-            f"{role}s", repr(rows)[:80], f"a class derived from st.{base.__name__} with at least one field"
+            f"{role}s",
+            repr(rows)[:80],
+            f"a class derived from st.{base.__name__} with at least one field",
         )
     check_class(rows, base)
     complete(rows)
-    return [(name, _field(f"{rows.__name__}.{name}", name, info, role)) for name, info in rows.model_fields.items()]
+    return [
+        (name, _field(f"{rows.__name__}.{name}", name, info, role))
+        for name, info in rows.model_fields.items()
+    ]
 
 
 def _field(where: str, name: str, info: FieldInfo, role: str) -> Kind:

@@ -29,11 +29,18 @@ class Declared(BaseModel):
     def _refused(cls, first: ErrorDetails) -> DeclarationError:
         where = f"st.{cls.__name__}"
         option = "".join(
-            [*map(str, first["loc"][:1]), *(f"[{part}]" for part in first["loc"] if isinstance(part, int))]
+            [
+                *map(str, first["loc"][:1]),
+                *(f"[{part}]" for part in first["loc"] if isinstance(part, int)),
+            ]
         )
         if first["type"] == "extra_forbidden":
             known = ", ".join(name for name in cls.model_fields if name not in ("kind", "nullable"))
             return DeclarationError(where, f"an option '{option}'", f"one of {known}")
         want = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        got = f"{option}={first['input']!r}"[:LONGEST_GOT] if first["loc"] else repr(first["input"])[:LONGEST_GOT]
+        got = (
+            f"{option}={first['input']!r}"[:LONGEST_GOT]
+            if first["loc"]
+            else repr(first["input"])[:LONGEST_GOT]
+        )
         return DeclarationError(where, got, want)

@@ -44,7 +44,10 @@ def draw_rows(front: HostStage, known: Sequence[Mapping[str, Any]]) -> tuple[Dra
     nullable = [field.name for field in front.contract.inputs if field.kind.nullable]
     base = max(known, key=lambda row: sum(value is not None for value in row.values()))
     drawn = chain(
-        _missing(nullable, base), _alone(edges, base), _together(named, base), _mixed(named, set(nullable), known)
+        _missing(nullable, base),
+        _alone(edges, base),
+        _together(named, base),
+        _mixed(named, set(nullable), known),
     )
     taken = (each for each in _unlike(drawn) if front.refusal_code(each.row) is None)
     return tuple(islice(taken, MOST_ROWS))
@@ -71,7 +74,9 @@ def _together(named: Mapping[str, Sequence[Any]], base: Mapping[str, Any]) -> It
     """The first edge of every field, the second of every field, ...; a field with few begins again."""
     for place in range(max(map(len, named.values()), default=0)):
         row = {name: values[place % len(values)] for name, values in named.items()}
-        where = "every input at an edge" if len(row) > 1 else f"input '{next(iter(row))}' at an edge"
+        where = (
+            "every input at an edge" if len(row) > 1 else f"input '{next(iter(row))}' at an edge"
+        )
         yield DrawnRow({**base, **row}, f"{where} ({place})")
 
 

@@ -112,7 +112,9 @@ class FieldDrift:
         """Everything, as JSON values."""
         bins = [
             {"bin": name, "reference": reference, "live": live}
-            for name, reference, live in zip(self.reference.bins.names, self.reference.counts, self.live, strict=True)
+            for name, reference, live in zip(
+                self.reference.bins.names, self.reference.counts, self.live, strict=True
+            )
         ]
         figures = {"psi": self.psi, "js": self.distance, "by_chance": self.by_chance}
         told = {name: None if math.isnan(value) else value for name, value in figures.items()}

@@ -11,15 +11,28 @@ V2_DATATYPES = {
 DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
 """The Open Inference Protocol's name of an element type -> numpy's."""
 TENSORFLOW_TYPES = {
-    "BOOL": "DT_BOOL", "UINT8": "DT_UINT8", "UINT16": "DT_UINT16", "UINT32": "DT_UINT32", "UINT64": "DT_UINT64",
-    "INT8": "DT_INT8", "INT16": "DT_INT16", "INT32": "DT_INT32", "INT64": "DT_INT64",
-    "FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING",
-}  # fmt: skip
+    "BOOL": "DT_BOOL",
+    "UINT8": "DT_UINT8",
+    "UINT16": "DT_UINT16",
+    "UINT32": "DT_UINT32",
+    "UINT64": "DT_UINT64",
+    "INT8": "DT_INT8",
+    "INT16": "DT_INT16",
+    "INT32": "DT_INT32",
+    "INT64": "DT_INT64",
+    "FP16": "DT_HALF",
+    "FP32": "DT_FLOAT",
+    "FP64": "DT_DOUBLE",
+    "BYTES": "DT_STRING",
+}
 """The Open Inference Protocol's name of an element type -> TensorFlow's."""
 ONNXRUNTIME_TYPES = {"float": "float32", "double": "float64"}
 """onnxruntime's name of an element type -> numpy's, where they differ."""
 PYTHON_TYPES: dict[str, frozenset[type]] = {
-    "b": frozenset({bool}), "i": frozenset({int}), "u": frozenset({int}), "f": frozenset({int, float}),
+    "b": frozenset({bool}),
+    "i": frozenset({int}),
+    "u": frozenset({int}),
+    "f": frozenset({int, float}),
     "O": frozenset({str}),
-}  # fmt: skip
+}
 """numpy's kind of an element type -> what may stand for one of its values in JSON."""

@@ -37,7 +37,9 @@ class SeatrialError(Exception):
 class Refusal(SeatrialError):
     """The caller's input breaks the contract. `code` is stable; the text holds no payload, path or library message."""
 
-    def __init__(self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None) -> None:
+    def __init__(
+        self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None
+    ) -> None:
         super().__init__(sentence(where, got, want, mend))
         self.code, self.where = code, where
         self._said = got, want, mend
@@ -81,7 +83,9 @@ class GateError(SeatrialError):
 class BundleError(SeatrialError):
     """A bundle on disk is not what was sealed. `code` is stable."""
 
-    def __init__(self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None) -> None:
+    def __init__(
+        self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None
+    ) -> None:
         super().__init__(sentence(where, got, want, mend))
         self.code = code
 
@@ -90,7 +94,9 @@ class MissingExtra(SeatrialError):
     """An optional dependency is not installed; the message is the pip line that mends it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional part that is not installed; run: pip install 'seatrial[{extra}]'")
+        super().__init__(
+            f"{what} needs an optional part that is not installed; run: pip install 'seatrial[{extra}]'"
+        )
 
 
 class Unavailable(SeatrialError):

@@ -8,11 +8,20 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Kind
 
 CODES = {
-    "missing": "E_MISSING", "extra_forbidden": "E_UNKNOWN_FIELD", "finite_number": "E_NONFINITE", "literal_error": "E_CATEGORY",
-    "greater_than_equal": "E_RANGE", "less_than_equal": "E_RANGE", "greater_than": "E_RANGE", "less_than": "E_RANGE",
-    "int_parsing_size": "E_RANGE", "string_too_long": "E_TEXT_LIMIT", "string_too_short": "E_TEXT_LIMIT",
-    "string_unicode": "E_ENCODING", "json_invalid": "E_JSON",
-}  # fmt: skip
+    "missing": "E_MISSING",
+    "extra_forbidden": "E_UNKNOWN_FIELD",
+    "finite_number": "E_NONFINITE",
+    "literal_error": "E_CATEGORY",
+    "greater_than_equal": "E_RANGE",
+    "less_than_equal": "E_RANGE",
+    "greater_than": "E_RANGE",
+    "less_than": "E_RANGE",
+    "int_parsing_size": "E_RANGE",
+    "string_too_long": "E_TEXT_LIMIT",
+    "string_too_short": "E_TEXT_LIMIT",
+    "string_unicode": "E_ENCODING",
+    "json_invalid": "E_JSON",
+}
 """Pydantic's error types -> our stable codes; every other type is E_TYPE."""
 
 
@@ -27,14 +36,18 @@ def describe_finding(
 ) -> Refusal:
     """One finding of Pydantic's as a `Refusal`."""
     row = f"row {place}" if place is not None else "request body"
-    where = f"input '{name}'" + (f", {row}" if place is not None else "") if kind is not None else row
+    where = (
+        f"input '{name}'" + (f", {row}" if place is not None else "") if kind is not None else row
+    )
     mend = f"{more} more to mend" if more else None
     if first["type"] == "seatrial":
         context = first["ctx"]
         return Refusal(context["code"], where, context["got"], context["want"], mend)
     code = CODES.get(first["type"], "E_TYPE")
     if code == "E_JSON":
-        return Refusal("E_JSON", "request body", "no valid JSON", 'an object in UTF-8: {"instances": [{...}]}')
+        return Refusal(
+            "E_JSON", "request body", "no valid JSON", 'an object in UTF-8: {"instances": [{...}]}'
+        )
     if place is None and name in ("instances", "inputs"):
         what = "a list of" if name == "instances" else "an object with a list for each input, of"
         size = {"too_long": "E_BATCH", "too_short": "E_EMPTY_BATCH"}.get(first["type"])
@@ -45,17 +58,27 @@ def describe_finding(
             f"'{name}': {what} 1 to {max_rows} rows",
         )
     if kind is None:
-        got = "a field that the contract does not have" if code == "E_UNKNOWN_FIELD" else describe_input(first)
+        got = (
+            "a field that the contract does not have"
+            if code == "E_UNKNOWN_FIELD"
+            else describe_input(first)
+        )
         wanted = (
             ", ".join(names)
             if place is not None or code != "E_UNKNOWN_FIELD"
             else "'instances' or 'inputs', and 'signature_name'"
         )
         return Refusal(
-            code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA", row, got, f"an object with {wanted}"[:300], mend
+            code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA",
+            row,
+            got,
+            f"an object with {wanted}"[:300],
+            mend,
         )
     if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):
-        return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", kind.want(), mend)
+        return Refusal(
+            "E_MISSING", where, "nothing" if code == "E_MISSING" else "null", kind.want(), mend
+        )
     if code == "E_CATEGORY" and not isinstance(first["input"], str):
         code = "E_TYPE"
     return Refusal(code, where, describe_input(first), kind.want(), mend)

@@ -23,7 +23,13 @@ from seatrial_contracts.sample import Sample, check_samples
 
 GOLDEN, HELD_OUT = "golden", "heldout"
 """Folders of a bundle: the rows that every gate replays, and rows not trained on that only the trial asks too."""
-ROWS, ANSWERS, REFUSALS, TRUTH, SLICES = "rows.jsonl", "answers.jsonl", "refusals.jsonl", "truth.jsonl", "slices.jsonl"
+ROWS, ANSWERS, REFUSALS, TRUTH, SLICES = (
+    "rows.jsonl",
+    "answers.jsonl",
+    "refusals.jsonl",
+    "truth.jsonl",
+    "slices.jsonl",
+)
 
 
 Truth = Annotated[float, Field(allow_inf_nan=False)] | Annotated[int, Field(ge=-(2**63), lt=2**64)]
@@ -53,13 +59,19 @@ class PackedArray(TypedDict, total=True):
 
 PACKED: TypeAdapter[PackedArray] = TypeAdapter(PackedArray)
 FORMS: dict[str, TypeAdapter[Any]] = {
-    ROWS: TypeAdapter(dict[str, Any]), ANSWERS: TypeAdapter(dict[str, Any]), REFUSALS: TypeAdapter(RefusedLine),
-    TRUTH: TypeAdapter(dict[str, str | Truth] | None), SLICES: TypeAdapter(list[str]),
-}  # fmt: skip
+    ROWS: TypeAdapter(dict[str, Any]),
+    ANSWERS: TypeAdapter(dict[str, Any]),
+    REFUSALS: TypeAdapter(RefusedLine),
+    TRUTH: TypeAdapter(dict[str, str | Truth] | None),
+    SLICES: TypeAdapter(list[str]),
+}
 WANTED = {
-    ROWS: "an object: a raw row", ANSWERS: "the numbers of each output of the contract, finite and in its shape",
-    REFUSALS: 'an object: {"row": ..., "code": "E_..."}', TRUTH: "null, or an object: output -> class or number", SLICES: "a list of names",
-}  # fmt: skip
+    ROWS: "an object: a raw row",
+    ANSWERS: "the numbers of each output of the contract, finite and in its shape",
+    REFUSALS: 'an object: {"row": ..., "code": "E_..."}',
+    TRUTH: "null, or an object: output -> class or number",
+    SLICES: "a list of names",
+}
 """File of a set -> what each of its lines is."""
 
 
@@ -91,24 +103,36 @@ class Golden:
     def at(self, places: Sequence[int]) -> Golden:
         """The rows at these places, in this order, without the refusals."""
         return Golden(
-            tuple(self.rows[place] for place in places), tuple(self.answers[place] for place in places), (),
-            tuple(self.truth[place] for place in places), tuple(self.slices[place] for place in places),
-        )  # fmt: skip
+            tuple(self.rows[place] for place in places),
+            tuple(self.answers[place] for place in places),
+            (),
+            tuple(self.truth[place] for place in places),
+            tuple(self.slices[place] for place in places),
+        )
 
     def to_files(self, folder: str = GOLDEN) -> dict[str, bytes]:
         """One JSON line for each row, as the bundle holds them; truth, slices and refusals where there are any."""
-        answers = [{name: _written(array) for name, array in answer.items()} for answer in self.answers]
+        answers = [
+            {name: _written(array) for name, array in answer.items()} for answer in self.answers
+        ]
         lines: dict[str, Sequence[Any]] = {ROWS: self.rows, ANSWERS: answers}
         if self.refusals:
-            lines[REFUSALS] = [{"row": refused.row, "code": refused.code} for refused in self.refusals]
+            lines[REFUSALS] = [
+                {"row": refused.row, "code": refused.code} for refused in self.refusals
+            ]
         if any(true is not None for true in self.truth):
             lines[TRUTH] = self.truth
         if any(self.slices):
             lines[SLICES] = self.slices
-        return {f"{folder}/{name}": b"".join(map(canonical_json, values)) for name, values in lines.items()}
+        return {
+            f"{folder}/{name}": b"".join(map(canonical_json, values))
+            for name, values in lines.items()
+        }
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], contract: Contract, folder: str = GOLDEN) -> Self:
+    def from_files(
+        cls, files: Mapping[str, bytes], contract: Contract, folder: str = GOLDEN
+    ) -> Self:
         """The set that `to_files` wrote. Raises `BundleError` where the files do not hold one line for each row that fits the contract."""
         lines = _read_lines(files, folder)
         rows, answers = lines[ROWS], lines[ANSWERS]
@@ -121,13 +145,26 @@ class Golden:
                 f"{len(rows)} rows and {(odd or [0])[0]} answers, truths or slices",
                 "as many of each as rows, at least one",
             )
-        with reading("E_BUNDLE_GOLDEN", f"{folder}/{TRUTH} or {SLICES}", "truths and slices of the contract's outputs"):
-            check_samples(list(map(Sample, rows, truth, (names or () for names in slices))), contract, folder)
+        with reading(
+            "E_BUNDLE_GOLDEN",
+            f"{folder}/{TRUTH} or {SLICES}",
+            "truths and slices of the contract's outputs",
+        ):
+            check_samples(
+                list(map(Sample, rows, truth, (names or () for names in slices))), contract, folder
+            )
         arrays = tuple(
-            _read_answer(answer, contract, f"{folder}/{ANSWERS}, line {n}") for n, answer in enumerate(answers, 1)
+            _read_answer(answer, contract, f"{folder}/{ANSWERS}, line {n}")
+            for n, answer in enumerate(answers, 1)
         )
         refused = tuple(Refused(line["row"], line["code"]) for line in lines[REFUSALS])
-        return cls(tuple(rows), arrays, refused, tuple(truth), tuple(tuple(names or ()) for names in slices))
+        return cls(
+            tuple(rows),
+            arrays,
+            refused,
+            tuple(truth),
+            tuple(tuple(names or ()) for names in slices),
+        )
 
 
 def _read_lines(files: Mapping[str, bytes], folder: str) -> dict[str, list[Any]]:
@@ -144,7 +181,10 @@ def _read_lines(files: Mapping[str, bytes], folder: str) -> dict[str, list[Any]]
 def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> dict[str, Array]:
     """The numbers of one row by output. Raises `BundleError` where they are not what the contract promises."""
     with reading("E_BUNDLE_GOLDEN", where, WANTED[ANSWERS]):
-        arrays = {field.name: _read_array(answer[field.name], field.kind.datatype) for field in contract.outputs}
+        arrays = {
+            field.name: _read_array(answer[field.name], field.kind.datatype)
+            for field in contract.outputs
+        }
         contract.check_outputs({name: array[None] for name, array in arrays.items()}, 1)
         if len(answer) != len(arrays):
             raise ValueError("an output that the contract does not have")
@@ -165,7 +205,9 @@ def _read_array(values: Any, datatype: str) -> Array:
     if isinstance(values, dict):
         written = PACKED.validate_python(values, strict=True)
         data = binascii.a2b_base64(written["base64"], strict_mode=True)
-        packed = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(written["shape"])
+        packed = (
+            np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(written["shape"])
+        )
         if dtype.kind == "b" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
             raise ValueError("bytes that are no booleans")
         return packed

@@ -21,7 +21,14 @@ INSIDE: dict[str, dict[int, str]] = {
     "Model": {7: "Graph", 20: "Training", 25: "Function"},
     "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
     "Node": {OP_TYPE: "OperatorType", 5: "Attribute"},
-    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
+    "Attribute": {
+        5: "Tensor",
+        6: "Graph",
+        10: "Tensor",
+        11: "Graph",
+        22: "SparseTensor",
+        23: "SparseTensor",
+    },
     "Function": {7: "Node", 11: "Attribute"},
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Training": {1: "Graph", 2: "Graph"},
@@ -70,7 +77,11 @@ def _tensor_references(view: memoryview, start: int, end: int) -> Iterator[str]:
         elif field == EXTERNAL_DATA:
             external = True
             if wire == 2:
-                entry = {number: bytes(view[a:b]) for number, kind, a, b in _fields(view, first, last) if kind == 2}
+                entry = {
+                    number: bytes(view[a:b])
+                    for number, kind, a, b in _fields(view, first, last)
+                    if kind == 2
+                }
                 if entry.get(1) == b"location":
                     locations.append(entry.get(2, b"").decode(errors="replace"))
     if external:

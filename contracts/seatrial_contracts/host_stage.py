@@ -46,11 +46,15 @@ class HostStage:
         self.plain = not any(field.kind.staged for field in contract.inputs)
         """Does every input enter as it comes, so that columns need no look at single rows?"""
         self._dear = [
-            (field.name, field.kind.cheap) for field in contract.inputs if type(field.kind).cheap is not Kind.cheap
+            (field.name, field.kind.cheap)
+            for field in contract.inputs
+            if type(field.kind).cheap is not Kind.cheap
         ]
         self.stages = {field.name: field.kind.stage(field.name, files) for field in contract.inputs}
         scalars = self.plain and len(self.stages) > 1 and not any(spec.dims for spec in self.specs)
-        self._scalars: Callable[[Mapping[str, Any]], EncodedRow] | None = itemgetter(*self.stages) if scalars else None
+        self._scalars: Callable[[Mapping[str, Any]], EncodedRow] | None = (
+            itemgetter(*self.stages) if scalars else None
+        )
         """The values of a row of plain scalars, which enter as they come unless one is missing."""
 
     def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -79,13 +83,17 @@ class HostStage:
         """Do several rows together take less than one after another?"""
         return any(isinstance(stage, StageTogether) for stage in self.stages.values())
 
-    def encode_together(self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[EncodedRow | Refusal]:
+    def encode_together(
+        self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]
+    ) -> list[EncodedRow | Refusal]:
         """Validated rows as `encode_row` has them, and in place of one that is refused, why, which names its place in its request."""
         made: list[Any] = [[] for _ in rows]
         for name, stage in self.stages.items():
             values = [row[name] for row in rows]
             found = (
-                stage.together(values) if isinstance(stage, StageTogether) else map(partial(refusal_of, stage), values)
+                stage.together(values)
+                if isinstance(stage, StageTogether)
+                else map(partial(refusal_of, stage), values)
             )
             for place, each in enumerate(found):
                 if isinstance(made[place], Refusal):
@@ -144,8 +152,12 @@ def collate_parts(specs: Sequence[TensorSpec], parts: Sequence[Part]) -> dict[st
         return _collated(specs, parts[0])
     if any(isinstance(part, ColumnBlock) for part in parts):
         batches = [_collated(specs, part) for part in parts]
-        return {spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in specs}
-    return collate(specs, [row for part in parts if not isinstance(part, ColumnBlock) for row in part])
+        return {
+            spec.name: np.concatenate([batch[spec.name] for batch in batches]) for spec in specs
+        }
+    return collate(
+        specs, [row for part in parts if not isinstance(part, ColumnBlock) for row in part]
+    )
 
 
 def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
@@ -167,9 +179,16 @@ def pad(column: Sequence[Array], value: int, *, left: bool = False) -> Array:
 
 def shape_key(specs: Sequence[TensorSpec], row: EncodedRow) -> tuple[tuple[int, ...], ...]:
     """What rows must have in common to share a batch: the shapes of all that cannot be padded."""
-    return tuple(value.shape for spec, value in zip(specs, row, strict=True) if spec.dims and spec.pad is None)
+    return tuple(
+        value.shape
+        for spec, value in zip(specs, row, strict=True)
+        if spec.dims and spec.pad is None
+    )
 
 
 def padded_length(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
     """The longest paddable side of a row; 1 where nothing is padded. A batch costs rows times the longest of these."""
-    return max((len(value) for spec, value in zip(specs, row, strict=True) if spec.pad is not None), default=1)
+    return max(
+        (len(value) for spec, value in zip(specs, row, strict=True) if spec.pad is not None),
+        default=1,
+    )

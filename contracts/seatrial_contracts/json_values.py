@@ -33,5 +33,7 @@ def check_values(body: bytes, most: int, max_rows: int | None = None) -> None:
         closes = ((text == ord("]")) | (text == ord("}"))) & outside
         depth = np.cumsum(opens.view(np.int8) - closes.view(np.int8), dtype=np.int32)
         if np.count_nonzero(commas & (depth == 2)) >= max_rows:
-            raise Refusal("E_BATCH", "request body", f"more than {max_rows} rows", f"1 to {max_rows} rows")
+            raise Refusal(
+                "E_BATCH", "request body", f"more than {max_rows} rows", f"1 to {max_rows} rows"
+            )
     raise Refusal("E_LIMIT", "request body", f"more than {most} values", f"at most {most} values")

@@ -41,15 +41,33 @@ class Verdict:
     flipped: tuple[int, ...] = ()
 
     def trial(
-        self, runner: str, variant: str, provider: str | None, batch_rows: int, *, held_out: bool = False
+        self,
+        runner: str,
+        variant: str,
+        provider: str | None,
+        batch_rows: int,
+        *,
+        held_out: bool = False,
     ) -> Trial:
         """It as a line of a receipt."""
         error = self.comparison.worst_error
         return Trial(
-            runner=runner, variant=variant, provider=provider, batch_sizes=(batch_rows,), rows=self.comparison.rows, held_out=held_out,
-            worst_error=error if np.isfinite(error) else None, allowed=self.allowed, passed=not self.finding, finding=self.finding,
-            measures=self.measures, slices=self.slices, errors=self.errors, worst=self.worst, flipped=self.flipped,
-        )  # fmt: skip
+            runner=runner,
+            variant=variant,
+            provider=provider,
+            batch_sizes=(batch_rows,),
+            rows=self.comparison.rows,
+            held_out=held_out,
+            worst_error=error if np.isfinite(error) else None,
+            allowed=self.allowed,
+            passed=not self.finding,
+            finding=self.finding,
+            measures=self.measures,
+            slices=self.slices,
+            errors=self.errors,
+            worst=self.worst,
+            flipped=self.flipped,
+        )
 
 
 def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: Answers) -> Verdict:
@@ -65,13 +83,20 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
         return Verdict(worst, finding=str(worst))
     measures = measure(contract, golden.answers, answers, golden.truth)
     slices = measure_slices(contract, golden.answers, answers, golden.truth, golden.slices)
-    finding = str(worst) if not worst.passed and (promise.tolerance is not None or worst.cause) else ""
+    finding = (
+        str(worst) if not worst.passed and (promise.tolerance is not None or worst.cause) else ""
+    )
     finding = refused_answer(contract, answers) or finding
     return Verdict(
-        worst, measures, slices, finding or broken(contract, promise, golden, measures, slices),
-        worst.allowed if promise.tolerance is not None else promise.max_error, error_counts(rows), worst_rows(contract, rows, golden.answers, answers),
+        worst,
+        measures,
+        slices,
+        finding or broken(contract, promise, golden, measures, slices),
+        worst.allowed if promise.tolerance is not None else promise.max_error,
+        error_counts(rows),
+        worst_rows(contract, rows, golden.answers, answers),
         flips(contract, golden.answers, answers)[:MOST_FLIPS],
-    )  # fmt: skip
+    )
 
 
 def refused_answer(contract: Contract, answers: Answers) -> str:
@@ -84,17 +109,25 @@ def refused_answer(contract: Contract, answers: Answers) -> str:
 
 
 def broken(
-    contract: Contract, promise: Promise, golden: Golden, measures: Measures, slices: dict[str, Measures]
+    contract: Contract,
+    promise: Promise,
+    golden: Golden,
+    measures: Measures,
+    slices: dict[str, Measures],
 ) -> str:
     """Which part of a promise the measures break, of all rows or of a slice; empty where none."""
     if not any(promise.bars()):
         return ""
-    finding = promise.finding(measures, measure(contract, golden.answers, golden.answers, golden.truth))
+    finding = promise.finding(
+        measures, measure(contract, golden.answers, golden.answers, golden.truth)
+    )
     if finding:
         return finding
     own = measure_slices(contract, golden.answers, golden.answers, golden.truth, golden.slices)
     for name, measured in slices.items():
-        finding = promise.finding(measured, own[name]) if measured.rows >= promise.min_slice_rows else ""
+        finding = (
+            promise.finding(measured, own[name]) if measured.rows >= promise.min_slice_rows else ""
+        )
         if finding:
             return f"slice '{name}', {finding}"
     return ""
@@ -103,21 +136,33 @@ def broken(
 def error_counts(rows: Sequence[Comparison]) -> tuple[int, ...]:
     """How many rows are exact, how many err up to each of `ERROR_EDGES`, and how many beyond."""
     places = [
-        0 if row.worst_error == 0 else 1 + int(np.searchsorted(ERROR_EDGES, row.worst_error, side="left"))
+        0
+        if row.worst_error == 0
+        else 1 + int(np.searchsorted(ERROR_EDGES, row.worst_error, side="left"))
         for row in rows
     ]
     return tuple(np.bincount(places, minlength=len(ERROR_EDGES) + 2).tolist())
 
 
-def worst_rows(contract: Contract, rows: Sequence[Comparison], want: Answers, got: Answers) -> tuple[WorstRow, ...]:
+def worst_rows(
+    contract: Contract, rows: Sequence[Comparison], want: Answers, got: Answers
+) -> tuple[WorstRow, ...]:
     """The rows nearest to their tolerance or beyond it, the worst first; none that is exact."""
-    ordered = sorted((row for row in rows if row.ratio > 0), key=lambda row: -row.ratio)[:WORST_ROWS]
+    ordered = sorted((row for row in rows if row.ratio > 0), key=lambda row: -row.ratio)[
+        :WORST_ROWS
+    ]
     pairs = [(row, row.sample) for row in ordered if row.sample is not None]
-    return tuple(_worst_row(contract, row, sample, want[sample], got[sample]) for row, sample in pairs)
+    return tuple(
+        _worst_row(contract, row, sample, want[sample], got[sample]) for row, sample in pairs
+    )
 
 
 def _worst_row(
-    contract: Contract, row: Comparison, sample: int, want: Mapping[str, Array], got: Mapping[str, Array]
+    contract: Contract,
+    row: Comparison,
+    sample: int,
+    want: Mapping[str, Array],
+    got: Mapping[str, Array],
 ) -> WorstRow:
     answers, labels = {}, {}
     for output in contract.outputs:
@@ -133,9 +178,17 @@ def _worst_row(
         if isinstance(output.kind, Label):
             labels[output.name] = output.kind.classes[int(answer.argmax())]
     return WorstRow(
-        sample=sample, output=row.output or "", index=row.index, want=shown(row.want), got=shown(row.got),
-        error=shown(row.worst_error), allowed=row.allowed, cause=row.cause, answers=answers, labels=labels,
-    )  # fmt: skip
+        sample=sample,
+        output=row.output or "",
+        index=row.index,
+        want=shown(row.want),
+        got=shown(row.got),
+        error=shown(row.worst_error),
+        allowed=row.allowed,
+        cause=row.cause,
+        answers=answers,
+        labels=labels,
+    )
 
 
 def shown(value: float | None) -> float | None:

@@ -70,8 +70,11 @@ class Variant(_Value):
 
 
 REFERENCES = {
-    "pytorch": "PyTorch", "scikit-learn": "scikit-learn", "callable": "a function of the user's", "none": "none but the graph itself",
-}  # fmt: skip
+    "pytorch": "PyTorch",
+    "scikit-learn": "scikit-learn",
+    "callable": "a function of the user's",
+    "none": "none but the graph itself",
+}
 NO_REFERENCE = "no independent reference: the golden answers are the graph's own, so they do not prove that it is right"
 
 
@@ -138,9 +141,13 @@ class Manifest(_Value):
             raise ValueError("two variants of one name")
         for name, file in self.files.items():
             suffix = name.rpartition(".")[2]
-            most = {"json": MAX_JSON_BYTES, "jsonl": MAX_JSON_LINES_BYTES}.get(suffix, MAX_FILE_BYTES)
+            most = {"json": MAX_JSON_BYTES, "jsonl": MAX_JSON_LINES_BYTES}.get(
+                suffix, MAX_FILE_BYTES
+            )
             if file.size > most:
-                raise ValueError(f"'{name}' of {file.size} bytes, more than the {most} that are read")
+                raise ValueError(
+                    f"'{name}' of {file.size} bytes, more than the {most} that are read"
+                )
         return self
 
     def to_json(self) -> bytes:

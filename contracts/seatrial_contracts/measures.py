@@ -47,13 +47,20 @@ class Measures(BaseModel):
     """Mean |answer - truth| of the numbers with a truth."""
 
 
-def measure(contract: Contract, expected: Answers, got: Answers, truth: Truths | None = None) -> Measures:
+def measure(
+    contract: Contract, expected: Answers, got: Answers, truth: Truths | None = None
+) -> Measures:
     """Measure `got` against the training side's answers, one mapping for each row in the same order, and against the truth."""
     errors = [_max_error(want, have) for want, have in zip(expected, got, strict=True)]
     wide = wide_outputs(contract)
-    cosines = [
-        min(_cosine(want[name], have.get(name)) for name in wide) for want, have in zip(expected, got, strict=True)
-    ] if wide else []  # fmt: skip
+    cosines = (
+        [
+            min(_cosine(want[name], have.get(name)) for name in wide)
+            for want, have in zip(expected, got, strict=True)
+        ]
+        if wide
+        else []
+    )
     decided = bool(decided_outputs(contract))
     finite = not errors or np.isfinite(max(errors))
     return Measures(
@@ -85,7 +92,11 @@ def wide_outputs(contract: Contract) -> list[str]:
 
 def decided_outputs(contract: Contract) -> dict[str, bool]:
     """Outputs that are right or wrong: name -> is it a label, whose scores only have to have the same winner?"""
-    return {field.name: isinstance(field.kind, Label) for field in contract.outputs if is_decided(field.kind)}
+    return {
+        field.name: isinstance(field.kind, Label)
+        for field in contract.outputs
+        if is_decided(field.kind)
+    }
 
 
 def is_decided(kind: OutputKind) -> bool:
@@ -94,11 +105,17 @@ def is_decided(kind: OutputKind) -> bool:
 
 
 def _alike(label: bool, want: Array, have: Array | None) -> bool:
-    return _winner(want) == _winner(have) if label else have is not None and np.array_equal(want, have)
+    return (
+        _winner(want) == _winner(have) if label else have is not None and np.array_equal(want, have)
+    )
 
 
 def measure_slices(
-    contract: Contract, expected: Answers, got: Answers, truth: Truths | None, slices: Sequence[Sequence[str]]
+    contract: Contract,
+    expected: Answers,
+    got: Answers,
+    truth: Truths | None,
+    slices: Sequence[Sequence[str]],
 ) -> dict[str, Measures]:
     """The same for the rows of each slice, by its name, in the order of their names."""
     truth = truth or [None] * len(got)
@@ -123,7 +140,11 @@ def calibration_error(confidence: Array, right: Array, bins: int = BINS) -> floa
 
 def are_probabilities(scores: Array) -> bool:
     """Are these scores, shape `(rows, classes)`, none below 0 and 1 together in each row?"""
-    return bool(np.isfinite(scores).all() and (scores >= 0).all() and (np.abs(scores.sum(-1) - 1) <= WHOLE).all())
+    return bool(
+        np.isfinite(scores).all()
+        and (scores >= 0).all()
+        and (np.abs(scores.sum(-1) - 1) <= WHOLE).all()
+    )
 
 
 def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str, float | None]:
@@ -141,7 +162,9 @@ def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str,
     confidence = np.array([row.max(initial=0.0) for row in scores])
     return {
         "accuracy": _mean(right),
-        "calibration_error": calibration_error(confidence, np.array(right, np.float64)) if calibrated else None,
+        "calibration_error": calibration_error(confidence, np.array(right, np.float64))
+        if calibrated
+        else None,
         "absolute_error": _mean(errors) if np.isfinite(errors).all() else None,
     }
 

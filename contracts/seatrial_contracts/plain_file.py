@@ -15,7 +15,9 @@ class NotPlainFile(ValueError):
 
 
 @contextmanager
-def open_plain_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> Iterator[tuple[BinaryIO, int]]:
+def open_plain_file(
+    path: Path, max_bytes: int, *, follow_links: bool = False
+) -> Iterator[tuple[BinaryIO, int]]:
     """The opened file and its size in bytes.
 
     A link at the path's last part is followed with `follow_links` alone: an operator's file may be one (Kubernetes mounts

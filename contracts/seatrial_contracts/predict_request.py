@@ -8,7 +8,14 @@ from itertools import repeat
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
-from pydantic import Field, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, create_model
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
 from pydantic_core import ErrorDetails
 
 from seatrial_contracts.contract import Contract
@@ -94,7 +101,9 @@ class RequestReader:
             for place, row in enumerate(request.instances)
             if isinstance(row, ValidationError)
         }
-        return PredictRequest([row.__dict__ for row in request.instances if isinstance(row, Row)], refused=refused)
+        return PredictRequest(
+            [row.__dict__ for row in request.instances if isinstance(row, Row)], refused=refused
+        )
 
     def read_file(self, name: str, body: bytes, *, by_row: bool = False) -> PredictRequest:
         """The request of one row whose only input, `name`, is the body itself. Raises `Refusal`, as `read` does."""
@@ -105,15 +114,27 @@ class RequestReader:
                 raise
             return PredictRequest([], refused={0: refusal})
 
-    def _of_columns(self, columns: Mapping[str, list[Any] | None], *, by_row: bool) -> PredictRequest:
+    def _of_columns(
+        self, columns: Mapping[str, list[Any] | None], *, by_row: bool
+    ) -> PredictRequest:
         counts = {name: len(values) for name, values in columns.items() if values is not None}
         if not counts:
-            raise Refusal("E_EMPTY_BATCH", "request body", "no column", "'inputs': a list of values for each input")
+            raise Refusal(
+                "E_EMPTY_BATCH",
+                "request body",
+                "no column",
+                "'inputs': a list of values for each input",
+            )
         first, rows = next(iter(counts.items()))
         for name, count in counts.items():
             if count != rows:
-                raise Refusal("E_SHAPE", f"input '{name}'", f"{count} rows", f"{rows} rows, as '{first}' has")
-        values = [repeat(None, rows) if columns[name] is None else columns[name] or () for name in self._names]
+                raise Refusal(
+                    "E_SHAPE", f"input '{name}'", f"{count} rows", f"{rows} rows, as '{first}' has"
+                )
+        values = [
+            repeat(None, rows) if columns[name] is None else columns[name] or ()
+            for name in self._names
+        ]
         whole = [dict(zip(self._names, row, strict=True)) for row in zip(*values, strict=True)]
         if not by_row:
             return PredictRequest(whole, columnar=True)
@@ -127,7 +148,9 @@ class RequestReader:
             ]
             if found:
                 refused[place] = self._contract.refusal_of(found, place)
-        return PredictRequest([row for place, row in enumerate(whole) if place not in refused], True, refused)
+        return PredictRequest(
+            [row for place, row in enumerate(whole) if place not in refused], True, refused
+        )
 
     def _neither(self, inputs: Any) -> Refusal:
         want = f"'instances': a list of 1 to {self._contract.limits.max_rows} rows"
@@ -140,11 +163,20 @@ class RequestReader:
         found = error.errors(include_url=False)
         match found[0]["loc"]:
             case ("signature_name", *_):
-                return Refusal("E_SCHEMA", "signature_name", "another one", f"'{SIGNATURE}', the only one there is")
+                return Refusal(
+                    "E_SCHEMA",
+                    "signature_name",
+                    "another one",
+                    f"'{SIGNATURE}', the only one there is",
+                )
             case ("inputs", str(name), int(place), *inner) if name in self._names:
                 here = [cast("ErrorDetails", {**found[0], "loc": (name, *inner)}), *found[1:]]
                 return self._contract.refusal_of(here, place)
-            case ("inputs", str(name), *inner) if found[0]["type"] in ("missing", "extra_forbidden", "list_type"):
+            case ("inputs", str(name), *inner) if found[0]["type"] in (
+                "missing",
+                "extra_forbidden",
+                "list_type",
+            ):
                 return self._of_column(name, found[0], len(found) - 1)
         return self._contract.refusal_of(found)
 
@@ -155,8 +187,16 @@ class RequestReader:
             return Refusal("E_UNKNOWN_FIELD", "inputs", got, want, mend)
         kind = next(field.kind for field in self._contract.inputs if field.name == name)
         if finding["type"] == "missing":
-            return Refusal("E_MISSING", f"input '{name}'", "nothing", f"a list, for each row {kind.want()}", mend)
-        return Refusal("E_TYPE", f"input '{name}'", "no list", f"a list, for each row {kind.want()}", mend)
+            return Refusal(
+                "E_MISSING",
+                f"input '{name}'",
+                "nothing",
+                f"a list, for each row {kind.want()}",
+                mend,
+            )
+        return Refusal(
+            "E_TYPE", f"input '{name}'", "no list", f"a list, for each row {kind.want()}", mend
+        )
 
 
 def kept(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:

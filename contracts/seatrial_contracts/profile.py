@@ -76,7 +76,9 @@ class Profile(BaseModel):
             kinds: dict[str, Kind] = {field.name: field.kind for field in fields}
             for name, histogram in histograms.items():
                 field, _, feature = name.partition(".")
-                if field not in kinds or type(histogram.bins) is not type(kinds[field].split(feature, [])):
+                if field not in kinds or type(histogram.bins) is not type(
+                    kinds[field].split(feature, [])
+                ):
                     raise ValueError("a profile of other fields than the contract's")
 
 
@@ -86,9 +88,12 @@ class DriftFeatures:
     def __init__(self, front: HostStage) -> None:
         contract, files = front.contract, front.files
         self._inputs = [
-            (field.name, field.kind.features(field.name, files, front.stages[field.name])) for field in contract.inputs
+            (field.name, field.kind.features(field.name, files, front.stages[field.name]))
+            for field in contract.inputs
         ]
-        self._outputs = [(field.name, field.kind.features(field.name, files, None)) for field in contract.outputs]
+        self._outputs = [
+            (field.name, field.kind.features(field.name, files, None)) for field in contract.outputs
+        ]
         self._kinds: dict[str, Kind] = {field.name: field.kind for field in contract.inputs}
         self._kinds |= {field.name: field.kind for field in contract.outputs}
 
@@ -100,14 +105,22 @@ class DriftFeatures:
         """The same of the model's answers, rows first."""
         return features_of(self._outputs, columns)
 
-    def profile(self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> Profile:
+    def profile(
+        self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]
+    ) -> Profile:
         """The profile of validated reference rows and the answers to them."""
         if not rows:
             return Profile()
         return Profile(
             rows=len(rows),
-            inputs={name: self._histogram(name, values) for name, values in self.inputs(columns_of(rows)).items()},
-            outputs={name: self._histogram(name, values) for name, values in self.outputs(columns_of(answers)).items()},
+            inputs={
+                name: self._histogram(name, values)
+                for name, values in self.inputs(columns_of(rows)).items()
+            },
+            outputs={
+                name: self._histogram(name, values)
+                for name, values in self.outputs(columns_of(answers)).items()
+            },
         )
 
     def _histogram(self, field: str, values: Column) -> Histogram:
@@ -121,11 +134,15 @@ class DriftFeatures:
         """Field -> how many rows lie in each of the profile's bins."""
         seen = self.inputs(columns) | self.outputs(answers)
         return {
-            name: count_by_bin(histogram.bins, seen[name]) for name, histogram in profile.fields.items() if name in seen
+            name: count_by_bin(histogram.bins, seen[name])
+            for name, histogram in profile.fields.items()
+            if name in seen
         }
 
 
-def features_of(readers: Sequence[tuple[str, Features]], columns: Mapping[str, Column]) -> dict[str, Column]:
+def features_of(
+    readers: Sequence[tuple[str, Features]], columns: Mapping[str, Column]
+) -> dict[str, Column]:
     """Field -> its values: a feature of a field stands after a dot, the value itself without one."""
     return {
         f"{name}.{feature}" if feature else name: values

@@ -90,13 +90,17 @@ class Promise(Declared):
             match = TEXT.fullmatch(text)
             bar = BARS.get(match[1]) if match else None
             if match is None or bar is None or bar.at_least != (match[2] == ">="):
-                known = ", ".join(f"{name}{'>=' if bar.at_least else '<='}X" for name, bar in BARS.items())
+                known = ", ".join(
+                    f"{name}{'>=' if bar.at_least else '<='}X" for name, bar in BARS.items()
+                )
                 raise DeclarationError("promise", repr(text)[:60], f"one of {known}")
             try:
                 found[match[1]] = float(match[3])
                 cls(**found)
             except (ValueError, DeclarationError):
-                raise DeclarationError("promise", repr(text)[:60], f"a number that {match[1]} can have") from None
+                raise DeclarationError(
+                    "promise", repr(text)[:60], f"a number that {match[1]} can have"
+                ) from None
         return cls(**found)
 
     def bars(self) -> Iterator[tuple[str, Bar, float]]:
@@ -137,5 +141,7 @@ class Promise(Declared):
                 raise DeclarationError(f"promise of {name}", "nothing that shows it", bar.shown_by)
 
     def __str__(self) -> str:
-        parts = [f"{name} {'>=' if bar.at_least else '<='} {bound:g}" for name, bar, bound in self.bars()]
+        parts = [
+            f"{name} {'>=' if bar.at_least else '<='} {bound:g}" for name, bar, bound in self.bars()
+        ]
         return ", ".join([*([str(self.tolerance)] if self.tolerance else []), *parts]) or "nothing"

@@ -138,13 +138,30 @@ class Receipt(BaseModel):
         data = readable_json(self.model_dump(mode="json", by_alias=True))
         if len(data) > MAX_RECEIPT_BYTES:
             want = f"at most {MAX_RECEIPT_BYTES}"
-            raise BundleError("E_BUNDLE_RECEIPT", "receipt", f"{len(data)} bytes", want, "try fewer things at once")
+            raise BundleError(
+                "E_BUNDLE_RECEIPT",
+                "receipt",
+                f"{len(data)} bytes",
+                want,
+                "try fewer things at once",
+            )
         folder.mkdir(exist_ok=True)
-        target = folder / f"{self.made_at.replace(':', '')}-{hashlib.sha256(data).hexdigest()[:8]}.json"
+        target = (
+            folder / f"{self.made_at.replace(':', '')}-{hashlib.sha256(data).hexdigest()[:8]}.json"
+        )
         return write_whole(target, data)
 
 
-INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "sve")
+INSTRUCTION_SETS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "sve",
+)
 """Those that change what a kernel computes or how fast, as Linux names them."""
 
 
@@ -161,8 +178,16 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
 
 def this_machine(packages: dict[str, str]) -> Machine:
     """The machine this runs on; `packages` are the versions that matter to the trial."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    facts = {line.split(":")[0].strip(): line.split(":", 1)[1].strip() for line in reversed(lines) if ":" in line}
+    lines = (
+        Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
+    facts = {
+        line.split(":")[0].strip(): line.split(":", 1)[1].strip()
+        for line in reversed(lines)
+        if ":" in line
+    }
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
     return Machine(
         processor=facts.get("model name") or platform.machine(),

@@ -52,8 +52,14 @@ def newest_files(bundle_path: Path) -> list[ReceiptFile]:
     except OSError as error:
         raise BundleError(CODE, where, error.strerror or "an error", want) from None
     if len(entries) > MAX_ENTRIES:
-        raise BundleError(CODE, where, f"more than {MAX_ENTRIES} files", want, "remove the old ones")
-    receipts = (entry for entry in entries if entry.name.endswith(".json") and not entry.name.startswith("."))
+        raise BundleError(
+            CODE, where, f"more than {MAX_ENTRIES} files", want, "remove the old ones"
+        )
+    receipts = (
+        entry
+        for entry in entries
+        if entry.name.endswith(".json") and not entry.name.startswith(".")
+    )
     return _within_bounds(heapq.nlargest(NEWEST, receipts, key=lambda entry: entry.name))
 
 

@@ -20,7 +20,9 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         except ValueError:
             row = None
         if not isinstance(row, dict):
-            raise DeclarationError(f"rows file '{path.name}', line {number}", "no JSON object", "one row on each line")
+            raise DeclarationError(
+                f"rows file '{path.name}', line {number}", "no JSON object", "one row on each line"
+            )
         rows.append(row)
     return rows
 

@@ -42,19 +42,33 @@ def check_samples(samples: Sequence[Sample], contract: Contract, where: str) -> 
             kind = kinds.get(output)
             if isinstance(kind, Label) and isinstance(value, str) and value in kind.classes:
                 continue
-            if isinstance(kind, Number) and isinstance(value, (int, float)) and not isinstance(value, bool):
+            if (
+                isinstance(kind, Number)
+                and isinstance(value, (int, float))
+                and not isinstance(value, bool)
+            ):
                 continue
-            raise DeclarationError(f"{where}[{place}], truth of '{output}'", repr(value)[:60], wanted_truth(kind))
+            raise DeclarationError(
+                f"{where}[{place}], truth of '{output}'", repr(value)[:60], wanted_truth(kind)
+            )
         for name in [sample.slices] if isinstance(sample.slices, str) else sample.slices:
-            if not isinstance(name, str) or not (name.isprintable() and 0 < len(name.strip()) <= MOST_SLICE_CHARS):
+            if not isinstance(name, str) or not (
+                name.isprintable() and 0 < len(name.strip()) <= MOST_SLICE_CHARS
+            ):
                 want = f"a name of 1 to {MOST_SLICE_CHARS} printable characters"
                 raise DeclarationError(f"{where}[{place}], slice", repr(name)[:60], want)
         if isinstance(sample.slices, str):
-            raise DeclarationError(f"{where}[{place}], slices", "one string", f"several: slices=({sample.slices!r},)")
+            raise DeclarationError(
+                f"{where}[{place}], slices", "one string", f"several: slices=({sample.slices!r},)"
+            )
 
 
 def wanted_truth(kind: object) -> str:
     """What a truth for this kind of output is, for messages."""
     if isinstance(kind, Label):
         return f"one of its {len(kind.classes)} classes"
-    return "a number" if isinstance(kind, Number) else "the name of an output that is a label or a number"
+    return (
+        "a number"
+        if isinstance(kind, Number)
+        else "the name of an output that is a label or a number"
+    )

@@ -16,9 +16,26 @@ def lock(target: str) -> None:
     extras = [flag for extra in EXTRAS.get(target, ()) for flag in ("--extra", extra)]
     source, given = ("pyproject.toml", None) if extras else ("-", "hatchling\n")
     command = [
-        sys.executable, "-m", "uv", "pip", "compile", source, *extras, "--constraint", "constraints.txt", "--generate-hashes", "--universal", "--python-version", OLDEST_PYTHON,
-        "--no-annotate", "--quiet", "--custom-compile-command", "make lock", "--output-file", f"deploy/image/{target}.txt",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        source,
+        *extras,
+        "--constraint",
+        "constraints.txt",
+        "--generate-hashes",
+        "--universal",
+        "--python-version",
+        OLDEST_PYTHON,
+        "--no-annotate",
+        "--quiet",
+        "--custom-compile-command",
+        "make lock",
+        "--output-file",
+        f"deploy/image/{target}.txt",
+    ]
     subprocess.run(command, input=given, text=True, check=True, cwd=ROOT)
 
 

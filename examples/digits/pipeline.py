@@ -103,19 +103,33 @@ def train(net: DigitNet, inputs: Tensor, target: Tensor, epochs: int = 14) -> No
 def pipeline() -> st.Pipeline:
     """Train, report and declare."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # more threads sum in another order, and the weights would differ in their last bits
+    torch.set_num_threads(
+        1
+    )  # more threads sum in another order, and the weights would differ in their last bits
     samples = load_samples()
     picture = drawn(load_digits().images[7], 120)
-    edges = [st.Sample({"image": data}, slices=("edges", form)) for form, data in edge_images(picture).items()]
+    edges = [
+        st.Sample({"image": data}, slices=("edges", form))
+        for form, data in edge_images(picture).items()
+    ]
     net = DigitNet().eval()
     digits = [sample.truth["digit"] for sample in samples]
     fitted, held_out = train_test_split(samples, test_size=0.25, stratify=digits, random_state=0)
     rows = [sample.row for sample in fitted]
     declared = st.Pipeline(
-        name="digits", version="1.0.0", inputs=Picture, outputs=Digit, model=net, prepare=Prepare().eval(),
-        golden=[*samples[:40], *edges], held_out=held_out, promise=st.Promise(accuracy=0.95, min_slice_rows=20),
-        refused=refused_images(picture, "image"), reference=rows[:300], objective=st.Objective(p99_s=0.1),
-    )  # fmt: skip
+        name="digits",
+        version="1.0.0",
+        inputs=Picture,
+        outputs=Digit,
+        model=net,
+        prepare=Prepare().eval(),
+        golden=[*samples[:40], *edges],
+        held_out=held_out,
+        promise=st.Promise(accuracy=0.95, min_slice_rows=20),
+        refused=refused_images(picture, "image"),
+        reference=rows[:300],
+        objective=st.Objective(p99_s=0.1),
+    )
     train(net, declared.encode(rows)["image"], codes(fitted))
     winners = declared.call(declared.encode([sample.row for sample in held_out]))["digit"].argmax(1)
     accuracy = (winners == codes(held_out)).float().mean()

@@ -60,7 +60,9 @@ class PenguinNet(nn.Module):
         values = torch.stack([numbers[name].to(torch.float32) for name in NUMBERS], 1)
         missing = torch.isnan(values)
         scaled = torch.where(missing, torch.zeros_like(values), (values - self.mean) / self.std)
-        return self.body(torch.cat([self.island(island), self.sex(sex), scaled, missing.to(torch.float32)], 1))
+        return self.body(
+            torch.cat([self.island(island), self.sex(sex), scaled, missing.to(torch.float32)], 1)
+        )
 
     def forward(
         self,
@@ -74,21 +76,29 @@ class PenguinNet(nn.Module):
     ) -> Tensor:
         """Probabilities, (batch, 3)."""
         numbers = (bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g, year)
-        return torch.softmax(self.logits(island, sex, **dict(zip(NUMBERS, numbers, strict=True))), 1)
+        return torch.softmax(
+            self.logits(island, sex, **dict(zip(NUMBERS, numbers, strict=True))), 1
+        )
 
 
 def load_rows() -> tuple[list[dict[str, Any]], list[str]]:
     """344 raw rows as a client would send them, 19 cells missing, and their species."""
     frame = load_penguins()
-    rows = frame.drop(columns="species").astype(object).where(frame.drop(columns="species").notna(), None)
-    return [{name: row[name] for name in Penguin.model_fields} for row in rows.to_dict("records")], frame[
-        "species"
-    ].tolist()
+    rows = (
+        frame.drop(columns="species")
+        .astype(object)
+        .where(frame.drop(columns="species").notna(), None)
+    )
+    return [
+        {name: row[name] for name in Penguin.model_fields} for row in rows.to_dict("records")
+    ], frame["species"].tolist()
 
 
 def split(rows: list[Any], labels: list[str], seed: int = 0) -> tuple[Any, ...]:
     """Seeded and stratified: 80% to train, 20% to test and calibrate. Returns rows and labels of each part."""
-    train, test, train_y, test_y = train_test_split(rows, labels, test_size=0.2, stratify=labels, random_state=seed)
+    train, test, train_y, test_y = train_test_split(
+        rows, labels, test_size=0.2, stratify=labels, random_state=seed
+    )
     return train, train_y, test, test_y
 
 
@@ -147,27 +157,48 @@ def golden_samples(rows: list[dict[str, Any]], labels: list[str]) -> list[st.Sam
 def refused_rows(good: dict[str, Any]) -> list[st.Refused]:
     """What must never be answered."""
     changes: list[tuple[dict[str, Any], str]] = [
-        ({"island": "Atlantis"}, "E_CATEGORY"), ({"island": ""}, "E_CATEGORY"), ({"island": None}, "E_MISSING"), ({"sex": "dream"}, "E_CATEGORY"),
-        ({"bill_length_mm": 412.0}, "E_RANGE"), ({"bill_length_mm": "39.1"}, "E_TYPE"), ({"bill_length_mm": True}, "E_TYPE"), ({"body_mass_g": -1}, "E_RANGE"),
-        ({"year": 2007.5}, "E_TYPE"), ({"year": None}, "E_MISSING"), ({"wings": 2}, "E_UNKNOWN_FIELD"),
-    ]  # fmt: skip
+        ({"island": "Atlantis"}, "E_CATEGORY"),
+        ({"island": ""}, "E_CATEGORY"),
+        ({"island": None}, "E_MISSING"),
+        ({"sex": "dream"}, "E_CATEGORY"),
+        ({"bill_length_mm": 412.0}, "E_RANGE"),
+        ({"bill_length_mm": "39.1"}, "E_TYPE"),
+        ({"bill_length_mm": True}, "E_TYPE"),
+        ({"body_mass_g": -1}, "E_RANGE"),
+        ({"year": 2007.5}, "E_TYPE"),
+        ({"year": None}, "E_MISSING"),
+        ({"wings": 2}, "E_UNKNOWN_FIELD"),
+    ]
     return [st.Refused({**good, **change}, code) for change, code in changes]
 
 
 def pipeline() -> st.Pipeline:
     """Train, report and declare."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # more threads sum in another order, and the weights would differ in their last bits
+    torch.set_num_threads(
+        1
+    )  # more threads sum in another order, and the weights would differ in their last bits
     rows, labels = load_rows()
     train_x, train_y, test_x, test_y = split(rows, labels)
     net = PenguinNet().eval()
     good = next(row for row in rows if None not in row.values())
     declared = st.Pipeline(
-        name="penguins", version="1.0.0", inputs=Penguin, outputs=Species, model=net,
-        golden=golden_samples(rows, labels), held_out=list(map(sample, test_x, test_y)), temperature=True,
-        promise=st.Promise(accuracy=0.9, min_slice_rows=10), refused=refused_rows(good), reference=train_x, objective=st.Objective(p99_s=0.05),
-    )  # fmt: skip
+        name="penguins",
+        version="1.0.0",
+        inputs=Penguin,
+        outputs=Species,
+        model=net,
+        golden=golden_samples(rows, labels),
+        held_out=list(map(sample, test_x, test_y)),
+        temperature=True,
+        promise=st.Promise(accuracy=0.9, min_slice_rows=10),
+        refused=refused_rows(good),
+        reference=train_x,
+        objective=st.Objective(p99_s=0.05),
+    )
     train(net, declared.encode(train_x), codes(train_y))
     winners = declared.call(declared.encode(test_x))["species"].argmax(1)
-    print(f"penguins: accuracy {(winners == codes(test_y)).float().mean():.3f} on {len(test_y)} rows not trained on")
+    print(
+        f"penguins: accuracy {(winners == codes(test_y)).float().mean():.3f} on {len(test_y)} rows not trained on"
+    )
     return declared

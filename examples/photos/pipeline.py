@@ -66,7 +66,9 @@ class Block(nn.Module):
         self.short = (
             nn.Identity()
             if stride == 1
-            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            else nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +90,9 @@ class PhotoNet(nn.Module):
         ]
         for inputs, outputs, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)):
             layers += [Block(inputs, outputs, stride), Block(outputs, outputs, 1)]
-        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
+        self.body = nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)
+        )
 
     def forward(self, photo: Tensor) -> Tensor:
         """float32 (batch, 3, 224, 224) -> probabilities (batch, 10)."""
@@ -114,17 +118,31 @@ def parts(pictures: list[Image.Image]) -> list[bytes]:
 def pipeline() -> st.Pipeline:
     """Declare; there is nothing to train."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # more threads sum in another order, and the statistics would differ in their last bits
+    torch.set_num_threads(
+        1
+    )  # more threads sum in another order, and the statistics would differ in their last bits
     pictures = [Image.fromarray(array) for array in load_sample_images().images]
     sizes = ((640, 480), (480, 640), (320, 240), (256, 256))
-    files = [encoded(picture.resize(size), "JPEG", quality=90) for picture in pictures for size in sizes]
+    files = [
+        encoded(picture.resize(size), "JPEG", quality=90) for picture in pictures for size in sizes
+    ]
     edges = edge_images(pictures[0].resize((96, 64)))
     net = PhotoNet().eval()
     declared = st.Pipeline(
-        name="photos", version="1.0.0", inputs=Photo, outputs=Scores, model=net, prepare=Prepare().eval(),
-        golden=[*(st.Sample({"photo": data}, slices=("photo",)) for data in files), *(st.Sample({"photo": data}, slices=("edges", form)) for form, data in edges.items())],
+        name="photos",
+        version="1.0.0",
+        inputs=Photo,
+        outputs=Scores,
+        model=net,
+        prepare=Prepare().eval(),
+        golden=[
+            *(st.Sample({"photo": data}, slices=("photo",)) for data in files),
+            *(st.Sample({"photo": data}, slices=("edges", form)) for form, data in edges.items()),
+        ],
         held_out=[st.Sample({"photo": data}, slices=("part",)) for data in parts(pictures)],
-        refused=refused_images(pictures[0].resize((96, 64)), "photo"), reference=[{"photo": data} for data in files], objective=st.Objective(p99_s=1.0),
-    )  # fmt: skip
+        refused=refused_images(pictures[0].resize((96, 64)), "photo"),
+        reference=[{"photo": data} for data in files],
+        objective=st.Objective(p99_s=1.0),
+    )
     settle_norms(net, declared.encode([{"photo": data} for data in files])["photo"])
     return declared

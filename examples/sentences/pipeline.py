@@ -32,7 +32,11 @@ class Sentence(st.Row):
     text: Annotated[
         str,
         st.Text(
-            tokenizer=FOLDER / "tokenizer.json", max_chars=10_000, max_tokens=256, overflow="truncate", special="words"
+            tokenizer=FOLDER / "tokenizer.json",
+            max_chars=10_000,
+            max_tokens=256,
+            overflow="truncate",
+            special="words",
         ),
     ]
 
@@ -72,16 +76,36 @@ ORDINARY = (
     "It was the coldest winter that anyone in the village could remember, and the river froze from bank to bank.",
 )
 EDGES = (
-    "", " ", "a", "é", "e\u0301", "深度学习模型部署", "İstanbul'da ışık", "Ωμέγα και άλφα", "مرحبا بالعالم", "שלום עולם", "हिन्दी पाठ", "👩‍👩‍👧‍👦🏳️‍🌈",
-    "[MASK] [CLS] [SEP] [PAD]", "zero\u200bwidth", "tab\tand\nline", "nul\x00byte", "a\u0300\u0301\u0302\u0303\u0304" * 8, "=cmd()", "<script>alert(1)</script>",
-    "word " * 600, "x" * 10_000,
-)  # fmt: skip
+    "",
+    " ",
+    "a",
+    "é",
+    "e\u0301",
+    "深度学习模型部署",
+    "İstanbul'da ışık",
+    "Ωμέγα και άλφα",
+    "مرحبا بالعالم",
+    "שלום עולם",
+    "हिन्दी पाठ",
+    "👩‍👩‍👧‍👦🏳️‍🌈",
+    "[MASK] [CLS] [SEP] [PAD]",
+    "zero\u200bwidth",
+    "tab\tand\nline",
+    "nul\x00byte",
+    "a\u0300\u0301\u0302\u0303\u0304" * 8,
+    "=cmd()",
+    "<script>alert(1)</script>",
+    "word " * 600,
+    "x" * 10_000,
+)
 
 
 def sample(text: str) -> st.Sample:
     """A text and its slices: its length, and whether it is in another script than Latin."""
     length = "short" if len(text) < 40 else "middling" if len(text) < 160 else "long"
-    other = any(character.isalpha() and "LATIN" not in unicodedata.name(character, "") for character in text)
+    other = any(
+        character.isalpha() and "LATIN" not in unicodedata.name(character, "") for character in text
+    )
     return st.Sample({"text": text}, slices=(length, "other scripts") if other else (length,))
 
 
@@ -92,7 +116,9 @@ def real_sentences(most: int = 60) -> list[str]:
         for paragraph in re.split(r"\n\s*\n", topics[name]):
             text = " ".join(paragraph.split())
             found |= dict.fromkeys(
-                part for part in re.split(r"(?<=[a-z0-9)][.!?]) (?=[A-Z])", text) if SENTENCE.fullmatch(part)
+                part
+                for part in re.split(r"(?<=[a-z0-9)][.!?]) (?=[A-Z])", text)
+                if SENTENCE.fullmatch(part)
             )
     return list(found)[:most]
 
@@ -108,6 +134,14 @@ def pipeline() -> st.Pipeline:
         st.Refused({}, "E_MISSING"),
     ]
     return st.Pipeline(
-        name="sentences", version="1.0.0", inputs=Sentence, outputs=Embedding, model=model, refused=refused,
-        golden=list(map(sample, (*ORDINARY, *EDGES))), held_out=list(map(sample, real_sentences())), reference=[{"text": text} for text in ORDINARY], objective=st.Objective(p99_s=0.5),
-    )  # fmt: skip
+        name="sentences",
+        version="1.0.0",
+        inputs=Sentence,
+        outputs=Embedding,
+        model=model,
+        refused=refused,
+        golden=list(map(sample, (*ORDINARY, *EDGES))),
+        held_out=list(map(sample, real_sentences())),
+        reference=[{"text": text} for text in ORDINARY],
+        objective=st.Objective(p99_s=0.5),
+    )

@@ -38,7 +38,9 @@ def check_proof(declared: ModelDeclaration) -> None:
     check_samples(declared.held_out_samples, declared.contract, f"{declared.noun} held_out")
     if declared.promise is not None:
         samples = (*declared.golden_samples, *declared.held_out_samples)
-        declared.promise.check(declared.contract, truths={name for sample in samples for name in sample.truth or {}})
+        declared.promise.check(
+            declared.contract, truths={name for sample in samples for name in sample.truth or {}}
+        )
 
 
 def check_refusals(declared: ModelDeclaration) -> None:
@@ -48,14 +50,18 @@ def check_refusals(declared: ModelDeclaration) -> None:
         if code != refused.code:
             got = code or "a row that the contract takes"
             raise DeclarationError(
-                f"{declared.noun} refused[{place}]", got, f"a row that is refused with {refused.code}"
+                f"{declared.noun} refused[{place}]",
+                got,
+                f"a row that is refused with {refused.code}",
             )
 
 
 def check_may_follow(old: Bundle, declared: ModelDeclaration, *, allow_breaking: bool) -> None:
     """Raise `DeclarationError` where this is another model, or breaks under the same major version what clients rely on."""
     if old.name != declared.name:
-        raise DeclarationError("the version before", f"bundle '{old.name}'", f"one of '{declared.name}'")
+        raise DeclarationError(
+            "the version before", f"bundle '{old.name}'", f"one of '{declared.name}'"
+        )
     differences = compare_contracts(old.contract, declared.contract)
     if not allow_breaking and not may_replace(old.version, declared.version, differences):
         want = "a higher major version, or what clients rely on kept"

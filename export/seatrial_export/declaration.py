@@ -32,7 +32,10 @@ def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
     specs = []
     for name, first in made[0].items():
         sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
-        dims = tuple(f"{name}_{axis}" if len(seen) > 1 else next(iter(seen)) for axis, seen in enumerate(sizes))
+        dims = tuple(
+            f"{name}_{axis}" if len(seen) > 1 else next(iter(seen))
+            for axis, seen in enumerate(sizes)
+        )
         specs.append(TensorSpec(name=name, dtype=first.dtype.name, dims=dims))
     return tuple(specs)
 
@@ -66,14 +69,21 @@ class ModelDeclaration(ABC):
     waive: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for what, value, check in (("name", self.name, check_name), ("version", self.version, check_version)):
+        for what, value, check in (
+            ("name", self.name, check_name),
+            ("version", self.version, check_version),
+        ):
             try:
                 check(value)
             except (ValueError, TypeError) as error:
-                raise DeclarationError(f"{self.noun} {what}", repr(value)[:60], str(error)) from None
+                raise DeclarationError(
+                    f"{self.noun} {what}", repr(value)[:60], str(error)
+                ) from None
         if len(self.golden) < 2:
             raise DeclarationError(
-                f"{self.noun} golden", f"{len(self.golden)} rows", "at least two raw rows, edge cases too"
+                f"{self.noun} golden",
+                f"{len(self.golden)} rows",
+                "at least two raw rows, edge cases too",
             )
 
     @property
@@ -100,7 +110,11 @@ class ModelDeclaration(ABC):
     def contract(self) -> Contract:
         """Read off the row and answer classes."""
         return contract_from_rows(
-            self.inputs, self.outputs, limits=self.limits, tolerance=self.tolerance, objective=self.objective
+            self.inputs,
+            self.outputs,
+            limits=self.limits,
+            tolerance=self.tolerance,
+            objective=self.objective,
         )
 
     @cached_property
@@ -110,7 +124,11 @@ class ModelDeclaration(ABC):
     @cached_property
     def front_files(self) -> Mapping[str, bytes]:
         """What the host stage needs, as the bundle will carry it."""
-        return {path: data for spec in self.contract.inputs for path, data in spec.kind.front_files(spec.name).items()}
+        return {
+            path: data
+            for spec in self.contract.inputs
+            for path, data in spec.kind.front_files(spec.name).items()
+        }
 
     @cached_property
     def front(self) -> HostStage:
@@ -120,7 +138,9 @@ class ModelDeclaration(ABC):
     @cached_property
     def categories(self) -> Mapping[str, Category]:
         """The category fields, which the graph looks up itself."""
-        return {spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)}
+        return {
+            spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)
+        }
 
     @cached_property
     def golden_samples(self) -> tuple[Sample, ...]:
@@ -137,7 +157,9 @@ class ModelDeclaration(ABC):
         """What the fp32 graph promises: the promise, and the tolerance with it; None where there is the tolerance alone."""
         if self.promise is None:
             return None
-        return self.promise.model_copy(update={"tolerance": self.promise.tolerance or self.tolerance})
+        return self.promise.model_copy(
+            update={"tolerance": self.promise.tolerance or self.tolerance}
+        )
 
     @property
     def calibrations(self) -> tuple[Calibration, ...]:
@@ -156,7 +178,10 @@ class ModelDeclaration(ABC):
 
     def _encoded(self, samples: Sequence[Sample], which: str) -> list[EncodedRow]:
         try:
-            rows = [self.contract.validate_row(sample.row, place) for place, sample in enumerate(samples)]
+            rows = [
+                self.contract.validate_row(sample.row, place)
+                for place, sample in enumerate(samples)
+            ]
             for spec in self.contract.inputs:
                 values = [row[spec.name] for row in rows]
                 spec.kind.check_rows(values, self.front_files, spec.name)
@@ -172,11 +197,17 @@ class ModelDeclaration(ABC):
 
     def _check_body(self, row: RawRow, place: int) -> None:
         """Raise `DeclarationError` where no request has room for the row."""
-        most, bytes_ = self.contract.max_body_bytes, len(canonical_json({"instances": [wire_row(row)]}))
+        most, bytes_ = (
+            self.contract.max_body_bytes,
+            len(canonical_json({"instances": [wire_row(row)]})),
+        )
         if bytes_ > most:
             mend = f"limits=st.Limits(max_body_bytes={bytes_}) or more"
             raise DeclarationError(
-                f"row {place}", f"{bytes_} bytes as a request", f"at most {most}, max_body_bytes", mend
+                f"row {place}",
+                f"{bytes_} bytes as a request",
+                f"at most {most}, max_body_bytes",
+                mend,
             )
 
     @cached_property

@@ -37,12 +37,16 @@ def export_pipeline(
     return seal(candidate, out, tool_versions(), progress, source, made=made, since=since)
 
 
-def make_formats(candidate: TorchCandidate, wanted: Sequence[str], progress: Progress) -> list[Made]:
+def make_formats(
+    candidate: TorchCandidate, wanted: Sequence[str], progress: Progress
+) -> list[Made]:
     """Each format beside ONNX. Raises `DeclarationError` for one that nobody makes."""
     known = formats()
     for name in wanted:
         if name not in known:
-            raise DeclarationError("--format", name, f"one of {', '.join(known)}", "ONNX is always made")
+            raise DeclarationError(
+                "--format", name, f"one of {', '.join(known)}", "ONNX is always made"
+            )
     made = []
     for name in dict.fromkeys(wanted):
         progress(name)

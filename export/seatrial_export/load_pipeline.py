@@ -25,5 +25,7 @@ def pipeline_at(target: str, value: Any) -> Pipeline:
     if not isinstance(value, Pipeline) and callable(value):
         value = call(value, Path(target.rpartition(":")[0]), NOUN)
     if not isinstance(value, Pipeline):
-        raise DeclarationError(f"pipeline '{target}'", f"a value of type {type(value).__name__}", WANT)
+        raise DeclarationError(
+            f"pipeline '{target}'", f"a value of type {type(value).__name__}", WANT
+        )
     return value

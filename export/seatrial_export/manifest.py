@@ -18,15 +18,26 @@ def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path 
     """The manifest, but for its files. No time, host, user or path: same inputs, same bytes."""
     declared = candidate.declared
     prepare = (
-        Prepare(graph=PREPARE_GRAPH, inputs=declared.prepare_inputs, outputs=declared.prepared_specs)
+        Prepare(
+            graph=PREPARE_GRAPH, inputs=declared.prepare_inputs, outputs=declared.prepared_specs
+        )
         if candidate.prepare
         else None
     )
     return Manifest(
-        schema=1, name=declared.name, version=declared.version, batchable=candidate.batchable, opset=opset_of(candidate.model.onnx),
-        variants=(Variant(name="fp32", graph=GRAPH, promise=declared.whole_promise),), prepare=prepare, origin=declared.origin, waivers=dict(declared.waive), git_commit=git_commit(source),
-        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **packages}, files={},
-    )  # fmt: skip
+        schema=1,
+        name=declared.name,
+        version=declared.version,
+        batchable=candidate.batchable,
+        opset=opset_of(candidate.model.onnx),
+        variants=(Variant(name="fp32", graph=GRAPH, promise=declared.whole_promise),),
+        prepare=prepare,
+        origin=declared.origin,
+        waivers=dict(declared.waive),
+        git_commit=git_commit(source),
+        made_with={"python": ".".join(platform.python_version_tuple()[:2]), **packages},
+        files={},
+    )
 
 
 def git_commit(source: Path | None) -> str | None:

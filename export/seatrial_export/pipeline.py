@@ -49,7 +49,9 @@ class Pipeline(ModelDeclaration):
         super().__post_init__()
         for role, module in (("model", self.model), ("prepare", self.prepare)):
             if not isinstance(module, nn.Module) and (role == "model" or module is not None):
-                raise DeclarationError(f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module")
+                raise DeclarationError(
+                    f"pipeline {role}", f"a {type(module).__name__}", "a torch.nn.Module"
+                )
             if module is not None:
                 object.__setattr__(self, role, unwrapped(module, f"pipeline {role}"))
 
@@ -67,7 +69,9 @@ class Pipeline(ModelDeclaration):
         if self.temperature is not True:
             return self
         answers = [self.answer_encoded(row) for row in self.encoded_held_out]
-        return replace(self, temperature=fit_temperatures(self.contract, self.held_out_samples, answers))
+        return replace(
+            self, temperature=fit_temperatures(self.contract, self.held_out_samples, answers)
+        )
 
     @property
     def calibrations(self) -> tuple[Calibration, ...]:
@@ -78,7 +82,11 @@ class Pipeline(ModelDeclaration):
     def sealed_model(self) -> nn.Module:
         """What becomes the graph: the model, with its temperatures once they are fitted."""
         outputs = [field.name for field in self.contract.outputs]
-        return tempered(self.model, self.arguments, outputs, self.calibrations) if self.calibrations else self.model
+        return (
+            tempered(self.model, self.arguments, outputs, self.calibrations)
+            if self.calibrations
+            else self.model
+        )
 
     @cached_property
     def prepare_inputs(self) -> tuple[str, ...]:
@@ -89,7 +97,9 @@ class Pipeline(ModelDeclaration):
         known = {spec.name for spec in self.contract.tensors}
         if not names or not set(names) <= known:
             raise DeclarationError(
-                "prepare.forward", f"parameters {', '.join(names) or 'none'}", f"some of {', '.join(sorted(known))}"
+                "prepare.forward",
+                f"parameters {', '.join(names) or 'none'}",
+                f"some of {', '.join(sorted(known))}",
             )
         return names
 
@@ -98,7 +108,9 @@ class Pipeline(ModelDeclaration):
         """What `prepare` makes: sizes that are equal for the golden rows are fixed, others vary."""
         if self.prepare is None:
             return ()
-        made = [self.call_prepare(self.prepare_feeds(row)) for row in self.encoded_golden[:SHAPE_ROWS]]
+        made = [
+            self.call_prepare(self.prepare_feeds(row)) for row in self.encoded_golden[:SHAPE_ROWS]
+        ]
         return specs_seen([{name: value.numpy() for name, value in row.items()} for row in made])
 
     def encode(self, rows: Sequence[RawRow]) -> dict[str, Tensor]:
@@ -120,24 +132,39 @@ class Pipeline(ModelDeclaration):
 
     def prepared(self, row: EncodedRow) -> EncodedRow:
         """A row after the host stage to a row for the model: one value for each of `specs`."""
-        values: dict[str, Any] = {spec.name: value for spec, value in zip(self.contract.tensors, row, strict=True)}
+        values: dict[str, Any] = {
+            spec.name: value for spec, value in zip(self.contract.tensors, row, strict=True)
+        }
         if self.prepare is not None:
-            values |= {name: value.numpy() for name, value in self.call_prepare(self.prepare_feeds(row)).items()}
+            values |= {
+                name: value.numpy()
+                for name, value in self.call_prepare(self.prepare_feeds(row)).items()
+            }
         return tuple(values[spec.name] for spec in self.specs)
 
     def prepare_feeds(self, row: EncodedRow) -> dict[str, Tensor]:
         """What `prepare` takes of one row after the host stage."""
         pairs = zip(self.contract.tensors, row, strict=True)
-        return {spec.name: _tensor(spec, value) for spec, value in pairs if spec.name in self.prepare_inputs}
+        return {
+            spec.name: _tensor(spec, value)
+            for spec, value in pairs
+            if spec.name in self.prepare_inputs
+        }
 
     def call_prepare(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`prepare` on one row, without gradients; what it makes, by name."""
         assert self.prepare is not None, "only called where there is a prepare"
         with torch.no_grad():
-            made = self.prepare(**{name: tensor.clone() for name, tensor in feeds.items()})  # as above
+            made = self.prepare(
+                **{name: tensor.clone() for name, tensor in feeds.items()}
+            )  # as above
         if isinstance(made, Tensor) and len(self.prepare_inputs) == 1:
             return {self.prepare_inputs[0]: made}
-        if isinstance(made, dict) and made and all(isinstance(value, Tensor) for value in made.values()):
+        if (
+            isinstance(made, dict)
+            and made
+            and all(isinstance(value, Tensor) for value in made.values())
+        ):
             return made
         want = "a tensor (where it takes one), or a dict of tensors by the model's parameter names"
         raise DeclarationError("prepare.forward", f"it returned a {type(made).__name__}", want)
@@ -178,7 +205,9 @@ class Pipeline(ModelDeclaration):
         Raises `DeclarationError` where they are not what the answer class declares.
         """
         with torch.no_grad():
-            answer = self.sealed_model(*(feeds[name].clone() for name in self.arguments))  # which forward may change
+            answer = self.sealed_model(
+                *(feeds[name].clone() for name in self.arguments)
+            )  # which forward may change
         outputs = self._by_name(answer)
         rows = len(next(iter(feeds.values())))
         for spec in self.contract.outputs:
@@ -190,9 +219,11 @@ class Pipeline(ModelDeclaration):
             if not fits or V2_DATATYPES.get(dtype) != spec.kind.datatype:
                 shape = f"({', '.join(['rows', *('any' if size is None else str(size) for size in spec.kind.shape)])})"
                 raise DeclarationError(
-                    f"model.forward, output '{spec.name}'", f"{dtype} of shape {tuple(value.shape)} for {rows} rows",
-                    f"{spec.kind.datatype} of shape {shape}", "one answer for each row, of the type and shape that the answer class declares",
-                )  # fmt: skip
+                    f"model.forward, output '{spec.name}'",
+                    f"{dtype} of shape {tuple(value.shape)} for {rows} rows",
+                    f"{spec.kind.datatype} of shape {shape}",
+                    "one answer for each row, of the type and shape that the answer class declares",
+                )
         return outputs
 
     def _by_name(self, answer: Any) -> dict[str, Tensor]:

@@ -27,9 +27,15 @@ GRAPHS = "graphs/"
 
 
 def seal(
-    candidate: Candidate, out: Path, packages: Mapping[str, str], progress: Progress, source: Path | None = None, *,
-    made: Sequence[Made] = (), since: Bundle | None = None,
-) -> Bundle:  # fmt: skip
+    candidate: Candidate,
+    out: Path,
+    packages: Mapping[str, str],
+    progress: Progress,
+    source: Path | None = None,
+    *,
+    made: Sequence[Made] = (),
+    since: Bundle | None = None,
+) -> Bundle:
     """Write what passed the gate as `out`/name/version, with a receipt beside it; `packages` are the versions that made it.
 
     The variants declared are made and proven first. Raises what `make_variants` and `write_bundle` raise.
@@ -39,15 +45,25 @@ def seal(
     notes = {} if since is None else {NOTES: notes_since(since, candidate)}
     held_out = {} if candidate.held_out is None else candidate.held_out.to_files(HELD_OUT)
     files = {
-        CONTRACT: declared.contract.to_json(), PROFILE: profile_of(candidate).to_json(), **candidate.golden.to_files(), **held_out, **declared.front_files, **notes,
-        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True), **{each.variant.graph: each.data for each in made},
-    }  # fmt: skip
+        CONTRACT: declared.contract.to_json(),
+        PROFILE: profile_of(candidate).to_json(),
+        **candidate.golden.to_files(),
+        **held_out,
+        **declared.front_files,
+        **notes,
+        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True),
+        **{each.variant.graph: each.data for each in made},
+    }
     if candidate.prepare is not None:
         files[PREPARE_GRAPH] = candidate.prepare.onnx.SerializeToString(deterministic=True)
     manifest = manifest_of(candidate, packages, source)
     check_traces(declared, {MANIFEST: manifest.to_json(), **files})
     quantised = quantise(declared, manifest, files, progress)
-    variants = (*manifest.variants, *(each.variant for each in made), *(each.variant for each in quantised))
+    variants = (
+        *manifest.variants,
+        *(each.variant for each in made),
+        *(each.variant for each in quantised),
+    )
     files |= {each.variant.graph: each.graph for each in quantised}
     bundle = write_bundle(Path(out), manifest.model_copy(update={"variants": variants}), files)
     Receipt(
@@ -65,12 +81,20 @@ def seal(
 
 def check_traces(declared: ModelDeclaration, written: Mapping[str, bytes]) -> None:
     """Raise `GateError` for a file that holds a trace of this machine and is not waived, `DeclarationError` for a waiver of no file."""
-    odd = [name for name in declared.waive if name.startswith(LEAKS) and name.removeprefix(LEAKS) not in written]
+    odd = [
+        name
+        for name in declared.waive
+        if name.startswith(LEAKS) and name.removeprefix(LEAKS) not in written
+    ]
     if odd:
-        raise DeclarationError(f"{declared.noun} waive", odd[0], f"'{LEAKS}' and one of {', '.join(sorted(written))}")
+        raise DeclarationError(
+            f"{declared.noun} waive", odd[0], f"'{LEAKS}' and one of {', '.join(sorted(written))}"
+        )
     for name, data in written.items():
         if LEAKS + name not in declared.waive:
-            check_leaks(name, data, written_by_user=name != MANIFEST and not name.startswith(GRAPHS))
+            check_leaks(
+                name, data, written_by_user=name != MANIFEST and not name.startswith(GRAPHS)
+            )
 
 
 def quantise(

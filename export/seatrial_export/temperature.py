@@ -36,12 +36,16 @@ class Tempered(nn.Module):
     row, which the next softmax does not see, so this is what dividing the logits would have been.
     """
 
-    def __init__(self, model: nn.Module, outputs: Sequence[str], calibrations: Sequence[Calibration]) -> None:
+    def __init__(
+        self, model: nn.Module, outputs: Sequence[str], calibrations: Sequence[Calibration]
+    ) -> None:
         super().__init__()
         self.model = model
         self.training = False
         self._outputs = list(outputs)
-        self._by_output = {found.output: (found.temperature, found.from_probabilities) for found in calibrations}
+        self._by_output = {
+            found.output: (found.temperature, found.from_probabilities) for found in calibrations
+        }
 
     def forward(self, *arguments: Tensor) -> Any:
         """The model's own arguments, and its answer in the form in which it gives it."""
@@ -50,7 +54,9 @@ class Tempered(nn.Module):
             return self._tempered(self._outputs[0], answer)
         if isinstance(answer, dict):
             return {name: self._tempered(name, scores) for name, scores in answer.items()}
-        return tuple(self._tempered(name, scores) for name, scores in zip(self._outputs, answer, strict=True))
+        return tuple(
+            self._tempered(name, scores) for name, scores in zip(self._outputs, answer, strict=True)
+        )
 
     def _tempered(self, name: str, scores: Tensor) -> Tensor:
         if name not in self._by_output:
@@ -61,20 +67,28 @@ class Tempered(nn.Module):
 
 
 def tempered(
-    model: nn.Module, arguments: Sequence[str], outputs: Sequence[str], calibrations: Sequence[Calibration]
+    model: nn.Module,
+    arguments: Sequence[str],
+    outputs: Sequence[str],
+    calibrations: Sequence[Calibration],
 ) -> nn.Module:
     """A `Tempered` whose `forward` shows its arguments by name: torch.export matches sizes to them, and takes no `*arguments`."""
 
     def forward(self: Tempered, *arguments: Tensor) -> Any:
         return Tempered.forward(self, *arguments)
 
-    names = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *arguments)]
+    names = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for name in ("self", *arguments)
+    ]
     forward.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
     named: type[Tempered] = type("Tempered", (Tempered,), {"forward": forward})
     return named(model, outputs, calibrations)
 
 
-def fit_temperatures(contract: Contract, samples: Sequence[Sample], answers: Answers) -> tuple[Calibration, ...]:
+def fit_temperatures(
+    contract: Contract, samples: Sequence[Sample], answers: Answers
+) -> tuple[Calibration, ...]:
     """Fit one temperature for each label whose truth some rows know (Guo et al. 2017, section 4.2); `answers` are the model's own.
 
     Raises `DeclarationError` where there are too few such rows.
@@ -104,15 +118,24 @@ def fit(output: str, scores: Array, true: Array) -> Calibration:
     logits = np.log(np.maximum(scores, FLOOR)) if from_probabilities else scores
     places = np.arange(len(true))
     right = (logits.argmax(1) == true).astype(np.float64)
-    loss: Callable[[float], float] = lambda log: float(-log_softmax(logits / math.exp(log))[places, true].mean())
-    least = 1.0 if right.all() else LEAST  # rows that are all right would ask for certainty, and are no reason for it
+    loss: Callable[[float], float] = lambda log: float(
+        -log_softmax(logits / math.exp(log))[places, true].mean()
+    )
+    least = (
+        1.0 if right.all() else LEAST
+    )  # rows that are all right would ask for certainty, and are no reason for it
     temperature = float(f"{math.exp(least_at(loss, math.log(least), math.log(MOST))):.6g}")
     before, after = log_softmax(logits), log_softmax(logits / temperature)
     return Calibration(
-        output=output, temperature=temperature, from_probabilities=from_probabilities, rows=len(true),
-        error_before=calibration_error(np.exp(before).max(1), right), error_after=calibration_error(np.exp(after).max(1), right),
-        loss_before=float(-before[places, true].mean()), loss_after=float(-after[places, true].mean()),
-    )  # fmt: skip
+        output=output,
+        temperature=temperature,
+        from_probabilities=from_probabilities,
+        rows=len(true),
+        error_before=calibration_error(np.exp(before).max(1), right),
+        error_after=calibration_error(np.exp(after).max(1), right),
+        loss_before=float(-before[places, true].mean()),
+        loss_after=float(-after[places, true].mean()),
+    )
 
 
 def log_softmax(logits: Array) -> Array:

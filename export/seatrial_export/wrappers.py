@@ -30,7 +30,9 @@ def unwrapped(module: nn.Module, where: str) -> nn.Module:
             break
     want = "the nn.Module that it was made of: the gate traces its Python code itself"
     if isinstance(module, torch.jit.ScriptModule):
-        raise DeclarationError(where, "a TorchScript module (torch.jit.script or torch.jit.trace)", want)
+        raise DeclarationError(
+            where, "a TorchScript module (torch.jit.script or torch.jit.trace)", want
+        )
     if isinstance(module, fx.GraphModule) and hasattr(module, "_guards_fn"):
         raise DeclarationError(where, "a module that torch.export made", want)
     return module

@@ -22,7 +22,9 @@ class HttpClient:
         try:
             self._client = httpx.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S)
         except httpx.InvalidURL:
-            raise DeclarationError("server", f"'{url[:SHOWN_CHARS]}'", "a URL: http://host:port") from None
+            raise DeclarationError(
+                "server", f"'{url[:SHOWN_CHARS]}'", "a URL: http://host:port"
+            ) from None
         self.url = str(self._client.base_url)
 
     def get(self, path: str) -> httpx.Response:
@@ -38,7 +40,8 @@ class HttpClient:
             return self._client.request(method, path, **rest)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(
-                "E_UNREACHABLE", f"{self.url}: no server answers there ({type(error).__name__}); is it running?"
+                "E_UNREACHABLE",
+                f"{self.url}: no server answers there ({type(error).__name__}); is it running?",
             ) from None
 
     def close(self) -> None:

@@ -31,9 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="a sealed bundle to try: <bundles>/<name>/<version> (again for more)",
     )
-    group.addoption("--seatrial-pipeline", metavar="FILE.py:NAME", help="the training side, to be asked again")
+    group.addoption(
+        "--seatrial-pipeline", metavar="FILE.py:NAME", help="the training side, to be asked again"
+    )
     for name, (metavar, what) in ADDRESSES.items():
-        group.addoption(f"--seatrial-{name.replace('_', '-')}", metavar=metavar, help=f"try too: {what}")
+        group.addoption(
+            f"--seatrial-{name.replace('_', '-')}", metavar=metavar, help=f"try too: {what}"
+        )
     group.addoption(
         "--seatrial-trust-torchscript",
         action="store_true",
@@ -50,14 +54,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The plugin's marker."""
-    config.addinivalue_line("markers", "seatrial: a trial of a sealed bundle, made by the seatrial plugin")
+    config.addinivalue_line(
+        "markers", "seatrial: a trial of a sealed bundle, made by the seatrial plugin"
+    )
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Add a test for each bundle named on the command line."""
     paths = config.getoption("seatrial_bundle")
-    items += [BundleItem.from_parent(session, name=f"seatrial[{path}]", bundle_path=Path(path)) for path in paths]
+    items += [
+        BundleItem.from_parent(session, name=f"seatrial[{path}]", bundle_path=Path(path))
+        for path in paths
+    ]
 
 
 class BundleItem(pytest.Item):
@@ -84,19 +95,31 @@ class BundleItem(pytest.Item):
             pipeline = load_pipeline(target)
         addresses = {name: option(f"seatrial_{name}") for name in ADDRESSES}
         trusted = option("seatrial_trust_torchscript")
-        asked = TrialRequest(open_bundle(self._bundle_path), pipeline, trust_torchscript=trusted, **addresses)
+        asked = TrialRequest(
+            open_bundle(self._bundle_path), pipeline, trust_torchscript=trusted, **addresses
+        )
         only = option("seatrial_runner")
         check_runners(only)
         receipt = try_bundle(asked, only)
-        findings = [f"{trial.runner} {trial.variant}: {trial.finding}" for trial in receipt.trials if not trial.passed]
+        findings = [
+            f"{trial.runner} {trial.variant}: {trial.finding}"
+            for trial in receipt.trials
+            if not trial.passed
+        ]
         if findings:
             raise ParityMiss("\n".join(findings))
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:  # noqa: ARG002  (pytest's signature)
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+    ) -> str:
         """The findings alone, without a traceback of ours."""
         from seatrial_contracts.errors import SeatrialError
 
-        return str(excinfo.value) if isinstance(excinfo.value, (ParityMiss, SeatrialError)) else str(excinfo.getrepr())
+        return (
+            str(excinfo.value)
+            if isinstance(excinfo.value, (ParityMiss, SeatrialError))
+            else str(excinfo.getrepr())
+        )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where pytest says the test is."""

@@ -8,5 +8,6 @@ KEPT = "\n"
 def printable(text: str) -> str:
     """The text with everything that cannot be seen spelt out: neither a terminal nor a page acts on it."""
     return "".join(
-        char if char.isprintable() or char in KEPT else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or char in KEPT else char.encode("unicode_escape").decode()
+        for char in text
     )

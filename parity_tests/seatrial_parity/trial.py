@@ -69,7 +69,9 @@ def batch_sizes(bundle: Bundle, runner: Runner) -> Sequence[int]:
     return [size for size in TRIAL_BATCH_SIZES if size // 2 < len(bundle.golden.rows)]
 
 
-def try_golden(bundle: Bundle, runner: Runner, golden: Golden, size: int, *, held_out: bool = False) -> Trial:
+def try_golden(
+    bundle: Bundle, runner: Runner, golden: Golden, size: int, *, held_out: bool = False
+) -> Trial:
     """The golden or the held-out rows, `size` at a time."""
     try:
         answers = runner.run(golden.rows, size)
@@ -99,13 +101,31 @@ def try_refusals(bundle: Bundle, runner: Runner) -> Trial:
 
 def promise_of(bundle: Bundle, runner: Runner) -> Promise | None:
     """What the runner's variant promises; None where the contract's tolerance is all."""
-    return {variant.name: variant.promise for variant in bundle.manifest.variants}.get(runner.variant)
+    return {variant.name: variant.promise for variant in bundle.manifest.variants}.get(
+        runner.variant
+    )
 
 
 def _trial(
-    runner: Runner, sizes: tuple[int, ...], rows: int, error: float | None, finding: str, *, refusals: int = 0, held_out: bool = False
-) -> Trial:  # fmt: skip
+    runner: Runner,
+    sizes: tuple[int, ...],
+    rows: int,
+    error: float | None,
+    finding: str,
+    *,
+    refusals: int = 0,
+    held_out: bool = False,
+) -> Trial:
     return Trial(
-        runner=runner.name, variant=runner.variant, provider=runner.provider, batch_sizes=sizes, rows=rows, held_out=held_out,
-        refusals=refusals, worst_error=error, allowed=error, passed=not finding, finding=finding,
-    )  # fmt: skip
+        runner=runner.name,
+        variant=runner.variant,
+        provider=runner.provider,
+        batch_sizes=sizes,
+        rows=rows,
+        held_out=held_out,
+        refusals=refusals,
+        worst_error=error,
+        allowed=error,
+        passed=not finding,
+        finding=finding,
+    )

@@ -43,23 +43,40 @@ class Versions:
 def compare_versions(old: Bundle, new: Bundle) -> Versions:
     """Load both and ask both every golden row. Raises `DeclarationError` for two models, `ModelError` where one does not load or answer."""
     if old.name != new.name:
-        raise DeclarationError("two versions", f"bundles of '{old.name}' and '{new.name}'", "two of one model")
+        raise DeclarationError(
+            "two versions", f"bundles of '{old.name}' and '{new.name}'", "two of one model"
+        )
     before, after = (load_engine(bundle, RuntimeOptions()) for bundle in (old, new))
     rows = union(old, new)
     answers = [[answered(engine, row) for row in rows] for engine in (before, after)]
     moved = compare_answers(new.contract, *answers)
     taken = [
-        row for row, *both in zip(rows, *answers, strict=True) if not any(isinstance(answer, str) for answer in both)
+        row
+        for row, *both in zip(rows, *answers, strict=True)
+        if not any(isinstance(answer, str) for answer in both)
     ]
     differences = compare_contracts(old.contract, new.contract)
-    return Versions(old, new, differences, moved, rows, speed(before, after, taken), measure_both(before, after))
+    return Versions(
+        old, new, differences, moved, rows, speed(before, after, taken), measure_both(before, after)
+    )
 
 
 def measure_both(before: Engine, after: Engine) -> dict[str, tuple[Measures, Measures]]:
     """Both against the truth, on the rows of either whose truth is known and which both take."""
-    samples = {canonical_json(sample.row): sample for engine in (before, after) for sample in known(engine.bundle)}
-    asked = [(sample, [answered(engine, sample.row) for engine in (before, after)]) for sample in samples.values()]
-    taken = [(sample, answers) for sample, answers in asked if not any(isinstance(one, str) for one in answers)]
+    samples = {
+        canonical_json(sample.row): sample
+        for engine in (before, after)
+        for sample in known(engine.bundle)
+    }
+    asked = [
+        (sample, [answered(engine, sample.row) for engine in (before, after)])
+        for sample in samples.values()
+    ]
+    taken = [
+        (sample, answers)
+        for sample, answers in asked
+        if not any(isinstance(one, str) for one in answers)
+    ]
     truth, slices = [sample.truth for sample, _ in taken], [sample.slices for sample, _ in taken]
     found = []
     for place, engine in enumerate((before, after)):
@@ -72,7 +89,9 @@ def measure_both(before: Engine, after: Engine) -> dict[str, tuple[Measures, Mea
 def known(bundle: Bundle) -> Iterator[Sample]:
     """The golden and held-out rows of a bundle whose truth is known."""
     for golden in (bundle.golden, bundle.held_out):
-        for row, truth, slices in zip(golden.rows, golden.truth, golden.slices, strict=True) if golden else ():
+        for row, truth, slices in (
+            zip(golden.rows, golden.truth, golden.slices, strict=True) if golden else ()
+        ):
             if truth:
                 yield Sample(row, truth, slices)
 

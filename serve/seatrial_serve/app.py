@@ -81,10 +81,13 @@ def create_app(
     drain, budget = exchanges.drain, exchanges.budget
     metrics.watch(lambda: drain.in_flight, lambda: budget.held_bytes, budget.all.limit_bytes)
     metrics.watch_versions(
-        lambda: repository.standings, lambda name, version: repository.find(name, version) is not None
+        lambda: repository.standings,
+        lambda name, version: repository.find(name, version) is not None,
     )
     feedback = FeedbackApi(watch.feedback, workers)
-    return FastPath(app, exchanges, {":predict": PREDICT, "/infer": INFER}, {FEEDBACK: feedback.tell})
+    return FastPath(
+        app, exchanges, {":predict": PREDICT, "/infer": INFER}, {FEEDBACK: feedback.tell}
+    )
 
 
 def _lifespan(
@@ -101,13 +104,18 @@ def _lifespan(
 def add_docs(app: FastAPI) -> None:
     """The API's pages at /docs, from files of an installed package: no network."""
     app.mount(
-        "/docs-static", StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"), name="docs-static"
+        "/docs-static",
+        StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"),
+        name="docs-static",
     )
 
     page = get_swagger_ui_html(
-        openapi_url="/openapi.json", title="seatrial", swagger_js_url="/docs-static/swagger-ui-bundle.js",
-        swagger_css_url="/docs-static/swagger-ui.css", swagger_favicon_url="/docs-static/favicon.png",
-    )  # fmt: skip
+        openapi_url="/openapi.json",
+        title="seatrial",
+        swagger_js_url="/docs-static/swagger-ui-bundle.js",
+        swagger_css_url="/docs-static/swagger-ui.css",
+        swagger_favicon_url="/docs-static/favicon.png",
+    )
     page.headers[POLICY] = docs_policy(bytes(page.body).decode())
 
     @reading(app.router, "/docs", include_in_schema=False)
@@ -115,7 +123,9 @@ def add_docs(app: FastAPI) -> None:
         return page
 
 
-async def on_error(metrics: Metrics, observers: RequestObservers, request: Request, error: Exception) -> Response:
+async def on_error(
+    metrics: Metrics, observers: RequestObservers, request: Request, error: Exception
+) -> Response:
     """Every error in the one shape."""
     status_given, headers = None, {}
     if isinstance(error, HTTPException):

@@ -70,11 +70,15 @@ class MetricsApp:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         request_id = request_id_of(dict(scope["headers"]))
         if scope["path"] != PATH:
-            await answer(send, 404, Text(error_body(f"path: want {PATH}", "E_NOT_FOUND", request_id)))
+            await answer(
+                send, 404, Text(error_body(f"path: want {PATH}", "E_NOT_FOUND", request_id))
+            )
         elif scope["method"] not in ("GET", "HEAD"):
             await answer(send, 405, Text(error_body("method: want GET", "E_METHOD", request_id)))
         else:
-            text = await self._text(headers.get(b"accept", ""), gzip_accepted(headers.get(b"accept-encoding", "")))
+            text = await self._text(
+                headers.get(b"accept", ""), gzip_accepted(headers.get(b"accept-encoding", ""))
+            )
             await answer(send, 200, text)
 
     async def _text(self, accept: str, packed: bool) -> Text:
@@ -98,7 +102,10 @@ class MetricsApp:
 
 async def answer(send: Any, status: int, text: Text) -> None:
     """Send one answer."""
-    headers = [(b"content-type", text.media_type.encode()), (b"content-length", b"%d" % len(text.body))]
+    headers = [
+        (b"content-type", text.media_type.encode()),
+        (b"content-length", b"%d" % len(text.body)),
+    ]
     if text.packed:
         headers.append((b"content-encoding", b"gzip"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -109,19 +116,38 @@ class MetricsListener:
     """MetricsApp on a port of their own; slow senders and readers are cut off as on the main port."""
 
     def __init__(
-        self, registry: CollectorRegistry, settings: Settings, before: Callable[[], None] = lambda: None
+        self,
+        registry: CollectorRegistry,
+        settings: Settings,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         """Raises `DeclarationError` where the port is taken."""
         sock = listen(settings.host, settings.metrics_port, "--metrics-port")
         self.port: int = sock.getsockname()[1]
         refused = partial(record_refusal, None, (RequestLog(settings.logged_per_s),))
-        strict = partial(StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=MOST_CONNECTIONS, refused=refused)
+        strict = partial(
+            StrictProtocol,
+            hosts=AllowedHosts(settings.own_hosts),
+            most=MOST_CONNECTIONS,
+            refused=refused,
+        )
         config = uvicorn.Config(
-            MetricsApp(registry, before), loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False,
-            log_config=None, server_header=False, date_header=False, timeout_graceful_shutdown=1,
-        )  # fmt: skip
+            MetricsApp(registry, before),
+            loop="uvloop",
+            http=cast("type[asyncio.Protocol]", strict),
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            proxy_headers=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=1,
+        )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([sock],), name="seatrial-metrics", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([sock],), name="seatrial-metrics", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -78,10 +78,19 @@ def serve(settings: Settings) -> None:
     sink.on_drop = metrics.families.log_dropped.inc
     listening = listen(settings.host, settings.http_port)
     if settings.grpc and settings.grpc_port:
-        listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC itself would fail later, and say less
-    scraped = MetricsListener(metrics.registry, settings, metrics.hand_over) if settings.metrics else None
+        listen(
+            settings.host, settings.grpc_port, "--grpc-port"
+        ).close()  # gRPC itself would fail later, and say less
+    scraped = (
+        MetricsListener(metrics.registry, settings, metrics.hand_over) if settings.metrics else None
+    )
     host, port = listening.getsockname()[:2]
-    log.info("http://%s:%d (pages at /docs)%s", host, port, f", metrics on port {scraped.port}" if scraped else "")
+    log.info(
+        "http://%s:%d (pages at /docs)%s",
+        host,
+        port,
+        f", metrics on port {scraped.port}" if scraped else "",
+    )
     try:
         run_server(settings, repository, listening, metrics, reloads)
     finally:
@@ -102,9 +111,15 @@ def most_connections() -> float:
 
 
 def run_server(
-    settings: Settings, repository: Repository, listening: socket.socket, metrics: Metrics, reloads: Reloads, *,
-    joining: bool = False, settled: Callable[[], None] | None = None,
-) -> None:  # fmt: skip
+    settings: Settings,
+    repository: Repository,
+    listening: socket.socket,
+    metrics: Metrics,
+    reloads: Reloads,
+    *,
+    joining: bool = False,
+    settled: Callable[[], None] | None = None,
+) -> None:
     """Serve on a socket that listens already; with `joining`, accept once all models are loaded. `settled` is called once they are, or have failed."""
     sys.setswitchinterval(TURN_S)
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
@@ -125,25 +140,53 @@ def run_server(
             tidy=give_memory_back,
         )
         watch = open_observers(settings, metrics, lifecycle)
-        sampler = Sampler([*([DriftObserver()] if metrics.on else ()), *watch.sampled], settings.sampled_per_s)
+        sampler = Sampler(
+            [*([DriftObserver()] if metrics.on else ()), *watch.sampled], settings.sampled_per_s
+        )
         budget = Budget(settings.budget_bytes or plan_bytes(), settings.client_share)
         pace = Pace(settings.request_timeout_s, settings.body_bytes_per_s)
-        exchanges = Exchanges(repository, pool, drain, budget, sampler, metrics, watch.observers, pace)
+        exchanges = Exchanges(
+            repository, pool, drain, budget, sampler, metrics, watch.observers, pace
+        )
         grpc = open_grpc(settings, exchanges, lifecycle) if settings.grpc else None
         app = create_app(
-            exchanges, lifecycle, watch, docs=settings.docs, console=settings.console, admin=settings.admin, grpc=grpc, workers=settings.workers
-        )  # fmt: skip
+            exchanges,
+            lifecycle,
+            watch,
+            docs=settings.docs,
+            console=settings.console,
+            admin=settings.admin,
+            grpc=grpc,
+            workers=settings.workers,
+        )
         strict = partial(
-            StrictProtocol, hosts=AllowedHosts(settings.own_hosts), most=most_connections(), places=Places(settings.client_connections), refused=partial(record_refusal, metrics, watch.observers),
+            StrictProtocol,
+            hosts=AllowedHosts(settings.own_hosts),
+            most=most_connections(),
+            places=Places(settings.client_connections),
+            refused=partial(record_refusal, metrics, watch.observers),
             direct=DirectWay(exchanges, app.forms),
-        )  # fmt: skip
+        )
         config = uvicorn.Config(
-            app, loop="uvloop", http=cast("type[asyncio.Protocol]", strict), ws="none", lifespan="off", access_log=False, proxy_headers=False, log_config=None, server_header=False, date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(settings.grace_s) or None, h11_max_incomplete_event_size=32 * 1024,
-        )  # fmt: skip
+            app,
+            loop="uvloop",
+            http=cast("type[asyncio.Protocol]", strict),
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            proxy_headers=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=round(settings.grace_s) or None,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
         framework = cast("FastAPI", app.app)
         running = framework.router.lifespan_context(framework)
-        server = DrainingServer(config, drain, settings.drain_window_s, lifecycle, grpc, running, reloads, settled)
+        server = DrainingServer(
+            config, drain, settings.drain_window_s, lifecycle, grpc, running, reloads, settled
+        )
         try:
             server.run(sockets=[listening])
         finally:
@@ -152,7 +195,10 @@ def run_server(
 
 def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycle) -> GrpcListener:
     """The gRPC listener, told of every change."""
-    from seatrial_serve.api import grpc_listener, v2_grpc  # they take memory: only where they are wanted
+    from seatrial_serve.api import (
+        grpc_listener,
+        v2_grpc,
+    )  # they take memory: only where they are wanted
 
     calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
     service = v2_grpc.InferenceService(exchanges, calls, lifecycle if settings.admin else None)
@@ -233,13 +279,19 @@ class DrainingServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second: time to stop?"""
         if self._drain.draining and not self._told_of_drain:
             self._told_of_drain = True
-            log.info("told to stop: draining for %g s, %d in flight", self._window_s, self._drain.in_flight)
+            log.info(
+                "told to stop: draining for %g s, %d in flight",
+                self._window_s,
+                self._drain.in_flight,
+            )
             if self._grpc is not None:
                 await self._grpc.refresh()
         self.should_exit = self.should_exit or now_s() >= self._stop_at_s

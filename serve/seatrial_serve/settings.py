@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
@@ -31,7 +37,11 @@ SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
 
 def split(value: Any) -> Any:
     """`a,b`, as flags and the environment have it, as a tuple; anything else as it is."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, str)
+        else value
+    )
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
@@ -44,14 +54,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     bundles: Path = Field(
-        Path("bundles"), description="Folder of bundles, <name>/<version>; or one bundle's own folder."
+        Path("bundles"),
+        description="Folder of bundles, <name>/<version>; or one bundle's own folder.",
     )
     versions: Literal["latest", "all"] = Field(
         "latest",
         description="Which versions to serve: the highest of each model, or all that are there (each takes its own memory).",
     )
     watch: bool = Field(
-        False, description="Reload when the folder changes. SIGHUP and the admin's load do so without it."
+        False,
+        description="Reload when the folder changes. SIGHUP and the admin's load do so without it.",
     )
     allow_breaking: bool = Field(
         False,
@@ -70,8 +82,13 @@ class Settings(BaseSettings):
         description="Names by which clients reach this server beside localhost, --host and IP addresses: models, *.svc.cluster.local. Others, which a browser may have been rebound to, are refused with 421; * allows every name.",
     )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
-    grpc: bool = Field(True, description="Serve V2 over gRPC as well. Turn off where nobody asks, to save some 20 MB.")
-    grpc_port: int = Field(8001, ge=0, le=65535, description="Port of the gRPC service; 0 takes a free one.")
+    grpc: bool = Field(
+        True,
+        description="Serve V2 over gRPC as well. Turn off where nobody asks, to save some 20 MB.",
+    )
+    grpc_port: int = Field(
+        8001, ge=0, le=65535, description="Port of the gRPC service; 0 takes a free one."
+    )
     grpc_calls: int = Field(
         256,
         ge=1,
@@ -96,7 +113,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Answered requests a second, in each process, that drift and live parity look at; above it they see a sample. 0: none.",
     )
-    docs: bool = Field(True, description="Serve the API's pages at /docs, from this package, without network.")
+    docs: bool = Field(
+        True, description="Serve the API's pages at /docs, from this package, without network."
+    )
     console: bool = Field(
         True,
         description="Serve the console at /: try models, watch them, read their trials. Turn off where whoever reaches the port should see less.",
@@ -138,7 +157,9 @@ class Settings(BaseSettings):
         description="How long a request may wait for company. 0 batches what queued while the runtime was busy; more helps only accelerators.",
     )
     max_waiting_rows: int = Field(
-        4096, ge=1, description="Rows that may wait for a model before new ones are refused with 503 at once."
+        4096,
+        ge=1,
+        description="Rows that may wait for a model before new ones are refused with 503 at once.",
     )
     budget_bytes: int | None = Field(
         None,
@@ -162,7 +183,10 @@ class Settings(BaseSettings):
         description="How fast a request's body must come on average, after 5 s of grace; a slower one is refused with 408. 0: at any rate, within the request's timeout.",
     )
     request_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="A request whose turn comes later than this is answered 504 and never runs."
+        30.0,
+        gt=0,
+        le=3600,
+        description="A request whose turn comes later than this is answered 504 and never runs.",
     )
     drain_window_s: float = Field(
         1.0,
@@ -213,13 +237,16 @@ class Settings(BaseSettings):
         None,
         description="Where graphs run: in this process by default, or in NVIDIA's Triton, which then holds what `seatrial triton` wrote.",
     )
-    triton_url: str = Field("127.0.0.1:8001", description="Triton's gRPC address, host:port, for --runtime triton.")
+    triton_url: str = Field(
+        "127.0.0.1:8001", description="Triton's gRPC address, host:port, for --runtime triton."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
         description="How much to log. At debug, errors also say what the libraries say, which may hold a client's values.",
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="Text is for a person at a terminal; JSON, one object a line, for whatever collects logs."
+        "text",
+        description="Text is for a person at a terminal; JSON, one object a line, for whatever collects logs.",
     )
     logged_per_s: float = Field(
         10.0,
@@ -237,7 +264,9 @@ class Settings(BaseSettings):
         description="Largest fp32 graph that live parity loads beside another variant; it takes about that much memory. Where fp32 itself is served, nothing is loaded.",
     )
     live_parity_window: int = Field(
-        50, ge=1, description="Over how many of the last compared answers the wrong ones are counted."
+        50,
+        ge=1,
+        description="Over how many of the last compared answers the wrong ones are counted.",
     )
     live_parity_violations: int = Field(
         5, ge=1, description="Wrong ones among them after which the version is no longer trusted."
@@ -252,7 +281,9 @@ class Settings(BaseSettings):
         description="Answers of models with labels whose scores are remembered by request id, so that :feedback can be told the truth of them by it: 10000, say, at some microseconds a request. 0: feedback brings the rows.",
     )
     feedback_window: int = Field(
-        1000, ge=1, description="Over how many of the last truths accuracy and calibration error are taken."
+        1000,
+        ge=1,
+        description="Over how many of the last truths accuracy and calibration error are taken.",
     )
     keep_failures: Path | None = Field(
         None,
@@ -263,7 +294,8 @@ class Settings(BaseSettings):
         description="Age public key (age1..., from age-keygen) that the kept rows are encrypted for. Without one, only the kind and size of each value is kept. Needs the extra age.",
     )
     keep_failures_plain: bool = Field(
-        False, description="Keep the rows as they came. Only where the folder may hold what clients send."
+        False,
+        description="Keep the rows as they came. Only where the folder may hold what clients send.",
     )
     otlp_endpoint: str | None = Field(
         None,
@@ -327,7 +359,9 @@ class Settings(BaseSettings):
         """Keyword arguments win over the environment; nothing else is read behind the caller's back."""
         assert isinstance(env_settings, EnvSettingsSource)
         ignored = {name.lower() for name in ignored_variables(os.environ)}
-        env_settings.env_vars = {name: value for name, value in env_settings.env_vars.items() if name not in ignored}
+        env_settings.env_vars = {
+            name: value for name, value in env_settings.env_vars.items() if name not in ignored
+        }
         return init_settings, env_settings
 
 
@@ -341,10 +375,18 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
             "one worker, or no admin routes; reload all workers by SIGHUP, or with --watch",
         )
     if workers and settings.feedback_answers:
-        yield ("workers", "feedback_answers"), "both", "one worker, or feedback that brings the rows"
+        yield (
+            ("workers", "feedback_answers"),
+            "both",
+            "one worker, or feedback that brings the rows",
+        )
     if settings.live_parity_per_s and settings.live_parity_violations > settings.live_parity_window:
         got = f"{settings.live_parity_violations} wrong answers of the last {settings.live_parity_window}"
-        yield ("live_parity_violations", "live_parity_window"), got, "at most as many as the window holds"
+        yield (
+            ("live_parity_violations", "live_parity_window"),
+            got,
+            "at most as many as the window holds",
+        )
     if settings.max_wait_s >= settings.request_timeout_s:
         got = f"{settings.max_wait_s:g} s of {settings.request_timeout_s:g} s"
         yield ("max_wait_s", "request_timeout_s"), got, "a wait that is shorter than the timeout"
@@ -352,10 +394,18 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
         yield ("keep_failures_key", "keep_failures_plain"), "both", "one of them"
     for name in ("keep_failures_key", "keep_failures_plain"):
         if failures is None and getattr(settings, name):
-            yield (name, "keep_failures"), "the first alone", "a folder as well: --keep-failures FOLDER"
+            yield (
+                (name, "keep_failures"),
+                "the first alone",
+                "a folder as well: --keep-failures FOLDER",
+            )
     for name in ("devices", "device_memory_bytes", "cuda_graphs"):
         if getattr(settings, name) and not CARDS & set(settings.providers):
-            yield (name, "providers"), f"no card among {', '.join(settings.providers)}", " or ".join(sorted(CARDS))
+            yield (
+                (name, "providers"),
+                f"no card among {', '.join(settings.providers)}",
+                " or ".join(sorted(CARDS)),
+            )
     on = {"http_port": True, "grpc_port": settings.grpc, "metrics_port": settings.metrics}
     for one, other in combinations([name for name, used in on.items() if used], 2):
         if getattr(settings, one) == getattr(settings, other) != 0:
@@ -370,24 +420,36 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     for name in environment:
         if name not in Settings.model_fields:
             raise unknown_name(
-                f"environment variable '{PREFIX}{name.upper()}'", name, lambda each: PREFIX + each.upper()
+                f"environment variable '{PREFIX}{name.upper()}'",
+                name,
+                lambda each: PREFIX + each.upper(),
             )
     try:
-        return Settings(**{name: value for name, value in from_file.items() if name not in environment} | given)
+        return Settings(
+            **{name: value for name, value in from_file.items() if name not in environment} | given
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
             raise unknown_name(f"setting '{name}'", name) from None
         want = first["msg"].removeprefix("Value error, ")
-        raise DeclarationError(f"setting '{name}'", repr(first["input"])[:60], want[0].lower() + want[1:]) from None
+        raise DeclarationError(
+            f"setting '{name}'", repr(first["input"])[:60], want[0].lower() + want[1:]
+        ) from None
 
 
 def unknown_name(where: str, name: str, written: Callable[[str], str] = str) -> DeclarationError:
     """The error about a name that no setting has, with the one that is nearest to it."""
     near = get_close_matches(name.lower(), Settings.model_fields, n=1)
-    want = "a setting of seatrial serve" if near else f"one of {', '.join(map(written, Settings.model_fields))}"
-    return DeclarationError(where, "an unknown name", want, f"did you mean {written(near[0])}?" if near else None)
+    want = (
+        "a setting of seatrial serve"
+        if near
+        else f"one of {', '.join(map(written, Settings.model_fields))}"
+    )
+    return DeclarationError(
+        where, "an unknown name", want, f"did you mean {written(near[0])}?" if near else None
+    )
 
 
 def variables_of(environ: Mapping[str, str]) -> set[str]:

@@ -59,7 +59,9 @@ class Supervisor:
             WorkersCollector(registry, path=folder)
             self._families = SupervisorFamilies(registry)
             scraped = MetricsListener(registry, settings) if settings.metrics else None
-            reserved = reserve(settings.host, settings.grpc_port, "--grpc-port") if settings.grpc else None
+            reserved = (
+                reserve(settings.host, settings.grpc_port, "--grpc-port") if settings.grpc else None
+            )
             try:
                 self._supervise(http, reserved, scraped, reloads)
             finally:
@@ -69,7 +71,11 @@ class Supervisor:
                     scraped.close()
 
     def _supervise(
-        self, http: socket.socket, grpc: socket.socket | None, scraped: MetricsListener | None, reloads: Reloads
+        self,
+        http: socket.socket,
+        grpc: socket.socket | None,
+        scraped: MetricsListener | None,
+        reloads: Reloads,
     ) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -80,7 +86,10 @@ class Supervisor:
         port = grpc.getsockname()[1] if grpc is not None else 0
         with ThreadPoolExecutor(self._settings.workers + 1, initializer=hold_reloads) as pool:
             pool.submit(self._close_when_stopping, http)
-            keeping = [pool.submit(self._keep, place, http, port) for place in range(self._settings.workers)]
+            keeping = [
+                pool.submit(self._keep, place, http, port)
+                for place in range(self._settings.workers)
+            ]
             wait(keeping, return_when=FIRST_EXCEPTION)
             if any(done.exception() for done in keeping if done.done()):
                 self._stop(signal.SIGTERM, None)
@@ -115,7 +124,11 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             failures = 0 if now_s() - begun > STEADY_S else failures + 1
-            pause_s = 0.0 if not failures else min(FIRST_PAUSE_S * math.pow(2, failures - 1), LONGEST_PAUSE_S)
+            pause_s = (
+                0.0
+                if not failures
+                else min(FIRST_PAUSE_S * math.pow(2, failures - 1), LONGEST_PAUSE_S)
+            )
             self._families.lost.inc()
             log.error("worker %d %s; another starts in %g s", place + 1, ended, pause_s)
             joining = True
@@ -128,7 +141,9 @@ class Supervisor:
                 return "was told to stop"
             try:
                 process = self._alive[place] = self._start(joining, http, grpc_port)
-            except OSError as error:  # of processes, memory or files there are not enough: there may be later
+            except (
+                OSError
+            ) as error:  # of processes, memory or files there are not enough: there may be later
                 self._settled[place].set()
                 return f"did not start ({error.strerror or 'an error'})"
             self._families.workers.inc()
@@ -147,17 +162,27 @@ class Supervisor:
 
     def _start(self, joining: bool, http: socket.socket, grpc_port: int) -> subprocess.Popen[bytes]:
         settings = self._settings
-        shared = settings.model_copy(update={
-            "threads": settings.threads or max(1, usable_cores() // settings.workers), "grpc_port": grpc_port,
-            "budget_bytes": (settings.budget_bytes or plan_bytes()) // settings.workers,
-        })  # fmt: skip
+        shared = settings.model_copy(
+            update={
+                "threads": settings.threads or max(1, usable_cores() // settings.workers),
+                "grpc_port": grpc_port,
+                "budget_bytes": (settings.budget_bytes or plan_bytes()) // settings.workers,
+            }
+        )
         process = subprocess.Popen(
-            [sys.executable, "-m", "seatrial_serve.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[http.fileno()],
+            [sys.executable, "-m", "seatrial_serve.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[http.fileno()],
             env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._folder},
             process_group=0,  # Ctrl-C is the supervisor's to pass on
-        )  # fmt: skip
+        )
         assert process.stdin is not None
-        told = {"settings": shared.model_dump(mode="json"), "socket": http.fileno(), "joining": joining}
+        told = {
+            "settings": shared.model_dump(mode="json"),
+            "socket": http.fileno(),
+            "joining": joining,
+        }
         try:
             process.stdin.write(json.dumps(told).encode() + b"\n")
             process.stdin.flush()

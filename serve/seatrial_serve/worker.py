@@ -38,12 +38,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def run(settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *, joining: bool) -> None:
+def run(
+    settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *, joining: bool
+) -> None:
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
     repository = Repository(settings.bundles, settings.versions, settings.ready)
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
-    run_server(settings, repository, listening, metrics, reloads, joining=joining, settled=say_settled)
+    run_server(
+        settings, repository, listening, metrics, reloads, joining=joining, settled=say_settled
+    )
 
 
 def say_settled() -> None:

@@ -19,22 +19,50 @@ xgboost = pytest.importorskip("xgboost", reason="make test-boosters")
 catboost = pytest.importorskip("catboost", reason="make test-boosters")
 pytestmark = pytest.mark.slow
 
-L: dict[str, Any] = {"n_estimators": 12, "verbose": -1, "num_leaves": 7, "min_child_samples": 5, "random_state": 0}
+L: dict[str, Any] = {
+    "n_estimators": 12,
+    "verbose": -1,
+    "num_leaves": 7,
+    "min_child_samples": 5,
+    "random_state": 0,
+}
 RF = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.7, "feature_fraction": 0.7}
 X: dict[str, Any] = {"n_estimators": 12, "max_depth": 3}
 C: dict[str, Any] = {"iterations": 12, "depth": 3, "verbose": 0, "allow_writing_files": False}
 COUNTS = ("poisson", "tweedie")
 
 CASES = [
-    ("two", lightgbm.LGBMClassifier(**L)), ("three", lightgbm.LGBMClassifier(**L)), ("two", lightgbm.LGBMClassifier(**L, **RF)), ("value", lightgbm.LGBMRegressor(**L, **RF)),
-    ("two", lightgbm.LGBMClassifier(**L, sigmoid=2.5)), ("three", lightgbm.LGBMClassifier(**L, objective="multiclassova", sigmoid=1.5)), ("two", lightgbm.LGBMClassifier(**L, zero_as_missing=True)),
-    ("value", lightgbm.LGBMRegressor(**L, zero_as_missing=True)), ("two", lightgbm.LGBMClassifier(**L, use_missing=False)), ("value", lightgbm.LGBMRegressor(**L, reg_sqrt=True)), ("two", lightgbm.LGBMClassifier(**L, boosting_type="dart")),
-    *(("count", lightgbm.LGBMRegressor(**L, objective=name)) for name in COUNTS), ("two", make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(**L))),
-    ("two", xgboost.XGBClassifier(**X)), ("three", xgboost.XGBClassifier(**X)), ("value", xgboost.XGBRegressor(**X)), ("two", xgboost.XGBRFClassifier(**X)), ("value", xgboost.XGBRegressor(**X, missing=0.0)),
-    ("two", xgboost.XGBClassifier(**X, booster="dart", rate_drop=0.3)), *(("count", xgboost.XGBRegressor(**X, objective=name)) for name in ("count:poisson", "reg:tweedie")),
-    ("two", catboost.CatBoostClassifier(**C)), ("three", catboost.CatBoostClassifier(**C)), ("three", catboost.CatBoostClassifier(**C, loss_function="MultiClassOneVsAll")), ("value", catboost.CatBoostRegressor(**C)),
-    ("value", catboost.CatBoostRegressor(**C, nan_mode="Max")), ("count", catboost.CatBoostRegressor(**C, loss_function="Poisson")), ("count", catboost.CatBoostRegressor(**C, loss_function="Tweedie:variance_power=1.5")),
-]  # fmt: skip
+    ("two", lightgbm.LGBMClassifier(**L)),
+    ("three", lightgbm.LGBMClassifier(**L)),
+    ("two", lightgbm.LGBMClassifier(**L, **RF)),
+    ("value", lightgbm.LGBMRegressor(**L, **RF)),
+    ("two", lightgbm.LGBMClassifier(**L, sigmoid=2.5)),
+    ("three", lightgbm.LGBMClassifier(**L, objective="multiclassova", sigmoid=1.5)),
+    ("two", lightgbm.LGBMClassifier(**L, zero_as_missing=True)),
+    ("value", lightgbm.LGBMRegressor(**L, zero_as_missing=True)),
+    ("two", lightgbm.LGBMClassifier(**L, use_missing=False)),
+    ("value", lightgbm.LGBMRegressor(**L, reg_sqrt=True)),
+    ("two", lightgbm.LGBMClassifier(**L, boosting_type="dart")),
+    *(("count", lightgbm.LGBMRegressor(**L, objective=name)) for name in COUNTS),
+    ("two", make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(**L))),
+    ("two", xgboost.XGBClassifier(**X)),
+    ("three", xgboost.XGBClassifier(**X)),
+    ("value", xgboost.XGBRegressor(**X)),
+    ("two", xgboost.XGBRFClassifier(**X)),
+    ("value", xgboost.XGBRegressor(**X, missing=0.0)),
+    ("two", xgboost.XGBClassifier(**X, booster="dart", rate_drop=0.3)),
+    *(
+        ("count", xgboost.XGBRegressor(**X, objective=name))
+        for name in ("count:poisson", "reg:tweedie")
+    ),
+    ("two", catboost.CatBoostClassifier(**C)),
+    ("three", catboost.CatBoostClassifier(**C)),
+    ("three", catboost.CatBoostClassifier(**C, loss_function="MultiClassOneVsAll")),
+    ("value", catboost.CatBoostRegressor(**C)),
+    ("value", catboost.CatBoostRegressor(**C, nan_mode="Max")),
+    ("count", catboost.CatBoostRegressor(**C, loss_function="Poisson")),
+    ("count", catboost.CatBoostRegressor(**C, loss_function="Tweedie:variance_power=1.5")),
+]
 
 
 def table(seed: int, *, holes: bool, rows: int = 300) -> pd.DataFrame:
@@ -48,15 +76,26 @@ def truth(frame: pd.DataFrame, sort: str) -> Any:
     worth = frame.fillna(1).sum(axis=1) + frame["d"].fillna(3)
     if sort == "count":
         return np.random.default_rng(1).poisson(np.exp(np.clip(worth / 4, -2, 2)))
-    return {"two": (worth > 0).astype(int), "three": pd.qcut(worth, 3, labels=False), "value": worth}[sort]
+    return {
+        "two": (worth > 0).astype(int),
+        "three": pd.qcut(worth, 3, labels=False),
+        "value": worth,
+    }[sort]
 
 
 def adopted(made: Any, sort: str, golden: pd.DataFrame, folder: Path) -> st.Bundle:
-    answer = Annotated[str, st.Label(*map(str, made.classes_))] if sort in ("two", "three") else float
+    answer = (
+        Annotated[str, st.Label(*map(str, made.classes_))] if sort in ("two", "three") else float
+    )
     inputs = type("Rows", (st.Row,), {"__annotations__": dict.fromkeys("abcd", float | None)})
     outputs = type("Answers", (st.Answer,), {"__annotations__": {"answer": answer}})
     adoption = st.Adoption.of_estimator(
-        made, name="boosted", version="1.0.0", inputs=inputs, outputs=outputs, golden=golden.to_dict("records")
+        made,
+        name="boosted",
+        version="1.0.0",
+        inputs=inputs,
+        outputs=outputs,
+        golden=golden.to_dict("records"),
     )
     return st.open_bundle(st.adopt_model(adoption, folder).path)
 
@@ -64,18 +103,25 @@ def adopted(made: Any, sort: str, golden: pd.DataFrame, folder: Path) -> st.Bund
 @pytest.mark.parametrize("holes", [False, True], ids=["whole", "holes"])
 @pytest.mark.parametrize(("sort", "booster"), CASES)
 @pytest.mark.filterwarnings("ignore")  # the libraries' own, of versions of each other
-def test_a_booster_answers_as_its_library_does(sort: str, booster: Any, holes: bool, tmp_path: Path) -> None:
+def test_a_booster_answers_as_its_library_does(
+    sort: str, booster: Any, holes: bool, tmp_path: Path
+) -> None:
     train, asked = table(0, holes=holes), table(5, holes=True)
     made = booster.fit(train, truth(train, sort))
     rows = pd.concat([asked, train.head(100)])  # training rows lie at thresholds
     if "StandardScaler" in str(made):
         rows = rows.dropna() if not holes else rows
-    raw = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows.to_dict("records")]
+    raw = [
+        {name: None if pd.isna(value) else value for name, value in row.items()}
+        for row in rows.to_dict("records")
+    ]
     bundle = adopted(made, sort, train.dropna().head(8), tmp_path)
     got = np.stack([row["answer"] for row in answers(bundle, raw, batch_rows=16)])
     want = made.predict_proba(rows) if sort in ("two", "three") else np.ravel(made.predict(rows))
     assert got == pytest.approx(want, rel=1e-4, abs=1e-5)
-    assert bundle.manifest.made_with[type(made).__module__.partition(".")[0].replace("sklearn", "lightgbm")]
+    assert bundle.manifest.made_with[
+        type(made).__module__.partition(".")[0].replace("sklearn", "lightgbm")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from seatrial_parity import plugin, trial
 from seatrial_parity.runners.runner import TrialRequest
 
 
-@pytest.mark.parametrize("arguments", [[], ["export"], ["inspect"], ["parity"], ["predict"], ["serve"], ["triton"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["export"], ["inspect"], ["parity"], ["predict"], ["serve"], ["triton"]]
+)
 def test_help_says_what_each_command_is_for(arguments: list[str]) -> None:
     done = CliRunner().invoke(cli, [*arguments, "--help"])
     assert done.exit_code == 0
@@ -42,7 +44,9 @@ def test_inspect_shows_a_bundle_and_gives_it_as_json(tmp_path: Path) -> None:
     assert facts["contract"]["inputs"][0]["name"] == "x"
 
 
-def test_inspect_measures_what_batches_cost_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspect_measures_what_batches_cost_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_runtimes(monkeypatch)
     shown = CliRunner().invoke(cli, ["inspect", str(toy_bundle(tmp_path).path), "--measure"])
     assert shown.exit_code == 0, shown.output
@@ -50,13 +54,19 @@ def test_inspect_measures_what_batches_cost_here(tmp_path: Path, monkeypatch: py
     assert "for each row x padded length" in " ".join(shown.output.split())
 
 
-def test_predict_takes_rows_files_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_takes_rows_files_and_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_runtimes(monkeypatch)
     path = str(toy_bundle(tmp_path).path)
     row = {"x": 4.0, "word": "a"}
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-    for given, stdin, want in ((json.dumps(row), None, [8.0]), (json.dumps([row, row]), None, [8.0, 8.0]), ("-", json.dumps(row), [8.0]),
-                               (str(tmp_path / "rows.jsonl"), None, [2.0 * i for i in range(9)])):  # fmt: skip
+    for given, stdin, want in (
+        (json.dumps(row), None, [8.0]),
+        (json.dumps([row, row]), None, [8.0, 8.0]),
+        ("-", json.dumps(row), [8.0]),
+        (str(tmp_path / "rows.jsonl"), None, [2.0 * i for i in range(9)]),
+    ):
         done = CliRunner().invoke(cli, ["predict", path, given, "--json"], input=stdin)
         assert [prediction["twice"] for prediction in json.loads(done.output)] == want
     assert len(json.loads(CliRunner().invoke(cli, ["predict", path, "--json"]).output)) == 1
@@ -81,7 +91,11 @@ def call(
     ],
 )  # fmt: skip
 def test_errors_are_one_screen_without_traceback(
-    arguments: list[str], status: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     code, said = call(arguments, monkeypatch, capsys)
     assert code == status
@@ -96,7 +110,9 @@ def test_parity_writes_receipt_and_junit_and_exits_with_1_on_a_miss(
 
     fake_runtimes(monkeypatch)
     good = toy_bundle(tmp_path / "good")
-    done = CliRunner().invoke(cli, ["parity", str(good.path), "--junit", str(tmp_path / "good.xml")])
+    done = CliRunner().invoke(
+        cli, ["parity", str(good.path), "--junit", str(tmp_path / "good.xml")]
+    )
     assert done.exit_code == 0, done.output
     assert good.receipts()[0].passed
     suite = ElementTree.parse(tmp_path / "good.xml").getroot()[0]
@@ -111,12 +127,18 @@ def test_parity_writes_receipt_and_junit_and_exits_with_1_on_a_miss(
     assert "sample 3, output 'twice'" in (tmp_path / "bad.xml").read_text()
     assert int(ElementTree.parse(tmp_path / "bad.xml").getroot()[0].get("failures", 0)) > 0
     receipt = json.loads(
-        CliRunner().invoke(cli, ["parity", str(bad.path), "--json", "--junit", str(tmp_path / "bad.xml")]).stdout
+        CliRunner()
+        .invoke(cli, ["parity", str(bad.path), "--json", "--junit", str(tmp_path / "bad.xml")])
+        .stdout
     )
     assert not all(item["passed"] for item in receipt["trials"])
-    status, _ = call(["parity", str(bad.path), "--junit", str(tmp_path / "bad.xml")], monkeypatch, capsys)
+    status, _ = call(
+        ["parity", str(bad.path), "--junit", str(tmp_path / "bad.xml")], monkeypatch, capsys
+    )
     assert status == 1
-    status, _ = call(["parity", str(good.path), "--junit", str(tmp_path / "good.xml")], monkeypatch, capsys)
+    status, _ = call(
+        ["parity", str(good.path), "--junit", str(tmp_path / "good.xml")], monkeypatch, capsys
+    )
     assert not status
 
 
@@ -124,7 +146,9 @@ def test_a_server_that_holds_another_bundle_is_not_taken_for_this_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_runtimes(monkeypatch)
-    receipt = trial.try_bundle(TrialRequest(toy_bundle(tmp_path), url="http://127.0.0.1:9"), ["http v1"])
+    receipt = trial.try_bundle(
+        TrialRequest(toy_bundle(tmp_path), url="http://127.0.0.1:9"), ["http v1"]
+    )
     (failed,) = [item for item in receipt.trials if not item.passed]
     assert "no server answers there" in failed.finding
 
@@ -145,7 +169,9 @@ def test_the_pytest_plugin_makes_a_test_of_each_bundle(
 
     made: list[BundleItem] = []
     monkeypatch.setattr(
-        BundleItem, "from_parent", lambda session, *, name, bundle_path: made.append((name, bundle_path)) or made[-1]
+        BundleItem,
+        "from_parent",
+        lambda session, *, name, bundle_path: made.append((name, bundle_path)) or made[-1],
     )
     pytest_collection_modifyitems(None, Config(), [])  # type: ignore[arg-type]
     assert [path for _, path in made] == [good.path, bad.path]
@@ -156,7 +182,11 @@ def test_the_pytest_plugin_makes_a_test_of_each_bundle(
     [("export", "torch", "export"), ("adopt", "onnx", "adopt"), ("predict", "orjson", "serve"), ("parity", "orjson", "parity")],
 )  # fmt: skip
 def test_a_command_whose_packages_are_not_there_names_its_own_extra(
-    command: str, missing: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    missing: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def no_such_module(name: str) -> None:
         raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
@@ -174,7 +204,9 @@ def test_the_pytest_plugin_takes_what_the_command_takes() -> None:
     plugin.pytest_addoption(parser)
     (group,) = [each for each in parser._groups if each.name == "seatrial"]
     names = {option.dest for option in group.options}
-    assert all(name.startswith("--seatrial-") for option in group.options for name in option.names())
+    assert all(
+        name.startswith("--seatrial-") for option in group.options for name in option.names()
+    )
     asked = {field.name for field in fields(TrialRequest)}
     assert names == {f"seatrial_{name}" for name in (*asked, "runner")}
     assert {param.name for param in parity_command.params} >= asked - {"bundle", "pipeline"}
@@ -190,7 +222,13 @@ def test_a_project_with_options_of_its_own_is_left_alone_and_tries_bundles(tmp_p
     (tmp_path / "test_own.py").write_text(
         "def test_own(pytestconfig):\n    assert pytestconfig.getoption('url') == 'x'\n"
     )
-    ours = ["--seatrial-bundle", "nowhere", "--seatrial-edge", "http://127.0.0.1:9", "--seatrial-trust-torchscript"]
+    ours = [
+        "--seatrial-bundle",
+        "nowhere",
+        "--seatrial-edge",
+        "http://127.0.0.1:9",
+        "--seatrial-trust-torchscript",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--url", "x", *ours],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,

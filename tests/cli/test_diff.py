@@ -32,12 +32,21 @@ def put(folder: Path, version: str, factor: float, most: float = 10.0) -> Path:
 
     node = helper.make_node
     data = graph(
-        [("x", TensorProto.FLOAT, [])], node("Mul", ["x", "factor"], ["s"]), node("Sub", ["ten", "s"], ["low"]),
-        node("Unsqueeze", ["low", "axis"], ["a"]), node("Unsqueeze", ["s", "axis"], ["b"]), node("Concat", ["a", "b"], ["kind"], axis=1),
-        output=("kind", ["classes"]), factor=np.float32(factor), ten=np.float32(10), axis=np.array([1]),
-    )  # fmt: skip
+        [("x", TensorProto.FLOAT, [])],
+        node("Mul", ["x", "factor"], ["s"]),
+        node("Sub", ["ten", "s"], ["low"]),
+        node("Unsqueeze", ["low", "axis"], ["a"]),
+        node("Unsqueeze", ["s", "axis"], ["b"]),
+        node("Concat", ["a", "b"], ["kind"], axis=1),
+        output=("kind", ["classes"]),
+        factor=np.float32(factor),
+        ten=np.float32(10),
+        axis=np.array([1]),
+    )
     rows = tuple({"x": x} for x in (1.0, 4.0, 6.0, 9.0) if x <= most)
-    answers = tuple({"kind": np.array([10 - row["x"] * factor, row["x"] * factor], np.float32)} for row in rows)
+    answers = tuple(
+        {"kind": np.array([10 - row["x"] * factor, row["x"] * factor], np.float32)} for row in rows
+    )
     truth = tuple({"kind": "high" if row["x"] > 3 else "low"} for row in rows)
     slices = tuple(("small",) if row["x"] < 5 else ("large",) for row in rows)
     golden = Golden(rows, answers, (Refused({"x": most + 1}, "E_RANGE"),), truth, slices)
@@ -50,7 +59,15 @@ def put(folder: Path, version: str, factor: float, most: float = 10.0) -> Path:
     variant = Variant(name="fp32", graph="graphs/model.onnx")
     return write_bundle(
         folder,
-        Manifest(schema=1, name="m", version=version, batchable=True, opset=20, variants=(variant,), files={}),
+        Manifest(
+            schema=1,
+            name="m",
+            version=version,
+            batchable=True,
+            opset=20,
+            variants=(variant,),
+            files={},
+        ),
         files,
     ).path
 
@@ -67,14 +84,31 @@ def test_flips_and_moves_are_named_and_notes_are_written(tmp_path: Path) -> None
     assert "Row 1: 'kind' was low, is high." in shown.output
     assert "Largest move: 4.5 at row 3, output 'kind'." in shown.output
     assert (tmp_path / "N.md").read_text().splitlines() == [
-        "# m 1.1.0", "", "Compared with 1.0.0.", "", "## Breaking changes", "", "None: what a client sent and read stays right.", "",
-        "## Other changes of the contract", "", "None.", "", "## Answers", "", "- 4 golden rows are answered by both.",
-        "- Largest move: 4.5 at row 3, output 'kind'.", "- 1 label flipped.", "- Row 1: 'kind' was low, is high.",
-    ]  # fmt: skip
+        "# m 1.1.0",
+        "",
+        "Compared with 1.0.0.",
+        "",
+        "## Breaking changes",
+        "",
+        "None: what a client sent and read stays right.",
+        "",
+        "## Other changes of the contract",
+        "",
+        "None.",
+        "",
+        "## Answers",
+        "",
+        "- 4 golden rows are answered by both.",
+        "- Largest move: 4.5 at row 3, output 'kind'.",
+        "- 1 label flipped.",
+        "- Row 1: 'kind' was low, is high.",
+    ]
 
 
 @pytest.mark.parametrize(("version", "code"), [("1.1.0", 1), ("2.0.0", 0)])
-def test_a_breaking_change_fails_unless_the_major_version_rises(tmp_path: Path, version: str, code: int) -> None:
+def test_a_breaking_change_fails_unless_the_major_version_rises(
+    tmp_path: Path, version: str, code: int
+) -> None:
     shown = diff(put(tmp_path, "1.0.0", 1.0), put(tmp_path, version, 1.0, most=5.0))
     assert shown.exit_code == code
     assert "breaking" in shown.output
@@ -83,7 +117,9 @@ def test_a_breaking_change_fails_unless_the_major_version_rises(tmp_path: Path, 
     assert ("mend: call it 2.0.0" in shown.output) == bool(code)
 
 
-def test_both_versions_are_held_against_the_truth_for_all_rows_and_each_slice(tmp_path: Path) -> None:
+def test_both_versions_are_held_against_the_truth_for_all_rows_and_each_slice(
+    tmp_path: Path,
+) -> None:
     old, new = put(tmp_path, "1.0.0", 1.0), put(tmp_path, "1.1.0", 1.5)
     measures = json.loads(diff(old, new, "--json").output)["measures"]
     assert {name: [one["accuracy"] for one in both] for name, both in measures.items()} == {

@@ -31,7 +31,9 @@ class FakePrometheus(HTTPServer):
 
         def do_GET(self) -> None:
             expression = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)["query"][0]
-            found = next((series for part, series in self.server.series.items() if part in expression), [])
+            found = next(
+                (series for part, series in self.server.series.items() if part in expression), []
+            )
             result = [{"metric": labels, "value": [0, str(value)]} for labels, value in found]
             body = self.server.answer or json.dumps({"data": {"result": result}}).encode()
             self.send_response(200)
@@ -75,14 +77,20 @@ def test_the_reference_itself_shows_no_drift(bundle: Bundle) -> None:
 
 
 def test_drifted_rows_exit_with_one_and_limits_can_be_set(bundle: Bundle, tmp_path: Path) -> None:
-    rows = json.dumps([{"x": 50.0, "word": "b"}] * 20 + [{"x": 1.0, "word": "zebra"}, {"x": 412.0, "word": "a"}])
+    rows = json.dumps(
+        [{"x": 50.0, "word": "b"}] * 20 + [{"x": 1.0, "word": "zebra"}, {"x": 412.0, "word": "a"}]
+    )
     done = drift(bundle, rows, "--plot", str(tmp_path / "drift.png"))
     assert done.exit_code == 1
     assert "YES" in done.output
     assert "refused: 1 E_CATEGORY, 1 E_RANGE" in done.output
     assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
     assert drift(bundle, rows, "--psi", "99", "--js", "1").exit_code == 0
-    words = next(each for each in json.loads(drift(bundle, rows, "--json").output)["fields"] if each["field"] == "word")
+    words = next(
+        each
+        for each in json.loads(drift(bundle, rows, "--json").output)["fields"]
+        if each["field"] == "word"
+    )
     assert [each["live"] for each in words["bins"]] == [0, 20, 1]
 
 
@@ -95,9 +103,14 @@ def test_the_exit_code_reaches_the_shell(bundle: Bundle, monkeypatch: pytest.Mon
         assert ended.value.code == code
 
 
-def test_the_counters_of_servers_are_read_from_prometheus(bundle: Bundle, prometheus: FakePrometheus) -> None:
+def test_the_counters_of_servers_are_read_from_prometheus(
+    bundle: Bundle, prometheus: FakePrometheus
+) -> None:
     prometheus.series = {
-        "seatrial_drift_total": [({"field": "word", "bin": "a"}, 10.2), ({"field": "word", "bin": "(unseen)"}, 5.1)],
+        "seatrial_drift_total": [
+            ({"field": "word", "bin": "a"}, 10.2),
+            ({"field": "word", "bin": "(unseen)"}, 5.1),
+        ],
         "seatrial_requests_total": [({"code": "E_CATEGORY"}, 5.1), ({"code": "E_RANGE"}, 0.0)],
     }
     done = drift(bundle, "--prometheus", prometheus.url, "--json")
@@ -108,14 +121,18 @@ def test_the_counters_of_servers_are_read_from_prometheus(bundle: Bundle, promet
     assert found["refused"] == {"E_CATEGORY": 5}
 
 
-def test_where_it_cannot_tell_it_says_why(bundle: Bundle, prometheus: FakePrometheus, tmp_path: Path) -> None:
+def test_where_it_cannot_tell_it_says_why(
+    bundle: Bundle, prometheus: FakePrometheus, tmp_path: Path
+) -> None:
     def said(*arguments: str) -> str:
         error = drift(bundle, *arguments).exception
         assert isinstance(error, DeclarationError)
         return str(error)
 
     assert "no values of toy 1.0.0" in said("--prometheus", prometheus.url)
-    assert "--window: got 'yesterday'" in said("--prometheus", prometheus.url, "--window", "yesterday")
+    assert "--window: got 'yesterday'" in said(
+        "--prometheus", prometheus.url, "--window", "yesterday"
+    )
     assert "want a URL" in said("--prometheus", "file:///etc/passwd")
     assert "no answer" in said("--prometheus", "http://127.0.0.1:9")
     prometheus.answer = b"<html>"
@@ -124,4 +141,6 @@ def test_where_it_cannot_tell_it_says_why(bundle: Bundle, prometheus: FakePromet
     assert "--plot" in said(json.dumps(ROWS), "--plot", str(tmp_path / "no" / "folder.png"))
     assert "one of them" in drift(bundle).output
     files = {**toy_files(), PROFILE: b"{}\n"}
-    assert "reference=[...]" in str(drift(write_bundle(tmp_path, toy_manifest(name="bare"), files), "[]").exception)
+    assert "reference=[...]" in str(
+        drift(write_bundle(tmp_path, toy_manifest(name="bare"), files), "[]").exception
+    )

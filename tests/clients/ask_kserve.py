@@ -45,7 +45,10 @@ def request(rows: list[dict[str, Any]], *, binary: bool) -> InferRequest:
 def shown(response: InferResponse) -> dict[str, Any]:
     """What came, as JSON holds it."""
     (output,) = response.outputs
-    parameters = {name: getattr(value, "string_param", value) for name, value in (response.parameters or {}).items()}
+    parameters = {
+        name: getattr(value, "string_param", value)
+        for name, value in (response.parameters or {}).items()
+    }
     return {
         "model": response.model_name,
         "id": response.id,
@@ -82,13 +85,25 @@ async def ask(url: str, grpc_url: str) -> dict[str, Any]:
         said["grpc ready"] = await tried(grpc.is_server_ready)
         said["grpc model ready"] = await tried(lambda: grpc.is_model_ready(MODEL))
         for form, binary in (("json", False), ("binary", True)):
-            for kind, rows, headers in (("infer", [ROW, ROW | {"n": 4}], None), ("bad", [ROW, BAD], None), ("partial", [ROW, BAD], PARTIAL)):  # fmt: skip
+            for kind, rows, headers in (
+                ("infer", [ROW, ROW | {"n": 4}], None),
+                ("bad", [ROW, BAD], None),
+                ("partial", [ROW, BAD], PARTIAL),
+            ):
 
-                async def over_http(rows: Any = rows, binary: bool = binary, headers: Any = headers) -> Any:
+                async def over_http(
+                    rows: Any = rows, binary: bool = binary, headers: Any = headers
+                ) -> Any:
                     own = dict(headers) if headers else None
-                    return shown(await v2.infer(url, request(rows, binary=binary), model_name=MODEL, headers=own))
+                    return shown(
+                        await v2.infer(
+                            url, request(rows, binary=binary), model_name=MODEL, headers=own
+                        )
+                    )
 
-                async def over_grpc(rows: Any = rows, binary: bool = binary, headers: Any = headers) -> Any:
+                async def over_grpc(
+                    rows: Any = rows, binary: bool = binary, headers: Any = headers
+                ) -> Any:
                     own = [(name.lower(), value) for name, value in (headers or {}).items()]
                     return shown(await grpc.infer(request(rows, binary=binary), headers=own))
 

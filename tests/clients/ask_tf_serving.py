@@ -18,7 +18,12 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse, ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-VALUES = {"DT_FLOAT": [1.5, 2.5], "DT_INT8": [3, 4], "DT_STRING": ["a", "b"], "DT_BOOL": [True, False]}
+VALUES = {
+    "DT_FLOAT": [1.5, 2.5],
+    "DT_INT8": [3, 4],
+    "DT_STRING": ["a", "b"],
+    "DT_BOOL": [True, False],
+}
 
 
 def ask(url: str) -> dict[str, Any]:
@@ -30,12 +35,16 @@ def ask(url: str) -> dict[str, Any]:
     spec = ParseDict({"name": metadata["model_spec"]["name"]}, ModelSpec())
     signatures = ParseDict(metadata["metadata"]["signature_def"], SignatureDefMap()).signature_def
     ((signature_name, signature),) = signatures.items()
-    dtypes = {name: types_pb2.DataType.Name(tensor.dtype) for name, tensor in signature.inputs.items()}
+    dtypes = {
+        name: types_pb2.DataType.Name(tensor.dtype) for name, tensor in signature.inputs.items()
+    }
     columns = {name: VALUES[dtype] for name, dtype in dtypes.items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     bodies = {"columns": {"inputs": columns}, "rows": {"instances": rows}}
     return {
-        "states": [ModelVersionStatus.State.Name(each.state) for each in known.model_version_status],
+        "states": [
+            ModelVersionStatus.State.Name(each.state) for each in known.model_version_status
+        ],
         "name": spec.name,
         "signature": signature_name,
         "dtypes": dtypes,
@@ -47,7 +56,9 @@ def ask(url: str) -> dict[str, Any]:
         "version": metadata["model_spec"]["version"],
         **{
             form: requests.post(
-                f"{model}:predict", data=json.dumps({"signature_name": signature_name, **body}), timeout=30
+                f"{model}:predict",
+                data=json.dumps({"signature_name": signature_name, **body}),
+                timeout=30,
             ).json()
             for form, body in bodies.items()
         },

@@ -16,7 +16,9 @@ ENVIRONMENTS = HERE.parent.parent / "build/clients"
 
 
 @pytest.fixture(scope="session")
-def asked_by(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Callable[[str], dict[str, Any]]:
+def asked_by(
+    tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]
+) -> Callable[[str], dict[str, Any]]:
     """Run `ask_NAME.py` in the environment NAME against a server with the bundles of the refusals: what it says."""
     running: list[Any] = []
 
@@ -30,7 +32,9 @@ def asked_by(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]
             running.append(serve(folder))
             assert running[0].wait_until_loaded()[0] == 200
         command = [str(python), str(HERE / f"ask_{name}.py"), running[0].url, running[0].grpc]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env={})
+        ran = subprocess.run(
+            command, capture_output=True, text=True, timeout=300, check=False, env={}
+        )
         assert ran.returncode == 0, ran.stderr
         said: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
         return said

@@ -19,12 +19,23 @@ def said(asked_by: Any) -> dict[str, Any]:
 
 
 def test_readiness_and_liveness_are_understood(said: dict[str, Any]) -> None:
-    calls = ("v1 ready", "v2 live", "v2 ready", "v2 model ready", "grpc live", "grpc ready", "grpc model ready")
+    calls = (
+        "v1 ready",
+        "v2 live",
+        "v2 ready",
+        "v2 model ready",
+        "grpc live",
+        "grpc ready",
+        "grpc model ready",
+    )
     assert {call: said[call] for call in calls} == dict.fromkeys(calls, True)
 
 
 def test_rows_are_predicted(said: dict[str, Any]) -> None:
-    assert said["v1 infer"] == {"predictions": [{"score": 3.0}, {"score": 4.0}], "model_version": "1.0.0"}
+    assert said["v1 infer"] == {
+        "predictions": [{"score": 3.0}, {"score": 4.0}],
+        "model_version": "1.0.0",
+    }
 
 
 @pytest.mark.parametrize("form", ["json", "binary"])

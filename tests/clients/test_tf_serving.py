@@ -24,5 +24,8 @@ def test_status_and_signature_are_its_own_messages(said: dict[str, Any]) -> None
 
 
 def test_rows_and_columns_written_from_the_signature_are_answered(said: dict[str, Any]) -> None:
-    assert said["rows"] == {"predictions": [{"score": 3.0}, {"score": 4.0}], "model_version": "1.0.0"}
+    assert said["rows"] == {
+        "predictions": [{"score": 3.0}, {"score": 4.0}],
+        "model_version": "1.0.0",
+    }
     assert said["columns"] == {"outputs": {"score": [3.0, 4.0]}, "model_version": "1.0.0"}

@@ -19,15 +19,23 @@ from support import allsorts
 
 from seatrial_contracts.kinds.image import draw
 
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: it is in the extra 'dev'")
+api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: it is in the extra 'dev'"
+)
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
 ]
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 EXAMPLES = {"penguins": "species", "digits": "digit", "photos": "label", "sentences": "embedding"}
 NASTY = """it's "$HOME" `date` \\n %s <b>é</b> 深度 ' ; true"""
@@ -52,7 +60,10 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
         page.set_default_timeout(15_000)
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: wrong.append(request.url) if elsewhere(request.url, url) else None)
+        page.on(
+            "request",
+            lambda request: wrong.append(request.url) if elsewhere(request.url, url) else None,
+        )
         pages.append(context)
         page.goto(f"{url}/{f'#/{model}' if model else ''}")
         page.get_by_role("heading", level=1, name=model or None).wait_for()
@@ -61,7 +72,9 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
     yield open_page
     for context in pages:
         context.close()
-    assert [text for text in wrong if "status of 4" not in text] == []  # a refusal is a status, which the browser notes
+    assert [
+        text for text in wrong if "status of 4" not in text
+    ] == []  # a refusal is a status, which the browser notes
 
 
 def elsewhere(asked: str, url: str) -> bool:
@@ -83,7 +96,9 @@ def predict(page: Any) -> str:
     said = page.locator(".try [role=status]")
     before = said.text_content()
     page.get_by_role("button", name="Predict").click()
-    page.wait_for_function("([was]) => document.querySelector('.try [role=status]').textContent !== was", arg=[before])
+    page.wait_for_function(
+        "([was]) => document.querySelector('.try [role=status]').textContent !== was", arg=[before]
+    )
     return str(said.text_content())
 
 
@@ -108,22 +123,31 @@ def test_each_example_is_chosen_tried_and_answered(server: Any, opened: Callable
         page.get_by_role("heading", level=1, name=model).wait_for()
         said = predict(page)
         row = httpx.get(f"{server.url}/v1/models/{model}").json()["example"]
-        answer = httpx.post(f"{server.url}/v1/models/{model}:predict", json={"instances": [row]}, timeout=60).json()
+        answer = httpx.post(
+            f"{server.url}/v1/models/{model}:predict", json={"instances": [row]}, timeout=60
+        ).json()
         expected = answer["predictions"][0][output]
         if isinstance(expected, dict):
             assert said.startswith(f"{output}: {expected['label']}, ")
             best = page.get_by_role("meter", name=expected["label"], exact=True)
-            assert float(best.get_attribute("value")) == pytest.approx(expected["scores"][expected["label"]], rel=1e-5)
+            assert float(best.get_attribute("value")) == pytest.approx(
+                expected["scores"][expected["label"]], rel=1e-5
+            )
         else:
             assert said.startswith(f"{output}: shape 384, ")
             assert page.get_by_role("img", name="Values by place").is_visible()
 
 
-def test_a_refused_value_is_shown_at_its_field_and_mended(server: Any, opened: Callable[..., Any]) -> None:
+def test_a_refused_value_is_shown_at_its_field_and_mended(
+    server: Any, opened: Callable[..., Any]
+) -> None:
     page = opened(server.url, "penguins")
     bill = page.get_by_label("bill_length_mm", exact=True)
     bill.fill("412")
-    assert predict(page) == "Refused: input 'bill_length_mm', row 0: got 412, want a number from 10 to 100 mm"
+    assert (
+        predict(page)
+        == "Refused: input 'bill_length_mm', row 0: got 412, want a number from 10 to 100 mm"
+    )
     finding = page.locator("#refusal-bill_length_mm")
     assert finding.text_content() == "got 412, want a number from 10 to 100 mm"
     assert finding.get_attribute("id") in bill.get_attribute("aria-describedby")
@@ -148,12 +172,20 @@ def test_a_dropped_picture_is_shown_and_read_and_another_file_is_refused_at_its_
     drop(page, "sea trial.png", "image/png", data)
     preview = page.get_by_alt_text("Preview of sea trial.png")
     page.wait_for_function("(image) => image.naturalWidth === 40", arg=preview.element_handle())
-    reply = httpx.post(f"{server.url}/v1/models/digits:predict", content=data, headers={"content-type": "image/png"})
+    reply = httpx.post(
+        f"{server.url}/v1/models/digits:predict",
+        content=data,
+        headers={"content-type": "image/png"},
+    )
     assert predict(page).startswith(f"digit: {reply.json()['predictions'][0]['digit']['label']}, ")
     drop(page, "notes.txt", "text/plain", b"no picture at all")
-    assert predict(page).startswith("Refused: input 'image', row 0: got a file of another kind, or a damaged one")
+    assert predict(page).startswith(
+        "Refused: input 'image', row 0: got a file of another kind, or a damaged one"
+    )
     assert "a PNG or JPEG file" in page.locator("#refusal-image").text_content()
-    page.locator("#field-image").set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": data})
+    page.locator("#field-image").set_input_files(
+        {"name": "x.png", "mimeType": "image/png", "buffer": data}
+    )
     assert predict(page).startswith("digit: ")
 
 
@@ -184,7 +216,9 @@ def test_charts_move_under_traffic(server: Any, opened: Callable[..., Any]) -> N
 def test_the_keyboard_alone_is_enough(server: Any, opened: Callable[..., Any]) -> None:
     page = opened(server.url)
     keys = page.keyboard
-    focus = lambda: page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id")
+    focus = lambda: page.evaluate(
+        "document.activeElement.textContent.trim() || document.activeElement.id"
+    )
     keys.press("Tab")
     assert focus() == "Skip to the model"
     for _ in range(3):
@@ -205,14 +239,21 @@ def test_the_keyboard_alone_is_enough(server: Any, opened: Callable[..., Any]) -
     keys.press("Control+A")
     keys.type("46.5")
     keys.press("Enter")
-    page.wait_for_function("() => document.querySelector('.try [role=status]').textContent.startsWith('species: ')")
+    page.wait_for_function(
+        "() => document.querySelector('.try [role=status]').textContent.startsWith('species: ')"
+    )
     assert page.evaluate("document.activeElement.id") == "field-bill_length_mm"
 
 
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_axe_finds_nothing_to_mend(look: str, server: Any, sorts: Any, opened: Callable[..., Any]) -> None:
+def test_axe_finds_nothing_to_mend(
+    look: str, server: Any, sorts: Any, opened: Callable[..., Any]
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    options = {"size": PHONE if look == "phone" else WIDE, "color_scheme": "dark" if look == "dark" else "light"}
+    options = {
+        "size": PHONE if look == "phone" else WIDE,
+        "color_scheme": "dark" if look == "dark" else "light",
+    }
     for url, model, empty in ((server.url, "penguins", None), (sorts.url, "allsorts", "stamp")):
         page = opened(url, model, **options)
         if empty:
@@ -221,7 +262,9 @@ def test_axe_finds_nothing_to_mend(look: str, server: Any, sorts: Any, opened: C
         page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") <= options["size"]["width"]
         found = axe.run(page).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found] == []
+        assert [
+            (one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found
+        ] == []
 
 
 def test_what_a_bundle_says_is_text(sorts: Any, opened: Callable[..., Any]) -> None:
@@ -248,18 +291,26 @@ def test_what_a_bundle_says_is_text(sorts: Any, opened: Callable[..., Any]) -> N
 
 def test_the_parity_report_opens_what_was_measured(sorts: Any, opened: Callable[..., Any]) -> None:
     page = opened(sorts.url, "allsorts")
-    page.evaluate("document.querySelectorAll('.receipt details').forEach((one) => (one.open = true))")
-    read = lambda name: page.get_by_role("region", name=name).locator("tbody tr").all_text_contents()
+    page.evaluate(
+        "document.querySelectorAll('.receipt details').forEach((one) => (one.open = true))"
+    )
+    read = lambda name: (
+        page.get_by_role("region", name=name).locator("tbody tr").all_text_contents()
+    )
     assert read("Errors ") == ["onnxruntimeint8112"]
     assert read("Costs ") == ["int81.23 MB1 ms1.50×4 ms2.25×64.0 MB4.00e-8"]
     assert read("Search for int8 ") == ["0 of 40.022.50×–misses it", "1 of 40.0012.25×–chosen"]
     assert read("Temperatures ") == ["sort1.490.10.020.50.4"]
-    chart = page.get_by_role("img", name="Speed beside fp32 against 1 - mean cosine, int8: tried 2.5, chosen 2.25")
+    chart = page.get_by_role(
+        "img", name="Speed beside fp32 against 1 - mean cosine, int8: tried 2.5, chosen 2.25"
+    )
     chart.locator("canvas").wait_for()
     assert chart.bounding_box()["width"] > 300
 
 
-def test_live_parity_and_feedback_are_shown_beside_the_charts(server: Any, opened: Callable[..., Any]) -> None:
+def test_live_parity_and_feedback_are_shown_beside_the_charts(
+    server: Any, opened: Callable[..., Any]
+) -> None:
     page = opened(server.url, "penguins")
     predict(page)
     row = httpx.get(f"{server.url}/v1/models/penguins").json()["example"]
@@ -267,17 +318,26 @@ def test_live_parity_and_feedback_are_shown_beside_the_charts(server: Any, opene
     answer = httpx.post(f"{server.url}/v1/models/penguins:feedback", json=told).json()
     assert answer["right"] + answer["wrong"] == 1
     page.get_by_role("heading", name="Live parity, on the fp32 graph").wait_for()
-    assert page.locator("dt", has_text="broke a promise").locator("xpath=../dd").text_content() == "0"
+    assert (
+        page.locator("dt", has_text="broke a promise").locator("xpath=../dd").text_content() == "0"
+    )
     metrics = httpx.get(server.metrics_url).text
     for outcome in ("right", "wrong"):
         counted = re.search(
-            f'seatrial_feedback_total{{model="penguins",outcome="{outcome}",slice="all",.*}} (.*)', metrics
+            f'seatrial_feedback_total{{model="penguins",outcome="{outcome}",slice="all",.*}} (.*)',
+            metrics,
         )
         shown = page.locator("dt", has_text=f"labels {outcome}").locator("xpath=../dd")
         shown.filter(has_text=re.compile(f"^{float(counted[1]) if counted else 0:.0f}$")).wait_for()
 
 
-def test_a_version_that_is_not_ready_says_why(server: Any, opened: Callable[..., Any], examples: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:  # fmt: skip
+def test_a_version_that_is_not_ready_says_why(
+    server: Any,
+    opened: Callable[..., Any],
+    examples: Path,
+    tmp_path: Path,
+    serve: Callable[..., Any],
+) -> None:
     shutil.copytree(examples / "penguins", tmp_path / "penguins")
     (tmp_path / "penguins" / "1.0.0" / "profile.json").write_bytes(b"{}")
     broken = serve(tmp_path)
@@ -290,17 +350,28 @@ def test_a_version_that_is_not_ready_says_why(server: Any, opened: Callable[...,
 
 def lines_of(page: Any) -> dict[str, str]:
     """Title of each block -> its lines."""
-    page.wait_for_function("() => [...document.querySelectorAll('.lines code')].every((one) => one.textContent)")
-    return {one.locator("summary").text_content(): one.locator("code").text_content() for one in page.locator(".lines details").all()}  # fmt: skip
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.lines code')].every((one) => one.textContent)"
+    )
+    return {
+        one.locator("summary").text_content(): one.locator("code").text_content()
+        for one in page.locator(".lines details").all()
+    }
 
 
 def run(line: str, title: str, folder: Path) -> subprocess.Popen[str]:
     """Start the lines as whoever copied them would."""
-    command = ["bash", "-c", line] if title == "curl" else [sys.executable, "-W", "ignore", "-c", line]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = (
+        ["bash", "-c", line] if title == "curl" else [sys.executable, "-W", "ignore", "-c", line]
+    )
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
-def test_the_lines_to_copy_work(server: Any, sorts: Any, opened: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_lines_to_copy_work(
+    server: Any, sorts: Any, opened: Callable[..., Any], tmp_path: Path
+) -> None:
     picture = "it's a %s $HOME 'trial'.png"
     (tmp_path / picture).write_bytes(data := draw(40, 30, (10, 200, 40), "PNG"))
     changes: dict[str, Callable[[Any], None]] = {
@@ -308,10 +379,13 @@ def test_the_lines_to_copy_work(server: Any, sorts: Any, opened: Callable[..., A
         "sentences": lambda page: page.get_by_label("text", exact=True).fill(NASTY),
         "digits": lambda page: drop(page, picture, "image/png", data),
         "allsorts": lambda page: (
-            page.get_by_label("age", exact=True).fill(""), page.get_by_label("side", exact=True).select_option(label="– missing –"),
-            page.get_by_label("word", exact=True).fill(NASTY), page.get_by_label("matrix", exact=True).fill("[[1, 2, 3], [4, 5, 6]]"), drop(page, picture, "image/png", data),
+            page.get_by_label("age", exact=True).fill(""),
+            page.get_by_label("side", exact=True).select_option(label="– missing –"),
+            page.get_by_label("word", exact=True).fill(NASTY),
+            page.get_by_label("matrix", exact=True).fill("[[1, 2, 3], [4, 5, 6]]"),
+            drop(page, picture, "image/png", data),
         ),
-    }  # fmt: skip
+    }
     started = []
     for model, change in changes.items():
         page = opened(sorts.url if model == "allsorts" else server.url, model)
@@ -319,7 +393,10 @@ def test_the_lines_to_copy_work(server: Any, sorts: Any, opened: Callable[..., A
         with page.expect_response("**:predict") as answered:
             predict(page)
         (prediction,) = answered.value.json()["predictions"]
-        started += [(model, title, prediction, run(line, title, tmp_path)) for title, line in lines_of(page).items()]
+        started += [
+            (model, title, prediction, run(line, title, tmp_path))
+            for title, line in lines_of(page).items()
+        ]
     assert len(started) == 12
     for model, title, prediction, process in started:
         said, wrong = process.communicate(timeout=60)
@@ -329,12 +406,14 @@ def test_the_lines_to_copy_work(server: Any, sorts: Any, opened: Callable[..., A
         elif title == "Python":
             assert said.strip() == repr(prediction), model
         else:
-            assert [line.split(" ")[0] for line in said.splitlines() if not line.startswith(" ")] == list(prediction), (
-                said
-            )
+            assert [
+                line.split(" ")[0] for line in said.splitlines() if not line.startswith(" ")
+            ] == list(prediction), said
 
 
-def test_the_apis_pages_work_under_their_policy_and_another_sites_page_reads_nothing(browser: Any, sorts: Any) -> None:
+def test_the_apis_pages_work_under_their_policy_and_another_sites_page_reads_nothing(
+    browser: Any, sorts: Any
+) -> None:
     context, wrong = browser.new_context(), []
     try:
         page = context.new_page()
@@ -350,7 +429,10 @@ def test_the_apis_pages_work_under_their_policy_and_another_sites_page_reads_not
         index = f"{sorts.url}/v2/repository/index"
         assert page.evaluate(ask, index) == "basic"
         foreign = context.new_page()
-        foreign.route("http://pages.example/*", lambda route: route.fulfill(body="<p>", content_type="text/html"))
+        foreign.route(
+            "http://pages.example/*",
+            lambda route: route.fulfill(body="<p>", content_type="text/html"),
+        )
         foreign.goto("http://pages.example/")
         assert foreign.evaluate(ask.replace("no-cors", "cors"), index) == "failed"
     finally:

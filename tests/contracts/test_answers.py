@@ -59,12 +59,26 @@ def test_ids_have_an_agreement_and_no_angle() -> None:
     st.Promise(agreement=0.9).check(contract, truths=set())
 
 
-@pytest.mark.parametrize(("share", "code"), [(0.1, None), (0.0, None), (0.11, "E_OUTPUT_RANGE"), (-1e-6, "E_OUTPUT_RANGE"), (np.nan, "E_OUTPUT_CONTRACT"), (np.inf, "E_OUTPUT_CONTRACT")])  # fmt: skip
-def test_an_answer_out_of_its_bounds_is_a_fault_of_its_row_alone(share: float, code: str | None) -> None:
+@pytest.mark.parametrize(
+    ("share", "code"),
+    [
+        (0.1, None),
+        (0.0, None),
+        (0.11, "E_OUTPUT_RANGE"),
+        (-1e-6, "E_OUTPUT_RANGE"),
+        (np.nan, "E_OUTPUT_CONTRACT"),
+        (np.inf, "E_OUTPUT_CONTRACT"),
+    ],
+)
+def test_an_answer_out_of_its_bounds_is_a_fault_of_its_row_alone(
+    share: float, code: str | None
+) -> None:
     rows = [answer(0.05, 1), answer(share, 2)]
     batched = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     faults = CONTRACT.faulty_rows(batched, 2)
-    assert [(row, fault.error(row).code) for row, fault in faults.items()] == ([] if code is None else [(1, code)])
+    assert [(row, fault.error(row).code) for row, fault in faults.items()] == (
+        [] if code is None else [(1, code)]
+    )
     golden = Golden(({"x": 1.0}, {"x": 2.0}), tuple(rows))
     assert bool(judge(CONTRACT, None, golden, rows).finding) == (code is not None)
 

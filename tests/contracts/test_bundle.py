@@ -35,7 +35,10 @@ def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
     assert dict(opened.files) == written.files
     assert opened.contract == st.contract_from_rows(Toy, Twice)
     for mine, theirs in zip(opened.golden.answers, toy_golden().answers, strict=True):
-        assert all((mine[name] == theirs[name]).all() and mine[name].dtype == theirs[name].dtype for name in theirs)
+        assert all(
+            (mine[name] == theirs[name]).all() and mine[name].dtype == theirs[name].dtype
+            for name in theirs
+        )
 
 
 def test_two_folders_get_the_same_bytes(tmp_path: Path) -> None:
@@ -53,7 +56,9 @@ def test_any_golden_set_survives_a_bundle(
 ) -> None:
     golden = toy_golden([{"x": value, "word": "a"} for value in values])
     folder = tmp_path_factory.mktemp("bundles")
-    opened = open_bundle(toy_bundle(folder, golden=golden, limits=st.Limits(max_rows=max_rows)).path)
+    opened = open_bundle(
+        toy_bundle(folder, golden=golden, limits=st.Limits(max_rows=max_rows)).path
+    )
     assert [answer["twice"].item() for answer in opened.golden.answers] == [
         np.float32(value * 2).item() for value in values
     ]
@@ -82,7 +87,9 @@ def rewrite_manifest(folder: Path, change: Callable[[dict], None]) -> None:
 
 
 def escape(name: str) -> Callable[[Path], None]:
-    return lambda folder: rewrite_manifest(folder, lambda m: m["files"].update({name: m["files"].pop("profile.json")}))
+    return lambda folder: rewrite_manifest(
+        folder, lambda m: m["files"].update({name: m["files"].pop("profile.json")})
+    )
 
 
 def resealed_bytes(folder: Path, name: str, data: bytes) -> None:
@@ -114,32 +121,112 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe": (lambda f: os.mkfifo(f / "pipe"), "E_BUNDLE_LINK"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "E_BUNDLE_MISSING"),
     "a manifest that is no JSON": (lambda f: (f / MANIFEST).write_bytes(b"{"), "E_BUNDLE_MANIFEST"),
-    "a manifest in another spelling": (lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes() + b" "), "E_BUNDLE_MANIFEST"),
-    "a pipe in the manifest's place": (lambda f: ((f / MANIFEST).unlink(), os.mkfifo(f / MANIFEST)), "E_BUNDLE_MANIFEST"),
-    "a claimed size beyond any file": (lambda f: rewrite_manifest(f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**62})), "E_BUNDLE_MANIFEST"),
-    "another claimed size": (lambda f: rewrite_manifest(f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**30})), "E_BUNDLE_CHANGED"),
-    "an opset of -1": (lambda f: rewrite_manifest(f, lambda m: m.update({"opset": -1})), "E_BUNDLE_MANIFEST"),
-    "two variants of one name": (lambda f: rewrite_manifest(f, lambda m: m["variants"].append(m["variants"][0])), "E_BUNDLE_MANIFEST"),
-    "a promise of 1e300": (lambda f: rewrite_manifest(f, lambda m: m["variants"][0].update({"promise": st.Promise().model_dump() | {"max_error": 1e300}})), "E_BUNDLE_MANIFEST"),
-    "a contract that allows 2**62 rows": (lambda f: resealed(f, "contract.json", lambda c: c["limits"].update({"max_rows": 2**62})), "E_BUNDLE_CONTRACT"),
-    "a contract with a tolerance of 1e300": (lambda f: resealed(f, "contract.json", lambda c: c["tolerance"].update({"relative": 1e300})), "E_BUNDLE_CONTRACT"),
-    "a contract with one name twice": (lambda f: resealed(f, "contract.json", lambda c: c["inputs"][0].update({"name": "word"})), "E_BUNDLE_CONTRACT"),
-    "a contract with an output's kind as input": (lambda f: resealed(f, "contract.json", lambda c: c["inputs"][0].update({"kind": {"kind": "label", "classes": ["a", "b"]}})), "E_BUNDLE_CONTRACT"),
-    "a contract of lists in lists": (lambda f: resealed_bytes(f, "contract.json", b"[" * 100_000), "E_BUNDLE_CONTRACT"),
-    "a profile of another field": (lambda f: resealed(f, "profile.json", lambda p: p["inputs"].update({"y": p["inputs"]["x"]})), "E_BUNDLE_PROFILE"),
-    "a golden row that is no JSON": (lambda f: resealed_bytes(f, "golden/rows.jsonl", b"{\n"), "E_BUNDLE_GOLDEN"),
-    "a golden answer of 5,000 digits": (lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":' + b"1" * 5000 + b"}\n"), "E_BUNDLE_GOLDEN"),
-    "a golden answer of another shape": (lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":1,"pair":[1,2,3]}\n' * 9), "E_BUNDLE_GOLDEN"),
-    "a golden answer of words": (lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":"1","pair":[1,2]}\n' * 9), "E_BUNDLE_GOLDEN"),
-    "a refusal without its code": (lambda f: resealed_bytes(f, "golden/refusals.jsonl", b'{"row":{}}\n'), "E_BUNDLE_GOLDEN"),
+    "a manifest in another spelling": (
+        lambda f: (f / MANIFEST).write_bytes((f / MANIFEST).read_bytes() + b" "),
+        "E_BUNDLE_MANIFEST",
+    ),
+    "a pipe in the manifest's place": (
+        lambda f: ((f / MANIFEST).unlink(), os.mkfifo(f / MANIFEST)),
+        "E_BUNDLE_MANIFEST",
+    ),
+    "a claimed size beyond any file": (
+        lambda f: rewrite_manifest(
+            f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**62})
+        ),
+        "E_BUNDLE_MANIFEST",
+    ),
+    "another claimed size": (
+        lambda f: rewrite_manifest(
+            f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**30})
+        ),
+        "E_BUNDLE_CHANGED",
+    ),
+    "an opset of -1": (
+        lambda f: rewrite_manifest(f, lambda m: m.update({"opset": -1})),
+        "E_BUNDLE_MANIFEST",
+    ),
+    "two variants of one name": (
+        lambda f: rewrite_manifest(f, lambda m: m["variants"].append(m["variants"][0])),
+        "E_BUNDLE_MANIFEST",
+    ),
+    "a promise of 1e300": (
+        lambda f: rewrite_manifest(
+            f,
+            lambda m: m["variants"][0].update(
+                {"promise": st.Promise().model_dump() | {"max_error": 1e300}}
+            ),
+        ),
+        "E_BUNDLE_MANIFEST",
+    ),
+    "a contract that allows 2**62 rows": (
+        lambda f: resealed(f, "contract.json", lambda c: c["limits"].update({"max_rows": 2**62})),
+        "E_BUNDLE_CONTRACT",
+    ),
+    "a contract with a tolerance of 1e300": (
+        lambda f: resealed(
+            f, "contract.json", lambda c: c["tolerance"].update({"relative": 1e300})
+        ),
+        "E_BUNDLE_CONTRACT",
+    ),
+    "a contract with one name twice": (
+        lambda f: resealed(f, "contract.json", lambda c: c["inputs"][0].update({"name": "word"})),
+        "E_BUNDLE_CONTRACT",
+    ),
+    "a contract with an output's kind as input": (
+        lambda f: resealed(
+            f,
+            "contract.json",
+            lambda c: c["inputs"][0].update({"kind": {"kind": "label", "classes": ["a", "b"]}}),
+        ),
+        "E_BUNDLE_CONTRACT",
+    ),
+    "a contract of lists in lists": (
+        lambda f: resealed_bytes(f, "contract.json", b"[" * 100_000),
+        "E_BUNDLE_CONTRACT",
+    ),
+    "a profile of another field": (
+        lambda f: resealed(
+            f, "profile.json", lambda p: p["inputs"].update({"y": p["inputs"]["x"]})
+        ),
+        "E_BUNDLE_PROFILE",
+    ),
+    "a golden row that is no JSON": (
+        lambda f: resealed_bytes(f, "golden/rows.jsonl", b"{\n"),
+        "E_BUNDLE_GOLDEN",
+    ),
+    "a golden answer of 5,000 digits": (
+        lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":' + b"1" * 5000 + b"}\n"),
+        "E_BUNDLE_GOLDEN",
+    ),
+    "a golden answer of another shape": (
+        lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":1,"pair":[1,2,3]}\n' * 9),
+        "E_BUNDLE_GOLDEN",
+    ),
+    "a golden answer of words": (
+        lambda f: resealed_bytes(f, "golden/answers.jsonl", b'{"twice":"1","pair":[1,2]}\n' * 9),
+        "E_BUNDLE_GOLDEN",
+    ),
+    "a refusal without its code": (
+        lambda f: resealed_bytes(f, "golden/refusals.jsonl", b'{"row":{}}\n'),
+        "E_BUNDLE_GOLDEN",
+    ),
     "a huge manifest": (lambda f: (f / MANIFEST).write_bytes(b" " * 2**21), "E_BUNDLE_MANIFEST"),
-    "an unknown key": (lambda f: rewrite_manifest(f, lambda m: m.update({"run": "me"})), "E_BUNDLE_MANIFEST"),
-    "another schema": (lambda f: rewrite_manifest(f, lambda m: m.update({"schema": 2})), "E_BUNDLE_MANIFEST"),
+    "an unknown key": (
+        lambda f: rewrite_manifest(f, lambda m: m.update({"run": "me"})),
+        "E_BUNDLE_MANIFEST",
+    ),
+    "another schema": (
+        lambda f: rewrite_manifest(f, lambda m: m.update({"schema": 2})),
+        "E_BUNDLE_MANIFEST",
+    ),
     "an absolute name": (escape("/etc/passwd"), "E_BUNDLE_MANIFEST"),
     "a name that leaves the folder": (escape("../profile.json"), "E_BUNDLE_MANIFEST"),
     "a name that leaves it inside": (escape("graphs/../../profile.json"), "E_BUNDLE_MANIFEST"),
-    "a graph that is not sealed": (lambda f: rewrite_manifest(f, lambda m: m["variants"][0].update({"graph": "graphs/other"})), "E_BUNDLE_MISSING"),
-}  # fmt: skip
+    "a graph that is not sealed": (
+        lambda f: rewrite_manifest(f, lambda m: m["variants"][0].update({"graph": "graphs/other"})),
+        "E_BUNDLE_MISSING",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", TAMPERED)
@@ -153,7 +240,9 @@ def test_a_bundle_that_is_not_as_sealed_is_refused(case: str, tmp_path: Path) ->
     assert str(tmp_path) not in str(refused.value)
 
 
-def test_a_file_that_may_not_be_read_is_said_to_be_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_not_be_read_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, original = toy_bundle(tmp_path).path, os.open
 
     def denied(path: str, *options: Any, **more: Any) -> int:
@@ -162,7 +251,9 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(tmp_path: Path, monkeypatc
         return original(path, *options, **more)
 
     monkeypatch.setattr(os, "open", denied)
-    with pytest.raises(st.BundleError, match=r"bundle toy 1.0.0, 'graphs/toy.fake': got Permission denied") as refused:
+    with pytest.raises(
+        st.BundleError, match=r"bundle toy 1.0.0, 'graphs/toy.fake': got Permission denied"
+    ) as refused:
         open_bundle(folder)
     assert refused.value.code == "E_BUNDLE_UNREADABLE"
     assert str(tmp_path) not in str(refused.value)
@@ -182,7 +273,9 @@ def test_a_file_that_changes_after_it_was_opened_is_not_handed_out(tmp_path: Pat
 
 
 def test_no_sealed_file_stays_in_memory(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path, toy_manifest(), toy_files() | {"graphs/other.bin": bytes(2**25)}).path
+    folder = write_bundle(
+        tmp_path, toy_manifest(), toy_files() | {"graphs/other.bin": bytes(2**25)}
+    ).path
     tracemalloc.start()
     sealed = open_bundle(folder)
     held, most = tracemalloc.get_traced_memory()
@@ -193,16 +286,27 @@ def test_no_sealed_file_stays_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "promised", [{"accuracy": 0.9}, {"accuracy_drop": 0.1}, {"absolute_error": 1.0}, {"calibration_error": 0.1}]
+    "promised",
+    [
+        {"accuracy": 0.9},
+        {"accuracy_drop": 0.1},
+        {"absolute_error": 1.0},
+        {"calibration_error": 0.1},
+    ],
 )
-def test_a_promise_that_no_sealed_row_shows_is_refused(tmp_path: Path, promised: dict[str, float]) -> None:
+def test_a_promise_that_no_sealed_row_shows_is_refused(
+    tmp_path: Path, promised: dict[str, float]
+) -> None:
     folder = changed_bundles.seal(tmp_path).path
     for name in ("golden/truth.jsonl", "heldout/truth.jsonl"):
         open_bundle(folder)
         (folder / name).unlink()
         rewrite_manifest(folder, lambda manifest, name=name: manifest["files"].pop(name))
     rewrite_manifest(
-        folder, lambda manifest: manifest["variants"][1].update({"promise": st.Promise(**promised).model_dump()})
+        folder,
+        lambda manifest: manifest["variants"][1].update(
+            {"promise": st.Promise(**promised).model_dump()}
+        ),
     )
     with pytest.raises(st.BundleError, match="no sealed row that shows it") as refused:
         open_bundle(folder)
@@ -218,7 +322,9 @@ def test_every_flipped_bit_of_every_sealed_file_is_noticed(tmp_path: Path) -> No
             damaged = bytearray(whole)
             damaged[place // 8] ^= 1 << place % 8
             file.write_bytes(bytes(damaged))
-            if file.name == MANIFEST:  # a changed manifest is another bundle, unless it contradicts the files
+            if (
+                file.name == MANIFEST
+            ):  # a changed manifest is another bundle, unless it contradicts the files
                 with contextlib.suppress(st.BundleError):
                     assert open_bundle(folder).digest != toy_bundle(tmp_path / "again").digest
             else:
@@ -237,12 +343,16 @@ def test_a_sealed_bundle_never_changes(tmp_path: Path) -> None:
     assert open_bundle(first.path).digest == first.digest
 
 
-def test_a_full_disk_at_any_write_leaves_no_bundle_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_at_any_write_leaves_no_bundle_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = bundle_module.write_synced
     for failing in range(len(toy_files()) + 1):
         written: list[Path] = []
 
-        def write(path: Path, data: bytes, written: list[Path] = written, failing: int = failing) -> None:
+        def write(
+            path: Path, data: bytes, written: list[Path] = written, failing: int = failing
+        ) -> None:
             written.append(path)
             original(path, data if len(written) <= failing else data[: len(data) // 2])
             if len(written) > failing:
@@ -257,9 +367,13 @@ def test_a_full_disk_at_any_write_leaves_no_bundle_and_no_rest(tmp_path: Path, m
     toy_bundle(tmp_path)
 
 
-def test_a_crash_before_the_rename_leaves_the_old_bundle_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_before_the_rename_leaves_the_old_bundle_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = toy_bundle(tmp_path)
-    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "crash")))
+    monkeypatch.setattr(
+        Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "crash"))
+    )
     with pytest.raises(st.BundleError):
         toy_bundle(tmp_path, version="2.0.0")
     assert open_bundle(old.path).digest == old.digest
@@ -268,13 +382,29 @@ def test_a_crash_before_the_rename_leaves_the_old_bundle_alone(tmp_path: Path, m
 
 def test_golden_rows_without_answers_are_refused(tmp_path: Path) -> None:
     files = toy_files()
-    files["golden/answers.jsonl"] = b"\n".join(files["golden/answers.jsonl"].splitlines()[:-1]) + b"\n"
+    files["golden/answers.jsonl"] = (
+        b"\n".join(files["golden/answers.jsonl"].splitlines()[:-1]) + b"\n"
+    )
     with pytest.raises(st.BundleError, match="9 rows and 8 answers"):
         write_bundle(tmp_path, toy_manifest(), files)
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "a/../b", "/a", "a//b", "", ".", "..", "a/./b", "a\\b", "a/b/c/d/e", "a\x00b", "a/.hidden"]
+    "name",
+    [
+        "../x",
+        "a/../b",
+        "/a",
+        "a//b",
+        "",
+        ".",
+        "..",
+        "a/./b",
+        "a\\b",
+        "a/b/c/d/e",
+        "a\x00b",
+        "a/.hidden",
+    ],
 )
 def test_file_names_that_could_leave_the_folder_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="relative"):
@@ -282,7 +412,9 @@ def test_file_names_that_could_leave_the_folder_are_refused(name: str) -> None:
 
 
 def receipt(digest: str, made_at: str) -> Receipt:
-    trial = Trial(runner="onnxruntime", variant="fp32", rows=3, worst_error=0.0, allowed=1.0, passed=True)
+    trial = Trial(
+        runner="onnxruntime", variant="fp32", rows=3, worst_error=0.0, allowed=1.0, passed=True
+    )
     return Receipt(
         schema=1,
         digest=digest,
@@ -313,7 +445,9 @@ def test_receipts_come_oldest_first_within_a_second_too(tmp_path: Path) -> None:
 
 
 def test_a_row_on_the_wire_is_plain_json() -> None:
-    assert wire_row({"image": b"\x00\xff", "grid": np.ones((1, 2), np.float32), "n": np.int64(3)}) == {
+    assert wire_row(
+        {"image": b"\x00\xff", "grid": np.ones((1, 2), np.float32), "n": np.int64(3)}
+    ) == {
         "image": "AP8=",
         "grid": [[1.0, 1.0]],
         "n": 3,
@@ -330,5 +464,8 @@ def test_a_manifest_is_canonical_whatever_the_order_of_its_files(tmp_path: Path)
         == write_bundle(tmp_path / "b", toy_manifest(), backwards).digest
     )
     assert isinstance(Golden.from_files(files, st.contract_from_rows(Toy, Twice)), Golden)
-    assert Manifest.model_validate_json((tmp_path / "a/toy/1.0.0" / MANIFEST).read_bytes()).name == "toy"
+    assert (
+        Manifest.model_validate_json((tmp_path / "a/toy/1.0.0" / MANIFEST).read_bytes()).name
+        == "toy"
+    )
     shutil.rmtree(tmp_path / "a")

@@ -35,5 +35,7 @@ def test_the_bundle_is_served_before_it_is_changed(sealed: Path, loader: Loader)
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seed=some.integers(0, 2**32))
-def test_every_change_is_served_rightly_or_refused_by_an_error_of_ours(seed: int, sealed: Path, loader: Loader) -> None:
+def test_every_change_is_served_rightly_or_refused_by_an_error_of_ours(
+    seed: int, sealed: Path, loader: Loader
+) -> None:
     try_one(sealed, seed, loader)

@@ -22,12 +22,16 @@ pairs = some.integers(1, 6).flatmap(
 
 @settings(deadline=None)
 @given(pairs)
-def test_it_agrees_with_the_formula_written_out(values: tuple[np.ndarray, np.ndarray, float]) -> None:
+def test_it_agrees_with_the_formula_written_out(
+    values: tuple[np.ndarray, np.ndarray, float],
+) -> None:
     want, other, share = values
     got = (want + (other - want) * np.float32(share) * np.float32(1e-4)).astype(np.float32)
     a, b = got.astype(np.float64), want.astype(np.float64)
     passed = bool((np.abs(a - b) <= 1e-5 * np.abs(b).max() + 1e-4 * np.abs(b)).all())
-    found = st.compare_outputs([{"y": row} for row in want], [{"y": row} for row in got], st.Tolerance())
+    found = st.compare_outputs(
+        [{"y": row} for row in want], [{"y": row} for row in got], st.Tolerance()
+    )
     assert found.passed == passed
 
 
@@ -45,7 +49,9 @@ def test_it_names_sample_output_and_index_of_the_worst_place() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_not_finite_on_one_side_never_passes(bad: float) -> None:
     for want, got in ((1.0, bad), (bad, 1.0)):
-        found = st.compare_outputs([{"y": np.array([want])}], [{"y": np.array([got])}], st.Tolerance(relative=1.0))
+        found = st.compare_outputs(
+            [{"y": np.array([want])}], [{"y": np.array([got])}], st.Tolerance(relative=1.0)
+        )
         assert not found.passed
 
 

@@ -37,7 +37,11 @@ class Value(st.Answer):
 
 
 def contract_of(annotation: Any, **attributes: Any) -> st.Contract:
-    rows = type("Rows", (st.Row,), {"__annotations__": {"x": annotation}, "__module__": __name__, **attributes})
+    rows = type(
+        "Rows",
+        (st.Row,),
+        {"__annotations__": {"x": annotation}, "__module__": __name__, **attributes},
+    )
     return st.contract_from_rows(rows, Value)
 
 
@@ -72,13 +76,27 @@ def test_the_contract_takes_what_pydantic_itself_takes(annotation: Any) -> None:
         assert takes(lambda given: contract.validate_row({"x": given}), value) == wanted, value
 
 
-@pytest.mark.parametrize("annotation", [confloat(ge=0.1, le=0.7), Annotated[float, at.Interval(gt=0.1, lt=0.7)],
-                                        StrictFloat, FiniteFloat, Annotated[float, AllowInfNan(False), at.Ge(0.1)]])  # fmt: skip
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        confloat(ge=0.1, le=0.7),
+        Annotated[float, at.Interval(gt=0.1, lt=0.7)],
+        StrictFloat,
+        FiniteFloat,
+        Annotated[float, AllowInfNan(False), at.Ge(0.1)],
+    ],
+)
 def test_bounds_of_a_float64_are_pydantics_to_the_last_bit(annotation: Any) -> None:
     judge = TypeAdapter(annotation, config=ConfigDict(strict=True))
     contract = contract_of(Annotated[annotation, st.Number(dtype="float64")])
     for bound in (0.1, 0.7):
-        for value in (np.nextafter(bound, 0).item(), bound, np.nextafter(bound, 1).item(), float("nan"), float("inf")):
+        for value in (
+            np.nextafter(bound, 0).item(),
+            bound,
+            np.nextafter(bound, 1).item(),
+            float("nan"),
+            float("inf"),
+        ):
             wanted = takes(judge.validate_python, value) and np.isfinite(value)
             assert takes(lambda given: contract.validate_row({"x": given}), value) == wanted, value
 
@@ -136,7 +154,9 @@ def test_what_the_contract_cannot_keep_is_refused_by_name(annotation: Any, words
         ({"x": 3.0}, "default: got 3.0"),
     ],
 )  # fmt: skip
-def test_a_class_that_takes_other_rows_than_its_fields_say_is_refused(attributes: dict[str, Any], words: str) -> None:
+def test_a_class_that_takes_other_rows_than_its_fields_say_is_refused(
+    attributes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(st.DeclarationError) as refused:
         contract_of(float, **attributes)
     assert words in str(refused.value)
@@ -162,7 +182,9 @@ def test_a_name_that_nothing_defines_is_told() -> None:
         (lambda: st.Int8(keep=3), "st.Int8: got keep=3"), (lambda: st.Label(1, 2), "classes[0]=1"),
     ],
 )  # fmt: skip
-def test_an_option_that_cannot_be_is_told_in_our_words(declare: Callable[[], Any], words: str) -> None:
+def test_an_option_that_cannot_be_is_told_in_our_words(
+    declare: Callable[[], Any], words: str
+) -> None:
     with pytest.raises(st.DeclarationError) as refused:
         declare()
     assert words in str(refused.value)

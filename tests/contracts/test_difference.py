@@ -20,7 +20,9 @@ OUT = (OutputField(name="out", kind=st.Number().declared(float, nullable=False))
 
 def contract(*fields: tuple[str, Any, Any], outputs: Any = OUT, **more: Any) -> Contract:
     """Inputs by name, annotation and kind."""
-    inputs = tuple(InputField(name=name, kind=declared(annotation, kind)) for name, annotation, kind in fields)
+    inputs = tuple(
+        InputField(name=name, kind=declared(annotation, kind)) for name, annotation, kind in fields
+    )
     return Contract(inputs=inputs, outputs=outputs, **more)
 
 
@@ -83,7 +85,9 @@ CHANGES: list[tuple[Any, Any, Any, bool]] = [
 
 
 @pytest.mark.parametrize(("annotation", "old", "new", "breaking"), CHANGES, ids=str)
-def test_a_change_of_an_option_is_safe_or_breaking(annotation: Any, old: Kind, new: Kind, breaking: bool) -> None:
+def test_a_change_of_an_option_is_safe_or_breaking(
+    annotation: Any, old: Kind, new: Kind, breaking: bool
+) -> None:
     found = compare_contracts(contract(("f", annotation, old)), contract(("f", annotation, new)))
     assert found
     assert any(difference.breaking for difference in found) == breaking
@@ -125,7 +129,9 @@ X, Y = ("x", float, st.Number()), ("y", float, st.Number())
         ),
     ],
 )  # fmt: skip
-def test_a_change_of_a_contract_says_where_and_what(old: Contract, new: Contract, words: str, breaking: bool) -> None:
+def test_a_change_of_a_contract_says_where_and_what(
+    old: Contract, new: Contract, words: str, breaking: bool
+) -> None:
     found = compare_contracts(old, new)
     difference = next(item for item in found if words in str(item))
     assert difference.breaking == breaking
@@ -141,7 +147,11 @@ def test_breaking_changes_need_a_higher_major_version() -> None:
     broken = compare_contracts(contract(X), contract(Y))
     assert not may_replace("1.2.0", "1.9.0", broken)
     assert may_replace("1.2.0", "2.0.0", broken)
-    assert may_replace("1.2.0", "1.2.1", compare_contracts(contract(X), contract(X, limits=st.Limits(max_rows=2000))))
+    assert may_replace(
+        "1.2.0",
+        "1.2.1",
+        compare_contracts(contract(X), contract(X, limits=st.Limits(max_rows=2000))),
+    )
 
 
 def leaves_a_number(made: tuple[Any, st.Number]) -> bool:
@@ -163,7 +173,10 @@ NUMBERS = some.builds(
 ).filter(leaves_a_number)
 WORDS = some.lists(some.sampled_from("abcd"), min_size=1, unique=True)
 CATEGORIES = some.builds(
-    lambda nullable, words, unknown: (str | None if nullable else str, st.Category(*words, unknown=unknown)),
+    lambda nullable, words, unknown: (
+        str | None if nullable else str,
+        st.Category(*words, unknown=unknown),
+    ),
     some.booleans(),
     WORDS,
     some.sampled_from(["reject", "bucket"]),
@@ -216,15 +229,23 @@ def takes(known: Contract, row: Any) -> bool:
 
 
 @settings(max_examples=300, deadline=None)
-@given(CONTRACTS, CONTRACTS, some.dictionaries(some.sampled_from("pq"), some.sampled_from(CANDIDATES)))
-def test_where_nothing_breaks_every_row_that_was_taken_is_taken(old: Contract, new: Contract, row: Any) -> None:
-    broken = any(item.breaking for item in compare_contracts(old, new) if item.place.startswith("input"))
+@given(
+    CONTRACTS, CONTRACTS, some.dictionaries(some.sampled_from("pq"), some.sampled_from(CANDIDATES))
+)
+def test_where_nothing_breaks_every_row_that_was_taken_is_taken(
+    old: Contract, new: Contract, row: Any
+) -> None:
+    broken = any(
+        item.breaking for item in compare_contracts(old, new) if item.place.startswith("input")
+    )
     assert broken or not takes(old, row) or takes(new, row)
 
 
 @settings(deadline=None)
 @given(CONTRACTS, CONTRACTS)
-def test_no_change_goes_unsaid_and_each_is_said_in_the_same_order_each_time(old: Contract, new: Contract) -> None:
+def test_no_change_goes_unsaid_and_each_is_said_in_the_same_order_each_time(
+    old: Contract, new: Contract
+) -> None:
     found = compare_contracts(old, new)
     assert bool(found) == (old != new)
     names = [field.name for field in (*old.inputs, *new.inputs)]
@@ -236,7 +257,10 @@ def test_what_breaks_by_a_bound_refuses_a_row_that_was_taken() -> None:
     for annotation, old, new, breaking in CHANGES:
         if annotation is float and breaking and old.unit == new.unit and old.dtype == new.dtype:
             known = [contract(("f", annotation, kind)) for kind in (old, new)]
-            assert any(takes(known[0], {"f": value}) and not takes(known[1], {"f": value}) for value in (0.0, 5.0, 6.0))
+            assert any(
+                takes(known[0], {"f": value}) and not takes(known[1], {"f": value})
+                for value in (0.0, 5.0, 6.0)
+            )
 
 
 class Old(st.Row):

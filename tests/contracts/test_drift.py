@@ -28,9 +28,9 @@ from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.profile import DriftFeatures, Profile, count_by_bin
 
-counts = some.lists(some.tuples(some.integers(0, 500), some.integers(0, 500)), min_size=1, max_size=12).filter(
-    lambda pairs: all(map(any, zip(*pairs, strict=True)))
-)
+counts = some.lists(
+    some.tuples(some.integers(0, 500), some.integers(0, 500)), min_size=1, max_size=12
+).filter(lambda pairs: all(map(any, zip(*pairs, strict=True))))
 
 
 @settings(deadline=None)
@@ -38,9 +38,13 @@ counts = some.lists(some.tuples(some.integers(0, 500), some.integers(0, 500)), m
 def test_the_two_figures_are_those_of_scipy(pairs: list[tuple[int, int]]) -> None:
     reference, live = (list(each) for each in zip(*pairs, strict=True))
     p, q = (np.maximum(np.array(each) / sum(each), LEAST_SHARE) for each in (reference, live))
-    psi = (rel_entr(p, q) + rel_entr(q, p)).sum()  # PSI is the symmetric Kullback-Leibler divergence
+    psi = (
+        rel_entr(p, q) + rel_entr(q, p)
+    ).sum()  # PSI is the symmetric Kullback-Leibler divergence
     assert population_stability_index(reference, live) == pytest.approx(psi, abs=1e-12)
-    assert jensen_shannon(reference, live) == pytest.approx(jensenshannon(reference, live, base=2), abs=1e-7)
+    assert jensen_shannon(reference, live) == pytest.approx(
+        jensenshannon(reference, live, base=2), abs=1e-7
+    )
 
 
 def test_two_samples_of_one_population_show_the_psi_that_chance_predicts() -> None:
@@ -49,7 +53,8 @@ def test_two_samples_of_one_population_show_the_psi_that_chance_predicts() -> No
     bins = split_numbers(reference)
     seen = [
         population_stability_index(
-            count_by_bin(bins, reference).tolist(), count_by_bin(bins, random.normal(size=500)).tolist()
+            count_by_bin(bins, reference).tolist(),
+            count_by_bin(bins, random.normal(size=500)).tolist(),
         )
         for _ in range(200)
     ]
@@ -69,7 +74,10 @@ def test_numbers_fall_into_exactly_one_range_in_either_precision(values: list[fl
     bins = split_numbers(values)
     assert count_by_bin(bins, values).sum() == len(values)
     assert len(bins.names) == len(set(bins.names)) <= 21
-    wide, narrow = bins.places(np.array(values, np.float64)), bins.places(np.array(values, np.float32))
+    wide, narrow = (
+        bins.places(np.array(values, np.float64)),
+        bins.places(np.array(values, np.float32)),
+    )
     assert (wide == narrow).all()
 
 
@@ -109,7 +117,9 @@ def test_words_have_bins_of_their_own_and_long_lists_share_one() -> None:
     assert bins.names == ("a", "b", "(unseen)", "(missing)")
     assert bins.places(["b", UNSEEN, None, "a"]).tolist() == [1, 2, 3, 0]
     listed = [f"w{place}" for place in range(100)]
-    long = split_words([word for place, word in enumerate(listed) for _ in range(place + 1)], listed)
+    long = split_words(
+        [word for place, word in enumerate(listed) for _ in range(place + 1)], listed
+    )
     assert long.names == (*(f"w{place}" for place in range(80, 100)), "(other)")
     assert long.places(["w3", "w99"]).tolist() == [20, 19]
 
@@ -138,10 +148,19 @@ class Said(st.Answer):
 
 
 MIXED: list[dict[str, Any]] = [
-    {"number": None if i % 7 == 0 else i / 3, "whole": i, "flag": i % 2 == 0, "word": "abc"[i % 3], "maybe": [None, "x", "y"][i % 3], "vector": [i, 0.5, -i]}
+    {
+        "number": None if i % 7 == 0 else i / 3,
+        "whole": i,
+        "flag": i % 2 == 0,
+        "word": "abc"[i % 3],
+        "maybe": [None, "x", "y"][i % 3],
+        "vector": [i, 0.5, -i],
+    }
     for i in range(60)
-]  # fmt: skip
-ANSWERS = [{"score": np.float32(i), "label": np.array([i / 60, 1 - i / 60], np.float32)} for i in range(60)]
+]
+ANSWERS = [
+    {"score": np.float32(i), "label": np.array([i / 60, 1 - i / 60], np.float32)} for i in range(60)
+]
 
 
 def test_rows_and_columns_fall_into_the_same_bins() -> None:
@@ -150,10 +169,13 @@ def test_rows_and_columns_fall_into_the_same_bins() -> None:
     rows = [contract.validate_row(row) for row in MIXED]
     profile = Profile.from_json(features.profile(rows, ANSWERS).to_json())
     columns = {
-        "number": np.array([row["number"] for row in MIXED], np.float32), "whole": np.arange(60), "flag": np.arange(60) % 2 == 0,
-        "word": [row["word"].encode() for row in MIXED], "maybe": [row["maybe"] or "" for row in MIXED],
+        "number": np.array([row["number"] for row in MIXED], np.float32),
+        "whole": np.arange(60),
+        "flag": np.arange(60) % 2 == 0,
+        "word": [row["word"].encode() for row in MIXED],
+        "maybe": [row["maybe"] or "" for row in MIXED],
         "vector": np.array([row["vector"] for row in MIXED], np.float32),
-    }  # fmt: skip
+    }
     batch = {name: np.stack([answer[name] for answer in ANSWERS]) for name in ("score", "label")}
     found = features.count(profile, contract.validate_columns(columns, 60), batch)
     assert {name: tuple(each) for name, each in found.items()} == {
@@ -165,13 +187,21 @@ def test_rows_and_columns_fall_into_the_same_bins() -> None:
     assert profile.inputs["number"].counts[-1] == 9
     assert profile.inputs["flag"].counts == (30, 30)
     assert profile.outputs["label"].counts == (30, 30)
-    assert set(profile.fields) >= {"vector.mean", "vector.spread", "label.confidence", "label.score.yes", "score"}
+    assert set(profile.fields) >= {
+        "vector.mean",
+        "vector.spread",
+        "label.confidence",
+        "label.score.yes",
+        "score",
+    }
     assert all(field.psi == field.distance == 0 for field in drifts(profile, found))
 
 
 def test_the_findings_say_what_is_missing_unseen_and_above() -> None:
     contract = contract_from_rows(Mixed, Said)
-    profile = DriftFeatures(HostStage(contract, {})).profile([contract.validate_row(row) for row in MIXED], ANSWERS)
+    profile = DriftFeatures(HostStage(contract, {})).profile(
+        [contract.validate_row(row) for row in MIXED], ANSWERS
+    )
     live = {"word": [0, 0, 30], "maybe": [10, 10, 0, 20]}
     found = {field.field: field for field in drifts(profile, live)}
     assert found["word"].unseen == 1
@@ -200,9 +230,15 @@ def test_images_are_looked_at_as_pillow_and_numpy_see_them() -> None:
 def test_unknown_tokens_are_counted_in_each_sort_of_vocabulary(sort: str) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     models = {
-        "WordLevel": lambda: tokenizers.models.WordLevel({"ship": 0, "sea": 1, "[UNK]": 7}, "[UNK]"),
-        "Unigram": lambda: tokenizers.models.Unigram([("ship", -1.0), ("sea", -1.0), ("<unk>", -9.0)], 2, False),
-        "BPE": lambda: tokenizers.models.BPE({letter: place for place, letter in enumerate("sea")}, []),
+        "WordLevel": lambda: tokenizers.models.WordLevel(
+            {"ship": 0, "sea": 1, "[UNK]": 7}, "[UNK]"
+        ),
+        "Unigram": lambda: tokenizers.models.Unigram(
+            [("ship", -1.0), ("sea", -1.0), ("<unk>", -9.0)], 2, False
+        ),
+        "BPE": lambda: tokenizers.models.BPE(
+            {letter: place for place, letter in enumerate("sea")}, []
+        ),
     }
     tokenizer = tokenizers.Tokenizer(models[sort]())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
@@ -215,4 +251,6 @@ def test_unknown_tokens_are_counted_in_each_sort_of_vocabulary(sort: str) -> Non
 
 
 def test_every_kind_says_what_drift_looks_at() -> None:
-    assert all(not getattr(kind.features, "__isabstractmethod__", False) for kind in kinds().values())
+    assert all(
+        not getattr(kind.features, "__isabstractmethod__", False) for kind in kinds().values()
+    )

@@ -32,7 +32,9 @@ def tensor(location: str | None = "weights.bin", name: str = "w") -> TensorProto
 
 
 def graph(*nodes: onnx.NodeProto, **parts: object) -> onnx.GraphProto:
-    return helper.make_graph(list(nodes) or [helper.make_node("Identity", ["w"], ["y"])], "g", [], [Y], **parts)
+    return helper.make_graph(
+        list(nodes) or [helper.make_node("Identity", ["w"], ["y"])], "g", [], [Y], **parts
+    )
 
 
 def model(inner: onnx.GraphProto, **parts: object) -> onnx.ModelProto:
@@ -57,7 +59,9 @@ def in_a_branch() -> onnx.ModelProto:
                 "If",
                 ["c"],
                 ["y"],
-                then_branch=graph(helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=graph())),
+                then_branch=graph(
+                    helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=graph())
+                ),
                 else_branch=graph(),
             )
         )
@@ -65,7 +69,9 @@ def in_a_branch() -> onnx.ModelProto:
 
 
 def in_a_function() -> onnx.ModelProto:
-    body = helper.make_function("own", "F", [], ["y"], [constant(value=tensor())], [helper.make_opsetid("", 20)])
+    body = helper.make_function(
+        "own", "F", [], ["y"], [constant(value=tensor())], [helper.make_opsetid("", 20)]
+    )
     return model(graph(helper.make_node("F", [], ["y"], domain="own")), functions=[body])
 
 
@@ -108,12 +114,25 @@ OUTSIDE: dict[str, Callable[[], onnx.ModelProto]] = {
     "in a function": in_a_function,
     "in a default of a function": in_a_default_of_a_function,
     "in a sparse initializer": lambda: model(graph(sparse_initializer=[sparse(tensor(), INDICES)])),
-    "in a sparse initializer's places": lambda: model(graph(sparse_initializer=[sparse(tensor(None), tensor())])),
+    "in a sparse initializer's places": lambda: model(
+        graph(sparse_initializer=[sparse(tensor(None), tensor())])
+    ),
     "in a sparse attribute": lambda: model(graph(constant(sparse_value=sparse(tensor(), INDICES)))),
     "in a sparse list": lambda: model(graph(constant(values=[sparse(tensor(), INDICES)]))),
     "in what trains it": in_training,
-    "compiled by a provider": lambda: model(graph(helper.make_node("EPContext", [], ["y"], domain="com.microsoft", embed_mode=0, ep_cache_context="engine.bin"))),
-}  # fmt: skip
+    "compiled by a provider": lambda: model(
+        graph(
+            helper.make_node(
+                "EPContext",
+                [],
+                ["y"],
+                domain="com.microsoft",
+                embed_mode=0,
+                ep_cache_context="engine.bin",
+            )
+        )
+    ),
+}
 
 
 def seal(folder: Path, data: bytes) -> st.Bundle:
@@ -128,7 +147,9 @@ def test_a_graph_that_names_weights_outside_it_is_refused(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = OUTSIDE[case]().SerializeToString()
-    with pytest.raises(st.BundleError, match=r"graph 'graphs/fp32.onnx': got data outside it") as refused:
+    with pytest.raises(
+        st.BundleError, match=r"graph 'graphs/fp32.onnx': got data outside it"
+    ) as refused:
         seal(tmp_path / "sealed", data)
     assert refused.value.code == "E_BUNDLE_GRAPH"
     with monkeypatch.context() as sealer:  # one who seals without our checks
@@ -158,11 +179,18 @@ def ways_to_files(message: Descriptor) -> dict[str, dict[int, str]]:
         at = waiting.pop()
         if at.full_name in fields:
             continue
-        inner = [(field.number, field.message_type) for field in at.fields if field.message_type is not None]
+        inner = [
+            (field.number, field.message_type)
+            for field in at.fields
+            if field.message_type is not None
+        ]
         fields[at.full_name] = {number: kind.full_name for number, kind in inner}
         waiting += [kind for _, kind in inner]
     reaching = set(ends)
-    while more := {name for name, inner in fields.items() if set(inner.values()) & reaching} - reaching:
+    while (
+        more := {name for name, inner in fields.items() if set(inner.values()) & reaching}
+        - reaching
+    ):
         reaching |= more
     return {
         name: {number: kind for number, kind in inner.items() if kind in reaching}
@@ -175,7 +203,9 @@ def test_every_way_to_a_tensor_that_this_onnx_knows_is_walked() -> None:
     ours = {"Training": "TrainingInfo", "OperatorType": ""}
     full = lambda name: f"onnx.{ours.get(name, name)}Proto"
     walked = {
-        full(name): {number: full(kind) for number, kind in fields.items() if kind != "OperatorType"}
+        full(name): {
+            number: full(kind) for number, kind in fields.items() if kind != "OperatorType"
+        }
         for name, fields in INSIDE.items()
     } | {"onnx.TensorProto": {}}
     assert walked == ways_to_files(onnx.ModelProto.DESCRIPTOR)

@@ -134,7 +134,9 @@ def test_a_sliver_that_would_grow_past_the_pixel_limit_is_refused() -> None:
     some.integers(0, 2**20),
 )
 @settings(max_examples=150, deadline=None)
-def test_damage_anywhere_is_answered_or_refused_but_never_raises(data: bytes, place: int, value: int, cut: int) -> None:
+def test_damage_anywhere_is_answered_or_refused_but_never_raises(
+    data: bytes, place: int, value: int, cut: int
+) -> None:
     damaged = bytearray(data)
     damaged[place % len(data)] = value
     stage = front()
@@ -152,11 +154,15 @@ def test_a_file_cut_anywhere_is_refused() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("fmt", ["TIFF", "PNG", "WEBP", "JPEG", "MPO"])
-def test_a_picture_is_turned_as_pillow_turns_it_or_left_as_its_file_holds_it(fmt: str, orientation: int) -> None:
+def test_a_picture_is_turned_as_pillow_turns_it_or_left_as_its_file_holds_it(
+    fmt: str, orientation: int
+) -> None:
     small = Pillow.fromarray(RNG.integers(0, 255, (4, 6, 3), np.uint8))
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    options = {"WEBP": {"lossless": True}, "MPO": {"save_all": True, "append_images": [small]}}.get(fmt, {})
+    options = {"WEBP": {"lossless": True}, "MPO": {"save_all": True, "append_images": [small]}}.get(
+        fmt, {}
+    )
     data = encoded(small, fmt, exif=exif, **options)
     stored = np.asarray(Pillow.open(io.BytesIO(encoded(small, fmt, **options))).convert("RGB"))
     formats = ("JPEG" if fmt == "MPO" else fmt,)
@@ -166,14 +172,17 @@ def test_a_picture_is_turned_as_pillow_turns_it_or_left_as_its_file_holds_it(fmt
 
 
 @pytest.mark.parametrize(
-    "tail", [b"\x00", b"\r\n", b"PK\x03\x04 an archive", b"\x00\x00\x00\x0dIHDR" * 9, PICTURE.tobytes()]
+    "tail",
+    [b"\x00", b"\r\n", b"PK\x03\x04 an archive", b"\x00\x00\x00\x0dIHDR" * 9, PICTURE.tobytes()],
 )
 def test_a_png_with_bytes_after_its_end_is_the_picture_before_them(tail: bytes) -> None:
     assert (decode(encoded(PICTURE) + tail) == np.asarray(PICTURE)).all()
     assert code_of(encoded(PICTURE)[:-1] + tail) == "E_IMAGE"
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "LA", "PA", "I;16", "RGBX"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "LA", "PA", "I;16", "RGBX"]
+)
 def test_every_mode_of_a_tiff_is_what_pillow_shows_on_white(mode: str) -> None:
     small = Pillow.fromarray(RNG.integers(0, 255, (4, 6, 4), np.uint8))
     deep = Pillow.fromarray(RNG.integers(0, 65535, (4, 6)).astype(np.uint16))
@@ -189,14 +198,18 @@ def test_every_mode_of_a_tiff_is_what_pillow_shows_on_white(mode: str) -> None:
     if mode == "I;16":
         shown = Pillow.fromarray((np.asarray(shown) >> 8).astype(np.uint8))
     if shown.has_transparency_data:
-        shown = Pillow.alpha_composite(Pillow.new("RGBA", shown.size, "white"), shown.convert("RGBA"))
+        shown = Pillow.alpha_composite(
+            Pillow.new("RGBA", shown.size, "white"), shown.convert("RGBA")
+        )
     assert (decode(data, formats=("TIFF",)) == np.asarray(shown.convert("RGB"))).all()
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_pixels_of_32_bits_are_refused_by_name(mode: str) -> None:
     stage = front(formats=("TIFF",))
-    with pytest.raises(st.Refusal, match="pixels of 32 bits, want 8 or 16 bits a channel") as refused:
+    with pytest.raises(
+        st.Refusal, match="pixels of 32 bits, want 8 or 16 bits a channel"
+    ) as refused:
         stage.encode_row({"photo": encoded(Pillow.new("L", (4, 4), 9).convert(mode), "TIFF")})
     assert refused.value.code == "E_IMAGE_FORMAT"
 
@@ -205,5 +218,11 @@ def test_gray_of_sixteen_bits_with_a_transparent_value_lies_on_white() -> None:
     data = encoded(Pillow.fromarray(np.array([[1000, 30000]], np.uint16)))
     chunk = b"tRNS" + (1000).to_bytes(2, "big")
     cut = data.index(b"IDAT") - 4
-    data = data[:cut] + (2).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[cut:]
+    data = (
+        data[:cut]
+        + (2).to_bytes(4, "big")
+        + chunk
+        + zlib.crc32(chunk).to_bytes(4, "big")
+        + data[cut:]
+    )
     assert decode(data)[0, :, 0].tolist() == [255, 30000 >> 8]

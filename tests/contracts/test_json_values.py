@@ -66,7 +66,9 @@ WORDS = some.text(some.sampled_from(',,,"\\[]{}:a'), min_size=200, max_size=256)
 @given(some.lists(WORDS, min_size=1, max_size=4), some.booleans())
 def test_commas_within_strings_count_for_nothing(words: list[str], ascii_only: bool) -> None:
     row = {"x": 1.0, "t": [[1], [2]]}
-    rows: list[dict[str, Any]] = [row | {"word": words[place % len(words)]} for place in range(ROWS)]
+    rows: list[dict[str, Any]] = [
+        row | {"word": words[place % len(words)]} for place in range(ROWS)
+    ]
     body = json.dumps({"instances": rows}, ensure_ascii=ascii_only).encode()
     assert READER.read(body).rows[0]["word"] == words[0]
     check_values(json.dumps(words * 500).encode(), len(words) * 500)

@@ -20,30 +20,51 @@ from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.predict_request import RequestReader
 
-names = some.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True).filter(lambda name: not hasattr(st.Row, name))
+names = some.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True).filter(
+    lambda name: not hasattr(st.Row, name)
+)
 words = some.lists(
-    some.text(some.characters(codec="utf-8"), min_size=1, max_size=8), min_size=2, max_size=5, unique=True
+    some.text(some.characters(codec="utf-8"), min_size=1, max_size=8),
+    min_size=2,
+    max_size=5,
+    unique=True,
 )
 bounds = some.tuples(some.integers(-1000, 1000), some.integers(1, 1000)).map(
     lambda pair: {"ge": float(pair[0]), "le": float(sum(pair))}
 )
 numbers = some.builds(
-    lambda dtype, limits, nullable, unit: st.Number(dtype=dtype, nullable=nullable, unit=unit, **limits),
-    some.sampled_from(["float32", "float64", "int16", "int32", "int64"]), bounds | some.just({}), some.booleans(), some.none() | some.just("mm"),
-)  # fmt: skip
-categories = some.builds(lambda listed, unknown, nullable: st.Category(*listed, unknown=unknown, nullable=nullable),
-                         words, some.sampled_from(["reject", "bucket"]), some.booleans())  # fmt: skip
+    lambda dtype, limits, nullable, unit: st.Number(
+        dtype=dtype, nullable=nullable, unit=unit, **limits
+    ),
+    some.sampled_from(["float32", "float64", "int16", "int32", "int64"]),
+    bounds | some.just({}),
+    some.booleans(),
+    some.none() | some.just("mm"),
+)
+categories = some.builds(
+    lambda listed, unknown, nullable: st.Category(*listed, unknown=unknown, nullable=nullable),
+    words,
+    some.sampled_from(["reject", "bucket"]),
+    some.booleans(),
+)
 sizes = (
     some.integers(1, 3)
     | some.none()
-    | some.integers(1, 3).flatmap(lambda least: some.tuples(some.just(least), some.integers(least, 5)))
+    | some.integers(1, 3).flatmap(
+        lambda least: some.tuples(some.just(least), some.integers(least, 5))
+    )
 )
 dtypes = some.sampled_from(["float32", "float64", "int8", "uint8", "int64", "bool"])
 tensors = some.builds(
-    lambda dtype, dims: st.Tensor(dtype=dtype, dims=tuple(dims)), dtypes, some.lists(sizes, max_size=3)
+    lambda dtype, dims: st.Tensor(dtype=dtype, dims=tuple(dims)),
+    dtypes,
+    some.lists(sizes, max_size=3),
 )
-images = some.builds(lambda formats, side: st.Image(formats=tuple(formats), min_side_px=side),
-                     some.lists(some.sampled_from(["PNG", "JPEG", "BMP"]), min_size=1, max_size=3, unique=True), some.integers(1, 20))  # fmt: skip
+images = some.builds(
+    lambda formats, side: st.Image(formats=tuple(formats), min_side_px=side),
+    some.lists(some.sampled_from(["PNG", "JPEG", "BMP"]), min_size=1, max_size=3, unique=True),
+    some.integers(1, 20),
+)
 flags = some.builds(lambda nullable: st.Flag(nullable=nullable), some.just(False))
 input_kinds: some.SearchStrategy[Kind] = numbers | categories | tensors | images | flags
 output_kinds = (
@@ -77,7 +98,9 @@ def test_every_contract_survives_its_json(contract: Contract) -> None:
 
 
 @given(contracts(), some.data())
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_its_kinds_draw(
     contract: Contract, data: some.DataObject
 ) -> None:
@@ -87,7 +110,9 @@ def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_
         for f in rebuilt.inputs
     }
     body = json.dumps({"instances": [row]}).encode()
-    jsonschema.validate(json.loads(body)["instances"][0], rebuilt.row_schema(), jsonschema.Draft202012Validator)
+    jsonschema.validate(
+        json.loads(body)["instances"][0], rebuilt.row_schema(), jsonschema.Draft202012Validator
+    )
     (parsed,) = RequestReader(rebuilt).read(body).rows
     front = HostStage(rebuilt, {})
     encoded = front.encode_row(parsed)
@@ -111,24 +136,37 @@ tight: some.SearchStrategy[Kind] = (
         lambda ge, le, gt, lt, nullable, dtype: st.Number(ge=ge, le=le, gt=gt, lt=lt).declared(
             int if "int" in dtype else float, nullable
         ),
-        ends, ends, ends, ends, some.booleans(), some.sampled_from(["float32", "int64"]),
+        ends,
+        ends,
+        ends,
+        ends,
+        some.booleans(),
+        some.sampled_from(["float32", "int64"]),
     )
     | some.builds(
-        lambda sides, most: st.Tensor(dims=tuple(sides), max_values=most).declared(np.ndarray, nullable=False),
-        some.lists(some.tuples(some.integers(1, 3), some.integers(3, 9)), max_size=6), some.integers(1, 800),
+        lambda sides, most: st.Tensor(dims=tuple(sides), max_values=most).declared(
+            np.ndarray, nullable=False
+        ),
+        some.lists(some.tuples(some.integers(1, 3), some.integers(3, 9)), max_size=6),
+        some.integers(1, 800),
     )
     | some.builds(
         lambda side, pixels, shorter, formats: st.Image(
             min_side_px=side, max_pixels=pixels, shorter_side_px=shorter, formats=tuple(formats)
         ).declared(bytes, nullable=False),
-        some.integers(1, 90), some.integers(1, 9000), some.none() | some.integers(1, 60),
+        some.integers(1, 90),
+        some.integers(1, 9000),
+        some.none() | some.integers(1, 60),
         some.lists(some.sampled_from(["PNG", "JPEG", "WEBP"]), min_size=1, unique=True),
     )
     | some.builds(
-        lambda listed, most: st.Category(*listed, unknown="bucket", max_chars=most).declared(str, nullable=False),
-        words, some.integers(1, 8),
+        lambda listed, most: st.Category(*listed, unknown="bucket", max_chars=most).declared(
+            str, nullable=False
+        ),
+        words,
+        some.integers(1, 8),
     )
-)  # fmt: skip
+)
 """Kinds with bounds that leave little room."""
 
 
@@ -142,10 +180,18 @@ def test_a_kind_with_tight_bounds_accepts_its_own_example_or_is_refused_where_it
     except st.DeclarationError:
         return
     contract = Contract(
-        schema=1, inputs=(InputField(name="x", kind=kind),), outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),),
-        limits=st.Limits(), tolerance=st.Tolerance(), objective=st.Objective(),
-    )  # fmt: skip
-    (row,) = RequestReader(contract).read(json.dumps({"instances": [contract.example_row()]}).encode()).rows
+        schema=1,
+        inputs=(InputField(name="x", kind=kind),),
+        outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),),
+        limits=st.Limits(),
+        tolerance=st.Tolerance(),
+        objective=st.Objective(),
+    )
+    (row,) = (
+        RequestReader(contract)
+        .read(json.dumps({"instances": [contract.example_row()]}).encode())
+        .rows
+    )
     HostStage(contract, {}).encode_row(row)
 
 
@@ -177,8 +223,15 @@ class Value(st.Answer):
 
 
 GOOD: dict[str, Any] = {
-    "ratio": 0.5, "count": 3, "small": 255, "flag": True, "word": "yes", "town": "Oslo", "grid": [[1, 2, 3], [4, 5, 6]], "series": [1, 2],
-}  # fmt: skip
+    "ratio": 0.5,
+    "count": 3,
+    "small": 255,
+    "flag": True,
+    "word": "yes",
+    "town": "Oslo",
+    "grid": [[1, 2, 3], [4, 5, 6]],
+    "series": [1, 2],
+}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +267,9 @@ GOOD: dict[str, Any] = {
         ({"other": 1}, "E_UNKNOWN_FIELD", "a field that the contract does not have"),
     ],
 )  # fmt: skip
-def test_what_breaks_a_field_is_refused_with_where_got_and_want(change: dict[str, Any], code: str, words_: str) -> None:
+def test_what_breaks_a_field_is_refused_with_where_got_and_want(
+    change: dict[str, Any], code: str, words_: str
+) -> None:
     contract = Contract.from_json(st.contract_from_rows(Every, Value).to_json())
     with pytest.raises(st.Refusal) as refused:
         RequestReader(contract).read(json.dumps({"instances": [GOOD, {**GOOD, **change}]}).encode())
@@ -255,7 +310,8 @@ def test_more_rows_than_the_limit_are_refused() -> None:
 def test_nested_and_flat_tensors_are_the_same_row() -> None:
     contract = st.contract_from_rows(Every, Value)
     nested, flat = (
-        contract.validate_row({**GOOD, "grid": grid})["grid"] for grid in (GOOD["grid"], [1, 2, 3, 4, 5, 6])
+        contract.validate_row({**GOOD, "grid": grid})["grid"]
+        for grid in (GOOD["grid"], [1, 2, 3, 4, 5, 6])
     )
     assert nested.tolist() == flat.tolist()
     assert nested.dtype == np.float32
@@ -266,7 +322,9 @@ def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
     assert kind.codes(["Oslo", "Bergen", "", "Rome"]).tolist() == [0, 1, 2, 3]
     assert kind.codes_count == 4
     front = HostStage(st.contract_from_rows(Every, Value), {})
-    encoded = front.encode_row(front.contract.validate_row({**GOOD, "count": None, "word": None, "town": "Rome"}))
+    encoded = front.encode_row(
+        front.contract.validate_row({**GOOD, "count": None, "word": None, "town": "Rome"})
+    )
     feeds = collate(front.specs, [encoded])
     assert np.isnan(feeds["count"][0])
     assert (feeds["word"][0], feeds["town"][0]) == ("", "Rome")
@@ -282,7 +340,10 @@ def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
         (lambda: {"x": Literal[1, 2]}, "non-empty words"),
         (lambda: {"x": Annotated[str, st.Category("a", "a")]}, "different, non-empty words"),
         (lambda: {"x": Annotated[str, st.Text()]}, "no tokenizer"),
-        (lambda: {"x": Annotated[str, st.Text(tokenizer="/no/such/file.json")]}, "readable tokenizer.json"),
+        (
+            lambda: {"x": Annotated[str, st.Text(tokenizer="/no/such/file.json")]},
+            "readable tokenizer.json",
+        ),
         (lambda: {"x": Annotated[bytes | None, st.Image()]}, "never missing"),
         (lambda: {"x": st.Tensor[np.float32, 0]}, "sizes above 0"),
         (lambda: {"x": st.Tensor[np.float32, 5:3]}, "sizes above 0"),
@@ -301,7 +362,11 @@ def test_a_row_class_that_cannot_be_used_is_refused_by_field(declare: Any, words
 float32s = some.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@given(some.lists(float32s, min_size=2, max_size=2, unique=True).map(sorted), some.booleans(), some.data())
+@given(
+    some.lists(float32s, min_size=2, max_size=2, unique=True).map(sorted),
+    some.booleans(),
+    some.data(),
+)
 @settings(max_examples=200)
 def test_a_float32_field_takes_by_json_what_it_takes_as_a_tensor(
     ends: list[float], is_open: bool, data: some.DataObject
@@ -335,13 +400,18 @@ def test_a_float32_field_takes_by_json_what_it_takes_as_a_tensor(
 def test_the_bounds_that_a_refusal_writes_are_bounds_that_are_taken() -> None:
     largest = np.finfo(np.float32).max
     for bound in (1234567.5, 0.1, float(np.float32(0.1)), 1e-7, float(largest)):
-        contract = Contract(schema=1, inputs=(InputField(name="x", kind=st.Number(dtype="float32", ge=-bound, le=bound)),),
-                            outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),))  # fmt: skip
+        contract = Contract(
+            schema=1,
+            inputs=(InputField(name="x", kind=st.Number(dtype="float32", ge=-bound, le=bound)),),
+            outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),),
+        )
         with pytest.raises(st.Refusal) as refused:
             RequestReader(contract).read(b'{"instances": [{"x": 1e300}]}')
         for end in str(refused.value).split("from ")[1].split(" to "):
             RequestReader(contract).read(f'{{"instances": [{{"x": {end}}}]}}'.encode())
-    RequestReader(contract).read(f'{{"instances": [{{"x": {largest}}}]}}'.encode())  # 3.4028235e+38, as JSON holds it
+    RequestReader(contract).read(
+        f'{{"instances": [{{"x": {largest}}}]}}'.encode()
+    )  # 3.4028235e+38, as JSON holds it
 
 
 class Ids(st.Row):
@@ -374,14 +444,19 @@ def test_a_column_of_tensors_is_held_to_the_bounds_and_its_row_is_named() -> Non
     good = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
     assert contract.validate_columns({"codes": good}, 2)["codes"] is good
     with pytest.raises(
-        st.Refusal, match=r"input 'codes', row 1: got 10 at \[0\]\[1\], want uint8 numbers at most 9 of"
+        st.Refusal,
+        match=r"input 'codes', row 1: got 10 at \[0\]\[1\], want uint8 numbers at most 9 of",
     ):
-        contract.validate_columns({"codes": np.array([[[1, 2], [3, 4]], [[9, 10], [11, 0]]], np.uint8)}, 2)
+        contract.validate_columns(
+            {"codes": np.array([[[1, 2], [3, 4]], [[9, 10], [11, 0]]], np.uint8)}, 2
+        )
 
 
 @given(some.data())
 @settings(max_examples=40)
-def test_json_schema_knows_the_bounds_of_elements_and_what_is_drawn_keeps_them(data: some.DataObject) -> None:
+def test_json_schema_knows_the_bounds_of_elements_and_what_is_drawn_keeps_them(
+    data: some.DataObject,
+) -> None:
     contract = st.contract_from_rows(Ids, Value)
     schema = contract.row_schema()
     assert schema["properties"]["ids"]["items"] == {"type": "integer", "minimum": 0, "maximum": 99}
@@ -393,7 +468,8 @@ def test_json_schema_knows_the_bounds_of_elements_and_what_is_drawn_keeps_them(d
 
 def test_a_tensor_of_fixed_shape_may_hold_more_than_a_million_values() -> None:
     contract = st.contract_from_rows(
-        type("Big", (st.Row,), {"__annotations__": {"x": st.Tensor[np.float32, 3, 1024, 1024]}}), Value
+        type("Big", (st.Row,), {"__annotations__": {"x": st.Tensor[np.float32, 3, 1024, 1024]}}),
+        Value,
     )
     assert contract.inputs[0].kind.most_values == 3 * 2**20
     contract.validate_columns({"x": np.zeros((1, 3, 1024, 1024), np.float32)}, 1)

@@ -16,7 +16,9 @@ from seatrial_contracts.measures import calibration_error, measure, measure_slic
 
 def truths(rows: int) -> list[dict[str, Any]]:
     random = np.random.default_rng(9)
-    return [{"word": CLASSES[random.integers(3)], "size": float(random.normal())} for _ in range(rows)]
+    return [
+        {"word": CLASSES[random.integers(3)], "size": float(random.normal())} for _ in range(rows)
+    ]
 
 
 def binned_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -35,10 +37,15 @@ def test_every_measure_is_what_an_outside_judge_computes() -> None:
     scores, own = np.stack([row["word"] for row in got]), np.stack([row["word"] for row in want])
     winners = scores.argmax(1)
     assert found.rows == 500
-    assert found.accuracy == pytest.approx(accuracy_score([row["word"] for row in truth], np.array(CLASSES)[winners]))
+    assert found.accuracy == pytest.approx(
+        accuracy_score([row["word"] for row in truth], np.array(CLASSES)[winners])
+    )
     assert found.agreement == pytest.approx(accuracy_score(own.argmax(1), winners))
     cosines = np.diag(cosine_similarity(scores.astype(np.float64), own.astype(np.float64)))
-    assert (found.cosine, found.least_cosine) == (pytest.approx(cosines.mean()), pytest.approx(cosines.min()))
+    assert (found.cosine, found.least_cosine) == (
+        pytest.approx(cosines.mean()),
+        pytest.approx(cosines.min()),
+    )
     assert found.max_error == pytest.approx(np.abs(scores.astype(np.float64) - own).max())
     right = np.array([row["word"] for row in truth]) == np.array(CLASSES)[winners]
     assert found.calibration_error == pytest.approx(
@@ -50,7 +57,9 @@ def test_every_measure_is_what_an_outside_judge_computes() -> None:
 
 def test_the_calibration_error_of_a_bin_counts_its_upper_edge_and_a_certain_answer() -> None:
     assert calibration_error(np.array([1.0, 1.0]), np.array([1.0, 0.0])) == pytest.approx(0.5)
-    assert calibration_error(np.array([3 / 15, 2.5 / 15]), np.array([1.0, 0.0])) == pytest.approx(abs(1 - 5.5 / 15) / 2)
+    assert calibration_error(np.array([3 / 15, 2.5 / 15]), np.array([1.0, 0.0])) == pytest.approx(
+        abs(1 - 5.5 / 15) / 2
+    )
 
 
 def test_what_no_row_or_output_allows_is_not_measured() -> None:
@@ -72,7 +81,9 @@ def test_a_broken_answer_has_no_error_no_angle_and_no_label() -> None:
     nan = {"word": np.full(3, np.nan, np.float32), "size": np.float32(0)}
     found = measure(CONTRACT, want, [want[0], nan])
     assert (found.max_error, found.least_cosine, found.agreement) == (None, 0.0, 0.5)
-    found = measure(CONTRACT, want, [want[0], {"word": np.zeros(2, np.float32), "size": np.float32(0)}])
+    found = measure(
+        CONTRACT, want, [want[0], {"word": np.zeros(2, np.float32), "size": np.float32(0)}]
+    )
     assert (found.max_error, found.least_cosine, found.agreement) == (None, 0.0, 0.5)
 
 

@@ -16,7 +16,27 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.predict_request import RequestReader
 
 JUNK: some.SearchStrategy[Any] = some.sampled_from(
-    [None, True, 0, -1, 7, 1.5, 2.0, 10**30, "", "a", "7", "\u0000", "aGVsbG8=", [], [1], [[1.5]], [True], {}, {"a": 1}]
+    [
+        None,
+        True,
+        0,
+        -1,
+        7,
+        1.5,
+        2.0,
+        10**30,
+        "",
+        "a",
+        "7",
+        "\u0000",
+        "aGVsbG8=",
+        [],
+        [1],
+        [[1.5]],
+        [True],
+        {},
+        {"a": 1},
+    ]
 )
 
 
@@ -39,15 +59,24 @@ def outcome(reader: RequestReader, data: bytes) -> dict[str, Any] | st.Refusal:
 
 
 @given(contracts(), some.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_by_row_and_by_column_a_row_is_what_it_is_alone(contract: Contract, data: some.DataObject) -> None:
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_by_row_and_by_column_a_row_is_what_it_is_alone(
+    contract: Contract, data: some.DataObject
+) -> None:
     reader = RequestReader(contract.model_copy(update={"limits": st.Limits(max_rows=8)}))
     rows = [
         {field.name: data.draw(JUNK | field.kind.strategy()) for field in contract.inputs}
         for _ in range(data.draw(some.integers(1, 4)))
     ]
     columns = {field.name: [row[field.name] for row in rows] for field in contract.inputs}
-    by_row, by_column = (reader.read(data, by_row=True) for data in (body("instances", rows), body("inputs", columns)))
+    by_row, by_column = (
+        reader.read(data, by_row=True)
+        for data in (body("instances", rows), body("inputs", columns))
+    )
     taken = [iter(by_row.rows), iter(by_column.rows)]
     for place, row in enumerate(rows):
         alone = outcome(reader, body("instances", [row]))
@@ -55,7 +84,9 @@ def test_by_row_and_by_column_a_row_is_what_it_is_alone(contract: Contract, data
             for found in (by_row, by_column):
                 assert found.refused[place].code == alone.code
                 assert str(found.refused[place]) == str(alone).replace("row 0", f"row {place}")
-            assert str(outcome(reader, body("inputs", {name: [value] for name, value in row.items()}))) == str(alone)
+            assert str(
+                outcome(reader, body("inputs", {name: [value] for name, value in row.items()}))
+            ) == str(alone)
         else:
             for found in taken:
                 got = next(found)
@@ -77,7 +108,9 @@ def test_by_row_and_by_column_a_row_is_what_it_is_alone(contract: Contract, data
         (b'{"signature_name": "serving_default"}', "E_MISSING", "'instances': a list of 1 to 1024 rows"),
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_refused_and_says_what_is_one(data: bytes, code: str, says: str) -> None:
+def test_what_is_no_request_is_refused_and_says_what_is_one(
+    data: bytes, code: str, says: str
+) -> None:
     reader = RequestReader(st.contract_from_rows(Every, Value))
     for by_row in (False, True):
         with pytest.raises(st.Refusal) as refused:

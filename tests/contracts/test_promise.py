@@ -16,7 +16,9 @@ from seatrial_contracts.measures import Measures
 
 
 def golden(rows: int = 20, **other: Any) -> Golden:
-    return Golden(tuple({"x": float(place)} for place in range(rows)), tuple(answers(rows)), **other)
+    return Golden(
+        tuple({"x": float(place)} for place in range(rows)), tuple(answers(rows)), **other
+    )
 
 
 def flipped(want: Golden, places: set[int]) -> list[dict[str, Any]]:
@@ -61,8 +63,12 @@ def test_a_promise_is_read_from_text_and_a_wrong_one_says_what_there_is() -> Non
         ("agreement>=0.9", Measures(rows=7), ""),
     ],
 )  # fmt: skip
-def test_a_broken_promise_says_measure_got_want_and_rows(promise: str, got: Measures, said: str) -> None:
-    own = Measures(rows=7, max_error=0.0, cosine=1.0, accuracy=0.8, calibration_error=0.1, absolute_error=2.0)
+def test_a_broken_promise_says_measure_got_want_and_rows(
+    promise: str, got: Measures, said: str
+) -> None:
+    own = Measures(
+        rows=7, max_error=0.0, cosine=1.0, accuracy=0.8, calibration_error=0.1, absolute_error=2.0
+    )
     assert st.Promise.parse(promise).finding(got, own) == said
 
 
@@ -73,7 +79,9 @@ def test_a_slice_beyond_the_promise_fails_although_the_mean_keeps_it() -> None:
     assert found.measures is not None
     assert found.measures.agreement == 0.95
     assert found.finding == "slice 'rare', agreement: got 0.75, want at least 0.9, 4 rows"
-    assert judge(CONTRACT, promise.model_copy(update={"min_slice_rows": 5}), want, got).finding == ""
+    assert (
+        judge(CONTRACT, promise.model_copy(update={"min_slice_rows": 5}), want, got).finding == ""
+    )
     assert judge(CONTRACT, promise, golden(), got).finding == ""
 
 
@@ -87,7 +95,9 @@ def test_a_promise_about_the_truth_starts_from_what_the_training_side_answers() 
     assert judge(CONTRACT, st.Promise(accuracy_drop=0.1), want, flipped(want, {3, 5})).finding == ""
 
 
-def test_without_a_promise_the_tolerance_of_the_contract_judges_and_the_trial_keeps_the_worst_rows() -> None:
+def test_without_a_promise_the_tolerance_of_the_contract_judges_and_the_trial_keeps_the_worst_rows() -> (
+    None
+):
     want = golden()
     got = [dict(row) for row in want.answers]
     got[6]["size"] = np.float32(got[6]["size"] + 0.5)
@@ -104,7 +114,10 @@ def test_without_a_promise_the_tolerance_of_the_contract_judges_and_the_trial_ke
 
 def test_answers_too_few_or_of_another_shape_break_every_promise() -> None:
     want = golden()
-    assert "19 answers" in judge(CONTRACT, st.Promise(cosine=0.1), want, list(want.answers[1:])).finding
+    assert (
+        "19 answers"
+        in judge(CONTRACT, st.Promise(cosine=0.1), want, list(want.answers[1:])).finding
+    )
     short = [{**row, "word": row["word"][:2]} for row in want.answers]
     assert "want shape [3]" in judge(CONTRACT, st.Promise(agreement=0.0), want, short).finding
 
@@ -121,7 +134,9 @@ def test_a_promise_that_nothing_can_show_is_refused(promise: str, truths: set[st
 def test_truth_and_slices_come_back_from_the_files_and_an_odd_number_of_them_is_refused() -> None:
     truth = ({"word": "a"}, None, {"size": 1.5})
     slices = (("one", "two"), (), ("one",))
-    want = Golden(tuple({"x": float(i)} for i in range(3)), tuple(answers(3)), truth=truth, slices=slices)
+    want = Golden(
+        tuple({"x": float(i)} for i in range(3)), tuple(answers(3)), truth=truth, slices=slices
+    )
     files = want.to_files(HELD_OUT)
     again = Golden.from_files(files, CONTRACT, HELD_OUT)
     assert (again.rows, again.truth, again.slices, again.refusals) == (want.rows, truth, slices, ())

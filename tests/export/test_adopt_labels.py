@@ -11,7 +11,11 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, NuSVC
@@ -84,10 +88,16 @@ def test_a_label_that_does_not_follow_from_the_scores_is_refused_with_the_cure(
 def test_the_cures_named_answer_as_predict_does(tmp_path: Path) -> None:
     calibrated = CalibratedClassifierCV(SVC(), ensemble=False).fit(MEASURES, SPECIES)
     rows = [{"measures": row.astype(np.float32)} for row in MEASURES]
-    got = np.stack([row["species"] for row in answers(adopted(calibrated, Three, tmp_path / "svc"), rows, 32)])
+    got = np.stack(
+        [row["species"] for row in answers(adopted(calibrated, Three, tmp_path / "svc"), rows, 32)]
+    )
     assert (calibrated.classes_[got.argmax(1)] == calibrated.predict(MEASURES)).all()
-    fixed = FixedThresholdClassifier(LogisticRegression(max_iter=500), threshold=0.3).fit(MEASURES, TWO)
-    scores = np.stack([row["scores"] for row in answers(adopted(fixed, Scores, tmp_path / "fixed"), rows, 32)])
+    fixed = FixedThresholdClassifier(LogisticRegression(max_iter=500), threshold=0.3).fit(
+        MEASURES, TWO
+    )
+    scores = np.stack(
+        [row["scores"] for row in answers(adopted(fixed, Scores, tmp_path / "fixed"), rows, 32)]
+    )
     assert (np.where(scores[:, 1] >= 0.3, "versicolor", "other") == fixed.predict(MEASURES)).all()
 
 
@@ -100,13 +110,17 @@ def test_the_cures_named_answer_as_predict_does(tmp_path: Path) -> None:
     ],
     ids=lambda made: type(made).__name__,
 )  # fmt: skip
-def test_rows_that_tie_have_one_label_in_every_batch_and_the_receipt_tells_them(made: Any, tmp_path: Path) -> None:
+def test_rows_that_tie_have_one_label_in_every_batch_and_the_receipt_tells_them(
+    made: Any, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     noisy = np.where(rng.random(150) < 0.35, rng.permutation(SPECIES), SPECIES)
     made.fit(MEASURES.round(0), noisy)
     rows = [{"measures": row.astype(np.float32)} for row in MEASURES.round(0)]
     bundle = adopted(made, Three, tmp_path)
-    alone, together = (np.stack([row["species"] for row in answers(bundle, rows, size)]) for size in (1, 32))
+    alone, together = (
+        np.stack([row["species"] for row in answers(bundle, rows, size)]) for size in (1, 32)
+    )
     want = made.predict_proba(MEASURES.round(0))
     assert alone == pytest.approx(want, abs=1e-6)
     assert (alone.argmax(1) == together.argmax(1)).all()

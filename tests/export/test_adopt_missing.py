@@ -63,7 +63,9 @@ class Value(st.Answer):
 
 def cells(seed: int, holes: float, rows: int = 200) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(rng.normal(0, 1, (rows, 3)).astype(np.float32).astype(float), columns=["a", "b", "c"])
+    frame = pd.DataFrame(
+        rng.normal(0, 1, (rows, 3)).astype(np.float32).astype(float), columns=["a", "b", "c"]
+    )
     return frame.mask(rng.random(frame.shape) < holes)
 
 
@@ -99,8 +101,12 @@ FOREST = RandomForestClassifier(8, random_state=0)
         ExtraTreesClassifier(8, random_state=0),
         HistGradientBoostingClassifier(max_iter=6, min_samples_leaf=5),
         BaggingClassifier(n_estimators=4, random_state=0),
-        VotingClassifier([("a", FOREST), ("b", HistGradientBoostingClassifier(max_iter=4))], voting="soft"),
-        StackingClassifier([("a", FOREST), ("b", DecisionTreeClassifier(max_depth=3, random_state=0))], cv=2),
+        VotingClassifier(
+            [("a", FOREST), ("b", HistGradientBoostingClassifier(max_iter=4))], voting="soft"
+        ),
+        StackingClassifier(
+            [("a", FOREST), ("b", DecisionTreeClassifier(max_depth=3, random_state=0))], cv=2
+        ),
         CalibratedClassifierCV(FOREST, cv=2),
         RandomForestRegressor(8, random_state=0),
     ],
@@ -122,9 +128,12 @@ def test_a_missing_cell_goes_where_scikit_learn_sends_it_though_no_golden_row_ha
     [
         SimpleImputer(),
         SimpleImputer(strategy="median", add_indicator=True),
-        make_union(SimpleImputer(strategy="constant", fill_value=-9), MissingIndicator(features="all")),
+        make_union(
+            SimpleImputer(strategy="constant", fill_value=-9), MissingIndicator(features="all")
+        ),
         make_column_transformer(
-            (SimpleImputer(), ["c", "a"]), remainder=make_pipeline(SimpleImputer(), StandardScaler())
+            (SimpleImputer(), ["c", "a"]),
+            remainder=make_pipeline(SimpleImputer(), StandardScaler()),
         ),
     ],
     ids=["mean", "indicator", "union", "columns"],
@@ -139,12 +148,20 @@ def test_imputers_fill_in_what_they_fill_in_in_training(step: Any, tmp_path: Pat
 @pytest.mark.parametrize(
     ("estimator", "words"),
     [
-        (make_pipeline(KNNImputer(), LogisticRegression()), "KNNImputer: skl2onnx writes it so that"),
-        (GradientBoostingClassifier(n_estimators=3), "field 'a' may be missing, and the estimator raises there"),
+        (
+            make_pipeline(KNNImputer(), LogisticRegression()),
+            "KNNImputer: skl2onnx writes it so that",
+        ),
+        (
+            GradientBoostingClassifier(n_estimators=3),
+            "field 'a' may be missing, and the estimator raises there",
+        ),
         (LogisticRegression(), "field 'a' may be missing, and the estimator raises there"),
     ],
 )
-def test_what_cannot_bear_missing_cells_is_refused_by_name(estimator: Any, words: str, tmp_path: Path) -> None:
+def test_what_cannot_bear_missing_cells_is_refused_by_name(
+    estimator: Any, words: str, tmp_path: Path
+) -> None:
     train = cells(0, 0.15 if "KNN" in words else 0.0)
     with pytest.raises(st.SeatrialError) as said:
         served(estimator.fit(train, truth(train)), Cells, train.dropna().head(6), train, tmp_path)
@@ -155,14 +172,21 @@ def test_what_cannot_bear_missing_cells_is_refused_by_name(estimator: Any, words
 
 def towns(seed: int, missing: Any, rows: int = 160) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    words = rng.choice(np.array(["Graz", "Linz", "Wien", missing], object), rows, p=[0.5, 0.25, 0.1, 0.15])
+    words = rng.choice(
+        np.array(["Graz", "Linz", "Wien", missing], object), rows, p=[0.5, 0.25, 0.1, 0.15]
+    )
     return pd.DataFrame(
-        {"town": pd.Series(words, dtype=object), "size": rng.normal(0, 1, rows).astype(np.float32).astype(float)}
+        {
+            "town": pd.Series(words, dtype=object),
+            "size": rng.normal(0, 1, rows).astype(np.float32).astype(float),
+        }
     )
 
 
 def worth(frame: pd.DataFrame) -> Any:
-    return ((frame["town"] == "Wien") * 2 + frame["town"].isna() * 1.5 + frame["size"] > 0.5).astype(int)
+    return (
+        (frame["town"] == "Wien") * 2 + frame["town"].isna() * 1.5 + frame["size"] > 0.5
+    ).astype(int)
 
 
 ENCODERS = [
@@ -180,12 +204,16 @@ ENCODERS = [
 
 @pytest.mark.parametrize("missing", [np.nan, None], ids=["NaN", "None"])
 @pytest.mark.parametrize("encoder", ENCODERS, ids=str)
-def test_a_missing_word_has_the_encoders_own_category_for_it(encoder: Any, missing: Any, tmp_path: Path) -> None:
+def test_a_missing_word_has_the_encoders_own_category_for_it(
+    encoder: Any, missing: Any, tmp_path: Path
+) -> None:
     train, asked = towns(0, missing), towns(7, missing)
-    columns = ColumnTransformer([("words", encoder, ["town"])], remainder="passthrough", sparse_threshold=0)
-    made = make_pipeline(columns, HistGradientBoostingClassifier(max_iter=6, min_samples_leaf=4)).fit(
-        train, worth(train)
+    columns = ColumnTransformer(
+        [("words", encoder, ["town"])], remainder="passthrough", sparse_threshold=0
     )
+    made = make_pipeline(
+        columns, HistGradientBoostingClassifier(max_iter=6, min_samples_leaf=4)
+    ).fit(train, worth(train))
     got = served(made, Words, train.dropna().head(8), asked, tmp_path)
     assert got == pytest.approx(made.predict_proba(asked), abs=2e-6)
 
@@ -193,7 +221,10 @@ def test_a_missing_word_has_the_encoders_own_category_for_it(encoder: Any, missi
 def test_words_filled_in_before_the_encoder_are_filled_in_in_the_graph(tmp_path: Path) -> None:
     train, asked = towns(0, np.nan), towns(7, np.nan)
     for place, filler in enumerate(
-        (SimpleImputer(strategy="most_frequent"), SimpleImputer(strategy="constant", fill_value="none"))
+        (
+            SimpleImputer(strategy="most_frequent"),
+            SimpleImputer(strategy="constant", fill_value="none"),
+        )
     ):
         columns = ColumnTransformer(
             [("words", make_pipeline(filler, OneHotEncoder()), ["town"])], remainder="passthrough"
@@ -206,9 +237,21 @@ def test_words_filled_in_before_the_encoder_are_filled_in_in_the_graph(tmp_path:
 @pytest.mark.parametrize(
     ("encoder", "inputs", "words"),
     [
-        (OneHotEncoder(), MoreWords, "field 'town' takes the word 'Paris', which the estimator has never seen"),
-        (OrdinalEncoder(), MoreWords, "field 'town' takes the word 'Paris', which the estimator has never seen"),
-        (OneHotEncoder(), AnyWords, "field 'town' takes a word outside the list, which the estimator has never seen"),
+        (
+            OneHotEncoder(),
+            MoreWords,
+            "field 'town' takes the word 'Paris', which the estimator has never seen",
+        ),
+        (
+            OrdinalEncoder(),
+            MoreWords,
+            "field 'town' takes the word 'Paris', which the estimator has never seen",
+        ),
+        (
+            OneHotEncoder(),
+            AnyWords,
+            "field 'town' takes a word outside the list, which the estimator has never seen",
+        ),
         (OneHotEncoder(), Words, "field 'town' may be missing, and the estimator raises there"),
     ],
 )
@@ -224,12 +267,24 @@ def test_a_word_that_the_estimator_never_saw_is_refused_at_adoption(
     assert "mend: " in str(said.value)
 
 
-@pytest.mark.parametrize("encoder", [OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), TargetEncoder(cv=3)], ids=str)  # fmt: skip
-def test_an_encoder_that_says_what_becomes_of_unknown_words_is_asked(encoder: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(handle_unknown="ignore"),
+        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1),
+        TargetEncoder(cv=3),
+    ],
+    ids=str,
+)
+def test_an_encoder_that_says_what_becomes_of_unknown_words_is_asked(
+    encoder: Any, tmp_path: Path
+) -> None:
     train = towns(0, "Linz")
     train["town"] = train["town"].replace("Wien", "Graz")
     asked = train.assign(town=["Graz", "Linz", "Oslo", "Rom"] * 40)
-    columns = ColumnTransformer([("words", encoder, ["town"])], remainder="passthrough", sparse_threshold=0)
+    columns = ColumnTransformer(
+        [("words", encoder, ["town"])], remainder="passthrough", sparse_threshold=0
+    )
     made = make_pipeline(columns, LogisticRegression()).fit(
         train, (train["size"] + (train["town"] == "Linz") > 0.3).astype(int)
     )

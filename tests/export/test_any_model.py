@@ -16,7 +16,11 @@ import seatrial as st
 
 pytestmark = pytest.mark.slow
 F32 = np.float32
-QUICK = {"fresh process": "the test has no file", "surroundings": "not what is tried here", "state": "as before"}
+QUICK = {
+    "fresh process": "the test has no file",
+    "surroundings": "not what is tried here",
+    "state": "as before",
+}
 
 
 class Four(st.Row):
@@ -53,11 +57,22 @@ def wholes() -> list[dict[str, Any]]:
 
 
 def seal(
-    model: nn.Module, folder: Path, inputs: type[st.Row] = Four, outputs: type[st.Answer] = Score, golden: Any = None, **options: Any
-) -> st.Bundle:  # fmt: skip
+    model: nn.Module,
+    folder: Path,
+    inputs: type[st.Row] = Four,
+    outputs: type[st.Answer] = Score,
+    golden: Any = None,
+    **options: Any,
+) -> st.Bundle:
     declared: dict[str, Any] = {"waive": QUICK, **options}
     pipeline = st.Pipeline(
-        name="m", version="1.0.0", inputs=inputs, outputs=outputs, model=model, golden=golden or fours(), **declared
+        name="m",
+        version="1.0.0",
+        inputs=inputs,
+        outputs=outputs,
+        model=model,
+        golden=golden or fours(),
+        **declared,
     )
     return st.open_bundle(st.export_pipeline(pipeline, folder).path)
 
@@ -70,26 +85,40 @@ def line() -> nn.Module:
 def test_wrappers_are_taken_off_and_the_answers_are_the_modules_own(tmp_path: Path) -> None:
     inner = line()
     for place, wrapped in enumerate(
-        (torch.compile(inner), nn.DataParallel(inner), torch.optim.swa_utils.AveragedModel(nn.DataParallel(inner)))
+        (
+            torch.compile(inner),
+            nn.DataParallel(inner),
+            torch.optim.swa_utils.AveragedModel(nn.DataParallel(inner)),
+        )
     ):
-        pipeline = st.Pipeline(name="m", version="1.0.0", inputs=Four, outputs=Score, model=wrapped, golden=fours())
+        pipeline = st.Pipeline(
+            name="m", version="1.0.0", inputs=Four, outputs=Score, model=wrapped, golden=fours()
+        )
         assert isinstance(pipeline.model, nn.Sequential)
         want = [inner(torch.as_tensor(row["x"])[None]).detach().numpy() for row in fours()]
-        assert [float(answer["y"]) for answer in pipeline.answer(fours())] == [float(value[0]) for value in want], place
+        assert [float(answer["y"]) for answer in pipeline.answer(fours())] == [
+            float(value[0]) for value in want
+        ], place
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_modules_without_python_code_are_refused_by_name() -> None:
     exported = torch.export.export(line(), (torch.zeros(3, 4),)).module()
     for model, name in (
-        (torch.jit.script(line()), "TorchScript"), (torch.jit.trace(line(), torch.zeros(2, 4)), "TorchScript"), (exported, "torch.export"),
-    ):  # fmt: skip
+        (torch.jit.script(line()), "TorchScript"),
+        (torch.jit.trace(line(), torch.zeros(2, 4)), "TorchScript"),
+        (exported, "torch.export"),
+    ):
         with pytest.raises(st.DeclarationError, match=name):
-            st.Pipeline(name="m", version="1.0.0", inputs=Four, outputs=Score, model=model, golden=fours())
+            st.Pipeline(
+                name="m", version="1.0.0", inputs=Four, outputs=Score, model=model, golden=fours()
+            )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.float16])
-def test_weights_of_another_type_are_named_with_the_cure(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_weights_of_another_type_are_named_with_the_cure(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
     with pytest.raises(st.GateError) as said:
         seal(line().to(dtype), tmp_path)
     assert f"model.0.weight is {str(dtype).removeprefix('torch.')}" in str(said.value)
@@ -104,8 +133,12 @@ def test_an_exception_of_the_models_own_is_told_with_no_guess(tmp_path: Path) ->
     assert "any number of rows" not in str(said.value)
 
 
-@pytest.mark.parametrize("change", [lambda x: x.relu_(), lambda x: x.sub_(0.5), lambda x: x.clamp_(0, 1).mul_(2)])
-def test_a_model_that_changes_its_input_answers_the_rows_as_they_were_given(change: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [lambda x: x.relu_(), lambda x: x.sub_(0.5), lambda x: x.clamp_(0, 1).mul_(2)]
+)
+def test_a_model_that_changes_its_input_answers_the_rows_as_they_were_given(
+    change: Any, tmp_path: Path
+) -> None:
     rows, model = fours(), Free(lambda self, x: self.layer(change(x))[:, 0])
     before = [row["x"].copy() for row in rows]
     got = answers(seal(model, tmp_path, golden=rows), [{"x": row["x"].tolist()} for row in rows], 4)
@@ -117,11 +150,15 @@ def test_a_model_that_changes_its_input_answers_the_rows_as_they_were_given(chan
 def test_a_number_that_stands_before_whole_numbers_is_exported(tmp_path: Path) -> None:
     model = Free(lambda self, n: 1.0 - n + (7 - n) + 2.5 / (n + 1) + torch.rsub(n, 0.5))
     got = answers(seal(model, tmp_path, Whole, Score, wholes()), wholes())
-    assert [float(answer["y"]) for answer in got] == pytest.approx([float(model(torch.tensor([n]))) for n in (1, 2, 5)])
+    assert [float(answer["y"]) for answer in got] == pytest.approx(
+        [float(model(torch.tensor([n]))) for n in (1, 2, 5)]
+    )
 
 
 @pytest.mark.parametrize(("most", "words"), [(2**40, "div"), (2**24, "")])
-def test_whole_number_division_beyond_float32_is_named_with_its_line(most: int, words: str, tmp_path: Path) -> None:
+def test_whole_number_division_beyond_float32_is_named_with_its_line(
+    most: int, words: str, tmp_path: Path
+) -> None:
     class Large(st.Row):
         n: Annotated[int, st.Number(ge=0, le=most)]
 
@@ -130,7 +167,10 @@ def test_whole_number_division_beyond_float32_is_named_with_its_line(most: int, 
 
     model = Free(lambda self, n: torch.div(n, 3, rounding_mode="floor"))
     if not words:
-        assert answers(seal(model, tmp_path, Large, Count, wholes()), [{"n": most}])[0]["y"] == most // 3
+        assert (
+            answers(seal(model, tmp_path, Large, Count, wholes()), [{"n": most}])[0]["y"]
+            == most // 3
+        )
         return
     with pytest.raises(st.GateError, match="input 'n' at 10995116") as said:
         seal(model, tmp_path, Large, Count, wholes())
@@ -138,7 +178,9 @@ def test_whole_number_division_beyond_float32_is_named_with_its_line(most: int, 
     assert "test_any_model.py:" in str(said.value)
 
 
-def test_an_index_that_the_graph_would_wrap_is_refused_until_the_input_is_bounded(tmp_path: Path) -> None:
+def test_an_index_that_the_graph_would_wrap_is_refused_until_the_input_is_bounded(
+    tmp_path: Path,
+) -> None:
     class Free_(st.Row):
         n: int
 
@@ -154,7 +196,9 @@ def test_an_index_that_the_graph_would_wrap_is_refused_until_the_input_is_bounde
         def forward(self, n: Tensor) -> Tensor:
             return self.table(n)[:, 0]
 
-    with pytest.raises(st.GateError, match="the graph answers, where PyTorch raises IndexError") as said:
+    with pytest.raises(
+        st.GateError, match="the graph answers, where PyTorch raises IndexError"
+    ) as said:
         seal(Table(), tmp_path, Free_, Score, wholes())
     assert "bound the input" in str(said.value)
     bundle = seal(Table(), tmp_path, Bounded, Score, wholes())
@@ -169,7 +213,14 @@ def test_booleans_stand_beside_numbers_and_are_judged_by_equality(tmp_path: Path
 
     model = Free(lambda self, x: (self.layer(x)[:, 0], x > 0, x.argsort(1)))
     distinct = [{"x": np.array([3, 1, 2, 4], F32) * (1 - 2 * (seed % 2))} for seed in range(4)]
-    bundle = seal(model, tmp_path, Four, Both, distinct, waive={**QUICK, "drawn rows": "ties sort as they like"})
+    bundle = seal(
+        model,
+        tmp_path,
+        Four,
+        Both,
+        distinct,
+        waive={**QUICK, "drawn rows": "ties sort as they like"},
+    )
     assert answers(bundle, [{"x": [3.0, 1.0, 2.0, 4.0]}])[0]["rank"].tolist() == [1, 2, 0, 3]
 
 
@@ -183,7 +234,9 @@ def test_an_answer_that_may_be_missing_is_refused_when_it_is_declared() -> None:
 
 def test_large_answers_and_answers_of_no_size_come_back_to_the_bit(tmp_path: Path) -> None:
     class Picture(st.Answer):
-        y: Annotated[np.ndarray, st.Tensor(dtype="float32", dims=(2, 1000, 1000), max_values=2_000_000)]
+        y: Annotated[
+            np.ndarray, st.Tensor(dtype="float32", dims=(2, 1000, 1000), max_values=2_000_000)
+        ]
         none: st.Tensor[np.float32, None, 4]
 
     model = Free(
@@ -206,13 +259,17 @@ def test_the_order_of_golden_rows_does_not_decide_whether_a_model_passes(tmp_pat
 
     rows = [{"x": np.ones(length, F32) * length} for length in (1, 1, 1, 5, 6)]
     for place, golden in enumerate((rows, rows[::-1])):
-        assert seal(Free(lambda self, x: x.mean(1)), tmp_path / str(place), Series, Score, golden).manifest.batchable
+        assert seal(
+            Free(lambda self, x: x.mean(1)), tmp_path / str(place), Series, Score, golden
+        ).manifest.batchable
 
 
 VOCABULARY = b'{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,"model":{"type":"WordLevel","vocab":{"a":0,"b":1,"?":2},"unk_token":"?"}}'
 
 
-def test_an_answer_for_each_token_has_its_rows_own_length_beside_longer_rows(tmp_path: Path) -> None:
+def test_an_answer_for_each_token_has_its_rows_own_length_beside_longer_rows(
+    tmp_path: Path,
+) -> None:
     class Text(st.Row):
         text: Annotated[str, st.Text(tokenizer=VOCABULARY, max_tokens=40, min_chars=1)]
 
@@ -229,10 +286,17 @@ def test_an_answer_for_each_token_has_its_rows_own_length_beside_longer_rows(tmp
         def forward(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
             return self.table(text_ids) * text_mask[..., None]
 
-    golden = [{"text": "a b a"}, {"text": "b b b"}, {"text": "b a b"}]  # of one length: what golden rows show
+    golden = [
+        {"text": "a b a"},
+        {"text": "b b b"},
+        {"text": "b a b"},
+    ]  # of one length: what golden rows show
     bundle = seal(Tagger(), tmp_path, Text, Tags, golden)
     rows = [{"text": "a"}, {"text": "a b ? b a b"}, {"text": "b a"}, {"text": "b"}]
     together, alone = answers(bundle, rows, 4), answers(bundle, rows, 1)
     assert [answer["tags"].shape for answer in together] == [(1, 2), (6, 2), (2, 2), (1, 2)]
-    assert all(np.array_equal(one["tags"], other["tags"]) for one, other in zip(together, alone, strict=True))
+    assert all(
+        np.array_equal(one["tags"], other["tags"])
+        for one, other in zip(together, alone, strict=True)
+    )
     assert bundle.manifest.batchable

@@ -38,8 +38,15 @@ def test_a_whole_number_that_float32_rounds_wants_its_type_said(value: float) ->
         ) as refused:
             _ = pipeline(annotation, 1.5, value).encoded_golden
         assert 'dtype="float64"' in str(refused.value)
-    for annotation in (Annotated[float, st.Number(dtype="float64")], Annotated[float, st.Number(dtype="float32")], int):
-        assert len(pipeline(annotation, 1 if annotation is int else 1.5, int(value)).encoded_golden) == 2
+    for annotation in (
+        Annotated[float, st.Number(dtype="float64")],
+        Annotated[float, st.Number(dtype="float32")],
+        int,
+    ):
+        assert (
+            len(pipeline(annotation, 1 if annotation is int else 1.5, int(value)).encoded_golden)
+            == 2
+        )
     assert len(pipeline(float, 16777216, 2**30, 0.1, 1e300**0 * 1e30).encoded_golden) == 4
 
 
@@ -49,7 +56,11 @@ def test_a_text_that_spells_a_special_token_is_refused_where_nothing_was_said(wh
     rows = {"golden": ["a", "b"], "held_out": ["a"], which: ["a", "a [SEP] b"]}
     for special in (None, "take", "words"):
         kind = st.Text(tokenizer=tokenizer, special=special)
-        made = pipeline(Annotated[str, kind], *rows["golden"], held_out=[{"x": text} for text in rows["held_out"]])
+        made = pipeline(
+            Annotated[str, kind],
+            *rows["golden"],
+            held_out=[{"x": text} for text in rows["held_out"]],
+        )
         if special is None:
             with pytest.raises(st.DeclarationError, match=rf"pipeline {which}, input 'x', row 1"):
                 _ = made.encoded_golden, made.encoded_held_out
@@ -77,10 +88,14 @@ def test_a_class_that_pydantic_refuses_is_told_with_its_line_and_without_an_addr
     assert "http" not in str(refused.value)
 
 
-def test_a_golden_row_that_no_request_has_room_for_is_refused_with_the_limit_that_it_needs() -> None:
+def test_a_golden_row_that_no_request_has_room_for_is_refused_with_the_limit_that_it_needs() -> (
+    None
+):
     rows = [[0.123456789] * 1000, [1.0] * 1000]
     wide = st.Tensor[np.float64, None]
-    with pytest.raises(st.DeclarationError, match=r"row 0: got (\d+) bytes as a request, want at most 2000") as refused:
+    with pytest.raises(
+        st.DeclarationError, match=r"row 0: got (\d+) bytes as a request, want at most 2000"
+    ) as refused:
         _ = pipeline(wide, *rows, limits=st.Limits(max_body_bytes=2000)).encoded_golden
     needed = int(str(refused.value).split("max_body_bytes=")[1].split(")")[0])
     made = pipeline(wide, *rows, limits=st.Limits(max_body_bytes=needed))
@@ -103,7 +118,10 @@ def test_the_largest_row_of_a_fixed_shape_fits_in_a_request(annotation: Any, lon
     contract = pipeline(annotation, 0, 0).contract
     kind: Any = contract.inputs[0].kind
     row = np.full(kind.fixed_shape, longest, kind.dtype)
-    assert len(orjson.dumps({"instances": [{"x": row}]}, option=orjson.OPT_SERIALIZE_NUMPY)) <= contract.max_body_bytes
+    assert (
+        len(orjson.dumps({"instances": [{"x": row}]}, option=orjson.OPT_SERIALIZE_NUMPY))
+        <= contract.max_body_bytes
+    )
 
 
 def test_the_longest_text_fits_in_a_request_however_json_writes_it() -> None:
@@ -114,6 +132,10 @@ def test_the_longest_text_fits_in_a_request_however_json_writes_it() -> None:
     for text in ("\u5e74" * 1_000_000, "\x01" * 1_000_000):
         assert len(json.dumps({"instances": [{"x": text}]})) <= contract.max_body_bytes
     assert (
-        len(json.dumps({"instances": [{"x": "\U0001f600" * 1_000_000}]}, ensure_ascii=False).encode())
+        len(
+            json.dumps(
+                {"instances": [{"x": "\U0001f600" * 1_000_000}]}, ensure_ascii=False
+            ).encode()
+        )
         <= contract.max_body_bytes
     )

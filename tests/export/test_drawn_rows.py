@@ -100,12 +100,26 @@ def table(rows: int, body: str = "y = Gather(t, i)") -> Plant:
 
 
 def words(
-    inputs: type[st.Row], known: dict[str, int], default: int, right: dict[str | None, int], other: int = -1
+    inputs: type[st.Row],
+    known: dict[str, int],
+    default: int,
+    right: dict[str | None, int],
+    other: int = -1,
 ) -> Plant:
-    graph = parsed("g (string[n] w) => (float[n] y) { c = ai.onnx.ml.LabelEncoder(w) y = Cast<to=1>(c) }")
-    attributes = {"keys_strings": list(known), "values_int64s": list(known.values()), "default_int64": default}
-    graph.graph.node[0].attribute.extend(onnx.helper.make_attribute(*pair) for pair in attributes.items())
-    return Plant(inputs, [{"w": "a"}, {"w": "b"}], lambda row: F32(right.get(row["w"], other)), graph)
+    graph = parsed(
+        "g (string[n] w) => (float[n] y) { c = ai.onnx.ml.LabelEncoder(w) y = Cast<to=1>(c) }"
+    )
+    attributes = {
+        "keys_strings": list(known),
+        "values_int64s": list(known.values()),
+        "default_int64": default,
+    }
+    graph.graph.node[0].attribute.extend(
+        onnx.helper.make_attribute(*pair) for pair in attributes.items()
+    )
+    return Plant(
+        inputs, [{"w": "a"}, {"w": "b"}], lambda row: F32(right.get(row["w"], other)), graph
+    )
 
 
 def flags(body: str) -> Plant:
@@ -116,7 +130,13 @@ def flags(body: str) -> Plant:
 
 def big(reference: Callable[[int], int], body: str) -> Plant:
     graph = f"g (int64[n] n_) => (int64[n] y) {{ {body} }}".replace("n_", "n").replace("[n]", "[N]")
-    return Plant(Big, [{"n": n} for n in (3, 30, 300)], lambda row: np.int64(reference(row["n"])), graph, Count)
+    return Plant(
+        Big,
+        [{"n": n} for n in (3, 30, 300)],
+        lambda row: np.int64(reference(row["n"])),
+        graph,
+        Count,
+    )
 
 
 def series(body: str) -> Plant:
@@ -134,36 +154,96 @@ def pixels(file: bytes) -> Any:
 
 
 def photo(step: str) -> Plant:
-    golden = [{"photo": draw(32, 32, (9, 90, 30), "PNG")}, {"photo": draw(40, 24, (90, 9, 30), "PNG")}]
+    golden = [
+        {"photo": draw(32, 32, (9, 90, 30), "PNG")},
+        {"photo": draw(40, 24, (90, 9, 30), "PNG")},
+    ]
     prepare = f"p (uint8[h, w, 3] image) => (float[3] channels) {{ f = Cast<to=1>(image) {step} }}"
     graph = "g (float[n, 3] x) => (float[n, 3] y) { y = Neg(x) }"
-    return Plant(Photo, golden, lambda row: -pixels(row["photo"]).mean((0, 1)), graph, Three, prepare)
+    return Plant(
+        Photo, golden, lambda row: -pixels(row["photo"]).mean((0, 1)), graph, Three, prepare
+    )
 
 
 CONST = "Constant<value = float {%s}>()"
 FAULTS = {
-    "a clamp at 0.9 of the upper bound": numbers(lambda x: x * 2, f"m = {CONST % '90.0'} t = {CONST % '2.0'} c = Min(x, m) y = Mul(c, t)"),
-    "a clamp at 0.9 of the lower bound": numbers(lambda x: x * 2, f"m = {CONST % '-9.0'} t = {CONST % '2.0'} c = Max(x, m) y = Mul(c, t)"),
+    "a clamp at 0.9 of the upper bound": numbers(
+        lambda x: x * 2, f"m = {CONST % '90.0'} t = {CONST % '2.0'} c = Min(x, m) y = Mul(c, t)"
+    ),
+    "a clamp at 0.9 of the lower bound": numbers(
+        lambda x: x * 2, f"m = {CONST % '-9.0'} t = {CONST % '2.0'} c = Max(x, m) y = Mul(c, t)"
+    ),
     "a branch at zero and below": numbers(lambda x: x, "y = Relu(x)"),
-    "another answer at the bound alone": numbers(lambda x: x, f"m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Equal(x, m) w = Where(e, o, z) y = Add(x, w)"),
-    "another answer next to the bound": numbers(lambda x: x, f"l = {CONST % '99.99998'} m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} i = Greater(x, l) k = Less(x, m) e = And(i, k) w = Where(e, o, z) y = Add(x, w)"),
-    "a branch between the bounds": numbers(lambda x: x, f"m = {CONST % '40.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Greater(x, m) w = Where(e, o, z) y = Add(x, w)"),
-    "a branch for zero alone": numbers(lambda x: x, f"m = {CONST % '0.0'} o = {CONST % '7.0'} e = Equal(x, m) y = Where(e, o, x)"),
-    "a branch for a missing value": missing(lambda a, b: np.nan_to_num(a) + np.nan_to_num(b), f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) d = Where(j, z, b) y = Add(c, d)"),
-    "a branch for all values missing": missing(lambda a, b: np.nan_to_num(a) + np.nan_to_num(b), f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, z, a) d = Where(j, z, b) s = Add(c, d) k = And(i, j) y = Where(k, o, s)"),
-    "a missing value taken for the bound": missing(lambda a, b: np.nan_to_num(a) + np.nan_to_num(b), f"z = {CONST % '10.0'} o = {CONST % '0.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) d = Where(j, z, b) y = Add(c, d)"),
+    "another answer at the bound alone": numbers(
+        lambda x: x,
+        f"m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Equal(x, m) w = Where(e, o, z) y = Add(x, w)",
+    ),
+    "another answer next to the bound": numbers(
+        lambda x: x,
+        f"l = {CONST % '99.99998'} m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} i = Greater(x, l) k = Less(x, m) e = And(i, k) w = Where(e, o, z) y = Add(x, w)",
+    ),
+    "a branch between the bounds": numbers(
+        lambda x: x,
+        f"m = {CONST % '40.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Greater(x, m) w = Where(e, o, z) y = Add(x, w)",
+    ),
+    "a branch for zero alone": numbers(
+        lambda x: x, f"m = {CONST % '0.0'} o = {CONST % '7.0'} e = Equal(x, m) y = Where(e, o, x)"
+    ),
+    "a branch for a missing value": missing(
+        lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),
+        f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) d = Where(j, z, b) y = Add(c, d)",
+    ),
+    "a branch for all values missing": missing(
+        lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),
+        f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, z, a) d = Where(j, z, b) s = Add(c, d) k = And(i, j) y = Where(k, o, s)",
+    ),
+    "a missing value taken for the bound": missing(
+        lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),
+        f"z = {CONST % '10.0'} o = {CONST % '0.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) d = Where(j, z, b) y = Add(c, d)",
+    ),
     "a table one row short": table(6),
-    "a table one row short that counts from its end": table(6, "o = Constant<value = int64 {6}>() m = Mod(i, o) y = Gather(t, m)"),
-    "a table that begins at one": table(7, "o = Constant<value = int64 {1}>() m = Max(i, o) y = Gather(t, m)"),
-    "a category with another's code": words(Words, {"a": 0, "b": 1, "c": 2, "d": 2, "": 4}, -1, {"a": 0, "b": 1, "c": 2, "d": 3, None: 4}),
-    "a missing category with another's code": words(Words, {"a": 0, "b": 1, "c": 2, "d": 3, "": 0}, -1, {"a": 0, "b": 1, "c": 2, "d": 3, None: 4}),
-    "unknown words with a known one's code": words(Unknown, {"a": 0, "b": 1, "c": 2}, 0, {"a": 0, "b": 1, "c": 2}, other=3),
-    "a space that makes no other word": words(Unknown, {"a": 0, "b": 1, "c": 2, "a ": 0}, 3, {"a": 0, "b": 1, "c": 2}, other=3),
-    "two flags together": flags("y = Constant<value = float {0.0}>() ".replace("y = ", "z = ") + "a = Cast<to=1>(f) y = Mul(a, z)"),
-    "whole numbers through float32": big(lambda n: n // 3, f"t = {CONST % '3.0'} a = Cast<to=1>(n_) q = Div(a, t) r = Floor(q) y = Cast<to=7>(r)"),
-    "whole numbers through float64": big(lambda n: n + 1, "o = Constant<value = double {1.0}>() a = Cast<to=11>(n_) s = Add(a, o) y = Cast<to=7>(s)"),
-    "only the first ten of a series": series("s = Constant<value = int64[1] {0}>() e = Constant<value = int64[1] {10}>() a = Constant<value = int64[1] {1}>() c = Slice(x, s, e, a) y = ReduceMax<axes=[1], keepdims=0>(c)"),
-    "a series that is never below zero": series("r = Relu(x) y = ReduceMax<axes=[1], keepdims=0>(r)"),
+    "a table one row short that counts from its end": table(
+        6, "o = Constant<value = int64 {6}>() m = Mod(i, o) y = Gather(t, m)"
+    ),
+    "a table that begins at one": table(
+        7, "o = Constant<value = int64 {1}>() m = Max(i, o) y = Gather(t, m)"
+    ),
+    "a category with another's code": words(
+        Words,
+        {"a": 0, "b": 1, "c": 2, "d": 2, "": 4},
+        -1,
+        {"a": 0, "b": 1, "c": 2, "d": 3, None: 4},
+    ),
+    "a missing category with another's code": words(
+        Words,
+        {"a": 0, "b": 1, "c": 2, "d": 3, "": 0},
+        -1,
+        {"a": 0, "b": 1, "c": 2, "d": 3, None: 4},
+    ),
+    "unknown words with a known one's code": words(
+        Unknown, {"a": 0, "b": 1, "c": 2}, 0, {"a": 0, "b": 1, "c": 2}, other=3
+    ),
+    "a space that makes no other word": words(
+        Unknown, {"a": 0, "b": 1, "c": 2, "a ": 0}, 3, {"a": 0, "b": 1, "c": 2}, other=3
+    ),
+    "two flags together": flags(
+        "y = Constant<value = float {0.0}>() ".replace("y = ", "z = ")
+        + "a = Cast<to=1>(f) y = Mul(a, z)"
+    ),
+    "whole numbers through float32": big(
+        lambda n: n // 3,
+        f"t = {CONST % '3.0'} a = Cast<to=1>(n_) q = Div(a, t) r = Floor(q) y = Cast<to=7>(r)",
+    ),
+    "whole numbers through float64": big(
+        lambda n: n + 1,
+        "o = Constant<value = double {1.0}>() a = Cast<to=11>(n_) s = Add(a, o) y = Cast<to=7>(s)",
+    ),
+    "only the first ten of a series": series(
+        "s = Constant<value = int64[1] {0}>() e = Constant<value = int64[1] {10}>() a = Constant<value = int64[1] {1}>() c = Slice(x, s, e, a) y = ReduceMax<axes=[1], keepdims=0>(c)"
+    ),
+    "a series that is never below zero": series(
+        "r = Relu(x) y = ReduceMax<axes=[1], keepdims=0>(r)"
+    ),
     "a prepare that is off by one at odd widths": photo(
         "s = Shape(image) o = Constant<value = int64 {1}>() w = Gather(s, o) t = Constant<value = int64 {2}>() k = Mod(w, t) q = Sub(w, k) u = Constant<value = int64[1] {0}>() v = Unsqueeze(q, u)"
         " z = Constant<value = int64[1] {0}>() a = Constant<value = int64[1] {1}>() c = Slice(f, z, v, a) channels = ReduceMean<keepdims=0, axes=[0, 1]>(c)"
@@ -171,14 +251,21 @@ FAULTS = {
     "a prepare that looks at one pixel of the least": photo(
         "s = Constant<value = int64[1] {1}>() e = Constant<value = int64[1] {99999}>() a = Constant<value = int64[1] {0}>() c = Slice(f, s, e, a) m = ReduceMean<keepdims=0, axes=[0, 1]>(f) k = ReduceMax<keepdims=0>(c) z = Sub(k, k) channels = Add(m, z)"
     ),
-}  # fmt: skip
+}
 
 
 def adopted(plant: Plant, folder: Path, **options: Any) -> st.Bundle:
     answers = lambda rows: np.stack([plant.reference(row) for row in rows])
     prepare = {} if plant.prepare is None else {"prepare": parsed(plant.prepare)}
     return adopt(
-        plant.graph, folder, plant.inputs, plant.outputs, plant.golden, training_side=answers, **prepare, **options
+        plant.graph,
+        folder,
+        plant.inputs,
+        plant.outputs,
+        plant.golden,
+        training_side=answers,
+        **prepare,
+        **options,
     )
 
 
@@ -199,13 +286,21 @@ def test_rows_drawn_are_the_same_for_the_same_contract_and_hold_every_edge(tmp_p
         t: st.Tensor[F32, 2:9]
 
     front = HostStage(st.contract_from_rows(Row, Score), {})
-    known = [{"a": 1.0, "n": 5, "w": "p", "t": [1.0, 2.0]}, {"a": None, "n": None, "w": None, "t": [0.0, 0.0]}]
+    known = [
+        {"a": 1.0, "n": 5, "w": "p", "t": [1.0, 2.0]},
+        {"a": None, "n": None, "w": None, "t": [0.0, 0.0]},
+    ]
     rows = draw_rows(front, known)
     assert rows == draw_rows(front, known)
     assert len(rows) < 400
     assert all(front.refusal_code(each.row) is None for each in rows)
     held = {name: {repr(each.row[name]) for each in rows} for name in Row.model_fields}
-    assert {"None", repr(float(F32(0.1))), repr(float(np.nextafter(F32(0.1), F32(1)))), "1.0"} <= held["a"]
+    assert {
+        "None",
+        repr(float(F32(0.1))),
+        repr(float(np.nextafter(F32(0.1), F32(1)))),
+        "1.0",
+    } <= held["a"]
     assert {repr(float(np.nextafter(F32(5), F32(0))))} <= held["a"]
     assert {"None", "4", "5", "9", "8"} <= held["n"]
     assert {"None", "'p'", "'q'", "'p '", "'P'"} <= held["w"]
@@ -227,8 +322,12 @@ def test_a_row_at_which_the_reference_raises_is_named_with_the_mend(tmp_path: Pa
 
     plant = table(6)
     with pytest.raises(st.GateError) as said:
-        adopt(plant.graph, tmp_path, plant.inputs, plant.outputs, plant.golden, training_side=raises)
-    assert "the contract takes what the reference does not, input 'i' at 6: IndexError" in str(said.value)
+        adopt(
+            plant.graph, tmp_path, plant.inputs, plant.outputs, plant.golden, training_side=raises
+        )
+    assert "the contract takes what the reference does not, input 'i' at 6: IndexError" in str(
+        said.value
+    )
     assert "narrow the contract" in str(said.value)
 
 

@@ -81,7 +81,8 @@ def sealed(model: type[Logged], inputs: type[st.Row], folder: Path) -> st.Bundle
 
 
 @pytest.mark.parametrize(
-    ("model", "inputs", "most"), [(Logged, Spent, 1e9), (Scaled, Billed, 1e6), (Squared, Narrow, 1000.0)]
+    ("model", "inputs", "most"),
+    [(Logged, Spent, 1e9), (Scaled, Billed, 1e6), (Squared, Narrow, 1000.0)],
 )
 def test_numbers_beyond_16_bits_stay_in_fp32_and_the_answer_is_fp32s(
     model: type[Logged], inputs: type[st.Row], most: float, tmp_path: Path
@@ -89,7 +90,10 @@ def test_numbers_beyond_16_bits_stay_in_fp32_and_the_answer_is_fp32s(
     bundle = sealed(model, inputs, tmp_path)
     rows = [{"spent": most * share, "age": 50.0} for share in (1e-6, 0.01, 0.3, 1.0)]
     want, got = (
-        [float(answer["score"]) for answer in load_engine(bundle, RuntimeOptions(), variant).answer(rows, 4)]
+        [
+            float(answer["score"])
+            for answer in load_engine(bundle, RuntimeOptions(), variant).answer(rows, 4)
+        ]
         for variant in ("fp32", "fp16")
     )
     assert got == pytest.approx(want, rel=5e-3, abs=5e-3 * max(map(abs, want)))

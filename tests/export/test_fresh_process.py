@@ -69,18 +69,26 @@ def finding(candidate: TorchCandidate) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_a_file_that_makes_the_same_model_passes_and_the_receipt_has_no_finding(tmp_path: Path) -> None:
+def test_a_file_that_makes_the_same_model_passes_and_the_receipt_has_no_finding(
+    tmp_path: Path,
+) -> None:
     assert finding(gate(written(tmp_path, "2.0"))) == ""
 
 
 @pytest.mark.timeout(300)
 def test_a_constant_made_of_a_hash_is_refused_and_named(tmp_path: Path) -> None:
-    with pytest.raises(st.GateError, match=r"model, line .* is another when one changes the hash seed"):
+    with pytest.raises(
+        st.GateError, match=r"model, line .* is another when one changes the hash seed"
+    ):
         gate(written(tmp_path, HASHED))
 
 
 def facts(**changes: Any) -> fresh.Facts:
-    return {"model, line 0": "mul(x, 2)", "model, 'layer.weight'": ["float32[4]", 1.0, 0.5], **changes}
+    return {
+        "model, line 0": "mul(x, 2)",
+        "model, 'layer.weight'": ["float32[4]", 1.0, 0.5],
+        **changes,
+    }
 
 
 def test_the_clock_of_another_process_reaches_every_name_that_the_file_has_for_it_and_no_library(
@@ -95,7 +103,9 @@ def test_the_clock_of_another_process_reaches_every_name_that_the_file_has_for_i
         "    with elsewhere(clock(24 * 400)):\n"
         "        print(datetime.datetime.now().year, *years())"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=250, check=True
+    )
     real, *told = map(int, run.stdout.split())
     assert len(told) == 6
     assert all(year > real for year in told)
@@ -142,7 +152,9 @@ def candidate(monkeypatch: pytest.MonkeyPatch) -> TorchCandidate:
     monkeypatch.setattr(fresh, "facts_of", lambda _candidate: facts())
     rows: list[Any] = [{"x": 1.0}, {"x": 2.0}]
     return TorchCandidate(
-        st.Pipeline(name="n", version="1.0.0", inputs=Row, outputs=Answer, model=Same().eval(), golden=rows)
+        st.Pipeline(
+            name="n", version="1.0.0", inputs=Row, outputs=Answer, model=Same().eval(), golden=rows
+        )
     )
 
 
@@ -159,7 +171,12 @@ def candidate(monkeypatch: pytest.MonkeyPatch) -> TorchCandidate:
         (
             {
                 name: facts(**{"model, 'layer.weight'": ["float32[4]", 1.0, share]})
-                for name, share in (("first", 0.1), ("alike", 0.2), ("alike_again", 0.3), ("hash_seed", 0.4))
+                for name, share in (
+                    ("first", 0.1),
+                    ("alike", 0.2),
+                    ("alike_again", 0.3),
+                    ("hash_seed", 0.4),
+                )
             },
             "1 values differ from run to run",
         ),
@@ -177,7 +194,8 @@ def test_what_was_not_compared_is_told_in_the_receipt(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [("clock", "the clock"), ("environment", "the environment"), ("hash_seed", "the hash seed")]
+    ("change", "told"),
+    [("clock", "the clock"), ("environment", "the environment"), ("hash_seed", "the hash seed")],
 )
 def test_what_the_model_depends_on_is_named_with_the_first_value_that_differs(
     candidate: TorchCandidate, change: str, told: str
@@ -188,10 +206,15 @@ def test_what_the_model_depends_on_is_named_with_the_first_value_that_differs(
         fresh.check_fresh_process(candidate)
 
 
-def test_a_model_that_is_trained_without_a_seed_is_made_three_times_and_no_oftener(candidate: TorchCandidate) -> None:
+def test_a_model_that_is_trained_without_a_seed_is_made_three_times_and_no_oftener(
+    candidate: TorchCandidate,
+) -> None:
     shares = {"first": 0.1, "alike": 0.2, "alike_again": 0.3}
     runs = Runs(
-        **{name: facts(**{"model, 'layer.weight'": ["float32[4]", 1.0, share]}) for name, share in shares.items()}
+        **{
+            name: facts(**{"model, 'layer.weight'": ["float32[4]", 1.0, share]})
+            for name, share in shares.items()
+        }
     )
     candidate.fresh = runs  # type: ignore[assignment]
     fresh.check_fresh_process(candidate)

@@ -65,7 +65,11 @@ class Attention(nn.Module):
 class Convolution(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.value, self.coder = nn.Conv1d(4, 8, 3, padding=1), nn.Linear(8, 1), nn.Linear(8, 8)
+        self.conv, self.value, self.coder = (
+            nn.Conv1d(4, 8, 3, padding=1),
+            nn.Linear(8, 1),
+            nn.Linear(8, 8),
+        )
 
     def forward(self, series: Tensor) -> dict[str, Tensor]:
         x = torch.relu(self.conv(series.transpose(1, 2))).mean(2)
@@ -84,12 +88,22 @@ def check(
     """Seal, load, pass the load gate, and answer rows that the gate never saw, alone and together, as PyTorch does."""
     torch.manual_seed(0)
     pipeline = st.Pipeline(
-        name="kind", version="1.0.0", inputs=inputs, outputs=outputs, model=model.eval(), golden=golden, **options
+        name="kind",
+        version="1.0.0",
+        inputs=inputs,
+        outputs=outputs,
+        model=model.eval(),
+        golden=golden,
+        **options,
     )
-    engine = load_engine(st.open_bundle(st.export_pipeline(pipeline, folder).path), RuntimeOptions())
+    engine = load_engine(
+        st.open_bundle(st.export_pipeline(pipeline, folder).path), RuntimeOptions()
+    )
     assert all(trial.passed for trial in pass_load_gate(engine).trials)
     for batch_rows in (1, 5):
-        found = st.compare_outputs(pipeline.answer(fresh), engine.answer(fresh, batch_rows), pipeline.tolerance)
+        found = st.compare_outputs(
+            pipeline.answer(fresh), engine.answer(fresh, batch_rows), pipeline.tolerance
+        )
         assert found.passed, str(found)
     return engine.bundle
 
@@ -128,7 +142,9 @@ def test_a_fully_convolutional_model_takes_images_of_open_sides(tmp_path: Path) 
         nn.AdaptiveAvgPool2d(1),
     )
     model = nn.Sequential(*body, nn.Flatten(), nn.Linear(8, 1), nn.Flatten(0))
-    rows = lambda *sizes: [{"image": RNG.standard_normal((3, *size)).astype(np.float32)} for size in sizes]
+    rows = lambda *sizes: [
+        {"image": RNG.standard_normal((3, *size)).astype(np.float32)} for size in sizes
+    ]
     check(
         model,
         tmp_path,
@@ -152,9 +168,17 @@ class MixedNet(nn.Module):
         super().__init__()
         self.word, self.maybe, self.head = nn.Embedding(3, 4), nn.Embedding(3, 4), nn.Linear(12, 1)
 
-    def forward(self, ratio: Tensor, count: Tensor, flag: Tensor, word: Tensor, maybe: Tensor) -> Tensor:
+    def forward(
+        self, ratio: Tensor, count: Tensor, flag: Tensor, word: Tensor, maybe: Tensor
+    ) -> Tensor:
         numbers = torch.stack(
-            [ratio.nan_to_num(-1.0), torch.isnan(ratio).float(), count.float().clamp(-1e3, 1e3), flag.float()], 1
+            [
+                ratio.nan_to_num(-1.0),
+                torch.isnan(ratio).float(),
+                count.float().clamp(-1e3, 1e3),
+                flag.float(),
+            ],
+            1,
         )
         return self.head(torch.cat([numbers, self.word(word), self.maybe(maybe)], 1))[:, 0]
 
@@ -177,7 +201,13 @@ def test_words_are_looked_up_inside_the_graph_missing_and_unknown_ones_too(tmp_p
     bundle = check(MixedNet(), tmp_path, Mixed, Value, mixed(12), mixed(40))
     model = onnx.load_from_string(bundle.files["graphs/fp32.onnx"])
     assert [node.op_type for node in model.graph.node].count("LabelEncoder") == 2
-    assert {value.name for value in model.graph.input} == {"ratio", "count", "flag", "word", "maybe"}
+    assert {value.name for value in model.graph.input} == {
+        "ratio",
+        "count",
+        "flag",
+        "word",
+        "maybe",
+    }
 
 
 class Unlucky(st.Row):
@@ -206,7 +236,8 @@ class UnluckyNet(nn.Module):
 
 def test_fields_may_be_named_like_the_exporters_own_values(tmp_path: Path) -> None:
     rows = lambda count: [
-        {"linear": RNG.standard_normal((10, 4)).astype(np.float32), "weight": 1.5} for _ in range(count)
+        {"linear": RNG.standard_normal((10, 4)).astype(np.float32), "weight": 1.5}
+        for _ in range(count)
     ]
     check(UnluckyNet(), tmp_path, Unlucky, UnluckyAnswer, rows(4), rows(6))
 

@@ -18,7 +18,9 @@ FIELDS = ("a_b", "a_b_2", "a_b_3", "T", "t", "年齢", "Größe", "x0", "copy_",
 def test_unlike_names_stay_unlike_and_each_is_a_field_name() -> None:
     assert tuple(map(field_names(COLUMNS).get, COLUMNS)) == FIELDS
     assert all(map(is_field_name, FIELDS))
-    assert field_names(["a b", "a_b"]) == {"a_b": "a_b", "a b": "a_b_2"}, "a name that is one already is kept"
+    assert field_names(["a b", "a_b"]) == {"a_b": "a_b", "a b": "a_b_2"}, (
+        "a name that is one already is kept"
+    )
 
 
 def test_a_name_in_other_case_or_signs_is_found_where_it_can_only_be_one() -> None:
@@ -31,7 +33,9 @@ def test_a_name_in_other_case_or_signs_is_found_where_it_can_only_be_one() -> No
 
 
 @pytest.mark.slow
-def test_an_estimator_of_columns_that_differ_in_signs_case_and_script_answers_as_it_predicts() -> None:
+def test_an_estimator_of_columns_that_differ_in_signs_case_and_script_answers_as_it_predicts() -> (
+    None
+):
     pandas = pytest.importorskip("pandas")
     from sklearn.compose import ColumnTransformer
     from sklearn.linear_model import LinearRegression
@@ -41,13 +45,23 @@ def test_an_estimator_of_columns_that_differ_in_signs_case_and_script_answers_as
     table = pandas.DataFrame(
         np.random.default_rng(0).normal(size=(40, len(COLUMNS))).astype(np.float32), columns=COLUMNS
     )
-    scaled = ColumnTransformer([(f"s{n}", StandardScaler(), [name]) for n, name in enumerate(COLUMNS)])
+    scaled = ColumnTransformer(
+        [(f"s{n}", StandardScaler(), [name]) for n, name in enumerate(COLUMNS)]
+    )
     estimator = make_pipeline(scaled, LinearRegression()).fit(
         table, table.to_numpy() @ (10.0 ** np.arange(len(COLUMNS)) / 1e4)
     )
-    rows = type("Columns", (st.Row,), {"__annotations__": dict.fromkeys(FIELDS, float), "__module__": __name__})
-    value = type("Value", (st.Answer,), {"__annotations__": {"value": float}, "__module__": __name__})
-    golden: list[dict[str, Any]] = [dict(zip(FIELDS, map(float, row), strict=True)) for row in table.to_numpy()[:4]]
+    rows = type(
+        "Columns",
+        (st.Row,),
+        {"__annotations__": dict.fromkeys(FIELDS, float), "__module__": __name__},
+    )
+    value = type(
+        "Value", (st.Answer,), {"__annotations__": {"value": float}, "__module__": __name__}
+    )
+    golden: list[dict[str, Any]] = [
+        dict(zip(FIELDS, map(float, row), strict=True)) for row in table.to_numpy()[:4]
+    ]
     adoption = st.Adoption.of_estimator(
         estimator, name="columns", version="1.0.0", inputs=rows, outputs=value, golden=golden
     )

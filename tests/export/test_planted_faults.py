@@ -58,15 +58,22 @@ def rows(inputs: type[st.Row]) -> list[dict[str, Any]]:
     if inputs is Tokens:
         return [{"x": chance.integers(0, 9, length)} for length in (5, 5, 5, 9, 12)]
     if inputs is Series:
-        return [{"x": chance.standard_normal(length).astype(np.float32)} for length in (5, 5, 5, 9, 12)]
-    return [{"x": chance.standard_normal((3, *size)).astype(np.float32)} for size in ((12, 16), (12, 16), (20, 10))]
+        return [
+            {"x": chance.standard_normal(length).astype(np.float32)} for length in (5, 5, 5, 9, 12)
+        ]
+    return [
+        {"x": chance.standard_normal((3, *size)).astype(np.float32)}
+        for size in ((12, 16), (12, 16), (20, 10))
+    ]
 
 
 class Net(nn.Module):
     """A linear layer over what `forward` is given, and a function of its score."""
 
     def __init__(
-        self, function: Callable[[Any, Tensor, Tensor], Tensor], setup: Callable[[Any], Any] = lambda _self: None
+        self,
+        function: Callable[[Any, Tensor, Tensor], Tensor],
+        setup: Callable[[Any], Any] = lambda _self: None,
     ) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -81,7 +88,9 @@ class Free(nn.Module):
     """Whatever a function makes of the input."""
 
     def __init__(
-        self, function: Callable[[Any, Tensor], Tensor], setup: Callable[[Any], Any] = lambda _self: None
+        self,
+        function: Callable[[Any, Tensor], Tensor],
+        setup: Callable[[Any], Any] = lambda _self: None,
     ) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -201,13 +210,17 @@ def history(self: Any, y: Tensor, x: Tensor) -> Tensor:
 def hooked() -> nn.Module:
     model = Net(lambda self, y, x: y).eval()
     calls = itertools.count()
-    model.layer.register_forward_hook(lambda _module, _arguments, answer: answer * 2 if next(calls) > 4000 else answer)
+    model.layer.register_forward_hook(
+        lambda _module, _arguments, answer: answer * 2 if next(calls) > 4000 else answer
+    )
     return model
 
 
 def pre_hook_memo() -> nn.Module:
     model, last = Net(lambda self, y, x: y).eval(), []
-    model.layer.register_forward_pre_hook(lambda _module, arguments: last.append(float(arguments[0].sum())))
+    model.layer.register_forward_pre_hook(
+        lambda _module, arguments: last.append(float(arguments[0].sum()))
+    )
     return model
 
 
@@ -243,8 +256,13 @@ FAULTS: dict[str, Plant] = {
     "a memo that is a tensor": net(first_tensor, setting(first=lambda: None)),
     "a memo in a global": net(memo_in_global),
     "a counter that matters after 40 calls": net(counted, setting(calls=int)),
-    "a counter in a buffer": net(counted_in_buffer, lambda self: self.register_buffer("seen", torch.zeros(()))),
-    "a counter in a buffer that is not kept": net(counted_in_buffer, lambda self: self.register_buffer("seen", torch.zeros(()), persistent=False)),
+    "a counter in a buffer": net(
+        counted_in_buffer, lambda self: self.register_buffer("seen", torch.zeros(()))
+    ),
+    "a counter in a buffer that is not kept": net(
+        counted_in_buffer,
+        lambda self: self.register_buffer("seen", torch.zeros(()), persistent=False),
+    ),
     "a counter in a closure": Plant(counted_in_closure),
     "a counter in a global": net(counted_globally),
     "a list as a default that grows": net(default_list),
@@ -256,15 +274,29 @@ FAULTS: dict[str, Plant] = {
     "a hook that counts": Plant(hooked),
     "a hook that remembers": Plant(pre_hook_memo),
     "weights that move with each call": net(weights_move),
-    "a generator that it steps": net(generated, setting(numbers=lambda: itertools.cycle([1.0] * 500 + [2.0]))),
+    "a generator that it steps": net(
+        generated, setting(numbers=lambda: itertools.cycle([1.0] * 500 + [2.0]))
+    ),
     "a cache of answers that grows": net(lambda self, y, x: y + 0 * cached_sum(float(x.sum()))),
     "rare chance from Python": net(lambda self, y, x: y * 2 if random.random() < 1e-6 else y),
-    "rare chance from its own generator": net(lambda self, y, x: y * 2 if self.chance.random() < 1e-6 else y, setting(chance=lambda: random.Random(0))),
+    "rare chance from its own generator": net(
+        lambda self, y, x: y * 2 if self.chance.random() < 1e-6 else y,
+        setting(chance=lambda: random.Random(0)),
+    ),
     "rare chance from numpy": net(lambda self, y, x: y * 2 if np.random.rand() < 1e-6 else y),  # noqa: NPY002  (the planted fault)
-    "running statistics that learn": net(lambda self, y, x: F.batch_norm(y[:, None], self.norm.running_mean, self.norm.running_var, training=True)[:, 0], setting(norm=lambda: nn.BatchNorm1d(1))),
+    "running statistics that learn": net(
+        lambda self, y, x: F.batch_norm(
+            y[:, None], self.norm.running_mean, self.norm.running_var, training=True
+        )[:, 0],
+        setting(norm=lambda: nn.BatchNorm1d(1)),
+    ),
     # training mode and chance
-    "dropout left on": Plant(lambda: nn.Sequential(nn.Linear(4, 1), nn.Dropout(), nn.Flatten(0)).eval().train()),
-    "batch norm left on": Plant(lambda: nn.Sequential(nn.Linear(4, 1), nn.BatchNorm1d(1).train(), nn.Flatten(0))),
+    "dropout left on": Plant(
+        lambda: nn.Sequential(nn.Linear(4, 1), nn.Dropout(), nn.Flatten(0)).eval().train()
+    ),
+    "batch norm left on": Plant(
+        lambda: nn.Sequential(nn.Linear(4, 1), nn.BatchNorm1d(1).train(), nn.Flatten(0))
+    ),
     "functional dropout": net(lambda self, y, x: F.dropout(y)),
     "noise": net(lambda self, y, x: y + torch.randn_like(y)),
     "a permutation of rows": net(lambda self, y, x: y[torch.randperm(y.shape[0])]),
@@ -275,7 +307,9 @@ FAULTS: dict[str, Plant] = {
     "the year, by datetime": net(lambda self, y, x: y + (datetime.now().year - 2020)),
     "the day of the week": net(lambda self, y, x: y * (1 + datetime.today().weekday())),
     "an environment variable": net(lambda self, y, x: y * len(os.environ.get("PATH", ""))),
-    "an environment variable that golden rows do not show": net(lambda self, y, x: y.clamp(max=1e6) if os.getenv("PATH") else y),
+    "an environment variable that golden rows do not show": net(
+        lambda self, y, x: y.clamp(max=1e6) if os.getenv("PATH") else y
+    ),
     "hash() of a word": net(lambda self, y, x: y * (hash("word") % 97)),
     "an object's address": net(lambda self, y, x: y * (id(self) % 8191)),
     "the presence of a card": net(lambda self, y, x: y * (2 if torch.cuda.is_available() else 1)),
@@ -297,26 +331,52 @@ FAULTS: dict[str, Plant] = {
     "the row before": net(lambda self, y, x: y - y.roll(1, 0)),
     "attention across rows": net(lambda self, y, x: (torch.softmax(x @ x.T, 1) @ x).sum(1)),
     "a flipped batch": net(lambda self, y, x: y.flip(0)),
-    "batch norm without statistics": net(lambda self, y, x: F.batch_norm(y[:, None], None, None, training=True)[:, 0] if len(y) > 1 else y),
+    "batch norm without statistics": net(
+        lambda self, y, x: (
+            F.batch_norm(y[:, None], None, None, training=True)[:, 0] if len(y) > 1 else y
+        )
+    ),
     "top-k over the batch": net(lambda self, y, x: y + y.topk(1, 0).values),
     "unique rows": net(lambda self, y, x: y / y.unique().numel()),
     "quantiles of the batch": net(lambda self, y, x: y - y.median()),
-    "scales too large for golden rows to show": net(lambda self, y, x: y * 50 / x.abs().clamp(min=50.0).amax()),
+    "scales too large for golden rows to show": net(
+        lambda self, y, x: y * 50 / x.abs().clamp(min=50.0).amax()
+    ),
     # sizes
     "a batch that is baked in": net(lambda self, y, x: y.reshape(3)),
-    "a path that the number of rows decides": net(lambda self, y, x: y * 2 if y.shape[0] > 2 else y),
+    "a path that the number of rows decides": net(
+        lambda self, y, x: y * 2 if y.shape[0] > 2 else y
+    ),
     "a loop over rows": net(lambda self, y, x: torch.stack([y[i] for i in range(y.shape[0])])),
-    "a position table that is too short": free(Tokens, lambda self, x: (self.words(x.clamp(0, 8)) + self.places(torch.arange(x.shape[1]))).sum((1, 2)), setting(words=lambda: nn.Embedding(9, 2), places=lambda: nn.Embedding(16, 2))),
+    "a position table that is too short": free(
+        Tokens,
+        lambda self, x: (self.words(x.clamp(0, 8)) + self.places(torch.arange(x.shape[1]))).sum(
+            (1, 2)
+        ),
+        setting(words=lambda: nn.Embedding(9, 2), places=lambda: nn.Embedding(16, 2)),
+    ),
     "a length that is baked in": free(Series, lambda self, x: x.sum(1) / int(x.shape[1])),
     "a length by len()": free(Series, lambda self, x: x.sum(1) / float(np.sqrt(len(x[0])))),
-    "pooling that bakes its windows in": free(Picture, lambda self, x: F.adaptive_avg_pool2d(x, 7).flatten(1).mean(1)),
-    "a picture made to a size by a computed scale": free(Picture, lambda self, x: F.interpolate(x, scale_factor=20 / x.shape[2])[:, 0, 0, 0]),
-    "a kernel larger than the least picture": free(Picture, lambda self, x: self.conv(x).amax((1, 2, 3)), setting(conv=lambda: nn.Conv2d(3, 1, 10))),
+    "pooling that bakes its windows in": free(
+        Picture, lambda self, x: F.adaptive_avg_pool2d(x, 7).flatten(1).mean(1)
+    ),
+    "a picture made to a size by a computed scale": free(
+        Picture, lambda self, x: F.interpolate(x, scale_factor=20 / x.shape[2])[:, 0, 0, 0]
+    ),
+    "a kernel larger than the least picture": free(
+        Picture,
+        lambda self, x: self.conv(x).amax((1, 2, 3)),
+        setting(conv=lambda: nn.Conv2d(3, 1, 10)),
+    ),
     "words beyond the table of small lengths": free(Series, lambda self, x: x[:, 4] + x[:, 0]),
     "a value baked in by item()": net(lambda self, y, x: y * x.abs().max().item()),
-    "a value baked in by numpy": net(lambda self, y, x: y + torch.from_numpy(x.detach().numpy().mean(1))),
+    "a value baked in by numpy": net(
+        lambda self, y, x: y + torch.from_numpy(x.detach().numpy().mean(1))
+    ),
     "a path that a value decides": net(lambda self, y, x: y * 2 if float(x[0, 0]) > 0 else y),
-    "a list made of values": net(lambda self, y, x: torch.tensor([math.tanh(value) for value in y.tolist()])),
+    "a list made of values": net(
+        lambda self, y, x: torch.tensor([math.tanh(value) for value in y.tolist()])
+    ),
     "a size that the data decides": net(lambda self, y, x: y + y[y > 0].sum()),
     # types and values
     "double precision": net(lambda self, y, x: y.double()),
@@ -326,16 +386,40 @@ FAULTS: dict[str, Plant] = {
     "one number for all rows": net(lambda self, y, x: y.sum()),
     "an input changed in place": net(lambda self, y, x: y + x.mul_(2).sum(1)),
     "an operation without an ONNX form": net(lambda self, y, x: torch.special.bessel_j0(y)),
-    "sums in half precision that lose": net(lambda self, y, x: (y.half() * 1e-4).float() * 1e4 + (x.bfloat16().sum(1)).float() * 0),
-}  # fmt: skip
+    "sums in half precision that lose": net(
+        lambda self, y, x: (y.half() * 1e-4).float() * 1e4 + (x.bfloat16().sum(1)).float() * 0
+    ),
+}
 
 NOT_CAUGHT_TODAY: dict[str, tuple[Plant, str]] = {
-    "whole numbers that overflow": (net(lambda self, y, x: (x[:, 0] * 1e9).to(torch.int32).float() * 0 + y), "only rows beyond the golden ones show it"),
-    "NaN for large values": (net(lambda self, y, x: y.masked_fill(x[:, 0].abs() > 1e3, float("nan"))), "golden rows are small"),
-    "a clamp that cuts what the contract takes": (net(lambda self, y, x: y.clamp(-1e3, 1e3)), "it is what the model answers in PyTorch too"),
-    "the order of a set": (net(lambda self, y, x: y * {"alpha": 1, "beta": 2, "gamma": 3}[next(iter({"alpha", "beta", "gamma"}))]), "the hash seed of a process cannot be changed: the fresh process of `seatrial export` finds it"),
-    "the time when it was made": (net(lambda self, y, x: y * self.made, setting(made=lambda: float(time.localtime().tm_hour + 1))), "an attribute like any other: the fresh process of `seatrial export` finds it"),
-}  # fmt: skip
+    "whole numbers that overflow": (
+        net(lambda self, y, x: (x[:, 0] * 1e9).to(torch.int32).float() * 0 + y),
+        "only rows beyond the golden ones show it",
+    ),
+    "NaN for large values": (
+        net(lambda self, y, x: y.masked_fill(x[:, 0].abs() > 1e3, float("nan"))),
+        "golden rows are small",
+    ),
+    "a clamp that cuts what the contract takes": (
+        net(lambda self, y, x: y.clamp(-1e3, 1e3)),
+        "it is what the model answers in PyTorch too",
+    ),
+    "the order of a set": (
+        net(
+            lambda self, y, x: (
+                y * {"alpha": 1, "beta": 2, "gamma": 3}[next(iter({"alpha", "beta", "gamma"}))]
+            )
+        ),
+        "the hash seed of a process cannot be changed: the fresh process of `seatrial export` finds it",
+    ),
+    "the time when it was made": (
+        net(
+            lambda self, y, x: y * self.made,
+            setting(made=lambda: float(time.localtime().tm_hour + 1)),
+        ),
+        "an attribute like any other: the fresh process of `seatrial export` finds it",
+    ),
+}
 """Faults that a pipeline which has no file can keep, each with the reason."""
 
 
@@ -353,7 +437,10 @@ def constant(width: int) -> float:
 class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.lift, self.layer = nn.Linear(1, 8), nn.TransformerEncoderLayer(8, 2, 16, 0.1, batch_first=True)
+        self.lift, self.layer = (
+            nn.Linear(1, 8),
+            nn.TransformerEncoderLayer(8, 2, 16, 0.1, batch_first=True),
+        )
         self.head = nn.Linear(8, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -362,7 +449,9 @@ class Attention(nn.Module):
 
 GOOD: dict[str, Plant] = {
     "a plain layer": net(lambda self, y, x: y),
-    "batch norm at rest": net(lambda self, y, x: self.norm(y[:, None])[:, 0], setting(norm=lambda: nn.BatchNorm1d(1))),
+    "batch norm at rest": net(
+        lambda self, y, x: self.norm(y[:, None])[:, 0], setting(norm=lambda: nn.BatchNorm1d(1))
+    ),
     "dropout at rest": net(lambda self, y, x: self.drop(y), setting(drop=nn.Dropout)),
     "a mean within the row": net(lambda self, y, x: y - x.mean(1)),
     "softmax within the row": net(lambda self, y, x: torch.softmax(x, 1)[:, 0]),
@@ -374,15 +463,30 @@ GOOD: dict[str, Plant] = {
     "NaN replaced": net(lambda self, y, x: y.nan_to_num(0.0)),
     "tied weights": net(lambda self, y, x: F.linear(x, self.layer.weight)[:, 0] + y),
     "a clock that only measures": net(lambda self, y, x: (time.perf_counter(), y)[1]),
-    "a device by what there is": net(lambda self, y, x: y.to("cuda" if torch.cuda.is_available() else "cpu")),
-    "a buffer that is not kept": net(lambda self, y, x: y * self.scale, lambda self: self.register_buffer("scale", torch.tensor(2.0), persistent=False)),
+    "a device by what there is": net(
+        lambda self, y, x: y.to("cuda" if torch.cuda.is_available() else "cpu")
+    ),
+    "a buffer that is not kept": net(
+        lambda self, y, x: y * self.scale,
+        lambda self: self.register_buffer("scale", torch.tensor(2.0), persistent=False),
+    ),
     "a global table": net(lambda self, y, x: y * len(TABLE)),
     "double precision inside": net(lambda self, y, x: y.double().exp().log().float()),
     "a mean over an open length": free(Series, lambda self, x: x.mean(1)),
-    "words with enough places": free(Tokens, lambda self, x: (self.words(x.clamp(0, 8)) + self.places(torch.arange(x.shape[1]))).sum((1, 2)), setting(words=lambda: nn.Embedding(9, 2), places=lambda: nn.Embedding(100, 2))),
+    "words with enough places": free(
+        Tokens,
+        lambda self, x: (self.words(x.clamp(0, 8)) + self.places(torch.arange(x.shape[1]))).sum(
+            (1, 2)
+        ),
+        setting(words=lambda: nn.Embedding(9, 2), places=lambda: nn.Embedding(100, 2)),
+    ),
     "attention within the row": Plant(lambda: Attention().eval(), Series),
-    "a convolution over open pictures": free(Picture, lambda self, x: self.conv(x).amax((1, 2, 3)), setting(conv=lambda: nn.Conv2d(3, 1, 3))),
-}  # fmt: skip
+    "a convolution over open pictures": free(
+        Picture,
+        lambda self, x: self.conv(x).amax((1, 2, 3)),
+        setting(conv=lambda: nn.Conv2d(3, 1, 3)),
+    ),
+}
 TABLE = ("a", "b", "c")
 
 
@@ -411,7 +515,12 @@ def tried(plant: Plant, *, graph: bool = True) -> str:
     """The step that refuses the model; empty where none does, and it may be batched. Without `graph`, the steps that need none."""
     steps: list[str] = []
     pipeline = st.Pipeline(
-        name="plant", version="1.0.0", inputs=plant.inputs, outputs=Score, model=plant.make(), golden=rows(plant.inputs)
+        name="plant",
+        version="1.0.0",
+        inputs=plant.inputs,
+        outputs=Score,
+        model=plant.make(),
+        golden=rows(plant.inputs),
     )
     candidate = TorchCandidate(pipeline)
     try:
@@ -443,10 +552,24 @@ def test_a_good_model_is_not_refused(name: str) -> None:
 
 def test_the_parts_of_a_finding_are_named() -> None:
     said = {}
-    for name in ("a counter in a closure", "a counter in a buffer", "the hour", "a position table that is too short"):
+    for name in (
+        "a counter in a closure",
+        "a counter in a buffer",
+        "the hour",
+        "a position table that is too short",
+    ):
         plant = FAULTS[name]
         with pytest.raises(st.GateError) as refused:
-            gate.pass_export_gate(st.Pipeline(name="plant", version="1.0.0", inputs=plant.inputs, outputs=Score, model=plant.make(), golden=rows(plant.inputs)))  # fmt: skip
+            gate.pass_export_gate(
+                st.Pipeline(
+                    name="plant",
+                    version="1.0.0",
+                    inputs=plant.inputs,
+                    outputs=Score,
+                    model=plant.make(),
+                    golden=rows(plant.inputs),
+                )
+            )
         said[name] = str(refused.value)
     assert (
         "variable calls changes with the number of calls" in said["a counter in a closure"]

@@ -26,7 +26,8 @@ from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.inference.load_gate import pass_load_gate
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
-FILE = '''
+FILE = (
+    '''
 """A pipeline as a user writes it: tokens to two classes."""
 import torch
 from torch import nn
@@ -54,7 +55,10 @@ pipeline = st.Pipeline(
     name="tokens", version="1.0.0", inputs=Row, outputs=Answer, model=Net().eval(), golden=rows[:20],
     held_out=[st.Sample(row, truth={"kind": "a"}, slices=("short" if len(row["x"]) < 5 else "long",)) for row in rows[20:50]], reference=rows, VARIANTS
 )
-'''.replace("    kind: st.Label", "    kind: Annotated[str, st.Label").replace('"c")\n', '"c")]\n').replace("import torch\n", "from typing import Annotated\nimport torch\n", 1)  # fmt: skip
+'''.replace("    kind: st.Label", "    kind: Annotated[str, st.Label")
+    .replace('"c")\n', '"c")]\n')
+    .replace("import torch\n", "from typing import Annotated\nimport torch\n", 1)
+)
 ALL = ("fp16", "int8", "int8_weights", "int4_weights", "int8_per_token")
 
 
@@ -76,11 +80,19 @@ def versions(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_variant_is_proven_sealed_as_a_new_version_and_passes_the_load_gate(sealed: Path, tmp_path: Path) -> None:
+def test_every_variant_is_proven_sealed_as_a_new_version_and_passes_the_load_gate(
+    sealed: Path, tmp_path: Path
+) -> None:
     before = st.open_bundle(sealed / "tokens" / "1.0.0").digest
     arguments = [item for variant in ALL for item in ("--variant", variant)]
     done = quantize(
-        sealed, *arguments, "--pipeline", f"{sealed / 'model.py'}:pipeline", "--out", str(tmp_path), "--json"
+        sealed,
+        *arguments,
+        "--pipeline",
+        f"{sealed / 'model.py'}:pipeline",
+        "--out",
+        str(tmp_path),
+        "--json",
     )
     assert done.exit_code == 0, done.output
     receipt = json.loads(done.stdout)
@@ -116,14 +128,24 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-        (folder / "model.py").write_text(FILE.replace("VARIANTS", f"variants={list(map(str, variants))!r}"))
+        (folder / "model.py").write_text(
+            FILE.replace("VARIANTS", f"variants={list(map(str, variants))!r}")
+        )
     run = subprocess.run(
         [sys.executable, "-m", "seatrial", "export", "model.py:pipeline", "--out", "out", "--json"],
-        cwd=there, env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+        cwd=there,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     pipeline = st.load_pipeline(f"{here / 'model.py'}:pipeline")
-    assert st.export_pipeline(replace(pipeline, variants=variants), here).digest == json.loads(run.stdout)["digest"]
+    assert (
+        st.export_pipeline(replace(pipeline, variants=variants), here).digest
+        == json.loads(run.stdout)["digest"]
+    )
 
 
 @pytest.mark.slow
@@ -173,8 +195,22 @@ def test_a_variant_that_misses_its_promise_is_not_sealed(sealed: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_budget_keeps_as_few_nodes_as_hold_it_and_draws_the_curve(sealed: Path, tmp_path: Path) -> None:
-    done = quantize(sealed, "--variant", "int4_weights", "--budget", "max_error<=0.005", "--out", str(tmp_path), "--plot", str(tmp_path / "curve.png"), "--version", "1.1.0")  # fmt: skip
+def test_a_budget_keeps_as_few_nodes_as_hold_it_and_draws_the_curve(
+    sealed: Path, tmp_path: Path
+) -> None:
+    done = quantize(
+        sealed,
+        "--variant",
+        "int4_weights",
+        "--budget",
+        "max_error<=0.005",
+        "--out",
+        str(tmp_path),
+        "--plot",
+        str(tmp_path / "curve.png"),
+        "--version",
+        "1.1.0",
+    )
     assert done.exit_code == 0, done.output
     assert "chosen: " in done.output
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -193,7 +229,9 @@ def test_a_budget_keeps_as_few_nodes_as_hold_it_and_draws_the_curve(sealed: Path
 
 
 @pytest.mark.slow
-def test_a_budget_that_none_holds_is_said_with_the_nearest_and_nothing_is_sealed(sealed: Path, tmp_path: Path) -> None:
+def test_a_budget_that_none_holds_is_said_with_the_nearest_and_nothing_is_sealed(
+    sealed: Path, tmp_path: Path
+) -> None:
     done = quantize(sealed, "--budget", "max_error<=0.00000001", "--out", str(tmp_path / "out"))
     assert done.exit_code == 1
     assert "nearest: 2 of 3 nodes in fp32" in done.output
@@ -221,7 +259,10 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(
 
     def search() -> BudgetSearch:
         return BudgetSearch(
-            subject, parse_recipe("int8_per_token"), Promise(cosine=0.9), journal=Journal("key", tmp_path)
+            subject,
+            parse_recipe("int8_per_token"),
+            Promise(cosine=0.9),
+            journal=Journal("key", tmp_path),
         )
 
     with pytest.raises(KeyboardInterrupt):
@@ -229,7 +270,9 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(
     with (tmp_path / "key.jsonl").open("ab") as file:
         file.write(b'{"keep": [')  # as one that was stopped while it wrote
     first = search().run()
-    assert len(made) == 1 + 3 + 3  # 3 nodes alone, 3 candidates; the one that was stopped is made again
+    assert (
+        len(made) == 1 + 3 + 3
+    )  # 3 nodes alone, 3 candidates; the one that was stopped is made again
     assert search().run() == first
     assert len(made) == 7
 

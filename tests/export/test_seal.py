@@ -35,14 +35,25 @@ pipeline = st.Pipeline(name="user", version="1.0.0", inputs=Row, outputs=Answer,
 
 
 def export(file: Path, out: Path, cwd: Path) -> dict[str, object]:
-    command = [sys.executable, "-m", "seatrial", "export", f"{file}:pipeline", "--out", str(out), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "seatrial",
+        "export",
+        f"{file}:pipeline",
+        "--out",
+        str(out),
+        "--json",
+    ]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=True)
     value: dict[str, object] = json.loads(done.stdout)
     return value
 
 
 @pytest.mark.slow
-def test_two_processes_in_two_folders_seal_the_same_digest_and_leave_no_trace(tmp_path: Path) -> None:
+def test_two_processes_in_two_folders_seal_the_same_digest_and_leave_no_trace(
+    tmp_path: Path,
+) -> None:
     sealed = []
     for name in ("somewhere", "elsewhere"):
         folder = tmp_path / name
@@ -78,9 +89,13 @@ def test_a_pipeline_file_that_cannot_be_used_is_told_with_its_line(
     target: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {
-        "empty.py": "", "number.py": "pipeline = 7", "broken.py": "\n\n1 / 0", "syntax.py": "def :", "model.txt": "",
+        "empty.py": "",
+        "number.py": "pipeline = 7",
+        "broken.py": "\n\n1 / 0",
+        "syntax.py": "def :",
+        "model.txt": "",
         "raises.py": "def pipeline():\n    raise ValueError('no data')",
-    }  # fmt: skip
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -96,7 +111,9 @@ def test_a_pipeline_file_that_cannot_be_used_is_told_with_its_line(
         ("prepare=len", "torch.nn.Module"),
     ],
 )  # fmt: skip
-def test_a_pipeline_that_is_declared_wrongly_is_told_which_part(change: str, words: str, tmp_path: Path) -> None:
+def test_a_pipeline_that_is_declared_wrongly_is_told_which_part(
+    change: str, words: str, tmp_path: Path
+) -> None:
     key = change.partition("=")[0]
     parts = {
         "name": '"user"',
@@ -107,7 +124,8 @@ def test_a_pipeline_that_is_declared_wrongly_is_told_which_part(change: str, wor
         "golden": "rows",
     } | {key: change.partition("=")[2]}
     (tmp_path / "model.py").write_text(
-        FILE[: FILE.index("pipeline = ")] + f"pipeline = st.Pipeline({', '.join(f'{k}={v}' for k, v in parts.items())})"
+        FILE[: FILE.index("pipeline = ")]
+        + f"pipeline = st.Pipeline({', '.join(f'{k}={v}' for k, v in parts.items())})"
     )
     with pytest.raises(st.DeclarationError) as refused:
         st.load_pipeline(f"{tmp_path / 'model.py'}:pipeline")
@@ -115,10 +133,14 @@ def test_a_pipeline_that_is_declared_wrongly_is_told_which_part(change: str, wor
 
 
 @pytest.mark.slow
-def test_what_changed_since_the_version_before_is_sealed_and_a_breaking_change_is_refused(tmp_path: Path) -> None:
+def test_what_changed_since_the_version_before_is_sealed_and_a_breaking_change_is_refused(
+    tmp_path: Path,
+) -> None:
     old, new = tmp_path / "old.py", tmp_path / "new.py"
     old.write_text(FILE)
-    new.write_text(FILE.replace('"1.0.0"', '"1.1.0"').replace("nn.Flatten(0)", "nn.Flatten(0), nn.Tanh()"))
+    new.write_text(
+        FILE.replace('"1.0.0"', '"1.1.0"').replace("nn.Flatten(0)", "nn.Flatten(0), nn.Tanh()")
+    )
     before = export(old, tmp_path, tmp_path)["path"]
     command = [
         sys.executable,
@@ -136,7 +158,9 @@ def test_what_changed_since_the_version_before_is_sealed_and_a_breaking_change_i
     assert notes.startswith("# user 1.1.0\n\nCompared with 1.0.0.")
     assert "- 20 golden rows are answered by both." in notes
     new.write_text(FILE.replace('"1.0.0"', '"1.2.0"').replace("y: float", "z: float"))
-    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    refused = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert refused.returncode == 1
     assert "version 1.2.0 after 1.0.0: got a breaking change, output 'y': removed" in refused.stderr
     assert not (tmp_path / "user" / "1.2.0").exists()

@@ -44,9 +44,14 @@ def samples(rows: int, wrong: float, slice_: str) -> list[st.Sample]:
 def pipeline(**other: Any) -> st.Pipeline:
     held_out = [*samples(90, 0.0, "clear"), *samples(10, 0.5, "murky")]
     declared: dict[str, Any] = {
-        "name": "sides", "version": "1.0.0", "inputs": Point, "outputs": Side, "model": Net().eval(),
-        "golden": [{"x": [0.5, 1.0]}, {"x": [-1.0, 0.0]}, {"x": [0.0, 0.0]}], "held_out": held_out,
-    }  # fmt: skip
+        "name": "sides",
+        "version": "1.0.0",
+        "inputs": Point,
+        "outputs": Side,
+        "model": Net().eval(),
+        "golden": [{"x": [0.5, 1.0]}, {"x": [-1.0, 0.0]}, {"x": [0.0, 0.0]}],
+        "held_out": held_out,
+    }
     return st.Pipeline(**declared | other)
 
 
@@ -67,12 +72,16 @@ def test_held_out_rows_are_sealed_and_their_slices_are_in_the_receipt(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_slice_that_breaks_the_promise_stops_the_export_although_all_rows_keep_it(tmp_path: Path) -> None:
+def test_a_slice_that_breaks_the_promise_stops_the_export_although_all_rows_keep_it(
+    tmp_path: Path,
+) -> None:
     said = r"held-out rows: slice 'murky', accuracy: got 0\.\d+, want at least 0.9, 10 rows"
     with pytest.raises(st.GateError, match=said):
         st.export_pipeline(pipeline(promise=st.Promise(accuracy=0.9)), tmp_path)
     assert not list(tmp_path.iterdir())
-    bundle = st.export_pipeline(pipeline(promise=st.Promise(accuracy=0.9, min_slice_rows=20)), tmp_path)
+    bundle = st.export_pipeline(
+        pipeline(promise=st.Promise(accuracy=0.9, min_slice_rows=20)), tmp_path
+    )
     assert bundle.manifest.variants[0].promise == st.Promise(
         accuracy=0.9, min_slice_rows=20, tolerance=bundle.contract.tolerance
     )
@@ -91,13 +100,17 @@ def test_a_slice_that_breaks_the_promise_stops_the_export_although_all_rows_keep
         (st.Sample({"x": [0, 0]}, slices=("",)), r"slice: got"),
     ],
 )
-def test_a_truth_or_slice_that_is_none_is_refused_before_the_gate(sample: st.Sample, said: str, tmp_path: Path) -> None:
+def test_a_truth_or_slice_that_is_none_is_refused_before_the_gate(
+    sample: st.Sample, said: str, tmp_path: Path
+) -> None:
     with pytest.raises(st.DeclarationError, match=said):
         st.export_pipeline(pipeline(golden=[sample, sample]), tmp_path)
 
 
 @pytest.mark.parametrize("where", ["golden", "held_out"])
-def test_a_row_that_the_contract_refuses_is_named_with_its_place(where: str, tmp_path: Path) -> None:
+def test_a_row_that_the_contract_refuses_is_named_with_its_place(
+    where: str, tmp_path: Path
+) -> None:
     rows = [{"x": [0.5, 1.0]}, {"x": [0.5, 1.0]}, {"x": [0.5]}]
     with pytest.raises(st.Refusal, match=f"pipeline {where}, input 'x', row 2"):
         st.export_pipeline(pipeline(**{where: rows}), tmp_path)

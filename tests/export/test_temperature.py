@@ -23,7 +23,9 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 CLASSES = ("a", "b", "c")
 
 
-def overconfident(rows: int = 400, times: float = 3.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def overconfident(
+    rows: int = 400, times: float = 3.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits `times` as large as they should be, and true classes drawn from what they should be."""
     random = np.random.default_rng(seed)
     logits = random.normal(size=(rows, 3)) * 2
@@ -35,7 +37,9 @@ def overconfident(rows: int = 400, times: float = 3.0, seed: int = 0) -> tuple[n
 def test_the_temperature_is_the_one_that_outside_judges_find(rows: int, times: float) -> None:
     logits, true = overconfident(rows, times)
     loss = lambda log_t: log_loss(true, softmax(logits / np.exp(log_t), axis=1))
-    judge = np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-10}).x)
+    judge = np.exp(
+        minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-10}).x
+    )
     found = fit("word", logits, true)
     assert found.temperature == pytest.approx(judge, rel=1e-4)
     plain, honest = softmax(logits, axis=1), softmax(logits / found.temperature, axis=1)
@@ -47,7 +51,9 @@ def test_the_temperature_is_the_one_that_outside_judges_find(rows: int, times: f
     assert found.error_after == pytest.approx(calibration_error(honest.max(1), right))
 
 
-def test_an_overconfident_model_is_mended_and_its_probabilities_give_the_same_temperature_as_its_logits() -> None:
+def test_an_overconfident_model_is_mended_and_its_probabilities_give_the_same_temperature_as_its_logits() -> (
+    None
+):
     logits, true = overconfident(2000)
     found, again = fit("word", logits, true), fit("word", softmax(logits, axis=1), true)
     assert found.temperature == pytest.approx(3.0, rel=0.1)
@@ -94,18 +100,30 @@ def pipeline(rows: int = 200, **other: Any) -> st.Pipeline:
         st.Sample({"x": row.astype(np.float32)}, {"word": CLASSES[place]})
         for row, place in zip(logits, true, strict=True)
     ]
-    golden = [{"x": row} for row in np.array([[0, 0, 0], [9, 1, -4], [200, -200, 0], [-1, 1, 0]], np.float32)]
+    golden = [
+        {"x": row}
+        for row in np.array([[0, 0, 0], [9, 1, -4], [200, -200, 0], [-1, 1, 0]], np.float32)
+    ]
     declared: dict[str, Any] = {
         "model": Net(softmaxed=True, named=False).eval(),
         "golden": golden,
         "held_out": held_out,
     }
-    return st.Pipeline(name="words", version="1.0.0", inputs=Point, outputs=Both, temperature=True, **declared | other)
+    return st.Pipeline(
+        name="words",
+        version="1.0.0",
+        inputs=Point,
+        outputs=Both,
+        temperature=True,
+        **declared | other,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("softmaxed", "named"), [(True, False), (False, True)])
-def test_the_temperature_is_in_the_graph_and_in_the_reference(softmaxed: bool, named: bool, tmp_path: Path) -> None:
+def test_the_temperature_is_in_the_graph_and_in_the_reference(
+    softmaxed: bool, named: bool, tmp_path: Path
+) -> None:
     declared = pipeline(model=Net(softmaxed=softmaxed, named=named).eval())
     bundle = st.export_pipeline(declared, tmp_path)
     (found,) = bundle.receipts()[0].calibrations
@@ -113,17 +131,24 @@ def test_the_temperature_is_in_the_graph_and_in_the_reference(softmaxed: bool, n
     assert found.error_after < found.error_before
     rows = bundle.golden.rows
     want = softmax(np.array([row["x"] for row in rows]) / found.temperature, axis=1)
-    for answers in (load_engine(bundle, RuntimeOptions()).answer(rows, 2), PyTorchRunner(declared).run(rows, 1)):
+    for answers in (
+        load_engine(bundle, RuntimeOptions()).answer(rows, 2),
+        PyTorchRunner(declared).run(rows, 1),
+    ):
         np.testing.assert_allclose([answer["word"] for answer in answers], want, atol=2e-6)
         assert answers[1]["size"] == pytest.approx(6)
-    assert declared.call(declared.encode(rows))["word"].argmax(1).tolist() == want.argmax(1).tolist()
+    assert (
+        declared.call(declared.encode(rows))["word"].argmax(1).tolist() == want.argmax(1).tolist()
+    )
     trial = next(trial for trial in bundle.receipts()[0].trials if trial.held_out)
     assert trial.measures is not None
     assert trial.measures.calibration_error == pytest.approx(found.error_after, abs=1e-5)
 
 
 def test_too_few_rows_with_a_truth_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(st.DeclarationError, match="19 held-out rows with a truth, want held_out with 20 samples"):
+    with pytest.raises(
+        st.DeclarationError, match="19 held-out rows with a truth, want held_out with 20 samples"
+    ):
         st.export_pipeline(pipeline(rows=19), tmp_path)
     with pytest.raises(st.DeclarationError, match="0 held-out rows"):
         st.export_pipeline(pipeline(held_out=()), tmp_path)

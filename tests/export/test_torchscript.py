@@ -49,25 +49,38 @@ class Net(nn.Module):
 
     def forward(self, plan, tier, spent, ends):  # type: ignore[no-untyped-def]
         known = torch.stack([spent.nan_to_num(0.0), ends.mean(1)], 1)
-        scores = torch.softmax(self.body(torch.cat([self.plan(plan), self.tier(tier), known], 1)), 1)
+        scores = torch.softmax(
+            self.body(torch.cat([self.plan(plan), self.tier(tier), known], 1)), 1
+        )
         return scores[:, 0], scores
 
 
 def pipeline() -> st.Pipeline:
     rows: list[Any] = [
-        {"plan": "abc"[i % 3], "tier": ["low", "high", None][i % 3], "spent": None if i % 2 else float(i), "ends": [float(i)] * (2 + i % 4)}
+        {
+            "plan": "abc"[i % 3],
+            "tier": ["low", "high", None][i % 3],
+            "spent": None if i % 2 else float(i),
+            "ends": [float(i)] * (2 + i % 4),
+        }
         for i in range(8)
-    ]  # fmt: skip
-    return st.Pipeline(name="net", version="1.0.0", inputs=Row, outputs=Out, model=Net().eval(), golden=rows)
+    ]
+    return st.Pipeline(
+        name="net", version="1.0.0", inputs=Row, outputs=Out, model=Net().eval(), golden=rows
+    )
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> st.Bundle:
-    return export_pipeline(pipeline(), tmp_path_factory.mktemp("ts"), formats_wanted=["torchscript"])
+    return export_pipeline(
+        pipeline(), tmp_path_factory.mktemp("ts"), formats_wanted=["torchscript"]
+    )
 
 
 def test_it_answers_as_training_did_through_the_engine_of_the_server(bundle: st.Bundle) -> None:
-    receipt = try_bundle(TrialRequest(bundle, trust_torchscript=True), ["onnxruntime", "torchscript"])
+    receipt = try_bundle(
+        TrialRequest(bundle, trust_torchscript=True), ["onnxruntime", "torchscript"]
+    )
     assert [trial.finding for trial in receipt.trials if not trial.passed] == []
     assert {trial.runner for trial in receipt.trials} == {"onnxruntime", "torchscript"}
     assert {trial.runner for trial in bundle.receipts()[0].trials} >= {"onnxruntime", "torchscript"}
@@ -109,7 +122,10 @@ def test_a_damaged_graph_is_a_model_error() -> None:
 
 
 def test_the_same_model_gives_the_same_bytes(bundle: st.Bundle, tmp_path: Path) -> None:
-    assert export_pipeline(pipeline(), tmp_path, formats_wanted=["torchscript"]).digest == bundle.digest
+    assert (
+        export_pipeline(pipeline(), tmp_path, formats_wanted=["torchscript"]).digest
+        == bundle.digest
+    )
 
 
 def test_no_source_line_or_folder_of_this_machine_is_inside(bundle: st.Bundle) -> None:
@@ -140,22 +156,35 @@ def test_what_cannot_be_traced_is_scripted(tmp_path: Path, monkeypatch: pytest.M
         y: float
 
     monkeypatch.setattr(torchscript, "traced", fails)
-    made = st.Pipeline(name="one", version="1.0.0", inputs=One, outputs=Answer, model=Scriptable().eval(), golden=[{"x": 1.0}, {"x": 2.0}])  # fmt: skip
+    made = st.Pipeline(
+        name="one",
+        version="1.0.0",
+        inputs=One,
+        outputs=Answer,
+        model=Scriptable().eval(),
+        golden=[{"x": 1.0}, {"x": 2.0}],
+    )
     sealed = export_pipeline(made, tmp_path / "good", formats_wanted=["torchscript"])
-    assert all(trial.passed for trial in try_bundle(TrialRequest(sealed, trust_torchscript=True)).trials)
+    assert all(
+        trial.passed for trial in try_bundle(TrialRequest(sealed, trust_torchscript=True)).trials
+    )
     monkeypatch.setattr(torchscript, "scripted", fails)
     with pytest.raises(GateError, match=r"traced: no trace .*; scripted: no trace"):
         export_pipeline(made, tmp_path / "bad", formats_wanted=["torchscript"])
     assert not (tmp_path / "bad").exists()
 
 
-def test_a_trace_that_answers_otherwise_is_not_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_that_answers_otherwise_is_not_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Wrong(Net):
         def forward(self, plan, tier, spent, ends):  # type: ignore[no-untyped-def]
             first, second = super().forward(plan, tier, spent, ends)
             return first + 1, second
 
-    wrong = lambda candidate: torch.jit.trace(Wrong().eval(), candidate.model.arguments, check_trace=False)
+    wrong = lambda candidate: torch.jit.trace(
+        Wrong().eval(), candidate.model.arguments, check_trace=False
+    )
     monkeypatch.setattr(torchscript, "traced", wrong)
     monkeypatch.setattr(torchscript, "scripted", wrong)
     with pytest.raises(GateError, match="export gate, torchscript: traced: at sizes"):
@@ -167,14 +196,22 @@ def test_a_format_that_nobody_makes_is_named_with_those_that_are(tmp_path: Path)
         export_pipeline(pipeline(), tmp_path, formats_wanted=["tensorflow"])
 
 
-def test_the_server_serves_it_where_it_is_trusted_and_says_why_where_not(bundle: st.Bundle, serve: Any) -> None:
+def test_the_server_serves_it_where_it_is_trusted_and_says_why_where_not(
+    bundle: st.Bundle, serve: Any
+) -> None:
     folder = bundle.path.parent.parent
     trusting = serve(folder, "--variant", "torchscript", "--trust-torchscript")
     assert trusting.wait_until_loaded()[0] == 200
-    reply = httpx.post(f"{trusting.url}/v1/models/net:predict", json={"instances": [bundle.golden.rows[0]]})
-    assert reply.json()["predictions"][0]["score"] == pytest.approx(float(bundle.golden.answers[0]["score"]), rel=1e-4)
+    reply = httpx.post(
+        f"{trusting.url}/v1/models/net:predict", json={"instances": [bundle.golden.rows[0]]}
+    )
+    assert reply.json()["predictions"][0]["score"] == pytest.approx(
+        float(bundle.golden.answers[0]["score"]), rel=1e-4
+    )
     wary = serve(folder, "--variant", "torchscript")
     assert wary.wait_until_loaded()[0] == 503
     assert "E_UNTRUSTED" in httpx.get(f"{wary.url}/v2/health/ready").text
-    done = CliRunner().invoke(cli, ["parity", str(bundle.path), "--trust-torchscript", "--runner", "torchscript"])
+    done = CliRunner().invoke(
+        cli, ["parity", str(bundle.path), "--trust-torchscript", "--runner", "torchscript"]
+    )
     assert done.exit_code == 0, done.output

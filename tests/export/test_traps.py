@@ -42,18 +42,30 @@ def fours(count: int = 9) -> list[dict[str, Any]]:
 
 def pictures(*sizes: tuple[int, int]) -> list[dict[str, Any]]:
     return [
-        {"x": RNG.standard_normal((3, *size)).astype(np.float32)} for size in sizes or ((20, 30), (20, 30), (32, 17))
+        {"x": RNG.standard_normal((3, *size)).astype(np.float32)}
+        for size in sizes or ((20, 30), (20, 30), (32, 17))
     ]
 
 
 def seal(
-    model: nn.Module, folder: Path, *, inputs: type[st.Row] = Four, outputs: type[st.Answer] = Score, **options: Any
+    model: nn.Module,
+    folder: Path,
+    *,
+    inputs: type[st.Row] = Four,
+    outputs: type[st.Answer] = Score,
+    **options: Any,
 ) -> st.Bundle:
     torch.manual_seed(0)
     golden = options.pop("golden", None) or fours()
     return st.export_pipeline(
         st.Pipeline(
-            name="trap", version="1.0.0", inputs=inputs, outputs=outputs, model=model, golden=golden, **options
+            name="trap",
+            version="1.0.0",
+            inputs=inputs,
+            outputs=outputs,
+            model=model,
+            golden=golden,
+            **options,
         ),
         folder,
     )
@@ -81,7 +93,9 @@ class Forward(nn.Module):
 
 
 def test_training_mode_left_on_in_one_child_is_named(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 1)), nn.Flatten(0)).eval()
+    model = nn.Sequential(
+        nn.Linear(4, 8), nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 1)), nn.Flatten(0)
+    ).eval()
     model[1][0].train()
     assert "in training mode: model.1.0" in caught(model, tmp_path)
 
@@ -101,8 +115,14 @@ def test_functional_batch_norm_in_training_mode_shows_in_the_state(tmp_path: Pat
     assert "norm.running_mean" in said
 
 
-def test_batch_norm_without_running_statistics_shows_in_the_row_among_others(tmp_path: Path) -> None:
-    said = caught(Forward(lambda self, y: F.batch_norm(y, None, None, training=True)).eval(), tmp_path, batchable=True)
+def test_batch_norm_without_running_statistics_shows_in_the_row_among_others(
+    tmp_path: Path,
+) -> None:
+    said = caught(
+        Forward(lambda self, y: F.batch_norm(y, None, None, training=True)).eval(),
+        tmp_path,
+        batchable=True,
+    )
     assert "row in batch" in said or "Expected more than 1 value" in said
 
 
@@ -121,9 +141,13 @@ def test_a_static_batch_is_caught(tmp_path: Path) -> None:
     assert "export gate" in said
 
 
-def test_a_static_batch_is_caught_by_the_graph_even_where_torch_export_is_waived(tmp_path: Path) -> None:
+def test_a_static_batch_is_caught_by_the_graph_even_where_torch_export_is_waived(
+    tmp_path: Path,
+) -> None:
     said = caught(
-        Forward(lambda self, y: y + torch.zeros(int(y.shape[0]), 1) if y.shape[0] == 3 else y).eval(),
+        Forward(
+            lambda self, y: y + torch.zeros(int(y.shape[0]), 1) if y.shape[0] == 3 else y
+        ).eval(),
         tmp_path,
         waive={"torch.export": "for the test"},
     )
@@ -133,13 +157,19 @@ def test_a_static_batch_is_caught_by_the_graph_even_where_torch_export_is_waived
 class Pooled(nn.Module):
     def __init__(self, side: int) -> None:
         super().__init__()
-        self.conv, self.head, self.side = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * side * side, 1), side
+        self.conv, self.head, self.side = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Linear(4 * side * side, 1),
+            side,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(F.adaptive_avg_pool2d(self.conv(x), self.side).flatten(1))[:, 0]
 
 
-def test_adaptive_pooling_that_bakes_in_the_traced_size_is_caught_at_other_sizes(tmp_path: Path) -> None:
+def test_adaptive_pooling_that_bakes_in_the_traced_size_is_caught_at_other_sizes(
+    tmp_path: Path,
+) -> None:
     said = caught(Pooled(7).eval(), tmp_path, inputs=Picture, golden=pictures())
     assert "export gate" in said
     assert any(word in said for word in ("other sizes", "torch.export", "torch.onnx.export"))
@@ -159,14 +189,20 @@ def test_an_opset_that_the_exporter_raises_silently_is_caught(tmp_path: Path) ->
 def test_an_opset_that_is_honoured_is_in_graph_and_manifest(opset: int, tmp_path: Path) -> None:
     bundle = seal(nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)).eval(), tmp_path, opset=opset)
     model = onnx.load_from_string(bundle.files["graphs/fp32.onnx"])
-    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [opset] == [bundle.manifest.opset]
+    assert (
+        [entry.version for entry in model.opset_import if entry.domain == ""]
+        == [opset]
+        == [bundle.manifest.opset]
+    )
 
 
 def test_noise_in_forward_is_caught_in_two_runs_and_in_the_graph(tmp_path: Path) -> None:
     noisy = Forward(lambda self, y: y + 0.1 * torch.randn_like(y)).eval()
     assert "two runs" in caught(noisy, tmp_path)
     assert "draws random numbers: RandomNormal" in caught(
-        noisy, tmp_path, waive=dict.fromkeys(("two runs", "state", "row in batch", "surroundings"), "for the test")
+        noisy,
+        tmp_path,
+        waive=dict.fromkeys(("two runs", "state", "row in batch", "surroundings"), "for the test"),
     )
 
 
@@ -174,13 +210,17 @@ def test_noise_in_forward_is_caught_in_two_runs_and_in_the_graph(tmp_path: Path)
     lambda self, y: y - y.mean(0, keepdim=True), lambda self, y: torch.softmax(y, 0), lambda self, y: y / y.abs().max(), lambda self, y: y.cumsum(0),
 ])  # fmt: skip
 def test_an_operator_across_rows_is_caught(cross: Any, tmp_path: Path) -> None:
-    assert "a row's answer depends on the other rows of its batch" in caught(Forward(cross).eval(), tmp_path)
+    assert "a row's answer depends on the other rows of its batch" in caught(
+        Forward(cross).eval(), tmp_path
+    )
     said = caught(Forward(cross).eval(), tmp_path, waive={"row in batch": "for the test"})
     assert "rows apart" in said
 
 
 def test_a_model_that_says_it_sees_all_rows_is_sealed_and_never_batched(tmp_path: Path) -> None:
-    bundle = seal(Forward(lambda self, y: y - y.mean(0, keepdim=True) * 0.5).eval(), tmp_path, batchable=False)
+    bundle = seal(
+        Forward(lambda self, y: y - y.mean(0, keepdim=True) * 0.5).eval(), tmp_path, batchable=False
+    )
     assert bundle.manifest.batchable is False
 
 
@@ -196,12 +236,20 @@ class OneScale(nn.Module):
         return self.layer(torch.round(x / scale * 1e6) * scale / 1e6)[:, 0]
 
 
-def test_rows_that_depend_only_on_extreme_mates_are_sealed_as_not_batchable_and_said_so(tmp_path: Path) -> None:
-    bundle = seal(OneScale().eval(), tmp_path, waive={"lint": "the planted fault is to be found by the last step"})
+def test_rows_that_depend_only_on_extreme_mates_are_sealed_as_not_batchable_and_said_so(
+    tmp_path: Path,
+) -> None:
+    bundle = seal(
+        OneScale().eval(),
+        tmp_path,
+        waive={"lint": "the planted fault is to be found by the last step"},
+    )
     assert bundle.manifest.batchable is False
     assert bundle.manifest.waivers == {"lint": "the planted fault is to be found by the last step"}
     assert any(
-        "rows depend on each other" in trial.finding for receipt in bundle.receipts() for trial in receipt.trials
+        "rows depend on each other" in trial.finding
+        for receipt in bundle.receipts()
+        for trial in receipt.trials
     )
 
 
@@ -229,12 +277,15 @@ def test_a_leaked_path_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[n] y) { y = Relu(x) }'
     )
-    model.graph.node[0].metadata_props.add(key="pkg.torch.onnx.stack_trace", value="/home/somebody/model.py")
+    model.graph.node[0].metadata_props.add(
+        key="pkg.torch.onnx.stack_trace", value="/home/somebody/model.py"
+    )
     model.graph.node[0].doc_string = "/home/somebody"
     model.graph.input[0].doc_string = "/home/somebody"
     monkeypatch.setattr(strip, "folders_here", lambda: {"/home/somebody"})
     with pytest.raises(
-        st.SeatrialError, match=r"'graphs/fp32\.onnx' holds '/home/somebody', a path, user or host name"
+        st.SeatrialError,
+        match=r"'graphs/fp32\.onnx' holds '/home/somebody', a path, user or host name",
     ):
         check_leaks("graphs/fp32.onnx", model.SerializeToString())
     strip_model(model)
@@ -281,7 +332,12 @@ def test_a_category_that_is_called_as_the_user_is_sealed_and_a_folder_of_the_exp
     assert "'golden/rows.jsonl' holds '/srv/training'" in said
     waive = {"local traces golden/rows.jsonl": "the rows are paths"}
     assert seal(Codes().eval(), tmp_path / "c", **options, waive=waive).manifest.waivers == waive
-    said = caught(Codes().eval(), tmp_path / "d", **options, waive={"local traces golden/row.jsonl": "misspelt"})
+    said = caught(
+        Codes().eval(),
+        tmp_path / "d",
+        **options,
+        waive={"local traces golden/row.jsonl": "misspelt"},
+    )
     assert "golden/rows.jsonl" in said
 
 
@@ -303,7 +359,9 @@ def test_a_model_that_takes_other_arguments_is_told_which(tmp_path: Path) -> Non
         (lambda x: x[:, 0].double(), Score),
     ],
 )
-def test_an_answer_that_is_not_as_declared_is_told(answer: Any, outputs: type[st.Answer], tmp_path: Path) -> None:
+def test_an_answer_that_is_not_as_declared_is_told(
+    answer: Any, outputs: type[st.Answer], tmp_path: Path
+) -> None:
     class Answers(nn.Module):
         def forward(self, x: Tensor) -> Any:
             return answer(x)
@@ -335,4 +393,8 @@ def test_an_operation_without_onnx_form_is_named(tmp_path: Path) -> None:
 
 def test_a_waiver_needs_a_known_step(tmp_path: Path) -> None:
     with pytest.raises(st.DeclarationError, match="want steps among"):
-        seal(nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)).eval(), tmp_path, waive={"parity": "no time"})
+        seal(
+            nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)).eval(),
+            tmp_path,
+            waive={"parity": "no time"},
+        )

@@ -25,25 +25,36 @@ FLOAT = onnx.TensorProto.FLOAT
 Arrays = Mapping[str, Any]
 
 
-def graph(nodes: list[onnx.NodeProto], weights: Arrays, x: list[Any], y: list[Any]) -> onnx.ModelProto:
+def graph(
+    nodes: list[onnx.NodeProto], weights: Arrays, x: list[Any], y: list[Any]
+) -> onnx.ModelProto:
     made = helper.make_graph(
-        nodes, "graph", [helper.make_tensor_value_info("x", FLOAT, x)], [helper.make_tensor_value_info("y", FLOAT, y)],
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", FLOAT, x)],
+        [helper.make_tensor_value_info("y", FLOAT, y)],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
-    )  # fmt: skip
+    )
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
 def matmul(weight: np.ndarray) -> onnx.ModelProto:
-    return graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="mul")], {"w": weight}, ["batch", "tokens", weight.shape[0]], ["batch", "tokens", weight.shape[1]])  # fmt: skip
+    return graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="mul")],
+        {"w": weight},
+        ["batch", "tokens", weight.shape[0]],
+        ["batch", "tokens", weight.shape[1]],
+    )
 
 
 def network(seed: int = 0, inside: int = 64) -> onnx.ModelProto:
     """x (batch, 32) through two layers, as `nn.Linear` is exported, and a bias."""
     chance = np.random.default_rng(seed)
     weights = {
-        "a": chance.normal(size=(inside, 32)).astype(np.float32), "a_bias": chance.normal(size=inside).astype(np.float32),
+        "a": chance.normal(size=(inside, 32)).astype(np.float32),
+        "a_bias": chance.normal(size=inside).astype(np.float32),
         "b": chance.normal(size=(inside, 4)).astype(np.float32),
-    }  # fmt: skip
+    }
     nodes = [
         helper.make_node("Gemm", ["x", "a", "a_bias"], ["h"], name="first", transB=1),
         helper.make_node("Relu", ["h"], ["r"], name="relu"),
@@ -63,10 +74,14 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 
 @settings(deadline=None, max_examples=40)
 @given(
-    x=some.lists(some.lists(some.floats(-1e4, 1e4, width=32), min_size=8, max_size=8), min_size=1, max_size=5),
+    x=some.lists(
+        some.lists(some.floats(-1e4, 1e4, width=32), min_size=8, max_size=8), min_size=1, max_size=5
+    ),
     seed=some.integers(0, 99),
 )
-def test_a_per_token_product_is_the_rounded_one_that_numpy_computes(x: list[list[float]], seed: int) -> None:
+def test_a_per_token_product_is_the_rounded_one_that_numpy_computes(
+    x: list[list[float]], seed: int
+) -> None:
     weight = np.random.default_rng(seed).normal(size=(8, 6)).astype(np.float32)
     tokens = np.array(x, np.float32)[None]
     low, high = tokens.min(-1, keepdims=True), tokens.max(-1, keepdims=True)
@@ -75,7 +90,9 @@ def test_a_per_token_product_is_the_rounded_one_that_numpy_computes(x: list[list
     columns = np.abs(weight).max(0) / 80
     want = (scale.astype(np.float64) * q + low) @ (np.rint(weight / columns) * columns)
     got = run(parse_recipe("int8_per_token").transform(Original(matmul(weight))), tokens)
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(tokens).max())))
+    np.testing.assert_allclose(
+        got, want, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(tokens).max()))
+    )
 
 
 def extreme(*shape: int) -> np.ndarray:
@@ -89,12 +106,22 @@ def extreme(*shape: int) -> np.ndarray:
 OPERATORS: dict[str, tuple[onnx.ModelProto, tuple[int, ...]]] = {
     "MatMul": (matmul(extreme(16, 96).T.copy()), (4, 96)),
     "Gemm": (
-        graph([helper.make_node("Gemm", ["x", "w"], ["y"], name="mul", transB=1)], {"w": extreme(16, 96)}, ["batch", 96], ["batch", 16]),
+        graph(
+            [helper.make_node("Gemm", ["x", "w"], ["y"], name="mul", transB=1)],
+            {"w": extreme(16, 96)},
+            ["batch", 96],
+            ["batch", 16],
+        ),
         (96,),
     ),
     **{
         name: (
-            graph([helper.make_node(operator, ["x", "w"], ["y"], name="mul", **options)], {"w": weight}, ["batch", 16, 6, 6], ["batch", None, None, None]),
+            graph(
+                [helper.make_node(operator, ["x", "w"], ["y"], name="mul", **options)],
+                {"w": weight},
+                ["batch", 16, 6, 6],
+                ["batch", None, None, None],
+            ),
             (16, 6, 6),
         )
         for name, operator, weight, options in (
@@ -105,22 +132,46 @@ OPERATORS: dict[str, tuple[onnx.ModelProto, tuple[int, ...]]] = {
             ("ConvTranspose", "ConvTranspose", extreme(16, 16, 2, 2), {}),
         )
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("low", [0, -1])
-@pytest.mark.parametrize("kind", ["int8", "int8:calibration=percentile,percentile=100", "int8_dynamic", "int8_per_token", "int8_weights", "int4_weights:block=16"])  # fmt: skip
-def test_sums_of_the_largest_whole_numbers_are_exact_on_every_processor(kind: str, low: int) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "int8",
+        "int8:calibration=percentile,percentile=100",
+        "int8_dynamic",
+        "int8_per_token",
+        "int8_weights",
+        "int4_weights:block=16",
+    ],
+)
+def test_sums_of_the_largest_whole_numbers_are_exact_on_every_processor(
+    kind: str, low: int
+) -> None:
     """x86 without VNNI adds two products of u8 and s8 in 16 bits and saturates: 2 * 255 * 127 would be about halved."""
     for name, (model, shape) in OPERATORS.items():
         if "Conv" in name and kind in ("int8_dynamic", "int8_per_token"):
             continue
-        x = np.random.default_rng(1).integers(0, 2, (7, *shape)).astype(np.float32) + np.float32(low)
+        x = np.random.default_rng(1).integers(0, 2, (7, *shape)).astype(np.float32) + np.float32(
+            low
+        )
         x[0] = low or 1
-        made = parse_recipe(kind).transform(Original(model, [{"x": row[None]} for row in x], batchable=False))
+        made = parse_recipe(kind).transform(
+            Original(model, [{"x": row[None]} for row in x], batchable=False)
+        )
         want = ReferenceEvaluator(model).run(None, {"x": x})[0]
-        rounding = np.ptp([*want.ravel(), 0]) / 255 if kind.partition(":")[0] == "int8" else 1e-5 * np.abs(want).max()
-        for rows in (slice(0, 7), slice(0, 1), slice(1, 2)):  # alone and together are kernels of their own
+        rounding = (
+            np.ptp([*want.ravel(), 0]) / 255
+            if kind.partition(":")[0] == "int8"
+            else 1e-5 * np.abs(want).max()
+        )
+        for rows in (
+            slice(0, 7),
+            slice(0, 1),
+            slice(1, 2),
+        ):  # alone and together are kernels of their own
             assert np.abs(run(made, x[rows]) - want[rows]).max() <= rounding, name
 
 
@@ -164,12 +215,25 @@ def test_a_graph_of_an_older_opset_is_raised_where_the_variant_needs_it(kind: st
     assert np.abs(got - want).max() < 0.2 * np.abs(want).max()
 
 
-@pytest.mark.parametrize("kind", ["fp16", "int8", "int8:calibration=percentile", "int8:calibration=entropy", "int8_weights", "int4_weights:block=16", "int8_per_token"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "fp16",
+        "int8",
+        "int8:calibration=percentile",
+        "int8:calibration=entropy",
+        "int8_weights",
+        "int4_weights:block=16",
+        "int8_per_token",
+    ],
+)
 def test_every_recipe_answers_near_fp32_and_gives_the_same_bytes_twice(kind: str) -> None:
     recipe = parse_recipe(kind)
     made = [recipe.transform(Original(network(), rows())) for _ in range(2)]
     recipe.check(Original(network(), rows()))
-    assert made[0].SerializeToString(deterministic=True) == made[1].SerializeToString(deterministic=True)
+    assert made[0].SerializeToString(deterministic=True) == made[1].SerializeToString(
+        deterministic=True
+    )
     x = np.concatenate([row["x"] for row in rows(8, seed=2)])
     want, got = run(network(), x), run(made[0], x)
     cosine = (want * got).sum() / np.linalg.norm(want) / np.linalg.norm(got)
@@ -183,7 +247,8 @@ def test_a_kept_node_stays_as_it_was() -> None:
         kept = parse_recipe(f"{kind}:keep=first").transform(original)
         assert [node.input[1] for node in kept.graph.node if node.op_type == "Gemm"] == ["a"], kind
         np.testing.assert_array_equal(
-            numpy_helper.to_array(next(w for w in kept.graph.initializer if w.name == "a")), original.weight("a")
+            numpy_helper.to_array(next(w for w in kept.graph.initializer if w.name == "a")),
+            original.weight("a"),
         )
 
 
@@ -234,15 +299,22 @@ def test_dynamic_int8_is_for_models_whose_rows_never_run_together() -> None:
     recipe.check(original)
     x = rows(1)[0]["x"]
     want = run(network(), x)
-    np.testing.assert_allclose(run(recipe.transform(original), x), want, rtol=0, atol=0.02 * np.abs(want).max())
+    np.testing.assert_allclose(
+        run(recipe.transform(original), x), want, rtol=0, atol=0.02 * np.abs(want).max()
+    )
 
 
 def test_a_node_to_keep_that_is_not_there_and_a_name_for_two_are_refused() -> None:
-    with pytest.raises(st.DeclarationError, match="keep: got 'third', want nodes that it would change: first, second"):
+    with pytest.raises(
+        st.DeclarationError,
+        match="keep: got 'third', want nodes that it would change: first, second",
+    ):
         parse_recipe("int8_per_token:keep=third").check(Original(network()))
     with pytest.raises(st.DeclarationError, match="variant 'int8': got a name that is taken"):
         parse_recipes([st.Int8(), "int8:calibration=percentile"], ["fp32"])
-    assert [recipe.variant for recipe in parse_recipes([st.Int8(), st.Int8(name="other")], ["fp32"])] == [
+    assert [
+        recipe.variant for recipe in parse_recipes([st.Int8(), st.Int8(name="other")], ["fp32"])
+    ] == [
         "int8",
         "other",
     ]
@@ -278,4 +350,11 @@ def test_ranges_cut_outliers_off_and_never_exceed_what_was_seen() -> None:
 
 
 def test_recipes_are_found_by_looking_into_their_folder() -> None:
-    assert set(recipes()) == {"fp16", "int8", "int8_dynamic", "int8_per_token", "int8_weights", "int4_weights"}
+    assert set(recipes()) == {
+        "fp16",
+        "int8",
+        "int8_dynamic",
+        "int8_per_token",
+        "int8_weights",
+        "int4_weights",
+    }

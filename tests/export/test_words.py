@@ -13,8 +13,12 @@ from seatrial_export.graphs.exporter_messages import raised_by_us, user_line
 BROKEN = "def forward():\n    raise ValueError('a fault of its own')\n"
 
 
-@pytest.mark.parametrize("folder", ["seatrial_contracts", "seatrial_export_of_mine", "seatrial_models", "models"])
-def test_a_fault_in_a_users_folder_is_the_users_whatever_the_folder_is_called(tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize(
+    "folder", ["seatrial_contracts", "seatrial_export_of_mine", "seatrial_models", "models"]
+)
+def test_a_fault_in_a_users_folder_is_the_users_whatever_the_folder_is_called(
+    tmp_path: Path, folder: str
+) -> None:
     file = tmp_path / folder / "net.py"
     file.parent.mkdir()
     file.write_text(BROKEN)

@@ -49,7 +49,11 @@ def parse_v2(data: bytes) -> None:
     """The first two bytes say how much of the rest is JSON."""
     body = data[2:]
     length = str(int.from_bytes(data[:2], "little")).encode()
-    head = None if data[:2] == b"\xff\xff" else header_length({b"inference-header-content-length": length}, len(body))
+    head = (
+        None
+        if data[:2] == b"\xff\xff"
+        else header_length({b"inference-header-content-length": length}, len(body))
+    )
     request = read_request(body, head, TABULAR.contract)
     wanted_outputs(TABULAR.contract, request)
     columns, rows = columns_of(TABULAR.contract, request.inputs)

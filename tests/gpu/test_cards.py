@@ -76,9 +76,13 @@ def assert_alike(found: Engine, wanted: Engine) -> None:
 
 
 def print_table(title: str, columns: dict[str, Engine], sizes: tuple[int, ...] = SIZES) -> None:
-    print(f"\n{title}, rows/s\n| rows in a batch | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    print(
+        f"\n{title}, rows/s\n| rows in a batch | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}"
+    )
     for size in sizes:
-        print(f"| {size} | {' | '.join(f'{rows_per_second(engine, size):,.0f}' for engine in columns.values())} |")
+        print(
+            f"| {size} | {' | '.join(f'{rows_per_second(engine, size):,.0f}' for engine in columns.values())} |"
+        )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -109,7 +113,11 @@ def test_a_server_on_the_card_passes_the_golden_rows_over_http(
             "http v1",
         ]
         done = subprocess.run(
-            [*ask, "--junit", str(tmp_path / "junit.xml")], capture_output=True, text=True, timeout=300, check=False
+            [*ask, "--junit", str(tmp_path / "junit.xml")],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert CUDA[:4] in done.stdout
@@ -138,7 +146,9 @@ def test_a_card_against_the_processor(examples: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "photos"])
-def test_what_a_batch_of_another_size_costs_once_each_size_has_run(examples: Path, name: str) -> None:
+def test_what_a_batch_of_another_size_costs_once_each_size_has_run(
+    examples: Path, name: str
+) -> None:
     engine = engine_of(examples, name, ON_CARD)
     assert engine.placement is not None
     assert engine.placement.sizes == SIZES, "a session for each"
@@ -150,11 +160,16 @@ def test_what_a_batch_of_another_size_costs_once_each_size_has_run(examples: Pat
         start = time.perf_counter()
         engine.run([[row] * size])
         took.append((size, (time.perf_counter() - start) * 1e3))
-    print(f"\n{name}, ms of one batch after another: {', '.join(f'{size}: {ms:.1f}' for size, ms in took)}")
+    print(
+        f"\n{name}, ms of one batch after another: {', '.join(f'{size}: {ms:.1f}' for size, ms in took)}"
+    )
 
 
 def test_cuda_graphs_on_and_off(examples: Path) -> None:
-    off, on = (engine_of(examples, "digits", replace(ON_CARD, cuda_graphs=graphs)) for graphs in (False, True))
+    off, on = (
+        engine_of(examples, "digits", replace(ON_CARD, cuda_graphs=graphs))
+        for graphs in (False, True)
+    )
     assert on.placement is not None
     assert on.placement.cuda_graphs
     assert_alike(on, off)
@@ -177,7 +192,9 @@ def test_tensorrts_first_and_second_start(examples: Path, tmp_path: Path) -> Non
     second_s, engine = start()
     print(f"\ndigits on TensorRT: first start {first_s:.1f} s, second {second_s:.1f} s")
     assert list((tmp_path / "engines").glob("*/*.engine")), "no engine was kept"
-    print_table("digits", {"TensorRT": engine, "CUDA": engine_of(examples, "digits", ON_CARD)}, (1, 8, 32))
+    print_table(
+        "digits", {"TensorRT": engine, "CUDA": engine_of(examples, "digits", ON_CARD)}, (1, 8, 32)
+    )
 
 
 def test_one_card_against_two_behind_one_batcher(examples: Path) -> None:
@@ -190,5 +207,9 @@ def test_one_card_against_two_behind_one_batcher(examples: Path) -> None:
         assert engine.placement is not None
         assert engine.placement.devices == devices
         with ThreadPoolExecutor(engine.slots) as pool:
-            rates = pool.map(lambda _, engine=engine: rows_per_second(engine, 32), range(engine.slots or 1))
-        print(f"\ndigits, batches of 32 from {engine.slots} threads on {devices}: {sum(rates):,.0f} rows/s")
+            rates = pool.map(
+                lambda _, engine=engine: rows_per_second(engine, 32), range(engine.slots or 1)
+            )
+        print(
+            f"\ndigits, batches of 32 from {engine.slots} threads on {devices}: {sum(rates):,.0f} rows/s"
+        )

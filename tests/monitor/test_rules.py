@@ -24,16 +24,24 @@ from seatrial_serve.monitor.write import write_monitoring
 from seatrial_serve.process.codes import CODES, FAULTS
 
 ODD = 'a "quoted" \\ word\nof two lines'
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")  # fmt: skip
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus"
+)
 
 
 PROFILE_OF_TOY = Profile(
-    schema=1, rows=400,
-    inputs={"x": Histogram(bins=Ranges(edges=(0.0, 10.0), missing=True), counts=(100, 200, 90, 10)), "word": Histogram(bins=Words(words=("a", ODD), unseen=True), counts=(300, 100, 0))},
-)  # fmt: skip
+    schema=1,
+    rows=400,
+    inputs={
+        "x": Histogram(bins=Ranges(edges=(0.0, 10.0), missing=True), counts=(100, 200, 90, 10)),
+        "word": Histogram(bins=Words(words=("a", ODD), unseen=True), counts=(300, 100, 0)),
+    },
+)
 
 
-def watched(folder: Path, *, p99_s: float | None = 0.05, profile: Profile = PROFILE_OF_TOY) -> Bundle:
+def watched(
+    folder: Path, *, p99_s: float | None = 0.05, profile: Profile = PROFILE_OF_TOY
+) -> Bundle:
     files = toy_files()
     contract = json.loads(files[CONTRACT]) | {"objective": {"p99_s": p99_s}}
     files |= {CONTRACT: json.dumps(contract).encode(), PROFILE: profile.to_json()}
@@ -50,11 +58,20 @@ def written(tmp_path: Path) -> Path:
 def test_promtool_takes_the_rules_and_sees_every_alert_fire_and_be_quiet(written: Path) -> None:
     rules, tests = written / "rules/toy.rules.yaml", written / "rules/toy.test.yaml"
     for verb, file in (("check", rules), ("test", tests)):
-        done = subprocess.run(["promtool", verb, "rules", str(file)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["promtool", verb, "rules", str(file)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
-    alerting = {rule["alert"] for group in yaml.safe_load(rules.read_text())["groups"] for rule in group["rules"] if "alert" in rule}  # fmt: skip
+    alerting = {
+        rule["alert"]
+        for group in yaml.safe_load(rules.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
     tested = [test["name"] for test in yaml.safe_load(tests.read_text())["tests"]]
-    assert sorted(tested) == sorted(f"{name} {end}" for name in alerting for end in ("fires", "is quiet"))
+    assert sorted(tested) == sorted(
+        f"{name} {end}" for name in alerting for end in ("fires", "is quiet")
+    )
 
 
 @needs_promtool
@@ -65,7 +82,9 @@ def test_a_rule_that_no_longer_fires_fails_its_test(written: Path) -> None:
     some = yaml.safe_load(tests.read_text())
     some["tests"] = [test for test in some["tests"] if test["name"].startswith("SeatrialDrift")]
     tests.write_text(yaml.safe_dump(some))
-    done = subprocess.run(["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "SeatrialDrift fires" in done.stdout + done.stderr
 
@@ -77,7 +96,9 @@ def test_every_expression_is_promql_whatever_the_words_of_the_contract(written: 
         promql_parser.parse(expr)
 
 
-def test_every_metric_asked_for_is_one_that_the_server_has_or_the_rules_record(written: Path, tmp_path: Path) -> None:
+def test_every_metric_asked_for_is_one_that_the_server_has_or_the_rules_record(
+    written: Path, tmp_path: Path
+) -> None:
     bundle = watched(tmp_path / "again")
     recorded = set(records(Figures(bundle, Windows())))
     metrics = Metrics()
@@ -115,7 +136,10 @@ def test_without_objective_or_profile_their_alerts_are_left_out_and_said(tmp_pat
 
 def test_a_window_that_is_no_duration_is_refused(tmp_path: Path) -> None:
     bundle = watched(tmp_path / "bundles")
-    done = CliRunner().invoke(cli, ["monitor", str(bundle.path), "--out", str(tmp_path / "out"), "--drift-window", "an hour"])  # fmt: skip
+    done = CliRunner().invoke(
+        cli,
+        ["monitor", str(bundle.path), "--out", str(tmp_path / "out"), "--drift-window", "an hour"],
+    )
     assert done.exit_code == 1
     assert "want a duration" in str(done.exception)
     assert not (tmp_path / "out").exists()

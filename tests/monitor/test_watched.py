@@ -35,7 +35,9 @@ REFUSED = {"island": "Atlantis"}
 
 
 @contextmanager
-def traffic(server: Server, rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]] = ()) -> Iterator[None]:
+def traffic(
+    server: Server, rows: Sequence[dict[str, Any]], refused: Sequence[dict[str, Any]] = ()
+) -> Iterator[None]:
     """Rows in turn, some of them refused, and the truth of one, to the end of the block."""
     stop = threading.Event()
 
@@ -66,7 +68,9 @@ def penguins(examples: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def usual() -> list[dict[str, Any]]:
     """Rows of the kind that the model was trained on."""
-    return [wire_row(row) for row in load_pipeline("examples/penguins/pipeline.py:pipeline").reference]
+    return [
+        wire_row(row) for row in load_pipeline("examples/penguins/pipeline.py:pipeline").reference
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +90,18 @@ def test_a_shifted_stream_raises_the_drift_alert_and_the_usual_one_ends_it(
     watched: tuple[Server, Observers, Path], usual: list[dict[str, Any]]
 ) -> None:
     server, watch, _ = watched
-    longer = [{**row, "island": "Biscoe", "bill_length_mm": (row["bill_length_mm"] or 40) + 5} for row in usual]
+    longer = [
+        {**row, "island": "Biscoe", "bill_length_mm": (row["bill_length_mm"] or 40) + 5}
+        for row in usual
+    ]
     with traffic(server, longer, [{**longer[0], **REFUSED}] * 20):
         moved = {"island", "bill_length_mm"}
         watch.until(lambda: moved <= {labels["field"] for labels in watch.firing("SeatrialDrift")})
         firing = watch.firing("SeatrialDrift")
         watch.until(lambda: watch.firing("SeatrialUnseenCategories"))
-    assert all(labels["model"] == "penguins" and labels["severity"] == "ticket" for labels in firing)
+    assert all(
+        labels["model"] == "penguins" and labels["severity"] == "ticket" for labels in firing
+    )
     with traffic(server, usual):
         watch.until(lambda: not watch.firing("SeatrialDrift"))
 

@@ -41,7 +41,9 @@ class Target(NamedTuple):
 
 @pytest.fixture(scope="session")
 def target(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    serve: Callable[..., Any],
 ) -> Target:
     url, grpc = request.config.getoption("--oip-url"), request.config.getoption("--oip-grpc-url")
     if url:
@@ -79,7 +81,9 @@ def tensors(rows: int, side: int = 2, seed: int = 0) -> Tensors:
             made[f"in_{name}"] = some.normal(size=(rows, side)).astype(kind)
         else:
             ends = np.iinfo(kind)
-            made[f"in_{name}"] = some.integers(ends.min, ends.max, (rows, side), dtype=kind, endpoint=True)
+            made[f"in_{name}"] = some.integers(
+                ends.min, ends.max, (rows, side), dtype=kind, endpoint=True
+            )
     return made
 
 
@@ -101,26 +105,46 @@ def check(result: Any, given: Tensors) -> None:
         got = result.as_numpy(f"out_{name}")
         assert got.dtype == np.dtype(name)
         np.testing.assert_array_equal(got, given[f"in_{name}"])
-    assert result.as_numpy("out_word").ravel().tolist() == [WORDS.index(word) for word in given["in_word"].ravel()]
+    assert result.as_numpy("out_word").ravel().tolist() == [
+        WORDS.index(word) for word in given["in_word"].ravel()
+    ]
 
 
-def post(target: Target, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def post(
+    target: Target, path: str, body: bytes, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     request = urllib.request.Request(
         target.url + path, body, {"Content-Type": "application/json", **headers}, method="POST"
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:
-            return reply.status, {key.lower(): value for key, value in reply.headers.items()}, reply.read()
+            return (
+                reply.status,
+                {key.lower(): value for key, value in reply.headers.items()},
+                reply.read(),
+            )
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, {key.lower(): value for key, value in error.headers.items()}, error.read()
+            return (
+                error.code,
+                {key.lower(): value for key, value in error.headers.items()},
+                error.read(),
+            )
 
 
 def as_json(given: Tensors, **more: Any) -> dict[str, Any]:
-    return {"inputs": [
-        {"name": name, "shape": list(array.shape), "datatype": "BYTES" if array.dtype == object else V2[name.removeprefix("in_")], "data": array.ravel().tolist()}
-        for name, array in given.items()
-    ], **more}  # fmt: skip
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": "BYTES" if array.dtype == object else V2[name.removeprefix("in_")],
+                "data": array.ravel().tolist(),
+            }
+            for name, array in given.items()
+        ],
+        **more,
+    }
 
 
 def test_the_server_is_live_and_the_model_ready(client: Any) -> None:
@@ -137,7 +161,9 @@ def test_metadata_and_configuration_name_every_tensor(client: Any) -> None:
     assert {each["name"]: each["datatype"] for each in about["inputs"]} == {"in_word": "BYTES"} | {
         f"in_{name}": V2[name] for name in DTYPES
     }
-    assert {each["name"]: [int(side) for side in each["shape"]] for each in about["outputs"]}["out_float32"] == [-1, -1]
+    assert {each["name"]: [int(side) for side in each["shape"]] for each in about["outputs"]}[
+        "out_float32"
+    ] == [-1, -1]
     config = client.get_model_config(MODEL, **options)
     config = config.get("config", config)
     assert config["max_batch_size"] == 1024
@@ -150,13 +176,19 @@ def test_every_datatype_comes_back_as_it_went(client: Any, rows: int, binary: bo
     given = tensors(rows)
     wanted = None
     if kit(client) is over_http and not binary:
-        wanted = [over_http.InferRequestedOutput(f"out_{name}", binary_data=False) for name in ("word", *DTYPES)]
+        wanted = [
+            over_http.InferRequestedOutput(f"out_{name}", binary_data=False)
+            for name in ("word", *DTYPES)
+        ]
     check(client.infer(MODEL, inputs_of(client, given, binary), outputs=wanted), given)
 
 
 def test_the_aio_clients_get_the_same(target: Target) -> None:
     async def ask() -> None:
-        for kind, kit_, url in ((over_http_aio, over_http, target.address), (over_grpc_aio, over_grpc, target.grpc)):
+        for kind, kit_, url in (
+            (over_http_aio, over_http, target.address),
+            (over_grpc_aio, over_grpc, target.grpc),
+        ):
             given = tensors(2)
             asker = kind.InferenceServerClient(url)
             fake = type("Kit", (), {"__module__": kit_.__name__})()
@@ -168,7 +200,10 @@ def test_the_aio_clients_get_the_same(target: Target) -> None:
 
 def test_id_version_and_wanted_outputs(client: Any) -> None:
     given = tensors(2)
-    wanted = [kit(client).InferRequestedOutput("out_int8"), kit(client).InferRequestedOutput("out_word")]
+    wanted = [
+        kit(client).InferRequestedOutput("out_int8"),
+        kit(client).InferRequestedOutput("out_word"),
+    ]
     result = client.infer(MODEL, inputs_of(client, given), request_id="seven", outputs=wanted)
     said = result.get_response() if kit(client) is over_http else result.get_response(as_json=True)
     assert said["id"] == "seven"
@@ -186,7 +221,9 @@ def test_keys_that_the_protocol_does_not_have_are_ignored(target: Target) -> Non
     if target.ours:
         body["inputs"][1]["datatype"] = "INT9"
         _, _, answer = post(target, f"/v2/models/{MODEL}/infer", json.dumps(body).encode())
-        assert json.loads(answer)["error"].endswith("; 2 unknown keys were ignored: 'model_name', 'unknown'")
+        assert json.loads(answer)["error"].endswith(
+            "; 2 unknown keys were ignored: 'model_name', 'unknown'"
+        )
 
 
 def test_a_bad_row_is_nan_in_a_partial_answer_and_says_why(client: Any, target: Target) -> None:
@@ -200,7 +237,11 @@ def test_a_bad_row_is_nan_in_a_partial_answer_and_says_why(client: Any, target: 
     want[1] = np.nan
     np.testing.assert_array_equal(result.as_numpy("out_float32"), want)
     said = result.get_response()
-    told = said["parameters"]["errors"] if kit(client) is over_http else said.parameters["errors"].string_param
+    told = (
+        said["parameters"]["errors"]
+        if kit(client) is over_http
+        else said.parameters["errors"].string_param
+    )
     (error,) = json.loads(told)
     assert (error["row"], error["code"]) == (1, "E_CATEGORY")
     with pytest.raises(InferenceServerException, match="has no NaN for a row without an answer"):
@@ -223,7 +264,9 @@ def test_json_nested_and_flat_mean_the_same(target: Target) -> None:
     flat = as_json(given)
     nested = {
         "inputs": [
-            each | {"data": given[each["name"]].tolist()} for each in flat["inputs"] if each["datatype"] != "BYTES"
+            each | {"data": given[each["name"]].tolist()}
+            for each in flat["inputs"]
+            if each["datatype"] != "BYTES"
         ]
         + [each for each in flat["inputs"] if each["datatype"] == "BYTES"]
     }
@@ -243,12 +286,23 @@ def changed(name: str, **change: Any) -> Callable[[dict[str, Any]], None]:
 
 
 BAD: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "another datatype": changed("in_int8", datatype="INT16"), "an unknown datatype": changed("in_int8", datatype="INT9"), "too few elements": changed("in_int8", data=[1]), "too many elements": changed("in_int8", data=[1, 2, 3]),
-    "no shape": changed("in_int8", shape=None), "a text for a shape": changed("in_int8", shape="2"), "a negative side": changed("in_int8", shape=[-1, 2]), "other rows than the rest": changed("in_int8", shape=[2, 1]),
-    "another rank": changed("in_int8", shape=[1, 1, 2]), "words for numbers": changed("in_int8", data=["x", "y"]), "an unknown input": lambda body: body["inputs"].append(body["inputs"][1] | {"name": "in_none"}),
-    "an input left out": lambda body: body["inputs"].pop(), "an unknown output": lambda body: body.update(outputs=[{"name": "out_none"}]), "no inputs": lambda body: body.update(inputs=[]), "inputs that are no list": lambda body: body.update(inputs={}),
+    "another datatype": changed("in_int8", datatype="INT16"),
+    "an unknown datatype": changed("in_int8", datatype="INT9"),
+    "too few elements": changed("in_int8", data=[1]),
+    "too many elements": changed("in_int8", data=[1, 2, 3]),
+    "no shape": changed("in_int8", shape=None),
+    "a text for a shape": changed("in_int8", shape="2"),
+    "a negative side": changed("in_int8", shape=[-1, 2]),
+    "other rows than the rest": changed("in_int8", shape=[2, 1]),
+    "another rank": changed("in_int8", shape=[1, 1, 2]),
+    "words for numbers": changed("in_int8", data=["x", "y"]),
+    "an unknown input": lambda body: body["inputs"].append(body["inputs"][1] | {"name": "in_none"}),
+    "an input left out": lambda body: body["inputs"].pop(),
+    "an unknown output": lambda body: body.update(outputs=[{"name": "out_none"}]),
+    "no inputs": lambda body: body.update(inputs=[]),
+    "inputs that are no list": lambda body: body.update(inputs={}),
     "an unknown word": changed("in_word", data=["zebra"]),
-}  # fmt: skip
+}
 
 
 MALFORMED = {
@@ -279,9 +333,12 @@ def test_what_breaks_the_protocol_is_a_400_with_a_text(target: Target, fault: st
 
 
 BAD_BINARY: dict[str, Callable[[bytes, int], tuple[bytes, str]]] = {
-    "bytes behind the last tensor": lambda body, head: (body + b"??", str(head)), "a cut body": lambda body, head: (body[:-3], str(head)), "a header length that is no number": lambda body, head: (body, "x"),
-    "a header length beyond the body": lambda body, head: (body, str(len(body) + 1)), "a negative header length": lambda body, head: (body, "-1"),
-}  # fmt: skip
+    "bytes behind the last tensor": lambda body, head: (body + b"??", str(head)),
+    "a cut body": lambda body, head: (body[:-3], str(head)),
+    "a header length that is no number": lambda body, head: (body, "x"),
+    "a header length beyond the body": lambda body, head: (body, str(len(body) + 1)),
+    "a negative header length": lambda body, head: (body, "-1"),
+}
 
 
 @pytest.mark.parametrize("fault", BAD_BINARY)
@@ -289,7 +346,9 @@ def test_binary_bodies_that_do_not_add_up_are_refused(target: Target, fault: str
     fake = type("Kit", (), {"__module__": over_http.__name__})()
     good, head = over_http.InferenceServerClient.generate_request_body(inputs_of(fake, tensors(1)))
     body, value = BAD_BINARY[fault](good, head)
-    status, _, answer = post(target, f"/v2/models/{MODEL}/infer", body, **{"Inference-Header-Content-Length": value})
+    status, _, answer = post(
+        target, f"/v2/models/{MODEL}/infer", body, **{"Inference-Header-Content-Length": value}
+    )
     assert status == 400, answer
     assert isinstance(json.loads(answer)["error"], str)
 
@@ -313,12 +372,18 @@ def test_statistics_count(client: Any) -> None:
     before = seen()
     client.infer(MODEL, inputs_of(client, tensors(3)))
     assert seen() == (before[0] + 3, before[1] + 1)
-    index = client.get_model_repository_index(**({"as_json": True} if kit(client) is over_grpc else {}))
-    assert [each["name"] for each in (index["models"] if kit(client) is over_grpc else index)] == [MODEL]
+    index = client.get_model_repository_index(
+        **({"as_json": True} if kit(client) is over_grpc else {})
+    )
+    assert [each["name"] for each in (index["models"] if kit(client) is over_grpc else index)] == [
+        MODEL
+    ]
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])
-def test_clients_at_once_with_shapes_outputs_and_faults_of_their_own_do_not_mix(target: Target, kind: str) -> None:
+def test_clients_at_once_with_shapes_outputs_and_faults_of_their_own_do_not_mix(
+    target: Target, kind: str
+) -> None:
     def ask(place: int) -> None:
         client: Any = (
             over_http.InferenceServerClient(target.address)
@@ -340,9 +405,14 @@ def test_clients_at_once_with_shapes_outputs_and_faults_of_their_own_do_not_mix(
                     outputs=[kit(client).InferRequestedOutput(name)],
                     request_id=f"{place}-{turn}",
                 )
-                np.testing.assert_array_equal(result.as_numpy(name), given[name.replace("out_", "in_")])
+                np.testing.assert_array_equal(
+                    result.as_numpy(name), given[name.replace("out_", "in_")]
+                )
             else:
-                check(client.infer(MODEL, inputs_of(client, given), request_id=f"{place}-{turn}"), given)
+                check(
+                    client.infer(MODEL, inputs_of(client, given), request_id=f"{place}-{turn}"),
+                    given,
+                )
         client.close()
 
     with ThreadPoolExecutor(8) as pool:
@@ -374,7 +444,9 @@ def test_rows_and_tensors_are_answered_alike(target: Target) -> None:
         }
         for place in range(3)
     ]
-    status, _, answer = post(target, f"/v1/models/{MODEL}:predict", json.dumps({"instances": rows}).encode())
+    status, _, answer = post(
+        target, f"/v1/models/{MODEL}:predict", json.dumps({"instances": rows}).encode()
+    )
     assert status == 200, answer
     predictions = json.loads(answer)["predictions"]
     _, _, answer = post(target, f"/v2/models/{MODEL}/infer", json.dumps(as_json(given)).encode())

@@ -91,9 +91,14 @@ class Sealed(NamedTuple):
 
 def series_pipeline(model: type[nn.Module]) -> st.Pipeline:
     torch.manual_seed(0)
-    rows = [{"series": RNG.standard_normal((length, 4)).astype(np.float32)} for length in (5, 5, 9, 3, 17)]
+    rows = [
+        {"series": RNG.standard_normal((length, 4)).astype(np.float32)}
+        for length in (5, 5, 9, 3, 17)
+    ]
     name = model.__name__.lower()
-    return st.Pipeline(name=name, version="1.0.0", inputs=Series, outputs=Value, model=model().eval(), golden=rows)
+    return st.Pipeline(
+        name=name, version="1.0.0", inputs=Series, outputs=Value, model=model().eval(), golden=rows
+    )
 
 
 def picture_pipeline() -> st.Pipeline:
@@ -101,10 +106,18 @@ def picture_pipeline() -> st.Pipeline:
 
     torch.manual_seed(0)
     rows = [
-        {"image": draw(width, height, (90, 5 * width, 7), "PNG")} for width, height in ((20, 30), (11, 12), (31, 17))
+        {"image": draw(width, height, (90, 5 * width, 7), "PNG")}
+        for width, height in ((20, 30), (11, 12), (31, 17))
     ]
-    return st.Pipeline(name="pictures", version="1.0.0", inputs=Picture, outputs=Value, model=Convolved().eval(),
-                       prepare=Coarse().eval(), golden=rows)  # fmt: skip
+    return st.Pipeline(
+        name="pictures",
+        version="1.0.0",
+        inputs=Picture,
+        outputs=Value,
+        model=Convolved().eval(),
+        prepare=Coarse().eval(),
+        golden=rows,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +231,9 @@ def test_running_again_what_was_never_saved_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["attention", "recurrent", "pictures"])
-def test_where_nothing_is_planted_every_value_agrees(name: str, sealed: Callable[[str], Sealed]) -> None:
+def test_where_nothing_is_planted_every_value_agrees(
+    name: str, sealed: Callable[[str], Sealed]
+) -> None:
     given = sealed(name)
     bisection = found(given, given.bundle)
     assert bisection.departure is None
@@ -252,7 +267,9 @@ def test_a_graph_of_other_nodes_and_names_is_said_to_match_nothing(
         del model.graph.node[:], model.graph.initializer[:]
         axes = numpy_helper.from_array(np.array([1, 2]), "axes")
         model.graph.initializer.append(axes)
-        model.graph.node.append(helper.make_node("ReduceMean", ["series", "axes"], ["mean"], keepdims=0))
+        model.graph.node.append(
+            helper.make_node("ReduceMean", ["series", "axes"], ["mean"], keepdims=0)
+        )
         model.graph.node.append(helper.make_node("Neg", ["mean"], ["value"]))
 
     bisection = found(given, edited(given.bundle, tmp_path, edit))
@@ -260,14 +277,26 @@ def test_a_graph_of_other_nodes_and_names_is_said_to_match_nothing(
     assert any("0 of its" in note or "1 of its" in note for note in bisection.notes)
 
 
-def test_the_command_names_saves_and_exits_with_1(sealed: Callable[[str], Sealed], tmp_path: Path) -> None:
+def test_the_command_names_saves_and_exits_with_1(
+    sealed: Callable[[str], Sealed], tmp_path: Path
+) -> None:
     given = sealed("pictures")
     planted = edited(given.bundle, tmp_path, nudge("_head.bias"))
     file = tmp_path / "pictures.py"
     file.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_bisect import picture_pipeline as pipeline\n"
     )
-    asked = ["parity", str(planted.path), "--pipeline", f"{file}:pipeline", "--bisect", "--out", str(tmp_path / "out"), "--junit", str(tmp_path / "x.xml")]  # fmt: skip
+    asked = [
+        "parity",
+        str(planted.path),
+        "--pipeline",
+        f"{file}:pipeline",
+        "--bisect",
+        "--out",
+        str(tmp_path / "out"),
+        "--junit",
+        str(tmp_path / "x.xml"),
+    ]
     done = CliRunner().invoke(cli, asked)
     assert done.exit_code == 1, done.output
     assert "(Gemm) of the model graph" in done.output
@@ -277,5 +306,7 @@ def test_the_command_names_saves_and_exits_with_1(sealed: Callable[[str], Sealed
         "replay.json",
         "values.npz",
     ]
-    done = CliRunner().invoke(cli, ["parity", str(planted.path), "--bisect", "--junit", str(tmp_path / "x.xml")])
+    done = CliRunner().invoke(
+        cli, ["parity", str(planted.path), "--bisect", "--junit", str(tmp_path / "x.xml")]
+    )
     assert "--bisect: got no pipeline" in str(done.exception)

@@ -45,7 +45,10 @@ class Twin:
             known = self._contract.validate_row(row)
         except Refusal as refusal:
             return refusal.code
-        return {"twice": np.float32(known["x"] * 2), "pair": np.array([known["x"], known["word"] == "a"], np.float32)}
+        return {
+            "twice": np.float32(known["x"] * 2),
+            "pair": np.array([known["x"], known["word"] == "a"], np.float32),
+        }
 
     def cause(self, row: Any) -> str:
         return ""
@@ -63,7 +66,9 @@ def fuzz(
         return made, made.run()
 
 
-def test_nothing_is_found_where_both_sides_are_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_found_where_both_sides_are_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, found = fuzz(tmp_path, monkeypatch)
     assert found is None
     assert made.drawn == 100
@@ -78,7 +83,9 @@ def wrong_beyond(feeds: Feeds) -> dict[str, Any]:
     return {**answer(feeds), "twice": feeds["x"] * 2 + corner.astype(np.float32)}
 
 
-def test_a_corner_is_found_shrunk_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corner_is_found_shrunk_and_the_same_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, found = fuzz(tmp_path, monkeypatch, wrong_beyond)
     assert found is not None
     assert (found.row, found.together) == ({"x": 17.0, "word": "a"}, 1)
@@ -93,7 +100,9 @@ def leaning(feeds: Feeds) -> dict[str, Any]:
     return {**answer(feeds), "twice": feeds["x"] * 2 + (feeds["x"].max() - feeds["x"])}
 
 
-def test_a_row_that_leans_on_its_mates_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_leans_on_its_mates_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, found = fuzz(tmp_path, monkeypatch, leaning)
     assert found is not None
     assert found.together == 2
@@ -102,13 +111,17 @@ def test_a_row_that_leans_on_its_mates_is_found(tmp_path: Path, monkeypatch: pyt
     assert "with row 1:" in lines
 
 
-def test_time_that_is_up_ends_drawing_and_shrinking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_that_is_up_ends_drawing_and_shrinking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ticks = itertools.count()
     made, found = fuzz(tmp_path, monkeypatch, clock=lambda: float(next(ticks)), within_s=20.5)
     assert (found, made.drawn) == (None, 20)
     assert "20 rows, then time was up" in made.summary
     ticks = itertools.count()
-    _, found = fuzz(tmp_path, monkeypatch, wrong_beyond, clock=lambda: float(next(ticks)), within_s=60.5)
+    _, found = fuzz(
+        tmp_path, monkeypatch, wrong_beyond, clock=lambda: float(next(ticks)), within_s=60.5
+    )
     assert found is not None, "what was found before goes on to be a finding"
 
 
@@ -159,8 +172,12 @@ def test_what_is_kept_is_read_back_once_and_a_refused_row_is_not_kept(tmp_path: 
     assert st.read_rows(file) == []
     for words in ("kept 1 rows", "kept 0 rows"):
         assert words in Disagreement(Case(row), "who", row, 1, "why").keep(file)
-    assert "kept 1 rows" in Disagreement(Case(row, ({"x": 2.0, "word": "b"},)), "who", row, 2, "why").keep(file)
-    assert "refused=[st.Refused(row, 'E_RANGE')]" in Disagreement(Case(row), "who", row, 1, "why", "E_RANGE").keep(file)
+    assert "kept 1 rows" in Disagreement(
+        Case(row, ({"x": 2.0, "word": "b"},)), "who", row, 2, "why"
+    ).keep(file)
+    assert "refused=[st.Refused(row, 'E_RANGE')]" in Disagreement(
+        Case(row), "who", row, 1, "why", "E_RANGE"
+    ).keep(file)
     assert st.read_rows(file) == [row, {"x": 2.0, "word": "b"}]
     file.write_text('{"x": 1}\nnonsense\n')
     with pytest.raises(st.DeclarationError, match="line 2"):
@@ -196,9 +213,18 @@ def pictures(late: int = 0, kept: Sequence[dict[str, Any]] = ()) -> st.Pipeline:
     """Golden rows of even sizes alone."""
     torch.manual_seed(0)
     golden = [
-        {"image": draw(width, height, (width, height, 9), "PNG")} for width, height in ((20, 30), (10, 10), (64, 24))
+        {"image": draw(width, height, (width, height, 9), "PNG")}
+        for width, height in ((20, 30), (10, 10), (64, 24))
     ]
-    return st.Pipeline(name="pictures", version="1.0.0", inputs=Picture, outputs=Value, model=Flat().eval(), prepare=Cut(late).eval(), golden=[*golden, *kept])  # fmt: skip
+    return st.Pipeline(
+        name="pictures",
+        version="1.0.0",
+        inputs=Picture,
+        outputs=Value,
+        model=Flat().eval(),
+        prepare=Cut(late).eval(),
+        golden=[*golden, *kept],
+    )
 
 
 class Cells(st.Row):
@@ -219,9 +245,17 @@ class Imputed(nn.Module):
 def cells(second: float = 1.0) -> st.Pipeline:
     """No golden row misses its second cell."""
     torch.manual_seed(0)
-    golden = [{"first": None, "second": 2.0, "town": "Oslo"}, {"first": 3.0, "second": 4.0, "town": "Bonn"}]
+    golden = [
+        {"first": None, "second": 2.0, "town": "Oslo"},
+        {"first": 3.0, "second": 4.0, "town": "Bonn"},
+    ]
     return st.Pipeline(
-        name="cells", version="1.0.0", inputs=Cells, outputs=Value, model=Imputed(second).eval(), golden=golden
+        name="cells",
+        version="1.0.0",
+        inputs=Cells,
+        outputs=Value,
+        model=Imputed(second).eval(),
+        golden=golden,
     )
 
 
@@ -235,7 +269,9 @@ def written(folder: Path, call: str) -> str:
 
 
 def ask(bundle: Bundle, target: str, *flags: str) -> tuple[int, str]:
-    done = CliRunner().invoke(cli, ["parity", str(bundle.path), "--pipeline", target, "--fuzz", "100", *flags])
+    done = CliRunner().invoke(
+        cli, ["parity", str(bundle.path), "--pipeline", target, "--fuzz", "100", *flags]
+    )
     return done.exit_code, done.output
 
 
@@ -259,7 +295,9 @@ def odds(stops: int = 3, least: float = 0.0) -> st.Pipeline:
     torch.manual_seed(0)
     golden = [{"share": 0.25, "stop": "A"}, {"share": 0.75, "stop": "B"}]
     model = LogOdds(stops, least).eval()
-    return st.Pipeline(name="odds", version="1.0.0", inputs=Odds, outputs=Value, model=model, golden=golden)
+    return st.Pipeline(
+        name="odds", version="1.0.0", inputs=Odds, outputs=Value, model=model, golden=golden
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,7 +328,9 @@ def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_
             return "" if want is got else "another answer"
 
     rows = Golden(tuple(pipeline.golden), tuple(pipeline.answer(pipeline.golden)))
-    bundle = SimpleNamespace(contract=pipeline.contract, golden=rows, manifest=SimpleNamespace(batchable=True))
+    bundle = SimpleNamespace(
+        contract=pipeline.contract, golden=rows, manifest=SimpleNamespace(batchable=True)
+    )
     found = Fuzz(bundle, training, [Alike()], rows=100).run()  # type: ignore[arg-type]
     assert (found is None) == (not words)
     if found is not None:
@@ -303,7 +343,9 @@ def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_
 
 def test_golden_rows_that_both_sides_answer_with_nan_fail_the_trial() -> None:
     contract = st.contract_from_rows(Odds, Value)
-    golden = Golden(({"share": 0.5, "stop": "A"},) * 2, ({"value": np.float32(1)}, {"value": np.float32("nan")}))
+    golden = Golden(
+        ({"share": 0.5, "stop": "A"},) * 2, ({"value": np.float32(1)}, {"value": np.float32("nan")})
+    )
     for promise in (None, st.Promise(cosine=0.5)):
         assert judge(contract, promise, golden, golden.answers).finding == (
             "sample 1, output 'value': the model answered NaN or an infinity, want finite numbers"
@@ -315,7 +357,10 @@ def test_the_command_says_what_the_model_cannot_answer_and_exits_with_1(tmp_path
     bundle = st.export_pipeline(odds(), tmp_path)
     code, said = ask(bundle, written(tmp_path, "test_fuzz.odds()"), "--out", str(tmp_path / "out"))
     assert code == 1
-    assert "the contract takes the row, but output 'value', row 0: the model answered NaN or an infinity" in said
+    assert (
+        "the contract takes the row, but output 'value', row 0: the model answered NaN or an infinity"
+        in said
+    )
     assert json.loads((tmp_path / "out" / "fuzz.json").read_text())["row"]["share"] in (0, 1)
 
 
@@ -331,7 +376,9 @@ def test_an_off_by_one_at_odd_sizes_is_found_and_kept(tmp_path: Path) -> None:
     assert done.exit_code == 0, "golden rows do not show it"
     code, said = ask(bundle, planted, "--out", str(out), "--keep", str(kept))
     assert code == 1, said
-    assert re.search(r"PNG of (10 x 11 pixels, mode RGB|11 x 10 pixels, mode RGB, EXIF orientation 6)", said), said
+    assert re.search(
+        r"PNG of (10 x 11 pixels, mode RGB|11 x 10 pixels, mode RGB, EXIF orientation 6)", said
+    ), said
     assert len(st.read_rows(kept)) == 1
     assert json.loads((out / "fuzz.json").read_text())["row"] == st.read_rows(kept)[0]
     sealed = st.export_pipeline(pictures(kept=st.read_rows(kept)), tmp_path / "next")

@@ -20,16 +20,24 @@ FEEDS: Mapping[str, Array] = {"x": np.array([[-1.0, 2.0]], np.float32)}
 def chain() -> bytes:
     """x -> Neg -> Relu -> Exp -> Neg -> y."""
     steps = [("Neg", "x", "a"), ("Relu", "a", "b"), ("Exp", "b", "c"), ("Neg", "c", "y")]
-    nodes = [helper.make_node(op, [given], [made], name=f"node_{made}") for op, given, made in steps]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 2]) for name in ("x", "y")]
+    nodes = [
+        helper.make_node(op, [given], [made], name=f"node_{made}") for op, given, made in steps
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 2]) for name in ("x", "y")
+    ]
     graph = helper.make_graph(nodes, "graph", ends[:1], ends[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    ).SerializeToString()
 
 
 class Spoiling(Probed):
     """An onnxruntime whose extended optimisations get Exp wrong."""
 
-    def answer(self, feeds: Mapping[str, Array], level: Any, wanted: Sequence[str] = ()) -> dict[str, Array]:
+    def answer(
+        self, feeds: Mapping[str, Array], level: Any, wanted: Sequence[str] = ()
+    ) -> dict[str, Array]:
         if level in (Level.ORT_DISABLE_ALL, Level.ORT_ENABLE_BASIC):
             return super().answer(feeds, level, wanted)
         right, spoilt = self.model, onnx.ModelProto()

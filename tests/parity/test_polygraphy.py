@@ -27,13 +27,17 @@ def theirs(want: np.ndarray, got: np.ndarray, *, absolute: float, relative: floa
     """Polygraphy's verdict: an element fails where it exceeds both tolerances."""
     results = comparator.RunResults()
     for name, output in (("got", got), ("want", want)):
-        results.append((name, [comparator.IterationResult(outputs={"answer": output}, runner_name=name)]))
+        results.append(
+            (name, [comparator.IterationResult(outputs={"answer": output}, runner_name=name)])
+        )
     simple = comparator.SimpleCompareFunc(atol=absolute, rtol=relative)
     return bool(comparator.Comparator.compare_accuracy(results, compare_func=simple))
 
 
 def ours(want: np.ndarray, got: np.ndarray, tolerance: st.Tolerance) -> bool:
-    found = st.compare_outputs([{"answer": row} for row in want], [{"answer": row} for row in got], tolerance)
+    found = st.compare_outputs(
+        [{"answer": row} for row in want], [{"answer": row} for row in got], tolerance
+    )
     if abs(found.ratio - 1) < 1e-3:
         reject()  # at the bound itself the two round otherwise
     return found.passed
@@ -51,7 +55,9 @@ def test_a_bound_by_the_largest_number_is_their_absolute_tolerance(
 
 @given(VALUES, MOVES, some.floats(1e-6, 1e-2))
 @settings(max_examples=40, deadline=None)
-def test_a_bound_by_each_number_is_their_relative_tolerance(want: np.ndarray, moves: np.ndarray, part: float) -> None:
+def test_a_bound_by_each_number_is_their_relative_tolerance(
+    want: np.ndarray, moves: np.ndarray, part: float
+) -> None:
     want = np.where(np.abs(want) < 1e-3, np.float32(1), want)
     got = want + moves * np.float32(2 * part) * np.abs(want)
     verdict = ours(want, got, st.Tolerance(relative_to_max=0, relative=part))
@@ -72,7 +78,9 @@ def test_of_both_bounds_ours_is_the_sum_and_theirs_the_larger(
         assert theirs(want, got, absolute=2 * of_max * largest, relative=2 * part)
 
 
-@pytest.mark.parametrize(("want", "got"), [([1.0, np.nan], [1.0, 2.0]), ([1.0, 2.0], [1.0, np.nan])])
+@pytest.mark.parametrize(
+    ("want", "got"), [([1.0, np.nan], [1.0, 2.0]), ([1.0, 2.0], [1.0, np.nan])]
+)
 def test_a_nan_on_one_side_fails_with_both(want: list[float], got: list[float]) -> None:
     mine, its = np.array([want], np.float32), np.array([got], np.float32)
     assert not ours(mine, its, st.Tolerance())

@@ -51,7 +51,10 @@ def rows(count: int) -> Golden:
     scores = random.dirichlet([1, 1], count).astype(np.float32)
     picture = base64_text(draw(20, 10, (200, 30, 30), "PNG"))
     return Golden(
-        tuple({"text": HOSTILE if place == 0 else f"note {place}", "photo": picture} for place in range(count)),
+        tuple(
+            {"text": HOSTILE if place == 0 else f"note {place}", "photo": picture}
+            for place in range(count)
+        ),
         tuple({"mood": row} for row in scores),
         truth=tuple({"mood": "good"} if place % 2 else None for place in range(count)),
         slices=tuple(("<i>odd</i>",) if place % 2 else ("even",) for place in range(count)),
@@ -64,12 +67,25 @@ def sealed(folder: Path, **promise: Any) -> Bundle:
         Variant(name="int8", format="fake", graph="graphs/b.fake", promise=st.Promise(**promise)),
     )
     files = {
-        CONTRACT: CONTRACT_OF_NOTES.to_json(), PROFILE: b"{}\n", "graphs/a.fake": b"a", "graphs/b.fake": b"b", NOTES: b"# <b>notes</b>\n", "front/text.tokenizer.json": b"{}",
-        **rows(12).to_files(), **rows(30).to_files(HELD_OUT),
-    }  # fmt: skip
+        CONTRACT: CONTRACT_OF_NOTES.to_json(),
+        PROFILE: b"{}\n",
+        "graphs/a.fake": b"a",
+        "graphs/b.fake": b"b",
+        NOTES: b"# <b>notes</b>\n",
+        "front/text.tokenizer.json": b"{}",
+        **rows(12).to_files(),
+        **rows(30).to_files(HELD_OUT),
+    }
     manifest = Manifest(
-        schema=1, name="notes", version="1.0.0", batchable=True, opset=20, variants=variants, waivers={"lint": "<u>why</u>"}, files={}
-    )  # fmt: skip
+        schema=1,
+        name="notes",
+        version="1.0.0",
+        batchable=True,
+        opset=20,
+        variants=variants,
+        waivers={"lint": "<u>why</u>"},
+        files={},
+    )
     return write_bundle(folder, manifest, files)
 
 
@@ -80,13 +96,17 @@ def answered(golden: Golden, turned: set[int], error: float = 1e-6) -> list[dict
     ]
 
 
-def receipt(bundle: Bundle, made_at: str, turned: set[int], variant: str = "int8", **other: Any) -> Receipt:
+def receipt(
+    bundle: Bundle, made_at: str, turned: set[int], variant: str = "int8", **other: Any
+) -> Receipt:
     promise = {each.name: each.promise for each in bundle.manifest.variants}[variant]
     assert bundle.held_out is not None
     trials = [
-        judge(bundle.contract, promise, bundle.golden, answered(bundle.golden, turned)).trial("onnxruntime", variant, "CPUExecutionProvider", size)
+        judge(bundle.contract, promise, bundle.golden, answered(bundle.golden, turned)).trial(
+            "onnxruntime", variant, "CPUExecutionProvider", size
+        )
         for size in (1, 8)
-    ]  # fmt: skip
+    ]
     held_out = judge(bundle.contract, promise, bundle.held_out, answered(bundle.held_out, set()))
     trials.append(held_out.trial("onnxruntime", variant, "CPUExecutionProvider", 8, held_out=True))
     trials.append(
@@ -103,8 +123,15 @@ def receipt(bundle: Bundle, made_at: str, turned: set[int], variant: str = "int8
         )
     )
     made = Receipt(
-        schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=made_at, machine=this_machine({}), trials=tuple(trials), **other
-    )  # fmt: skip
+        schema=1,
+        digest=bundle.digest,
+        name=bundle.name,
+        version=bundle.version,
+        made_at=made_at,
+        machine=this_machine({}),
+        trials=tuple(trials),
+        **other,
+    )
     made.write(bundle.path)
     return made
 
@@ -122,7 +149,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag] += 1
         self.fetched += [
-            value or "" for name, value in attrs if name in ("src", "href", "action", "srcset") and tag != "use"
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "action", "srcset") and tag != "use"
         ]
 
     def handle_data(self, data: str) -> None:
@@ -157,7 +186,9 @@ def test_the_page_shows_the_verdict_the_slices_and_the_worst_samples_and_nothing
     assert "\u202e" not in words
 
 
-def test_the_charts_are_whole_pictures_in_the_colour_of_the_text_and_the_same_each_time(tmp_path: Path) -> None:
+def test_the_charts_are_whole_pictures_in_the_colour_of_the_text_and_the_same_each_time(
+    tmp_path: Path,
+) -> None:
     bundle = sealed(tmp_path)
     receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
     text = write_page(gather(bundle))
@@ -177,12 +208,19 @@ def test_the_newest_trial_of_each_thing_counts(tmp_path: Path) -> None:
     receipt(bundle, "2026-01-01T12:00:00Z", set(), "fp32")
     found = gather(bundle)
     assert found.passed
-    assert [(line.variant, line.held_out, list(line.trials), line.refused) for line in found.lines] == [
-        ("int8", False, [1, 8], 4), ("int8", True, [8], None), ("fp32", False, [1, 8], 4), ("fp32", True, [8], None),
-    ]  # fmt: skip
+    assert [
+        (line.variant, line.held_out, list(line.trials), line.refused) for line in found.lines
+    ] == [
+        ("int8", False, [1, 8], 4),
+        ("int8", True, [8], None),
+        ("fp32", False, [1, 8], 4),
+        ("fp32", True, [8], None),
+    ]
 
 
-def test_a_slice_that_breaks_the_promise_is_marked_beside_the_training_sides_own_measures(tmp_path: Path) -> None:
+def test_a_slice_that_breaks_the_promise_is_marked_beside_the_training_sides_own_measures(
+    tmp_path: Path,
+) -> None:
     bundle = sealed(tmp_path, accuracy_drop=0.1)
     receipt(bundle, "2026-01-01T00:00:00Z", {1})
     by_name = {(line.held_out, line.name): line for line in gather(bundle).slices}
@@ -194,7 +232,9 @@ def test_a_slice_that_breaks_the_promise_is_marked_beside_the_training_sides_own
     assert by_name[True, "all rows"].finding == ""
 
 
-def test_costs_and_searches_become_a_table_and_a_chart_and_flipped_labels_are_named(tmp_path: Path) -> None:
+def test_costs_and_searches_become_a_table_and_a_chart_and_flipped_labels_are_named(
+    tmp_path: Path,
+) -> None:
     bundle = sealed(tmp_path, agreement=0.5)
     receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
     assert "Speed and error" not in write_page(gather(bundle))
@@ -209,7 +249,8 @@ def test_costs_and_searches_become_a_table_and_a_chart_and_flipped_labels_are_na
     measures = made.trials[0].measures
     assert measures is not None
     tried = [
-        Point(keep=("a",) * count, measures=measures, speed=speed, met=True) for count, speed in ((0, 2.25), (3, 1.75))
+        Point(keep=("a",) * count, measures=measures, speed=speed, met=True)
+        for count, speed in ((0, 2.25), (3, 1.75))
     ]
     search = Search(
         variant="int8",
@@ -222,20 +263,31 @@ def test_costs_and_searches_become_a_table_and_a_chart_and_flipped_labels_are_na
         nearest=0,
     )
     trials = (made.trials[0].model_copy(update={"cost": cost}), *made.trials[1:])
-    made.model_copy(update={"made_at": "2026-01-02T00:00:00Z", "trials": trials, "searches": (search,)}).write(
-        bundle.path
-    )
+    made.model_copy(
+        update={"made_at": "2026-01-02T00:00:00Z", "trials": trials, "searches": (search,)}
+    ).write(bundle.path)
     text = write_page(gather(bundle))
     words = " ".join(Page(text).text.split())
     for shown in ("2.50 MB", "1: 1.50x, 8: 2.25x", "80 MB", "1.0e-08", "3/9", "golden rows 2, 7"):
         assert shown in words
     assert "0/9" not in words
-    ElementTree.fromstring(re.findall(r"<svg .*?</svg>", text.split("Speed and error")[1], re.DOTALL)[0])
+    ElementTree.fromstring(
+        re.findall(r"<svg .*?</svg>", text.split("Speed and error")[1], re.DOTALL)[0]
+    )
 
 
 def test_markdown_keeps_words_words_and_names_what_failed(tmp_path: Path) -> None:
     bundle = sealed(tmp_path, agreement=0.9)
-    calibration = Calibration(output="mood", temperature=2.0, from_probabilities=True, rows=30, error_before=0.2, error_after=0.05, loss_before=1, loss_after=0.5)  # fmt: skip
+    calibration = Calibration(
+        output="mood",
+        temperature=2.0,
+        from_probabilities=True,
+        rows=30,
+        error_before=0.2,
+        error_after=0.05,
+        loss_before=1,
+        loss_after=0.5,
+    )
     receipt(bundle, "2026-01-01T00:00:00Z", {1}, calibrations=(calibration,))
     text = write_markdown(gather(bundle))
     assert text.startswith("## notes 1.0.0: parity FAILED")
@@ -250,18 +302,28 @@ def test_junit_has_one_case_for_each_set_of_rows_and_batch_size(tmp_path: Path) 
     write_junit(receipt(bundle, "2026-01-01T00:00:00Z", {1}), tmp_path / "junit.xml")
     cases = ElementTree.parse(tmp_path / "junit.xml").getroot().iter("testcase")
     assert [(case.get("name"), len(case)) for case in cases] == [
-        ("golden rows, batch 1", 1), ("golden rows, batch 8", 1), ("held-out rows, batch 8", 0), ("refusals (4)", 0),
-    ]  # fmt: skip
+        ("golden rows, batch 1", 1),
+        ("golden rows, batch 8", 1),
+        ("held-out rows, batch 8", 0),
+        ("refusals (4)", 0),
+    ]
 
 
-def test_a_bundle_without_receipts_or_with_one_of_other_rows_says_how_to_mend_it(tmp_path: Path) -> None:
+def test_a_bundle_without_receipts_or_with_one_of_other_rows_says_how_to_mend_it(
+    tmp_path: Path,
+) -> None:
     bundle = sealed(tmp_path)
     with pytest.raises(st.DeclarationError, match="run: seatrial parity"):
         gather(bundle)
     made = receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
     gather(bundle)
     trial = made.trials[0]
-    for change in ({"sample": 12}, {"output": "nothing"}, {"index": (7,)}, {"answers": {"mood": {9: 0.5}}}):
+    for change in (
+        {"sample": 12},
+        {"output": "nothing"},
+        {"index": (7,)},
+        {"answers": {"mood": {9: 0.5}}},
+    ):
         odd = trial.model_copy(update={"worst": (trial.worst[0].model_copy(update=change),)})
         other = replace(bundle, path=tmp_path / "elsewhere" / "-".join(change))
         other.path.mkdir(parents=True)
@@ -310,12 +372,20 @@ def test_held_out_rows_that_the_bundle_has_not_are_refused(tmp_path: Path) -> No
         gather(replace(bundle, files=files))
 
 
-def test_what_no_receipt_proves_is_shown_as_a_claim_and_acts_on_no_terminal_and_no_page(tmp_path: Path) -> None:
+def test_what_no_receipt_proves_is_shown_as_a_claim_and_acts_on_no_terminal_and_no_page(
+    tmp_path: Path,
+) -> None:
     bundle = sealed(tmp_path)
     made = receipt(bundle, "2026-01-01T00:00:00Z", set(), "fp32")
     machine = made.machine.model_copy(update={"processor": "[/red]\x1b[2J\u202e<b>"})
-    trials = (made.trials[0].model_copy(update={"runner": "[/x]\x1b[2J", "passed": False, "finding": "\u202eno"}),)
-    made.model_copy(update={"machine": machine, "trials": trials, "made_at": "2026-01-02T00:00:00Z"}).write(bundle.path)
+    trials = (
+        made.trials[0].model_copy(
+            update={"runner": "[/x]\x1b[2J", "passed": False, "finding": "\u202eno"}
+        ),
+    )
+    made.model_copy(
+        update={"machine": machine, "trials": trials, "made_at": "2026-01-02T00:00:00Z"}
+    ).write(bundle.path)
     found = gather(bundle)
     page = Page(write_page(found))
     assert "Claimed by 2 receipts, unsigned" in " ".join(page.text.split())

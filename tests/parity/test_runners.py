@@ -80,7 +80,11 @@ def bundle(tmp_path: Path) -> Bundle:
 def server(bundle: Bundle) -> Iterator[Server]:
     made = Server(("127.0.0.1", 0), Handler)
     properties = {"digest": bundle.digest, "variant": "fp32"}
-    made.about = {**properties, "execution": {"provider": "CPU", "variant": "fp32"}, "properties": properties}
+    made.about = {
+        **properties,
+        "execution": {"provider": "CPU", "variant": "fp32"},
+        "properties": properties,
+    }
     thread = Thread(target=made.serve_forever, args=(0.01,))
     thread.start()
     yield made
@@ -95,7 +99,9 @@ def test_a_server_that_answers_oddly_is_a_finding_of_its_own(
     runner: str, odd: str, server: Server, bundle: Bundle
 ) -> None:
     server.odd = ODD[odd]
-    receipt = try_bundle(TrialRequest(bundle, url=f"http://127.0.0.1:{server.server_port}"), [runner])
+    receipt = try_bundle(
+        TrialRequest(bundle, url=f"http://127.0.0.1:{server.server_port}"), [runner]
+    )
     answered = [trial for trial in receipt.trials if trial.rows]
     assert answered
     assert all(trial.finding.startswith("a golden row was not answered: ") for trial in answered)
@@ -103,9 +109,20 @@ def test_a_server_that_answers_oddly_is_a_finding_of_its_own(
     assert refusals.finding.startswith("refusal 0: ") == (len(bundle.golden.refusals) > 0)
 
 
-def test_parity_writes_its_receipt_where_the_server_resets(server: Server, bundle: Bundle, tmp_path: Path) -> None:
+def test_parity_writes_its_receipt_where_the_server_resets(
+    server: Server, bundle: Bundle, tmp_path: Path
+) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
-    asked = ["parity", str(bundle.path), "--url", url, "--runner", "http v1", "--junit", str(tmp_path / "junit.xml")]
+    asked = [
+        "parity",
+        str(bundle.path),
+        "--url",
+        url,
+        "--runner",
+        "http v1",
+        "--junit",
+        str(tmp_path / "junit.xml"),
+    ]
     done = CliRunner().invoke(cli, asked)
     assert done.exit_code == 1
     assert "no server answers there (ReadError); is it running?" in done.output

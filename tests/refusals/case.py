@@ -27,11 +27,23 @@ class Case:
     """What the server's memory may grow by, its allocator's habits included."""
 
 
-def request(path: str, body: bytes = b"", headers: dict[str, str] | None = None, method: str = "POST") -> bytes:
+def request(
+    path: str, body: bytes = b"", headers: dict[str, str] | None = None, method: str = "POST"
+) -> bytes:
     """A request with its length, and the canary in a header."""
-    given = {"Host": "localhost", "Content-Type": "application/json", "X-Tag": CANARY, "Content-Length": str(len(body))}
+    given = {
+        "Host": "localhost",
+        "Content-Type": "application/json",
+        "X-Tag": CANARY,
+        "Content-Length": str(len(body)),
+    }
     given |= headers or {}
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "", ""]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in given.items()),
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
@@ -39,7 +51,9 @@ def v1(body: Any, model: str = "tabular", **headers: str) -> bytes:
     """A predict request; `body` is bytes, or what becomes JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return request(
-        f"/v1/models/{model}:predict", data, {name.replace("_", "-"): value for name, value in headers.items()}
+        f"/v1/models/{model}:predict",
+        data,
+        {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 
@@ -52,7 +66,9 @@ def v2(body: Any, model: str = "tabular", **headers: str) -> bytes:
     """An infer request."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return request(
-        f"/v2/models/{model}/infer", data, {name.replace("_", "-"): value for name, value in headers.items()}
+        f"/v2/models/{model}/infer",
+        data,
+        {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 

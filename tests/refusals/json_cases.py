@@ -49,7 +49,11 @@ ROWS = [
     ("81 formula for a category", {"c": "=cmd()"}, "E_CATEGORY"),
 ]
 TENSORS = [
-    ("10 two inputs of one name", v2({"inputs": [INPUTS["x"], *INPUTS.values()]}), "E_UNKNOWN_FIELD"),
+    (
+        "10 two inputs of one name",
+        v2({"inputs": [INPUTS["x"], *INPUTS.values()]}),
+        "E_UNKNOWN_FIELD",
+    ),
     ("11 one output twice", infer(outputs=[{"name": "score"}, {"name": "score"}]), "E_OUTPUT"),
     ("15 300 for INT8", tensors("n", data=[300]), "E_RANGE"),
     ("16 1.0 for INT8", tensors("n", data=[1.0]), "E_TYPE"),
@@ -66,14 +70,29 @@ TENSORS = [
     ("28 10,000 inputs", v2({"inputs": [INPUTS["x"]] * 10_000}), "E_LIMIT"),
     ("28 10,000 outputs", infer(outputs=[{"name": "score"}] * 10_000), "E_LIMIT"),
     ("28 100,000 unknown keys", infer(**{f"k{i}": 1 for i in range(100_000)}), "E_LIMIT"),
-    *((f"32 no {key}", tensors("x", drop=key), code) for key, code in (("name", "E_SCHEMA"), ("shape", "E_SHAPE"), ("datatype", "E_DTYPE"), ("data", "E_SCHEMA"))),
+    *(
+        (f"32 no {key}", tensors("x", drop=key), code)
+        for key, code in (
+            ("name", "E_SCHEMA"),
+            ("shape", "E_SHAPE"),
+            ("datatype", "E_DTYPE"),
+            ("data", "E_SCHEMA"),
+        )
+    ),
     ("33 FP33", tensors("x", datatype="FP33"), "E_DTYPE"),
     ("33 a datatype that is no text", tensors("x", datatype=32), "E_DTYPE"),
     ("34 FP16 in JSON", tensors("x", datatype="FP16"), "E_DTYPE"),
     ("34 BF16 in JSON", tensors("x", datatype="BF16"), "E_DTYPE"),
     ("35 another datatype", tensors("x", datatype="FP64"), "E_DTYPE"),
     ("36 another rank", tensors("x", shape=[1, 1, 1]), "E_SHAPE"),
-    ("37 another fixed size", v2({"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 3], "data": [1, 2, 3]}]}, "embedding"), "E_SHAPE"),
+    (
+        "37 another fixed size",
+        v2(
+            {"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 3], "data": [1, 2, 3]}]},
+            "embedding",
+        ),
+        "E_SHAPE",
+    ),
     ("38 more elements than the shape", tensors("x", data=[1, 2]), "E_SHAPE"),
     ("38 fewer elements than the shape", tensors("x", data=[]), "E_SHAPE"),
     ("39 negative size", tensors("x", shape=[-1]), "E_SHAPE"),
@@ -85,63 +104,256 @@ TENSORS = [
     ("43 true as size", tensors("x", shape=[True]), "E_SHAPE"),
     ("44 rank 65", tensors("x", shape=[1] * 65), "E_LIMIT"),
     ("44 rank 10,000", tensors("x", shape=[1] * 10_000), "E_LIMIT"),
-    ("45 no rows", v2({"inputs": [value | {"shape": [0], "data": []} for value in INPUTS.values()]}), "E_EMPTY_BATCH"),
-    ("46 too many rows", v2({"inputs": [value | {"shape": [65], "data": value["data"] * 65} for value in INPUTS.values()]}), "E_BATCH"),
-    ("47 ragged lists", v2({"inputs": [{"name": "ids", "datatype": "INT64", "shape": [2, 2], "data": [[1, 2], [3]]}]}, "embedding"), "E_SHAPE"),
+    (
+        "45 no rows",
+        v2({"inputs": [value | {"shape": [0], "data": []} for value in INPUTS.values()]}),
+        "E_EMPTY_BATCH",
+    ),
+    (
+        "46 too many rows",
+        v2(
+            {
+                "inputs": [
+                    value | {"shape": [65], "data": value["data"] * 65} for value in INPUTS.values()
+                ]
+            }
+        ),
+        "E_BATCH",
+    ),
+    (
+        "47 ragged lists",
+        v2(
+            {
+                "inputs": [
+                    {"name": "ids", "datatype": "INT64", "shape": [2, 2], "data": [[1, 2], [3]]}
+                ]
+            },
+            "embedding",
+        ),
+        "E_SHAPE",
+    ),
     ("49 a missing input", v2({"inputs": [INPUTS["x"]]}), "E_MISSING"),
-    ("50 one more input", v2({"inputs": [*INPUTS.values(), INPUTS["x"] | {"name": CANARY}]}), "E_UNKNOWN_FIELD"),
+    (
+        "50 one more input",
+        v2({"inputs": [*INPUTS.values(), INPUTS["x"] | {"name": CANARY}]}),
+        "E_UNKNOWN_FIELD",
+    ),
     ("51 unknown output", infer(outputs=[{"name": CANARY}]), "E_OUTPUT"),
     ("52 unlike rows", tensors("x", shape=[2], data=[1, 2]), "E_SHAPE"),
-    ("53 id out of vocabulary", v2({"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 2], "data": [1, 99]}]}, "embedding"), "E_MODEL_INPUT"),
-    ("53 id out of vocabulary, V1", v1({"instances": [{"ids": [-99, 1]}]}, "embedding"), "E_MODEL_INPUT"),
-    ("64 shared memory", tensors("x", drop="data", parameters={"shared_memory_region": CANARY, "shared_memory_byte_size": 4}), "E_UNSUPPORTED"),
-    ("65 unknown parameter of an output", infer(outputs=[{"name": "score", "parameters": {CANARY: 1}}]), "E_UNSUPPORTED"),
+    (
+        "53 id out of vocabulary",
+        v2(
+            {"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 2], "data": [1, 99]}]},
+            "embedding",
+        ),
+        "E_MODEL_INPUT",
+    ),
+    (
+        "53 id out of vocabulary, V1",
+        v1({"instances": [{"ids": [-99, 1]}]}, "embedding"),
+        "E_MODEL_INPUT",
+    ),
+    (
+        "64 shared memory",
+        tensors(
+            "x",
+            drop="data",
+            parameters={"shared_memory_region": CANARY, "shared_memory_byte_size": 4},
+        ),
+        "E_UNSUPPORTED",
+    ),
+    (
+        "65 unknown parameter of an output",
+        infer(outputs=[{"name": "score", "parameters": {CANARY: 1}}]),
+        "E_UNSUPPORTED",
+    ),
     ("a sequence", infer(parameters={"sequence_id": 7}), "E_UNSUPPORTED"),
-]  # fmt: skip
+]
 SIZES = [
     Case("22 an unknown key is ignored, V2", infer(**{CANARY: 1}), 200),
     Case("22 an unknown key of an input is ignored", tensors("x", **{CANARY: 1}), 200),
-    Case("22 an unknown key of an output is ignored", infer(outputs=[{"name": "score", CANARY: 1}]), 200),
+    Case(
+        "22 an unknown key of an output is ignored",
+        infer(outputs=[{"name": "score", CANARY: 1}]),
+        200,
+    ),
     Case("29 __proto__ is ignored, V2", infer(__proto__={}), 200),
-    Case("21 deep in an unknown key, V2", v2(json.dumps({"inputs": list(INPUTS.values())}).encode()[:-1] + b', "z": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001), 400, "E_JSON", within_s=2),
-    Case("TF Serving's columns", v1({"inputs": {name: [value] for name, value in ROW.items()}, "signature_name": "serving_default"}), 200),
-    Case("rows and columns both", v1({"instances": [ROW], "inputs": {name: [value] for name, value in ROW.items()}}), 400, "E_SCHEMA"),
+    Case(
+        "21 deep in an unknown key, V2",
+        v2(
+            json.dumps({"inputs": list(INPUTS.values())}).encode()[:-1]
+            + b', "z": '
+            + b'{"a":' * 50_000
+            + b"1"
+            + b"}" * 50_001
+        ),
+        400,
+        "E_JSON",
+        within_s=2,
+    ),
+    Case(
+        "TF Serving's columns",
+        v1(
+            {
+                "inputs": {name: [value] for name, value in ROW.items()},
+                "signature_name": "serving_default",
+            }
+        ),
+        200,
+    ),
+    Case(
+        "rows and columns both",
+        v1({"instances": [ROW], "inputs": {name: [value] for name, value in ROW.items()}}),
+        400,
+        "E_SCHEMA",
+    ),
     Case("another signature", v1({"instances": [ROW], "signature_name": CANARY}), 400, "E_SCHEMA"),
-    Case("columns of unlike length", v1({"inputs": {name: [value] * (1 + (name == "n")) for name, value in ROW.items()}}), 400, "E_SHAPE"),
-    Case("a column too long", v1({"inputs": {name: [value] * 65 for name, value in ROW.items()}}), 400, "E_BATCH"),
+    Case(
+        "columns of unlike length",
+        v1({"inputs": {name: [value] * (1 + (name == "n")) for name, value in ROW.items()}}),
+        400,
+        "E_SHAPE",
+    ),
+    Case(
+        "a column too long",
+        v1({"inputs": {name: [value] * 65 for name, value in ROW.items()}}),
+        400,
+        "E_BATCH",
+    ),
     Case("no columns", v1({"inputs": {}}), 400, "E_MISSING"),
-    Case("a column that the contract does not have", v1({"inputs": {CANARY: [1], **{name: [value] for name, value in ROW.items()}}}), 400, "E_UNKNOWN_FIELD"),
-    Case("a column that is no list", v1({"inputs": {name: [value] if name != "n" else CANARY for name, value in ROW.items()}}), 400, "E_TYPE"),
-    Case("a bad value in a column", v1({"inputs": {name: [value] if name != "n" else [300] for name, value in ROW.items()}}), 400, "E_RANGE"),
-    Case("a partial answer", v1({"instances": [ROW, ROW | {"n": 300}, {CANARY: 1}]}, X_Partial="1"), 200),
+    Case(
+        "a column that the contract does not have",
+        v1({"inputs": {CANARY: [1], **{name: [value] for name, value in ROW.items()}}}),
+        400,
+        "E_UNKNOWN_FIELD",
+    ),
+    Case(
+        "a column that is no list",
+        v1({"inputs": {name: [value] if name != "n" else CANARY for name, value in ROW.items()}}),
+        400,
+        "E_TYPE",
+    ),
+    Case(
+        "a bad value in a column",
+        v1({"inputs": {name: [value] if name != "n" else [300] for name, value in ROW.items()}}),
+        400,
+        "E_RANGE",
+    ),
+    Case(
+        "a partial answer",
+        v1({"instances": [ROW, ROW | {"n": 300}, {CANARY: 1}]}, X_Partial="1"),
+        200,
+    ),
     Case("a partial answer, V2", v2({"inputs": list(INPUTS.values())}, X_Partial="1"), 200),
     Case("a partial answer of a body that is none", v1(b"{", X_Partial="1"), 400, "E_JSON"),
-    Case("a partial answer of too many rows", v1({"instances": [ROW] * 65}, X_Partial="1"), 400, "E_BATCH"),
-    Case("a partial answer of columns of which one is missing", v2({"inputs": [INPUTS["x"]]}, X_Partial="1"), 400, "E_MISSING"),
-    *(Case(f"X-Partial: {value}", v1({"instances": [ROW]}, X_Partial=value), 400, "E_PARAMETER") for value in ("2", "true", "", CANARY)),
+    Case(
+        "a partial answer of too many rows",
+        v1({"instances": [ROW] * 65}, X_Partial="1"),
+        400,
+        "E_BATCH",
+    ),
+    Case(
+        "a partial answer of columns of which one is missing",
+        v2({"inputs": [INPUTS["x"]]}, X_Partial="1"),
+        400,
+        "E_MISSING",
+    ),
+    *(
+        Case(f"X-Partial: {value}", v1({"instances": [ROW]}, X_Partial=value), 400, "E_PARAMETER")
+        for value in ("2", "true", "", CANARY)
+    ),
     Case("13 1e999", v1(GOOD.replace(b"1.5", b"1e999")), 400, "E_NONFINITE"),
     Case("14 an int of 5,000 digits", v1(GOOD.replace(b": 3", b": " + b"3" * 5000)), 400),
-    Case("14 an int of 5,000 digits, V2", v2(json.dumps({"inputs": [INPUTS["n"]]}).encode().replace(b"[3]", b"[" + b"3" * 5000 + b"]")), 400),
-    *(Case(f"20 depth {depth:,}", v1(b'{"instances": ' + b"[" * depth + b"]" * depth + b"}"), 400, within_s=2) for depth in (101, 2000, 100_000, 1_000_000)),
-    *(Case(f"20 depth {depth:,}, V2", v2(b'{"inputs": ' + b"[" * depth + b"]" * depth + b"}"), 400, within_s=2) for depth in (101, 2000, 100_000, 1_000_000)),
-    Case("21 deep in an unknown key", v1(GOOD[:-1] + b', "z": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001), 400, within_s=2),
+    Case(
+        "14 an int of 5,000 digits, V2",
+        v2(
+            json.dumps({"inputs": [INPUTS["n"]]})
+            .encode()
+            .replace(b"[3]", b"[" + b"3" * 5000 + b"]")
+        ),
+        400,
+    ),
+    *(
+        Case(
+            f"20 depth {depth:,}",
+            v1(b'{"instances": ' + b"[" * depth + b"]" * depth + b"}"),
+            400,
+            within_s=2,
+        )
+        for depth in (101, 2000, 100_000, 1_000_000)
+    ),
+    *(
+        Case(
+            f"20 depth {depth:,}, V2",
+            v2(b'{"inputs": ' + b"[" * depth + b"]" * depth + b"}"),
+            400,
+            within_s=2,
+        )
+        for depth in (101, 2000, 100_000, 1_000_000)
+    ),
+    Case(
+        "21 deep in an unknown key",
+        v1(GOOD[:-1] + b', "z": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001),
+        400,
+        within_s=2,
+    ),
     Case("23 lone surrogate", v1(GOOD.replace(b'"a"', rb'"\ud800"')), 400),
-    Case("23 lone surrogate, V2", v2(json.dumps({"inputs": list(INPUTS.values())}).encode().replace(b'"a"', rb'"\ud800"')), 400),
+    Case(
+        "23 lone surrogate, V2",
+        v2(json.dumps({"inputs": list(INPUTS.values())}).encode().replace(b'"a"', rb'"\ud800"')),
+        400,
+    ),
     Case("30 4 MB of []", v1(b'{"instances": [' + b"[]," * 1_300_000 + b"[]]}"), 400, grows_mb=160),
-    Case("30 16 MB of []", v1(b'{"instances": [' + b"[]," * 5_300_000 + b"[]]}"), 413, "E_BODY_BYTES", closed=True),
-    Case("30 4 MB of {}, V2", v2(b'{"inputs": [' + b"{}," * 1_300_000 + b"{}]}"), 400, grows_mb=160),
-    Case("31 many distinct keys", v1(b'{"instances": [{' + b",".join(b'"k%d":1' % i for i in range(250_000)) + b"}]}"), 400, grows_mb=160),
+    Case(
+        "30 16 MB of []",
+        v1(b'{"instances": [' + b"[]," * 5_300_000 + b"[]]}"),
+        413,
+        "E_BODY_BYTES",
+        closed=True,
+    ),
+    Case(
+        "30 4 MB of {}, V2", v2(b'{"inputs": [' + b"{}," * 1_300_000 + b"{}]}"), 400, grows_mb=160
+    ),
+    Case(
+        "31 many distinct keys",
+        v1(b'{"instances": [{' + b",".join(b'"k%d":1' % i for i in range(250_000)) + b"}]}"),
+        400,
+        grows_mb=160,
+    ),
     Case("46 too many rows, V1", rows(*[ROW] * 65), 400, "E_BATCH"),
     Case("45 no rows, V1", rows(), 400, "E_EMPTY_BATCH"),
-    Case("48 nested is as good as flat", v2({"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 2], "data": [[1, 2]]}]}, "embedding"), 200),
-    Case("48 flat is as good as nested", v2({"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 2], "data": [1, 2]}]}, "embedding"), 200),
-    Case("80 a missing column", rows({name: value for name, value in ROW.items() if name != "c"}), 400, "E_MISSING"),
+    Case(
+        "48 nested is as good as flat",
+        v2(
+            {"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 2], "data": [[1, 2]]}]},
+            "embedding",
+        ),
+        200,
+    ),
+    Case(
+        "48 flat is as good as nested",
+        v2(
+            {"inputs": [{"name": "ids", "datatype": "INT64", "shape": [1, 2], "data": [1, 2]}]},
+            "embedding",
+        ),
+        200,
+    ),
+    Case(
+        "80 a missing column",
+        rows({name: value for name, value in ROW.items() if name != "c"}),
+        400,
+        "E_MISSING",
+    ),
     Case("9 a key twice: the last one counts", v1(GOOD[:-3] + b', "f": false}]}'), 200),
     Case("9 a top-level key twice: the last one counts", v1(b'{"instances": [], ' + GOOD[1:]), 200),
-]  # fmt: skip
+]
 CASES = [
     *(Case(name, v1(body), 400, code) for name, body, code in SYNTAX),
-    *(Case(f"{name}, V2", v2(body), 400, code) for name, body, code in SYNTAX if "array" not in name),
+    *(
+        Case(f"{name}, V2", v2(body), 400, code)
+        for name, body, code in SYNTAX
+        if "array" not in name
+    ),
     *(Case(name, rows(ROW | change), 400, code) for name, change, code in ROWS),
     *(Case(name, data, 400, code) for name, data, code in TENSORS),
     *SIZES,

@@ -31,7 +31,13 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(width: int, height: int, data: bytes = b"", *more: bytes) -> bytes:
     """A PNG of one bit for each pixel."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + b"".join(more)
+        + chunk(b"IDAT", zlib.compress(data))
+        + chunk(b"IEND", b"")
+    )
 
 
 def frames(fmt: str, **options: Any) -> bytes:
@@ -57,13 +63,25 @@ CASES = [
     Case("68 a cut JPEG", photo(JPEG[: len(JPEG) // 2], "image/jpeg"), 400, "E_IMAGE"),
     Case("68 a PNG cut before its end", photo(PNG[:-12]), 400, "E_IMAGE"),
     Case("68 a cut PNG", photo(PNG[:-30]), 400, "E_IMAGE"),
-    Case("68 a GIF cut in its second frame (found by atheris)", photo(base64.b64decode("R0lGODdhCAAGAAAAAAAAAAAAAAAAAAAAAAAALAAAgQAAAAAAMAEAUgAASUZGOCwAAAA="), "image/gif"), 400, "E_IMAGE"),
+    Case(
+        "68 a GIF cut in its second frame (found by atheris)",
+        photo(
+            base64.b64decode(
+                "R0lGODdhCAAGAAAAAAAAAAAAAAAAAAAAAAAALAAAgQAAAAAAMAEAUgAASUZGOCwAAAA="
+            ),
+            "image/gif",
+        ),
+        400,
+        "E_IMAGE",
+    ),
     Case("69 a pixel bomb", photo(png(13_300, 13_300, bytes(1663 * 13_300))), 413, "E_PIXELS"),
     Case("70 0 x 0", photo(png(0, 0)), 415, "E_IMAGE_FORMAT"),
     Case("70 1 x 100,000", photo(png(1, 100_000, bytes(200_000))), 200),
     Case("70 1 x 2,000,000", photo(png(1, 2_000_000)), 413, "E_PIXELS"),
     Case("71 SVG", photo(b'<svg xmlns="http://www.w3.org/2000/svg"/>', "image/svg+xml"), 415),
-    Case("71 EPS", photo(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"), 415, "E_IMAGE_FORMAT"),
+    Case(
+        "71 EPS", photo(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n"), 415, "E_IMAGE_FORMAT"
+    ),
     Case("71 FITS", photo(b"SIMPLE  =                    T".ljust(2880)), 415, "E_IMAGE_FORMAT"),
     Case("71 a format that the contract leaves out", photo(picture("BMP")), 415, "E_IMAGE_FORMAT"),
     Case("72 an animated GIF", photo(frames("GIF"), "image/gif"), 400, "E_IMAGE_FRAMES"),
@@ -74,13 +92,37 @@ CASES = [
     Case("73 a palette", photo(picture(mode="P")), 200),
     Case("73 16 bits", photo(picture(mode="I;16")), 200),
     Case("74 a bomb in a PNG's text", photo(with_text(50_000_000)), 400, "E_IMAGE"),
-    Case("74 a bomb in a PNG's colour profile", photo(png(8, 8, bytes(16), chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(50_000_000))))), 400, "E_IMAGE"),
+    Case(
+        "74 a bomb in a PNG's colour profile",
+        photo(png(8, 8, bytes(16), chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(50_000_000))))),
+        400,
+        "E_IMAGE",
+    ),
     *(
         Case(f"75 base64 {name}", v1({"instances": [{"image": value}]}, "photo"), 400, "E_BASE64")
-        for name, value in (("with a space", "iVBO Rw0K"), ("with a line break", "iVBO\nRw0K"), ("for URLs", "_-_-"), ("without padding", "iVBORw0KG"), ("with too much padding", "iVBORw0K===="))
+        for name, value in (
+            ("with a space", "iVBO Rw0K"),
+            ("with a line break", "iVBO\nRw0K"),
+            ("for URLs", "_-_-"),
+            ("without padding", "iVBORw0KG"),
+            ("with too much padding", "iVBORw0K===="),
+        )
     ),
-    Case("75 more bytes than allowed", v1({"instances": [base64_row(bytes(1_100_000))]}, "photo"), 413, "E_IMAGE_BYTES"),
-    *(Case(f"76 {value[:5]} as image", v1({"instances": [{"image": value}]}, "photo"), 400, "E_BASE64") for value in ("http://127.0.0.1/a.png", "file:///etc/passwd", "data:image/png;base64,iVBO")),
+    Case(
+        "75 more bytes than allowed",
+        v1({"instances": [base64_row(bytes(1_100_000))]}, "photo"),
+        413,
+        "E_IMAGE_BYTES",
+    ),
+    *(
+        Case(
+            f"76 {value[:5]} as image",
+            v1({"instances": [{"image": value}]}, "photo"),
+            400,
+            "E_BASE64",
+        )
+        for value in ("http://127.0.0.1/a.png", "file:///etc/passwd", "data:image/png;base64,iVBO")
+    ),
     Case("76 a number as image", v1({"instances": [{"image": 7}]}, "photo"), 400, "E_TYPE"),
     Case("77 a text beyond its characters", note("a" * 2001), 400, "E_TEXT_LIMIT"),
     Case("77 a text beyond its tokens", note("sea " * 300), 400, "E_TOKENS"),
@@ -91,4 +133,4 @@ CASES = [
     Case("79 what makes regular expressions slow", note("a" * 1999 + "!"), 200, within_s=2),
     Case("24 NUL in a text", note("sea\0trial"), 200),
     Case("81 a formula is text", note("=cmd()"), 200),
-]  # fmt: skip
+]

@@ -50,7 +50,9 @@ class Score(st.Answer):
     score: float
 
 
-def picture(fmt: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: Any) -> bytes:
+def picture(
+    fmt: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: Any
+) -> bytes:
     sink = io.BytesIO()
     Pillow.new(mode, size, 120).save(sink, fmt, **options)
     return sink.getvalue()
@@ -63,9 +65,13 @@ def graph(
     **weights: Any,
 ) -> bytes:
     """A graph that answers `output`, of the sizes given for each row."""
-    values = [helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in inputs]
+    values = [
+        helper.make_tensor_value_info(name, kind, ["batch", *dims]) for name, kind, dims in inputs
+    ]
     score = helper.make_tensor_value_info(output[0], TensorProto.FLOAT, ["batch", *output[1]])
-    kept = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
+    kept = [
+        onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()
+    ]
     model = helper.make_model(
         helper.make_graph(list(nodes), "g", values, [score], kept),
         opset_imports=[helper.make_opsetid("", 20)],
@@ -81,19 +87,39 @@ def seal(folder: Path) -> None:
     node = helper.make_node
     mean = [node("ReduceMean", ["v", "axes"], ["score"], keepdims=0)]
     write(
-        folder, "tabular", st.contract_from_rows(Tabular, Score, limits=st.Limits(max_rows=64)), ROW, 3.0,
-        graph([("x", TensorProto.FLOAT, []), ("n", TensorProto.INT8, []), ("c", TensorProto.STRING, []), ("f", TensorProto.BOOL, [])],
-              node("Cast", ["n"], ["score"], to=TensorProto.FLOAT)),
-    )  # fmt: skip
+        folder,
+        "tabular",
+        st.contract_from_rows(Tabular, Score, limits=st.Limits(max_rows=64)),
+        ROW,
+        3.0,
+        graph(
+            [
+                ("x", TensorProto.FLOAT, []),
+                ("n", TensorProto.INT8, []),
+                ("c", TensorProto.STRING, []),
+                ("f", TensorProto.BOOL, []),
+            ],
+            node("Cast", ["n"], ["score"], to=TensorProto.FLOAT),
+        ),
+    )
     write(
         folder, "embedding", st.contract_from_rows(Ids, Score), {"ids": [1, 2]}, 1.5,
         graph([("ids", TensorProto.INT64, [2])], node("Gather", ["table", "ids"], ["v"]), *mean,
               table=np.arange(4, dtype=np.float32), axes=np.array([1])),
     )  # fmt: skip
     write(
-        folder, "photo", st.contract_from_rows(Photo, Score), {"image": picture()}, 120 / 3,
-        graph([("image", TensorProto.UINT8, ["h", "w", 3])], node("Cast", ["image"], ["v"], to=TensorProto.FLOAT), *mean, axes=np.array([1, 2, 3])),
-    )  # fmt: skip
+        folder,
+        "photo",
+        st.contract_from_rows(Photo, Score),
+        {"image": picture()},
+        120 / 3,
+        graph(
+            [("image", TensorProto.UINT8, ["h", "w", 3])],
+            node("Cast", ["image"], ["v"], to=TensorProto.FLOAT),
+            *mean,
+            axes=np.array([1, 2, 3]),
+        ),
+    )
     write(
         folder, "note", st.contract_from_rows(Note, Score), {"text": "sea trial"}, 1.5,
         graph([("text_ids", TensorProto.INT64, ["t"]), ("text_mask", TensorProto.INT64, ["t"])],
@@ -103,7 +129,13 @@ def seal(folder: Path) -> None:
 
 
 def write(
-    folder: Path, name: str, contract: Contract, row: dict[str, Any], score: float, data: bytes, front: Any = None
+    folder: Path,
+    name: str,
+    contract: Contract,
+    row: dict[str, Any],
+    score: float,
+    data: bytes,
+    front: Any = None,
 ) -> None:
     """Seal one."""
     golden = Golden((wire_row(row),), ({"score": np.float32(score)},), ())
@@ -117,7 +149,15 @@ def write(
     variant = Variant(name="fp32", format="onnx", graph="graphs/model.onnx")
     write_bundle(
         folder,
-        Manifest(schema=1, name=name, version="1.0.0", batchable=True, opset=20, variants=(variant,), files={}),
+        Manifest(
+            schema=1,
+            name=name,
+            version="1.0.0",
+            batchable=True,
+            opset=20,
+            variants=(variant,),
+            files={},
+        ),
         files,
     )
 

@@ -35,7 +35,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def target(bundles: Path, serve: Callable[..., Server]) -> Iterator[Target]:
-    server = serve(bundles, "--budget-bytes", str(2**28), "--grpc-message-bytes", str(2 * DEFAULT_BODY_BYTES))
+    server = serve(
+        bundles, "--budget-bytes", str(2**28), "--grpc-message-bytes", str(2 * DEFAULT_BODY_BYTES)
+    )
     assert server.wait_until_loaded()[0] == 200
     target = Target(server)
     yield target
@@ -85,7 +87,11 @@ def test_a_body_that_stalls_is_refused_and_its_connection_closed(target: Target)
     with target.connect(60) as sock:
         sock.sendall(HEADERS + b"{")
         status, headers, body = read_answer(sock)
-        assert (status, json.loads(body)["code"], headers["connection"]) == (408, "E_SLOW_BODY", "close")
+        assert (status, json.loads(body)["code"], headers["connection"]) == (
+            408,
+            "E_SLOW_BODY",
+            "close",
+        )
         assert "at least 16384 bytes a second" in json.loads(body)["error"]
 
 
@@ -93,15 +99,24 @@ def infer_message(model: str = "tabular", **more: Any) -> pb.ModelInferRequest:
     """A good one for the tabular model, unless more is given."""
     message = pb.ModelInferRequest(model_name=model, **more)
     for name, (field, value) in {
-        "x": ("fp32_contents", 1.5), "n": ("int_contents", 3), "c": ("bytes_contents", b"a"), "f": ("bool_contents", True)
-    }.items():  # fmt: skip
+        "x": ("fp32_contents", 1.5),
+        "n": ("int_contents", 3),
+        "c": ("bytes_contents", b"a"),
+        "f": ("bool_contents", True),
+    }.items():
         contents = pb.InferTensorContents(**{field: [value]})
-        message.inputs.add(name=name, datatype=INPUTS[name]["datatype"], shape=[1], contents=contents)
+        message.inputs.add(
+            name=name, datatype=INPUTS[name]["datatype"], shape=[1], contents=contents
+        )
     return message
 
 
-def test_a_good_message_is_answered_and_a_malformed_one_is_the_callers_fault(call: Callable[..., Any]) -> None:
-    answer = pb.ModelInferResponse.FromString(call("ModelInfer", infer_message().SerializeToString()))
+def test_a_good_message_is_answered_and_a_malformed_one_is_the_callers_fault(
+    call: Callable[..., Any],
+) -> None:
+    answer = pb.ModelInferResponse.FromString(
+        call("ModelInfer", infer_message().SerializeToString())
+    )
     assert (answer.model_name, len(answer.raw_output_contents)) == ("tabular", 1)
     wrong = (grpc.StatusCode.INVALID_ARGUMENT, "E_MESSAGE")
     assert call("ModelInfer", b"\xff")[:2] == wrong
@@ -123,7 +138,9 @@ def test_compressed_messages_above_the_contracts_limit_take_no_memory_and_no_tim
     target: Target, call: Callable[..., Any], size: int, code: str | None
 ) -> None:
     message = infer_message(id="a").SerializeToString()
-    message += pb.ModelInferRequest(raw_input_contents=[bytes(size - len(message))]).SerializeToString()
+    message += pb.ModelInferRequest(
+        raw_input_contents=[bytes(size - len(message))]
+    ).SerializeToString()
     before_mb, seen_mb, over = target.rss_mb, [0.0], threading.Event()
 
     def look() -> None:
@@ -135,7 +152,10 @@ def test_compressed_messages_above_the_contracts_limit_take_no_memory_and_no_tim
 
     with ThreadPoolExecutor(4) as threads:
         looking = threads.submit(look)
-        calls = [threads.submit(call, "ModelInfer", message, compression=grpc.Compression.Gzip) for _ in range(3)]
+        calls = [
+            threads.submit(call, "ModelInfer", message, compression=grpc.Compression.Gzip)
+            for _ in range(3)
+        ]
         answers = [each.result() for each in calls]
         over.set()
         looking.result()
@@ -143,15 +163,21 @@ def test_compressed_messages_above_the_contracts_limit_take_no_memory_and_no_tim
     assert max(seen_mb) - before_mb < 64
 
 
-def test_a_message_of_too_many_parts_is_refused_unpacked(target: Target, call: Callable[..., Any]) -> None:
+def test_a_message_of_too_many_parts_is_refused_unpacked(
+    target: Target, call: Callable[..., Any]
+) -> None:
     before_mb = target.rss_mb
     message = infer_message().SerializeToString()
-    inner = pb.ModelInferRequest(inputs=[pb.ModelInferRequest.InferInputTensor()] * 100_000).SerializeToString()
+    inner = pb.ModelInferRequest(
+        inputs=[pb.ModelInferRequest.InferInputTensor()] * 100_000
+    ).SerializeToString()
     assert call("ModelInfer", message + inner)[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "E_LIMIT")
     assert target.rss_mb - before_mb < 32
 
 
-def test_a_message_that_makes_the_model_fail_is_quarantined_as_over_http(call: Callable[..., Any]) -> None:
+def test_a_message_that_makes_the_model_fail_is_quarantined_as_over_http(
+    call: Callable[..., Any],
+) -> None:
     ids = pb.InferTensorContents(int64_contents=[1, 10**9])
     message = pb.ModelInferRequest(model_name="embedding")
     message.inputs.add(name="ids", datatype="INT64", shape=[1, 2], contents=ids)
@@ -160,7 +186,10 @@ def test_a_message_that_makes_the_model_fail_is_quarantined_as_over_http(call: C
 
 
 def test_calls_without_a_message_hold_their_clients_places_alone(target: Target) -> None:
-    with grpc.insecure_channel(target.server.grpc) as silent, grpc.insecure_channel(target.server.grpc) as other:
+    with (
+        grpc.insecure_channel(target.server.grpc) as silent,
+        grpc.insecure_channel(target.server.grpc) as other,
+    ):
         over = threading.Event()
 
         def nothing() -> Iterator[bytes]:
@@ -168,7 +197,9 @@ def test_calls_without_a_message_hold_their_clients_places_alone(target: Target)
             yield from ()
 
         waiting = [silent.stream_unary(SERVICE + "ModelInfer").future(nothing()) for _ in range(64)]
-        live = pb.ServerLiveResponse.FromString(other.unary_unary(SERVICE + "ServerLive")(b"", timeout=30))
+        live = pb.ServerLiveResponse.FromString(
+            other.unary_unary(SERVICE + "ServerLive")(b"", timeout=30)
+        )
         assert live.live
         for each in waiting:
             each.cancel()
@@ -185,14 +216,19 @@ def test_too_many_values_in_json_are_refused_and_nobody_waits(target: Target) ->
     tensor = {"name": "x", "datatype": "FP32", "shape": [10**6], "data": [1] * 10**6}
     with target.connect() as sock:
         sock.sendall(
-            request("/v2/models/tabular/infer", json.dumps({"inputs": [tensor]}, separators=(",", ":")).encode())
+            request(
+                "/v2/models/tabular/infer",
+                json.dumps({"inputs": [tensor]}, separators=(",", ":")).encode(),
+            )
         )
         status, _, said = read_answer(sock)
     assert (status, json.loads(said)["code"]) == (400, "E_LIMIT")
     assert ask(target) == 200
 
 
-def test_one_address_has_so_many_connections_and_is_told(bundles: Path, serve: Callable[..., Server]) -> None:
+def test_one_address_has_so_many_connections_and_is_told(
+    bundles: Path, serve: Callable[..., Server]
+) -> None:
     target = Target(serve(bundles, "--client-connections", "4"))
     with ExitStack() as stack:
         for _ in range(4):

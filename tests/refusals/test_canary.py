@@ -19,26 +19,62 @@ pytestmark = pytest.mark.slow
 NUMBER = 71903.25
 """A canary for fields of numbers: what is out of range comes back to its sender, and goes nowhere else."""
 HEADERS = (
-    "Accept", "Accept-Language", "Authorization", "Baggage", "Content-Type", "Cookie", "Forwarded", "From", "Origin", "Referer",
-    "Traceparent", "Tracestate", "User-Agent", "Via", "X-Api-Key", "X-Forwarded-For", "X-Request-Timeout-Ms", CANARY,
-)  # fmt: skip
+    "Accept",
+    "Accept-Language",
+    "Authorization",
+    "Baggage",
+    "Content-Type",
+    "Cookie",
+    "Forwarded",
+    "From",
+    "Origin",
+    "Referer",
+    "Traceparent",
+    "Tracestate",
+    "User-Agent",
+    "Via",
+    "X-Api-Key",
+    "X-Forwarded-For",
+    "X-Request-Timeout-Ms",
+    CANARY,
+)
 PATHS = (
-    f"/v1/models/{CANARY}:predict", f"/v1/models/tabular/versions/{CANARY}:predict", f"/v1/models/tabular/labels/{CANARY}:predict",
-    f"/v2/models/{CANARY}/infer", f"/v1/models/{CANARY}:feedback", f"/v1/models/tabular:{CANARY}", f"/v1/models/tabular:predict?{CANARY}={CANARY}",
-)  # fmt: skip
+    f"/v1/models/{CANARY}:predict",
+    f"/v1/models/tabular/versions/{CANARY}:predict",
+    f"/v1/models/tabular/labels/{CANARY}:predict",
+    f"/v2/models/{CANARY}/infer",
+    f"/v1/models/{CANARY}:feedback",
+    f"/v1/models/tabular:{CANARY}",
+    f"/v1/models/tabular:predict?{CANARY}={CANARY}",
+)
 
 
 def everywhere() -> Iterator[bytes]:
     """The canary in every field, key, header and part of a path."""
-    yield from (v1({"instances": [ROW]}, **{header.replace("-", "_"): CANARY}) for header in HEADERS)
+    yield from (
+        v1({"instances": [ROW]}, **{header.replace("-", "_"): CANARY}) for header in HEADERS
+    )
     yield from (request(path, json.dumps({"instances": [ROW]}).encode()) for path in PATHS)
     for field in ROW:
-        yield from (rows(ROW | {field: value}) for value in (CANARY, [CANARY], {CANARY: CANARY}, NUMBER))
+        yield from (
+            rows(ROW | {field: value}) for value in (CANARY, [CANARY], {CANARY: CANARY}, NUMBER)
+        )
         yield rows({CANARY if name == field else name: value for name, value in ROW.items()})
-    yield from (v1({CANARY: [ROW]}), v1({"instances": [ROW], CANARY: CANARY}), v1({"instances": CANARY}))
+    yield from (
+        v1({CANARY: [ROW]}),
+        v1({"instances": [ROW], CANARY: CANARY}),
+        v1({"instances": CANARY}),
+    )
     for name, tensor in INPUTS.items():
         for key in tensor:
-            yield v2({"inputs": [tensor | {key: CANARY}, *(INPUTS[other] for other in INPUTS if other != name)]})
+            yield v2(
+                {
+                    "inputs": [
+                        tensor | {key: CANARY},
+                        *(INPUTS[other] for other in INPUTS if other != name),
+                    ]
+                }
+            )
         yield v2({"inputs": [tensor | {"parameters": {CANARY: CANARY}}]})
     yield from (
         infer(id=CANARY, outputs=[{"name": CANARY}]),
@@ -112,7 +148,11 @@ def test_what_clients_send_is_kept_nowhere(tmp_path: Path, serve: Callable[..., 
         assert server.wait_until_loaded()[0] == 200
         target = Target(server)
         answers = [answer_of(target, Case("canary", data, 0)) for data in everywhere()]
-        answers += [answer_of(target, Case("canary", marked(case), 0)) for case in CASES if case.grows_mb <= 32]
+        answers += [
+            answer_of(target, Case("canary", marked(case), 0))
+            for case in CASES
+            if case.grows_mb <= 32
+        ]
         metrics = target.metrics
         assert server.stop() == 0
     refused = [(body, headers) for status, headers, body, _ in answers if status >= 400]
@@ -122,7 +162,9 @@ def test_what_clients_send_is_kept_nowhere(tmp_path: Path, serve: Callable[..., 
     assert all(json.loads(line)["request_id"] for line in lines)
     assert len(b"".join(spans)) > 10_000
     assert b"E_RANGE" in b"".join(spans)
-    assert all(json.loads(body)["request_id"] == headers["x-request-id"] for body, headers in refused)
+    assert all(
+        json.loads(body)["request_id"] == headers["x-request-id"] for body, headers in refused
+    )
     for place in (
         *server.log,
         metrics,

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.slow
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 
 
-def test_every_operation_answers_as_the_document_says(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_every_operation_answers_as_the_document_says(
+    tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     seal(tmp_path)
     server = serve(tmp_path)
     assert server.wait_until_loaded()[0] == 200
@@ -27,9 +29,13 @@ def test_every_operation_answers_as_the_document_says(tmp_path: Path, serve: Cal
         operation = result.ok()
 
         @settings(
-            max_examples=15, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+            max_examples=15,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
+        )
         def try_operation(case: Any) -> None:
             case.call_and_validate(checks=CHECKS)
 

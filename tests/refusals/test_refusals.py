@@ -20,9 +20,15 @@ from refusals.sealed import seal
 from seatrial_serve.process.codes import CODES
 
 pytestmark = pytest.mark.slow
-CASES = [case for group in (json_cases, binary_cases, media_cases, http_cases, name_cases) for case in group.CASES]
+CASES = [
+    case
+    for group in (json_cases, binary_cases, media_cases, http_cases, name_cases)
+    for case in group.CASES
+]
 GOOD, LIVE = rows(ROW), request("/v2/health/live", method="GET")
-OURS = re.compile(r'seatrial_requests_total\{code="(E_INTERNAL|E_MODEL|E_OUTPUT_CONTRACT)"[^}]*\} [1-9]')
+OURS = re.compile(
+    r'seatrial_requests_total\{code="(E_INTERNAL|E_MODEL|E_OUTPUT_CONTRACT)"[^}]*\} [1-9]'
+)
 
 
 class Target:
@@ -77,7 +83,9 @@ def read_answer(sock: socket.socket, head_only: bool = False) -> tuple[int, dict
         data += part
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     while len(body) < int(headers.get("content-length", 0)) and not head_only:
         body += sock.recv(65_536)
     return int(first.split()[1]), headers, body
@@ -117,7 +125,9 @@ def test_each_case_gets_what_its_row_says_and_harms_nobody(target: Target, case:
         assert said["code"] in CODES
         if case.code:
             assert said["code"] == case.code, said["error"]
-        assert not re.search(r"Traceback|\.py\b|/site-packages|0x[0-9a-f]{6}|onnx|pydantic|Pillow|PIL", said["error"])
+        assert not re.search(
+            r"Traceback|\.py\b|/site-packages|0x[0-9a-f]{6}|onnx|pydantic|Pillow|PIL", said["error"]
+        )
         assert ("allow" in headers) == (status == 405)
     with target.connect(5) as sock:
         sock.sendall(LIVE)
@@ -127,9 +137,7 @@ def test_each_case_gets_what_its_row_says_and_harms_nobody(target: Target, case:
 
 
 def test_memory_after_the_whole_matrix_is_what_it_was(target: Target) -> None:
-    for (
-        case
-    ) in CASES:  # what is touched for the first time stays: whichever test came before, this one starts from there
+    for case in CASES:  # what is touched for the first time stays: whichever test came before, this one starts from there
         answer_of(target, case)
     before_mb = target.rss_mb
     for case in CASES:
@@ -140,7 +148,9 @@ def test_memory_after_the_whole_matrix_is_what_it_was(target: Target) -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        pytest.param(GOOD[: GOOD.index(b"\r\n\r\n") + 9], id="93 a body that ends early runs nothing"),
+        pytest.param(
+            GOOD[: GOOD.index(b"\r\n\r\n") + 9], id="93 a body that ends early runs nothing"
+        ),
         pytest.param(GOOD[:40], id="headers that end early"),
         pytest.param(b"", id="a connection without a byte"),
     ],

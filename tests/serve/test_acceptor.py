@@ -101,7 +101,9 @@ async def test_in_a_turn_only_so_many_are_looked_at(clients: ExitStack) -> None:
     await end(acceptor)
 
 
-async def test_closing_accepts_whom_the_system_has_connected_and_nobody_after(clients: ExitStack) -> None:
+async def test_closing_accepts_whom_the_system_has_connected_and_nobody_after(
+    clients: ExitStack,
+) -> None:
     listening = listen("127.0.0.1", 0)
     place = listening.getsockname()
     acceptor = Acceptor(listening, Greeter)

@@ -25,7 +25,16 @@ MODEL = "conformance"
 def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Any:
     folder = tmp_path_factory.mktemp("admin")
     seal(folder)
-    started = serve(folder, "--admin", "--log-format", "json", "--logged-per-s", "1000", "--allowed-hosts", "models")
+    started = serve(
+        folder,
+        "--admin",
+        "--log-format",
+        "json",
+        "--logged-per-s",
+        "1000",
+        "--allowed-hosts",
+        "models",
+    )
     assert started.wait_until_loaded()[0] == 200
     return started
 
@@ -34,7 +43,9 @@ def post(server: Any, path: str, body: str = "", **headers: str) -> tuple[int, s
     """Status and code."""
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
     try:
-        connection.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(
+            "POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
         reply = connection.getresponse()
         said = reply.read()
         return reply.status, json.loads(said)["code"] if reply.status >= 400 else ""
@@ -92,7 +103,9 @@ def test_each_call_of_a_real_client_is_one_line_of_the_audit(server: Any, client
         ("load", MODEL, "ok", "INFO"),
         ("load", "an unknown model", "E_MODEL_NOT_FOUND", "WARNING"),
     ]
-    (over,) = {(line["who"], line["over"]) for line in lines(server, "seatrial.audit", request_id=client)}
+    (over,) = {
+        (line["who"], line["over"]) for line in lines(server, "seatrial.audit", request_id=client)
+    }
     assert over == ("127.0.0.1", "gRPC" if client == "grpc" else "HTTP")
     assert "canary7f3a9c" not in "".join(server.log)
 
@@ -104,7 +117,10 @@ LOAD = f"/v2/repository/models/{MODEL}/load"
     ("headers", "want"),
     [
         ({"Sec_Fetch_Site": "cross-site"}, (403, "E_CROSS_SITE")),
-        ({"Sec_Fetch_Site": "same-site", "Content_Type": "application/json"}, (403, "E_CROSS_SITE")),
+        (
+            {"Sec_Fetch_Site": "same-site", "Content_Type": "application/json"},
+            (403, "E_CROSS_SITE"),
+        ),
         ({"Origin": "https://pages.example"}, (403, "E_CROSS_SITE")),
         ({"Host": "pages.example", "Origin": "http://pages.example"}, (421, "E_HOST")),
         ({"Content_Type": "application/x-www-form-urlencoded"}, (415, "E_CONTENT_TYPE")),
@@ -131,11 +147,15 @@ def test_what_no_model_was_asked_is_counted_by_code_and_cause_and_logged(server:
     def counted(name: str) -> dict[str, float]:
         text = urllib.request.urlopen(server.metrics_url, timeout=10).read().decode()
         found = re.findall(
-            rf'{name}{{([a-z]+)="(\w+)",model="",version=""}} ([0-9.]+)|{name}{{model="",\w+="(\w+)"', text
+            rf'{name}{{([a-z]+)="(\w+)",model="",version=""}} ([0-9.]+)|{name}{{model="",\w+="(\w+)"',
+            text,
         )
         return {label: float(value) for _, label, value, _ in found if label}
 
-    before_causes, before_codes = counted("seatrial_refusals_total"), counted("seatrial_requests_total")
+    before_causes, before_codes = (
+        counted("seatrial_refusals_total"),
+        counted("seatrial_requests_total"),
+    )
     asked = {
         "E_CROSS_SITE": {"Origin": "http://pages.example"},
         "E_HOST": {"Host": "pages.example"},
@@ -147,9 +167,13 @@ def test_what_no_model_was_asked_is_counted_by_code_and_cause_and_logged(server:
         wait_for(logged + 1, server, "seatrial.request", code=code)
     assert post(server, "/nowhere")[1] == "E_NOT_FOUND"
     causes, codes = counted("seatrial_refusals_total"), counted("seatrial_requests_total")
-    assert {name: causes[name] - before_causes.get(name, 0) for name in ("origin", "framing", "other")} == {
-        "origin": 2, "framing": 1, "other": 1,
-    }  # fmt: skip
-    assert {code: codes[code] - before_codes.get(code, 0) for code in (*asked, "E_NOT_FOUND")} == dict.fromkeys(
-        (*asked, "E_NOT_FOUND"), 1
-    )
+    assert {
+        name: causes[name] - before_causes.get(name, 0) for name in ("origin", "framing", "other")
+    } == {
+        "origin": 2,
+        "framing": 1,
+        "other": 1,
+    }
+    assert {
+        code: codes[code] - before_codes.get(code, 0) for code in (*asked, "E_NOT_FOUND")
+    } == dict.fromkeys((*asked, "E_NOT_FOUND"), 1)

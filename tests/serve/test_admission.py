@@ -178,12 +178,20 @@ async def test_a_row_that_breaks_the_answer_fails_alone_and_is_quarantined(
     toy_bundle(tmp_path)
     async with run_app(tmp_path) as running:
         for turn in range(5):
-            replies = await asyncio.gather(*(running.ask([GOOD | {"x": float(x)}]) for x in range(16)))
-            assert [reply.status_code for place, reply in enumerate(replies) if place != 13] == [200] * 15
-            assert [reply.json()["predictions"][0]["twice"] for place, reply in enumerate(replies) if place != 13] == [
-                2.0 * x for x in range(16) if x != 13
-            ]
-            assert replies[13].json()["code"] == ("E_OUTPUT_CONTRACT" if turn < 3 else "E_QUARANTINED")
+            replies = await asyncio.gather(
+                *(running.ask([GOOD | {"x": float(x)}]) for x in range(16))
+            )
+            assert [reply.status_code for place, reply in enumerate(replies) if place != 13] == [
+                200
+            ] * 15
+            assert [
+                reply.json()["predictions"][0]["twice"]
+                for place, reply in enumerate(replies)
+                if place != 13
+            ] == [2.0 * x for x in range(16) if x != 13]
+            assert replies[13].json()["code"] == (
+                "E_OUTPUT_CONTRACT" if turn < 3 else "E_QUARANTINED"
+            )
 
 
 class Held:
@@ -268,9 +276,13 @@ async def test_a_request_that_would_come_too_late_is_refused_at_once(
             await asyncio.sleep(0)
         slept: list[float] = []
         sleep = asyncio.sleep
-        monkeypatch.setattr(exchange.asyncio, "sleep", lambda seconds: (slept.append(seconds), sleep(0))[1])
+        monkeypatch.setattr(
+            exchange.asyncio, "sleep", lambda seconds: (slept.append(seconds), sleep(0))[1]
+        )
         refused = await running.ask([GOOD], headers={"X-Request-Timeout-Ms": "1000"})
-        assert REFUSAL_S in slept, "whoever asks again at once would take the processor from those who were let in"
+        assert REFUSAL_S in slept, (
+            "whoever asks again at once would take the processor from those who were let in"
+        )
         assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (
             503,
             "E_OVERLOADED",
@@ -281,13 +293,18 @@ async def test_a_request_that_would_come_too_late_is_refused_at_once(
         assert held.runtime.batches == [1]
 
 
-async def test_an_answer_too_large_to_be_written_down_is_refused(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_an_answer_too_large_to_be_written_down_is_refused(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path, limits=st.Limits(max_answer_bytes=100))
     async with run_app(tmp_path) as running:
         assert (await running.ask([GOOD] * 8)).status_code == 200
         refused = await running.ask([GOOD] * 9)
         assert (refused.status_code, refused.json()["code"]) == (400, "E_ANSWER_BYTES")
-        assert "got 108 bytes, want at most 100; ask for fewer or smaller rows at once" in refused.json()["error"]
+        assert (
+            "got 108 bytes, want at most 100; ask for fewer or smaller rows at once"
+            in refused.json()["error"]
+        )
 
 
 async def test_the_memory_of_an_outlier_is_not_kept(tmp_path: Path, runtime: FakeRuntime) -> None:

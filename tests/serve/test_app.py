@@ -37,7 +37,9 @@ async def test_rows_are_answered_in_order_with_the_version_that_answered(running
 
 
 async def test_many_clients_each_get_their_own_rows(running: Running, runtime: FakeRuntime) -> None:
-    replies = await asyncio.gather(*(running.ask([{"x": float(i), "word": "a"}] * (1 + i % 5)) for i in range(64)))
+    replies = await asyncio.gather(
+        *(running.ask([{"x": float(i), "word": "a"}] * (1 + i % 5)) for i in range(64))
+    )
     assert [reply.json()["predictions"] for reply in replies] == [
         [{"twice": 2.0 * i, "pair": [float(i), 1.0]}] * (1 + i % 5) for i in range(64)
     ]
@@ -52,7 +54,12 @@ async def test_many_clients_each_get_their_own_rows(running: Running, runtime: F
         (json.dumps({"instances": [{**GOOD, "x": "3"}]}).encode(), {}, 400, "E_TYPE"),
         (json.dumps({"instances": [{"x": 1.0}]}).encode(), {}, 400, "E_MISSING"),
         (json.dumps({"instances": [{**GOOD, "word": "c"}]}).encode(), {}, 400, "E_CATEGORY"),
-        (json.dumps({"instances": [GOOD]}).encode(), {"content-type": "text/plain"}, 415, "E_CONTENT_TYPE"),
+        (
+            json.dumps({"instances": [GOOD]}).encode(),
+            {"content-type": "text/plain"},
+            415,
+            "E_CONTENT_TYPE",
+        ),
         (
             json.dumps({"instances": [GOOD]}).encode(),
             {"content-type": "application/x-www-form-urlencoded"},
@@ -65,7 +72,12 @@ async def test_many_clients_each_get_their_own_rows(running: Running, runtime: F
             415,
             "E_CONTENT_TYPE",
         ),
-        (json.dumps({"instances": [GOOD]}).encode(), {"content-encoding": "br"}, 415, "E_CONTENT_ENCODING"),
+        (
+            json.dumps({"instances": [GOOD]}).encode(),
+            {"content-encoding": "br"},
+            415,
+            "E_CONTENT_ENCODING",
+        ),
         (b" " * (4 * 2**20 + 1), {}, 413, "E_BODY_BYTES"),
     ],
 )
@@ -73,7 +85,9 @@ async def test_bad_input_is_refused_in_one_shape(
     body: bytes, headers: dict[str, str], status: int, code: str, running: Running
 ) -> None:
     reply = await running.client.post(
-        "/v1/models/toy:predict", content=body, headers={"content-type": "application/json", **headers}
+        "/v1/models/toy:predict",
+        content=body,
+        headers={"content-type": "application/json", **headers},
     )
     assert reply.status_code == status
     assert set(reply.json()) == {"error", "code", "request_id"}
@@ -82,9 +96,13 @@ async def test_bad_input_is_refused_in_one_shape(
 
 
 async def test_a_request_id_of_the_client_comes_back(running: Running) -> None:
-    reply = await running.client.post("/v1/models/toy:predict", content=b"{", headers={"x-request-id": "order-7"})
+    reply = await running.client.post(
+        "/v1/models/toy:predict", content=b"{", headers={"x-request-id": "order-7"}
+    )
     assert reply.json()["request_id"] == "order-7"
-    reply = await running.client.post("/v1/models/toy:predict", content=b"{", headers={"x-request-id": "a\tb"})
+    reply = await running.client.post(
+        "/v1/models/toy:predict", content=b"{", headers={"x-request-id": "a\tb"}
+    )
     assert reply.json()["request_id"] != "a\tb"
 
 
@@ -116,9 +134,15 @@ async def test_unknown_paths_models_and_methods_are_refused(
     assert status != 405 or reply.headers["allow"]
 
 
-async def test_models_are_listed_with_contract_example_and_execution_receipt(running: Running) -> None:
+async def test_models_are_listed_with_contract_example_and_execution_receipt(
+    running: Running,
+) -> None:
     (listed,) = (await running.client.get("/v1/models")).json()["models"]
-    assert (listed["name"], listed["ready"], listed["versions"][0]["state"]) == ("toy", True, "READY")
+    assert (listed["name"], listed["ready"], listed["versions"][0]["state"]) == (
+        "toy",
+        True,
+        "READY",
+    )
     shown = (await running.client.get("/v1/models/toy/versions/1.0.0")).json()
     assert shown["execution"]["provider"] == "FakeExecutionProvider"
     assert all(trial["passed"] for trial in shown["load_gate"])
@@ -126,7 +150,13 @@ async def test_models_are_listed_with_contract_example_and_execution_receipt(run
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/health/live", "/v2/health/ready", "/v2/models/toy/ready", "/v2/models/toy/versions/1.0.0/ready"]
+    "path",
+    [
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/toy/ready",
+        "/v2/models/toy/versions/1.0.0/ready",
+    ],
 )
 async def test_health_answers_get_and_head(path: str, running: Running) -> None:
     assert (await running.client.get(path)).status_code == 200
@@ -150,7 +180,9 @@ async def test_the_openapi_document_is_typed_for_each_model_and_valid(running: R
     with pytest.raises(jsonschema.ValidationError, match="412"):
         jsonschema.validate({"instances": [{**GOOD, "x": 412}]}, request["schema"] | parts)
     reply = (await running.ask([GOOD])).json()
-    jsonschema.validate(reply, route["responses"]["200"]["content"]["application/json"]["schema"] | parts)
+    jsonschema.validate(
+        reply, route["responses"]["200"]["content"]["application/json"]["schema"] | parts
+    )
 
 
 async def test_the_openapi_document_is_written_once_for_each_state_of_the_repository(
@@ -169,11 +201,18 @@ async def test_the_openapi_document_is_written_once_for_each_state_of_the_reposi
     assert len({reply.content for reply in replies}) == 1
     for known in (etag, f'"x", W/{etag}', "*"):
         unchanged = await get("/openapi.json", headers={"If-None-Match": known})
-        assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", etag)
+        assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (
+            304,
+            b"",
+            etag,
+        )
     toy_bundle(tmp_path, name="other")
     await running.lifecycle.reload()
     changed = await get("/openapi.json", headers={"If-None-Match": etag})
-    assert (changed.status_code, "/v1/models/other:predict" in changed.json()["paths"]) == (200, True)
+    assert (changed.status_code, "/v1/models/other:predict" in changed.json()["paths"]) == (
+        200,
+        True,
+    )
     assert sorted(written) == ["other", "toy"]
     await running.lifecycle.reload()
     await running.lifecycle.unload("other")
@@ -202,7 +241,9 @@ async def test_the_pages_need_no_network(running: Running) -> None:
 async def test_a_model_that_answers_its_golden_rows_wrongly_takes_no_traffic_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_runtimes(monkeypatch, lambda feeds: {**answer(feeds), "twice": feeds["x"] * np.float32(2.01)})
+    fake_runtimes(
+        monkeypatch, lambda feeds: {**answer(feeds), "twice": feeds["x"] * np.float32(2.01)}
+    )
     toy_bundle(tmp_path)
     async with run_app(tmp_path) as running:
         ready = await running.client.get("/v2/health/ready")
@@ -221,7 +262,9 @@ async def test_a_model_that_no_longer_refuses_what_it_must_takes_no_traffic(
 ) -> None:
     golden = toy_golden()
     wrong = type(golden)(
-        golden.rows, golden.answers, (*golden.refusals, type(golden.refusals[0])({"x": 1.0, "word": "a"}, "E_RANGE"))
+        golden.rows,
+        golden.answers,
+        (*golden.refusals, type(golden.refusals[0])({"x": 1.0, "word": "a"}, "E_RANGE")),
     )
     toy_bundle(tmp_path, golden=wrong)
     async with run_app(tmp_path) as running:
@@ -229,7 +272,9 @@ async def test_a_model_that_no_longer_refuses_what_it_must_takes_no_traffic(
         assert "refusal 2: want E_RANGE, got an answer" in why["reason"]
 
 
-async def test_a_damaged_bundle_takes_no_traffic_and_its_neighbour_does(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_a_damaged_bundle_takes_no_traffic_and_its_neighbour_does(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path)
     graph = toy_bundle(tmp_path, name="other").path / "graphs" / "toy.fake"
     graph.write_bytes(b"Twice")
@@ -240,25 +285,35 @@ async def test_a_damaged_bundle_takes_no_traffic_and_its_neighbour_does(tmp_path
         assert (await running.ask([GOOD], model="other")).status_code == 503
 
 
-async def test_a_folder_named_otherwise_than_its_bundle_is_refused(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_a_folder_named_otherwise_than_its_bundle_is_refused(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path).path.parent.rename(tmp_path / "renamed")
     async with run_app(tmp_path) as running:
         (why,) = (await running.client.get("/v2/health/ready")).json()["not_ready"]
         assert why["code"] == "E_BUNDLE_NAME"
 
 
-async def test_the_highest_version_is_served_or_all_of_them(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_the_highest_version_is_served_or_all_of_them(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     for version in ("1.9.0", "1.10.0"):
         toy_bundle(tmp_path, version=version)
     async with run_app(tmp_path) as running:
         assert (await running.ask([GOOD])).json()["model_version"] == "1.10.0"
-        assert (await running.client.post("/v1/models/toy/versions/1.9.0:predict")).status_code == 404
+        assert (
+            await running.client.post("/v1/models/toy/versions/1.9.0:predict")
+        ).status_code == 404
     async with run_app(tmp_path, versions="all") as running:
-        reply = await running.client.post("/v1/models/toy/versions/1.9.0:predict", json={"instances": [GOOD]})
+        reply = await running.client.post(
+            "/v1/models/toy/versions/1.9.0:predict", json={"instances": [GOOD]}
+        )
         assert reply.json()["model_version"] == "1.9.0"
 
 
-async def test_a_model_that_is_not_batchable_sees_one_row_at_a_time(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_a_model_that_is_not_batchable_sees_one_row_at_a_time(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path, batchable=False)
     async with run_app(tmp_path) as running:
         runtime.batches.clear()
@@ -337,7 +392,10 @@ async def test_metrics_count_outcomes_phases_and_batches(running: Running) -> No
     assert 'seatrial_requests_total{code="ok",model="toy",version="1.0.0"} 2.0' in text
     assert 'seatrial_requests_total{code="E_RANGE",model="toy",version="1.0.0"} 1.0' in text
     for phase in ("front", "queue", "run"):
-        assert f'seatrial_request_phase_seconds_count{{model="toy",phase="{phase}",version="1.0.0"}} 2.0' in text
+        assert (
+            f'seatrial_request_phase_seconds_count{{model="toy",phase="{phase}",version="1.0.0"}} 2.0'
+            in text
+        )
     assert 'seatrial_batch_rows_count{model="toy",version="1.0.0"} 2.0' in text
     assert 'seatrial_model_ready{model="toy",version="1.0.0"} 1.0' in text
     assert "xxxx" not in text
@@ -368,26 +426,39 @@ async def test_a_refused_request_leaves_nothing_to_the_collector(running: Runnin
         ("POST", "/v1/models/other:predict"),
     ],
 )
-async def test_every_page_and_error_keeps_to_itself_in_a_browser(method: str, path: str, running: Running) -> None:
+async def test_every_page_and_error_keeps_to_itself_in_a_browser(
+    method: str, path: str, running: Running
+) -> None:
     headers = (await running.client.request(method, path)).headers
-    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    policy = dict(
+        part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")
+    )
     assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert "'unsafe-inline'" not in policy.get("script-src", "")
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["cross-origin-resource-policy"] == headers["cross-origin-opener-policy"] == "same-origin"
+    assert (
+        headers["cross-origin-resource-policy"]
+        == headers["cross-origin-opener-policy"]
+        == "same-origin"
+    )
     assert len(headers.get_list("content-security-policy")) == 1
 
 
-async def test_the_script_of_the_apis_pages_is_the_one_that_its_policy_names(running: Running) -> None:
+async def test_the_script_of_the_apis_pages_is_the_one_that_its_policy_names(
+    running: Running,
+) -> None:
     page = await running.client.get("/docs")
     scripts = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
-    named = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    named = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts
+    ]
     assert named
     assert all(f"'sha256-{digest}'" in page.headers["content-security-policy"] for digest in named)
 
 
 @pytest.mark.parametrize(
-    "path", ["//v1/models", "/v1/models/", "/v1//models//toy//", "//v2//health/live/", "/docs/", "/v2/"]
+    "path",
+    ["//v1/models", "/v1/models/", "/v1//models//toy//", "//v2//health/live/", "/docs/", "/v2/"],
 )
 async def test_a_slash_too_many_leads_to_the_same_route(path: str, running: Running) -> None:
     plain = re.sub("//+", "/", path).rstrip("/")
@@ -396,8 +467,15 @@ async def test_a_slash_too_many_leads_to_the_same_route(path: str, running: Runn
 
 
 @pytest.mark.parametrize(
-    "path", ["//v1/models/toy:predict", "/v1/models/toy:predict/", "/v1/models//toy//versions/1.0.0:predict"]
+    "path",
+    [
+        "//v1/models/toy:predict",
+        "/v1/models/toy:predict/",
+        "/v1/models//toy//versions/1.0.0:predict",
+    ],
 )
 async def test_a_slash_too_many_leads_to_the_same_model(path: str, running: Running) -> None:
-    reply = await running.client.post(f"http://toy{path}", json={"instances": [{"x": 1.0, "word": "a"}]})
+    reply = await running.client.post(
+        f"http://toy{path}", json={"instances": [{"x": 1.0, "word": "a"}]}
+    )
     assert reply.status_code == 200

@@ -30,7 +30,9 @@ def test_what_does_not_fit_the_queue_is_passed_over() -> None:
     aside.close(10)
 
 
-def test_a_piece_that_fails_is_logged_and_the_next_one_done(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_piece_that_fails_is_logged_and_the_next_one_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     done = list[float]()
     aside = BackgroundWorker[int]("test", lambda work: done.append(1 / work), 8)
     for work in (1, 0, 2):

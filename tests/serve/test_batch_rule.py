@@ -21,7 +21,9 @@ class Ticket:
 
 
 tickets = some.lists(
-    some.builds(Ticket, some.integers(1, 8), some.integers(0, 2), some.integers(1, 200)), min_size=1, max_size=40
+    some.builds(Ticket, some.integers(1, 8), some.integers(0, 2), some.integers(1, 200)),
+    min_size=1,
+    max_size=40,
 )
 rules = some.builds(
     BatchRule,
@@ -34,23 +36,32 @@ rules = some.builds(
 
 
 @given(rules, tickets)
-def test_a_batch_holds_the_oldest_and_only_its_kin_within_bounds(rule: BatchRule, waiting: list[Ticket]) -> None:
+def test_a_batch_holds_the_oldest_and_only_its_kin_within_bounds(
+    rule: BatchRule, waiting: list[Ticket]
+) -> None:
     places = rule.take(waiting)
     batch = [waiting[place] for place in places]
     assert places == sorted(set(places))
     assert places[0] == 0
     assert len({ticket.shape for ticket in batch}) == 1
     if len(batch) > 1:
-        rows, longest = sum(ticket.count for ticket in batch), max(ticket.length for ticket in batch)
+        rows, longest = (
+            sum(ticket.count for ticket in batch),
+            max(ticket.length for ticket in batch),
+        )
         assert rows <= rule.most_rows
-        assert rows <= rule.max_rows or sum(ticket.count for ticket in waiting) >= 2 * rule.deep_rows
+        assert (
+            rows <= rule.max_rows or sum(ticket.count for ticket in waiting) >= 2 * rule.deep_rows
+        )
         assert rule.max_cost is None or rows * longest <= rule.max_cost
         padding = rows * longest - sum(t.count * t.length for t in batch)
         assert padding <= max(rule.max_padding * rows * longest, rule.free_padding)
 
 
 @given(rules, tickets)
-def test_taking_again_and_again_takes_every_ticket_once(rule: BatchRule, waiting: list[Ticket]) -> None:
+def test_taking_again_and_again_takes_every_ticket_once(
+    rule: BatchRule, waiting: list[Ticket]
+) -> None:
     left = list(enumerate(waiting))
     seen = []
     while left:
@@ -72,7 +83,13 @@ def test_where_many_wait_a_batch_holds_more() -> None:
 
 
 def test_neighbours_in_length_go_together() -> None:
-    waiting = [Ticket(length=100), Ticket(length=5), Ticket(length=98), Ticket(length=6), Ticket(length=101)]
+    waiting = [
+        Ticket(length=100),
+        Ticket(length=5),
+        Ticket(length=98),
+        Ticket(length=6),
+        Ticket(length=101),
+    ]
     assert BatchRule(max_rows=8, max_padding=0.1).take(waiting) == [0, 2, 4]
 
 
@@ -100,6 +117,12 @@ def test_the_wait_ends_when_full_or_when_the_oldest_has_waited_long_enough() -> 
 
 
 def test_a_batch_is_the_smallest_that_pays_and_larger_where_many_alike_wait() -> None:
-    seconds = {1: 1.0, 2: 1.95, 4: 3.8, 8: 7.55, 16: 15.1}  # rows a second: 1, 1.026, 1.053, 1.060, 1.060
+    seconds = {
+        1: 1.0,
+        2: 1.95,
+        4: 3.8,
+        8: 7.55,
+        16: 15.1,
+    }  # rows a second: 1, 1.026, 1.053, 1.060, 1.060
     assert (Pace(seconds).best_rows, Pace(seconds).fastest_rows) == (2, 4)
     assert (Pace(seconds, length=9).best_rows, Pace(seconds, length=9).fastest_rows) == (2, 2)

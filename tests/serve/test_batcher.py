@@ -66,7 +66,9 @@ class Log:
         self.rows: list[int] = []
         self.waited: list[float] = []
 
-    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(
+        self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float
+    ) -> None:
         self.rows.append(rows)
         self.waited += waited_s
 
@@ -74,7 +76,9 @@ class Log:
 
 
 requests = some.lists(
-    some.tuples(some.integers(1, 9), some.integers(0, 2), some.integers(1, 50)), min_size=1, max_size=25
+    some.tuples(some.integers(1, 9), some.integers(0, 2), some.integers(1, 50)),
+    min_size=1,
+    max_size=25,
 )
 
 
@@ -88,10 +92,16 @@ def test_every_request_gets_its_own_rows_back_in_order(
     async def ask() -> None:
         run = elsewhere(times_ten) if threads else times_ten
         async with batching(BatchRule(max_rows=max_rows), run, slots=slots, observe=log) as batcher:
-            asked = [[1000 * place + i for i in range(count)] for place, (count, _, _) in enumerate(sizes)]
-            answers = await asyncio.gather(*(
-                ask_for(batcher, rows, shape=shape, length=length) for rows, (_, shape, length) in zip(asked, sizes, strict=True)
-            ))  # fmt: skip
+            asked = [
+                [1000 * place + i for i in range(count)]
+                for place, (count, _, _) in enumerate(sizes)
+            ]
+            answers = await asyncio.gather(
+                *(
+                    ask_for(batcher, rows, shape=shape, length=length)
+                    for rows, (_, shape, length) in zip(asked, sizes, strict=True)
+                )
+            )
             assert answers == [times_ten(rows) for rows in asked]
 
     asyncio.run(ask())
@@ -109,7 +119,9 @@ def test_bad_rows_fail_only_their_own_requests(bad: set[int], threads: bool) -> 
 
     async def ask() -> list[Any]:
         async with batching(BatchRule(max_rows=32), elsewhere(run) if threads else run) as batcher:
-            return await asyncio.gather(*(ask_for(batcher, [i]) for i in range(16)), return_exceptions=True)
+            return await asyncio.gather(
+                *(ask_for(batcher, [i]) for i in range(16)), return_exceptions=True
+            )
 
     answers = asyncio.run(ask())
     assert {i for i, answer in enumerate(answers) if isinstance(answer, ModelError)} == bad
@@ -123,7 +135,9 @@ async def test_what_queued_while_the_runtime_was_busy_is_the_next_batch() -> Non
         await gate.wait()
         return rows
 
-    async with batching(BatchRule(max_rows=32), lambda rows: asyncio.ensure_future(held(rows)), observe=log) as batcher:
+    async with batching(
+        BatchRule(max_rows=32), lambda rows: asyncio.ensure_future(held(rows)), observe=log
+    ) as batcher:
         asked = [asyncio.ensure_future(ask_for(batcher, [i])) for i in range(1)]
         for _ in range(3):
             await asyncio.sleep(0)
@@ -137,7 +151,9 @@ async def test_what_queued_while_the_runtime_was_busy_is_the_next_batch() -> Non
 
 async def test_a_passed_deadline_never_runs() -> None:
     ran: list[int] = []
-    async with batching(BatchRule(), lambda rows: ran.extend(rows) or rows, clock=lambda: 10.0) as batcher:
+    async with batching(
+        BatchRule(), lambda rows: ran.extend(rows) or rows, clock=lambda: 10.0
+    ) as batcher:
         with pytest.raises(Unavailable, match="deadline") as refused:
             await ask_for(batcher, [1], deadline_s=9.0)
     assert refused.value.code == "E_DEADLINE"
@@ -153,7 +169,9 @@ async def test_a_request_that_left_is_dropped_before_the_batch_forms() -> None:
         await gate.wait()
         return rows
 
-    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+    async with batching(
+        BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))
+    ) as batcher:
         first, left, last = (asyncio.ensure_future(ask_for(batcher, [i])) for i in (1, 2, 3))
         for _ in range(3):
             await asyncio.sleep(0)
@@ -209,7 +227,9 @@ async def test_a_wait_for_company_ends_when_the_batch_is_full_or_the_time_is_ove
         return later(0.0, ring)
 
     rule = BatchRule(max_rows=3, max_wait_s=5.0)
-    async with batching(rule, times_ten, observe=log, clock=lambda: now[0], call_later=call_later) as batcher:
+    async with batching(
+        rule, times_ten, observe=log, clock=lambda: now[0], call_later=call_later
+    ) as batcher:
         first = asyncio.ensure_future(ask_for(batcher, [1]))
         for _ in range(3):
             await asyncio.sleep(0)
@@ -230,7 +250,9 @@ async def test_a_row_whose_deadline_passes_is_told_so_then_and_not_when_a_slot_i
         await gate.wait()
         return rows
 
-    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+    async with batching(
+        BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))
+    ) as batcher:
         running = asyncio.ensure_future(ask_for(batcher, [1]))
         for _ in range(3):
             await asyncio.sleep(0)
@@ -275,12 +297,16 @@ class Breaks(Log):
 
 
 @pytest.mark.parametrize("threads", [False, True])
-async def test_a_bug_while_answers_are_handed_out_strands_nobody_and_keeps_no_slot(threads: bool) -> None:
+async def test_a_bug_while_answers_are_handed_out_strands_nobody_and_keeps_no_slot(
+    threads: bool,
+) -> None:
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     run = elsewhere(times_ten) if threads else times_ten
     async with batching(BatchRule(), run, observe=Breaks()) as batcher:
-        failed = await asyncio.gather(*(ask_for(batcher, [row]) for row in range(3)), return_exceptions=True)
+        failed = await asyncio.gather(
+            *(ask_for(batcher, [row]) for row in range(3)), return_exceptions=True
+        )
         assert [type(each) for each in failed] == [RuntimeError] * 3
         assert await ask_for(batcher, [2]) == [20]
     assert isinstance(told[0]["exception"], ZeroDivisionError)
@@ -293,7 +319,9 @@ async def test_if_a_run_is_cancelled_the_other_half_of_its_batch_is_told_so_too(
         raise asyncio.CancelledError
 
     async with batching(BatchRule(), lambda rows: asyncio.ensure_future(run(rows))) as batcher:
-        failed = await asyncio.gather(*(ask_for(batcher, [row]) for row in range(4)), return_exceptions=True)
+        failed = await asyncio.gather(
+            *(ask_for(batcher, [row]) for row in range(4)), return_exceptions=True
+        )
         assert batcher.idle
     assert [getattr(each, "code", "") for each in failed] == ["E_DRAINING"] * 4
 
@@ -324,7 +352,9 @@ async def test_small_requests_pass_between_the_parts_of_a_large_one() -> None:
         await gate.wait()
         return rows
 
-    async with batching(BatchRule(max_rows=2), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+    async with batching(
+        BatchRule(max_rows=2), lambda rows: asyncio.ensure_future(held(rows))
+    ) as batcher:
         large = asyncio.ensure_future(ask_for(batcher, list(range(10)), flow="large"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -345,10 +375,14 @@ async def test_a_flow_that_asks_ten_times_as_much_does_not_hold_up_another() -> 
         await gate.wait()
         return rows
 
-    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+    async with batching(
+        BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))
+    ) as batcher:
         asked = [asyncio.ensure_future(ask_for(batcher, [i], flow="greedy")) for i in range(20)]
         await asyncio.sleep(0)
-        asked += [asyncio.ensure_future(ask_for(batcher, [100 + i], flow="modest")) for i in range(2)]
+        asked += [
+            asyncio.ensure_future(ask_for(batcher, [100 + i], flow="modest")) for i in range(2)
+        ]
         await asyncio.sleep(0)
         gate.set()
         await asyncio.gather(*asked)
@@ -364,7 +398,9 @@ async def test_the_higher_priority_runs_first() -> None:
         await gate.wait()
         return rows
 
-    async with batching(BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))) as batcher:
+    async with batching(
+        BatchRule(max_rows=1), lambda rows: asyncio.ensure_future(held(rows))
+    ) as batcher:
         first = asyncio.ensure_future(ask_for(batcher, [0]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -422,7 +458,9 @@ async def test_who_is_not_alone_or_too_large_for_the_memory_must_submit() -> Non
         await gate.wait()
         return rows
 
-    async with batching(BatchRule(), lambda rows: asyncio.ensure_future(held(rows)), slots=2) as batcher:
+    async with batching(
+        BatchRule(), lambda rows: asyncio.ensure_future(held(rows)), slots=2
+    ) as batcher:
         running = asyncio.ensure_future(ask_for(batcher, [5]))
         for _ in range(3):
             await asyncio.sleep(0)

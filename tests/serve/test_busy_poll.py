@@ -25,7 +25,9 @@ class Client:
         return self.poll._looking
 
 
-async def test_it_looks_once_requests_have_followed_closely_and_stops_with_the_first_pause() -> None:
+async def test_it_looks_once_requests_have_followed_closely_and_stops_with_the_first_pause() -> (
+    None
+):
     client = Client()
     client.ask(after_s=1.0)
     for _ in range(IN_A_ROW - 1):

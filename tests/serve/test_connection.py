@@ -68,7 +68,9 @@ def talk(
 
 def good(address: tuple[str, int]) -> None:
     """The invariant after every case: a good request is answered."""
-    said, _ = talk(address, SIZED.replace(b"Content-Type", b"Connection: close\r\nContent-Type"), within_s=10)
+    said, _ = talk(
+        address, SIZED.replace(b"Content-Type", b"Connection: close\r\nContent-Type"), within_s=10
+    )
     assert said.startswith(b"HTTP/1.1 200"), said
 
 
@@ -76,7 +78,8 @@ def test_fifty_pipelined_requests_are_answered_in_order(address: tuple[str, int]
     said, _ = talk(
         address,
         b"".join(
-            (GET if i % 2 else SIZED.split(b"\r\n\r\n")[0] + b"\r\n") + (b"\r\n" if i % 2 else b"\r\n" + BODY)
+            (GET if i % 2 else SIZED.split(b"\r\n\r\n")[0] + b"\r\n")
+            + (b"\r\n" if i % 2 else b"\r\n" + BODY)
             for i in range(50)
         ),
         within_s=3,
@@ -85,7 +88,9 @@ def test_fifty_pipelined_requests_are_answered_in_order(address: tuple[str, int]
     assert said.index(b"predictions") < said.index(b'"live"')
 
 
-def test_a_bad_request_behind_a_good_one_leaves_the_good_ones_answer_whole(address: tuple[str, int]) -> None:
+def test_a_bad_request_behind_a_good_one_leaves_the_good_ones_answer_whole(
+    address: tuple[str, int],
+) -> None:
     said, shut = talk(address, SIZED + b"BAD\r\n\r\n", within_s=3)
     assert said.startswith(b"HTTP/1.1 200")
     assert b"predictions" in said
@@ -100,14 +105,19 @@ def test_a_body_that_ends_early_runs_nothing(address: tuple[str, int]) -> None:
 
 def test_expect_continue_is_answered_before_the_body(address: tuple[str, int]) -> None:
     with socket.create_connection(address, 10) as sock:
-        sock.sendall(SIZED.replace(b"Content-Type", b"Expect: 100-continue\r\nContent-Type", 1)[: -len(BODY)])
+        sock.sendall(
+            SIZED.replace(b"Content-Type", b"Expect: 100-continue\r\nContent-Type", 1)[: -len(BODY)]
+        )
         assert sock.recv(1000).startswith(b"HTTP/1.1 100")
         sock.sendall(BODY)
         assert sock.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_slow_headers_and_silent_connections_are_closed(address: tuple[str, int]) -> None:
-    with socket.create_connection(address, 15) as slow, socket.create_connection(address, 15) as silent:
+    with (
+        socket.create_connection(address, 15) as slow,
+        socket.create_connection(address, 15) as silent,
+    ):
         slow.sendall(GET)
         start = time.monotonic()
         assert slow.recv(1000).startswith(b"HTTP/1.1 408")
@@ -143,7 +153,9 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @asynccontextmanager
-async def connected(app: App, **options: Any) -> AsyncIterator[tuple[StreamReader, StreamWriter, ServerState]]:
+async def connected(
+    app: App, **options: Any
+) -> AsyncIterator[tuple[StreamReader, StreamWriter, ServerState]]:
     """A connection to an app behind our protocol, in this process."""
     config = uvicorn.Config(app, http=StrictProtocol, lifespan="off", **options)
     config.load()
@@ -162,11 +174,15 @@ async def connected(app: App, **options: Any) -> AsyncIterator[tuple[StreamReade
 async def greet(scope: Any, receive: Any, send: Any) -> None:
     """Answers as the way over ASGI does."""
     await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    )
     await send({"type": "http.response.body", "body": b"hi"})
 
 
-async def test_who_reads_nothing_of_a_large_answer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_reads_nothing_of_a_large_answer_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(protocol, "SEND_S", 0.2)
     sent = asyncio.Event()
 
@@ -188,11 +204,17 @@ class Clocked:
 
     def __init__(self, app: App, **options: Any) -> None:
         self.now_s, self._timers = 0.0, list[tuple[float, Callable[[], None], Mock]]()
-        loop = Mock(time=lambda: self.now_s, call_at=self._call_at, create_task=asyncio.get_running_loop().create_task)
+        loop = Mock(
+            time=lambda: self.now_s,
+            call_at=self._call_at,
+            create_task=asyncio.get_running_loop().create_task,
+        )
         self._transport = Mock(asyncio.Transport, get_extra_info=Mock(return_value=None))
         self._transport.is_closing.return_value = False
         config = uvicorn.Config(app, http=StrictProtocol, lifespan="off", **options)
-        self._protocol = StrictProtocol(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+        self._protocol = StrictProtocol(
+            config=config, server_state=ServerState(), app_state={}, _loop=loop
+        )
         self._protocol.connection_made(self._transport)
 
     def _call_at(self, when_s: float, ring: Callable[[], None]) -> Mock:
@@ -298,7 +320,10 @@ async def test_a_silent_connection_is_closed_and_one_that_asked_just_before_is_n
 async def test_an_answer_says_that_it_is_the_last(request_: bytes) -> None:
     async with connected(greet) as (reader, writer, _):
         writer.write(request_ + b"\r\n")
-        assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"
+        assert (
+            await reader.read()
+            == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi"
+        )
 
 
 async def test_an_answer_to_head_has_no_body() -> None:
@@ -326,12 +351,20 @@ async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
         assert (await receive())["body"] == BODY
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
+        )
         await send({"type": "http.response.body", "body": b""})
 
     config = uvicorn.Config(app, http=StrictProtocol, ws="none", lifespan="off", log_config=None)
     server = DrainingServer(
-        config, Drain(), 0.0, Mock(ModelLifecycle, settled=asyncio.Event()), None, nullcontext(), Mock(Reloads)
+        config,
+        Drain(),
+        0.0,
+        Mock(ModelLifecycle, settled=asyncio.Event()),
+        None,
+        nullcontext(),
+        Mock(Reloads),
     )
     config.load()
     server.lifespan = config.lifespan_class(config)

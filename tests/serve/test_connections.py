@@ -35,7 +35,9 @@ LINE = b"POST /echo?q=1 HTTP/1.1\r\nHost: localhost\r\nX-Kept: yes\r\n"
 BODY = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 """A body that reads like a request."""
 SIZED = b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
-CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"%x\r\n%s\r\n" % (len(BODY), BODY) for _ in range(2))
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(
+    b"%x\r\n%s\r\n" % (len(BODY), BODY) for _ in range(2)
+)
 END = b"0\r\n\r\n"
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -49,8 +51,16 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
             return
         body, more = body + message.get("body", b""), message.get("more_body", False)
     names = [name.decode() for name, _ in scope["headers"]]
-    said = json.dumps({"path": scope["path"], "body": body.decode("latin-1"), "headers": names}).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said))]})
+    said = json.dumps(
+        {"path": scope["path"], "body": body.decode("latin-1"), "headers": names}
+    ).encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-length", b"%d" % len(said))],
+        }
+    )
     await send({"type": "http.response.body", "body": said})
 
 
@@ -62,7 +72,9 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def listening(app: App, state: ServerState | None = None, **options: Any) -> AsyncIterator[tuple[str, int]]:
+async def listening(
+    app: App, state: ServerState | None = None, **options: Any
+) -> AsyncIterator[tuple[str, int]]:
     """Our protocol over an app, on a port of the loopback."""
     state = state or ServerState()
     make = lambda: StrictProtocol(config=loaded(app), server_state=state, app_state={}, **options)
@@ -134,7 +146,9 @@ async def test_many_pipelined_upgrades_are_many_requests() -> None:
         reader, writer = await asyncio.open_connection(*place)
         writer.write((LINE + UPGRADES["h2c"] + SIZED) * 200)
         found = await replies(reader, 200)
-        assert {(status, said["path"], said["body"]) for status, said in found} == {(200, "/echo", BODY.decode())}
+        assert {(status, said["path"], said["body"]) for status, said in found} == {
+            (200, "/echo", BODY.decode())
+        }
         writer.close()
 
 
@@ -154,7 +168,10 @@ async def test_curl_that_asks_for_http2_is_answered_by_http1(size: int) -> None:
             "@-",
         ]
         curl = await asyncio.create_subprocess_exec(
-            *command, f"http://{host}:{port}/x", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            *command,
+            f"http://{host}:{port}/x",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
         said, _ = await curl.communicate(b"a" * size)
         body, _, status = said.rpartition(b"\n")
@@ -190,7 +207,9 @@ async def test_trailers_are_no_headers_wherever_they_are_cut() -> None:
         pytest.param(LINE + b"X-Long: ", id="a header"),
         pytest.param(LINE + CHUNKED + b"0\r\nX-Long: ", id="a trailer"),
         pytest.param(LINE + CHUNKED + b"5;ext=", id="an extension of a chunk"),
-        pytest.param(LINE + b"Transfer-Encoding: chunked\r\n\r\n5;ext=", id="an extension of the first chunk"),
+        pytest.param(
+            LINE + b"Transfer-Encoding: chunked\r\n\r\n5;ext=", id="an extension of the first chunk"
+        ),
     ],
 )
 async def test_what_does_not_end_is_refused_and_not_kept(endless: bytes) -> None:
@@ -217,7 +236,9 @@ def post(url: str, size: int, **headers: str) -> tuple[int, bytes]:
 
 
 def post_by_httpx(url: str, size: int, **headers: str) -> tuple[int, bytes]:
-    reply = httpx.post(url, content=bytes(size), headers=headers, timeout=30, trust_env=False, verify=False)
+    reply = httpx.post(
+        url, content=bytes(size), headers=headers, timeout=30, trust_env=False, verify=False
+    )
     return reply.status_code, reply.content
 
 
@@ -241,16 +262,24 @@ async def test_who_sends_a_body_that_is_refused_unread_hears_so_each_time(client
             assert said == (413, b"too large")
 
 
-@pytest.mark.parametrize("headers", [{"Expect": "tea"}, {"X-Long": "a" * 40_000}, {"Host": "pages.example"}])
-async def test_who_sends_a_body_behind_bad_headers_hears_so_each_time(headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers", [{"Expect": "tea"}, {"X-Long": "a" * 40_000}, {"Host": "pages.example"}]
+)
+async def test_who_sends_a_body_behind_bad_headers_hears_so_each_time(
+    headers: dict[str, str],
+) -> None:
     async with listening(echo) as (host, port):
         for _ in range(20):
-            status, said = await asyncio.to_thread(post, f"http://{host}:{port}/", 4 * 2**20, **headers)
+            status, said = await asyncio.to_thread(
+                post, f"http://{host}:{port}/", 4 * 2**20, **headers
+            )
             assert status == {"Expect": 417, "X-Long": 431, "Host": 421}[next(iter(headers))]
             assert set(json.loads(said)) == {"error", "code", "request_id"}
 
 
-async def test_a_refused_body_is_read_no_further_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_body_is_read_no_further_than_its_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(protocol, "LINGER_BYTES", 2**20)
     state = ServerState()
     async with listening(refuse, state) as place:
@@ -267,7 +296,9 @@ async def test_a_refused_body_is_read_no_further_than_its_bound(monkeypatch: pyt
         writer.close()
 
 
-async def test_a_refused_connection_whose_client_stays_silent_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_connection_whose_client_stays_silent_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(protocol, "LINGER_S", 0.0)
     state = ServerState()
     async with listening(refuse, state) as place:
@@ -294,11 +325,15 @@ async def test_a_broken_request_behind_good_ones_is_answered_after_them() -> Non
 async def test_each_request_that_is_refused_here_is_told_of_once() -> None:
     told: list[tuple[str, str]] = []
     bad = {
-        b"BAD\r\n\r\n": "E_HTTP", LINE + b"Expect: tea\r\n\r\n": "E_EXPECT", b"GET /\r\n\r\n": "E_HTTP_VERSION",
-        LINE.replace(b"/echo", b"/" + b"a" * 9000) + b"\r\n": "E_URL", LINE + b"X: a\r\n" * 200 + b"\r\n": "E_HEADERS",
+        b"BAD\r\n\r\n": "E_HTTP",
+        LINE + b"Expect: tea\r\n\r\n": "E_EXPECT",
+        b"GET /\r\n\r\n": "E_HTTP_VERSION",
+        LINE.replace(b"/echo", b"/" + b"a" * 9000) + b"\r\n": "E_URL",
+        LINE + b"X: a\r\n" * 200 + b"\r\n": "E_HEADERS",
         LINE.replace(b"localhost", b"pages.example") + b"\r\n": "E_HOST",
-        LINE + b"Origin: http://pages.example\r\n\r\n": "E_CROSS_SITE", (LINE + SIZED) * 2 + b"BAD\r\n\r\n": "E_HTTP",
-    }  # fmt: skip
+        LINE + b"Origin: http://pages.example\r\n\r\n": "E_CROSS_SITE",
+        (LINE + SIZED) * 2 + b"BAD\r\n\r\n": "E_HTTP",
+    }
 
     def tell(error: SeatrialError, request_id: str) -> None:
         told.append((error.code, request_id))  # type: ignore[attr-defined]
@@ -344,16 +379,43 @@ async def test_an_idle_connection_makes_room_and_one_that_waits_for_its_answer_d
 
 
 HOSTS = {
-    "localhost": True, "LOCALHOST:8000": True, "localhost.": True, "127.0.0.1:8000": True, "[::1]": True, "[::1]:8000": True, "10.2.3.4": True,
-    "[fd00::7]:80": True, "models": True, "models:8000": True, "MODELS.": True, "a.b.svc.cluster.local": True, "pages.example": False,
-    "models.pages.example": False, "svc.cluster.local": False, "xsvc.cluster.local": False, "localhost.pages.example": False,
-    "127.0.0.1.pages.example": False, "127.1": False, "0x7f000001": False, "2130706433": False, "[::1": False, "::1": False, "user@localhost": False,
-    "localhost:": False, "localhost:80:80": False, "localhost/": False, "": False, "..": False, "\xe9": False,
-}  # fmt: skip
+    "localhost": True,
+    "LOCALHOST:8000": True,
+    "localhost.": True,
+    "127.0.0.1:8000": True,
+    "[::1]": True,
+    "[::1]:8000": True,
+    "10.2.3.4": True,
+    "[fd00::7]:80": True,
+    "models": True,
+    "models:8000": True,
+    "MODELS.": True,
+    "a.b.svc.cluster.local": True,
+    "pages.example": False,
+    "models.pages.example": False,
+    "svc.cluster.local": False,
+    "xsvc.cluster.local": False,
+    "localhost.pages.example": False,
+    "127.0.0.1.pages.example": False,
+    "127.1": False,
+    "0x7f000001": False,
+    "2130706433": False,
+    "[::1": False,
+    "::1": False,
+    "user@localhost": False,
+    "localhost:": False,
+    "localhost:80:80": False,
+    "localhost/": False,
+    "": False,
+    "..": False,
+    "\xe9": False,
+}
 
 
 @pytest.mark.parametrize(("host", "held"), HOSTS.items())
-def test_hosts_are_addresses_localhost_and_the_names_that_were_allowed(host: str, held: bool) -> None:
+def test_hosts_are_addresses_localhost_and_the_names_that_were_allowed(
+    host: str, held: bool
+) -> None:
     assert AllowedHosts(("models", "*.svc.cluster.local")).holds(host.encode("latin-1")) is held
     assert AllowedHosts("*").holds(host.encode("latin-1"))
 
@@ -385,7 +447,11 @@ def test_a_page_of_another_origin_changes_nothing(
 
 async def test_the_host_of_an_absolute_url_counts_and_not_the_headers() -> None:
     async with listening(echo) as (host, port):
-        for authority, want in ((b"localhost:1", 200), (b"pages.example", 421), (b"u@localhost", 421)):
+        for authority, want in (
+            (b"localhost:1", 200),
+            (b"pages.example", 421),
+            (b"u@localhost", 421),
+        ):
             reader, writer = await asyncio.open_connection(host, port)
             writer.write(LINE.replace(b"/echo", b"http://" + authority + b"/echo") + SIZED)
             assert (await replies(reader, 1))[0][0] == want

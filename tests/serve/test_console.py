@@ -58,11 +58,17 @@ class Counted(Metrics):
         return super().collect()
 
 
-@pytest.mark.parametrize("path", ["/", "/console/static/main.js", "/console/static/vendor/uPlot.esm.js"])
-async def test_each_file_of_the_console_comes_with_a_strict_policy(path: str, running: Running) -> None:
+@pytest.mark.parametrize(
+    "path", ["/", "/console/static/main.js", "/console/static/vendor/uPlot.esm.js"]
+)
+async def test_each_file_of_the_console_comes_with_a_strict_policy(
+    path: str, running: Running
+) -> None:
     reply = await running.client.get(path)
     assert reply.status_code == 200
-    policy = dict(part.strip().split(" ", 1) for part in reply.headers["content-security-policy"].split(";"))
+    policy = dict(
+        part.strip().split(" ", 1) for part in reply.headers["content-security-policy"].split(";")
+    )
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
@@ -104,13 +110,17 @@ def test_its_files_name_no_other_host_and_hold_nothing_inline() -> None:
     for file in ours:
         text = file.read_text()
         assert not re.search(r"https?://(?!www\.w3\.org/)", text), file
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text), file
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text
+        ), file
     vendored = {file.name: file.stat().st_size for file in (STATIC / "vendor").iterdir()}
     assert set(vendored) == {"uPlot.esm.js", "uPlot.min.css", "uPlot.LICENSE"}
     assert sum(vendored.values()) < 200_000
 
 
-async def test_a_look_shows_rates_quantiles_and_batches_of_the_seconds_that_were_looked_at() -> None:
+async def test_a_look_shows_rates_quantiles_and_batches_of_the_seconds_that_were_looked_at() -> (
+    None
+):
     metrics, clock = Metrics(), Clock()
     series, seen = Series(metrics, clock), metrics.for_model(*KEY)
     seen.answered([0.004], 0.004, "a")
@@ -130,8 +140,14 @@ async def test_a_look_shows_rates_quantiles_and_batches_of_the_seconds_that_were
     assert said["codes"] == {"E_RANGE": 1.0, "ok": 7.0}
     clock.at += 1
     assert (await series.look(KEY, since=1002.0))["points"] == {
-        "at": [1003.0], "answered": [0.0], "refused": [0.0], "batch_rows": [None], "waiting_rows": [5.0], "p50": {}, "p99": {},
-    }  # fmt: skip
+        "at": [1003.0],
+        "answered": [0.0],
+        "refused": [0.0],
+        "batch_rows": [None],
+        "waiting_rows": [5.0],
+        "p50": {},
+        "p99": {},
+    }
 
 
 async def test_many_who_look_cost_as_much_as_one_and_a_pause_starts_anew() -> None:
@@ -147,7 +163,9 @@ async def test_many_who_look_cost_as_much_as_one_and_a_pause_starts_anew() -> No
     assert (await series.look(KEY, 0))["points"]["at"] == [4601.0]
 
 
-async def test_what_is_kept_is_bounded_in_time_and_in_models(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_kept_is_bounded_in_time_and_in_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("seatrial_serve.console.series.KEPT_S", 20.0)
     metrics, clock = Metrics(), Clock()
     series = Series(metrics, clock)
@@ -168,7 +186,12 @@ async def test_drift_is_the_share_of_each_bin_now_beside_the_reference() -> None
     for name, share in (("below 40", 0.25), ("from 40", 0.75)):
         metrics.families.drift_reference.labels(*KEY, "bill", name).set(share)
     (unseen,) = (await series.look(KEY, 0))["drift"]
-    assert (unseen["field"], unseen["seen"], unseen["live"], unseen["psi"]) == ("bill", 0, None, None)
+    assert (unseen["field"], unseen["seen"], unseen["live"], unseen["psi"]) == (
+        "bill",
+        0,
+        None,
+        None,
+    )
     metrics.families.drift.labels(*KEY, "bill", "below 40").inc(3)
     metrics.families.drift.labels(*KEY, "bill", "from 40").inc(1)
     clock.at += 1
@@ -206,21 +229,29 @@ def test_a_quantile_is_that_of_values_spread_evenly_in_their_bucket() -> None:
         counts = np.cumsum(generator.integers(1, 9, len(SECONDS))).tolist()
         for share in (0.01, 0.5, 0.99):
             expected = np.interp(share * counts[-1], [0, *counts], [0, *SECONDS])
-            assert quantile(share, [*SECONDS, np.inf], [*counts, counts[-1]]) == pytest.approx(expected)
+            assert quantile(share, [*SECONDS, np.inf], [*counts, counts[-1]]) == pytest.approx(
+                expected
+            )
     assert quantile(0.99, [0.1, 1.0, float("inf")], [0, 0, 5]) == 1.0
 
 
-async def test_series_name_unknown_models_and_bad_times_and_show_no_payload(running: Running) -> None:
+async def test_series_name_unknown_models_and_bad_times_and_show_no_payload(
+    running: Running,
+) -> None:
     canary = "canary-7f3a"
-    await running.ask([{"x": 1.0, "word": canary, canary: canary}], headers={"x-request-id": canary})
+    await running.ask(
+        [{"x": 1.0, "word": canary, canary: canary}], headers={"x-request-id": canary}
+    )
     reply = await running.client.get("/console/series?model=toy&version=1.0.0&since=0")
     assert reply.status_code == 200
     assert reply.json()["codes"]
     assert canary not in reply.text
     for query, status, code in (
-        ("model=other", 404, "E_MODEL_NOT_FOUND"), ("model=toy&version=9.9.9", 404, "E_MODEL_NOT_FOUND"), ("", 404, "E_MODEL_NOT_FOUND"),
+        ("model=other", 404, "E_MODEL_NOT_FOUND"),
+        ("model=toy&version=9.9.9", 404, "E_MODEL_NOT_FOUND"),
+        ("", 404, "E_MODEL_NOT_FOUND"),
         ("model=toy&since=yesterday", 400, "E_PARAMETER"),
-    ):  # fmt: skip
+    ):
         refused = await running.client.get(f"/console/series?{query}")
         assert (refused.status_code, refused.json()["code"]) == (status, code)
     assert (await running.client.head("/console/series?model=toy")).status_code == 200
@@ -230,11 +261,19 @@ def claimed(bundle: st.Bundle, made_at: str = "") -> Receipt:
     """What somebody claims of a bundle."""
     trial = Trial(runner="http", variant="fp32", rows=9, worst_error=0.0, allowed=1e-5, passed=True)
     return Receipt(
-        schema=1, digest=bundle.digest, name="toy", version="1.0.0", made_at=made_at or now(), machine=this_machine({}), trials=(trial,)
-    )  # fmt: skip
+        schema=1,
+        digest=bundle.digest,
+        name="toy",
+        version="1.0.0",
+        made_at=made_at or now(),
+        machine=this_machine({}),
+        trials=(trial,),
+    )
 
 
-async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(running: Running, tmp_path: Path) -> None:
+async def test_a_version_shows_its_contract_its_bundle_and_its_receipts(
+    running: Running, tmp_path: Path
+) -> None:
     url = "/v1/models/toy/versions/1.0.0"
     shown = (await running.client.get(url)).json()
     bundle = st.open_bundle(tmp_path / "toy" / "1.0.0")
@@ -276,7 +315,9 @@ def large(path: Path) -> None:
 
 
 def huge_number(path: Path) -> None:
-    path.write_text(path.with_name("good.json").read_text().replace('"rows": 9', f'"rows": 1{"0" * 400}'))
+    path.write_text(
+        path.with_name("good.json").read_text().replace('"rows": 9', f'"rows": 1{"0" * 400}')
+    )
 
 
 def no_number(path: Path) -> None:
@@ -306,7 +347,9 @@ async def test_of_a_thousand_receipts_the_newest_are_read_and_each_once(
     for made_at in made:
         claimed(bundle, made_at).write(bundle.path)
     read: list[Path] = []
-    monkeypatch.setattr(receipt_reader, "read_receipt", lambda path: (read.append(path), read_receipt(path))[1])
+    monkeypatch.setattr(
+        receipt_reader, "read_receipt", lambda path: (read.append(path), read_receipt(path))[1]
+    )
     for _ in range(3):
         shown = (await running.client.get("/v1/models/toy")).json()
         assert [one["made_at"] for one in shown["receipts"]] == made[: -NEWEST - 1 : -1]
@@ -324,10 +367,14 @@ async def test_a_disk_that_does_not_answer_holds_up_the_receipts_alone(
     monkeypatch.setattr(receipt_reader, "WAIT_S", 0.0)
     monkeypatch.setattr(receipt_reader, "newest_files", lambda _: answer.wait() and [])
     try:
-        for reply in await asyncio.gather(*(running.client.get("/v1/models/toy") for _ in range(40))):
+        for reply in await asyncio.gather(
+            *(running.client.get("/v1/models/toy") for _ in range(40))
+        ):
             assert reply.status_code == 200
             assert "no answer from the disk" in reply.json()["receipts_error"]
-        names = await asyncio.gather(*(asyncio.to_thread(lambda: threading.current_thread().name) for _ in range(40)))
+        names = await asyncio.gather(
+            *(asyncio.to_thread(lambda: threading.current_thread().name) for _ in range(40))
+        )
         assert len(names) == 40  # the shared threads are free
         assert sum(thread.name == "seatrial-receipts" for thread in threading.enumerate()) >= 1
     finally:

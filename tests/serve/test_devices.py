@@ -25,7 +25,9 @@ from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
 
 def parse(text: str) -> bytes:
     return bytes(
-        onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 20, "ai.onnx.ml": 3]> {text}').SerializeToString()
+        onnx.parser.parse_model(
+            f'<ir_version: 10, opset_import: ["": 20, "ai.onnx.ml": 3]> {text}'
+        ).SerializeToString()
     )
 
 
@@ -78,16 +80,33 @@ def test_the_receipt_says_what_was_asked_and_what_runs(cards: FakeCards) -> None
     placement = runtime.placement
     assert placement is not None
     assert (placement.asked, placement.devices, placement.nodes) == (CUDA, (0,), {CUDA: 3})
-    assert (placement.cuda_graphs, placement.slots, placement.most_rows, placement.sizes) == (False, 2, None, ())
+    assert (placement.cuda_graphs, placement.slots, placement.most_rows, placement.sizes) == (
+        False,
+        2,
+        None,
+        (),
+    )
 
 
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"libraries": False}, "asked for CUDAExecutionProvider, but onnxruntime runs it on CPUExecutionProvider"),
-        ({"present": {1}}, "asked for device 0 of CUDAExecutionProvider: the device is not there, or does not work"),
-        ({"opens_on": 1}, "asked for device 0 of CUDAExecutionProvider, but onnxruntime took device 1"),
-        ({"takes": False}, "came up but takes none of the graph's nodes; they run on CPUExecutionProvider"),
+        (
+            {"libraries": False},
+            "asked for CUDAExecutionProvider, but onnxruntime runs it on CPUExecutionProvider",
+        ),
+        (
+            {"present": {1}},
+            "asked for device 0 of CUDAExecutionProvider: the device is not there, or does not work",
+        ),
+        (
+            {"opens_on": 1},
+            "asked for device 0 of CUDAExecutionProvider, but onnxruntime took device 1",
+        ),
+        (
+            {"takes": False},
+            "came up but takes none of the graph's nodes; they run on CPUExecutionProvider",
+        ),
         ({"lacking": {"MatMul"}}, "has no kernel for MatMul, so onnxruntime runs it on the CPU"),
         ({"failing": {0: MemoryError()}}, "it does not fit into the memory there is"),
     ],
@@ -101,7 +120,9 @@ def test_what_does_not_really_run_there_is_refused_with_the_reason(
 
 
 def test_options_that_a_provider_does_not_take_are_its_reason(cards: FakeCards) -> None:
-    assert "does not take these provider options" in refused(provider_options=(("gpu_memory", "1"),))
+    assert "does not take these provider options" in refused(
+        provider_options=(("gpu_memory", "1"),)
+    )
 
 
 def test_a_provider_that_nobody_knows_and_one_that_is_not_built_in_are_told_apart(
@@ -121,18 +142,31 @@ def test_a_graph_that_is_none_is_the_bundles_fault_and_not_the_devices(cards: Fa
     assert caught.value.code == "E_LOAD"
 
 
-def test_the_cpu_takes_over_only_where_that_is_allowed_and_the_receipt_says_so(cards: FakeCards) -> None:
+def test_the_cpu_takes_over_only_where_that_is_allowed_and_the_receipt_says_so(
+    cards: FakeCards,
+) -> None:
     cards.present = set()
     runtime = load(allow_cpu_fallback=True, provider_options=(("gpu_mem_limit", "9"),))
     placement = runtime.placement
     assert placement is not None
-    assert (runtime.provider, placement.asked, placement.devices, placement.slots) == (CPU, CUDA, (), None)
+    assert (runtime.provider, placement.asked, placement.devices, placement.slots) == (
+        CPU,
+        CUDA,
+        (),
+        None,
+    )
     assert_same(runtime.run(rows(3)), expected(rows(3)))
 
 
 def test_the_devices_options_reach_the_provider(cards: FakeCards) -> None:
-    load(device_memory_bytes=2**30, provider_options=(("arena_extend_strategy", "kNextPowerOfTwo"),))
-    wanted = {"device_id": "0", "gpu_mem_limit": str(2**30), "arena_extend_strategy": "kNextPowerOfTwo"}
+    load(
+        device_memory_bytes=2**30, provider_options=(("arena_extend_strategy", "kNextPowerOfTwo"),)
+    )
+    wanted = {
+        "device_id": "0",
+        "gpu_mem_limit": str(2**30),
+        "arena_extend_strategy": "kNextPowerOfTwo",
+    }
     wanted |= {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     assert cards.opened == [(0, wanted)]
     load(provider_options=(("use_tf32", "1"),))
@@ -141,7 +175,10 @@ def test_the_devices_options_reach_the_provider(cards: FakeCards) -> None:
 
 def test_answers_stay_as_they_are_whatever_runs_after_them(cards: FakeCards) -> None:
     runtime = load()
-    kept = [(runtime.run(rows(count, count)), expected(rows(count, count))) for count in (2, 5, 700, 1, 300, 4)]
+    kept = [
+        (runtime.run(rows(count, count)), expected(rows(count, count)))
+        for count in (2, 5, 700, 1, 300, 4)
+    ]
     for found, wanted in kept:
         assert_same(found, wanted)
     assert {how for _, _, how in cards.runs} == {"plain"}
@@ -167,7 +204,9 @@ def images(count: int) -> dict[str, Any]:
     return {"x": np.random.default_rng(count).normal(size=(count, 1, 3, 3)).astype(np.float32)}
 
 
-def test_convolutions_are_planned_once_for_each_size_to_which_batches_are_filled_up(cards: FakeCards) -> None:
+def test_convolutions_are_planned_once_for_each_size_to_which_batches_are_filled_up(
+    cards: FakeCards,
+) -> None:
     runtime = load(CONVOLUTION, max_rows=12, device_memory_bytes=500)
     placement = runtime.placement
     assert placement is not None
@@ -175,10 +214,14 @@ def test_convolutions_are_planned_once_for_each_size_to_which_batches_are_filled
     for count in (1, 3, 2, 4, 1, 11, 3, 12, 2, 7, 1, 13):
         assert_same(runtime.run(images(count)), expected(images(count), CONVOLUTION))
     assert cards.planned == [1, 4, 2, 12, 8, 13]
-    assert [options["gpu_mem_limit"] for _, options in cards.opened] == ["100"] * 6, "they share what there is"
+    assert [options["gpu_mem_limit"] for _, options in cards.opened] == ["100"] * 6, (
+        "they share what there is"
+    )
 
 
-def test_what_is_settled_needs_no_plan_any_more_and_larger_sizes_are_let_go_of(cards: FakeCards) -> None:
+def test_what_is_settled_needs_no_plan_any_more_and_larger_sizes_are_let_go_of(
+    cards: FakeCards,
+) -> None:
     runtime = load(CONVOLUTION, max_rows=16)
     for count in (2, 16):
         runtime.run(images(count))
@@ -226,7 +269,9 @@ def test_convolutions_over_inputs_of_any_size_run_unfilled_and_the_log_says_what
     assert "planned anew" in caplog.text
 
 
-def test_a_size_that_finds_no_room_is_out_of_memory_and_not_a_fault_of_the_model(cards: FakeCards) -> None:
+def test_a_size_that_finds_no_room_is_out_of_memory_and_not_a_fault_of_the_model(
+    cards: FakeCards,
+) -> None:
     runtime = load(CONVOLUTION)
     assert_same(runtime.run(images(1)), expected(images(1), CONVOLUTION))
     cards.failing[0] = MemoryError("no room for another session")
@@ -258,7 +303,11 @@ def test_cuda_graphs_are_left_out_where_sizes_vary_and_where_onnxruntime_refuses
     cards.lacking = {"ArgMax"}
     runtime = load(cuda_graphs=True)
     assert runtime.placement is not None
-    assert (runtime.placement.cuda_graphs, runtime.placement.most_rows, runtime.placement.slots) == (False, None, 2)
+    assert (
+        runtime.placement.cuda_graphs,
+        runtime.placement.most_rows,
+        runtime.placement.slots,
+    ) == (False, None, 2)
     assert_same(runtime.run(rows(3)), expected(rows(3)))
 
 
@@ -270,7 +319,10 @@ def test_tensorrt_is_told_every_size_beforehand_or_refused(cards: FakeCards) -> 
     profile = {name: options[f"trt_profile_{name}_shapes"] for name in ("min", "opt", "max")}
     assert profile == {"min": "x:1x3", "opt": "x:8x3", "max": "x:16x3"}
     assert "must know every size beforehand" in refused(graph=LENGTHS, provider=TENSORRT)
-    given = tuple((f"trt_profile_{name}_shapes", f"x:1x{size}") for name, size in (("min", 1), ("opt", 8), ("max", 64)))
+    given = tuple(
+        (f"trt_profile_{name}_shapes", f"x:1x{size}")
+        for name, size in (("min", 1), ("opt", 8), ("max", 64))
+    )
     assert load(LENGTHS, TENSORRT, provider_options=given).provider == TENSORRT
 
 
@@ -307,7 +359,9 @@ def test_tensorrts_engines_are_kept_by_graph_device_and_versions(
     assert "trt_engine_cache_enable" not in cards.opened[-1][1]
 
 
-def test_what_the_driver_says_of_cards_and_versions_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_driver_says_of_cards_and_versions_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensorrt_engines, "DRIVER", tmp_path)
     monkeypatch.setattr(
         tensorrt_engines.ctypes,
@@ -318,7 +372,9 @@ def test_what_the_driver_says_of_cards_and_versions_is_read(tmp_path: Path, monk
     (tmp_path / "version").write_text("NVRM version: 570.1\nGCC version: 12\n")
     assert tensorrt_engines.machine_facts() is None
     (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
-    (tmp_path / "gpus" / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA H100\nIRQ: 5\n")
+    (tmp_path / "gpus" / "0000:01:00.0" / "information").write_text(
+        "Model: \t\t NVIDIA H100\nIRQ: 5\n"
+    )
     said = tensorrt_engines.machine_facts()
     assert said is not None
     assert said.splitlines()[:3] == ["NVIDIA H100", "NVRM version: 570.1", "101300"]
@@ -345,12 +401,17 @@ def test_devices_take_turns_and_a_batch_waits_where_all_lanes_are_taken(cards: F
     assert_same(found[0], expected(rows(2)))
 
 
-def test_a_batch_beyond_the_memory_gives_back_what_it_left_so_that_its_half_runs(cards: FakeCards) -> None:
+def test_a_batch_beyond_the_memory_gives_back_what_it_left_so_that_its_half_runs(
+    cards: FakeCards,
+) -> None:
     runtime = load()
     cards.room_rows = 8
     with pytest.raises(OutOfMemory) as caught:
         runtime.run(rows(9))
-    assert (caught.value.code, str(caught.value)) == ("E_OOM", "this batch needs more memory than there is")
+    assert (caught.value.code, str(caught.value)) == (
+        "E_OOM",
+        "this batch needs more memory than there is",
+    )
     assert_same(runtime.run(rows(8)), expected(rows(8)))
     cards.room_rows = 0
     with pytest.raises(OutOfMemory):
@@ -358,7 +419,9 @@ def test_a_batch_beyond_the_memory_gives_back_what_it_left_so_that_its_half_runs
 
 
 @pytest.mark.parametrize("dtype", ["float", "double", "float16", "bool", "int8", "uint8", "int64"])
-def test_lanes_bind_as_onnxruntime_itself_wants_it(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+def test_lanes_bind_as_onnxruntime_itself_wants_it(
+    monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
     """The processor stands for the card; sessions, bindings and values are onnxruntime's own."""
     monkeypatch.setattr(onnx_lanes, "CUDA_DEVICE", "cpu")
     monkeypatch.setattr(onnx_lanes, "shrinking", lambda _: None)
@@ -420,11 +483,17 @@ def test_a_lost_device_is_left_out_and_taken_in_again(cards: FakeCards) -> None:
 
 
 @pytest.mark.parametrize("refusing", [{0}, {1}, {0, 1}])
-def test_cards_are_alike_where_one_of_them_refuses_cuda_graphs(refusing: set[int], cards: FakeCards) -> None:
+def test_cards_are_alike_where_one_of_them_refuses_cuda_graphs(
+    refusing: set[int], cards: FakeCards
+) -> None:
     cards.present, cards.not_recording = {0, 1}, refusing
     runtime = load(cuda_graphs=True, devices=(0, 1))
     assert runtime.placement is not None
-    assert (runtime.placement.cuda_graphs, runtime.placement.slots, runtime.placement.sizes) == (False, 4, ())
+    assert (runtime.placement.cuda_graphs, runtime.placement.slots, runtime.placement.sizes) == (
+        False,
+        4,
+        (),
+    )
     cards.runs.clear()
     for _ in range(4):
         assert_same(runtime.run(rows(3)), expected(rows(3)))

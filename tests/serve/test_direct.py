@@ -73,7 +73,11 @@ class Client:
     def __init__(self, served: Served) -> None:
         self.wire, self._read = Wire(), 0
         self.protocol = StrictProtocol(
-            config=served.config, server_state=served.state, app_state={}, direct=served.direct, places=served.places
+            config=served.config,
+            server_state=served.state,
+            app_state={},
+            direct=served.direct,
+            places=served.places,
         )
         self.protocol.connection_made(self.wire)  # type: ignore[arg-type]
 
@@ -109,7 +113,9 @@ class Served:
 
     def __init__(self, running: Running, way: str) -> None:
         self.running, self.state = running, ServerState()
-        self.config = uvicorn.Config(running.app, http=StrictProtocol, lifespan="off", log_config=None)
+        self.config = uvicorn.Config(
+            running.app, http=StrictProtocol, lifespan="off", log_config=None
+        )
         self.config.load()
         exchanges = running.app._exchanges
         self.direct = DirectWay(exchanges, running.app.forms) if way == "direct" else None
@@ -124,7 +130,12 @@ class Served:
     def untouched(self) -> bool:
         """Is nothing on its way, nor held?"""
         exchanges = self.running.app._exchanges
-        return (exchanges.drain.in_flight, exchanges.budget.held_bytes, self.model.backlog.users, self.model._holders) == (0, 0, 0, 0)  # fmt: skip
+        return (
+            exchanges.drain.in_flight,
+            exchanges.budget.held_bytes,
+            self.model.backlog.users,
+            self.model._holders,
+        ) == (0, 0, 0, 0)
 
 
 @asynccontextmanager
@@ -180,7 +191,9 @@ async def test_sixty_four_clients_with_rows_of_their_own_get_their_own_answers(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("request_", [ask(3.5), post(tensors(3.5), "/v2/models/toy/infer")], ids=["v1", "v2"])
+@pytest.mark.parametrize(
+    "request_", [ask(3.5), post(tensors(3.5), "/v2/models/toy/infer")], ids=["v1", "v2"]
+)
 async def test_a_request_cut_at_any_byte_is_answered_as_it_is_uncut(
     tmp_path: Path, runtime: FakeRuntime, way: str, request_: bytes
 ) -> None:
@@ -220,7 +233,9 @@ async def test_a_head_that_came_before_is_not_parsed_again_and_means_the_same(
         assert (twice(good), refused[2]["code"]) == ([7.0], "E_HTTP")
 
 
-async def test_no_head_is_learnt_from_bytes_in_the_middle_of_a_request(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_no_head_is_learnt_from_bytes_in_the_middle_of_a_request(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     async with serving(tmp_path, "direct") as served:
         client = Client(served)
         rest = ask(1).replace(f" {PATH} HTTP/1.1".encode(), b" odd", 1)
@@ -232,7 +247,11 @@ async def test_no_head_is_learnt_from_bytes_in_the_middle_of_a_request(tmp_path:
         other.say(rest)
         assert (await other.hear())[0][0] == 400
         assert other.wire.ended
-        for unlike in (ask(1, X_Request_Id="a"), ask(1, Connection="close"), ask(1, X_Long="a" * 4000)):
+        for unlike in (
+            ask(1, X_Request_Id="a"),
+            ask(1, Connection="close"),
+            ask(1, X_Long="a" * 4000),
+        ):
             Client(served).say(unlike)
         assert not served.direct.heads._heads
         for place in range(300):
@@ -268,7 +287,15 @@ async def test_good_bad_and_slow_requests_in_one_packet_are_answered_in_order(
         client = Client(served)
         live = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
         bad = post(b"{}")
-        client.say(ask(1) + bad + live + ask(2) + post(b"no json") + ask(3) + post({}, "/v1/models/none:predict"))
+        client.say(
+            ask(1)
+            + bad
+            + live
+            + ask(2)
+            + post(b"no json")
+            + ask(3)
+            + post({}, "/v1/models/none:predict")
+        )
         while served.model.batcher.idle:
             await asyncio.sleep(0)
         assert client.wire.written == b"", "nothing overtakes the slow one"
@@ -304,14 +331,21 @@ REFUSED = {
     "no number": ask(1, X_Request_Timeout_Ms="soon"),
     "partial or not": ask(1, X_Partial="2"),
     "too many rows": post({"instances": [row(1)] * 1025}),
-    "a tensor that is not there": post({"inputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": [1]}]}, "/v2/models/toy/infer"),
-    "a header of another length": post(tensors(1), "/v2/models/toy/infer", Inference_Header_Content_Length="9999"),
+    "a tensor that is not there": post(
+        {"inputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": [1]}]},
+        "/v2/models/toy/infer",
+    ),
+    "a header of another length": post(
+        tensors(1), "/v2/models/toy/infer", Inference_Header_Content_Length="9999"
+    ),
     "a body too long": post({"instances": [row(1)], "more": "x" * 4000}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
-async def test_a_refusal_is_the_same_on_either_way(tmp_path: Path, runtime: FakeRuntime, request_: bytes) -> None:
+async def test_a_refusal_is_the_same_on_either_way(
+    tmp_path: Path, runtime: FakeRuntime, request_: bytes
+) -> None:
     said = []
     for way in WAYS:
         limits = st.Limits(max_body_bytes=100_000 if len(request_) > 20_000 else 3000)
@@ -333,15 +367,27 @@ async def test_a_refusal_is_the_same_on_either_way(tmp_path: Path, runtime: Fake
 
 
 ANSWERED = {
-    "rows": ask(1, 2, 3), "columns": post({"inputs": {"x": [1, 2], "word": ["a", "b"]}}), "many rows": ask(*range(100)),
-    "tensors": post(tensors(1, 2), "/v2/models/toy/infer"), "binary": post({**tensors(1), "parameters": {"binary_data_output": True}}, "/v2/models/toy/infer"),
-    "partial": post({"instances": [row(1), row(101), row(3)]}, X_Partial="1"), "an id": ask(1, X_Request_Id="mine"), "a label": post({"instances": [row(1)]}, "/v1/models/toy/versions/1.0.0:predict"),
-    "compressed": ask(*range(100), Accept_Encoding="gzip"), "the last": ask(1, Connection="close"), "a query": post({"instances": [row(1)]}, PATH + "?a=1"), "a slash": post({"instances": [row(1)]}, "//v1/models/toy:predict"),
-}  # fmt: skip
+    "rows": ask(1, 2, 3),
+    "columns": post({"inputs": {"x": [1, 2], "word": ["a", "b"]}}),
+    "many rows": ask(*range(100)),
+    "tensors": post(tensors(1, 2), "/v2/models/toy/infer"),
+    "binary": post(
+        {**tensors(1), "parameters": {"binary_data_output": True}}, "/v2/models/toy/infer"
+    ),
+    "partial": post({"instances": [row(1), row(101), row(3)]}, X_Partial="1"),
+    "an id": ask(1, X_Request_Id="mine"),
+    "a label": post({"instances": [row(1)]}, "/v1/models/toy/versions/1.0.0:predict"),
+    "compressed": ask(*range(100), Accept_Encoding="gzip"),
+    "the last": ask(1, Connection="close"),
+    "a query": post({"instances": [row(1)]}, PATH + "?a=1"),
+    "a slash": post({"instances": [row(1)]}, "//v1/models/toy:predict"),
+}
 
 
 @pytest.mark.parametrize("request_", ANSWERED.values(), ids=ANSWERED)
-async def test_an_answer_is_the_same_on_either_way(tmp_path: Path, runtime: FakeRuntime, request_: bytes) -> None:
+async def test_an_answer_is_the_same_on_either_way(
+    tmp_path: Path, runtime: FakeRuntime, request_: bytes
+) -> None:
     said = []
     for way in WAYS:
         async with serving(tmp_path / way, way) as served:
@@ -352,7 +398,9 @@ async def test_an_answer_is_the_same_on_either_way(tmp_path: Path, runtime: Fake
             head, _, body = client.wire.written.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200")
             kept = sorted(
-                line for line in head.split(b"\r\n") if not line.startswith(b"x-request-id") or b"mine" in line
+                line
+                for line in head.split(b"\r\n")
+                if not line.startswith(b"x-request-id") or b"mine" in line
             )
             said.append((kept, body, client.wire.closed))
             done = served.model.metrics.statistics
@@ -382,7 +430,11 @@ async def test_a_client_that_leaves_takes_its_waiting_row_with_it(
             await asyncio.sleep(0)
         leaver.leave()
         held.gate.set()
-        assert [twice((await client.hear())[0]) for client in (*first, stays)] == [[2.0], [4.0], [18.0]]
+        assert [twice((await client.hear())[0]) for client in (*first, stays)] == [
+            [2.0],
+            [4.0],
+            [18.0],
+        ]
         assert held.runtime.batches == [1, 1, 1], "the row of whoever left never ran"
         assert leaver.wire.written == b""
         while not served.untouched():
@@ -407,7 +459,11 @@ async def test_while_draining_what_is_on_its_way_is_answered_and_its_connection_
         assert (asked.wire.closed, idle.wire.closed) == (False, True)
         held.gate.set()
         answer = (await asked.hear())[0]
-        assert (twice(answer), answer[1]["connection"], asked.wire.closed) == ([10.0], "close", True)
+        assert (twice(answer), answer[1]["connection"], asked.wire.closed) == (
+            [10.0],
+            "close",
+            True,
+        )
         assert served.untouched()
 
 
@@ -456,7 +512,9 @@ async def test_a_row_that_fails_takes_no_mate_with_it_and_is_quarantined(
             for x, client in enumerate(clients):
                 client.say(ask(float(x)))
             said = [(await client.hear())[0] for client in clients]
-            assert [twice(each) for x, each in enumerate(said) if x != 13] == [[2.0 * x] for x in range(16) if x != 13]
+            assert [twice(each) for x, each in enumerate(said) if x != 13] == [
+                [2.0 * x] for x in range(16) if x != 13
+            ]
             assert said[13][2]["code"] == ("E_OUTPUT_CONTRACT" if turn < 3 else "E_QUARANTINED")
         assert served.untouched()
 
@@ -520,7 +578,11 @@ def text_bundle(folder: Path) -> None:
     files = Voyage.model_fields["text"].metadata[0].front_files("text")
     golden = Golden(({"text": "a ship"},), ({"score": np.float32(102)},), ())
     profile = DriftFeatures(HostStage(contract, files)).profile(golden.rows, golden.answers)
-    sealed = {CONTRACT: contract.to_json(), PROFILE: profile.to_json(), "graphs/toy.fake": b"tokens"}
+    sealed = {
+        CONTRACT: contract.to_json(),
+        PROFILE: profile.to_json(),
+        "graphs/toy.fake": b"tokens",
+    }
     write_bundle(folder, toy_manifest(), {**sealed, **files, **golden.to_files()})
 
 
@@ -530,16 +592,22 @@ async def test_texts_of_a_turn_are_tokenised_together_and_each_gets_its_own_answ
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, form: str
 ) -> None:
     def tokens(feeds: Any) -> Any:
-        return {"score": (feeds["text_ids"][:, 0] * 100 + feeds["text_mask"].sum(1)).astype(np.float32)}
+        return {
+            "score": (feeds["text_ids"][:, 0] * 100 + feeds["text_mask"].sum(1)).astype(np.float32)
+        }
 
-    runtime = FakeRuntime(tokens, inputs={"text_ids": "int64", "text_mask": "int64"}, outputs=["score"])
+    runtime = FakeRuntime(
+        tokens, inputs={"text_ids": "int64", "text_mask": "int64"}, outputs=["score"]
+    )
     monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
     text_bundle(tmp_path)
     async with run_app(tmp_path) as running:
         served = Served(running, "direct")
         together, said = [], Tokenise.together
         monkeypatch.setattr(
-            Tokenise, "together", lambda self, values: (together.append(len(values)), said(self, values))[1]
+            Tokenise,
+            "together",
+            lambda self, values: (together.append(len(values)), said(self, values))[1],
         )
         clients = [Client(served) for _ in range(rows + 2)]
         texts = [
@@ -558,7 +626,9 @@ async def test_texts_of_a_turn_are_tokenised_together_and_each_gets_its_own_answ
                 assert value["error"].startswith("input 'text', row 0: got a text of ")
                 continue
             assert status == 200, value
-            score = value["predictions"][0]["score"] if form == "v1" else value["outputs"][0]["data"][0]
+            score = (
+                value["predictions"][0]["score"] if form == "v1" else value["outputs"][0]["data"][0]
+            )
             assert score == (200 if place % 2 else 100) + place + 1
         assert together == [rows + 1], "the long one went its own way"
         for text, client in zip(texts[:12], clients, strict=False):
@@ -568,7 +638,9 @@ async def test_texts_of_a_turn_are_tokenised_together_and_each_gets_its_own_answ
         for place, client in enumerate(clients[:12]):
             if client is not leaver:
                 [(status, _, value)] = await client.hear()
-                assert [each["score"] for each in value["predictions"]] == [(200 if place % 2 else 100) + place + 1] * 2
+                assert [each["score"] for each in value["predictions"]] == [
+                    (200 if place % 2 else 100) + place + 1
+                ] * 2
             if place == min(rows, 12) - 1:
                 break
         while not served.untouched():
@@ -579,7 +651,11 @@ async def test_texts_of_a_turn_are_tokenised_together_and_each_gets_its_own_answ
 async def test_a_text_is_told_at_its_deadline_although_no_thread_has_taken_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    runtime = FakeRuntime(lambda feeds: {"score": feeds["text_ids"][:, 0] * 100.0 + 2}, inputs={"text_ids": "int64", "text_mask": "int64"}, outputs=["score"])  # fmt: skip
+    runtime = FakeRuntime(
+        lambda feeds: {"score": feeds["text_ids"][:, 0] * 100.0 + 2},
+        inputs={"text_ids": "int64", "text_mask": "int64"},
+        outputs=["score"],
+    )
     monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
     text_bundle(tmp_path)
     async with run_app(tmp_path) as running:
@@ -612,18 +688,27 @@ async def test_who_leaves_in_the_turn_in_which_it_asked_has_no_row_run(
         assert served.model.metrics.statistics.failed == 1
 
 
-async def test_only_small_whole_posts_to_models_are_direct(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_only_small_whole_posts_to_models_are_direct(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     async with serving(tmp_path, "direct") as served:
         direct = {
-            "v1": ask(1), "v2": post(tensors(1), "/v2/models/toy/infer"),
-            "with a type": ask(1, Content_Type="application/json"), "of another model": post({}, "/v1/models/none:predict"),
-        }  # fmt: skip
+            "v1": ask(1),
+            "v2": post(tensors(1), "/v2/models/toy/infer"),
+            "with a type": ask(1, Content_Type="application/json"),
+            "of another model": post({}, "/v1/models/none:predict"),
+        }
         asgi = {
-            "large": post({"instances": [row(1)], "more": "x" * MOST_BYTES}), "compressed": ask(1, Content_Encoding="gzip"),
-            "feedback": post({}, "/v1/models/toy:feedback"), "awaited": ask(1, Expect="100-continue"), "queried": post({}, PATH + "?x"),
-            "chunked": ask(1).replace(b"Content-Length", b"Transfer-Encoding: chunked\r\nX-Length").replace(b"\r\n\r\n", b"\r\n\r\n20\r\n"),
+            "large": post({"instances": [row(1)], "more": "x" * MOST_BYTES}),
+            "compressed": ask(1, Content_Encoding="gzip"),
+            "feedback": post({}, "/v1/models/toy:feedback"),
+            "awaited": ask(1, Expect="100-continue"),
+            "queried": post({}, PATH + "?x"),
+            "chunked": ask(1)
+            .replace(b"Content-Length", b"Transfer-Encoding: chunked\r\nX-Length")
+            .replace(b"\r\n\r\n", b"\r\n\r\n20\r\n"),
             "got": b"GET /v1/models/toy:predict HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        }  # fmt: skip
+        }
         for name, request in (direct | asgi).items():
             client = Client(served)
             client.say(request)

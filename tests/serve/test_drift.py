@@ -30,13 +30,19 @@ CLOSE = 0.02
 def penguins() -> list[dict[str, Any]]:
     palmerpenguins = pytest.importorskip("palmerpenguins")
     table = palmerpenguins.load_penguins().drop(columns="species")
-    return [{key: None if value != value else value for key, value in row.items()} for row in table.to_dict("records")]
+    return [
+        {key: None if value != value else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    ]
 
 
 def shifted() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """One island alone, bills 5 mm longer; and rows from an island that nobody knows."""
     rows = [
-        {**row, "bill_length_mm": None if row["bill_length_mm"] is None else row["bill_length_mm"] + 5}
+        {
+            **row,
+            "bill_length_mm": None if row["bill_length_mm"] is None else row["bill_length_mm"] + 5,
+        }
         for row in penguins()
         if row["island"] == "Dream"
     ]
@@ -46,7 +52,9 @@ def shifted() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 def figures(reference: Sequence[float], live: Sequence[float]) -> tuple[float, float]:
     """PSI and Jensen-Shannon as scipy has them."""
     p, q = (np.maximum(np.array(each) / np.sum(each), 1e-4) for each in (reference, live))
-    return float((rel_entr(p, q) + rel_entr(q, p)).sum()), float(jensenshannon(reference, live, base=2))
+    return float((rel_entr(p, q) + rel_entr(q, p)).sum()), float(
+        jensenshannon(reference, live, base=2)
+    )
 
 
 def expected(bundle: Path, rows: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
@@ -69,7 +77,15 @@ def test_rows_on_disk_show_the_drift_that_scipy_computes(examples: Path, tmp_pat
     rows, unknown = shifted()
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows + unknown)))
     done = CliRunner().invoke(
-        cli, ["drift", str(bundle), str(tmp_path / "rows.jsonl"), "--json", "--plot", str(tmp_path / "drift.png")]
+        cli,
+        [
+            "drift",
+            str(bundle),
+            str(tmp_path / "rows.jsonl"),
+            "--json",
+            "--plot",
+            str(tmp_path / "drift.png"),
+        ],
     )
     assert done.exit_code == 1, done.output
     found = json.loads(done.output)
@@ -98,13 +114,19 @@ def test_prometheus_shows_the_same_drift_over_all_replicas(
         assert replica.wait_until_loaded()[0] == 200
     urls = [replica.metrics_url for replica in replicas]
     with RealPrometheus(tmp_path / "prometheus", urls, RULES[1]) as prometheus:
-        for replica in replicas:  # a version's bins begin with its first row, and growth is counted from there
+        for replica in (
+            replicas
+        ):  # a version's bins begin with its first row, and growth is counted from there
             ask(replica.url, rows[0], "first")
-        prometheus.until(lambda: len(prometheus.values("seatrial_drift_sampled_total", "instance")) == 2)
+        prometheus.until(
+            lambda: len(prometheus.values("seatrial_drift_sampled_total", "instance")) == 2
+        )
         for place, row in enumerate(rows + unknown):
             ask(replicas[place % 2].url, row, f"row-{place}")
         island = 'sum(seatrial_drift_total{field="island"})'
-        prometheus.until(lambda: prometheus.values(island, "") == {"": len(replicas) + len(rows) + REFUSED})
+        prometheus.until(
+            lambda: prometheus.values(island, "") == {"": len(replicas) + len(rows) + REFUSED}
+        )
         want = expected(bundle, rows)
         unseen = 'seatrial:drift_live:share{field="island",bin="(unseen)"}'
         records = {
@@ -122,18 +144,27 @@ def test_prometheus_shows_the_same_drift_over_all_replicas(
             )
 
         prometheus.until(settled)
-        done = CliRunner().invoke(cli, ["drift", str(bundle), "--prometheus", prometheus.url, "--json"])
+        done = CliRunner().invoke(
+            cli, ["drift", str(bundle), "--prometheus", prometheus.url, "--json"]
+        )
         assert done.exit_code == 1, done.output
         fields = {each["field"]: each for each in json.loads(done.output)["fields"]}
         for field, (psi, js) in want.items():
-            assert (fields[field]["psi"], fields[field]["js"]) == pytest.approx((psi, js), rel=CLOSE)
+            assert (fields[field]["psi"], fields[field]["js"]) == pytest.approx(
+                (psi, js), rel=CLOSE
+            )
         refused = json.loads(done.output)["refused"]["E_CATEGORY"]
         assert refused == pytest.approx(REFUSED, abs=3)  # `increase` extrapolates
         exemplars = prometheus.get(
-            "query_exemplars", query="seatrial_request_phase_seconds_bucket", start="0", end="9999999999"
+            "query_exemplars",
+            query="seatrial_request_phase_seconds_bucket",
+            start="0",
+            end="9999999999",
         )
         assert any(
-            each["labels"]["request_id"].startswith("row-") for series in exemplars for each in series["exemplars"]
+            each["labels"]["request_id"].startswith("row-")
+            for series in exemplars
+            for each in series["exemplars"]
         )
     for url in urls:
         check = ["promtool", "check", "metrics"]
@@ -142,7 +173,11 @@ def test_prometheus_shows_the_same_drift_over_all_replicas(
 
 
 def ask(url: str, row: dict[str, Any], request_id: str) -> None:
-    reply = httpx.post(f"{url}/v1/models/penguins:predict", json={"instances": [row]}, headers={"X-Request-Id": request_id})  # fmt: skip
+    reply = httpx.post(
+        f"{url}/v1/models/penguins:predict",
+        json={"instances": [row]},
+        headers={"X-Request-Id": request_id},
+    )
     assert reply.status_code == (400 if row["island"] == "Atlantis" else 200), reply.text
 
 
@@ -150,4 +185,8 @@ def ask(url: str, row: dict[str, Any], request_id: str) -> None:
 def test_the_rules_of_the_page_are_rules(tmp_path: Path) -> None:
     assert RULES is not None
     (tmp_path / "rules.yaml").write_text(RULES[1])
-    subprocess.run(["promtool", "check", "rules", str(tmp_path / "rules.yaml")], check=True, capture_output=True)
+    subprocess.run(
+        ["promtool", "check", "rules", str(tmp_path / "rules.yaml")],
+        check=True,
+        capture_output=True,
+    )

@@ -73,10 +73,14 @@ async def test_memory_is_held_for_what_has_come_and_wanting_room_is_said_mid_bod
     other.arrived(2 * ARRIVES_BYTES)
     held: list[int] = []
     arrived = Hold.arrived
-    monkeypatch.setattr(Hold, "arrived", lambda self, size: (arrived(self, size), held.append(self.bytes)))
+    monkeypatch.setattr(
+        Hold, "arrived", lambda self, size: (arrived(self, size), held.append(self.bytes))
+    )
     part = bytes(ARRIVES_BYTES)
     with pytest.raises(Unavailable) as refused:
-        await read_body({b"content-length": b"4000000"}, sends(b"x", part, part), 4_000_000, Pace(30.0), hold)
+        await read_body(
+            {b"content-length": b"4000000"}, sends(b"x", part, part), 4_000_000, Pace(30.0), hold
+        )
     assert (held, refused.value.code) == ([ARRIVES_BYTES, 2 * ARRIVES_BYTES], "E_MEMORY")
     for each in (hold, other):
         each.give_back()
@@ -87,23 +91,36 @@ INPUT = pb.ModelInferRequest.InferInputTensor(
     name="x", datatype="FP32", shape=[2], contents=pb.InferTensorContents(fp32_contents=[1, 2])
 )
 FULL = pb.ModelInferRequest(
-    model_name="mödel", model_version="1.0.0", id="a", parameters={"p": pb.InferParameter(bool_param=True)}, inputs=[INPUT] * 64,
-    outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="y")] * 64, raw_input_contents=[b"raw"] * 64,
-)  # fmt: skip
+    model_name="mödel",
+    model_version="1.0.0",
+    id="a",
+    parameters={"p": pb.InferParameter(bool_param=True)},
+    inputs=[INPUT] * 64,
+    outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="y")] * 64,
+    raw_input_contents=[b"raw"] * 64,
+)
 
 
 FIELDS = 200
 MANY = st.Contract(
-    schema=1, inputs=tuple({"name": f"x{n}", "kind": st.Number(dtype="float32")} for n in range(FIELDS)),
+    schema=1,
+    inputs=tuple({"name": f"x{n}", "kind": st.Number(dtype="float32")} for n in range(FIELDS)),
     outputs=({"name": "y", "kind": st.Number(dtype="float32")},),
-)  # fmt: skip
+)
 
 
 def test_a_model_of_many_fields_is_asked_over_v2_and_grpc_and_one_of_few_is_not() -> None:
-    inputs = [{"name": f"x{n}", "shape": [1], "datatype": "FP32", "data": [n]} for n in range(FIELDS)]
+    inputs = [
+        {"name": f"x{n}", "shape": [1], "datatype": "FP32", "data": [n]} for n in range(FIELDS)
+    ]
     assert len(read_request(json.dumps({"inputs": inputs}).encode(), None, MANY).inputs) == FIELDS
-    tensors = [pb.ModelInferRequest.InferInputTensor(name=f"x{n}", datatype="FP32", shape=[1]) for n in range(FIELDS)]
-    message = pb.ModelInferRequest(model_name="m", inputs=tensors, raw_input_contents=[b"\0\0\0\0"] * FIELDS)
+    tensors = [
+        pb.ModelInferRequest.InferInputTensor(name=f"x{n}", datatype="FP32", shape=[1])
+        for n in range(FIELDS)
+    ]
+    message = pb.ModelInferRequest(
+        model_name="m", inputs=tensors, raw_input_contents=[b"\0\0\0\0"] * FIELDS
+    )
     assert model_of(message.SerializeToString()) == ("m", "")
     assert len(read(message.SerializeToString(), MANY).inputs) == FIELDS
     check_parts(message.SerializeToString(), MANY.most_values, most_named(MANY))
@@ -118,7 +135,9 @@ def test_a_model_of_many_fields_is_asked_over_v2_and_grpc_and_one_of_few_is_not(
 
 
 def test_a_model_named_again_behind_many_tensors_is_refused() -> None:
-    tensors = [pb.ModelInferRequest.InferInputTensor(name="x0", datatype="FP32", shape=[1])] * (MOST_FIELDS + 1)
+    tensors = [pb.ModelInferRequest.InferInputTensor(name="x0", datatype="FP32", shape=[1])] * (
+        MOST_FIELDS + 1
+    )
     message = pb.ModelInferRequest(model_name="m", inputs=tensors).SerializeToString()
     with pytest.raises(Refusal, match="behind its tensors"):
         read(message + pb.ModelInferRequest(model_name="other").SerializeToString(), MANY)
@@ -131,7 +150,9 @@ def test_a_message_names_its_model_before_it_is_unpacked() -> None:
     assert model_of(twice) == ("b", "1.0.0"), "the last one counts, as in protobuf"
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"\x0a", b"\x0a\x05abc", b"\x0a\x01\xff", b"\x0b", b"\x09abc", b"\xff" * 11])
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x0a", b"\x0a\x05abc", b"\x0a\x01\xff", b"\x0b", b"\x09abc", b"\xff" * 11]
+)
 def test_what_is_no_message_is_refused_as_protobuf_refuses_it(data: bytes) -> None:
     with pytest.raises(DecodeError):
         pb.ModelInferRequest.FromString(data)
@@ -153,12 +174,22 @@ def test_bytes_that_protobuf_reads_have_the_model_that_protobuf_finds(data: byte
     [
         b"\x2a\x00" * (MOST_FIELDS + 1),
         b"\x3a\x00" * (MOST_FIELDS + 1),
-        pb.ModelInferRequest(inputs=[pb.ModelInferRequest.InferInputTensor(shape=[1] * 200)]).SerializeToString(),
         pb.ModelInferRequest(
-            inputs=[pb.ModelInferRequest.InferInputTensor(contents=pb.InferTensorContents(bytes_contents=[b""] * 999))]
+            inputs=[pb.ModelInferRequest.InferInputTensor(shape=[1] * 200)]
         ).SerializeToString(),
         pb.ModelInferRequest(
-            inputs=[pb.ModelInferRequest.InferInputTensor(parameters={f"{i}": pb.InferParameter() for i in range(999)})]
+            inputs=[
+                pb.ModelInferRequest.InferInputTensor(
+                    contents=pb.InferTensorContents(bytes_contents=[b""] * 999)
+                )
+            ]
+        ).SerializeToString(),
+        pb.ModelInferRequest(
+            inputs=[
+                pb.ModelInferRequest.InferInputTensor(
+                    parameters={f"{i}": pb.InferParameter() for i in range(999)}
+                )
+            ]
         ).SerializeToString(),
         pb.ModelInferRequest(
             outputs=[
@@ -168,7 +199,14 @@ def test_bytes_that_protobuf_reads_have_the_model_that_protobuf_finds(data: byte
             ]
         ).SerializeToString(),
     ],
-    ids=["inputs", "raw contents", "a long shape", "words", "parameters of an input", "parameters of an output"],
+    ids=[
+        "inputs",
+        "raw contents",
+        "a long shape",
+        "words",
+        "parameters of an input",
+        "parameters of an output",
+    ],
 )
 def test_a_message_of_too_many_parts_is_refused_before_it_is_unpacked(message: bytes) -> None:
     with pytest.raises(Refusal) as refused:
@@ -179,10 +217,14 @@ def test_a_message_of_too_many_parts_is_refused_before_it_is_unpacked(message: b
 def test_the_largest_message_and_words_full_of_tags_pass() -> None:
     check_parts(FULL.SerializeToString(), 2)
     words = pb.InferTensorContents(bytes_contents=[b"B" * 1000] * 100)
-    one = pb.ModelInferRequest.InferInputTensor(name="w", datatype="BYTES", shape=[100], contents=words)
+    one = pb.ModelInferRequest.InferInputTensor(
+        name="w", datatype="BYTES", shape=[100], contents=words
+    )
     message = pb.ModelInferRequest(inputs=[one]).SerializeToString()
     check_parts(message, 100)
-    assert np.shape(read_message(pb.ModelInferRequest.FromString(message), MANY).inputs[0].data) == (100,)
+    assert np.shape(
+        read_message(pb.ModelInferRequest.FromString(message), MANY).inputs[0].data
+    ) == (100,)
 
 
 class Call:
@@ -209,7 +251,12 @@ class Call:
 
 @pytest.mark.parametrize(
     ("peer", "client"),
-    [("ipv4:127.0.0.1:40000", "127.0.0.1"), ("ipv6:%5B::1%5D:40000", "::1"), ("ipv6:[::1]:4", "::1"), ("unix:", "")],
+    [
+        ("ipv4:127.0.0.1:40000", "127.0.0.1"),
+        ("ipv6:%5B::1%5D:40000", "::1"),
+        ("ipv6:[::1]:4", "::1"),
+        ("unix:", ""),
+    ],
 )
 def test_a_client_is_its_address_over_grpc_as_over_http(peer: str, client: str) -> None:
     assert client_of(Call(peer)) == client
@@ -249,7 +296,9 @@ async def test_one_client_cannot_take_all_streams_that_watch() -> None:
     await asyncio.wait(watching)
 
 
-def test_grpc_takes_messages_as_long_as_the_longest_body_of_a_model_in_the_folder(tmp_path: Path) -> None:
+def test_grpc_takes_messages_as_long_as_the_longest_body_of_a_model_in_the_folder(
+    tmp_path: Path,
+) -> None:
     toy_bundle(tmp_path, limits=st.Limits(max_body_bytes=100))
     assert largest_body_bytes(Repository(tmp_path, "latest")) == DEFAULT_BODY_BYTES
     toy_bundle(tmp_path, name="large", limits=st.Limits(max_body_bytes=2 * DEFAULT_BODY_BYTES))
@@ -270,7 +319,9 @@ async def test_a_model_whose_bodies_are_longer_than_grpc_takes_is_named_once(
     ]
 
 
-async def test_a_message_that_does_not_come_in_time_is_refused_and_a_client_that_leaves_is_not() -> None:
+async def test_a_message_that_does_not_come_in_time_is_refused_and_a_client_that_leaves_is_not() -> (
+    None
+):
     with pytest.raises(Refusal, match="no end of it within 0 s") as refused:
         await receive(Call(), 0.0)
     assert refused.value.code == "E_SLOW_BODY"

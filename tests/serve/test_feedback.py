@@ -55,11 +55,17 @@ def answer(feeds: Feeds) -> dict[str, Array]:
 
 def pets(folder: Path, name: str = "pets") -> Bundle:
     answers = tuple(
-        {key: array[0] for key, array in answer({"x": np.array([row["x"]], np.float32)}).items()} for row in ROWS
+        {key: array[0] for key, array in answer({"x": np.array([row["x"]], np.float32)}).items()}
+        for row in ROWS
     )
     golden = Golden(tuple(ROWS), answers, slices=(("small",), (), ("large", "odd")))
     contract = st.contract_from_rows(Pet, Guess, limits=st.Limits(max_rows=4))
-    files = {CONTRACT: contract.to_json(), PROFILE: b"{}\n", "graphs/toy.fake": b"pets", **golden.to_files()}
+    files = {
+        CONTRACT: contract.to_json(),
+        PROFILE: b"{}\n",
+        "graphs/toy.fake": b"pets",
+        **golden.to_files(),
+    }
     return write_bundle(folder, toy_manifest(name), files)
 
 
@@ -87,16 +93,30 @@ def count(app: Running, slice_: str, outcome: str) -> float:
 
 
 def gauge(app: Running, name: str) -> float | None:
-    return app.metrics.registry.get_sample_value(f"seatrial_feedback_{name}", {"model": "pets", "version": "1.0.0"})
+    return app.metrics.registry.get_sample_value(
+        f"seatrial_feedback_{name}", {"model": "pets", "version": "1.0.0"}
+    )
 
 
 async def test_the_truth_of_an_answer_is_told_by_its_request_id_and_once(app: Running) -> None:
     reply = await app.ask(ROWS, model="pets", headers={"X-Request-Id": "visit-7"})
     assert reply.headers["x-request-id"] == "visit-7"
-    told = await tell(app, [{"pet": "cat"}, {"pet": "eel"}, None], request_id="visit-7", slices=[["small"], [], []])
-    assert (told.status_code, told.json()) == (200, {"model_version": "1.0.0", "right": 1, "wrong": 1})
+    told = await tell(
+        app,
+        [{"pet": "cat"}, {"pet": "eel"}, None],
+        request_id="visit-7",
+        slices=[["small"], [], []],
+    )
+    assert (told.status_code, told.json()) == (
+        200,
+        {"model_version": "1.0.0", "right": 1, "wrong": 1},
+    )
     assert (count(app, "all", "right"), count(app, "all", "wrong")) == (1, 1)
-    assert (count(app, "pet=cat", "right"), count(app, "pet=eel", "wrong"), count(app, "small", "right")) == (1, 1, 1)
+    assert (
+        count(app, "pet=cat", "right"),
+        count(app, "pet=eel", "wrong"),
+        count(app, "small", "right"),
+    ) == (1, 1, 1)
     assert gauge(app, "accuracy") == 0.5
     assert gauge(app, "calibration_error") == pytest.approx(0.3)
     again = await tell(app, [{"pet": "cat"}, None, None], request_id="visit-7")
@@ -123,7 +143,8 @@ async def test_rows_in_place_of_an_id_are_answered_again(app: Running) -> None:
     told = await tell(app, [{"pet": "dog"}, {"pet": "dog"}], instances=[{"x": 1.0}, {"x": 2.0}])
     assert told.json() == {"model_version": "1.0.0", "right": 1, "wrong": 1}
     version = await app.client.post(
-        "/v1/models/pets/versions/1.0.0:feedback", json={"truth": [{"pet": "eel"}], "instances": [{"x": 2.0}]}
+        "/v1/models/pets/versions/1.0.0:feedback",
+        json={"truth": [{"pet": "eel"}], "instances": [{"x": 2.0}]},
     )
     assert version.json()["right"] == 1
 
@@ -135,12 +156,18 @@ async def test_answers_over_v2_are_remembered_too(app: Running) -> None:
     assert told.json()["right"] == 1
 
 
-async def test_the_truth_of_a_partial_answer_is_one_a_row_and_counts_where_there_was_an_answer(app: Running) -> None:
+async def test_the_truth_of_a_partial_answer_is_one_a_row_and_counts_where_there_was_an_answer(
+    app: Running,
+) -> None:
     headers = {"X-Partial": "1", "X-Request-Id": "mixed"}
     await app.ask([{"x": 0.0}, {"x": 9.0}, {"x": 2.0}], model="pets", headers=headers)
     truth = [{"pet": "cat"}, {"pet": "cat"}, {"pet": "dog"}]
     assert (await tell(app, truth[:2], request_id="mixed")).json()["code"] == "E_BATCH"
-    assert (await tell(app, truth, request_id="mixed")).json() == {"model_version": "1.0.0", "right": 1, "wrong": 1}
+    assert (await tell(app, truth, request_id="mixed")).json() == {
+        "model_version": "1.0.0",
+        "right": 1,
+        "wrong": 1,
+    }
 
 
 async def test_only_the_last_answers_are_remembered(app: Running) -> None:
@@ -194,7 +221,10 @@ async def test_bodies_that_are_none_get_the_errors_of_every_route(app: Running) 
     assert await post("pets", content=b"") == (400, "E_JSON")
     assert await post("pets", content=b"x" * 5_000_000) == (413, "E_BODY_BYTES")
     assert await post("none", json={}) == (404, "E_MODEL_NOT_FOUND")
-    assert await post("pets", content=b"{}", headers={"Content-Type": "text/plain"}) == (415, "E_CONTENT_TYPE")
+    assert await post("pets", content=b"{}", headers={"Content-Type": "text/plain"}) == (
+        415,
+        "E_CONTENT_TYPE",
+    )
     reply = await app.client.get("/v1/models/pets:feedback")
     assert reply.status_code in (404, 405)
 
@@ -205,13 +235,18 @@ async def test_a_model_without_labels_and_answers_of_another_model_are_refused(
     toy_bundle(tmp_path)
     async with run_app(tmp_path) as app:
         asked = await app.ask([{"x": 1.0, "word": "a"}])
-        reply = await tell(app, [{"twice": "2"}], model="toy", request_id=asked.headers["x-request-id"])
+        reply = await tell(
+            app, [{"twice": "2"}], model="toy", request_id=asked.headers["x-request-id"]
+        )
         assert (reply.status_code, reply.json()["code"]) == (400, "E_UNSUPPORTED")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"workers": 3}, "one of 3 workers' answers"), ({"feedback_answers": 0}, "no answers are remembered")],
+    [
+        ({"workers": 3}, "one of 3 workers' answers"),
+        ({"feedback_answers": 0}, "no answers are remembered"),
+    ],
 )
 async def test_where_no_answers_are_remembered_rows_are_asked_for(
     tmp_path: Path, pet_runtime: FakeRuntime, options: dict[str, Any], said: str
@@ -225,7 +260,9 @@ async def test_where_no_answers_are_remembered_rows_are_asked_for(
         assert (await tell(app, [{"pet": "cat"}], instances=ROWS[:1])).json()["right"] == 1
 
 
-async def test_its_bodies_are_held_within_the_one_budget(app: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_its_bodies_are_held_within_the_one_budget(
+    app: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held: list[int] = []
     work = Hold.work
     monkeypatch.setattr(Hold, "work", lambda self, size: held.append(size) or work(self, size))
@@ -252,9 +289,14 @@ async def test_the_route_is_in_the_api_document(app: Running) -> None:
     ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
-        assert (await app.client.post("/v1/models/pets:feedback", json=wrong)).status_code in (400, 404)
+        assert (await app.client.post("/v1/models/pets:feedback", json=wrong)).status_code in (
+            400,
+            404,
+        )
     assert {"200", "400", "404", "408", "413", "503"} <= set(operation["responses"])
-    assert (await app.client.post("/v1/models/pets:feedback", json=content["example"])).status_code == 200
+    assert (
+        await app.client.post("/v1/models/pets:feedback", json=content["example"])
+    ).status_code == 200
     assert "/v1/models/toy:feedback" not in document["paths"]
 
 
@@ -271,7 +313,9 @@ def remembered(scores: Array) -> Remembered:
         max_size=40,
     )
 )
-def test_the_window_holds_the_last_truths_and_measures_them(told: list[tuple[str, float, str]]) -> None:
+def test_the_window_holds_the_last_truths_and_measures_them(
+    told: list[tuple[str, float, str]],
+) -> None:
     metrics = Metrics()
     registry, learned = metrics.registry, Feedback(10, 7, FeedbackMetrics(metrics))
     for guess, confidence, truth in told:
@@ -281,9 +325,13 @@ def test_the_window_holds_the_last_truths_and_measures_them(told: list[tuple[str
     last = told[-7:]
     right = np.array([guess == truth for guess, _, truth in last], np.float64)
     labels = {"model": "pets", "version": "1.0.0"}
-    assert registry.get_sample_value("seatrial_feedback_accuracy", labels) == pytest.approx(right.mean())
+    assert registry.get_sample_value("seatrial_feedback_accuracy", labels) == pytest.approx(
+        right.mean()
+    )
     expected = calibration_error(np.array([confidence for _, confidence, _ in last]), right)
-    assert registry.get_sample_value("seatrial_feedback_calibration_error", labels) == pytest.approx(expected)
+    assert registry.get_sample_value(
+        "seatrial_feedback_calibration_error", labels
+    ) == pytest.approx(expected)
 
 
 def test_scores_that_are_no_probabilities_have_no_calibration() -> None:
@@ -295,7 +343,9 @@ def test_scores_that_are_no_probabilities_have_no_calibration() -> None:
     assert registry.get_sample_value("seatrial_feedback_calibration_error", labels) is None
 
 
-async def test_remembered_scores_are_bounded_in_bytes(app: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_remembered_scores_are_bounded_in_bytes(
+    app: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feedback, "MOST_BYTES", 30)  # a row's scores are 12 bytes
     ids = [(await app.ask(ROWS[:1], model="pets")).headers["x-request-id"] for _ in range(3)]
     known = [(await tell(app, [{"pet": "cat"}], request_id=each)).status_code for each in ids]

@@ -24,16 +24,21 @@ def graph(seed: int = 0) -> bytes:
     """Two dense layers of 1.4 MB each."""
     rng = np.random.default_rng(seed)
     weights = [
-        onnx.numpy_helper.from_array(rng.normal(size=(WIDTH, WIDTH)).astype(np.float32), name) for name in ("w", "v")
+        onnx.numpy_helper.from_array(rng.normal(size=(WIDTH, WIDTH)).astype(np.float32), name)
+        for name in ("w", "v")
     ]
     nodes = [
         onnx.helper.make_node("MatMul", ["x", "w"], ["h"]),
         onnx.helper.make_node("Relu", ["h"], ["r"]),
         onnx.helper.make_node("MatMul", ["r", "v"], ["y"]),
     ]
-    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", WIDTH]) for name in "xy")
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", WIDTH])
+        for name in "xy"
+    )
     model = onnx.helper.make_model(
-        onnx.helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=[onnx.helper.make_opsetid("", 20)]
+        onnx.helper.make_graph(nodes, "g", [x], [y], weights),
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
     )
     model.ir_version = 10
     return model.SerializeToString()
@@ -43,9 +48,14 @@ def answer(options: RuntimeOptions, seed: int = 0) -> np.ndarray:
     return runtimes()["onnx"](graph(seed), options).run(ROW)["y"]
 
 
-def test_a_cached_graph_answers_bit_for_bit_as_the_sealed_one_and_its_weights_are_mapped(tmp_path: Path) -> None:
+def test_a_cached_graph_answers_bit_for_bit_as_the_sealed_one_and_its_weights_are_mapped(
+    tmp_path: Path,
+) -> None:
     want = answer(RuntimeOptions())
-    made, again = answer(RuntimeOptions(cache=tmp_path / "c")), answer(RuntimeOptions(cache=tmp_path / "c"))
+    made, again = (
+        answer(RuntimeOptions(cache=tmp_path / "c")),
+        answer(RuntimeOptions(cache=tmp_path / "c")),
+    )
     assert (made == want).all()
     assert (again == want).all()
     (kept,) = (tmp_path / "c").iterdir()
@@ -61,17 +71,23 @@ def test_other_graphs_have_other_places(tmp_path: Path) -> None:
     assert (answer(RuntimeOptions(cache=tmp_path / "c"), 1) == two).all()
 
 
-def test_another_processor_has_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_processor_has_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer(RuntimeOptions(cache=tmp_path))
     here = onnx_runtime.this_machine({})
     monkeypatch.setattr(
-        onnx_runtime, "this_machine", lambda _: here.model_copy(update={"instruction_sets": ("another",)})
+        onnx_runtime,
+        "this_machine",
+        lambda _: here.model_copy(update={"instruction_sets": ("another",)}),
     )
     answer(RuntimeOptions(cache=tmp_path))
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_cached_graph_that_names_another_file_than_its_weights_is_made_anew(tmp_path: Path) -> None:
+def test_a_cached_graph_that_names_another_file_than_its_weights_is_made_anew(
+    tmp_path: Path,
+) -> None:
     want = answer(RuntimeOptions(cache=tmp_path / "c"))
     (kept,) = (tmp_path / "c").iterdir()
     graph = onnx.load(kept / "graph.onnx", load_external_data=False)
@@ -96,7 +112,9 @@ def test_a_damaged_one_is_made_anew(tmp_path: Path, damage: bytes) -> None:
     assert kept.exists()
 
 
-def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_others_may_write_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tmp_path.chmod(0o777)
     answer(RuntimeOptions(cache=tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -126,7 +144,9 @@ def test_what_nobody_used_for_a_month_goes(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"used", "new"}
 
 
-def test_the_cache_lies_where_the_users_caches_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_lies_where_the_users_caches_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder("graphs") == tmp_path / "seatrial" / "graphs"
     monkeypatch.delenv("XDG_CACHE_HOME")

@@ -74,13 +74,17 @@ async def test_health_is_told_of_changes_alone_and_of_a_model_that_is_gone(
             app.drain.begin()
             await listener.refresh()
             for name in ("", SERVICE, names[0]):
-                assert (await check(health_pb2.HealthCheckRequest(service=name))).status == NOT_SERVING
+                assert (
+                    await check(health_pb2.HealthCheckRequest(service=name))
+                ).status == NOT_SERVING
 
 
 async def test_a_client_that_watches_hears_of_a_drain(tmp_path: Path, runtime: FakeRuntime) -> None:
     toy_bundle(tmp_path)
     async with listening(tmp_path) as (app, listener, channel):
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=30
+        )
         assert (await watch.read()).status == SERVING
         app.drain.begin()
         await listener.refresh()
@@ -97,7 +101,9 @@ async def test_calls_beyond_the_most_over_one_connection_wait_in_their_client(
     assert set(answers) == {pb.ServerLiveResponse(live=True).SerializeToString()}
 
 
-async def test_a_call_that_ends_without_a_message_is_told_so(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_a_call_that_ends_without_a_message_is_told_so(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path)
     async with listening(tmp_path) as (app, _, channel):
         for name in ("ModelInfer", "ServerLive"):

@@ -144,10 +144,15 @@ def another_provider(bundles: Path, monkeypatch: pytest.MonkeyPatch, runtime: Fa
 
 
 @pytest.mark.parametrize(
-    "change", [another_digest, another_processor, another_release, another_runtime, another_provider]
+    "change",
+    [another_digest, another_processor, another_release, another_runtime, another_provider],
 )
 async def test_a_receipt_of_anything_else_says_nothing(
-    bundles: Path, runtime: FakeRuntime, cache: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[..., None]
+    bundles: Path,
+    runtime: FakeRuntime,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[..., None],
 ) -> None:
     await start(bundles, runtime)
     change(bundles, monkeypatch, runtime)
@@ -173,7 +178,10 @@ async def test_a_receipt_from_a_folder_that_others_can_write_is_not_trusted(
     await start(bundles, runtime)
     (cache, cache.parent)[above].chmod(0o777)
     assert len(await start(bundles, runtime)) > 1
-    assert f"others may write into the cache folder {(cache, cache.parent)[above]}; mend: chmod go-w" in caplog.text
+    assert (
+        f"others may write into the cache folder {(cache, cache.parent)[above]}; mend: chmod go-w"
+        in caplog.text
+    )
 
 
 async def test_a_receipt_that_others_can_write_is_not_trusted(
@@ -197,7 +205,9 @@ async def test_a_receipt_that_another_user_owns_is_not_trusted(
     assert "another user owns the" in caplog.text
 
 
-async def test_a_receipt_behind_a_link_is_not_trusted(bundles: Path, runtime: FakeRuntime, cache: Path) -> None:
+async def test_a_receipt_behind_a_link_is_not_trusted(
+    bundles: Path, runtime: FakeRuntime, cache: Path
+) -> None:
     await start(bundles, runtime)
     file = only_file(cache)
     file.rename(cache.parent / "elsewhere")

@@ -22,8 +22,16 @@ from seatrial_serve.process import json_pieces
 from seatrial_serve.process.json_pieces import LARGE_BYTES, PIECE_ITEMS, write_json
 from seatrial_serve.runtimes.fake import FakeRuntime
 
-LEAVES = some.none() | some.booleans() | some.integers(-(2**53), 2**53) | some.floats(allow_nan=False) | some.text()
-VALUES = some.recursive(LEAVES, lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner), max_leaves=40)
+LEAVES = (
+    some.none()
+    | some.booleans()
+    | some.integers(-(2**53), 2**53)
+    | some.floats(allow_nan=False)
+    | some.text()
+)
+VALUES = some.recursive(
+    LEAVES, lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner), max_leaves=40
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -40,7 +48,9 @@ def test_pieces_make_the_bytes_that_orjson_writes(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_arrays_in_pieces_are_the_bytes_that_orjson_writes(value: Any) -> None:
-    assert write_json(value, LARGE_BYTES + 1) == orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    assert write_json(value, LARGE_BYTES + 1) == orjson.dumps(
+        value, option=orjson.OPT_SERIALIZE_NUMPY
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -72,7 +82,9 @@ async def test_a_large_answer_is_described_written_and_compressed_by_a_thread(
             while not served.untouched() or not client.wire.written:
                 await asyncio.sleep(0)
             head, _, body = client.wire.written.partition(b"\r\n\r\n")
-            said = orjson.loads(gzip.decompress(body) if b"content-encoding: gzip" in head else body)
+            said = orjson.loads(
+                gzip.decompress(body) if b"content-encoding: gzip" in head else body
+            )
             outputs = said["predictions"] if form == "v1" else said["outputs"]
             got = [each["twice"] for each in outputs] if form == "v1" else outputs[0]["data"]
             assert got == [2 * x for x in xs]

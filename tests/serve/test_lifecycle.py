@@ -19,7 +19,15 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from support.running import Running, run_app
-from support.toys import ROWS, answer, fake_runtimes, toy_bundle, toy_files, toy_golden, toy_manifest
+from support.toys import (
+    ROWS,
+    answer,
+    fake_runtimes,
+    toy_bundle,
+    toy_files,
+    toy_golden,
+    toy_manifest,
+)
 
 from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_contracts.contract import Contract
@@ -47,14 +55,18 @@ def put(folder: Path, version: str, factor: int, *, good: bool = True) -> None:
     )
     shutil.rmtree(folder / "toy" / version, ignore_errors=True)
     write_bundle(
-        folder, toy_manifest(version=version), toy_files(replace(golden, answers=answers)) | {GRAPH: b"%d" % factor}
+        folder,
+        toy_manifest(version=version),
+        toy_files(replace(golden, answers=answers)) | {GRAPH: b"%d" % factor},
     )
 
 
 @pytest.fixture
 async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     def load(graph: bytes, _: Any) -> FakeRuntime:
-        return FakeRuntime(times(int(graph)), inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"])
+        return FakeRuntime(
+            times(int(graph)), inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"]
+        )
 
     monkeypatch.setattr(engine, "runtimes", lambda: {"fake": load})
     put(tmp_path, "1.0.0", 2)
@@ -85,13 +97,17 @@ async def asked(running: Running, path: str = "toy") -> tuple[str, float]:
     return reply.json()["model_version"], reply.json()["predictions"][0]["twice"]
 
 
-async def test_a_new_version_takes_over_and_the_old_one_is_gone(running: Running, tmp_path: Path) -> None:
+async def test_a_new_version_takes_over_and_the_old_one_is_gone(
+    running: Running, tmp_path: Path
+) -> None:
     put(tmp_path, "1.1.0", 3)
     assert await asked(running) == ("1.0.0", 6)
     await running.lifecycle.reload()
     assert await asked(running) == ("1.1.0", 9)
     assert (
-        await running.client.post("/v1/models/toy/versions/1.0.0:predict", json={"instances": [ROW]})
+        await running.client.post(
+            "/v1/models/toy/versions/1.0.0:predict", json={"instances": [ROW]}
+        )
     ).status_code == 404
     assert [entry.version for entry in running.repository] == ["1.1.0"]
 
@@ -112,19 +128,26 @@ async def test_a_retired_version_leaves_memory_with_its_last_holder(
     await asyncio.wait_for(tidied.done.wait(), 10)
 
 
-async def test_a_version_that_fails_its_load_gate_leaves_the_old_one(running: Running, tmp_path: Path) -> None:
+async def test_a_version_that_fails_its_load_gate_leaves_the_old_one(
+    running: Running, tmp_path: Path
+) -> None:
     put(tmp_path, "1.1.0", 3, good=False)
     await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 6)
     assert running.repository.ready
-    states = {each["version"]: each["state"] for each in (await running.client.post("/v2/repository/index")).json()}
+    states = {
+        each["version"]: each["state"]
+        for each in (await running.client.post("/v2/repository/index")).json()
+    }
     assert states == {"1.0.0": "READY", "1.1.0": "UNAVAILABLE"}
     put(tmp_path, "1.1.0", 3)
     await running.lifecycle.reload()
     assert await asked(running) == ("1.1.0", 9)
 
 
-async def test_other_bytes_under_the_same_version_are_loaded_anew_or_left(running: Running, tmp_path: Path) -> None:
+async def test_other_bytes_under_the_same_version_are_loaded_anew_or_left(
+    running: Running, tmp_path: Path
+) -> None:
     put(tmp_path, "1.0.0", 5)
     await running.lifecycle.reload()
     assert await asked(running) == ("1.0.0", 15)
@@ -145,7 +168,9 @@ async def test_both_digests_are_logged_where_other_bytes_come_under_the_same_ver
     put(tmp_path, "1.0.0", 5)
     await running.lifecycle.reload()
     now = open_bundle(tmp_path / "toy/1.0.0").digest
-    assert f"toy 1.0.0: other bytes under the same version: {before} before, {now} now" in caplog.text
+    assert (
+        f"toy 1.0.0: other bytes under the same version: {before} before, {now} now" in caplog.text
+    )
 
 
 async def test_labels_pin_and_roll_back(running: Running, tmp_path: Path) -> None:
@@ -215,7 +240,9 @@ async def test_a_model_whose_labels_can_be_read_no_more_stays_as_it_was_while_ot
     assert await asked(running) == ("1.2.0", 12)
 
 
-async def test_labels_are_read_through_the_links_that_kubernetes_mounts(running: Running, tmp_path: Path) -> None:
+async def test_labels_are_read_through_the_links_that_kubernetes_mounts(
+    running: Running, tmp_path: Path
+) -> None:
     put(tmp_path, "1.1.0", 3)
     mounted = tmp_path / "..2026_01_01"
     mounted.mkdir()
@@ -240,7 +267,9 @@ async def test_an_engine_that_does_not_take_traffic_is_closed(
         (fake(["twice", "pair"], inputs, factor=3), "E_LOAD_GATE"),
         (fake(["twice"], inputs), "E_STRUCTURE"),
     ):
-        monkeypatch.setattr(engine, "runtimes", lambda runtime=runtime: {"fake": lambda _graph, _options: runtime})
+        monkeypatch.setattr(
+            engine, "runtimes", lambda runtime=runtime: {"fake": lambda _graph, _options: runtime}
+        )
         await running.lifecycle.reload()
         entry = running.repository.find("toy", "1.1.0")
         assert entry is not None
@@ -320,14 +349,19 @@ async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_a
 
 
 async def test_a_folder_that_the_system_cannot_watch_is_said_and_reloads_go_on(
-    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    running: Running,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("watchfiles.awatch", Mock(side_effect=OSError("no more watches")))
     await running.lifecycle._follow(tmp_path)
     assert "is watched no more; SIGHUP still reloads" in caplog.text
     put(tmp_path, "1.1.0", 3)
     running.lifecycle.reload_soon()
-    while (entry := running.repository.find("toy", "1.1.0")) is None or entry.state is not State.READY:
+    while (
+        entry := running.repository.find("toy", "1.1.0")
+    ) is None or entry.state is not State.READY:
         await asyncio.sleep(0)
     assert await asked(running) == ("1.1.0", 9)
 
@@ -366,7 +400,10 @@ async def test_the_administrator_unloads_and_loads(running: Running) -> None:
     assert (await post("/v2/repository/models/toy/load", content=b"{}")).status_code == 200
     assert await asked(running) == ("1.0.0", 6)
     assert (await post("/v2/repository/models/other/load")).status_code == 404
-    for body in (b'{"parameters": {"config": "{}"}}', b'{"parameters": {"file:1/model.onnx": "AA=="}}'):
+    for body in (
+        b'{"parameters": {"config": "{}"}}',
+        b'{"parameters": {"file:1/model.onnx": "AA=="}}',
+    ):
         reply = await post("/v2/repository/models/toy/load", content=body)
         assert (reply.status_code, reply.json()["code"]) == (400, "E_UNSUPPORTED")
 
@@ -374,7 +411,9 @@ async def test_the_administrator_unloads_and_loads(running: Running) -> None:
 async def test_without_admin_nothing_can_be_loaded(tmp_path: Path, running: Running) -> None:
     async with run_app(tmp_path) as plain:
         for verb in ("load", "unload"):
-            assert (await plain.client.post(f"/v2/repository/models/toy/{verb}", content=b"{}")).status_code == 404
+            assert (
+                await plain.client.post(f"/v2/repository/models/toy/{verb}", content=b"{}")
+            ).status_code == 404
         assert "model_repository" not in (await plain.client.get("/v2")).json()["extensions"]
 
 
@@ -430,7 +469,9 @@ async def test_a_slow_sender_holds_up_neither_its_versions_end_nor_the_load_of_a
         await asyncio.sleep(0)
 
 
-async def test_a_server_that_ends_waits_for_no_retired_version(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_a_server_that_ends_waits_for_no_retired_version(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     put(tmp_path, "1.0.0", 2)
     async with run_app(tmp_path) as app:
         old = app.repository.find("toy").ready_model()
@@ -452,7 +493,9 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> dict[str, threading.Event]:
                 events[event].set()
             else:
                 assert events[event].wait(60)
-        return FakeRuntime(answer, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"])
+        return FakeRuntime(
+            answer, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"]
+        )
 
     monkeypatch.setattr(engine, "runtimes", lambda: {"fake": load})
     return events
@@ -462,7 +505,9 @@ def put_graph(folder: Path, name: str, graph: str) -> None:
     write_bundle(folder, toy_manifest(name=name), toy_files() | {GRAPH: graph.encode()})
 
 
-async def test_models_are_loaded_beside_each_other(tmp_path: Path, meeting: dict[str, threading.Event]) -> None:
+async def test_models_are_loaded_beside_each_other(
+    tmp_path: Path, meeting: dict[str, threading.Event]
+) -> None:
     put_graph(tmp_path, "one", "sets:one waits:two")
     put_graph(tmp_path, "two", "sets:two waits:one")
     async with run_app(tmp_path) as app:
@@ -483,7 +528,10 @@ async def test_the_readiness_of_one_model_does_not_wait_for_another(
         assert (await app.ask([ROW], "quick")).status_code == 200
         assert (await ask("/v2/models/slow/ready")).status_code == 503
         reply = await ask(ready)
-        assert (reply.status_code, [each["name"] for each in reply.json()["not_ready"]]) == (status, ["slow"])
+        assert (reply.status_code, [each["name"] for each in reply.json()["not_ready"]]) == (
+            status,
+            ["slow"],
+        )
         meeting["told"].set()
         while (await ask("/v2/models/slow/ready")).status_code != 200:
             await asyncio.sleep(0)
@@ -507,7 +555,9 @@ async def test_a_model_that_takes_long_to_load_does_not_hold_up_the_load_of_anot
         await reloading
 
 
-async def test_loads_take_no_thread_from_requests(tmp_path: Path, meeting: dict[str, threading.Event]) -> None:
+async def test_loads_take_no_thread_from_requests(
+    tmp_path: Path, meeting: dict[str, threading.Event]
+) -> None:
     put_graph(tmp_path, "first", "")
     async with run_app(tmp_path) as app:
         for name in ("one", "two", "three"):
@@ -523,7 +573,9 @@ async def test_loads_take_no_thread_from_requests(tmp_path: Path, meeting: dict[
         await reloading
 
 
-async def test_reloads_under_load_lose_nothing_and_mix_nothing(running: Running, tmp_path: Path) -> None:
+async def test_reloads_under_load_lose_nothing_and_mix_nothing(
+    running: Running, tmp_path: Path
+) -> None:
     factors = {"1.0.0": 2}
     seen: list[tuple[str, float]] = []
     stop = asyncio.Event()
@@ -553,7 +605,9 @@ def narrow(folder: Path, version: str) -> None:
     golden = toy_golden([row for row in ROWS if row["word"] == "a"])
     narrowed = Contract.model_validate(contract).to_json()
     write_bundle(
-        folder, toy_manifest(version=version), files | golden.to_files() | {"contract.json": narrowed, GRAPH: b"2"}
+        folder,
+        toy_manifest(version=version),
+        files | golden.to_files() | {"contract.json": narrowed, GRAPH: b"2"},
     )
 
 
@@ -591,7 +645,10 @@ def gauges(running: Running, version: str) -> dict[str, float | None]:
     running.metrics.hand_over()
     labels = {"model": "toy", "version": version}
     names = ("model_ready", "load_gate", "load_gate_worst_error")
-    return {name: running.metrics.registry.get_sample_value(f"seatrial_{name}", labels) for name in names}
+    return {
+        name: running.metrics.registry.get_sample_value(f"seatrial_{name}", labels)
+        for name in names
+    }
 
 
 async def test_a_reload_that_fails_changes_no_gauge_of_the_version_that_goes_on(
@@ -605,17 +662,23 @@ async def test_a_reload_that_fails_changes_no_gauge_of_the_version_that_goes_on(
     assert await asked(running) == ("1.0.0", 6)
 
 
-async def test_a_version_that_is_refused_as_breaking_is_not_ready(running: Running, tmp_path: Path) -> None:
+async def test_a_version_that_is_refused_as_breaking_is_not_ready(
+    running: Running, tmp_path: Path
+) -> None:
     narrow(tmp_path, "1.1.0")
     await running.lifecycle.reload()
     assert gauges(running, "1.1.0")["model_ready"] == 0
     assert gauges(running, "1.0.0")["model_ready"] == 1
     held = {"model": "toy", "version": "1.1.0"}
-    infos = next(each for each in running.metrics.registry.collect() if each.name == "seatrial_bundle_info")
+    infos = next(
+        each for each in running.metrics.registry.collect() if each.name == "seatrial_bundle_info"
+    )
     assert not [sample for sample in infos.samples if held.items() <= sample.labels.items()]
 
 
-async def test_a_version_that_failed_passes_once_it_is_mended(running: Running, tmp_path: Path) -> None:
+async def test_a_version_that_failed_passes_once_it_is_mended(
+    running: Running, tmp_path: Path
+) -> None:
     put(tmp_path, "1.1.0", 3, good=False)
     await running.lifecycle.reload()
     failed = gauges(running, "1.1.0")
@@ -623,10 +686,16 @@ async def test_a_version_that_failed_passes_once_it_is_mended(running: Running, 
     assert failed["load_gate_worst_error"]
     put(tmp_path, "1.1.0", 3)
     await running.lifecycle.reload()
-    assert gauges(running, "1.1.0") == {"model_ready": 1, "load_gate": 1, "load_gate_worst_error": 0}
+    assert gauges(running, "1.1.0") == {
+        "model_ready": 1,
+        "load_gate": 1,
+        "load_gate_worst_error": 0,
+    }
 
 
-async def test_versions_are_listed_in_the_order_of_their_numbers(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_versions_are_listed_in_the_order_of_their_numbers(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path, version="9.0.0")
     async with run_app(tmp_path, versions="all") as app:
         for version in ("10.0.0", "2.0.0"):

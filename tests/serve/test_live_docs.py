@@ -18,20 +18,30 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SERVE, REQUESTS, REPLAY = (
     block.strip().splitlines()
-    for block in re.findall(r"```console\n(.*?)```", (ROOT / "docs" / "live.md").read_text("utf-8"), re.DOTALL)
+    for block in re.findall(
+        r"```console\n(.*?)```", (ROOT / "docs" / "live.md").read_text("utf-8"), re.DOTALL
+    )
 )
 
 
 def run(line: str, cwd: Path, status: int = 0) -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", line], cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False
+        ["bash", "-c", line],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == status, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
-def test_the_lines_of_the_page_work(tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_of_the_page_work(
+    tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert code is not None
     promised = code[1].replace(
@@ -47,7 +57,12 @@ def test_the_lines_of_the_page_work(tmp_path: Path, serve: Callable[..., Any], m
     assert server.wait_until_loaded()[0] == 200
     metrics = server.metrics_url.removesuffix("/metrics")
     predicted, told, again, scraped = (
-        run(line.replace("http://127.0.0.1:8000", server.url).replace("http://127.0.0.1:8002", metrics), tmp_path)
+        run(
+            line.replace("http://127.0.0.1:8000", server.url).replace(
+                "http://127.0.0.1:8002", metrics
+            ),
+            tmp_path,
+        )
         for line in REQUESTS
     )
     label = json.loads(predicted)["predictions"][0]["stays"]["label"]

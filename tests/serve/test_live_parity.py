@@ -72,7 +72,9 @@ def graph(table: np.ndarray[Any, Any]) -> bytes:
     output = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 2])
     kept = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
     sets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 4)]
-    model = helper.make_model(helper.make_graph(nodes, "g", inputs, [output], kept), opset_imports=sets, ir_version=10)
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", inputs, [output], kept), opset_imports=sets, ir_version=10
+    )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
@@ -82,15 +84,32 @@ def seal(folder: Path, version: str = "1.0.0", damage: int = 0) -> None:
     narrow = np.round(TABLE / SCALE).astype(np.int8)
     narrow[3, 1] -= damage
     golden = Golden(
-        tuple(GOLDEN), tuple({"score": TABLE[WORDS.index(row["word"])] + np.float32(row["x"])} for row in GOLDEN)
+        tuple(GOLDEN),
+        tuple({"score": TABLE[WORDS.index(row["word"])] + np.float32(row["x"])} for row in GOLDEN),
     )
     variants = (
         Variant(name="fp32", graph="graphs/fp32.onnx"),
         Variant(name="int8", graph="graphs/int8.onnx", promise=st.Promise(max_error=0.01)),
     )
-    manifest = Manifest(schema=1, name="words", version=version, batchable=True, opset=20, variants=variants, files={})
-    files = {CONTRACT: st.contract_from_rows(TrialRequest, Answered).to_json(), PROFILE: b"{}\n", **golden.to_files()}
-    write_bundle(folder, manifest, files | {"graphs/fp32.onnx": graph(TABLE), "graphs/int8.onnx": graph(narrow)})
+    manifest = Manifest(
+        schema=1,
+        name="words",
+        version=version,
+        batchable=True,
+        opset=20,
+        variants=variants,
+        files={},
+    )
+    files = {
+        CONTRACT: st.contract_from_rows(TrialRequest, Answered).to_json(),
+        PROFILE: b"{}\n",
+        **golden.to_files(),
+    }
+    write_bundle(
+        folder,
+        manifest,
+        files | {"graphs/fp32.onnx": graph(TABLE), "graphs/int8.onnx": graph(narrow)},
+    )
 
 
 async def ask_until(app: Running, word: str, done: Callable[[], bool], most: int = 60) -> None:
@@ -125,7 +144,9 @@ async def test_a_variant_that_keeps_its_promise_is_checked_and_found_right(tmp_p
         assert app.repository.ready
 
 
-async def test_a_damaged_weight_passes_the_load_gate_and_is_found_in_live_answers(tmp_path: Path) -> None:
+async def test_a_damaged_weight_passes_the_load_gate_and_is_found_in_live_answers(
+    tmp_path: Path,
+) -> None:
     seal(tmp_path, damage=40)
     async with run_app(tmp_path, variant="int8", **OFTEN) as app:
         entry = app.repository.find("words")
@@ -144,7 +165,9 @@ async def test_a_damaged_weight_passes_the_load_gate_and_is_found_in_live_answer
         refused = await app.ask([GOLDEN[0]], model="words")
         assert (refused.status_code, refused.json()["code"]) == (503, "E_NOT_READY")
         app.metrics.hand_over()
-        ready = app.metrics.registry.get_sample_value("seatrial_model_ready", {"model": "words", "version": "1.0.0"})
+        ready = app.metrics.registry.get_sample_value(
+            "seatrial_model_ready", {"model": "words", "version": "1.0.0"}
+        )
         assert ready == 0
 
 
@@ -160,7 +183,9 @@ async def test_the_version_before_follows_where_that_is_configured(tmp_path: Pat
         assert reply.json()["model_version"] == "1.0.0"
         assert reply.json()["predictions"][0]["score"] == pytest.approx([0.25, 1.0], abs=0.01)
         assert (await app.client.get("/v2/health/ready")).status_code == 200
-        await app.lifecycle.reload()  # an operator's word: it is tried again, and its golden rows are right
+        await (
+            app.lifecycle.reload()
+        )  # an operator's word: it is tried again, and its golden rows are right
         assert (await app.ask([GOLDEN[0]], model="words")).json()["model_version"] == "1.1.0"
 
 
@@ -175,7 +200,9 @@ async def test_violations_are_counted_alone_where_that_is_configured(
     assert "int8: max_error: got 0.31" in caplog.text
 
 
-async def test_where_fp32_is_served_no_second_graph_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_fp32_is_served_no_second_graph_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seal(tmp_path)
     monkeypatch.setattr(live_parity, "load_engine", lambda *_: pytest.fail("a second graph"))
     async with run_app(tmp_path, **OFTEN) as app:
@@ -198,9 +225,14 @@ async def test_no_reference_is_loaded_that_is_larger_than_allowed(
 def test_a_busy_model_takes_no_turn_from_a_quiet_one(monkeypatch: pytest.MonkeyPatch) -> None:
     offered: list[Any] = []
     monkeypatch.setattr(live_parity, "sample_of", lambda answered: answered)
-    parity = LiveParity(ParityPolicy(per_s=10.0), Families(CollectorRegistry(), shared=False), lambda *_: None)
+    parity = LiveParity(
+        ParityPolicy(per_s=10.0), Families(CollectorRegistry(), shared=False), lambda *_: None
+    )
     monkeypatch.setattr(parity._aside, "offer", offered.append)
-    busy, quiet = (SimpleNamespace(model=SimpleNamespace(backlog=SimpleNamespace(users=users))) for users in (1, 0))
+    busy, quiet = (
+        SimpleNamespace(model=SimpleNamespace(backlog=SimpleNamespace(users=users)))
+        for users in (1, 0)
+    )
     parity.answered([busy, quiet, busy, quiet])  # type: ignore[list-item]
     assert offered == [quiet, quiet]
     parity.close(1.0)

@@ -15,7 +15,9 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 
 @pytest.mark.parametrize(
-    ("remote", "slots", "best"), [(False, None, 2), (True, None, 1), (False, 2, 1)], ids=["processor", "remote", "card"]
+    ("remote", "slots", "best"),
+    [(False, None, 2), (True, None, 1), (False, 2, 1)],
+    ids=["processor", "remote", "card"],
 )
 def test_a_batch_that_waits_for_a_core_is_measured_by_what_it_takes_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool, slots: int | None, best: int
@@ -26,20 +28,26 @@ def test_a_batch_that_waits_for_a_core_is_measured_by_what_it_takes_itself(
         rows = len(feeds["x"])
         took = 0.01 * rows if rows < 2 else 0.008 * rows
         own_s[0] += took
-        passed_s[0] += took + (0.02 * rows if rows > 1 else 0)  # longer ones are interrupted by whoever else is here
+        passed_s[0] += took + (
+            0.02 * rows if rows > 1 else 0
+        )  # longer ones are interrupted by whoever else is here
         return answer(feeds)
 
     fake_runtimes(monkeypatch, run)
     engine = load_engine(toy_bundle(tmp_path), RuntimeOptions())
     engine.remote, engine.slots = remote, slots
     monkeypatch.setattr(
-        load_gate, "time", SimpleNamespace(thread_time=lambda: own_s[0], perf_counter=lambda: passed_s[0])
+        load_gate,
+        "time",
+        SimpleNamespace(thread_time=lambda: own_s[0], perf_counter=lambda: passed_s[0]),
     )
     pace = load_gate.LoadGate(engine).measure()
     assert pace.best_rows == best
 
 
-def test_the_first_run_of_a_size_on_a_card_is_not_its_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_run_of_a_size_on_a_card_is_not_its_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now_s, seen = [0.0], set[int]()
 
     def run(feeds: Feeds) -> Feeds:

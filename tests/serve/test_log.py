@@ -43,7 +43,13 @@ def record(
     message: str, level: int = logging.INFO, error: BaseException | None = None, **fields: Any
 ) -> logging.LogRecord:
     made = logging.LogRecord(
-        "seatrial.x", level, __file__, 1, message, None, (type(error), error, error.__traceback__) if error else None
+        "seatrial.x",
+        level,
+        __file__,
+        1,
+        message,
+        None,
+        (type(error), error, error.__traceback__) if error else None,
     )
     made.__dict__.update(fields)
     return made
@@ -60,12 +66,19 @@ def test_a_line_stays_one_line_and_moves_no_terminal(lines: logging.Formatter) -
 def test_json_lines_hold_the_fields_of_an_event_and_keep_their_text() -> None:
     said = json.loads(JsonLines("info").format(record(ODD, digest="d1", total_s=0.5)))
     assert said["message"] == ODD
-    assert (said["level"], said["logger"], said["digest"], said["total_s"]) == ("INFO", "seatrial.x", "d1", 0.5)
+    assert (said["level"], said["logger"], said["digest"], said["total_s"]) == (
+        "INFO",
+        "seatrial.x",
+        "d1",
+        0.5,
+    )
     assert said["timestamp"].endswith("+00:00")
 
 
 @pytest.mark.parametrize("form", [TextLines, JsonLines])
-def test_what_libraries_say_of_a_value_is_left_out_unless_one_debugs(form: type[TextLines] | type[JsonLines]) -> None:
+def test_what_libraries_say_of_a_value_is_left_out_unless_one_debugs(
+    form: type[TextLines] | type[JsonLines],
+) -> None:
     try:
         try:
             int("hunter2")
@@ -79,7 +92,9 @@ def test_what_libraries_say_of_a_value_is_left_out_unless_one_debugs(form: type[
     assert "the model failed on this input" in said
     assert "invalid literal" not in said
     assert "invalid literal" in form("debug").format(record("x", error=failed))
-    assert "412.0" not in form("info").format(record("x", error=Refusal("E_RANGE", "input 'x'", "412.0", "less")))
+    assert "412.0" not in form("info").format(
+        record("x", error=Refusal("E_RANGE", "input 'x'", "412.0", "less"))
+    )
 
 
 def test_escaping_keeps_what_reads_as_it_stands() -> None:
@@ -93,7 +108,9 @@ def pipe() -> Iterator[tuple[io.FileIO, io.TextIOWrapper]]:
         yield read, write  # type: ignore[misc]
 
 
-def test_a_sink_that_nobody_reads_drops_lines_and_counts_them(pipe: tuple[io.FileIO, io.TextIOWrapper]) -> None:
+def test_a_sink_that_nobody_reads_drops_lines_and_counts_them(
+    pipe: tuple[io.FileIO, io.TextIOWrapper],
+) -> None:
     read, write = pipe
     sink = LogSink(write, kept=8)
     sink.setFormatter(TextLines("info"))
@@ -103,7 +120,9 @@ def test_a_sink_that_nobody_reads_drops_lines_and_counts_them(pipe: tuple[io.Fil
         sink.emit(record(f"{turn} " + "x" * 4096))
     assert 0 < sink.dropped == len(counted) < 100
     said = b""
-    while said.count(b"x" * 4096 + b"\n") < 100 - sink.dropped:  # it goes on where somebody reads again
+    while (
+        said.count(b"x" * 4096 + b"\n") < 100 - sink.dropped
+    ):  # it goes on where somebody reads again
         said += read.read(65_536)
     sink.emit(record("after all"))
     while b"after all" not in said:
@@ -177,7 +196,9 @@ async def test_every_answer_names_its_request(running: Running) -> None:
         reply = await running.client.get(path, headers={"X-Request-Id": "mine.1"})
         assert reply.headers["x-request-id"] == "mine.1"
         assert reply.json()["request_id"] == "mine.1" if reply.status_code == 404 else True
-    made = {(await running.ask([{"x": 1.0, "word": "a"}])).headers["x-request-id"] for _ in range(3)}
+    made = {
+        (await running.ask([{"x": 1.0, "word": "a"}])).headers["x-request-id"] for _ in range(3)
+    }
     assert len(made) == 3
     odd = await running.ask([{"x": 1.0, "word": "a"}], headers={"X-Request-Id": "a b"})
     assert re.fullmatch("[0-9a-f]{32}", odd.headers["x-request-id"])
@@ -188,7 +209,17 @@ def test_a_server_whose_log_nobody_reads_goes_on_answering(tmp_path: Path) -> No
     from refusals.sealed import seal
 
     seal(tmp_path)
-    flags = ["--http-port", "0", "--metrics-port", "0", "--no-grpc", "--log-format", "json", "--logged-per-s", "1e6"]
+    flags = [
+        "--http-port",
+        "0",
+        "--metrics-port",
+        "0",
+        "--no-grpc",
+        "--log-format",
+        "json",
+        "--logged-per-s",
+        "1e6",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "seatrial", "serve", str(tmp_path), *flags], stderr=subprocess.PIPE
     )
@@ -202,7 +233,9 @@ def test_a_server_whose_log_nobody_reads_goes_on_answering(tmp_path: Path) -> No
         assert ask(connection, "GET", "/v2/health/live") == 200
         connection.close()
         with urllib.request.urlopen(metrics, timeout=10) as reply:
-            dropped = re.search(r"^seatrial_log_lines_dropped_total (\S+)$", reply.read().decode(), re.MULTILINE)
+            dropped = re.search(
+                r"^seatrial_log_lines_dropped_total (\S+)$", reply.read().decode(), re.MULTILINE
+            )
         assert dropped is not None
         assert float(dropped[1]) > 0
         process.terminate()
@@ -216,7 +249,9 @@ def test_a_server_whose_log_nobody_reads_goes_on_answering(tmp_path: Path) -> No
 
 def listening(stderr: Any) -> tuple[str, str]:
     for line in stderr:
-        said = re.search(r"http://([0-9.]+:\d+) .*metrics on port (\d+)", json.loads(line)["message"])
+        said = re.search(
+            r"http://([0-9.]+:\d+) .*metrics on port (\d+)", json.loads(line)["message"]
+        )
         if said:
             return said[1], f"http://127.0.0.1:{said[2]}/metrics"
     raise AssertionError("it did not start")
@@ -230,7 +265,9 @@ def ask(connection: HTTPConnection, method: str, path: str) -> int:
 
 
 @pytest.mark.slow
-def test_every_answer_over_grpc_names_its_request_too(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_every_answer_over_grpc_names_its_request_too(
+    tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     import grpc
     from refusals.sealed import seal
 
@@ -240,7 +277,10 @@ def test_every_answer_over_grpc_names_its_request_too(tmp_path: Path, serve: Cal
     server = serve(tmp_path, "--log-format", "json")
     assert server.wait_until_loaded()[0] == 200
     tensor = pb.ModelInferRequest.InferInputTensor(
-        name="ids", datatype="INT64", shape=[1, 2], contents=pb.InferTensorContents(int64_contents=[1, 2])
+        name="ids",
+        datatype="INT64",
+        shape=[1, 2],
+        contents=pb.InferTensorContents(int64_contents=[1, 2]),
     )
     with grpc.insecure_channel(server.grpc) as channel:
         infer = channel.unary_unary(
@@ -249,7 +289,8 @@ def test_every_answer_over_grpc_names_its_request_too(tmp_path: Path, serve: Cal
             pb.ModelInferResponse.FromString,
         )
         good = infer.future(
-            pb.ModelInferRequest(model_name="embedding", inputs=[tensor]), metadata=(("x-request-id", "call-1"),)
+            pb.ModelInferRequest(model_name="embedding", inputs=[tensor]),
+            metadata=(("x-request-id", "call-1"),),
         )
         assert good.result(timeout=10).model_name == "embedding"
         assert dict(good.trailing_metadata())["x-request-id"] == "call-1"
@@ -257,8 +298,16 @@ def test_every_answer_over_grpc_names_its_request_too(tmp_path: Path, serve: Cal
         assert bad.exception(timeout=10) is not None
         told = dict(bad.trailing_metadata())
     assert server.stop() == 0
-    (line,) = [line for line in map(json.loads, server.log) if line.get("request_id") == told["x-request-id"]]
-    assert (line["code"], line["model"]) == (told["seatrial-code"], "embedding") == ("E_SCHEMA", "embedding")
+    (line,) = [
+        line
+        for line in map(json.loads, server.log)
+        if line.get("request_id") == told["x-request-id"]
+    ]
+    assert (
+        (line["code"], line["model"])
+        == (told["seatrial-code"], "embedding")
+        == ("E_SCHEMA", "embedding")
+    )
     assert line["route"] == "inference.GRPCInferenceService/ModelInfer"
 
 
@@ -267,7 +316,9 @@ def test_the_handler_of_sigterm_logs_nothing_since_it_may_have_interrupted_the_l
 ) -> None:
     caplog.set_level(logging.DEBUG)
     drain, lifecycle = Drain(), Mock(ModelLifecycle)
-    server = DrainingServer(uvicorn.Config("unused"), drain, 0.0, lifecycle, None, nullcontext(), Mock(Reloads))
+    server = DrainingServer(
+        uvicorn.Config("unused"), drain, 0.0, lifecycle, None, nullcontext(), Mock(Reloads)
+    )
     server.handle_exit(signal.SIGTERM, None)
     server.handle_exit(signal.SIGTERM, None)
     assert (drain.draining, server.force_exit, caplog.records) == (True, True, [])

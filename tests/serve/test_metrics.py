@@ -51,7 +51,9 @@ def scraped(metrics: Metrics) -> dict[str, dict[tuple[tuple[str, str], ...], flo
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
-    return scraped(metrics)[name][tuple(sorted({"model": "toy", "version": "1.0.0", **labels}.items()))]
+    return scraped(metrics)[name][
+        tuple(sorted({"model": "toy", "version": "1.0.0", **labels}.items()))
+    ]
 
 
 def series(metrics: Metrics) -> set[Any]:
@@ -72,12 +74,32 @@ async def test_ten_thousand_odd_requests_add_no_series(running: Running) -> None
 async def send_something_strange(running: Running, odd: random.Random) -> None:
     """A method, a path and a header that nobody means, straight into the application."""
     word = "".join(odd.choices('abcxyz0189-._~% é{}"\n', k=odd.randint(1, 30)))
-    models = f"/v1/models/{word}:predict", f"/v2/models/{word}/infer", f"/v1/models/toy/versions/{word}:predict", "/v1/models/toy:predict", f"/v1/models/toy/labels/{word}:predict"  # fmt: skip
-    path = odd.choice(models) if odd.random() < 0.95 else odd.choice((f"/{word}", f"/v2/models/{word}/ready"))
+    models = (
+        f"/v1/models/{word}:predict",
+        f"/v2/models/{word}/infer",
+        f"/v1/models/toy/versions/{word}:predict",
+        "/v1/models/toy:predict",
+        f"/v1/models/toy/labels/{word}:predict",
+    )
+    path = (
+        odd.choice(models)
+        if odd.random() < 0.95
+        else odd.choice((f"/{word}", f"/v2/models/{word}/ready"))
+    )
     body = odd.choice([word.encode(), b"1", b"", b"{}"])
     method = odd.choice(["GET", "POST", "".join(odd.choices("ABCDEF", k=7))])
-    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
-             "headers": [(b"host", b"toy"), (b"x-request-id", word.encode())], "client": ("127.0.0.1", 1), "server": ("toy", 80)}  # fmt: skip
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "headers": [(b"host", b"toy"), (b"x-request-id", word.encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("toy", 80),
+    }
 
     async def receive() -> Any:
         return {"type": "http.request", "body": body}
@@ -96,14 +118,22 @@ async def test_every_phase_batch_and_refusal_is_counted(running: Running) -> Non
     for phase in ("front", "queue", "run", "encode"):
         assert value(metrics, "seatrial_request_phase_seconds_count", phase=phase) == 2
     assert value(metrics, "seatrial_request_phase_seconds_count", phase="total") == 4
-    assert value(metrics, "seatrial_batch_rows_sum") == value(metrics, "seatrial_batch_cost_sum") == 4
+    assert (
+        value(metrics, "seatrial_batch_rows_sum") == value(metrics, "seatrial_batch_cost_sum") == 4
+    )
     assert value(metrics, "seatrial_batch_padding_ratio_bucket", le="0.0") == 2
     assert value(metrics, "seatrial_refusals_total", cause="contract") == 2
     assert value(metrics, "seatrial_refusals_total", cause="other", model="", version="") == 1
     assert value(metrics, "seatrial_load_gate") == 1
     assert value(metrics, "seatrial_load_gate_worst_error") == 0
     assert (
-        value(metrics, "seatrial_execution_info", asked="CPUExecutionProvider", provider="FakeExecutionProvider") == 1
+        value(
+            metrics,
+            "seatrial_execution_info",
+            asked="CPUExecutionProvider",
+            provider="FakeExecutionProvider",
+        )
+        == 1
     )
     plain = {name: each[()] for name, each in scraped(metrics).items() if () in each}
     assert plain["seatrial_requests_in_flight"] == plain["seatrial_held_bytes"] == 0
@@ -114,7 +144,13 @@ async def test_every_phase_batch_and_refusal_is_counted(running: Running) -> Non
 async def test_a_version_that_answers_wrongly_shows_by_how_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_runtimes(monkeypatch, lambda feeds: {"twice": feeds["x"] * 2 + 0.5, "pair": np.stack([feeds["x"], feeds["word"] == "a"], 1).astype("f4")})  # fmt: skip
+    fake_runtimes(
+        monkeypatch,
+        lambda feeds: {
+            "twice": feeds["x"] * 2 + 0.5,
+            "pair": np.stack([feeds["x"], feeds["word"] == "a"], 1).astype("f4"),
+        },
+    )
     toy_bundle(tmp_path)
     async with run_app(tmp_path) as running:
         assert (await running.ask([GOOD])).status_code == 503
@@ -142,9 +178,13 @@ async def test_drift_counts_what_was_answered_and_what_was_refused_for_an_unseen
         assert value(metrics, "seatrial_drift_total", field="word", bin="(unseen)") == 1
         for field in profile.fields:
             seen = scraped(metrics)["seatrial_drift_total"]
-            assert sum(count for labels, count in seen.items() if ("field", field) in labels) == 13 + (field == "word")
+            assert sum(
+                count for labels, count in seen.items() if ("field", field) in labels
+            ) == 13 + (field == "word")
             shares = scraped(metrics)["seatrial_drift_reference"]
-            assert sum(share for labels, share in shares.items() if ("field", field) in labels) == pytest.approx(1)
+            assert sum(
+                share for labels, share in shares.items() if ("field", field) in labels
+            ) == pytest.approx(1)
         await running.lifecycle.unload("toy")
         assert "seatrial_drift_reference" not in scraped(metrics)
         assert value(metrics, "seatrial_drift_total", field="word", bin="a") == 5
@@ -183,7 +223,11 @@ def of_version(metrics: Metrics, model: str) -> set[str]:
     """The families that have a series of this model."""
     metrics.hand_over()
     families = metrics.registry.collect()
-    return {each.name for each in families if any(sample.labels.get("model") == model for sample in each.samples)}
+    return {
+        each.name
+        for each in families
+        if any(sample.labels.get("model") == model for sample in each.samples)
+    }
 
 
 async def test_a_model_without_traffic_takes_little_room_and_all_that_alerts_ask_for_begins_at_0(
@@ -198,7 +242,10 @@ async def test_a_model_without_traffic_takes_little_room_and_all_that_alerts_ask
     exprs = [*records(figures).values(), *(alert.expr for alert in alerts(bundle, figures))]
     asked = {found for expr in exprs for found in counts.findall(expr)}
     zeros = {
-        (name, labels) for name, each in scraped(running.metrics).items() for labels, count in each.items() if not count
+        (name, labels)
+        for name, each in scraped(running.metrics).items()
+        for labels, count in each.items()
+        if not count
     }
     for name, matchers in asked:
         for label, words in re.findall(r'(code|cause)=~?"([^"]*)"', matchers):
@@ -207,7 +254,9 @@ async def test_a_model_without_traffic_takes_little_room_and_all_that_alerts_ask
                 assert (name, begun) in zeros
     assert len(asked) >= 4
     await running.ask([GOOD])
-    assert value(running.metrics, "seatrial_requests_total", code="E_RANGE") == 0, "with traffic all show"
+    assert value(running.metrics, "seatrial_requests_total", code="E_RANGE") == 0, (
+        "with traffic all show"
+    )
 
 
 async def test_a_long_request_is_counted_by_rows_spread_over_it(
@@ -216,7 +265,12 @@ async def test_a_long_request_is_counted_by_rows_spread_over_it(
     monkeypatch.setattr("seatrial_serve.observers.drift.MOST_ROWS", 100)
     toy_bundle(tmp_path)
     async with run_app(tmp_path, [DriftObserver()]) as running:
-        await running.ask([{"x": float(place % 100), "word": "ab"[place % 2 and place > 500]} for place in range(1000)])
+        await running.ask(
+            [
+                {"x": float(place % 100), "word": "ab"[place % 2 and place > 500]}
+                for place in range(1000)
+            ]
+        )
         await running.taps.settled()
         assert value(running.metrics, "seatrial_drift_sampled_total") == 100
 
@@ -239,10 +293,15 @@ async def test_an_openmetrics_scrape_names_the_request_behind_a_bucket(running: 
     ids = {reply.headers["x-request-id"] for reply in (given, made)}
     running.metrics.hand_over()
     lines = [
-        line for line in openmetrics.generate_latest(running.metrics.registry).decode().splitlines() if " # {" in line
+        line
+        for line in openmetrics.generate_latest(running.metrics.registry).decode().splitlines()
+        if " # {" in line
     ]
     assert 1 <= len(lines) <= 2, "the last of each bucket"
-    assert all(any(f'request_id="{each}"' in line for each in ids) and 'phase="total"' in line for line in lines)
+    assert all(
+        any(f'request_id="{each}"' in line for each in ids) and 'phase="total"' in line
+        for line in lines
+    )
     assert "ship-1" in ids
     assert "not one" not in str(lines)
 
@@ -250,7 +309,10 @@ async def test_an_openmetrics_scrape_names_the_request_behind_a_bucket(running: 
 def test_a_tally_and_a_histogram_of_the_library_say_the_same() -> None:
     values = [*SECONDS, 0.0, 1e-9, 61.0, *np.random.default_rng(0).exponential(0.1, 500).tolist()]
     registries = CollectorRegistry(), CollectorRegistry()
-    theirs, ours = Histogram("h", "", buckets=SECONDS, registry=registries[0]), BulkHistogram("h", "", buckets=SECONDS, registry=registries[1])  # fmt: skip
+    theirs, ours = (
+        Histogram("h", "", buckets=SECONDS, registry=registries[0]),
+        BulkHistogram("h", "", buckets=SECONDS, registry=registries[1]),
+    )
     tally = Tally(SECONDS)
     for place, seconds in enumerate(values):
         theirs.observe(seconds)
@@ -260,7 +322,10 @@ def test_a_tally_and_a_histogram_of_the_library_say_the_same() -> None:
     tally.hand_over(ours)
     tally.hand_over(ours)
     pairs = zip(*(next(iter(registry.collect())).samples for registry in registries), strict=True)
-    assert all(mine.name == other.name and mine.value == pytest.approx(other.value) for other, mine in pairs)
+    assert all(
+        mine.name == other.name and mine.value == pytest.approx(other.value)
+        for other, mine in pairs
+    )
 
 
 async def test_the_loops_lag_is_what_a_sleeper_overslept() -> None:
@@ -308,7 +373,9 @@ def test_what_is_counted_while_counts_are_handed_over_is_handed_over_the_next_ti
     while tallies.stirred:
         tallies.hand_over(families, ("a", "1"), there=True)
     assert interrupted._left < 0
-    shown = dict.fromkeys(("requests_total", "row_errors_total", "batch_rows_count", "total", "queue"), 0.0)
+    shown = dict.fromkeys(
+        ("requests_total", "row_errors_total", "batch_rows_count", "total", "queue"), 0.0
+    )
     for family in registry.collect():
         for sample in family.samples:
             name = sample.name.removeprefix("seatrial_")
@@ -318,7 +385,9 @@ def test_what_is_counted_while_counts_are_handed_over_is_handed_over_the_next_ti
     assert set(shown.values()) == {2.0}
 
 
-def test_the_memory_of_devices_is_shown_where_nvidias_library_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_devices_is_shown_where_nvidias_library_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class NVMLError(Exception):
         pass
 
@@ -328,20 +397,27 @@ def test_the_memory_of_devices_is_shown_where_nvidias_library_is_there(monkeypat
         return types.SimpleNamespace(used=3 * 2**30, total=80 * 2**30, free=77 * 2**30)
 
     fake = types.SimpleNamespace(
-        NVMLError=NVMLError, nvmlInit=lambda: None, nvmlDeviceGetCount=lambda: 2, nvmlDeviceGetHandleByIndex=int, nvmlDeviceGetMemoryInfo=memory
-    )  # fmt: skip
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=int,
+        nvmlDeviceGetMemoryInfo=memory,
+    )
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     metrics = Metrics()
     assert scraped(metrics)["seatrial_device_memory_bytes"] == {
-        (("device", "0"), ("kind", "used")): 3 * 2**30, (("device", "0"), ("kind", "total")): 80 * 2**30,
-    }  # fmt: skip
+        (("device", "0"), ("kind", "used")): 3 * 2**30,
+        (("device", "0"), ("kind", "total")): 80 * 2**30,
+    }
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert "seatrial_device_memory_bytes" not in scraped(Metrics())
 
 
 @pytest.mark.gpu
 def test_the_memory_of_a_real_device_is_shown() -> None:
-    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed: pip install 'seatrial[gpu]'")
+    pytest.importorskip(
+        "pynvml", reason="nvidia-ml-py is not installed: pip install 'seatrial[gpu]'"
+    )
     found = scraped(Metrics()).get("seatrial_device_memory_bytes", {})
     if not found:
         pytest.skip("no NVIDIA device here")
@@ -352,16 +428,28 @@ def test_no_metrics_name_is_written_twice() -> None:
     ours = {value for name, value in vars(names).items() if name.isupper()}
     home = ROOT / "serve" / "seatrial_serve" / "metrics" / "names.py"
     files = [*(ROOT / "serve").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
-    written = {file: set(re.findall(r"seatrial_\w+", file.read_text())) & ours for file in files if file != home}
+    written = {
+        file: set(re.findall(r"seatrial_\w+", file.read_text())) & ours
+        for file in files
+        if file != home
+    }
     assert len(ours) > 30
     assert {file.name: found for file, found in written.items() if found} == {}
 
 
 def raised_codes() -> set[str]:
     """Codes of the refusals, outages and faults that the server and what it stands on raise."""
-    raised = re.compile(r'(?:Refusal|Unavailable|refuse|refuse_rows)\(\s*"(E_\w+)"|"(E_MODEL|E_OUTPUT_CONTRACT)"')
+    raised = re.compile(
+        r'(?:Refusal|Unavailable|refuse|refuse_rows)\(\s*"(E_\w+)"|"(E_MODEL|E_OUTPUT_CONTRACT)"'
+    )
     files = [*(ROOT / "contracts").rglob("*.py"), *(ROOT / "serve").rglob("*.py")]
-    return {code for file in files for found in raised.findall(file.read_text()) for code in found if code}
+    return {
+        code
+        for file in files
+        for found in raised.findall(file.read_text())
+        for code in found
+        if code
+    }
 
 
 def test_every_code_that_is_raised_is_one_of_the_closed_set() -> None:
@@ -383,7 +471,9 @@ def test_a_refusal_has_a_cause_and_a_failure_has_none() -> None:
 def test_the_page_lists_every_metric_and_its_labels() -> None:
     documented = {
         name: labels.replace(" ", "").strip()
-        for name, labels in re.findall(r"^\| `(seatrial_\w+)` \| ([^|]*)\|", DOCS.read_text("utf-8"), re.MULTILINE)
+        for name, labels in re.findall(
+            r"^\| `(seatrial_\w+)` \| ([^|]*)\|", DOCS.read_text("utf-8"), re.MULTILINE
+        )
     }
     metrics = Metrics()
     registry = metrics.registry
@@ -414,12 +504,18 @@ for _ in range(2):
 """
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == ["7", "0"], done.stderr
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus"
+)
 async def test_promtool_has_nothing_to_say(running: Running) -> None:
     await running.ask([GOOD])
     running.metrics.hand_over()

@@ -30,7 +30,9 @@ class Listening:
         self.gauge = Gauge("written", "Texts.", ["place"], registry=self.registry)
         for place in range(series):
             self.gauge.labels(f"{place}{label}")
-        self.listener = MetricsListener(self.registry, Settings(bundles=Path(), metrics_port=0, **settings), self.write)
+        self.listener = MetricsListener(
+            self.registry, Settings(bundles=Path(), metrics_port=0, **settings), self.write
+        )
 
     def write(self) -> None:
         self.written += 1
@@ -57,14 +59,18 @@ def test_each_format_that_a_scraper_asks_for(listening: Listening) -> None:
     status, headers, body = listening.get()
     assert (status, headers["content-type"][:10]) == (200, "text/plain")
     assert b'written{place="0"} 1.0' in body
-    status, headers, body = listening.get(**{"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"})  # fmt: skip
+    status, headers, body = listening.get(
+        **{"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
+    )
     assert headers["content-type"].startswith("application/openmetrics-text")
     assert gzip.decompress(body).endswith(b"# EOF\n")
     assert listening.get("/other")[0] == 404
     assert listening.get(method="POST")[0] == 405
 
 
-async def test_scrapes_that_come_while_one_is_written_share_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_scrapes_that_come_while_one_is_written_share_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     written = 0
 
     def write() -> None:
@@ -111,11 +117,16 @@ def test_a_scraper_that_hangs_mid_response_holds_nobody_up(monkeypatch: pytest.M
         listening.listener.close()
 
 
-def test_idle_connections_beyond_the_most_make_room_for_scrapers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_beyond_the_most_make_room_for_scrapers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("seatrial_serve.metrics_listener.MOST_CONNECTIONS", 20)
     listening = Listening()
     silent = [socket.create_connection(("127.0.0.1", listening.listener.port)) for _ in range(15)]
-    kept = [http.client.HTTPConnection("127.0.0.1", listening.listener.port, timeout=20) for _ in range(15)]
+    kept = [
+        http.client.HTTPConnection("127.0.0.1", listening.listener.port, timeout=20)
+        for _ in range(15)
+    ]
     try:
         for connection in kept:
             connection.request("GET", "/metrics")
@@ -128,7 +139,9 @@ def test_idle_connections_beyond_the_most_make_room_for_scrapers(monkeypatch: py
     assert not [thread for thread in threading.enumerate() if thread.name == "seatrial-metrics"]
 
 
-def test_replies_that_nobody_reads_make_room_for_scrapers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replies_that_nobody_reads_make_room_for_scrapers_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("seatrial_serve.metrics_listener.LONGEST_REST_S", 0.0)
     monkeypatch.setattr("seatrial_serve.metrics_listener.MOST_CONNECTIONS", 2)
     listening = Listening(series=4000, label="x" * 2000)  # 8 MB: more than a connection buffers
@@ -145,12 +158,22 @@ def test_replies_that_nobody_reads_make_room_for_scrapers_too(monkeypatch: pytes
 def test_a_scrape_by_a_name_that_was_not_allowed_is_refused() -> None:
     listening = Listening(allowed_hosts=("seatrial", "*.svc.cluster.local"))
     try:
-        hosts = {"seatrial:8002": 200, "a.b.svc.cluster.local:1": 200, "10.1.2.3:8002": 200, "pages.example": 421}
+        hosts = {
+            "seatrial:8002": 200,
+            "a.b.svc.cluster.local:1": 200,
+            "10.1.2.3:8002": 200,
+            "pages.example": 421,
+        }
         assert {host: listening.get(Host=host)[0] for host in hosts} == hosts
     finally:
         listening.listener.close()
 
 
 def test_a_port_that_is_taken_is_said() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(DeclarationError, match="--metrics-port"):
-        MetricsListener(CollectorRegistry(), Settings(bundles=Path(), metrics_port=taken.getsockname()[1]))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(DeclarationError, match="--metrics-port"),
+    ):
+        MetricsListener(
+            CollectorRegistry(), Settings(bundles=Path(), metrics_port=taken.getsockname()[1])
+        )

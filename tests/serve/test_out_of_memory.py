@@ -49,11 +49,19 @@ def test_where_half_a_batch_fits_every_request_gets_its_own_rows_back_in_order(
 
     async def ask() -> None:
         run = elsewhere(room.run) if threads else room.run
-        async with batching(BatchRule(max_rows=max_rows, max_padding=1.0), run, slots=slots, observe=room) as batcher:
-            asked = [[1000 * place + i for i in range(count)] for place, (count, _, _) in enumerate(sizes)]
-            answers = await asyncio.gather(*(
-                ask_for(batcher, rows, shape=shape) for rows, (_, shape, _) in zip(asked, sizes, strict=True)
-            ))  # fmt: skip
+        async with batching(
+            BatchRule(max_rows=max_rows, max_padding=1.0), run, slots=slots, observe=room
+        ) as batcher:
+            asked = [
+                [1000 * place + i for i in range(count)]
+                for place, (count, _, _) in enumerate(sizes)
+            ]
+            answers = await asyncio.gather(
+                *(
+                    ask_for(batcher, rows, shape=shape)
+                    for rows, (_, shape, _) in zip(asked, sizes, strict=True)
+                )
+            )
             assert answers == [[row * 10 for row in rows] for rows in asked]
 
     asyncio.run(ask())
@@ -79,7 +87,11 @@ async def test_the_limit_counts_padded_length_so_that_short_rows_still_go_togeth
     async with batching(BatchRule(max_rows=16), room.run, observe=room) as batcher:
         await ask_for(batcher, list(range(16)), length=10)
         assert batcher.rule.max_cost == 80
-        assert (batcher.rule.rows_of(10), batcher.rule.rows_of(5), batcher.rule.rows_of(200)) == (8, 16, 1)
+        assert (batcher.rule.rows_of(10), batcher.rule.rows_of(5), batcher.rule.rows_of(200)) == (
+            8,
+            16,
+            1,
+        )
 
 
 async def test_a_batcher_that_closes_meanwhile_refuses_in_place_of_asking_again() -> None:
@@ -89,7 +101,9 @@ async def test_a_batcher_that_closes_meanwhile_refuses_in_place_of_asking_again(
         await gate.wait()
         return room.run(rows)
 
-    async with batching(BatchRule(), lambda rows: asyncio.ensure_future(held(rows)), observe=room) as batcher:
+    async with batching(
+        BatchRule(), lambda rows: asyncio.ensure_future(held(rows)), observe=room
+    ) as batcher:
         asked = asyncio.ensure_future(ask_for(batcher, [1, 2]))
         for _ in range(3):
             await asyncio.sleep(0)
@@ -111,9 +125,12 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> FakeCards:
 def bundles(tmp_path: Path) -> Path:
     mean = helper.make_node("ReduceMean", ["v", "axes"], ["score"], keepdims=0)
     graph = sealed.graph(
-        [("ids", TensorProto.INT64, [2])], helper.make_node("Gather", ["table", "ids"], ["v"]), mean,
-        table=np.arange(100, dtype=np.float32), axes=np.array([1]),
-    )  # fmt: skip
+        [("ids", TensorProto.INT64, [2])],
+        helper.make_node("Gather", ["table", "ids"], ["v"]),
+        mean,
+        table=np.arange(100, dtype=np.float32),
+        axes=np.array([1]),
+    )
     contract = st.contract_from_rows(sealed.Ids, sealed.Score, limits=st.Limits(max_rows=256))
     sealed.write(tmp_path, "toy", contract, {"ids": [1, 2]}, 1.5, graph)
     return tmp_path
@@ -126,9 +143,9 @@ def on_cards(bundles: Path, **options: Any) -> Any:
 async def ask(app: Running, count: int) -> tuple[int, Any]:
     reply = await app.ask([{"ids": [place, place + 1]} for place in range(count)])
     found = reply.json()
-    return reply.status_code, [row["score"] for row in found["predictions"]] if reply.status_code == 200 else found[
-        "code"
-    ]
+    return reply.status_code, [
+        row["score"] for row in found["predictions"]
+    ] if reply.status_code == 200 else found["code"]
 
 
 def count_of(app: Running, name: str) -> float:
@@ -136,7 +153,9 @@ def count_of(app: Running, name: str) -> float:
     return app.metrics.registry.get_sample_value(name, {"model": "toy", "version": "1.0.0"}) or 0.0
 
 
-async def test_a_server_on_cards_answers_through_them_and_says_so(cards: FakeCards, bundles: Path) -> None:
+async def test_a_server_on_cards_answers_through_them_and_says_so(
+    cards: FakeCards, bundles: Path
+) -> None:
     async with on_cards(bundles) as app:
         cards.runs.clear()
         assert await ask(app, 90) == (200, [place + 0.5 for place in range(90)])
@@ -144,8 +163,14 @@ async def test_a_server_on_cards_answers_through_them_and_says_so(cards: FakeCar
         said = (await app.client.get("/v1/models/toy/versions/1.0.0")).json()["execution"]
         assert said["provider"] == CUDA
         assert said["placement"] | {"nodes": None} == {
-            "asked": CUDA, "devices": [0, 1], "nodes": None, "cuda_graphs": False, "slots": 4, "most_rows": None, "sizes": [],
-        }  # fmt: skip
+            "asked": CUDA,
+            "devices": [0, 1],
+            "nodes": None,
+            "cuda_graphs": False,
+            "slots": 4,
+            "most_rows": None,
+            "sizes": [],
+        }
 
 
 async def test_a_batch_too_large_for_a_card_is_answered_in_halves_and_then_refused(
@@ -165,7 +190,9 @@ async def test_a_batch_too_large_for_a_card_is_answered_in_halves_and_then_refus
         assert entry.takes_traffic
 
 
-async def test_a_card_that_holds_few_rows_is_served_in_batches_of_as_many(cards: FakeCards, bundles: Path) -> None:
+async def test_a_card_that_holds_few_rows_is_served_in_batches_of_as_many(
+    cards: FakeCards, bundles: Path
+) -> None:
     cards.room_rows = 6
     async with on_cards(bundles) as app:
         entry = app.repository.find("toy")
@@ -179,7 +206,11 @@ async def test_a_card_that_holds_few_rows_is_served_in_batches_of_as_many(cards:
 @pytest.mark.parametrize(
     ("wrong", "code", "why"),
     [
-        ({"present": {0}}, "E_PROVIDER", "asked for device 1 of CUDAExecutionProvider: the device is not there"),
+        (
+            {"present": {0}},
+            "E_PROVIDER",
+            "asked for device 1 of CUDAExecutionProvider: the device is not there",
+        ),
         ({"libraries": False}, "E_PROVIDER", "onnxruntime runs it on CPUExecutionProvider"),
         ({"lacking": {"Gather"}, "takes": False}, "E_PROVIDER", "takes none of the graph's nodes"),
         ({"room_rows": 0}, "E_LOAD_GATE", "one row alone needs more memory than there is"),
@@ -198,7 +229,9 @@ async def test_what_the_cards_cannot_run_is_not_ready_and_says_why(
         assert await ask(app, 1) == (503, "E_NOT_READY")
 
 
-async def test_lost_cards_make_a_model_not_ready_until_one_is_back(cards: FakeCards, bundles: Path) -> None:
+async def test_lost_cards_make_a_model_not_ready_until_one_is_back(
+    cards: FakeCards, bundles: Path
+) -> None:
     async with on_cards(bundles) as app:
         cards.failing[0] = lost()
         statuses = {(await ask(app, 1))[0] for _ in range(4)}
@@ -245,6 +278,13 @@ for _ in range(3):
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
 def test_onnxruntime_itself_short_of_memory_is_told_apart_and_goes_on() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", SHORT_OF_MEMORY],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
-    assert done.stdout.split("\n")[:-1] == ["E_OOM this batch needs more memory than there is", "True"] * 3, done.stderr
+    assert (
+        done.stdout.split("\n")[:-1]
+        == ["E_OOM this batch needs more memory than there is", "True"] * 3
+    ), done.stderr

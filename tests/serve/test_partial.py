@@ -76,15 +76,32 @@ async def test_bad_rows_take_no_good_ones_with_them_where_the_client_asks(served
     reply = await served.ask(rows, headers=PARTIAL)
     said = reply.json()
     assert reply.status_code == 200
-    assert [row and row["twice"] for row in said["predictions"]] == [2.0, None, 4.0, None, None, None, 10.0, None]
+    assert [row and row["twice"] for row in said["predictions"]] == [
+        2.0,
+        None,
+        4.0,
+        None,
+        None,
+        None,
+        10.0,
+        None,
+    ]
     assert [(error["row"], error["code"]) for error in said["errors"]] == [
-        (1, "E_RANGE"), (3, "E_OUTPUT_CONTRACT"), (4, "E_MISSING"), (5, "E_MODEL_INPUT"), (7, "E_MODEL"),
-    ]  # fmt: skip
-    assert said["errors"][0]["error"] == "input 'x', row 1: got 412.0, want a number from -100 to 100"
+        (1, "E_RANGE"),
+        (3, "E_OUTPUT_CONTRACT"),
+        (4, "E_MISSING"),
+        (5, "E_MODEL_INPUT"),
+        (7, "E_MODEL"),
+    ]
+    assert (
+        said["errors"][0]["error"] == "input 'x', row 1: got 412.0, want a number from -100 to 100"
+    )
     assert said["errors"][1]["error"].startswith("output 'pair', row 3: ")
 
 
-async def test_without_the_header_the_whole_request_fails_and_names_the_row(served: Running) -> None:
+async def test_without_the_header_the_whole_request_fails_and_names_the_row(
+    served: Running,
+) -> None:
     for headers in ({}, {"X-Partial": "0"}):
         reply = await served.ask(x(1.0, NAN, 2.0), headers=headers)
         assert (reply.status_code, reply.json()["code"]) == (500, "E_OUTPUT_CONTRACT")
@@ -116,16 +133,27 @@ async def test_what_is_wrong_with_a_whole_request_stays_an_error_of_it(served: R
         assert (reply.status_code, reply.json()["code"]) == (400, "E_PARAMETER")
 
 
-async def test_a_request_of_bad_rows_alone_is_answered_with_errors_alone(served: Running, failing: FakeRuntime) -> None:
-    assert (await served.ask(x(412.0, 413.0), headers=PARTIAL)).json()["predictions"] == [None, None]
+async def test_a_request_of_bad_rows_alone_is_answered_with_errors_alone(
+    served: Running, failing: FakeRuntime
+) -> None:
+    assert (await served.ask(x(412.0, 413.0), headers=PARTIAL)).json()["predictions"] == [
+        None,
+        None,
+    ]
     assert not failing.batches
     said = (await infer(served, tensors([412.0, NAN], ["a", "b"]), **PARTIAL)).json()
     assert said["outputs"][1]["shape"] == [2, 2]
     assert said["outputs"][1]["data"] == [None] * 4
 
 
-async def test_v2_holds_nan_where_a_row_has_no_answer_and_says_why_in_its_parameters(served: Running) -> None:
-    said = (await infer(served, tensors([1.0, 412.0, NAN, 2.0, BROKEN], ["a", "a", "b", "c", "a"]), **PARTIAL)).json()
+async def test_v2_holds_nan_where_a_row_has_no_answer_and_says_why_in_its_parameters(
+    served: Running,
+) -> None:
+    said = (
+        await infer(
+            served, tensors([1.0, 412.0, NAN, 2.0, BROKEN], ["a", "a", "b", "c", "a"]), **PARTIAL
+        )
+    ).json()
     twice, pair = said["outputs"]
     assert (twice["shape"], twice["data"]) == ([5, 1], [2.0, None, None, None, None])
     assert pair["data"][:2] == [1.0, 1.0]
@@ -137,7 +165,9 @@ async def test_v2_holds_nan_where_a_row_has_no_answer_and_says_why_in_its_parame
     assert "errors" not in (await infer(served, tensors([1.0], ["a"]))).json()["parameters"]
 
 
-async def test_nan_for_rows_without_an_answer_counts_as_answer(tmp_path: Path, failing: FakeRuntime) -> None:
+async def test_nan_for_rows_without_an_answer_counts_as_answer(
+    tmp_path: Path, failing: FakeRuntime
+) -> None:
     toy_bundle(tmp_path, limits=st.Limits(max_answer_bytes=60))
     async with run_app(tmp_path) as running:
         said = (await infer(running, tensors([1.0] + [412.0] * 6, ["a"] * 7), **PARTIAL)).json()
@@ -147,14 +177,24 @@ async def test_nan_for_rows_without_an_answer_counts_as_answer(tmp_path: Path, f
 
 
 async def test_columns_in_v1_are_answered_by_column(served: Running) -> None:
-    body = {"signature_name": "serving_default", "inputs": {"x": [1.0, 412.0, 2.0], "word": ["a", "b", "b"]}}
-    ask = lambda body, **headers: served.client.post("/v1/models/toy:predict", json=body, headers=headers)
-    assert (await ask(body)).json()["error"] == "input 'x', row 1: got 412.0, want a number from -100 to 100"
+    body = {
+        "signature_name": "serving_default",
+        "inputs": {"x": [1.0, 412.0, 2.0], "word": ["a", "b", "b"]},
+    }
+    ask = lambda body, **headers: served.client.post(
+        "/v1/models/toy:predict", json=body, headers=headers
+    )
+    assert (await ask(body)).json()[
+        "error"
+    ] == "input 'x', row 1: got 412.0, want a number from -100 to 100"
     said = (await ask(body, **PARTIAL)).json()
     assert said["outputs"] == {"twice": [2.0, None, 4.0], "pair": [[1.0, 1.0], None, [2.0, 0.0]]}
     assert [error["row"] for error in said["errors"]] == [1]
     whole = (await ask({"inputs": {"x": [1.0, 2.0], "word": ["a", "b"]}})).json()
-    assert whole == {"outputs": {"twice": [2.0, 4.0], "pair": [[1.0, 1.0], [2.0, 0.0]]}, "model_version": "1.0.0"}
+    assert whole == {
+        "outputs": {"twice": [2.0, 4.0], "pair": [[1.0, 1.0], [2.0, 0.0]]},
+        "model_version": "1.0.0",
+    }
 
 
 async def test_a_partial_answer_counts_as_ok_and_its_rows_by_code(
@@ -165,15 +205,23 @@ async def test_a_partial_answer_counts_as_ok_and_its_rows_by_code(
     text = scrape(served)
     assert 'seatrial_requests_total{code="ok",model="toy",version="1.0.0"} 1.0' in text
     assert 'seatrial_row_errors_total{code="E_RANGE",model="toy",version="1.0.0"} 2.0' in text
-    assert 'seatrial_row_errors_total{code="E_OUTPUT_CONTRACT",model="toy",version="1.0.0"} 1.0' in text
+    assert (
+        'seatrial_row_errors_total{code="E_OUTPUT_CONTRACT",model="toy",version="1.0.0"} 1.0'
+        in text
+    )
     (line,) = [record for record in caplog.records if record.name == "seatrial.request"]
-    assert (line.levelname, vars(line)["row_errors"]) == ("ERROR", {"E_RANGE": 2, "E_OUTPUT_CONTRACT": 1})
+    assert (line.levelname, vars(line)["row_errors"]) == (
+        "ERROR",
+        {"E_RANGE": 2, "E_OUTPUT_CONTRACT": 1},
+    )
     assert "mixed" in line.getMessage()
     assert "rows failed (2 E_RANGE, 1 E_OUTPUT_CONTRACT)" in line.getMessage()
     assert "412" not in line.getMessage()
 
 
-async def test_rows_that_make_batches_fail_are_quarantined_as_whole_requests_are(served: Running) -> None:
+async def test_rows_that_make_batches_fail_are_quarantined_as_whole_requests_are(
+    served: Running,
+) -> None:
     for turn in range(Quarantine.BLAMES + 1):
         reply = await served.ask(x(1.0, BROKEN), headers=PARTIAL)
         assert reply.status_code == (200 if turn < Quarantine.BLAMES else 400)
@@ -202,7 +250,10 @@ async def compare(running: Running, rows: list[Any]) -> None:
             assert said["predictions"][place] is None
             assert errors[place] == (alone["code"], alone["error"].replace("row 0", f"row {place}"))
     if all(
-        isinstance(row, dict) and type(row.get("x")) is float and row.keys() == GOOD.keys() and row["word"] != 7
+        isinstance(row, dict)
+        and type(row.get("x")) is float
+        and row.keys() == GOOD.keys()
+        and row["word"] != 7
         for row in rows
     ):
         body = tensors([row["x"] for row in rows], [row["word"] for row in rows])

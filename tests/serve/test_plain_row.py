@@ -34,16 +34,52 @@ CONTRACT = st.contract_from_rows(Voyage, Score)
 STAGE, PLAIN = HostStage(CONTRACT, {}), PlainRow(CONTRACT)
 GOOD = {"length": 0.2, "weight": 1, "count": 3, "word": "a", "other": "other", "ok": True}
 TYPES = {field.name: field.kind.datatype for field in CONTRACT.inputs}
-EDGES = some.sampled_from([0.1, 0.3, 0.30000001, 0.09999999, 0, 9, 10, -1, 5, 5.0000001, 2.5, 2.0, True, None, "", "a", "c", "é", 1e39, 2**63, [1], [[1]], {}])  # fmt: skip
+EDGES = some.sampled_from(
+    [
+        0.1,
+        0.3,
+        0.30000001,
+        0.09999999,
+        0,
+        9,
+        10,
+        -1,
+        5,
+        5.0000001,
+        2.5,
+        2.0,
+        True,
+        None,
+        "",
+        "a",
+        "c",
+        "é",
+        1e39,
+        2**63,
+        [1],
+        [[1]],
+        {},
+    ]
+)
 ODD = {
-    "a shape of flags": {"shape": [True]}, "a shape of another rank": {"shape": [1, 1, 1]}, "two rows": {"shape": [2]}, "another type": {"datatype": "FP16"}, "a text": {"data": "a"},
-    "no data": {"data": []}, "a key more": {"kept": 1}, "parameters": {"parameters": {"a": 1}}, "another name": {"name": "none"},
-}  # fmt: skip
+    "a shape of flags": {"shape": [True]},
+    "a shape of another rank": {"shape": [1, 1, 1]},
+    "two rows": {"shape": [2]},
+    "another type": {"datatype": "FP16"},
+    "a text": {"data": "a"},
+    "no data": {"data": []},
+    "a key more": {"kept": 1},
+    "parameters": {"parameters": {"a": 1}},
+    "another name": {"name": "none"},
+}
 
 
 def asked(row: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A request for this row; `changes` are those of its first input."""
-    inputs = [{"name": name, "shape": [1], "datatype": TYPES[name], "data": [value]} for name, value in row.items()]
+    inputs = [
+        {"name": name, "shape": [1], "datatype": TYPES[name], "data": [value]}
+        for name, value in row.items()
+    ]
     inputs[0] |= changes
     return {"inputs": inputs, "id": "x"}
 
@@ -53,7 +89,9 @@ def by_columns(head: dict[str, Any]) -> Any:
     try:
         request = read_request(orjson.dumps(head), None, CONTRACT)
         columns, rows = columns_of(CONTRACT, request.inputs)
-        return collate_parts(STAGE.specs, [STAGE.encode_columns(CONTRACT.validate_columns(columns, rows))])
+        return collate_parts(
+            STAGE.specs, [STAGE.encode_columns(CONTRACT.validate_columns(columns, rows))]
+        )
     except Refusal:
         return None
 
@@ -78,12 +116,16 @@ def test_the_ordinary_row_is_plain() -> None:
     assert same(asked(GOOD | {"word": None, "weight": None}))
     assert not same(asked(GOOD | {"length": None}))
     assert not same(asked(GOOD | {"other": ""}))
-    assert read_request(orjson.dumps(asked(GOOD)), None, CONTRACT, PLAIN).row == PLAIN.read(asked(GOOD))
+    assert read_request(orjson.dumps(asked(GOOD)), None, CONTRACT, PLAIN).row == PLAIN.read(
+        asked(GOOD)
+    )
 
 
 @settings(deadline=None, max_examples=300)
 @given(some.sampled_from(sorted(GOOD)), EDGES)
-def test_whatever_value_is_read_as_plain_is_one_that_the_columns_take(name: str, value: Any) -> None:
+def test_whatever_value_is_read_as_plain_is_one_that_the_columns_take(
+    name: str, value: Any
+) -> None:
     same(asked(GOOD | {name: value}))
 
 
@@ -100,5 +142,11 @@ def test_whatever_is_odd_about_a_request_is_left_to_the_columns(change: dict[str
 
 def test_requests_that_want_more_are_left_to_the_columns() -> None:
     head = asked(GOOD)
-    for more in ({"parameters": {"priority": 1}}, {"outputs": [{"name": "score"}]}, {"inputs": head["inputs"][:-1]}, {"inputs": head["inputs"][:1] * 6}, {"inputs": {}}):  # fmt: skip
+    for more in (
+        {"parameters": {"priority": 1}},
+        {"outputs": [{"name": "score"}]},
+        {"inputs": head["inputs"][:-1]},
+        {"inputs": head["inputs"][:1] * 6},
+        {"inputs": {}},
+    ):
         assert PLAIN.read(head | more) is None

@@ -37,7 +37,12 @@ class Load:
     def _ask_over(self, connection: http.client.HTTPConnection) -> None:
         while not self._stop.is_set():
             try:
-                connection.request("POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"})
+                connection.request(
+                    "POST",
+                    "/v1/models/conformance:predict",
+                    BODY,
+                    {"Content-Type": "application/json"},
+                )
                 reply = connection.getresponse()
                 text = reply.read()
                 if reply.status == 200:
@@ -66,7 +71,9 @@ def until(true: Callable[[], bool], within_s: float = 30) -> None:
         time.sleep(0.01)
 
 
-def test_signals_reload_under_load_and_no_request_is_lost(tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_signals_reload_under_load_and_no_request_is_lost(
+    tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     seal(tmp_path)
     server = serve(tmp_path)
     server.wait_until_loaded()
@@ -91,7 +98,9 @@ def test_a_watched_folder_is_followed(tmp_path: Path, serve: Callable[..., Any])
     assert load.wrong == []
 
 
-def test_an_unloaded_model_gives_its_memory_back(examples: Path, tmp_path: Path, serve: Callable[..., Any]) -> None:
+def test_an_unloaded_model_gives_its_memory_back(
+    examples: Path, tmp_path: Path, serve: Callable[..., Any]
+) -> None:
     seal(tmp_path)
     server = serve(tmp_path, "--admin")
     server.wait_until_loaded()

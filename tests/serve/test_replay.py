@@ -53,8 +53,18 @@ async def settled(app: Running) -> None:
 
 async def test_a_failed_request_is_kept_without_its_values(tmp_path: Path, bundle: Bundle) -> None:
     kept = await keep_one(tmp_path)
-    assert (kept.model, kept.version, kept.digest, kept.variant) == ("toy", "1.0.0", bundle.digest, "fp32")
-    assert (kept.code, kept.status, kept.mates, kept.form) == ("E_MODEL", 500, ((1, 1),), "redacted")
+    assert (kept.model, kept.version, kept.digest, kept.variant) == (
+        "toy",
+        "1.0.0",
+        bundle.digest,
+        "fp32",
+    )
+    assert (kept.code, kept.status, kept.mates, kept.form) == (
+        "E_MODEL",
+        500,
+        ((1, 1),),
+        "redacted",
+    )
     assert kept.rows == [{"x": "float", "word": "text of 1"}]
     assert "13" not in json.dumps(kept.rows)
     assert {"seatrial", "onnxruntime", "numpy"} == set(kept.machine.packages)
@@ -62,7 +72,9 @@ async def test_a_failed_request_is_kept_without_its_values(tmp_path: Path, bundl
         replay(kept, bundle, RuntimeOptions())
 
 
-async def test_encrypted_rows_open_with_their_key_alone_and_the_failure_recurs(tmp_path: Path, bundle: Bundle) -> None:
+async def test_encrypted_rows_open_with_their_key_alone_and_the_failure_recurs(
+    tmp_path: Path, bundle: Bundle
+) -> None:
     key, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
     kept = await keep_one(tmp_path, keep_failures_key=str(key.to_public()))
     assert kept.form == "encrypted"
@@ -103,16 +115,24 @@ async def test_a_lack_of_memory_that_was_kept_is_run_again_like_any_failure(
     assert recurs(kept, runs)
 
 
-@pytest.mark.parametrize(("form", "rows"), [("plain", 7), ("plain", []), ("encrypted", "no base64!"), ("encrypted", 7)])
-async def test_a_kept_failure_without_rows_says_so(form: str, rows: Any, tmp_path: Path, bundle: Bundle) -> None:
-    kept = (await keep_one(tmp_path, keep_failures_plain=True)).model_copy(update={"form": form, "rows": rows})
+@pytest.mark.parametrize(
+    ("form", "rows"), [("plain", 7), ("plain", []), ("encrypted", "no base64!"), ("encrypted", 7)]
+)
+async def test_a_kept_failure_without_rows_says_so(
+    form: str, rows: Any, tmp_path: Path, bundle: Bundle
+) -> None:
+    kept = (await keep_one(tmp_path, keep_failures_plain=True)).model_copy(
+        update={"form": form, "rows": rows}
+    )
     with pytest.raises(DeclarationError, match="got no rows, want a list of them"):
         replay(kept, bundle, RuntimeOptions(), str(pyrage.x25519.Identity.generate()))
 
 
 def test_a_pipe_is_no_kept_failure(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "kept.json")
-    with pytest.raises(DeclarationError, match="got no plain file, want a file that --keep-failures wrote"):
+    with pytest.raises(
+        DeclarationError, match="got no plain file, want a file that --keep-failures wrote"
+    ):
         KeptFailure.read(tmp_path / "kept.json")
 
 
@@ -132,12 +152,16 @@ async def test_a_failure_that_comes_in_company_alone_is_run_in_company(
     assert recurs(kept, runs)
 
 
-async def test_columns_are_kept_as_the_rows_that_clients_send(tmp_path: Path, bundle: Bundle) -> None:
+async def test_columns_are_kept_as_the_rows_that_clients_send(
+    tmp_path: Path, bundle: Bundle
+) -> None:
     tensors = [
         {"name": "x", "shape": [2], "datatype": "FP32", "data": [13.0, 2.5]},
         {"name": "word", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]},
     ]
-    async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept", keep_failures_plain=True) as app:
+    async with run_app(
+        tmp_path / "bundles", keep_failures=tmp_path / "kept", keep_failures_plain=True
+    ) as app:
         reply = await app.client.post("/v2/models/toy/infer", json={"inputs": tensors})
         assert reply.status_code == 500
         await settled(app)
@@ -153,7 +177,9 @@ async def test_a_request_beyond_its_objective_is_kept_and_judged_by_time(
     fake_runtimes(monkeypatch)
     contract = st.Contract.from_json(toy_files()[CONTRACT])
     late = contract.model_copy(update={"objective": st.Objective(p99_s=1e-9)})
-    bundle = write_bundle(tmp_path / "bundles", toy_manifest(), toy_files() | {CONTRACT: late.to_json()})
+    bundle = write_bundle(
+        tmp_path / "bundles", toy_manifest(), toy_files() | {CONTRACT: late.to_json()}
+    )
     kept = await keep_one(tmp_path, [{"x": 1.0, "word": "b"}], keep_failures_plain=True)
     assert (kept.code, kept.objective_s) == ("ok", 1e-9)
     assert {"front", "queue", "run"} <= set(kept.timings)
@@ -165,7 +191,9 @@ async def test_a_request_beyond_its_objective_is_kept_and_judged_by_time(
     )
 
 
-async def test_callers_faults_and_good_requests_are_not_kept(tmp_path: Path, bundle: Bundle) -> None:
+async def test_callers_faults_and_good_requests_are_not_kept(
+    tmp_path: Path, bundle: Bundle
+) -> None:
     async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept") as app:
         await app.ask([{"x": 1.0, "word": "a"}])
         await app.ask([{"x": 1e9, "word": "a"}])
@@ -180,7 +208,10 @@ async def test_the_folder_holds_so_many_files_and_the_oldest_go(
     monkeypatch.setattr(failures, "PER_S", 1e6)
     (tmp_path / "kept").mkdir()
     foreign = ["config.json", "2019-01-01.json", "2019-01-01T000000.000Z-notes.failure.json"]
-    for name in (*(f"2020-01-0{turn}T000000.000Z-toy-1.0.0-abcdefgh.failure.json" for turn in range(4)), *foreign):
+    for name in (
+        *(f"2020-01-0{turn}T000000.000Z-toy-1.0.0-abcdefgh.failure.json" for turn in range(4)),
+        *foreign,
+    ):
         (tmp_path / "kept" / name).write_text("{}")
     async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept") as app:
         await app.ask([BAD])
@@ -193,7 +224,10 @@ async def test_the_folder_holds_so_many_files_and_the_oldest_go(
 
 
 async def test_a_full_disk_leaves_nothing_half_written(
-    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -222,7 +256,9 @@ async def test_settings_that_cannot_be_stop_the_start(
             pass
 
 
-async def test_a_folder_that_cannot_be_written_stops_the_start(tmp_path: Path, bundle: Bundle) -> None:
+async def test_a_folder_that_cannot_be_written_stops_the_start(
+    tmp_path: Path, bundle: Bundle
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeclarationError, match="a folder to write to"):
         async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "file"):
@@ -238,7 +274,9 @@ async def file(tmp_path: Path, bundle: Bundle) -> Path:
 def test_the_command_says_what_is_answered_and_whether_it_recurs(
     file: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = CliRunner().invoke(cli, ["replay", str(file), "--bundle", str(bundle.path)], standalone_mode=False)
+    again = CliRunner().invoke(
+        cli, ["replay", str(file), "--bundle", str(bundle.path)], standalone_mode=False
+    )
     assert again.return_value == 1
     assert "E_MODEL after" in again.output
     assert "the failure recurs" in again.output
@@ -250,7 +288,9 @@ def test_the_command_says_what_is_answered_and_whether_it_recurs(
     assert said["runs"][0]["predictions"][0]["twice"] == 26.0
 
 
-def test_another_bundle_and_another_file_are_refused(file: Path, tmp_path: Path, bundle: Bundle) -> None:
+def test_another_bundle_and_another_file_are_refused(
+    file: Path, tmp_path: Path, bundle: Bundle
+) -> None:
     other = toy_bundle(tmp_path / "other", version="1.0.1")
     with pytest.raises(DeclarationError, match="of digest"):
         replay(KeptFailure.read(file), open_bundle(other.path), RuntimeOptions())

@@ -10,7 +10,8 @@ from seatrial_serve.process.resources import cgroup_limit, plan_threads, usable_
 
 
 @pytest.mark.parametrize(
-    ("text", "limit"), [("max 100000", None), ("150000 100000", 1.5), ("50000 100000", 0.5), ("broken", None)]
+    ("text", "limit"),
+    [("max 100000", None), ("150000 100000", 1.5), ("50000 100000", 0.5), ("broken", None)],
 )
 def test_a_cgroup_v2_limit_is_read(text: str, limit: float | None, tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text(text)

@@ -50,7 +50,9 @@ def tapping_at(tap: Any, per_s: float, times: list[float]) -> Sampler:
     return Sampler([tap], per_s, clock=lambda: times[-1], sleep=lambda _: asyncio.sleep(0))
 
 
-async def test_every_protocol_shows_the_taps_what_it_answered(tmp_path: Path, runtime: FakeRuntime) -> None:
+async def test_every_protocol_shows_the_taps_what_it_answered(
+    tmp_path: Path, runtime: FakeRuntime
+) -> None:
     toy_bundle(tmp_path)
     tap = Keeping()
     async with run_app(tmp_path, [tap]) as app:
@@ -155,7 +157,9 @@ async def test_a_tap_that_fails_takes_no_other_with_it(caplog: pytest.LogCapture
             offer(taps)
             await taps.settled()
     assert len(tap.seen) == 2
-    assert [record.name for record in caplog.records if record.levelno == logging.ERROR] == ["seatrial.taps"] * 2
+    assert [record.name for record in caplog.records if record.levelno == logging.ERROR] == [
+        "seatrial.taps"
+    ] * 2
 
 
 async def test_without_taps_or_a_rate_nothing_is_kept() -> None:

@@ -31,8 +31,12 @@ def bundles(tmp_path: Path) -> Path:
         helper.make_node("ReduceSum", ["moved", "axes"], ["score"], keepdims=0),
     ]
     graph = sealed.graph(
-        [("ids", TensorProto.INT64, [2])], *nodes, one=np.array([1]), axes=np.array([1, 2]), weight=np.array([[[1, -1]]], np.float32)
-    )  # fmt: skip
+        [("ids", TensorProto.INT64, [2])],
+        *nodes,
+        one=np.array([1]),
+        axes=np.array([1, 2]),
+        weight=np.array([[[1, -1]]], np.float32),
+    )
     contract = st.contract_from_rows(sealed.Ids, sealed.Score, limits=st.Limits(max_rows=64))
     sealed.write(tmp_path, "toy", contract, {"ids": [9, 2]}, 7.0, graph)
     return tmp_path
@@ -46,15 +50,21 @@ def done(cards: FakeCards) -> tuple[int, int]:
 async def ask(app: Running, count: int) -> None:
     reply = await app.ask([{"ids": [3 * place, place]} for place in range(count)])
     assert reply.status_code == 200, reply.text
-    assert [row["score"] for row in reply.json()["predictions"]] == [2.0 * place for place in range(count)]
+    assert [row["score"] for row in reply.json()["predictions"]] == [
+        2.0 * place for place in range(count)
+    ]
 
 
-@pytest.mark.parametrize(("flags", "sizes"), [({}, 7), ({"max_batch_rows": 12}, 5), ({"cuda_graphs": True}, 7)])
+@pytest.mark.parametrize(
+    ("flags", "sizes"), [({}, 7), ({"max_batch_rows": 12}, 5), ({"cuda_graphs": True}, 7)]
+)
 async def test_no_request_waits_for_a_plan_or_a_recording(
     cards: FakeCards, bundles: Path, flags: dict[str, int], sizes: int
 ) -> None:
     async with run_app(bundles, providers=(CUDA,), **flags) as app:
-        said = (await app.client.get("/v1/models/toy/versions/1.0.0")).json()["execution"]["placement"]["sizes"]
+        said = (await app.client.get("/v1/models/toy/versions/1.0.0")).json()["execution"][
+            "placement"
+        ]["sizes"]
         assert len(said) == sizes
         before = done(cards)
         assert max(before) == sizes, "each of them once, by the load gate"

@@ -29,8 +29,14 @@ import seatrial as st
 
 pytestmark = pytest.mark.slow
 PENGUIN = {
-    "island": "Biscoe", "sex": "female", "bill_length_mm": 46.5, "bill_depth_mm": 14.1, "flipper_length_mm": 217.0, "body_mass_g": 5200.0, "year": 2008,
-}  # fmt: skip
+    "island": "Biscoe",
+    "sex": "female",
+    "bill_length_mm": 46.5,
+    "bill_depth_mm": 14.1,
+    "flipper_length_mm": 217.0,
+    "body_mass_g": 5200.0,
+    "year": 2008,
+}
 
 
 def ask(url: str, model: str, row: Any) -> httpx.Response:
@@ -46,15 +52,23 @@ def picture(fmt: str, size: tuple[int, int]) -> bytes:
 
 async def test_64_clients_each_get_the_answer_to_their_own_row(server: Any, examples: Path) -> None:
     rows = [
-        {**PENGUIN, "bill_length_mm": 30 + i / 4, "body_mass_g": None if i % 7 == 0 else 3000.0 + 40 * i}
+        {
+            **PENGUIN,
+            "bill_length_mm": 30 + i / 4,
+            "body_mass_g": None if i % 7 == 0 else 3000.0 + 40 * i,
+        }
         for i in range(64)
     ]
     texts = [{"text": " ".join(["penguins swim"] * (1 + i % 12)) + f" {i}"} for i in range(64)]
-    async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=64)) as client:
+    async with httpx.AsyncClient(
+        base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=64)
+    ) as client:
         for model, asked in (("penguins", rows), ("sentences", texts)):
             contract = st.open_bundle(examples / model / "1.0.0").contract
 
-            async def one(row: Any, model: str = model, contract: Any = contract) -> dict[str, np.ndarray]:
+            async def one(
+                row: Any, model: str = model, contract: Any = contract
+            ) -> dict[str, np.ndarray]:
                 reply = await client.post(f"/v1/models/{model}:predict", json={"instances": [row]})
                 assert reply.status_code == 200, reply.text
                 return contract.recover(reply.json()["predictions"][0])
@@ -62,7 +76,9 @@ async def test_64_clients_each_get_the_answer_to_their_own_row(server: Any, exam
             alone = [await one(row) for row in asked]
             for _ in range(3):
                 together = await asyncio.gather(*(one(row) for row in asked))
-                found = st.compare_outputs(alone, together, st.Tolerance(relative_to_max=1e-6, relative=1e-5))
+                found = st.compare_outputs(
+                    alone, together, st.Tolerance(relative_to_max=1e-6, relative=1e-5)
+                )
                 assert found.passed, str(found)
 
 
@@ -80,7 +96,9 @@ async def test_64_clients_each_get_the_answer_to_their_own_row(server: Any, exam
         ({"wings": 2}, "E_UNKNOWN_FIELD", "a field that the contract does not have"),
     ],
 )
-def test_a_bad_penguin_is_refused_with_the_mend(change: dict[str, Any], code: str, words: str, server: Any) -> None:
+def test_a_bad_penguin_is_refused_with_the_mend(
+    change: dict[str, Any], code: str, words: str, server: Any
+) -> None:
     reply = ask(server.url, "penguins", {**PENGUIN, **change})
     assert (reply.status_code, reply.json()["code"]) == (400, code)
     assert words in reply.json()["error"]
@@ -90,7 +108,10 @@ def test_a_bad_penguin_is_refused_with_the_mend(change: dict[str, Any], code: st
 def test_a_penguin_with_a_missing_bill_is_answered(server: Any) -> None:
     without = {name: value for name, value in PENGUIN.items() if name != "bill_length_mm"}
     for row in ({**PENGUIN, "bill_length_mm": None}, without):
-        assert ask(server.url, "penguins", row).json()["predictions"][0]["species"]["label"] == "Gentoo"
+        assert (
+            ask(server.url, "penguins", row).json()["predictions"][0]["species"]["label"]
+            == "Gentoo"
+        )
 
 
 def test_a_file_is_the_body_or_base64_and_both_get_one_answer(server: Any) -> None:
@@ -99,7 +120,9 @@ def test_a_file_is_the_body_or_base64_and_both_get_one_answer(server: Any) -> No
         raw = httpx.post(f"{server.url}/v1/models/digits:predict", content=data, headers=headers)
         assert (
             raw.json()["predictions"]
-            == ask(server.url, "digits", {"image": base64.b64encode(data).decode()}).json()["predictions"]
+            == ask(server.url, "digits", {"image": base64.b64encode(data).decode()}).json()[
+                "predictions"
+            ]
         )
 
 
@@ -119,7 +142,10 @@ def test_hostile_images_are_refused_and_the_server_goes_on(
     make: Callable[[], bytes], status: int, code: tuple[str, ...], server: Any
 ) -> None:
     reply = httpx.post(
-        f"{server.url}/v1/models/digits:predict", content=make(), headers={"content-type": "image/jpeg"}, timeout=60
+        f"{server.url}/v1/models/digits:predict",
+        content=make(),
+        headers={"content-type": "image/jpeg"},
+        timeout=60,
     )
     assert reply.json()["code"] in code, reply.text
     assert reply.status_code in (status, 413)
@@ -131,7 +157,9 @@ def test_a_flat_40_megapixel_jpeg_is_refused_before_it_is_decoded(server: Any) -
     Pillow.new("L", (8000, 5000), 128).save(sink, "JPEG")
     before = psutil.Process(server.process.pid).memory_info().rss
     reply = httpx.post(
-        f"{server.url}/v1/models/digits:predict", content=sink.getvalue(), headers={"content-type": "image/jpeg"}
+        f"{server.url}/v1/models/digits:predict",
+        content=sink.getvalue(),
+        headers={"content-type": "image/jpeg"},
     )
     assert (reply.status_code, reply.json()["code"]) == (413, "E_PIXELS")
     assert "8000 x 5000 pixels" in reply.json()["error"]
@@ -147,16 +175,32 @@ def test_metrics_have_a_listener_of_their_own_and_counted_all_this(server: Any) 
     ask(server.url, "penguins", PENGUIN)
     text = httpx.get(server.metrics_url).text
     assert 'seatrial_requests_total{code="ok",model="penguins",version="1.0.0"}' in text
-    assert 'seatrial_request_phase_seconds_bucket{le="0.001",model="penguins",phase="total",version="1.0.0"}' in text
+    assert (
+        'seatrial_request_phase_seconds_bucket{le="0.001",model="penguins",phase="total",version="1.0.0"}'
+        in text
+    )
     assert httpx.get(f"{server.url}/metrics").status_code == 404
 
 
 def test_the_openapi_document_holds_what_schemathesis_tries(server: Any) -> None:
     command = [
-        sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--max-examples", "15", "--phases", "examples,fuzzing", "--seed", "1",
-        "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection",
-        "--include-path-regex", "penguins|sentences|health", "--no-color",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{server.url}/openapi.json",
+        "--max-examples",
+        "15",
+        "--phases",
+        "examples,fuzzing",
+        "--seed",
+        "1",
+        "--checks",
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection",
+        "--include-path-regex",
+        "penguins|sentences|health",
+        "--no-color",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
 
@@ -184,7 +228,9 @@ def drive(url: str, stop_at_s: float, outcomes: list[str]) -> Any:
         async with httpx.AsyncClient(base_url=url, timeout=30) as session:
             while time.monotonic() < stop_at_s:
                 try:
-                    reply = await session.post("/v1/models/penguins:predict", json={"instances": [PENGUIN]})
+                    reply = await session.post(
+                        "/v1/models/penguins:predict", json={"instances": [PENGUIN]}
+                    )
                     outcomes.append(str(reply.status_code))
                 except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
                     outcomes.append(type(error).__name__)
@@ -201,18 +247,25 @@ async def test_sigterm_under_load_answers_all_that_was_accepted_and_exits_with_0
     started = serve(tmp_path, "--drain-window-s", "0.5")
     assert started.wait_until_loaded()[0] == 200
     outcomes: list[str] = []
-    clients = [asyncio.ensure_future(drive(started.url, time.monotonic() + 20, outcomes)) for _ in range(16)]
+    clients = [
+        asyncio.ensure_future(drive(started.url, time.monotonic() + 20, outcomes))
+        for _ in range(16)
+    ]
     while len(outcomes) < 200:
         await asyncio.sleep(0)
     started.process.send_signal(signal.SIGTERM)
     await asyncio.gather(*clients)
     assert await asyncio.to_thread(started.process.wait, 20) == 0
     assert outcomes.count("200") > 200
-    assert set(outcomes) <= {"200", "ConnectError"}, {kind: outcomes.count(kind) for kind in set(outcomes)}
+    assert set(outcomes) <= {"200", "ConnectError"}, {
+        kind: outcomes.count(kind) for kind in set(outcomes)
+    }
     assert not any("Traceback" in line for line in started.log)
 
 
-def test_a_taken_port_and_an_empty_folder_are_told_in_one_line(server: Any, examples: Path, tmp_path: Path) -> None:
+def test_a_taken_port_and_an_empty_folder_are_told_in_one_line(
+    server: Any, examples: Path, tmp_path: Path
+) -> None:
     port = server.url.rpartition(":")[2]
     for arguments, words in (
         ([str(examples), "--http-port", port], f"listening on 127.0.0.1:{port}"),
@@ -243,9 +296,23 @@ main()
 """A server of which one part does not start."""
 
 
-def test_a_server_of_which_a_part_does_not_start_accepts_nobody_and_exits_with_1_and_one_line(tmp_path: Path) -> None:
+def test_a_server_of_which_a_part_does_not_start_accepts_nobody_and_exits_with_1_and_one_line(
+    tmp_path: Path,
+) -> None:
     seal(tmp_path)
-    command = [sys.executable, "-c", FAILING, "serve", str(tmp_path), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        FAILING,
+        "serve",
+        str(tmp_path),
+        "--http-port",
+        "0",
+        "--grpc-port",
+        "0",
+        "--metrics-port",
+        "0",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1
     assert done.stderr.endswith("seatrial: the sampler: got nothing, want a start\n")
@@ -255,8 +322,13 @@ def test_a_server_of_which_a_part_does_not_start_accepts_nobody_and_exits_with_1
 def test_a_server_is_not_ended_by_a_reload_that_comes_while_it_starts(tmp_path: Path) -> None:
     seal(tmp_path)
     command = [*OURS, str(tmp_path), "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-    services = {"SEATRIAL_METRICS_PORT": "tcp://10.96.0.7:8002", "SEATRIAL_METRICS_SERVICE_HOST": "10.96.0.7"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **services}) as process:
+    services = {
+        "SEATRIAL_METRICS_PORT": "tcp://10.96.0.7:8002",
+        "SEATRIAL_METRICS_SERVICE_HOST": "10.96.0.7",
+    }
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **services}
+    ) as process:
         try:
             assert process.stderr is not None
             said = process.stderr.readline()
@@ -265,7 +337,12 @@ def test_a_server_is_not_ended_by_a_reload_that_comes_while_it_starts(tmp_path: 
                 line = process.stderr.readline()
                 assert line, said
                 said += line
-            assert said.count("ignored, since Kubernetes sets them for Services: SEATRIAL_METRICS_PORT, SEATRIAL_METRICS_SERVICE_HOST") == 1  # fmt: skip
+            assert (
+                said.count(
+                    "ignored, since Kubernetes sets them for Services: SEATRIAL_METRICS_PORT, SEATRIAL_METRICS_SERVICE_HOST"
+                )
+                == 1
+            )
             process.terminate()
             process.communicate(timeout=60)
         finally:

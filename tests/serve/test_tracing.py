@@ -43,7 +43,9 @@ async def traced(
 
 def ended(spans: InMemorySpanExporter) -> tuple[ReadableSpan, dict[str, ReadableSpan]]:
     """The server's span, and those of the phases."""
-    *phases, server = sorted(spans.get_finished_spans(), key=lambda span: span.kind is SpanKind.SERVER)
+    *phases, server = sorted(
+        spans.get_finished_spans(), key=lambda span: span.kind is SpanKind.SERVER
+    )
     return server, {span.name: span for span in phases}
 
 
@@ -56,7 +58,11 @@ async def test_a_request_is_a_span_and_its_phases_are_spans_inside_it(
     assert server.attributes is not None
     told = dict(server.attributes)
     assert told["seatrial.request_id"] == reply.headers["x-request-id"]
-    assert (told["seatrial.model"], told["seatrial.version"], told["http.response.status_code"]) == (
+    assert (
+        told["seatrial.model"],
+        told["seatrial.version"],
+        told["http.response.status_code"],
+    ) == (
         "toy",
         "1.0.0",
         200,
@@ -93,7 +99,9 @@ async def test_the_callers_trace_goes_on(traced: Running, spans: InMemorySpanExp
         PARENT + "\xe9",
     ],
 )
-async def test_a_bad_traceparent_begins_a_new_trace(traced: Running, spans: InMemorySpanExporter, parent: str) -> None:
+async def test_a_bad_traceparent_begins_a_new_trace(
+    traced: Running, spans: InMemorySpanExporter, parent: str
+) -> None:
     reply = await traced.ask(ROWS[:1], headers={"traceparent": parent.encode("latin-1")})  # type: ignore[dict-item]
     assert reply.status_code == 200
     server, _ = ended(spans)
@@ -111,7 +119,9 @@ async def test_what_fails_says_its_code(traced: Running, spans: InMemorySpanExpo
     server, _ = ended(spans)
     assert server.attributes is not None
     assert server.attributes["seatrial.code"] == "E_RANGE"
-    assert server.status.status_code is StatusCode.UNSET, "a caller's fault is no error of the server"
+    assert server.status.status_code is StatusCode.UNSET, (
+        "a caller's fault is no error of the server"
+    )
     assert "1000000" not in server.to_json()
 
 

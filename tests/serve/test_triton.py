@@ -32,11 +32,17 @@ from seatrial_serve.triton.exchange import read_columns
 from seatrial_serve.triton.repository import write_repository
 
 EXAMPLES = ("penguins", "digits", "sentences")
-VERSIONS = some.tuples(*[some.integers(0, 999)] * 3).filter(any).map(lambda parts: ".".join(map(str, parts)))
+VERSIONS = (
+    some.tuples(*[some.integers(0, 999)] * 3)
+    .filter(any)
+    .map(lambda parts: ".".join(map(str, parts)))
+)
 
 
 def config_of(repository: Path, name: str) -> Any:
-    return text_format.Parse((repository / name / "config.pbtxt").read_text("utf-8"), pb.ModelConfig())
+    return text_format.Parse(
+        (repository / name / "config.pbtxt").read_text("utf-8"), pb.ModelConfig()
+    )
 
 
 @pytest.fixture
@@ -56,9 +62,17 @@ def test_a_version_that_triton_cannot_have_is_refused(version: str) -> None:
         triton_version(version)
 
 
-def test_a_bundle_becomes_an_ensemble_of_its_front_and_its_graph(toy: st.Bundle, tmp_path: Path) -> None:
-    assert write_repository([toy], tmp_path / "repo", Placing()) == ["toy", "toy_front", "toy_graph"]
-    whole, front, graph = (config_of(tmp_path / "repo", name) for name in ("toy", "toy_front", "toy_graph"))
+def test_a_bundle_becomes_an_ensemble_of_its_front_and_its_graph(
+    toy: st.Bundle, tmp_path: Path
+) -> None:
+    assert write_repository([toy], tmp_path / "repo", Placing()) == [
+        "toy",
+        "toy_front",
+        "toy_graph",
+    ]
+    whole, front, graph = (
+        config_of(tmp_path / "repo", name) for name in ("toy", "toy_front", "toy_graph")
+    )
     assert [(step.model_name, step.model_version) for step in whole.ensemble_scheduling.step] == [
         ("toy_front", 1000000),
         ("toy_graph", 1000000),
@@ -71,9 +85,13 @@ def test_a_bundle_becomes_an_ensemble_of_its_front_and_its_graph(toy: st.Bundle,
     assert all(each.HasField("reshape") and not each.reshape.shape for each in graph.input)
     assert [list(each.dims) for each in graph.output] == [[1], [2]]
     assert graph.dynamic_batching.preferred_batch_size[0] >= 1
-    assert {each.parameters["seatrial_digest.1000000"].string_value for each in (whole, front, graph)} == {toy.digest}
+    assert {
+        each.parameters["seatrial_digest.1000000"].string_value for each in (whole, front, graph)
+    } == {toy.digest}
     assert graph.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
-    assert (tmp_path / "repo" / "toy_graph" / "1000000" / "model.onnx").read_bytes() == toy.files["graphs/toy.fake"]
+    assert (tmp_path / "repo" / "toy_graph" / "1000000" / "model.onnx").read_bytes() == toy.files[
+        "graphs/toy.fake"
+    ]
 
 
 class FakeRequest:
@@ -89,11 +107,18 @@ class FakeRequest:
         return self.tensors
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64"])
-def test_a_whole_number_that_would_wrap_in_its_type_reaches_the_front_and_is_refused_there(dtype: str) -> None:
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "uint64"]
+)
+def test_a_whole_number_that_would_wrap_in_its_type_reaches_the_front_and_is_refused_there(
+    dtype: str,
+) -> None:
     kinds = {"x": st.Number(dtype=dtype), "ids": st.Tensor(dtype=dtype, dims=(2,))}
-    contract = st.Contract(schema=1, inputs=tuple({"name": name, "kind": kind} for name, kind in kinds.items()),
-                           outputs=({"name": "y", "kind": st.Number(dtype="float32")},))  # fmt: skip
+    contract = st.Contract(
+        schema=1,
+        inputs=tuple({"name": name, "kind": kind} for name, kind in kinds.items()),
+        outputs=({"name": "y", "kind": st.Number(dtype="float32")},),
+    )
     assert wide(kinds["x"].datatype) == ("UINT64" if dtype == "uint64" else "INT64")
     limits, taken = np.iinfo(dtype), np.uint64 if dtype == "uint64" else np.int64
     ends = np.array([[limits.min], [limits.max]], taken)
@@ -125,33 +150,60 @@ def test_raw_inputs_of_small_whole_numbers_are_64_bits_in_the_configuration_and_
         {"name": "half", "kind": st.Number(dtype="int8", nullable=True)},
     )
     contract = st.Contract(schema=1, inputs=small + rest, outputs=bundle.contract.outputs)
-    raw = raw_config("toy", {1: SimpleNamespace(contract=contract, manifest=bundle.manifest, digest="d")})
-    assert [each.data_type for each in raw.input] == [pb.TYPE_INT64] * 6 + [pb.TYPE_UINT64, pb.TYPE_FP32]
+    raw = raw_config(
+        "toy", {1: SimpleNamespace(contract=contract, manifest=bundle.manifest, digest="d")}
+    )
+    assert [each.data_type for each in raw.input] == [pb.TYPE_INT64] * 6 + [
+        pb.TYPE_UINT64,
+        pb.TYPE_FP32,
+    ]
 
 
 def test_warm_up_names_files_that_are_there(toy: st.Bundle, tmp_path: Path) -> None:
     write_repository([toy], tmp_path / "repo", Placing())
     inputs = config_of(tmp_path / "repo", "toy_graph").model_warmup[0].inputs
     assert sorted(inputs) == ["word", "x"]
-    files = {name: (tmp_path / "repo" / "toy_graph" / "warmup" / each.input_data_file) for name, each in inputs.items()}
+    files = {
+        name: (tmp_path / "repo" / "toy_graph" / "warmup" / each.input_data_file)
+        for name, each in inputs.items()
+    }
     assert files["word"].read_bytes() == b"\x01\x00\x00\x00b"
     assert len(files["x"].read_bytes()) == 4
 
 
 def test_a_card_and_its_accelerators_are_named(toy: st.Bundle, tmp_path: Path) -> None:
     for name in ("tensorrt", "cuda"):
-        write_repository([toy], tmp_path / name, Placing(device="gpu", accelerator=name, instances=2, max_wait_s=0.005))
+        write_repository(
+            [toy],
+            tmp_path / name,
+            Placing(device="gpu", accelerator=name, instances=2, max_wait_s=0.005),
+        )
         config = config_of(tmp_path / name, "toy_graph")
-        assert (config.instance_group[0].kind, config.instance_group[0].count) == (pb.ModelInstanceGroup.KIND_GPU, 2)
-        assert [each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator] == [name]
+        assert (config.instance_group[0].kind, config.instance_group[0].count) == (
+            pb.ModelInstanceGroup.KIND_GPU,
+            2,
+        )
+        assert [
+            each.name
+            for each in config.optimization.execution_accelerators.gpu_execution_accelerator
+        ] == [name]
         assert config.dynamic_batching.max_queue_delay_microseconds == 5000
-        assert config_of(tmp_path / name, "toy_front").instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+        assert (
+            config_of(tmp_path / name, "toy_front").instance_group[0].kind
+            == pb.ModelInstanceGroup.KIND_CPU
+        )
     write_repository([toy], tmp_path / "plain", Placing(device="gpu"))
-    (cuda,) = config_of(tmp_path / "plain", "toy_graph").optimization.execution_accelerators.gpu_execution_accelerator
-    assert (cuda.name, cuda.parameters["use_tf32"]) == ("cuda", "0"), "float32 as the golden rows were promised"
+    (cuda,) = config_of(
+        tmp_path / "plain", "toy_graph"
+    ).optimization.execution_accelerators.gpu_execution_accelerator
+    assert (cuda.name, cuda.parameters["use_tf32"]) == ("cuda", "0"), (
+        "float32 as the golden rows were promised"
+    )
 
 
-def test_rows_that_must_stay_alone_are_not_batched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_must_stay_alone_are_not_batched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_runtimes(monkeypatch)
     write_repository([toy_bundle(tmp_path, batchable=False)], tmp_path / "repo", Placing())
     config = config_of(tmp_path / "repo", "toy_graph")
@@ -159,12 +211,17 @@ def test_rows_that_must_stay_alone_are_not_batched(tmp_path: Path, monkeypatch: 
     assert not config.HasField("dynamic_batching")
 
 
-def test_two_versions_stand_in_one_model_on_python_and_not_in_an_ensemble(toy: st.Bundle, tmp_path: Path) -> None:
+def test_two_versions_stand_in_one_model_on_python_and_not_in_an_ensemble(
+    toy: st.Bundle, tmp_path: Path
+) -> None:
     newer = toy_bundle(tmp_path / "bundles", version="1.2.0")
     with pytest.raises(DeclarationError, match="an ensemble names its steps' versions"):
         write_repository([toy, newer], tmp_path / "repo", Placing())
     write_repository([toy, newer], tmp_path / "repo", Placing(backend="python"))
-    assert list(config_of(tmp_path / "repo", "toy").version_policy.specific.versions) == [1000000, 1002000]
+    assert list(config_of(tmp_path / "repo", "toy").version_policy.specific.versions) == [
+        1000000,
+        1002000,
+    ]
 
 
 def test_a_model_that_is_there_is_not_overwritten(toy: st.Bundle, tmp_path: Path) -> None:
@@ -205,7 +262,8 @@ def test_raw_rows_pass_through_an_ensemble_in_real_triton_and_bad_ones_are_refus
 ) -> None:
     bundle = st.open_bundle(examples / name / "1.0.0")
     receipt = try_bundle(
-        TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc), ["triton http", "triton grpc"]
+        TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc),
+        ["triton http", "triton grpc"],
     )
     assert [trial.finding for trial in receipt.trials if not trial.passed] == []
     assert {trial.runner for trial in receipt.trials} == {"triton http", "triton grpc"}
@@ -218,8 +276,14 @@ def test_raw_rows_pass_through_an_ensemble_in_real_triton_and_bad_ones_are_refus
 
 @needs_triton
 @pytest.mark.slow
-def test_two_versions_of_a_whole_bundle_answer_in_real_triton(examples: Path, tmp_path: Path) -> None:
-    shutil.copytree(examples / "penguins", tmp_path / "bundles" / "penguins", ignore=shutil.ignore_patterns("receipts"))
+def test_two_versions_of_a_whole_bundle_answer_in_real_triton(
+    examples: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(
+        examples / "penguins",
+        tmp_path / "bundles" / "penguins",
+        ignore=shutil.ignore_patterns("receipts"),
+    )
     old = st.open_bundle(tmp_path / "bundles" / "penguins" / "1.0.0")
     manifest = old.manifest.model_copy(update={"version": "1.1.0"})
     new = write_bundle(tmp_path / "bundles", manifest, old.files)

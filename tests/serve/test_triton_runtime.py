@@ -49,7 +49,9 @@ def fake(bundle: st.Bundle) -> Iterator[FakeTriton]:
 
 
 def edge(bundle: st.Bundle, triton: FakeTriton, **options: Any) -> Any:
-    return run_app(bundle.path.parent.parent, runtime="triton", triton_url=triton.address, **options)
+    return run_app(
+        bundle.path.parent.parent, runtime="triton", triton_url=triton.address, **options
+    )
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -58,14 +60,18 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_golden_rows_pass_through_triton_and_bad_ones_never_reach_it(bundle: st.Bundle, fake: FakeTriton) -> None:
+async def test_golden_rows_pass_through_triton_and_bad_ones_never_reach_it(
+    bundle: st.Bundle, fake: FakeTriton
+) -> None:
     async with edge(bundle, fake) as app:
         entry = app.repository.find("toy")
         assert entry is not None
         assert entry.state == "READY", entry.reason
         assert entry.ready_model().engine.provider == "Triton fake"
         reply = await app.ask(ROWS)
-        assert [row["twice"] for row in reply.json()["predictions"]] == [row["x"] * 2 for row in ROWS]
+        assert [row["twice"] for row in reply.json()["predictions"]] == [
+            row["x"] * 2 for row in ROWS
+        ]
         asked = fake.asked
         refused = await app.ask([{"x": 101.0, "word": "a"}])
         assert (refused.status_code, refused.json()["code"], fake.asked) == (400, "E_RANGE", asked)
@@ -105,11 +111,16 @@ async def test_killed_under_load_it_is_a_clear_503_and_not_ready_until_it_is_bac
         replies = await asyncio.gather(*on_their_way)
         fake.open.set()
         await stopping
-        assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(503, "E_RUNTIME_DOWN")}
+        assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {
+            (503, "E_RUNTIME_DOWN")
+        }
         assert all(reply.headers["retry-after"] for reply in replies)
         await until(lambda: not app.repository.ready)
         waiting = await app.client.get("/v2/health/ready")
-        assert (waiting.status_code, waiting.json()["not_ready"][0]["code"]) == (503, "E_RUNTIME_DOWN")
+        assert (waiting.status_code, waiting.json()["not_ready"][0]["code"]) == (
+            503,
+            "E_RUNTIME_DOWN",
+        )
         assert (await app.client.get("/v2/models/toy/ready")).status_code == 503
         assert (await app.ask([ROWS[0]])).json()["code"] == "E_RUNTIME_DOWN"
         await asyncio.to_thread(fake.start)
@@ -117,7 +128,9 @@ async def test_killed_under_load_it_is_a_clear_503_and_not_ready_until_it_is_bac
         assert (await app.ask([ROWS[4]])).json()["predictions"][0]["twice"] == 8.0
 
 
-async def test_a_triton_that_comes_later_than_the_server_is_found(bundle: st.Bundle, fake: FakeTriton) -> None:
+async def test_a_triton_that_comes_later_than_the_server_is_found(
+    bundle: st.Bundle, fake: FakeTriton
+) -> None:
     fake.stop()
     async with edge(bundle, fake) as app:
         assert (await app.client.get("/v2/health/ready")).status_code == 503
@@ -128,7 +141,9 @@ async def test_a_triton_that_comes_later_than_the_server_is_found(bundle: st.Bun
         assert (await app.ask([ROWS[4]])).json()["predictions"][0]["twice"] == 8.0
 
 
-async def test_restarted_with_another_bundle_it_stays_out(bundle: st.Bundle, fake: FakeTriton) -> None:
+async def test_restarted_with_another_bundle_it_stays_out(
+    bundle: st.Bundle, fake: FakeTriton
+) -> None:
     async with edge(bundle, fake) as app:
         fake.stop()
         fake.digest = "1" * 64
@@ -155,7 +170,10 @@ async def test_a_triton_that_answers_oddly_about_itself_is_asked_on_until_it_is_
 
 
 async def test_a_health_thread_outlives_what_nobody_foresaw(
-    bundle: st.Bundle, fake: FakeTriton, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bundle: st.Bundle,
+    fake: FakeTriton,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     learn = triton_runtime.TritonRuntime.learn
     wrong: list[Exception] = []
@@ -175,7 +193,9 @@ async def test_a_health_thread_outlives_what_nobody_foresaw(
     assert caplog.text.count("toy_graph is not ready; this is a bug in seatrial") == 3
 
 
-async def test_a_slow_triton_costs_a_request_its_own_deadline_and_no_more(bundle: st.Bundle, fake: FakeTriton) -> None:
+async def test_a_slow_triton_costs_a_request_its_own_deadline_and_no_more(
+    bundle: st.Bundle, fake: FakeTriton
+) -> None:
     async with edge(bundle, fake) as app:
         fake.open.clear()
         reply = await app.ask([ROWS[0]], headers={"X-Request-Timeout-Ms": "150"})
@@ -234,11 +254,15 @@ async def test_every_request_under_load_gets_the_right_answer_or_a_503_while_tri
 
 
 @pytest.fixture(scope="module")
-def real(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, RealTriton]]:
+def real(
+    examples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, RealTriton]]:
     folder = tmp_path_factory.mktemp("edge")
     for name in ("penguins", "digits"):
         shutil.copytree(examples / name, folder / "bundles" / name)
-    bundles = [st.open_bundle(folder / "bundles" / name / "1.0.0") for name in ("penguins", "digits")]
+    bundles = [
+        st.open_bundle(folder / "bundles" / name / "1.0.0") for name in ("penguins", "digits")
+    ]
     write_repository(bundles, folder / "repo", Placing(backend="python"))
     with RealTriton(folder / "repo", folder / "triton.log") as triton:
         yield folder / "bundles", triton
@@ -267,7 +291,9 @@ def test_our_edge_before_the_real_triton_passes_parity_outlives_its_death_and_re
     server = serve(bundles, "--runtime", "triton", "--triton-url", triton.grpc)
     assert server.wait_until_loaded() == (200, server.wait_until_loaded()[1]), "".join(server.log)
     for name in ("penguins", "digits"):
-        asked = TrialRequest(st.open_bundle(bundles / name / "1.0.0"), url=server.url, grpc=server.grpc)
+        asked = TrialRequest(
+            st.open_bundle(bundles / name / "1.0.0"), url=server.url, grpc=server.grpc
+        )
         receipt = try_bundle(asked, ["http v1", "v2 json", "v2 binary", "grpc"])
         assert [trial.finding for trial in receipt.trials if not trial.passed] == []
         assert {trial.provider for trial in receipt.trials} >= {"Triton python"}
@@ -279,7 +305,9 @@ def test_our_edge_before_the_real_triton_passes_parity_outlives_its_death_and_re
     def ask() -> None:
         while not stop.is_set():
             request = urllib.request.Request(
-                f"{server.url}/v1/models/penguins:predict", body, {"Content-Type": "application/json"}
+                f"{server.url}/v1/models/penguins:predict",
+                body,
+                {"Content-Type": "application/json"},
             )
             try:
                 with urllib.request.urlopen(request, timeout=30) as reply:

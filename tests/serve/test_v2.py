@@ -34,13 +34,17 @@ def words(*items: bytes) -> bytes:
     return b"".join(len(item).to_bytes(4, "little") + item for item in items)
 
 
-def binary(inputs: list[dict[str, Any]], *blobs: bytes, **more: Any) -> tuple[bytes, dict[str, str]]:
+def binary(
+    inputs: list[dict[str, Any]], *blobs: bytes, **more: Any
+) -> tuple[bytes, dict[str, str]]:
     head = json.dumps({"inputs": inputs, **more}).encode()
     return head + b"".join(blobs), {"inference-header-content-length": str(len(head))}
 
 
 def sized(tensor: dict[str, Any], size: int) -> dict[str, Any]:
-    return {key: value for key, value in tensor.items() if key != "data"} | {"parameters": {"binary_data_size": size}}
+    return {key: value for key, value in tensor.items() if key != "data"} | {
+        "parameters": {"binary_data_size": size}
+    }
 
 
 async def test_json_tensors_are_answered_in_json(running: Running) -> None:
@@ -84,18 +88,31 @@ async def test_binary_and_json_mix_in_and_out(running: Running) -> None:
 
 
 async def test_v1_and_v2_answer_alike(running: Running) -> None:
-    v1 = (await running.ask([{"x": 1.5, "word": "a"}, {"x": -2, "word": "b"}])).json()["predictions"]
-    v2 = {output["name"]: output["data"] for output in (await infer(running, {"inputs": [X, WORD]})).json()["outputs"]}
+    v1 = (await running.ask([{"x": 1.5, "word": "a"}, {"x": -2, "word": "b"}])).json()[
+        "predictions"
+    ]
+    v2 = {
+        output["name"]: output["data"]
+        for output in (await infer(running, {"inputs": [X, WORD]})).json()["outputs"]
+    }
     assert [row["twice"] for row in v1] == v2["twice"]
     assert [value for row in v1 for value in row["pair"]] == v2["pair"]
 
 
-@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
 async def test_compressed_requests_and_answers(running: Running, encoding: str, pack: Any) -> None:
     rows = 1000
-    body, headers = binary([sized(X | {"shape": [rows, 1]}, 4 * rows), sized(WORD | {"shape": [rows, 1]}, 5 * rows)], bytes(4 * rows), words(*[b"a"] * rows))  # fmt: skip
+    body, headers = binary(
+        [sized(X | {"shape": [rows, 1]}, 4 * rows), sized(WORD | {"shape": [rows, 1]}, 5 * rows)],
+        bytes(4 * rows),
+        words(*[b"a"] * rows),
+    )
     reply = await running.client.post(
-        INFER, content=pack(body), headers=headers | {"content-encoding": encoding, "accept-encoding": encoding}
+        INFER,
+        content=pack(body),
+        headers=headers | {"content-encoding": encoding, "accept-encoding": encoding},
     )
     assert (reply.status_code, reply.headers["content-encoding"]) == (200, encoding)
     assert len(reply.json()["outputs"][0]["data"]) == rows
@@ -105,9 +122,11 @@ async def test_columns_of_many_rows_run_in_batches(running: Running, runtime: Fa
     runtime.batches.clear()
     values = np.linspace(-100, 100, 1000, dtype=np.float32)
     body, headers = binary(
-        [sized(X | {"shape": [1000, 1]}, 4000), sized(WORD | {"shape": [1000, 1]}, 5000)], values.tobytes(), words(*[b"a"] * 1000),
+        [sized(X | {"shape": [1000, 1]}, 4000), sized(WORD | {"shape": [1000, 1]}, 5000)],
+        values.tobytes(),
+        words(*[b"a"] * 1000),
         parameters={"binary_data_output": True},
-    )  # fmt: skip
+    )
     reply = await running.client.post(INFER, content=body, headers=headers)
     head = int(reply.headers["inference-header-content-length"])
     assert np.array_equal(np.frombuffer(reply.content[head : head + 4000], "<f4"), values * 2)
@@ -115,14 +134,39 @@ async def test_columns_of_many_rows_run_in_batches(running: Running, runtime: Fa
 
 
 BAD_TENSORS: list[tuple[dict[str, Any], str]] = [
-    ({"datatype": "FP33"}, "E_DTYPE"), ({"datatype": "BF16"}, "E_DTYPE"), ({"datatype": "FP16"}, "E_DTYPE"), ({"datatype": 7}, "E_DTYPE"), ({"datatype": "INT64", "data": [1, 2]}, "E_DTYPE"),
-    ({"shape": [2, 2]}, "E_SHAPE"), ({"shape": [3, 1]}, "E_SHAPE"), ({"shape": [-2, 1]}, "E_SHAPE"), ({"shape": [2.0, 1]}, "E_SHAPE"), ({"shape": [True, 1]}, "E_SHAPE"), ({"shape": ["2"]}, "E_SHAPE"),
-    ({"shape": [2**4, 2**60 + 2]}, "E_SHAPE"), ({"shape": [2**63, 1]}, "E_SHAPE"), ({"shape": []}, "E_SHAPE"), ({"shape": [1] * 65}, "E_LIMIT"), ({"shape": None}, "E_SHAPE"),
-    ({"shape": [0, 1], "data": []}, "E_SHAPE"), ({"shape": [1, 1], "data": [1]}, "E_SHAPE"), ({"data": [[1], [2, 3]]}, "E_SHAPE"), ({"data": [[1, 2]]}, "E_SHAPE"),
-    ({"data": [1, True]}, "E_TYPE"), ({"data": [1, "2"]}, "E_TYPE"), ({"data": 3}, "E_TYPE"), ({"data": [1, 1e39]}, "E_RANGE"), ({"data": [1, 101]}, "E_RANGE"), ({"data": [1, None]}, "E_NONFINITE"),
-    ({"parameters": {"binary_data_size": 8}}, "E_SCHEMA"), ({"parameters": {"shared_memory_region": "r"}}, "E_UNSUPPORTED"), ({"parameters": [1]}, "E_SCHEMA"), ({"name": "y"}, "E_UNKNOWN_FIELD"), ({"name": 3}, "E_SCHEMA"),
+    ({"datatype": "FP33"}, "E_DTYPE"),
+    ({"datatype": "BF16"}, "E_DTYPE"),
+    ({"datatype": "FP16"}, "E_DTYPE"),
+    ({"datatype": 7}, "E_DTYPE"),
+    ({"datatype": "INT64", "data": [1, 2]}, "E_DTYPE"),
+    ({"shape": [2, 2]}, "E_SHAPE"),
+    ({"shape": [3, 1]}, "E_SHAPE"),
+    ({"shape": [-2, 1]}, "E_SHAPE"),
+    ({"shape": [2.0, 1]}, "E_SHAPE"),
+    ({"shape": [True, 1]}, "E_SHAPE"),
+    ({"shape": ["2"]}, "E_SHAPE"),
+    ({"shape": [2**4, 2**60 + 2]}, "E_SHAPE"),
+    ({"shape": [2**63, 1]}, "E_SHAPE"),
+    ({"shape": []}, "E_SHAPE"),
+    ({"shape": [1] * 65}, "E_LIMIT"),
+    ({"shape": None}, "E_SHAPE"),
+    ({"shape": [0, 1], "data": []}, "E_SHAPE"),
+    ({"shape": [1, 1], "data": [1]}, "E_SHAPE"),
+    ({"data": [[1], [2, 3]]}, "E_SHAPE"),
+    ({"data": [[1, 2]]}, "E_SHAPE"),
+    ({"data": [1, True]}, "E_TYPE"),
+    ({"data": [1, "2"]}, "E_TYPE"),
+    ({"data": 3}, "E_TYPE"),
+    ({"data": [1, 1e39]}, "E_RANGE"),
+    ({"data": [1, 101]}, "E_RANGE"),
+    ({"data": [1, None]}, "E_NONFINITE"),
+    ({"parameters": {"binary_data_size": 8}}, "E_SCHEMA"),
+    ({"parameters": {"shared_memory_region": "r"}}, "E_UNSUPPORTED"),
+    ({"parameters": [1]}, "E_SCHEMA"),
+    ({"name": "y"}, "E_UNKNOWN_FIELD"),
+    ({"name": 3}, "E_SCHEMA"),
     ({"name": "word"}, "E_DTYPE"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "code"), BAD_TENSORS)
@@ -132,15 +176,46 @@ async def test_a_bad_tensor_is_refused(running: Running, change: dict[str, Any],
 
 
 BAD_REQUESTS: list[tuple[Any, str]] = [
-    ({"inputs": [X | {"shape": [0, 1], "data": []}, WORD | {"shape": [0], "data": []}]}, "E_EMPTY_BATCH"),
-    ({"inputs": [X | {"shape": [1025], "data": [1] * 1025}, WORD | {"shape": [1025], "data": ["a"] * 1025}]}, "E_BATCH"),
-    ([], "E_SCHEMA"), ({}, "E_SCHEMA"), ({"inputs": []}, "E_SCHEMA"), ({"inputs": {}}, "E_SCHEMA"), ({"inputs": [X]}, "E_MISSING"), ({"inputs": [X, X, WORD]}, "E_UNKNOWN_FIELD"),
-    ({"inputs": [X, WORD], "outputs": [{"name": "none"}]}, "E_OUTPUT"), ({"inputs": [X, WORD], "outputs": [{"name": "twice"}] * 2}, "E_OUTPUT"), ({"inputs": [X, WORD], "outputs": 3}, "E_SCHEMA"),
-    ({"inputs": [X, WORD], "outputs": [{"name": "twice", "parameters": {"classification": 3}}]}, "E_UNSUPPORTED"), ({"inputs": [X, WORD], "outputs": [{"name": "twice", "parameters": {"binary_data": 1}}]}, "E_PARAMETER"),
-    ({"inputs": [X, WORD], "id": 7}, "E_SCHEMA"), ({"inputs": [X, WORD], "id": "x" * 129}, "E_LIMIT"), ({"inputs": [X] * 65}, "E_LIMIT"),
-    ({"inputs": [X, WORD], "parameters": {"timeout": -1}}, "E_PARAMETER"), ({"inputs": [X, WORD], "parameters": {"priority": "high"}}, "E_PARAMETER"), ({"inputs": [X, WORD], "parameters": {"sequence_id": 4}}, "E_UNSUPPORTED"),
-    ({"inputs": [X, WORD | {"data": ["a", "zebra"]}]}, "E_CATEGORY"), ({"inputs": [X, WORD | {"data": ["a", None]}]}, "E_MISSING"), ({"inputs": [X, WORD | {"data": ["a", 3]}]}, "E_TYPE"),
-]  # fmt: skip
+    (
+        {"inputs": [X | {"shape": [0, 1], "data": []}, WORD | {"shape": [0], "data": []}]},
+        "E_EMPTY_BATCH",
+    ),
+    (
+        {
+            "inputs": [
+                X | {"shape": [1025], "data": [1] * 1025},
+                WORD | {"shape": [1025], "data": ["a"] * 1025},
+            ]
+        },
+        "E_BATCH",
+    ),
+    ([], "E_SCHEMA"),
+    ({}, "E_SCHEMA"),
+    ({"inputs": []}, "E_SCHEMA"),
+    ({"inputs": {}}, "E_SCHEMA"),
+    ({"inputs": [X]}, "E_MISSING"),
+    ({"inputs": [X, X, WORD]}, "E_UNKNOWN_FIELD"),
+    ({"inputs": [X, WORD], "outputs": [{"name": "none"}]}, "E_OUTPUT"),
+    ({"inputs": [X, WORD], "outputs": [{"name": "twice"}] * 2}, "E_OUTPUT"),
+    ({"inputs": [X, WORD], "outputs": 3}, "E_SCHEMA"),
+    (
+        {"inputs": [X, WORD], "outputs": [{"name": "twice", "parameters": {"classification": 3}}]},
+        "E_UNSUPPORTED",
+    ),
+    (
+        {"inputs": [X, WORD], "outputs": [{"name": "twice", "parameters": {"binary_data": 1}}]},
+        "E_PARAMETER",
+    ),
+    ({"inputs": [X, WORD], "id": 7}, "E_SCHEMA"),
+    ({"inputs": [X, WORD], "id": "x" * 129}, "E_LIMIT"),
+    ({"inputs": [X] * 65}, "E_LIMIT"),
+    ({"inputs": [X, WORD], "parameters": {"timeout": -1}}, "E_PARAMETER"),
+    ({"inputs": [X, WORD], "parameters": {"priority": "high"}}, "E_PARAMETER"),
+    ({"inputs": [X, WORD], "parameters": {"sequence_id": 4}}, "E_UNSUPPORTED"),
+    ({"inputs": [X, WORD | {"data": ["a", "zebra"]}]}, "E_CATEGORY"),
+    ({"inputs": [X, WORD | {"data": ["a", None]}]}, "E_MISSING"),
+    ({"inputs": [X, WORD | {"data": ["a", 3]}]}, "E_TYPE"),
+]
 
 
 @pytest.mark.parametrize(("body", "code"), BAD_REQUESTS)
@@ -151,19 +226,29 @@ async def test_a_bad_request_is_refused(running: Running, body: Any, code: str) 
 
 @pytest.mark.parametrize("value", ["-1", "+5", "99999999999", "x", "", "100000"])
 async def test_a_bad_header_length_is_refused(running: Running, value: str) -> None:
-    reply = await running.client.post(INFER, content=b"{}", headers={"inference-header-content-length": value})
+    reply = await running.client.post(
+        INFER, content=b"{}", headers={"inference-header-content-length": value}
+    )
     assert (reply.status_code, reply.json()["code"]) == (400, "E_HEADER")
 
 
 BAD_BLOBS = [
-    ((8, 10), (bytes(8), words(b"a", b"b") + b"?"), "E_SHAPE"), ((7, 10), (bytes(7), words(b"a", b"b")), "E_SHAPE"), ((8, 10), (bytes(8), words(b"a", b"bc")[:10]), "E_SHAPE"),
-    ((8, 10), (bytes(8), b"\xff\xff\xff\xff" + bytes(6)), "E_SHAPE"), ((8, 5), (bytes(8), words(b"a")), "E_SHAPE"), ((800, 10), (bytes(8), words(b"a", b"b")), "E_SHAPE"),
-    ((8, 10), (b"\x00\x00\xc0\x7f" * 2, words(b"a", b"b")), "E_NONFINITE"), ((8, 10), (bytes(8), words(b"a", b"\xff")), "E_ENCODING"), ((-8, 10), (bytes(8), words(b"a", b"b")), "E_SHAPE"),
-]  # fmt: skip
+    ((8, 10), (bytes(8), words(b"a", b"b") + b"?"), "E_SHAPE"),
+    ((7, 10), (bytes(7), words(b"a", b"b")), "E_SHAPE"),
+    ((8, 10), (bytes(8), words(b"a", b"bc")[:10]), "E_SHAPE"),
+    ((8, 10), (bytes(8), b"\xff\xff\xff\xff" + bytes(6)), "E_SHAPE"),
+    ((8, 5), (bytes(8), words(b"a")), "E_SHAPE"),
+    ((800, 10), (bytes(8), words(b"a", b"b")), "E_SHAPE"),
+    ((8, 10), (b"\x00\x00\xc0\x7f" * 2, words(b"a", b"b")), "E_NONFINITE"),
+    ((8, 10), (bytes(8), words(b"a", b"\xff")), "E_ENCODING"),
+    ((-8, 10), (bytes(8), words(b"a", b"b")), "E_SHAPE"),
+]
 
 
 @pytest.mark.parametrize(("sizes", "blobs", "code"), BAD_BLOBS)
-async def test_bad_binary_data_is_refused(running: Running, sizes: Any, blobs: Any, code: str) -> None:
+async def test_bad_binary_data_is_refused(
+    running: Running, sizes: Any, blobs: Any, code: str
+) -> None:
     body, headers = binary([sized(X, sizes[0]), sized(WORD, sizes[1])], *blobs)
     reply = await running.client.post(INFER, content=body, headers=headers)
     assert (reply.status_code, reply.json()["code"]) == (400, code), reply.text
@@ -199,7 +284,11 @@ async def test_metadata_config_statistics_and_index_agree(running: Running) -> N
     assert meta["outputs"][1] == {"name": "pair", "datatype": "FP32", "shape": [-1, 2]}
     assert meta == (await get("/v2/models/toy/versions/1.0.0")).json()
     config = (await get("/v2/models/toy/config")).json()
-    assert (config["max_batch_size"], config["input"][0]["data_type"], config["input"][0]["dims"]) == (
+    assert (
+        config["max_batch_size"],
+        config["input"][0]["data_type"],
+        config["input"][0]["dims"],
+    ) == (
         1024,
         "TYPE_FP32",
         [1],
@@ -208,7 +297,10 @@ async def test_metadata_config_statistics_and_index_agree(running: Running) -> N
     await infer(running, {"inputs": [X]})
     seen = (await get("/v2/models/toy/stats")).json()["model_stats"][0]
     assert (seen["inference_count"], seen["execution_count"]) == (2, 1)
-    assert (seen["inference_stats"]["success"]["count"], seen["inference_stats"]["fail"]["count"]) == (1, 1)
+    assert (
+        seen["inference_stats"]["success"]["count"],
+        seen["inference_stats"]["fail"]["count"],
+    ) == (1, 1)
     assert seen["batch_stats"][0]["batch_size"] == 2
     assert (await get("/v2/models/stats")).json()["model_stats"] == [seen]
     for body in (b"", b"{}", b'{"ready": true}'):
@@ -228,7 +320,11 @@ async def test_a_spent_timeout_never_runs(
 
 
 async def test_a_version_that_is_not_there_is_not_found(running: Running) -> None:
-    for path in ("/v2/models/toy/versions/01/infer", "/v2/models/none/infer", "/v2/models/toy/versions/1.0.0/infer/x"):
+    for path in (
+        "/v2/models/toy/versions/01/infer",
+        "/v2/models/none/infer",
+        "/v2/models/toy/versions/1.0.0/infer/x",
+    ):
         assert (await running.client.post(path, content=b"{}")).status_code == 404
 
 
@@ -251,7 +347,9 @@ EVERY = st.contract_from_rows(Every, Out)
 
 @given(
     some.lists(
-        some.fixed_dictionaries({field.name: field.kind.strategy() for field in EVERY.inputs}), min_size=1, max_size=5
+        some.fixed_dictionaries({field.name: field.kind.strategy() for field in EVERY.inputs}),
+        min_size=1,
+        max_size=5,
     )
 )
 def test_columns_take_what_rows_take(rows: list[dict[str, Any]]) -> None:
@@ -260,9 +358,11 @@ def test_columns_take_what_rows_take(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         EVERY.validate_row(row)
     columns = {
-        field.name: np.array([row[field.name] for row in rows], LITTLE[field.kind.datatype]) if field.kind.datatype != "BYTES" else [row[field.name] for row in rows]
+        field.name: np.array([row[field.name] for row in rows], LITTLE[field.kind.datatype])
+        if field.kind.datatype != "BYTES"
+        else [row[field.name] for row in rows]
         for field in EVERY.inputs
-    }  # fmt: skip
+    }
     assert EVERY.validate_columns(columns, len(rows)).keys() == columns.keys()
 
 
@@ -286,7 +386,9 @@ def test_columns_refuse_what_rows_refuse_and_name_the_row(name: str, value: Any,
     rows = [good, good if name != "t" else good | {name: value}, good | {name: value}]
     rows = [row | {name: value} for row in rows] if name == "t" else rows
     columns = {
-        key: [row[key] for row in rows] if isinstance(good[key], bytes) else np.array([row[key] for row in rows])
+        key: [row[key] for row in rows]
+        if isinstance(good[key], bytes)
+        else np.array([row[key] for row in rows])
         for key in good
     }
     with pytest.raises(Refusal) as refused:
@@ -296,13 +398,27 @@ def test_columns_refuse_what_rows_refuse_and_name_the_row(name: str, value: Any,
 
 
 def test_an_input_that_may_be_missing_may_be_left_out() -> None:
-    checked = EVERY.validate_columns({"n": np.zeros(2, np.int64), "flag": np.ones(2, bool), "word": ["a", "b"], "t": np.zeros((2, 2, 1), np.int16)}, 2)  # fmt: skip
+    checked = EVERY.validate_columns(
+        {
+            "n": np.zeros(2, np.int64),
+            "flag": np.ones(2, bool),
+            "word": ["a", "b"],
+            "t": np.zeros((2, 2, 1), np.int16),
+        },
+        2,
+    )
     assert np.isnan(checked["f"]).all()
     assert list(checked["kind"]) == ["", ""]
 
 
-@given(some.data(), some.sampled_from(sorted(LITTLE)), some.lists(some.integers(0, 3), min_size=1, max_size=3))
-def test_elements_survive_bytes_and_json(data: some.DataObject, datatype: str, shape: list[int]) -> None:
+@given(
+    some.data(),
+    some.sampled_from(sorted(LITTLE)),
+    some.lists(some.integers(0, 3), min_size=1, max_size=3),
+)
+def test_elements_survive_bytes_and_json(
+    data: some.DataObject, datatype: str, shape: list[int]
+) -> None:
     dtype = LITTLE[datatype]
     count = int(np.prod(shape))
     if dtype.kind == "b":
@@ -318,7 +434,10 @@ def test_elements_survive_bytes_and_json(data: some.DataObject, datatype: str, s
     assert there.flags.aligned
     if datatype != "FP16":
         assert (
-            np.asarray(from_json(datatype, tuple(shape), array.reshape(shape).tolist(), "")).tolist() == array.tolist()
+            np.asarray(
+                from_json(datatype, tuple(shape), array.reshape(shape).tolist(), "")
+            ).tolist()
+            == array.tolist()
         )
 
 
@@ -331,7 +450,13 @@ def test_no_bytes_do_more_than_be_refused(body: bytes, head: int | None) -> None
 TENSOR = json.dumps({"inputs": [X, WORD], "id": "a"}).encode()
 
 
-@given(some.lists(some.tuples(some.integers(0, len(TENSOR) - 1), some.integers(0, 255)), min_size=1, max_size=4))
+@given(
+    some.lists(
+        some.tuples(some.integers(0, len(TENSOR) - 1), some.integers(0, 255)),
+        min_size=1,
+        max_size=4,
+    )
+)
 def test_changed_bytes_are_refused_or_read(changes: list[tuple[int, int]]) -> None:
     body = bytearray(TENSOR)
     for place, value in changes:
@@ -341,5 +466,10 @@ def test_changed_bytes_are_refused_or_read(changes: list[tuple[int, int]]) -> No
 
 
 async def test_a_raw_request_is_for_models_of_one_input(running: Running) -> None:
-    reply = await running.client.post(INFER, content=bytes(4), headers={"inference-header-content-length": "0"})
-    assert (reply.status_code, reply.json()["code"]) == (400, "E_UNSUPPORTED")  # the toy has two inputs
+    reply = await running.client.post(
+        INFER, content=bytes(4), headers={"inference-header-content-length": "0"}
+    )
+    assert (reply.status_code, reply.json()["code"]) == (
+        400,
+        "E_UNSUPPORTED",
+    )  # the toy has two inputs

@@ -19,7 +19,9 @@ from seatrial_serve.models.scan import find_models
 from seatrial_serve.models.selection import read_selection
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
-VNNI = Machine(processor="one", cores=1, instruction_sets=("avx2", "avx512_vnni"), system="Linux", python="3")
+VNNI = Machine(
+    processor="one", cores=1, instruction_sets=("avx2", "avx512_vnni"), system="Linux", python="3"
+)
 OLD = VNNI.model_copy(update={"instruction_sets": ("avx2",)})
 
 
@@ -41,11 +43,14 @@ def test_a_version_is_served_as_the_variant_its_model_s_file_says(
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{", '{"stable": "int8"}', '{"default": 8}', '{"default": "../x"}', '{"1.0": "int8"}']
+    "text",
+    ["[]", "{", '{"stable": "int8"}', '{"default": 8}', '{"default": "../x"}', '{"1.0": "int8"}'],
 )
 def test_a_file_of_variants_that_is_none_is_refused_whole(text: str, tmp_path: Path) -> None:
     (tmp_path / "variants.json").write_text(text)
-    with pytest.raises(st.DeclarationError, match=r"variants.json of .*want an object of versions and variants"):
+    with pytest.raises(
+        st.DeclarationError, match=r"variants.json of .*want an object of versions and variants"
+    ):
         read_selection(tmp_path)
 
 
@@ -60,11 +65,21 @@ def int8_bundle(folder: Path, machine: Machine) -> Bundle:
     """A toy whose second variant was proven on `machine`."""
     manifest = toy_manifest()
     int8 = Variant(name="int8", format="fake", graph="graphs/toy.fake", recipe="int8")
-    bundle = write_bundle(folder, manifest.model_copy(update={"variants": (*manifest.variants, int8)}), toy_files())
-    trial = Trial(runner="onnxruntime", variant="int8", rows=9, worst_error=0.0, allowed=0.0, passed=True)
+    bundle = write_bundle(
+        folder, manifest.model_copy(update={"variants": (*manifest.variants, int8)}), toy_files()
+    )
+    trial = Trial(
+        runner="onnxruntime", variant="int8", rows=9, worst_error=0.0, allowed=0.0, passed=True
+    )
     Receipt(
-        schema=1, digest=bundle.digest, name="toy", version="1.0.0", made_at="2026-01-01T00:00:00Z", machine=machine, trials=(trial,)
-    ).write(bundle.path)  # fmt: skip
+        schema=1,
+        digest=bundle.digest,
+        name="toy",
+        version="1.0.0",
+        made_at="2026-01-01T00:00:00Z",
+        machine=machine,
+        trials=(trial,),
+    ).write(bundle.path)
     return bundle
 
 
@@ -72,12 +87,17 @@ def int8_bundle(folder: Path, machine: Machine) -> Bundle:
 def test_answers_that_are_wrong_here_are_told_with_what_this_machine_lacks(
     machine: Machine, says: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_runtimes(monkeypatch, lambda feeds: {**answer(feeds), "twice": np.float32(feeds["x"] * 2.5)})
+    fake_runtimes(
+        monkeypatch, lambda feeds: {**answer(feeds), "twice": np.float32(feeds["x"] * 2.5)}
+    )
     monkeypatch.setattr(load_gate, "this_machine", lambda _: OLD)
     engine = load_engine(int8_bundle(tmp_path, machine), RuntimeOptions(), "int8")
     with pytest.raises(st.ModelError, match="golden rows at batch size 1") as refused:
         load_gate.pass_load_gate(engine)
-    assert ("variant 'int8' was proven with avx512_vnni, which this machine has not" in str(refused.value)) == says
+    assert (
+        "variant 'int8' was proven with avx512_vnni, which this machine has not"
+        in str(refused.value)
+    ) == says
 
 
 def test_golden_rows_that_pass_decide_whatever_the_machine_lacks(
@@ -86,7 +106,10 @@ def test_golden_rows_that_pass_decide_whatever_the_machine_lacks(
     fake_runtimes(monkeypatch)
     monkeypatch.setattr(load_gate, "this_machine", lambda _: OLD)
     load_gate.pass_load_gate(load_engine(int8_bundle(tmp_path, VNNI), RuntimeOptions(), "int8"))
-    assert "avx512_vnni, which this machine has not; its golden rows pass here all the same" in caplog.text
+    assert (
+        "avx512_vnni, which this machine has not; its golden rows pass here all the same"
+        in caplog.text
+    )
     caplog.clear()
     load_gate.pass_load_gate(load_engine(int8_bundle(tmp_path, VNNI), RuntimeOptions(), "fp32"))
     assert not caplog.text

@@ -34,12 +34,25 @@ class Workers:
     """A server of two workers, and how to ask it."""
 
     def __init__(
-        self, folder: Path, log: Path, while_loading: Callable[[subprocess.Popen[bytes]], None] = lambda _: None
+        self,
+        folder: Path,
+        log: Path,
+        while_loading: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
     ) -> None:
         """`while_loading` is called again and again until both have loaded their model."""
         seal(folder)
         self.log, self.while_loading = log, while_loading
-        command = [sys.executable, "-m", "seatrial", "serve", str(folder), "--workers", "2", "--drain-window-s", "0.2"]
+        command = [
+            sys.executable,
+            "-m",
+            "seatrial",
+            "serve",
+            str(folder),
+            "--workers",
+            "2",
+            "--drain-window-s",
+            "0.2",
+        ]
         ports = [part for name in ("http", "grpc", "metrics") for part in (f"--{name}-port", "0")]
         with log.open("w") as sink:
             self.process = subprocess.Popen([*command, *ports], stderr=sink)
@@ -68,12 +81,17 @@ class Workers:
     def joined(self) -> set[int]:
         """Those that have loaded their model."""
         return {
-            int(pid) for pid in re.findall(r"repository\[(\d+)\]: conformance .* passed", self.log.read_text())
+            int(pid)
+            for pid in re.findall(
+                r"repository\[(\d+)\]: conformance .* passed", self.log.read_text()
+            )
         } & self.pids()
 
     def ask(self) -> int:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.request("POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"})
+            connection.request(
+                "POST", "/v1/models/conformance:predict", BODY, {"Content-Type": "application/json"}
+            )
             return connection.getresponse().status
 
     def console(self) -> dict[str, float]:
@@ -84,10 +102,14 @@ class Workers:
         return codes
 
     def metric(self, name: str) -> float:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=30)) as connection:
+        with closing(
+            http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=30)
+        ) as connection:
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
-        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+        return sum(
+            float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)
+        )
 
 
 @contextmanager
@@ -114,8 +136,13 @@ def workers(tmp_path: Path) -> Iterator[Workers]:
 @pytest.mark.slow
 def test_metrics_add_up_over_workers_and_over_one_that_was_lost(workers: Workers) -> None:
     assert [workers.ask() for _ in range(40)] == [200] * 40
-    workers.until(lambda: workers.metric('seatrial_requests_total{code="ok"') == 40)  # handed over four times a second
-    assert workers.metric('seatrial_request_phase_seconds_count{model="conformance",phase="total"') == 40
+    workers.until(
+        lambda: workers.metric('seatrial_requests_total{code="ok"') == 40
+    )  # handed over four times a second
+    assert (
+        workers.metric('seatrial_request_phase_seconds_count{model="conformance",phase="total"')
+        == 40
+    )
     assert workers.metric("seatrial_model_ready") == 1
     workers.until(lambda: workers.console() == {"ok": 40})  # whichever worker is asked
     lost = min(workers.pids())
@@ -129,10 +156,14 @@ def test_metrics_add_up_over_workers_and_over_one_that_was_lost(workers: Workers
 
 
 @pytest.mark.slow
-def test_sigterm_ends_every_worker_and_sighup_reloads_every_one(workers: Workers, tmp_path: Path) -> None:
+def test_sigterm_ends_every_worker_and_sighup_reloads_every_one(
+    workers: Workers, tmp_path: Path
+) -> None:
     seal(tmp_path / "bundles", "1.0.1")
     workers.process.send_signal(signal.SIGHUP)
-    workers.until(lambda: len(re.findall(r"conformance 1.0.1 passed", workers.log.read_text())) == 2)
+    workers.until(
+        lambda: len(re.findall(r"conformance 1.0.1 passed", workers.log.read_text())) == 2
+    )
     pids = workers.pids()
     workers.process.terminate()
     assert workers.process.wait(30) == 0
@@ -140,7 +171,9 @@ def test_sigterm_ends_every_worker_and_sighup_reloads_every_one(workers: Workers
 
 
 @pytest.mark.slow
-def test_who_connects_while_workers_stop_is_answered_or_refused_and_never_reset(workers: Workers) -> None:
+def test_who_connects_while_workers_stop_is_answered_or_refused_and_never_reset(
+    workers: Workers,
+) -> None:
     workers.process.terminate()
     answered = [workers.ask()]
     with pytest.raises(ConnectionRefusedError):
@@ -157,7 +190,9 @@ def test_workers_do_not_outlive_their_supervisor(workers: Workers) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_asked_to_reload_while_it_starts_and_loads_lives_and_reloads_then(tmp_path: Path) -> None:
+def test_a_worker_that_is_asked_to_reload_while_it_starts_and_loads_lives_and_reloads_then(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "log"
     found = Workers(tmp_path / "bundles", log, lambda process: process.send_signal(signal.SIGHUP))
     with ended(found.process):
@@ -203,12 +238,17 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
     monkeypatch.setattr("seatrial_serve.supervisor.subprocess.Popen", start_or_fail)
     Supervisor(Settings(workers=2, http_port=0, grpc=False, metrics=False)).run(Reloads())
     assert [process.returncode for process in tries if process is not None] == [-signal.SIGTERM] * 2
-    assert caplog.text.count("did not start (Resource temporarily unavailable); another starts in") == 2
+    assert (
+        caplog.text.count("did not start (Resource temporarily unavailable); another starts in")
+        == 2
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("handlers")
-def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     started: list[subprocess.Popen[bytes]] = []
     start = subprocess.Popen
 
@@ -227,4 +267,6 @@ def test_a_fault_of_the_supervisor_itself_ends_it_with_its_workers(monkeypatch: 
 def test_admin_routes_do_not_go_with_several_workers(tmp_path: Path) -> None:
     seal(tmp_path)
     shown = CliRunner().invoke(cli, ["serve", str(tmp_path), "--workers", "2", "--admin"])
-    assert "settings 'workers' and 'admin': got both, want one worker, or no admin routes" in str(shown.exception)
+    assert "settings 'workers' and 'admin': got both, want one worker, or no admin routes" in str(
+        shown.exception
+    )

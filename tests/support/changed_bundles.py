@@ -40,10 +40,23 @@ from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.scheduling.fair_pool import FairPool
 from seatrial_serve.settings import Settings
 
-TOKENIZER = json.dumps({
-    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": {"type": "Lowercase"}, "pre_tokenizer": {"type": "Whitespace"},
-    "post_processor": None, "decoder": None, "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "ship": 2}, "unk_token": "[UNK]"},
-}).encode()  # fmt: skip
+TOKENIZER = json.dumps(
+    {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {
+            "type": "WordLevel",
+            "vocab": {"[UNK]": 0, "a": 1, "ship": 2},
+            "unk_token": "[UNK]",
+        },
+    }
+).encode()
 TEXT = st.Text(tokenizer=TOKENIZER, max_chars=100)
 
 
@@ -68,31 +81,61 @@ def answer(feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Twice the count, two probabilities, and the count beside 1."""
     count = feeds["count"].astype(np.float32)
     high = np.where(count > 3, 0.75, 0.25).astype(np.float32)
-    return {"twice": count * 2, "name": np.stack([1 - high, high], 1), "pair": np.stack([count, count * 0 + 1], 1)}
+    return {
+        "twice": count * 2,
+        "name": np.stack([1 - high, high], 1),
+        "pair": np.stack([count, count * 0 + 1], 1),
+    }
 
 
 def row(count: int) -> dict[str, Any]:
     return {
-        "x": None if count == 2 else float(count), "count": count, "word": ("a", "b", None)[count % 3], "other": "pqz"[count % 3], "ok": count % 2 == 0,
-        "grid": np.full((2, 1 + count % 4), count).tolist(), "text": "a ship", "photo": base64_text(draw(8 + count, 8, (count, 0, 0), "PNG")),
-    }  # fmt: skip
+        "x": None if count == 2 else float(count),
+        "count": count,
+        "word": ("a", "b", None)[count % 3],
+        "other": "pqz"[count % 3],
+        "ok": count % 2 == 0,
+        "grid": np.full((2, 1 + count % 4), count).tolist(),
+        "text": "a ship",
+        "photo": base64_text(draw(8 + count, 8, (count, 0, 0), "PNG")),
+    }
 
 
 def golden_of(rows: list[dict[str, Any]], refusals: tuple[Refused, ...] = ()) -> Golden:
     answers = answer({"count": np.array([each["count"] for each in rows])})
-    truth = tuple({"name": "high" if each["count"] > 3 else "low", "twice": each["count"] * 2.0} for each in rows)
-    by_row = tuple({name: array[place] for name, array in answers.items()} for place in range(len(rows)))
-    return Golden(tuple(rows), by_row, refusals, truth, tuple(("many",) if each["count"] > 3 else () for each in rows))
+    truth = tuple(
+        {"name": "high" if each["count"] > 3 else "low", "twice": each["count"] * 2.0}
+        for each in rows
+    )
+    by_row = tuple(
+        {name: array[place] for name, array in answers.items()} for place in range(len(rows))
+    )
+    return Golden(
+        tuple(rows),
+        by_row,
+        refusals,
+        truth,
+        tuple(("many",) if each["count"] > 3 else () for each in rows),
+    )
 
 
 def seal(folder: Path) -> st.Bundle:
     """One field of each kind, every file that a bundle may have, and a promise of each part."""
     contract = st.contract_from_rows(Voyage, Log)
-    golden = golden_of([row(count) for count in range(7)], (Refused(row(1) | {"x": 101.0}, "E_RANGE"),))
+    golden = golden_of(
+        [row(count) for count in range(7)], (Refused(row(1) | {"x": 101.0}, "E_RANGE"),)
+    )
     front = HostStage(contract, TEXT.front_files("text"))
-    profile = DriftFeatures(front).profile([contract.validate_row(each) for each in golden.rows], golden.answers)
+    profile = DriftFeatures(front).profile(
+        [contract.validate_row(each) for each in golden.rows], golden.answers
+    )
     promise = st.Promise(
-        cosine=0.9, agreement=0.9, accuracy=0.5, calibration_error=0.9, absolute_error=1.0, max_error=0.1
+        cosine=0.9,
+        agreement=0.9,
+        accuracy=0.5,
+        calibration_error=0.9,
+        absolute_error=1.0,
+        max_error=0.1,
     )
     variants = tuple(
         Variant(name=name, format="fake", graph="graphs/toy.fake", promise=bars)
@@ -110,21 +153,75 @@ def seal(folder: Path) -> st.Bundle:
         waivers={"state": "known"},
     )
     files = {
-        CONTRACT: contract.to_json(), PROFILE: profile.to_json(), "graphs/toy.fake": b"twice", **TEXT.front_files("text"), **golden.to_files(),
+        CONTRACT: contract.to_json(),
+        PROFILE: profile.to_json(),
+        "graphs/toy.fake": b"twice",
+        **TEXT.front_files("text"),
+        **golden.to_files(),
         **replace(golden_of([row(5)]), refusals=()).to_files(HELD_OUT),
-    }  # fmt: skip
+    }
     return write_bundle(folder, manifest, files)
 
 
 def load_fake(_graph: bytes, _options: Any) -> FakeRuntime:
-    inputs = {"x": "float32", "count": "int64", "word": "string", "other": "string", "ok": "bool", "grid": "float32", "text_ids": "int64", "text_mask": "int64", "photo": "uint8"}  # fmt: skip
+    inputs = {
+        "x": "float32",
+        "count": "int64",
+        "word": "string",
+        "other": "string",
+        "ok": "bool",
+        "grid": "float32",
+        "text_ids": "int64",
+        "text_mask": "int64",
+        "photo": "uint8",
+    }
     return FakeRuntime(answer, inputs=inputs, outputs=["twice", "name", "pair"])
 
 
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 7, 2**31, 2**53, 2**62, 2**64, 10**400, -(10**400), 0.5, 1e-300, 1e300, -1e300, 1e39, "", "a", "x" * 5000, "\x00", "é\u2028", "..", "/x", "NaN",
-    "1", "float32", "int8", "E_RANGE", [], {}, [[]], [None], [1, 2], ["a"], [{}], {"a": 1}, [0] * 300, "a" * 200, {str(n): n for n in range(300)},
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2,
+    7,
+    2**31,
+    2**53,
+    2**62,
+    2**64,
+    10**400,
+    -(10**400),
+    0.5,
+    1e-300,
+    1e300,
+    -1e300,
+    1e39,
+    "",
+    "a",
+    "x" * 5000,
+    "\x00",
+    "é\u2028",
+    "..",
+    "/x",
+    "NaN",
+    "1",
+    "float32",
+    "int8",
+    "E_RANGE",
+    [],
+    {},
+    [[]],
+    [None],
+    [1, 2],
+    ["a"],
+    [{}],
+    {"a": 1},
+    [0] * 300,
+    "a" * 200,
+    {str(n): n for n in range(300)},
+]
 RAW = [
     b"NaN",
     b"Infinity",
@@ -146,7 +243,13 @@ MARK = "a place for bytes"
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every way down into a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [at, *(place for key, part in inner for place in places(part, (*at, key)))]
 
 
@@ -215,13 +318,17 @@ def change_file(path: Path, chance: random.Random) -> None:
         lines = data.splitlines()
         place = chance.randrange(len(lines))
         changed = [changed_json(json.loads(lines[place]), chance).rstrip(b"\n")]
-        lines[place : place + 1] = chance.choice([changed, changed, changed, [], [lines[place]] * 2])
+        lines[place : place + 1] = chance.choice(
+            [changed, changed, changed, [], [lines[place]] * 2]
+        )
         path.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 def change(folder: Path, chance: random.Random) -> str:
     """Change one thing in a bundle, hash what is there anew, and say what was changed."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
     name = chance.choice([*names, *[MANIFEST, CONTRACT] * 3])
     manifest = json.loads((folder / MANIFEST).read_bytes())
     deed = chance.random()
@@ -236,12 +343,19 @@ def change(folder: Path, chance: random.Random) -> str:
     if isinstance(manifest, dict):
         if name != MANIFEST:
             manifest["files"] = {
-                path.relative_to(folder).as_posix(): {"sha256": sha256(path.read_bytes()), "size": path.stat().st_size}
-                for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST
-            }  # fmt: skip
+                path.relative_to(folder).as_posix(): {
+                    "sha256": sha256(path.read_bytes()),
+                    "size": path.stat().st_size,
+                }
+                for path in folder.rglob("*")
+                if path.is_file() and path.name != MANIFEST
+            }
         if chance.random() < 0.05:
             claimed = chance.choice(list(manifest.get("files") or {"a": {}}))
-            manifest["files"][claimed] = {"sha256": "0" * 64, "size": chance.choice([2**62, 2**40, 0, 2**31 - 1])}
+            manifest["files"][claimed] = {
+                "sha256": "0" * 64,
+                "size": chance.choice([2**62, 2**40, 0, 2**31 - 1]),
+            }
         if chance.random() < 0.04:
             (folder / name).unlink(missing_ok=True)
             os.mkfifo(folder / name)
@@ -258,7 +372,9 @@ def change_manifest(folder: Path, manifest: Any, chance: random.Random) -> Any:
         again = json.loads(data)
         return (
             again
-            if isinstance(again, dict) and isinstance(again.get("files"), dict) and canonical_json(again) == data
+            if isinstance(again, dict)
+            and isinstance(again.get("files"), dict)
+            and canonical_json(again) == data
             else None
         )
     except (ValueError, RecursionError):
@@ -270,7 +386,12 @@ def outcome(folder: Path, loader: Loader) -> str:
     try:
         model = loader(found_entry("toy", "1.0.0", folder, None, ""))
         contract = model.contract
-        _ = contract.row_schema(), contract.answer_schema(), contract.example_row(), model.bundle.held_out
+        _ = (
+            contract.row_schema(),
+            contract.answer_schema(),
+            contract.example_row(),
+            model.bundle.held_out,
+        )
     except st.SeatrialError as error:
         if not str(error).isprintable():
             raise AssertionError("a message with odd characters") from error

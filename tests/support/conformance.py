@@ -15,13 +15,31 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.manifest import Manifest, Variant
 
 DTYPES = {
-    "bool": TensorProto.BOOL, "uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "uint32": TensorProto.UINT32, "uint64": TensorProto.UINT64, "int8": TensorProto.INT8,
-    "int16": TensorProto.INT16, "int32": TensorProto.INT32, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE,
-}  # fmt: skip
+    "bool": TensorProto.BOOL,
+    "uint8": TensorProto.UINT8,
+    "uint16": TensorProto.UINT16,
+    "uint32": TensorProto.UINT32,
+    "uint64": TensorProto.UINT64,
+    "int8": TensorProto.INT8,
+    "int16": TensorProto.INT16,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+}
 V2 = {
-    "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "float32": "FP32", "float64": "FP64",
-}  # fmt: skip
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float32": "FP32",
+    "float64": "FP64",
+}
 WORDS = ("a", "b", "é")
 MAX_SIDE = 64
 
@@ -38,7 +56,9 @@ for name in DTYPES:
     In.__annotations__[f"in_{name}"] = st.Tensor[np.dtype(name).type, 1:MAX_SIDE]
     Out.__annotations__[f"out_{name}"] = st.Tensor[np.dtype(name).type, None]
 ROW = type("Row", (st.Row,), {"__annotations__": In.__annotations__, "__module__": __name__})
-ANSWER = type("Answer", (st.Answer,), {"__annotations__": Out.__annotations__, "__module__": __name__})
+ANSWER = type(
+    "Answer", (st.Answer,), {"__annotations__": Out.__annotations__, "__module__": __name__}
+)
 
 
 def graph() -> bytes:
@@ -64,7 +84,9 @@ def graph() -> bytes:
     nodes += [node("Identity", [f"in_{name}"], [f"out_{name}"]) for name in DTYPES]
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 4)]
     model: Any = helper.make_model(
-        helper.make_graph(nodes, "conformance", inputs, outputs), opset_imports=opsets, ir_version=10
+        helper.make_graph(nodes, "conformance", inputs, outputs),
+        opset_imports=opsets,
+        ir_version=10,
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
@@ -79,7 +101,10 @@ def rows() -> list[dict[str, Any]]:
             ends[name] = [int(np.iinfo(kind).min), int(np.iinfo(kind).max)]
         elif kind.kind == "f":
             ends[name] = [float(np.finfo(kind).min), float(np.finfo(kind).tiny)]
-    return [{"in_word": word} | {f"in_{name}": values for name, values in ends.items()} for word in WORDS]
+    return [
+        {"in_word": word} | {f"in_{name}": values for name, values in ends.items()}
+        for word in WORDS
+    ]
 
 
 def seal(folder: Path, version: str = "1.0.0") -> None:
@@ -101,7 +126,13 @@ def seal(folder: Path, version: str = "1.0.0") -> None:
     write_bundle(
         folder,
         Manifest(
-            schema=1, name="conformance", version=version, batchable=True, opset=20, variants=(variant,), files={}
+            schema=1,
+            name="conformance",
+            version=version,
+            batchable=True,
+            opset=20,
+            variants=(variant,),
+            files={},
         ),
         files,
     )

@@ -50,13 +50,20 @@ class FakeCards:
         """Names of the threads that ran something: CUDA sets itself up in each."""
         self.planned: list[int] = []
         """Rows for which a session planned its convolutions: whenever they are others than those of the batch before."""
-        monkeypatch.setattr(ort, "InferenceSession", lambda *given, **named: self._open(*given, **named))
+        monkeypatch.setattr(
+            ort, "InferenceSession", lambda *given, **named: self._open(*given, **named)
+        )
         monkeypatch.setattr(ort, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
         monkeypatch.setattr(ort, "OrtValue", FakeValue)
         monkeypatch.setattr(ort, "RunOptions", FakeRunOptions)
 
     def _open(
-        self, graph: Any, settings: Any, *, providers: Sequence[tuple[str, Mapping[str, str]]], enable_fallback: bool
+        self,
+        graph: Any,
+        settings: Any,
+        *,
+        providers: Sequence[tuple[str, Mapping[str, str]]],
+        enable_fallback: bool,
     ) -> Any:
         assert not enable_fallback, "onnxruntime would go on with the CPU"
         name, options = providers[0]
@@ -64,17 +71,28 @@ class FakeCards:
             return RealSession(graph, settings, providers=[CPU], enable_fallback=False)
         unknown = [option for option in options if not OPTIONS.fullmatch(option)]
         if unknown:
-            raise ValueError(f"Failed to parse provider options: Unknown provider option: '{unknown[0]}'")
+            raise ValueError(
+                f"Failed to parse provider options: Unknown provider option: '{unknown[0]}'"
+            )
         number = int(options["device_id"])
         if number not in self.present:
-            raise RuntimeError(f"CUDA failure 101: invalid device ordinal ; GPU={number} ; hostname=secret")
+            raise RuntimeError(
+                f"CUDA failure 101: invalid device ordinal ; GPU={number} ; hostname=secret"
+            )
         if number in self.failing:
             raise self.failing[number]
-        if options.get("enable_cuda_graph") == "1" and (self.lacking or number in self.not_recording):
-            raise RuntimeError("This session cannot use the graph capture feature as requested by the user")
+        if options.get("enable_cuda_graph") == "1" and (
+            self.lacking or number in self.not_recording
+        ):
+            raise RuntimeError(
+                "This session cannot use the graph capture feature as requested by the user"
+            )
         self.opened.append((number, dict(options)))
         return FakeSession(
-            self, RealSession(graph, settings, providers=[CPU], enable_fallback=False), providers, number
+            self,
+            RealSession(graph, settings, providers=[CPU], enable_fallback=False),
+            providers,
+            number,
         )
 
     def begin_run(self, number: int, feeds: Mapping[str, Any], how: str, options: Any) -> None:
@@ -127,14 +145,20 @@ class FakeSession:
     """A session on a card: the processor's, which runs, behind a card's face."""
 
     def __init__(
-        self, cards: FakeCards, real: Any, providers: Sequence[tuple[str, Mapping[str, str]]], number: int
+        self,
+        cards: FakeCards,
+        real: Any,
+        providers: Sequence[tuple[str, Mapping[str, str]]],
+        number: int,
     ) -> None:
         self.cards, self.real, self.number = cards, real, number
         self._providers = [name for name, _ in providers]
         self.records = providers[0][1].get("enable_cuda_graph") == "1"
         self.recorded: dict[str, list[int]] = {}
         self.convolves = any(
-            node.op_type == "Conv" for part in real.get_provider_graph_assignment_info() for node in part.get_nodes()
+            node.op_type == "Conv"
+            for part in real.get_provider_graph_assignment_info()
+            for node in part.get_nodes()
         )
         self.planned_for = 0
         self.get_inputs, self.get_outputs = real.get_inputs, real.get_outputs
@@ -147,12 +171,24 @@ class FakeSession:
         return {name: {"device_id": str(number)} for name in self.get_providers()}
 
     def get_provider_graph_assignment_info(self) -> list[Any]:
-        nodes = [node for part in self.real.get_provider_graph_assignment_info() for node in part.get_nodes()]
-        here = [node for node in nodes if self.cards.takes and node.op_type not in self.cards.lacking]
+        nodes = [
+            node
+            for part in self.real.get_provider_graph_assignment_info()
+            for node in part.get_nodes()
+        ]
+        here = [
+            node for node in nodes if self.cards.takes and node.op_type not in self.cards.lacking
+        ]
         parts = {self._providers[0]: here, CPU: [node for node in nodes if node not in here]}
-        return [SimpleNamespace(ep_name=name, get_nodes=lambda some=some: some) for name, some in parts.items() if some]
+        return [
+            SimpleNamespace(ep_name=name, get_nodes=lambda some=some: some)
+            for name, some in parts.items()
+            if some
+        ]
 
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Any], options: Any = None) -> list[Any]:
+    def run(
+        self, outputs: Sequence[str], feeds: Mapping[str, Any], options: Any = None
+    ) -> list[Any]:
         assert not self.records, "a session that records graphs is run by its bindings alone"
         self.cards.begin_run(self.number, feeds, "plain", options)
         rows = len(next(iter(feeds.values())))
@@ -171,7 +207,9 @@ class FakeSession:
             assert graph is not None
             if graph != "-1":
                 how = "replayed" if graph in self.recorded else "recorded"
-                assert self.recorded.setdefault(graph, binding.addresses()) == binding.addresses(), "a buffer has moved"
+                assert (
+                    self.recorded.setdefault(graph, binding.addresses()) == binding.addresses()
+                ), "a buffer has moved"
         self.cards.begin_run(self.number, binding.inputs, how, options)
         made = self.real.run(list(binding.outputs), binding.inputs)
         for name, array in zip(binding.outputs, made, strict=True):
@@ -191,7 +229,10 @@ class FakeBinding:
         self.outputs: dict[str, FakeValue | None] = {}
 
     def addresses(self) -> list[int]:
-        places = [*self.inputs.values(), *(value.array for value in self.outputs.values() if value is not None)]
+        places = [
+            *self.inputs.values(),
+            *(value.array for value in self.outputs.values() if value is not None),
+        ]
         return [int(array.ctypes.data) for array in places]
 
     def bind_ortvalue_input(self, name: str, value: FakeValue) -> None:

@@ -16,7 +16,11 @@ from seatrial_serve.runtimes.triton_naming import digest_key
 from support.toys import answer
 
 SERVICE = "inference.GRPCInferenceService"
-CALLS = {"ModelReady": pb.ModelReadyRequest, "ModelConfig": pb.ModelConfigRequest, "ModelInfer": pb.ModelInferRequest}
+CALLS = {
+    "ModelReady": pb.ModelReadyRequest,
+    "ModelConfig": pb.ModelConfigRequest,
+    "ModelInfer": pb.ModelInferRequest,
+}
 Outputs = dict[str, np.ndarray[Any, Any]]
 
 
@@ -45,7 +49,9 @@ class FakeTriton:
             )
             for name, kind in CALLS.items()
         }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
+        )
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         self._server.start()
 
@@ -76,10 +82,14 @@ class FakeTriton:
         self.open.wait(20)
         raw = dict(zip((each.name for each in asked.inputs), asked.raw_input_contents, strict=True))
         words = [word.decode() for word in deserialize_bytes_tensor(raw["word"]).tolist()]
-        outputs = self.lie(answer({"x": np.frombuffer(raw["x"], np.float32), "word": np.array(words, object)}))
+        outputs = self.lie(
+            answer({"x": np.frombuffer(raw["x"], np.float32), "word": np.array(words, object)})
+        )
         reply = pb.ModelInferResponse(model_name="toy_graph", model_version="1000000")
         for name, array in outputs.items():
             shape = array.shape if array.ndim > 1 else (*array.shape, 1)
-            reply.outputs.add(name=name, datatype="FP32" if array.dtype == np.float32 else "INT64", shape=shape)
+            reply.outputs.add(
+                name=name, datatype="FP32" if array.dtype == np.float32 else "INT64", shape=shape
+            )
             reply.raw_output_contents.append(array.tobytes())
         return reply

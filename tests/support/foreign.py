@@ -23,12 +23,19 @@ def parsed(text: str, opset: int = 17) -> onnx.ModelProto:
 
 
 def adopt(
-    model: onnx.ModelProto | str, folder: Path, inputs: type[st.Row], outputs: type[st.Answer], golden: Sequence[dict[str, Any]], **options: Any
-) -> st.Bundle:  # fmt: skip
+    model: onnx.ModelProto | str,
+    folder: Path,
+    inputs: type[st.Row],
+    outputs: type[st.Answer],
+    golden: Sequence[dict[str, Any]],
+    **options: Any,
+) -> st.Bundle:
     """Seal it, and open what was sealed."""
     graph = parsed(model) if isinstance(model, str) else model
     declared: dict[str, Any] = {"name": "foreign", "version": "1.0.0", **options}
-    sealed = st.adopt_model(st.Adoption(graph=graph, inputs=inputs, outputs=outputs, golden=golden, **declared), folder)
+    sealed = st.adopt_model(
+        st.Adoption(graph=graph, inputs=inputs, outputs=outputs, golden=golden, **declared), folder
+    )
     return st.open_bundle(sealed.path)
 
 
@@ -41,7 +48,9 @@ def refused(*arguments: Any, **options: Any) -> str:
     return str(said.value)
 
 
-def answers(bundle: st.Bundle, rows: Sequence[dict[str, Any]], batch_rows: int = 1) -> list[dict[str, Array]]:
+def answers(
+    bundle: st.Bundle, rows: Sequence[dict[str, Any]], batch_rows: int = 1
+) -> list[dict[str, Array]]:
     """What the serving side answers."""
     return load_engine(bundle, RuntimeOptions()).answer(rows, batch_rows)
 

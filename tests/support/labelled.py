@@ -29,4 +29,6 @@ def answers(rows: int, seed: int = 0, noise: float = 0.0) -> list[dict[str, Any]
     sizes = random.normal(size=rows)
     scores += np.random.default_rng(seed + 1).normal(size=scores.shape) * noise
     shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-    return [{"word": shares[i].astype(np.float32), "size": np.float32(sizes[i])} for i in range(rows)]
+    return [
+        {"word": shares[i].astype(np.float32), "size": np.float32(sizes[i])} for i in range(rows)
+    ]

@@ -40,7 +40,10 @@ class RealImage:
 
     def program(self, bundles: Path | None, *command: str, **environment: str) -> list[str]:
         """A command inside, in the image's own environment."""
-        variables = [*self.config["Env"], *(f"{name}={value}" for name, value in environment.items())]
+        variables = [
+            *self.config["Env"],
+            *(f"{name}={value}" for name, value in environment.items()),
+        ]
         inside = "" if bundles is None else str(bundles.resolve())
         return [
             "unshare",
@@ -59,7 +62,11 @@ class RealImage:
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside to its end."""
         return subprocess.run(
-            self.program(None, *command, **environment), capture_output=True, text=True, timeout=60, check=False
+            self.program(None, *command, **environment),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def server(self, bundles: Path) -> list[str]:
@@ -72,9 +79,20 @@ def open_image(target: str = "cpu") -> Iterator[RealImage]:
     """The built image, mounted."""
 
     def buildah(*arguments: str) -> str:
-        storage = ["--storage-driver", "vfs", "--root", str(BUILT / "storage"), "--runroot", str(BUILT / "run")]
+        storage = [
+            "--storage-driver",
+            "vfs",
+            "--root",
+            str(BUILT / "storage"),
+            "--runroot",
+            str(BUILT / "run"),
+        ]
         done = subprocess.run(
-            ["buildah", *storage, *arguments], capture_output=True, text=True, timeout=100, check=False
+            ["buildah", *storage, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -84,7 +102,11 @@ def open_image(target: str = "cpu") -> Iterator[RealImage]:
     container = buildah("from", "--pull-never", name)
     try:
         root = Path(buildah("mount", container))
-        size = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+        size = sum(
+            path.lstat().st_size
+            for path in root.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        )
         yield RealImage(root, config, size)
     finally:
         buildah("rm", container)

@@ -20,7 +20,9 @@ WHY = "Prometheus is not installed: apt-get install --no-install-recommends prom
 class RealPrometheus:
     """It scrapes `targets` (metrics URLs) every second, by `rules` where given, and tells `alertmanager` (host:port). Use `with`."""
 
-    def __init__(self, folder: Path, targets: Sequence[str], rules: str = "", alertmanager: str = "") -> None:
+    def __init__(
+        self, folder: Path, targets: Sequence[str], rules: str = "", alertmanager: str = ""
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         folder.mkdir(parents=True)
@@ -29,14 +31,24 @@ class RealPrometheus:
         hosts = [urllib.parse.urlsplit(url).netloc for url in targets]
         jobs = [{"job_name": "seatrial", "static_configs": [{"targets": hosts}]}]
         every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        config = {"global": every, "rule_files": [str(folder / "rules.yaml")], "scrape_configs": jobs}
+        config = {
+            "global": every,
+            "rule_files": [str(folder / "rules.yaml")],
+            "scrape_configs": jobs,
+        }
         if alertmanager:
-            config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
+            config["alerting"] = {
+                "alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]
+            }
         (folder / "prometheus.yaml").write_text(json.dumps(config))  # JSON is YAML
 
     def __enter__(self) -> Self:
-        flags = [f"--config.file={self._folder / 'prometheus.yaml'}", f"--storage.tsdb.path={self._folder / 'data'}",
-                 f"--web.listen-address={urllib.parse.urlsplit(self.url).netloc}", "--enable-feature=exemplar-storage"]  # fmt: skip
+        flags = [
+            f"--config.file={self._folder / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--web.listen-address={urllib.parse.urlsplit(self.url).netloc}",
+            "--enable-feature=exemplar-storage",
+        ]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(["prometheus", *flags], stdout=log, stderr=log)
         return self
@@ -59,7 +71,9 @@ class RealPrometheus:
 
     def values(self, expression: str, by: str) -> dict[str, float]:
         """The series of an expression: a label of each -> its value."""
-        return {each["metric"].get(by, ""): float(each["value"][1]) for each in self.query(expression)}
+        return {
+            each["metric"].get(by, ""): float(each["value"][1]) for each in self.query(expression)
+        }
 
     def until(self, found: Callable[[], Any], within_s: float = 60) -> Any:
         """What `found` gives once it gives something."""

@@ -17,7 +17,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(os.environ.get("TRITON_FOLDER", ROOT / "build" / "triton"))
 SERVER = INSTALLED / "DIST" / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-needs_triton = pytest.mark.skipif(not SERVER.exists(), reason="no Triton here: make triton installs it")
+needs_triton = pytest.mark.skipif(
+    not SERVER.exists(), reason="no Triton here: make triton installs it"
+)
 
 
 def free_ports(count: int) -> list[int]:
@@ -41,11 +43,23 @@ class RealTriton:
     def start(self) -> None:
         """Start it and wait until every model is ready."""
         command = [
-            str(SERVER), f"--model-repository={self._repository}", f"--backend-directory={INSTALLED / 'B'}", f"--backend-config=python,shm-region-prefix-name=st{os.getpid()}x{self.http}",
-            "--http-address=127.0.0.1", f"--http-port={self.http}", "--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}", "--metrics-address=127.0.0.1", f"--metrics-port={self.metrics}",
-            "--allow-gpu-metrics=false", "--disable-auto-complete-config", "--exit-on-error=true",
-        ]  # fmt: skip
-        libraries = f"{sysconfig.get_config_var('LIBDIR')}:{INSTALLED / 'DIST' / 'nvidia_pytriton.libs'}"
+            str(SERVER),
+            f"--model-repository={self._repository}",
+            f"--backend-directory={INSTALLED / 'B'}",
+            f"--backend-config=python,shm-region-prefix-name=st{os.getpid()}x{self.http}",
+            "--http-address=127.0.0.1",
+            f"--http-port={self.http}",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={self.grpc_port}",
+            "--metrics-address=127.0.0.1",
+            f"--metrics-port={self.metrics}",
+            "--allow-gpu-metrics=false",
+            "--disable-auto-complete-config",
+            "--exit-on-error=true",
+        ]
+        libraries = (
+            f"{sysconfig.get_config_var('LIBDIR')}:{INSTALLED / 'DIST' / 'nvidia_pytriton.libs'}"
+        )
         environment = os.environ | {
             "LD_LIBRARY_PATH": libraries,
             "PATH": f"{INSTALLED / 'V' / 'bin'}:{os.environ['PATH']}",

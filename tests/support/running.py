@@ -56,7 +56,9 @@ class Running:
         self.taps, self.watch = taps, watch
 
     async def ask(self, instances: Any, model: str = "toy", **options: Any) -> httpx.Response:
-        return await self.client.post(f"/v1/models/{model}:predict", json={"instances": instances}, **options)
+        return await self.client.post(
+            f"/v1/models/{model}:predict", json={"instances": instances}, **options
+        )
 
 
 Run = Callable[..., AbstractAsyncContextManager[Running]]
@@ -76,7 +78,9 @@ async def run_app(
     Unless they are asked for, live parity and kept receipts are off: tests count runs, and share
     digests.
     """
-    settings = Settings(bundles=bundles, **({"live_parity_per_s": 0.0, "prove": "always"} | options))
+    settings = Settings(
+        bundles=bundles, **({"live_parity_per_s": 0.0, "prove": "always"} | options)
+    )
     repository, metrics, drain = (
         Repository(bundles, settings.versions, settings.ready),
         Metrics(on=settings.metrics, clock=clock),
@@ -89,11 +93,20 @@ async def run_app(
             repository, build, loads, remote=settings.runtime is not None
         )  # fmt: skip
         watch = open_observers(settings, metrics, lifecycle)
-        tapped = Sampler([*taps, *watch.sampled], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0))
+        tapped = Sampler(
+            [*taps, *watch.sampled], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0)
+        )
         budget, pace = Budget(settings.budget_bytes or 2**30), Pace(settings.request_timeout_s)
-        exchanges = Exchanges(repository, pool, drain, budget, tapped, metrics, watch.observers, pace)
+        exchanges = Exchanges(
+            repository, pool, drain, budget, tapped, metrics, watch.observers, pace
+        )
         app = create_app(
-            exchanges, lifecycle, watch, admin=settings.admin, workers=settings.workers, console=settings.console
+            exchanges,
+            lifecycle,
+            watch,
+            admin=settings.admin,
+            workers=settings.workers,
+            console=settings.console,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -32,7 +32,9 @@ class Server:
             "0",
             *flags,
         ]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         self.log: list[str] = []
         self._found = threading.Event()
         self.url = self.metrics_url = self.grpc = ""

@@ -41,13 +41,19 @@ def answer(feeds: Feeds) -> dict[str, Array]:
 
 def toy_golden(rows: Sequence[dict[str, Any]] = ROWS) -> Golden:
     answers = tuple(
-        {"twice": np.float32(row["x"] * 2), "pair": np.array([row["x"], row["word"] == "a"], np.float32)}
+        {
+            "twice": np.float32(row["x"] * 2),
+            "pair": np.array([row["x"], row["word"] == "a"], np.float32),
+        }
         for row in rows
     )
     return Golden(
         tuple(rows),
         answers,
-        (Refused({"x": 101.0, "word": "a"}, "E_RANGE"), Refused({"x": 1.0, "word": "c"}, "E_CATEGORY")),
+        (
+            Refused({"x": 101.0, "word": "a"}, "E_RANGE"),
+            Refused({"x": 1.0, "word": "c"}, "E_CATEGORY"),
+        ),
     )
 
 
@@ -68,7 +74,15 @@ def toy_profile(contract: st.Contract) -> Profile:
 
 def toy_manifest(name: str = "toy", version: str = "1.0.0", batchable: bool = True) -> Manifest:
     variant = Variant(name="fp32", format="fake", graph="graphs/toy.fake")
-    return Manifest(schema=1, name=name, version=version, batchable=batchable, opset=20, variants=(variant,), files={})
+    return Manifest(
+        schema=1,
+        name=name,
+        version=version,
+        batchable=batchable,
+        opset=20,
+        variants=(variant,),
+        files={},
+    )
 
 
 def toy_bundle(
@@ -81,6 +95,8 @@ def fake_runtimes(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[Feeds], dict[str, Array]] = answer
 ) -> FakeRuntime:
     """Let graphs of format "fake" be run by a function; returns the runtime, which keeps the size of every batch."""
-    runtime = FakeRuntime(function, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"])
+    runtime = FakeRuntime(
+        function, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"]
+    )
     monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
     return runtime

@@ -38,11 +38,19 @@ def watching(metrics_url: str, rules: Path, folder: Path) -> Iterator[Observers]
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     config = folder / "alertmanager.yaml"
     config.write_text("route: {receiver: nobody, group_wait: 0s}\nreceivers: [{name: nobody}]\n")
-    command = ["prometheus-alertmanager", f"--config.file={config}", f"--storage.path={folder / 'alerts'}", f"--web.listen-address={address}", "--cluster.listen-address="]  # fmt: skip
+    command = [
+        "prometheus-alertmanager",
+        f"--config.file={config}",
+        f"--storage.path={folder / 'alerts'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    ]
     with (folder / "alertmanager.log").open("wb") as log:
         alertmanager = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        with RealPrometheus(folder / "prometheus", [metrics_url], rules.read_text(), address) as prometheus:
+        with RealPrometheus(
+            folder / "prometheus", [metrics_url], rules.read_text(), address
+        ) as prometheus:
             watch = Observers(prometheus, address)
             prometheus.until(lambda: prometheus.query("seatrial_bundle_info"), 30)
             prometheus.until(lambda: watch.firing("none") == [], 30)
@@ -54,7 +62,12 @@ def watching(metrics_url: str, rules: Path, folder: Path) -> Iterator[Observers]
 
 def expressions(folder: Path) -> list[str]:
     """Every expression of rules and dashboards below a folder."""
-    found = [rule["expr"] for file in folder.rglob("*.rules.yaml") for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]  # fmt: skip
+    found = [
+        rule["expr"]
+        for file in folder.rglob("*.rules.yaml")
+        for group in yaml.safe_load(file.read_text())["groups"]
+        for rule in group["rules"]
+    ]
     for file in folder.rglob("dashboards/*.json"):
         panels = json.loads(file.read_text())["panels"]
         found += [target["expr"] for panel in panels for target in panel.get("targets") or ()]

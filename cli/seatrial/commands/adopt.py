@@ -19,14 +19,25 @@ if TYPE_CHECKING:
 
 @click.command("adopt")
 @click.argument("model", metavar="MODEL")
-@click.option("--contract", required=True, metavar="FILE.py:ROWS", help="The st.Row class of the inputs.")
+@click.option(
+    "--contract", required=True, metavar="FILE.py:ROWS", help="The st.Row class of the inputs."
+)
 @click.option(
     "--answers",
     metavar="FILE.py:ANSWERS",
     help="The st.Answer class of the outputs.  [default: the one in the contract's file]",
 )
-@click.option("--golden", required=True, metavar="ROWS", help="Raw rows, at least two: a .jsonl or .json file.")
-@click.option("--training", metavar="ROWS", help="Raw rows like those of training, which drift is measured against.")
+@click.option(
+    "--golden",
+    required=True,
+    metavar="ROWS",
+    help="Raw rows, at least two: a .jsonl or .json file.",
+)
+@click.option(
+    "--training",
+    metavar="ROWS",
+    help="Raw rows like those of training, which drift is measured against.",
+)
 @click.option(
     "--reference",
     metavar="FILE.py:FUNCTION",
@@ -44,11 +55,15 @@ if TYPE_CHECKING:
     metavar="GRAPH=FIELD",
     help="The field that an input or output of the graph is, where names differ and nothing else tells (again for more).",
 )
-@click.option("--rows-alone", is_flag=True, help="Never run rows together: this model must see each alone.")
+@click.option(
+    "--rows-alone", is_flag=True, help="Never run rows together: this model must see each alone."
+)
 @click.option("--name", help="The bundle's name.  [default: the model's file or name]")
 @click.option("--version", default="1.0.0", show_default=True, help="The bundle's version.")
 @sealing_options
-def command(model: str, out: Path, since: Path | None, allow_breaking: bool, as_json: bool, **asked: Any) -> None:
+def command(
+    model: str, out: Path, since: Path | None, allow_breaking: bool, as_json: bool, **asked: Any
+) -> None:
     r"""Give a model that others made a contract, prove what it answers, and seal it as a bundle.
 
     MODEL is an ONNX file, or FILE.py:NAME for a fitted scikit-learn estimator (or a function without arguments that returns one).
@@ -78,8 +93,19 @@ def command(model: str, out: Path, since: Path | None, allow_breaking: bool, as_
 
 
 def adoption_of(
-    model: str, *, contract: str, answers: str | None, golden: str, training: str | None, reference: str | None, prepare: Path | None, rename: tuple[str, ...], rows_alone: bool, name: str | None, version: str,
-) -> Adoption:  # fmt: skip
+    model: str,
+    *,
+    contract: str,
+    answers: str | None,
+    golden: str,
+    training: str | None,
+    reference: str | None,
+    prepare: Path | None,
+    rename: tuple[str, ...],
+    rows_alone: bool,
+    name: str | None,
+    version: str,
+) -> Adoption:
     """What was asked for, as a value. The user's files are imported here, each once."""
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.contract_file import read_contract
@@ -92,9 +118,15 @@ def adoption_of(
     file, _, member = model.rpartition(":")
     is_file = not file.endswith(".py")
     declared: dict[str, Any] = {
-        "name": name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem if is_file else member).strip("-._"),
-        "version": version, "inputs": inputs, "outputs": outputs, "golden": read_rows(golden), "renamed": dict(map(renaming, rename)), "batchable": not rows_alone,
-    }  # fmt: skip
+        "name": name
+        or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem if is_file else member).strip("-._"),
+        "version": version,
+        "inputs": inputs,
+        "outputs": outputs,
+        "golden": read_rows(golden),
+        "renamed": dict(map(renaming, rename)),
+        "batchable": not rows_alone,
+    }
     if training is not None:
         declared["reference"] = read_rows(training)
     if prepare is not None:

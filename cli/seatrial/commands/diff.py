@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @click.argument("old", metavar="OLD", type=click.Path(path_type=Path))
 @click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
-@click.option("--notes", type=click.Path(path_type=Path, dir_okay=False), help="Write release notes in Markdown.")
+@click.option(
+    "--notes",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write release notes in Markdown.",
+)
 def command(old: Path, new: Path, as_json: bool, notes: Path | None) -> None:
     """Compare two bundles of a model: contracts, answers to both golden sets, size and speed.
 
@@ -38,7 +42,10 @@ def command(old: Path, new: Path, as_json: bool, notes: Path | None) -> None:
     found = compare_versions(open_bundle(old), open_bundle(new))
     if notes is not None:
         notes.write_text(
-            write_notes(found.new.name, found.old.version, found.new.version, found.differences, found.moved), "utf-8"
+            write_notes(
+                found.new.name, found.old.version, found.new.version, found.differences, found.moved
+            ),
+            "utf-8",
         )
     if as_json:
         click.echo(json.dumps(facts(found), indent=1))
@@ -52,19 +59,33 @@ def facts(found: Versions) -> dict[str, Any]:
     """Everything, as JSON values."""
     moved = asdict(found.moved)
     return {
-        "name": found.new.name, "old": found.old.version, "new": found.new.version, "may_replace": found.may_replace,
-        "differences": [asdict(difference) for difference in found.differences], "moved": moved | {"largest": str(found.moved.largest)},
-        "rows": len(found.rows), "bytes": [found.old.size_bytes, found.new.size_bytes], "speed": round(found.speed, 3),
-        "variants": [[variant.name for variant in bundle.manifest.variants] for bundle in (found.old, found.new)],
-        "measures": {name: [one.model_dump(mode="json") for one in both] for name, both in found.measures.items()},
-    }  # fmt: skip
+        "name": found.new.name,
+        "old": found.old.version,
+        "new": found.new.version,
+        "may_replace": found.may_replace,
+        "differences": [asdict(difference) for difference in found.differences],
+        "moved": moved | {"largest": str(found.moved.largest)},
+        "rows": len(found.rows),
+        "bytes": [found.old.size_bytes, found.new.size_bytes],
+        "speed": round(found.speed, 3),
+        "variants": [
+            [variant.name for variant in bundle.manifest.variants]
+            for bundle in (found.old, found.new)
+        ],
+        "measures": {
+            name: [one.model_dump(mode="json") for one in both]
+            for name, both in found.measures.items()
+        },
+    }
 
 
 def show(console: Console, found: Versions) -> None:
     """For people."""
     from seatrial_contracts.release_notes import said
 
-    console.print(f"[bold]{found.new.name}[/] {found.old.version} -> {found.new.version}", highlight=False)
+    console.print(
+        f"[bold]{found.new.name}[/] {found.old.version} -> {found.new.version}", highlight=False
+    )
     table = Table("", "where", "what")
     for difference in found.differences:
         kind = "[red]breaking[/]" if difference.breaking else "[green]safe[/]"
@@ -73,11 +94,16 @@ def show(console: Console, found: Versions) -> None:
     for line in said(found.moved):
         console.print(escape(line), highlight=False)
     if found.moved.place or found.moved.newly_refused or found.moved.newly_taken:
-        console.print(f"(rows: the golden ones of {found.old.version}, then what {found.new.version} has beyond them)")
+        console.print(
+            f"(rows: the golden ones of {found.old.version}, then what {found.new.version} has beyond them)"
+        )
     if found.measures:
         console.print(measures_table(found))
     old, new = (bundle.size_bytes / 1e6 for bundle in (found.old, found.new))
-    graphs = [", ".join(variant.name for variant in bundle.manifest.variants) for bundle in (found.old, found.new)]
+    graphs = [
+        ", ".join(variant.name for variant in bundle.manifest.variants)
+        for bundle in (found.old, found.new)
+    ]
     console.print(
         f"{old:.2f} -> {new:.2f} MB, graphs {graphs[0]} -> {graphs[1]}; one row alone runs at {found.speed:.2f} of the old rate here",
         highlight=False,
@@ -91,8 +117,16 @@ def show(console: Console, found: Versions) -> None:
 
 def measures_table(found: Versions) -> Table:
     """Both versions against the truth, for all rows whose truth is known and for each slice."""
-    names = {"accuracy": "accuracy", "calibration_error": "calibration error", "absolute_error": "absolute error"}
-    used = [name for name in names if any(getattr(new, name) is not None for _, new in found.measures.values())]
+    names = {
+        "accuracy": "accuracy",
+        "calibration_error": "calibration error",
+        "absolute_error": "absolute error",
+    }
+    used = [
+        name
+        for name in names
+        if any(getattr(new, name) is not None for _, new in found.measures.values())
+    ]
     table = Table("against the truth", "rows", *(names[name] for name in used))
     for slice_, both in found.measures.items():
         moves = (" -> ".join("-" if value is None else f"{value:.4g}" for value in values)

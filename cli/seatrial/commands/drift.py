@@ -22,9 +22,24 @@ FEW_ROWS = 200
 @click.command("drift")
 @click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.argument("rows", metavar="[ROWS]", required=False)
-@click.option("--prometheus", metavar="URL", help="Read the counters of all servers of this version from a Prometheus.")
-@click.option("--window", default="1h", show_default=True, help="How far back to look in Prometheus: 30m, 1h, 7d.")
-@click.option("--psi", default=0.2, show_default=True, type=click.FloatRange(min=0), help="Most PSI that is no drift.")
+@click.option(
+    "--prometheus",
+    metavar="URL",
+    help="Read the counters of all servers of this version from a Prometheus.",
+)
+@click.option(
+    "--window",
+    default="1h",
+    show_default=True,
+    help="How far back to look in Prometheus: 30m, 1h, 7d.",
+)
+@click.option(
+    "--psi",
+    default=0.2,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Most PSI that is no drift.",
+)
 @click.option(
     "--js",
     default=0.2,
@@ -32,11 +47,22 @@ FEW_ROWS = 200
     type=click.FloatRange(min=0),
     help="Most Jensen-Shannon distance that is no drift.",
 )
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a PNG: live against reference.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a PNG: live against reference.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
 def command(
-    path: Path, rows: str | None, prometheus: str | None, window: str, psi: float, js: float, plot: Path | None, as_json: bool
-) -> None:  # fmt: skip
+    path: Path,
+    rows: str | None,
+    prometheus: str | None,
+    window: str,
+    psi: float,
+    js: float,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
     r"""Compare what comes now, field by field, with the reference rows that the bundle was sealed with.
 
     ROWS is a JSON row, a list of rows, the name of a .json or .jsonl file, or - for standard input: they are checked against the
@@ -59,7 +85,10 @@ def command(
     if not bundle.profile.rows:
         want = "reference rows like those of training"
         raise DeclarationError(
-            f"bundle {bundle.name} {bundle.version}", "no profile", want, "export it with reference=[...]"
+            f"bundle {bundle.name} {bundle.version}",
+            "no profile",
+            want,
+            "export it with reference=[...]",
         )
     if prometheus is not None:
         seen, source = drift_of_servers(bundle, prometheus, window), f"the last {window}"
@@ -70,8 +99,15 @@ def command(
     above = [field.above(psi, js) for field in fields]
     title = f"{bundle.name} {bundle.version}: {source} against {bundle.profile.rows} reference rows"
     if as_json:
-        found = [{**field.to_json(), "drifted": is_above} for field, is_above in zip(fields, above, strict=True)]
-        click.echo(json.dumps({"fields": found, "refused": dict(seen.refused), "psi": psi, "js": js}, indent=1))
+        found = [
+            {**field.to_json(), "drifted": is_above}
+            for field, is_above in zip(fields, above, strict=True)
+        ]
+        click.echo(
+            json.dumps(
+                {"fields": found, "refused": dict(seen.refused), "psi": psi, "js": js}, indent=1
+            )
+        )
     else:
         show(Console(), title, fields, above, seen)
     if plot is not None:
@@ -82,7 +118,9 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def show(console: Console, title: str, fields: list[FieldDrift], above: list[bool], seen: Seen) -> None:
+def show(
+    console: Console, title: str, fields: list[FieldDrift], above: list[bool], seen: Seen
+) -> None:
     """The table for people."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("field")
@@ -90,14 +128,25 @@ def show(console: Console, title: str, fields: list[FieldDrift], above: list[boo
         table.add_column(heading, justify="right")
     for field, is_above in zip(fields, above, strict=True):
         table.add_row(
-            field.field, f"{field.rows:.0f}", f"{field.psi:.3f}", f"{field.by_chance:.3f}", f"{field.distance:.3f}",
-            percent(field.missing), percent(field.unseen), "[red]YES" if is_above else "[green]no",
-        )  # fmt: skip
+            field.field,
+            f"{field.rows:.0f}",
+            f"{field.psi:.3f}",
+            f"{field.by_chance:.3f}",
+            f"{field.distance:.3f}",
+            percent(field.missing),
+            percent(field.unseen),
+            "[red]YES" if is_above else "[green]no",
+        )
     console.print(table)
     if seen.refused:
-        console.print("refused: " + ", ".join(f"{count} {code}" for code, count in sorted(seen.refused.items())))
+        console.print(
+            "refused: "
+            + ", ".join(f"{count} {code}" for code, count in sorted(seen.refused.items()))
+        )
     if max(field.rows for field in fields) < FEW_ROWS:
-        console.print('few rows: "by chance" is the PSI that as many rows of the same population show on average')
+        console.print(
+            'few rows: "by chance" is the PSI that as many rows of the same population show on average'
+        )
 
 
 def percent(share: float | None) -> str:

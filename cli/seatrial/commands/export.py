@@ -20,7 +20,12 @@ from seatrial.sealing import gate_progress, sealing_options, show_sealed
 )
 @sealing_options
 def command(
-    target: str, out: Path, formats_wanted: tuple[str, ...], since: Path | None, allow_breaking: bool, as_json: bool
+    target: str,
+    out: Path,
+    formats_wanted: tuple[str, ...],
+    since: Path | None,
+    allow_breaking: bool,
+    as_json: bool,
 ) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
 

@@ -32,15 +32,22 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
         click.echo(json.dumps(facts(bundle), indent=1))
         return
     console = Console()
-    console.print(f"[bold]{bundle.name} {bundle.version}[/]  sha256:{bundle.digest}", highlight=False)
-    console.print(f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.files)} sealed files, opset {bundle.manifest.opset}, "
-                  f"{'batchable' if bundle.manifest.batchable else 'never batched'}, {len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals", highlight=False)  # fmt: skip
+    console.print(
+        f"[bold]{bundle.name} {bundle.version}[/]  sha256:{bundle.digest}", highlight=False
+    )
+    console.print(
+        f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.files)} sealed files, opset {bundle.manifest.opset}, "
+        f"{'batchable' if bundle.manifest.batchable else 'never batched'}, {len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals",
+        highlight=False,
+    )
     console.print(fields_table(bundle))
     console.print(variants_table(bundle))
     show_receipts(console, bundle)
     made = ", ".join(f"{name} {version}" for name, version in bundle.manifest.made_with.items())
     console.print(str(bundle.manifest.origin), highlight=False)
-    console.print(f"made with {made}; git commit {bundle.manifest.git_commit or 'unknown'}", highlight=False)
+    console.print(
+        f"made with {made}; git commit {bundle.manifest.git_commit or 'unknown'}", highlight=False
+    )
     for step, reason in bundle.manifest.waivers.items():
         console.print(f"[yellow]waived[/] {step}: {reason}")
     if measure:
@@ -61,7 +68,9 @@ def show_pace(console: Console, bundle: Bundle) -> None:
         table.add_column(heading, justify="right")
     for rows, seconds in pace.seconds.items():
         table.add_row(
-            f"{rows}{' *' if rows == pace.best_rows else ''}", f"{seconds * 1e3:.3g}", f"{rows / seconds:,.0f}"
+            f"{rows}{' *' if rows == pace.best_rows else ''}",
+            f"{seconds * 1e3:.3g}",
+            f"{rows / seconds:,.0f}",
         )
     console.print(table)
     base_s, unit_s = pace.line
@@ -79,7 +88,9 @@ def facts(bundle: Bundle) -> dict[str, Any]:
         "size_bytes": bundle.size_bytes,
         "manifest": bundle.manifest.model_dump(mode="json", by_alias=True),
         "contract": bundle.contract.model_dump(mode="json", by_alias=True),
-        "receipts": [receipt.model_dump(mode="json", by_alias=True) for receipt in bundle.receipts()],
+        "receipts": [
+            receipt.model_dump(mode="json", by_alias=True) for receipt in bundle.receipts()
+        ],
     }
 
 
@@ -91,7 +102,9 @@ def fields_table(bundle: Bundle) -> Table:
     for role, fields in (("in", bundle.contract.inputs), ("out", bundle.contract.outputs)):
         for field in fields:
             missing = " or null" if field.kind.nullable else ""
-            table.add_row(role, field.name, field.kind.name, field.kind.datatype, field.kind.want() + missing)
+            table.add_row(
+                role, field.name, field.kind.name, field.kind.datatype, field.kind.want() + missing
+            )
     return table
 
 

@@ -8,7 +8,9 @@ import click
 
 
 @click.command("monitor")
-@click.argument("paths", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "paths", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -22,7 +24,12 @@ import click
     show_default=True,
     help="Over how long drift is taken, as Prometheus writes it. Longer is calmer; a thousand values in it say something.",
 )
-@click.option("--hold", default="5m", show_default=True, help="How long a condition holds before its alert fires.")
+@click.option(
+    "--hold",
+    default="5m",
+    show_default=True,
+    help="How long a condition holds before its alert fires.",
+)
 def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) -> None:
     r"""Write alert rules, their tests and a dashboard, each from the bundle's own contract.
 
@@ -43,11 +50,15 @@ def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) ->
         raise MissingExtra("seatrial monitor", "monitor") from error
     for name, value in (("--drift-window", drift_window), ("--hold", hold)):
         if not DURATION.fullmatch(value):
-            raise DeclarationError(name, value, "a duration as Prometheus writes it: 30s, 5m, 1h, 1d")
+            raise DeclarationError(
+                name, value, "a duration as Prometheus writes it: 30s, 5m, 1h, 1d"
+            )
     bundles = [open_bundle(path) for path in paths]
     for bundle in bundles:
         if bundle.contract.objective.p99_s is None:
-            click.echo(f"{bundle.name}: no latency alert, since the contract has no objective=st.Objective(p99_s=...)")
+            click.echo(
+                f"{bundle.name}: no latency alert, since the contract has no objective=st.Objective(p99_s=...)"
+            )
         if not bundle.profile.rows:
             click.echo(f"{bundle.name}: no drift alert, since the pipeline had no reference rows")
     for path in write_monitoring(bundles, out, Windows(drift=drift_window, hold=hold)):

@@ -24,17 +24,31 @@ if TYPE_CHECKING:
     metavar="FILE.py:NAME",
     help="Ask the training side again too; without it, its sealed answers are the reference.",
 )
-@click.option("--url", metavar="URL", help="Try a running server too, http://host:port; it must hold this very bundle.")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Try a running server too, http://host:port; it must hold this very bundle.",
+)
 @click.option("--grpc", metavar="HOST:PORT", help="Try its gRPC too.")
-@click.option("--triton", metavar="URL", help="Try NVIDIA's Triton, with a repository that `seatrial triton` wrote.")
+@click.option(
+    "--triton",
+    metavar="URL",
+    help="Try NVIDIA's Triton, with a repository that `seatrial triton` wrote.",
+)
 @click.option("--triton-grpc", metavar="HOST:PORT", help="Try Triton's gRPC too.")
 @click.option("--edge", metavar="URL", help="Try our server before a Triton too.")
 @click.option("--container", metavar="URL", help="Try our server in a container too.")
 @click.option(
-    "--trust-torchscript", is_flag=True, help="Run TorchScript graphs of this bundle, which are programs, here."
+    "--trust-torchscript",
+    is_flag=True,
+    help="Run TorchScript graphs of this bundle, which are programs, here.",
 )
 @click.option(
-    "--runner", "only", multiple=True, metavar="NAME", help="Try this runner alone (again for more): http v1."
+    "--runner",
+    "only",
+    multiple=True,
+    metavar="NAME",
+    help="Try this runner alone (again for more): http v1.",
 )
 @click.option(
     "--junit",
@@ -42,7 +56,10 @@ if TYPE_CHECKING:
     help="Where to write JUnit XML.  [default: reports/NAME-VERSION.xml]",
 )
 @click.option(
-    "--bisect", "bisects", is_flag=True, help="Name the first node of each graph whose value departs from PyTorch's."
+    "--bisect",
+    "bisects",
+    is_flag=True,
+    help="Name the first node of each graph whose value departs from PyTorch's.",
 )
 @click.option(
     "--out",
@@ -56,7 +73,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="In place of the golden rows, draw N rows from the contract and find the smallest that is answered otherwise.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of --fuzz: the same seed draws the same rows.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Of --fuzz: the same seed draws the same rows."
+)
 @click.option(
     "--within",
     "within_s",
@@ -121,11 +140,15 @@ def command(
                 click.echo(line, err=as_json)
     if not receipt.passed:
         if not bisects:
-            click.echo("--bisect, with --pipeline, names the node of the graph where that begins", err=True)
+            click.echo(
+                "--bisect, with --pipeline, names the node of the graph where that begins", err=True
+            )
         raise click.exceptions.Exit(1)
 
 
-def try_golden_rows(asked: TrialRequest, only: tuple[str, ...], junit: Path | None, *, as_json: bool) -> Receipt:
+def try_golden_rows(
+    asked: TrialRequest, only: tuple[str, ...], junit: Path | None, *, as_json: bool
+) -> Receipt:
     """The trial, printed and written."""
     from seatrial_parity.report.junit import write_junit
     from seatrial_parity.report.table import parity_table
@@ -143,14 +166,18 @@ def try_golden_rows(asked: TrialRequest, only: tuple[str, ...], junit: Path | No
     Console().print(parity_table(receipt))
     for trial in receipt.trials:
         if not trial.passed:
-            click.echo(f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}")
+            click.echo(
+                f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}"
+            )
     if bundle.manifest.origin.warning:
         click.echo(f"note: {bundle.manifest.origin.warning}")
     click.echo(f"receipt {written}, JUnit {junit}")
     return receipt
 
 
-def fuzz(asked: TrialRequest, only: tuple[str, ...], rows: int, seed: int, within_s: float) -> Disagreement | None:
+def fuzz(
+    asked: TrialRequest, only: tuple[str, ...], rows: int, seed: int, within_s: float
+) -> Disagreement | None:
     """Draw rows; say how they were treated."""
     from seatrial_parity.fuzz import fuzz_of
 
@@ -163,7 +190,9 @@ def fuzz(asked: TrialRequest, only: tuple[str, ...], rows: int, seed: int, withi
     return found
 
 
-def report_disagreement(asked: TrialRequest, found: Disagreement, out: Path, keep: Path | None) -> None:
+def report_disagreement(
+    asked: TrialRequest, found: Disagreement, out: Path, keep: Path | None
+) -> None:
     """Print and save what was found, and keep its rows where that is asked."""
     saved = out / "fuzz.json"
     for line in found.lines(asked.bundle.contract):

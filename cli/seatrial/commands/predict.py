@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 @click.command("predict")
 @click.argument("target", metavar="BUNDLE|URL")
 @click.argument("rows", metavar="[ROWS]", required=False)
-@click.option("--model", metavar="NAME", help="Which model to ask, where the target is a server's URL.")
+@click.option(
+    "--model", metavar="NAME", help="Which model to ask, where the target is a server's URL."
+)
 @click.option(
     "--file",
     "file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A file to ask about (an image), for models with one such input.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text.")
-def command(target: str, rows: str | None, model: str | None, file: Path | None, as_json: bool) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text."
+)
+def command(
+    target: str, rows: str | None, model: str | None, file: Path | None, as_json: bool
+) -> None:
     r"""Ask for predictions.
 
     TARGET is a bundle folder, which is loaded into this process, or the URL of a server (with --model). ROWS is a JSON row, a
@@ -41,7 +47,11 @@ def command(target: str, rows: str | None, model: str | None, file: Path | None,
         raise click.UsageError("a URL needs --model NAME: which of the server's models to ask")
     given = None if rows is None else read_rows(rows)
     data = file.read_bytes() if file else None
-    predictions = ask_server(target, str(model), given, data) if remote else ask_bundle(Path(target), given, data)
+    predictions = (
+        ask_server(target, str(model), given, data)
+        if remote
+        else ask_bundle(Path(target), given, data)
+    )
     click.echo(json.dumps(predictions, indent=None if as_json else 1, ensure_ascii=False))
 
 
@@ -57,11 +67,18 @@ def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[A
     contract = bundle.contract
     if data is not None:
         if contract.file_input is None:
-            raise Refusal("E_CONTENT_TYPE", "--file", "a file", "rows: this model has no single file input")
+            raise Refusal(
+                "E_CONTENT_TYPE", "--file", "a file", "rows: this model has no single file input"
+            )
         rows = [{contract.file_input.name: data}]
     answers = load_engine(bundle, RuntimeOptions()).answer(rows or [contract.example_row()])
-    described = [contract.describe({name: array[None] for name, array in answer.items()}, 0) for answer in answers]
-    predictions: list[Any] = orjson.loads(orjson.dumps(described, option=orjson.OPT_SERIALIZE_NUMPY))
+    described = [
+        contract.describe({name: array[None] for name, array in answer.items()}, 0)
+        for answer in answers
+    ]
+    predictions: list[Any] = orjson.loads(
+        orjson.dumps(described, option=orjson.OPT_SERIALIZE_NUMPY)
+    )
     return predictions
 
 
@@ -80,7 +97,9 @@ def ask_server(url: str, model: str, rows: list[Any] | None, data: bytes | None)
         reply = client.post(f"{path}:predict", data, {"Content-Type": "application/octet-stream"})
     else:
         rows = rows or [example_of(client.get(path))]
-        reply = client.post(f"{path}:predict", json.dumps({"instances": rows}).encode(), JSON_HEADERS)
+        reply = client.post(
+            f"{path}:predict", json.dumps({"instances": rows}).encode(), JSON_HEADERS
+        )
     client.close()
     check(reply)
     predictions = object_of(reply).get("predictions")

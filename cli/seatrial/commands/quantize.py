@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from seatrial_contracts.errors import DeclarationError
@@ -58,7 +65,10 @@ SHOWN_NODES = 8
     help="Raw rows to measure ranges on, one JSON object a line, as a client sends them.  [default: the golden rows]",
 )
 @click.option(
-    "--pipeline", "target", metavar="FILE.py:NAME", help="Measure ranges on the reference rows of this pipeline."
+    "--pipeline",
+    "target",
+    metavar="FILE.py:NAME",
+    help="Measure ranges on the reference rows of this pipeline.",
 )
 @click.option(
     "--plot",
@@ -66,7 +76,10 @@ SHOWN_NODES = 8
     help="With --budget: draw the curve of speed against error, as PNG.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, help="Which rows candidates are measured on, where there are many."
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Which rows candidates are measured on, where there are many.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(
@@ -96,7 +109,9 @@ def command(
     if plot is not None and budget is None:
         raise DeclarationError("--plot", "no --budget", "a search to draw")
     if promise is not None and budget is not None:
-        raise DeclarationError("--promise", "--budget too", "one of them: a budget becomes the promise")
+        raise DeclarationError(
+            "--promise", "--budget too", "one of them: a budget becomes the promise"
+        )
     bundle = open_bundle(path)
     subject = Subject(bundle, calibration_rows(rows, target))
     names = wanted or ("int8" if subject.original.has("Conv") else "int8_per_token",)
@@ -140,14 +155,19 @@ def calibration_rows(rows: Path | None, target: str | None) -> Sequence[Mapping[
         try:
             return [json.loads(line) for line in rows.read_bytes().splitlines() if line.strip()]
         except ValueError:
-            raise DeclarationError(f"rows file '{rows}'", "a line that is no JSON", "one JSON object a line") from None
+            raise DeclarationError(
+                f"rows file '{rows}'", "a line that is no JSON", "one JSON object a line"
+            ) from None
     if target is None:
         return None
     from seatrial_contracts.golden import wire_row
     from seatrial_export.load_pipeline import load_pipeline
 
     pipeline = load_pipeline(target)
-    return [wire_row(row) for row in pipeline.reference or [sample.row for sample in pipeline.golden_samples]]
+    return [
+        wire_row(row)
+        for row in pipeline.reference or [sample.row for sample in pipeline.golden_samples]
+    ]
 
 
 def promised(text: str) -> Promise:
@@ -170,7 +190,9 @@ def search_all(
     def watch(what: str, done: int, of: int) -> None:
         progress.update(task, description=what, completed=done, total=of)
 
-    searching = [BudgetSearch(subject, recipe, promise, seed=seed, watch=watch) for recipe in recipes]
+    searching = [
+        BudgetSearch(subject, recipe, promise, seed=seed, watch=watch) for recipe in recipes
+    ]
     found = [search.run() for search in searching]
     pairs = zip(searching, found, strict=True)
     return [search.chosen(result) for search, result in pairs if result.chosen is not None], found
@@ -206,26 +228,37 @@ def show(bundle: Bundle, as_json: bool) -> None:
     for trial in receipt.trials:
         if (trial.flipped and trial.batch_sizes == (1,)) or (trial.flipped and trial.held_out):
             rows = ", ".join(map(str, trial.flipped))
-            click.echo(f"{trial.variant}: labels flipped at {'held-out' if trial.held_out else 'golden'} rows {rows}")
+            click.echo(
+                f"{trial.variant}: labels flipped at {'held-out' if trial.held_out else 'golden'} rows {rows}"
+            )
     click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
-    click.echo(f"next: seatrial serve {bundle.path.parent.parent} --variant {bundle.manifest.variants[-1].name}")
+    click.echo(
+        f"next: seatrial serve {bundle.path.parent.parent} --variant {bundle.manifest.variants[-1].name}"
+    )
 
 
 def answers_table(receipt: Receipt) -> Table:
     """How far the answers of each variant are, to its golden rows and to its held-out ones."""
     table = Table(
-        title=f"{receipt.name} {receipt.version}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title=f"{receipt.name} {receipt.version}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for heading in ("variant", "rows", "cosine", "least", "labels", "accuracy", "max error"):
-        table.add_column(heading, justify="left" if heading in ("variant", "rows") else "right", no_wrap=True)
+        table.add_column(
+            heading, justify="left" if heading in ("variant", "rows") else "right", no_wrap=True
+        )
     for trial in receipt.trials:
         if trial.measures is not None and (trial.cost is not None or trial.held_out):
             measures = trial.measures
             close = (measures.cosine, measures.least_cosine, measures.agreement, measures.accuracy)
             table.add_row(
-                trial.variant, f"{trial.rows} {'held-out' if trial.held_out else 'golden'}",
-                *("-" if value is None else f"{value:.4f}" for value in close), f"{measures.max_error or 0:.1e}",
-            )  # fmt: skip
+                trial.variant,
+                f"{trial.rows} {'held-out' if trial.held_out else 'golden'}",
+                *("-" if value is None else f"{value:.4f}" for value in close),
+                f"{measures.max_error or 0:.1e}",
+            )
     return table
 
 
@@ -234,7 +267,13 @@ def costs_table(receipt: Receipt) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     costs = [(trial.variant, trial.cost) for trial in receipt.trials if trial.cost is not None]
     sizes = sorted(costs[0][1].speed)
-    for heading in ("variant", "MB", *(f"speed, {size}" for size in sizes), "peak MB", "among mates"):
+    for heading in (
+        "variant",
+        "MB",
+        *(f"speed, {size}" for size in sizes),
+        "peak MB",
+        "among mates",
+    ):
         table.add_column(heading, justify="left" if heading == "variant" else "right", no_wrap=True)
     for variant, cost in costs:
         peak = "-" if cost.peak_memory_bytes is None else f"{cost.peak_memory_bytes / 1e6:.0f}"

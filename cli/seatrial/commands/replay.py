@@ -16,9 +16,13 @@ import click
 @click.option(
     "--identity", metavar="KEY", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File of the age secret key, where the rows are encrypted."
 )  # fmt: skip
-@click.option("--trust-torchscript", is_flag=True, help="Run a TorchScript graph, which is a program, here.")
+@click.option(
+    "--trust-torchscript", is_flag=True, help="Run a TorchScript graph, which is a program, here."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of text.")
-def command(file: Path, path: Path, identity: Path | None, trust_torchscript: bool, as_json: bool) -> None:
+def command(
+    file: Path, path: Path, identity: Path | None, trust_torchscript: bool, as_json: bool
+) -> None:
     """Run a request again that `seatrial serve --keep-failures FOLDER` kept.
 
     It runs alone, and in a batch as large as the one it was in, on the variant that failed. Prints what each answers, and exits
@@ -36,7 +40,10 @@ def command(file: Path, path: Path, identity: Path | None, trust_torchscript: bo
     if as_json:
         facts = kept.model_dump(mode="json", by_alias=True, exclude={"rows", "machine"})
         click.echo(
-            json.dumps({"kept": facts, "runs": [vars(run) for run in runs], "recurs": again}, ensure_ascii=False)
+            json.dumps(
+                {"kept": facts, "runs": [vars(run) for run in runs], "recurs": again},
+                ensure_ascii=False,
+            )
         )
     else:
         objective = f", objective {kept.objective_s * 1e3:.3g} ms" if kept.objective_s else ""
@@ -47,7 +54,9 @@ def command(file: Path, path: Path, identity: Path | None, trust_torchscript: bo
             f"request {kept.request_id}, in a batch of {sum(rows for rows, _ in kept.mates)} rows: {list(kept.mates)}"
         )
         for run in runs:
-            click.echo(f"again, in batches of {run.batch_rows}: {run.code} after {run.seconds * 1e3:.3g} ms")
+            click.echo(
+                f"again, in batches of {run.batch_rows}: {run.code} after {run.seconds * 1e3:.3g} ms"
+            )
             for prediction in run.predictions:
                 click.echo(f"  {json.dumps(prediction, ensure_ascii=False)}")
         click.echo("the failure recurs" if again else "the failure does not recur")

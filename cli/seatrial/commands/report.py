@@ -32,7 +32,9 @@ def command(path: Path, out: Path | None, markdown: Path | None) -> None:
     findings = gather(open_bundle(path))
     bundle = findings.bundle
     out = out or Path("reports") / f"{bundle.name}-{bundle.version}.html"
-    written = {out: write_page(findings)} | ({} if markdown is None else {markdown: write_markdown(findings)})
+    written = {out: write_page(findings)} | (
+        {} if markdown is None else {markdown: write_markdown(findings)}
+    )
     for file, text in written.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")

@@ -18,10 +18,19 @@ except ImportError as error:
 
 
 DEFAULTS = {
-    "max_batch_rows": "measured while loading", "budget_bytes": "a quarter of the memory", "grpc_message_bytes": "the longest body of a model", "runtime": "this process", "variant": "the first",
-    "threads": "granted cores", "devices": "the first card", "device_memory_bytes": "what is free", "provider_options": "none",
-    "otlp_endpoint": "nowhere", "keep_failures": "none are kept", "keep_failures_key": "none",
-}  # fmt: skip
+    "max_batch_rows": "measured while loading",
+    "budget_bytes": "a quarter of the memory",
+    "grpc_message_bytes": "the longest body of a model",
+    "runtime": "this process",
+    "variant": "the first",
+    "threads": "granted cores",
+    "devices": "the first card",
+    "device_memory_bytes": "what is free",
+    "provider_options": "none",
+    "otlp_endpoint": "nowhere",
+    "keep_failures": "none are kept",
+    "keep_failures_key": "none",
+}
 """What a setting is where nobody says, and its value does not."""
 
 
@@ -34,7 +43,11 @@ def option(name: str, field: FieldInfo) -> click.Option:
     help_ = f"{field.description}  [{PREFIX}{name.upper()}; default: {shown}]"
     declared = f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}"
     return click.Option(
-        [declared, name], type=None if field.annotation is bool else kind, default=None, help=help_, multiple=False
+        [declared, name],
+        type=None if field.annotation is bool else kind,
+        default=None,
+        help=help_,
+        multiple=False,
     )
 
 
@@ -54,7 +67,9 @@ class CommaSeparated(click.ParamType[Any]):
 
     name = "a,b"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002  (click's signature)
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
         """Split it."""
         parts: tuple[str, ...] = split(value)
         return parts
@@ -71,13 +86,19 @@ command = click.Command(
     "serve",
     callback=run,
     params=[
-        click.Argument(["bundles"], required=False, type=click.Path(path_type=Path), metavar="[BUNDLES]"),
+        click.Argument(
+            ["bundles"], required=False, type=click.Path(path_type=Path), metavar="[BUNDLES]"
+        ),
         click.Option(
             ["--config"],
             type=click.Path(path_type=Path, dir_okay=False),
             help="A TOML file of settings, by their names: http_port = 8000.",
         ),
-        *(option(name, field) for name, field in Settings.model_fields.items() if name != "bundles"),
+        *(
+            option(name, field)
+            for name, field in Settings.model_fields.items()
+            if name != "bundles"
+        ),
     ],
     help="""Serve the bundles of a folder (BUNDLES, by default ./bundles) over HTTP.
 

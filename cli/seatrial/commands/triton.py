@@ -9,7 +9,9 @@ import click
 
 
 @click.command("triton")
-@click.argument("paths", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "paths", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -25,7 +27,11 @@ import click
     help="onnxruntime: the graph on Triton's own backend, in an ensemble behind our front. python: the whole bundle in one model, several versions too.",
 )
 @click.option(
-    "--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where the graph runs."
+    "--device",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="Where the graph runs.",
 )
 @click.option(
     "--instances",
@@ -47,7 +53,10 @@ import click
     help="How long a request may wait for company; 0 batches what queued while the model was busy.",
 )
 def command(
-    paths: tuple[Path, ...], out: Path, accelerator: Literal["cuda", "tensorrt"] | None, **placing: Any
+    paths: tuple[Path, ...],
+    out: Path,
+    accelerator: Literal["cuda", "tensorrt"] | None,
+    **placing: Any,
 ) -> None:
     """Write a Triton model repository from sealed bundles.
 
@@ -59,7 +68,9 @@ def command(
     from seatrial_contracts.errors import DeclarationError, MissingExtra
 
     if accelerator and (placing["device"] != "gpu" or placing["backend"] != "onnxruntime"):
-        raise DeclarationError("--accelerator", "the CPU or the Python backend", "--device gpu --backend onnxruntime")
+        raise DeclarationError(
+            "--accelerator", "the CPU or the Python backend", "--device gpu --backend onnxruntime"
+        )
     try:
         from seatrial_serve.triton.config import Placing
         from seatrial_serve.triton.repository import write_repository

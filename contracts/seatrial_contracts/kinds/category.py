@@ -55,22 +55,38 @@ class Category(Kind):
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if get_origin(annotation) is not Literal:
             if annotation is not str:
-                raise DeclarationError("st.Category", str(annotation), "str, or a Literal of its words")
+                raise DeclarationError(
+                    "st.Category", str(annotation), "str, or a Literal of its words"
+                )
             return self.completed(nullable=nullable)
         words = get_args(annotation)
         if self.categories:
-            raise DeclarationError("st.Category", "its words twice, in the Literal and in st.Category", "once")
+            raise DeclarationError(
+                "st.Category", "its words twice, in the Literal and in st.Category", "once"
+            )
         nullable = nullable or None in words
-        return self.completed(categories=tuple(word for word in words if word is not None), nullable=nullable)
+        return self.completed(
+            categories=tuple(word for word in words if word is not None), nullable=nullable
+        )
 
     def check(self) -> None:
         words = self.categories
-        if not words or not all(isinstance(word, str) and word for word in words) or len(set(words)) != len(words):
-            raise DeclarationError("st.Category", repr(words)[:80], "a list of different, non-empty words",
-                                   "write numbers that stand for classes as words")  # fmt: skip
+        if (
+            not words
+            or not all(isinstance(word, str) and word for word in words)
+            or len(set(words)) != len(words)
+        ):
+            raise DeclarationError(
+                "st.Category",
+                repr(words)[:80],
+                "a list of different, non-empty words",
+                "write numbers that stand for classes as words",
+            )
         longest = max(map(len, words))
         if self.unknown == "bucket" and longest > self.max_chars:
-            raise DeclarationError("st.Category", f"a word of {longest} characters", f"max_chars={longest} or more")
+            raise DeclarationError(
+                "st.Category", f"a word of {longest} characters", f"max_chars={longest} or more"
+            )
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "categories":
@@ -125,7 +141,11 @@ class Category(Kind):
         """Every way a word can stand in a V2 column -> the word."""
         written: dict[bytes | str | None, str] = {word: word for word in self.categories}
         written |= {word.encode(): word for word in self.categories}
-        return written | dict.fromkeys((None, MISSING, MISSING.encode()), MISSING) if self.nullable else written
+        return (
+            written | dict.fromkeys((None, MISSING, MISSING.encode()), MISSING)
+            if self.nullable
+            else written
+        )
 
     def column(self, values: Column) -> Column:
         words = list(map(self._written.get, values))
@@ -147,7 +167,12 @@ class Category(Kind):
 
     def json_schema(self) -> JsonSchema:
         if self.unknown == "bucket":
-            return {"type": "string", "minLength": 1, "maxLength": self.max_chars, "examples": list(self.categories)}
+            return {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": self.max_chars,
+                "examples": list(self.categories),
+            }
         return {"type": "string", "enum": list(self.categories)}
 
     def example(self) -> Any:
@@ -160,8 +185,16 @@ class Category(Kind):
         if self.unknown == "reject":
             return known
         nearly = some.builds(str.__add__, known, some.sampled_from([" ", "\x00", "\u0301", "."]))
-        odd = some.text(some.characters(codec="utf-8"), min_size=1, max_size=min(self.max_chars, 100))
-        return known | (nearly | known.map(str.swapcase)).filter(lambda word: 0 < len(word) <= self.max_chars) | odd
+        odd = some.text(
+            some.characters(codec="utf-8"), min_size=1, max_size=min(self.max_chars, 100)
+        )
+        return (
+            known
+            | (nearly | known.map(str.swapcase)).filter(
+                lambda word: 0 < len(word) <= self.max_chars
+            )
+            | odd
+        )
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """Each word; where others are taken, some that are nearly one, a foreign one and the longest."""
@@ -179,7 +212,11 @@ class Category(Kind):
         return lambda value: (MISSING if value is None else value,)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
-        seen: dict[str | None, str | None] = {None: None, MISSING: None, **{word: word for word in self.categories}}
+        seen: dict[str | None, str | None] = {
+            None: None,
+            MISSING: None,
+            **{word: word for word in self.categories},
+        }
         return lambda values: {"": [seen.get(value, UNSEEN) for value in values]}
 
     def split(self, feature: str, values: Column) -> Bins:

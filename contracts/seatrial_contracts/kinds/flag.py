@@ -9,7 +9,15 @@ from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Column, Edge, Features, JsonSchema, Kind, Stage, TensorSpec
+from seatrial_contracts.kinds.kind import (
+    Column,
+    Edge,
+    Features,
+    JsonSchema,
+    Kind,
+    Stage,
+    TensorSpec,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -31,8 +39,12 @@ class Flag(Kind):
 
     def check(self) -> None:
         if self.nullable:
-            raise DeclarationError("st.Flag", "a flag that may be missing", "one that is there",
-                                   'a flag that may be missing is a category: Literal["yes", "no"] | None')  # fmt: skip
+            raise DeclarationError(
+                "st.Flag",
+                "a flag that may be missing",
+                "one that is there",
+                'a flag that may be missing is a category: Literal["yes", "no"] | None',
+            )
 
     def annotation(self) -> Any:
         return Annotated[bool, Field(strict=True)]

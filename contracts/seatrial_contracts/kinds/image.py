@@ -41,9 +41,13 @@ MEDIA_TYPES = {
     "TIFF": "image/tiff",
 }
 DRAWN_MODES: dict[str, tuple[str, ...]] = {
-    "JPEG": ("RGB", "L", "CMYK"), "PNG": ("RGB", "L", "RGBA", "LA", "P", "1", "I;16"), "WEBP": ("RGB", "RGBA"),
-    "GIF": ("L", "P"), "BMP": ("RGB", "L", "P", "1"), "TIFF": ("RGB", "L", "RGBA", "CMYK", "P", "1", "I;16"),
-}  # fmt: skip
+    "JPEG": ("RGB", "L", "CMYK"),
+    "PNG": ("RGB", "L", "RGBA", "LA", "P", "1", "I;16"),
+    "WEBP": ("RGB", "RGBA"),
+    "GIF": ("L", "P"),
+    "BMP": ("RGB", "L", "P", "1"),
+    "TIFF": ("RGB", "L", "RGBA", "CMYK", "P", "1", "I;16"),
+}
 """Pillow's modes that pictures of each format are drawn in for tests."""
 ORIENTATION = 0x0112
 """EXIF's tag (Exif 2.32, 4.6.5): 1 is upright, 2 to 8 are turned or mirrored."""
@@ -111,7 +115,9 @@ class Image(Kind):
         if isinstance(value, str):
             if len(value) // 4 * 3 > self.max_bytes + 2:
                 refuse(
-                    "E_IMAGE_BYTES", f"a file of about {len(value) // 4 * 3} bytes", f"at most {self.max_bytes} bytes"
+                    "E_IMAGE_BYTES",
+                    f"a file of about {len(value) // 4 * 3} bytes",
+                    f"at most {self.max_bytes} bytes",
                 )
             try:
                 if value.endswith("==="):  # which Python's strict mode lets pass
@@ -172,25 +178,38 @@ class Image(Kind):
         least = self.min_side_px
         side = max(least, min(32, math.isqrt(self.max_pixels)))
         sizes = [
-            size for size in ((48, 32), (side, side), (least, least)) if min(size) >= least and self._drawable(size)
+            size
+            for size in ((48, 32), (side, side), (least, least))
+            if min(size) >= least and self._drawable(size)
         ]
         drawn = [draw(*size, (20, 90, 160), form) for size in sizes for form in self.formats]
-        return base64_text(next((data for data in drawn if len(data) <= self.max_bytes), min(drawn, key=len)))
+        return base64_text(
+            next((data for data in drawn if len(data) <= self.max_bytes), min(drawn, key=len))
+        )
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
         least = self.min_side_px
         most = max(least, self.max_pixels // least)
-        side = some.integers(least, min(most, least + 95)) | some.integers(least, min(most, least + 383))
+        side = some.integers(least, min(most, least + 95)) | some.integers(
+            least, min(most, least + 383)
+        )
         sizes = some.tuples(side, side).filter(self._drawable)
         colour = some.tuples(*[some.integers(0, 255)] * 3)
-        forms = some.sampled_from([(fmt, mode) for fmt in self.formats for mode in DRAWN_MODES[fmt]])
+        forms = some.sampled_from(
+            [(fmt, mode) for fmt in self.formats for mode in DRAWN_MODES[fmt]]
+        )
         turned = some.sampled_from([1, 6, 3, 8, 2, 4, 5, 7])
         return some.builds(
-            lambda size, colour, form, turn: base64_text(draw(size[0], size[1], colour, form[0], form[1], turn)),
-            sizes, colour, forms, turned,
-        )  # fmt: skip
+            lambda size, colour, form, turn: base64_text(
+                draw(size[0], size[1], colour, form[0], form[1], turn)
+            ),
+            sizes,
+            colour,
+            forms,
+            turned,
+        )
 
     def _drawable(self, size: tuple[int, int]) -> bool:
         """Are so many pixels allowed, before and after the host's own resizing?"""
@@ -211,14 +230,23 @@ class Image(Kind):
             (short, long),
         ]
         drawn = [(size, form, "RGB", 1) for size in dict.fromkeys(sizes)]
-        drawn += [((base + 1, base + 3), each, mode, 1) for each in self.formats for mode in DRAWN_MODES[each]]
+        drawn += [
+            ((base + 1, base + 3), each, mode, 1)
+            for each in self.formats
+            for mode in DRAWN_MODES[each]
+        ]
         drawn += [((base + 5, base + 2), form, "RGB", 6)]
         for place, ((width, height), each, mode, turn) in enumerate(drawn):
             if self._drawable((width, height)):
-                data = draw(width, height, (37 * place % 256, 90, 250 - 11 * place), each, mode, turn)
+                data = draw(
+                    width, height, (37 * place % 256, 90, 250 - 11 * place), each, mode, turn
+                )
                 if len(data) <= self.max_bytes:
                     turned = ", turned" if turn > 1 else ""
-                    yield Edge(base64_text(data), what=f"a {each} of {width} x {height} pixels, mode {mode}{turned}")
+                    yield Edge(
+                        base64_text(data),
+                        what=f"a {each} of {width} x {height} pixels, mode {mode}{turned}",
+                    )
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype="uint8", dims=(f"{name}_height", f"{name}_width", 3)),)
@@ -242,13 +270,17 @@ class Image(Kind):
             picture.load()
             if self.exif == "apply":
                 picture = ImageOps.exif_transpose(picture)
-            elif turned in TURNED_BACK:  # Pillow has turned it: it does so with a TIFF, whoever opens it
+            elif (
+                turned in TURNED_BACK
+            ):  # Pillow has turned it: it does so with a TIFF, whoever opens it
                 picture = picture.transpose(Pillow.Transpose[TURNED_BACK[turned]])
             picture = rgb(picture)
         except Pillow.DecompressionBombError:
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
         except UnidentifiedImageError:
-            raise Refusal("E_IMAGE_FORMAT", "", "a file of another kind, or a damaged one", self.want()) from None
+            raise Refusal(
+                "E_IMAGE_FORMAT", "", "a file of another kind, or a damaged one", self.want()
+            ) from None
         except Refusal:
             raise
         except Exception:  # decoders raise kinds of every sort, struct.error for one; it is the bytes that made them
@@ -260,7 +292,12 @@ class Image(Kind):
     def _resized(self, picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Image:
         shape = picture.size
         if shorter_side_px * shorter_side_px * max(shape) // min(shape) > self.max_pixels:
-            raise Refusal("E_IMAGE_SIZE", "", f"{shape[0]} x {shape[1]} pixels", "sides that are less unlike in length")
+            raise Refusal(
+                "E_IMAGE_SIZE",
+                "",
+                f"{shape[0]} x {shape[1]} pixels",
+                "sides that are less unlike in length",
+            )
         return resized(picture, shorter_side_px)
 
     def _open(self, data: bytes) -> PillowImage.Image:
@@ -270,7 +307,10 @@ class Image(Kind):
         pixels = picture.width * picture.height
         if pixels > self.max_pixels:
             raise Refusal(
-                "E_PIXELS", "", f"{picture.width} x {picture.height} pixels", f"at most {self.max_pixels} pixels"
+                "E_PIXELS",
+                "",
+                f"{picture.width} x {picture.height} pixels",
+                f"at most {self.max_pixels} pixels",
             )
         if min(picture.size) < self.min_side_px:
             raise Refusal(
@@ -308,7 +348,9 @@ def pillow() -> None:
         import PIL.Image  # noqa: F401  (is it installed?)
     except ImportError:
         raise MissingExtra("an image field", "image") from None
-    warnings.filterwarnings("ignore", module="PIL")  # odd metadata; the pixels decide, and their number is checked here
+    warnings.filterwarnings(
+        "ignore", module="PIL"
+    )  # odd metadata; the pixels decide, and their number is checked here
 
 
 def is_whole_png(data: bytes) -> bool:
@@ -350,7 +392,12 @@ def resized(picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Ima
 
 
 def draw(
-    width: int, height: int, colour: tuple[int, int, int], fmt: str, mode: str = "RGB", orientation: int = 1
+    width: int,
+    height: int,
+    colour: tuple[int, int, int],
+    fmt: str,
+    mode: str = "RGB",
+    orientation: int = 1,
 ) -> bytes:
     """A small test picture, a flat colour with a diagonal gradient, encoded; other orientations than 1 stand in its EXIF, where it has one."""
     from PIL import Image as Pillow

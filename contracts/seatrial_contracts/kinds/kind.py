@@ -5,7 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NoReturn, Protocol, Self, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    NoReturn,
+    Protocol,
+    Self,
+    runtime_checkable,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,9 +85,9 @@ class TensorSpec(BaseModel):
 
     name: str = Field(max_length=200)
     dtype: str = Field(max_length=16)
-    dims: tuple[Annotated[int, Field(ge=1, le=MAX_SIDE)] | Annotated[str, Field(max_length=200)], ...] = Field(
-        default=(), max_length=16
-    )
+    dims: tuple[
+        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Annotated[str, Field(max_length=200)], ...
+    ] = Field(default=(), max_length=16)
     pad: int | None = Field(default=None, ge=-(2**31), lt=2**31)
     pad_left: bool = False
 
@@ -97,7 +107,9 @@ class TensorSpec(BaseModel):
 class _SchemaOfKind:
     """Pydantic asks a class how to validate the class, and an instance in `Annotated` how to validate what it annotates."""
 
-    def __get__(self, instance: Kind | None, owner: type[Kind]) -> Callable[[Any, GetCoreSchemaHandler], CoreSchema]:
+    def __get__(
+        self, instance: Kind | None, owner: type[Kind]
+    ) -> Callable[[Any, GetCoreSchemaHandler], CoreSchema]:
         if instance is None:
             own: Callable[[Any, GetCoreSchemaHandler], CoreSchema] = BaseModel.__dict__[
                 "__get_pydantic_core_schema__"
@@ -116,7 +128,11 @@ class Kind(Declared):
     """A field kind. Subclasses add a literal `kind` with a default, their options, and what they can do."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ignored_types=(cached_property,)
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        ignored_types=(cached_property,),
     )
 
     roles: ClassVar[frozenset[str]] = frozenset({"input"})

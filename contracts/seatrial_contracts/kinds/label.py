@@ -10,7 +10,16 @@ from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import MAX_WORDS, Array, Column, Features, JsonSchema, OutputKind, Stage, Word
+from seatrial_contracts.kinds.kind import (
+    MAX_WORDS,
+    Array,
+    Column,
+    Features,
+    JsonSchema,
+    OutputKind,
+    Stage,
+    Word,
+)
 
 MOST_SCORED = 8
 """With more classes, drift looks at the winner and its score alone."""
@@ -36,7 +45,10 @@ class Label(OutputKind):
     def check(self) -> None:
         names = self.classes
         if self.nullable or len(names) < 2 or len(set(names)) != len(names):
-            got, want = f"classes {names!r}"[:100], "two or more different class names, never missing"
+            got, want = (
+                f"classes {names!r}"[:100],
+                "two or more different class names, never missing",
+            )
             raise DeclarationError("st.Label", got, want)
 
     def annotation(self) -> Any:
@@ -74,7 +86,10 @@ class Label(OutputKind):
         return (len(self.classes),)
 
     def describe(self, answer: Array) -> Any:
-        return {"label": self.classes[answer.argmax()], "scores": dict(zip(self.classes, answer, strict=True))}
+        return {
+            "label": self.classes[answer.argmax()],
+            "scores": dict(zip(self.classes, answer, strict=True)),
+        }
 
     def recover(self, value: Any) -> Array:
         return np.array([value["scores"][name] for name in self.classes], np.float32)

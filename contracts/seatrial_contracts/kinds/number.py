@@ -29,7 +29,9 @@ from seatrial_contracts.kinds.kind import (
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-Dtype = Literal["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+Dtype = Literal[
+    "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
+]
 EXACT_IN_FLOAT32 = 2**24
 """float32 holds every whole number up to here exactly (IEEE 754: 24 bits of significand)."""
 FAR = 1e6
@@ -52,8 +54,12 @@ class Number(OutputKind):
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
     keeps: ClassVar[Mapping[type, str]] = {
-        annotated_types.Ge: "ge", annotated_types.Le: "le", annotated_types.Gt: "gt", annotated_types.Lt: "lt", annotated_types.Unit: "unit",
-    }  # fmt: skip
+        annotated_types.Ge: "ge",
+        annotated_types.Le: "le",
+        annotated_types.Gt: "gt",
+        annotated_types.Lt: "lt",
+        annotated_types.Unit: "unit",
+    }
 
     kind: Literal["number"] = "number"
     dtype: Dtype | None = None
@@ -71,7 +77,9 @@ class Number(OutputKind):
     @classmethod
     def _exact(cls, bound: Any) -> Any:
         """A bound is kept as float64; a whole number that float64 does not hold would become another bound."""
-        if isinstance(bound, int) and (abs(bound) > sys.float_info.max or int(float(bound)) != bound):
+        if isinstance(bound, int) and (
+            abs(bound) > sys.float_info.max or int(float(bound)) != bound
+        ):
             raise ValueError(
                 "a bound that float64 holds exactly: whole numbers up to 2**53, or none for the type's own"
             )
@@ -80,7 +88,9 @@ class Number(OutputKind):
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation not in (float, int):
             raise DeclarationError(
-                "st.Number", getattr(annotation, "__name__", str(annotation)), "float or int (or either with | None)"
+                "st.Number",
+                getattr(annotation, "__name__", str(annotation)),
+                "float or int (or either with | None)",
             )
         dtype = self.dtype or ("float32" if annotation is float else "int64")
         if (annotation is int) != ("int" in dtype):
@@ -93,14 +103,20 @@ class Number(OutputKind):
 
     def check(self) -> None:
         if self.dtype is None:
-            raise DeclarationError("st.Number", "no element type", f"one of {', '.join(get_args(Dtype))}")
+            raise DeclarationError(
+                "st.Number", "no element type", f"one of {', '.join(get_args(Dtype))}"
+            )
         bounds = [bound for bound in (self.ge, self.le, self.gt, self.lt) if bound is not None]
         broken = next((bound for bound in bounds if self.whole and not bound.is_integer()), None)
         if broken is not None:
-            raise DeclarationError("st.Number", f"an int with the bound {broken:g}", "whole bounds for an int")
+            raise DeclarationError(
+                "st.Number", f"an int with the bound {broken:g}", "whole bounds for an int"
+            )
         low, high = self.range
         if not low <= high:
-            raise DeclarationError("st.Number", self.want(), f"bounds that leave a number of type {self.dtype}")
+            raise DeclarationError(
+                "st.Number", self.want(), f"bounds that leave a number of type {self.dtype}"
+            )
 
     @property
     def whole(self) -> bool:
@@ -117,17 +133,27 @@ class Number(OutputKind):
         """Lowest and highest value by bounds and element type, both inclusive and both numbers of the element type."""
         low, high = self._type_range
         if self.whole:
-            lower = [bound + open_ for bound, open_ in ((self.ge, 0), (self.gt, 1)) if bound is not None]
-            upper = [bound - open_ for bound, open_ in ((self.le, 0), (self.lt, 1)) if bound is not None]
+            lower = [
+                bound + open_ for bound, open_ in ((self.ge, 0), (self.gt, 1)) if bound is not None
+            ]
+            upper = [
+                bound - open_ for bound, open_ in ((self.le, 0), (self.lt, 1)) if bound is not None
+            ]
             return max([low, *map(int, lower)]), min([high, *map(int, upper)])
         dtype = np.dtype(self.dtype or "float32").type
         with np.errstate(over="ignore"):
             for bound, is_open in ((self.ge, False), (self.gt, True)):
                 if bound is not None:
-                    low = max(low, float(np.nextafter(dtype(bound), dtype(inf)) if is_open else dtype(bound)))
+                    low = max(
+                        low,
+                        float(np.nextafter(dtype(bound), dtype(inf)) if is_open else dtype(bound)),
+                    )
             for bound, is_open in ((self.le, False), (self.lt, True)):
                 if bound is not None:
-                    high = min(high, float(np.nextafter(dtype(bound), dtype(-inf)) if is_open else dtype(bound)))
+                    high = min(
+                        high,
+                        float(np.nextafter(dtype(bound), dtype(-inf)) if is_open else dtype(bound)),
+                    )
         return low, high
 
     @property
@@ -154,7 +180,9 @@ class Number(OutputKind):
     def _json_range(self) -> tuple[float, float]:
         """JSON's numbers are float64: they are compared as the element type rounds them, as a tensor's are."""
         low, high = self.range
-        return (rounded_up_to(low), -rounded_up_to(-high)) if self.dtype == "float32" else (low, high)
+        return (
+            (rounded_up_to(low), -rounded_up_to(-high)) if self.dtype == "float32" else (low, high)
+        )
 
     def annotation(self) -> Any:
         low, high = self._json_range
@@ -172,12 +200,18 @@ class Number(OutputKind):
     @property
     def _lower(self) -> tuple[float, bool]:
         """The least value, and whether it is itself left out."""
-        return max((-inf if self.ge is None else self.ge, False), (-inf if self.gt is None else self.gt, True))
+        return max(
+            (-inf if self.ge is None else self.ge, False),
+            (-inf if self.gt is None else self.gt, True),
+        )
 
     @property
     def _upper(self) -> tuple[float, bool]:
         """The largest value, and whether it is itself in."""
-        return min((inf if self.le is None else self.le, True), (inf if self.lt is None else self.lt, False))
+        return min(
+            (inf if self.le is None else self.le, True),
+            (inf if self.lt is None else self.lt, False),
+        )
 
     def want(self) -> str:
         noun = "a whole number" if self.whole else "a number"
@@ -190,14 +224,20 @@ class Number(OutputKind):
         """The bounds in words: "from 0 to 9", "above 0"; empty where the element type alone bounds it."""
         (low, low_is_open), (high, high_is_in) = self._lower, self._upper
         least, most = self._type_range
-        if low < least:  # the element type's own end, which is told where it is not the type's name that says it
+        if (
+            low < least
+        ):  # the element type's own end, which is told where it is not the type's name that says it
             low, low_is_open = (least if self.whole and self.nullable else -inf), False
         if high > most:
             high, high_is_in = (most if self.whole and self.nullable else inf), True
         if -inf < low and high < inf and not low_is_open and high_is_in:
             return f"from {self.shown(low)} to {self.shown(high)}"
-        parts = [f"{'above' if low_is_open else 'at least'} {self.shown(low)}"] if low > -inf else []
-        parts += [f"{'at most' if high_is_in else 'below'} {self.shown(high)}"] if high < inf else []
+        parts = (
+            [f"{'above' if low_is_open else 'at least'} {self.shown(low)}"] if low > -inf else []
+        )
+        parts += (
+            [f"{'at most' if high_is_in else 'below'} {self.shown(high)}"] if high < inf else []
+        )
         return " and ".join(parts)
 
     def shown(self, value: float) -> str:
@@ -236,7 +276,10 @@ class Number(OutputKind):
             low, high = self._json_range
             names["minimum"] = low if self.gt is not None else self.ge
             names["maximum"] = high if self.lt is not None else self.le
-        return {"type": "integer" if self.whole else "number", **{k: v for k, v in names.items() if v is not None}}
+        return {
+            "type": "integer" if self.whole else "number",
+            **{k: v for k, v in names.items() if v is not None},
+        }
 
     def example(self) -> Any:
         low, high = self.range
@@ -274,7 +317,11 @@ class Number(OutputKind):
         if below and above:
             named += [low + (high - low) * share for share in SHARES]
         named += [0, 1, -1] if self.is_bounded else [0, 1]
-        wide = [-1, *(WIDE_INTS if self.whole else WIDE_FLOATS), *((low, high) if self.whole else ())]
+        wide = [
+            -1,
+            *(WIDE_INTS if self.whole else WIDE_FLOATS),
+            *((low, high) if self.whole else ()),
+        ]
         seen = set[float]()
         for values, is_named in ((named, True), (wide, False)):
             for value in map(int if self.whole else float, values):

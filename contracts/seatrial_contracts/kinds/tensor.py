@@ -32,14 +32,36 @@ from seatrial_contracts.kinds.number import Number
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-Dtype = Literal["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
+Dtype = Literal[
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+]
 FEW_DRAWN, MOST_DRAWN, MOST_SIDE_DRAWN = 12, 4096, 64
 """A drawn tensor of up to the first number of values has each of them drawn; a larger one repeats as many, up to the second number."""
 DEFAULT_VALUES, MOST_VALUES = 1_000_000, 2**30
 """Of one row: where the sizes are open and nothing is said, and in any case."""
 ELEMENT_BYTES = {
-    "bool": 6, "uint8": 4, "uint16": 6, "uint32": 11, "uint64": 21, "int8": 5, "int16": 7, "int32": 12, "int64": 21, "float32": 16, "float64": 25,
-}  # fmt: skip
+    "bool": 6,
+    "uint8": 4,
+    "uint16": 6,
+    "uint32": 11,
+    "uint64": 21,
+    "int8": 5,
+    "int16": 7,
+    "int32": 12,
+    "int64": 21,
+    "float32": 16,
+    "float64": 25,
+}
 """An element in JSON at most, in its shortest form, with the comma after it."""
 BOUNDS = ("ge", "le", "gt", "lt")
 Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
@@ -57,7 +79,9 @@ class Tensor(OutputKind):
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
 
-    rules_go: ClassVar[str] = "write bounds between the brackets: st.Tensor[np.int64, 4, Interval(ge=0, le=99)]"
+    rules_go: ClassVar[str] = (
+        "write bounds between the brackets: st.Tensor[np.int64, 4, Interval(ge=0, le=99)]"
+    )
 
     kind: Literal["tensor"] = "tensor"
     dtype: Dtype = "float32"
@@ -80,27 +104,40 @@ class Tensor(OutputKind):
             if hasattr(bound, option)
         }
         if len(bounds) < len(stated):
-            raise DeclarationError("st.Tensor", f"{stated}"[:80], "Interval, Ge, Le, Gt or Lt, each once")
+            raise DeclarationError(
+                "st.Tensor", f"{stated}"[:80], "Interval, Ge, Le, Gt or Lt, each once"
+            )
         try:
-            name = np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).removeprefix("torch.")
+            name = (
+                np.dtype(dtype).name
+                if isinstance(dtype, type)
+                else str(dtype).removeprefix("torch.")
+            )
         except TypeError:
             name = str(dtype)
-        return Annotated[np.ndarray, cls(dtype=cast("Dtype", name), dims=tuple(map(side_of, dims)), **bounds)]
+        return Annotated[
+            np.ndarray, cls(dtype=cast("Dtype", name), dims=tuple(map(side_of, dims)), **bounds)
+        ]
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not np.ndarray:
-            raise DeclarationError("st.Tensor", str(annotation), "np.ndarray: st.Tensor[np.float32, 3, None, 8:512]")
+            raise DeclarationError(
+                "st.Tensor", str(annotation), "np.ndarray: st.Tensor[np.float32, 3, None, 8:512]"
+            )
         return self.completed(nullable=nullable)
 
     def check(self) -> None:
         if self.nullable or any(not 0 < least <= most <= MAX_SIDE for least, most in self.ranges):
             raise DeclarationError(
-                "st.Tensor", f"{self.dims}{' | None' if self.nullable else ''}",
+                "st.Tensor",
+                f"{self.dims}{' | None' if self.nullable else ''}",
                 "a shape of sizes above 0, None or least:most, never missing: st.Tensor[np.float32, 3, None, 8:512]",
-            )  # fmt: skip
+            )
         fewest = prod(least for least, _ in self.ranges)
         if fewest > self.values_limit:
-            raise DeclarationError("st.Tensor", f"{fewest} values or more", f"at most {self.values_limit} values")
+            raise DeclarationError(
+                "st.Tensor", f"{fewest} values or more", f"at most {self.values_limit} values"
+            )
         if self.is_bounded and self.dtype == "bool":
             raise DeclarationError("st.Tensor", "bounds of booleans", "none")
         if self.dtype != "bool":
@@ -109,11 +146,17 @@ class Tensor(OutputKind):
     def breaks(self, option: str, old: Self) -> bool:
         if option == "dims":
             pairs = zip(self.ranges, old.ranges, strict=False)
-            return len(self.dims) != len(old.dims) or any(new[0] > was[0] or new[1] < was[1] for new, was in pairs)
+            return len(self.dims) != len(old.dims) or any(
+                new[0] > was[0] or new[1] < was[1] for new, was in pairs
+            )
         if option == "max_values":
             return self.values_limit < old.values_limit
         if option in BOUNDS:
-            return self.dtype == old.dtype and self.dtype != "bool" and self.element.breaks(option, old.element)
+            return (
+                self.dtype == old.dtype
+                and self.dtype != "bool"
+                and self.element.breaks(option, old.element)
+            )
         return super().breaks(option, old)
 
     @cached_property
@@ -149,7 +192,11 @@ class Tensor(OutputKind):
         return sizes if len(sizes) == len(self.dims) else None
 
     def annotation(self) -> Any:
-        element: Any = Annotated[bool, Field(strict=True)] if self.dtype == "bool" else self.element.annotation()
+        element: Any = (
+            Annotated[bool, Field(strict=True)]
+            if self.dtype == "bool"
+            else self.element.annotation()
+        )
         nested: Any = element
         for _ in self.dims:
             nested = list[nested]
@@ -159,7 +206,12 @@ class Tensor(OutputKind):
         def validate(value: Any) -> Array:
             if isinstance(value, np.ndarray):
                 return self._checked(value)
-            is_flat = flat is not None and isinstance(value, list) and bool(value) and not isinstance(value[0], list)
+            is_flat = (
+                flat is not None
+                and isinstance(value, list)
+                and bool(value)
+                and not isinstance(value[0], list)
+            )
             try:
                 values = (flat if is_flat and flat else shaped).validate_python(value)
             except ValidationError as error:
@@ -169,7 +221,9 @@ class Tensor(OutputKind):
             except ValueError:
                 refuse("E_SHAPE", "lists of unlike length", self.want())
             return self._checked(
-                array.reshape(flat_shape) if is_flat and flat_shape and array.size == prod(flat_shape) else array
+                array.reshape(flat_shape)
+                if is_flat and flat_shape and array.size == prod(flat_shape)
+                else array
             )
 
         return Annotated[Any, PlainValidator(validate)]
@@ -177,13 +231,18 @@ class Tensor(OutputKind):
     def _refuse(self, error: ValidationError) -> NoReturn:
         first = error.errors(include_url=False, include_context=False)[0]
         place = "".join(f"[{part}]" for part in first["loc"]) or "the top"
-        refuse(CODES.get(first["type"], "E_TYPE"), f"{describe_element(first['input'])} at {place}", self.want())
+        refuse(
+            CODES.get(first["type"], "E_TYPE"),
+            f"{describe_element(first['input'])} at {place}",
+            self.want(),
+        )
 
     def _checked(self, array: Array) -> Array:
         if array.dtype != np.dtype(self.dtype):
             refuse("E_TYPE", f"elements of type {array.dtype.name}", self.want())
         if array.ndim != len(self.dims) or any(
-            not least <= size <= most for (least, most), size in zip(self.ranges, array.shape, strict=True)
+            not least <= size <= most
+            for (least, most), size in zip(self.ranges, array.shape, strict=True)
         ):
             refuse("E_SHAPE", f"shape {list(array.shape)}", self.want())
         if not 0 < array.size <= self.values_limit:
@@ -223,13 +282,21 @@ class Tensor(OutputKind):
     def column(self, values: Column) -> Column:
         array = np.asarray(values)
         shape = array.shape[1:]
-        if any(not least <= size <= most for (least, most), size in zip(self.ranges, shape, strict=True)):
+        if any(
+            not least <= size <= most
+            for (least, most), size in zip(self.ranges, shape, strict=True)
+        ):
             raise Refusal("E_SHAPE", "", f"shape {list(shape)} for a row", self.want())
         if not 0 < prod(shape) <= self.values_limit:
-            raise Refusal("E_LIMIT", "", f"{prod(shape)} values for a row", f"1 to {self.values_limit} values")
+            raise Refusal(
+                "E_LIMIT", "", f"{prod(shape)} values for a row", f"1 to {self.values_limit} values"
+            )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             refuse_rows(
-                ~np.isfinite(array).reshape(len(array), -1).all(1), "E_NONFINITE", "NaN or an infinity", self.want()
+                ~np.isfinite(array).reshape(len(array), -1).all(1),
+                "E_NONFINITE",
+                "NaN or an infinity",
+                self.want(),
             )
         if self.is_bounded and (bad := self.element.outside(array)).any():
             row = int(bad.reshape(len(array), -1).any(1).argmax())
@@ -237,7 +304,9 @@ class Tensor(OutputKind):
         return array
 
     def json_schema(self) -> JsonSchema:
-        schema: JsonSchema = {"type": "boolean"} if self.dtype == "bool" else self.element.json_schema()
+        schema: JsonSchema = (
+            {"type": "boolean"} if self.dtype == "bool" else self.element.json_schema()
+        )
         for least, most in reversed(self.ranges):
             schema = {"type": "array", "items": schema, "minItems": least, "maxItems": most}
         return schema
@@ -252,15 +321,21 @@ class Tensor(OutputKind):
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
 
-        element: SearchStrategy[Any] = some.booleans() if self.dtype == "bool" else self.element.strategy()
+        element: SearchStrategy[Any] = (
+            some.booleans() if self.dtype == "bool" else self.element.strategy()
+        )
         fewest = prod(least for least, _ in self.ranges)
         pattern = some.lists(element, min_size=1, max_size=FEW_DRAWN)
-        repeated = some.builds(self._filled, pattern, self._shapes(max(fewest, min(self.values_limit, MOST_DRAWN))))
+        repeated = some.builds(
+            self._filled, pattern, self._shapes(max(fewest, min(self.values_limit, MOST_DRAWN)))
+        )
         if fewest > FEW_DRAWN:
             return repeated
         each = self._shapes(FEW_DRAWN).flatmap(
             lambda shape: some.builds(
-                self._filled, some.lists(element, min_size=prod(shape), max_size=prod(shape)), some.just(shape)
+                self._filled,
+                some.lists(element, min_size=prod(shape), max_size=prod(shape)),
+                some.just(shape),
             )
         )
         return each | repeated
@@ -271,7 +346,9 @@ class Tensor(OutputKind):
 
         limits = [(least, min(most, max(least, MOST_SIDE_DRAWN))) for least, most in self.ranges]
         sides = [
-            some.integers(least, min(most, least + 3)) | some.integers(least, most) | some.just(most)
+            some.integers(least, min(most, least + 3))
+            | some.integers(least, most)
+            | some.just(most)
             for least, most in limits
         ]
         return some.tuples(*sides).filter(lambda shape: prod(shape) <= most_values)
@@ -283,7 +360,9 @@ class Tensor(OutputKind):
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """Each edge of an element all over a small tensor, all of them mixed, and shapes with each side at its ends."""
         elements = (
-            [Edge(False), Edge(True)] if self.dtype == "bool" else list(self.element.edges(lambda value: (value,)))
+            [Edge(False), Edge(True)]
+            if self.dtype == "bool"
+            else list(self.element.edges(lambda value: (value,)))
         )
         fewest = prod(least for least, _ in self.ranges)
         most = max(fewest, min(self.values_limit, MOST_DRAWN))
@@ -309,11 +388,18 @@ class Tensor(OutputKind):
                     yield shape
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
-        dims = tuple(size if isinstance(size, int) else f"{name}_{axis}" for axis, size in enumerate(self.dims))
+        dims = tuple(
+            size if isinstance(size, int) else f"{name}_{axis}"
+            for axis, size in enumerate(self.dims)
+        )
         return (TensorSpec(name=name, dtype=self.dtype, dims=dims),)
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
-        return {f"{name}_{axis}": self.ranges[axis] for axis, size in enumerate(self.dims) if not isinstance(size, int)}
+        return {
+            f"{name}_{axis}": self.ranges[axis]
+            for axis, size in enumerate(self.dims)
+            if not isinstance(size, int)
+        }
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (value,)
@@ -335,7 +421,11 @@ class Tensor(OutputKind):
         }
 
 
-CODES = {"finite_number": "E_NONFINITE", "less_than_equal": "E_RANGE", "greater_than_equal": "E_RANGE"}
+CODES = {
+    "finite_number": "E_NONFINITE",
+    "less_than_equal": "E_RANGE",
+    "greater_than_equal": "E_RANGE",
+}
 
 
 def describe_side(side: Size) -> str:
@@ -347,7 +437,13 @@ def describe_side(side: Size) -> str:
 
 def describe_element(value: Any) -> str:
     """What stood where a number should: its type, never its text."""
-    names = {bool: "a boolean", str: "a string", type(None): "null", list: "a list", dict: "an object"}
+    names = {
+        bool: "a boolean",
+        str: "a string",
+        type(None): "null",
+        list: "a list",
+        dict: "an object",
+    }
     return names.get(type(value), str(value)[:24])
 
 
@@ -357,7 +453,9 @@ def side_of(part: Any) -> Any:
         return part
     if part.step is not None:
         raise DeclarationError(
-            "st.Tensor", f"a side with the step {part.step!r}"[:80], "least:most, every size between them"
+            "st.Tensor",
+            f"a side with the step {part.step!r}"[:80],
+            "least:most, every size between them",
         )
     return (1 if part.start is None else part.start, part.stop)
 

@@ -54,7 +54,10 @@ class Text(Kind):
     """
 
     staged: ClassVar[bool] = True
-    keeps: ClassVar[Mapping[type, str]] = {annotated_types.MinLen: "min_chars", annotated_types.MaxLen: "max_chars"}
+    keeps: ClassVar[Mapping[type, str]] = {
+        annotated_types.MinLen: "min_chars",
+        annotated_types.MaxLen: "max_chars",
+    }
     kind: Literal["text"] = "text"
     max_chars: Annotated[int, Field(ge=1, le=2**24)] = 4096
     min_chars: Annotated[int, Field(ge=0, le=2**24)] = 0
@@ -70,23 +73,31 @@ class Text(Kind):
     def __init__(self, *, tokenizer: str | Path | bytes | None = None, **options: Any) -> None:
         """`tokenizer`: path or bytes of a HF `tokenizer.json`; the bundle carries it. Left out when read from a contract."""
         super().__init__(**options)
-        self._tokenizer_json = read_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
+        self._tokenizer_json = (
+            read_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
+        )
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not str:
             raise DeclarationError("st.Text", str(annotation), "str")
         if self._tokenizer_json is None:
-            raise DeclarationError("st.Text", "no tokenizer", 'st.Text(tokenizer="path/to/tokenizer.json")')
+            raise DeclarationError(
+                "st.Text", "no tokenizer", 'st.Text(tokenizer="path/to/tokenizer.json")'
+            )
         own = own_options(self._tokenizer_json)
         said = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
         return self.completed(**{**own, **said}, nullable=nullable)
 
     def check(self) -> None:
         if self.nullable:
-            raise DeclarationError("st.Text", "a text that may be missing", "str", "an absent text is the empty text")
+            raise DeclarationError(
+                "st.Text", "a text that may be missing", "str", "an absent text is the empty text"
+            )
         if self.min_chars > self.max_chars:
             raise DeclarationError(
-                "st.Text", f"{self.min_chars} to {self.max_chars} characters", "min_chars <= max_chars"
+                "st.Text",
+                f"{self.min_chars} to {self.max_chars} characters",
+                "min_chars <= max_chars",
             )
 
     def cheap(self, value: Any) -> bool:
@@ -99,7 +110,9 @@ class Text(Kind):
         return {front_name(field): self._tokenizer_json} if self._tokenizer_json is not None else {}
 
     def annotation(self) -> Any:
-        return Annotated[str, Field(min_length=self.min_chars, max_length=self.max_chars, strict=True)]
+        return Annotated[
+            str, Field(min_length=self.min_chars, max_length=self.max_chars, strict=True)
+        ]
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "max_chars":
@@ -133,7 +146,9 @@ class Text(Kind):
         texts = [text_of(value, place, self.want()) for place, value in enumerate(values)]
         for place, text in enumerate(texts):
             if not self.min_chars <= len(text) <= self.max_chars:
-                raise Refusal("E_TEXT_LIMIT", f"row {place}", f"{len(text)} characters", self.want())
+                raise Refusal(
+                    "E_TEXT_LIMIT", f"row {place}", f"{len(text)} characters", self.want()
+                )
         return texts
 
     def json_schema(self) -> JsonSchema:
@@ -147,9 +162,13 @@ class Text(Kind):
         from hypothesis import strategies as some
 
         letters = some.characters(codec="utf-8")
-        written = some.text(letters, min_size=self.min_chars, max_size=max(self.min_chars, min(self.max_chars, 400)))
+        written = some.text(
+            letters, min_size=self.min_chars, max_size=max(self.min_chars, min(self.max_chars, 400))
+        )
         lengths = some.integers(max(self.min_chars, 1), max(self.min_chars, self.max_chars, 1))
-        repeated = some.builds(fill, some.text(letters, min_size=1, max_size=12), lengths)  # up to the longest allowed
+        repeated = some.builds(
+            fill, some.text(letters, min_size=1, max_size=12), lengths
+        )  # up to the longest allowed
         return written | repeated
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
@@ -166,12 +185,17 @@ class Text(Kind):
         taken = [text for text in odd if self.min_chars <= len(text) <= self.max_chars]
         yield from map(Edge, taken)
         yield from (
-            Edge(fill(EXAMPLE, chars)) for chars in dict.fromkeys((self.min_chars, self._longest(stage))) if chars
+            Edge(fill(EXAMPLE, chars))
+            for chars in dict.fromkeys((self.min_chars, self._longest(stage)))
+            if chars
         )
 
     def _longest(self, stage: Stage) -> int:
         """How many characters of the example, again and again, the tokenizer lets through."""
-        least, most = self.min_chars, max(self.min_chars, min(self.max_chars, MOST_TOKEN_CHARS * self.max_tokens))
+        least, most = (
+            self.min_chars,
+            max(self.min_chars, min(self.max_chars, MOST_TOKEN_CHARS * self.max_tokens)),
+        )
         while least < most:
             middle = (least + most + 1) // 2
             try:
@@ -184,7 +208,9 @@ class Text(Kind):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims, left = (f"{name}_tokens",), self.padding_side == "left"
         return (
-            TensorSpec(name=f"{name}_ids", dtype="int64", dims=dims, pad=self.pad_id or 0, pad_left=left),
+            TensorSpec(
+                name=f"{name}_ids", dtype="int64", dims=dims, pad=self.pad_id or 0, pad_left=left
+            ),
             TensorSpec(name=f"{name}_mask", dtype="int64", dims=dims, pad=0, pad_left=left),
         )
 
@@ -201,15 +227,19 @@ class Text(Kind):
     def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
         if self.special is not None:
             return
-        words, take = load_tokenizer(files[front_name(name)]), load_tokenizer(files[front_name(name)])
+        words, take = (
+            load_tokenizer(files[front_name(name)]),
+            load_tokenizer(files[front_name(name)]),
+        )
         words.encode_special_tokens, take.encode_special_tokens = True, False
         for place, text in enumerate(values):
             if take.encode(text).ids != words.encode(text).ids:
                 raise DeclarationError(
-                    f"input '{name}', row {place}", "a text that spells a special token of the tokenizer",
+                    f"input '{name}', row {place}",
+                    "a text that spells a special token of the tokenizer",
                     "what it means",
                     'st.Text(special="take") reads it as that token, special="words" as ordinary text',
-                )  # fmt: skip
+                )
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         unknown = unknown_id(files[front_name(name)])
@@ -246,7 +276,9 @@ class Tokenise:
 
     def _tensors(self, ids: list[int]) -> tuple[Any, ...]:
         if not 0 < len(ids) <= self._max_tokens:
-            raise Refusal("E_TOKENS", "", f"a text of {len(ids)} tokens", f"1 to {self._max_tokens} tokens")
+            raise Refusal(
+                "E_TOKENS", "", f"a text of {len(ids)} tokens", f"1 to {self._max_tokens} tokens"
+            )
         return np.array(ids, np.int64), np.ones(len(ids), np.int64)
 
 
@@ -266,7 +298,9 @@ def read_tokenizer(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         where = f"st.Text tokenizer '{path}'"
-        raise DeclarationError(where, error.strerror or "no file", "a readable tokenizer.json") from None
+        raise DeclarationError(
+            where, error.strerror or "no file", "a readable tokenizer.json"
+        ) from None
 
 
 def own_options(tokenizer: bytes) -> dict[str, Any]:
@@ -275,9 +309,15 @@ def own_options(tokenizer: bytes) -> dict[str, Any]:
         file = json.loads(tokenizer)
         padding, truncation = file.get("padding") or {}, file.get("truncation") or {}
         sides = [str(part.get("direction", "right")).lower() for part in (padding, truncation)]
-        return {"padding_side": sides[0], "truncation_side": sides[1], "pad_id": int(padding.get("pad_id", 0))}
+        return {
+            "padding_side": sides[0],
+            "truncation_side": sides[1],
+            "pad_id": int(padding.get("pad_id", 0)),
+        }
     except (ValueError, AttributeError, TypeError):
-        raise DeclarationError("tokenizer", "a file that is no JSON object", "a tokenizer.json") from None
+        raise DeclarationError(
+            "tokenizer", "a file that is no JSON object", "a tokenizer.json"
+        ) from None
 
 
 def load_tokenizer(data: bytes) -> Tokenizer:
@@ -289,7 +329,9 @@ def load_tokenizer(data: bytes) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_buffer(data)
     except Exception:  # the library raises nothing narrower; its words may hold the file's
-        raise DeclarationError("tokenizer", "a file that tokenizers cannot read", "a tokenizer.json") from None
+        raise DeclarationError(
+            "tokenizer", "a file that tokenizers cannot read", "a tokenizer.json"
+        ) from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

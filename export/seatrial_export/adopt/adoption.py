@@ -49,14 +49,22 @@ class Adoption(ModelDeclaration):
         return cls(graph=read_onnx(Path(path)), **declared)
 
     @classmethod
-    def of_estimator(cls, estimator: Any, *, inputs: type[Row], outputs: type[Answer], **declared: Any) -> Self:
+    def of_estimator(
+        cls, estimator: Any, *, inputs: type[Row], outputs: type[Answer], **declared: Any
+    ) -> Self:
         """A fitted scikit-learn estimator, which is its own reference. Raises `DeclarationError` and `GateError`."""
         made = Estimator(estimator, inputs, outputs)
         reference = {"training_side": made.answer, "reference_is": "scikit-learn"}
         library = library_of(last_of(estimator))
         declared["renamed"] = {**made.renamed, **declared.get("renamed", {})}
         tools = (*TOOLS, *filter(None, [library]))
-        return cls(graph=made.graph(), made_by=tools, inputs=inputs, outputs=outputs, **{**reference, **declared})
+        return cls(
+            graph=made.graph(),
+            made_by=tools,
+            inputs=inputs,
+            outputs=outputs,
+            **{**reference, **declared},
+        )
 
     @property
     def origin(self) -> Origin:
@@ -69,7 +77,11 @@ class Adoption(ModelDeclaration):
     @cached_property
     def prepared(self) -> Prepared | None:
         """The per-row step, fitted to the contract. Raises `GateError` where it does not fit."""
-        return None if self.prepare is None else fit_prepare(self.prepare, self.contract, self.encoded_golden)
+        return (
+            None
+            if self.prepare is None
+            else fit_prepare(self.prepare, self.contract, self.encoded_golden)
+        )
 
     @property
     def prepare_inputs(self) -> tuple[str, ...]:
@@ -104,14 +116,20 @@ class AdoptedCandidate(Candidate):
     def prepare(self) -> OnnxGraph | None:
         """The per-row step, where there is one."""
         made = self.adoption.prepared
-        return None if made is None else OnnxGraph(specs=made.takes, batched=False, proto=made.model)
+        return (
+            None if made is None else OnnxGraph(specs=made.takes, batched=False, proto=made.model)
+        )
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """What the training side, or else the graph, answers. Raises `DeclarationError` and `GateError` where those are no answers."""
         contract, ask = self.adoption.contract, self.adoption.training_side
         if ask is not None:
-            return split(contract, ask([dict(contract.validate_row(row)) for row in rows]), len(rows))
+            return split(
+                contract, ask([dict(contract.validate_row(row)) for row in rows]), len(rows)
+            )
         chain = Chain(self)
-        answers = chain.run_in_batches([chain.prepared(self.adoption.encode_row(row)) for row in rows], 1)
+        answers = chain.run_in_batches(
+            [chain.prepared(self.adoption.encode_row(row)) for row in rows], 1
+        )
         check_answers(contract, answers)
         return answers

@@ -69,10 +69,23 @@ def refuse(library: str, cause: str, mend: str) -> GateError:
 
 
 LIGHTGBM_LINKS = {
-    "binary": SIGMOID, "multiclass": SOFTMAX, "multiclassova": SIGMOID, "cross_entropy": SIGMOID, "cross_entropy_lambda": LOG1P_EXP,
-    "poisson": EXPONENTIAL, "gamma": EXPONENTIAL, "tweedie": EXPONENTIAL, "regression": IDENTITY, "regression_l1": IDENTITY,
-    "huber": IDENTITY, "fair": IDENTITY, "quantile": IDENTITY, "mape": IDENTITY, "lambdarank": IDENTITY, "rank_xendcg": IDENTITY,
-}  # fmt: skip
+    "binary": SIGMOID,
+    "multiclass": SOFTMAX,
+    "multiclassova": SIGMOID,
+    "cross_entropy": SIGMOID,
+    "cross_entropy_lambda": LOG1P_EXP,
+    "poisson": EXPONENTIAL,
+    "gamma": EXPONENTIAL,
+    "tweedie": EXPONENTIAL,
+    "regression": IDENTITY,
+    "regression_l1": IDENTITY,
+    "huber": IDENTITY,
+    "fair": IDENTITY,
+    "quantile": IDENTITY,
+    "mape": IDENTITY,
+    "lambdarank": IDENTITY,
+    "rank_xendcg": IDENTITY,
+}
 
 
 def _lightgbm(estimator: Any) -> Ensemble:
@@ -81,44 +94,78 @@ def _lightgbm(estimator: Any) -> Ensemble:
     objective, options = said[0], dict(part.split(":", 1) for part in said[1:] if ":" in part)
     if objective not in LIGHTGBM_LINKS:
         raise refuse(
-            "lightgbm", f"the objective '{objective}': its link is not known", f"one of {', '.join(LIGHTGBM_LINKS)}"
+            "lightgbm",
+            f"the objective '{objective}': its link is not known",
+            f"one of {', '.join(LIGHTGBM_LINKS)}",
         )
     targets = int(dump["num_tree_per_iteration"])
     count = max(1, len(dump["tree_info"]) // targets)
     share = 1 / count if dump.get("average_output") else 1.0
     zero: set[int] = set()
     other: set[int] = set()
-    trees = [(place % targets, _lightgbm_node(each["tree_structure"], share, zero, other)) for place, each in enumerate(dump["tree_info"])]  # fmt: skip
+    trees = [
+        (place % targets, _lightgbm_node(each["tree_structure"], share, zero, other))
+        for place, each in enumerate(dump["tree_info"])
+    ]
     if zero & other:
         raise refuse(
-            "lightgbm", "features whose zeros are missing at some splits alone", "fit with zero_as_missing=False"
+            "lightgbm",
+            "features whose zeros are missing at some splits alone",
+            "fit with zero_as_missing=False",
         )
     link = SIGNED_SQUARE if "sqrt" in said[1:] else LIGHTGBM_LINKS[objective]
-    steepness = float(options.get("sigmoid", 1.0)) if objective in ("binary", "multiclassova") else 1.0
+    steepness = (
+        float(options.get("sigmoid", 1.0)) if objective in ("binary", "multiclassova") else 1.0
+    )
     return Ensemble(tuple(trees), targets, link, np.zeros(targets), steepness, frozenset(zero))
 
 
-def _lightgbm_node(node: Mapping[str, Any], share: float, zero: set[int], other: set[int]) -> Split | float:
+def _lightgbm_node(
+    node: Mapping[str, Any], share: float, zero: set[int], other: set[int]
+) -> Split | float:
     """A node of `dump_model`; LightGBM takes NaN for 0 at splits that saw none missing."""
     if "leaf_coeff" in node:
-        raise refuse("lightgbm", "linear_tree=True: its leaves are regressions", "fit with linear_tree=False")
+        raise refuse(
+            "lightgbm", "linear_tree=True: its leaves are regressions", "fit with linear_tree=False"
+        )
     if "leaf_value" in node:
         return float(node["leaf_value"]) * share
     if node["decision_type"] != "<=":
         cause = "splits by category: the graph has no form for them"
-        raise refuse("lightgbm", cause, "encode the words before it, by OneHotEncoder, or give them as plain numbers")
-    threshold, feature, missing = float(node["threshold"]), int(node["split_feature"]), node["missing_type"]
+        raise refuse(
+            "lightgbm",
+            cause,
+            "encode the words before it, by OneHotEncoder, or give them as plain numbers",
+        )
+    threshold, feature, missing = (
+        float(node["threshold"]),
+        int(node["split_feature"]),
+        node["missing_type"],
+    )
     (zero if missing == "Zero" else other if missing == "NaN" else set()).add(feature)
     nan_true = threshold >= 0 if missing == "None" else bool(node["default_left"])
-    sides = (_lightgbm_node(node[side], share, zero, other) for side in ("left_child", "right_child"))
+    sides = (
+        _lightgbm_node(node[side], share, zero, other) for side in ("left_child", "right_child")
+    )
     return Split(feature, "BRANCH_LEQ", threshold, nan_true, *sides)
 
 
 XGBOOST_LINKS = {
-    "binary:logistic": SIGMOID, "reg:logistic": SIGMOID, "multi:softprob": SOFTMAX, "multi:softmax": SOFTMAX, "count:poisson": EXPONENTIAL,
-    "reg:gamma": EXPONENTIAL, "reg:tweedie": EXPONENTIAL, "reg:squarederror": IDENTITY, "reg:absoluteerror": IDENTITY,
-    "reg:quantileerror": IDENTITY, "reg:pseudohubererror": IDENTITY, "reg:squaredlogerror": IDENTITY, "rank:pairwise": IDENTITY, "rank:ndcg": IDENTITY,
-}  # fmt: skip
+    "binary:logistic": SIGMOID,
+    "reg:logistic": SIGMOID,
+    "multi:softprob": SOFTMAX,
+    "multi:softmax": SOFTMAX,
+    "count:poisson": EXPONENTIAL,
+    "reg:gamma": EXPONENTIAL,
+    "reg:tweedie": EXPONENTIAL,
+    "reg:squarederror": IDENTITY,
+    "reg:absoluteerror": IDENTITY,
+    "reg:quantileerror": IDENTITY,
+    "reg:pseudohubererror": IDENTITY,
+    "reg:squaredlogerror": IDENTITY,
+    "rank:pairwise": IDENTITY,
+    "rank:ndcg": IDENTITY,
+}
 
 
 def _xgboost(estimator: Any) -> Ensemble:
@@ -130,13 +177,17 @@ def _xgboost(estimator: Any) -> Ensemble:
     objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
     if objective not in XGBOOST_LINKS:
         raise refuse(
-            "xgboost", f"the objective '{objective}': its link is not known", f"one of {', '.join(XGBOOST_LINKS)}"
+            "xgboost",
+            f"the objective '{objective}': its link is not known",
+            f"one of {', '.join(XGBOOST_LINKS)}",
         )
     model = learner["gradient_booster"]
     drops = model.get("weight_drop")
     if model["name"] == "gblinear":
         raise refuse(
-            "xgboost", "booster='gblinear', which is no tree", "LinearRegression or LogisticRegression of scikit-learn"
+            "xgboost",
+            "booster='gblinear', which is no tree",
+            "LinearRegression or LogisticRegression of scikit-learn",
         )
     model = model.get("gbtree", model)["model"]
     targets = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
@@ -147,14 +198,25 @@ def _xgboost(estimator: Any) -> Ensemble:
     if link == EXPONENTIAL:
         start = np.log(start)
     weights = drops or [1.0] * len(model["trees"])
-    trees = [(int(target), _xgboost_node(tree, 0, weight)) for tree, target, weight in zip(model["trees"], model["tree_info"], weights, strict=True)]  # fmt: skip
+    trees = [
+        (int(target), _xgboost_node(tree, 0, weight))
+        for tree, target, weight in zip(model["trees"], model["tree_info"], weights, strict=True)
+    ]
     missing = getattr(estimator, "missing", np.nan)
-    return Ensemble(tuple(trees), targets, link, np.broadcast_to(start, (targets,)), missing=float(np.nan if missing is None else missing))  # fmt: skip
+    return Ensemble(
+        tuple(trees),
+        targets,
+        link,
+        np.broadcast_to(start, (targets,)),
+        missing=float(np.nan if missing is None else missing),
+    )
 
 
 def _xgboost_node(tree: Mapping[str, Any], place: int, weight: float) -> Split | float:
     if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
-        raise refuse("xgboost", "leaves of several values", "fit with multi_strategy='one_output_per_tree'")
+        raise refuse(
+            "xgboost", "leaves of several values", "fit with multi_strategy='one_output_per_tree'"
+        )
     left, right = tree["left_children"][place], tree["right_children"][place]
     value = float(tree["split_conditions"][place])
     if left == -1:
@@ -162,7 +224,9 @@ def _xgboost_node(tree: Mapping[str, Any], place: int, weight: float) -> Split |
     if tree["split_type"][place]:
         cause = "splits by category: the graph has no form for them"
         raise refuse(
-            "xgboost", cause, "encode the words before it, by OneHotEncoder, and fit with enable_categorical=False"
+            "xgboost",
+            cause,
+            "encode the words before it, by OneHotEncoder, and fit with enable_categorical=False",
         )
     sides = (_xgboost_node(tree, child, weight) for child in (left, right))
     return Split(
@@ -175,10 +239,22 @@ def _xgboost_node(tree: Mapping[str, Any], place: int, weight: float) -> Split |
 
 
 CATBOOST_LINKS = {
-    "Logloss": SIGMOID, "CrossEntropy": SIGMOID, "MultiClass": SOFTMAX, "MultiClassOneVsAll": SIGMOID, "RMSE": IDENTITY, "MAE": IDENTITY,
-    "Quantile": IDENTITY, "MAPE": IDENTITY, "Huber": IDENTITY, "LogCosh": IDENTITY, "Lq": IDENTITY, "Expectile": IDENTITY,
-    "Poisson": EXPONENTIAL, "Tweedie": EXPONENTIAL, "MultiRMSE": IDENTITY,
-}  # fmt: skip
+    "Logloss": SIGMOID,
+    "CrossEntropy": SIGMOID,
+    "MultiClass": SOFTMAX,
+    "MultiClassOneVsAll": SIGMOID,
+    "RMSE": IDENTITY,
+    "MAE": IDENTITY,
+    "Quantile": IDENTITY,
+    "MAPE": IDENTITY,
+    "Huber": IDENTITY,
+    "LogCosh": IDENTITY,
+    "Lq": IDENTITY,
+    "Expectile": IDENTITY,
+    "Poisson": EXPONENTIAL,
+    "Tweedie": EXPONENTIAL,
+    "MultiRMSE": IDENTITY,
+}
 
 
 def _catboost(estimator: Any) -> Ensemble:
@@ -186,30 +262,51 @@ def _catboost(estimator: Any) -> Ensemble:
         path = Path(folder) / "model.json"
         try:
             estimator.save_model(str(path), format="json")
-        except Exception as error:  # the library raises a kind of its own, where features are words or texts
-            raise refuse("catboost", f"it does not write the model: {type(error).__name__}", "fit without cat_features and text_features") from error  # fmt: skip
+        except (
+            Exception
+        ) as error:  # the library raises a kind of its own, where features are words or texts
+            raise refuse(
+                "catboost",
+                f"it does not write the model: {type(error).__name__}",
+                "fit without cat_features and text_features",
+            ) from error
         model = json.loads(path.read_text("utf-8"))
     loss = str(estimator.get_all_params().get("loss_function", "")).partition(":")[0]
     if loss not in CATBOOST_LINKS:
-        raise refuse("catboost", f"the loss '{loss}': its link is not known", f"one of {', '.join(CATBOOST_LINKS)}")
+        raise refuse(
+            "catboost",
+            f"the loss '{loss}': its link is not known",
+            f"one of {', '.join(CATBOOST_LINKS)}",
+        )
     if model.get("ctrs") or model["features_info"].get("categorical_features"):
         raise refuse(
-            "catboost", "features of words", "encode them before it, by OneHotEncoder, and fit without cat_features"
+            "catboost",
+            "features of words",
+            "encode them before it, by OneHotEncoder, and fit without cat_features",
         )
     if "oblivious_trees" not in model:
-        raise refuse("catboost", "trees that are not symmetric", "fit with grow_policy='SymmetricTree'")
+        raise refuse(
+            "catboost", "trees that are not symmetric", "fit with grow_policy='SymmetricTree'"
+        )
     scale, bias = model["scale_and_bias"]
     features = {each["feature_index"]: each for each in model["features_info"]["float_features"]}
     trees = []
     targets = max(1, len(bias))
     for tree in model["oblivious_trees"]:
-        leaves = np.array(tree["leaf_values"], np.float64).reshape(2 ** len(tree["splits"] or ()), -1) * scale
+        leaves = (
+            np.array(tree["leaf_values"], np.float64).reshape(2 ** len(tree["splits"] or ()), -1)
+            * scale
+        )
         targets = leaves.shape[1]
         trees += [
-            (target, _catboost_node(tree["splits"] or [], leaves[:, target], features)) for target in range(targets)
+            (target, _catboost_node(tree["splits"] or [], leaves[:, target], features))
+            for target in range(targets)
         ]
     return Ensemble(
-        tuple(trees), targets, CATBOOST_LINKS[loss], np.broadcast_to(np.array(bias, np.float64), (targets,))
+        tuple(trees),
+        targets,
+        CATBOOST_LINKS[loss],
+        np.broadcast_to(np.array(bias, np.float64), (targets,)),
     )
 
 
@@ -225,10 +322,20 @@ def _catboost_node(
     feature, half = features[split["float_feature_index"]], len(leaves) // 2
     nan_true = feature.get("nan_value_treatment") == "AsTrue"
     sides = (_catboost_node(rest, part, features) for part in (leaves[half:], leaves[:half]))
-    return Split(int(feature["flat_feature_index"]), "BRANCH_GT", float(np.float32(split["border"])), nan_true, *sides)
+    return Split(
+        int(feature["flat_feature_index"]),
+        "BRANCH_GT",
+        float(np.float32(split["border"])),
+        nan_true,
+        *sides,
+    )
 
 
-READERS: dict[str, Callable[[Any], Ensemble]] = {"lightgbm": _lightgbm, "xgboost": _xgboost, "catboost": _catboost}
+READERS: dict[str, Callable[[Any], Ensemble]] = {
+    "lightgbm": _lightgbm,
+    "xgboost": _xgboost,
+    "catboost": _catboost,
+}
 
 
 def float32_threshold(mode: str, threshold: float) -> float:
@@ -244,11 +351,22 @@ def float32_threshold(mode: str, threshold: float) -> float:
 def tree_attributes(ensemble: Ensemble) -> dict[str, list[Any]]:
     """The attributes of a TreeEnsembleRegressor, thresholds aside, which are under "thresholds"."""
     held: dict[str, list[Any]] = {
-        name: [] for name in (
-            "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_truenodeids", "nodes_falsenodeids",
-            "nodes_missing_value_tracks_true", "thresholds", "target_treeids", "target_nodeids", "target_ids", "weights",
+        name: []
+        for name in (
+            "nodes_treeids",
+            "nodes_nodeids",
+            "nodes_featureids",
+            "nodes_modes",
+            "nodes_truenodeids",
+            "nodes_falsenodeids",
+            "nodes_missing_value_tracks_true",
+            "thresholds",
+            "target_treeids",
+            "target_nodeids",
+            "target_ids",
+            "weights",
         )
-    }  # fmt: skip
+    }
     for tree, (target, root) in enumerate(ensemble.trees):
         left: list[Split | float] = [root]
         for place, node in enumerate(left):  # it grows while it is gone through

@@ -47,5 +47,7 @@ def holds(have: str, want: str, values: Range | None = None) -> bool:
         return True
     if target.kind not in "iu" or source.kind not in "iub":
         return False
-    low, high = values or ((0, 1) if source.kind == "b" else (np.iinfo(source).min, np.iinfo(source).max))
+    low, high = values or (
+        (0, 1) if source.kind == "b" else (np.iinfo(source).min, np.iinfo(source).max)
+    )
     return np.iinfo(target).min <= low and high <= np.iinfo(target).max

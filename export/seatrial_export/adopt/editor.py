@@ -53,7 +53,12 @@ class Editor:
         return self.model.graph
 
     def before(
-        self, operator: str, values: Sequence[str], output: str = "", domain: str = "", **attributes: Any
+        self,
+        operator: str,
+        values: Sequence[str],
+        output: str = "",
+        domain: str = "",
+        **attributes: Any,
     ) -> str:
         """An operator between the contract and the graph; gives the name of what it makes."""
         return self._add(self._before, operator, values, output, domain, attributes)
@@ -62,19 +67,34 @@ class Editor:
         """Let the graph read a value in the place of its input: nothing stands between, so that what must see its input does."""
         self._fed[inside(port)] = value
 
-    def behind(self, operator: str, values: Sequence[str], output: str = "", **attributes: Any) -> str:
+    def behind(
+        self, operator: str, values: Sequence[str], output: str = "", **attributes: Any
+    ) -> str:
         """An operator between the graph and the contract."""
         return self._add(self._behind, operator, values, output, "", attributes)
 
     def _add(
-        self, nodes: list[onnx.NodeProto], operator: str, values: Sequence[str], output: str, domain: str, attributes: dict[str, Any]
-    ) -> str:  # fmt: skip
+        self,
+        nodes: list[onnx.NodeProto],
+        operator: str,
+        values: Sequence[str],
+        output: str,
+        domain: str,
+        attributes: dict[str, Any],
+    ) -> str:
         name = output or f"{ADDED}{len(self._before) + len(self._behind)}"
         values = list(values)
         if operator in ("Squeeze", "Unsqueeze") and opset_of(self.model) >= AXES_AS_INPUT:
             values.append(self._constant(np.array(attributes.pop("axes"), np.int64)))
         nodes.append(
-            helper.make_node(operator, values, [name], name=f"{ADDED}{operator}.{name}", domain=domain, **attributes)
+            helper.make_node(
+                operator,
+                values,
+                [name],
+                name=f"{ADDED}{operator}.{name}",
+                domain=domain,
+                **attributes,
+            )
         )
         return name
 
@@ -85,13 +105,17 @@ class Editor:
 
     def use_lookups(self) -> None:
         """Let the graph look words up. Raises `GateError` where its own operators are of a version that does it otherwise."""
-        entry = next((entry for entry in self.model.opset_import if entry.domain == ML_DOMAIN), None)
+        entry = next(
+            (entry for entry in self.model.opset_import if entry.domain == ML_DOMAIN), None
+        )
         if entry is None:
             self.model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_VERSION))
         elif entry.version < LOOKUPS_FROM:
             if any(node.op_type == "LabelEncoder" for node in nodes_of(self.model)):
                 cause = f"the graph looks words up by {ML_DOMAIN} {entry.version}, which cannot stand beside the contract's lookups"
-                raise GateError("contract", cause, f"export the model with {ML_DOMAIN} {LOOKUPS_FROM} or later")
+                raise GateError(
+                    "contract", cause, f"export the model with {ML_DOMAIN} {LOOKUPS_FROM} or later"
+                )
             entry.version = ML_VERSION
 
     def close(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.ModelProto:
@@ -157,7 +181,9 @@ def tidy(model: onnx.ModelProto) -> None:
         versions[domain] = max(versions.get(domain, 0), entry.version)
     versions.setdefault("", PLAIN_OPSET)
     del model.opset_import[:]
-    model.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in sorted(versions.items()))
+    model.opset_import.extend(
+        helper.make_opsetid(domain, number) for domain, number in sorted(versions.items())
+    )
     model.ir_version = max(model.ir_version, LEAST_IR)
     weights = {tensor.name for tensor in model.graph.initializer}
     kept = [value for value in model.graph.input if value.name not in weights]
@@ -170,9 +196,13 @@ def drop_maps(graph: onnx.GraphProto) -> None:
     outputs = {value.name: value for value in graph.output}
     for node in graph.node:
         if node.op_type == "ZipMap" and node.output[0] in outputs:
-            value = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, [None, None])
+            value = helper.make_tensor_value_info(
+                node.output[0], onnx.TensorProto.FLOAT, [None, None]
+            )
             outputs[node.output[0]].CopyFrom(value)
-            node.CopyFrom(helper.make_node("Identity", list(node.input), list(node.output), name=node.name))
+            node.CopyFrom(
+                helper.make_node("Identity", list(node.input), list(node.output), name=node.name)
+            )
 
 
 def rename_inside(graph: onnx.GraphProto) -> None:

@@ -44,7 +44,9 @@ class Estimator:
 
     def graph(self) -> onnx.ModelProto:
         """The estimator as a graph. Raises `GateError` where a part has no form there, or the contract takes what it raises at."""
-        from seatrial_export.adopt.sklearn_graph import write_graph  # scikit-learn is not needed for ONNX files
+        from seatrial_export.adopt.sklearn_graph import (
+            write_graph,
+        )  # scikit-learn is not needed for ONNX files
 
         self._check_taken()
         specs = {spec.name: spec for spec in self._contract.tensors}
@@ -63,12 +65,20 @@ class Estimator:
         """scikit-learn's own answers to validated rows, by output. Raises `GateError` where its own labels say otherwise than its scores."""
         table = self._table(rows)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # unknown words that the encoder takes are its own matter
-            answers = {field.name: self._verb(field.kind)(table) for field in self._contract.outputs}
+            warnings.simplefilter(
+                "ignore"
+            )  # unknown words that the encoder takes are its own matter
+            answers = {
+                field.name: self._verb(field.kind)(table) for field in self._contract.outputs
+            }
             for field in self._contract.outputs:
                 if isinstance(field.kind, Label):
                     scores = np.asarray(answers[field.name])
-                    check_labels(np.asarray(self._estimator.classes_), scores, np.ravel(self._estimator.predict(table)))
+                    check_labels(
+                        np.asarray(self._estimator.classes_),
+                        scores,
+                        np.ravel(self._estimator.predict(table)),
+                    )
         return answers
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
@@ -76,19 +86,29 @@ class Estimator:
         if not self._columns:
             fields = [field.name for field in self._contract.inputs]
             return np.array(
-                [np.ravel([row[name] for name in fields] if len(fields) > 1 else row[fields[0]]) for row in rows],
+                [
+                    np.ravel([row[name] for name in fields] if len(fields) > 1 else row[fields[0]])
+                    for row in rows
+                ],
                 np.float64,
             )
         import pandas
 
         words = {field.name for field in self._contract.inputs if isinstance(field.kind, Category)}
-        return pandas.DataFrame({
-            column: pandas.Series(
-                [(self._missing_word if name in words else np.nan) if row[name] is None else row[name] for row in rows],
-                dtype=object if name in words else None,
-            )
-            for column, name in zip(self._columns, self._fields, strict=True)
-        })  # fmt: skip
+        return pandas.DataFrame(
+            {
+                column: pandas.Series(
+                    [
+                        (self._missing_word if name in words else np.nan)
+                        if row[name] is None
+                        else row[name]
+                        for row in rows
+                    ],
+                    dtype=object if name in words else None,
+                )
+                for column, name in zip(self._columns, self._fields, strict=True)
+            }
+        )
 
     @cached_property
     def _missing_word(self) -> Any:
@@ -104,14 +124,21 @@ class Estimator:
                     nan.add(type(part).__name__)
         if none and nan:
             cause = f"missing words are None for {', '.join(sorted(none))} and NaN for {', '.join(sorted(nan))}"
-            raise GateError("scikit-learn", cause, "fit every part on one of the two: frame.fillna(np.nan)")
+            raise GateError(
+                "scikit-learn", cause, "fit every part on one of the two: frame.fillna(np.nan)"
+            )
         return None if none else np.nan
 
     @property
     def _dtype(self) -> str:
         """What the graph computes in: float64 where float32 does not hold the contract's numbers."""
         numbers = [field.kind for field in self._contract.inputs if isinstance(field.kind, Number)]
-        wide = [kind for kind in numbers if kind.dtype == "float64" or (kind.whole and max(map(abs, kind.range)) > EXACT_IN_FLOAT32)]  # fmt: skip
+        wide = [
+            kind
+            for kind in numbers
+            if kind.dtype == "float64"
+            or (kind.whole and max(map(abs, kind.range)) > EXACT_IN_FLOAT32)
+        ]
         return "float64" if wide else "float32"
 
     def _verb(self, kind: Any) -> Callable[[Any], Any]:
@@ -119,9 +146,17 @@ class Estimator:
         scores = isinstance(kind, Label) or (
             len(getattr(self._estimator, "classes_", ())) and kind.datatype.startswith("FP")
         )
-        verb = "predict_proba" if scores else "predict" if hasattr(self._estimator, "predict") else "transform"
+        verb = (
+            "predict_proba"
+            if scores
+            else "predict"
+            if hasattr(self._estimator, "predict")
+            else "transform"
+        )
         if not hasattr(self._estimator, verb):
-            raise DeclarationError(WHERE, f"no {verb}", "an estimator that gives the scores of its classes")
+            raise DeclarationError(
+                WHERE, f"no {verb}", "an estimator that gives the scores of its classes"
+            )
         method: Callable[[Any], Any] = getattr(self._estimator, verb)
         return method
 
@@ -132,21 +167,36 @@ class Estimator:
         try:
             check_is_fitted(self._estimator)
         except NotFittedError:
-            raise DeclarationError(WHERE, "one that is not fitted", "a fitted one: call fit in the file") from None
+            raise DeclarationError(
+                WHERE, "one that is not fitted", "a fitted one: call fit in the file"
+            ) from None
 
     def _check_texts(self) -> None:
         """Raise `DeclarationError` for what takes texts as they are."""
         parts = (type(part).__name__ for part in parts_of(self._estimator))
-        vectoriser = next((name for name in parts if name in ("TfidfVectorizer", "CountVectorizer", "HashingVectorizer")), "")  # fmt: skip
-        text = next((field.name for field in self._contract.inputs if isinstance(field.kind, Text)), "")
+        vectoriser = next(
+            (
+                name
+                for name in parts
+                if name in ("TfidfVectorizer", "CountVectorizer", "HashingVectorizer")
+            ),
+            "",
+        )
+        text = next(
+            (field.name for field in self._contract.inputs if isinstance(field.kind, Text)), ""
+        )
         if vectoriser:
             raise DeclarationError(
-                WHERE, f"a {vectoriser}, which cuts a text into words by rules that no ONNX operator has",
-                "numbers and categories", "count the words before the contract (st.Tensor of counts), or train on st.Text with a tokenizer",
-            )  # fmt: skip
+                WHERE,
+                f"a {vectoriser}, which cuts a text into words by rules that no ONNX operator has",
+                "numbers and categories",
+                "count the words before the contract (st.Tensor of counts), or train on st.Text with a tokenizer",
+            )
         if text:
             raise DeclarationError(
-                f"input '{text}'", "a text", "numbers and categories: scikit-learn takes no token ids"
+                f"input '{text}'",
+                "a text",
+                "numbers and categories: scikit-learn takes no token ids",
             )
 
     def _match(self) -> list[str]:
@@ -161,12 +211,16 @@ class Estimator:
             ours = ", ".join(fields)
             theirs = ", ".join(self._columns) or f"{width} columns without names"
             raise DeclarationError(
-                "contract", f"the fields {ours}", f"the columns that the estimator was fitted on: {theirs}"
+                "contract",
+                f"the fields {ours}",
+                f"the columns that the estimator was fitted on: {theirs}",
             )
         words = [field.name for field in self._contract.inputs if isinstance(field.kind, Category)]
         if words and not self._columns:
             want = "an estimator that was fitted on a data frame: words and numbers share no matrix"
-            raise DeclarationError(f"input '{words[0]}'", "a category for an estimator of columns without names", want)
+            raise DeclarationError(
+                f"input '{words[0]}'", "a category for an estimator of columns without names", want
+            )
         return [names[column] for column in self._columns]
 
     def _width(self) -> int:
@@ -179,7 +233,9 @@ class Estimator:
             self._verb(field.kind)
             if isinstance(field.kind, Label) and theirs != field.kind.classes:
                 want = f"the estimator's own, in its order: {', '.join(theirs) or 'none, since it is no classifier'}"
-                raise DeclarationError(f"output '{field.name}'", f"the classes {', '.join(field.kind.classes)}", want)
+                raise DeclarationError(
+                    f"output '{field.name}'", f"the classes {', '.join(field.kind.classes)}", want
+                )
             if isinstance(field.kind, Label):
                 check_rule(self._estimator)
 
@@ -197,26 +253,42 @@ class Estimator:
                 ]
                 odd = self._first_raised([{**known, field.name: word} for word in words])
                 if odd is not None:
-                    word = f"the word '{words[odd]}'" if odd < len(kind.categories) else "a word outside the list"
+                    word = (
+                        f"the word '{words[odd]}'"
+                        if odd < len(kind.categories)
+                        else "a word outside the list"
+                    )
                     raise GateError(
-                        "contract", f"{where} takes {word}, which the estimator has never seen, and raises at",
+                        "contract",
+                        f"{where} takes {word}, which the estimator has never seen, and raises at",
                         "take it out of the contract, or fit the encoder to bear it: handle_unknown='ignore' (OrdinalEncoder: 'use_encoded_value')",
-                    )  # fmt: skip
+                    )
             if kind.nullable:
                 said = self._raised([{**known, field.name: None}])
                 if said is not None:
                     raise GateError(
-                        "contract", f"{where} may be missing, and the estimator raises there: {said}",
+                        "contract",
+                        f"{where} may be missing, and the estimator raises there: {said}",
                         "take `| None` from the field, or fit the estimator on missing values: an imputer before it, or rows that lack them",
-                    )  # fmt: skip
+                    )
 
     def _plain_rows(self) -> list[dict[str, Any]]:
         """Rows of which the estimator should know one: the contract's example with each category's first word, second word, and so on."""
         example = self._contract.validate_row(self._contract.example_row())
-        kinds = {field.name: field.kind for field in self._contract.inputs if isinstance(field.kind, Category)}
+        kinds = {
+            field.name: field.kind
+            for field in self._contract.inputs
+            if isinstance(field.kind, Category)
+        }
         most = min(max((len(kind.categories) for kind in kinds.values()), default=1), 20)
         return [
-            {**example, **{name: kind.categories[place % len(kind.categories)] for name, kind in kinds.items()}}
+            {
+                **example,
+                **{
+                    name: kind.categories[place % len(kind.categories)]
+                    for name, kind in kinds.items()
+                },
+            }
             for place in range(most)
         ]
 
@@ -226,8 +298,12 @@ class Estimator:
             warnings.simplefilter("ignore")
             try:
                 self._verb(self._contract.outputs[0].kind)(self._table(rows))
-            except Exception as error:  # scikit-learn and the user's own parts raise kinds of all sorts
-                return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
+            except (
+                Exception
+            ) as error:  # scikit-learn and the user's own parts raise kinds of all sorts
+                return (
+                    f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
+                )
         return None
 
     def _first_raised(self, rows: list[dict[str, Any]]) -> int | None:
@@ -237,14 +313,18 @@ class Estimator:
         low, high = 0, len(rows)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._raised(rows[low:middle]) is not None else (middle, high)
+            low, high = (
+                (low, middle) if self._raised(rows[low:middle]) is not None else (middle, high)
+            )
         return low
 
 
 def _first(estimator: Any) -> Any:
     """What sees the columns first: the first step of a pipeline that is one."""
     while hasattr(estimator, "steps") and not hasattr(estimator, "n_features_in_"):
-        estimator = next(step for _, step in estimator.steps if step is not None and not isinstance(step, str))
+        estimator = next(
+            step for _, step in estimator.steps if step is not None and not isinstance(step, str)
+        )
     return estimator
 
 

@@ -46,18 +46,26 @@ def both_sides(editor: Editor, declared: ModelDeclaration) -> str:
     """What contract and graph give and take, a line each."""
     outputs = declared.contract.outputs
     sides: dict[str, Sequence[object]] = {
-        "contract gives": [f"{spec.name} {spec.dtype} {shown(('rows', *spec.dims))}" for spec in declared.specs],
+        "contract gives": [
+            f"{spec.name} {spec.dtype} {shown(('rows', *spec.dims))}" for spec in declared.specs
+        ],
         "graph takes": editor.takes,
         "graph answers": editor.gives,
-        "contract answers": [f"{field.name} {dtype_of(field)} {shown(shape_of(field, 'rows'))}" for field in outputs],
+        "contract answers": [
+            f"{field.name} {dtype_of(field)} {shown(shape_of(field, 'rows'))}" for field in outputs
+        ],
     }
-    return "".join(f"\n  {side}: {'; '.join(map(str, items)) or 'nothing'}" for side, items in sides.items())
+    return "".join(
+        f"\n  {side}: {'; '.join(map(str, items)) or 'nothing'}" for side, items in sides.items()
+    )
 
 
 def check_renamed(renamed: Mapping[str, str], editor: Editor, declared: ModelDeclaration) -> None:
     """Raise `Misfit` for a name that neither side has."""
     theirs = {port.name for port in (*editor.takes, *editor.gives)}
-    ours = {spec.name for spec in declared.specs} | {field.name for field in declared.contract.outputs}
+    ours = {spec.name for spec in declared.specs} | {
+        field.name for field in declared.contract.outputs
+    }
     for name, field in renamed.items():
         if name not in theirs or field not in ours:
             which, what = ("graph", name) if name not in theirs else ("contract", field)
@@ -67,10 +75,14 @@ def check_renamed(renamed: Mapping[str, str], editor: Editor, declared: ModelDec
 class Fitting:
     """One graph and one contract while they are put together."""
 
-    def __init__(self, editor: Editor, declared: ModelDeclaration, renamed: Mapping[str, str]) -> None:
+    def __init__(
+        self, editor: Editor, declared: ModelDeclaration, renamed: Mapping[str, str]
+    ) -> None:
         self._editor, self._declared, self._renamed = editor, declared, renamed
         self._kinds = {
-            spec.name: field.kind for field in declared.contract.inputs for spec in field.kind.tensors(field.name)
+            spec.name: field.kind
+            for field in declared.contract.inputs
+            for spec in field.kind.tensors(field.name)
         }
         self._sizes = {spec.name: spec.dims for spec in declared.specs}
         """Of each input, without the batch."""
@@ -79,21 +91,35 @@ class Fitting:
     def fitted(self) -> Fitted:
         """The graph with what stands before and behind it. Raises `Misfit`."""
         specs, outputs = self._declared.specs, self._declared.contract.outputs
-        for port, parts, zeros in Inputs(self._editor.takes, self._declared.contract, specs, self._renamed).matched():
-            value = self._columns(port, parts) if len(parts) > 1 else self._whole(port, parts[0], zeros=zeros)
+        for port, parts, zeros in Inputs(
+            self._editor.takes, self._declared.contract, specs, self._renamed
+        ).matched():
+            value = (
+                self._columns(port, parts)
+                if len(parts) > 1
+                else self._whole(port, parts[0], zeros=zeros)
+            )
             self._editor.feed(port.name, value)
         for port, field in match_answers(self._editor.gives, outputs, self._renamed):
             self._give(port, field)
         batch: Dim = 1 if self._alone else BATCH
         closed = self._editor.close(
-            [(spec.name, element_type(spec.dtype), (batch, *self._sizes[spec.name])) for spec in specs],
-            [(field.name, element_type(dtype_of(field)), shape_of(field, batch)) for field in outputs],
+            [
+                (spec.name, element_type(spec.dtype), (batch, *self._sizes[spec.name]))
+                for spec in specs
+            ],
+            [
+                (field.name, element_type(dtype_of(field)), shape_of(field, batch))
+                for field in outputs
+            ],
         )
         return Fitted(closed, self._alone)
 
     def _whole(self, port: Port, spec: TensorSpec, *, zeros: bool) -> str:
         """One tensor as the port takes it: as it is, as a column, or as a row without its batch."""
-        value = self._cast(self._editor.before("Sub", [spec.name] * 2) if zeros else spec.name, spec, port)
+        value = self._cast(
+            self._editor.before("Sub", [spec.name] * 2) if zeros else spec.name, spec, port
+        )
         dims = port.dims if port.dims is not None else (OPEN, *spec.dims)
         if not spec.dims and len(dims) == 2 and dims[1] in (1, OPEN):
             value = self._editor.before("Unsqueeze", [value], axes=[1])
@@ -102,7 +128,9 @@ class Fitting:
             value = self._editor.before("Squeeze", [value], axes=[0])
         elif not agree(spec.dims, dims[1:]):
             ours = shown(("rows", *spec.dims))
-            raise Misfit(f"'{spec.name}' is {ours}, the graph's input '{port.name}' is {shown(dims)}")
+            raise Misfit(
+                f"'{spec.name}' is {ours}, the graph's input '{port.name}' is {shown(dims)}"
+            )
         if len(dims) > len(spec.dims):
             self._check_batch(port, dims[0])
         self._sizes[spec.name] = sizes_between(spec, dims)
@@ -118,7 +146,10 @@ class Fitting:
             )
         if port.dims is not None:
             self._check_batch(port, port.dims[0])
-        columns = [self._editor.before("Unsqueeze", [self._cast(spec.name, spec, port)], axes=[1]) for spec in specs]
+        columns = [
+            self._editor.before("Unsqueeze", [self._cast(spec.name, spec, port)], axes=[1])
+            for spec in specs
+        ]
         return self._editor.before("Concat", columns, axis=1)
 
     def _check_batch(self, port: Port, batch: Dim) -> None:
@@ -134,13 +165,19 @@ class Fitting:
         """The value of a field as the port's type: words become codes where the graph takes numbers."""
         kind, have = self._kinds.get(spec.name), spec.dtype
         if isinstance(kind, Category) and port.dtype != "string":
-            value = self._editor.before("LabelEncoder", [value], domain=ML_DOMAIN, **lookup_attributes(kind))
+            value = self._editor.before(
+                "LabelEncoder", [value], domain=ML_DOMAIN, **lookup_attributes(kind)
+            )
             have = "int64"
             self._editor.use_lookups()
         if not holds(have, port.dtype, range_of(kind)):
             cause = f"the graph's input '{port.name}' is {port.dtype}, which does not hold all its values"
             raise Misfit(f"'{spec.name}' is {spec.dtype}, {cause}")
-        return value if have == port.dtype else self._editor.before("Cast", [value], to=element_type(port.dtype))
+        return (
+            value
+            if have == port.dtype
+            else self._editor.before("Cast", [value], to=element_type(port.dtype))
+        )
 
     def _give(self, port: Port, field: OutputField) -> None:
         """One output of the graph as the contract promises it."""

@@ -29,15 +29,21 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         raise DeclarationError(where, "no file", "an existing ONNX file")
     if path.stat().st_size > MOST_BYTES:
-        raise DeclarationError(where, f"{path.stat().st_size / 1e9:.1f} GB", "at most 2 GB, weights beside it included")
+        raise DeclarationError(
+            where, f"{path.stat().st_size / 1e9:.1f} GB", "at most 2 GB, weights beside it included"
+        )
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except OSError as error:
-        raise DeclarationError(where, error.strerror or "an error", "a readable ONNX file") from None
+        raise DeclarationError(
+            where, error.strerror or "an error", "a readable ONNX file"
+        ) from None
     except DecodeError:
         raise DeclarationError(where, "a file that is no ONNX model", "an ONNX file") from None
     if not model.graph.node or not model.graph.output:
-        raise DeclarationError(where, "a file without operators or outputs", "an ONNX model with at least one of each")
+        raise DeclarationError(
+            where, "a file without operators or outputs", "an ONNX model with at least one of each"
+        )
     bring_inside(model, path.resolve().parent)
     return model
 
@@ -51,24 +57,39 @@ def check_graph(model: onnx.ModelProto) -> None:
 
 def bring_inside(model: onnx.ModelProto, folder: Path) -> None:
     """Read weights that lie in other files of the model's folder. Raises `GateError` for any that leave it or are not there."""
-    step, mend = "external data", "keep the model's weights in its own folder, or save it with its weights inside"
+    step, mend = (
+        "external data",
+        "keep the model's weights in its own folder, or save it with its weights inside",
+    )
     held = 0
     for tensor in [each for each in tensors_of(model) if external.uses_external_data(each)]:
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        location = next(
+            (entry.value for entry in tensor.external_data if entry.key == "location"), ""
+        )
         place = PurePosixPath(location.replace("\\", "/"))
         if place.is_absolute() or ".." in place.parts or ":" in location:
             raise GateError(step, f"weights '{tensor.name}' lie outside the model's folder", mend)
         if not (folder / place).resolve().is_relative_to(folder):
-            raise GateError(step, f"weights '{tensor.name}' lie outside the model's folder, behind a link", mend)
+            raise GateError(
+                step, f"weights '{tensor.name}' lie outside the model's folder, behind a link", mend
+            )
         try:
             external.load_external_data_for_tensor(tensor, str(folder))
         except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError):
-            raise GateError(step, f"the file '{place}' with weights '{tensor.name}' is missing, too short or no plain file", mend) from None  # fmt: skip
+            raise GateError(
+                step,
+                f"the file '{place}' with weights '{tensor.name}' is missing, too short or no plain file",
+                mend,
+            ) from None
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
         held += len(tensor.raw_data)
         if held > MOST_BYTES:
-            raise GateError(step, "more than 2 GB of weights", "a bundle's graph is one ONNX file; take a smaller or a quantised model")  # fmt: skip
+            raise GateError(
+                step,
+                "more than 2 GB of weights",
+                "a bundle's graph is one ONNX file; take a smaller or a quantised model",
+            )
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -77,7 +98,11 @@ def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     for node in nodes_of(model):
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
-            graphs += [graph for graph in (attribute.g, *attribute.graphs) if graph.node or graph.initializer]
+            graphs += [
+                graph
+                for graph in (attribute.g, *attribute.graphs)
+                if graph.node or graph.initializer
+            ]
     for graph in graphs:
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
@@ -92,9 +117,10 @@ def check_supported(model: onnx.ModelProto) -> None:
         return
     if not LEAST_OPSET <= got <= newest:
         raise GateError(
-            "opset", f"the graph asks for opset {got}, supported are {LEAST_OPSET} to {newest}",
+            "opset",
+            f"the graph asks for opset {got}, supported are {LEAST_OPSET} to {newest}",
             "export the model anew at an opset in between, or convert it: onnx.version_converter.convert_version(model, 17)",
-        )  # fmt: skip
+        )
 
 
 def check_structure(model: onnx.ModelProto) -> None:
@@ -103,4 +129,6 @@ def check_structure(model: onnx.ModelProto) -> None:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         said = str(error).strip().splitlines() or ["it is not valid"]
-        raise GateError("structure", f"not a valid ONNX graph: {said[0][:200]}", "export the model anew") from None
+        raise GateError(
+            "structure", f"not a valid ONNX graph: {said[0][:200]}", "export the model anew"
+        ) from None

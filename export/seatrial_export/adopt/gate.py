@@ -28,8 +28,14 @@ TOOLS = ("onnx", "onnxruntime", "numpy", "seatrial")
 
 
 def adopt_model(
-    adoption: Adoption, out: Path, progress: Progress = silent, source: Path | None = None, *, since: Bundle | None = None, allow_breaking: bool = False,
-) -> Bundle:  # fmt: skip
+    adoption: Adoption,
+    out: Path,
+    progress: Progress = silent,
+    source: Path | None = None,
+    *,
+    since: Bundle | None = None,
+    allow_breaking: bool = False,
+) -> Bundle:
     """Take a foreign graph through the gate and seal it as `out`/name/version, with a receipt beside it.
 
     The arguments are those of `export_pipeline`. Raises `GateError`, `DeclarationError`, `Refusal` for a golden row and `BundleError`.
@@ -37,7 +43,9 @@ def adopt_model(
     check_declared(adoption, since, allow_breaking=allow_breaking)
     candidate = AdoptedCandidate(adoption)
     run_steps(candidate, STEPS, frozenset({"lint", DRAWN}), progress)
-    return seal(candidate, out, tool_versions((*TOOLS, *adoption.made_by)), progress, source, since=since)
+    return seal(
+        candidate, out, tool_versions((*TOOLS, *adoption.made_by)), progress, source, since=since
+    )
 
 
 def check_foreign(candidate: AdoptedCandidate) -> None:
@@ -55,7 +63,13 @@ def fit_contract(candidate: AdoptedCandidate) -> None:
         finding = "the graph takes one row at a time: batchable is false"
         candidate.trials.append(
             Trial(
-                runner="signature", variant="fp32", rows=0, worst_error=None, allowed=0.0, passed=True, finding=finding
+                runner="signature",
+                variant="fp32",
+                rows=0,
+                worst_error=None,
+                allowed=0.0,
+                passed=True,
+                finding=finding,
             )
         )
 

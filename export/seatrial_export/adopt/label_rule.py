@@ -13,10 +13,10 @@ from seatrial_export.adopt.parts import last_of
 STEP = "labels"
 TIE = 2e-6
 """Scores nearer to each other than this tie: two steps of the rounding of voters' scores, and more than float32 loses in a sum."""
-CALIBRATE = "wrap it: CalibratedClassifierCV(SVC(), ensemble=False), whose labels follow from its scores"
-CLASS_ITSELF = (
-    "let the answer be the scores, st.Tensor[np.float32, classes], and apply the threshold where they are used"
+CALIBRATE = (
+    "wrap it: CalibratedClassifierCV(SVC(), ensemble=False), whose labels follow from its scores"
 )
+CLASS_ITSELF = "let the answer be the scores, st.Tensor[np.float32, classes], and apply the threshold where they are used"
 
 
 def check_rule(estimator: Any) -> None:
@@ -26,7 +26,9 @@ def check_rule(estimator: Any) -> None:
     if kind in ("SVC", "NuSVC"):
         cause = f"{kind}(probability=True) labels rows by its decision function, and its scores by Platt scaling say otherwise for some"
         raise GateError(STEP, cause, CALIBRATE)
-    threshold = getattr(last, "best_threshold_", None) if kind == "TunedThresholdClassifierCV" else None
+    threshold = (
+        getattr(last, "best_threshold_", None) if kind == "TunedThresholdClassifierCV" else None
+    )
     if kind == "FixedThresholdClassifier":
         threshold = 0.5 if last.threshold == "auto" else last.threshold
     if threshold is None:

@@ -38,9 +38,17 @@ class Inputs:
     """The graph's inputs and the contract's tensors while they are matched: by name, by shape, and the rest as matrices."""
 
     def __init__(
-        self, takes: Sequence[Port], contract: Contract, specs: Sequence[TensorSpec], renamed: Mapping[str, str]
+        self,
+        takes: Sequence[Port],
+        contract: Contract,
+        specs: Sequence[TensorSpec],
+        renamed: Mapping[str, str],
     ) -> None:
-        self._kinds = {spec.name: field.kind for field in contract.inputs for spec in field.kind.tensors(field.name)}
+        self._kinds = {
+            spec.name: field.kind
+            for field in contract.inputs
+            for spec in field.kind.tensors(field.name)
+        }
         self._texts = [field.name for field in contract.inputs if isinstance(field.kind, Text)]
         self._free = {spec.name: spec for spec in specs}
         self._left, self._fed, self._renamed = list(takes), list[Fed](), renamed
@@ -87,8 +95,13 @@ class Inputs:
     def _by_shape(self, *, exactly: bool) -> None:
         """Tensors and inputs that can only be each other."""
         for port in tuple(self._left):
-            specs = [spec for spec in self._free.values() if self._may_be(spec, port, exactly=exactly)]
-            if len(specs) == 1 and sum(self._may_be(specs[0], other, exactly=exactly) for other in self._left) == 1:
+            specs = [
+                spec for spec in self._free.values() if self._may_be(spec, port, exactly=exactly)
+            ]
+            if (
+                len(specs) == 1
+                and sum(self._may_be(specs[0], other, exactly=exactly) for other in self._left) == 1
+            ):
                 self._feed(port, specs[0])
 
     def _may_be(self, spec: TensorSpec, port: Port, *, exactly: bool) -> bool:
@@ -96,7 +109,9 @@ class Inputs:
         dims = port.dims or ()
         fits = agree(spec.dims, dims[1:]) or agree(spec.dims, dims)
         kind = self._kinds.get(spec.name)
-        same = spec.dtype == port.dtype if exactly else holds(spec.dtype, port.dtype, range_of(kind))
+        same = (
+            spec.dtype == port.dtype if exactly else holds(spec.dtype, port.dtype, range_of(kind))
+        )
         return bool(spec.dims) and fits and same
 
     def _columns(self, port: Port) -> list[TensorSpec]:
@@ -116,16 +131,28 @@ def match_answers(
 ) -> list[tuple[Port, OutputField]]:
     """Each output promised and the graph's output that it is: by name, then the only one of its type and shape. Raises `Misfit`."""
     free = {port.name: port for port in gives}
-    by_foreign = match_names([renamed.get(name, name) for name in free], [field.name for field in outputs])
-    named = {by_foreign[said]: name for name in free if (said := renamed.get(name, name)) in by_foreign}
+    by_foreign = match_names(
+        [renamed.get(name, name) for name in free], [field.name for field in outputs]
+    )
+    named = {
+        by_foreign[said]: name for name in free if (said := renamed.get(name, name)) in by_foreign
+    }
     pairs = []
     for field in sorted(outputs, key=lambda field: field.name not in named):
         name = named.get(field.name)
-        fitting = [name] if name in free else [port.name for port in free.values() if not misfit_of(port, field)]
+        fitting = (
+            [name]
+            if name in free
+            else [port.name for port in free.values() if not misfit_of(port, field)]
+        )
         if not fitting and len(free) == 1:
             fitting = list(free)
         if len(fitting) != 1:
-            got = "nothing in the graph is" if not fitting else f"any of {', '.join(map(repr, fitting))} could be"
+            got = (
+                "nothing in the graph is"
+                if not fitting
+                else f"any of {', '.join(map(repr, fitting))} could be"
+            )
             raise Misfit(f"{got} the output '{field.name}'")
         port = free.pop(fitting[0])
         misfit = misfit_of(port, field) or other_classes(port, field)
@@ -147,7 +174,8 @@ def misfit_of(port: Port, field: OutputField) -> str:
         return "" if port.dims[1] == 1 or isinstance(port.dims[1], str) else where
     dims = port.dims[1:] if len(port.dims) == 1 + len(shape) else port.dims
     fits = len(dims) == len(shape) and all(
-        size is None or isinstance(got, str) or got == size for got, size in zip(dims, shape, strict=True)
+        size is None or isinstance(got, str) or got == size
+        for got, size in zip(dims, shape, strict=True)
     )
     return "" if fits else where
 
@@ -162,7 +190,11 @@ def other_classes(port: Port, field: OutputField) -> str:
 
 def same_sort(have: str, want: str) -> bool:
     """Floats for floats, and whole numbers that hold all of the others: an answer is never another number than the graph's."""
-    return have != "string" and (np.dtype(have).kind == "f") == (np.dtype(want).kind == "f") and holds(have, want)
+    return (
+        have != "string"
+        and (np.dtype(have).kind == "f") == (np.dtype(want).kind == "f")
+        and holds(have, want)
+    )
 
 
 def dtype_of(field: OutputField) -> str:
@@ -172,4 +204,10 @@ def dtype_of(field: OutputField) -> str:
 
 def shape_of(field: OutputField, batch: Dim) -> tuple[Dim, ...]:
     """Sizes of an output, those that are open by names of their own."""
-    return (batch, *(f"{field.name}_{axis}" if size is None else size for axis, size in enumerate(field.kind.shape)))
+    return (
+        batch,
+        *(
+            f"{field.name}_{axis}" if size is None else size
+            for axis, size in enumerate(field.kind.shape)
+        ),
+    )

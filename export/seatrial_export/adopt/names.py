@@ -33,7 +33,9 @@ def field_names(foreign: Iterable[str]) -> dict[str, str]:
             continue
         first = spelled(name)
         numbered = (f"{first}_{number}" for number in range(2, len(names) + 2))
-        made[name] = first if first not in taken else next(each for each in numbered if each not in taken)
+        made[name] = (
+            first if first not in taken else next(each for each in numbered if each not in taken)
+        )
         taken.add(made[name])
     return made
 
@@ -47,4 +49,8 @@ def match_names(foreign: Iterable[str], fields: Iterable[str]) -> dict[str, str]
     rest = [name for name in made if name not in found]
     theirs, ours = Counter(map(plain, rest)), Counter(map(plain, free))
     by_plain = {plain(field): field for field in free}
-    return found | {name: by_plain[plain(name)] for name in rest if theirs[plain(name)] == ours[plain(name)] == 1}
+    return found | {
+        name: by_plain[plain(name)]
+        for name in rest
+        if theirs[plain(name)] == ours[plain(name)] == 1
+    }

@@ -37,7 +37,11 @@ def is_part(value: Any) -> bool:
 def held_by(estimator: Any) -> list[str]:
     """Names of the attributes that hold what was fitted, or are themselves parts: not the unfitted ones that it was made of."""
     names = list(vars(estimator))
-    kept = ("estimator",) if type(estimator).__name__ == "_CalibratedClassifier" else ("steps", "transformer_list")
+    kept = (
+        ("estimator",)
+        if type(estimator).__name__ == "_CalibratedClassifier"
+        else ("steps", "transformer_list")
+    )
     return [name for name in names if name.endswith("_") or name in kept]
 
 

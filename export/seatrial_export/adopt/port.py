@@ -33,7 +33,11 @@ class Port:
 
     def width(self) -> int | None:
         """How many columns a matrix has; None where that is open, or this is none."""
-        return self.dims[1] if self.dims is not None and len(self.dims) == 2 and isinstance(self.dims[1], int) else None
+        return (
+            self.dims[1]
+            if self.dims is not None and len(self.dims) == 2 and isinstance(self.dims[1], int)
+            else None
+        )
 
 
 def shown(dims: Sequence[Dim] | None) -> str:
@@ -48,18 +52,25 @@ def agree(ours: Sequence[Dim], theirs: Sequence[Dim]) -> bool:
     )
 
 
-def ports(values: Sequence[onnx.ValueInfoProto], classes: Mapping[str, tuple[str, ...]] | None = None) -> list[Port]:
+def ports(
+    values: Sequence[onnx.ValueInfoProto], classes: Mapping[str, tuple[str, ...]] | None = None
+) -> list[Port]:
     """The ports of graph inputs or outputs; `classes` by output name."""
     return [_port(value, (classes or {}).get(value.name, ())) for value in values]
 
 
 def _port(value: onnx.ValueInfoProto, classes: tuple[str, ...]) -> Port:
     if value.type.WhichOneof("value") != "tensor_type":
-        return Port(value.name, (value.type.WhichOneof("value") or "nothing").removesuffix("_type"), None)
+        return Port(
+            value.name, (value.type.WhichOneof("value") or "nothing").removesuffix("_type"), None
+        )
     tensor = value.type.tensor_type
     sizes = None
     if tensor.HasField("shape"):
-        sizes = tuple(dim.dim_value if dim.dim_value > 0 else _named(dim.dim_param) for dim in tensor.shape.dim)
+        sizes = tuple(
+            dim.dim_value if dim.dim_value > 0 else _named(dim.dim_param)
+            for dim in tensor.shape.dim
+        )
     return Port(value.name, _dtype(tensor.elem_type), sizes, classes)
 
 
@@ -84,7 +95,11 @@ def classes_of(graph: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
         name, node = value.name, makers.get(value.name)
         while node is not None and node.op_type in CARRIES_CLASSES and not _labels(node):
             name, node = node.input[0], makers.get(node.input[0])
-        if node is not None and _labels(node) and (node.op_type == "ZipMap" or name != node.output[0]):
+        if (
+            node is not None
+            and _labels(node)
+            and (node.op_type == "ZipMap" or name != node.output[0])
+        ):
             found[value.name] = _labels(node)
     return found
 

@@ -36,13 +36,17 @@ def fit_prepare(model: onnx.ModelProto, contract: Contract, rows: Sequence[Encod
     """Put the contract's names on the graph, and see what it makes of golden rows. Raises `GateError`."""
     check_graph(model)
     editor = Editor(model)
-    takes = tuple(_taken(port, contract.tensors, only=len(editor.takes) == 1) for port in editor.takes)
+    takes = tuple(
+        _taken(port, contract.tensors, only=len(editor.takes) == 1) for port in editor.takes
+    )
     for port, spec in zip(editor.takes, takes, strict=True):
         editor.before("Identity", [spec.name], output=inside(port.name))
     names = [plain(port.name) for port in editor.gives if port.dtype in V2_DATATYPES]
     if len(set(names)) != len(editor.gives):
         cause = f"the step makes {'; '.join(map(str, editor.gives))}"
-        raise GateError("prepare", cause, "let it make tensors of numbers, each with a name of its own")
+        raise GateError(
+            "prepare", cause, "let it make tensors of numbers, each with a name of its own"
+        )
     for port, name in zip(editor.gives, names, strict=True):
         editor.behind("Identity", [inside(port.name)], output=prepared_name(name))
     closed = editor.close(
@@ -55,9 +59,17 @@ def fit_prepare(model: onnx.ModelProto, contract: Contract, rows: Sequence[Encod
     session = Session(closed)
     made = []
     for row in rows[:SHAPE_ROWS]:
-        given = {spec.name: np.asarray(value) for spec, value in zip(contract.tensors, row, strict=True)}
+        given = {
+            spec.name: np.asarray(value) for spec, value in zip(contract.tensors, row, strict=True)
+        }
         made.append(
-            dict(zip(names, session.run({spec.name: given[spec.name] for spec in takes}).values(), strict=True))
+            dict(
+                zip(
+                    names,
+                    session.run({spec.name: given[spec.name] for spec in takes}).values(),
+                    strict=True,
+                )
+            )
         )
     return Prepared(closed, takes, specs_seen(made))
 
@@ -68,10 +80,16 @@ def _taken(port: Port, specs: Sequence[TensorSpec], *, only: bool) -> TensorSpec
         list(specs) if only and len(specs) == 1 else []
     )
     spec = named[0] if named else None
-    if spec is None or spec.dtype != port.dtype or (port.dims is not None and not agree(spec.dims, port.dims)):
+    if (
+        spec is None
+        or spec.dtype != port.dtype
+        or (port.dims is not None and not agree(spec.dims, port.dims))
+    ):
         gives = "; ".join(f"{spec.name} {spec.dtype} {shown(spec.dims)}" for spec in specs)
         cause = f"the step takes {port}, of one row the contract gives: {gives}"
         raise GateError(
-            "prepare", cause, "let the step take one row as the contract gives it, without a batch, by its name"
+            "prepare",
+            cause,
+            "let the step take one row as the contract gives it, without a batch, by its name",
         )
     return spec

@@ -21,15 +21,31 @@ from seatrial_export.graphs.session import Session
 OPSET, ML_OPSET = 18, 3
 MATRIX = "X"
 MEND = "use estimators that skl2onnx converts, or train the part it names in PyTorch"
-FORESTS = frozenset({
-    "DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor",
-    "RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor",
-})  # fmt: skip
+FORESTS = frozenset(
+    {
+        "DecisionTreeClassifier",
+        "DecisionTreeRegressor",
+        "ExtraTreeClassifier",
+        "ExtraTreeRegressor",
+        "RandomForestClassifier",
+        "RandomForestRegressor",
+        "ExtraTreesClassifier",
+        "ExtraTreesRegressor",
+    }
+)
 """scikit-learn's trees that send missing values to a side of their own at each split."""
-VOTERS = frozenset({
-    "RandomForestClassifier", "ExtraTreesClassifier", "BaggingClassifier", "VotingClassifier", "DecisionTreeClassifier",
-    "ExtraTreeClassifier", "KNeighborsClassifier", "RadiusNeighborsClassifier",
-})  # fmt: skip
+VOTERS = frozenset(
+    {
+        "RandomForestClassifier",
+        "ExtraTreesClassifier",
+        "BaggingClassifier",
+        "VotingClassifier",
+        "DecisionTreeClassifier",
+        "ExtraTreeClassifier",
+        "KNeighborsClassifier",
+        "RadiusNeighborsClassifier",
+    }
+)
 """Classifiers whose scores are means of few votes, so that classes tie."""
 TIE_STEPS = 2**20
 """Scores of voters are rounded to steps of 2**-20: a sum's last bit, which depends on its order, decides no tie."""
@@ -38,7 +54,9 @@ Column = tuple[str, bool]
 """A column's name, empty where it has none, and whether it holds words."""
 
 
-def write_graph(estimator: Any, columns: Sequence[Column], missing: Any, dtype: str) -> onnx.ModelProto:
+def write_graph(
+    estimator: Any, columns: Sequence[Column], missing: Any, dtype: str
+) -> onnx.ModelProto:
     """The graph that computes in `dtype`: an input `[batch, 1]` for each column, in this order, or a matrix where they have no names.
 
     Raises `GateError` where skl2onnx has no form for a part.
@@ -51,16 +69,21 @@ def write_graph(estimator: Any, columns: Sequence[Column], missing: Any, dtype: 
 
     floats = data_types.DoubleTensorType if dtype == "float64" else data_types.FloatTensorType
     if any(words for _, words in columns):
-        types = [(name, (data_types.StringTensorType if words else floats)([None, 1])) for name, words in columns]
+        types = [
+            (name, (data_types.StringTensorType if words else floats)([None, 1]))
+            for name, words in columns
+        ]
     else:
         types = [(MATRIX, floats([None, len(columns)]))]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecations inside the converter
         try:
             model = convert_sklearn(
-                stand_in(estimator, missing, dtype), initial_types=types, target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+                stand_in(estimator, missing, dtype),
+                initial_types=types,
+                target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
                 custom_conversion_functions=with_missing_sides(estimator),
-            )  # fmt: skip
+            )
         except SeatrialError:
             raise
         except Exception as error:  # skl2onnx and the estimators raise kinds of their own
@@ -78,7 +101,10 @@ def write_graph(estimator: Any, columns: Sequence[Column], missing: Any, dtype: 
 def cause_of(error: Exception) -> str:
     """What skl2onnx could not do, in few words where it only lacks a class."""
     lacking = re.search(r"for (?:type|alias) .*?(\w+)'>", str(error))
-    if lacking is not None and type(error).__name__ in ("MissingShapeCalculator", "MissingConverter"):
+    if lacking is not None and type(error).__name__ in (
+        "MissingShapeCalculator",
+        "MissingConverter",
+    ):
         return f"it has no form for {lacking[1]}"
     return f"{type(error).__name__}: {first_lines(error)}"
 
@@ -86,7 +112,10 @@ def cause_of(error: Exception) -> str:
 def open_widths(model: onnx.ModelProto) -> None:
     """Leave the width of the outputs open: skl2onnx declares a column for several targets."""
     for value in model.graph.output:
-        if value.type.WhichOneof("value") == "tensor_type" and len(value.type.tensor_type.shape.dim) == 2:
+        if (
+            value.type.WhichOneof("value") == "tensor_type"
+            and len(value.type.tensor_type.shape.dim) == 2
+        ):
             value.type.tensor_type.shape.dim[1].dim_param = "columns"
 
 
@@ -94,7 +123,9 @@ def split_matrix(model: onnx.ModelProto, names: Sequence[str], dtype: str) -> No
     """An input for each column in the place of the matrix."""
     graph = model.graph
     del graph.input[:]
-    graph.input.extend(helper.make_tensor_value_info(name, element_type(dtype), [None, 1]) for name in names)
+    graph.input.extend(
+        helper.make_tensor_value_info(name, element_type(dtype), [None, 1]) for name in names
+    )
     graph.node.insert(0, helper.make_node("Concat", list(names), [MATRIX], name="columns", axis=1))
 
 
@@ -112,13 +143,21 @@ def round_scores(model: onnx.ModelProto) -> None:
 
 def _round(graph: onnx.GraphProto, made: str) -> None:
     """Put the rounding behind the node that makes a value; of operators that every opset has."""
-    place, maker = next((place, node) for place, node in enumerate(graph.node) if made in node.output)
+    place, maker = next(
+        (place, node) for place, node in enumerate(graph.node) if made in node.output
+    )
     exact, scaled, whole = (f"{made}_{what}" for what in ("exact", "scaled", "whole"))
     maker.output[list(maker.output).index(made)] = exact
-    for name, factor in ((f"{made}_steps", TIE_STEPS), (f"{made}_step", 1 / TIE_STEPS), (f"{made}_half", 0.5)):
+    for name, factor in (
+        (f"{made}_steps", TIE_STEPS),
+        (f"{made}_step", 1 / TIE_STEPS),
+        (f"{made}_half", 0.5),
+    ):
         graph.initializer.append(onnx.numpy_helper.from_array(np.array(factor, np.float32), name))
     nodes = [
-        helper.make_node("Cast", [exact], [f"{made}_float"], name=f"{made}_cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node(
+            "Cast", [exact], [f"{made}_float"], name=f"{made}_cast", to=onnx.TensorProto.FLOAT
+        ),
         helper.make_node("Mul", [f"{made}_float", f"{made}_steps"], [scaled], name=f"{made}_scale"),
         helper.make_node("Add", [scaled, f"{made}_half"], [f"{made}_raised"], name=f"{made}_raise"),
         helper.make_node("Floor", [f"{made}_raised"], [whole], name=f"{made}_floor"),
@@ -135,7 +174,9 @@ def with_missing_sides(estimator: Any) -> dict[type, Convert]:
     """A converter for each class of trees in it, which also writes to which side missing values go."""
     kinds = {type(part) for part in parts_of(estimator)}
     return {
-        kind: _convert_trees for kind in kinds if kind.__name__ in FORESTS and kind.__module__.startswith("sklearn.")
+        kind: _convert_trees
+        for kind in kinds
+        if kind.__name__ in FORESTS and kind.__module__.startswith("sklearn.")
     }
 
 
@@ -146,7 +187,11 @@ def _convert_trees(scope: Any, operator: Any, container: Any) -> None:
     before = len(container.nodes)
     _registration.get_converter(operator.type)(scope, operator, container)
     forest = operator.raw_operator
-    trees = [member.tree_ for member in forest.estimators_] if hasattr(forest, "estimators_") else [forest.tree_]
+    trees = (
+        [member.tree_ for member in forest.estimators_]
+        if hasattr(forest, "estimators_")
+        else [forest.tree_]
+    )
     for node in container.nodes[before:]:
         if node.op_type.startswith("TreeEnsemble"):
             send_missing(node, trees)
@@ -159,6 +204,8 @@ def send_missing(node: onnx.NodeProto, trees: Sequence[Any]) -> None:
     counts = np.bincount(ids, minlength=len(trees)).tolist()
     if counts != [tree.node_count for tree in trees]:
         raise GateError("scikit-learn", "trees that skl2onnx writes in another form", MEND)
-    sides = [int(trees[tree].missing_go_to_left[place]) for tree, place in zip(ids, places, strict=True)]
+    sides = [
+        int(trees[tree].missing_go_to_left[place]) for tree, place in zip(ids, places, strict=True)
+    ]
     del held["nodes_missing_value_tracks_true"].ints[:]
     held["nodes_missing_value_tracks_true"].ints.extend(sides)

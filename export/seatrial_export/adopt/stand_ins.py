@@ -49,21 +49,31 @@ class StandIns:
             return BoostedTrees(value, self.dtype)
         for name in held_by(value):
             held = getattr(value, name)
-            if (type(value).__name__, name) not in LEFT and (type(held) in (list, tuple) or is_part(held)):
-                columns = transforms if name == "steps" else name in ("transformers_", "transformer_list")
+            if (type(value).__name__, name) not in LEFT and (
+                type(held) in (list, tuple) or is_part(held)
+            ):
+                columns = (
+                    transforms if name == "steps" else name in ("transformers_", "transformer_list")
+                )
                 setattr(
                     value,
                     name,
-                    self._steps(held, columns) if name == "steps" else self._replaced(held, transforms=columns),
+                    self._steps(held, columns)
+                    if name == "steps"
+                    else self._replaced(held, transforms=columns),
                 )
         if not type(value).__module__.startswith("sklearn."):
             return value
-        rule = (TRANSFORMING if transforms else ANSWERING).get(type(value).__name__) or RULES.get(type(value).__name__)
+        rule = (TRANSFORMING if transforms else ANSWERING).get(type(value).__name__) or RULES.get(
+            type(value).__name__
+        )
         return value if rule is None else rule(self, value)
 
     def _steps(self, steps: Any, transforms: bool) -> Any:
         """A pipeline's steps that do something; all but the last are there to transform."""
-        kept = [(name, step) for name, step in steps if step is not None and not isinstance(step, str)]
+        kept = [
+            (name, step) for name, step in steps if step is not None and not isinstance(step, str)
+        ]
         last = len(kept) - 1
         return [
             (name, self._replaced(step, transforms=transforms or place < last))
@@ -71,10 +81,16 @@ class StandIns:
         ]
 
 
-LEFT = frozenset({
-    ("TransformedTargetRegressor", "transformer_"), ("GradientBoostingRegressor", "init_"), ("GradientBoostingClassifier", "init_"),
-    ("RandomTreesEmbedding", "one_hot_encoder_"), ("SimpleImputer", "indicator_"), ("KNNImputer", "indicator_"),
-})  # fmt: skip
+LEFT = frozenset(
+    {
+        ("TransformedTargetRegressor", "transformer_"),
+        ("GradientBoostingRegressor", "init_"),
+        ("GradientBoostingClassifier", "init_"),
+        ("RandomTreesEmbedding", "one_hot_encoder_"),
+        ("SimpleImputer", "indicator_"),
+        ("KNNImputer", "indicator_"),
+    }
+)
 """What the rules or skl2onnx read as it is."""
 
 
@@ -116,10 +132,11 @@ def applied(rules: StandIns, transformer: Any) -> Any:
     if not known or transformer.kw_args:
         called = getattr(transformer.func, "__name__", "a function")
         raise GateError(
-            STEP, f"FunctionTransformer({called}): the graph cannot hold a function of yours",
+            STEP,
+            f"FunctionTransformer({called}): the graph cannot hold a function of yours",
             "compute it before the pipeline, let the contract take what it gives, or use one of numpy's: "
             + ", ".join(sorted(function.__name__ for function in FUNCTIONS)),
-        )  # fmt: skip
+        )
     return Applied(known[0], rules.dtype)
 
 
@@ -127,7 +144,8 @@ def chosen(_: StandIns, columns: Any) -> Any:
     """ColumnTransformer: its columns as positions, whether they were names, masks, slices or counted from the end."""
     names = list(getattr(columns, "feature_names_in_", ()))
     columns.transformers_ = [
-        (name, step, places_of(chosen, columns.n_features_in_, names)) for name, step, chosen in columns.transformers_
+        (name, step, places_of(chosen, columns.n_features_in_, names))
+        for name, step, chosen in columns.transformers_
     ]
     columns.transformers_ = [each for each in columns.transformers_ if len(each[2])]
     return columns
@@ -157,7 +175,11 @@ def chained(rules: StandIns, pipeline: Any) -> Any:
 
 def projected(_: StandIns, discriminant: Any) -> Any:
     """LinearDiscriminantAnalysis as a step before others."""
-    start = discriminant.xbar_ if discriminant.solver == "svd" else np.zeros(discriminant.scalings_.shape[0])
+    start = (
+        discriminant.xbar_
+        if discriminant.solver == "svd"
+        else np.zeros(discriminant.scalings_.shape[0])
+    )
     kept = discriminant._max_components  # noqa: SLF001  (it is nowhere else)
     return _projection(start, discriminant.scalings_[:, :kept].T)
 
@@ -165,17 +187,19 @@ def projected(_: StandIns, discriminant: Any) -> Any:
 def measured(_: StandIns, clusters: Any) -> Any:
     """Clusters as a step before others."""
     raise GateError(
-        STEP, f"{type(clusters).__name__} before other steps: skl2onnx hands on its labels in place of its distances",
+        STEP,
+        f"{type(clusters).__name__} before other steps: skl2onnx hands on its labels in place of its distances",
         "let it answer by itself, as the last step, or train the part in PyTorch",
-    )  # fmt: skip
+    )
 
 
 def neighbours_fill(_: StandIns, __: Any) -> Any:
     """KNNImputer, which skl2onnx answers otherwise."""
     raise GateError(
-        STEP, "KNNImputer: skl2onnx writes it so that it fills in other values than scikit-learn does",
+        STEP,
+        "KNNImputer: skl2onnx writes it so that it fills in other values than scikit-learn does",
         "use SimpleImputer, or a model that bears missing values: HistGradientBoosting, a forest",
-    )  # fmt: skip
+    )
 
 
 def _projection(start: Any, components: Any) -> Any:
@@ -183,7 +207,11 @@ def _projection(start: Any, components: Any) -> Any:
     from sklearn.decomposition import PCA
 
     made = PCA(len(components))
-    made.mean_, made.components_, made.n_components_ = np.asarray(start), np.asarray(components), len(components)
+    made.mean_, made.components_, made.n_components_ = (
+        np.asarray(start),
+        np.asarray(components),
+        len(components),
+    )
     made.n_features_in_ = components.shape[1]
     return made
 
@@ -193,7 +221,11 @@ def logistic(_: StandIns, discriminant: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     made = LogisticRegression()
-    made.coef_, made.intercept_, made.classes_ = discriminant.coef_, discriminant.intercept_, discriminant.classes_
+    made.coef_, made.intercept_, made.classes_ = (
+        discriminant.coef_,
+        discriminant.intercept_,
+        discriminant.classes_,
+    )
     made.n_features_in_ = discriminant.coef_.shape[1]
     return made
 
@@ -201,7 +233,9 @@ def logistic(_: StandIns, discriminant: Any) -> Any:
 def unmixed(_: StandIns, analysis: Any) -> Any:
     """FastICA projects as PCA does."""
     start = getattr(analysis, "mean_", None)
-    return _projection(np.zeros(analysis.components_.shape[1]) if start is None else start, analysis.components_)
+    return _projection(
+        np.zeros(analysis.components_.shape[1]) if start is None else start, analysis.components_
+    )
 
 
 def least_squares(_: StandIns, regression: Any) -> Any:
@@ -221,7 +255,11 @@ def least_squares(_: StandIns, regression: Any) -> Any:
 def constant_classes(_: StandIns, dummy: Any) -> Any:
     """A classifier that always answers the shares of the classes."""
     if dummy.strategy not in ("prior", "most_frequent", "constant"):
-        raise GateError(STEP, f"DummyClassifier(strategy='{dummy.strategy}') answers by chance", "strategy='prior'")
+        raise GateError(
+            STEP,
+            f"DummyClassifier(strategy='{dummy.strategy}') answers by chance",
+            "strategy='prior'",
+        )
     from sklearn.linear_model import LogisticRegression
 
     width = int(dummy.n_features_in_)
@@ -263,9 +301,10 @@ def targets(rules: StandIns, regression: Any) -> Any:
         last = Affine(1 / back.scale_, -back.min_ / back.scale_, rules.dtype)
     else:
         raise GateError(
-            STEP, f"TransformedTargetRegressor with {kind}: the graph has no form for its way back",
+            STEP,
+            f"TransformedTargetRegressor with {kind}: the graph has no form for its way back",
             "use func and inverse_func of numpy's, StandardScaler or MinMaxScaler, or invert the answer where it is used",
-        )  # fmt: skip
+        )
     return Pipeline([("regressor", regression.regressor_), ("back", last)])
 
 
@@ -281,7 +320,9 @@ def inverse(rules: StandIns, regression: Any) -> Any:
             STEP, "TransformedTargetRegressor: the graph cannot hold an inverse_func of yours",
             "use one of numpy's: " + ", ".join(sorted(function.__name__ for function in FUNCTIONS)),
         )  # fmt: skip
-    return Pipeline([("regressor", regression.regressor_), ("back", Applied(known[0], rules.dtype))])
+    return Pipeline(
+        [("regressor", regression.regressor_), ("back", Applied(known[0], rules.dtype))]
+    )
 
 
 def boosted(rules: StandIns, boosting: Any) -> Any:
@@ -290,9 +331,10 @@ def boosted(rules: StandIns, boosting: Any) -> Any:
 
     if getattr(boosting, "is_categorical_", None) is not None and np.any(boosting.is_categorical_):
         raise GateError(
-            STEP, f"{type(boosting).__name__} with categorical_features: the graph has no form for its splits by category",
+            STEP,
+            f"{type(boosting).__name__} with categorical_features: the graph has no form for its splits by category",
             "encode the words before it, by OneHotEncoder or TargetEncoder in a ColumnTransformer",
-        )  # fmt: skip
+        )
     if getattr(boosting, "loss", "") in ("poisson", "gamma"):
         return Pipeline([("trees", boosting), ("exponential", Applied(np.exp, rules.dtype))])
     return boosting
@@ -318,20 +360,41 @@ def voted(_: StandIns, voting: Any) -> Any:
 
 
 RULES: dict[str, Rule] = {
-    "GridSearchCV": searched, "RandomizedSearchCV": searched, "HalvingGridSearchCV": searched, "HalvingRandomSearchCV": searched,
-    "FixedThresholdClassifier": thresholded, "TunedThresholdClassifierCV": thresholded,
-    "OneHotEncoder": looked_up, "OrdinalEncoder": looked_up, "TargetEncoder": looked_up,
-    "SimpleImputer": filled, "KNNImputer": neighbours_fill, "MissingIndicator": gaps, "KBinsDiscretizer": binned, "FunctionTransformer": applied,
-    "ColumnTransformer": chosen, "Pipeline": chained, "FastICA": unmixed, "PLSRegression": least_squares, "PLSCanonical": least_squares,
-    "DummyClassifier": constant_classes, "DummyRegressor": constant_value, "TransformedTargetRegressor": inverse,
-    "HistGradientBoostingClassifier": boosted, "HistGradientBoostingRegressor": boosted, "VotingClassifier": voted,
+    "GridSearchCV": searched,
+    "RandomizedSearchCV": searched,
+    "HalvingGridSearchCV": searched,
+    "HalvingRandomSearchCV": searched,
+    "FixedThresholdClassifier": thresholded,
+    "TunedThresholdClassifierCV": thresholded,
+    "OneHotEncoder": looked_up,
+    "OrdinalEncoder": looked_up,
+    "TargetEncoder": looked_up,
+    "SimpleImputer": filled,
+    "KNNImputer": neighbours_fill,
+    "MissingIndicator": gaps,
+    "KBinsDiscretizer": binned,
+    "FunctionTransformer": applied,
+    "ColumnTransformer": chosen,
+    "Pipeline": chained,
+    "FastICA": unmixed,
+    "PLSRegression": least_squares,
+    "PLSCanonical": least_squares,
+    "DummyClassifier": constant_classes,
+    "DummyRegressor": constant_value,
+    "TransformedTargetRegressor": inverse,
+    "HistGradientBoostingClassifier": boosted,
+    "HistGradientBoostingRegressor": boosted,
+    "VotingClassifier": voted,
     "GaussianProcessClassifier": gaussian,
-}  # fmt: skip
+}
 """Name of a class -> what stands for it."""
 ANSWERING: dict[str, Rule] = {"LinearDiscriminantAnalysis": logistic}
 TRANSFORMING: dict[str, Rule] = {
-    "LinearDiscriminantAnalysis": projected, "KMeans": measured, "MiniBatchKMeans": measured, "BisectingKMeans": measured,
-}  # fmt: skip
+    "LinearDiscriminantAnalysis": projected,
+    "KMeans": measured,
+    "MiniBatchKMeans": measured,
+    "BisectingKMeans": measured,
+}
 """The same by what a part is asked for."""
 
 

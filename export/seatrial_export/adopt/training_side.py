@@ -36,8 +36,14 @@ def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
     names = [field.name for field in contract.outputs]
     values = answer if isinstance(answer, (tuple, Mapping)) else (answer,)
     if len(values) != len(names) or (isinstance(values, Mapping) and set(values) != set(names)):
-        got = f"a mapping of {', '.join(map(str, values))}" if isinstance(values, Mapping) else f"{len(values)} values"
-        raise DeclarationError(WHERE, got[:200], f"arrays with the rows first, for {', '.join(names)}")
+        got = (
+            f"a mapping of {', '.join(map(str, values))}"
+            if isinstance(values, Mapping)
+            else f"{len(values)} values"
+        )
+        raise DeclarationError(
+            WHERE, got[:200], f"arrays with the rows first, for {', '.join(names)}"
+        )
     named = values if isinstance(values, Mapping) else dict(zip(names, values, strict=True))
     columns = {
         field.name: _column(field.name, named[field.name], DTYPES[field.kind.datatype], rows)
@@ -52,7 +58,10 @@ def _column(name: str, value: Any, dtype: str, rows: int) -> list[Array]:
     """One output for every row: from an array with the rows first, or a list, whose rows may differ in shape."""
     where = f"{WHERE}, output '{name}'"
     try:
-        column = [np.asarray(item) for item in (value if isinstance(value, list) else np.atleast_1d(np.asarray(value)))]
+        column = [
+            np.asarray(item)
+            for item in (value if isinstance(value, list) else np.atleast_1d(np.asarray(value)))
+        ]
     except ValueError:
         raise DeclarationError(where, "lists of unlike length", "an array for each row") from None
     if len(column) != rows:
@@ -69,7 +78,9 @@ def _column(name: str, value: Any, dtype: str, rows: int) -> list[Array]:
 
 def fits_shape(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
     """Are these sizes the wanted ones, where None is any?"""
-    return len(got) == len(want) and all(size in (None, have) for size, have in zip(want, got, strict=True))
+    return len(got) == len(want) and all(
+        size in (None, have) for size, have in zip(want, got, strict=True)
+    )
 
 
 def shown(shape: tuple[int | None, ...]) -> str:
@@ -86,7 +97,7 @@ def check_answers(contract: Contract, answers: Sequence[Mapping[str, Array]]) ->
                 cause = f"{where}: got shape {shown(array.shape)}, want {shown(field.kind.shape)}"
                 raise GateError("answers", cause, "declare the output as the model answers it")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                mend = (
-                    "take the row out of the golden set, or let the contract refuse such rows: bounds, or no `| None`"
+                mend = "take the row out of the golden set, or let the contract refuse such rows: bounds, or no `| None`"
+                raise GateError(
+                    "answers", f"{where}: got NaN or an infinity, want finite numbers", mend
                 )
-                raise GateError("answers", f"{where}: got NaN or an infinity, want finite numbers", mend)

@@ -52,7 +52,12 @@ class Writer:
         """An operator; returns the name of what it makes."""
         name: str = self._scope.get_unique_variable_name(f"written_{kind}")
         self._container.add_node(
-            kind, list(inputs), name, op_domain=domain, name=self._scope.get_unique_operator_name(kind), **attributes
+            kind,
+            list(inputs),
+            name,
+            op_domain=domain,
+            name=self._scope.get_unique_operator_name(kind),
+            **attributes,
         )
         return name
 
@@ -80,7 +85,10 @@ class Writer:
 
         found = []
         for variable in self._operator.inputs:
-            words, width = isinstance(variable.type, StringTensorType), int(variable.get_second_dimension())
+            words, width = (
+                isinstance(variable.type, StringTensorType),
+                int(variable.get_second_dimension()),
+            )
             value = variable.full_name if words else self.floats(variable.full_name)
             if width == 1:
                 found.append(Value(value, 1, words))
@@ -104,8 +112,11 @@ class Writer:
     def close(self, value: str) -> None:
         """This is what the step makes."""
         self._container.add_node(
-            "Identity", [value], self._operator.outputs[0].full_name, name=self._scope.get_unique_operator_name("Identity")
-        )  # fmt: skip
+            "Identity",
+            [value],
+            self._operator.outputs[0].full_name,
+            name=self._scope.get_unique_operator_name("Identity"),
+        )
 
 
 class WrittenStep(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -136,7 +147,11 @@ class WrittenStep(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
 
         def shape(operator: Any) -> None:
             given = sum(int(variable.get_second_dimension()) for variable in operator.inputs)
-            floats = data_types.DoubleTensorType if self.dtype == "float64" else data_types.FloatTensorType
+            floats = (
+                data_types.DoubleTensorType
+                if self.dtype == "float64"
+                else data_types.FloatTensorType
+            )
             sort = data_types.StringTensorType if self.makes_words(operator) else floats
             batch = operator.inputs[0].get_first_dimension()
             operator.outputs[0].type = sort([batch, given if self.width is None else self.width])
@@ -170,27 +185,47 @@ class Lookup(WrittenStep):
 
     def write(self, writer: Writer) -> str:
         """See `WrittenStep.write`."""
-        columns = [column for column, table in zip(writer.columns(), self.tables, strict=True) if table.rows.shape[1]]
+        columns = [
+            column
+            for column, table in zip(writer.columns(), self.tables, strict=True)
+            if table.rows.shape[1]
+        ]
         tables = [table for table in self.tables if table.rows.shape[1]]
-        return writer.beside([self._column(writer, *pair) for pair in zip(columns, tables, strict=True)])
+        return writer.beside(
+            [self._column(writer, *pair) for pair in zip(columns, tables, strict=True)]
+        )
 
     def _column(self, writer: Writer, column: Value, table: Table) -> str:
         """One column: its place in the table, then the row at that place."""
         gap, other = len(table.keys), len(table.keys) + 1
         places = np.arange(len(table.keys)).tolist()
         if column.words:
-            keys = {"keys_strings": [*map(str, table.keys), MISSING], "values_int64s": [*places, gap]}
-            place = writer.add("LabelEncoder", column.name, domain=ML_DOMAIN, default_int64=other, **keys)
+            keys = {
+                "keys_strings": [*map(str, table.keys), MISSING],
+                "values_int64s": [*places, gap],
+            }
+            place = writer.add(
+                "LabelEncoder", column.name, domain=ML_DOMAIN, default_int64=other, **keys
+            )
         else:
             value = writer.add("Cast", column.name, to=element_type("float32"))
-            numbers = {"keys_floats": [float(np.float32(key)) for key in table.keys], "values_int64s": places}
-            known = writer.add("LabelEncoder", value, domain=ML_DOMAIN, default_int64=other, **numbers)
-            place = writer.add("Where", writer.add("IsNaN", value), writer.constant(np.array(gap)), known)
+            numbers = {
+                "keys_floats": [float(np.float32(key)) for key in table.keys],
+                "values_int64s": places,
+            }
+            known = writer.add(
+                "LabelEncoder", value, domain=ML_DOMAIN, default_int64=other, **numbers
+            )
+            place = writer.add(
+                "Where", writer.add("IsNaN", value), writer.constant(np.array(gap)), known
+            )
         if is_one_hot(table.rows):
             width = table.rows.shape[1]
             hot = np.where(table.rows.any(1), table.rows.argmax(1), width)
             column_of = writer.add("Gather", writer.constant(hot.astype(np.int64)), place)
-            return writer.floats(writer.add("Equal", column_of, writer.constant(np.arange(width)[None])))
+            return writer.floats(
+                writer.add("Equal", column_of, writer.constant(np.arange(width)[None]))
+            )
         flat = writer.add("Reshape", place, writer.constant(np.array([-1])))
         return writer.add("Gather", writer.constant(table.rows), flat, axis=0)
 
@@ -215,7 +250,9 @@ def tables_of(encoder: Any, missing: Any) -> list[Table]:
         keys = [word for word in column if not is_missing(word)]
         numeric = not any(isinstance(key, str) for key in keys)
         none = np.nan if numeric else missing
-        other: Any = max(map(float, keys), default=0.0) + 1 if numeric else "".join(map(str, keys)) + "?"
+        other: Any = (
+            max(map(float, keys), default=0.0) + 1 if numeric else "".join(map(str, keys)) + "?"
+        )
         rows = []
         for word in (*keys, none, other):
             try:
@@ -234,7 +271,9 @@ def _asked(encoder: Any, rows: list[list[Any]]) -> Floats:
     names = getattr(encoder, "feature_names_in_", range(len(rows[0])))
     sorts = [np.asarray(column).dtype for column in encoder.categories_]
     columns = {
-        name: pandas.Series([row[place] for row in rows], dtype=None if sort.kind in "biuf" else object)
+        name: pandas.Series(
+            [row[place] for row in rows], dtype=None if sort.kind in "biuf" else object
+        )
         for place, (name, sort) in enumerate(zip(names, sorts, strict=True))
     }
     made = encoder.transform(pandas.DataFrame(columns))
@@ -254,7 +293,11 @@ class Filled(WrittenStep):
     def __init__(self, imputer: Any, dtype: str) -> None:
         self.imputer, self.dtype = imputer, dtype
         statistics = np.asarray(imputer.statistics_, object)
-        self.kept = [place for place, value in enumerate(statistics) if imputer.keep_empty_features or not is_missing(value)]  # fmt: skip
+        self.kept = [
+            place
+            for place, value in enumerate(statistics)
+            if imputer.keep_empty_features or not is_missing(value)
+        ]
         indicator = getattr(imputer, "indicator_", None)
         self.flags = [] if indicator is None else [int(place) for place in indicator.features_]
         self.width = len(self.kept) + len(self.flags)
@@ -273,7 +316,11 @@ class Filled(WrittenStep):
         for place in self.kept:
             fill = self.imputer.statistics_[place]
             value = str(fill) if columns[place].words else float(0 if is_missing(fill) else fill)
-            filled.append(writer.add("Where", gaps[place], writer.constant(np.array([[value]])), columns[place].name))
+            filled.append(
+                writer.add(
+                    "Where", gaps[place], writer.constant(np.array([[value]])), columns[place].name
+                )
+            )
         return writer.beside([*filled, *(writer.floats(gaps[place]) for place in self.flags)])
 
 
@@ -287,7 +334,8 @@ class Gaps(WrittenStep):
         """See `WrittenStep.write`."""
         columns = writer.columns()
         gaps = [
-            gap_of(writer, columns[int(place)], self.indicator.missing_values) for place in self.indicator.features_
+            gap_of(writer, columns[int(place)], self.indicator.missing_values)
+            for place in self.indicator.features_
         ]
         return writer.beside([writer.floats(gap) for gap in gaps])
 
@@ -296,7 +344,14 @@ def gap_of(writer: Writer, column: Value, missing: Any) -> str:
     """Where a column's values are missing, as bool."""
     if column.words:
         word = MISSING if is_missing(missing) else str(missing)
-        found = writer.add("LabelEncoder", column.name, domain=ML_DOMAIN, keys_strings=[word], values_int64s=[1], default_int64=0)  # fmt: skip
+        found = writer.add(
+            "LabelEncoder",
+            column.name,
+            domain=ML_DOMAIN,
+            keys_strings=[word],
+            values_int64s=[1],
+            default_int64=0,
+        )
         return writer.add("Cast", found, to=onnx.TensorProto.BOOL)
     if is_missing(missing):
         return writer.add("IsNaN", column.name)
@@ -311,7 +366,9 @@ def _plain(operator: str) -> Write:
 
 
 def _scaled(operator: str, factor: float) -> Write:
-    return lambda writer, value: writer.add("Mul", writer.add(operator, value), writer.constant(np.array(factor)))
+    return lambda writer, value: writer.add(
+        "Mul", writer.add(operator, value), writer.constant(np.array(factor))
+    )
 
 
 def _log1p(writer: Writer, value: str) -> str:
@@ -324,12 +381,31 @@ def _log1p(writer: Writer, value: str) -> str:
 
 
 FUNCTIONS: dict[Any, Write] = {
-    np.log: _plain("Log"), np.exp: _plain("Exp"), np.sqrt: _plain("Sqrt"), np.abs: _plain("Abs"), np.sin: _plain("Sin"), np.cos: _plain("Cos"),
-    np.tanh: _plain("Tanh"), np.negative: _plain("Neg"), np.reciprocal: _plain("Reciprocal"), np.floor: _plain("Floor"), np.ceil: _plain("Ceil"), np.sign: _plain("Sign"),
-    np.square: lambda writer, value: writer.add("Mul", value, value), np.cbrt: lambda writer, value: writer.add("Mul", writer.add("Sign", value), writer.add("Pow", writer.add("Abs", value), writer.constant(np.array(1 / 3)))),
-    np.log2: _scaled("Log", 1 / np.log(2)), np.log10: _scaled("Log", 1 / np.log(10)), np.log1p: _log1p,
-    np.expm1: lambda writer, value: writer.add("Sub", writer.add("Exp", value), writer.constant(np.array(1.0))),
-}  # fmt: skip
+    np.log: _plain("Log"),
+    np.exp: _plain("Exp"),
+    np.sqrt: _plain("Sqrt"),
+    np.abs: _plain("Abs"),
+    np.sin: _plain("Sin"),
+    np.cos: _plain("Cos"),
+    np.tanh: _plain("Tanh"),
+    np.negative: _plain("Neg"),
+    np.reciprocal: _plain("Reciprocal"),
+    np.floor: _plain("Floor"),
+    np.ceil: _plain("Ceil"),
+    np.sign: _plain("Sign"),
+    np.square: lambda writer, value: writer.add("Mul", value, value),
+    np.cbrt: lambda writer, value: writer.add(
+        "Mul",
+        writer.add("Sign", value),
+        writer.add("Pow", writer.add("Abs", value), writer.constant(np.array(1 / 3))),
+    ),
+    np.log2: _scaled("Log", 1 / np.log(2)),
+    np.log10: _scaled("Log", 1 / np.log(10)),
+    np.log1p: _log1p,
+    np.expm1: lambda writer, value: writer.add(
+        "Sub", writer.add("Exp", value), writer.constant(np.array(1.0))
+    ),
+}
 """numpy's functions that ONNX has an operator for, or a few."""
 
 
@@ -360,7 +436,10 @@ class Binned(WrittenStep):
     """KBinsDiscretizer: how many of a column's inner edges a number has reached, as a number or one-hot."""
 
     def __init__(self, bins: Any, dtype: str) -> None:
-        self.edges, self.dtype = [np.asarray(edges[1:-1], np.float64) for edges in bins.bin_edges_], dtype
+        self.edges, self.dtype = (
+            [np.asarray(edges[1:-1], np.float64) for edges in bins.bin_edges_],
+            dtype,
+        )
         self.hot = bins.encode != "ordinal"
         self.width = int(sum(bins.n_bins_)) if self.hot else len(self.edges)
 
@@ -370,7 +449,9 @@ class Binned(WrittenStep):
         for column, edges in zip(writer.columns(), self.edges, strict=True):
             exact = writer.add("Cast", column.name, to=element_type("float64"))
             bounds = writer.constant(edges[None] if len(edges) else np.array([[np.inf]]), "float64")
-            reached = writer.add("Cast", writer.add("GreaterOrEqual", exact, bounds), to=element_type("int64"))
+            reached = writer.add(
+                "Cast", writer.add("GreaterOrEqual", exact, bounds), to=element_type("int64")
+            )
             place = writer.add("ReduceSum", reached, writer.constant(np.array([1])), keepdims=1)
             if self.hot:
                 place = writer.add("Equal", place, writer.constant(np.arange(len(edges) + 1)[None]))
@@ -408,10 +489,16 @@ class BoostedTrees(WrittenStep):
             values = writer.add("Where", same, none, values)
         if ensemble.zero_is_missing:
             count = max(split for split in ensemble.zero_is_missing) + 1
-            width = max(count, sum(int(variable.get_second_dimension()) for variable in writer.inputs))
+            width = max(
+                count, sum(int(variable.get_second_dimension()) for variable in writer.inputs)
+            )
             counts = np.isin(np.arange(width), list(ensemble.zero_is_missing))[None]
-            near = writer.add("LessOrEqual", writer.add("Abs", values), writer.constant(np.array(ZERO)))
-            values = writer.add("Where", writer.add("And", near, writer.constant(counts)), none, values)
+            near = writer.add(
+                "LessOrEqual", writer.add("Abs", values), writer.constant(np.array(ZERO))
+            )
+            values = writer.add(
+                "Where", writer.add("And", near, writer.constant(counts)), none, values
+            )
         return values
 
     def _trees(self, writer: Writer, values: str) -> str:
@@ -420,14 +507,23 @@ class BoostedTrees(WrittenStep):
         thresholds, weights = np.array(held.pop("thresholds")), np.array(held.pop("weights"))
         if self.dtype == "float64":
             tensors = {"nodes_values_as_tensor": thresholds, "target_weights_as_tensor": weights}
-            numbers: dict[str, Any] = {name: numpy_helper.from_array(array.astype(np.float64), name) for name, array in tensors.items()}  # fmt: skip
+            numbers: dict[str, Any] = {
+                name: numpy_helper.from_array(array.astype(np.float64), name)
+                for name, array in tensors.items()
+            }
         else:
             rounded = [
-                float32_threshold(mode, value) for mode, value in zip(held["nodes_modes"], thresholds, strict=True)
+                float32_threshold(mode, value)
+                for mode, value in zip(held["nodes_modes"], thresholds, strict=True)
             ]
             numbers = {"nodes_values": rounded, "target_weights": weights.tolist()}
         return writer.add(
-            "TreeEnsembleRegressor", values, domain=ML_DOMAIN, n_targets=self.ensemble.targets, **held, **numbers
+            "TreeEnsembleRegressor",
+            values,
+            domain=ML_DOMAIN,
+            n_targets=self.ensemble.targets,
+            **held,
+            **numbers,
         )
 
 
@@ -444,7 +540,10 @@ def _softplus(writer: Writer, raw: str, _: float) -> str:
 
 
 LINKS: dict[str, Callable[[Writer, str, float], str]] = {
-    IDENTITY: lambda _, raw, __: raw, SIGMOID: _sigmoid, SOFTMAX: lambda writer, raw, _: writer.add("Softmax", raw, axis=1),
-    EXPONENTIAL: lambda writer, raw, _: writer.add("Exp", raw), LOG1P_EXP: _softplus,
+    IDENTITY: lambda _, raw, __: raw,
+    SIGMOID: _sigmoid,
+    SOFTMAX: lambda writer, raw, _: writer.add("Softmax", raw, axis=1),
+    EXPONENTIAL: lambda writer, raw, _: writer.add("Exp", raw),
+    LOG1P_EXP: _softplus,
     SIGNED_SQUARE: lambda writer, raw, _: writer.add("Mul", raw, writer.add("Abs", raw)),
-}  # fmt: skip
+}

@@ -19,5 +19,8 @@ MakeFormat = Callable[["TorchCandidate"], Made]
 @cache
 def formats() -> Mapping[str, MakeFormat]:
     """Format -> what makes it from a candidate that passed the gate. Raises `GateError` where the model has no such form, or answers otherwise in it."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    modules = [
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+    ]
     return {module.FORMAT: module.make for module in modules if hasattr(module, "FORMAT")}

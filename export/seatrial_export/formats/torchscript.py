@@ -47,7 +47,11 @@ class Ordered(nn.Module):
         answer = self.model(*arguments)
         if isinstance(answer, Tensor):
             return (answer,)
-        return tuple(answer[name] for name in self._names) if isinstance(answer, dict) else tuple(answer)
+        return (
+            tuple(answer[name] for name in self._names)
+            if isinstance(answer, dict)
+            else tuple(answer)
+        )
 
 
 def make(candidate: TorchCandidate) -> Made:
@@ -58,14 +62,20 @@ def make(candidate: TorchCandidate) -> Made:
             with quiet(), torch.no_grad():
                 data = packed(torch.jit.freeze(compile_(candidate)), candidate)
                 finding = departure(candidate, caller(data, candidate))
-        except Exception as error:  # TorchScript raises kinds of its own; each means that this way is none
+        except (
+            Exception
+        ) as error:  # TorchScript raises kinds of its own; each means that this way is none
             finding = first_lines(error)
         if not finding:
-            variant = Variant(name=FORMAT, format=FORMAT, graph=GRAPH, promise=candidate.pipeline.whole_promise)
+            variant = Variant(
+                name=FORMAT, format=FORMAT, graph=GRAPH, promise=candidate.pipeline.whole_promise
+            )
             return Made(variant, data)
         findings.append(f"{way}: {finding}")
     raise GateError(
-        "torchscript", "; ".join(findings)[:600], "leave --format torchscript out: the ONNX graph needs none of it"
+        "torchscript",
+        "; ".join(findings)[:600],
+        "leave --format torchscript out: the ONNX graph needs none of it",
     )
 
 
@@ -92,7 +102,10 @@ def facts(candidate: TorchCandidate) -> str:
     """Inputs in the order in which the module takes them, with each category's table of codes."""
     pipeline = candidate.pipeline
     specs = {spec.name: spec for spec in pipeline.specs}
-    known = {name: {"table": kind.lookup(), "unknown": kind.unknown_code} for name, kind in pipeline.categories.items()}
+    known = {
+        name: {"table": kind.lookup(), "unknown": kind.unknown_code}
+        for name, kind in pipeline.categories.items()
+    }
     return json.dumps(
         {
             "inputs": [[name, specs[name].dtype] for name in pipeline.arguments],
@@ -109,7 +122,10 @@ def stripped(data: bytes) -> bytes:
     TorchScript numbers the types of a process as they come, and keeps an id of the archive beside them; neither says anything of the model.
     """
     sink = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as old,
+        zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as new,
+    ):
         entries = {name: old.read(name) for name in old.namelist() if not name.endswith(LEFT_OUT)}
         numbers = sorted(
             {
@@ -123,7 +139,9 @@ def stripped(data: bytes) -> bytes:
             b"___torch_mangle_%d" % numbers.index(int(found[1]))
         )
         for name, held in entries.items():
-            entry = zipfile.ZipInfo(MANGLED.sub(renumbered, name.encode()).decode(), (1980, 1, 1, 0, 0, 0))
+            entry = zipfile.ZipInfo(
+                MANGLED.sub(renumbered, name.encode()).decode(), (1980, 1, 1, 0, 0, 0)
+            )
             new.writestr(entry, MANGLED.sub(renumbered, held) if name.endswith(TEXTS) else held)
     return sink.getvalue()
 
@@ -146,20 +164,24 @@ def caller(data: bytes, candidate: TorchCandidate) -> Call:
 def departure(candidate: TorchCandidate, call: Call) -> str:
     """Where it answers otherwise than the model: at sizes other than the traced ones, and for golden rows in batches."""
     pipeline, graph = candidate.pipeline, candidate.model
-    for _, feeds in other_sizes(graph) if any(graph.dim_names(spec) for spec in graph.specs) else ():
+    for _, feeds in (
+        other_sizes(graph) if any(graph.dim_names(spec) for spec in graph.specs) else ()
+    ):
         try:
             want = {name: value.numpy() for name, value in pipeline.call(feeds).items()}
-        except (
-            RuntimeError
-        ):  # the model itself cannot take it: refused by the gate, unless waived or known to prepare alone
+        except RuntimeError:  # the model itself cannot take it: refused by the gate, unless waived or known to prepare alone
             continue
         found = compare_outputs([want], [call(feeds)], pipeline.tolerance)
         if not found.passed:
-            return f"at sizes { {name: list(value.shape) for name, value in feeds.items()} }, {found}"
+            return (
+                f"at sizes { {name: list(value.shape) for name, value in feeds.items()} }, {found}"
+            )
     rows = pipeline.encoded_golden
     for size in TRIAL_BATCH_SIZES if candidate.batchable else (1,):
         answers: list[dict[str, Array]] = [{}] * len(rows)
-        for places in group_places(shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows).values():
+        for places in group_places(
+            shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows
+        ).values():
             for start in range(0, len(places), size):
                 some = places[start : start + size]
                 outputs = call(pipeline.batch([rows[place] for place in some]))

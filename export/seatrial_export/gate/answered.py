@@ -41,11 +41,17 @@ def ask_rows(
 def unfit(contract: Contract, answer: Numbers) -> NoAnswer | None:
     """Why no server may give this answer."""
     fault = contract.fault_of(answer)
-    return None if fault is None else NoAnswer(f"output '{fault.output}': {fault.cause}", raised=False)
+    return (
+        None if fault is None else NoAnswer(f"output '{fault.output}': {fault.cause}", raised=False)
+    )
 
 
 def no_answer(error: Exception) -> NoAnswer:
     """What was raised. A reference whose numbers are not finite raises too, from the step that names it."""
     if isinstance(error, GateError):
         return NoAnswer(error.cause.removeprefix("golden row 0, "), raised=error.step != "answers")
-    return NoAnswer(str(error) if isinstance(error, SeatrialError) else f"{type(error).__name__}: {first_lines(error)}")
+    return NoAnswer(
+        str(error)
+        if isinstance(error, SeatrialError)
+        else f"{type(error).__name__}: {first_lines(error)}"
+    )

@@ -36,7 +36,9 @@ class OnnxGraph:
 
     def dim_names(self, spec: TensorSpec) -> dict[int, str]:
         """Axis -> name of each size that varies, the batch included."""
-        named = {axis + self.batched: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)}
+        named = {
+            axis + self.batched: dim for axis, dim in enumerate(spec.dims) if isinstance(dim, str)
+        }
         return {0: BATCH, **named} if self.batched else named
 
 
@@ -71,7 +73,9 @@ class Candidate(ABC):
     @cached_property
     def golden(self) -> Golden:
         """The golden rows as a client sends them, what the reference answers to each alone, and the refusals."""
-        refusals = tuple(Refused(wire_row(refused.row), refused.code) for refused in self.declared.refused)
+        refusals = tuple(
+            Refused(wire_row(refused.row), refused.code) for refused in self.declared.refused
+        )
         return self._answered(self.declared.golden_samples, refusals)
 
     @cached_property
@@ -86,9 +90,12 @@ class Candidate(ABC):
 
     def _answered(self, samples: Sequence[Sample], refusals: tuple[Refused, ...] = ()) -> Golden:
         return Golden(
-            tuple(wire_row(sample.row) for sample in samples), tuple(self.answer([sample.row for sample in samples])), refusals,
-            tuple(sample.truth for sample in samples), tuple(tuple(sample.slices) for sample in samples),
-        )  # fmt: skip
+            tuple(wire_row(sample.row) for sample in samples),
+            tuple(self.answer([sample.row for sample in samples])),
+            refusals,
+            tuple(sample.truth for sample in samples),
+            tuple(tuple(sample.slices) for sample in samples),
+        )
 
     @property
     def graphs(self) -> list[OnnxGraph]:

@@ -50,10 +50,20 @@ def check_drawn(candidate: Candidate) -> None:
             elif found.ratio >= worst.ratio:
                 worst = found
         asked += len(some)
-    candidate.trials.append(Trial(
-        runner="onnxruntime", variant="fp32", provider="CPUExecutionProvider", batch_sizes=(asking.batch_rows,), rows=asked, drawn=True,
-        worst_error=worst.worst_error, allowed=worst.allowed, passed=True, finding=summary(notes, asked, len(drawn)),
-    ))  # fmt: skip
+    candidate.trials.append(
+        Trial(
+            runner="onnxruntime",
+            variant="fp32",
+            provider="CPUExecutionProvider",
+            batch_sizes=(asking.batch_rows,),
+            rows=asked,
+            drawn=True,
+            worst_error=worst.worst_error,
+            allowed=worst.allowed,
+            passed=True,
+            finding=summary(notes, asked, len(drawn)),
+        )
+    )
 
 
 def summary(notes: Sequence[str], asked: int, drawn: int) -> str:
@@ -70,7 +80,11 @@ class Asking:
     """Reference and graph of one candidate, asked the same rows."""
 
     def __init__(self, candidate: Candidate) -> None:
-        self._candidate, self._declared, self._chain = candidate, candidate.declared, Chain(candidate)
+        self._candidate, self._declared, self._chain = (
+            candidate,
+            candidate.declared,
+            Chain(candidate),
+        )
         self._scales = scales_of(candidate.golden.answers)
         self._who = REFERENCES[candidate.declared.origin.reference]
         self.batch_rows = AT_ONCE if candidate.batchable else 1
@@ -78,7 +92,9 @@ class Asking:
     def judged(self, rows: Sequence[DrawnRow]) -> list[Comparison | str]:
         """How each row compares, or what the receipt notes of it. Raises `GateError`."""
         contract = self._declared.contract
-        want = ask_rows(contract, lambda some: self._candidate.answer([each.row for each in some]), rows)
+        want = ask_rows(
+            contract, lambda some: self._candidate.answer([each.row for each in some]), rows
+        )
         ready = [self._prepared(each.row) for each in rows]
         self._candidate.probes += [row for row in ready if not isinstance(row, NoAnswer)]
         got = self._graph(ready)
@@ -97,14 +113,18 @@ class Asking:
         answers = iter(ask_rows(self._declared.contract, run, good))
         return [row if isinstance(row, NoAnswer) else next(answers) for row in ready]
 
-    def _judge(self, drawn: DrawnRow, want: Answered, got: Answered, ready: EncodedRow | NoAnswer) -> Comparison | str:
+    def _judge(
+        self, drawn: DrawnRow, want: Answered, got: Answered, ready: EncodedRow | NoAnswer
+    ) -> Comparison | str:
         if isinstance(want, NoAnswer):
             return self._judge_unanswered(drawn, want, got)
         tolerance, scales = (self._declared.tolerance, self._scales) if drawn.named else (WIDE, {})
         found = None if isinstance(got, NoAnswer) else compare_beside(scales, want, got, tolerance)
         if found is not None and found.passed:
             return found
-        alone = self._graph([ready])[0]  # whether its mates did that is what batch independence looks at
+        alone = self._graph([ready])[
+            0
+        ]  # whether its mates did that is what batch independence looks at
         if isinstance(alone, NoAnswer):
             if not drawn.named and not alone.raised:
                 return f"{drawn.where}: the graph overflows, {alone.cause}"
@@ -128,6 +148,8 @@ class Asking:
             cause = f"the contract takes what {self._who} does not, {drawn.where}: {want.cause}"
             raise GateError(STEP, cause, MEND_RAISES)
         if not both and drawn.named:
-            cause = f"{drawn.where}: the graph answers with numbers, {self._who} does not: {want.cause}"
+            cause = (
+                f"{drawn.where}: the graph answers with numbers, {self._who} does not: {want.cause}"
+            )
             raise GateError(STEP, cause, MEND_DEPARTS)
         return f"{drawn.where}: {want.cause}"

@@ -47,7 +47,9 @@ def clock(hours: int) -> Lies:
     delta = datetime.timedelta(hours=hours)
 
     def later(real: Callable[..., Any]) -> Callable[..., Any]:
-        return told(real, lambda seconds=None: real(real_time() + ahead if seconds is None else seconds))
+        return told(
+            real, lambda seconds=None: real(real_time() + ahead if seconds is None else seconds)
+        )
 
     class Date(datetime.date):
         @classmethod
@@ -69,13 +71,23 @@ def clock(hours: int) -> Lies:
 
     plain = {"time": lambda: real_time() + ahead, "time_ns": lambda: real_ns() + ahead * 10**9}
     real_steady, real_fine = time.monotonic, time.perf_counter
-    steady = {"monotonic": lambda: real_steady() + ahead, "perf_counter": lambda: real_fine() + ahead}
-    lies: Lies = [(time, name, told(getattr(time, name), other)) for name, other in (plain | steady).items()]
+    steady = {
+        "monotonic": lambda: real_steady() + ahead,
+        "perf_counter": lambda: real_fine() + ahead,
+    }
+    lies: Lies = [
+        (time, name, told(getattr(time, name), other)) for name, other in (plain | steady).items()
+    ]
     lies += [(time, name, later(getattr(time, name))) for name in ("localtime", "gmtime", "ctime")]
     calendar = ModuleType("datetime")
     vars(calendar).update(vars(datetime) | {"datetime": DateTime, "date": Date})
     # in the module itself they would break every C extension that is imported meanwhile
-    return [*lies, (None, datetime.datetime, DateTime), (None, datetime.date, Date), (None, datetime, calendar)]
+    return [
+        *lies,
+        (None, datetime.datetime, DateTime),
+        (None, datetime.date, Date),
+        (None, datetime, calendar),
+    ]
 
 
 def card() -> Lies:
@@ -89,27 +101,44 @@ def card() -> Lies:
 
 def machine() -> Lies:
     """Another process on another machine: its names and numbers, and where objects lie."""
-    other_hash = lambda value: hash((OTHER_NAME, value)) if isinstance(value, (str, bytes)) else hash(value)
+    other_hash = lambda value: (
+        hash((OTHER_NAME, value)) if isinstance(value, (str, bytes)) else hash(value)
+    )
     return [
         (builtins, "hash", told(hash, other_hash)),
         (builtins, "id", told(id, lambda value: id(value) + 64)),
         (os, "getpid", told(os.getpid, lambda: os.getpid() + 1)),
         (os, "cpu_count", told(os.cpu_count, lambda: (os.cpu_count() or 1) + 1)),
-        (torch, "get_num_threads", told(torch.get_num_threads, lambda real=torch.get_num_threads: real() + 1)),
-        (torch, "is_grad_enabled", told(torch.is_grad_enabled, lambda real=torch.is_grad_enabled: not real())),
+        (
+            torch,
+            "get_num_threads",
+            told(torch.get_num_threads, lambda real=torch.get_num_threads: real() + 1),
+        ),
+        (
+            torch,
+            "is_grad_enabled",
+            told(torch.is_grad_enabled, lambda real=torch.is_grad_enabled: not real()),
+        ),
         (socket, "gethostname", told(socket.gethostname, lambda: OTHER_NAME)),
         (platform, "node", told(platform.node, lambda: OTHER_NAME)),
-    ]  # fmt: skip
+    ]
 
 
 @contextmanager
 def elsewhere(lies: Lies, *, empty_environment: bool = False) -> Iterator[None]:
     """Inside, these stand in their places, and wherever a module of the user's holds them by a name of its own."""
-    owned = [(owner, name, vars(owner)[name], other) for owner, name, other in lies if owner is not None]
+    owned = [
+        (owner, name, vars(owner)[name], other) for owner, name, other in lies if owner is not None
+    ]
     swapped = [(real, other) for _, _, real, other in owned]
     swapped += [(real, other) for owner, real, other in lies if owner is None]
     others = {id(real): other for real, other in swapped}
-    places = [(space, key, old) for space in spaces() for key, old in list(space.items()) if id(old) in others]
+    places = [
+        (space, key, old)
+        for space in spaces()
+        for key, old in list(space.items())
+        if id(old) in others
+    ]
     with mock.patch.dict(os.environ, clear=empty_environment):
         try:
             for owner, name, _, other in owned:

@@ -37,7 +37,11 @@ KEPT = re.compile(
     r"PATH|HOME|PYTHON.*|LD_.*|DYLD_.*|LANG|LC_.*|TE?MP(DIR)?|SYSTEMROOT|.*_NUM_THREADS|VIRTUAL_ENV|CONDA_.*|CUDA_VISIBLE_DEVICES|(HF|TORCH)_(HOME|HUB_.*)"
 )
 """Variables without which Python and its libraries do not start, or compute otherwise."""
-CHANGES = {"the hash seed": (2, 0, False), "the clock": (1, HOURS_AHEAD[0], False), "the environment": (1, 0, True)}
+CHANGES = {
+    "the hash seed": (2, 0, False),
+    "the clock": (1, HOURS_AHEAD[0], False),
+    "the environment": (1, 0, True),
+}
 """What is changed -> hash seed, hours ahead, empty environment."""
 ALIKE, ALL = (1, 0, False), (2, HOURS_AHEAD[0], True)
 MEND = (
@@ -50,17 +54,36 @@ class FreshProcess:
     """Runs of one file in processes of their own; the first begins at once, beside the gate."""
 
     def __init__(self, target: str, folder: Path) -> None:
-        self.target, self._folder, self._running = target, folder, dict[str, subprocess.Popen[bytes]]()
+        self.target, self._folder, self._running = (
+            target,
+            folder,
+            dict[str, subprocess.Popen[bytes]](),
+        )
         self.start("first", ALL)
 
     def start(self, name: str, change: tuple[int, int, bool]) -> None:
         """Begin one run."""
         seed, hours, empty = change
-        environment = {key: value for key, value in os.environ.items() if not empty or KEPT.fullmatch(key)}
-        command = [sys.executable, "-P", "-m", __name__, self.target, str(self._folder / name), str(hours)]
-        environment |= {"PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {
+            key: value for key, value in os.environ.items() if not empty or KEPT.fullmatch(key)
+        }
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            __name__,
+            self.target,
+            str(self._folder / name),
+            str(hours),
+        ]
+        environment |= {
+            "PYTHONHASHSEED": str(seed),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
         nothing = subprocess.DEVNULL
-        self._running[name] = subprocess.Popen(command, env=environment, stdin=nothing, stdout=nothing, stderr=nothing)
+        self._running[name] = subprocess.Popen(
+            command, env=environment, stdin=nothing, stdout=nothing, stderr=nothing
+        )
 
     def facts(self, name: str) -> Facts | None:
         """What a run found; None where the file did not run, or took too long."""
@@ -102,7 +125,10 @@ def check_fresh_process(candidate: TorchCandidate) -> None:
     """
     fresh = candidate.fresh
     if fresh is None:
-        note(candidate, "not made: the pipeline was handed over by Python code, and no file can be run again")
+        note(
+            candidate,
+            "not made: the pipeline was handed over by Python code, and no file can be run again",
+        )
         return
     found = fresh.facts("first")
     suspects = None if found is None else set(differing(facts_of(candidate), found))
@@ -113,22 +139,35 @@ def check_fresh_process(candidate: TorchCandidate) -> None:
     fresh.start("alike again", ALIKE)
     alike, again = fresh.facts("alike"), fresh.facts("alike again")
     if alike is None or again is None:
-        note(candidate, f"not made: the file does not run in a process of its own, or not within {MOST_S} s")
+        note(
+            candidate,
+            f"not made: the file does not run in a process of its own, or not within {MOST_S} s",
+        )
         return
     by_chance = set(differing(alike, again))
     chance = f"{len(by_chance)} values differ from run to run and were not compared"
-    if suspects is not None and suspects <= by_chance:  # training without a seed: three runs more would show no more
+    if (
+        suspects is not None and suspects <= by_chance
+    ):  # training without a seed: three runs more would show no more
         note(candidate, chance)
         return
     for what, change in CHANGES.items():
         fresh.start(what, change)
         other = fresh.facts(what)
-        names = [] if other is None else [name for name in differing(alike, other) if name not in by_chance]
+        names = (
+            []
+            if other is None
+            else [name for name in differing(alike, other) if name not in by_chance]
+        )
         if names:
-            raise GateError("fresh process", f"{names[0]} is another when one changes {what}{also(names)}", MEND)
+            raise GateError(
+                "fresh process", f"{names[0]} is another when one changes {what}{also(names)}", MEND
+            )
     note(
         candidate,
-        chance if by_chance else "not compared with an empty environment: the file needs a variable of it",
+        chance
+        if by_chance
+        else "not compared with an empty environment: the file needs a variable of it",
     )
 
 
@@ -141,9 +180,18 @@ def note(candidate: TorchCandidate, finding: str) -> None:
     """What the receipt says of it: rows are answered alone."""
     rows = 0 if finding.startswith("not made") else len(few(candidate))
     candidate.trials.append(
-        Trial(runner="fresh process", variant="fp32", provider="torch cpu", batch_sizes=(1,) if rows else (), rows=rows,
-              worst_error=None, allowed=None, passed=True, finding=finding)
-    )  # fmt: skip
+        Trial(
+            runner="fresh process",
+            variant="fp32",
+            provider="torch cpu",
+            batch_sizes=(1,) if rows else (),
+            rows=rows,
+            worst_error=None,
+            allowed=None,
+            passed=True,
+            finding=finding,
+        )
+    )
 
 
 def few(candidate: TorchCandidate) -> list[Any]:
@@ -172,7 +220,8 @@ def facts_of(candidate: TorchCandidate) -> Facts:
     for name, _, graph in candidate.calls:
         if graph.program is not None:
             facts |= {
-                f"{name}, line {place}": line for place, line in enumerate(lines_of(graph.program, constants=False))
+                f"{name}, line {place}": line
+                for place, line in enumerate(lines_of(graph.program, constants=False))
             }
             tensors = {**graph.program.state_dict, **graph.program.constants}
         else:
@@ -184,7 +233,10 @@ def facts_of(candidate: TorchCandidate) -> Facts:
         }
     answers = [candidate.pipeline.answer_encoded(row) for row in few(candidate)]
     for place, answer in enumerate(answers):
-        facts |= {f"the answer '{key}' to golden row {place}": numbers(array) for key, array in answer.items()}
+        facts |= {
+            f"the answer '{key}' to golden row {place}": numbers(array)
+            for key, array in answer.items()
+        }
     return facts
 
 
@@ -203,7 +255,9 @@ def main(target: str, place: str, hours: str) -> None:
     ahead = clock(int(hours)) if int(hours) else []
     with elsewhere(ahead):
         value = UserFiles().value(target, NOUN, WANT)
-    with elsewhere(ahead):  # once more: now there is the file's module, which may have names of its own for the clock
+    with elsewhere(
+        ahead
+    ):  # once more: now there is the file's module, which may have names of its own for the clock
         candidate = TorchCandidate(pipeline_at(target, value))
         candidate.pipeline = candidate.pipeline.calibrated
         if "torch.export" not in candidate.pipeline.waive:

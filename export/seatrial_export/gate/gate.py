@@ -49,12 +49,24 @@ STEPS: tuple[Step[TorchCandidate], ...] = (
     (FRESH, check_fresh_process),
 )
 WAIVABLE = frozenset(
-    {"torch.export", "two runs", "row in batch", "lint", "other sizes", "state", "surroundings", DRAWN, FRESH}
+    {
+        "torch.export",
+        "two runs",
+        "row in batch",
+        "lint",
+        "other sizes",
+        "state",
+        "surroundings",
+        DRAWN,
+        FRESH,
+    }
 )
 """Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
 
 
-def pass_export_gate(pipeline: Pipeline, progress: Progress = silent, target: str | None = None) -> TorchCandidate:
+def pass_export_gate(
+    pipeline: Pipeline, progress: Progress = silent, target: str | None = None
+) -> TorchCandidate:
     """Run every step. `progress` is told the name of each before it runs; `target` is the pipeline's `file.py:name`, where it has one."""
     with fresh_process(None if FRESH in pipeline.waive else target) as fresh:
         candidate = TorchCandidate(pipeline, fresh)

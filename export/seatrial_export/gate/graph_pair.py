@@ -13,6 +13,9 @@ class Chain(Model):
         declared, graph = candidate.declared, candidate.prepare
         super().__init__(candidate.model.onnx, declared.specs)
         self.prepared = PrepareStage(
-            declared.contract.tensors, declared.specs, declared.prepare_inputs, declared.prepared_specs,
+            declared.contract.tensors,
+            declared.specs,
+            declared.prepare_inputs,
+            declared.prepared_specs,
             None if graph is None else graph.onnx,
-        )  # fmt: skip
+        )

@@ -19,7 +19,20 @@ from torch import Tensor, nn
 from seatrial_export.graphs.exporter_messages import is_users
 
 Held = dict[str, str]
-PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, np.generic, range, slice)
+PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    torch.dtype,
+    torch.device,
+    np.generic,
+    range,
+    slice,
+)
 MOST_DEEP, MOST_VALUES = 24, 200_000
 LIBRARIES = (sys.stdlib_module_names - {"types", "__main__"}) | {"torch"}
 """Objects of theirs keep caches of their own, a logger for one."""
@@ -53,7 +66,11 @@ def digest(array: np.ndarray[Any, Any]) -> str:
 def digest_of(tensor: Tensor) -> str:
     """The same of a tensor, wherever it lies."""
     value = tensor.detach()
-    if type(value) not in (Tensor, nn.Parameter) or value.layout != torch.strided or value.is_quantized:
+    if (
+        type(value) not in (Tensor, nn.Parameter)
+        or value.layout != torch.strided
+        or value.is_quantized
+    ):
         return f"{type(tensor).__name__} {tensor.dtype}{list(tensor.shape)}"
     value = value.cpu().contiguous()
     return f"{tensor.dtype}{list(tensor.shape)} {digest(value.view(-1).view(torch.uint8).numpy()) if value.numel() else ''}"
@@ -91,7 +108,9 @@ class Walk:
             yield f"len({name})", len(value)
             yield from ((f"{name}[{place}]", inner) for place, inner in enumerate(list(value)))
         elif isinstance(value, functools.partial):
-            yield from ((f"{name}.{part}", getattr(value, part)) for part in ("func", "args", "keywords"))
+            yield from (
+                (f"{name}.{part}", getattr(value, part)) for part in ("func", "args", "keywords")
+            )
         elif hasattr(value, "cache_info"):
             yield name + CACHE, value.cache_info().currsize
             yield f"{name}.__wrapped__", getattr(value, "__wrapped__", None)
@@ -114,10 +133,14 @@ class Walk:
                 )
         elif isinstance(value, ModuleType):
             return  # what code names of it is looked at there
-        elif hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in LIBRARIES:
+        elif (
+            hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in LIBRARIES
+        ):
             yield from ((f"{name}.{key}", inner) for key, inner in list(vars(value).items()))
             yield from (
-                (f"{name}.{key}", inner) for key, inner in vars(type(value)).items() if isinstance(inner, FunctionType)
+                (f"{name}.{key}", inner)
+                for key, inner in vars(type(value)).items()
+                if isinstance(inner, FunctionType)
             )
 
     def _parts_of_module(self, name: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -128,16 +151,24 @@ class Walk:
                 yield f"{name}.{key}", value
         for kind in type(module).__mro__:
             if users(kind):
-                yield from ((f"{name}.{key}", inner) for key, inner in vars(kind).items() if not key.startswith("__"))
+                yield from (
+                    (f"{name}.{key}", inner)
+                    for key, inner in vars(kind).items()
+                    if not key.startswith("__")
+                )
 
-    def _parts_of_function(self, name: str, value: FunctionType | MethodType) -> Iterator[tuple[str, Any]]:
+    def _parts_of_function(
+        self, name: str, value: FunctionType | MethodType
+    ) -> Iterator[tuple[str, Any]]:
         function: Any = value
         if isinstance(value, MethodType):
             yield f"{name}.__self__", value.__self__
             function = value.__func__
         if not isinstance(function, FunctionType) or not is_users(function.__code__.co_filename):
             return
-        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        for variable, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
             try:
                 yield f"{name}'s variable {variable}", cell.cell_contents
             except ValueError:  # not yet given
@@ -148,14 +179,18 @@ class Walk:
         for variable in named:
             inner = function.__globals__.get(variable)
             if isinstance(inner, ModuleType) and is_users(getattr(inner, "__file__", None) or "<"):
-                yield from ((f"{variable}.{key}", vars(inner)[key]) for key in named if key in vars(inner))
+                yield from (
+                    (f"{variable}.{key}", vars(inner)[key]) for key in named if key in vars(inner)
+                )
             elif inner is not None:
                 yield f"global {variable}", inner
 
 
 def names_in(code: CodeType) -> list[str]:
     """Names of globals and attributes that code speaks of, that of functions inside it too."""
-    inner = [name for part in code.co_consts if isinstance(part, CodeType) for name in names_in(part)]
+    inner = [
+        name for part in code.co_consts if isinstance(part, CodeType) for name in names_in(part)
+    ]
     return list(dict.fromkeys([*code.co_names, *inner]))
 
 
@@ -178,4 +213,8 @@ def state_of(generator: random.Random | np.random.Generator | torch.Generator) -
     """Where a generator of random numbers stands."""
     if isinstance(generator, torch.Generator):
         return digest(generator.get_state().numpy())
-    return repr(generator.getstate() if isinstance(generator, random.Random) else generator.bit_generator.state)
+    return repr(
+        generator.getstate()
+        if isinstance(generator, random.Random)
+        else generator.bit_generator.state
+    )

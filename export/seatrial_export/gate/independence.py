@@ -38,11 +38,19 @@ def check_independence(candidate: Candidate) -> None:
         "" if found.passed else f"rows depend on each other, so batchable is false: {found}",
         f"{left_out} drawn rows stood beside none: the graph raises on them" if left_out else "",
     ]
-    candidate.trials.append(Trial(
-        runner=INDEPENDENCE, variant="fp32", provider="CPUExecutionProvider", batch_sizes=(MATES + 2,), rows=found.rows,
-        worst_error=found.worst_error if np.isfinite(found.worst_error) else None, allowed=found.allowed, passed=True,
-        finding="; ".join(filter(None, findings)),
-    ))  # fmt: skip
+    candidate.trials.append(
+        Trial(
+            runner=INDEPENDENCE,
+            variant="fp32",
+            provider="CPUExecutionProvider",
+            batch_sizes=(MATES + 2,),
+            rows=found.rows,
+            worst_error=found.worst_error if np.isfinite(found.worst_error) else None,
+            allowed=found.allowed,
+            passed=True,
+            finding="; ".join(filter(None, findings)),
+        )
+    )
 
 
 def answerable(model: Model, rows: Sequence[EncodedRow]) -> list[EncodedRow]:
@@ -51,7 +59,9 @@ def answerable(model: Model, rows: Sequence[EncodedRow]) -> list[EncodedRow]:
         model.run_in_batches(rows, MATES)
     except Exception:  # onnxruntime's own kinds; which row it was is found by halving
         middle = len(rows) // 2
-        return [*answerable(model, rows[:middle]), *answerable(model, rows[middle:])] if middle else []
+        return (
+            [*answerable(model, rows[:middle]), *answerable(model, rows[middle:])] if middle else []
+        )
     return list(rows)
 
 
@@ -70,19 +80,27 @@ def compare_among_mates(
     if found.passed or found.sample is None or not np.isfinite(found.worst_error):
         return found
     noise = noise_of(model, batches[found.sample], str(found.output))
-    return found.model_copy(update={"passed": True}) if found.worst_error <= NOISE * noise else found
+    return (
+        found.model_copy(update={"passed": True}) if found.worst_error <= NOISE * noise else found
+    )
 
 
 def noise_of(model: Model, batch: list[EncodedRow], output: str) -> float:
     """How far answers to the last row are from each other where one batch runs several times."""
-    answers = np.stack([np.asarray(model.run(batch)[-1][output], np.float64) for _ in range(REPEATS)])
+    answers = np.stack(
+        [np.asarray(model.run(batch)[-1][output], np.float64) for _ in range(REPEATS)]
+    )
     return float(np.ptp(answers, axis=0).max(initial=0.0))
 
 
-def mates(model: Model, probes: Sequence[EncodedRow], row: EncodedRow, place: int) -> list[EncodedRow]:
+def mates(
+    model: Model, probes: Sequence[EncodedRow], row: EncodedRow, place: int
+) -> list[EncodedRow]:
     """Rows of like shape to stand beside this one; other rows get others. Where there are too few, its own form at the probes' extremes."""
     alike = group_places(map(model.shape, probes)).get(model.shape(row), [])
-    chosen = [probes[alike[(MATES * place + step) % len(alike)]] for step in range(min(MATES, len(alike)))]
+    chosen = [
+        probes[alike[(MATES * place + step) % len(alike)]] for step in range(min(MATES, len(alike)))
+    ]
     while 0 < len(chosen) < MATES:
         chosen += chosen[: MATES - len(chosen)]
     if len(set(alike)) >= MATES:
@@ -92,11 +110,16 @@ def mates(model: Model, probes: Sequence[EncodedRow], row: EncodedRow, place: in
 
 
 def at_extreme(
-    specs: Sequence[TensorSpec], probes: Sequence[EncodedRow], row: EncodedRow, pick: Callable[..., Any]
+    specs: Sequence[TensorSpec],
+    probes: Sequence[EncodedRow],
+    row: EncodedRow,
+    pick: Callable[..., Any],
 ) -> EncodedRow:
     """The row with each array filled with the least or largest number that any probe has there: bounds that hold for those hold for it."""
     columns = zip(specs, row, zip(*probes, strict=True), strict=True)
     return tuple(
-        np.full_like(own, pick([pick(value) for value in column])) if spec.dims and spec.pad is None else own
+        np.full_like(own, pick([pick(value) for value in column]))
+        if spec.dims and spec.pad is None
+        else own
         for spec, own, column in columns
     )

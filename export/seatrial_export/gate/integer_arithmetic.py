@@ -18,7 +18,9 @@ MOST_SHOWN = 3
 
 def integer_lines(candidate: Candidate) -> str:
     """What to say of such arithmetic; empty where there is none, or the candidate was not traced."""
-    found = [place for graph in candidate.graphs for place in _places(getattr(graph, "exported", None))]
+    found = [
+        place for graph in candidate.graphs for place in _places(getattr(graph, "exported", None))
+    ]
     if not found:
         return ""
     shown = ", ".join(dict.fromkeys(found[:MOST_SHOWN]))
@@ -30,6 +32,10 @@ def _places(exported: Any) -> Iterator[str]:
         value = node.meta.get("val")
         floating = getattr(getattr(value, "dtype", None), "is_floating_point", True)
         if not floating and INEXACT.match(str(node.target)):
-            frames = [frame for frame in FRAME.findall(node.meta.get("stack_trace") or "") if is_users(frame[0])]
+            frames = [
+                frame
+                for frame in FRAME.findall(node.meta.get("stack_trace") or "")
+                if is_users(frame[0])
+            ]
             at = f" at {frames[-1][0].rpartition('/')[2]}:{frames[-1][1]}" if frames else ""
             yield f"{str(node.target).removesuffix('.default')}{at}"

@@ -12,10 +12,29 @@ from seatrial_export.gate.candidate import BATCH, Candidate, OnnxGraph
 from seatrial_export.graphs.read import Shapes, constants_of, dims, nodes_of, shapes_of
 
 RANDOM_OPS = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+    {
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Bernoulli",
+        "Multinomial",
+    }
 )
 REDUCTIONS = frozenset(
-    f"Reduce{name}" for name in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
+    f"Reduce{name}"
+    for name in (
+        "Mean",
+        "Sum",
+        "Max",
+        "Min",
+        "Prod",
+        "L1",
+        "L2",
+        "LogSum",
+        "LogSumExp",
+        "SumSquare",
+    )
 )
 ALONG_AXIS = {
     "Softmax": -1,
@@ -48,17 +67,25 @@ def lint(candidate: Candidate) -> None:
 def check_domains(model: onnx.ModelProto) -> None:
     """Operators outside the standard run nowhere but on the author's machine."""
     known = STANDARD_DOMAINS | {function.domain for function in model.functions}
-    odd = sorted({f"{node.domain}.{node.op_type}" for node in nodes_of(model) if node.domain not in known})
+    odd = sorted(
+        {f"{node.domain}.{node.op_type}" for node in nodes_of(model) if node.domain not in known}
+    )
     if odd:
         shown = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
         raise GateError(
-            "operators", f"operators outside the ONNX standard: {shown}", "use operations with a standard ONNX form"
+            "operators",
+            f"operators outside the ONNX standard: {shown}",
+            "use operations with a standard ONNX form",
         )
 
 
 def check_external_data(model: onnx.ModelProto) -> None:
     """Weights in another file would not be sealed."""
-    outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    outside = [
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
     if outside:
         raise GateError(
             "external data",
@@ -146,7 +173,9 @@ def check_cross_row(model: onnx.ModelProto, shapes: Shapes) -> None:
             _rows_meet(f"'{name}' has sizes {sizes}: each row meets each")
 
 
-def reduced_axes(node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: Shapes) -> list[int]:
+def reduced_axes(
+    node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: Shapes
+) -> list[int]:
     """The axes that a node runs over, of its first input; empty where it runs over none, or that is not known."""
     rank = len(shapes.get(node.input[0], [])) if node.input else 0
     attributes = {attribute.name: attribute for attribute in node.attribute}
@@ -155,14 +184,21 @@ def reduced_axes(node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes:
     if node.op_type in ALONG_AXIS:
         return [attributes["axis"].i if "axis" in attributes else ALONG_AXIS[node.op_type]]
     if node.op_type == "CumSum":
-        return [int(axis) for axis in np.atleast_1d(constants.get(node.input[1], np.array([], np.int64)))]
+        return [
+            int(axis)
+            for axis in np.atleast_1d(constants.get(node.input[1], np.array([], np.int64)))
+        ]
     if node.op_type not in REDUCTIONS:
         return []
     if "axes" in attributes:
         return list(attributes["axes"].ints)
     if len(node.input) > 1 and node.input[1]:
         return [int(axis) for axis in constants.get(node.input[1], [])]
-    return [] if attributes.get("noop_with_empty_axes") and attributes["noop_with_empty_axes"].i else list(range(rank))
+    return (
+        []
+        if attributes.get("noop_with_empty_axes") and attributes["noop_with_empty_axes"].i
+        else list(range(rank))
+    )
 
 
 def _rows_meet(cause: str) -> None:

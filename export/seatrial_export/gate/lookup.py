@@ -27,7 +27,12 @@ def look_up_categories(candidate: TorchCandidate) -> None:
         rename_input(model.graph, name, code)
         value.type.tensor_type.elem_type = TensorProto.STRING
         node = helper.make_node(
-            "LabelEncoder", [name], [code], name=f"look_up_{name}", domain=ML_DOMAIN, **lookup_attributes(kind)
+            "LabelEncoder",
+            [name],
+            [code],
+            name=f"look_up_{name}",
+            domain=ML_DOMAIN,
+            **lookup_attributes(kind),
         )
         model.graph.node.insert(0, node)
     model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_VERSION))
@@ -36,7 +41,11 @@ def look_up_categories(candidate: TorchCandidate) -> None:
 def lookup_attributes(kind: Category) -> dict[str, Any]:
     """The table of a category's LabelEncoder: word -> code."""
     table = kind.lookup()
-    return {"keys_strings": list(table), "values_int64s": list(table.values()), "default_int64": kind.unknown_code}
+    return {
+        "keys_strings": list(table),
+        "values_int64s": list(table.values()),
+        "default_int64": kind.unknown_code,
+    }
 
 
 def code_name(name: str) -> str:

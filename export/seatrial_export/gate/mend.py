@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 OTHER_DTYPE = re.compile(
-    r"same dtype|expected scalar type|expected m1 and m2|should be the same|dtype of .* doesn't match", re.IGNORECASE
+    r"same dtype|expected scalar type|expected m1 and m2|should be the same|dtype of .* doesn't match",
+    re.IGNORECASE,
 )
-OTHER_DEVICE = re.compile(r"on the same device|Expected .* device|found at least two devices", re.IGNORECASE)
+OTHER_DEVICE = re.compile(
+    r"on the same device|Expected .* device|found at least two devices", re.IGNORECASE
+)
 MOST_NAMED = 2
 
 
@@ -22,7 +25,11 @@ def mend_of(candidate: Candidate, error: Exception) -> str:
     """The mend that fits the exception."""
     said, modules = str(error), modules_of(candidate)
     if OTHER_DTYPE.search(said):
-        odd = named_unlike(modules, lambda tensor: tensor.is_floating_point() and tensor.dtype.itemsize != 4, "dtype")
+        odd = named_unlike(
+            modules,
+            lambda tensor: tensor.is_floating_point() and tensor.dtype.itemsize != 4,
+            "dtype",
+        )
         if odd:
             return f"{odd}; the contract gives float32: call model.float() before the export, or cast the inputs in forward"
     if OTHER_DEVICE.search(said):
@@ -38,7 +45,9 @@ def modules_of(candidate: Candidate) -> Mapping[str, nn.Module]:
     declared: Any = candidate.declared
     named = {name: getattr(declared, name, None) for name in ("model", "prepare")}
     return {
-        name: module for name, module in named.items() if module is not None and hasattr(module, "named_parameters")
+        name: module
+        for name, module in named.items()
+        if module is not None and hasattr(module, "named_parameters")
     }
 
 
@@ -56,5 +65,6 @@ def named_unlike(modules: Mapping[str, nn.Module], odd: Callable[[Any], bool], w
 def _tensors(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Any]]:
     for name, module in modules.items():
         yield from (
-            (f"{name}.{path}", tensor) for path, tensor in (*module.named_parameters(), *module.named_buffers())
+            (f"{name}.{path}", tensor)
+            for path, tensor in (*module.named_parameters(), *module.named_buffers())
         )

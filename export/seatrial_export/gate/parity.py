@@ -28,22 +28,39 @@ def check_golden(candidate: Candidate) -> None:
     sizes = TRIAL_BATCH_SIZES if candidate.batchable else (1,)
     judge_rows(candidate, chain, candidate.golden, declared.encoded_golden, sizes)
     if candidate.held_out is not None:
-        judge_rows(candidate, chain, candidate.held_out, declared.encoded_held_out, sizes[-1:], held_out=True)
+        judge_rows(
+            candidate,
+            chain,
+            candidate.held_out,
+            declared.encoded_held_out,
+            sizes[-1:],
+            held_out=True,
+        )
 
 
 def judge_rows(
-    candidate: Candidate, chain: Chain, want: Golden, encoded: Sequence[EncodedRow], sizes: Sequence[int], *, held_out: bool = False
-) -> None:  # fmt: skip
+    candidate: Candidate,
+    chain: Chain,
+    want: Golden,
+    encoded: Sequence[EncodedRow],
+    sizes: Sequence[int],
+    *,
+    held_out: bool = False,
+) -> None:
     """One set of rows at each batch size. Raises `GateError` where the answers break what is promised."""
     declared = candidate.declared
     reference = REFERENCES[declared.origin.reference]
     rows = [chain.prepared(row) for row in encoded]
     for size in sizes:
-        found = judge(declared.contract, declared.whole_promise, want, chain.run_in_batches(rows, size))
+        found = judge(
+            declared.contract, declared.whole_promise, want, chain.run_in_batches(rows, size)
+        )
         if found.comparison.passed and found.finding:
             mend = f"the graph answers as {reference} does: mend the model, its data or the promise"
             raise GateError(
-                "parity", f"the promise is broken, {'held-out' if held_out else 'golden'} rows: {found.finding}", mend
+                "parity",
+                f"the promise is broken, {'held-out' if held_out else 'golden'} rows: {found.finding}",
+                mend,
             )
         if found.finding:
             raise GateError(

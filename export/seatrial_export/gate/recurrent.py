@@ -39,7 +39,9 @@ def check_recurrent(graph: Graph) -> None:
     plain = [name for name, module in graph.module.named_modules() if type(module) is nn.RNN]
     if plain and varies(graph):
         cause = f"nn.RNN '{plain[0]}': torch fixes the length of its sequence while tracing"
-        raise GateError("torch.export", cause, "use nn.GRU or nn.LSTM, or a row of one fixed length")
+        raise GateError(
+            "torch.export", cause, "use nn.GRU or nn.LSTM, or a row of one fixed length"
+        )
 
 
 def forget() -> None:

@@ -19,19 +19,30 @@ def is_rounding(
     candidate: Candidate, row: Mapping[str, Any], want: Numbers, got: Numbers, tolerance: Tolerance
 ) -> bool:
     """Are the answers the same but for rounding, at a row where sums cancel? Whole numbers never round."""
-    floats = {name: np.asarray(array, np.float64) for name, array in want.items() if not is_whole(array)}
-    if any(not np.array_equal(got[name], array) for name, array in want.items() if name not in floats):
+    floats = {
+        name: np.asarray(array, np.float64) for name, array in want.items() if not is_whole(array)
+    }
+    if any(
+        not np.array_equal(got[name], array) for name, array in want.items() if name not in floats
+    ):
         return False
     moved = {name: np.zeros(array.shape) for name, array in floats.items()}
     for beside in nudged_rows(candidate, row):
         answer = ask_rows(candidate.declared.contract, candidate.answer, [beside])[0]
-        if isinstance(answer, NoAnswer) or any(answer[name].shape != array.shape for name, array in floats.items()):
+        if isinstance(answer, NoAnswer) or any(
+            answer[name].shape != array.shape for name, array in floats.items()
+        ):
             return False
-        moved = {name: np.maximum(most, np.abs(answer[name] - floats[name])) for name, most in moved.items()}
+        moved = {
+            name: np.maximum(most, np.abs(answer[name] - floats[name]))
+            for name, most in moved.items()
+        }
     nearer = {}
     for name, array in floats.items():
         error = got[name] - array
-        nearer[name] = array + np.sign(error) * np.maximum(np.abs(error) - ROUNDING * moved[name], 0.0)
+        nearer[name] = array + np.sign(error) * np.maximum(
+            np.abs(error) - ROUNDING * moved[name], 0.0
+        )
     return compare_outputs([floats], [nearer], tolerance).passed
 
 
@@ -50,4 +61,8 @@ def nudged(value: Any, towards: float) -> Any:
     """The next float32 in that direction, of each number; all else stays."""
     if isinstance(value, list):
         return [nudged(inner, towards) for inner in value]
-    return float(np.nextafter(np.float32(value), np.float32(towards))) if isinstance(value, float) else value
+    return (
+        float(np.nextafter(np.float32(value), np.float32(towards)))
+        if isinstance(value, float)
+        else value
+    )

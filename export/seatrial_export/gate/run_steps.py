@@ -20,7 +20,9 @@ def silent(step: str) -> None:
     """Progress that nobody watches."""
 
 
-def run_steps(candidate: Tried, steps: Sequence[Step[Tried]], waivable: frozenset[str], progress: Progress) -> None:
+def run_steps(
+    candidate: Tried, steps: Sequence[Step[Tried]], waivable: frozenset[str], progress: Progress
+) -> None:
     """Every step that is not waived. `progress` is told the name of each before it runs."""
     odd = {name for name in set(candidate.declared.waive) - waivable if not name.startswith(LEAKS)}
     if odd:

@@ -21,13 +21,16 @@ from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
 from seatrial_export.graphs.session import Session
 
 assert TRACE_ROWS not in TRIAL_BATCH_SIZES
-CHANGES: tuple[Callable[[int], int], ...] = (lambda n: n + 3, lambda n: 2 * n + 1, lambda n: n // 2, lambda n: n - 1)
+CHANGES: tuple[Callable[[int], int], ...] = (
+    lambda n: n + 3,
+    lambda n: 2 * n + 1,
+    lambda n: n // 2,
+    lambda n: n - 1,
+)
 """From the traced size to others."""
 MOST_TRIED = 2048
 """The longest a size is made alone: beyond the position tables of most text models, and a second or two of attention."""
-MEND_BAKED = (
-    "a size was baked in while tracing; known: adaptive_avg_pool2d to more than 1x1, interpolate with a computed scale"
-)
+MEND_BAKED = "a size was baked in while tracing; known: adaptive_avg_pool2d to more than 1x1, interpolate with a computed scale"
 MEND_RAISES = "narrow the contract (st.Tensor[np.float32, 16:512], st.Text(max_tokens=...), st.Image(min_side_px=...)) or mend the model"
 
 
@@ -47,30 +50,45 @@ def check_sizes(candidate: TorchCandidate) -> None:
             except Exception as error:  # forward may raise anything
                 if raised_by_us(error):
                     raise
-                finding = (
-                    f"{name} itself raises at sizes {sizes_of(feeds)}: {type(error).__name__}: {first_lines(error)}"
-                )
+                finding = f"{name} itself raises at sizes {sizes_of(feeds)}: {type(error).__name__}: {first_lines(error)}"
                 if changed <= set(graph.sizes):
                     raise GateError(
-                        "other sizes", f"the contract takes what the model does not: {finding}", MEND_RAISES
+                        "other sizes",
+                        f"the contract takes what the model does not: {finding}",
+                        MEND_RAISES,
                     ) from error
                 candidate.trials.append(passed_over(finding))
                 continue
             finding = departure(candidate, name, session, feeds, want)
             if finding:
-                at_traced = departure(candidate, name, session, graph.feeds, arrays(call(graph.feeds)))
-                where, mend = (
-                    ("at the traced size too", MEND) if at_traced else ("away from the traced size", MEND_BAKED)
+                at_traced = departure(
+                    candidate, name, session, graph.feeds, arrays(call(graph.feeds))
                 )
-                raise GateError("other sizes", f"{name}: the graph departs from PyTorch {where}: {finding}", mend)
+                where, mend = (
+                    ("at the traced size too", MEND)
+                    if at_traced
+                    else ("away from the traced size", MEND_BAKED)
+                )
+                raise GateError(
+                    "other sizes",
+                    f"{name}: the graph departs from PyTorch {where}: {finding}",
+                    mend,
+                )
 
 
 def passed_over(finding: str) -> Trial:
     """What the receipt says of a size that could not be compared."""
     return Trial(
-        runner="other sizes", variant="fp32", rows=0, worst_error=None, allowed=None, passed=True,
-        finding=f"not compared, and only prepare knows whether it makes such sizes: {finding}"[:400],
-    )  # fmt: skip
+        runner="other sizes",
+        variant="fp32",
+        rows=0,
+        worst_error=None,
+        allowed=None,
+        passed=True,
+        finding=f"not compared, and only prepare knows whether it makes such sizes: {finding}"[
+            :400
+        ],
+    )
 
 
 def other_sizes(graph: Graph) -> Iterator[tuple[set[str], dict[str, Tensor]]]:
@@ -78,14 +96,21 @@ def other_sizes(graph: Graph) -> Iterator[tuple[set[str], dict[str, Tensor]]]:
 
     First along every size that varies at once, the batch aside; then each size alone at its least and its most, one row.
     """
-    names = {name: (spec.name, axis) for spec in graph.specs for axis, name in graph.dim_names(spec).items()}
-    traced = {name: int(graph.feeds[tensor].shape[axis]) for name, (tensor, axis) in sorted(names.items())}
+    names = {
+        name: (spec.name, axis)
+        for spec in graph.specs
+        for axis, name in graph.dim_names(spec).items()
+    }
+    traced = {
+        name: int(graph.feeds[tensor].shape[axis]) for name, (tensor, axis) in sorted(names.items())
+    }
     varying = [name for name in traced if name != BATCH]
 
     def feeds(sizes: Mapping[str, int]) -> tuple[set[str], dict[str, Tensor]]:
         changed = {name for name in varying if sizes[name] != traced[name]}
         return changed, {
-            spec.name: resized(graph.feeds[spec.name], spec, graph.dim_names(spec), sizes) for spec in graph.specs
+            spec.name: resized(graph.feeds[spec.name], spec, graph.dim_names(spec), sizes)
+            for spec in graph.specs
         }
 
     for step, change in enumerate(CHANGES):
@@ -102,17 +127,25 @@ def other_sizes(graph: Graph) -> Iterator[tuple[set[str], dict[str, Tensor]]]:
             yield feeds({**traced, **one, name: max(traced[name], min(most, MOST_TRIED))})
 
 
-def resized(tensor: Tensor, spec: TensorSpec, names: Mapping[int, str], sizes: Mapping[str, int]) -> Tensor:
+def resized(
+    tensor: Tensor, spec: TensorSpec, names: Mapping[int, str], sizes: Mapping[str, int]
+) -> Tensor:
     """The tensor's own values, repeated or cut along its varying axes."""
     for axis, name in names.items():
         places = torch.arange(sizes[name]) % tensor.shape[axis]
         tensor = tensor.index_select(axis, places)
-    is_mask = spec.name.endswith("_mask") and spec.dims == (f"{spec.name.removesuffix('_mask')}_tokens",)
+    is_mask = spec.name.endswith("_mask") and spec.dims == (
+        f"{spec.name.removesuffix('_mask')}_tokens",
+    )
     return torch.ones_like(tensor) if is_mask else tensor
 
 
 def departure(
-    candidate: TorchCandidate, module: str, session: Session, feeds: Mapping[str, Tensor], want: Mapping[str, Array]
+    candidate: TorchCandidate,
+    module: str,
+    session: Session,
+    feeds: Mapping[str, Tensor],
+    want: Mapping[str, Array],
 ) -> str:
     """Where the graph's answer departs from what PyTorch answered; empty where it does not.
 
@@ -120,7 +153,9 @@ def departure(
     """
     sizes = sizes_of(feeds)
     try:
-        got = session.run({name: _strings(candidate, name, value.numpy()) for name, value in feeds.items()})
+        got = session.run(
+            {name: _strings(candidate, name, value.numpy()) for name, value in feeds.items()}
+        )
     except Exception as error:  # onnxruntime's own kinds
         return f"onnxruntime fails at sizes {sizes}: {str(error)[:160]}"
     same_names = {name: got[name if name in got else prepared_name(name)] for name in want}
@@ -130,7 +165,9 @@ def departure(
     return f"at sizes {sizes}, {found}"
 
 
-def answers_agree(candidate: TorchCandidate, one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+def answers_agree(
+    candidate: TorchCandidate, one: Mapping[str, Array], other: Mapping[str, Array]
+) -> bool:
     """Does the model answer the same to what prepare made here and there, beside the first traced row's other inputs?"""
     if any(array.shape != other[name].shape for name, array in one.items()):
         return False
@@ -138,7 +175,9 @@ def answers_agree(candidate: TorchCandidate, one: Mapping[str, Array], other: Ma
     try:
         answers = [
             arrays(
-                candidate.pipeline.call(feeds | {name: torch.as_tensor(array)[None] for name, array in made.items()})
+                candidate.pipeline.call(
+                    feeds | {name: torch.as_tensor(array)[None] for name, array in made.items()}
+                )
             )
             for made in (one, other)
         ]

@@ -15,8 +15,20 @@ TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
 """Of one module in one process: sums of the same numbers in the same order, in memory that may be aligned otherwise."""
 FEW = 4
 """Golden rows that the state after a call is looked at with."""
-ROW_KNOWN = ("contract", "front_files", "front", "categories", "golden_samples", "held_out_samples", "encoded_golden", "encoded_held_out",
-             "arguments", "prepare_inputs", "prepared_specs", "specs")  # fmt: skip
+ROW_KNOWN = (
+    "contract",
+    "front_files",
+    "front",
+    "categories",
+    "golden_samples",
+    "held_out_samples",
+    "encoded_golden",
+    "encoded_held_out",
+    "arguments",
+    "prepare_inputs",
+    "prepared_specs",
+    "specs",
+)
 """What a pipeline found out about rows; it holds for a copy too."""
 MEND = (
     "a served model is asked in any order, by several processes: take what forward keeps (a memo, a counter, F.batch_norm(training=True)) or draws (random numbers) out of it; "
@@ -35,7 +47,10 @@ def check_state(candidate: TorchCandidate) -> None:
     asked = one or candidate.pipeline
     before = state_after(asked, [])
     first = state_after(asked, rows[:1])
-    refuse(changed(first, state_after(asked, rows[1:FEW])), "changes with the number of calls, or with the rows")
+    refuse(
+        changed(first, state_after(asked, rows[1:FEW])),
+        "changes with the number of calls, or with the rows",
+    )
     if other is None:
         refuse(changed(before, first), "is changed by a call")
         return
@@ -52,7 +67,9 @@ def check_fresh_copy(candidate: TorchCandidate) -> None:
     answers = [fresh.answer_encoded(row) for row in reversed(candidate.pipeline.encoded_golden)]
     found = compare_outputs(list(candidate.golden.answers), answers[::-1], TOLERANCE)
     if not found.passed:
-        raise GateError("fresh copy", f"a copy that was never asked before answers otherwise: {found}", MEND)
+        raise GateError(
+            "fresh copy", f"a copy that was never asked before answers otherwise: {found}", MEND
+        )
 
 
 def twin(candidate: TorchCandidate) -> Pipeline | None:
@@ -61,7 +78,9 @@ def twin(candidate: TorchCandidate) -> Pipeline | None:
         return None
     model, prepare = candidate.pristine
     pipeline = replace(candidate.pipeline, model=copied(model), prepare=prepare and copied(prepare))
-    vars(pipeline).update({name: value for name, value in vars(candidate.pipeline).items() if name in ROW_KNOWN})
+    vars(pipeline).update(
+        {name: value for name, value in vars(candidate.pipeline).items() if name in ROW_KNOWN}
+    )
     return pipeline
 
 
@@ -69,7 +88,9 @@ def state_after(pipeline: Pipeline, rows: list[EncodedRow]) -> Held:
     """What its modules hold once it has answered these rows, each in a batch of its like: batch norm cannot train on one."""
     for row in rows:
         pipeline.call(pipeline.batch([row] * TRACE_ROWS))
-    parts = {"model": pipeline.model} | ({} if pipeline.prepare is None else {"prepare": pipeline.prepare})
+    parts = {"model": pipeline.model} | (
+        {} if pipeline.prepare is None else {"prepare": pipeline.prepare}
+    )
     return held(parts)
 
 

@@ -19,7 +19,19 @@ from seatrial_export.gate.candidate import Candidate
 LEAKS = "local traces "
 """What the waiver of a file begins with; the file's name in the bundle comes after it."""
 COMMON_WORDS = frozenset(
-    {"root", "user", "admin", "runner", "ubuntu", "debian", "localhost", "home", "model", "test", "build"}
+    {
+        "root",
+        "user",
+        "admin",
+        "runner",
+        "ubuntu",
+        "debian",
+        "localhost",
+        "home",
+        "model",
+        "test",
+        "build",
+    }
 )
 
 
@@ -73,7 +85,12 @@ def clear_notes(thing: Any) -> None:
 
 def folders_here() -> set[str]:
     """Absolute paths that would tell of this machine: where the export runs, the user's home, and Python's packages."""
-    folders = {str(Path.cwd()), str(Path.home()), sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")}
+    folders = {
+        str(Path.cwd()),
+        str(Path.home()),
+        sysconfig.get_path("purelib"),
+        sysconfig.get_path("stdlib"),
+    }
     return {folder for folder in folders if len(folder) > 4}
 
 
@@ -91,12 +108,15 @@ def check_leaks(file: str, data: bytes, *, written_by_user: bool = False) -> Non
     """
     found = next((folder for folder in sorted(folders_here()) if folder.encode() in data), None)
     if found is None and not written_by_user:
-        found = next((part.decode() for name in sorted(names_here()) if (part := as_part(name, data))), None)
+        found = next(
+            (part.decode() for name in sorted(names_here()) if (part := as_part(name, data))), None
+        )
     if found is not None:
         raise GateError(
-            "local traces", f"'{file}' holds '{found}', a path, user or host name of this machine",
+            "local traces",
+            f"'{file}' holds '{found}', a path, user or host name of this machine",
             f"look for it in node and parameter names, in strings that forward keeps, and in rows; if it may be sealed, say waive={{'local traces {file}': 'why'}}",
-        )  # fmt: skip
+        )
 
 
 def as_part(name: str, data: bytes) -> bytes | None:

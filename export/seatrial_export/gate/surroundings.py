@@ -36,7 +36,11 @@ def check_surroundings(candidate: TorchCandidate) -> None:
             got = answer_under(what, call, graph.feeds)
             found = None if got is None else compare_outputs([want], [got], EAGER_TOLERANCE)
             if found is not None and not found.passed:
-                raise GateError("surroundings", f"{name} answers otherwise when one changes {what}: {found}", MEND)
+                raise GateError(
+                    "surroundings",
+                    f"{name} answers otherwise when one changes {what}: {found}",
+                    MEND,
+                )
         if graph.program is not None:
             check_trace(name, graph)
 
@@ -48,7 +52,9 @@ def answer_under(what: str, call: Call, feeds: Mapping[str, Tensor]) -> dict[str
     try:
         with changed_to(what):
             return arrays(call(feeds))
-    except Exception:  # a file that the environment names, a card that is not there: no other answer
+    except (
+        Exception
+    ):  # a file that the environment names, a card that is not there: no other answer
         return None
 
 
@@ -71,7 +77,9 @@ def check_trace(name: str, graph: Graph) -> None:
         if again is not None and again != first:
             difference = next((line for line in first if line not in again), "further lines")
             raise GateError(
-                "surroundings", f"{name} is traced otherwise when one changes {what}; first: {difference[:160]}", MEND
+                "surroundings",
+                f"{name} is traced otherwise when one changes {what}; first: {difference[:160]}",
+                MEND,
             )
 
 
@@ -93,4 +101,6 @@ def lines_of(program: Any, *, constants: bool = True) -> list[str]:
         for node in program.graph.nodes
     ]
     kept = sorted(program.constants.items()) if constants else []
-    return nodes + [f"{name} = {digest_of(value)}" for name, value in kept if isinstance(value, torch.Tensor)]
+    return nodes + [
+        f"{name} = {digest_of(value)}" for name, value in kept if isinstance(value, torch.Tensor)
+    ]

@@ -68,5 +68,8 @@ def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) 
         ]
         for value in (*node.outputs, *inner):
             value.name = inner_name(str(value.name))
-    for value, name in (*zip(graph.inputs, inputs, strict=True), *zip(graph.outputs, outputs, strict=True)):
+    for value, name in (
+        *zip(graph.inputs, inputs, strict=True),
+        *zip(graph.outputs, outputs, strict=True),
+    ):
         value.name = name

@@ -99,8 +99,13 @@ class TorchCandidate(Candidate):
         rows, specs = self.pipeline.encoded_golden, self.pipeline.specs
         prepared = [self.pipeline.prepared(row) for row in rows]
         groups = group_places(shape_key(specs, row) for row in prepared)
-        places = max(groups.values(), key=lambda some: (least_open_side(specs, prepared[some[0]]) > 1, len(some)))
-        return [rows[places[i * len(places) // TRACE_ROWS % len(places)]] for i in range(TRACE_ROWS)]
+        places = max(
+            groups.values(),
+            key=lambda some: (least_open_side(specs, prepared[some[0]]) > 1, len(some)),
+        )
+        return [
+            rows[places[i * len(places) // TRACE_ROWS % len(places)]] for i in range(TRACE_ROWS)
+        ]
 
     @cached_property
     def feeds(self) -> dict[str, Tensor]:
@@ -119,10 +124,19 @@ class TorchCandidate(Candidate):
         specs = {spec.name: spec for spec in pipeline.specs}
         ordered = tuple(specs[name] for name in pipeline.arguments)
         answer = pipeline.sealed_model(*(self.feeds[name].clone() for name in pipeline.arguments))
-        outputs = list(answer) if isinstance(answer, dict) else [spec.name for spec in pipeline.contract.outputs]
+        outputs = (
+            list(answer)
+            if isinstance(answer, dict)
+            else [spec.name for spec in pipeline.contract.outputs]
+        )
         return Graph(
-            module=pipeline.sealed_model, feeds=self.feeds, specs=ordered, outputs=outputs, batched=True, sizes=dict(pipeline.contract.sizes),
-        )  # fmt: skip
+            module=pipeline.sealed_model,
+            feeds=self.feeds,
+            specs=ordered,
+            outputs=outputs,
+            batched=True,
+            sizes=dict(pipeline.contract.sizes),
+        )
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """What the training side answers, each row alone."""
@@ -138,14 +152,23 @@ class TorchCandidate(Candidate):
         outputs = [prepared_name(spec.name) for spec in self.pipeline.prepared_specs]
         sizes = dict(self.pipeline.contract.sizes)
         return Graph(
-            module=self.pipeline.prepare, feeds=self.prepare_feeds, specs=specs, outputs=outputs, batched=False, sizes=sizes,
-        )  # fmt: skip
+            module=self.pipeline.prepare,
+            feeds=self.prepare_feeds,
+            specs=specs,
+            outputs=outputs,
+            batched=False,
+            sizes=sizes,
+        )
 
     @property
     def calls(self) -> list[tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]], Graph]]:
         """Each module: the name the user gave it, how to call it, and its graph."""
         model = "model", self.pipeline.call, self.model
-        return [model] if self.prepare is None else [model, ("prepare", self.pipeline.call_prepare, self.prepare)]
+        return (
+            [model]
+            if self.prepare is None
+            else [model, ("prepare", self.pipeline.call_prepare, self.prepare)]
+        )
 
     @property
     def traced(self) -> list[Graph]:
@@ -167,5 +190,9 @@ def least_open_side(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
 
 def copied(module: Any) -> Any:
     """A deep copy that shares the parameters: whatever else changes, they are the bulk, and a change in them is seen all the same."""
-    shared = {id(parameter): parameter for parameter in module.parameters()} if isinstance(module, nn.Module) else {}
+    shared = (
+        {id(parameter): parameter for parameter in module.parameters()}
+        if isinstance(module, nn.Module)
+        else {}
+    )
     return copy.deepcopy(module, shared)

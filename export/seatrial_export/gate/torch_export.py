@@ -56,7 +56,9 @@ def traced_anew(graph: Graph) -> ExportedProgram:
 def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
     """The module's program at open sizes."""
     with quiet(), torch.no_grad(), open_time(graph):
-        program = torch.export.export(graph.module, graph.arguments, dynamic_shapes=sizes, strict=False)
+        program = torch.export.export(
+            graph.module, graph.arguments, dynamic_shapes=sizes, strict=False
+        )
     return cast_scalar_first(program)
 
 
@@ -86,9 +88,13 @@ def traced_by_trial(graph: Graph) -> ExportedProgram:
     return program
 
 
-def resized_meta(argument: torch.Tensor, names: Mapping[int, str], sizes: Mapping[str, int]) -> torch.Tensor:
+def resized_meta(
+    argument: torch.Tensor, names: Mapping[int, str], sizes: Mapping[str, int]
+) -> torch.Tensor:
     """The argument at other sizes, without values."""
-    shape = [sizes[names[axis]] if axis in names else size for axis, size in enumerate(argument.shape)]
+    shape = [
+        sizes[names[axis]] if axis in names else size for axis, size in enumerate(argument.shape)
+    ]
     return torch.empty(shape, dtype=argument.dtype, device="meta")
 
 
@@ -104,17 +110,25 @@ def bounds(graph: Graph) -> dict[str, tuple[int, int]]:
 
 def placed(graph: Graph, dims: dict[str, Any]) -> Sizes:
     """Sizes of each argument by axis; one name is one size wherever it stands."""
-    return tuple({axis: dims[name] for axis, name in graph.dim_names(spec).items()} for spec in graph.specs)
+    return tuple(
+        {axis: dims[name] for axis, name in graph.dim_names(spec).items()} for spec in graph.specs
+    )
 
 
 def named_sizes(graph: Graph) -> Sizes:
     """Named, bounded sizes of every argument."""
-    return placed(graph, {name: Dim(name, min=least, max=most) for name, (least, most) in bounds(graph).items()})
+    return placed(
+        graph,
+        {name: Dim(name, min=least, max=most) for name, (least, most) in bounds(graph).items()},
+    )
 
 
 def trial_sizes(graph: Graph) -> Sizes:
     """Bounded sizes of every argument that torch need not prove."""
-    return placed(graph, {name: Dim.DYNAMIC(min=least, max=most) for name, (least, most) in bounds(graph).items()})
+    return placed(
+        graph,
+        {name: Dim.DYNAMIC(min=least, max=most) for name, (least, most) in bounds(graph).items()},
+    )
 
 
 def tried_sizes(graph: Graph) -> Iterator[dict[str, int]]:

@@ -16,10 +16,16 @@ EAGER_TOLERANCE = Tolerance(relative_to_max=1e-5, relative=1e-4)
 def check_flags(candidate: TorchCandidate) -> None:
     """No module is in training mode: dropout and batch norm would answer otherwise than they were evaluated."""
     for name, module in modules(candidate.pipeline):
-        left = [f"{name}.{path}".rstrip(".") for path, child in module.named_modules() if child.training]
+        left = [
+            f"{name}.{path}".rstrip(".") for path, child in module.named_modules() if child.training
+        ]
         if left:
             shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-            raise GateError("training mode", f"in training mode: {shown}", f"call {name}.eval() before the export")
+            raise GateError(
+                "training mode",
+                f"in training mode: {shown}",
+                f"call {name}.eval() before the export",
+            )
 
 
 def check_two_runs(candidate: TorchCandidate) -> None:
@@ -29,9 +35,10 @@ def check_two_runs(candidate: TorchCandidate) -> None:
         for output in first:
             if not torch.equal(first[output].nan_to_num(), second[output].nan_to_num()):
                 raise GateError(
-                    "two runs", f"{name}: output '{output}' differs between two runs on one input",
+                    "two runs",
+                    f"{name}: output '{output}' differs between two runs on one input",
                     "look for F.dropout(x) without training=self.training, torch.rand* or another source of chance in forward",
-                )  # fmt: skip
+                )
 
 
 def check_row_in_batch(candidate: TorchCandidate) -> None:
@@ -42,15 +49,20 @@ def check_row_in_batch(candidate: TorchCandidate) -> None:
     rows = candidate.trace_rows
     together = pipeline.call(pipeline.batch(rows))
     alone = [pipeline.answer_encoded(row) for row in rows]
-    batched = [{name: value[i].numpy() for name, value in together.items()} for i in range(len(rows))]
+    batched = [
+        {name: value[i].numpy() for name, value in together.items()} for i in range(len(rows))
+    ]
     found = compare_outputs(alone, batched, EAGER_TOLERANCE)
     if not found.passed:
         raise GateError(
-            "row in batch", f"a row's answer depends on the other rows of its batch: {found}",
+            "row in batch",
+            f"a row's answer depends on the other rows of its batch: {found}",
             "look for F.batch_norm(..., training=True), a mean or softmax over dim 0; if the model must see all rows at once, say batchable=False",
-        )  # fmt: skip
+        )
 
 
 def modules(pipeline: Pipeline) -> list[tuple[str, nn.Module]]:
     """The pipeline's modules by the name the user gave them."""
-    return [("model", pipeline.model)] + ([("prepare", pipeline.prepare)] if pipeline.prepare is not None else [])
+    return [("model", pipeline.model)] + (
+        [("prepare", pipeline.prepare)] if pipeline.prepare is not None else []
+    )

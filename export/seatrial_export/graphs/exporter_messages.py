@@ -15,7 +15,9 @@ from pathlib import Path
 import seatrial_contracts
 import seatrial_export
 
-OUR_FOLDERS = tuple(Path(package.__path__[0]).resolve() for package in (seatrial_contracts, seatrial_export))
+OUR_FOLDERS = tuple(
+    Path(package.__path__[0]).resolve() for package in (seatrial_contracts, seatrial_export)
+)
 """Where seatrial's own code lies; the name of a folder says nothing, a user's may begin alike."""
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 NOISY = (
@@ -53,7 +55,9 @@ def first_lines(error: BaseException, most: int = 4) -> str:
     said = ANSI.sub("", str(error))
     summary = said.rpartition("## Exception summary")[2]
     lines = [line.strip() for line in summary.splitlines() if line.strip()]
-    lines = [line for line in lines if "translating node" in line] + lines if summary != said else lines
+    lines = (
+        [line for line in lines if "translating node" in line] + lines if summary != said else lines
+    )
     place = user_line(error)
     text = " ".join(lines[:most])[:500] + (f" (at {place})" if place else "")
     return re.sub(r"(?:/[^\s\"':,]+)+/([^\s/\"':,]+)", r"\1", text) or type(error).__name__

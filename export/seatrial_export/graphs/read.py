@@ -21,18 +21,25 @@ def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
         node = waiting.pop(0)
         yield node
         waiting += [
-            inner for attribute in node.attribute for graph in (attribute.g, *attribute.graphs) for inner in graph.node
+            inner
+            for attribute in node.attribute
+            for graph in (attribute.g, *attribute.graphs)
+            for inner in graph.node
         ]
 
 
 def opset_of(model: onnx.ModelProto) -> int:
     """The version of the standard operators that the graph asks for; 0 where it asks for none."""
-    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    return next(
+        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0
+    )
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Name -> value of what is constant and small: flags and axes, not weights."""
-    small = [(tensor.name, tensor) for tensor in model.graph.initializer if np.prod(tensor.dims) <= SMALL]
+    small = [
+        (tensor.name, tensor) for tensor in model.graph.initializer if np.prod(tensor.dims) <= SMALL
+    ]
     small += [
         (node.output[0], attribute.t)
         for node in nodes_of(model)

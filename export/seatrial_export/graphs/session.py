@@ -64,7 +64,9 @@ class Model:
         for places in group_places(map(self.shape, rows)).values():
             for start in range(0, len(places), size):
                 some = places[start : start + size]
-                for place, answer in zip(some, self.run([rows[place] for place in some]), strict=True):
+                for place, answer in zip(
+                    some, self.run([rows[place] for place in some]), strict=True
+                ):
                     answers[place] = answer
         return answers
 
@@ -73,17 +75,25 @@ class PrepareStage:
     """The stage between host stage and model graph: it makes prepared rows, of one row each."""
 
     def __init__(
-        self, tensors: Sequence[TensorSpec], specs: Sequence[TensorSpec], inputs: Sequence[str] = (),
-        outputs: Sequence[TensorSpec] = (), graph: onnx.ModelProto | bytes | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        tensors: Sequence[TensorSpec],
+        specs: Sequence[TensorSpec],
+        inputs: Sequence[str] = (),
+        outputs: Sequence[TensorSpec] = (),
+        graph: onnx.ModelProto | bytes | None = None,
+    ) -> None:
         """`tensors` are what the host stage gives, `specs` what the model takes; without a graph rows pass as they are."""
         self._tensors, self._specs, self._inputs, self._outputs = tensors, specs, inputs, outputs
         self._session = None if graph is None else Session(graph)
 
     def __call__(self, row: EncodedRow) -> EncodedRow:
         """A row after the host stage to a row for the model graph."""
-        values: dict[str, Any] = {spec.name: value for spec, value in zip(self._tensors, row, strict=True)}
+        values: dict[str, Any] = {
+            spec.name: value for spec, value in zip(self._tensors, row, strict=True)
+        }
         if self._session is not None:
             made = self._session.run({name: np.asarray(values[name]) for name in self._inputs})
-            values |= {spec.name: array for spec, array in zip(self._outputs, made.values(), strict=True)}
+            values |= {
+                spec.name: array for spec, array in zip(self._outputs, made.values(), strict=True)
+            }
         return tuple(values[spec.name] for spec in self._specs)

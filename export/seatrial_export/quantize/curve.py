@@ -27,9 +27,11 @@ def curve_table(search: Search) -> Table:
         numbers = (measures.cosine, measures.least_cosine, measures.agreement, measures.max_error)
         mark = "[green]chosen" if place == search.chosen else "met" if point.met else "[red]missed"
         table.add_row(
-            f"{len(point.keep)} of {search.nodes}", *("-" if value is None else f"{value:.6f}" for value in numbers),
-            f"{point.speed:.2f}x", mark if search.chosen is not None or place != search.nearest else "[red]nearest",
-        )  # fmt: skip
+            f"{len(point.keep)} of {search.nodes}",
+            *("-" if value is None else f"{value:.6f}" for value in numbers),
+            f"{point.speed:.2f}x",
+            mark if search.chosen is not None or place != search.nearest else "[red]nearest",
+        )
     return table
 
 
@@ -50,13 +52,31 @@ def plot_curve(search: Search, path: Path) -> None:
         for place, point in enumerate(points)
         if len(point.keep) not in map(len, (other.keep for other in points[:place]))
     ]
-    axes.plot([errors[place] for place in line], [points[place].speed for place in line], color="0.75", zorder=1)
-    for met, colour, words in ((True, "tab:green", "within the budget"), (False, "tab:red", "beyond it")):
-        some = [(error, point.speed) for error, point in zip(errors, points, strict=True) if point.met == met]
+    axes.plot(
+        [errors[place] for place in line],
+        [points[place].speed for place in line],
+        color="0.75",
+        zorder=1,
+    )
+    for met, colour, words in (
+        (True, "tab:green", "within the budget"),
+        (False, "tab:red", "beyond it"),
+    ):
+        some = [
+            (error, point.speed)
+            for error, point in zip(errors, points, strict=True)
+            if point.met == met
+        ]
         if some:
             axes.scatter(*zip(*some, strict=True), color=colour, label=words, zorder=2)
     for error, point in zip(errors, points, strict=True):
-        axes.annotate(str(len(point.keep)), (error, point.speed), textcoords="offset points", xytext=(5, 5), fontsize=8)
+        axes.annotate(
+            str(len(point.keep)),
+            (error, point.speed),
+            textcoords="offset points",
+            xytext=(5, 5),
+            fontsize=8,
+        )
     marked = search.points[search.nearest if search.chosen is None else search.chosen]
     where = max(error_of(marked.measures), 1e-9), marked.speed
     axes.scatter(
@@ -68,9 +88,11 @@ def plot_curve(search: Search, path: Path) -> None:
         zorder=3,
     )
     axes.set(
-        xscale="log", xlabel="error (1 - mean cosine)" if marked.measures.cosine is not None else "largest error",
-        ylabel="speed beside fp32, batch of 8", title=f"{search.variant} within {search.budget}; numbers: nodes in fp32 of {search.nodes}",
-    )  # fmt: skip
+        xscale="log",
+        xlabel="error (1 - mean cosine)" if marked.measures.cosine is not None else "largest error",
+        ylabel="speed beside fp32, batch of 8",
+        title=f"{search.variant} within {search.budget}; numbers: nodes in fp32 of {search.nodes}",
+    )
     axes.title.set_fontsize(10)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

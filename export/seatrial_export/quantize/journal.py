@@ -17,7 +17,9 @@ log = logging.getLogger("seatrial.quantize")
 
 def journal_folder() -> Path:
     """Where the user's caches lie (XDG Base Directory Specification), and searches among them."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seatrial" / "searches"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seatrial" / "searches"
+    )
 
 
 class Journal:
@@ -30,7 +32,10 @@ class Journal:
         for line in filter(None, lines):
             try:
                 point = Point.model_validate(json.loads(line))
-            except (ValueError, ValidationError):  # the last line of one that was stopped while it wrote
+            except (
+                ValueError,
+                ValidationError,
+            ):  # the last line of one that was stopped while it wrote
                 log.info("a line of the journal is not whole; that candidate is measured again")
                 continue
             self._points[key_of(point)] = point

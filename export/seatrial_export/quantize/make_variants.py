@@ -30,7 +30,9 @@ class MadeVariant:
     trials: tuple[Trial, ...]
 
 
-def make_variants(subject: Subject, recipes: Sequence[Recipe], progress: Progress = silent) -> list[MadeVariant]:
+def make_variants(
+    subject: Subject, recipes: Sequence[Recipe], progress: Progress = silent
+) -> list[MadeVariant]:
     """Raises `DeclarationError` for a variant that this model cannot have, before any is made; `GateError` for one that misses its promise."""
     for recipe in recipes:
         check_recipe(subject, recipe)
@@ -40,10 +42,17 @@ def make_variants(subject: Subject, recipes: Sequence[Recipe], progress: Progres
         graph = make_graph(subject, recipe)
         name = recipe.variant
         variant = Variant(
-            name=name, graph=f"graphs/{name}.onnx", promise=recipe.promised(subject.contract), recipe=str(recipe)
+            name=name,
+            graph=f"graphs/{name}.onnx",
+            promise=recipe.promised(subject.contract),
+            recipe=str(recipe),
         )
         progress(f"{recipe.variant}: proving")
-        made.append(MadeVariant(variant, graph, tuple(prove(subject, variant, graph, recipe.APART, recipe.EDGES))))
+        made.append(
+            MadeVariant(
+                variant, graph, tuple(prove(subject, variant, graph, recipe.APART, recipe.EDGES))
+            )
+        )
     return made
 
 
@@ -53,9 +62,11 @@ def check_recipe(subject: Subject, recipe: Recipe) -> None:
         recipe.promise.check(subject.contract, truths=subject.truths)
     if recipe.CALIBRATED and len(subject.calibration) < LEAST_ROWS:
         raise DeclarationError(
-            f"variant '{recipe.variant}'", f"{len(subject.calibration)} calibration rows", f"at least {LEAST_ROWS}, better 100 or more",
+            f"variant '{recipe.variant}'",
+            f"{len(subject.calibration)} calibration rows",
+            f"at least {LEAST_ROWS}, better 100 or more",
             "give real rows: Pipeline(reference=...), or --rows FILE.jsonl",
-        )  # fmt: skip
+        )
     recipe.check(subject.original)
 
 
@@ -83,5 +94,8 @@ def make_graph(subject: Subject, recipe: Recipe) -> bytes:
 def check_same_ports(original: onnx.ModelProto, made: onnx.ModelProto) -> None:
     """Inputs and outputs are the fp32 graph's: name, type, order."""
     for ports in ("input", "output"):
-        before, after = ([(value.name, value.type.tensor_type.elem_type) for value in getattr(each.graph, ports)] for each in (original, made))  # fmt: skip
+        before, after = (
+            [(value.name, value.type.tensor_type.elem_type) for value in getattr(each.graph, ports)]
+            for each in (original, made)
+        )
         assert before == after, f"a variant changed its {ports}s: this is a bug in seatrial"

@@ -22,7 +22,9 @@ MEMORY_ROWS = 8
 MEASURED_S = 120
 
 
-def best_seconds(models: Sequence[Model], row: EncodedRow, rows: int, budget_s: float = BUDGET_S) -> list[float]:
+def best_seconds(
+    models: Sequence[Model], row: EncodedRow, rows: int, budget_s: float = BUDGET_S
+) -> list[float]:
     """The shortest time of a batch of `rows` such rows for each model, in turns, so that what disturbs one disturbs all.
 
     It is this thread's own time on the processor, and a session has no other thread: what else runs on the machine does not count.
@@ -50,8 +52,13 @@ def peak_memory_bytes(graph: bytes, feeds: Mapping[str, Array]) -> int | None:
     with tempfile.TemporaryDirectory(prefix="seatrial.") as folder:
         model, batch = Path(folder, "graph.onnx"), Path(folder, "feeds.npz")
         model.write_bytes(graph)
-        arrays: Any = {name: array.astype(str) if array.dtype == object else array for name, array in feeds.items()}
+        arrays: Any = {
+            name: array.astype(str) if array.dtype == object else array
+            for name, array in feeds.items()
+        }
         np.savez(batch, **arrays)
         command = [sys.executable, "-I", str(script), str(model), str(batch)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=MEASURED_S, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=MEASURED_S, check=True
+        )
     return int(done.stdout)

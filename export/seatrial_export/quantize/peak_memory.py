@@ -22,7 +22,8 @@ def main(graph: str, feeds: str) -> None:
     """Strings come as fixed-width text, since object arrays would need pickle."""
     with np.load(feeds) as loaded:
         batch = {
-            name: loaded[name].astype(object) if loaded[name].dtype.kind == "U" else loaded[name] for name in loaded
+            name: loaded[name].astype(object) if loaded[name].dtype.kind == "U" else loaded[name]
+            for name in loaded
         }
     before = status_bytes("VmRSS")
     options = ort.SessionOptions()

@@ -18,7 +18,11 @@ PROVIDER = "CPUExecutionProvider"
 
 
 def prove(
-    subject: Subject, variant: Variant, graph: bytes, apart: Tolerance, edges: Tolerance | None = None
+    subject: Subject,
+    variant: Variant,
+    graph: bytes,
+    apart: Tolerance,
+    edges: Tolerance | None = None,
 ) -> list[Trial]:
     """A variant's trials; that of the golden rows alone holds its cost. Raises `GateError` that says what it misses.
 
@@ -34,17 +38,29 @@ def prove(
     ]
     if edges is not None:
         trials.append(prove_edges(subject, variant, model, edges))
-    cost = measure_cost(subject, model, graph).model_copy(update={"batch_error": found.worst_error if found else None})
+    cost = measure_cost(subject, model, graph).model_copy(
+        update={"batch_error": found.worst_error if found else None}
+    )
     trials[0] = trials[0].model_copy(update={"cost": cost})
     if found is not None:
-        trials.append(Trial(
-            runner=INDEPENDENCE, variant=variant.name, provider=PROVIDER, batch_sizes=(MATES + 2,), rows=found.rows,
-            worst_error=found.worst_error, allowed=found.allowed, passed=True,
-        ))  # fmt: skip
+        trials.append(
+            Trial(
+                runner=INDEPENDENCE,
+                variant=variant.name,
+                provider=PROVIDER,
+                batch_sizes=(MATES + 2,),
+                rows=found.rows,
+                worst_error=found.worst_error,
+                allowed=found.allowed,
+                passed=True,
+            )
+        )
     return trials
 
 
-def rows_apart(subject: Subject, variant: Variant, model: Model, apart: Tolerance) -> Comparison | None:
+def rows_apart(
+    subject: Subject, variant: Variant, model: Model, apart: Tolerance
+) -> Comparison | None:
     """Rows among mates against rows alone; None where rows never run together. Raises `GateError`."""
     if not subject.batchable:
         return None
@@ -52,9 +68,10 @@ def rows_apart(subject: Subject, variant: Variant, model: Model, apart: Toleranc
     found = compare_among_mates(model, rows, answerable(model, subject.probes), apart)
     if not found.passed:
         raise GateError(
-            f"variant '{variant.name}', batch independence", f"a row's answer depends on the other rows of its batch: {found}",
+            f"variant '{variant.name}', batch independence",
+            f"a row's answer depends on the other rows of its batch: {found}",
             "keep the nodes that mix rows in fp32 (keep=...), or seal the model with batchable=False",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -64,34 +81,50 @@ def prove_rows(subject: Subject, variant: Variant, model: Model, place: int, siz
     found = judge(subject.contract, variant.promise, golden, model.run_in_batches(rows, size))
     if found.finding:
         raise GateError(
-            f"variant '{variant.name}', {'held-out' if place else 'golden'} rows at batch size {size}", found.finding,
+            f"variant '{variant.name}', {'held-out' if place else 'golden'} rows at batch size {size}",
+            found.finding,
             "keep its most sensitive nodes in fp32 (seatrial quantize --budget finds them), take another variant, or promise less",
-        )  # fmt: skip
+        )
     return found.trial("onnxruntime", variant.name, PROVIDER, size, held_out=bool(place))
 
 
 def prove_edges(subject: Subject, variant: Variant, model: Model, tolerance: Tolerance) -> Trial:
     """Rows at the bounds of the contract, against fp32's answers to them. Raises `GateError` for the first that departs."""
     found = compare_outputs(
-        subject.fp32.run_in_batches(subject.edges, 1), model.run_in_batches(subject.edges, 1), tolerance
+        subject.fp32.run_in_batches(subject.edges, 1),
+        model.run_in_batches(subject.edges, 1),
+        tolerance,
     )
     if not found.passed:
         raise GateError(
-            f"variant '{variant.name}', rows at the contract's bounds", str(found),
+            f"variant '{variant.name}', rows at the contract's bounds",
+            str(found),
             "bound the fields more narrowly, keep the nodes that overflow in fp32 (keep=...), or take another variant",
-        )  # fmt: skip
+        )
     return Trial(
-        runner="onnxruntime", variant=variant.name, provider=PROVIDER, batch_sizes=(1,), rows=found.rows, drawn=True,
-        worst_error=found.worst_error, allowed=found.allowed, passed=True,
-    )  # fmt: skip
+        runner="onnxruntime",
+        variant=variant.name,
+        provider=PROVIDER,
+        batch_sizes=(1,),
+        rows=found.rows,
+        drawn=True,
+        worst_error=found.worst_error,
+        allowed=found.allowed,
+        passed=True,
+    )
 
 
 def measure_cost(subject: Subject, model: Model, graph: bytes) -> Cost:
     """Size, speed beside fp32 at each batch size, peak memory."""
-    timed = {size: best_seconds([subject.fp32, model], subject.middling, size) for size in subject.sizes}
+    timed = {
+        size: best_seconds([subject.fp32, model], subject.middling, size) for size in subject.sizes
+    }
     rows = MEMORY_ROWS if subject.batchable else 1
     return Cost(
-        size_bytes=len(graph), seconds={size: own for size, (_, own) in timed.items()},
+        size_bytes=len(graph),
+        seconds={size: own for size, (_, own) in timed.items()},
         speed={size: fp32 / own for size, (fp32, own) in timed.items()},
-        peak_memory_bytes=peak_memory_bytes(graph, collate(subject.specs, [subject.middling] * rows)),
-    )  # fmt: skip
+        peak_memory_bytes=peak_memory_bytes(
+            graph, collate(subject.specs, [subject.middling] * rows)
+        ),
+    )

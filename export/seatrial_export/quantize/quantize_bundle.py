@@ -27,9 +27,13 @@ def next_version(version: str) -> str:
 
 
 def quantize_bundle(
-    subject: Subject, recipes: Sequence[Recipe], out: Path, version: str | None = None, progress: Progress = silent,
+    subject: Subject,
+    recipes: Sequence[Recipe],
+    out: Path,
+    version: str | None = None,
+    progress: Progress = silent,
     searches: Sequence[Search] = (),
-) -> Bundle:  # fmt: skip
+) -> Bundle:
     """Seal the bundle with these variants added as `out`/name/`version` (the next patch where left out), with a receipt beside it.
 
     Raises `DeclarationError`, `GateError` and `BundleError`; then nothing is written.
@@ -46,13 +50,21 @@ def quantize_bundle(
     progress("sealing")
     bundle = write_bundle(out, *with_variants(old, made, version))
     Receipt(
-        schema=1, digest=bundle.digest, name=bundle.name, version=bundle.version, made_at=now(), machine=this_machine(tool_versions()),
-        trials=(*trials, *(trial for each in made for trial in each.trials)), searches=tuple(searches),
-    ).write(bundle.path)  # fmt: skip
+        schema=1,
+        digest=bundle.digest,
+        name=bundle.name,
+        version=bundle.version,
+        made_at=now(),
+        machine=this_machine(tool_versions()),
+        trials=(*trials, *(trial for each in made for trial in each.trials)),
+        searches=tuple(searches),
+    ).write(bundle.path)
     return bundle
 
 
-def with_variants(old: Bundle, made: Sequence[MadeVariant], version: str) -> tuple[Manifest, dict[str, bytes]]:
+def with_variants(
+    old: Bundle, made: Sequence[MadeVariant], version: str
+) -> tuple[Manifest, dict[str, bytes]]:
     """Manifest and files of the new bundle. The notes of the old one are about what came before it, and are left out."""
     manifest = old.manifest.model_copy(update={
         "version": version, "variants": (*old.manifest.variants, *(each.variant for each in made)),

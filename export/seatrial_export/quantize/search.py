@@ -48,13 +48,22 @@ class BudgetSearch:
     """One recipe on one subject within one budget."""
 
     def __init__(
-        self, subject: Subject, recipe: Recipe, budget: Promise, *, seed: int = 0, watch: Watch = unwatched, journal: Journal | None = None
-    ) -> None:  # fmt: skip
+        self,
+        subject: Subject,
+        recipe: Recipe,
+        budget: Promise,
+        *,
+        seed: int = 0,
+        watch: Watch = unwatched,
+        journal: Journal | None = None,
+    ) -> None:
         """Raises `DeclarationError` where the model cannot have the variant, or the budget can never be measured on its rows."""
         budget.check(subject.contract, truths=subject.truths)
         check_recipe(subject, recipe)
         self._subject, self._recipe, self._budget, self._watch = subject, recipe, budget, watch
-        self._nodes = tuple(node for node in recipe.nodes(subject.original) if node not in recipe.keep)
+        self._nodes = tuple(
+            node for node in recipe.nodes(subject.original) if node not in recipe.keep
+        )
         self._few, self._many = drawn(subject, seed, RANKING_ROWS), drawn(subject, seed, MOST_ROWS)
         self._journal = journal or Journal(self._key(seed))
 
@@ -63,7 +72,16 @@ class BudgetSearch:
         rows = sha256(canonical_json(list(self._subject.calibration)))
         machine = this_machine(tool_versions()).model_dump(mode="json")
         return sha256(
-            canonical_json([self._subject.bundle.digest, str(self._recipe), str(self._budget), rows, seed, machine])
+            canonical_json(
+                [
+                    self._subject.bundle.digest,
+                    str(self._recipe),
+                    str(self._budget),
+                    rows,
+                    seed,
+                    machine,
+                ]
+            )
         )
 
     def run(self) -> Search:
@@ -74,14 +92,22 @@ class BudgetSearch:
         points += [point for point in self._give_back(points, alone) if point not in points]
         met = [place for place, point in enumerate(points) if point.met]
         return Search(
-            variant=self._recipe.variant, recipe=str(self._recipe), budget=str(self._budget), nodes=len(self._nodes), sensitivity=alone,
-            points=tuple(points), chosen=fastest(points, met), nearest=self._nearest(points),
-        )  # fmt: skip
+            variant=self._recipe.variant,
+            recipe=str(self._recipe),
+            budget=str(self._budget),
+            nodes=len(self._nodes),
+            sensitivity=alone,
+            points=tuple(points),
+            chosen=fastest(points, met),
+            nearest=self._nearest(points),
+        )
 
     def chosen(self, search: Search) -> Recipe:
         """The recipe of the choice, with the budget as its promise."""
         assert search.chosen is not None, "only asked where the budget was met"
-        return self._recipe.model_copy(update={"keep": search.points[search.chosen].keep, "promise": self._budget})
+        return self._recipe.model_copy(
+            update={"keep": search.points[search.chosen].keep, "promise": self._budget}
+        )
 
     def _sensitivity(self) -> dict[str, float]:
         """Node -> the error that it brings when it alone is quantised."""
@@ -96,7 +122,9 @@ class BudgetSearch:
         """Keep 0, 1, 2, 3, 4, 6, 9, 13 ... of the most sensitive nodes: the curve. Then as few as hold the budget. One node is always quantised."""
         found = {count: self._keeping(ranked, count) for count in growing(len(ranked))}
         low = max((count for count, point in found.items() if not point.met), default=-1)
-        high = min((count for count, point in found.items() if point.met and count > low), default=low)
+        high = min(
+            (count for count, point in found.items() if point.met and count > low), default=low
+        )
         while high - low > 1:
             middle = (low + high) // 2
             found[middle] = self._keeping(ranked, middle)
@@ -105,19 +133,30 @@ class BudgetSearch:
 
     def _give_back(self, points: Sequence[Point], alone: Mapping[str, float]) -> list[Point]:
         """Quantise kept nodes again, one after the other from the least sensitive, where the budget still holds."""
-        best = min((point for point in points if point.met), key=lambda point: len(point.keep), default=None)
+        best = min(
+            (point for point in points if point.met),
+            key=lambda point: len(point.keep),
+            default=None,
+        )
         if best is None:
             return []
         tried = []
-        kept = sorted((node for node in best.keep if node not in self._recipe.keep), key=lambda node: alone[node])
+        kept = sorted(
+            (node for node in best.keep if node not in self._recipe.keep),
+            key=lambda node: alone[node],
+        )
         for done, node in enumerate(kept[:-1][:MOST_GIVEN_BACK]):
-            self._watch(f"{self._recipe.variant}: giving back", done, min(len(kept) - 1, MOST_GIVEN_BACK))
+            self._watch(
+                f"{self._recipe.variant}: giving back", done, min(len(kept) - 1, MOST_GIVEN_BACK)
+            )
             tried.append(self._point(tuple(each for each in best.keep if each != node)))
             best = tried[-1] if tried[-1].met else best
         return tried
 
     def _keeping(self, ranked: Sequence[str], count: int) -> Point:
-        self._watch(f"{self._recipe.variant}: {count} of {len(ranked)} nodes in fp32", count, len(ranked))
+        self._watch(
+            f"{self._recipe.variant}: {count} of {len(ranked)} nodes in fp32", count, len(ranked)
+        )
         return self._point((*self._recipe.keep, *ranked[:count]))
 
     def _point(self, keep: tuple[str, ...], *, timed: bool = True) -> Point:
@@ -129,13 +168,21 @@ class BudgetSearch:
         graph = make_graph(self._subject, self._recipe.model_copy(update={"keep": keep}))
         model = Model(graph, self._subject.specs)
         verdicts = [
-            judge(self._subject.contract, self._budget, golden, model.run_in_batches(rows, self._subject.sizes[-1]))
+            judge(
+                self._subject.contract,
+                self._budget,
+                golden,
+                model.run_in_batches(rows, self._subject.sizes[-1]),
+            )
             for golden, rows in (self._many if timed else self._few)
         ]
         measured = [verdict.measures for verdict in verdicts if verdict.measures is not None]
         met = not any(verdict.finding for verdict in verdicts)
         point = Point(
-            keep=keep, measures=max(measured, key=error_of), met=met, speed=self._speed(model) if timed else 0.0
+            keep=keep,
+            measures=max(measured, key=error_of),
+            met=met,
+            speed=self._speed(model) if timed else 0.0,
         )
         self._journal.add(point)
         return point
@@ -147,7 +194,10 @@ class BudgetSearch:
 
     def _nearest(self, points: Sequence[Point]) -> int:
         """Place of the candidate that comes nearest to the budget: one that meets it, else that of the least error."""
-        return min(range(len(points)), key=lambda place: (not points[place].met, error_of(points[place].measures)))
+        return min(
+            range(len(points)),
+            key=lambda place: (not points[place].met, error_of(points[place].measures)),
+        )
 
 
 def growing(most: int) -> list[int]:

@@ -25,7 +25,9 @@ FP32 = "fp32"
 class Subject:
     """Raw rows go the whole way: contract, host stage, prepare graph, model graph."""
 
-    def __init__(self, bundle: Bundle, calibration: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, calibration: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         """`calibration` are raw rows; the golden ones where there are none. The bundle may be one that is not written yet."""
         self.bundle, self.contract, self.specs = bundle, bundle.contract, bundle.specs
         self.batchable = bundle.manifest.batchable
@@ -45,11 +47,15 @@ class Subject:
     def fp32_graph(self) -> bytes:
         """Raises `DeclarationError` where the bundle has none."""
         found = [
-            variant for variant in self.bundle.manifest.variants if variant.name == FP32 and variant.format == "onnx"
+            variant
+            for variant in self.bundle.manifest.variants
+            if variant.name == FP32 and variant.format == "onnx"
         ]
         if not found:
             raise DeclarationError(
-                f"bundle {self.bundle.name} {self.bundle.version}", "no fp32 ONNX graph", "one to make variants of"
+                f"bundle {self.bundle.name} {self.bundle.version}",
+                "no fp32 ONNX graph",
+                "one to make variants of",
             )
         return self.bundle.files[found[0].graph]
 
@@ -68,13 +74,17 @@ class Subject:
             except Refusal as refusal:
                 raise DeclarationError(f"calibration row {place}: {refusal}") from None
         edges = [collate(self.specs, [row]) for row in self.edges]
-        return Original(onnx.load_from_string(self.fp32_graph), feeds, edges=edges, batchable=self.batchable)
+        return Original(
+            onnx.load_from_string(self.fp32_graph), feeds, edges=edges, batchable=self.batchable
+        )
 
     @cached_property
     def edges(self) -> list[EncodedRow]:
         """Prepared rows at the bounds of the contract that fp32 answers with numbers; no tensor of numbers beyond all bounds among them."""
         open_tensors = tuple(
-            f"input '{field.name}' at" for field in self.contract.inputs if isinstance(field.kind, Tensor)
+            f"input '{field.name}' at"
+            for field in self.contract.inputs
+            if isinstance(field.kind, Tensor)
         )
         drawn = draw_rows(self.front, self.bundle.golden.rows)
         told = [each for each in drawn if each.named or not each.where.startswith(open_tensors)]
@@ -92,15 +102,17 @@ class Subject:
     @cached_property
     def probes(self) -> list[EncodedRow]:
         """Prepared rows, drawn from the contract and golden, that stand beside others in a batch: the fp32 graph answers each."""
-        drawn = [row for row in map(self._probe, draw_rows(self.front, self.bundle.golden.rows)) if row is not None]
+        drawn = [
+            row
+            for row in map(self._probe, draw_rows(self.front, self.bundle.golden.rows))
+            if row is not None
+        ]
         return [*answerable(self.fp32, drawn), *self.sets[0][1]]
 
     def _probe(self, drawn: DrawnRow) -> EncodedRow | None:
         try:
             return self.prepared(drawn.row)
-        except (
-            Exception
-        ):  # onnxruntime's own kinds: the prepare graph raises on the row, which fails alone in a server too
+        except Exception:  # onnxruntime's own kinds: the prepare graph raises on the row, which fails alone in a server too
             return None
 
     @cached_property
@@ -111,7 +123,10 @@ class Subject:
     @cached_property
     def middling(self) -> EncodedRow:
         """The prepared row of middling length: what is timed."""
-        rows = sorted((row for _, rows in self.sets for row in rows), key=lambda row: padded_length(self.specs, row))
+        rows = sorted(
+            (row for _, rows in self.sets for row in rows),
+            key=lambda row: padded_length(self.specs, row),
+        )
         return rows[len(rows) // 2]
 
     @property

@@ -17,7 +17,10 @@ from seatrial_export.variants.recipe import Recipe
 @cache
 def recipes() -> Mapping[str, type[Recipe]]:
     """Kind -> the recipe of that kind, for every file in this folder that has a `RECIPE`."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    modules = [
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+    ]
     found = [module.RECIPE for module in modules if hasattr(module, "RECIPE")]
     return {recipe.KIND: recipe for recipe in found}
 
@@ -29,13 +32,19 @@ def parse_recipe(wanted: str | Recipe) -> Recipe:
     kind, _, options = str(wanted).partition(":")
     recipe = recipes().get(kind)
     if recipe is None:
-        raise DeclarationError(f"variant '{kind[:60]}'", "an unknown name", f"one of {', '.join(sorted(recipes()))}")
+        raise DeclarationError(
+            f"variant '{kind[:60]}'", "an unknown name", f"one of {', '.join(sorted(recipes()))}"
+        )
     given: dict[str, Any] = {}
     for option in filter(None, options.split(",")):
         name, equals, value = option.partition("=")
         if not equals:
-            raise DeclarationError(f"variant '{kind}'", repr(option)[:60], "options as name=value, commas between")
-        given[name.strip()] = value.split("+") if name.strip() in ("keep", "operators") else value.strip()
+            raise DeclarationError(
+                f"variant '{kind}'", repr(option)[:60], "options as name=value, commas between"
+            )
+        given[name.strip()] = (
+            value.split("+") if name.strip() in ("keep", "operators") else value.strip()
+        )
     try:
         return recipe.model_validate(given)
     except ValidationError as error:
@@ -43,7 +52,9 @@ def parse_recipe(wanted: str | Recipe) -> Recipe:
         name = ".".join(map(str, first["loc"]))
         known = [field for field in recipe.model_fields if field != "promise"]
         want = f"one of {', '.join(known)}" if first["type"] == "extra_forbidden" else first["msg"]
-        raise DeclarationError(f"variant '{kind}', option '{name}'", repr(first["input"])[:60], want) from None
+        raise DeclarationError(
+            f"variant '{kind}', option '{name}'", repr(first["input"])[:60], want
+        ) from None
 
 
 def parse_recipes(wanted: Sequence[str | Recipe], taken: Sequence[str]) -> list[Recipe]:
@@ -53,6 +64,8 @@ def parse_recipes(wanted: Sequence[str | Recipe], taken: Sequence[str]) -> list[
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DeclarationError(
-            f"variant '{twice[0]}'", "a name that is taken", "another: name=..., or a bundle without it"
+            f"variant '{twice[0]}'",
+            "a name that is taken",
+            "another: name=..., or a bundle without it",
         )
     return parsed

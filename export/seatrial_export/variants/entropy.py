@@ -22,9 +22,17 @@ def least_divergent_bound(counts: NDArray[Any], edges: NDArray[Any], levels: int
     half = len(counts) // 2
     below = np.concatenate([[0], np.cumsum(counts)])
     found = [
-        (divergence(counts[half - width : half + width], below[half - width], below[-1] - below[half + width], levels), width)
+        (
+            divergence(
+                counts[half - width : half + width],
+                below[half - width],
+                below[-1] - below[half + width],
+                levels,
+            ),
+            width,
+        )
         for width in range(levels // 2, half + 1)
-    ]  # fmt: skip
+    ]
     return float(edges[half + min(found)[1]])
 
 
@@ -36,7 +44,9 @@ def divergence(inside: NDArray[Any], left: int, right: int, levels: int) -> floa
     starts = np.arange(levels) * len(inside) // levels
     lengths = np.diff(np.append(starts, len(inside)))
     filled = seen > 0
-    mean = np.add.reduceat(inside, starts) / np.maximum(np.add.reduceat(filled.astype(int), starts), 1)
+    mean = np.add.reduceat(inside, starts) / np.maximum(
+        np.add.reduceat(filled.astype(int), starts), 1
+    )
     stepped = np.repeat(mean, lengths) * filled
     p, q = smoothed(seen), smoothed(stepped)
     return float(np.sum(p * np.log(p / q)))

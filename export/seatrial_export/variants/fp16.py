@@ -63,7 +63,9 @@ class Fp16(Recipe):
         model = onnx.ModelProto()
         model.CopyFrom(original.model)
         kept = sorted({*self.keep, *self.beyond(original)})
-        made: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+        made: onnx.ModelProto = convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=kept
+        )
         keep_wide(made.graph)
         return made
 
@@ -71,7 +73,11 @@ class Fp16(Recipe):
 def keep_wide(graph: onnx.GraphProto) -> None:
     """Hand numbers on as they are between nodes in fp32: the converter narrows them in between, and graph inputs before them."""
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
-    narrowed = {name: node.input[0] for name, node in casts.items() if node.attribute[0].i == onnx.TensorProto.FLOAT16}
+    narrowed = {
+        name: node.input[0]
+        for name, node in casts.items()
+        if node.attribute[0].i == onnx.TensorProto.FLOAT16
+    }
     for node in casts.values():
         if node.attribute[0].i == onnx.TensorProto.FLOAT and node.input[0] in narrowed:
             node.input[0] = narrowed[node.input[0]]

@@ -28,7 +28,9 @@ class GraphEdit:
             self._constants[name] = numpy_helper.from_array(values, name)
         return name
 
-    def put(self, place: str, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+    def put(
+        self, place: str, operator: str, inputs: list[str], output: str, **attributes: Any
+    ) -> str:
         """A node before the one named `place`, or before all where `place` is empty; returns its output."""
         node = helper.make_node(operator, inputs, [output], name=f"node{output}", **attributes)
         (self._new.setdefault(place, []) if place else self._first).append(node)
@@ -51,10 +53,17 @@ class GraphEdit:
             if node.name not in self._gone:
                 nodes.append(node)
         made = helper.make_graph(nodes, graph.name, graph.input, graph.output)
-        read = {name for node in nodes_of(made) for name in node.input} | {value.name for value in made.output}
+        read = {name for node in nodes_of(made) for name in node.input} | {
+            value.name for value in made.output
+        }
         tensors = [tensor for tensor in graph.initializer if tensor.name not in self._replaced]
-        made.initializer.extend(tensor for tensor in (*tensors, *self._constants.values()) if tensor.name in read)
+        made.initializer.extend(
+            tensor for tensor in (*tensors, *self._constants.values()) if tensor.name in read
+        )
         original = self._original.model
         return helper.make_model(
-            made, opset_imports=original.opset_import, ir_version=original.ir_version, functions=original.functions
+            made,
+            opset_imports=original.opset_import,
+            ir_version=original.ir_version,
+            functions=original.functions,
         )

@@ -31,13 +31,24 @@ class Int4Weights(Recipe):
     COSINE: ClassVar[float] = 0.95
     AGREEMENT: ClassVar[float] = 0.9
     RELATIVE: ClassVar[float] = 0.1
-    LEAVES: ClassVar[str] = "MatMul or Gemm whose constant weights divide into blocks (outside loops)"
+    LEAVES: ClassVar[str] = (
+        "MatMul or Gemm whose constant weights divide into blocks (outside loops)"
+    )
 
-    block: int = Field(default=16, ge=16, le=256, description="Numbers of a column that share a scale; a power of two.")
+    block: int = Field(
+        default=16,
+        ge=16,
+        le=256,
+        description="Numbers of a column that share a scale; a power of two.",
+    )
 
     def nodes(self, original: Original) -> list[str]:
         """See `Recipe.nodes`."""
-        return [name for name, linear in original.linears.items() if linear.matrix.shape[0] % self.block == 0]
+        return [
+            name
+            for name, linear in original.linears.items()
+            if linear.matrix.shape[0] % self.block == 0
+        ]
 
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
@@ -45,7 +56,12 @@ class Int4Weights(Recipe):
         edit = GraphEdit(raised)
         nodes = self.nodes(raised)
         blocked = {raised.linears[name].weight for name in nodes}
-        kept = {name for node in raised.model.graph.node if node.name in self.keep for name in node.input}
+        kept = {
+            name
+            for node in raised.model.graph.node
+            if node.name in self.keep
+            for name in node.input
+        }
         for weight, axis in weight_axes(raised).items():
             if weight not in blocked | kept:
                 put_weight(edit, raised, weight, axis)
@@ -62,9 +78,13 @@ def put_blocks(edit: GraphEdit, place: str, linear: Linear, block: int) -> None:
     made = f"_{linear.weight}.int4"
     whole = edit.constant(f"{made}_weight", values.reshape(inputs, outputs).astype(ml_dtypes.int4))
     matrix = edit.put(
-        place, "DequantizeLinear", [whole, edit.constant(f"{made}_scales", scales[:, 0])], f"_{linear.output}.int4_matrix",
-        axis=0, block_size=block,
-    )  # fmt: skip
+        place,
+        "DequantizeLinear",
+        [whole, edit.constant(f"{made}_scales", scales[:, 0])],
+        f"_{linear.output}.int4_matrix",
+        axis=0,
+        block_size=block,
+    )
     product = f"_{linear.output}.int4_product" if linear.bias else linear.output
     edit.put(place, "MatMul", [linear.x, matrix], product)
     if linear.bias:
@@ -81,7 +101,9 @@ def least_error(blocks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]
     scales, least = widest, np.square(values * widest - blocks).sum(axis=1, keepdims=True)
     for cut in CUTS:
         tried = widest * np.float32(cut)
-        error = np.square(np.clip(np.rint(blocks / tried), -7, 7) * tried - blocks).sum(axis=1, keepdims=True)
+        error = np.square(np.clip(np.rint(blocks / tried), -7, 7) * tried - blocks).sum(
+            axis=1, keepdims=True
+        )
         scales, least = np.where(error < least, tried, scales), np.minimum(error, least)
     return np.clip(np.rint(blocks / scales), -7, 7), scales
 

@@ -22,8 +22,21 @@ from seatrial_export.variants.recipe import Recipe
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 MATRICES = ("MatMul", "Gemm")
 AROUND = (
-    "Add", "Relu", "Clip", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Resize",
-)  # fmt: skip
+    "Add",
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Concat",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Resize",
+)
 """What stands between convolutions and can pass int8 on without going back to fp32."""
 
 
@@ -48,29 +61,49 @@ class Int8(Recipe):
 
     def chosen(self, original: Original) -> tuple[str, ...]:
         """The operators that are quantised."""
-        return self.operators or (*MATRICES, *((*CONVOLUTIONS, *AROUND) if original.has(*CONVOLUTIONS) else ()))
+        return self.operators or (
+            *MATRICES,
+            *((*CONVOLUTIONS, *AROUND) if original.has(*CONVOLUTIONS) else ()),
+        )
 
     def nodes(self, original: Original) -> list[str]:
         """See `Recipe.nodes`: those with weights; what stands around them follows."""
-        weighted = [operator for operator in self.chosen(original) if operator in (*CONVOLUTIONS, *MATRICES)]
+        weighted = [
+            operator for operator in self.chosen(original) if operator in (*CONVOLUTIONS, *MATRICES)
+        ]
         return [
             node.name
             for node in original.model.graph.node
-            if node.op_type in weighted and len(node.input) > 1 and node.input[1] in original.weights
+            if node.op_type in weighted
+            and len(node.input) > 1
+            and node.input[1] in original.weights
         ]
 
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
         original = original.raised(CHANNELS_FROM)
         operators = self.chosen(original)
-        ranges = original.ranges(RangeRule(method=self.calibration, percentile=self.percentile), operators)
+        ranges = original.ranges(
+            RangeRule(method=self.calibration, percentile=self.percentile), operators
+        )
         model = onnx.ModelProto()
         model.CopyFrom(original.model)
         with quiet():
             quantizer = QDQQuantizer(
-                model, True, True, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, {name: tuple(map(np.asarray, found)) for name, found in ranges.items()}),
-                [], list(self.keep), list(operators), {"MatMulConstBOnly": True},
-            )  # fmt: skip
+                model,
+                True,
+                True,
+                QuantType.QInt8,
+                QuantType.QUInt8,
+                TensorsData(
+                    CalibrationMethod.MinMax,
+                    {name: tuple(map(np.asarray, found)) for name, found in ranges.items()},
+                ),
+                [],
+                list(self.keep),
+                list(operators),
+                {"MatMulConstBOnly": True},
+            )
             quantizer.quantize_model()
         made: onnx.ModelProto = quantizer.model.model
         for node in made.graph.node:

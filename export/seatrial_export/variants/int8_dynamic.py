@@ -34,10 +34,11 @@ class Int8Dynamic(Recipe):
         """Also refused where rows run together."""
         if original.batchable:
             raise DeclarationError(
-                f"variant '{self.variant}'", "a model whose rows run together",
+                f"variant '{self.variant}'",
+                "a model whose rows run together",
                 "one sealed with batchable=False: one scale for the whole batch makes a row's answer depend on its mates",
                 "int8_per_token is as small, as fast, and keeps rows apart",
-            )  # fmt: skip
+            )
         super().check(original)
 
     def transform(self, original: Original) -> onnx.ModelProto:
@@ -46,10 +47,16 @@ class Int8Dynamic(Recipe):
             return through_files(
                 original.model,
                 lambda source, target: quantize_dynamic(
-                    source, target, op_types_to_quantize=["MatMul"], per_channel=True, reduce_range=True,
-                    weight_type=QuantType.QInt8, nodes_to_exclude=list(self.keep), extra_options={"MatMulConstBOnly": True},
+                    source,
+                    target,
+                    op_types_to_quantize=["MatMul"],
+                    per_channel=True,
+                    reduce_range=True,
+                    weight_type=QuantType.QInt8,
+                    nodes_to_exclude=list(self.keep),
+                    extra_options={"MatMulConstBOnly": True},
                 ),
-            )  # fmt: skip
+            )
 
 
 RECIPE = Int8Dynamic

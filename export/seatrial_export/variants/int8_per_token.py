@@ -61,7 +61,9 @@ def put_tokens(edit: GraphEdit, place: str, x: str) -> tuple[str, str, str]:
     low = edit.put(place, "ReduceMin", [x, axes], f"{made}_low", keepdims=1)
     high = edit.put(place, "ReduceMax", [x, axes], f"{made}_high", keepdims=1)
     span = edit.put(place, "Sub", [high, low], f"{made}_span")
-    least = edit.constant("_token_least", np.array(1e-12, np.float32))  # a token of equal numbers spans nothing
+    least = edit.constant(
+        "_token_least", np.array(1e-12, np.float32)
+    )  # a token of equal numbers spans nothing
     wide = edit.put(place, "Max", [span, least], f"{made}_wide")
     levels = edit.constant("_token_levels", np.array(LEVELS, np.float32))
     scale = edit.put(place, "Div", [wide, levels], f"{made}_scale")
@@ -80,12 +82,19 @@ def put_product(edit: GraphEdit, place: str, linear: Linear, q: str, scale: str,
     columns = (values.sum(axis=0) * scales[0]).astype(np.float32)
     made = f"_{linear.output}.int8"
     whole = edit.put(
-        place, "MatMulInteger", [q, edit.constant(f"{made}_weight", values.astype(np.int8))], f"{made}_sums"
+        place,
+        "MatMulInteger",
+        [q, edit.constant(f"{made}_weight", values.astype(np.int8))],
+        f"{made}_sums",
     )
     sums = edit.put(place, "Cast", [whole], f"{made}_float", to=onnx.TensorProto.FLOAT)
-    scaled = edit.put(place, "Mul", [sums, edit.constant(f"{made}_scales", scales[0])], f"{made}_scaled")
+    scaled = edit.put(
+        place, "Mul", [sums, edit.constant(f"{made}_scales", scales[0])], f"{made}_scaled"
+    )
     product = edit.put(place, "Mul", [scaled, scale], f"{made}_product")
-    offset = edit.put(place, "Mul", [low, edit.constant(f"{made}_columns", columns)], f"{made}_offset")
+    offset = edit.put(
+        place, "Mul", [low, edit.constant(f"{made}_columns", columns)], f"{made}_offset"
+    )
     if linear.bias:
         offset = edit.put(place, "Add", [offset, linear.bias], f"{made}_biased")
     edit.put(place, "Add", [product, offset], linear.output)

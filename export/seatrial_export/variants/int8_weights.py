@@ -17,7 +17,16 @@ from seatrial_export.variants.recipe import Recipe
 
 LEAST_VALUES = 256
 """Smaller weights are not worth a scale."""
-PLACES = {"MatMul": {1: 1}, "Gemm": {1: 1}, "Conv": {1: 0}, "ConvTranspose": {1: 1}, "LSTM": {1: 1, 2: 1}, "GRU": {1: 1, 2: 1}, "RNN": {1: 1, 2: 1}, "Gather": {0: 0}}  # fmt: skip
+PLACES = {
+    "MatMul": {1: 1},
+    "Gemm": {1: 1},
+    "Conv": {1: 0},
+    "ConvTranspose": {1: 1},
+    "LSTM": {1: 1, 2: 1},
+    "GRU": {1: 1, 2: 1},
+    "RNN": {1: 1, 2: 1},
+    "Gather": {0: 0},
+}
 """Operator -> which of its inputs are weights, and the axis that has a scale of its own. A Gemm's is 0 where it is transposed."""
 
 
@@ -33,14 +42,21 @@ class Int8Weights(Recipe):
     def nodes(self, original: Original) -> list[str]:
         """See `Recipe.nodes`."""
         places = weight_axes(original)
-        return [node.name for node in original.model.graph.node if any(name in places for name in node.input)] or list(
-            places
-        )
+        return [
+            node.name
+            for node in original.model.graph.node
+            if any(name in places for name in node.input)
+        ] or list(places)
 
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
         edit = GraphEdit(original)
-        kept = {name for node in original.model.graph.node if node.name in self.keep for name in node.input}
+        kept = {
+            name
+            for node in original.model.graph.node
+            if node.name in self.keep
+            for name in node.input
+        }
         for weight, axis in weight_axes(original).items():
             if weight not in kept and weight not in self.keep:
                 put_weight(edit, original, weight, axis)
@@ -59,7 +75,11 @@ def weight_axes(original: Original) -> dict[str, int]:
             if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
                 continue
             axis = 0 if transposed else places.get(place, -1)
-            fits = place in places and len(tensor.dims) >= 2 and int(np.prod(tensor.dims)) >= LEAST_VALUES
+            fits = (
+                place in places
+                and len(tensor.dims) >= 2
+                and int(np.prod(tensor.dims)) >= LEAST_VALUES
+            )
             if not fits or axes.setdefault(name, axis) != axis:
                 spoiled.add(name)
     return {name: axis for name, axis in axes.items() if name not in spoiled}
@@ -68,7 +88,9 @@ def weight_axes(original: Original) -> dict[str, int]:
 def put_weight(edit: GraphEdit, original: Original, weight: str, axis: int) -> None:
     """The weight as int8 and scales, in the place of the fp32 one."""
     values = original.weight(weight)
-    values, scales = quantised(values, tuple(place for place in range(values.ndim) if place != axis), most=127)
+    values, scales = quantised(
+        values, tuple(place for place in range(values.ndim) if place != axis), most=127
+    )
     whole = edit.constant(f"{weight}.int8", values.astype(np.int8))
     readers = [node for node in original.model.graph.node if weight in node.input]
     looked_up = [node for node in readers if node.op_type == "Gather"]
@@ -78,7 +100,13 @@ def put_weight(edit: GraphEdit, original: Original, weight: str, axis: int) -> N
             put_look_up(edit, node, whole, rows)
         return
     edit.replace_weight(weight)
-    edit.put("", "DequantizeLinear", [whole, edit.constant(f"{weight}.scales", scales.ravel())], weight, axis=axis)
+    edit.put(
+        "",
+        "DequantizeLinear",
+        [whole, edit.constant(f"{weight}.scales", scales.ravel())],
+        weight,
+        axis=axis,
+    )
 
 
 def put_look_up(edit: GraphEdit, node: onnx.NodeProto, whole: str, scales: str) -> None:
@@ -87,7 +115,10 @@ def put_look_up(edit: GraphEdit, node: onnx.NodeProto, whole: str, scales: str) 
     picked = edit.put(place, "Gather", [whole, node.input[1]], f"_{output}.int8_picked")
     numbers = edit.put(place, "Cast", [picked], f"_{output}.int8_float", to=onnx.TensorProto.FLOAT)
     edit.put(
-        place, "Mul", [numbers, edit.put(place, "Gather", [scales, node.input[1]], f"_{output}.int8_scale")], output
+        place,
+        "Mul",
+        [numbers, edit.put(place, "Gather", [scales, node.input[1]], f"_{output}.int8_scale")],
+        output,
     )
     edit.take_out(place)
 

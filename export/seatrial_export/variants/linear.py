@@ -39,8 +39,16 @@ def linear_of(node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> 
     tensor = weights[node.input[1]]
     if len(tensor.dims) != 2 or tensor.data_type != onnx.TensorProto.FLOAT:
         return None
-    options = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    if options.get("transA", 0) or options.get("alpha", 1.0) != 1.0 or options.get("beta", 1.0) != 1.0:
+    options = {
+        attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute
+    }
+    if (
+        options.get("transA", 0)
+        or options.get("alpha", 1.0) != 1.0
+        or options.get("beta", 1.0) != 1.0
+    ):
         return None
     bias = node.input[2] if len(node.input) > 2 else ""
-    return Linear(node.input[0], node.input[1], bool(options.get("transB", 0)), bias, node.output[0], tensor)
+    return Linear(
+        node.input[0], node.input[1], bool(options.get("transB", 0)), bias, node.output[0], tensor
+    )

@@ -38,7 +38,14 @@ class Original:
 
     def raised(self, opset: int) -> Original:
         """The same graph in this opset at least."""
-        if next(entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")) >= opset:
+        if (
+            next(
+                entry.version
+                for entry in self.model.opset_import
+                if entry.domain in ("", "ai.onnx")
+            )
+            >= opset
+        ):
             return self
         model = version_converter.convert_version(self.model, opset)
         return Original(model, self.feeds, edges=self.edges, batchable=self.batchable)
@@ -88,8 +95,12 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from nodes_of(inner)
 
 
-def quantised(values: NDArray[Any], axis: int | tuple[int, ...], most: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+def quantised(
+    values: NDArray[Any], axis: int | tuple[int, ...], most: int
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Symmetric whole numbers from -most to most, and their scales, with `axis` reduced to 1; 0 stays 0."""
-    scale = np.maximum(np.abs(values).max(axis=axis, keepdims=True) / most, np.finfo(np.float32).tiny)
+    scale = np.maximum(
+        np.abs(values).max(axis=axis, keepdims=True) / most, np.finfo(np.float32).tiny
+    )
     scale = scale.astype(np.float32)
     return np.clip(np.rint(values / scale), -most, most), scale

@@ -31,7 +31,10 @@ class RangeRule(BaseModel):
 
 
 def measure_ranges(
-    model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], rule: RangeRule, operators: Sequence[str]
+    model: onnx.ModelProto,
+    feeds: Sequence[Mapping[str, Array]],
+    rule: RangeRule,
+    operators: Sequence[str],
 ) -> Ranges:
     """Run every row alone, at its own length, and read the ranges of what goes in and out of these operators."""
     session = Session(with_outputs(model, watched(model, operators)))
@@ -39,18 +42,25 @@ def measure_ranges(
     if rule.method == "minmax":
         return ranges
     histograms = {name: np.zeros(BINS, np.int64) for name in ranges}
-    bounds = {name: max(abs(float(least)), abs(float(most)), 1e-12) for name, (least, most) in ranges.items()}
+    bounds = {
+        name: max(abs(float(least)), abs(float(most)), 1e-12)
+        for name, (least, most) in ranges.items()
+    }
     for name, values in values_of(session, feeds):
         if name in ranges:
             histograms[name] += np.histogram(values, BINS, (-bounds[name], bounds[name]))[0]
     read = percentile_range if rule.method == "percentile" else entropy_range
     return {
-        name: clipped(read(counts, np.linspace(-bounds[name], bounds[name], BINS + 1), rule), ranges[name])
+        name: clipped(
+            read(counts, np.linspace(-bounds[name], bounds[name], BINS + 1), rule), ranges[name]
+        )
         for name, counts in histograms.items()
     }
 
 
-def percentile_range(counts: NDArray[Any], edges: NDArray[Any], rule: RangeRule) -> tuple[float, float]:
+def percentile_range(
+    counts: NDArray[Any], edges: NDArray[Any], rule: RangeRule
+) -> tuple[float, float]:
     """The range of the middle values, `percentile` percent of them; as much is left out on either side."""
     shares = np.cumsum(counts) / counts.sum()
     outside = (100 - rule.percentile) / 200
@@ -78,8 +88,11 @@ def watched(model: onnx.ModelProto, operators: Sequence[str]) -> list[str]:
     }  # fmt: skip
     weights = {tensor.name for tensor in model.graph.initializer}
     names = [
-        name for node in model.graph.node if node.op_type in operators for name in (*node.input, *node.output)
-    ]  # fmt: skip
+        name
+        for node in model.graph.node
+        if node.op_type in operators
+        for name in (*node.input, *node.output)
+    ]
     return [name for name in dict.fromkeys(names) if name in floats and name not in weights]
 
 
@@ -93,11 +106,15 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
         if name in inputs:
             watching.graph.node.append(onnx.helper.make_node("Identity", [name], [f"{name}.seen"]))
         shown = f"{name}.seen" if name in inputs else name
-        watching.graph.output.append(onnx.helper.make_tensor_value_info(shown, onnx.TensorProto.FLOAT, None))
+        watching.graph.output.append(
+            onnx.helper.make_tensor_value_info(shown, onnx.TensorProto.FLOAT, None)
+        )
     return watching
 
 
-def values_of(session: Session, feeds: Sequence[Mapping[str, Array]]) -> Iterator[tuple[str, NDArray[Any]]]:
+def values_of(
+    session: Session, feeds: Sequence[Mapping[str, Array]]
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Every watched value of every row, flat."""
     for row in feeds:
         for name, values in session.run(row).items():
@@ -115,9 +132,13 @@ def seen_ranges(session: Session, feeds: Sequence[Mapping[str, Array]]) -> dict[
     return found
 
 
-def names_beyond(model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], most: float) -> set[str]:
+def names_beyond(
+    model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], most: float
+) -> set[str]:
     """Names of the float values in a graph that some row, alone, brings beyond this size, or to an infinity."""
-    session = Session(with_outputs(model, watched(model, [node.op_type for node in model.graph.node])))
+    session = Session(
+        with_outputs(model, watched(model, [node.op_type for node in model.graph.node]))
+    )
     found = set[str]()
     for name, values in values_of(session, feeds):
         if (np.abs(values) > most).any():

@@ -55,7 +55,10 @@ class Recipe(Declared, ABC):
     def __str__(self) -> str:
         """As `--variant` takes it: "int8:calibration=percentile,keep=a+b"; the promise, which the manifest holds, aside."""
         given = self.model_dump(exclude={"promise"}, exclude_defaults=True)
-        options = (f"{name}={'+'.join(value) if isinstance(value, tuple) else value}" for name, value in given.items())
+        options = (
+            f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
+            for name, value in given.items()
+        )
         return ":".join(filter(None, (self.KIND, ",".join(options))))
 
     @abstractmethod
@@ -71,11 +74,15 @@ class Recipe(Declared, ABC):
         nodes = self.nodes(original)
         where = f"variant '{self.variant}'"
         if not nodes:
-            raise DeclarationError(where, f"a graph without {self.LEAVES}", "one with at least one of them")
+            raise DeclarationError(
+                where, f"a graph without {self.LEAVES}", "one with at least one of them"
+            )
         unknown = [node for node in self.keep if node not in nodes]
         if unknown:
             shown = ", ".join(nodes[:4]) + (f" and {len(nodes) - 4} more" if len(nodes) > 4 else "")
-            raise DeclarationError(f"{where}, keep", repr(unknown[0])[:80], f"nodes that it would change: {shown}")
+            raise DeclarationError(
+                f"{where}, keep", repr(unknown[0])[:80], f"nodes that it would change: {shown}"
+            )
 
     def promised(self, contract: Contract) -> Promise:
         """The promise, or the default: by cosine where an output has several numbers, with agreement where one is a label, else by error."""

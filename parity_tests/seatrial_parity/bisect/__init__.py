@@ -21,7 +21,9 @@ def bisect_bundle(
     Raises `DeclarationError` without a pipeline, `GateError` where it no longer exports.
     """
     if pipeline is None:
-        raise DeclarationError("--bisect", "no pipeline", "--pipeline FILE.py:NAME, whose values are the reference")
+        raise DeclarationError(
+            "--bisect", "no pipeline", "--pipeline FILE.py:NAME, whose values are the reference"
+        )
     progress("tracing the pipeline")
     pipeline = pipeline.calibrated
     traced = trace(pipeline)

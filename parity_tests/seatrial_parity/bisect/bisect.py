@@ -69,7 +69,9 @@ class _Search:
         if traced.role == "prepare":
             self.prepared = {
                 spec.name: got[name]
-                for spec, name in zip(self.pipeline.prepared_specs, traced.graph.outputs, strict=True)
+                for spec, name in zip(
+                    self.pipeline.prepared_specs, traced.graph.outputs, strict=True
+                )
             }
         compared = [
             (node, value, compare_values(want[twin], got[value], self.tolerance))
@@ -83,25 +85,38 @@ class _Search:
         if beyond:
             self.notes.append(most_beyond(traced, matched, beyond, len(compared)))
             node, value, found = beyond[0]
-            return self.departed(traced, sealed, fresh, matched, node, value, found, got | feeds, want | theirs)
+            return self.departed(
+                traced, sealed, fresh, matched, node, value, found, got | feeds, want | theirs
+            )
         none = "nothing in it can be matched to the pipeline; a fault in it cannot be placed"
         self.notes.append(
             f"{traced.role} graph: {f'{len(compared)} values compared, none departs' if compared else none}"
         )
         self.notes += [
-            f"{traced.role} graph, though no value shows it: {each}" for each in all_differences(sealed, fresh, matched)
+            f"{traced.role} graph, though no value shows it: {each}"
+            for each in all_differences(sealed, fresh, matched)
         ]
         return None
 
     def departed(
-        self, traced: Traced, sealed: Probed, fresh: Probed, matched: Matched, node: Any, value: str,
-        found: Comparison, got: Feeds, want: Feeds,
-    ) -> Departure:  # fmt: skip
+        self,
+        traced: Traced,
+        sealed: Probed,
+        fresh: Probed,
+        matched: Matched,
+        node: Any,
+        value: str,
+        found: Comparison,
+        got: Feeds,
+        want: Feeds,
+    ) -> Departure:
         """The finding, with what shows why."""
         twin = matched.names[value]
         inputs = {name: got[name] for name in read_by(node) if name in got}
         twins = {name: matched.names.get(name, name) for name in inputs}
-        theirs = {name: want[its].astype(inputs[name].dtype) for name, its in twins.items() if its in want}
+        theirs = {
+            name: want[its].astype(inputs[name].dtype) for name, its in twins.items() if its in want
+        }
         model = sealed.alone(node, inputs)
         alone = (
             compare_values(want[twin], run(model, theirs)[value], self.tolerance)
@@ -109,14 +124,26 @@ class _Search:
             else None
         )
         return Departure(
-            role=traced.role, node=node, value=value, origin=traced.origins.get(twin), found=found, alone=alone,
-            differs=differences(node, fresh.node_of[twin], sealed, fresh), got=got[value], want=want[twin], replay=model,
-            inputs=inputs, training_inputs=theirs,
-        )  # fmt: skip
+            role=traced.role,
+            node=node,
+            value=value,
+            origin=traced.origins.get(twin),
+            found=found,
+            alone=alone,
+            differs=differences(node, fresh.node_of[twin], sealed, fresh),
+            got=got[value],
+            want=want[twin],
+            replay=model,
+            inputs=inputs,
+            training_inputs=theirs,
+        )
 
     def feeds(self, role: str) -> dict[str, Array]:
         """What the sealed graph is fed, as the engine feeds it."""
-        values = {spec.name: value for spec, value in zip(self.pipeline.contract.tensors, self.row, strict=True)}
+        values = {
+            spec.name: value
+            for spec, value in zip(self.pipeline.contract.tensors, self.row, strict=True)
+        }
         if role == "prepare":
             return {name: np.asarray(values[name]) for name in self.pipeline.prepare_inputs}
         row = values | self.prepared
@@ -125,38 +152,61 @@ class _Search:
     def training_feeds(self, role: str) -> dict[str, Array]:
         """The same with what PyTorch itself prepared: for the fresh export."""
         return (
-            self.feeds(role) if role == "prepare" else collate(self.pipeline.specs, [self.pipeline.prepared(self.row)])
+            self.feeds(role)
+            if role == "prepare"
+            else collate(self.pipeline.specs, [self.pipeline.prepared(self.row)])
         )
 
     def torch_feeds(self, role: str) -> dict[str, Any]:
         """What PyTorch is fed."""
-        return self.pipeline.prepare_feeds(self.row) if role == "prepare" else self.pipeline.batch([self.row])
+        return (
+            self.pipeline.prepare_feeds(self.row)
+            if role == "prepare"
+            else self.pipeline.batch([self.row])
+        )
 
 
-def bisect(bundle: Bundle, variant: Variant, pipeline: Pipeline, traced: Mapping[str, Traced]) -> Bisection:
+def bisect(
+    bundle: Bundle, variant: Variant, pipeline: Pipeline, traced: Mapping[str, Traced]
+) -> Bisection:
     """Name the first departure of one variant. Raises `DeclarationError` for a variant that is no ONNX, `ModelError` where a graph does not run."""
     if variant.format != "onnx":
-        raise DeclarationError("--bisect", f"variant '{variant.name}' of format {variant.format}", "an ONNX graph")
+        raise DeclarationError(
+            "--bisect", f"variant '{variant.name}' of format {variant.format}", "an ONNX graph"
+        )
     with OnnxRunner(bundle, variant.name) as runner:
         got = runner.run(bundle.golden.rows, 1)
         promise = promise_of(bundle, runner)
-    tolerance = promise.tolerance if promise is not None and promise.tolerance else bundle.contract.tolerance
+    tolerance = (
+        promise.tolerance
+        if promise is not None and promise.tolerance
+        else bundle.contract.tolerance
+    )
     sample, answers = worst_row(pipeline.answer(bundle.golden.rows), got, tolerance)
     search = _Search(bundle, pipeline, pipeline.encode_row(bundle.golden.rows[sample]), tolerance)
     for role, graph in traced.items():
-        sealed = bundle.manifest.prepare.graph if role == "prepare" and bundle.manifest.prepare else variant.graph
+        sealed = (
+            bundle.manifest.prepare.graph
+            if role == "prepare" and bundle.manifest.prepare
+            else variant.graph
+        )
         departure = search.in_graph(graph, bundle.files[sealed])
         if departure is not None:
             break
     if departure is None and not answers.passed:
-        blame = blame_optimiser(Probed(bundle.files[variant.graph]), search.feeds("model"), tolerance)
+        blame = blame_optimiser(
+            Probed(bundle.files[variant.graph]), search.feeds("model"), tolerance
+        )
         search.notes.append(
-            blame or "the answers depart, and no value before them does: see the error's own place above"
+            blame
+            or "the answers depart, and no value before them does: see the error's own place above"
         )
     return Bisection(variant.name, sample, answers, departure, tuple(search.notes))
 
 
-def worst_row(want: Sequence[Feeds], got: Sequence[Feeds], tolerance: Tolerance) -> tuple[int, Comparison]:
+def worst_row(
+    want: Sequence[Feeds], got: Sequence[Feeds], tolerance: Tolerance
+) -> tuple[int, Comparison]:
     """The row whose answer departs most, for what is allowed of it."""
     found = compare_outputs(want, got, tolerance)
     return found.sample or 0, found
@@ -165,11 +215,15 @@ def worst_row(want: Sequence[Feeds], got: Sequence[Feeds], tolerance: Tolerance)
 def comparable(want: Array, got: Array, matched: Matched) -> bool:
     """Numbers on both sides; where nodes differ, of one shape too, since a name may then mean something else."""
     return (
-        numeric(want) and numeric(got) and (matched.same_nodes or want.shape == got.shape or want.size == got.size == 1)
+        numeric(want)
+        and numeric(got)
+        and (matched.same_nodes or want.shape == got.shape or want.size == got.size == 1)
     )
 
 
-def most_beyond(traced: Traced, matched: Matched, beyond: Sequence[tuple[Any, str, Comparison]], compared: int) -> str:
+def most_beyond(
+    traced: Traced, matched: Matched, beyond: Sequence[tuple[Any, str, Comparison]], compared: int
+) -> str:
     """How many values depart, and the module where that is most: the first is not always the worst."""
     _, value, found = max(beyond, key=lambda each: each[2].ratio)
     origin = traced.origins.get(matched.names[value])
@@ -182,7 +236,9 @@ def numeric(values: Array) -> bool:
     return values.dtype.kind in "fiub"
 
 
-def reference(traced: Traced, fresh: Probed, torch_feeds: Any, feeds: Feeds, tolerance: Tolerance) -> dict[str, Array]:
+def reference(
+    traced: Traced, fresh: Probed, torch_feeds: Any, feeds: Feeds, tolerance: Tolerance
+) -> dict[str, Array]:
     """PyTorch's values by the fresh export's names; between them, those of the fresh export as long as it agrees with PyTorch itself."""
     own = traced.values(torch_feeds)
     made = fresh.values(feeds)

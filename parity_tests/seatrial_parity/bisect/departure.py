@@ -44,7 +44,11 @@ class Departure:
         yield f"first departure: node '{name}' ({self.node.op_type}) of the {self.role} graph, its value '{self.value}'"
         yield f"  in      {self.origin or 'no module of yours: the graph has it, the traced model does not'}"
         place = "".join(f"[{i}]" for i in self.found.index)
-        numbers = f"got {self.found.got:.9g}, want {self.found.want:.9g}, " if self.found.got is not None else ""
+        numbers = (
+            f"got {self.found.got:.9g}, want {self.found.want:.9g}, "
+            if self.found.got is not None
+            else ""
+        )
         yield f"  there   {self.found.cause or f'{place} {numbers}error {self.found.worst_error:.2e}, allowed {self.found.allowed:.2e}'.strip()}"
         if self.alone is not None:
             yield f"  alone   {self.said_alone(self.alone)}"
@@ -70,5 +74,9 @@ def tamed(values: Array) -> Array:
     """Numbers that stand for an infinity as infinities."""
     if values.dtype.kind != "f":
         return values
-    beyond = np.abs(values) >= MASK if values.dtype != np.float16 else np.abs(values) >= np.finfo(np.float16).max
+    beyond = (
+        np.abs(values) >= MASK
+        if values.dtype != np.float16
+        else np.abs(values) >= np.finfo(np.float16).max
+    )
     return np.where(beyond, np.copysign(np.inf, values), values)

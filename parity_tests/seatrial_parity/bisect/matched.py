@@ -28,7 +28,8 @@ def match(sealed: Probed, fresh: Probed) -> Matched:
     """Match values node by node where both graphs have the same operators in the same order, else by name."""
     pairs = list(zip(sealed.nodes, fresh.nodes, strict=False))
     same = len(sealed.nodes) == len(fresh.nodes) and all(
-        one.op_type == other.op_type and len(one.output) == len(other.output) for one, other in pairs
+        one.op_type == other.op_type and len(one.output) == len(other.output)
+        for one, other in pairs
     )
     if same:
         names = {
@@ -37,7 +38,9 @@ def match(sealed: Probed, fresh: Probed) -> Matched:
             for mine, its in zip(one.output, other.output, strict=True)
             if mine and its
         }
-        return Matched(names, f"all {len(pairs)} nodes are those of a fresh export", same_nodes=True)
+        return Matched(
+            names, f"all {len(pairs)} nodes are those of a fresh export", same_nodes=True
+        )
     kept = {
         name: name
         for name, node in sealed.node_of.items()
@@ -49,10 +52,14 @@ def match(sealed: Probed, fresh: Probed) -> Matched:
 
 def trusted(name: str, node: onnx.NodeProto, other: onnx.NodeProto) -> bool:
     """May two values of one name be taken for the same? A numbered name only where one operator makes both of the same inputs."""
-    return NUMBERED.fullmatch(name) is None or (node.op_type == other.op_type and node.input[:1] == other.input[:1])
+    return NUMBERED.fullmatch(name) is None or (
+        node.op_type == other.op_type and node.input[:1] == other.input[:1]
+    )
 
 
-def differences(node: onnx.NodeProto, other: onnx.NodeProto, sealed: Probed, fresh: Probed) -> tuple[str, ...]:
+def differences(
+    node: onnx.NodeProto, other: onnx.NodeProto, sealed: Probed, fresh: Probed
+) -> tuple[str, ...]:
     """What the sealed node has otherwise than the fresh export's: its operator, attributes, weights."""
     found = []
     if node.op_type != other.op_type:

@@ -22,7 +22,9 @@ def blame_optimiser(probed: Probed, feeds: Mapping[str, Array], tolerance: Toler
     return ""
 
 
-def first_spoilt(probed: Probed, feeds: Mapping[str, Array], level: object, tolerance: Tolerance) -> str:
+def first_spoilt(
+    probed: Probed, feeds: Mapping[str, Array], level: object, tolerance: Tolerance
+) -> str:
     """The value where it begins, by halving: each try optimises the graph anew with one value as its only output."""
     plain = probed.values(feeds)
     order = [name for name in probed.node_of if name in plain]
@@ -32,7 +34,11 @@ def first_spoilt(probed: Probed, feeds: Mapping[str, Array], level: object, tole
         middle = (low + high) // 2
         name = order[middle]
         got = probed.answer(feeds, level, [name])
-        low, high = (middle + 1, high) if compare_values(plain[name], got[name], tolerance).passed else (low, middle)
+        low, high = (
+            (middle + 1, high)
+            if compare_values(plain[name], got[name], tolerance).passed
+            else (low, middle)
+        )
     return order[low]
 
 

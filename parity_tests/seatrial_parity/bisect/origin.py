@@ -37,7 +37,9 @@ class Origin:
         return " and ".join(self.modules) + (f" ({said})" if said else "")
 
 
-def origins_of(root: str, proto: onnx.ModelProto, nodes: Mapping[str, fx.Node]) -> dict[str, Origin]:
+def origins_of(
+    root: str, proto: onnx.ModelProto, nodes: Mapping[str, fx.Node]
+) -> dict[str, Origin]:
     """Value -> where it comes from, for the values of a fresh export.
 
     `root` is what the traced module is called, empty where that is the one around the user's, with the temperatures; `nodes`
@@ -57,7 +59,9 @@ def traced_name(node: onnx.NodeProto) -> str:
 
 def origin_of(root: str, node: fx.Node, standing: Collection[str]) -> Origin:
     """What a traced node and those folded into it stand for; `standing` are the nodes that the graph has nodes of its own for."""
-    folded = [each for each in reversed(folded_into(node, standing)) if str(each.target) not in COPIES] + [node]
+    folded = [
+        each for each in reversed(folded_into(node, standing)) if str(each.target) not in COPIES
+    ] + [node]
     paths = dict.fromkeys(path for each in folded if (path := module_path(root, each)))
     return Origin(tuple(paths) or (root or TEMPERATURE,), str(maker(node).target), user_line(node))
 

@@ -15,7 +15,11 @@ from seatrial_contracts.errors import ModelError
 from seatrial_contracts.kinds.kind import Array
 
 Level = ort.GraphOptimizationLevel
-LEVELS = {"basic": Level.ORT_ENABLE_BASIC, "extended": Level.ORT_ENABLE_EXTENDED, "all": Level.ORT_ENABLE_ALL}
+LEVELS = {
+    "basic": Level.ORT_ENABLE_BASIC,
+    "extended": Level.ORT_ENABLE_EXTENDED,
+    "all": Level.ORT_ENABLE_ALL,
+}
 """onnxruntime's optimisations, each with those before it."""
 
 
@@ -31,13 +35,17 @@ class Probed:
     @cached_property
     def weights(self) -> dict[str, Array]:
         """What is sealed in the graph, by name."""
-        return {tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer}
+        return {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer
+        }
 
     def values(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Every value of the graph but for its inputs and weights, as onnxruntime computes it without optimising."""
         return run(self.cut(list(self.node_of)), feeds, Level.ORT_DISABLE_ALL)
 
-    def answer(self, feeds: Mapping[str, Array], level: Any, wanted: Sequence[str] = ()) -> dict[str, Array]:
+    def answer(
+        self, feeds: Mapping[str, Array], level: Any, wanted: Sequence[str] = ()
+    ) -> dict[str, Array]:
         """The graph's answer, or other values of it, at a level of optimisation; what they do not need is left out."""
         return run(self.cut(wanted) if wanted else self.model, feeds, level)
 
@@ -53,13 +61,16 @@ class Probed:
         """A model of this node and its weights alone, that takes what else the node reads."""
         graph, taken = self.model.graph, set(read_by(node))
         given = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
             for name, array in inputs.items()
         ]
         kept = [tensor for tensor in graph.initializer if tensor.name in taken]
         made = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         model = helper.make_model(
-            helper.make_graph([node], "node", given, made, kept), opset_imports=self.model.opset_import
+            helper.make_graph([node], "node", given, made, kept),
+            opset_imports=self.model.opset_import,
         )
         model.ir_version = self.model.ir_version
         model.functions.extend(self.model.functions)
@@ -72,22 +83,34 @@ def read_by(node: onnx.NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         graphs: list[onnx.GraphProto] = [attribute.g, *attribute.graphs]
         for graph in graphs:
-            own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+            own = {value.name for value in graph.input} | {
+                tensor.name for tensor in graph.initializer
+            }
             own |= {name for inner in graph.node for name in inner.output}
             yield from (name for inner in graph.node for name in read_by(inner) if name not in own)
 
 
-def run(model: onnx.ModelProto, feeds: Mapping[str, Array], level: Any = Level.ORT_DISABLE_ALL) -> dict[str, Array]:
+def run(
+    model: onnx.ModelProto, feeds: Mapping[str, Array], level: Any = Level.ORT_DISABLE_ALL
+) -> dict[str, Array]:
     """A model's outputs on one CPU thread; sequences and what else is no array are left out."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.graph_optimization_level = level
     try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         taken = {value.name for value in session.get_inputs()}
         names = [value.name for value in session.get_outputs()]
         made = session.run(names, {name: array for name, array in feeds.items() if name in taken})
     except Exception as error:  # onnxruntime raises kinds of its own, all of which mean this
-        raise ModelError("E_MODEL", f"onnxruntime fails on the graph: {str(error)[:300]}") from error
-    return {name: array for name, array in zip(names, made, strict=True) if isinstance(array, np.ndarray)}
+        raise ModelError(
+            "E_MODEL", f"onnxruntime fails on the graph: {str(error)[:300]}"
+        ) from error
+    return {
+        name: array
+        for name, array in zip(names, made, strict=True)
+        if isinstance(array, np.ndarray)
+    }

@@ -22,8 +22,13 @@ def replay(folder: Path) -> dict[str, float]:
         for what, key in (("the graph's inputs", "input"), ("PyTorch's inputs", "training_input")):
             keys = [f"{key}_{place}" for place in range(len(note["inputs"]))]
             if all(each in values for each in keys):
-                got = run(model, {name: values[each] for name, each in zip(note["inputs"], keys, strict=True)})
-                said[what] = float(np.abs(got[note["value"]].astype(float) - values["want"].astype(float)).max())
+                got = run(
+                    model,
+                    {name: values[each] for name, each in zip(note["inputs"], keys, strict=True)},
+                )
+                said[what] = float(
+                    np.abs(got[note["value"]].astype(float) - values["want"].astype(float)).max()
+                )
     return said
 
 
@@ -32,7 +37,9 @@ def replay(folder: Path) -> dict[str, float]:
 def main(folder: Path) -> None:
     """Run again what `seatrial parity --bisect` saved in FOLDER; where nothing departed, it saved nothing."""
     if not (folder / NOTE).is_file():
-        raise click.ClickException(f"{folder}: got no {NOTE}, want a folder that seatrial parity --bisect saved")
+        raise click.ClickException(
+            f"{folder}: got no {NOTE}, want a folder that seatrial parity --bisect saved"
+        )
     for inputs, apart in replay(folder).items():
         click.echo(f"on {inputs}: {apart:.3e} from PyTorch's value")
 

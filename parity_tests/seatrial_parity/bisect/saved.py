@@ -40,7 +40,9 @@ def save(bundle: Bundle, bisection: Bisection, folder: Path) -> Path:
 
 def arrays(departure: Departure) -> dict[str, Any]:
     """The values, under keys that a zip file can hold; the note says which input has which number."""
-    inputs = {f"input_{place}": plain(array) for place, array in enumerate(departure.inputs.values())}
+    inputs = {
+        f"input_{place}": plain(array) for place, array in enumerate(departure.inputs.values())
+    }
     training = {
         f"training_input_{place}": plain(departure.training_inputs[name])
         for place, name in enumerate(departure.inputs)
@@ -54,12 +56,19 @@ def plain(array: Array) -> Array:
     return array.astype(str) if array.dtype.kind == "O" else array
 
 
-def note(bundle: Bundle, bisection: Bisection, departure: Departure, target: Path) -> Mapping[str, Any]:
+def note(
+    bundle: Bundle, bisection: Bisection, departure: Departure, target: Path
+) -> Mapping[str, Any]:
     """The note: what departs, where, and the line that runs the node again."""
     origin = departure.origin
     return {
         "run": f"python -m seatrial_parity.bisect.replay {target}",
-        "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest, "variant": bisection.variant},
+        "bundle": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "digest": bundle.digest,
+            "variant": bisection.variant,
+        },
         "golden_row": bisection.sample,
         "graph": departure.role,
         "node": departure.node.name,
@@ -72,4 +81,4 @@ def note(bundle: Bundle, bisection: Bisection, departure: Departure, target: Pat
         "index": list(departure.found.index),
         "differs": list(departure.differs),
         "inputs": list(departure.inputs),
-    }  # fmt: skip
+    }

@@ -43,7 +43,11 @@ class Traced:
         with torch.no_grad():
             recorder.run(*arguments_of(program, [feeds[spec.name] for spec in self.graph.specs]))
         pairs = ((value, recorder.recorded.get(node)) for node, value in self.names.items())
-        return {value: as_array(made) for value, made in pairs if isinstance(made, (Tensor, int, float, bool))}
+        return {
+            value: as_array(made)
+            for value, made in pairs
+            if isinstance(made, (Tensor, int, float, bool))
+        }
 
 
 class Recorder(fx.Interpreter):
@@ -76,15 +80,26 @@ def trace(pipeline: Pipeline) -> dict[str, Traced]:
         for role, _, graph in candidate.calls
     }
     look_up_categories(candidate)
-    origins["model"] |= {code_name(name): Origin((f"the lookup of category '{name}'",)) for name in pipeline.categories}
+    origins["model"] |= {
+        code_name(name): Origin((f"the lookup of category '{name}'",))
+        for name in pipeline.categories
+    }
     traced = {}
     for role, _, graph in reversed(candidate.calls):
         strip_model(graph.onnx)
         inputs = {spec.name: spec.name for spec in graph.specs}
         if role == "model":
             inputs |= {name: code_name(name) for name in pipeline.categories}
-        placeholders = dict(zip(user_inputs(graph.exported), (inputs[spec.name] for spec in graph.specs), strict=True))
-        traced[role] = Traced(role, graph, graph.onnx, noted[id(graph)] | placeholders, origins[role])
+        placeholders = dict(
+            zip(
+                user_inputs(graph.exported),
+                (inputs[spec.name] for spec in graph.specs),
+                strict=True,
+            )
+        )
+        traced[role] = Traced(
+            role, graph, graph.onnx, noted[id(graph)] | placeholders, origins[role]
+        )
     return traced
 
 

@@ -17,7 +17,12 @@ __all__ = ["Disagreement", "Fuzz", "fuzz_of"]
 
 @contextmanager
 def fuzz_of(
-    asked: TrialRequest, only: Collection[str], rows: int, seed: int, within_s: float, progress: Progress
+    asked: TrialRequest,
+    only: Collection[str],
+    rows: int,
+    seed: int,
+    within_s: float,
+    progress: Progress,
 ) -> Iterator[Fuzz]:
     """A fuzz of every runner that is asked for, each entered.
 
@@ -25,7 +30,9 @@ def fuzz_of(
     there is no pipeline, or nothing to hold against it.
     """
     if asked.pipeline is None:
-        raise DeclarationError("--fuzz", "no pipeline", "--pipeline FILE.py:NAME, whose answers are the reference")
+        raise DeclarationError(
+            "--fuzz", "no pipeline", "--pipeline FILE.py:NAME, whose answers are the reference"
+        )
     bundle, sides = asked.bundle, list[Side]()
     with ExitStack() as stack:
         for runner in chosen(asked, only):
@@ -34,5 +41,7 @@ def fuzz_of(
             if runner.name != "pytorch" and tolerance is not None:
                 sides.append(Side(bundle, stack.enter_context(runner), tolerance))
         if not sides:
-            raise DeclarationError("--fuzz", "no runner that promises anything of a single row", "another --runner")
+            raise DeclarationError(
+                "--fuzz", "no runner that promises anything of a single row", "another --runner"
+            )
         yield Fuzz(bundle, Training(asked.pipeline), sides, rows, seed, within_s, progress=progress)

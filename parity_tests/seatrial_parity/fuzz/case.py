@@ -15,8 +15,23 @@ if TYPE_CHECKING:
 
 MOST_MATES = 3
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, -1, 0, 1.5, 1e300, 2**70, "", "x", "\x00", [], [[]], [1, None], {}, {"a": 1}, [[1.0, 2.0], [3.0]],
-)  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    1e300,
+    2**70,
+    "",
+    "x",
+    "\x00",
+    [],
+    [[]],
+    [1, None],
+    {},
+    {"a": 1},
+    [[1.0, 2.0], [3.0]],
+)
 """What may stand where no contract, or only some, want it."""
 ODD_ROWS: tuple[Any, ...] = (None, 7, "row", [], {})
 ODD_NAME = "field that is in no contract"
@@ -48,7 +63,9 @@ def rows_of(contract: Contract) -> SearchStrategy[Any]:
     """Most rows as the contract takes them, about one in ten with something wrong."""
     from hypothesis import strategies as some
 
-    return some.integers(0, 9).flatmap(lambda place: odd_rows(contract) if place >= 8 else good_rows(contract))
+    return some.integers(0, 9).flatmap(
+        lambda place: odd_rows(contract) if place >= 8 else good_rows(contract)
+    )
 
 
 def good_rows(contract: Contract) -> SearchStrategy[Mapping[str, Any]]:
@@ -70,5 +87,7 @@ def odd_rows(contract: Contract) -> SearchStrategy[Any]:
     names = some.sampled_from([*(field.name for field in contract.inputs), ODD_NAME])
     good, value = good_rows(contract), some.sampled_from(ODD_VALUES)
     wrong = some.builds(lambda row, name, value: {**row, name: value}, good, names, value)
-    absent = some.builds(lambda row, name: {key: row[key] for key in row if key != name}, good, names)
+    absent = some.builds(
+        lambda row, name: {key: row[key] for key in row if key != name}, good, names
+    )
     return wrong | absent | some.sampled_from(ODD_ROWS)

@@ -61,10 +61,22 @@ class Disagreement:
     def save(self, path: Path, bundle: Bundle, again: str) -> None:
         """Write the rows and how to come by them again."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(readable_json({
-            "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}, "who": self.who, "finding": self.finding,
-            "row": self.row, "mates": list(self.case.mates) if self.together > 1 else [], "run": again,
-        }))  # fmt: skip
+        path.write_bytes(
+            readable_json(
+                {
+                    "bundle": {
+                        "name": bundle.name,
+                        "version": bundle.version,
+                        "digest": bundle.digest,
+                    },
+                    "who": self.who,
+                    "finding": self.finding,
+                    "row": self.row,
+                    "mates": list(self.case.mates) if self.together > 1 else [],
+                    "run": again,
+                }
+            )
+        )
 
 
 def described(contract: Contract, row: Any) -> Iterator[str]:

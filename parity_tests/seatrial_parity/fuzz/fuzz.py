@@ -46,12 +46,21 @@ class Fuzz:
         except ImportError:
             raise MissingExtra("--fuzz", "parity") from None
         rules = settings(
-            max_examples=self.rows, database=None, deadline=None, phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
+            max_examples=self.rows,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        )
         end = self.clock() + self.within_s
         chance = Random(self.seed)  # noqa: S311  (the seed makes it the same each time)
         try:
-            smallest = find(cases_of(self.bundle), lambda case: self._fails(case, end), settings=rules, random=chance)
+            smallest = find(
+                cases_of(self.bundle),
+                lambda case: self._fails(case, end),
+                settings=rules,
+                random=chance,
+            )
         except NoSuchExample:
             return None
         alone = (self.disagreement(Case(row)) for row in (*smallest.mates, smallest.row))
@@ -93,7 +102,15 @@ class Fuzz:
         for row, mine in zip(rows, want, strict=True):
             cause = self.training.cause(row)
             if cause:
-                return Disagreement(case, TRAINING, row, 1, f"the contract takes the row, but {cause}", str(mine), MEND)
+                return Disagreement(
+                    case,
+                    TRAINING,
+                    row,
+                    1,
+                    f"the contract takes the row, but {cause}",
+                    str(mine),
+                    MEND,
+                )
         together = case.mates and not any(isinstance(answer, str) for answer in want)
         for side in self.sides:
             for asked in (1, len(rows)) if together else (1,):
@@ -101,7 +118,14 @@ class Fuzz:
                 for row, mine, its in zip(rows, want, got, strict=False):
                     finding = side.difference(mine, its)
                     if finding:
-                        return Disagreement(case, side.name, row, asked, finding, mine if isinstance(mine, str) else "")
+                        return Disagreement(
+                            case,
+                            side.name,
+                            row,
+                            asked,
+                            finding,
+                            mine if isinstance(mine, str) else "",
+                        )
         return None
 
 

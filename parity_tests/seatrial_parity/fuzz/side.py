@@ -16,7 +16,9 @@ from seatrial_export.pipeline import Pipeline
 from seatrial_parity.runners.runner import Inexpressible, Runner
 
 FAILED = "E_MODEL"
-FAILURES = frozenset({FAILED, "E_MODEL_INPUT", "E_QUARANTINED", "E_OUTPUT_CONTRACT", "E_OUTPUT_RANGE"})
+FAILURES = frozenset(
+    {FAILED, "E_MODEL_INPUT", "E_QUARANTINED", "E_OUTPUT_CONTRACT", "E_OUTPUT_RANGE"}
+)
 """The model itself cannot take the row. Who says so how differs: torch raises, onnxruntime blames the value, a server remembers it."""
 SHOWN_CHARS = 120
 
@@ -48,7 +50,9 @@ class Training:
             return refusal.code
         try:
             answer = self._pipeline.answer_encoded(encoded)
-            self._pipeline.contract.check_outputs({name: array[None] for name, array in answer.items()}, 1)
+            self._pipeline.contract.check_outputs(
+                {name: array[None] for name, array in answer.items()}, 1
+            )
         except ModelError as error:
             self._causes[key] = str(error)
             return error.code

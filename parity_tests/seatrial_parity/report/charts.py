@@ -17,9 +17,18 @@ INK, ACCENT, GOOD = "#000000", "#3b82c4", "#2a9d5c"
 LEAST_ERROR = 1e-7
 """Below, errors are drawn in line with 0: what fp32 itself differs by."""
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "seatrial", "font.family": "sans-serif", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-    "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "seatrial",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
 """Text stays text, and the same data give the same bytes."""
 
 
@@ -36,7 +45,11 @@ class Mark(NamedTuple):
 
 def error_chart(counts: Sequence[int], allowed: float | None) -> str:
     """How many rows err how much, in powers of ten; a line where the tolerance of the worst row lies."""
-    names = ["exact", *(f"{edge:.0e}".replace("e-0", "e-").replace("e+0", "e") for edge in ERROR_EDGES), "more"]
+    names = [
+        "exact",
+        *(f"{edge:.0e}".replace("e-0", "e-").replace("e+0", "e") for edge in ERROR_EDGES),
+        "more",
+    ]
     used = [place for place, count in enumerate(counts) if count]
     first, last = min(used, default=0), max(used, default=0)
     if allowed:
@@ -44,8 +57,12 @@ def error_chart(counts: Sequence[int], allowed: float | None) -> str:
     places = range(max(0, min(first, last - 5)), min(len(counts), max(last, 5) + 1))
 
     def draw(axes: Axes) -> None:
-        bars = axes.bar([names[place] for place in places], [counts[place] for place in places], color=ACCENT)
-        axes.bar_label(bars, [str(counts[place]) if counts[place] else "" for place in places], color=INK)
+        bars = axes.bar(
+            [names[place] for place in places], [counts[place] for place in places], color=ACCENT
+        )
+        axes.bar_label(
+            bars, [str(counts[place]) if counts[place] else "" for place in places], color=INK
+        )
         axes.set_xlabel("worst error of a row, at most")
         axes.set_ylabel("rows")
         axes.tick_params(axis="x", labelrotation=45)
@@ -53,7 +70,12 @@ def error_chart(counts: Sequence[int], allowed: float | None) -> str:
             at = 1 + sum(edge < allowed for edge in ERROR_EDGES) - places.start
             axes.axvline(at + 0.5, color=INK, linestyle=":", linewidth=1)
             axes.annotate(
-                "allowed", (at + 0.5, 1), xycoords=("data", "axes fraction"), ha="right", va="bottom", color=INK
+                "allowed",
+                (at + 0.5, 1),
+                xycoords=("data", "axes fraction"),
+                ha="right",
+                va="bottom",
+                color=INK,
             )
 
     return svg(draw, width=3.6, height=2.2)
@@ -65,14 +87,25 @@ def curve_chart(marks: Sequence[Mark], error: str) -> str:
     def draw(axes: Axes) -> None:
         tried = sorted((mark.error, mark.speed) for mark in marks if not mark.sealed)
         if tried:
-            axes.plot(*zip(*tried, strict=True), "o-", color=ACCENT, markerfacecolor="none", linewidth=1, markersize=5)
+            axes.plot(
+                *zip(*tried, strict=True),
+                "o-",
+                color=ACCENT,
+                markerfacecolor="none",
+                linewidth=1,
+                markersize=5,
+            )
         for mark in marks:
             if mark.sealed:
                 axes.plot([mark.error], [mark.speed], "o", color=GOOD, markersize=8)
             side: dict[str, Any] = (
-                {"xytext": (7, 5)} if mark.sealed else {"xytext": (-7, -5), "ha": "right", "va": "top"}
+                {"xytext": (7, 5)}
+                if mark.sealed
+                else {"xytext": (-7, -5), "ha": "right", "va": "top"}
             )
-            axes.annotate(mark.label, (mark.error, mark.speed), textcoords="offset points", color=INK, **side)
+            axes.annotate(
+                mark.label, (mark.error, mark.speed), textcoords="offset points", color=INK, **side
+            )
         axes.axhline(1, color=INK, linestyle=":", linewidth=1)
         axes.set_xscale("symlog", linthresh=LEAST_ERROR)
         axes.set(xlabel=error, ylabel="times the speed of fp32")
@@ -90,6 +123,8 @@ def svg(draw: Any, width: float, height: float) -> str:
     with mpl.rc_context(STYLE):
         figure: Figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
-        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            sink, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     text = sink.getvalue()
     return text[text.index("<svg") :].replace(INK, "currentColor")

@@ -38,11 +38,19 @@ def curve(findings: Findings) -> str:
     lines = cost_lines(findings)
     if not lines:
         return ""
-    marks = [Mark(line.variant, error_of(line.measures), _speed(line.cost), sealed=True) for line in lines]
+    marks = [
+        Mark(line.variant, error_of(line.measures), _speed(line.cost), sealed=True)
+        for line in lines
+    ]
     searches = [search for receipt in findings.receipts for search in receipt.searches]
     for search in searches:
         marks += [
-            Mark(f"{len(point.keep)}/{search.nodes}", error_of(point.measures), point.speed, sealed=False)
+            Mark(
+                f"{len(point.keep)}/{search.nodes}",
+                error_of(point.measures),
+                point.speed,
+                sealed=False,
+            )
             for place, point in enumerate(search.points)
             if place != search.chosen
         ]

@@ -107,9 +107,17 @@ class Findings:
         measured: dict[tuple[str, bool], Trial] = {}
         for line in self.lines:
             trials = [trial for trial in line.trials.values() if trial.measures is not None]
-            if trials and (line.variant, line.held_out) not in measured and line.runner != "pytorch":
+            if (
+                trials
+                and (line.variant, line.held_out) not in measured
+                and line.runner != "pytorch"
+            ):
                 measured[line.variant, line.held_out] = trials[-1]
-        return [one for (_, held_out), trial in measured.items() for one in self._slices(trial, self.rows(held_out))]
+        return [
+            one
+            for (_, held_out), trial in measured.items()
+            for one in self._slices(trial, self.rows(held_out))
+        ]
 
     def _slices(self, trial: Trial, golden: Golden) -> Iterator[SliceLine]:
         contract, promise = self.bundle.contract, self.promise(trial.variant)
@@ -148,9 +156,13 @@ def gather(bundle: Bundle) -> Findings:
     machines = tuple({_place(receipt.machine): receipt.machine for receipt in receipts}.values())
     places = {_place(machine): place for place, machine in enumerate(machines)}
     newest = {
-        _question(trial, places[_place(receipt.machine)]): trial for receipt in receipts for trial in receipt.trials
+        _question(trial, places[_place(receipt.machine)]): trial
+        for receipt in receipts
+        for trial in receipt.trials
     }
-    return Findings(bundle, receipts, machines, tuple((key[0], trial) for key, trial in newest.items()))
+    return Findings(
+        bundle, receipts, machines, tuple((key[0], trial) for key, trial in newest.items())
+    )
 
 
 def check_receipt(bundle: Bundle, receipt: Receipt) -> None:
@@ -163,8 +175,12 @@ def check_receipt(bundle: Bundle, receipt: Receipt) -> None:
         if got:
             where, runner = f"receipt of {receipt.made_at}", f"a trial of '{trial.runner}'"
             raise BundleError(
-                "E_BUNDLE_RECEIPT", where, f"{got} of {runner}, which the bundle does not have", "what this bundle has", MEND
-            )  # fmt: skip
+                "E_BUNDLE_RECEIPT",
+                where,
+                f"{got} of {runner}, which the bundle does not have",
+                "what this bundle has",
+                MEND,
+            )
 
 
 def _unknown(bundle: Bundle, trial: Trial) -> str:
@@ -185,12 +201,16 @@ def _unknown(bundle: Bundle, trial: Trial) -> str:
 def _known(golden: Golden, row: WorstRow) -> bool:
     answers = golden.answers[row.sample] if row.sample < len(golden.rows) else {}
     places = [(name, place) for name, numbers in row.answers.items() for place in numbers]
-    here = row.output in answers and (not row.index or _inside(row.index, answers[row.output].shape))
+    here = row.output in answers and (
+        not row.index or _inside(row.index, answers[row.output].shape)
+    )
     return here and all(name in answers and place < answers[name].size for name, place in places)
 
 
 def _inside(index: Sequence[int], shape: Sequence[int]) -> bool:
-    return len(index) == len(shape) and all(0 <= place < size for place, size in zip(index, shape, strict=True))
+    return len(index) == len(shape) and all(
+        0 <= place < size for place, size in zip(index, shape, strict=True)
+    )
 
 
 def _place(machine: Machine) -> str:
@@ -200,11 +220,30 @@ def _place(machine: Machine) -> str:
 
 def _question(trial: Trial, machine: int) -> tuple[int, str, str, str, Sequence[int], str, bool]:
     provider = trial.provider or ""
-    return machine, trial.runner, trial.variant, provider, trial.batch_sizes, trial.row_set, bool(trial.rows)
+    return (
+        machine,
+        trial.runner,
+        trial.variant,
+        provider,
+        trial.batch_sizes,
+        trial.row_set,
+        bool(trial.rows),
+    )
 
 
-def _line(machine: int, runner: str, variant: str, provider: str, held_out: bool, trials: Sequence[Trial]) -> Line:
+def _line(
+    machine: int, runner: str, variant: str, provider: str, held_out: bool, trials: Sequence[Trial]
+) -> Line:
     answered = {max(trial.batch_sizes): trial for trial in trials if trial.rows}
     refusals = [trial.refusals for trial in trials if not trial.rows and trial.batch_sizes]
     passed = all(trial.passed for trial in trials)
-    return Line(runner, variant, provider, machine, held_out, answered, sum(refusals) if refusals else None, passed)
+    return Line(
+        runner,
+        variant,
+        provider,
+        machine,
+        held_out,
+        answered,
+        sum(refusals) if refusals else None,
+        passed,
+    )

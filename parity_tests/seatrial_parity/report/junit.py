@@ -26,7 +26,9 @@ def write_junit(receipt: Receipt, path: Path) -> None:
             if trial.refusals or not trial.rows
             else f"{rows}, batch {','.join(map(str, trial.batch_sizes))}"
         )
-        case = SubElement(suite, "testcase", classname=f"{receipt.name}.{trial.runner}.{trial.variant}", name=what)
+        case = SubElement(
+            suite, "testcase", classname=f"{receipt.name}.{trial.runner}.{trial.variant}", name=what
+        )
         if not trial.passed:
             SubElement(case, "failure", message=trial.finding).text = trial.finding
     root = Element("testsuites")

@@ -19,13 +19,20 @@ def write_markdown(findings: Findings) -> str:
     rows += f", {len(bundle.held_out.rows)} held-out rows" if bundle.held_out else ""
     verdict = "passed" if findings.passed else "FAILED"
     parts = [
-        f"## {plain(bundle.name)} {bundle.version}: parity {verdict}", "",
-        f"`sha256:{bundle.digest[:16]}`, {bundle.size_bytes / 1e6:.2f} MB, {rows}; claimed by {len(findings.receipts)} unsigned receipts", "",
-        *(f"- **{plain(trial.runner)} {plain(trial.variant)}**: {plain(trial.finding)}" for trial in findings.failures),
+        f"## {plain(bundle.name)} {bundle.version}: parity {verdict}",
+        "",
+        f"`sha256:{bundle.digest[:16]}`, {bundle.size_bytes / 1e6:.2f} MB, {rows}; claimed by {len(findings.receipts)} unsigned receipts",
+        "",
+        *(
+            f"- **{plain(trial.runner)} {plain(trial.variant)}**: {plain(trial.finding)}"
+            for trial in findings.failures
+        ),
         *([""] if findings.failures else []),
-        "| runner | graph | on | rows x batch | refused | worst error | allowed | passed |", "|---|---|---|---|--:|--:|--:|---|",
-        *(_row(line) for line in findings.lines), "",
-    ]  # fmt: skip
+        "| runner | graph | on | rows x batch | refused | worst error | allowed | passed |",
+        "|---|---|---|---|--:|--:|--:|---|",
+        *(_row(line) for line in findings.lines),
+        "",
+    ]
     parts += [
         f"{trial.rows} rows drawn from the contract, {plain(trial.variant)}: worst error {error(trial.worst_error)}."
         for trial in findings.checks
@@ -43,11 +50,15 @@ def _row(line: Line) -> str:
     worst = line.worst
     sizes = ", ".join(map(str, line.trials))
     cells = (
-        plain(line.runner), plain(line.variant), plain(short(line.provider)),
+        plain(line.runner),
+        plain(line.variant),
+        plain(short(line.provider)),
         f"{line.rows}{' held out' if line.held_out else ''} x {sizes}" if line.trials else "–",
-        "–" if line.refused is None else str(line.refused), error(worst.worst_error) if worst else "–",
-        error(worst.allowed) if worst and worst.allowed is not None else "–", "yes" if line.passed else "**no**",
-    )  # fmt: skip
+        "–" if line.refused is None else str(line.refused),
+        error(worst.worst_error) if worst else "–",
+        error(worst.allowed) if worst and worst.allowed is not None else "–",
+        "yes" if line.passed else "**no**",
+    )
     return f"| {' | '.join(cells)} |"
 
 

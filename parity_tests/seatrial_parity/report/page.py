@@ -36,19 +36,33 @@ def write_page(findings: Findings) -> str:
     except ImportError:
         raise MissingExtra("seatrial report", "parity") from None
     environment = Environment(
-        loader=PackageLoader("seatrial_parity.report", "."), autoescape=True, undefined=StrictUndefined,
-        finalize=visible, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("seatrial_parity.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     filters: dict[str, Any] = {"error": error, "share": share, "short": short}
     environment.filters |= filters
     charts = [(line, Markup(chart)) for line, chart in histograms(findings)]  # noqa: S704  (matplotlib escapes its texts)
     notes = findings.bundle.files.get(NOTES, b"").decode(errors="replace")
     page = environment.get_template(TEMPLATE)
     return page.render(
-        findings=findings, bundle=findings.bundle, manifest=findings.bundle.manifest, contract=findings.bundle.contract, charts=charts, notes=notes,
-        costs=cost_lines(findings), curve=Markup(curve(findings)), flipped=flipped(findings),  # noqa: S704  (as above)
-        measures=used_measures(findings), of_truth=OF_TRUTH, samples=worst_samples(findings), newest=findings.receipts[-1],
-    )  # fmt: skip
+        findings=findings,
+        bundle=findings.bundle,
+        manifest=findings.bundle.manifest,
+        contract=findings.bundle.contract,
+        charts=charts,
+        notes=notes,
+        costs=cost_lines(findings),
+        curve=Markup(curve(findings)),
+        flipped=flipped(findings),
+        measures=used_measures(findings),
+        of_truth=OF_TRUTH,
+        samples=worst_samples(findings),
+        newest=findings.receipts[-1],
+    )
 
 
 def visible(value: Any) -> Any:
@@ -69,7 +83,11 @@ def histograms(findings: Findings) -> list[tuple[Line, str]]:
 def used_measures(findings: Findings) -> dict[str, str]:
     """The measures that anything in the slices table has, with their headings."""
     all_ = [line.measures for line in findings.slices]
-    return {name: heading for name, heading in MEASURES.items() if any(value(one, name) is not None for one in all_)}
+    return {
+        name: heading
+        for name, heading in MEASURES.items()
+        if any(value(one, name) is not None for one in all_)
+    }
 
 
 def value(measures: Measures, name: str) -> float | None:

@@ -68,8 +68,13 @@ def worst_samples(findings: Findings) -> list[WorstSample]:
             known = of_variant.get((trial.held_out, row.sample))
             if known is None or _ratio(row) > _ratio(known[1]):
                 of_variant[trial.held_out, row.sample] = trial, row
-    ordered = [sorted(rows.values(), key=lambda one: (one[0].passed, -_ratio(one[1]))) for rows in found.values()]
-    return [_sample(findings, trial, row) for rows in ordered for trial, row in rows[:SHOWN_SAMPLES]]
+    ordered = [
+        sorted(rows.values(), key=lambda one: (one[0].passed, -_ratio(one[1])))
+        for rows in found.values()
+    ]
+    return [
+        _sample(findings, trial, row) for rows in ordered for trial, row in rows[:SHOWN_SAMPLES]
+    ]
 
 
 def _ratio(row: WorstRow) -> float:
@@ -81,9 +86,16 @@ def _ratio(row: WorstRow) -> float:
 def _sample(findings: Findings, trial: Trial, row: WorstRow) -> WorstSample:
     golden = findings.rows(trial.held_out)
     return WorstSample(
-        trial.runner, trial.variant, max(trial.batch_sizes), trial.held_out, row, golden.slices[row.sample], golden.truth[row.sample] or {},
-        shown_inputs(findings.bundle, golden.rows[row.sample]), shown_outputs(findings.bundle, golden, row),
-    )  # fmt: skip
+        trial.runner,
+        trial.variant,
+        max(trial.batch_sizes),
+        trial.held_out,
+        row,
+        golden.slices[row.sample],
+        golden.truth[row.sample] or {},
+        shown_inputs(findings.bundle, golden.rows[row.sample]),
+        shown_outputs(findings.bundle, golden, row),
+    )
 
 
 def shown_inputs(bundle: Bundle, raw: Mapping[str, Any]) -> tuple[Shown, ...]:
@@ -92,7 +104,12 @@ def shown_inputs(bundle: Bundle, raw: Mapping[str, Any]) -> tuple[Shown, ...]:
     for field in bundle.contract.inputs:
         if isinstance(field.kind, Image):
             value = bundle.contract.validate_row(raw)[field.name]
-            shown.append(Shown(field.name, picture=picture_url(field.kind.stage(field.name, bundle.files)(value)[0])))
+            shown.append(
+                Shown(
+                    field.name,
+                    picture=picture_url(field.kind.stage(field.name, bundle.files)(value)[0]),
+                )
+            )
         else:
             shown.append(Shown(field.name, text=plain(raw.get(field.name))))
     return tuple(shown)
@@ -105,7 +122,9 @@ def picture_url(pixels: Array) -> str:
     picture = Pillow.fromarray(np.asarray(pixels, np.uint8))
     times = SIDE_PX / max(picture.size)
     size = (max(1, round(picture.width * times)), max(1, round(picture.height * times)))
-    picture = picture.resize(size, Pillow.Resampling.NEAREST if times > 1 else Pillow.Resampling.BOX)
+    picture = picture.resize(
+        size, Pillow.Resampling.NEAREST if times > 1 else Pillow.Resampling.BOX
+    )
     sink = io.BytesIO()
     picture.save(sink, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(sink.getvalue()).decode()}"
@@ -132,7 +151,11 @@ def shown_outputs(bundle: Bundle, golden: Golden, row: WorstRow) -> tuple[Number
         worst = None if here is None else int(np.ravel_multi_index(here, want.shape)) if here else 0
         places = sorted(got, key=lambda place: (place != worst, -abs(want.flat[place])))
         lines = [
-            (classes[place] if classes else _index(place, want.shape), _number(want.flat[place]), got[place])
+            (
+                classes[place] if classes else _index(place, want.shape),
+                _number(want.flat[place]),
+                got[place],
+            )
             for place in places
         ]
         winner = classes[int(want.argmax())] if classes else ""

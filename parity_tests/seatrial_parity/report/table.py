@@ -20,7 +20,9 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
     """
     size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
     title = words(f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
+    )
     for heading in LEFT:
         table.add_column(heading, no_wrap=True)
     for heading in RIGHT:
@@ -28,7 +30,9 @@ def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
     for trials in grouped(receipt):
         answered = [trial for trial in trials if trial.rows]
         worst = max(answered or trials, key=severity)
-        sizes = ",".join(dict.fromkeys(str(size) for trial in answered for size in trial.batch_sizes))
+        sizes = ",".join(
+            dict.fromkeys(str(size) for trial in answered for size in trial.batch_sizes)
+        )
         rows = "+".join(map(str, {trial.row_set: trial.rows for trial in answered}.values()))
         error = "-" if worst.worst_error is None else f"{worst.worst_error:.1e}"
         passed = "[green]yes" if all(trial.passed for trial in trials) else "[red]NO"

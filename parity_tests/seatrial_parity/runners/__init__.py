@@ -18,7 +18,10 @@ FIRST = "pytorch"
 @cache
 def runners() -> Mapping[str, MakeRunners]:
     """Runner name -> what makes its runners for what was asked, none where it was not."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    modules = [
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+    ]
     found = {module.NAME: module.runners for module in modules if hasattr(module, "NAME")}
     return dict(sorted(found.items(), key=lambda item: (item[0] != FIRST, item[0])))
 

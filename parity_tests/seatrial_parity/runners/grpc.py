@@ -29,8 +29,12 @@ class OurGrpcRunner(GrpcRunner):
 
         first = tensors_of(self._contract, [self._bundle.golden.rows[0]])
         try:
-            result = self.client.infer(self._bundle.name, triton_inputs(self.kit, first), model_version=self.version)
+            result = self.client.infer(
+                self._bundle.name, triton_inputs(self.kit, first), model_version=self.version
+            )
         except InferenceServerException as error:
-            raise Unavailable("E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}") from None
+            raise Unavailable(
+                "E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}"
+            ) from None
         told = result.get_response().parameters
         return Served(str(told["digest"].string_param), str(told["variant"].string_param))

@@ -38,7 +38,11 @@ class HttpRunner:
         said = object_of(reply) if reply.status_code == 200 else {}
         served, execution = said.get("digest"), said.get("execution")
         if served != self._bundle.digest:
-            got = f"digest {str(served)[:16]}" if served else f"status {reply.status_code}: {reply.text[:200]}"
+            got = (
+                f"digest {str(served)[:16]}"
+                if served
+                else f"status {reply.status_code}: {reply.text[:200]}"
+            )
             raise Unavailable(
                 "E_OTHER_BUNDLE",
                 f"{self._client.url}{self._path}: got {got}, want digest {self._bundle.digest[:16]}",
@@ -60,9 +64,19 @@ class HttpRunner:
                 code, text = error_of(reply)
                 raise Refusal(code, f"status {reply.status_code}: {text}")
             try:
-                answers += [self._contract.recover(prediction) for prediction in object_of(reply)["predictions"]]
-            except (LookupError, TypeError, ValueError, AttributeError):  # each kind reads its own part of the JSON
-                raise odd_answer("predictions that are not of this contract", "those it declares") from None
+                answers += [
+                    self._contract.recover(prediction)
+                    for prediction in object_of(reply)["predictions"]
+                ]
+            except (
+                LookupError,
+                TypeError,
+                ValueError,
+                AttributeError,
+            ):  # each kind reads its own part of the JSON
+                raise odd_answer(
+                    "predictions that are not of this contract", "those it declares"
+                ) from None
         return answers
 
     def refusal_code(self, row: Any) -> str | None:

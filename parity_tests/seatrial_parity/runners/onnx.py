@@ -45,7 +45,9 @@ class OnnxRunner:
         except ImportError as error:
             raise MissingExtra("running a bundle", "serve") from error
         self._engine = load_engine(
-            self._bundle, RuntimeOptions((self.provider,), trust_torchscript=self._trust_torchscript), self.variant
+            self._bundle,
+            RuntimeOptions((self.provider,), trust_torchscript=self._trust_torchscript),
+            self.variant,
         )
         return self
 

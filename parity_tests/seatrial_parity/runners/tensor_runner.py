@@ -16,7 +16,9 @@ from seatrial_parity.http_client import TIMEOUT_S, HttpClient, error_of, object_
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
 from seatrial_parity.runners.tensors import Tensors, answers_of, batches, tensors_of
 
-NAMES_BY_TRITON = re.compile(r"expected (number of )?inputs|expected \d+ inputs|unexpected inference input")
+NAMES_BY_TRITON = re.compile(
+    r"expected (number of )?inputs|expected \d+ inputs|unexpected inference input"
+)
 """What Triton itself says where a request names other inputs than the configuration does: no contract of ours is asked."""
 CODE = re.compile(r"\bE_[A-Z0-9_]+\b")
 LOST = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
@@ -43,8 +45,12 @@ class TensorRunner(ABC):
     def __enter__(self) -> Self:
         digest, self.variant = self.served()
         if digest != self._bundle.digest:
-            got = f"digest {digest[:16]}" if digest else "no such model, or one that names no digest"
-            raise Unavailable("E_OTHER_BUNDLE", f"{self.name}: got {got}, want digest {self._bundle.digest[:16]}")
+            got = (
+                f"digest {digest[:16]}" if digest else "no such model, or one that names no digest"
+            )
+            raise Unavailable(
+                "E_OTHER_BUNDLE", f"{self.name}: got {got}, want digest {self._bundle.digest[:16]}"
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +73,9 @@ class TensorRunner(ABC):
         answers: Answers = [{}] * len(rows)
         for places in batches(rows, batch_rows):
             outputs = self.ask(tensors_of(self._contract, [rows[place] for place in places]))
-            for place, answer in zip(places, answers_of(self._contract, outputs, len(places)), strict=True):
+            for place, answer in zip(
+                places, answers_of(self._contract, outputs, len(places)), strict=True
+            ):
                 answers[place] = answer
         return answers
 
@@ -126,11 +134,18 @@ class BinaryRunner(TensorRunner):
         from tritonclient.utils import InferenceServerException
 
         client = kit.InferenceServerClient
-        outputs = [kit.InferRequestedOutput(field.name, binary_data=True) for field in self._contract.outputs]
-        body, length = client.generate_request_body(triton_inputs(kit, tensors, binary_data=True), outputs=outputs)
+        outputs = [
+            kit.InferRequestedOutput(field.name, binary_data=True)
+            for field in self._contract.outputs
+        ]
+        body, length = client.generate_request_body(
+            triton_inputs(kit, tensors, binary_data=True), outputs=outputs
+        )
         headers = {"Inference-Header-Content-Length": str(length)} if length is not None else {}
         reply = self.client.post(
-            f"{self.path}/infer", bytes(body), {"Content-Type": "application/octet-stream", **headers}
+            f"{self.path}/infer",
+            bytes(body),
+            {"Content-Type": "application/octet-stream", **headers},
         )
         if reply.status_code != 200:
             code, text = error_of(reply)
@@ -139,7 +154,12 @@ class BinaryRunner(TensorRunner):
             length = int(reply.headers["inference-header-content-length"])
             result = client.parse_response_body(reply.content, header_length=length)
             found = {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
-        except (LookupError, TypeError, ValueError, InferenceServerException):  # tritonclient checks nothing itself
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            InferenceServerException,
+        ):  # tritonclient checks nothing itself
             raise odd_answer("tensors that cannot be read", "the declared outputs") from None
         return declared(found)
 
@@ -165,14 +185,23 @@ class GrpcRunner(TensorRunner):
         name = self._bundle.name
         try:
             result = self.client.infer(
-                name, triton_inputs(self.kit, tensors), model_version=self.version, client_timeout=TIMEOUT_S
+                name,
+                triton_inputs(self.kit, tensors),
+                model_version=self.version,
+                client_timeout=TIMEOUT_S,
             )
         except InferenceServerException as error:
-            said: Any = error.__context__  # gRPC's own error: tritonclient hides it, and with it the trailing metadata
-            trailing = dict((said.trailing_metadata() if hasattr(said, "trailing_metadata") else None) or ())
+            said: Any = (
+                error.__context__
+            )  # gRPC's own error: tritonclient hides it, and with it the trailing metadata
+            trailing = dict(
+                (said.trailing_metadata() if hasattr(said, "trailing_metadata") else None) or ()
+            )
             code = trailing.get("seatrial-code")
             if code is None and error.status() in LOST:
-                raise Unavailable("E_UNREACHABLE", f"{self.name}: no server answers there ({error.status()})") from None
+                raise Unavailable(
+                    "E_UNREACHABLE", f"{self.name}: no server answers there ({error.status()})"
+                ) from None
             raise refusal_from(str(error.message()), code) from None
         try:
             found = {field.name: result.as_numpy(field.name) for field in self._contract.outputs}

@@ -43,7 +43,10 @@ def widened(tensors: Tensors) -> Tensors:
     from seatrial_serve.runtimes.triton_types import wide
 
     return {
-        name: (wide(datatype), array if wide(datatype) == datatype else array.astype(DTYPES[wide(datatype)]))
+        name: (
+            wide(datatype),
+            array if wide(datatype) == datatype else array.astype(DTYPES[wide(datatype)]),
+        )
         for name, (datatype, array) in tensors.items()
     }
 
@@ -97,7 +100,11 @@ def shaped(values: Sequence[Any], kind: Kind) -> Array:
 def batches(rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
     """Places of rows that may share tensors: those whose lists are of like shape. Raises `Inexpressible`."""
     shapes = [
-        tuple((name, shape_of(value)) for name, value in _object(row).items() if isinstance(value, list))
+        tuple(
+            (name, shape_of(value))
+            for name, value in _object(row).items()
+            if isinstance(value, list)
+        )
         for row in rows
     ]
     for places in group_places(shapes).values():
@@ -117,6 +124,9 @@ def answers_of(contract: Contract, outputs: Mapping[str, Array], rows: int) -> A
     """Batched outputs as one mapping for each row."""
     single = {field.name for field in contract.outputs if field.kind.shape == ()}
     return [
-        {name: array[place].reshape(()) if name in single else array[place] for name, array in outputs.items()}
+        {
+            name: array[place].reshape(()) if name in single else array[place]
+            for name, array in outputs.items()
+        }
         for place in range(rows)
     ]

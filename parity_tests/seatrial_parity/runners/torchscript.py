@@ -14,7 +14,9 @@ def runners(asked: TrialRequest) -> Iterator[TorchScriptRunner]:
     """One for each variant of this format; it fails, and says why, where nobody trusts it."""
     for variant in asked.bundle.manifest.variants:
         if variant.format == NAME:
-            yield TorchScriptRunner(asked.bundle, variant.name, "torch cpu", trust_torchscript=asked.trust_torchscript)
+            yield TorchScriptRunner(
+                asked.bundle, variant.name, "torch cpu", trust_torchscript=asked.trust_torchscript
+            )
 
 
 class TorchScriptRunner(OnnxRunner):

@@ -18,7 +18,9 @@ def runners(asked: TrialRequest) -> Iterator[TritonGrpcRunner]:
     if asked.triton_grpc is not None:
         from seatrial_serve.runtimes.triton_naming import triton_version
 
-        yield TritonGrpcRunner(asked.bundle, asked.triton_grpc, str(triton_version(asked.bundle.version)))
+        yield TritonGrpcRunner(
+            asked.bundle, asked.triton_grpc, str(triton_version(asked.bundle.version))
+        )
 
 
 class TritonGrpcRunner(GrpcRunner):
@@ -39,6 +41,8 @@ class TritonGrpcRunner(GrpcRunner):
         try:
             config = self.client.get_model_config(self._bundle.name, self.version).config
         except InferenceServerException as error:
-            raise Unavailable("E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}") from None
+            raise Unavailable(
+                "E_UNREACHABLE", f"{self.name}: {str(error.message())[:200]}"
+            ) from None
         self.provider = config.backend or config.platform
         return Served(str(config.parameters[digest_key(int(self.version))].string_value))

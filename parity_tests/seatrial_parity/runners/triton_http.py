@@ -17,7 +17,9 @@ def runners(asked: TrialRequest) -> Iterator[TritonHttpRunner]:
     if asked.triton is not None:
         from seatrial_serve.runtimes.triton_naming import triton_version
 
-        yield TritonHttpRunner(asked.bundle, asked.triton, str(triton_version(asked.bundle.version)))
+        yield TritonHttpRunner(
+            asked.bundle, asked.triton, str(triton_version(asked.bundle.version))
+        )
 
 
 class TritonHttpRunner(BinaryRunner):
@@ -35,4 +37,10 @@ class TritonHttpRunner(BinaryRunner):
 
         config = self.get("/config")
         self.provider = config.get("backend") or config.get("platform")
-        return Served(str(config.get("parameters", {}).get(digest_key(int(self.version)), {}).get("string_value", "")))
+        return Served(
+            str(
+                config.get("parameters", {})
+                .get(digest_key(int(self.version)), {})
+                .get("string_value", "")
+            )
+        )

@@ -34,9 +34,14 @@ class V2JsonRunner(V2BinaryRunner):
     def ask(self, tensors: Tensors) -> dict[str, Array]:
         """See `TensorRunner.ask`."""
         inputs = [
-            {"name": name, "datatype": datatype, "shape": array.shape, "data": [element(value) for value in array.ravel().tolist()]}
+            {
+                "name": name,
+                "datatype": datatype,
+                "shape": array.shape,
+                "data": [element(value) for value in array.ravel().tolist()],
+            }
             for name, (datatype, array) in tensors.items()
-        ]  # fmt: skip
+        ]
         body = json.dumps({"inputs": inputs})
         reply = self.client.post(f"{self.path}/infer", body.encode(), JSON_HEADERS)
         if reply.status_code != 200:
@@ -44,7 +49,9 @@ class V2JsonRunner(V2BinaryRunner):
             raise refusal_from(text, code)
         try:
             return {
-                output["name"]: np.array(output["data"], DTYPES[output["datatype"]]).reshape(output["shape"])
+                output["name"]: np.array(output["data"], DTYPES[output["datatype"]]).reshape(
+                    output["shape"]
+                )
                 for output in object_of(reply)["outputs"]
             }
         except (LookupError, TypeError, ValueError):

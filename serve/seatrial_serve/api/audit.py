@@ -14,7 +14,9 @@ OK, LEFT = "ok", "left"
 
 
 @contextmanager
-def audited(action: str, model: str, repository: Repository, *, who: str, over: str, request_id: str) -> Iterator[None]:
+def audited(
+    action: str, model: str, repository: Repository, *, who: str, over: str, request_id: str
+) -> Iterator[None]:
     """A call that does `action` to a model. `who` is its client's address, `over` the protocol.
 
     The line names a model that the repository knows before or after the call: other names are the client's own words.
@@ -25,7 +27,9 @@ def audited(action: str, model: str, repository: Repository, *, who: str, over: 
     except Exception as error:  # whatever ends it, the line says so, and it goes on
         result = status_of(error)[1]
         raise
-    except BaseException:  # the client left, or the server ends: the call may have been done in part
+    except (
+        BaseException
+    ):  # the client left, or the server ends: the call may have been done in part
         result = LEFT
         raise
     finally:

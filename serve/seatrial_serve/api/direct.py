@@ -122,7 +122,9 @@ class DirectWay:
             return
         for asked, _ in rows:
             asked.request.when_left = asked.leave
-        encoded.add_done_callback(partial(self._thread_encoded, model, [asked for asked, _ in rows], start))
+        encoded.add_done_callback(
+            partial(self._thread_encoded, model, [asked for asked, _ in rows], start)
+        )
 
     def _thread_encoded(
         self, model: ServedModel, together: Sequence[DirectExchange], start: float,
@@ -137,8 +139,12 @@ class DirectWay:
         self._encoded(model, list(compress(together, there)), start, list(compress(found, there)))
 
     def _encoded(
-        self, model: ServedModel, together: Sequence[DirectExchange], start: float, encoded: Sequence[EncodedRow | Exception]
-    ) -> None:  # fmt: skip
+        self,
+        model: ServedModel,
+        together: Sequence[DirectExchange],
+        start: float,
+        encoded: Sequence[EncodedRow | Exception],
+    ) -> None:
         ready: list[tuple[DirectExchange, RowsAtOnce]] = []
         for asked, row in zip(together, encoded, strict=True):
             if isinstance(row, Exception):
@@ -148,7 +154,9 @@ class DirectWay:
         if ready:
             self._ready(model, ready, start)
 
-    def _ready(self, model: ServedModel, ready: Sequence[tuple[DirectExchange, RowsAtOnce]], start: float) -> None:
+    def _ready(
+        self, model: ServedModel, ready: Sequence[tuple[DirectExchange, RowsAtOnce]], start: float
+    ) -> None:
         """The rows of these requests went through the host stage since `start`: they wait for a batch."""
         model.fronted(start, [asked.record for asked, _ in ready])
         if len(ready) == 1 and self._exchanges.drain.in_flight == 1:
@@ -169,7 +177,11 @@ class DirectWay:
             models.setdefault(each[0].model, []).append(each)
         for model, together in models.items():
             start = now_s()
-            replies = [(asked, reply) for asked, answers in together if (reply := asked.written_reply(answers))]
+            replies = [
+                (asked, reply)
+                for asked, answers in together
+                if (reply := asked.written_reply(answers))
+            ]
             if replies:
                 model.encoded(start, [asked.record for asked, _ in replies])
                 self.succeed(model, replies)
@@ -199,7 +211,9 @@ class DirectExchange(HttpExchange):
     def __init__(self, way: DirectWay, shared: Exchanges, request: DirectRequest) -> None:
         headers, route = request.headers, request.route
         entry = shared.repository.find(route.name, route.version, route.label)
-        super().__init__(shared, begin_record(headers, route.pattern), entry, request.connection.address, headers)
+        super().__init__(
+            shared, begin_record(headers, route.pattern), entry, request.connection.address, headers
+        )
         self.request, self._way, self._form = request, way, route.form
         self._job: Job
 
@@ -300,7 +314,9 @@ class DirectExchange(HttpExchange):
         """The rest of it in a task; `answer`: the model's, where that is there."""
         try:
             if not hasattr(self, "_job"):
-                self._job = await self.parsed(partial(self._form.read, self), self.request.body, aside=True)
+                self._job = await self.parsed(
+                    partial(self._form.read, self), self.request.body, aside=True
+                )
             job = self._job
             reply = await (self.answered(job) if answer is None else self.written(job, answer))
         except asyncio.CancelledError:
@@ -347,7 +363,10 @@ class DirectExchange(HttpExchange):
 
     def send(self, status: int, reply: Reply) -> None:
         """Write the answer."""
-        head = b"content-type: %b\r\nx-request-id: %b\r\n" % (reply.media_type, self.record.request_id.encode())
+        head = b"content-type: %b\r\nx-request-id: %b\r\n" % (
+            reply.media_type,
+            self.record.request_id.encode(),
+        )
         for header in reply.headers:
             head += b"%b: %b\r\n" % header
         self.request.reply(status, head, reply.body, close=self.shared.drain.draining)

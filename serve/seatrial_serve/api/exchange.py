@@ -227,7 +227,9 @@ class Exchange:
         self.done(reply)
         return reply
 
-    async def parsed(self, parse: Callable[[bytes], Parsed], body: bytes, *, aside: bool = False) -> Parsed:
+    async def parsed(
+        self, parse: Callable[[bytes], Parsed], body: bytes, *, aside: bool = False
+    ) -> Parsed:
         """What `parse` makes of the body, in a thread where it is large or `aside` says so. Raises what that raises."""
         if len(body) <= LARGE_BODY_BYTES and not aside:
             return parse(body)
@@ -248,7 +250,9 @@ class Exchange:
         """The answer as the request's protocol has it, written by a thread where it is large."""
         start = now_s()
         if self.model.is_large(answer):
-            reply = await asyncio.get_running_loop().run_in_executor(self.pool, self.write, job, answer)
+            reply = await asyncio.get_running_loop().run_in_executor(
+                self.pool, self.write, job, answer
+            )
         else:
             reply = self.write(job, answer)
         self.model.encoded(start, [self.record])
@@ -314,7 +318,9 @@ def close(shared: Exchanges, ended: Sequence[Exchange]) -> None:
         record = each.record
         records.append(record)
         if record.answer is not None and record.model is not None and sampler.open:
-            sampler.offer(record.model, record.answer, record.request_id, record.seconds, len(each.payload))
+            sampler.offer(
+                record.model, record.answer, record.request_id, record.seconds, len(each.payload)
+            )
     drain.leave(len(ended))
     if not drain.in_flight:
         shared.busy_poll.left()

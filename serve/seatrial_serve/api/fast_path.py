@@ -40,7 +40,11 @@ class FastPath:
     """ASGI in front of the framework's app: answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
 
     def __init__(
-        self, app: Asgi, exchanges: Exchanges, forms: Mapping[str, Form], others: Mapping[str, Answering]
+        self,
+        app: Asgi,
+        exchanges: Exchanges,
+        forms: Mapping[str, Form],
+        others: Mapping[str, Answering],
     ) -> None:
         """`forms`, `others`: how a path ends -> the form of what is asked there, or what answers it."""
         self.app, self._exchanges, self.forms = app, exchanges, forms
@@ -67,7 +71,9 @@ class FastPath:
                 status, code, body, extra = answer_to(error, record.request_id)
                 more = [*extra, *ERROR_HEADERS, *([(b"allow", b"POST")] if status == 405 else ())]
                 close = code in UNREAD and asked.unread
-                await self._send(send, status, Reply(body, JSON, more), record.request_id, close=close)
+                await self._send(
+                    send, status, Reply(body, JSON, more), record.request_id, close=close
+                )
             else:
                 if reply is not None:
                     await self._send(send, 200, reply, record.request_id)
@@ -81,12 +87,17 @@ class FastPath:
 
         async def send_named(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*with_policy(message["headers"]), (REQUEST_ID_HEADER, request_id.encode())]
+                message["headers"] = [
+                    *with_policy(message["headers"]),
+                    (REQUEST_ID_HEADER, request_id.encode()),
+                ]
             await send(message)
 
         await self.app(scope, receive, send_named)
 
-    async def _send(self, send: Any, status: int, reply: Reply, request_id: str, close: bool = False) -> None:
+    async def _send(
+        self, send: Any, status: int, reply: Reply, request_id: str, close: bool = False
+    ) -> None:
         headers = [
             (b"content-type", reply.media_type), (b"content-length", b"%d" % len(reply.body)),
             (REQUEST_ID_HEADER, request_id.encode()), *reply.headers,
@@ -101,4 +112,8 @@ class FastPath:
 def model_path(path: str) -> tuple[str, str | None, str | None, str] | None:
     """A path's model, version, label and verb; None where this path does not take it."""
     match = PATH.fullmatch(path)
-    return (match["name"], match["version"], match["label"], match["verb"]) if match is not None else None
+    return (
+        (match["name"], match["version"], match["label"], match["verb"])
+        if match is not None
+        else None
+    )

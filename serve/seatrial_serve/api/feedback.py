@@ -35,7 +35,9 @@ class Told(BaseModel):
     request_id: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         "", description="The X-Request-Id of the answer. Its truth can be told once."
     )
-    instances: Annotated[list[Any], Rows] = Field([], description="The rows, in place of the id of their answer.")
+    instances: Annotated[list[Any], Rows] = Field(
+        [], description="The rows, in place of the id of their answer."
+    )
     slices: Annotated[list[list[str]], Rows] = Field(
         [], description="For each row, the slices of the bundle's samples that it belongs to."
     )
@@ -54,7 +56,10 @@ class FeedbackApi:
         labels = feedback.labels_of(model)
         if not labels.classes:
             raise Refusal(
-                "E_UNSUPPORTED", "model", "one without labels", "a model that answers labels: their truth is a class"
+                "E_UNSUPPORTED",
+                "model",
+                "one without labels",
+                "a model that answers labels: their truth is a class",
             )
         told = await asked.parsed(partial(read_told, contract=model.contract), await asked.body())
         if told.request_id:
@@ -74,7 +79,9 @@ def read_told(body: bytes, contract: Contract) -> Told:
     """The body. Raises `Refusal`."""
     rows = contract.limits.max_rows
     check_values(body, contract.most_values + rows * (len(contract.outputs) + MOST_SLICES), rows)
-    want = '{"request_id": "...", "truth": [{"output": "class"}]}, or "instances" in place of the id'
+    want = (
+        '{"request_id": "...", "truth": [{"output": "class"}]}, or "instances" in place of the id'
+    )
     try:
         told = Told.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError:
@@ -82,21 +89,36 @@ def read_told(body: bytes, contract: Contract) -> Told:
     except ValidationError:
         raise Refusal("E_SCHEMA", "request body", "something else", want) from None
     if bool(told.request_id) == bool(told.instances):
-        raise Refusal("E_SCHEMA", "request body", "both or neither of request_id and instances", want)
+        raise Refusal(
+            "E_SCHEMA", "request body", "both or neither of request_id and instances", want
+        )
     return told
 
 
 def not_remembered(workers: int) -> Refusal:
     """Answers cannot be found by their id here."""
-    got = f"one of {workers} workers' answers" if workers > 1 else "an id where no answers are remembered"
+    got = (
+        f"one of {workers} workers' answers"
+        if workers > 1
+        else "an id where no answers are remembered"
+    )
     want = 'the rows themselves: {"instances": [...], "truth": [...]}'
-    return Refusal("E_UNSUPPORTED", "request_id", got, want, "or serve with one worker and --feedback-answers")
+    return Refusal(
+        "E_UNSUPPORTED", "request_id", got, want, "or serve with one worker and --feedback-answers"
+    )
 
 
 async def answer_again(asked: Asked, instances: list[Any]) -> Answer:
     """What the model says of rows now. Raises what `ServedModel.answer_rows` raises, and `Refusal` for too many."""
     contract = asked.model.contract
     if len(instances) > contract.limits.max_rows:
-        raise Refusal("E_BATCH", "instances", f"{len(instances)} rows", f"1 to {contract.limits.max_rows} rows")
-    rows = await asyncio.to_thread(lambda: [contract.validate_row(row, place) for place, row in enumerate(instances)])
+        raise Refusal(
+            "E_BATCH",
+            "instances",
+            f"{len(instances)} rows",
+            f"1 to {contract.limits.max_rows} rows",
+        )
+    rows = await asyncio.to_thread(
+        lambda: [contract.validate_row(row, place) for place, row in enumerate(instances)]
+    )
     return await asked.model.answer_rows(rows, asked.terms)

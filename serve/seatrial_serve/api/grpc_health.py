@@ -50,7 +50,9 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
         """How it stands now, and whenever that changes."""
         client = client_of(context)
         if not self._places.take(client):
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams watch: ask Check")
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams watch: ask Check"
+            )
         try:
             last = None
             while not self._closed:

@@ -58,7 +58,12 @@ class GrpcListener:
     ) -> None:
         """`message_bytes`: gRPC itself refuses a longer message, as it comes and once it is decompressed."""
         self._message_bytes, self._larger = message_bytes, set[tuple[str, str]]()
-        self._service, self._repository, self._drain, self._grace_s = service, repository, drain, grace_s
+        self._service, self._repository, self._drain, self._grace_s = (
+            service,
+            repository,
+            drain,
+            grace_s,
+        )
         self._shared_port = shared_port
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._health = HealthService()
@@ -67,12 +72,16 @@ class GrpcListener:
         self.port = port
 
     async def __aenter__(self) -> Self:
-        self._server = grpc.aio.server(options=[
-            ("grpc.max_receive_message_length", self._message_bytes), ("grpc.max_send_message_length", -1),
-            ("grpc.max_concurrent_streams", MOST_STREAMS), ("grpc.so_reuseport", int(self._shared_port)),
-            # It counts streams that have ended until they are freed, and resets calls of a client that kept to the most.
-            ("grpc.http.overload_protection", 0),
-        ])  # fmt: skip
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", self._message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_concurrent_streams", MOST_STREAMS),
+                ("grpc.so_reuseport", int(self._shared_port)),
+                # It counts streams that have ended until they are freed, and resets calls of a client that kept to the most.
+                ("grpc.http.overload_protection", 0),
+            ]
+        )
         self._server.add_generic_rpc_handlers((self._service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
@@ -92,7 +101,11 @@ class GrpcListener:
         states[""] = states[SERVICE] = self._repository.ready
         now = dict.fromkeys(self._told, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
         for name, ready in states.items():
-            now[name] = SERVING if ready and not self._drain.draining else health_pb2.HealthCheckResponse.NOT_SERVING
+            now[name] = (
+                SERVING
+                if ready and not self._drain.draining
+                else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
         changed = {name: status for name, status in now.items() if self._told.get(name) != status}
         self._told |= changed
         for name, status in changed.items():
@@ -107,8 +120,11 @@ class GrpcListener:
                 self._larger.add((entry.name, entry.version))
                 log.warning(
                     "%s %s takes bodies of %d bytes, gRPC at most %d: serve anew, or set grpc_message_bytes",
-                    entry.name, entry.version, entry.model.contract.max_body_bytes, self._message_bytes,
-                )  # fmt: skip
+                    entry.name,
+                    entry.version,
+                    entry.model.contract.max_body_bytes,
+                    self._message_bytes,
+                )
 
     async def __aexit__(self, *_: object) -> None:
         self._health.close()

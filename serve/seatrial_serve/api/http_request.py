@@ -52,11 +52,20 @@ class Asked(HttpExchange):
     __slots__ = ("_receive", "_scope", "_watching", "unread")
 
     def __init__(
-        self, shared: Exchanges, record: RequestRecord, entry: Entry | None, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, *,
+        self,
+        shared: Exchanges,
+        record: RequestRecord,
+        entry: Entry | None,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        *,
         counted: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         client = scope.get("client")
-        super().__init__(shared, record, entry, client[0] if client else None, headers, counted=counted)
+        super().__init__(
+            shared, record, entry, client[0] if client else None, headers, counted=counted
+        )
         self._scope, self._receive = scope, receive
         self._watching: asyncio.Task[None] | None = None
         self.unread = False
@@ -70,7 +79,11 @@ class Asked(HttpExchange):
         """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
         self.unread = True
         body = await read_body(
-            self.headers, self._receive, self.model.contract.max_body_bytes, self.shared.pace, self.hold
+            self.headers,
+            self._receive,
+            self.model.contract.max_body_bytes,
+            self.shared.pace,
+            self.hold,
         )
         self.unread = False
         self.whole(body)
@@ -120,13 +133,20 @@ async def answer(form: Form, asked: Asked) -> Reply:
 def begin_record(headers: Mapping[bytes, bytes], route: str) -> RequestRecord:
     """A request begins, with these headers."""
     traceparent = headers.get(TRACEPARENT)
-    return RequestRecord(request_id_of(headers), route, now_s(), traceparent.decode("latin-1") if traceparent else None)
+    return RequestRecord(
+        request_id_of(headers),
+        route,
+        now_s(),
+        traceparent.decode("latin-1") if traceparent else None,
+    )
 
 
 def ready_model(method: str, entry: Entry | None) -> ServedModel:
     """The model of an entry. Raises `Refusal` or `Unavailable` where there is none to ask, or where the method is not POST."""
     if entry is None:
-        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
+        raise Refusal(
+            "E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models"
+        )
     if method != "POST":
         raise Refusal("E_METHOD", "method", "another", "POST")
     return entry.ready_model()

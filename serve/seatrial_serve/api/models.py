@@ -17,7 +17,10 @@ from seatrial_serve.models.repository import Repository
 from seatrial_serve.process.drain import Drain
 
 NOT_READY: dict[str, Any] = {
-    "responses": {503: {"description": "It does not, and why."}, 404: {"description": "No such model or version."}}
+    "responses": {
+        503: {"description": "It does not, and why."},
+        404: {"description": "No such model or version."},
+    }
 }
 
 
@@ -25,9 +28,16 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     """V1 listing and V2 health."""
     router, receipts = APIRouter(), ReceiptReader()
 
-    @reading(router, "/v1/models", summary="The models of this server and the state of each version", tags=["models"])
+    @reading(
+        router,
+        "/v1/models",
+        summary="The models of this server and the state of each version",
+        tags=["models"],
+    )
     async def list_models() -> Response:
-        return json_response({"models": await in_turns(repository.names, partial(summary, repository))})
+        return json_response(
+            {"models": await in_turns(repository.names, partial(summary, repository))}
+        )
 
     @reading(
         router,
@@ -38,15 +48,25 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     async def show_model(model: str) -> Response:
         entry = found(repository, model)
         status = version_status(repository.versions(entry.name).values())
-        return json_response((summary(repository, entry.name) or {}) | status | await detail(entry, receipts))
+        return json_response(
+            (summary(repository, entry.name) or {}) | status | await detail(entry, receipts)
+        )
 
     @reading(
-        router, "/v1/models/{model:name}/versions/{version:name}", summary="One version of a model", tags=["models"]
+        router,
+        "/v1/models/{model:name}/versions/{version:name}",
+        summary="One version of a model",
+        tags=["models"],
     )
     async def show_version(model: str, version: str) -> Response:
         entry = found(repository, model, version)
         return json_response(
-            {"name": entry.name, **state(entry), **version_status([entry]), **await detail(entry, receipts)}
+            {
+                "name": entry.name,
+                **state(entry),
+                **version_status([entry]),
+                **await detail(entry, receipts),
+            }
         )
 
     @reading(
@@ -81,12 +101,25 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
     async def ready() -> Response:
         waiting = [{"name": entry.name, **state(entry)} for entry in repository.waiting]
         good = repository.ready and not drain.draining
-        kept = [f"{entry.name} {entry.version}" for entry in repository if entry.gate is not None and entry.gate.kept]
-        told = {"ready": good, "draining": drain.draining, "not_ready": waiting, "kept_receipts": kept}
+        kept = [
+            f"{entry.name} {entry.version}"
+            for entry in repository
+            if entry.gate is not None and entry.gate.kept
+        ]
+        told = {
+            "ready": good,
+            "draining": drain.draining,
+            "not_ready": waiting,
+            "kept_receipts": kept,
+        }
         return json_response(told, 200 if good else 503)
 
     @reading(
-        router, "/v2/models/{model:name}/ready", summary="Does this model take traffic?", tags=["health"], **NOT_READY
+        router,
+        "/v2/models/{model:name}/ready",
+        summary="Does this model take traffic?",
+        tags=["health"],
+        **NOT_READY,
     )
     async def model_ready(model: str) -> Response:
         return readiness(found(repository, model), drain)
@@ -116,7 +149,11 @@ def state(entry: Entry) -> dict[str, Any]:
     if entry.state is State.READY and not entry.takes_traffic:
         failed = {"code": "E_RUNTIME_DOWN", "reason": "the runtime behind it is not there"}
     digest = {"digest": entry.model.bundle.digest} if entry.model is not None else {}
-    proven = {"proven_by": "kept receipt" if entry.gate.kept else "golden rows"} if entry.gate is not None else {}
+    proven = (
+        {"proven_by": "kept receipt" if entry.gate.kept else "golden rows"}
+        if entry.gate is not None
+        else {}
+    )
     return {"version": entry.version, "state": entry.state, **digest, **failed, **proven}
 
 
@@ -141,18 +178,42 @@ async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
         return {}
     trials = [trial.model_dump(mode="json") for trial in model.admitted.trials]
     return {
-        "contract": model.contract.model_dump(mode="json", by_alias=True), "inputs": model.contract.row_schema(), "outputs": model.contract.answer_schema(), "example": model.contract.example_row(),
-        "limits": {"max_rows": model.contract.limits.max_rows, "max_body_bytes": model.contract.max_body_bytes},
-        "execution": {"variant": model.engine.variant, "provider": model.engine.provider, "batch_rows": model.batcher.rule.max_rows, "deep_batch_rows": model.batcher.rule.deep_rows, "batch_cost": model.batcher.rule.max_cost,
-                      **({"placement": asdict(model.engine.placement)} if model.engine.placement else {}),
-                      "cost_seconds": {"batch": round(model.admitted.pace.line[0], 9), "unit": round(model.admitted.pace.line[1], 9), "row_units": model.admitted.pace.length}, "batch_seconds": {str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()}},
-        "load_gate": trials, "load_gate_kept_at": model.admitted.kept_at or None, "load_seconds": round(entry.load_s, 3), "bundle": about(model.bundle), **await receipts.told(model.bundle),
-    }  # fmt: skip
+        "contract": model.contract.model_dump(mode="json", by_alias=True),
+        "inputs": model.contract.row_schema(),
+        "outputs": model.contract.answer_schema(),
+        "example": model.contract.example_row(),
+        "limits": {
+            "max_rows": model.contract.limits.max_rows,
+            "max_body_bytes": model.contract.max_body_bytes,
+        },
+        "execution": {
+            "variant": model.engine.variant,
+            "provider": model.engine.provider,
+            "batch_rows": model.batcher.rule.max_rows,
+            "deep_batch_rows": model.batcher.rule.deep_rows,
+            "batch_cost": model.batcher.rule.max_cost,
+            **({"placement": asdict(model.engine.placement)} if model.engine.placement else {}),
+            "cost_seconds": {
+                "batch": round(model.admitted.pace.line[0], 9),
+                "unit": round(model.admitted.pace.line[1], 9),
+                "row_units": model.admitted.pace.length,
+            },
+            "batch_seconds": {
+                str(rows): round(s, 7) for rows, s in model.admitted.pace.seconds.items()
+            },
+        },
+        "load_gate": trials,
+        "load_gate_kept_at": model.admitted.kept_at or None,
+        "load_seconds": round(entry.load_s, 3),
+        "bundle": about(model.bundle),
+        **await receipts.told(model.bundle),
+    }
 
 
 def about(bundle: Bundle) -> dict[str, Any]:
     """What the manifest says of how the bundle came to be."""
     manifest = bundle.manifest.model_dump(
-        mode="json", include={"batchable", "opset", "variants", "made_with", "git_commit", "waivers"}
+        mode="json",
+        include={"batchable", "opset", "variants", "made_with", "git_commit", "waivers"},
     )
     return manifest | {"size_bytes": bundle.size_bytes}

@@ -23,15 +23,21 @@ from seatrial_serve.observers.feedback import Labels
 
 ERROR_SCHEMA = {
     "type": "object",
-    "properties": {"error": {"type": "string"}, "code": {"type": "string"}, "request_id": {"type": "string"}},
+    "properties": {
+        "error": {"type": "string"},
+        "code": {"type": "string"},
+        "request_id": {"type": "string"},
+    },
     "required": ["error", "code", "request_id"],
 }
 REFUSALS = {
     "400": "A row breaks the contract; `code` is stable and `error` says where, what it got and what it wants.",
-    "413": "The body, file or image is larger than the contract allows.", "415": "The content type is none that this model takes.",
-    "500": "The model failed, or its answer broke its contract.", "503": "Overloaded, not ready or stopping; see Retry-After.",
+    "413": "The body, file or image is larger than the contract allows.",
+    "415": "The content type is none that this model takes.",
+    "500": "The model failed, or its answer broke its contract.",
+    "503": "Overloaded, not ready or stopping; see Retry-After.",
     "504": "The deadline passed before the request's turn came.",
-}  # fmt: skip
+}
 
 UNKNOWN = "No such model or version."
 NO_ANSWER = "No such model or version, or no answer of that request id is remembered."
@@ -42,12 +48,19 @@ BODY = {
     "415": "The content encoding is none that this route takes.",
 }
 PARTIAL = {
-    "name": "X-Partial", "in": "header", "required": False, "schema": {"enum": ["0", "1"], "default": "0"},
+    "name": "X-Partial",
+    "in": "header",
+    "required": False,
+    "schema": {"enum": ["0", "1"], "default": "0"},
     "description": "1: a row that cannot be answered is null and stands in `errors`, and takes none of the others with it.",
-}  # fmt: skip
+}
 ROW_ERROR = {
     "type": "object",
-    "properties": {"row": {"type": "integer", "minimum": 0}, "code": {"type": "string"}, "error": {"type": "string"}},
+    "properties": {
+        "row": {"type": "integer", "minimum": 0},
+        "code": {"type": "string"},
+        "error": {"type": "string"},
+    },
     "required": ["row", "code", "error"],
     "additionalProperties": False,
 }
@@ -140,7 +153,10 @@ def openapi_router(document: ApiDocument) -> APIRouter:
     async def show(request: Request) -> Response:
         page = await document.page()
         headers = {"etag": page.etag, "cache-control": "no-cache"}
-        known = {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}
+        known = {
+            each.strip().removeprefix("W/")
+            for each in request.headers.get("if-none-match", "").split(",")
+        }
         if known & {page.etag, "*"}:
             return Response(status_code=304, headers=headers)
         return Response(page.body, headers=headers, media_type="application/json")
@@ -150,12 +166,15 @@ def openapi_router(document: ApiDocument) -> APIRouter:
 
 def own_parts(app: FastAPI) -> OwnParts:
     """The framework's routes, and what models' operations refer to."""
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
     paths, components = document.pop("paths"), document.pop("components", {})
     schemas = components.pop("schemas", {}) | {"Error": ERROR_SCHEMA, "RowError": ROW_ERROR}
     components["parameters"] = {"Partial": PARTIAL}
     components["responses"] = {
-        refusal_name(status): {"description": text, "content": FAILURE} for status, text in MODEL_REFUSALS.items()
+        refusal_name(status): {"description": text, "content": FAILURE}
+        for status, text in MODEL_REFUSALS.items()
     }
     for path, operations in paths.items():
         for method, operation in operations.items():
@@ -170,7 +189,9 @@ def refusal_name(status: str) -> str:
 
 def refusals(statuses: Iterable[str]) -> dict[str, Any]:
     """Status -> where it is described."""
-    return {status: {"$ref": f"#/components/responses/{refusal_name(status)}"} for status in statuses}
+    return {
+        status: {"$ref": f"#/components/responses/{refusal_name(status)}"} for status in statuses
+    }
 
 
 def model_parts(model: ServedModel) -> ModelParts:
@@ -178,7 +199,9 @@ def model_parts(model: ServedModel) -> ModelParts:
     schemas: dict[str, Any] = {}
     whole = f"/v1/models/{model.bundle.name}"
     by_name = members(model_operations(model, whole, schemas))
-    by_version = members(model_operations(model, f"{whole}/versions/{model.bundle.version}", schemas))
+    by_version = members(
+        model_operations(model, f"{whole}/versions/{model.bundle.version}", schemas)
+    )
     return ModelParts(by_name, by_version, members(schemas))
 
 
@@ -194,7 +217,9 @@ def model_operations(model: ServedModel, stem: str, schemas: dict[str, Any]) -> 
 def describe_failures(operation: dict[str, Any], *, of_a_model: bool, with_body: bool) -> None:
     """What the framework cannot know: our errors in place of its own."""
     operation["responses"].pop("422", None)
-    texts = ({"404": UNKNOWN, "503": REFUSALS["503"]} if of_a_model else {}) | (BODY if with_body else {})
+    texts = ({"404": UNKNOWN, "503": REFUSALS["503"]} if of_a_model else {}) | (
+        BODY if with_body else {}
+    )
     for status, text in texts.items():
         operation["responses"][status] = {"description": text, "content": FAILURE}
 
@@ -203,11 +228,15 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     """The operation object of a model's predict route; its row and answer go into `schemas`."""
     contract, bundle = model.contract, model.bundle
     stem = f"{bundle.name}-{bundle.version}"
-    schemas[f"{stem}-row"], schemas[f"{stem}-answer"] = contract.row_schema(), contract.answer_schema()
+    schemas[f"{stem}-row"], schemas[f"{stem}-answer"] = (
+        contract.row_schema(),
+        contract.answer_schema(),
+    )
     names = [[field.name for field in fields] for fields in (contract.inputs, contract.outputs)]
     needed = [field.name for field in contract.inputs if not field.kind.nullable]
     columns = {
-        name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model) for name in names[0]
+        name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model)
+        for name in names[0]
     }
     signature = {"signature_name": {"const": SIGNATURE}}
     body: dict[str, Any] = {
@@ -220,24 +249,41 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         }
     }  # fmt: skip
     if contract.file_input is not None:
-        body |= {media: {"schema": {"type": "string", "format": "binary"}} for media in contract.file_input.media_types}
+        body |= {
+            media: {"schema": {"type": "string", "format": "binary"}}
+            for media in contract.file_input.media_types
+        }
     told = {
         "model_version": {"type": "string"},
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/RowError"}},
     }
-    outputs = closed_object({name: listed(property_of(f"{stem}-answer", name)) for name in names[1]}, names[1])
-    answer = {"oneOf": [
-        closed_object({"predictions": listed({"$ref": f"#/components/schemas/{stem}-answer"})} | told, ["predictions", "model_version"]),
-        closed_object({"outputs": outputs} | told, ["outputs", "model_version"]),
-    ]}  # fmt: skip
+    outputs = closed_object(
+        {name: listed(property_of(f"{stem}-answer", name)) for name in names[1]}, names[1]
+    )
+    answer = {
+        "oneOf": [
+            closed_object(
+                {"predictions": listed({"$ref": f"#/components/schemas/{stem}-answer"})} | told,
+                ["predictions", "model_version"],
+            ),
+            closed_object({"outputs": outputs} | told, ["outputs", "model_version"]),
+        ]
+    }
     return {
-        "tags": [bundle.name], "summary": f"Predict with {bundle.name} {bundle.version}", "operationId": operation_id(path),
+        "tags": [bundle.name],
+        "summary": f"Predict with {bundle.name} {bundle.version}",
+        "operationId": operation_id(path),
         "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
         "parameters": [{"$ref": "#/components/parameters/Partial"}],
         "requestBody": {"required": True, "content": body},
-        "responses": {"200": {"description": "One prediction for each row, in order; null and an error for a row without one, where X-Partial is 1.", "content": {"application/json": {"schema": answer}}},
-                      **refusals(REFUSALS)},
-    }  # fmt: skip
+        "responses": {
+            "200": {
+                "description": "One prediction for each row, in order; null and an error for a row without one, where X-Partial is 1.",
+                "content": {"application/json": {"schema": answer}},
+            },
+            **refusals(REFUSALS),
+        },
+    }
 
 
 @cache
@@ -245,16 +291,21 @@ def told_properties() -> Mapping[str, Mapping[str, Any]]:
     """The schemas of what feedback takes, of any model."""
     properties = Told.model_json_schema()["properties"]
     return {
-        name: {key: each for key, each in schema.items() if key != "default"} for name, schema in properties.items()
+        name: {key: each for key, each in schema.items() if key != "default"}
+        for name, schema in properties.items()
     }
 
 
 def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[str, Any]:
     """The operation object of a model's feedback route: the truth is one of its classes, the slices are its bundle's."""
     bundle, said = model.bundle, told_properties()
-    classes = {name: {"type": "string", "enum": list(words)} for name, words in labels.classes.items()}
+    classes = {
+        name: {"type": "string", "enum": list(words)} for name, words in labels.classes.items()
+    }
     true = {"anyOf": [closed_object(classes), {"type": "null"}]}
-    known: dict[str, Any] = {"type": "string", "enum": sorted(labels.slices)} if labels.slices else {"not": {}}
+    known: dict[str, Any] = (
+        {"type": "string", "enum": sorted(labels.slices)} if labels.slices else {"not": {}}
+    )
     properties = {
         "truth": {**said["truth"], "items": true},
         "request_id": said["request_id"],
@@ -266,15 +317,27 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
     count = {"type": "integer", "minimum": 0}
     answer = closed_object({"model_version": {"type": "string"}, "right": count, "wrong": count})
     return {
-        "tags": [bundle.name], "summary": f"Tell {bundle.name} {bundle.version} the truth of its answers", "operationId": operation_id(path),
+        "tags": [bundle.name],
+        "summary": f"Tell {bundle.name} {bundle.version} the truth of its answers",
+        "operationId": operation_id(path),
         "description": "It is counted in rolling accuracy, calibration error and slices; nothing of it is kept beyond the window.",
-        "requestBody": {"required": True, "content": {"application/json": {
-            "schema": closed_object(properties, ["truth"]) | one_of_both,
-            "example": {"instances": [model.contract.example_row()], "truth": [truth]},
-        }}},
-        "responses": {"200": {"description": "How many labels were right, and how many wrong.", "content": {"application/json": {"schema": answer}}},
-                      **refusals(MODEL_REFUSALS)},
-    }  # fmt: skip
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": closed_object(properties, ["truth"]) | one_of_both,
+                    "example": {"instances": [model.contract.example_row()], "truth": [truth]},
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "How many labels were right, and how many wrong.",
+                "content": {"application/json": {"schema": answer}},
+            },
+            **refusals(MODEL_REFUSALS),
+        },
+    }
 
 
 def rows_of(model: ServedModel) -> dict[str, Any]:
@@ -300,7 +363,12 @@ def listed(value: dict[str, Any]) -> dict[str, Any]:
 
 def closed_object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
     """The schema of an object of these properties and no others."""
-    return {"type": "object", "properties": properties, "required": required or [], "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required or [],
+        "additionalProperties": False,
+    }
 
 
 def operation_id(path: str) -> str:

@@ -23,7 +23,9 @@ AT_ONCE = 50
 """So many models are described before other requests have their turn."""
 
 
-def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def reading(
+    router: APIRouter, path: str, **about: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a route for GET, which the documentation shows, and for HEAD, which it does not."""
 
     def register(answer: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +38,11 @@ def reading(router: APIRouter, path: str, **about: Any) -> Callable[[Callable[..
 
 def json_response(value: Any, status: int = 200) -> Response:
     """JSON with numpy numbers in their shortest form."""
-    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
+    return Response(
+        orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY),
+        status,
+        media_type="application/json",
+    )
 
 
 async def in_turns(things: Sequence[Thing], describe: Callable[[Thing], Told | None]) -> list[Told]:
@@ -55,5 +61,7 @@ def found(repository: Repository, name: str, version: str | None = None) -> Entr
     """The entry. Raises `Refusal` where there is none."""
     entry = repository.find(name, version)
     if entry is None:
-        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models")
+        raise Refusal(
+            "E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models"
+        )
     return entry

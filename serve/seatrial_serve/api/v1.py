@@ -50,8 +50,13 @@ def write(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> R
         value = described(model, columnar, by_row, answer)
     else:
         part, describe = answer.parts[0], model.contract.describe
-        value = {"predictions": [describe(part.outputs, index) for index in part.rows], "model_version": model.version}
-    return Reply(write_json(value, 0 if answer.rows <= model.few_rows else answer.size_bytes), answer=answer)
+        value = {
+            "predictions": [describe(part.outputs, index) for index in part.rows],
+            "model_version": model.version,
+        }
+    return Reply(
+        write_json(value, 0 if answer.rows <= model.few_rows else answer.size_bytes), answer=answer
+    )
 
 
 def described(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> dict[str, Any]:

@@ -38,15 +38,30 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         if isinstance(field.kind, Label)
     }
     return {
-        "name": entry.name, "versions": sorted(repository.versions(entry.name), key=version_key), "platform": PLATFORM,
-        "inputs": [_tensor(field.name, field.kind, field.kind.row_shape) for field in contract.inputs],
-        "outputs": [_tensor(field.name, field.kind, field.kind.shape or (1,)) for field in contract.outputs],
-        "properties": {"digest": model.bundle.digest, "version": entry.version, "variant": model.engine.variant, **classes},
-    }  # fmt: skip
+        "name": entry.name,
+        "versions": sorted(repository.versions(entry.name), key=version_key),
+        "platform": PLATFORM,
+        "inputs": [
+            _tensor(field.name, field.kind, field.kind.row_shape) for field in contract.inputs
+        ],
+        "outputs": [
+            _tensor(field.name, field.kind, field.kind.shape or (1,)) for field in contract.outputs
+        ],
+        "properties": {
+            "digest": model.bundle.digest,
+            "version": entry.version,
+            "variant": model.engine.variant,
+            **classes,
+        },
+    }
 
 
 def _tensor(name: str, kind: Kind, shape: Iterable[int | None]) -> dict[str, Any]:
-    return {"name": name, "datatype": kind.datatype, "shape": [-1, *(-1 if side is None else side for side in shape)]}
+    return {
+        "name": name,
+        "datatype": kind.datatype,
+        "shape": [-1, *(-1 if side is None else side for side in shape)],
+    }
 
 
 def model_config(entry: Entry) -> dict[str, Any]:
@@ -54,19 +69,34 @@ def model_config(entry: Entry) -> dict[str, Any]:
     model = entry.ready_model()
     contract = model.contract
     return {
-        "name": entry.name, "platform": PLATFORM, "backend": PLATFORM, "max_batch_size": contract.limits.max_rows,
+        "name": entry.name,
+        "platform": PLATFORM,
+        "backend": PLATFORM,
+        "max_batch_size": contract.limits.max_rows,
         "version_policy": {"latest": {"num_versions": 1}},
         "input": [
-            _configured(field.name, field.kind.datatype, field.kind.row_shape) | {"optional": field.kind.nullable} for field in contract.inputs
+            _configured(field.name, field.kind.datatype, field.kind.row_shape)
+            | {"optional": field.kind.nullable}
+            for field in contract.inputs
         ],
-        "output": [_configured(field.name, field.kind.datatype, field.kind.shape or (1,)) for field in contract.outputs],
-        "dynamic_batching": {"preferred_batch_size": [model.batcher.rule.max_rows], "max_queue_delay_microseconds": round(model.batcher.rule.max_wait_s * 1e6)},
-    }  # fmt: skip
+        "output": [
+            _configured(field.name, field.kind.datatype, field.kind.shape or (1,))
+            for field in contract.outputs
+        ],
+        "dynamic_batching": {
+            "preferred_batch_size": [model.batcher.rule.max_rows],
+            "max_queue_delay_microseconds": round(model.batcher.rule.max_wait_s * 1e6),
+        },
+    }
 
 
 def _configured(name: str, datatype: str, shape: Iterable[int | None]) -> dict[str, Any]:
     dtype = "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
-    return {"name": name, "data_type": dtype, "dims": [-1 if side is None else side for side in shape]}
+    return {
+        "name": name,
+        "data_type": dtype,
+        "dims": [-1 if side is None else side for side in shape],
+    }
 
 
 def model_statistics(model: ServedModel) -> dict[str, Any]:
@@ -74,18 +104,31 @@ def model_statistics(model: ServedModel) -> dict[str, Any]:
     seen: Statistics = model.metrics.statistics
     zero = _spent(0, 0.0)
     return {
-        "name": model.bundle.name, "version": model.bundle.version, "last_inference": round(seen.last_unix_s * 1000),
-        "inference_count": seen.rows, "execution_count": seen.batches,
+        "name": model.bundle.name,
+        "version": model.bundle.version,
+        "last_inference": round(seen.last_unix_s * 1000),
+        "inference_count": seen.rows,
+        "execution_count": seen.batches,
         "inference_stats": {
-            "success": _spent(seen.succeeded, seen.succeeded_s), "fail": _spent(seen.failed, seen.failed_s),
-            "queue": _spent(seen.queued, seen.queued_s), "compute_input": _spent(seen.fronts, seen.front_s),
-            "compute_infer": _spent(seen.batches, seen.run_s), "compute_output": zero, "cache_hit": zero, "cache_miss": zero,
+            "success": _spent(seen.succeeded, seen.succeeded_s),
+            "fail": _spent(seen.failed, seen.failed_s),
+            "queue": _spent(seen.queued, seen.queued_s),
+            "compute_input": _spent(seen.fronts, seen.front_s),
+            "compute_infer": _spent(seen.batches, seen.run_s),
+            "compute_output": zero,
+            "cache_hit": zero,
+            "cache_miss": zero,
         },
         "batch_stats": [
-            {"batch_size": rows, "compute_input": zero, "compute_infer": _spent(count, seconds), "compute_output": zero}
+            {
+                "batch_size": rows,
+                "compute_input": zero,
+                "compute_infer": _spent(count, seconds),
+                "compute_output": zero,
+            }
             for rows, (count, seconds) in sorted(seen.by_rows.items())
         ],
-    }  # fmt: skip
+    }
 
 
 def _spent(count: int, seconds: float) -> Mapping[str, int]:
@@ -95,7 +138,12 @@ def _spent(count: int, seconds: float) -> Mapping[str, int]:
 def index(repository: Repository, ready_only: bool) -> list[dict[str, str]]:
     """Every version of every model, its state and, where it is not ready, why."""
     return [
-        {"name": entry.name, "version": entry.version, "state": STATES[entry.state], "reason": entry.reason}
+        {
+            "name": entry.name,
+            "version": entry.version,
+            "state": STATES[entry.state],
+            "reason": entry.reason,
+        }
         for entry in repository
         if not ready_only or entry.state is State.READY
     ]

@@ -19,7 +19,13 @@ from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, J
 from seatrial_serve.api.grpc_health import client_of
 from seatrial_serve.api.http_request import begin_record
 from seatrial_serve.api.routing import in_turns
-from seatrial_serve.api.v2_describe import index, model_config, model_metadata, model_statistics, server_metadata
+from seatrial_serve.api.v2_describe import (
+    index,
+    model_config,
+    model_metadata,
+    model_statistics,
+    server_metadata,
+)
 from seatrial_serve.api.v2_infer import inference
 from seatrial_serve.http.body import ClientLeft
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
@@ -48,9 +54,16 @@ GROWTH = 24
 Measured 21 for short words, and for small numbers packed.
 """
 CODES = {
-    408: grpc.StatusCode.DEADLINE_EXCEEDED, 400: grpc.StatusCode.INVALID_ARGUMENT, 404: grpc.StatusCode.NOT_FOUND, 413: grpc.StatusCode.RESOURCE_EXHAUSTED, 415: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED, 500: grpc.StatusCode.INTERNAL, 503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}  # fmt: skip
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
 """HTTP status of an error -> its gRPC status."""
 Context = Any
 """grpc.aio.ServicerContext; the package has no types."""
@@ -67,7 +80,13 @@ class InferCall(Exchange):
 
     def __init__(self, shared: Exchanges, context: Context) -> None:
         headers = headers_of(context)
-        super().__init__(shared, begin_record(headers, f"{SERVICE}/ModelInfer"), None, client_of(context), headers)
+        super().__init__(
+            shared,
+            begin_record(headers, f"{SERVICE}/ModelInfer"),
+            None,
+            client_of(context),
+            headers,
+        )
         self._context = context
         self.message = b""
         self._unpacked: pb.ModelInferRequest | None = None
@@ -101,7 +120,11 @@ class InferCall(Exchange):
 
     def _job(self, message: bytes) -> Job:
         contract = self.model.contract
-        request = read_message(self._unpacked, contract) if self._unpacked is not None else read(message, contract)
+        request = (
+            read_message(self._unpacked, contract)
+            if self._unpacked is not None
+            else read(message, contract)
+        )
         return inference(self, request, write)
 
 
@@ -141,11 +164,20 @@ async def receive(context: Context, timeout_s: float) -> bytes:
         if error.args != (LATE,):
             raise
         call.uncancel()
-        raise Refusal("E_SLOW_BODY", "message", f"no end of it within {timeout_s:g} s", "the whole of it") from None
+        raise Refusal(
+            "E_SLOW_BODY", "message", f"no end of it within {timeout_s:g} s", "the whole of it"
+        ) from None
     finally:
         timer.cancel()
-    if message is grpc.aio.EOF:  # its client sends none, or gRPC itself has ended the call with a too long one
-        raise Refusal("E_MESSAGE", "message", "none, or one longer than gRPC takes", "one of the service's messages")
+    if (
+        message is grpc.aio.EOF
+    ):  # its client sends none, or gRPC itself has ended the call with a too long one
+        raise Refusal(
+            "E_MESSAGE",
+            "message",
+            "none, or one longer than gRPC takes",
+            "one of the service's messages",
+        )
     whole: bytes = message
     return whole
 
@@ -158,7 +190,9 @@ def too_large(size: int, most: int) -> Refusal:
 def known(entry: Entry | None) -> Entry:
     """The entry. Raises `Refusal` where there is none."""
     if entry is None:
-        raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of RepositoryIndex")
+        raise Refusal(
+            "E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of RepositoryIndex"
+        )
     return entry
 
 
@@ -171,7 +205,9 @@ class InferenceService:
     wait for it uncounted, and unpack it on the event loop.
     """
 
-    def __init__(self, shared: Exchanges, calls: Places, lifecycle: ModelLifecycle | None = None) -> None:
+    def __init__(
+        self, shared: Exchanges, calls: Places, lifecycle: ModelLifecycle | None = None
+    ) -> None:
         """`calls`: how many there may be at once.
 
         With a lifecycle, which is the administrator's, models can be loaded and unloaded.
@@ -182,11 +218,17 @@ class InferenceService:
     def handler(self) -> grpc.GenericRpcHandler:
         """What gRPC calls."""
         methods: dict[str, tuple[Method, type[Message]]] = {
-            "ServerLive": (self.server_live, pb.ServerLiveRequest), "ServerReady": (self.server_ready, pb.ServerReadyRequest), "ModelReady": (self.model_ready, pb.ModelReadyRequest),
-            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest), "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest),
-            "ModelConfig": (self.model_config, pb.ModelConfigRequest), "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest), "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
-            "RepositoryModelLoad": (self.model_load, pb.RepositoryModelLoadRequest), "RepositoryModelUnload": (self.model_unload, pb.RepositoryModelUnloadRequest),
-        }  # fmt: skip
+            "ServerLive": (self.server_live, pb.ServerLiveRequest),
+            "ServerReady": (self.server_ready, pb.ServerReadyRequest),
+            "ModelReady": (self.model_ready, pb.ModelReadyRequest),
+            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest),
+            "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest),
+            "ModelConfig": (self.model_config, pb.ModelConfigRequest),
+            "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest),
+            "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
+            "RepositoryModelLoad": (self.model_load, pb.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": (self.model_unload, pb.RepositoryModelUnloadRequest),
+        }
         answers = {name: self._small(method, kind) for name, (method, kind) in methods.items()}
         return grpc.method_handlers_generic_handler(SERVICE, {
             name: grpc.stream_unary_rpc_method_handler(self._answering(answer))
@@ -215,11 +257,15 @@ class InferenceService:
             try:
                 if not placed:
                     await asyncio.sleep(REFUSAL_S)
-                    raise Unavailable("E_OVERLOADED", "more calls are on their way than there may be at once")
+                    raise Unavailable(
+                        "E_OVERLOADED", "more calls are on their way than there may be at once"
+                    )
                 return await answer(context)
             except ClientLeft:
                 raise asyncio.CancelledError from None  # which gRPC takes without a word
-            except Exception as error:  # every error becomes one clear answer; what is not ours is logged there
+            except (
+                Exception
+            ) as error:  # every error becomes one clear answer; what is not ours is logged there
                 await abort(context, error, request_id)
                 raise
             finally:
@@ -247,35 +293,55 @@ class InferenceService:
     async def model_ready(self, asked: pb.ModelReadyRequest, _: Context) -> pb.ModelReadyResponse:
         """Does this model take traffic? One that is not there does not."""
         entry = self._repository.find(asked.name, asked.version or None)
-        return pb.ModelReadyResponse(ready=entry is not None and entry.takes_traffic and not self._drain.draining)
+        return pb.ModelReadyResponse(
+            ready=entry is not None and entry.takes_traffic and not self._drain.draining
+        )
 
-    async def server_metadata(self, _: pb.ServerMetadataRequest, __: Context) -> pb.ServerMetadataResponse:
+    async def server_metadata(
+        self, _: pb.ServerMetadataRequest, __: Context
+    ) -> pb.ServerMetadataResponse:
         """Name, version, extensions."""
         return pb.ServerMetadataResponse(**server_metadata(admin=self._keeper is not None))
 
-    async def model_metadata(self, asked: pb.ModelMetadataRequest, _: Context) -> pb.ModelMetadataResponse:
+    async def model_metadata(
+        self, asked: pb.ModelMetadataRequest, _: Context
+    ) -> pb.ModelMetadataResponse:
         """A model's tensors."""
         entry = self._found(asked.name, asked.version)
         return ParseDict(model_metadata(self._repository, entry), pb.ModelMetadataResponse())
 
-    async def model_config(self, asked: pb.ModelConfigRequest, _: Context) -> pb.ModelConfigResponse:
+    async def model_config(
+        self, asked: pb.ModelConfigRequest, _: Context
+    ) -> pb.ModelConfigResponse:
         """A model's configuration, in Triton's words."""
-        return ParseDict({"config": model_config(self._found(asked.name, asked.version))}, pb.ModelConfigResponse())
+        return ParseDict(
+            {"config": model_config(self._found(asked.name, asked.version))},
+            pb.ModelConfigResponse(),
+        )
 
-    async def model_statistics(self, asked: pb.ModelStatisticsRequest, _: Context) -> pb.ModelStatisticsResponse:
+    async def model_statistics(
+        self, asked: pb.ModelStatisticsRequest, _: Context
+    ) -> pb.ModelStatisticsResponse:
         """What a model has done, or all where none is named."""
         if asked.name:
             models = [self._found(asked.name, asked.version).ready_model()]
         else:
             models = [entry.model for entry in self._repository if entry.model is not None]
-        told = await in_turns(models, lambda model: ParseDict(model_statistics(model), pb.ModelStatistics()))
+        told = await in_turns(
+            models, lambda model: ParseDict(model_statistics(model), pb.ModelStatistics())
+        )
         return pb.ModelStatisticsResponse(model_stats=told)
 
-    async def repository_index(self, asked: pb.RepositoryIndexRequest, _: Context) -> pb.RepositoryIndexResponse:
+    async def repository_index(
+        self, asked: pb.RepositoryIndexRequest, _: Context
+    ) -> pb.RepositoryIndexResponse:
         """Every version and its state."""
-        return pb.RepositoryIndexResponse(models=[
-            pb.RepositoryIndexResponse.ModelIndex(**each) for each in index(self._repository, asked.ready)
-        ])  # fmt: skip
+        return pb.RepositoryIndexResponse(
+            models=[
+                pb.RepositoryIndexResponse.ModelIndex(**each)
+                for each in index(self._repository, asked.ready)
+            ]
+        )
 
     async def model_load(
         self, asked: pb.RepositoryModelLoadRequest, context: Context
@@ -305,7 +371,9 @@ class InferenceService:
 
     def _admin(self) -> ModelLifecycle:
         if self._keeper is None:
-            raise Refusal("E_NOT_FOUND", "method", "one that is off", "a server that was started with --admin")
+            raise Refusal(
+                "E_NOT_FOUND", "method", "one that is off", "a server that was started with --admin"
+            )
         return self._keeper
 
     def _found(self, name: str, version: str) -> Entry:

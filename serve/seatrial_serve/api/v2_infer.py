@@ -21,7 +21,9 @@ from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, W
 MICROSECONDS = 1e-6
 
 
-def inference(asked: Exchange, request: InferRequest, write: Callable[[InferResponse, Answer], Reply]) -> Job:
+def inference(
+    asked: Exchange, request: InferRequest, write: Callable[[InferResponse, Answer], Reply]
+) -> Job:
     """What a request asks; its own parameters change its terms. `write` writes the answer.
 
     Raises `Refusal` where tensors break the contract, and `Unavailable` where its timeout is too short.
@@ -56,7 +58,13 @@ def _reply(
     ]
     errors = described_errors(answer) if by_row else None
     response = InferResponse(
-        bundle.name, bundle.version, bundle.digest, model.engine.variant, request_id, outputs, errors
+        bundle.name,
+        bundle.version,
+        bundle.digest,
+        model.engine.variant,
+        request_id,
+        outputs,
+        errors,
     )
     return write(response, answer)
 
@@ -67,7 +75,9 @@ def with_parameters(terms: Terms, parameters: Parameters) -> Terms:
         return terms
     for name in ("sequence_id", "sequence_start", "sequence_end"):
         if parameters.get(name):
-            raise Refusal("E_UNSUPPORTED", f"parameter '{name}'", "a sequence", "requests that stand alone")
+            raise Refusal(
+                "E_UNSUPPORTED", f"parameter '{name}'", "a sequence", "requests that stand alone"
+            )
     priority, timeout = _whole(parameters, "priority"), _whole(parameters, "timeout")
     if timeout:
         until = now_s() + timeout * MICROSECONDS
@@ -78,7 +88,9 @@ def with_parameters(terms: Terms, parameters: Parameters) -> Terms:
 def _whole(parameters: Parameters, name: str) -> int:
     value = parameters.get(name, 0)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
-        raise Refusal("E_PARAMETER", f"parameter '{name}'", "another value", "a whole number from 0")
+        raise Refusal(
+            "E_PARAMETER", f"parameter '{name}'", "another value", "a whole number from 0"
+        )
     return value
 
 
@@ -89,9 +101,12 @@ def wanted_outputs(contract: Contract, request: InferRequest) -> list[Wanted]:
         return [Wanted(name, request.binary) for name in names]
     for wanted in request.outputs:
         if wanted.name not in names:
-            raise Refusal("E_OUTPUT", "outputs", "one that the model does not have", ", ".join(names))
+            raise Refusal(
+                "E_OUTPUT", "outputs", "one that the model does not have", ", ".join(names)
+            )
     if len({wanted.name for wanted in request.outputs}) != len(request.outputs):
         raise Refusal("E_OUTPUT", "outputs", "one of them twice", "each once")
     return [
-        Wanted(wanted.name, request.binary if wanted.binary is None else wanted.binary) for wanted in request.outputs
+        Wanted(wanted.name, request.binary if wanted.binary is None else wanted.binary)
+        for wanted in request.outputs
     ]

@@ -43,7 +43,9 @@ def sound_columns(
     while stretches:
         start, stop = stretches.pop()
         try:
-            contract.validate_columns({name: column[start:stop] for name, column in columns.items()}, stop - start)
+            contract.validate_columns(
+                {name: column[start:stop] for name, column in columns.items()}, stop - start
+            )
         except Refusal as refusal:
             if not refusal.of_a_row:
                 raise
@@ -68,11 +70,15 @@ def whole_array(contract: Contract, answer: Answer, name: str) -> Array:
     if not answer.errors:
         return answer.array(name)
     kind = next(field.kind for field in contract.outputs if field.name == name)
-    known = answer.array(name) if answer.parts else np.empty((0, *(side or 0 for side in kind.shape)))
+    known = (
+        answer.array(name) if answer.parts else np.empty((0, *(side or 0 for side in kind.shape)))
+    )
     size_bytes, most = answer.rows * known[:1].nbytes, contract.limits.max_answer_bytes
     if size_bytes > most:
         mend = "ask for fewer or smaller rows at once"
-        raise Refusal("E_ANSWER_BYTES", "the answer", f"{size_bytes} bytes", f"at most {most}", mend)
+        raise Refusal(
+            "E_ANSWER_BYTES", "the answer", f"{size_bytes} bytes", f"at most {most}", mend
+        )
     array = np.full((answer.rows, *known.shape[1:]), np.nan, DTYPES[kind.datatype])
     array[answer.places] = known
     return array

@@ -11,7 +11,13 @@ from seatrial_contracts.errors import Refusal
 from seatrial_serve.api.audit import audited
 from seatrial_serve.api.fast_path import REQUEST_ID
 from seatrial_serve.api.routing import found, in_turns, json_response, reading
-from seatrial_serve.api.v2_describe import index, model_config, model_metadata, model_statistics, server_metadata
+from seatrial_serve.api.v2_describe import (
+    index,
+    model_config,
+    model_metadata,
+    model_statistics,
+    server_metadata,
+)
 from seatrial_serve.http.body import Pace, read_body
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.models.lifecycle import ModelLifecycle
@@ -55,11 +61,15 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
 
     @reading(router, f"{MODEL}/stats", summary="What a model has done")
     async def statistics(model: str) -> Response:
-        return json_response({"model_stats": [model_statistics(found(repository, model).ready_model())]})
+        return json_response(
+            {"model_stats": [model_statistics(found(repository, model).ready_model())]}
+        )
 
     @reading(router, f"{VERSION}/stats", summary="What a version has done")
     async def version_statistics(model: str, version: str) -> Response:
-        return json_response({"model_stats": [model_statistics(found(repository, model, version).ready_model())]})
+        return json_response(
+            {"model_stats": [model_statistics(found(repository, model, version).ready_model())]}
+        )
 
     @router.post("/v2/repository/index", summary="Every version of every model and its state")
     async def repository_index(request: Request) -> Response:
@@ -73,7 +83,10 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
 def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecycle) -> None:
     """Loading and unloading."""
 
-    @router.post("/v2/repository/models/{model}/load", summary="Load a model from the folder, or load it anew")
+    @router.post(
+        "/v2/repository/models/{model}/load",
+        summary="Load a model from the folder, or load it anew",
+    )
     async def load(model: str, request: Request) -> Response:
         with audit("load", model, request):
             refuse_overrides(await read_asked(request))
@@ -89,7 +102,9 @@ def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecyc
 
     def audit(action: str, model: str, request: Request) -> AbstractContextManager[None]:
         who = request.client.host if request.client is not None else "an unknown address"
-        return audited(action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID])
+        return audited(
+            action, model, repository, who=who, over="HTTP", request_id=request.scope[REQUEST_ID]
+        )
 
 
 async def read_asked(request: Request) -> bytes:
@@ -110,7 +125,10 @@ def refuse_overrides(body: bytes) -> None:
         raise Refusal("E_SCHEMA", "request body", "something else", "nothing, or {}")
     if asked.get("parameters"):
         raise Refusal(
-            "E_UNSUPPORTED", "parameters", "a configuration or files", "none: what is served is what was sealed"
+            "E_UNSUPPORTED",
+            "parameters",
+            "a configuration or files",
+            "none: what is served is what was sealed",
         )
 
 

@@ -84,7 +84,9 @@ def read_versions(families: Iterable[Metric]) -> dict[Key, Reading]:
             if "model" in sample.labels and "version" in sample.labels:
                 key = sample.labels["model"], sample.labels["version"]
                 readings.setdefault(key, Reading()).take(sample.name, sample.labels, sample.value)
-        time.sleep(0)  # read in a thread: the event loop goes first, where it waits for the interpreter
+        time.sleep(
+            0
+        )  # read in a thread: the event loop goes first, where it waits for the interpreter
     return readings
 
 
@@ -101,8 +103,13 @@ def point_between(old: Reading, new: Reading, at: float, period_s: float) -> Poi
             for name, share in QUANTILES.items():
                 seconds[name][phase] = quantile(share, list(buckets), counts)
     return Point(
-        at, answered / period_s, sum(ended.values()) / period_s, (new.rows - old.rows) / batches if batches > 0 else None, new.waiting, seconds
-    )  # fmt: skip
+        at,
+        answered / period_s,
+        sum(ended.values()) / period_s,
+        (new.rows - old.rows) / batches if batches > 0 else None,
+        new.waiting,
+        seconds,
+    )
 
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> float:
@@ -115,5 +122,9 @@ def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> 
         return bounds[0] * wanted / counts[0]
     for (low, high), (below, until) in zip(pairwise(bounds), pairwise(counts), strict=True):
         if wanted <= until:
-            return low if high == float("inf") else low + (high - low) * (wanted - below) / (until - below)
+            return (
+                low
+                if high == float("inf")
+                else low + (high - low) * (wanted - below) / (until - below)
+            )
     raise ValueError("no bucket holds it; this is a bug in seatrial")

@@ -55,4 +55,6 @@ def time_of(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise Refusal("E_PARAMETER", "parameter 'since'", "another value", "seconds of Unix time") from None
+        raise Refusal(
+            "E_PARAMETER", "parameter 'since'", "another value", "seconds of Unix time"
+        ) from None

@@ -10,7 +10,14 @@ from typing import Any
 
 from seatrial_contracts.drift import population_stability_index
 from seatrial_contracts.profile import Profile
-from seatrial_serve.console.reading import QUANTILES, Key, Point, Reading, point_between, read_versions
+from seatrial_serve.console.reading import (
+    QUANTILES,
+    Key,
+    Point,
+    Reading,
+    point_between,
+    read_versions,
+)
 from seatrial_serve.metrics.metrics import Metrics
 
 PERIOD_S = 1.0
@@ -78,13 +85,17 @@ def columns(points: Sequence[Point]) -> dict[str, Any]:
     phases = list(dict.fromkeys(phase for point in points for phase in point.seconds["p50"]))
     plain = {name: [getattr(point, name) for point in points] for name in Point._fields[:-1]}
     return plain | {
-        name: {phase: [point.seconds[name].get(phase) for point in points] for phase in phases} for name in QUANTILES
+        name: {phase: [point.seconds[name].get(phase) for point in points] for phase in phases}
+        for name in QUANTILES
     }
 
 
 def shares_of(profile: Profile) -> dict[str, dict[str, float]]:
     """Field -> bin -> its share of the reference rows."""
-    return {field: dict(zip(spread.bins.names, spread.shares, strict=True)) for field, spread in profile.fields.items()}
+    return {
+        field: dict(zip(spread.bins.names, spread.shares, strict=True))
+        for field, spread in profile.fields.items()
+    }
 
 
 def drift(reading: Reading) -> list[dict[str, Any]]:
@@ -96,6 +107,13 @@ def drift(reading: Reading) -> list[dict[str, Any]]:
         live = [count / seen for count in counts] if seen else None
         psi = population_stability_index(shares, counts) if seen else None
         found.append(
-            {"field": field, "seen": seen, "bins": list(reference), "reference": shares, "live": live, "psi": psi}
+            {
+                "field": field,
+                "seen": seen,
+                "bins": list(reference),
+                "reference": shares,
+                "live": live,
+                "psi": psi,
+            }
         )
     return found

@@ -23,7 +23,14 @@ LOOKS = 8
 """Most connections looked at in a turn. To find that a client has left takes 18 us, to accept and answer it some 230."""
 ESTABLISHED = 1
 """As Linux numbers TCP's states."""
-BROKEN = (errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM)
+BROKEN = (
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EPERM,
+)
 """What came over a new connection, which is gone; Linux tells it to whoever accepts (accept(2))."""
 PAUSE_S = 1.0
 """How long to accept none where the system has no room for another connection."""
@@ -33,7 +40,10 @@ class Acceptor:
     """Accepts the connections of a listening socket, once it was told to `start`, on the event loop that is running."""
 
     def __init__(
-        self, listening: socket.socket, protocol: Callable[[], asyncio.Protocol], clock: Callable[[], float] = now_s
+        self,
+        listening: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        clock: Callable[[], float] = now_s,
     ) -> None:
         self._listening, self._protocol, self._clock = listening, protocol, clock
         self._loop = asyncio.get_running_loop()
@@ -102,4 +112,7 @@ class Acceptor:
 
 def has_left(connection: socket.socket) -> bool:
     """Has its client closed already, while it waited to be accepted? Where the system does not say, it has not."""
-    return sys.platform == "linux" and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED
+    return (
+        sys.platform == "linux"
+        and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED
+    )

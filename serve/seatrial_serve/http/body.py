@@ -60,7 +60,12 @@ async def read_body(
     """
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding not in WINDOW_BITS:
-        raise Refusal("E_CONTENT_ENCODING", "header Content-Encoding", "another encoding", "gzip, deflate or none")
+        raise Refusal(
+            "E_CONTENT_ENCODING",
+            "header Content-Encoding",
+            "another encoding",
+            "gzip, deflate or none",
+        )
     declared = headers.get(b"content-length")
     if declared is not None and (len(declared) > 18 or int(declared) > max_bytes):
         raise too_large(max_bytes)
@@ -75,7 +80,10 @@ async def read_body(
 async def _arriving(receive: Receive, max_bytes: int, pace: Pace, hold: Hold | None) -> bytes:
     loop = asyncio.get_running_loop()
     start_s = loop.time()
-    last_s, until_s = start_s + pace.timeout_s, start_s + (GRACE_S if pace.bytes_per_s else pace.timeout_s)
+    last_s, until_s = (
+        start_s + pace.timeout_s,
+        start_s + (GRACE_S if pace.bytes_per_s else pace.timeout_s),
+    )
     body, more, message = bytearray(), True, NOTHING
     try:
         async with asyncio.timeout_at(min(until_s, last_s)) as patience:
@@ -113,12 +121,17 @@ def inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:
     try:
         data = unpacker.decompress(body, max_bytes + 1)
     except zlib.error:
-        raise Refusal("E_COMPRESSION", "request body", "a damaged compressed stream", "a whole one") from None
+        raise Refusal(
+            "E_COMPRESSION", "request body", "a damaged compressed stream", "a whole one"
+        ) from None
     if len(data) > max_bytes:
         raise too_large(max_bytes)
     if not unpacker.eof or unpacker.unused_data:
         raise Refusal(
-            "E_COMPRESSION", "request body", "a compressed stream that is cut, or more than one", "one whole stream"
+            "E_COMPRESSION",
+            "request body",
+            "a compressed stream that is cut, or more than one",
+            "one whole stream",
         )
     return data
 

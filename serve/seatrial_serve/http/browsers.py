@@ -24,7 +24,8 @@ HEADERS = {
 """With every answer of the framework's routes."""
 POLICY = "Content-Security-Policy"
 ERROR_HEADERS = tuple(
-    (name.lower().encode(), value.encode()) for name, value in (HEADERS | {POLICY: DATA_POLICY}).items()
+    (name.lower().encode(), value.encode())
+    for name, value in (HEADERS | {POLICY: DATA_POLICY}).items()
 )
 """The same, as ASGI has them, for answers that bring no policy of their own."""
 

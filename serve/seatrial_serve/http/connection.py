@@ -14,11 +14,23 @@ from heapq import nsmallest
 from typing import Any, NoReturn
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
 from seatrial_serve.http.browsers import ERROR_HEADERS
-from seatrial_serve.http.direct import END, MOST_BYTES, PIECES_S, DirectHandler, DirectRequest, Head, Heads
+from seatrial_serve.http.direct import (
+    END,
+    MOST_BYTES,
+    PIECES_S,
+    DirectHandler,
+    DirectRequest,
+    Head,
+    Heads,
+)
 from seatrial_serve.http.headers import new_request_id
 from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
 from seatrial_serve.http.status import answer_to
@@ -41,8 +53,12 @@ LONGEST = str(MOST_BYTES)
 CROWD = 16
 """Where there is no room for a connection, one of so many idle ones is closed."""
 VERSIONS = ("1.0", "1.1")
-LOOKED_AT = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin"))
-UNUSUAL = frozenset((b"content-encoding", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin"))
+LOOKED_AT = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
+)
+UNUSUAL = frozenset(
+    (b"content-encoding", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
+)
 """A request with one of these headers is looked at closely, and answered over ASGI."""
 Refused = Callable[[SeatrialError, str], None]
 """Takes what a request was refused for before it reached the application, and the request's id."""
@@ -112,7 +128,11 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _make_room(self) -> bool:
         """Close the connections without a request on their way that would be closed first, those whose reply is unread last. False: there are none."""
-        others = [each for each in self.connections if isinstance(each, StrictProtocol) and each is not self]
+        others = [
+            each
+            for each in self.connections
+            if isinstance(each, StrictProtocol) and each is not self
+        ]
         idle = [each for each in others if each.idle]
         for each in nsmallest(len(idle) // CROWD + 1, idle, key=StrictProtocol._closed_first):
             each.abort()
@@ -155,7 +175,10 @@ class StrictProtocol(HttpToolsProtocol):
         if self._between and self._knows(data):
             return
         fresh, self._between = not self._in_message, False
-        in_headers, body = self._in_headers, (self._chunks, len(self.cycle.body)) if self._chunked else None
+        in_headers, body = (
+            self._in_headers,
+            (self._chunks, len(self.cycle.body)) if self._chunked else None,
+        )
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -229,11 +252,16 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _parse_without_upgrade(self) -> None:
         """Begin the request whose headers have ended once more, without the header that asks for another protocol."""
-        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines = [
+            b"%b %b HTTP/%b"
+            % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        ]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self._upgrading = False
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does for its first one
+        self.parser.set_dangerous_leniencies(
+            lenient_data_after_close=True
+        )  # as uvicorn does for its first one
         self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def eof_received(self) -> None:
@@ -264,7 +292,9 @@ class StrictProtocol(HttpToolsProtocol):
         """Cap it."""
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES:
-            self._refuse("E_URL", "URL", f"more than {MAX_URL_BYTES} bytes", f"at most {MAX_URL_BYTES} bytes")
+            self._refuse(
+                "E_URL", "URL", f"more than {MAX_URL_BYTES} bytes", f"at most {MAX_URL_BYTES} bytes"
+            )
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Cap them, in number and in bytes, trailers among them, which are then forgotten: they come after all that headers decide."""
@@ -278,7 +308,9 @@ class StrictProtocol(HttpToolsProtocol):
         """Start the request, where its framing is beyond doubt."""
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                self._refuse("E_HTTP", "method", "CONNECT", "a request to this server: it is no proxy")
+                self._refuse(
+                    "E_HTTP", "method", "CONNECT", "a request to this server: it is no proxy"
+                )
             self._upgrading = True
             return
         self._in_headers, self._due_s = False, math.inf
@@ -288,16 +320,32 @@ class StrictProtocol(HttpToolsProtocol):
             self._check()
             self._begin_asgi()
         else:
-            self.cycle = self._asked = DirectRequest(self, route, headers, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
+            self.cycle = self._asked = DirectRequest(
+                self, route, headers, keep_alive=self.parser.should_keep_alive()
+            )  # type: ignore[assignment]
 
     def _direct_route(self, headers: Mapping[bytes, bytes]) -> Any | None:
         """What this request asks `direct` for; None where the application answers it, or where something is unusual, which `_check` judges."""
-        if self._direct is None or len(headers) != len(self.headers) or not UNUSUAL.isdisjoint(headers):
+        if (
+            self._direct is None
+            or len(headers) != len(self.headers)
+            or not UNUSUAL.isdisjoint(headers)
+        ):
             return None
         parser, length, host = self.parser, headers.get(b"content-length"), headers.get(b"host")
-        if length is None or not length.isdigit() or len(length) > len(LONGEST) or int(length) > MOST_BYTES:
+        if (
+            length is None
+            or not length.isdigit()
+            or len(length) > len(LONGEST)
+            or int(length) > MOST_BYTES
+        ):
             return None
-        if host is None or not self._hosts.holds(host) or parser.get_http_version() != "1.1" or self._crowded:
+        if (
+            host is None
+            or not self._hosts.holds(host)
+            or parser.get_http_version() != "1.1"
+            or self._crowded
+        ):
             return None
         if parser.get_method() != b"POST" or self.flow.write_paused or not self.idle:
             return None
@@ -351,8 +399,13 @@ class StrictProtocol(HttpToolsProtocol):
             self._refuse("E_HTTP", "header Host", f"{len(hosts)} of them", "one")
         if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
             self._refuse("E_HTTP", "header Content-Length", "another value", "one whole number")
-        if codings and (lengths or version != "1.1" or [value.lower() for value in codings] != [b"chunked"]):
-            got, want = "one that leaves the body's end in doubt", "'chunked' alone, without Content-Length"
+        if codings and (
+            lengths or version != "1.1" or [value.lower() for value in codings] != [b"chunked"]
+        ):
+            got, want = (
+                "one that leaves the body's end in doubt",
+                "'chunked' alone, without Content-Length",
+            )
             self._refuse("E_HTTP", "header Transfer-Encoding", got, want)
         self._chunked = codings is not None
         if b"expect" in named:
@@ -366,20 +419,33 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _check_sender(self, host: bytes | None, named: Mapping[bytes, Sequence[bytes]]) -> None:
         if not self.url.startswith(b"/") and b"://" in self.url:
-            host = self.url.split(b"/", 3)[2]  # the URL's own counts, whatever the header says (RFC 9112, 3.2.2)
+            host = self.url.split(b"/", 3)[
+                2
+            ]  # the URL's own counts, whatever the header says (RFC 9112, 3.2.2)
         if host is not None and not self._hosts.holds(host):
-            want, mend = "an IP address, localhost or an allowed name", "allow it: --allowed-hosts NAME"
+            want, mend = (
+                "an IP address, localhost or an allowed name",
+                "allow it: --allowed-hosts NAME",
+            )
             self._refuse("E_HOST", "header Host", "a name that is not this server's", want, mend)
         sites, origins = named.get(b"sec-fetch-site", ()), named.get(b"origin", ())
-        if (sites or origins) and is_cross_site(self.parser.get_method(), sites, origins, host or b""):
-            where, got, want = "header Origin or Sec-Fetch-Site", "another site's page", "a page of this server's"
+        if (sites or origins) and is_cross_site(
+            self.parser.get_method(), sites, origins, host or b""
+        ):
+            where, got, want = (
+                "header Origin or Sec-Fetch-Site",
+                "another site's page",
+                "a page of this server's",
+            )
             self._refuse("E_CROSS_SITE", where, got, want)
 
     def on_chunk_header(self) -> None:
         """Cap the chunks of a body."""
         self._chunks += 1
         if self._chunks > MAX_CHUNKS:
-            self._refuse("E_CHUNKS", "request body", f"more than {MAX_CHUNKS} chunks", "larger chunks")
+            self._refuse(
+                "E_CHUNKS", "request body", f"more than {MAX_CHUNKS} chunks", "larger chunks"
+            )
 
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
@@ -434,7 +500,9 @@ class StrictProtocol(HttpToolsProtocol):
             self._unread = None
         super().resume_writing()
 
-    def _refuse(self, code: str, where: str, got: str, want: str, mend: str | None = None) -> NoReturn:
+    def _refuse(
+        self, code: str, where: str, got: str, want: str, mend: str | None = None
+    ) -> NoReturn:
         self._raise(Refusal(code, where, got, want, mend))
 
     def _raise(self, error: SeatrialError) -> NoReturn:
@@ -485,7 +553,9 @@ class StrictProtocol(HttpToolsProtocol):
         if self._tell_refused is not None:
             self._tell_refused(self._refused, self._refused_id)
         self._stop_waiting()
-        broken = self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
+        broken = (
+            self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
+        )
         if self.pipeline and broken:
             self.pipeline.popleft()  # it was never begun, and its body broke off
         elif broken:  # the application hears that nobody waits
@@ -502,7 +572,9 @@ class StrictProtocol(HttpToolsProtocol):
         """In the one shape of every error."""
         assert self._refused is not None
         status, _, body, headers = answer_to(self._refused, self._refused_id)
-        named = b"content-type: application/json\r\nx-request-id: %b\r\n" % self._refused_id.encode()
+        named = (
+            b"content-type: application/json\r\nx-request-id: %b\r\n" % self._refused_id.encode()
+        )
         lines = [STATUS_LINE[status], named]
         lines += [b"%b: %b\r\n" % header for header in (*headers, *ERROR_HEADERS)]
         lines += (b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body), body)
@@ -540,7 +612,11 @@ class ClosingTransport:
 
     def __init__(self, transport: asyncio.Transport, connection: StrictProtocol) -> None:
         self._connection = connection
-        self.write, self.get_extra_info, self.close = transport.write, transport.get_extra_info, connection.close
+        self.write, self.get_extra_info, self.close = (
+            transport.write,
+            transport.get_extra_info,
+            connection.close,
+        )
 
     def is_closing(self) -> bool:
         """Is nothing answered any more?"""

@@ -89,9 +89,16 @@ class DirectRequest:
     )
     message_event = NOBODY
 
-    def __init__(self, connection: StrictProtocol, route: Any, headers: Headers, *, keep_alive: bool) -> None:
+    def __init__(
+        self, connection: StrictProtocol, route: Any, headers: Headers, *, keep_alive: bool
+    ) -> None:
         """`route`: what the handler made of its URL."""
-        self.connection, self.route, self.headers, self.keep_alive = connection, route, headers, keep_alive
+        self.connection, self.route, self.headers, self.keep_alive = (
+            connection,
+            route,
+            headers,
+            keep_alive,
+        )
         self.body = b""
         self.more_body, self.response_complete, self.disconnected = True, False, False
         self.when_left: Callable[[], None] | None = None
@@ -112,5 +119,6 @@ class DirectRequest:
         if close or not self.keep_alive:
             self.keep_alive, headers = False, headers + b"connection: close\r\n"
         self.connection.answer(
-            self, b"%bcontent-length: %d\r\n%b\r\n%b" % (STATUS_LINE[status], len(body), headers, body)
+            self,
+            b"%bcontent-length: %d\r\n%b\r\n%b" % (STATUS_LINE[status], len(body), headers, body),
         )

@@ -35,11 +35,15 @@ def is_file(content_type: bytes, media_types: tuple[str, ...] | None) -> bool:
     charset = CHARSET.search(parameters) if parameters else None
     if charset is not None and charset[1].lower() not in UTF8:
         raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another charset", "utf-8")
-    if media_types is not None and (media == b"application/octet-stream" or media.startswith(b"image/")):
+    if media_types is not None and (
+        media == b"application/octet-stream" or media.startswith(b"image/")
+    ):
         return True
     if media not in JSON_TYPES:
         files = f" or {', '.join(media_types)}" if media_types else ""
-        raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another type", f"application/json{files}")
+        raise Refusal(
+            "E_CONTENT_TYPE", "header Content-Type", "another type", f"application/json{files}"
+        )
     return False
 
 

@@ -56,7 +56,9 @@ def is_address(text: str) -> bool:
     return True
 
 
-def is_cross_site(method: bytes, sites: Iterable[bytes], origins: Iterable[bytes], host: bytes) -> bool:
+def is_cross_site(
+    method: bytes, sites: Iterable[bytes], origins: Iterable[bytes], host: bytes
+) -> bool:
     """Does a page of another origin send this request, which may change something? `sites` and `origins` are the values of the headers.
 
     The rule is that of Go's `net/http.CrossOriginProtection`: Sec-Fetch-Site decides where the browser sends it; else Origin must name

@@ -18,7 +18,9 @@ def listen(host: str, port: int, flag: str = "--http-port") -> socket.socket:
 
 def reserve(host: str, port: int, flag: str) -> socket.socket:
     """A socket that holds a port and does not listen: several processes may listen there, each for itself. Raises `DeclarationError`."""
-    bind(host, port, flag).close()  # taken by a stranger who shares it as well: nobody would tell us later
+    bind(
+        host, port, flag
+    ).close()  # taken by a stranger who shares it as well: nobody would tell us later
     return bind(host, port, flag, shared=True)
 
 
@@ -29,9 +31,13 @@ def bind(host: str, port: int, flag: str, *, shared: bool = False) -> socket.soc
     try:
         sock.bind((host, port))
         if not shared:
-            sock.listen(BACKLOG)  # from here on clients wait to be accepted, and are not turned away
+            sock.listen(
+                BACKLOG
+            )  # from here on clients wait to be accepted, and are not turned away
     except OSError as error:
         sock.close()
         where, mend = f"listening on {host}:{port}", f"choose another: {flag}"
-        raise DeclarationError(where, error.strerror or "an error", "a free port of this machine", mend) from None
+        raise DeclarationError(
+            where, error.strerror or "an error", "a free port of this machine", mend
+        ) from None
     return sock

@@ -17,14 +17,20 @@ def error_body(text: str, code: str, request_id: str) -> bytes:
     return orjson.dumps({"error": text, "code": code, "request_id": request_id})
 
 
-def answer_to(error: BaseException, request_id: str) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
+def answer_to(
+    error: BaseException, request_id: str
+) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
     """Status, code, body and extra headers for anything that was raised; what is not ours is logged and shown as a bug."""
     if not isinstance(error, SeatrialError):
         log.error("an error that should not be", exc_info=error, extra={"request_id": request_id})
         return (
             500,
             "E_INTERNAL",
-            error_body("seatrial failed on this request; this is a bug in seatrial", "E_INTERNAL", request_id),
+            error_body(
+                "seatrial failed on this request; this is a bug in seatrial",
+                "E_INTERNAL",
+                request_id,
+            ),
             [],
         )
     status, code = status_of(error)

@@ -51,20 +51,39 @@ class Answers(NamedTuple):
         if not self.faults:
             return Answers(self.outputs, first, end)
         return Answers(
-            self.outputs, first, end, {row: fault for row, fault in self.faults.items() if first <= row < end}
+            self.outputs,
+            first,
+            end,
+            {row: fault for row, fault in self.faults.items() if first <= row < end},
         )
 
 
 class Engine:
     """Host stage, prepare graph and model graph of one variant, loaded."""
 
-    def __init__(self, bundle: Bundle, front: HostStage, prepare: Runtime | None, model: Runtime, variant: str) -> None:
-        self.bundle, self.contract, self.front, self.variant = bundle, bundle.contract, front, variant
+    def __init__(
+        self,
+        bundle: Bundle,
+        front: HostStage,
+        prepare: Runtime | None,
+        model: Runtime,
+        variant: str,
+    ) -> None:
+        self.bundle, self.contract, self.front, self.variant = (
+            bundle,
+            bundle.contract,
+            front,
+            variant,
+        )
         self._prepare, self._model = prepare, model
         self.provider, self.remote, self.placement = model.provider, model.remote, model.placement
-        self.runtime_version = "; ".join(sorted({each.version for each in (prepare, model) if each is not None}))
+        self.runtime_version = "; ".join(
+            sorted({each.version for each in (prepare, model) if each is not None})
+        )
         """What computes, by name and version."""
-        self.most_rows = math.inf if model.placement is None else model.placement.most_rows or math.inf
+        self.most_rows = (
+            math.inf if model.placement is None else model.placement.most_rows or math.inf
+        )
         """Most rows in a batch that the model graph takes."""
         self.slots = None if model.placement is None else model.placement.slots
         """How many batches run at once on devices, where the event loop does not wait for them; None: on the processor."""
@@ -78,9 +97,16 @@ class Engine:
 
     def _plan(self) -> list[tuple[bool, int]]:
         """For each input of the model: does prepare make it, and at which place of the row or of prepare's outputs it stands."""
-        made = [spec.name for spec in self.bundle.manifest.prepare.outputs] if self.bundle.manifest.prepare else []
+        made = (
+            [spec.name for spec in self.bundle.manifest.prepare.outputs]
+            if self.bundle.manifest.prepare
+            else []
+        )
         raw = [spec.name for spec in self.front.specs]
-        return [(spec.name in made, (made if spec.name in made else raw).index(spec.name)) for spec in self.specs]
+        return [
+            (spec.name in made, (made if spec.name in made else raw).index(spec.name))
+            for spec in self.specs
+        ]
 
     def encode(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
         """A validated row through the host stage and prepare: one value for each of `specs`. Raises `Refusal` or `ModelError`."""
@@ -94,7 +120,9 @@ class Engine:
             if spec.name in taken
         }
         made = list(self._prepare.run(feeds).values())
-        return tuple(made[place_] if prepared else encoded[place_] for prepared, place_ in self._sources)
+        return tuple(
+            made[place_] if prepared else encoded[place_] for prepared, place_ in self._sources
+        )
 
     def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """May `encode` run on an event loop for these rows?"""
@@ -105,7 +133,9 @@ class Engine:
         """Does `encode_together` take less than `encode` of one row after another?"""
         return self._prepare is None and self.front.together
 
-    def encode_together(self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]) -> list[EncodedRow | Refusal]:
+    def encode_together(
+        self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]
+    ) -> list[EncodedRow | Refusal]:
         """See `HostStage.encode_together`; for an engine without a prepare graph."""
         return self.front.encode_together(rows, places)
 
@@ -117,7 +147,11 @@ class Engine:
 
     def kin_of_block(self, block: ColumnBlock) -> tuple[tuple[tuple[int, ...], ...], int]:
         """`kin` of each row of a block."""
-        shapes = (column.shape[1:] for spec, column in zip(self.specs, block.columns, strict=True) if spec.dims)
+        shapes = (
+            column.shape[1:]
+            for spec, column in zip(self.specs, block.columns, strict=True)
+            if spec.dims
+        )
         return tuple(shapes), 1
 
     @property
@@ -146,11 +180,17 @@ class Engine:
         """As `run`, but a row whose answer has NaN, an infinity or breaks its bounds is told, not raised: the others have their answers."""
         rows = sum(map(len, parts))
         feeds = collate_parts(self.specs, parts)
-        elements = rows * len(feeds) if self._scalars else sum(array.size for array in feeds.values())
+        elements = (
+            rows * len(feeds) if self._scalars else sum(array.size for array in feeds.values())
+        )
         try:
-            outputs = self._model.run(feeds, deadline_s=deadline_s, outlier=elements > self.usual_elements)
+            outputs = self._model.run(
+                feeds, deadline_s=deadline_s, outlier=elements > self.usual_elements
+            )
         except OutOfMemory:
-            self.usual_elements = min(self.usual_elements, elements // 4)  # its halves shall leave nothing behind
+            self.usual_elements = min(
+                self.usual_elements, elements // 4
+            )  # its halves shall leave nothing behind
             raise
         try:
             bad = self.contract.faulty_rows(outputs, rows)
@@ -166,7 +206,10 @@ class Engine:
 
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
         """Raw rows to the model's numbers, one mapping for each row; rows of like shape run together, at most `batch_rows` of them."""
-        encoded = [self.encode(self.contract.validate_row(row, place), place) for place, row in enumerate(rows)]
+        encoded = [
+            self.encode(self.contract.validate_row(row, place), place)
+            for place, row in enumerate(rows)
+        ]
         answers: list[Outputs] = [{}] * len(rows)
         for places in group_places(self.kin(row)[0] for row in encoded).values():
             for start in range(0, len(places), batch_rows):
@@ -181,12 +224,15 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
     """Load a variant (the first one unless named). Raises `ModelError` where a graph does not load or does not fit its contract."""
     known = {each.name: each for each in bundle.manifest.variants}
     if variant is not None and variant not in known:
-        raise ModelError("E_LOAD", f"no variant '{variant}' in this bundle; sealed: {', '.join(known)}")
+        raise ModelError(
+            "E_LOAD", f"no variant '{variant}' in this bundle; sealed: {', '.join(known)}"
+        )
     chosen = bundle.manifest.variants[0] if variant is None else known[variant]
     load = runtimes().get(options.runtime or chosen.format)
     if load is None:
         raise ModelError(
-            "E_LOAD", f"no runtime for graphs of format '{chosen.format}'; installed: {', '.join(sorted(runtimes()))}"
+            "E_LOAD",
+            f"no runtime for graphs of format '{chosen.format}'; installed: {', '.join(sorted(runtimes()))}",
         )
     prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
@@ -207,13 +253,21 @@ def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> 
     """Raise `ModelError` where a graph does not take what the contract gives, or does not answer what it promises."""
     wanted = {spec.name: spec.dtype for spec in bundle.specs}
     if dict(model.inputs) != wanted:
-        raise ModelError("E_STRUCTURE", f"the graph takes {dict(model.inputs)}, the contract gives {wanted}")
+        raise ModelError(
+            "E_STRUCTURE", f"the graph takes {dict(model.inputs)}, the contract gives {wanted}"
+        )
     promised = {field.name for field in bundle.contract.outputs}
     if not promised <= set(model.outputs):
         raise ModelError(
-            "E_STRUCTURE", f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}"
+            "E_STRUCTURE",
+            f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}",
         )
     if prepare is not None and bundle.manifest.prepare is not None:
         made = bundle.manifest.prepare.graph_outputs
-        if set(prepare.inputs) != set(bundle.manifest.prepare.inputs) or list(prepare.outputs) != made:
-            raise ModelError("E_STRUCTURE", "the prepare graph does not take and give what the manifest says")
+        if (
+            set(prepare.inputs) != set(bundle.manifest.prepare.inputs)
+            or list(prepare.outputs) != made
+        ):
+            raise ModelError(
+                "E_STRUCTURE", "the prepare graph does not take and give what the manifest says"
+            )

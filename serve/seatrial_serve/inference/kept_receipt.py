@@ -37,7 +37,10 @@ class KeptReceipt(BaseModel):
     facts: Mapping[str, str]
     """What must be the same, or the receipt says nothing: see `receipt_facts`."""
     trials: Annotated[tuple[Trial, ...], Field(min_length=1, max_length=MAX_TRIALS)]
-    seconds: Annotated[dict[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0)]], Field(max_length=MAX_SIZES)]
+    seconds: Annotated[
+        dict[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0)]],
+        Field(max_length=MAX_SIZES),
+    ]
     """Rows -> seconds of a batch of them."""
     length: Annotated[int, Field(ge=1)]
     """Padded length of those rows."""
@@ -67,7 +70,12 @@ def receipt_facts(engine: Engine, options: RuntimeOptions) -> dict[str, str] | N
     machine = machine_key()
     if engine.remote or engine.slots is not None or machine is None:
         return None
-    settings = [options.providers, options.provider_options, options.intra_op_threads, options.cache is not None]
+    settings = [
+        options.providers,
+        options.provider_options,
+        options.intra_op_threads,
+        options.cache is not None,
+    ]
     return {
         "digest": engine.bundle.digest, "variant": engine.variant, "provider": engine.provider,
         "runtime": engine.runtime_version, "settings": canonical_json(settings).decode().strip(),

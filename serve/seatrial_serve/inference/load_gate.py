@@ -67,7 +67,9 @@ def pass_load_gate(engine: Engine) -> Admitted:
 class LoadGate:
     """Tries one engine by its golden rows, each of which is validated and encoded once."""
 
-    def __init__(self, engine: Engine, measuring: AbstractContextManager[object] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, measuring: AbstractContextManager[object] | None = None
+    ) -> None:
         """`measuring` is entered for as long as time is measured."""
         self._engine, self._golden = engine, engine.bundle.golden
         self._variant = engine.bundle.manifest.variant(engine.variant)
@@ -99,7 +101,10 @@ class LoadGate:
         trials = tuple(self.replay())
         failed = next((trial for trial in trials if not trial.passed), None)
         errors = [trial.worst_error for trial in trials]
-        tell(failed is None, None if None in errors else max(error for error in errors if error is not None))
+        tell(
+            failed is None,
+            None if None in errors else max(error for error in errors if error is not None),
+        )
         missing = lacking(self._engine)
         if failed is not None:
             text = f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
@@ -126,11 +131,15 @@ class LoadGate:
         except (Refusal, ModelError, OutOfMemory, IndexError) as error:
             finding = f"it was not answered: {error}"
         if finding:
-            text = "%s %s: golden row %d, which passed at %s, does not pass now: %s; all are replayed"
+            text = (
+                "%s %s: golden row %d, which passed at %s, does not pass now: %s; all are replayed"
+            )
             log.warning(text, bundle.name, bundle.version, kept.row, kept.made_at, finding)
             engine.usual_elements = math.inf
             return None
-        return Admitted(kept.trials, kept.pace, kept.elements, kept.row, self._anchors(), kept.made_at)
+        return Admitted(
+            kept.trials, kept.pace, kept.elements, kept.row, self._anchors(), kept.made_at
+        )
 
     def settle(self, admitted: Admitted, batch_rows: int) -> None:
         """Get ready for batches of `batch_rows` rows, and give back what larger ones took.
@@ -168,11 +177,23 @@ class LoadGate:
             for place, refused in enumerate(golden.refusals)
             if (code := engine.front.refusal_code(refused.row)) != refused.code
         ]
-        finding = "" if not wrong else f"refusal {wrong[0][0]}: want {wrong[0][1]}, got {wrong[0][2] or 'an answer'}"
+        finding = (
+            ""
+            if not wrong
+            else f"refusal {wrong[0][0]}: want {wrong[0][1]}, got {wrong[0][2] or 'an answer'}"
+        )
         yield Trial(
-            runner=RUNNER, variant=engine.variant, provider=engine.provider, batch_sizes=(1,), rows=0, refusals=len(golden.refusals),
-            worst_error=0.0, allowed=0.0, passed=not wrong, finding=finding,
-        )  # fmt: skip
+            runner=RUNNER,
+            variant=engine.variant,
+            provider=engine.provider,
+            batch_sizes=(1,),
+            rows=0,
+            refusals=len(golden.refusals),
+            worst_error=0.0,
+            allowed=0.0,
+            passed=not wrong,
+            finding=finding,
+        )
 
     def _sizes(self) -> list[int]:
         batchable, rows = self._engine.bundle.manifest.batchable, len(self._golden.rows)
@@ -198,7 +219,9 @@ class LoadGate:
             batch, longest = list[int](), 0
             for place in places:
                 length = kin[place][1]
-                if batch and (len(batch) == size or (len(batch) + 1) * max(longest, length) > most_cost):
+                if batch and (
+                    len(batch) == size or (len(batch) + 1) * max(longest, length) > most_cost
+                ):
                     yield batch
                     batch, longest = [], 0
                 batch.append(place)
@@ -208,9 +231,16 @@ class LoadGate:
     def _unanswered(self, size: int, finding: str) -> Trial:
         engine = self._engine
         return Trial(
-            runner=RUNNER, variant=engine.variant, provider=engine.provider, batch_sizes=(size,), rows=len(self._golden.rows),
-            worst_error=None, allowed=None, passed=False, finding=finding,
-        )  # fmt: skip
+            runner=RUNNER,
+            variant=engine.variant,
+            provider=engine.provider,
+            batch_sizes=(size,),
+            rows=len(self._golden.rows),
+            worst_error=None,
+            allowed=None,
+            passed=False,
+            finding=finding,
+        )
 
     def measure(self) -> Pace:
         """Time growing batches of the golden row of middling length, within a budget.
@@ -233,7 +263,9 @@ class LoadGate:
                     break
                 try:
                     if engine.slots and not times:
-                        engine.run([[row] * size])  # a device plans, loads kernels and takes memory: once
+                        engine.run(
+                            [[row] * size]
+                        )  # a device plans, loads kernels and takes memory: once
                     start = clock()
                     engine.run([[row] * size])
                 except OutOfMemory:
@@ -252,14 +284,18 @@ class LoadGate:
         sizes = [max(map(largest, answer.values()), default=0.0) for answer in golden.answers]
         plainest = sorted(range(len(sizes)), key=lambda place: -sizes[place])
         for place in dict.fromkeys([*nearest, *plainest]):
-            if not judge(contract, self._variant.promise, golden.at([place]), [self._alone[place]]).finding:
+            if not judge(
+                contract, self._variant.promise, golden.at([place]), [self._alone[place]]
+            ).finding:
                 return place
         return None
 
     def _anchors(self) -> tuple[Outputs, ...]:
         names = [field.name for field in self._engine.contract.outputs]
         answers = self._golden.answers
-        largest_at = (max(answers, key=lambda answer, name=name: largest(answer[name])) for name in names)  # type: ignore[misc]
+        largest_at = (
+            max(answers, key=lambda answer, name=name: largest(answer[name])) for name in names
+        )  # type: ignore[misc]
         return tuple(dict(answer) for answer in largest_at)
 
 
@@ -273,7 +309,9 @@ def lacking(engine: Engine) -> str:
     try:
         receipts = engine.bundle.receipts()
     except (BundleError, OSError):
-        log.warning("%s %s: a receipt beside it cannot be read", engine.bundle.name, engine.bundle.version)
+        log.warning(
+            "%s %s: a receipt beside it cannot be read", engine.bundle.name, engine.bundle.version
+        )
         return ""
     here = set(this_machine({}).instruction_sets)
     missing = [

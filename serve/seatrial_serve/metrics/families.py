@@ -17,8 +17,25 @@ Family = Counter | Gauge | Histogram
 Key = tuple[str, str]
 """Model and version."""
 SECONDS = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 COSTS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5)
@@ -49,12 +66,16 @@ class Families:
         if tuple(labels[:2]) == MODEL:
             self.of_versions(family)
 
-    def _histogram(self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]) -> BulkHistogram:
+    def _histogram(
+        self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
+    ) -> BulkHistogram:
         made = BulkHistogram(name, text, labels, buckets=bounds, registry=self.registry)
         self._registered(made, labels)
         return made
 
-    def _gauge(self, name: str, text: str, labels: Sequence[str] = (), mode: Any = "livemax") -> Gauge:
+    def _gauge(
+        self, name: str, text: str, labels: Sequence[str] = (), mode: Any = "livemax"
+    ) -> Gauge:
         made = Gauge(name, text, labels, multiprocess_mode=mode, registry=self.registry)
         self._registered(made, labels)
         return made
@@ -71,9 +92,7 @@ class Families:
         self.requests = self._counter(names.REQUESTS, outcome, (*MODEL, "code"))
         unanswered = "Rows without an answer in partial answers, which count as ok, by the code that each has there."
         self.row_errors = self._counter(names.ROW_ERRORS, unanswered, (*MODEL, "code"))
-        refused = (
-            "Requests that were refused, by cause; model and version are empty where an unknown one was asked for."
-        )
+        refused = "Requests that were refused, by cause; model and version are empty where an unknown one was asked for."
         self.refusals = self._counter(names.REFUSALS, refused, (*MODEL, "cause"))
         self.batch_rows = self._histogram(names.BATCH_ROWS, "Rows in a batch.", MODEL, ROWS)
         cost = "Cost of a batch: its rows times their padded length."
@@ -82,7 +101,9 @@ class Families:
         self.padding = self._histogram(names.BATCH_PADDING, padding, MODEL, SHARES)
         too_large = "Batches that needed more memory than there was."
         self.out_of_memory = self._counter(names.OUT_OF_MEMORY, too_large, MODEL)
-        self.waiting = self._gauge(names.WAITING_ROWS, "Rows that wait for a batch.", MODEL, "livesum")
+        self.waiting = self._gauge(
+            names.WAITING_ROWS, "Rows that wait for a batch.", MODEL, "livesum"
+        )
 
     def _describe_models(self) -> None:
         held = "1 for each bundle that this server holds; the digest names its bytes."
@@ -93,20 +114,22 @@ class Families:
         self.ready = self._gauge(names.MODEL_READY, ready, MODEL, "livemin")
         took = "Time to verify, load and try a version, the load gate included."
         self.load_seconds = self._gauge(names.LOAD_SECONDS, took, MODEL)
-        gate = (
-            "1 where the golden rows were answered as in training when the version was loaded, 0 where they were not."
-        )
+        gate = "1 where the golden rows were answered as in training when the version was loaded, 0 where they were not."
         self.load_gate = self._gauge(names.LOAD_GATE, gate, MODEL, "livemin")
         kept = "1 where a kept receipt stood in for the load gate and one golden row was replayed, 0 where all were."
         self.load_gate_kept = self._gauge(names.LOAD_GATE_KEPT, kept, MODEL)
         worst = "Largest difference from training's answers that the load gate saw."
         self.worst_error = self._gauge(names.LOAD_GATE_WORST_ERROR, worst, MODEL)
-        objective = "99 of 100 requests are to be answered within this time, as the contract promises."
+        objective = (
+            "99 of 100 requests are to be answered within this time, as the contract promises."
+        )
         self.objective = self._gauge(names.OBJECTIVE_SECONDS, objective, MODEL)
         drift = "Values seen by field and bin, in the sample of rows that drift looks at; bin (unseen) counts refused words too."
         self.drift = self._counter(names.DRIFT, drift, (*MODEL, "field", "bin"))
         reference = "Share of the reference rows by field and bin."
-        self.drift_reference = self._gauge(names.DRIFT_REFERENCE, reference, (*MODEL, "field", "bin"))
+        self.drift_reference = self._gauge(
+            names.DRIFT_REFERENCE, reference, (*MODEL, "field", "bin")
+        )
         self.drift_rows = self._counter(names.DRIFT_SAMPLED, "Rows that drift looked at.", MODEL)
 
     def _watch_answers(self) -> None:
@@ -121,15 +144,19 @@ class Families:
         self.feedback = self._counter(names.FEEDBACK, told, (*MODEL, "slice", "outcome"))
         right = "Share of right labels among the last truths; the least of several processes."
         self.feedback_accuracy = self._gauge(names.FEEDBACK_ACCURACY, right, MODEL, "livemin")
-        calibration = (
-            "Expected calibration error of the last truths, in 15 bins; absent where scores are no probabilities."
+        calibration = "Expected calibration error of the last truths, in 15 bins; absent where scores are no probabilities."
+        self.feedback_calibration = self._gauge(
+            names.FEEDBACK_CALIBRATION_ERROR, calibration, MODEL
         )
-        self.feedback_calibration = self._gauge(names.FEEDBACK_CALIBRATION_ERROR, calibration, MODEL)
 
     def _describe_process(self) -> None:
         self.in_flight = self._gauge(names.IN_FLIGHT, "Requests on their way.", mode="livesum")
-        self.held = self._gauge(names.HELD_BYTES, "Memory that requests on their way hold.", mode="livesum")
-        self.budget = self._gauge(names.BUDGET_BYTES, "Memory that requests may hold.", mode="livesum")
+        self.held = self._gauge(
+            names.HELD_BYTES, "Memory that requests on their way hold.", mode="livesum"
+        )
+        self.budget = self._gauge(
+            names.BUDGET_BYTES, "Memory that requests may hold.", mode="livesum"
+        )
         memory = "Resident memory of the server's processes together; pages that they share count in each."
         self.memory = self._gauge(names.RESIDENT_MEMORY, memory, mode="livesum")
         device = "Memory of an accelerator, used (by anybody) and total."
@@ -166,7 +193,9 @@ class SupervisorFamilies:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.workers = Gauge(names.WORKERS, "Server processes that run now.", registry=registry)
-        self.lost = Counter(names.WORKERS_LOST, "Server processes that ended unasked.", registry=registry)
+        self.lost = Counter(
+            names.WORKERS_LOST, "Server processes that ended unasked.", registry=registry
+        )
 
 
 class WorkersCollector(MultiProcessCollector):

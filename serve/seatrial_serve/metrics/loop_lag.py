@@ -31,7 +31,9 @@ class LoopLag:
             await asyncio.to_thread(self._metrics.hand_over)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._beat(), name="loop-lag") if self._metrics.on else None
+        self._task = (
+            asyncio.create_task(self._beat(), name="loop-lag") if self._metrics.on else None
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

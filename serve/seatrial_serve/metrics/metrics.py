@@ -54,7 +54,9 @@ class Metrics:
         if on and not self.shared:
             ProcessCollector(registry=self.registry)
 
-    def watch(self, in_flight: Callable[[], int], held_bytes: Callable[[], int], budget_bytes: int) -> None:
+    def watch(
+        self, in_flight: Callable[[], int], held_bytes: Callable[[], int], budget_bytes: int
+    ) -> None:
         """Where to read what changes with every request."""
         self._levels = [(self.families.in_flight, in_flight), (self.families.held, held_bytes)]
         self.families.budget.set(budget_bytes)
@@ -96,7 +98,11 @@ class Metrics:
             counts = self._drift.pop(key, None)
             if counts is not None:
                 counts.end()
-        self._gone = {key: self._gone.get(key, now) for key in self._gone.keys() | leaving if key not in self._there}
+        self._gone = {
+            key: self._gone.get(key, now)
+            for key in self._gone.keys() | leaving
+            if key not in self._there
+        }
         over = {key for key, since in self._gone.items() if now - since > COUNTS_KEPT_S}
         if over:
             self.families.drop_counts(over)
@@ -106,7 +112,11 @@ class Metrics:
 
     def counts(self, model: str, version: str) -> bool:
         """Is a version there, or was it a moment ago, so that it may be counted?"""
-        return self.holds(model, version) or (model, version) in self._there or (model, version) in self._gone
+        return (
+            self.holds(model, version)
+            or (model, version) in self._there
+            or (model, version) in self._gone
+        )
 
     def collect(self) -> Iterable[Metric]:
         """What this server has measured, all workers together, brought up to date. Any thread may call it."""
@@ -134,7 +144,12 @@ class Metrics:
         if (model, version) == NOBODY:  # a version's own counts its codes, whatever they are
             self.tallies(model, version).codes.count(error.code)  # type: ignore[attr-defined]
         counts = self._drift.get((model, version))
-        if counts is not None and isinstance(error, Refusal) and error.code == "E_CATEGORY" and error.field:
+        if (
+            counts is not None
+            and isinstance(error, Refusal)
+            and error.code == "E_CATEGORY"
+            and error.field
+        ):
             counts.refuse(error.field)
 
     def for_drift(self, model: str, version: str, profile: Profile) -> DriftCounts | None:

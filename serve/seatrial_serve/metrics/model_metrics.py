@@ -61,14 +61,25 @@ class ModelTallies:
         So what else a request or a batch counts must be noted before these, and be handed over after them.
         """
         return bool(
-            not self._begun or self.total or self.run or self.front or self.causes.stirred or self.waiting != self._waiting_given
-        )  # fmt: skip
+            not self._begun
+            or self.total
+            or self.run
+            or self.front
+            or self.causes.stirred
+            or self.waiting != self._waiting_given
+        )
 
     def hand_over(self, families: Families, key: Key, *, there: bool) -> None:
         """See `Metrics.hand_over`; a version that is not `there` any more has no gauges."""
         self._begun = True
         self._used = self._used or bool(self.total or self.run or self.front)
-        phases = {"run": self.run, "total": self.total, "front": self.front, "queue": self.queue, "encode": self.encode}
+        phases = {
+            "run": self.run,
+            "total": self.total,
+            "front": self.front,
+            "queue": self.queue,
+            "encode": self.encode,
+        }
         for phase, tally in phases.items():
             if tally:
                 tally.hand_over(families.phase.labels(*key, phase))
@@ -92,7 +103,10 @@ class ModelTallies:
         too_large = families.out_of_memory.labels(*key)
         too_large.inc(self.too_large - self._too_large_given)
         self._too_large_given = self.too_large
-        batches = [each.labels(*key) for each in (families.batch_rows, families.batch_cost, families.padding)]
+        batches = [
+            each.labels(*key)
+            for each in (families.batch_rows, families.batch_cost, families.padding)
+        ]
         for tally, histogram in zip((self.rows, self.cost, self.padding), batches, strict=True):
             tally.hand_over(histogram)
         for rows, count in plain.items():
@@ -144,7 +158,9 @@ class ModelMetrics:
         if self._tallies is not None:
             self._tallies.encode.observe_all([seconds] * requests)
 
-    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(
+        self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float
+    ) -> None:
         """See `seatrial_serve.scheduling.batcher.Observe`."""
         seen, tallies = self.statistics, self._tallies
         seen.queued += len(waited_s)
@@ -175,4 +191,6 @@ class ModelMetrics:
         """See `seatrial_serve.scheduling.batcher.Observe`."""
         if self._tallies is not None:
             self._tallies.too_large += 1
-        log.warning("a batch of %d rows was too large for the memory; half of it at most from here on", rows)
+        log.warning(
+            "a batch of %d rows was too large for the memory; half of it at most from here on", rows
+        )

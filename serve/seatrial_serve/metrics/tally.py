@@ -46,7 +46,9 @@ class Tally:
         values = np.array(self._values[:count])
         del self._values[:count]  # what is observed meanwhile stands behind them
         places = np.searchsorted(self._bounds, values)
-        histogram.add(np.bincount(places, minlength=len(self._bounds) + 1).tolist(), float(values.sum()))
+        histogram.add(
+            np.bincount(places, minlength=len(self._bounds) + 1).tolist(), float(values.sum())
+        )
         slowest, self._slowest = self._slowest, NONE_YET
         if slowest is not NONE_YET:
             histogram.exemplify(*slowest)

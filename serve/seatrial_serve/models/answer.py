@@ -60,7 +60,11 @@ class Answer:
     @property
     def size_bytes(self) -> int:
         """What its tensors take."""
-        return sum(array[part.start : part.stop].nbytes for part in self.parts for array in part.outputs.values())
+        return sum(
+            array[part.start : part.stop].nbytes
+            for part in self.parts
+            for array in part.outputs.values()
+        )
 
     @property
     def held_bytes(self) -> int:
@@ -74,6 +78,11 @@ class Answer:
             return part.outputs[name][part.start : part.stop]
         arrays = [part.outputs[name][part.start : part.stop] for part in self.parts]
         if len({array.shape[1:] for array in arrays}) > 1:
-            raise Refusal("E_SHAPE", f"output '{name}'", "answers of unlike shape", "rows of like shape in one request")
+            raise Refusal(
+                "E_SHAPE",
+                f"output '{name}'",
+                "answers of unlike shape",
+                "rows of like shape in one request",
+            )
         whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         return whole if self.order is None else whole[np.asarray(self.order)]

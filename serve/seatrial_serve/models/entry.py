@@ -56,7 +56,9 @@ class Entry:
     def standing(self) -> Standing:
         """How it stands, for the metrics."""
         gate = self.gate or (GateResult(False) if self.state is State.FAILED else None)
-        return Standing(self.takes_traffic, gate, self.held if self.model is not None else None, self.load_s)
+        return Standing(
+            self.takes_traffic, gate, self.held if self.model is not None else None, self.load_s
+        )
 
     @property
     def wants_runtime(self) -> bool:
@@ -68,7 +70,11 @@ class Entry:
         if self.takes_traffic and self.model is not None:
             return self.model
         if self.state is State.READY:
-            raise Unavailable("E_RUNTIME_DOWN", f"the runtime behind {self.name} {self.version} is not there")
-        text = f"{self.name} {self.version} is {self.state.lower()}" + (f": {self.code}" if self.code else "")
+            raise Unavailable(
+                "E_RUNTIME_DOWN", f"the runtime behind {self.name} {self.version} is not there"
+            )
+        text = f"{self.name} {self.version} is {self.state.lower()}" + (
+            f": {self.code}" if self.code else ""
+        )
         soon = self.state is State.LOADING or self.wants_runtime
         raise Unavailable("E_NOT_READY", text, retry_after_s=2 if soon else 30)

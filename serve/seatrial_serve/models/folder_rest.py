@@ -43,7 +43,9 @@ class FolderRest:
     def look_anew(self) -> None:
         """Begin to look at all folders once more, and forget those that are gone."""
         self._moving.clear()
-        self._sights = {folder: sight for folder, sight in self._sights.items() if os.path.lexists(folder)}
+        self._sights = {
+            folder: sight for folder, sight in self._sights.items() if os.path.lexists(folder)
+        }
 
     def may_try(self, bundle: Path, wanted: str) -> bool:
         """May a bundle be loaded now, as `wanted`: does it hold a manifest, does it rest, and was it not tried so already?
@@ -53,7 +55,9 @@ class FolderRest:
         files = dict(files_of(bundle))
         state, sight = (wanted, tuple(sorted(files.items()))), self._sights.get(bundle)
         if sight is None or (sight.tried and sight.state != state):
-            log.info("%s/%s is loaded once it rests, with its manifest", bundle.parent.name, bundle.name)
+            log.info(
+                "%s/%s is loaded once it rests, with its manifest", bundle.parent.name, bundle.name
+            )
         return self._may_try(bundle, state, whole=MANIFEST in files)
 
     def may_tell(self, folder: Path, text: str) -> bool:

@@ -60,7 +60,9 @@ class ModelLifecycle:
 
     async def __aenter__(self) -> ModelLifecycle:
         self._loop = asyncio.get_running_loop()
-        first = self._spawn(self._load_all([self._spawn(self._load_first(entry)) for entry in self._repository]))
+        first = self._spawn(
+            self._load_all([self._spawn(self._load_first(entry)) for entry in self._repository])
+        )
         if self._join_loaded:
             await first
         if self._watch:
@@ -124,7 +126,9 @@ class ModelLifecycle:
             if not self._stops:
                 await self._load(entry)
 
-    async def reload(self, name: str | None = None, rest: FolderRest | None = None) -> list[FoundModel]:
+    async def reload(
+        self, name: str | None = None, rest: FolderRest | None = None
+    ) -> list[FoundModel]:
         """Serve what the folder holds now, of all models or of one, and return what that is.
 
         A model whose selection (`labels.json`, `variants.json`) can be read no more stays as it was. With `rest`, a version is
@@ -133,12 +137,25 @@ class ModelLifecycle:
         """
         async with self._scanning:
             self._reload_waits = self._reload_waits and name is not None
-            found = [model for model in await asyncio.to_thread(self._repository.scan) if name in (None, model.name)]
+            found = [
+                model
+                for model in await asyncio.to_thread(self._repository.scan)
+                if name in (None, model.name)
+            ]
             if name is not None and not found:
-                raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "the name of a folder of bundles")
+                raise Refusal(
+                    "E_MODEL_NOT_FOUND",
+                    "model",
+                    "an unknown name",
+                    "the name of a folder of bundles",
+                )
             # each waits for its model's turn before a later look at the folder does
             changes = [self._spawn(self._change(model, rest)) for model in found]
-            gone = set(self._repository.names) - {model.name for model in found} if name is None else ()
+            gone = (
+                set(self._repository.names) - {model.name for model in found}
+                if name is None
+                else ()
+            )
             changes += [self._spawn(self._retire_all(each)) for each in gone]
         if changes:
             await asyncio.wait(changes)  # which cancels none of them where nobody waits any more
@@ -176,7 +193,13 @@ class ModelLifecycle:
             if rest is None or await asyncio.to_thread(rest.may_try, entry.path, entry.stamp):
                 if there is not None and there.digest != entry.digest:
                     text = "%s %s: other bytes under the same version: %s before, %s now"
-                    log.warning(text, entry.name, entry.version, there.digest or "none", entry.digest or "none")
+                    log.warning(
+                        text,
+                        entry.name,
+                        entry.version,
+                        there.digest or "none",
+                        entry.digest or "none",
+                    )
                 await self._replace(there, entry)
             else:
                 waits = True
@@ -188,7 +211,11 @@ class ModelLifecycle:
             if followed or entry.state is not State.READY:
                 await self._retire(entry)
             elif not waits:
-                log.warning("%s %s goes on: nothing in the folder is ready to follow it", entry.name, entry.version)
+                log.warning(
+                    "%s %s goes on: nothing in the folder is ready to follow it",
+                    entry.name,
+                    entry.version,
+                )
 
     async def load(self, name: str) -> None:
         """Load a model, or load it anew. Raises `ModelError` where its version in the folder does not pass its load gate."""
@@ -219,7 +246,9 @@ class ModelLifecycle:
         work = lambda: self._spawn(self.distrust(model, code, reason, fall_back=fall_back))
         self._loop.call_soon_threadsafe(work)
 
-    async def distrust(self, model: ServedModel, code: str, reason: str, *, fall_back: bool) -> None:
+    async def distrust(
+        self, model: ServedModel, code: str, reason: str, *, fall_back: bool
+    ) -> None:
         """Let a version take no more traffic, until it is loaded anew. With `fall_back`, the highest version below it that passes its load gate follows it."""
         async with self._change_of(model.bundle.name):
             entry = self._repository.find(model.bundle.name, model.bundle.version)
@@ -252,7 +281,9 @@ class ModelLifecycle:
 
     async def _load(self, entry: Entry) -> None:
         """An entry that is in the repository already."""
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.load, entry, self._build)
+        await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._repository.load, entry, self._build
+        )
         if entry.model is not None:
             await entry.model.__aenter__()
             entry.state = State.READY
@@ -265,9 +296,15 @@ class ModelLifecycle:
             self._repository.put(new)
             await self._load(new)
             return
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._repository.load, new, self._build)
+        await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._repository.load, new, self._build
+        )
         if new.model is None:
-            log.error("%s %s goes on as it was: what lies in the folder now did not load", old.name, old.version)
+            log.error(
+                "%s %s goes on as it was: what lies in the folder now did not load",
+                old.name,
+                old.version,
+            )
             return
         await new.model.__aenter__()
         new.state = State.READY
@@ -314,7 +351,10 @@ class ModelLifecycle:
                 await asyncio.wait_for(self._stopping.wait(), RETRY_S)
             for entry in [entry for entry in self._repository if entry.wants_runtime]:
                 async with self._change_of(entry.name):
-                    if self._repository.find(entry.name, entry.version) is entry and entry.wants_runtime:
+                    if (
+                        self._repository.find(entry.name, entry.version) is entry
+                        and entry.wants_runtime
+                    ):
                         await self._load(entry)
             await self._tell()
 
@@ -324,7 +364,9 @@ class ModelLifecycle:
 
         rest = FolderRest()
         try:
-            async for _ in awatch(folder, stop_event=self._stopping, recursive=True, raise_interrupt=False):
+            async for _ in awatch(
+                folder, stop_event=self._stopping, recursive=True, raise_interrupt=False
+            ):
                 await self._reload_as_it_rests(rest)
         except Exception:  # of the system's own kinds, such as a limit of watches; requests are answered all the same
             log.exception("%s is watched no more; SIGHUP still reloads", folder)

@@ -30,9 +30,14 @@ class Loader:
     """Builds the served model of an entry. Blocking: call it from a thread."""
 
     def __init__(
-        self, settings: Settings, plan: ThreadPlan, pool: Executor, host_stages: FairPool, metrics: Metrics,
+        self,
+        settings: Settings,
+        plan: ThreadPlan,
+        pool: Executor,
+        host_stages: FairPool,
+        metrics: Metrics,
         check: Callable[[Entry, Contract], None] = lambda _entry, _contract: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`check` raises a `SeatrialError` where a version with this contract must not take over, before it costs anything."""
         self._settings, self._plan, self._metrics, self._check = settings, plan, metrics, check
         self._pool, self._host_stages = pool, host_stages
@@ -51,33 +56,53 @@ class Loader:
             model = self._served(engine, LoadGate(engine, self._measuring), options, entry)
             unless_served.pop_all()
         asked = settings.runtime or settings.providers[0]
-        entry.held = Held(bundle.digest, engine.variant, asked, engine.provider, bundle.contract.objective.p99_s)
+        entry.held = Held(
+            bundle.digest, engine.variant, asked, engine.provider, bundle.contract.objective.p99_s
+        )
         return model
 
     def _options(self) -> RuntimeOptions:
         settings = self._settings
         return RuntimeOptions(
-            settings.providers, settings.allow_cpu_fallback, self._plan.intra_op, cache_folder("graphs") if settings.graph_cache else None,
-            settings.trust_torchscript, settings.runtime, settings.triton_url, devices=settings.devices,
-            device_memory_bytes=settings.device_memory_bytes, provider_options=settings.provider_option_pairs,
-            cuda_graphs=settings.cuda_graphs, max_rows=settings.max_batch_rows,
-        )  # fmt: skip
+            settings.providers,
+            settings.allow_cpu_fallback,
+            self._plan.intra_op,
+            cache_folder("graphs") if settings.graph_cache else None,
+            settings.trust_torchscript,
+            settings.runtime,
+            settings.triton_url,
+            devices=settings.devices,
+            device_memory_bytes=settings.device_memory_bytes,
+            provider_options=settings.provider_option_pairs,
+            cuda_graphs=settings.cuda_graphs,
+            max_rows=settings.max_batch_rows,
+        )
 
-    def _served(self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry) -> ServedModel:
+    def _served(
+        self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry
+    ) -> ServedModel:
         """The engine's model, where it passes the load gate."""
         admitted = self._admit(engine, gate, options, entry)
         rule = self._rule(engine, admitted)
         gate.settle(admitted, rule.most_rows)
         bundle = engine.bundle
         model = ServedModel(
-            engine, admitted, rule, self._pool, self._host_stages, self._metrics.for_model(bundle.name, bundle.version),
-            slots=engine.slots or self._plan.runs, max_waiting_rows=self._settings.max_waiting_rows,
+            engine,
+            admitted,
+            rule,
+            self._pool,
+            self._host_stages,
+            self._metrics.for_model(bundle.name, bundle.version),
+            slots=engine.slots or self._plan.runs,
+            max_waiting_rows=self._settings.max_waiting_rows,
             drift_counts=self._metrics.for_drift(bundle.name, bundle.version, bundle.profile),
-        )  # fmt: skip
+        )
         bundle.let_go_of_rows()
         return model
 
-    def _admit(self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry) -> Admitted:
+    def _admit(
+        self, engine: Engine, gate: LoadGate, options: RuntimeOptions, entry: Entry
+    ) -> Admitted:
         """By a kept receipt and one golden row, else by all golden rows. Raises `ModelError`."""
 
         def tell(passed: bool, worst_error: float | None) -> None:
@@ -92,17 +117,30 @@ class Loader:
         admitted = gate.run(tell)
         if facts is not None and admitted.row is not None:
             pace = admitted.pace
-            self._receipts.keep(KeptReceipt(
-                schema=1, made_at=now(), facts=facts, trials=admitted.trials, seconds=pace.seconds, length=pace.length,
-                elements=admitted.elements, row=admitted.row,
-            ))  # fmt: skip
+            self._receipts.keep(
+                KeptReceipt(
+                    schema=1,
+                    made_at=now(),
+                    facts=facts,
+                    trials=admitted.trials,
+                    seconds=pace.seconds,
+                    length=pace.length,
+                    elements=admitted.elements,
+                    row=admitted.row,
+                )
+            )
         return admitted
 
     def _rule(self, engine: Engine, admitted: Admitted) -> BatchRule:
         if not engine.bundle.manifest.batchable:
             return BatchRule(max_rows=1)
         asked, pace = self._settings.max_batch_rows, admitted.pace
-        rows, deep_rows = [int(min(asked or paid, engine.most_rows)) for paid in (pace.best_rows, pace.fastest_rows)]
+        rows, deep_rows = [
+            int(min(asked or paid, engine.most_rows))
+            for paid in (pace.best_rows, pace.fastest_rows)
+        ]
         # on the processor it brings nothing: a row takes about as long in a batch as alone
         free_padding = pace.free_cost if engine.slots else 0
-        return BatchRule(rows, deep_rows, free_padding=free_padding, max_wait_s=self._settings.max_wait_s)
+        return BatchRule(
+            rows, deep_rows, free_padding=free_padding, max_wait_s=self._settings.max_wait_s
+        )

@@ -27,11 +27,15 @@ def asks_for_parts(headers: Mapping[bytes, bytes]) -> bool:
     if value is None or value == b"0":
         return False
     if value != b"1":
-        raise Refusal("E_PARAMETER", "header X-Partial", "another value", "1, or 0 for all rows or none")
+        raise Refusal(
+            "E_PARAMETER", "header X-Partial", "another value", "1, or 0 for all rows or none"
+        )
     return True
 
 
-async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Refusal], terms: Terms) -> Answer:
+async def answer_each(
+    model: ServedModel, given: Given, refused: Mapping[int, Refusal], terms: Terms
+) -> Answer:
     """What the model answers for the validated rows of a request, those in `refused` (place -> why) left out.
 
     A row that the host stage refuses, that the model fails on or answers with NaN joins `refused` in `Answer.errors`, with the
@@ -51,7 +55,9 @@ async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Re
     model.fronted(start, [terms.record])
     found = [
         each
-        for group in await asyncio.gather(*(by_row.run(part, kin, some) for part, kin, some in groups))
+        for group in await asyncio.gather(
+            *(by_row.run(part, kin, some) for part, kin, some in groups)
+        )
         for each in group
     ]
     answered = [index for some, _ in found for index in some]
@@ -70,7 +76,9 @@ async def answer_each(model: ServedModel, given: Given, refused: Mapping[int, Re
 class RowByRow:
     """The rows of one request: `index` is a row's place among those that the contract took, `places` its place in the request."""
 
-    def __init__(self, model: ServedModel, places: Sequence[int], errors: dict[int, RowError], terms: Terms) -> None:
+    def __init__(
+        self, model: ServedModel, places: Sequence[int], errors: dict[int, RowError], terms: Terms
+    ) -> None:
         self._model, self._places, self._terms = model, places, terms
         self.errors = errors
         """Place in the request -> why that row has no answer."""
@@ -117,7 +125,9 @@ class RowByRow:
             came += len(each.rows)
         return found
 
-    def _good(self, answers: Answers, indices: Sequence[int]) -> Iterator[tuple[Sequence[int], Answers]]:
+    def _good(
+        self, answers: Answers, indices: Sequence[int]
+    ) -> Iterator[tuple[Sequence[int], Answers]]:
         """The stretches of a batch's answers between those that nobody may be given, which are errors."""
         begun = 0
         for row, fault in answers.faults.items():
@@ -138,4 +148,7 @@ def failed_runs(answer: Answer) -> bool:
 
 def described_errors(answer: Answer) -> list[dict[str, Any]]:
     """The rows without an answer, as clients see them: `{"row": place, "code": ..., "error": ...}`."""
-    return [{"row": place, "code": error.code, "error": str(error)} for place, error in answer.errors.items()]
+    return [
+        {"row": place, "code": error.code, "error": str(error)}
+        for place, error in answer.errors.items()
+    ]

@@ -63,7 +63,9 @@ class ReceiptReader:
             return
         try:
             future.set_result(self._told(bundle))
-        except Exception as error:  # whoever waits for it is answered too: the error is raised there
+        except (
+            Exception
+        ) as error:  # whoever waits for it is answered too: the error is raised there
             future.set_exception(error)
 
     def _told(self, bundle: Bundle) -> Told:

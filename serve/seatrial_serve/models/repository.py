@@ -96,11 +96,19 @@ class Repository:
         """An entry by name, and version or label; without either, the version that the model's own name stands for. None where there is none."""
         if label is not None:
             version = self.labels(name).get(label, "")
-        return self._served.get(name) if version is None else self._entries.get(name, {}).get(version)
+        return (
+            self._served.get(name) if version is None else self._entries.get(name, {}).get(version)
+        )
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, as they are now. Any thread may ask: each list is made in one step."""
-        return iter([entry for versions in list(self._entries.values()) for entry in list(versions.values())])
+        return iter(
+            [
+                entry
+                for versions in list(self._entries.values())
+                for entry in list(versions.values())
+            ]
+        )
 
     @property
     def served(self) -> Mapping[str, Entry]:
@@ -139,12 +147,19 @@ class Repository:
     def check_replacement(self, entry: Entry, contract: Contract) -> None:
         """Raise `ModelError` where a version would take over from an older one and break its clients under the same major version."""
         served = self._served.get(entry.name)
-        if served is None or served.model is None or version_key(served.version) >= version_key(entry.version):
+        if (
+            served is None
+            or served.model is None
+            or version_key(served.version) >= version_key(entry.version)
+        ):
             return
         differences = compare_contracts(served.model.contract, contract)
         if not may_replace(served.version, entry.version, differences):
             text = f"it would break clients of {served.version} under the same major version: {differences[0]}"
-            raise ModelError("E_BREAKING", f"{text}; mend: raise the major version, or serve with --allow-breaking")
+            raise ModelError(
+                "E_BREAKING",
+                f"{text}; mend: raise the major version, or serve with --allow-breaking",
+            )
 
     def load(self, entry: Entry, build: Callable[[Entry], ServedModel]) -> None:
         """Load one entry in the calling thread; what goes wrong is kept as its state and reason, and logged.
@@ -158,7 +173,10 @@ class Repository:
             code, reason = getattr(error, "code", "E_LOAD"), str(error)
         except Exception:  # one model that cannot be loaded keeps no other from serving
             log.exception("loading %s %s: this is a bug in seatrial", entry.name, entry.version)
-            code, reason = "E_INTERNAL", "seatrial failed while loading it; the server's log says more"
+            code, reason = (
+                "E_INTERNAL",
+                "seatrial failed while loading it; the server's log says more",
+            )
         entry.code, entry.reason = code, reason
         entry.load_s = time.perf_counter() - start
         if entry.reason:
@@ -166,5 +184,15 @@ class Repository:
             if entry.reason != known:  # what is tried again and again is said once
                 log.error("%s %s is not ready: %s", entry.name, entry.version, entry.reason)
         else:
-            how = ", by a kept receipt and one golden row" if entry.gate is not None and entry.gate.kept else ""
-            log.info("%s %s passed its load gate after %.2f s%s", entry.name, entry.version, entry.load_s, how)
+            how = (
+                ", by a kept receipt and one golden row"
+                if entry.gate is not None and entry.gate.kept
+                else ""
+            )
+            log.info(
+                "%s %s passed its load gate after %.2f s%s",
+                entry.name,
+                entry.version,
+                entry.load_s,
+                how,
+            )

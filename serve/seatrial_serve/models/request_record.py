@@ -61,7 +61,11 @@ class RequestRecord:
     @property
     def slow(self) -> bool:
         """Was it answered later than its contract's objective?"""
-        return self.code == "ok" and self.model is not None and self.ended_s - self.began_s > self.model.objective_s
+        return (
+            self.code == "ok"
+            and self.model is not None
+            and self.ended_s - self.began_s > self.model.objective_s
+        )
 
     def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
         """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.ticket.TicketListener`."""

@@ -32,7 +32,9 @@ class FoundModel:
     """Why the selection could not be read; `selection` is then the last one that could, or empty."""
 
 
-def find_models(folder: Path, versions: str, known: Mapping[str, Selection] | None = None) -> list[FoundModel]:
+def find_models(
+    folder: Path, versions: str, known: Mapping[str, Selection] | None = None
+) -> list[FoundModel]:
     """The models below `folder` (<name>/<version>/manifest.json), or the one bundle that `folder` itself is.
 
     "latest" keeps the highest version of each, and those with a label. `known` has the selections that stand in for those that
@@ -40,24 +42,37 @@ def find_models(folder: Path, versions: str, known: Mapping[str, Selection] | No
     """
     known, make = known or {}, "make one: seatrial export file.py:pipeline --out bundles"
     if not is_folder(folder):
-        raise DeclarationError(f"bundles folder '{folder}'", "no such folder", "a folder of bundles", make)
+        raise DeclarationError(
+            f"bundles folder '{folder}'", "no such folder", "a folder of bundles", make
+        )
     if os.path.lexists(folder / MANIFEST):
         place = folder.resolve()
         if not (NAME.fullmatch(place.parent.name) and VERSION.fullmatch(place.name)):
             want = "a bundle's own folder, <name>/<version>, as it was sealed"
-            raise DeclarationError(f"bundles folder '{folder}'", "a manifest.json in a folder of another name", want)
-        return [found_model(place.parent, {place.name: folder}, "all", known.get(place.parent.name))]
+            raise DeclarationError(
+                f"bundles folder '{folder}'", "a manifest.json in a folder of another name", want
+            )
+        return [
+            found_model(place.parent, {place.name: folder}, "all", known.get(place.parent.name))
+        ]
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/*")):
         name, version = path.parent.name, path.name
         if NAME.fullmatch(name) and VERSION.fullmatch(version) and is_folder(path):
             found.setdefault(name, {})[version] = path
     if not found:
-        raise DeclarationError(f"bundles folder '{folder}'", "no bundle in it", "<name>/<version>/manifest.json", make)
-    return [found_model(folder / name, paths, versions, known.get(name)) for name, paths in found.items()]
+        raise DeclarationError(
+            f"bundles folder '{folder}'", "no bundle in it", "<name>/<version>/manifest.json", make
+        )
+    return [
+        found_model(folder / name, paths, versions, known.get(name))
+        for name, paths in found.items()
+    ]
 
 
-def found_model(home: Path, paths: Mapping[str, Path], versions: str, known: Selection | None) -> FoundModel:
+def found_model(
+    home: Path, paths: Mapping[str, Path], versions: str, known: Selection | None
+) -> FoundModel:
     """A model from the folder beside whose versions its selection stands, and its versions' own folders."""
     selection, unreadable = known or NOTHING, ""
     try:
@@ -67,7 +82,13 @@ def found_model(home: Path, paths: Mapping[str, Path], versions: str, known: Sel
     highest = sorted(paths, key=version_key, reverse=True)
     labelled = set(selection.labels.values())
     entries = [
-        found_entry(home.name, version, paths[version], selection.variant(version), "" if known else unreadable)
+        found_entry(
+            home.name,
+            version,
+            paths[version],
+            selection.variant(version),
+            "" if known else unreadable,
+        )
         for version in highest
         if versions == "all" or version == highest[0] or version in labelled
     ]
@@ -76,7 +97,9 @@ def found_model(home: Path, paths: Mapping[str, Path], versions: str, known: Sel
 
 def found_entry(name: str, version: str, path: Path, variant: str | None, unselected: str) -> Entry:
     """The entry of a bundle's folder that nobody has loaded."""
-    return Entry(name, version, path, f"{stamp_of(path)} {variant or ''} {unselected}", variant, unselected)
+    return Entry(
+        name, version, path, f"{stamp_of(path)} {variant or ''} {unselected}", variant, unselected
+    )
 
 
 def is_folder(path: Path) -> bool:

@@ -41,12 +41,16 @@ def read_selection(folder: Path) -> Selection:
     int8, 1.0.0 aside; a version without the variant named is not ready. Links are followed, since Kubernetes mounts ConfigMaps as
     links. Raises `DeclarationError` where one is no plain file, larger than 64 KiB, or holds something else.
     """
-    labels = _read(folder, LABELS, LABEL, VERSION, 'an object of labels and versions: {"stable": "1.2.0"}')
+    labels = _read(
+        folder, LABELS, LABEL, VERSION, 'an object of labels and versions: {"stable": "1.2.0"}'
+    )
     want = 'an object of versions and variants: {"default": "int8", "1.0.0": "fp32"}'
     return Selection(labels, _read(folder, VARIANTS, DEFAULT_OR_VERSION, VARIANT, want))
 
 
-def _read(folder: Path, file: str, keys: re.Pattern[str], values: re.Pattern[str], want: str) -> dict[str, str]:
+def _read(
+    folder: Path, file: str, keys: re.Pattern[str], values: re.Pattern[str], want: str
+) -> dict[str, str]:
     """An object of strings; empty where there is no such file."""
     where = f"{file} of '{folder.name}'"
     try:
@@ -60,7 +64,8 @@ def _read(folder: Path, file: str, keys: re.Pattern[str], values: re.Pattern[str
     except (ValueError, RecursionError):
         raise DeclarationError(where, "no JSON, or half of it", want) from None
     if not isinstance(found, dict) or not all(
-        keys.fullmatch(key) and isinstance(value, str) and values.fullmatch(value) for key, value in found.items()
+        keys.fullmatch(key) and isinstance(value, str) and values.fullmatch(value)
+        for key, value in found.items()
     ):
         raise DeclarationError(where, "something else", want)
     return found

@@ -78,14 +78,34 @@ RowsAtOnce = tuple[Part, tuple[Hashable, int]]
 class ServedModel:
     """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
 
-    def __init__(self, engine: Engine, admitted: Admitted, rule: BatchRule, pool: Executor, host_stages: FairPool, metrics: ModelMetrics, *,
-                 slots: int, max_waiting_rows: int, drift_counts: DriftCounts | None = None) -> None:  # fmt: skip
-        self.engine, self.contract, self.admitted, self.metrics = engine, engine.contract, admitted, metrics
+    def __init__(
+        self,
+        engine: Engine,
+        admitted: Admitted,
+        rule: BatchRule,
+        pool: Executor,
+        host_stages: FairPool,
+        metrics: ModelMetrics,
+        *,
+        slots: int,
+        max_waiting_rows: int,
+        drift_counts: DriftCounts | None = None,
+    ) -> None:
+        self.engine, self.contract, self.admitted, self.metrics = (
+            engine,
+            engine.contract,
+            admitted,
+            metrics,
+        )
         self.version = engine.bundle.version
         self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
-        self.output_datatypes = {field.name: field.kind.datatype for field in engine.contract.outputs}
+        self.output_datatypes = {
+            field.name: field.kind.datatype for field in engine.contract.outputs
+        }
         self._pool, self._host_stages, self.drift_counts = pool, host_stages, drift_counts
-        self._devices = ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
+        self._devices = (
+            ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
+        )
         """Threads of its own: CUDA sets itself up in every thread that comes, and a batch that takes another thread each time waits for a cold one."""
         self._unused: asyncio.Event | None = None
         self._holders = 0
@@ -102,7 +122,8 @@ class ServedModel:
         self.few_rows = LARGE_BYTES // row_bytes if row_bytes else 0
         """The answers of so many rows are surely short; of more they may be long."""
         self._may_be_large = (
-            row_bytes is None or row_bytes * self.contract.limits.max_rows > self.contract.limits.max_answer_bytes
+            row_bytes is None
+            or row_bytes * self.contract.limits.max_rows > self.contract.limits.max_answer_bytes
         )
         self.batcher: Batcher[Part, Answers] = Batcher(
             rule, self._run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
@@ -115,7 +136,9 @@ class ServedModel:
 
     async def answer(self, given: Given, terms: Terms) -> Answer:
         """What the model answers for what a request asks. See `answer_rows`."""
-        return await (self.answer_columns if isinstance(given, Mapping) else self.answer_rows)(given, terms)  # type: ignore[arg-type]
+        return await (self.answer_columns if isinstance(given, Mapping) else self.answer_rows)(
+            given, terms
+        )  # type: ignore[arg-type]
 
     async def answer_rows(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> Answer:
         """What the model answers for validated rows.
@@ -124,18 +147,27 @@ class ServedModel:
         `Unavailable` where the queue is full or the deadline passed before its turn.
         """
         start = self.begin(rows, terms)
-        encoded = await (self._encode_together if self.engine.together and len(rows) > 1 else self._encode)(rows, terms)
+        encoded = await (
+            self._encode_together if self.engine.together and len(rows) > 1 else self._encode
+        )(rows, terms)
         self.fronted(start, [terms.record])
         if len(rows) == 1:
-            return self.checked(Answer(rows, await self.submit(encoded, self.engine.kin(encoded[0]), terms)))
+            return self.checked(
+                Answer(rows, await self.submit(encoded, self.engine.kin(encoded[0]), terms))
+            )
         groups = group_places(map(self.engine.kin, encoded))
         if len(groups) == 1:
             return self.checked(Answer(rows, await self.submit(encoded, next(iter(groups)), terms)))
-        answers = await asyncio.gather(*(
-            self.submit([encoded[place] for place in places], kin, terms) for kin, places in groups.items()
-        ))  # fmt: skip
+        answers = await asyncio.gather(
+            *(
+                self.submit([encoded[place] for place in places], kin, terms)
+                for kin, places in groups.items()
+            )
+        )
         came = [place for places in groups.values() for place in places]
-        return self.checked(Answer(rows, [part for parts in answers for part in parts], np.argsort(came).tolist()))
+        return self.checked(
+            Answer(rows, [part for parts in answers for part in parts], np.argsort(came).tolist())
+        )
 
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""
@@ -144,7 +176,9 @@ class ServedModel:
         start = self.begin(columns, terms)
         block = self.engine.front.encode_columns(columns)
         self.fronted(start, [terms.record])
-        return self.checked(Answer(columns, await self.submit(block, self.engine.kin_of_block(block), terms)))
+        return self.checked(
+            Answer(columns, await self.submit(block, self.engine.kin_of_block(block), terms))
+        )
 
     def begin(self, given: Given, terms: Terms) -> float:
         """A request's rows are validated: the host stage begins now, at the time that this gives."""
@@ -183,7 +217,9 @@ class ServedModel:
     async def _encode(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> list[EncodedRow]:
         return await self.encode(rows, terms, self.engine.encode)
 
-    async def _encode_together(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> list[EncodedRow]:
+    async def _encode_together(
+        self, rows: Sequence[Mapping[str, Any]], terms: Terms
+    ) -> list[EncodedRow]:
         """As `encode`, some rows at a time."""
 
         def encode_some(first: int) -> list[EncodedRow]:
@@ -198,7 +234,10 @@ class ServedModel:
 
         jobs = [
             self._host_stages.run(
-                partial(encode_some, first), flow=terms.flow, priority=terms.priority, cost=TOGETHER_ROWS
+                partial(encode_some, first),
+                flow=terms.flow,
+                priority=terms.priority,
+                cost=TOGETHER_ROWS,
             )
             for first in range(0, len(rows), TOGETHER_ROWS)
         ]
@@ -219,7 +258,9 @@ class ServedModel:
             return [encode(row, place) for place, row in enumerate(rows)]
         run = partial(self._host_stages.run, flow=terms.flow, priority=terms.priority)
         if self.engine.plain:
-            return await run(lambda: [encode(row, place) for place, row in enumerate(rows)], cost=len(rows))
+            return await run(
+                lambda: [encode(row, place) for place, row in enumerate(rows)], cost=len(rows)
+            )
 
         def encode_in_time(row: Mapping[str, Any], place: int) -> Encoded:
             if terms.deadline_s < now_s():
@@ -232,15 +273,23 @@ class ServedModel:
     async def submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
         """What the model answers for rows of like shape. Raises `Refusal`, `ModelError` or `Unavailable`."""
         answers = self.batcher.submit(
-            rows, shape=kin[0], length=kin[1], deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, listener=terms.record,
+            rows,
+            shape=kin[0],
+            length=kin[1],
+            deadline_s=terms.deadline_s,
+            flow=terms.flow,
+            priority=terms.priority,
+            listener=terms.record,
             alone=self.instant and terms.alone and len(rows) == 1,
-        )  # fmt: skip
+        )
         if not self.engine.remote or math.isinf(terms.deadline_s):
             return await answers
         try:
             return await asyncio.wait_for(answers, max(terms.deadline_s - now_s(), 0.0))
         except TimeoutError:
-            raise Unavailable("E_RUNTIME_SLOW", "the runtime behind this server did not answer in time") from None
+            raise Unavailable(
+                "E_RUNTIME_SLOW", "the runtime behind this server did not answer in time"
+            ) from None
 
     def rows_at_once(self, given: Given, record: RequestRecord) -> RowsAtOnce | None:
         """Rows that are one ticket, through the host stage on the event loop; None where that takes a thread, or more tickets than one.
@@ -300,15 +349,24 @@ class ServedModel:
         """Put rows in the queue; `reply` is called with what the model answers. See `Batcher.post`."""
         rows, (shape, length) = at_once
         return self.batcher.post(
-            rows, reply, shape=shape, length=length, deadline_s=terms.deadline_s, flow=terms.flow, priority=terms.priority, listener=terms.record,
-        )  # fmt: skip
+            rows,
+            reply,
+            shape=shape,
+            length=length,
+            deadline_s=terms.deadline_s,
+            flow=terms.flow,
+            priority=terms.priority,
+            listener=terms.record,
+        )
 
     def _run(self, parts: list[Part]) -> Answers | asyncio.Future[Answers]:
         """On the event loop where that is over in a moment, else in the pool."""
         if self._row_s * sum(map(len, parts)) <= self._spare_s:
             return self.engine.run_rows(parts)
         pool = self._devices or self._pool
-        return asyncio.get_running_loop().run_in_executor(pool, self.engine.run_rows, parts, self.batcher.until_s)
+        return asyncio.get_running_loop().run_in_executor(
+            pool, self.engine.run_rows, parts, self.batcher.until_s
+        )
 
     def hold(self) -> None:
         """A request has this model from here on: it is not closed before `release`."""

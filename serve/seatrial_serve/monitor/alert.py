@@ -46,16 +46,25 @@ class Alert:
     def rule(self, model: str) -> dict[str, Any]:
         """As Prometheus reads it."""
         return {
-            "alert": self.name, "expr": self.expr, "for": self.hold, "labels": {"severity": self.severity, "model": model},
+            "alert": self.name,
+            "expr": self.expr,
+            "for": self.hold,
+            "labels": {"severity": self.severity, "model": model},
             "annotations": {"summary": self.summary, "runbook": self.runbook},
-        }  # fmt: skip
+        }
 
     def tests(self, model: str) -> list[dict[str, Any]]:
         """As promtool reads them: it fires, with these very words; it does not."""
         labels = {"severity": self.severity, "model": model, **self.trial.labels}
         words = LABEL.sub(lambda found: labels[found[1]], VALUE.sub(self.trial.value, self.summary))
-        expected = {"exp_labels": labels, "exp_annotations": {"summary": words, "runbook": self.runbook}}
-        return [self._test("fires", self.trial.bad, [expected]), self._test("is quiet", self.trial.good, [])]
+        expected = {
+            "exp_labels": labels,
+            "exp_annotations": {"summary": words, "runbook": self.runbook},
+        }
+        return [
+            self._test("fires", self.trial.bad, [expected]),
+            self._test("is quiet", self.trial.good, []),
+        ]
 
     def _test(self, what: str, series: Series, alerts: list[dict[str, Any]]) -> dict[str, Any]:
         asked = {"eval_time": self.trial.at, "alertname": self.name}

@@ -19,12 +19,18 @@ ROWS = 1000
 def drift_alerts(figures: Figures) -> list[Alert]:
     """Drift of each field, and words that training never saw; none where the bundle has no profile."""
     model, this, hold = figures.model, figures.this, figures.windows.hold
-    return [*([_drift(figures)] if figures.profile.rows else []), Alert(
-        "SeatrialUnseenCategories", f"(seatrial:unknown_categories:ratio{{{this}}} > {UNSEEN_SHARE}) or (seatrial:unseen:ratio{{{this}}} > {UNSEEN_SHARE})", hold, "ticket",
-        f"{model} {{{{ $labels.version }}}}: {{{{ $value | humanizePercentage }}}} of what comes has a category that training never saw",
-        "Ask who sends it: a new category upstream needs a new version of the model, a typing error a mend at the client.",
-        Trial(_categories(this, 10), _categories(this, 0), "30m", {"version": "1.0.0"}, "10%"),
-    )]  # fmt: skip
+    return [
+        *([_drift(figures)] if figures.profile.rows else []),
+        Alert(
+            "SeatrialUnseenCategories",
+            f"(seatrial:unknown_categories:ratio{{{this}}} > {UNSEEN_SHARE}) or (seatrial:unseen:ratio{{{this}}} > {UNSEEN_SHARE})",
+            hold,
+            "ticket",
+            f"{model} {{{{ $labels.version }}}}: {{{{ $value | humanizePercentage }}}} of what comes has a category that training never saw",
+            "Ask who sends it: a new category upstream needs a new version of the model, a typing error a mend at the client.",
+            Trial(_categories(this, 10), _categories(this, 0), "30m", {"version": "1.0.0"}, "10%"),
+        ),
+    ]
 
 
 def _drift(figures: Figures) -> Alert:
@@ -34,11 +40,20 @@ def _drift(figures: Figures) -> Alert:
     moved = FieldDrift(field, spread, tuple(last))
     psi = f"seatrial:drift_psi{{{this}}}"
     return Alert(
-        "SeatrialDrift", f"{psi} > {PSI} and {psi} > {CHANCE} * seatrial:drift_by_chance{{{this}}}", figures.windows.hold, "ticket",
+        "SeatrialDrift",
+        f"{psi} > {PSI} and {psi} > {CHANCE} * seatrial:drift_by_chance{{{this}}}",
+        figures.windows.hold,
+        "ticket",
         f"{model} {{{{ $labels.version }}}}: {{{{ $labels.field }}}} has moved from what the model was trained on, PSI {{{{ $value | humanize }}}}",
         "seatrial drift BUNDLE --prometheus URL draws it. If the world moved, train again; if a client changed units or a sensor broke, mend it there.",
-        Trial(_bins(figures, last), _bins(figures, spread.counts), "75m", {"version": "1.0.0", "field": field}, f"{moved.psi:.4g}"),
-    )  # fmt: skip
+        Trial(
+            _bins(figures, last),
+            _bins(figures, spread.counts),
+            "75m",
+            {"version": "1.0.0", "field": field},
+            f"{moved.psi:.4g}",
+        ),
+    )
 
 
 def _bins(figures: Figures, counts: tuple[int, ...] | list[int]) -> dict[str, str]:

@@ -37,7 +37,9 @@ class Figures:
         self.this = f'model="{bundle.name}"'
         self.profile = bundle.profile
         objective_s = bundle.contract.objective.p99_s
-        self.objective_s = max((bound for bound in SECONDS if objective_s and bound <= objective_s), default=None)
+        self.objective_s = max(
+            (bound for bound in SECONDS if objective_s and bound <= objective_s), default=None
+        )
         """The largest bound of the latency histogram that is within the contract's objective: stricter, never laxer."""
 
     def rate(self, window: str = "") -> str:
@@ -56,7 +58,9 @@ class Figures:
 
     def slow(self, window: str) -> str:
         """Share of the requests that took longer than the objective."""
-        quick = self.sum("rate", names.PHASE_BUCKET, f'phase="total", le="{self.objective_s}"', window=window)  # fmt: skip
+        quick = self.sum(
+            "rate", names.PHASE_BUCKET, f'phase="total", le="{self.objective_s}"', window=window
+        )
         whole = self.sum("rate", names.PHASE_COUNT, 'phase="total"', window=window)
         return f"1 - {quick} / ({whole} > 0)"
 
@@ -80,14 +84,19 @@ class Figures:
 
     def psi(self) -> str:
         """Population stability index, as `seatrial_contracts.drift.population_stability_index`."""
-        live, reference = (f"clamp_min({each}, {LEAST_SHARE})" for each in (self.recorded_share, self.reference()))
+        live, reference = (
+            f"clamp_min({each}, {LEAST_SHARE})" for each in (self.recorded_share, self.reference())
+        )
         return f"sum by ({FIELD}) (({live} - {reference}) * ln({live} / {reference}))"
 
     def distance(self) -> str:
         """Jensen-Shannon distance, as `seatrial_contracts.drift.jensen_shannon`."""
         live, reference = self.recorded_share, self.reference()
         middle = f"clamp_min(({live} + {reference}) / 2, {NONE})"
-        bits = [f"sum by ({FIELD}) ({part} * log2(clamp_min({part}, {NONE}) / {middle}))" for part in (live, reference)]
+        bits = [
+            f"sum by ({FIELD}) ({part} * log2(clamp_min({part}, {NONE}) / {middle}))"
+            for part in (live, reference)
+        ]
         return f"sqrt(clamp_min(({bits[0]} + {bits[1]}) / 2, 0))"
 
     def by_chance(self) -> str:
@@ -117,7 +126,9 @@ class Figures:
         """The live shares, as they were recorded."""
         return f"seatrial:drift_share{{{self.this}}}"
 
-    def sum(self, function: str, metric: str, where: str = "", *, by: str = VERSION, window: str = "") -> str:
+    def sum(
+        self, function: str, metric: str, where: str = "", *, by: str = VERSION, window: str = ""
+    ) -> str:
         """A counter's growth, added up over replicas."""
         chosen = f"{self.this}, {where}" if where else self.this
         return f"sum by ({by}) ({function}({metric}{{{chosen}}}[{window or self.windows.recent}]))"

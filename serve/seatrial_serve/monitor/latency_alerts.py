@@ -31,18 +31,33 @@ BURNS = (
 
 def latency_alerts(figures: Figures) -> list[Alert]:
     """One for each burn; none where the contract has no objective."""
-    return [] if figures.objective_s is None else [_alert(figures, burn, figures.objective_s) for burn in BURNS]
+    return (
+        []
+        if figures.objective_s is None
+        else [_alert(figures, burn, figures.objective_s) for burn in BURNS]
+    )
 
 
 def _alert(figures: Figures, burn: Burn, objective_s: float) -> Alert:
     limit = f"> {burn.factor:g} * {BUDGET}"
-    long, short = (f"seatrial:slow:ratio{window}{{{figures.this}}} {limit}" for window in burn.windows)
+    long, short = (
+        f"seatrial:slow:ratio{window}{{{figures.this}}} {limit}" for window in burn.windows
+    )
     return Alert(
-        f"SeatrialLatencyBurn{burn.severity.title()}", f"{long} and {short}", "1m", burn.severity,
+        f"SeatrialLatencyBurn{burn.severity.title()}",
+        f"{long} and {short}",
+        "1m",
+        burn.severity,
         f"{figures.model} {{{{ $labels.version }}}} {burn.summary}: {{{{ $value | humanizePercentage }}}} of requests took over {objective_s:g} s",
         "Look at the phases on the dashboard: queue grows with load (add replicas), run with the machine or the batch, front with the input. Roll back if it began with a version.",
-        Trial(_samples(figures, objective_s, 60), _samples(figures, objective_s, 1), f"{MINUTES}m", {"version": "1.0.0"}, "60%"),
-    )  # fmt: skip
+        Trial(
+            _samples(figures, objective_s, 60),
+            _samples(figures, objective_s, 1),
+            f"{MINUTES}m",
+            {"version": "1.0.0"},
+            "60%",
+        ),
+    )
 
 
 def _samples(figures: Figures, objective_s: float, slow: int) -> dict[str, str]:

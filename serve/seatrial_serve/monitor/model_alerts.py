@@ -19,41 +19,82 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
     at = {"version": bundle.version}
     return [
         Alert(
-            "SeatrialLoadGateFailed", f"max by (model, version) ({names.LOAD_GATE}{{{this}}} == 0)", "0m", "page",
+            "SeatrialLoadGateFailed",
+            f"max by (model, version) ({names.LOAD_GATE}{{{this}}} == 0)",
+            "0m",
+            "page",
             f"{model} {{{{ $labels.version }}}} did not pass its load gate somewhere: it does not take traffic there",
             "GET /v2/health/ready of that replica says which golden row failed, and by how much. The version before goes on where there is one.",
-            Trial({f"{names.LOAD_GATE}{{{of}}}": "0+0x30"}, {f"{names.LOAD_GATE}{{{of}}}": "1+0x30"}, "10m", at),
+            Trial(
+                {f"{names.LOAD_GATE}{{{of}}}": "0+0x30"},
+                {f"{names.LOAD_GATE}{{{of}}}": "1+0x30"},
+                "10m",
+                at,
+            ),
         ),
         Alert(
-            "SeatrialNotReady", f"min by (model, version) ({names.MODEL_READY}{{{this}}}) == 0", figures.windows.hold, "page",
+            "SeatrialNotReady",
+            f"min by (model, version) ({names.MODEL_READY}{{{this}}}) == 0",
+            figures.windows.hold,
+            "page",
             f"{model} {{{{ $labels.version }}}} is not ready somewhere",
             "GET /v2/health/ready of that replica says why.",
-            Trial({f"{names.MODEL_READY}{{{of}}}": "0+0x60"}, {f"{names.MODEL_READY}{{{of}}}": "1+0x60"}, "30m", at),
+            Trial(
+                {f"{names.MODEL_READY}{{{of}}}": "0+0x60"},
+                {f"{names.MODEL_READY}{{{of}}}": "1+0x60"},
+                "30m",
+                at,
+            ),
         ),
         Alert(
-            "SeatrialAbsent", f"absent({names.BUNDLE_INFO}{{{this}}})", figures.windows.hold, "page",
-            f"no server holds {model}", "Is the server up, does its bundles folder hold the model, and does Prometheus scrape port 8002?",
+            "SeatrialAbsent",
+            f"absent({names.BUNDLE_INFO}{{{this}}})",
+            figures.windows.hold,
+            "page",
+            f"no server holds {model}",
+            "Is the server up, does its bundles folder hold the model, and does Prometheus scrape port 8002?",
             Trial({"up": "1+0x60"}, {f'{names.BUNDLE_INFO}{{{of}, digest="d"}}': "1+0x60"}, "30m"),
         ),
         Alert(
-            "SeatrialCpuFallback", f'max by (model, version, asked) ({names.EXECUTION_INFO}{{{this}, asked!="{CPU}", provider="{CPU}"}} == 1)', "0m", "page",
+            "SeatrialCpuFallback",
+            f'max by (model, version, asked) ({names.EXECUTION_INFO}{{{this}, asked!="{CPU}", provider="{CPU}"}} == 1)',
+            "0m",
+            "page",
             f"{model} {{{{ $labels.version }}}} was to run on {{{{ $labels.asked }}}} and runs on the CPU",
             "The driver, the device or the provider's package is missing on that machine. Start without --allow-cpu-fallback to keep such a replica out of traffic.",
-            Trial(_runs_on(of, "CUDAExecutionProvider", CPU), _runs_on(of, CPU, CPU), "10m", {**at, "asked": "CUDAExecutionProvider"}),
+            Trial(
+                _runs_on(of, "CUDAExecutionProvider", CPU),
+                _runs_on(of, CPU, CPU),
+                "10m",
+                {**at, "asked": "CUDAExecutionProvider"},
+            ),
         ),
         Alert(
-            "SeatrialLiveParity", f"sum by (model, version, variant) (increase({names.LIVE_PARITY_VIOLATIONS}{{{this}}}[15m])) > 0", "0m", "page",
+            "SeatrialLiveParity",
+            f"sum by (model, version, variant) (increase({names.LIVE_PARITY_VIOLATIONS}{{{this}}}[15m])) > 0",
+            "0m",
+            "page",
             f"{model} {{{{ $labels.version }}}}, variant {{{{ $labels.variant }}}}, answers live rows otherwise than its reference graph",
             "The variant departs from fp32 on rows that the golden set does not have. Serve --variant fp32, then seatrial parity --fuzz and --bisect to find where.",
-            Trial(_violations(of, "0+0x20 1+1x40"), _violations(of, "0+0x60"), "30m", {**at, "variant": "int8"}),
+            Trial(
+                _violations(of, "0+0x20 1+1x40"),
+                _violations(of, "0+0x60"),
+                "30m",
+                {**at, "variant": "int8"},
+            ),
         ),
         Alert(
-            "SeatrialFeedbackDecay", f"{names.FEEDBACK_ACCURACY}{{{this}}} < avg_over_time({names.FEEDBACK_ACCURACY}{{{this}}}[7d]) - {DECAY}", "30m", "ticket",
+            "SeatrialFeedbackDecay",
+            f"{names.FEEDBACK_ACCURACY}{{{this}}} < avg_over_time({names.FEEDBACK_ACCURACY}{{{this}}}[7d]) - {DECAY}",
+            "30m",
+            "ticket",
             f"{model} {{{{ $labels.version }}}} is right on {{{{ $value | humanizePercentage }}}} of the labelled answers, less than it was",
             "Look at drift per field: has the input moved? If not, have the labels? Then train again.",
-            Trial(_accuracy(of, "0.9+0x150 0.5+0x60"), _accuracy(of, "0.9+0x210"), "3h20m", at, "50%"),
+            Trial(
+                _accuracy(of, "0.9+0x150 0.5+0x60"), _accuracy(of, "0.9+0x210"), "3h20m", at, "50%"
+            ),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _runs_on(of: str, asked: str, provider: str) -> dict[str, str]:

@@ -18,38 +18,73 @@ def request_alerts(figures: Figures) -> list[Alert]:
     shed = figures.sum("rate", names.REFUSALS, 'cause=~"overload|memory|deadline"')
     return [
         Alert(
-            "SeatrialErrors", f"seatrial:faults:ratio{{{this}}} > {FAULT_SHARE}", hold, "page",
+            "SeatrialErrors",
+            f"seatrial:faults:ratio{{{this}}} > {FAULT_SHARE}",
+            hold,
+            "page",
             f"{model} {{{{ $labels.version }}}} fails {{{{ $value | humanizePercentage }}}} of its requests",
             "The log names the code: E_MODEL and E_OUTPUT_* are the model's, E_RUNTIME_* the engine behind it, E_INTERNAL a bug. Roll back if it began with a version.",
-            Trial(_requests(this, ok=90, fault=10), _requests(this, ok=100, fault=0), "30m", {"version": "1.0.0"}, "10%"),
+            Trial(
+                _requests(this, ok=90, fault=10),
+                _requests(this, ok=100, fault=0),
+                "30m",
+                {"version": "1.0.0"},
+                "10%",
+            ),
         ),
         Alert(
-            "SeatrialRefusals", f"{share(caller, figures.rate())} > {REFUSED_SHARE}", hold, "ticket",
+            "SeatrialRefusals",
+            f"{share(caller, figures.rate())} > {REFUSED_SHARE}",
+            hold,
+            "ticket",
             f"{model} {{{{ $labels.version }}}} refuses {{{{ $value | humanizePercentage }}}} of its requests as breaking the contract",
             "Codes on the dashboard say what callers send. A client changed, or the contract did: seatrial diff the two versions.",
-            Trial(_refused(this, "contract", 20), _refused(this, "contract", 1), "30m", {"version": "1.0.0"}, "20%"),
+            Trial(
+                _refused(this, "contract", 20),
+                _refused(this, "contract", 1),
+                "30m",
+                {"version": "1.0.0"},
+                "20%",
+            ),
         ),
         Alert(
-            "SeatrialOverload", f"{share(shed, figures.rate())} > {SHED_SHARE}", hold, "page",
+            "SeatrialOverload",
+            f"{share(shed, figures.rate())} > {SHED_SHARE}",
+            hold,
+            "page",
             f"{model} {{{{ $labels.version }}}} sheds {{{{ $value | humanizePercentage }}}} of its requests",
             "More comes than this machine answers in time. Add replicas; callers' deadlines and budget_bytes say what may wait.",
-            Trial(_refused(this, "overload", 20), _refused(this, "overload", 0), "30m", {"version": "1.0.0"}, "20%"),
+            Trial(
+                _refused(this, "overload", 20),
+                _refused(this, "overload", 0),
+                "30m",
+                {"version": "1.0.0"},
+                "20%",
+            ),
         ),
         Alert(
             "SeatrialNoTraffic",
             f"sum by (model) (rate({names.REQUESTS}{{{this}}}[15m])) == 0 and sum by (model) (increase({names.REQUESTS}{{{this}}}[1d])) > 0",
-            hold, "ticket", f"{model} got requests today, and none for a quarter of an hour",
+            hold,
+            "ticket",
+            f"{model} got requests today, and none for a quarter of an hour",
             "Ask a replica itself with the curl line of the console. If it answers, look at whatever stands before it: balancer, DNS, client.",
             Trial(_requests(this, ok=10, fault=0, then=40), _requests(this, ok=10, fault=0), "1h"),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _requests(this: str, *, ok: int, fault: int, then: int = 0) -> dict[str, str]:
     """So many good and faulty ones a minute; with `then`, nothing more for that many minutes after the first half hour."""
     counters = {"ok": ok, "E_MODEL": fault}
-    steady = {code: f"0+{rate}x30 {rate * 30}+0x{then}" if then else f"0+{rate}x120" for code, rate in counters.items()}
-    return {f'{names.REQUESTS}{{{this}, version="1.0.0", code="{code}"}}': values for code, values in steady.items()}
+    steady = {
+        code: f"0+{rate}x30 {rate * 30}+0x{then}" if then else f"0+{rate}x120"
+        for code, rate in counters.items()
+    }
+    return {
+        f'{names.REQUESTS}{{{this}, version="1.0.0", code="{code}"}}': values
+        for code, values in steady.items()
+    }
 
 
 def _refused(this: str, cause: str, number: int) -> dict[str, str]:

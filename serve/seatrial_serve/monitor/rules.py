@@ -62,5 +62,9 @@ def rule_file(bundle: Bundle, windows: Windows) -> dict[str, Any]:
 
 def test_file(bundle: Bundle, windows: Windows, rules: str) -> dict[str, Any]:
     """What `promtool test rules` proves about them: each alert fires when it must, and does not when it must not."""
-    tests = [test for alert in alerts(bundle, Figures(bundle, windows)) for test in alert.tests(bundle.name)]
+    tests = [
+        test
+        for alert in alerts(bundle, Figures(bundle, windows))
+        for test in alert.tests(bundle.name)
+    ]
     return {"rule_files": [rules], "evaluation_interval": "1m", "tests": tests}

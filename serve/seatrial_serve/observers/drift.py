@@ -62,5 +62,7 @@ class DriftObserver:
                 continue
             drift = self._drift.get(model)
             if drift is None:
-                drift = self._drift[model] = Drift(model.engine.front, model.bundle.profile, model.drift_counts)
+                drift = self._drift[model] = Drift(
+                    model.engine.front, model.bundle.profile, model.drift_counts
+                )
             drift.count([each.answer for each in seen if each.model is model])

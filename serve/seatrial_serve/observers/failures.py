@@ -46,7 +46,11 @@ class Failures:
 
     def ended(self, record: RequestRecord) -> None:
         """See `RequestObserver`."""
-        if (record.status >= 500 or record.slow) and record.given is not None and self._rate.allows():
+        if (
+            (record.status >= 500 or record.slow)
+            and record.given is not None
+            and self._rate.allows()
+        ):
             self._aside.offer(record)
 
     def settle(self, within_s: float = 5.0) -> bool:

@@ -80,8 +80,13 @@ class Labels:
     def remember(self, answer: Answer) -> Remembered:
         """The scores of an answer: neither what was asked nor any other output is kept."""
         names = self.classes
-        parts = [Answers({name: part.outputs[name] for name in names}, part.start, part.stop) for part in answer.parts]
-        known = {place: index for index, place in enumerate(answer.places)} if answer.errors else None
+        parts = [
+            Answers({name: part.outputs[name] for name in names}, part.start, part.stop)
+            for part in answer.parts
+        ]
+        known = (
+            {place: index for index, place in enumerate(answer.places)} if answer.errors else None
+        )
         return Remembered(self, Answer((), parts, answer.order), answer.rows, known)
 
 
@@ -171,7 +176,9 @@ class Feedback:
         """Its truth is known."""
         self._drop(request_id)
 
-    def learn(self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] = ()) -> tuple[int, int]:
+    def learn(
+        self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] = ()
+    ) -> tuple[int, int]:
         """Count what is true of each row; how many labels were right, and how many wrong. Raises `Refusal`, and counts nothing, for what cannot be true."""
         check(answered, truth, slices)
         labels = answered.labels
@@ -200,16 +207,26 @@ def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]]) 
     if len(truth) != answered.rows or (slices and len(slices) != answered.rows):
         which = "truth" if len(truth) != answered.rows else "slices"
         got = len(truth) if which == "truth" else len(slices)
-        raise Refusal("E_BATCH", which, f"{got}", f"one for each of the request's {answered.rows} rows")
+        raise Refusal(
+            "E_BATCH", which, f"{got}", f"one for each of the request's {answered.rows} rows"
+        )
     for place, true in enumerate(truth):
         for name, label in (true or {}).items():
             if name not in answered.labels.classes:
                 raise Refusal(
-                    "E_OUTPUT", f"truth, row {place}", "an output that is no label", ", ".join(answered.labels.classes)
+                    "E_OUTPUT",
+                    f"truth, row {place}",
+                    "an output that is no label",
+                    ", ".join(answered.labels.classes),
                 )
             if label not in answered.labels.classes[name]:
                 some = ", ".join(answered.labels.classes[name][:8])
-                raise Refusal("E_CATEGORY", f"truth of '{name}', row {place}", "an unknown class", f"one of {some}")
+                raise Refusal(
+                    "E_CATEGORY",
+                    f"truth of '{name}', row {place}",
+                    "an unknown class",
+                    f"one of {some}",
+                )
     for place, chosen in enumerate(slices):
         if not answered.labels.slices.issuperset(chosen):
             some = ", ".join(sorted(answered.labels.slices)[:8]) or "none: the bundle has no slices"

@@ -72,7 +72,9 @@ class KeptFailure(BaseModel):
             got = str(error)
         except ValidationError:
             got = "something else"
-        raise DeclarationError(f"kept failure '{path.name}'", got, "a file that --keep-failures wrote")
+        raise DeclarationError(
+            f"kept failure '{path.name}'", got, "a file that --keep-failures wrote"
+        )
 
     def write(self, folder: Path) -> Path:
         """Write it into `folder`, for its owner alone; it appears whole or not at all. Raises `OSError`."""
@@ -83,7 +85,10 @@ class KeptFailure(BaseModel):
                 file.flush()
                 os.fsync(file.fileno())
             unique = temporary.rpartition(".")[2]
-            target = folder / f"{self.kept_at.replace(':', '')}-{self.model}-{self.version}-{unique}{SUFFIX}"
+            target = (
+                folder
+                / f"{self.kept_at.replace(':', '')}-{self.model}-{self.version}-{unique}{SUFFIX}"
+            )
             Path(temporary).rename(target)
         except BaseException:  # whatever ends it, nothing half-written stays
             Path(temporary).unlink(missing_ok=True)
@@ -109,13 +114,17 @@ class KeptFailure(BaseModel):
             except (TypeError, ValueError):  # no base64, or no JSON in it
                 rows = None
         if not isinstance(rows, list) or not rows:
-            raise DeclarationError("kept failure", "no rows", "a list of them", "a file that --keep-failures wrote")
+            raise DeclarationError(
+                "kept failure", "no rows", "a list of them", "a file that --keep-failures wrote"
+            )
         return rows
 
 
 def kept_files(folder: Path) -> list[Path]:
     """The kept failures in a folder by their names, which begin with their time: the newest first, and nothing else that lies there."""
-    return sorted((file for file in folder.iterdir() if KEPT_NAME.fullmatch(file.name)), reverse=True)
+    return sorted(
+        (file for file in folder.iterdir() if KEPT_NAME.fullmatch(file.name)), reverse=True
+    )
 
 
 def keep(record: RequestRecord, form: Form, recipient: str | None) -> KeptFailure:
@@ -125,12 +134,26 @@ def keep(record: RequestRecord, form: Form, recipient: str | None) -> KeptFailur
     model, bundle = record.model, record.model.bundle
     company = record.company[0] if record.company else None
     return KeptFailure(
-        model=bundle.name, version=bundle.version, digest=bundle.digest, variant=model.engine.variant, provider=model.engine.provider,
-        batch_rows=model.batcher.rule.most_rows, request_id=record.request_id, route=record.route, code=record.code, status=record.status,
-        seconds=record.seconds, objective_s=model.contract.objective.p99_s, timings=record.timings,
-        shape=str(company.shape) if company else "", mates=company.mates if company else (),
-        machine=this_machine(installed_versions(PACKAGES)), kept_at=now(), form=form, rows=_formed(record, form, recipient),
-    )  # fmt: skip
+        model=bundle.name,
+        version=bundle.version,
+        digest=bundle.digest,
+        variant=model.engine.variant,
+        provider=model.engine.provider,
+        batch_rows=model.batcher.rule.most_rows,
+        request_id=record.request_id,
+        route=record.route,
+        code=record.code,
+        status=record.status,
+        seconds=record.seconds,
+        objective_s=model.contract.objective.p99_s,
+        timings=record.timings,
+        shape=str(company.shape) if company else "",
+        mates=company.mates if company else (),
+        machine=this_machine(installed_versions(PACKAGES)),
+        kept_at=now(),
+        form=form,
+        rows=_formed(record, form, recipient),
+    )
 
 
 def _formed(record: RequestRecord, form: Form, recipient: str | None) -> Any:
@@ -152,7 +175,11 @@ def sent(kind: Kind, value: Any) -> Any:
     plain = wire_value(value)
     if kind.nullable and (plain == MISSING or plain != plain):  # noqa: PLR0124  (NaN is what differs from itself)
         return None
-    return int(plain) if isinstance(plain, float) and isinstance(kind, Number) and kind.whole else plain
+    return (
+        int(plain)
+        if isinstance(plain, float) and isinstance(kind, Number) and kind.whole
+        else plain
+    )
 
 
 def redacted(value: Any) -> str:
@@ -171,18 +198,25 @@ def encrypt(data: bytes, recipient: str) -> bytes:
         return bytes(pyrage.encrypt(data, [pyrage.x25519.Recipient.from_str(recipient)]))
     except pyrage.RecipientError:
         raise DeclarationError(
-            "setting 'keep_failures_key'", "another value", "an age public key, age1...", "make a pair: age-keygen"
+            "setting 'keep_failures_key'",
+            "another value",
+            "an age public key, age1...",
+            "make a pair: age-keygen",
         ) from None
 
 
 def decrypt(data: bytes, identity: str) -> bytes:
     """Opened with an age secret key: the text of a key file. Raises `DeclarationError`."""
     pyrage = _pyrage()
-    keys = [line.strip() for line in identity.splitlines() if line.strip().startswith("AGE-SECRET-KEY-")]
+    keys = [
+        line.strip() for line in identity.splitlines() if line.strip().startswith("AGE-SECRET-KEY-")
+    ]
     try:
         return bytes(pyrage.decrypt(data, [pyrage.x25519.Identity.from_str(key) for key in keys]))
     except (pyrage.IdentityError, pyrage.DecryptError):
-        raise DeclarationError("--identity", "a key that does not open it", "the secret key of its recipient") from None
+        raise DeclarationError(
+            "--identity", "a key that does not open it", "the secret key of its recipient"
+        ) from None
 
 
 def _pyrage() -> Any:

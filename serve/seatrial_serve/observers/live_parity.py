@@ -103,7 +103,9 @@ class LiveParity:
                 self._judges[model] = self._new_judge(model)
             except SeatrialError as error:
                 self._judges[model] = None
-                log.warning("%s %s: no live parity: %s", model.bundle.name, model.bundle.version, error)
+                log.warning(
+                    "%s %s: no live parity: %s", model.bundle.name, model.bundle.version, error
+                )
         return self._judges[model]
 
     def _new_judge(self, model: ServedModel) -> Judge | None:
@@ -116,13 +118,17 @@ class LiveParity:
             text = "%s %s: no live parity: its %s graph has %d bytes; mend: --live-parity-bytes"
             log.warning(text, bundle.name, bundle.version, name, size)
             return None
-        return Judge(model, load_engine(bundle, RuntimeOptions(), name), self._families, self._policy)
+        return Judge(
+            model, load_engine(bundle, RuntimeOptions(), name), self._families, self._policy
+        )
 
 
 class Judge:
     """Judges the answers of one version; `wrong` says of each of the last ones whether it broke its promise."""
 
-    def __init__(self, model: ServedModel, reference: Engine, families: Families, policy: ParityPolicy) -> None:
+    def __init__(
+        self, model: ServedModel, reference: Engine, families: Families, policy: ParityPolicy
+    ) -> None:
         bundle = model.bundle
         self.labels = bundle.name, bundle.version, model.engine.variant
         self._reference, self._limit = reference, policy.violations
@@ -132,7 +138,9 @@ class Judge:
         )
         names = [field.name for field in bundle.contract.outputs]
         self._anchors = model.admitted.anchors
-        self._scales = {name: largest(anchor[name]) for name, anchor in zip(names, self._anchors, strict=True)}
+        self._scales = {
+            name: largest(anchor[name]) for name, anchor in zip(names, self._anchors, strict=True)
+        }
         self._error = families.parity_error.labels(*self.labels)
         self._checked = families.parity_checked.labels(*self.labels)
         self._violations = families.parity_violations.labels(*self.labels)
@@ -167,7 +175,9 @@ class Judge:
         found = compare_rows([*self._anchors, want], [*self._anchors, got], tolerance)[-1]
         if found.cause or not (found.passed or self._promise.tolerance is None):
             return f"output '{found.output}': {found.cause or f'error {found.worst_error:.2e}, allowed {found.allowed:.2e}'}"
-        return self._promise.finding(measure(self._contract, [want], [got]), measure(self._contract, [want], [want]))
+        return self._promise.finding(
+            measure(self._contract, [want], [got]), measure(self._contract, [want], [want])
+        )
 
 
 def reference_variant(bundle: Bundle) -> str:
@@ -182,5 +192,7 @@ def sample_of(answered: Answered) -> Sample:
     places = list(answer)
     place = secrets.randbelow(len(places))
     outputs, index = places[place]
-    got = {field.name: outputs[field.name][index].copy() for field in answered.model.contract.outputs}
+    got = {
+        field.name: outputs[field.name][index].copy() for field in answered.model.contract.outputs
+    }
     return Sample(answered.model, row_at(answer.given, place), got)

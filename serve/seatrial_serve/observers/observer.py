@@ -26,5 +26,10 @@ def tell_observers(observers: RequestObservers, records: Sequence[RequestRecord]
             try:
                 observer.ended(record)
             except Exception:  # as said above
-                log.exception("an observer failed; this is a bug in seatrial", extra={"request_id": record.request_id})
-        record.error = None  # its traceback holds this record: a circle, and in it all that the request sent
+                log.exception(
+                    "an observer failed; this is a bug in seatrial",
+                    extra={"request_id": record.request_id},
+                )
+        record.error = (
+            None  # its traceback holds this record: a circle, and in it all that the request sent
+        )

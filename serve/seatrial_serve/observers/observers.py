@@ -45,23 +45,40 @@ def open_observers(settings: Settings, metrics: Metrics, lifecycle: ModelLifecyc
     """As the settings say. Raises `DeclarationError` or `MissingExtra` where that cannot be."""
     tracing = start_tracing(settings.otlp_endpoint)
     failures = (
-        Failures(settings.keep_failures, settings.keep_failures_key, plain=settings.keep_failures_plain)
+        Failures(
+            settings.keep_failures, settings.keep_failures_key, plain=settings.keep_failures_plain
+        )
         if settings.keep_failures is not None
         else None
     )
-    feedback = Feedback(settings.feedback_answers, settings.feedback_window, FeedbackMetrics(metrics))
+    feedback = Feedback(
+        settings.feedback_answers, settings.feedback_window, FeedbackMetrics(metrics)
+    )
     parity = open_parity(settings, metrics, lifecycle) if settings.live_parity_per_s else None
-    watching = (RequestLog(settings.logged_per_s), failures, feedback if feedback.kept else None, tracing)
+    watching = (
+        RequestLog(settings.logged_per_s),
+        failures,
+        feedback if feedback.kept else None,
+        tracing,
+    )
     return Observers(
-        [each for each in watching if each is not None], [parity] if parity is not None else [], feedback, parity, failures, tracing
-    )  # fmt: skip
+        [each for each in watching if each is not None],
+        [parity] if parity is not None else [],
+        feedback,
+        parity,
+        failures,
+        tracing,
+    )
 
 
 def open_parity(settings: Settings, metrics: Metrics, lifecycle: ModelLifecycle) -> LiveParity:
     """Live parity, whose findings the lifecycle acts on."""
     policy = ParityPolicy(
-        settings.live_parity_per_s, settings.live_parity_bytes, settings.live_parity_violations, settings.live_parity_window
-    )  # fmt: skip
+        settings.live_parity_per_s,
+        settings.live_parity_bytes,
+        settings.live_parity_violations,
+        settings.live_parity_window,
+    )
 
     def distrust(model: ServedModel, reason: str) -> None:
         if settings.live_parity_action != "report":

@@ -14,7 +14,11 @@ ROUTE = "none"
 
 
 def record_refusal(
-    metrics: Metrics | None, observers: RequestObservers, error: SeatrialError, request_id: str, route: str = ROUTE
+    metrics: Metrics | None,
+    observers: RequestObservers,
+    error: SeatrialError,
+    request_id: str,
+    route: str = ROUTE,
 ) -> None:
     """Such a request ends here, with this error. Without metrics it is logged alone."""
     status, code = status_of(error)

@@ -36,10 +36,14 @@ def replay(
     """Run it again on the variant that it failed on. Raises `DeclarationError` for another bundle, or rows that cannot be had."""
     if bundle.digest != kept.digest:
         where, want = "bundle", f"{kept.model} {kept.version} of digest {kept.digest[:16]}"
-        raise DeclarationError(where, f"{bundle.name} {bundle.version} of digest {bundle.digest[:16]}", want)
+        raise DeclarationError(
+            where, f"{bundle.name} {bundle.version} of digest {bundle.digest[:16]}", want
+        )
     rows = kept.raw_rows(identity)
     engine = load_engine(bundle, options, kept.variant)
-    engine.answer(bundle.golden.rows[:1])  # what the first run of all costs is no part of this one's time
+    engine.answer(
+        bundle.golden.rows[:1]
+    )  # what the first run of all costs is no part of this one's time
     company = min(sum(count for count, _ in kept.mates), kept.batch_rows)
     runs = []
     for batch_rows in sorted({1, max(company, 1)}):
@@ -49,14 +53,18 @@ def replay(
         try:
             answers = engine.answer(several, batch_rows)[: len(rows)]
             predictions = [
-                bundle.contract.describe({name: array[None] for name, array in answer.items()}, 0) for answer in answers
+                bundle.contract.describe({name: array[None] for name, array in answer.items()}, 0)
+                for answer in answers
             ]
         except (ModelError, Refusal, Unavailable) as error:
             code = error.code
         seconds = clock() - start
         runs.append(
             Replayed(
-                batch_rows, code, seconds, orjson.loads(orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY))
+                batch_rows,
+                code,
+                seconds,
+                orjson.loads(orjson.dumps(predictions, option=orjson.OPT_SERIALIZE_NUMPY)),
             )
         )
     return runs
@@ -66,4 +74,7 @@ def recurs(kept: KeptFailure, runs: list[Replayed]) -> bool:
     """Does what was wrong happen again: the same code, or, where it was late, an answer later than the objective?"""
     if kept.code != "ok":
         return any(run.code == kept.code for run in runs)
-    return any(run.code != "ok" or (kept.objective_s is not None and run.seconds > kept.objective_s) for run in runs)
+    return any(
+        run.code != "ok" or (kept.objective_s is not None and run.seconds > kept.objective_s)
+        for run in runs
+    )

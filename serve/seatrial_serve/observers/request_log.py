@@ -22,7 +22,9 @@ class RequestLog:
     """
 
     def __init__(self, per_s: float, clock: Callable[[], float] = now_s) -> None:
-        self._rates = {level: Rate(per_s, clock) for level in (logging.INFO, logging.WARNING, logging.ERROR)}
+        self._rates = {
+            level: Rate(per_s, clock) for level in (logging.INFO, logging.WARNING, logging.ERROR)
+        }
         self._unsaid = dict.fromkeys(self._rates, 0)
 
     def ended(self, record: RequestRecord) -> None:
@@ -55,12 +57,23 @@ def level_of(record: RequestRecord) -> int:
 def facts(record: RequestRecord) -> dict[str, Any]:
     """The fields of a line."""
     bundle = record.model.bundle if record.model is not None else None
-    named = {"model": bundle.name, "model_version": bundle.version, "digest": bundle.digest} if bundle else {}
+    named = (
+        {"model": bundle.name, "model_version": bundle.version, "digest": bundle.digest}
+        if bundle
+        else {}
+    )
     timings = {f"{name}_s": round(seconds, 6) for name, seconds in record.timings.items()}
     return {
-        "request_id": record.request_id, "route": record.route, **named, "code": record.code, "status": record.status,
-        "slow": record.slow, **row_errors(record), "total_s": round(record.seconds, 6), **timings,
-    }  # fmt: skip
+        "request_id": record.request_id,
+        "route": record.route,
+        **named,
+        "code": record.code,
+        "status": record.status,
+        "slow": record.slow,
+        **row_errors(record),
+        "total_s": round(record.seconds, 6),
+        **timings,
+    }
 
 
 def row_errors(record: RequestRecord) -> dict[str, Any]:
@@ -72,7 +85,9 @@ def row_errors(record: RequestRecord) -> dict[str, Any]:
 def sentence_of(fields: dict[str, Any]) -> str:
     """The same for people."""
     phases = ", ".join(
-        f"{name.removesuffix('_s')} {fields[name] * 1e3:.3g} ms" for name in fields if name.endswith("_s")
+        f"{name.removesuffix('_s')} {fields[name] * 1e3:.3g} ms"
+        for name in fields
+        if name.endswith("_s")
     )
     what = " ".join(str(fields[name]) for name in ("model", "model_version") if name in fields)
     late = " later than its objective" if fields["slow"] else ""

@@ -58,10 +58,19 @@ class Sampler:
     """
 
     def __init__(
-        self, observers: Sequence[SampleObserver], per_s: float, *,
-        clock: Callable[[], float] = now_s, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:  # fmt: skip
-        self._observers, self._per_s, self._clock, self._sleep = tuple(observers), per_s, clock, sleep
+        self,
+        observers: Sequence[SampleObserver],
+        per_s: float,
+        *,
+        clock: Callable[[], float] = now_s,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._observers, self._per_s, self._clock, self._sleep = (
+            tuple(observers),
+            per_s,
+            clock,
+            sleep,
+        )
         self._allowed, self._since = max(per_s, 1.0), clock()
         self._waiting: deque[Answered] = deque()
         self._waiting_bytes = 0
@@ -74,7 +83,9 @@ class Sampler:
         """May another request be offered now?"""
         return self._allowed >= 1 and self._owner is not None
 
-    def offer(self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int) -> None:
+    def offer(
+        self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int
+    ) -> None:
         """A request was answered: keep it for the observers, or let it pass. Never waits, never raises."""
         if not self.open or not answer.parts or len(self._waiting) >= MAX_WAITING:
             return
@@ -90,7 +101,9 @@ class Sampler:
     def _refill(self) -> None:
         """Allow what the rate allows since the last time: a token bucket that the request path need not look at the clock for."""
         now = self._clock()
-        self._allowed = min(self._allowed + (now - self._since) * self._per_s, max(self._per_s, 1.0))
+        self._allowed = min(
+            self._allowed + (now - self._since) * self._per_s, max(self._per_s, 1.0)
+        )
         self._since = now
 
     async def settled(self) -> None:
@@ -115,7 +128,11 @@ class Sampler:
     def _take(self) -> list[Answered]:
         taken = [self._waiting.popleft()]
         size_bytes = taken[0].size_bytes
-        while self._waiting and len(taken) < MAX_TAKEN and size_bytes + self._waiting[0].size_bytes <= MAX_TAKEN_BYTES:
+        while (
+            self._waiting
+            and len(taken) < MAX_TAKEN
+            and size_bytes + self._waiting[0].size_bytes <= MAX_TAKEN_BYTES
+        ):
             taken.append(self._waiting.popleft())
             size_bytes += taken[-1].size_bytes
         self._waiting_bytes -= size_bytes

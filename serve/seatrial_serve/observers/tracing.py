@@ -47,7 +47,11 @@ class Tracing:
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._api, self._provider, self._propagator = trace, provider, TraceContextTextMapPropagator()
+        self._api, self._provider, self._propagator = (
+            trace,
+            provider,
+            TraceContextTextMapPropagator(),
+        )
         self._tracer = provider.get_tracer("seatrial")
 
     def ended(self, record: RequestRecord) -> None:
@@ -84,12 +88,22 @@ def attributes(record: RequestRecord) -> dict[str, str | int]:
     """What a request's span says of it: never what the client sent."""
     bundle = record.model.bundle if record.model is not None else None
     named = (
-        {"seatrial.model": bundle.name, "seatrial.version": bundle.version, "seatrial.digest": bundle.digest}
+        {
+            "seatrial.model": bundle.name,
+            "seatrial.version": bundle.version,
+            "seatrial.digest": bundle.digest,
+        }
         if bundle
         else {}
     )
     return {
-        "http.request.method": "POST", "http.route": record.route, "http.response.status_code": record.status,
-        "seatrial.code": record.code or "left", "seatrial.request_id": record.request_id, **named,
-        "seatrial.batch_rows": sum(rows for rows, _ in record.company[0].mates) if record.company else 0,
-    }  # fmt: skip
+        "http.request.method": "POST",
+        "http.route": record.route,
+        "http.response.status_code": record.status,
+        "seatrial.code": record.code or "left",
+        "seatrial.request_id": record.request_id,
+        **named,
+        "seatrial.batch_rows": sum(rows for rows, _ in record.company[0].mates)
+        if record.company
+        else 0,
+    }

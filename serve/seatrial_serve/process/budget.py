@@ -80,7 +80,10 @@ class Hold:
     def work(self, size_bytes: int) -> None:
         """The body is whole, and is parsed from here on: hold what a body of that size takes. Raises `Unavailable`."""
         everybody, own, more = self._budget.all, self._share, size_bytes - self.bytes
-        if everybody.held_bytes + more <= everybody.limit_bytes and own.held_bytes + more <= own.limit_bytes:
+        if (
+            everybody.held_bytes + more <= everybody.limit_bytes
+            and own.held_bytes + more <= own.limit_bytes
+        ):
             everybody.held_bytes += more
             own.held_bytes += more
             self.bytes = size_bytes
@@ -94,9 +97,13 @@ class Hold:
     def _set(self, size_bytes: int, *, to_work: bool) -> None:
         everybody, own, to_work = self._budget.all, self._share, to_work and not self._at_work
         if not everybody.fits(size_bytes, self.bytes, to_work=to_work):
-            raise Unavailable("E_MEMORY", "the requests on their way hold all the memory that they may")
+            raise Unavailable(
+                "E_MEMORY", "the requests on their way hold all the memory that they may"
+            )
         if not own.fits(size_bytes, self.bytes, to_work=to_work):
-            raise Unavailable("E_MEMORY", "this client's requests hold all the memory that one client may")
+            raise Unavailable(
+                "E_MEMORY", "this client's requests hold all the memory that one client may"
+            )
         everybody.held_bytes += size_bytes - self.bytes
         own.held_bytes += size_bytes - self.bytes
         self.bytes = size_bytes

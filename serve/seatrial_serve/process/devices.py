@@ -21,7 +21,10 @@ class Devices:
         self._library = pynvml
         try:
             pynvml.nvmlInit()
-            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(place) for place in range(pynvml.nvmlDeviceGetCount())]
+            self._handles = [
+                pynvml.nvmlDeviceGetHandleByIndex(place)
+                for place in range(pynvml.nvmlDeviceGetCount())
+            ]
         except pynvml.NVMLError as error:
             log.info("no memory of devices is measured: %s", error)
 

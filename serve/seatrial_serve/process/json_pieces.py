@@ -33,7 +33,9 @@ def _pieces(value: Any) -> Iterator[bytes]:
             yield from _pieces(item)
             mark = b","
         yield b"}" if value else b"{}"
-    elif isinstance(value, list) and any(isinstance(item, (dict, list, np.ndarray)) for item in value[:PIECE_ITEMS]):
+    elif isinstance(value, list) and any(
+        isinstance(item, (dict, list, np.ndarray)) for item in value[:PIECE_ITEMS]
+    ):
         mark = b"["
         for item in value:
             yield mark

@@ -28,11 +28,15 @@ def machine_key(cpuinfo: Path = CPUINFO, machine_id: Path = MACHINE_ID) -> str |
     except (OSError, UnicodeDecodeError):
         return None
     pairs = (line.partition(":") for line in lines)
-    facts = {f"{name.strip()}={value.strip()}" for name, _, value in pairs if name.strip() in PROCESSOR}
+    facts = {
+        f"{name.strip()}={value.strip()}" for name, _, value in pairs if name.strip() in PROCESSOR
+    }
     if not any(fact.startswith(("flags=", "Features=")) for fact in facts):
         return None
     try:
         identity = machine_id.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
         identity = ""
-    return sha256("\n".join([*sorted(facts), platform.machine(), str(os.cpu_count()), identity]).encode())
+    return sha256(
+        "\n".join([*sorted(facts), platform.machine(), str(os.cpu_count()), identity]).encode()
+    )

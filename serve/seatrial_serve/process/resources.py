@@ -28,7 +28,9 @@ def plan_threads(cores: int) -> ThreadPlan:
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
     """Cores by affinity and by the cgroup's CPU limit (v2 `cpu.max`, v1 `cpu.cfs_quota_us`), rounded up, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     limit = cgroup_limit(cgroup)
     return cores if limit is None else max(1, min(cores, math.ceil(limit)))
 
@@ -40,7 +42,8 @@ def cgroup_limit(cgroup: Path) -> float | None:
             quota, period = (cgroup / "cpu.max").read_text().split()
         else:
             quota, period = (
-                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
+                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text().strip()
+                for name in ("quota", "period")
             )
         return None if quota in ("max", "-1") else int(quota) / int(period)
     except (OSError, ValueError):

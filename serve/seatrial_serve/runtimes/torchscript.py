@@ -85,7 +85,9 @@ class TorchScriptRuntime:
     def _tensor(self, name: str, array: Array) -> Any:
         known = self._categories.get(name)
         if known is not None:
-            array = np.array([known["table"].get(word, known["unknown"]) for word in array.tolist()], np.int64)
+            array = np.array(
+                [known["table"].get(word, known["unknown"]) for word in array.tolist()], np.int64
+            )
         return self._torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
     def settle(self, most_rows: int) -> None:

@@ -67,9 +67,13 @@ class TritonRuntime:
         try:
             if not self._client.is_model_ready(self._name, str(self._number), client_timeout=ASK_S):
                 raise Unavailable(
-                    "E_RUNTIME_DOWN", f"Triton has no model '{self._name}' {self._number} that is ready", 2.0
+                    "E_RUNTIME_DOWN",
+                    f"Triton has no model '{self._name}' {self._number} that is ready",
+                    2.0,
                 )
-            config = self._client.get_model_config(self._name, str(self._number), client_timeout=ASK_S).config
+            config = self._client.get_model_config(
+                self._name, str(self._number), client_timeout=ASK_S
+            ).config
         except self._errors as error:
             raise Unavailable("E_RUNTIME_DOWN", "Triton does not answer", 2.0) from error
         digest = config.parameters[digest_key(self._number)].string_value
@@ -87,7 +91,9 @@ class TritonRuntime:
                 f"Triton's model '{self._name}' has an element type that no bundle has; write the repository again: seatrial triton",
             ) from None
         self.inputs, self._types, self.outputs = inputs, types, list(types)
-        self._single = frozenset(each.name for each in (*config.input, *config.output) if each.HasField("reshape"))
+        self._single = frozenset(
+            each.name for each in (*config.input, *config.output) if each.HasField("reshape")
+        )
         self.provider = f"Triton {config.backend}"
         self.healthy = True
 
@@ -113,7 +119,9 @@ class TritonRuntime:
                     log.warning("%s is not ready: %s", self._name, error)
             except Exception:  # whatever an answer holds, the next question may find it right again
                 self.healthy = False
-                if was and not self._stop.is_set():  # a connection that was closed meanwhile is no fault
+                if (
+                    was and not self._stop.is_set()
+                ):  # a connection that was closed meanwhile is no fault
                     log.exception("%s is not ready; this is a bug in seatrial", self._name)
             else:
                 if not was:
@@ -129,16 +137,21 @@ class TritonRuntime:
         rows = len(next(iter(feeds.values())))
         try:
             result = self._client.infer(
-                self._name, [self._input(name, array) for name, array in feeds.items()], model_version=str(self._number),
-                client_timeout=left_s, timeout=round(left_s * 1e6),
-            )  # fmt: skip
+                self._name,
+                [self._input(name, array) for name, array in feeds.items()],
+                model_version=str(self._number),
+                client_timeout=left_s,
+                timeout=round(left_s * 1e6),
+            )
         except self._errors as error:
             raise self._failed(error) from error
         return {name: self._output(name, result, rows) for name in self.outputs}
 
     def _failed(self, error: Any) -> Exception:
         if error.status() == SLOW:
-            return Unavailable("E_RUNTIME_SLOW", "the runtime behind this server did not answer in time")
+            return Unavailable(
+                "E_RUNTIME_SLOW", "the runtime behind this server did not answer in time"
+            )
         if error.status() in GONE:
             self.healthy = False  # until the next question is answered
             return Unavailable("E_RUNTIME_DOWN", "the runtime behind this server is not there")
@@ -147,7 +160,9 @@ class TritonRuntime:
     def _input(self, name: str, array: Array) -> Any:
         whole = array[:, None] if name in self._single else array
         given = self._kit.InferInput(
-            name, list(whole.shape), "BYTES" if whole.dtype == object else V2_DATATYPES[whole.dtype.name]
+            name,
+            list(whole.shape),
+            "BYTES" if whole.dtype == object else V2_DATATYPES[whole.dtype.name],
         )
         given.set_data_from_numpy(np.ascontiguousarray(whole))
         return given
@@ -160,7 +175,9 @@ class TritonRuntime:
         if array is not None and name in self._single and array.shape[1:] == (1,):
             array = array[:, 0]
         if array is None or array.dtype.name != self._types[name] or array.shape[:1] != (rows,):
-            raise Unavailable("E_RUNTIME_ANSWER", "the runtime behind this server answers what the model must not")
+            raise Unavailable(
+                "E_RUNTIME_ANSWER", "the runtime behind this server answers what the model must not"
+            )
         return array
 
     def settle(self, most_rows: int) -> None:

@@ -28,6 +28,8 @@ def triton_version(version: str) -> int:
     number = major * (MOST_PART + 1) ** 2 + minor * (MOST_PART + 1) + patch
     if max(minor, patch) > MOST_PART or not number:
         raise DeclarationError(
-            "version for Triton", version, f"one above 0.0.0 whose last two numbers are at most {MOST_PART}"
+            "version for Triton",
+            version,
+            f"one above 0.0.0 whose last two numbers are at most {MOST_PART}",
         )
     return number

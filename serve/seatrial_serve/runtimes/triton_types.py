@@ -10,7 +10,9 @@ from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Kind
 
-WIDE: Mapping[str, str] = dict.fromkeys(("INT8", "INT16", "INT32", "UINT8", "UINT16", "UINT32"), "INT64")
+WIDE: Mapping[str, str] = dict.fromkeys(
+    ("INT8", "INT16", "INT32", "UINT8", "UINT16", "UINT32"), "INT64"
+)
 """Triton reads JSON's whole numbers as 64 bits and keeps the lower ones: 300 becomes 44 in UINT8, before any model sees it."""
 
 

@@ -87,7 +87,10 @@ class Quarantine:
         blames, last_s = self._blamed.get(digest_of(body), (0, 0.0))
         if blames >= self.BLAMES and self._clock() - last_s < self.FOR_S:
             raise Refusal(
-                "E_QUARANTINED", "request body", f"one that made the model fail {blames} times", "another one"
+                "E_QUARANTINED",
+                "request body",
+                f"one that made the model fail {blames} times",
+                "another one",
             )
 
     def blame(self, body: bytes) -> None:

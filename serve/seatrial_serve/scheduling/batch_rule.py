@@ -62,7 +62,11 @@ class BatchRule:
 
     def rows_of(self, length: int) -> int:
         """How many rows of one length a batch holds; at least one."""
-        return self.max_rows if self.max_cost is None else max(1, min(self.max_rows, self.max_cost // length))
+        return (
+            self.max_rows
+            if self.max_cost is None
+            else max(1, min(self.max_rows, self.max_cost // length))
+        )
 
     def shrunk(self, cost: int) -> BatchRule:
         """The rule after a batch of `cost` was too large for the memory there is: half of it at most, from here on."""
@@ -73,7 +77,10 @@ class BatchRule:
         """Places in `waiting` (whose turn it is first, not empty) of the next batch, ascending."""
         if len(waiting) == 1:
             return [0]
-        deep = self.deep_rows > self.max_rows and sum(ticket.count for ticket in waiting) >= 2 * self.deep_rows
+        deep = (
+            self.deep_rows > self.max_rows
+            and sum(ticket.count for ticket in waiting) >= 2 * self.deep_rows
+        )
         seed = waiting[0]
         shape, length = seed.shape, seed.length
         if all(ticket.length == length and ticket.shape == shape for ticket in waiting):
@@ -84,7 +91,9 @@ class BatchRule:
             places = [0, *kin]
         return sorted(self._within(waiting, places, self.deep_rows if deep else self.max_rows))
 
-    def _within(self, waiting: Sequence[Waiting], places: Sequence[int], max_rows: int) -> list[int]:
+    def _within(
+        self, waiting: Sequence[Waiting], places: Sequence[int], max_rows: int
+    ) -> list[int]:
         taken: list[int] = []
         rows = useful = longest = 0
         for place in places:

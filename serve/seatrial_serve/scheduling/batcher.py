@@ -47,9 +47,16 @@ class Batcher(Generic[Rows, Answers]):
     """
 
     def __init__(
-        self, rule: BatchRule, run: Callable[[list[Rows]], Answers | asyncio.Future[Answers]], *, slots: int = 1,
-        max_waiting_rows: int = 4096, observe: Observe | None = None, clock: Callable[[], float] = now_s, call_later: CallLater | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        rule: BatchRule,
+        run: Callable[[list[Rows]], Answers | asyncio.Future[Answers]],
+        *,
+        slots: int = 1,
+        max_waiting_rows: int = 4096,
+        observe: Observe | None = None,
+        clock: Callable[[], float] = now_s,
+        call_later: CallLater | None = None,
+    ) -> None:
         self.rule, self._run, self._max_waiting_rows = rule, run, max_waiting_rows
         self._observe, self._clock, self._call_later = observe or Unobserved(), clock, call_later
         self._free, self._slots = slots, slots
@@ -77,9 +84,17 @@ class Batcher(Generic[Rows, Answers]):
         return not self._queue and self._free == self._slots
 
     async def submit(
-        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf,
-        flow: Hashable = None, priority: int = 0, listener: TicketListener | None = None, alone: bool = False,
-    ) -> list[Answers]:  # fmt: skip
+        self,
+        rows: Rows,
+        *,
+        shape: Hashable = None,
+        length: int = 1,
+        deadline_s: float = math.inf,
+        flow: Hashable = None,
+        priority: int = 0,
+        listener: TicketListener | None = None,
+        alone: bool = False,
+    ) -> list[Answers]:
         """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
 
         `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `listener` is told of each batch; with `alone`, nobody could
@@ -89,11 +104,16 @@ class Batcher(Generic[Rows, Answers]):
         and not for their mates', is raised here.
         """
         if alone:
-            answers = self.run_now(rows, shape=shape, length=length, deadline_s=deadline_s, listener=listener)
+            answers = self.run_now(
+                rows, shape=shape, length=length, deadline_s=deadline_s, listener=listener
+            )
             if answers is not None:
                 return [answers]
         self._check_room(len(rows))
-        rank, turn = priority or DEFAULT_PRIORITY, self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
+        rank, turn = (
+            priority or DEFAULT_PRIORITY,
+            self._turn_of(flow, min(len(rows), self.rule.max_rows) * length),
+        )
         in_parts = partial(self._in_parts, rows, shape, length, deadline_s, rank, turn, listener)
         try:
             if len(rows) > self.rule.rows_of(length):
@@ -105,20 +125,36 @@ class Batcher(Generic[Rows, Answers]):
             return await in_parts()  # the rule is half as large by now
 
     async def _whole(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float], listener: TicketListener | None
-    ) -> Answers:  # fmt: skip
+        self,
+        rows: Rows,
+        shape: Hashable,
+        length: int,
+        deadline_s: float,
+        order: tuple[int, float],
+        listener: TicketListener | None,
+    ) -> Answers:
         """The answers of rows that are one ticket."""
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
-        ticket = self._enqueue(rows, shape, length, deadline_s, order, listener, partial(settle, future))
+        ticket = self._enqueue(
+            rows, shape, length, deadline_s, order, listener, partial(settle, future)
+        )
         try:
             return await future
         finally:
             ticket.gone = True
 
     def post(
-        self, rows: Rows, reply: Callable[[Answers | Exception], None], *, shape: Hashable = None, length: int = 1,
-        deadline_s: float = math.inf, flow: Hashable = None, priority: int = 0, listener: TicketListener | None = None,
-    ) -> Ticket[Rows, Answers]:  # fmt: skip
+        self,
+        rows: Rows,
+        reply: Callable[[Answers | Exception], None],
+        *,
+        shape: Hashable = None,
+        length: int = 1,
+        deadline_s: float = math.inf,
+        flow: Hashable = None,
+        priority: int = 0,
+        listener: TicketListener | None = None,
+    ) -> Ticket[Rows, Answers]:
         """Put rows of one batch in the queue and return at once; `pump` starts their batch, and `reply` is called with their answers.
 
         See `submit`, also for what is raised.
@@ -137,8 +173,14 @@ class Batcher(Generic[Rows, Answers]):
         return ticket
 
     def run_now(
-        self, rows: Rows, *, shape: Hashable = None, length: int = 1, deadline_s: float = math.inf, listener: TicketListener | None = None
-    ) -> Answers | None:  # fmt: skip
+        self,
+        rows: Rows,
+        *,
+        shape: Hashable = None,
+        length: int = 1,
+        deadline_s: float = math.inf,
+        listener: TicketListener | None = None,
+    ) -> Answers | None:
         """The answers of rows that need not wait, since nobody else is here and they run on the event loop: at once, without a turn of the loop.
 
         None where they must wait in the queue: others wait or run, the batcher is closing, the deadline has passed, or memory was short.
@@ -178,9 +220,17 @@ class Batcher(Generic[Rows, Answers]):
         starts = range(0, len(rows), size)
         futures: list[asyncio.Future[Answers]] = [loop.create_future() for _ in starts]
         tickets = [
-            self._enqueue(rows[start : start + size], shape, length, deadline_s, (rank, turn + start * length), listener, partial(settle, future))
+            self._enqueue(
+                rows[start : start + size],
+                shape,
+                length,
+                deadline_s,
+                (rank, turn + start * length),
+                listener,
+                partial(settle, future),
+            )
             for start, future in zip(starts, futures, strict=True)
-        ]  # fmt: skip
+        ]
         try:
             return await asyncio.gather(*futures)
         finally:
@@ -275,7 +325,9 @@ class Batcher(Generic[Rows, Answers]):
             self._free -= 1
             free = self._free
             self._work([batch])
-            if self._free > free:  # it ran on the event loop, which reads its sockets before the next one
+            if (
+                self._free > free
+            ):  # it ran on the event loop, which reads its sockets before the next one
                 return
         if self._queue:
             self._ring_at(self._next_deadline_s)
@@ -324,7 +376,9 @@ class Batcher(Generic[Rows, Answers]):
             self._queue = []
         else:
             chosen = set(places)
-            self._queue = [ticket for place, ticket in enumerate(self._queue) if place not in chosen]
+            self._queue = [
+                ticket for place, ticket in enumerate(self._queue) if place not in chosen
+            ]
         self._waiting_rows -= sum(ticket.count for ticket in batch)
         self._observe.waiting(self._waiting_rows)
         return batch
@@ -362,9 +416,12 @@ class Batcher(Generic[Rows, Answers]):
             self._pump_soon()
 
     def _came(
-        self, batch: list[Ticket[Rows, Answers]], started: float, todo: list[list[Ticket[Rows, Answers]]],
+        self,
+        batch: list[Ticket[Rows, Answers]],
+        started: float,
+        todo: list[list[Ticket[Rows, Answers]]],
         answers: asyncio.Future[Answers],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A batch that ran elsewhere has ended."""
         error = None if answers.cancelled() else answers.exception()
         if answers.cancelled() or not isinstance(error, (Exception, NoneType)):
@@ -380,7 +437,9 @@ class Batcher(Generic[Rows, Answers]):
             raise
         self._work(todo)
 
-    def _deliver(self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float) -> None:
+    def _deliver(
+        self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float
+    ) -> None:
         rows = useful = longest = 0
         for ticket in batch:
             rows += ticket.count
@@ -394,7 +453,11 @@ class Batcher(Generic[Rows, Answers]):
         tell_listeners(batch, started, ended)
         cost = rows * longest
         self._observe.batch(
-            rows, cost, 1 - useful / cost, [started - ticket.arrived_s for ticket in batch], ended - started
+            rows,
+            cost,
+            1 - useful / cost,
+            [started - ticket.arrived_s for ticket in batch],
+            ended - started,
         )
         place = 0
         for ticket in batch:
@@ -405,8 +468,12 @@ class Batcher(Generic[Rows, Answers]):
             place = end
 
     def _failed(
-        self, batch: list[Ticket[Rows, Answers]], error: Exception, started: float, todo: list[list[Ticket[Rows, Answers]]]
-    ) -> None:  # fmt: skip
+        self,
+        batch: list[Ticket[Rows, Answers]],
+        error: Exception,
+        started: float,
+        todo: list[list[Ticket[Rows, Answers]]],
+    ) -> None:
         """Halve the batch until the request that fails stands alone; its mates get their answers.
 
         One that was too large for the memory goes back to whoever asked, who asks once more, under a rule half as large.
@@ -416,7 +483,9 @@ class Batcher(Generic[Rows, Answers]):
             rows = sum(ticket.count for ticket in batch)
             self.rule = self.rule.shrunk(rows * max(ticket.length for ticket in batch))
             self._observe.out_of_memory(rows)
-        if len(batch) == 1 or isinstance(error, Unavailable):  # what is not there is there for none of them
+        if len(batch) == 1 or isinstance(
+            error, Unavailable
+        ):  # what is not there is there for none of them
             reply_to_all(batch, error)
             return
         middle = len(batch) // 2

@@ -52,7 +52,12 @@ class FairPool:
         self._pool.shutdown(cancel_futures=True)
 
     def run(
-        self, work: Callable[[], Made], *, flow: Hashable = None, priority: int = 0, cost: float = 1.0
+        self,
+        work: Callable[[], Made],
+        *,
+        flow: Hashable = None,
+        priority: int = 0,
+        cost: float = 1.0,
     ) -> asyncio.Future[Made]:
         """What `work` gives, called in a thread. If the future is cancelled before, `work` is not called.
 

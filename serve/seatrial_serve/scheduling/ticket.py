@@ -42,7 +42,9 @@ Answers = TypeVar("Answers", bound=Answered)
 class Observe(Protocol):
     """What is told of every batch."""
 
-    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(
+        self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float
+    ) -> None:
         """A batch of `rows`, of whose `cost` the share `padding` is padding, ran for `run_s` after its tickets waited `waited_s`."""
         ...
 
@@ -66,7 +68,9 @@ class TicketListener(Protocol):
 class Unobserved:
     """Tells nobody."""
 
-    def batch(self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float) -> None:
+    def batch(
+        self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float
+    ) -> None:
         """See `Observe`."""
 
     def waiting(self, rows: int) -> None:
@@ -115,7 +119,9 @@ def tell_listeners(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s:
     company = None
     for ticket in batch:
         if ticket.listener is not None:
-            company = company or BatchInfo(ticket.shape, tuple([(mate.count, mate.length) for mate in batch]))
+            company = company or BatchInfo(
+                ticket.shape, tuple([(mate.count, mate.length) for mate in batch])
+            )
             ticket.listener.ran(ticket.arrived_s, started_s, ended_s, company)
 
 

@@ -68,7 +68,10 @@ def front_config(bundle: Bundle, placing: Placing) -> Config:
     config = raw_config(front_name(bundle.name), {triton_version(bundle.version): bundle})
     config.backend = "python"
     del config.output[:]
-    add_tensors(config.output, ((f"{spec.name}", V2_DATATYPES[spec.dtype], spec.dims) for spec in bundle.specs))
+    add_tensors(
+        config.output,
+        ((f"{spec.name}", V2_DATATYPES[spec.dtype], spec.dims) for spec in bundle.specs),
+    )
     place(config, Placing(instances=placing.instances))
     return config
 
@@ -82,7 +85,9 @@ def graph_config(bundles: Mapping[int, Bundle], placing: Placing, pace: Pace) ->
     for spec in bundle.specs:
         add_tensors(config.input, [(spec.name, V2_DATATYPES[spec.dtype], spec.dims)], reshape=True)
     for field in bundle.contract.outputs:
-        add_tensors(config.output, [(field.name, field.kind.datatype, field.kind.shape)], reshape=True)
+        add_tensors(
+            config.output, [(field.name, field.kind.datatype, field.kind.shape)], reshape=True
+        )
     place(config, placing)
     batch(config, bundle, pace, placing)
     if placing.backend == "onnxruntime" and placing.device == "gpu":
@@ -110,13 +115,16 @@ def raw_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
         add_tensors(config.input, [(field.name, wide(field.kind.datatype), field.kind.row_shape)])
         config.input[-1].optional = field.kind.nullable
     add_tensors(
-        config.output, ((field.name, field.kind.datatype, field.kind.shape) for field in bundle.contract.outputs)
+        config.output,
+        ((field.name, field.kind.datatype, field.kind.shape) for field in bundle.contract.outputs),
     )
     return config
 
 
 def add_tensors(
-    tensors: Any, named: Iterable[tuple[str, str, Iterable[int | str | None]]], reshape: bool = False
+    tensors: Any,
+    named: Iterable[tuple[str, str, Iterable[int | str | None]]],
+    reshape: bool = False,
 ) -> None:
     """Tensors by name, V2 datatype and sizes of one row, where a name or None is a size that varies."""
     for name, datatype, sizes in named:
@@ -133,20 +141,28 @@ def data_type(datatype: str) -> int:
 
 def place(config: Config, placing: Placing) -> None:
     """Instances on the CPU or the GPU."""
-    kind = pb.ModelInstanceGroup.KIND_GPU if placing.device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
+    kind = (
+        pb.ModelInstanceGroup.KIND_GPU
+        if placing.device == "gpu"
+        else pb.ModelInstanceGroup.KIND_CPU
+    )
     config.instance_group.add(kind=kind, count=placing.instances)
 
 
 def batch(config: Config, bundle: Bundle, pace: Pace, placing: Placing) -> None:
     """Dynamic batches of the size that the load gate found to pay, where rows may be run together."""
     if bundle.manifest.batchable:
-        config.dynamic_batching.preferred_batch_size.append(min(pace.best_rows, config.max_batch_size))
+        config.dynamic_batching.preferred_batch_size.append(
+            min(pace.best_rows, config.max_batch_size)
+        )
         config.dynamic_batching.max_queue_delay_microseconds = round(placing.max_wait_s * 1e6)
 
 
 def accelerate(config: Config, name: str) -> None:
     """TensorRT with a cache of its engines, or CUDA's own provider: https://github.com/triton-inference-server/onnxruntime_backend."""
-    accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name=name)
+    accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(
+        name=name
+    )
     if name == "tensorrt":
         accelerator.parameters["precision_mode"] = "FP32"
         accelerator.parameters["max_workspace_size_bytes"] = str(TRT_WORKSPACE_BYTES)

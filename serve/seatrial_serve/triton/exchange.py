@@ -62,7 +62,8 @@ def write_error(error: Exception) -> Any:
     if not isinstance(error, SeatrialError):
         pb.Logger.log_error(f"seatrial failed: {type(error).__name__}: {error}")
         return pb.InferenceResponse(
-            [], pb.TritonError("E_INTERNAL: seatrial failed on this request", pb.TritonError.INTERNAL)
+            [],
+            pb.TritonError("E_INTERNAL: seatrial failed on this request", pb.TritonError.INTERNAL),
         )
     kind = (
         pb.TritonError.INVALID_ARG
@@ -71,7 +72,9 @@ def write_error(error: Exception) -> Any:
         if isinstance(error, Unavailable)
         else pb.TritonError.INTERNAL
     )
-    return pb.InferenceResponse([], pb.TritonError(f"{getattr(error, 'code', 'E_INTERNAL')}: {error}", kind))
+    return pb.InferenceResponse(
+        [], pb.TritonError(f"{getattr(error, 'code', 'E_INTERNAL')}: {error}", kind)
+    )
 
 
 def opened(arguments: Mapping[str, str]) -> Bundle:

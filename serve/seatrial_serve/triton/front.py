@@ -21,7 +21,9 @@ class TritonPythonModel:
         """Open the bundle and load its host stage; the model's graph is the next step's."""
         bundle = opened(arguments)
         prepare = bundle.manifest.prepare
-        prepared = runtimes()["onnx"](bundle.files[prepare.graph], RuntimeOptions()) if prepare else None
+        prepared = (
+            runtimes()["onnx"](bundle.files[prepare.graph], RuntimeOptions()) if prepare else None
+        )
         elsewhere = FakeRuntime(dict, inputs={}, outputs=[], provider="elsewhere")
         self.engine = Engine(bundle, bundle.make_front(), prepared, elsewhere, "elsewhere")
 
@@ -32,9 +34,14 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         engine = self.engine
         try:
-            rows = [engine.encode(row, place) for place, row in enumerate(read_rows(request, engine.contract))]
+            rows = [
+                engine.encode(row, place)
+                for place, row in enumerate(read_rows(request, engine.contract))
+            ]
             if len({shape_key(engine.specs, row) for row in rows}) > 1:
-                raise Refusal("E_SHAPE", "inputs", "rows of unlike shape", "rows of like shape in one request")
+                raise Refusal(
+                    "E_SHAPE", "inputs", "rows of unlike shape", "rows of like shape in one request"
+                )
             return write_outputs(collate(engine.specs, rows))
         except Exception as error:  # becomes the answer of this request
             return write_error(error)

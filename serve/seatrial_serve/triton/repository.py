@@ -55,13 +55,20 @@ def check_versions(name: str, versions: dict[int, Bundle], placing: Placing) -> 
     """One configuration stands for all versions of a model in Triton."""
     if len(versions) > 1 and placing.backend == "onnxruntime":
         raise DeclarationError(
-            f"{len(versions)} versions of '{name}'", "an ensemble", "one version of each: an ensemble names its steps' versions",
+            f"{len(versions)} versions of '{name}'",
+            "an ensemble",
+            "one version of each: an ensemble names its steps' versions",
             "write the versions with --backend python, or each into a repository of its own",
-        )  # fmt: skip
-    shapes = {(bundle.contract.inputs, bundle.contract.outputs, bundle.contract.limits) for bundle in versions.values()}
+        )
+    shapes = {
+        (bundle.contract.inputs, bundle.contract.outputs, bundle.contract.limits)
+        for bundle in versions.values()
+    }
     if len(shapes) > 1:
         raise DeclarationError(
-            f"versions of '{name}'", "unlike contracts", "one contract: Triton has one for all versions"
+            f"versions of '{name}'",
+            "unlike contracts",
+            "one contract: Triton has one for all versions",
         )
 
 
@@ -83,7 +90,10 @@ def models(
     graph_files[f"{number}/model.onnx"] = bundle.files[bundle.manifest.variants[0].graph]
     front = front_config(bundle, placing)
     return [
-        (ensemble_config(bundle), {f"{number}/README": b"An ensemble: its steps are other models.\n"}),
+        (
+            ensemble_config(bundle),
+            {f"{number}/README": b"An ensemble: its steps are other models.\n"},
+        ),
         (front, python_model(number, "front", bundle)),
         (graph, graph_files),
     ]
@@ -100,7 +110,9 @@ def python_model(number: int, what: str, bundle: Bundle) -> dict[str, bytes]:
 def write_model(folder: Path, config: Config, files: dict[str, bytes]) -> None:
     """A model's folder, new and whole. Raises `DeclarationError` where there is one."""
     if folder.exists():
-        raise DeclarationError(f"model '{folder.name}'", "a folder of that name", "none", "write into an empty folder")
+        raise DeclarationError(
+            f"model '{folder.name}'", "a folder of that name", "none", "write into an empty folder"
+        )
     text = text_format.MessageToString(config)
     assert text_format.Parse(text, type(config)()) == config, "Triton reads it back as it was meant"
     for name, data in {**files, "config.pbtxt": text.encode()}.items():

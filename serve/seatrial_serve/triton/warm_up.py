@@ -62,5 +62,8 @@ def add_warm_up(config: Any, tensors: Mapping[str, tuple[str, Array]]) -> dict[s
 
 def words(array: Array) -> bytes:
     """BYTES: each element after its length."""
-    encoded = [value.encode() if isinstance(value, str) else bytes(value) for value in array.ravel().tolist()]
+    encoded = [
+        value.encode() if isinstance(value, str) else bytes(value)
+        for value in array.ravel().tolist()
+    ]
     return b"".join(pack("<I", len(word)) + word for word in encoded)

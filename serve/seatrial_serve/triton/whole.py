@@ -28,9 +28,15 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request; the rows of all run together, and what is refused fails its own request alone."""
-        encoded: list[list[EncodedRow] | Exception] = [self._encode(request) for request in requests]
+        encoded: list[list[EncodedRow] | Exception] = [
+            self._encode(request) for request in requests
+        ]
         try:
-            answers = iter(run_rows(self.engine, [row for rows in encoded if isinstance(rows, list) for row in rows]))
+            answers = iter(
+                run_rows(
+                    self.engine, [row for rows in encoded if isinstance(rows, list) for row in rows]
+                )
+            )
         except Exception as error:  # becomes the answer of the requests that it is about
             if len(requests) > 1:
                 return [response for request in requests for response in self.execute([request])]
@@ -52,17 +58,26 @@ class TritonPythonModel:
     def _answer(self, answers: Sequence[Mapping[str, Array]], wanted: Sequence[str]) -> Any:
         if len({tuple(array.shape for array in answer.values()) for answer in answers}) > 1:
             return write_error(
-                Refusal("E_SHAPE", "outputs", "answers of unlike shape", "rows of like shape in one request")
+                Refusal(
+                    "E_SHAPE",
+                    "outputs",
+                    "answers of unlike shape",
+                    "rows of like shape in one request",
+                )
             )
         names = [field.name for field in self.engine.contract.outputs]
-        return write_outputs({name: np.stack([answer[name] for answer in answers]) for name in names}, wanted)
+        return write_outputs(
+            {name: np.stack([answer[name] for answer in answers]) for name in names}, wanted
+        )
 
 
 def run_rows(engine: Engine, rows: Sequence[EncodedRow]) -> list[dict[str, Array]]:
     """Encoded rows to one answer each; those of like shape run together where that is allowed."""
     answers: list[dict[str, Array]] = [{}] * len(rows)
     groups = group_places(engine.kin(row)[0] for row in rows).values()
-    batches = groups if engine.bundle.manifest.batchable else [[place] for place in range(len(rows))]
+    batches = (
+        groups if engine.bundle.manifest.batchable else [[place] for place in range(len(rows))]
+    )
     for places in batches:
         outputs = engine.run([[rows[place] for place in places]]).outputs
         for index, place in enumerate(places):

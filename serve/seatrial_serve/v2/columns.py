@@ -20,9 +20,13 @@ def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str,
     for tensor in tensors:
         kind = kinds.get(tensor.name)
         if kind is None:
-            raise Refusal("E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(kinds))
+            raise Refusal(
+                "E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(kinds)
+            )
         if tensor.name in columns:
-            raise Refusal("E_UNKNOWN_FIELD", f"input '{tensor.name}'", "it twice", "each input once")
+            raise Refusal(
+                "E_UNKNOWN_FIELD", f"input '{tensor.name}'", "it twice", "each input once"
+            )
         columns[tensor.name] = shaped(tensor, kind)
         if tensor.shape[0] != rows:
             raise Refusal(
@@ -46,7 +50,9 @@ def shaped(tensor: Tensor, kind: Kind) -> Column:
     want, got = kind.row_shape, tensor.shape[1:]
     if want == (1,) and got in ((), (1,)):
         return tensor.data
-    if len(got) != len(want) or any(side not in (None, size) for side, size in zip(want, got, strict=True)):
+    if len(got) != len(want) or any(
+        side not in (None, size) for side, size in zip(want, got, strict=True)
+    ):
         sides = ", ".join("any" if side is None else str(side) for side in want)
         raise Refusal("E_SHAPE", where, f"shape {list(tensor.shape)}", f"shape [rows, {sides}]")
     return np.asarray(tensor.data).reshape(tensor.shape)

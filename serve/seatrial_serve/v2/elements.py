@@ -16,7 +16,11 @@ from seatrial_contracts.kinds.kind import Array, Column
 
 MAX_RANK = 16
 MAX_ELEMENTS = 2**31
-LITTLE = {datatype: np.dtype(dtype).newbyteorder("<") for datatype, dtype in DTYPES.items() if datatype != "BYTES"}
+LITTLE = {
+    datatype: np.dtype(dtype).newbyteorder("<")
+    for datatype, dtype in DTYPES.items()
+    if datatype != "BYTES"
+}
 LENGTH = Struct("<I")
 JSON_TYPES = PYTHON_TYPES | {"f": PYTHON_TYPES["f"] | {type(None)}}
 """numpy's kind of an element type -> what may stand for it; null is NaN, which JSON cannot write."""
@@ -25,13 +29,19 @@ JSON_TYPES = PYTHON_TYPES | {"f": PYTHON_TYPES["f"] | {type(None)}}
 def checked_datatype(datatype: Any, where: str) -> str:
     """Raises `Refusal` for one that the protocol does not have, and for BF16, which numpy does not."""
     if not isinstance(datatype, str) or datatype not in DTYPES:
-        raise Refusal("E_DTYPE", where, "an unknown datatype", f"one of {', '.join(sorted(DTYPES))}")
+        raise Refusal(
+            "E_DTYPE", where, "an unknown datatype", f"one of {', '.join(sorted(DTYPES))}"
+        )
     return datatype
 
 
 def checked_shape(shape: Any, where: str) -> tuple[int, ...]:
     """A shape of whole numbers from 0. Raises `Refusal`."""
-    if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(type(side) is int for side in shape):
+    if (
+        not isinstance(shape, Sequence)
+        or isinstance(shape, str)
+        or not all(type(side) is int for side in shape)
+    ):
         raise Refusal("E_SHAPE", where, "another shape", "a list of whole numbers")
     if len(shape) > MAX_RANK:
         raise Refusal("E_LIMIT", where, f"{len(shape)} dimensions", f"at most {MAX_RANK}")
@@ -60,7 +70,9 @@ def from_bytes(datatype: str, shape: tuple[int, ...], data: memoryview, where: s
         )
     if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
         raise Refusal("E_TYPE", where, "a byte that is no boolean", "bytes 0 and 1")
-    return np.require(np.frombuffer(data, dtype), requirements="A")  # aligned: a copy only where the bytes lie askew
+    return np.require(
+        np.frombuffer(data, dtype), requirements="A"
+    )  # aligned: a copy only where the bytes lie askew
 
 
 def _words(data: bytes, count: int, where: str) -> list[Any]:
@@ -73,7 +85,10 @@ def _words(data: bytes, count: int, where: str) -> list[Any]:
         words.append(data[start:place])
     if place != end or len(words) != count:
         raise Refusal(
-            "E_SHAPE", where, "lengths that do not fit the data", f"{count} elements, each after its length in 4 bytes"
+            "E_SHAPE",
+            where,
+            "lengths that do not fit the data",
+            f"{count} elements, each after its length in 4 bytes",
         )
     return words
 
@@ -82,7 +97,9 @@ def from_json(datatype: str, shape: tuple[int, ...], data: Any, where: str) -> C
     """Flat elements from a list, nested as `shape` says or flat. Raises `Refusal`; no type is coerced."""
     flat = _flat(data, shape, where)
     if len(flat) != prod(shape):
-        raise Refusal("E_SHAPE", where, f"{len(flat)} elements", f"{prod(shape)} for shape {list(shape)}")
+        raise Refusal(
+            "E_SHAPE", where, f"{len(flat)} elements", f"{prod(shape)} for shape {list(shape)}"
+        )
     kinds = set(map(type, flat))
     if datatype == "BYTES":
         if kinds - {str, type(None)}:
@@ -90,16 +107,23 @@ def from_json(datatype: str, shape: tuple[int, ...], data: Any, where: str) -> C
         return flat
     dtype = LITTLE[datatype]
     if datatype == "FP16":
-        raise Refusal("E_DTYPE", where, "FP16 in JSON", "FP16 as binary tensor data: JSON has no such numbers")
+        raise Refusal(
+            "E_DTYPE", where, "FP16 in JSON", "FP16 as binary tensor data: JSON has no such numbers"
+        )
     if kinds - JSON_TYPES[dtype.kind]:
         raise Refusal("E_TYPE", where, "an element of another type", f"{datatype} elements")
     try:
         with np.errstate(over="ignore"):
             array = np.array(
-                [np.nan if value is None else value for value in flat] if type(None) in kinds else flat, dtype
+                [np.nan if value is None else value for value in flat]
+                if type(None) in kinds
+                else flat,
+                dtype,
             )
     except OverflowError:
-        raise Refusal("E_RANGE", where, "a number that does not fit", f"{datatype} elements") from None
+        raise Refusal(
+            "E_RANGE", where, "a number that does not fit", f"{datatype} elements"
+        ) from None
     if dtype.kind == "f" and np.isinf(array).any():
         raise Refusal("E_RANGE", where, "a number that does not fit", f"{datatype} elements")
     return array
@@ -112,7 +136,8 @@ def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
         return data
     for side, inner in zip(shape, (*shape[1:], None), strict=True):
         if len(data) % max(side, 1) or (
-            inner is not None and not all(type(item) is list and len(item) == inner for item in data)
+            inner is not None
+            and not all(type(item) is list and len(item) == inner for item in data)
         ):
             raise Refusal(
                 "E_SHAPE",

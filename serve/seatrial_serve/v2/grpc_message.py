@@ -24,10 +24,19 @@ from seatrial_serve.v2.message import (
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 CONTENTS = {
-    "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents", "INT64": "int64_contents",
-    "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents", "UINT64": "uint64_contents",
-    "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
-}  # fmt: skip
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
 """Datatype -> where typed contents hold it; FP16 travels raw alone."""
 
 
@@ -41,13 +50,19 @@ def read_message(message: pb.ModelInferRequest, contract: Contract) -> InferRequ
         raise Refusal("E_SCHEMA", "inputs", "none", "at least one")
     if raw and len(raw) != len(message.inputs):
         raise Refusal(
-            "E_SHAPE", "raw_input_contents", f"{len(raw)} of them", f"{len(message.inputs)}, one for each input"
+            "E_SHAPE",
+            "raw_input_contents",
+            f"{len(raw)} of them",
+            f"{len(message.inputs)}, one for each input",
         )
     inputs = []
     for place, given in enumerate(message.inputs):
         where = f"input '{given.name[:128]}'"
         checked_parameters(parameters_of(given.parameters), where)
-        datatype, shape = checked_datatype(given.datatype, where), checked_shape(list(given.shape), where)
+        datatype, shape = (
+            checked_datatype(given.datatype, where),
+            checked_shape(list(given.shape), where),
+        )
         if raw:
             if given.HasField("contents"):
                 raise Refusal("E_SCHEMA", where, "contents and raw contents both", "one of them")
@@ -58,17 +73,25 @@ def read_message(message: pb.ModelInferRequest, contract: Contract) -> InferRequ
     for wanted in message.outputs:
         checked_wanted(parameters_of(wanted.parameters), f"output '{wanted.name[:128]}'")
     return InferRequest(
-        inputs, [Wanted(wanted.name, True) for wanted in message.outputs] or None,
-        checked_parameters(parameters_of(message.parameters), "request parameters"), checked_id(message.id), True,
-    )  # fmt: skip
+        inputs,
+        [Wanted(wanted.name, True) for wanted in message.outputs] or None,
+        checked_parameters(parameters_of(message.parameters), "request parameters"),
+        checked_id(message.id),
+        True,
+    )
 
 
 def parameters_of(given: Mapping[str, pb.InferParameter]) -> Parameters:
     """Plain values of parameters."""
-    return {name: getattr(value, value.WhichOneof("parameter_choice") or "bool_param") for name, value in given.items()}
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "bool_param")
+        for name, value in given.items()
+    }
 
 
-def _typed(datatype: str, shape: tuple[int, ...], contents: pb.InferTensorContents, where: str) -> Any:
+def _typed(
+    datatype: str, shape: tuple[int, ...], contents: pb.InferTensorContents, where: str
+) -> Any:
     field = CONTENTS.get(datatype)
     if field is None:
         raise Refusal(
@@ -80,23 +103,37 @@ def _typed(datatype: str, shape: tuple[int, ...], contents: pb.InferTensorConten
     values = getattr(contents, field)
     count = int(np.prod(shape, dtype=object))
     if len(values) != count:
-        raise Refusal("E_SHAPE", where, f"{len(values)} elements in {field}", f"{count} for shape {list(shape)}")
+        raise Refusal(
+            "E_SHAPE",
+            where,
+            f"{len(values)} elements in {field}",
+            f"{count} for shape {list(shape)}",
+        )
     if datatype == "BYTES":
         return list(values)
     try:
         return np.array(values, LITTLE[datatype])
     except OverflowError:
-        raise Refusal("E_RANGE", where, "a number that does not fit", f"{datatype} elements") from None
+        raise Refusal(
+            "E_RANGE", where, "a number that does not fit", f"{datatype} elements"
+        ) from None
 
 
 def write_message(response: InferResponse) -> pb.ModelInferResponse:
     """The response as a message, its outputs raw: the one form that every client reads."""
     return pb.ModelInferResponse(
-        model_name=response.model, model_version=response.version, id=response.id,
-        parameters={name: pb.InferParameter(string_param=value) for name, value in response.parameters.items()},
+        model_name=response.model,
+        model_version=response.version,
+        id=response.id,
+        parameters={
+            name: pb.InferParameter(string_param=value)
+            for name, value in response.parameters.items()
+        },
         outputs=[
-            pb.ModelInferResponse.InferOutputTensor(name=wanted.name, datatype=datatype, shape=array.shape)
+            pb.ModelInferResponse.InferOutputTensor(
+                name=wanted.name, datatype=datatype, shape=array.shape
+            )
             for wanted, datatype, array in response.outputs
         ],
         raw_output_contents=[to_bytes(array) for _, _, array in response.outputs],
-    )  # fmt: skip
+    )

@@ -60,7 +60,9 @@ def fields(data: bytes, at: int, end: int, most: int = MOST_FIELDS) -> Iterator[
     while at < end:
         count += 1
         if count > most:
-            raise Refusal("E_LIMIT", "message", f"more than {most} fields in one part", f"at most {most}")
+            raise Refusal(
+                "E_LIMIT", "message", f"more than {most} fields in one part", f"at most {most}"
+            )
         tag, at = read_varint(data, at, end)
         kind, start = tag & 7, at
         if kind == BYTES:
@@ -106,7 +108,9 @@ def check_parts(data: bytes, most_values: int, most_named: int = MAX_NAMED) -> N
             if field.number == OUTPUTS:
                 continue
             if part.number == SHAPE and part.end - part.start > 10 * MAX_RANK:
-                raise Refusal("E_LIMIT", "message", "a shape of more dimensions", f"at most {MAX_RANK}")
+                raise Refusal(
+                    "E_LIMIT", "message", "a shape of more dimensions", f"at most {MAX_RANK}"
+                )
             if part.number == CONTENTS and data.count(WORD_TAG, part.start, part.end) > most_values:
                 for _ in fields(data, part.start, part.end, most_values + MOST_FIELDS):
                     pass

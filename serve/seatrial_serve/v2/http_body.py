@@ -79,7 +79,9 @@ def read_request(
     if row is not None:
         return InferRequest((), id=checked_id(head.get("id")), row=row)
     try:
-        return _request(head, most, memoryview(body)[len(body) if json_bytes is None else json_bytes :])
+        return _request(
+            head, most, memoryview(body)[len(body) if json_bytes is None else json_bytes :]
+        )
     except Refusal as refusal:
         ignored = ignored_keys(head)
         raise refusal.adding(ignored) if ignored else refusal from None
@@ -97,9 +99,12 @@ def _request(head: dict[str, Any], most: int, rest: memoryview) -> InferRequest:
         )
     outputs = _listed(head, "outputs", most) if "outputs" in head else None
     return InferRequest(
-        inputs, [_wanted(item) for item in outputs] if outputs else None, parameters, checked_id(head.get("id")),
+        inputs,
+        [_wanted(item) for item in outputs] if outputs else None,
+        parameters,
+        checked_id(head.get("id")),
         checked_flag(parameters, "binary_data_output", "request parameters") or False,
-    )  # fmt: skip
+    )
 
 
 def _object(data: bytes) -> dict[str, Any]:
@@ -109,7 +114,9 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         head = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise Refusal("E_JSON", "request body", "no valid JSON", f"{want} in UTF-8; NaN is null, or binary") from None
+        raise Refusal(
+            "E_JSON", "request body", "no valid JSON", f"{want} in UTF-8; NaN is null, or binary"
+        ) from None
     if not isinstance(head, dict):
         raise Refusal("E_SCHEMA", "request body", "something else", want)
     if len(head) > MAX_NAMED:
@@ -147,19 +154,33 @@ def _inputs(items: list[dict[str, Any]], rest: memoryview) -> tuple[list[Tensor]
     tensors, used = [], 0
     for item in items:
         where = f"input '{item['name'][:128]}'"
-        datatype, shape = checked_datatype(item.get("datatype"), where), checked_shape(item.get("shape"), where)
+        datatype, shape = (
+            checked_datatype(item.get("datatype"), where),
+            checked_shape(item.get("shape"), where),
+        )
         size = checked_parameters(item.get("parameters"), where).get("binary_data_size")
         if (size is None) == ("data" not in item):
-            raise Refusal("E_SCHEMA", where, "'data' and 'binary_data_size' both, or neither", "one of them")
+            raise Refusal(
+                "E_SCHEMA", where, "'data' and 'binary_data_size' both, or neither", "one of them"
+            )
         if size is None:
-            tensors.append(Tensor(item["name"], datatype, shape, from_json(datatype, shape, item["data"], where)))
+            tensors.append(
+                Tensor(
+                    item["name"], datatype, shape, from_json(datatype, shape, item["data"], where)
+                )
+            )
             continue
         if type(size) is not int or not 0 <= size <= len(rest) - used:
             raise Refusal(
-                "E_SHAPE", where, "a binary_data_size that the body does not have", f"0 to {len(rest) - used} bytes"
+                "E_SHAPE",
+                where,
+                "a binary_data_size that the body does not have",
+                f"0 to {len(rest) - used} bytes",
             )
         data = rest[used : used + size]
-        tensors.append(Tensor(item["name"], datatype, shape, from_bytes(datatype, shape, data, where)))
+        tensors.append(
+            Tensor(item["name"], datatype, shape, from_bytes(datatype, shape, data, where))
+        )
         used += size
     return tensors, used
 
@@ -181,7 +202,9 @@ def raw_request(body: bytes, contract: Contract) -> InferRequest:
             "a length: a raw request is for models of one input with one open size at most",
         )
     if field.kind.datatype == "BYTES":
-        data: Any = from_bytes("BYTES", (1,), memoryview(LENGTH.pack(len(body)) + body), f"input '{field.name}'")
+        data: Any = from_bytes(
+            "BYTES", (1,), memoryview(LENGTH.pack(len(body)) + body), f"input '{field.name}'"
+        )
         return InferRequest([Tensor(field.name, "BYTES", (1, 1), data)], binary=True)
     row = 1
     for side in shape:
@@ -189,9 +212,18 @@ def raw_request(body: bytes, contract: Contract) -> InferRequest:
     item = LITTLE[field.kind.datatype].itemsize
     whole = tuple(side if side is not None else len(body) // (item * row) for side in shape)
     return InferRequest(
-        [Tensor(field.name, field.kind.datatype, (1, *whole), from_bytes(field.kind.datatype, (1, *whole), memoryview(body), f"input '{field.name}'"))],
+        [
+            Tensor(
+                field.name,
+                field.kind.datatype,
+                (1, *whole),
+                from_bytes(
+                    field.kind.datatype, (1, *whole), memoryview(body), f"input '{field.name}'"
+                ),
+            )
+        ],
         binary=True,
-    )  # fmt: skip
+    )
 
 
 def write_response(response: InferResponse) -> tuple[bytes, int | None]:
@@ -213,5 +245,7 @@ def write_response(response: InferResponse) -> tuple[bytes, int | None]:
     }
     if response.id:
         head["id"] = response.id
-    text = write_json(head, sum(array.nbytes for wanted, _, array in response.outputs if not wanted.binary))
+    text = write_json(
+        head, sum(array.nbytes for wanted, _, array in response.outputs if not wanted.binary)
+    )
     return (b"".join([text, *blobs]), len(text)) if blobs else (text, None)

@@ -73,7 +73,9 @@ class InferResponse:
     def parameters(self) -> dict[str, str]:
         """What the answer says of itself. The protocol's parameters hold no lists, so that the errors are a text of JSON."""
         said = {"digest": self.digest, "variant": self.variant}
-        return said if self.errors is None else said | {"errors": orjson.dumps(self.errors).decode()}
+        return (
+            said if self.errors is None else said | {"errors": orjson.dumps(self.errors).decode()}
+        )
 
 
 def checked_parameters(parameters: Any, where: str) -> Parameters:
@@ -83,7 +85,9 @@ def checked_parameters(parameters: Any, where: str) -> Parameters:
     if not isinstance(parameters, Mapping) or not all(
         type(value) in (bool, int, float, str) for value in parameters.values()
     ):
-        raise Refusal("E_SCHEMA", where, "other parameters", "an object of strings, numbers and booleans")
+        raise Refusal(
+            "E_SCHEMA", where, "other parameters", "an object of strings, numbers and booleans"
+        )
     if len(parameters) > MAX_NAMED:
         raise Refusal("E_LIMIT", where, f"{len(parameters)} parameters", f"at most {MAX_NAMED}")
     for name in parameters:

@@ -29,7 +29,9 @@ class PlainRow:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._fields = {field.name: (field.kind.datatype, reader_of(field.kind)) for field in contract.inputs}
+        self._fields = {
+            field.name: (field.kind.datatype, reader_of(field.kind)) for field in contract.inputs
+        }
         self._offered = all(read is not None for _, read in self._fields.values())
 
     def read(self, head: dict[str, Any]) -> dict[str, Any] | None:
@@ -48,15 +50,30 @@ class PlainRow:
                 name, data = item["name"], item["data"]
                 datatype, read = self._fields[name]
                 shape = item["shape"]
-                if item["datatype"] != datatype or shape not in SHAPES or len(item) != KEYS or name in row:
+                if (
+                    item["datatype"] != datatype
+                    or shape not in SHAPES
+                    or len(item) != KEYS
+                    or name in row
+                ):
                     return None
-                if type(data) is not list or type(shape[0]) is not int or type(shape[-1]) is not int:
+                if (
+                    type(data) is not list
+                    or type(shape[0]) is not int
+                    or type(shape[-1]) is not int
+                ):
                     return None
                 [value] = data
                 assert read is not None
                 row[name] = read(value)
             return self._contract.row_model.model_validate(row).__dict__
-        except (KeyError, TypeError, ValueError, OverflowError, ValidationError):  # what is wrong is said elsewhere
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            ValidationError,
+        ):  # what is wrong is said elsewhere
             return None
 
 
@@ -68,7 +85,9 @@ def reader_of(kind: Kind) -> Callable[[Any], Any] | None:
     read: Callable[[Any], Any] | None = None
     if isinstance(kind, Number):
         open_bound = kind.gt is not None or kind.lt is not None
-        read = None if open_bound else {"FP32": fp32, "FP64": fp64, "INT64": int64}.get(kind.datatype)
+        read = (
+            None if open_bound else {"FP32": fp32, "FP64": fp64, "INT64": int64}.get(kind.datatype)
+        )
     elif isinstance(kind, Category):
         read = word
     elif isinstance(kind, Flag):

@@ -21,8 +21,22 @@ from seatrial_contracts.receipt import this_machine
 from seatrial_serve.runtimes.graph_cache import find_or_make
 from seatrial_serve.runtimes.onnx.devices import load_on_devices
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, our_error
-from seatrial_serve.runtimes.onnx.providers import CPU, CUDA, TENSORRT, check_known, check_registered, model_path
-from seatrial_serve.runtimes.onnx.session import VERSION, described, give_back, open_session, settings_of, shrinking
+from seatrial_serve.runtimes.onnx.providers import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    check_known,
+    check_registered,
+    model_path,
+)
+from seatrial_serve.runtimes.onnx.session import (
+    VERSION,
+    described,
+    give_back,
+    open_session,
+    settings_of,
+    shrinking,
+)
 from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
 
 ort.disable_telemetry_events()  # a server tells nobody what it serves
@@ -47,11 +61,19 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
         if error.code != "E_PROVIDER" or not options.allow_cpu_fallback:
             raise
         log.warning("%s; it runs on the CPU, which is allowed", error)
-        return _load_on_host(graph, replace(options, providers=(CPU,), provider_options=()), Placement(asked))
+        return _load_on_host(
+            graph, replace(options, providers=(CPU,), provider_options=()), Placement(asked)
+        )
 
 
-def _load_on_host(graph: bytes, options: RuntimeOptions, placement: Placement | None = None) -> Runtime:
-    cached = _optimised(graph, options) if options.cache is not None and _cacheable(graph, options) else None
+def _load_on_host(
+    graph: bytes, options: RuntimeOptions, placement: Placement | None = None
+) -> Runtime:
+    cached = (
+        _optimised(graph, options)
+        if options.cache is not None and _cacheable(graph, options)
+        else None
+    )
     try:
         session = _open_cached(cached, options) if cached is not None else None
         session = session or open_session(graph, settings_of(options), model_path(options))
@@ -76,9 +98,15 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
     def make(folder: Path) -> None:
         settings = settings_of(options)
         settings.optimized_model_filepath = str(folder / CACHED)
-        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)
-        settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        settings.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+        settings.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", WEIGHTS
+        )
+        settings.add_session_config_entry(
+            "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
+        )
+        settings.add_session_config_entry(
+            "session.save_external_prepacked_constant_initializers", "1"
+        )
         open_session(graph, settings, model_path(options))
 
     try:

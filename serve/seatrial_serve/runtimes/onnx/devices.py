@@ -86,7 +86,9 @@ class DeviceGraph:
         self.inputs, self.outputs, self.long = described(session)
         self._shapes = {node.name: node.shape for node in session.get_inputs()}
         words = "string" in self.inputs.values()
-        fixed = not words and all(isinstance(size, int) for shape in self._shapes.values() for size in shape[1:])
+        fixed = not words and all(
+            isinstance(size, int) for shape in self._shapes.values() for size in shape[1:]
+        )
         self.tensorrt = options.providers[0] == TENSORRT
         if self.tensorrt:
             check_sizes_known(options, fixed)
@@ -133,10 +135,14 @@ class DeviceGraph:
     def _session(self, number: int) -> ort.InferenceSession:
         options = replace(self.options, cuda_graphs=self._records)
         if options.device_memory_bytes is not None and self.sizes and not self._records:
-            options = replace(options, device_memory_bytes=options.device_memory_bytes // len(self.sizes))
+            options = replace(
+                options, device_memory_bytes=options.device_memory_bytes // len(self.sizes)
+            )
         settings = settings_of(options)
         settings.add_session_config_entry(KEEP_ASSIGNMENT, "1")
-        profile = tensorrt_profile(self._shapes, self._rows) if self.tensorrt and self._fixed else None
+        profile = (
+            tensorrt_profile(self._shapes, self._rows) if self.tensorrt and self._fixed else None
+        )
         engines = engine_folder(self._graph, options, number) if self.tensorrt else None
         asked = model_path(options, number, profile, None if engines is None else str(engines))
         return open_session(self._graph, settings, asked)
@@ -172,9 +178,14 @@ class DevicesRuntime:
         first = self._devices[0]
         self.provider = options.providers[0]
         self.placement = Placement(
-            self.provider, tuple(each.number for each in self._devices), first.nodes, first.cuda_graphs,
-            slots=len(self._free), most_rows=graph.most_rows, sizes=graph.sizes,
-        )  # fmt: skip
+            self.provider,
+            tuple(each.number for each in self._devices),
+            first.nodes,
+            first.cuda_graphs,
+            slots=len(self._free),
+            most_rows=graph.most_rows,
+            sizes=graph.sizes,
+        )
 
     @property
     def healthy(self) -> bool:
@@ -227,7 +238,9 @@ class DevicesRuntime:
             self._free = deque(free for free in self._free if free[1] is not device)
             self._changed.notify_all()
         log.error("device %d of %s failed and is left out", device.number, self.provider)
-        threading.Thread(target=self._revive, args=(device,), name="device revival", daemon=True).start()
+        threading.Thread(
+            target=self._revive, args=(device,), name="device revival", daemon=True
+        ).start()
 
     def _revive(self, lost: Device) -> None:
         wait_s = RETRY_S
@@ -240,10 +253,19 @@ class DevicesRuntime:
                     device.lanes[0].run(self._sample)
                 self._settle(device)
             except FAILURES as error:
-                log.warning("device %d of %s is not back: %s", lost.number, self.provider, type(error).__name__)
+                log.warning(
+                    "device %d of %s is not back: %s",
+                    lost.number,
+                    self.provider,
+                    type(error).__name__,
+                )
                 continue
             except Exception:  # whatever a driver raises, the device is tried again
-                log.exception("device %d of %s is not back; this is a bug in seatrial", lost.number, self.provider)
+                log.exception(
+                    "device %d of %s is not back; this is a bug in seatrial",
+                    lost.number,
+                    self.provider,
+                )
                 continue
             with self._changed:
                 self._devices[self._devices.index(lost)] = device

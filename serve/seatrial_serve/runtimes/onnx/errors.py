@@ -11,18 +11,39 @@ from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal, Unavaila
 
 log = logging.getLogger("seatrial.runtime")
 STATE = ort.capi.onnxruntime_pybind11_state
-ORT_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError, *(
-    getattr(STATE, name) for name in ("Fail", "InvalidArgument", "RuntimeException", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "NoSuchFile", "EPFail", "EngineError")
-    if hasattr(STATE, name)
-))  # fmt: skip
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    MemoryError,
+    *(
+        getattr(STATE, name)
+        for name in (
+            "Fail",
+            "InvalidArgument",
+            "RuntimeException",
+            "InvalidGraph",
+            "InvalidProtobuf",
+            "NotImplemented",
+            "NoSuchFile",
+            "EPFail",
+            "EngineError",
+        )
+        if hasattr(STATE, name)
+    ),
+)
 INVALID: type[Exception] = STATE.InvalidArgument
 """What it raises where a value is at fault."""
 LOST: type[Exception] = STATE.EPFail
 """What it raises where a provider is."""
 NO_MEMORY = re.compile(
-    r"Failed to allocate memory|out of memory|ALLOC_FAILED|smaller than requested bytes|bad_alloc", re.IGNORECASE
+    r"Failed to allocate memory|out of memory|ALLOC_FAILED|smaller than requested bytes|bad_alloc",
+    re.IGNORECASE,
 )
-DEVICE_FAILED = re.compile(r"\b(CUDA|CUBLAS|CUDNN|CUFFT|TensorRT) (failure|error)|\bCUDA_ERROR_", re.IGNORECASE)
+DEVICE_FAILED = re.compile(
+    r"\b(CUDA|CUBLAS|CUDNN|CUFFT|TensorRT) (failure|error)|\bCUDA_ERROR_", re.IGNORECASE
+)
 """How CUDA's own failures read in it: `CUDA failure 719: unspecified launch failure ; GPU=0 ; ...` (its cuda_call.cc)."""
 
 

@@ -52,7 +52,9 @@ class SizedLane:
     for twenty, on an H200. A session that sees one size plans once.
     """
 
-    def __init__(self, session: Any, open_another: Callable[[], Any], device: int, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, session: Any, open_another: Callable[[], Any], device: int, sizes: Sequence[int]
+    ) -> None:
         """`session` is for the first size that comes. `open_another` raises what onnxruntime raises."""
         self._spare: Any | None = session
         self._open, self._device, self._sizes = open_another, device, sizes
@@ -100,7 +102,9 @@ class GraphLane:
         rows, size, full = filled(feeds, self._sizes)
         recorded = self._recorded.get(size)
         if recorded is None:
-            recorded = self._recorded[size] = RecordedSize(self._session, self._device, size, full, self._outputs)
+            recorded = self._recorded[size] = RecordedSize(
+                self._session, self._device, size, full, self._outputs
+            )
         return [array[:rows] for array in recorded.run(full)]
 
     def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
@@ -113,12 +117,18 @@ class RecordedSize:
     """The graph of one batch size: its buffers on the device, and its number."""
 
     def __init__(
-        self, session: Any, device: int, size: int, feeds: Mapping[str, Array], outputs: Sequence[str]
+        self,
+        session: Any,
+        device: int,
+        size: int,
+        feeds: Mapping[str, Array],
+        outputs: Sequence[str],
     ) -> None:
         """Runs once without recording, to learn the outputs' sizes."""
         self._session, self._binding = session, session.io_binding()
         self._values = {
-            name: ort.OrtValue.ortvalue_from_numpy(array, CUDA_DEVICE, device) for name, array in feeds.items()
+            name: ort.OrtValue.ortvalue_from_numpy(array, CUDA_DEVICE, device)
+            for name, array in feeds.items()
         }
         for name, value in self._values.items():
             self._binding.bind_ortvalue_input(name, value)
@@ -171,4 +181,6 @@ def repeated(feeds: Mapping[str, Array], size: int) -> dict[str, Array]:
 
 
 def _repeated(array: Array, missing: int) -> Array:
-    return np.ascontiguousarray(np.concatenate([array, np.repeat(array[-1:], missing, 0)]) if missing else array)
+    return np.ascontiguousarray(
+        np.concatenate([array, np.repeat(array[-1:], missing, 0)]) if missing else array
+    )

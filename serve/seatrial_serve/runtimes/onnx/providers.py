@@ -31,17 +31,22 @@ def check_known(options: RuntimeOptions) -> None:
         if name not in ort.get_all_providers():
             known = ", ".join(each for each in (CPU, CUDA, TENSORRT))
             raise ModelError(
-                "E_PROVIDER", f"asked for '{name}', which onnxruntime does not know; want one such as {known}"
+                "E_PROVIDER",
+                f"asked for '{name}', which onnxruntime does not know; want one such as {known}",
             )
         if name not in ort.get_available_providers():
             text = f"asked for {name}, which this onnxruntime was built without"
             raise ModelError(
-                "E_PROVIDER", f"{text}; mend: install seatrial[gpu], in an environment without onnxruntime"
+                "E_PROVIDER",
+                f"{text}; mend: install seatrial[gpu], in an environment without onnxruntime",
             )
 
 
 def model_path(
-    options: RuntimeOptions, device: int = 0, profile: Mapping[str, str] | None = None, engines: str | None = None
+    options: RuntimeOptions,
+    device: int = 0,
+    profile: Mapping[str, str] | None = None,
+    engines: str | None = None,
 ) -> list[tuple[str, dict[str, str]]]:
     """The providers in order, each with its options for one device.
 
@@ -63,7 +68,10 @@ def _cuda(options: RuntimeOptions) -> dict[str, str]:
     chosen = dict(PRECISE | SWIFT)
     if options.device_memory_bytes is not None:
         # grown by what is asked for: doubling would meet the limit with half of it unused
-        chosen |= {"gpu_mem_limit": str(options.device_memory_bytes), "arena_extend_strategy": "kSameAsRequested"}
+        chosen |= {
+            "gpu_mem_limit": str(options.device_memory_bytes),
+            "arena_extend_strategy": "kSameAsRequested",
+        }
     if options.cuda_graphs:
         chosen["enable_cuda_graph"] = "1"
     return chosen
@@ -150,16 +158,26 @@ def check_real(session: Any, options: RuntimeOptions, device: int) -> dict[str, 
     wanted = options.providers[0]
     real = str(session.get_provider_options()[wanted].get("device_id"))
     if real != str(device):
-        raise ModelError("E_PROVIDER", f"asked for device {device} of {wanted}, but onnxruntime took device {real}")
+        raise ModelError(
+            "E_PROVIDER",
+            f"asked for device {device} of {wanted}, but onnxruntime took device {real}",
+        )
     nodes = nodes_by_provider(session)
     if not nodes.get(wanted):
         others = ", ".join(sorted(nodes))
-        raise ModelError("E_PROVIDER", f"{wanted} came up but takes none of the graph's nodes; they run on {others}")
+        raise ModelError(
+            "E_PROVIDER",
+            f"{wanted} came up but takes none of the graph's nodes; they run on {others}",
+        )
     left = nodes.get(CPU, Counter())
     heavy = sorted(op for op in left if HEAVY.search(op))
     if heavy:
-        text = f"{wanted} has no kernel for {', '.join(heavy[:4])}, so onnxruntime runs it on the CPU"
-        raise ModelError("E_PROVIDER", f"{text}; mend: serve another variant, or allow the fallback")
+        text = (
+            f"{wanted} has no kernel for {', '.join(heavy[:4])}, so onnxruntime runs it on the CPU"
+        )
+        raise ModelError(
+            "E_PROVIDER", f"{text}; mend: serve another variant, or allow the fallback"
+        )
     if left:
         log.info("%s leaves on the CPU: %s", wanted, dict(left))
     return {name: sum(counts.values()) for name, counts in sorted(nodes.items())}

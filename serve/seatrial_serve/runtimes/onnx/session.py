@@ -30,7 +30,9 @@ def settings_of(options: RuntimeOptions) -> ort.SessionOptions:
     return settings
 
 
-def open_session(graph: bytes | str, settings: ort.SessionOptions, providers: Asked) -> ort.InferenceSession:
+def open_session(
+    graph: bytes | str, settings: ort.SessionOptions, providers: Asked
+) -> ort.InferenceSession:
     """A session that keeps to its providers: by itself onnxruntime goes on with the CPU when one fails, at load and in the middle of a run."""
     return ort.InferenceSession(graph, settings, providers=list(providers), enable_fallback=False)
 
@@ -43,7 +45,11 @@ def described(session: Any) -> tuple[Mapping[str, str], Sequence[str], list[tupl
     outputs = session.get_outputs()
     types = [element_type(node.type) for node in outputs]
     long = [(place, dtype) for place, dtype in enumerate(types) if dtype in ("int64", "uint64")]
-    return {node.name: element_type(node.type) for node in session.get_inputs()}, [node.name for node in outputs], long
+    return (
+        {node.name: element_type(node.type) for node in session.get_inputs()},
+        [node.name for node in outputs],
+        long,
+    )
 
 
 def element_type(name: str) -> str:

@@ -23,11 +23,15 @@ def engine_folder(graph: bytes, options: RuntimeOptions, device: int) -> Path | 
         return None
     machine = machine_facts()
     if machine is None:
-        log.info("TensorRT's engines are not kept: the driver does not say what card and version this is")
+        log.info(
+            "TensorRT's engines are not kept: the driver does not say what card and version this is"
+        )
         return None
     chosen = [f"{name}={value}" for name, value in sorted(options.provider_options)]
     facts = [sha256(graph), str(device), machine, str(options.max_rows), *chosen]
-    return find_or_make(options.cache.with_name("engines"), sha256("\n".join(facts).encode()), _leave_empty)
+    return find_or_make(
+        options.cache.with_name("engines"), sha256("\n".join(facts).encode()), _leave_empty
+    )
 
 
 def _leave_empty(folder: Path) -> None:
