@@ -1,4 +1,7 @@
-"""The hall of seatrial: the plain values that both wings share. It imports Pydantic and numpy, and nothing of ours."""
+"""The hall of seatrial: the plain values that both wings share.
+
+The hall imports Pydantic and numpy, and no other part of seatrial.
+"""
 
 from seatrial_contracts.bundle import Bundle, open_bundle, write_bundle
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs

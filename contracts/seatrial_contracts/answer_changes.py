@@ -27,7 +27,11 @@ class Flip:
 
 @dataclass(frozen=True)
 class Moved:
-    """`compared` rows that both versions answer; where the largest move is; rows that only one of them takes."""
+    """The moves of the answers from one version to the next.
+
+    `compared` counts the rows that both versions answer. The largest move stands with its place,
+    and the rows that only one version takes are listed.
+    """
 
     compared: int
     flips: tuple[Flip, ...] = ()
@@ -40,7 +44,11 @@ class Moved:
 
 
 def compare_answers(contract: Contract, old: Sequence[Answered], new: Sequence[Answered]) -> Moved:
-    """Both hold one item for each row, in the same order; outputs that both have are compared by the new `contract`."""
+    """Compare the answers of two versions, row by row.
+
+    `old` and `new` hold one item for each row, in the same order. Outputs that both versions have
+    are compared by the new `contract`.
+    """
     both = [
         (row, was, is_)
         for row, (was, is_) in enumerate(zip(old, new, strict=True))

@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> Path:
-    """Write a file that everybody may read, by way of a temporary one beside it. Raises `OSError`."""
+    """Write a file that everybody may read, by way of a temporary one. Raises `OSError`.
+
+    The temporary file lies beside the file.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "wb") as file:
         file.write(data)

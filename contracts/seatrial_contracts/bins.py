@@ -13,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Places = NDArray[np.intp]
 Values = NDArray[Any] | Sequence[Any]
-"""One value a row: numbers (NaN or None where there is none), or words (None where there is none, `UNSEEN` where it is not in the list)."""
+"""One value a row: numbers, or words.
+
+A missing value is NaN or None among numbers, and None among words. A word outside the list is
+`UNSEEN`.
+"""
 UNSEEN = ""
 MISSING_BIN, OTHER_BIN, UNSEEN_BIN = "(missing)", "(other)", "(unseen)"
 SPECIAL = (MISSING_BIN, OTHER_BIN, UNSEEN_BIN)
@@ -31,7 +35,11 @@ class _Bins(BaseModel):
 
 
 class Ranges(_Bins):
-    """Numbers between edges: each belongs to the range that it begins (`edge <= value`), the first and last are open."""
+    """Numbers between edges.
+
+    A number belongs to the range that it begins (`edge <= value`). The first and last ranges are
+    open.
+    """
 
     sort: Literal["ranges"] = "ranges"
     edges: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(max_length=64)]
@@ -68,7 +76,10 @@ class Ranges(_Bins):
 
 
 class Words(_Bins):
-    """Words with a bin each; the rest of the list together, words outside the list, and missing ones."""
+    """Words with a bin each.
+
+    The rest of the list shares one bin, and so do words outside the list, and missing ones.
+    """
 
     sort: Literal["words"] = "words"
     words: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=64)]
@@ -101,10 +112,11 @@ Bins = Annotated[Ranges | Words, Field(discriminator="sort")]
 
 
 def split_numbers(values: Values, *, missing: bool = False) -> Ranges:
-    """Ranges that hold about as many of these values each: ten, or fewer where there are few values or many equal ones.
+    """Split these values into ranges that hold about as many of them each.
 
-    Edges lie between values that differ, so that float32 and float64 fall alike. Where all are equal, what lies below and above has
-    a bin of its own.
+    There are ten ranges, or fewer where there are few values or many equal ones. Edges lie between
+    values that differ, so that float32 and float64 fall alike. Where all values are equal, the
+    numbers below and above have a bin of their own.
     """
     numbers = np.asarray(values, np.float64)
     different, counts = np.unique(numbers[~np.isnan(numbers)], return_counts=True)

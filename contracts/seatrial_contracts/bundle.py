@@ -1,4 +1,7 @@
-"""A bundle: a sealed folder, written whole or not at all, and opened only when every byte is as it was sealed."""
+"""A bundle: a sealed folder.
+
+A bundle is written whole or not at all, and opened only when every byte is as it was sealed.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,19 @@ UNSEALED_SUFFIX = ".sig"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. What its `files` give are the bytes that were sealed, whatever lies on disk by then."""
+    """An opened bundle.
+
+    `files` gives the bytes that were sealed, whatever lies on disk by then.
+    """
 
     path: Path
     manifest: Manifest
     files: Mapping[str, bytes]
-    """Of a bundle on disk they are read, and verified, at each look-up: whoever needs one keeps it."""
+    """The sealed files, by name.
+
+    Files of a bundle on disk are read and verified at each look-up: a caller that needs one keeps
+    it.
+    """
 
     @property
     def name(self) -> str:
@@ -71,7 +81,11 @@ class Bundle:
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
-        """What the model graph takes: the contract's tensors, with those that prepare takes replaced by those it makes."""
+        """The inputs of the model graph.
+
+        These are the contract's tensors, with those that prepare takes replaced by those that
+        prepare makes.
+        """
         prepare = self.manifest.prepare
         if prepare is None:
             return self.contract.tensors
@@ -85,7 +99,10 @@ class Bundle:
 
     @cached_property
     def held_out(self) -> Golden | None:
-        """Rows that were not trained on, where the pipeline gave some: the trial asks them too, no server does."""
+        """Rows that were not trained on, where the pipeline gave some.
+
+        Only the trial replays these rows; no server does.
+        """
         return self._golden(HELD_OUT) if f"{HELD_OUT}/{ROWS}" in self.files else None
 
     @cached_property
@@ -98,7 +115,10 @@ class Bundle:
 
     @cached_property
     def profile(self) -> Profile:
-        """How the reference rows are spread. Raises `BundleError` where it does not fit the contract."""
+        """The profile of the reference rows.
+
+        Raises `BundleError` where the profile does not fit the contract.
+        """
         self._require(PROFILE)
         with self._reading(
             "E_BUNDLE_PROFILE", PROFILE, "a profile of schema 1, of the contract's fields"
@@ -113,7 +133,11 @@ class Bundle:
             self.__dict__.pop(name, None)
 
     def make_front(self) -> HostStage:
-        """Its host stage. Raises `BundleError` where a file of it cannot be read, `MissingExtra` where a library for it is not installed."""
+        """Make the host stage of the bundle.
+
+        Raises `BundleError` where a file of the host stage cannot be read, and `MissingExtra` where
+        a library for it is not installed.
+        """
         with reading(
             "E_BUNDLE_FRONT",
             f"{self.shown}, host stage",
@@ -122,7 +146,11 @@ class Bundle:
             return HostStage(self.contract, self.files)
 
     def check(self) -> None:
-        """Raise `BundleError` where its parts do not fit each other, or a graph needs what is not in it."""
+        """Check the parts of the bundle against each other.
+
+        Raises `BundleError` where parts do not fit, or a graph needs a file that is not in the
+        bundle.
+        """
         for variant in self.manifest.variants:
             self._require(variant.graph)
         for name in self.onnx_graphs:
@@ -150,7 +178,10 @@ class Bundle:
         return f"bundle {self.manifest.name} {self.manifest.version}"
 
     def _check_graph(self, name: str) -> None:
-        """A runtime would read what a graph names from below the working directory, which nobody sealed."""
+        """Check that a graph names no file outside itself.
+
+        A runtime would read such a file from below the working directory, which nobody sealed.
+        """
         where, want = (
             f"{self.shown}, graph '{name}'",
             "an ONNX graph with all of its weights inside",
@@ -225,11 +256,12 @@ class Bundle:
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
-    """Seal `files` as `folder`/name/version; `manifest.files` is filled in here. The bytes depend on the arguments alone.
+    """Seal `files` as `folder`/name/version, and fill in `manifest.files`.
 
-    Writing is atomic: a temporary folder beside the target, every file and folder synced, one rename. A crash leaves the old
-    bundle or none. A bundle of the same digest is left as it is; another one of the same version raises `BundleError`, since a
-    sealed bundle never changes.
+    The bytes depend on the arguments alone. Writing is atomic: a temporary folder beside the
+    target, every file and folder synced, one rename. A crash leaves the old bundle or none. A
+    bundle of the same digest is left as it is. Another bundle of the same version raises
+    `BundleError`, since a sealed bundle never changes.
     """
     sealed = {
         name: SealedFile(sha256=sha256(data), size=len(data))
@@ -300,9 +332,10 @@ def sync_folder(folder: Path) -> None:
 def open_bundle(path: Path) -> Bundle:
     """Read and verify a bundle folder. Nothing but the manifest is parsed before it is verified.
 
-    Raises `BundleError` for files that are extra, missing, changed, linked or not plain, for names that leave the folder, for
-    parts that do not fit each other or are beyond their bounds, for graphs that need what lies outside of them, and where
-    something cannot be read. A file is in memory while it is looked at, and no longer.
+    Raises `BundleError` for files that are extra, missing, changed, linked or not plain, for names
+    that leave the folder, for parts that do not fit each other or are beyond their bounds, for
+    graphs that need what lies outside of them, and where something cannot be read. A file is in
+    memory while it is looked at, and no longer.
     """
     path = Path(path)
     where = f"bundle '{path.name}'"
@@ -349,7 +382,10 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _plain_files(path: Path) -> Iterator[str]:
-    """Names of all files below, receipts and signatures aside. Raises `BundleError` for a link or a device anywhere, and `OSError`."""
+    """Yield the names of all files below, receipts and signatures aside.
+
+    Raises `BundleError` for a link or a device anywhere, and `OSError`.
+    """
 
     def fail(error: OSError) -> None:
         raise error

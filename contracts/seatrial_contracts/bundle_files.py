@@ -1,4 +1,7 @@
-"""The files of a bundle on disk: read with bounds, verified whenever they are read, every failure of it a `BundleError`."""
+"""The files of a bundle on disk: read with bounds, and verified whenever they are read.
+
+Every failure to read one is a `BundleError`.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ UNFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, Re
 
 @contextmanager
 def reading(code: str, where: str, want: str, mend: str | None = None) -> Iterator[None]:
-    """Whatever goes wrong within, while a bundle is read, as a `BundleError` with this code; a `BundleError` stays as it is.
+    """Turn every failure within, while a bundle is read, into a `BundleError` with this code.
 
-    Files that cannot be opened have codes of their own: E_BUNDLE_MISSING where there is none, E_BUNDLE_UNREADABLE else.
+    A `BundleError` stays as it is. Files that cannot be opened have codes of their own:
+    E_BUNDLE_MISSING where there is none, E_BUNDLE_UNREADABLE else.
     """
     try:
         yield
@@ -53,14 +57,21 @@ def described(error: ValidationError) -> str:
 
 
 class SealedFiles(Mapping[str, bytes]):
-    """The sealed files of a folder, by name. None is kept in memory: each look-up reads its file, and gives it only as it was sealed."""
+    """The sealed files of a folder, by name.
+
+    No file is kept in memory: each look-up reads its file, and gives it only as it was sealed.
+    """
 
     def __init__(self, folder: Path, sealed: Mapping[str, SealedFile], where: str) -> None:
         """`where` names the bundle in messages."""
         self._folder, self._sealed, self._where = folder, sealed, where
 
     def __getitem__(self, name: str) -> bytes:
-        """Raises `KeyError` for a name that was not sealed, and `BundleError` where the file is not as it was sealed."""
+        """Read a file, and verify it.
+
+        Raises `KeyError` for a name that was not sealed, and `BundleError` where the file is not as
+        it was sealed.
+        """
         sealed = self._sealed[name]
         with self._reading(name):
             data = read_plain_file(self._folder / name, sealed.size)
@@ -77,7 +88,10 @@ class SealedFiles(Mapping[str, bytes]):
         return name in self._sealed
 
     def verify(self, name: str) -> None:
-        """Raise `BundleError` where the file is not as it was sealed; a chunk of it is in memory at a time."""
+        """Verify a file, with one chunk of it in memory at a time.
+
+        Raises `BundleError` where the file is not as it was sealed.
+        """
         digest, size = hashlib.sha256(), 0
         with (
             self._reading(name),

@@ -8,7 +8,11 @@ from seatrial_contracts.measures import Count
 
 
 class Calibration(BaseModel):
-    """The temperature of one label, fitted on `rows` held-out rows, and the same rows before and after."""
+    """The temperature of one label.
+
+    The temperature is fitted on `rows` held-out rows; the errors before and after are of the same
+    rows.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

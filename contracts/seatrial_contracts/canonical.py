@@ -10,7 +10,10 @@ from pydantic_core import from_json
 
 
 def canonical_json(value: Any) -> bytes:
-    """UTF-8, sorted keys, no spaces, no NaN, one newline at the end (RFC 8785 in spirit; floats as Python writes them)."""
+    """Write a JSON value as canonical bytes (RFC 8785 in spirit; floats as Python writes them).
+
+    The bytes are UTF-8 with sorted keys, no spaces, no NaN, and one newline at the end.
+    """
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -28,7 +31,8 @@ def readable_json(value: Any) -> bytes:
 def read_json(data: bytes) -> Any:
     """A JSON value in UTF-8.
 
-    Raises `ValueError` for what is none, NaN and infinities, nesting deeper than 200 and whole numbers of more than 4,300 digits.
+    Raises `ValueError` for bytes that are no JSON, NaN and infinities, nesting deeper than 200 and
+    whole numbers of more than 4,300 digits.
     """
     return from_json(data, allow_inf_nan=False)
 

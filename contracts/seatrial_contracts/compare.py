@@ -1,4 +1,7 @@
-"""One comparison of two sets of answers, for the export gate, the load gate, the command line and the tests."""
+"""One comparison of two sets of answers.
+
+The export gate, the load gate, the command line and the tests share it.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class Comparison(BaseModel):
     passed: bool
     rows: int
     worst_error: float
-    """|a - b| at the place named; inf where shapes differ or a number is not finite on one side only."""
+    """|a - b| at the place named.
+
+    The error is inf where shapes differ, or a number is not finite on one side only.
+    """
     allowed: float
     sample: int | None = None
     output: str | None = None
@@ -63,15 +69,25 @@ class Comparison(BaseModel):
 
     def __str__(self) -> str:
         if self.passed:
-            return f"{self.rows} rows agree: worst error {self.worst_error:.2e}, allowed there {self.allowed:.2e}"
+            return (
+                f"{self.rows} rows agree: worst error {self.worst_error:.2e}, "
+                f"allowed there {self.allowed:.2e}"
+            )
         place = (
             f"sample {self.sample}, output '{self.output}'{''.join(f'[{i}]' for i in self.index)}"
         )
-        return f"{place}: {self.cause or f'got {self.got:.9g}, want {self.want:.9g}, error {self.worst_error:.2e}, allowed {self.allowed:.2e}'}"
+        numbers = (
+            f"got {self.got:.9g}, want {self.want:.9g}, error {self.worst_error:.2e}, "
+            f"allowed {self.allowed:.2e}"
+        )
+        return f"{place}: {self.cause or numbers}"
 
 
 def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Comparison:
-    """Compare row by row, output by output. Both hold one mapping for each row, in the same order."""
+    """Compare answers row by row, output by output.
+
+    `expected` and `got` hold one mapping for each row, in the same order.
+    """
     return worst_of(compare_rows(expected, got, tolerance))
 
 
@@ -100,7 +116,10 @@ def worst_of(rows: Sequence[Comparison]) -> Comparison:
 
 
 def compare_rows(expected: Answers, got: Answers, tolerance: Tolerance) -> list[Comparison]:
-    """One comparison for each row: that of its worst place. A single one where the numbers of rows differ."""
+    """Compare each row: its comparison is that of its worst place.
+
+    Where the numbers of rows differ, there is a single comparison.
+    """
     if len(expected) != len(got):
         return [_broken(None, None, f"got {len(got)} answers, want {len(expected)}", len(expected))]
     if not expected:

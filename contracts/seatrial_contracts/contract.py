@@ -1,4 +1,7 @@
-"""The contract: what a model takes and answers, as a plain value that is written, read, and turned into a strict validator."""
+"""The contract: the inputs and outputs of a model, as a plain value.
+
+A contract is written, read, and turned into a strict validator.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,10 @@ class FileInput(NamedTuple):
 
 
 class Contract(BaseModel):
-    """Inputs, outputs, limits, tolerance and objective of one model. Equal contracts are equal values."""
+    """Inputs, outputs, limits, tolerance and objective of one model.
+
+    Equal contracts are equal values.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
@@ -118,7 +124,11 @@ class Contract(BaseModel):
 
     @model_validator(mode="after")
     def _check_fields(self) -> Self:
-        """Raise `DeclarationError` where two things have one name, a name is none, or a kind stands where it cannot or is not whole."""
+        """Check the fields against each other.
+
+        Raises `DeclarationError` where two things have one name, a name is none, or a kind stands
+        where it cannot or is not whole.
+        """
         fields = [("input", *field) for field in _pairs(self.inputs)]
         fields += [("output", *field) for field in _pairs(self.outputs)]
         for role, name, kind in fields:
@@ -156,12 +166,18 @@ class Contract(BaseModel):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """The contract that `to_json` wrote. Raises `ValueError`, and `DeclarationError` where its fields do not fit each other."""
+        """Read the contract that `to_json` wrote.
+
+        Raises `ValueError`, and `DeclarationError` where its fields do not fit each other.
+        """
         return cls.model_validate(read_json(data))
 
     @cached_property
     def row_model(self) -> type[Row]:
-        """A strict Pydantic model of one row, built from this value alone. A missing nullable field counts as null."""
+        """A strict Pydantic model of one row, built from this value alone.
+
+        A missing nullable field counts as null.
+        """
         fields: dict[str, Any] = {
             field.name: (field.kind.annotation() | None, None)
             if field.kind.nullable
@@ -171,7 +187,10 @@ class Contract(BaseModel):
         return create_model("Row", __base__=BuiltRow, **fields)
 
     def validate_row(self, row: Any, place: int | None = None) -> dict[str, Any]:
-        """One row, from JSON values or a `Row`, validated. Raises `Refusal` that names row `place`, where given."""
+        """Validate one row, from JSON values or a `Row`.
+
+        Raises `Refusal` that names row `place`, where given.
+        """
         values = dict(row.__dict__) if isinstance(row, Row) else row
         try:
             return self.row_model.model_validate(values).__dict__
@@ -179,9 +198,10 @@ class Contract(BaseModel):
             raise self.refusal(error, place) from None
 
     def validate_columns(self, columns: Mapping[str, Column], rows: int) -> dict[str, Column]:
-        """One column of `rows` values for each input, checked by numpy; an input that may be missing may be left out.
+        """Validate one column of `rows` values for each input, with numpy.
 
-        Element types and shapes are right already. Gives the columns in the order of the inputs. Raises `Refusal`.
+        An input that may be missing may be left out. Element types and shapes are right already.
+        The columns are returned in the order of the inputs. Raises `Refusal`.
         """
         checked = {}
         for name, kind in ((field.name, field.kind) for field in self.inputs):
@@ -244,7 +264,10 @@ class Contract(BaseModel):
 
     @cached_property
     def file_input(self) -> FileInput | None:
-        """The single image input, if that is all there is: such a contract also takes the raw file as the request's body."""
+        """The single image input, if the contract has no other input.
+
+        Such a contract also takes the raw file as the request's body.
+        """
         kind = self.inputs[0].kind
         only = len(self.inputs) == 1 and isinstance(kind, Image)
         return (
@@ -294,7 +317,8 @@ class Contract(BaseModel):
     def faulty_rows(self, outputs: Mapping[str, Array], rows: int) -> Mapping[int, OutputFault]:
         """The rows of batched outputs that nobody may be given, each with its first fault: NaN, an infinity, or out of bounds.
 
-        Raises `ModelError` where outputs as a whole break their declaration: missing, or another shape.
+        Each row stands with the first output that does. Raises `ModelError` where outputs as a
+        whole break their declaration: missing, or another shape.
         """
         found: Mapping[int, OutputFault] = NO_ROWS
         for name, shape, whole in self._output_shapes:
@@ -304,7 +328,8 @@ class Contract(BaseModel):
             ):
                 raise ModelError(
                     "E_OUTPUT_CONTRACT",
-                    f"output '{name}': the model's answer does not have the shape it was sealed with",
+                    f"output '{name}': the model's answer does not have the shape it was "
+                    "sealed with",
                 )
             if not whole and not all_finite(got):
                 bad = ~np.isfinite(got).reshape(rows, -1).all(1)
@@ -339,7 +364,7 @@ class Contract(BaseModel):
 
     @cached_property
     def answer_row_bytes(self) -> int | None:
-        """What one row's answer takes, in bytes; None where that is open, as the outputs' sizes are."""
+        """The size of one row's answer, in bytes; None where the outputs' sizes are open."""
         shapes = [shape for _, shape, _ in self._output_shapes]
         if any(size is None for shape in shapes for size in shape):
             return None
@@ -397,7 +422,10 @@ class OutputFault(NamedTuple):
 
 
 def all_finite(array: Array) -> bool:
-    """Neither NaN nor an infinity in it? Of few numbers Python itself says so in a fifth of the time."""
+    """Whether an array holds neither NaN nor an infinity.
+
+    For few numbers, Python itself takes a fifth of numpy's time.
+    """
     return (
         all(map(math.isfinite, array.ravel().tolist()))
         if array.size <= FEW

@@ -14,7 +14,11 @@ Field = InputField | OutputField
 
 @dataclass(frozen=True)
 class Difference:
-    """One change. `breaking`: a request that was taken may be refused, or an answer may mean or look something else."""
+    """One change.
+
+    If a change is `breaking`, a request that was taken may be refused, or an answer may mean or
+    look something else.
+    """
 
     place: str
     text: str
@@ -25,13 +29,19 @@ class Difference:
 
 
 def compare_contracts(old: Contract, new: Contract) -> list[Difference]:
-    """Every difference, the breaking ones first. A contract that only takes more and answers more is safe."""
+    """List every difference, the breaking ones first.
+
+    A contract that only takes more and answers more is safe.
+    """
     found = [*_inputs(old, new), *_outputs(old, new), *_limits(old, new), *_promises(old, new)]
     return sorted(found, key=lambda difference: not difference.breaking)
 
 
 def may_replace(old: str, new: str, differences: Sequence[Difference]) -> bool:
-    """May version `new` take the place of `old`? A breaking one only with a higher major number (semver.org, 8)."""
+    """Whether version `new` may take the place of `old`.
+
+    A breaking version may only do so with a higher major number (semver.org, 8).
+    """
     return major(new) > major(old) or not any(difference.breaking for difference in differences)
 
 
@@ -111,7 +121,10 @@ def _promises(old: Contract, new: Contract) -> Iterator[Difference]:
 def _names(
     before: Mapping[str, Kind], after: Mapping[str, Kind]
 ) -> tuple[list[str], list[str], list[str]]:
-    """Those gone, come and kept, in the order of their contract: the notes of one change are the same bytes each time."""
+    """Part names into those gone, come and kept, in the order of their contract.
+
+    The order makes the notes of one change the same bytes each time.
+    """
     gone = [name for name in before if name not in after]
     come = [name for name in after if name not in before]
     return gone, come, [name for name in after if name in before]

@@ -14,7 +14,10 @@ BySize = Annotated[dict[Count, float], Field(min_length=1, max_length=MAX_BATCH_
 
 
 class Cost(BaseModel):
-    """Measured in turns with fp32, one thread, the best of several; so ratios bear a busy machine better than seconds do."""
+    """The cost of a variant: measured in turns with fp32, on one thread, the best of several.
+
+    Measured so, ratios bear a busy machine better than seconds do.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -25,13 +28,19 @@ class Cost(BaseModel):
     speed: BySize
     """Rows in a batch -> fp32's seconds over these."""
     peak_memory_bytes: Count | None = None
-    """What loading it and running a batch of 8 takes at most, beyond the bare interpreter; None where the system does not say."""
+    """The most memory that loading it and running a batch of 8 takes, beyond the bare interpreter.
+
+    None where the system does not report it.
+    """
     batch_error: float | None = None
-    """The largest |a - b| of a row among mates against that row alone; None where rows never run together."""
+    """The largest |a - b| of a row among mates against that row alone.
+
+    None where rows never run together.
+    """
 
 
 class Point(BaseModel):
-    """One candidate of a search: which nodes stay in fp32, how far its answers are, how fast it is."""
+    """One candidate of a search: the nodes that stay in fp32, its error, and its speed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -45,7 +54,10 @@ class Point(BaseModel):
 
 
 class Search(BaseModel):
-    """What a search within a parity budget tried, from all nodes quantised to those that it kept."""
+    """The candidates of a search within a parity budget.
+
+    They go from all nodes quantised to the nodes that the search kept.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -55,7 +67,11 @@ class Search(BaseModel):
     nodes: Count
     """How many could be quantised."""
     sensitivity: dict[str, float]
-    """Node -> the error that it alone brings, end to end: the mean distance 1 - cosine, or the mean largest error where outputs are single numbers."""
+    """Node -> the error that the node alone brings, end to end.
+
+    The error is the mean distance 1 - cosine, or the mean largest error where outputs are single
+    numbers.
+    """
     points: tuple[Point, ...] = Field(max_length=MAX_POINTS)
     chosen: Count | None
     """Place of the choice among the points; None where no candidate met the budget."""

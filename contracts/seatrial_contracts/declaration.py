@@ -37,7 +37,10 @@ def contract_from_rows(
     tolerance: Tolerance | None = None,
     objective: Objective | None = None,
 ) -> Contract:
-    """Read the contract off a row class and an answer class. Raises `DeclarationError` naming the field to mend."""
+    """Read the contract off a row class and an answer class.
+
+    Raises `DeclarationError` naming the field to mend.
+    """
     rows, answers = _read(inputs, "input"), _read(outputs, "output")
     both = {name for name, _ in rows} & {name for name, _ in answers}
     if both:

@@ -1,6 +1,7 @@
-"""Drift: how far what comes now is from what the model was trained on. The formulas, and one field's finding.
+"""Drift: the distance between present values and those that the model was trained on.
 
-`docs/observability.md` holds the same two formulas in PromQL.
+The module holds the formulas, and one field's finding. `docs/observability.md` holds the same two
+formulas in PromQL.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from seatrial_contracts.bins import MISSING_BIN, UNSEEN_BIN
 from seatrial_contracts.profile import Histogram, Profile
 
 LEAST_SHARE = 1e-4
-"""What an empty bin counts as in PSI, whose logarithm has no value for none (the usual choice; Evidently's too)."""
+"""The share that an empty bin counts as in PSI, whose logarithm has no value for none.
+
+The value is the usual choice; Evidently's too.
+"""
 
 
 def shares(counts: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -27,19 +31,21 @@ def shares(counts: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def population_stability_index(reference: Sequence[float], live: Sequence[float]) -> float:
-    """PSI of two histograms over the same bins: the sum over bins of `(live - reference) * ln(live / reference)`, from 0.
+    """PSI of two histograms over the same bins, from 0.
 
-    0.1 is usually called a small shift, 0.2 a large one. Siddiqi, Credit Risk Scorecards (2006); as a symmetric Kullback-Leibler
-    divergence: Jeffreys (1946). Shares below 1e-4 count as 1e-4.
+    PSI is the sum over bins of `(live - reference) * ln(live / reference)`. 0.1 is usually called a
+    small shift, 0.2 a large one. Siddiqi, Credit Risk Scorecards (2006); as a symmetric
+    Kullback-Leibler divergence: Jeffreys (1946). Shares below 1e-4 count as 1e-4.
     """
     expected, got = (np.maximum(shares(each), LEAST_SHARE) for each in (reference, live))
     return float(((got - expected) * np.log(got / expected)).sum())
 
 
 def jensen_shannon(reference: Sequence[float], live: Sequence[float]) -> float:
-    """Jensen-Shannon distance of two histograms over the same bins, from 0 to 1: the square root of the divergence in bits.
+    """Jensen-Shannon distance of two histograms over the same bins, from 0 to 1.
 
-    Lin, Divergence measures based on the Shannon entropy (1991); Endres and Schindelin (2003) for the root.
+    The distance is the square root of the divergence in bits. Lin, Divergence measures based on the
+    Shannon entropy (1991); Endres and Schindelin (2003) for the root.
     """
     expected, got = shares(reference), shares(live)
     middle = (expected + got) / 2
@@ -54,7 +60,7 @@ def jensen_shannon(reference: Sequence[float], live: Sequence[float]) -> float:
 
 
 def stability_by_chance(bins: int, live: float, reference: float) -> float:
-    """The PSI that two samples of one population show on average: `(bins - 1) * (1/live + 1/reference)`.
+    """PSI of two samples of one population, on average: `(bins - 1) * (1/live + 1/reference)`.
 
     Yurdakul and Naranjo, Statistical properties of the population stability index (2020).
     """

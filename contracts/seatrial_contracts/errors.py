@@ -10,7 +10,8 @@ SeatrialError
 |   `-- OutOfMemory    a batch was too large for the memory there is                  (ours)
 `-- ModelError         a model failed, or its answer breaks the contract              (ours)
 
-A message says where, what it got, what it wants and, where there is one, the mend. HTTP status is chosen at the edge alone.
+A message says where, what it got, what it wants and, where there is one, the mend.
+HTTP status is chosen at the edge alone.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class SeatrialError(Exception):
 
 
 class Refusal(SeatrialError):
-    """The caller's input breaks the contract. `code` is stable; the text holds no payload, path or library message."""
+    """The caller's input breaks the contract.
+
+    `code` is stable. The text holds no payload, path or library message.
+    """
 
     def __init__(
         self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None
@@ -95,12 +99,16 @@ class MissingExtra(SeatrialError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs an optional part that is not installed; run: pip install 'seatrial[{extra}]'"
+            f"{what} needs an optional part that is not installed; "
+            f"run: pip install 'seatrial[{extra}]'"
         )
 
 
 class Unavailable(SeatrialError):
-    """Overloaded, not ready, draining or too late. `retry_after_s` says when another try makes sense."""
+    """Overloaded, not ready, draining or too late.
+
+    `retry_after_s` is the time in seconds after which another try makes sense.
+    """
 
     def __init__(self, code: str, text: str, retry_after_s: float = 1.0) -> None:
         super().__init__(text)

@@ -85,7 +85,10 @@ def describe_finding(
 
 
 def describe_input(first: ErrorDetails) -> str:
-    """What the caller sent: a number as it is, anything else by its type and size, never its text."""
+    """Describe the caller's value: a number as it is, anything else by type and size.
+
+    The text of the value is never part of the description.
+    """
     value = first["input"]
     if first["type"] == "missing":
         return "nothing"

@@ -1,4 +1,8 @@
-"""The golden set: raw rows as a client would send them, what the training side answered, what is true, and rows that must be refused."""
+"""The golden set: raw rows in the form of a client's request, with their answers.
+
+The set holds the training side's answers, the truth where it is known, and rows that must be
+refused.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,11 @@ from seatrial_contracts.row import Row
 from seatrial_contracts.sample import Sample, check_samples
 
 GOLDEN, HELD_OUT = "golden", "heldout"
-"""Folders of a bundle: the rows that every gate replays, and rows not trained on that only the trial asks too."""
+"""Folders of a bundle.
+
+`GOLDEN` holds the rows that every gate replays. `HELD_OUT` holds rows not trained on, which only
+the trial replays too.
+"""
 ROWS, ANSWERS, REFUSALS, TRUTH, SLICES = (
     "rows.jsonl",
     "answers.jsonl",
@@ -85,9 +93,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Golden:
-    """Rows and answers in one order; answers are the model's numbers without the batch, by output name.
+    """Rows and answers in one order.
 
-    `truth` and `slices` hold one entry a row: what is true of it, by output name, or None; the names of its slices.
+    Answers are the model's numbers without the batch, by output name. `truth` and `slices` hold one
+    entry a row: the true values by output name, or None; and the names of the row's slices.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -111,7 +120,10 @@ class Golden:
         )
 
     def to_files(self, folder: str = GOLDEN) -> dict[str, bytes]:
-        """One JSON line for each row, as the bundle holds them; truth, slices and refusals where there are any."""
+        """Write one JSON line for each row, as the bundle holds them.
+
+        Truth, slices and refusals are written where there are any.
+        """
         answers = [
             {name: _written(array) for name, array in answer.items()} for answer in self.answers
         ]
@@ -133,7 +145,11 @@ class Golden:
     def from_files(
         cls, files: Mapping[str, bytes], contract: Contract, folder: str = GOLDEN
     ) -> Self:
-        """The set that `to_files` wrote. Raises `BundleError` where the files do not hold one line for each row that fits the contract."""
+        """Read the set that `to_files` wrote.
+
+        Raises `BundleError` where the files do not hold one line for each row that fits the
+        contract.
+        """
         lines = _read_lines(files, folder)
         rows, answers = lines[ROWS], lines[ANSWERS]
         truth, slices = (lines[name] or [None] * len(rows) for name in (TRUTH, SLICES))
@@ -179,7 +195,10 @@ def _read_lines(files: Mapping[str, bytes], folder: str) -> dict[str, list[Any]]
 
 
 def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> dict[str, Array]:
-    """The numbers of one row by output. Raises `BundleError` where they are not what the contract promises."""
+    """Read the numbers of one row by output.
+
+    Raises `BundleError` where the numbers break the contract.
+    """
     with reading("E_BUNDLE_GOLDEN", where, WANTED[ANSWERS]):
         arrays = {
             field.name: _read_array(answer[field.name], field.kind.datatype)

@@ -1,7 +1,9 @@
-"""What an ONNX graph names outside itself, read off its bytes: a runtime opens such files from below the working directory.
+"""The files that an ONNX graph names outside itself, read off its bytes.
 
-The walk needs no onnx and no protobuf, copies nothing, and skips weights by their length, so it costs the graph's nodes and not
-its size. Where an encoding leaves room for two readings, the graph is refused: another parser may read it the other way.
+A runtime opens such files from below the working directory. The walk needs no onnx and no protobuf,
+copies nothing, and skips weights by their length, so it costs the graph's nodes and not its size.
+Where an encoding leaves room for two readings, the graph is refused: another parser may read it the
+other way.
 """
 
 from __future__ import annotations
@@ -13,10 +15,16 @@ MAX_GRAPH_BYTES = 2**31 - 1
 MAX_DEPTH = 100
 """How deep messages may nest: the limit of protobuf's C++ parser, which onnxruntime uses."""
 ORT_FORMAT = b"ORTM"
-"""At byte 4 onnxruntime takes this for a file of its own format, whatever else it says (flatbuffers' file identifier)."""
+"""The mark at byte 4 of onnxruntime's own format (flatbuffers' file identifier).
+
+onnxruntime takes a file with this mark for its own format, whatever else the file holds.
+"""
 EXTERNAL_DATA, DATA_LOCATION, OP_TYPE = 13, 14, 4
 CONTEXT_OPERATOR = b"EPContext"
-"""The operator whose attributes hold, or name, what an execution provider compiled (onnxruntime, "EP context design")."""
+"""The operator whose attributes hold, or name, an execution provider's compiled context.
+
+Source: onnxruntime, "EP context design".
+"""
 INSIDE: dict[str, dict[int, str]] = {
     "Model": {7: "Graph", 20: "Training", 25: "Function"},
     "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
@@ -33,7 +41,10 @@ INSIDE: dict[str, dict[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Training": {1: "Graph", 2: "Graph"},
 }
-"""Message -> field number -> the message in it, of onnx.proto (ONNX 1.19, IR version 12): every way to a tensor or a node."""
+"""Message -> field number -> the message in it: every way to a tensor or a node.
+
+Source: onnx.proto (ONNX 1.19, IR version 12).
+"""
 
 
 class MalformedGraph(ValueError):
@@ -41,9 +52,11 @@ class MalformedGraph(ValueError):
 
 
 def graph_references(graph: bytes) -> Iterator[str]:
-    """Every place outside itself that the graph names: the location of each external tensor, "" where it gives none.
+    """Yield every place outside itself that the graph names.
 
-    A node with an execution provider's compiled context counts as one: it may name a file too. Raises `MalformedGraph`.
+    A place is the location of an external tensor, "" where the tensor gives none. A node with an
+    execution provider's compiled context counts as one: it may name a file too. Raises
+    `MalformedGraph`.
     """
     if graph[4:8] == ORT_FORMAT:
         raise MalformedGraph("onnxruntime's own format")
@@ -89,7 +102,10 @@ def _tensor_references(view: memoryview, start: int, end: int) -> Iterator[str]:
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Each field of a message: number, wire type, and the start and end of its bytes; of a varint its value twice."""
+    """Yield each field of a message: number, wire type, and the start and end of its bytes.
+
+    A varint yields its value twice in place of start and end.
+    """
     place = start
     while place < end:
         tag = view[place]

@@ -20,7 +20,10 @@ EncodedRow = tuple[Any, ...]
 
 @dataclass(slots=True)
 class ColumnBlock:
-    """Rows that came by column: one array for each spec, rows first. A slice of it is a `ColumnBlock` again."""
+    """Rows that came by column: one array for each spec, rows first.
+
+    A slice of a `ColumnBlock` is a `ColumnBlock` again.
+    """
 
     columns: tuple[Array, ...]
 
@@ -109,7 +112,10 @@ class HostStage:
         return ColumnBlock(tuple(np.asarray(columns[spec.name]) for spec in self.specs))
 
     def refusal_code(self, row: Any) -> str | None:
-        """The code that contract or host stage refuse this raw row with; None where they take it."""
+        """The code with which contract or host stage refuse this raw row.
+
+        None where both take the row.
+        """
         try:
             self.encode_row(self.contract.validate_row(row))
         except Refusal as refusal:
@@ -134,7 +140,10 @@ def group_places(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
 
 
 def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str, Array]:
-    """Encoded rows of like shape to a batch: name -> array with the rows first; padded where the spec says so."""
+    """Collate encoded rows of like shape to a batch: name -> array with the rows first.
+
+    Rows are padded where the spec gives a `pad`.
+    """
     feeds: dict[str, Array] = {}
     for spec, column in zip(specs, zip(*rows, strict=True), strict=True):
         if spec.pad is not None:
@@ -187,7 +196,10 @@ def shape_key(specs: Sequence[TensorSpec], row: EncodedRow) -> tuple[tuple[int, 
 
 
 def padded_length(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
-    """The longest paddable side of a row; 1 where nothing is padded. A batch costs rows times the longest of these."""
+    """The longest paddable side of a row; 1 where nothing is padded.
+
+    The cost of a batch is its rows times the longest of these sides.
+    """
     return max(
         (len(value) for spec, value in zip(specs, row, strict=True) if spec.pad is not None),
         default=1,

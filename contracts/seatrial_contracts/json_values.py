@@ -15,10 +15,12 @@ COMMA, QUOTE = ord(","), ord('"')
 
 
 def check_values(body: bytes, most: int, max_rows: int | None = None) -> None:
-    """Raise `Refusal` for a text that holds more than twice the `most` values that the largest request needs.
+    """Bound the number of values in a JSON text before it is parsed.
 
-    Twice, since a key may come twice. Commas within strings do not count. `max_rows`: of a request
-    for `{"list": [row, ...]}`, by which too many rows are told from too many values.
+    Raises `Refusal` for a text that holds more than twice the `most` values that the largest
+    request needs: twice, since a key may come twice. Commas within strings do not count. `max_rows`
+    is the bound of a request for `{"list": [row, ...]}`, by which too many rows are told from too
+    many values.
     """
     most = 2 * most + SPARE
     if len(body) <= 2 * most or body.count(b",") < most:

@@ -1,4 +1,7 @@
-"""One judgement of a runner's answers, wherever they are judged: in the export gate, the load gate, parity and quantisation."""
+"""One judgement of a runner's answers.
+
+The export gate, the load gate, parity and quantisation share it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ MOST_FLIPS = 50
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one runner's answers; `finding` says what breaks the promise, and is empty where it is kept."""
+    """The judgement of one runner's answers.
+
+    `finding` names what breaks the promise, and is empty where the promise is kept.
+    """
 
     comparison: Comparison
     measures: Measures | None = None
@@ -71,7 +77,7 @@ class Verdict:
 
 
 def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: Answers) -> Verdict:
-    """Hold the answers to the golden rows against what is promised of them: by `promise`, else by the contract's tolerance.
+    """Hold the answers to the golden rows against `promise`, else the contract's tolerance.
 
     A promise is held against all rows, and against each slice of enough rows: a slice that breaks it fails, whatever the mean. A row
     that is answered with NaN, an infinity or out of bounds fails, though the training side answers it alike: no server gives that.

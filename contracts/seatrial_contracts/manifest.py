@@ -14,19 +14,30 @@ from seatrial_contracts.promise import Promise
 ONNX = "onnx"
 """The format that every bundle has a graph of."""
 MAX_FILE_BYTES = 2**31 - 1
-"""What one protobuf message can hold, so what an ONNX graph can (Protocol Buffers, "Proto Limits"): no file of a bundle is larger."""
+"""The largest file of a bundle: one protobuf message, so one ONNX graph, holds no more.
+
+Source: Protocol Buffers, "Proto Limits".
+"""
 MAX_JSON_BYTES, MAX_JSON_LINES_BYTES = 2**26, 2**30
-"""Of files that are parsed as a whole, tokenizers too, and line by line: golden rows hold images in base64."""
+"""The largest JSON file, parsed as a whole, and the largest JSON Lines file, read by line.
+
+The first bound holds for tokenizers too. The second is larger since golden rows hold images in
+base64.
+"""
 Short = Annotated[str, Field(max_length=200)]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 
 
 def check_name(name: str) -> str:
-    """A model's name: letters, digits, '.', '_', '-', at most 128, no '..': it is a folder's name and part of a URL."""
+    """Check a model's name, which is a folder's name and part of a URL.
+
+    A name holds letters, digits, '.', '_' and '-', at most 128 of them, and no '..'.
+    """
     if not NAME.fullmatch(name) or ".." in name:
         raise ValueError(
-            "a name holds letters, digits, '.', '_' and '-', starts with a letter or digit, and has at most 128 of them"
+            "a name holds letters, digits, '.', '_' and '-', starts with a letter or digit, "
+            "and has at most 128 of them"
         )
     return name
 
@@ -39,7 +50,10 @@ def check_version(version: str) -> str:
 
 
 def check_path(path: str) -> str:
-    """A file's name inside a bundle: relative, forward slashes, no '.' or '..' parts, no odd characters."""
+    """Check a file's name inside a bundle.
+
+    A name is relative, with forward slashes, no '.' or '..' parts, and no odd characters.
+    """
     parts = path.split("/")
     if not all(NAME.fullmatch(part) for part in parts) or ".." in path or len(parts) > 4:
         raise ValueError("a file's name is relative, with plain parts between forward slashes")
@@ -75,7 +89,10 @@ REFERENCES = {
     "callable": "a function of the user's",
     "none": "none but the graph itself",
 }
-NO_REFERENCE = "no independent reference: the golden answers are the graph's own, so they do not prove that it is right"
+NO_REFERENCE = (
+    "no independent reference: the golden answers are the graph's own, "
+    "so they do not prove that it is right"
+)
 
 
 class Origin(_Value):
@@ -84,7 +101,10 @@ class Origin(_Value):
     source: Literal["exported", "adopted"] = "exported"
     """From a pipeline, or a graph that another tool made."""
     producer: str = Field(default="", max_length=200)
-    """That tool and its version, as the graph itself names it: "pytorch 2.3.1"; empty where it does not."""
+    """The tool that made the graph, and its version, as the graph names it: "pytorch 2.3.1".
+
+    The text is empty where the graph names no tool.
+    """
     reference: Literal["pytorch", "scikit-learn", "callable", "none"] = "pytorch"
     """What made the golden answers; "none": the graph itself."""
 
@@ -94,7 +114,10 @@ class Origin(_Value):
 
     @property
     def warning(self) -> str:
-        """What receipts say where the golden answers prove that the graph answers alike everywhere, and not that it is right; else empty."""
+        """The warning of receipts whose golden answers have no independent reference; else empty.
+
+        Such answers prove that the graph answers alike everywhere, and not that it is right.
+        """
         return NO_REFERENCE if self.reference == "none" else ""
 
 
@@ -112,7 +135,10 @@ class Prepare(_Value):
 
     @property
     def graph_outputs(self) -> list[str]:
-        """What the graph itself calls its outputs, in order: one graph cannot have an input and an output of one name."""
+        """The graph's own names of its outputs, in order.
+
+        One graph cannot have an input and an output of one name.
+        """
         return [prepared_name(spec.name) for spec in self.outputs]
 
 

@@ -1,4 +1,7 @@
-"""What is measured of answers against the training side's, and against the truth where it is known: for all rows, and for each slice."""
+"""The measures of answers against the training side's, and against the truth where known.
+
+Measures are taken for all rows, and for each slice.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ WHOLE = 1e-3
 
 
 class Measures(BaseModel):
-    """What was measured on `rows` rows. None: not measured, since no output, or no row, is of the kind that it needs."""
+    """The measures of `rows` rows.
+
+    A measure is None if no output, or no row, is of the kind that it needs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -42,7 +48,10 @@ class Measures(BaseModel):
     accuracy: float | None = None
     """Share of the labels that are the true ones."""
     calibration_error: float | None = None
-    """Expected calibration error of the labels with a truth, in 15 bins of equal width; None where scores are no probabilities."""
+    """Expected calibration error of the labels with a truth, in 15 bins of equal width.
+
+    None where scores are no probabilities.
+    """
     absolute_error: float | None = None
     """Mean |answer - truth| of the numbers with a truth."""
 
@@ -50,7 +59,10 @@ class Measures(BaseModel):
 def measure(
     contract: Contract, expected: Answers, got: Answers, truth: Truths | None = None
 ) -> Measures:
-    """Measure `got` against the training side's answers, one mapping for each row in the same order, and against the truth."""
+    """Measure `got` against the training side's answers, and against the truth.
+
+    The arguments hold one mapping for each row, in the same order.
+    """
     errors = [_max_error(want, have) for want, have in zip(expected, got, strict=True)]
     wide = wide_outputs(contract)
     cosines = (
@@ -128,10 +140,11 @@ def measure_slices(
 
 
 def calibration_error(confidence: Array, right: Array, bins: int = BINS) -> float:
-    """Expected calibration error: |accuracy - confidence| of each bin of equal width, weighted by its share of the rows.
+    """Expected calibration error of labels.
 
-    `confidence` are the winning probabilities, `right` whether the winner is the truth, both of shape `(rows,)`. A bin holds its
-    upper edge, as in Guo et al. 2017, equation 3.
+    The error is |accuracy - confidence| of each bin of equal width, weighted by its share of the
+    rows. `confidence` are the winning probabilities, `right` whether the winner is the truth, both
+    of shape `(rows,)`. A bin holds its upper edge, as in Guo et al. 2017, equation 3.
     """
     places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=right - confidence, minlength=bins)

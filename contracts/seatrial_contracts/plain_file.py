@@ -1,4 +1,8 @@
-"""A plain file, read with a bound: never a pipe or a device, a link only where links are wanted, and never more bytes than were allowed."""
+"""A plain file, read with a bound.
+
+The file is never a pipe or a device, a link only where links are wanted, and no more bytes are read
+than were allowed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,10 @@ from typing import BinaryIO
 
 
 class NotPlainFile(ValueError):
-    """A path that names no plain file of the wanted size. The text says what is there, and holds no path."""
+    """A path that names no plain file of the wanted size.
+
+    The text describes the file that is there, and holds no path.
+    """
 
 
 @contextmanager
@@ -20,9 +27,10 @@ def open_plain_file(
 ) -> Iterator[tuple[BinaryIO, int]]:
     """The opened file and its size in bytes.
 
-    A link at the path's last part is followed with `follow_links` alone: an operator's file may be one (Kubernetes mounts
-    ConfigMaps as links), a sealed file is none. A pipe is not waited for. Type and size are those of the opened file.
-    Raises `NotPlainFile` where it is no plain file or holds more than `max_bytes`, and `OSError` where it cannot be opened.
+    A link at the path's last part is followed with `follow_links` alone: an operator's file may be
+    one (Kubernetes mounts ConfigMaps as links), a sealed file is none. A pipe is not waited for.
+    Type and size are those of the opened file. Raises `NotPlainFile` where it is no plain file or
+    holds more than `max_bytes`, and `OSError` where it cannot be opened.
     """
     # asked before it is opened, since opening a device can have effects of its own
     mode = path.stat(follow_symlinks=follow_links).st_mode
@@ -39,7 +47,10 @@ def open_plain_file(
 
 
 def read_plain_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> bytes:
-    """The whole file. Raises as `open_plain_file` does, and `NotPlainFile` where the file changes its size meanwhile."""
+    """Read the whole file.
+
+    Raises as `open_plain_file` does, and `NotPlainFile` where the file changes its size meanwhile.
+    """
     with open_plain_file(path, max_bytes, follow_links=follow_links) as (file, size):
         data = file.read(size)
         if len(data) != size or file.read(1):

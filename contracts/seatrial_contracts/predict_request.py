@@ -1,4 +1,7 @@
-"""The body of a V1 request: rows (`instances`) or columns (`inputs`), each value validated against the contract."""
+"""The body of a V1 request: rows (`instances`) or columns (`inputs`).
+
+Each value is validated against the contract.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ NONE_REFUSED: Mapping[int, Refusal] = MappingProxyType({})
 
 
 class PredictRequest(NamedTuple):
-    """The validated rows of a request in order, without those in `refused`, which are keyed by their place in the request."""
+    """The validated rows of a request in order, without those in `refused`.
+
+    `refused` is keyed by a row's place in the request.
+    """
 
     rows: list[dict[str, Any]]
     columnar: bool = False
@@ -39,9 +45,10 @@ class PredictRequest(NamedTuple):
 
 
 class RequestReader:
-    """Reads request bodies for one contract: `{"instances": [row, ...]}`, or `{"inputs": {name: [value, ...]}}`.
+    """A reader of request bodies for one contract.
 
-    Both forms and `signature_name` are TensorFlow Serving's (its REST API, "Predict API").
+    A body is `{"instances": [row, ...]}`, or `{"inputs": {name: [value, ...]}}`. Both forms and
+    `signature_name` are TensorFlow Serving's (its REST API, "Predict API").
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -82,7 +89,10 @@ class RequestReader:
         )
 
     def read(self, body: bytes, *, by_row: bool = False) -> PredictRequest:
-        """The request in a body. Raises `Refusal`; with `by_row`, only for what is not the matter of one row."""
+        """Read the request in a body.
+
+        Raises `Refusal`; with `by_row`, only for faults that are not of one row.
+        """
         if not body:
             raise Refusal("E_EMPTY", "request body", "nothing", 'an object: {"instances": [{...}]}')
         check_values(body, self._contract.most_values, self._contract.limits.max_rows)
@@ -106,7 +116,10 @@ class RequestReader:
         )
 
     def read_file(self, name: str, body: bytes, *, by_row: bool = False) -> PredictRequest:
-        """The request of one row whose only input, `name`, is the body itself. Raises `Refusal`, as `read` does."""
+        """Read the request of one row whose only input, `name`, is the body itself.
+
+        Raises `Refusal`, as `read` does.
+        """
         try:
             return PredictRequest([self._contract.validate_row({name: body}, 0)])
         except Refusal as refusal:

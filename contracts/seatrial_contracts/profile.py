@@ -1,4 +1,7 @@
-"""The profile: how a model's reference rows and the answers to them are histogram, which drift is measured against."""
+"""The profile: histograms of a model's reference rows and of the answers to them.
+
+Drift is measured against the profile.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,11 @@ class Histogram(BaseModel):
 
 
 class Profile(BaseModel):
-    """`profile.json`. A field is an input's or output's name, with a feature of it after a dot where it is not the value itself: `photo.brightness`."""
+    """`profile.json`.
+
+    A field is an input's or output's name. If the field is not the value itself, a feature of it
+    stands after a dot: `photo.brightness`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
@@ -70,7 +77,11 @@ class Profile(BaseModel):
         return cls.model_validate(read_json(data))
 
     def check(self, contract: Contract) -> None:
-        """Raise `ValueError` where a field is none of the contract's, or is split as its kind is not."""
+        """Check the fields against the contract.
+
+        Raises `ValueError` where a field is none of the contract's, or its bins do not fit its
+        kind.
+        """
         sides = ((self.inputs, contract.inputs), (self.outputs, contract.outputs))
         for histograms, fields in sides:
             kinds: dict[str, Kind] = {field.name: field.kind for field in fields}
@@ -143,7 +154,10 @@ class DriftFeatures:
 def features_of(
     readers: Sequence[tuple[str, Features]], columns: Mapping[str, Column]
 ) -> dict[str, Column]:
-    """Field -> its values: a feature of a field stands after a dot, the value itself without one."""
+    """Field -> its values.
+
+    A feature of a field stands after a dot, the value itself without one.
+    """
     return {
         f"{name}.{feature}" if feature else name: values
         for name, read in readers

@@ -1,4 +1,7 @@
-"""A promise: how far a variant's answers may be from the training side's, and how much worse than it against the truth."""
+"""A promise: the largest allowed distance of a variant's answers from the training side's.
+
+A promise also bounds how much worse than the training side the variant may be against the truth.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ MAX_ERROR = 1e12
 
 
 class Bar(NamedTuple):
-    """What one part of a promise is about: a measure, what shows it, its right side, and whether it starts from the training side's own."""
+    """The subject of one part of a promise.
+
+    A part has a measure, the outputs that show it, its right side, and whether it starts from the
+    training side's own measure.
+    """
 
     measure: str
     shown_by: str
@@ -64,8 +71,9 @@ TEXT = re.compile(r"\s*([a-z_]+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
 class Promise(Declared):
     """What is promised of all rows, and of each slice of `min_slice_rows` or more. None: nothing.
 
-    `tolerance` bounds every single number. The rest is about the measures of the same names; a `_drop` or `_rise` is how much
-    worse than the training side's own a variant may be.
+    None: nothing is promised. `tolerance` bounds every single number. The other parts are about the
+    measures of the same names; a `_drop` or `_rise` is how much worse than the training side's own
+    a variant may be.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,7 +92,10 @@ class Promise(Declared):
 
     @classmethod
     def parse(cls, *texts: str) -> Self:
-        """`Promise.parse("cosine>=0.995", "accuracy_drop<=0.01")`; commas part several in one text. Raises `DeclarationError`."""
+        """Parse a promise: `Promise.parse("cosine>=0.995", "accuracy_drop<=0.01")`.
+
+        Commas part several in one text. Raises `DeclarationError`.
+        """
         found: dict[str, Any] = {}
         for text in ",".join(texts).split(","):
             match = TEXT.fullmatch(text)
@@ -111,9 +122,10 @@ class Promise(Declared):
                 yield name, bar, bound
 
     def finding(self, measures: Measures, reference: Measures) -> str:
-        """Which part is broken: measure, got, want, rows; empty where all are kept. `reference` are the training side's own measures.
+        """Name the broken part: measure, got, want, rows; empty where all parts are kept.
 
-        A part that the training side's own answers cannot show here breaks nothing: another set shows it, or the bundle is refused.
+        `reference` are the training side's own measures. A part that the training side's own
+        answers cannot show here breaks nothing: another set shows it, or the bundle is refused.
         """
         for name, bar, bound in self.bars():
             value = bar.value(measures, reference)
@@ -126,7 +138,10 @@ class Promise(Declared):
         return ""
 
     def check(self, contract: Contract, *, truths: set[str]) -> None:
-        """Raise `DeclarationError` where a part of it can never be measured; `truths` are the outputs that some row knows the truth of."""
+        """Check that every part of the promise can be measured.
+
+        `truths` are the outputs whose truth some row holds. Raises `DeclarationError`.
+        """
         kinds = {field.name: field.kind for field in contract.outputs}
         labels = {name for name, kind in kinds.items() if isinstance(kind, Label)}
         decided = decided_outputs(contract).keys()

@@ -1,4 +1,7 @@
-"""A receipt: what was proven of one bundle on one machine. It lies beside the bundle and names the digest it is about."""
+"""A receipt: the proof of one bundle on one machine.
+
+A receipt lies beside the bundle and names the bundle's digest.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ class WorstRow(BaseModel):
     allowed: float
     cause: str = ""
     answers: dict[str, Annotated[dict[Count, float | None], Field(max_length=MAX_PLACES)]]
-    """What was answered to seven digits, by output and place in it, flattened: where the largest numbers are wanted, and at the worst place."""
+    """The answers to seven digits, by output and place in it, flattened.
+
+    The places are those of the largest numbers, and the worst place.
+    """
     labels: dict[str, str] = {}
     """The class that was answered, by output, where an output is a label."""
 
@@ -130,9 +136,10 @@ class Receipt(BaseModel):
         return all(trial.passed for trial in self.trials)
 
     def write(self, bundle_path: Path) -> Path:
-        """Write it into the bundle's `receipts` folder, named after its time and what it holds; the new file appears whole.
+        """Write the receipt into the bundle's `receipts` folder.
 
-        Raises `BundleError` where it is larger than what is read back, and `OSError`.
+        The file is named after its time and its content, and appears whole. Raises `BundleError`
+        where the receipt is larger than the bound on reading, and `OSError`.
         """
         folder = bundle_path / RECEIPTS_FOLDER
         data = readable_json(self.model_dump(mode="json", by_alias=True))
@@ -200,5 +207,8 @@ def this_machine(packages: dict[str, str]) -> Machine:
 
 
 def now() -> str:
-    """The time for a receipt, in UTC, to the millisecond: receipts are told apart by it, and sort by it as text."""
+    """The time for a receipt, in UTC, to the millisecond.
+
+    Receipts are told apart by the time, and sort by it as text.
+    """
     return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -35,10 +35,11 @@ class ReceiptFile(NamedTuple):
 
 
 def newest_files(bundle_path: Path) -> list[ReceiptFile]:
-    """The newest receipts beside a bundle, by name, the newest first; a name begins with its time.
+    """List the newest receipts beside a bundle, by name, the newest first.
 
-    At most `NEWEST`, and at most `MAX_RECEIPTS_BYTES` together. Nothing is opened. Raises `BundleError` where the folder cannot be
-    listed, is a link, or holds more than `MAX_ENTRIES` names.
+    A name begins with its time. At most `NEWEST` are listed, and at most `MAX_RECEIPTS_BYTES`
+    together. Nothing is opened. Raises `BundleError` where the folder cannot be listed, is a link,
+    or holds more than `MAX_ENTRIES` names.
     """
     folder = bundle_path / RECEIPTS_FOLDER
     where, want = f"folder '{RECEIPTS_FOLDER}' beside the bundle", "a folder of receipts"
@@ -80,7 +81,10 @@ def _within_bounds(entries: list[os.DirEntry[str]]) -> list[ReceiptFile]:
 
 
 def read_receipt(path: Path) -> Receipt:
-    """A receipt from its file. Raises `BundleError` where it is none, is no plain file, or cannot be read."""
+    """Read a receipt from its file.
+
+    Raises `BundleError` where the file is no receipt, is no plain file, or cannot be read.
+    """
     try:
         return Receipt.model_validate_json(read_plain_file(path, MAX_RECEIPT_BYTES))
     except ValidationError:

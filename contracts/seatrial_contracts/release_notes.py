@@ -14,7 +14,10 @@ SHOWN = 20
 def write_notes(
     name: str, old: str, new: str, differences: Sequence[Difference], moved: Moved
 ) -> str:
-    """Markdown: what changed in the contract, what is breaking, how far answers moved. The same for the same comparison."""
+    """Write Markdown: the contract's changes, the breaking ones, and the moves of answers.
+
+    The text is the same for the same comparison.
+    """
     breaking, safe = (
         [str(item) for item in differences if item.breaking is side] for side in (True, False)
     )

@@ -33,7 +33,10 @@ class BuiltRow(Row):
 
 
 class Answer(BaseModel):
-    """What the model answers for one row; fields are numbers, labels or tensors, in the order of the model's outputs."""
+    """A model's answer for one row.
+
+    Fields are numbers, labels or tensors, in the order of the model's outputs.
+    """
 
     model_config = ConfigDict(
         strict=True,

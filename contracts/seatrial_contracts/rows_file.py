@@ -1,4 +1,7 @@
-"""A file of raw rows, one JSON object a line: rows that fuzzing kept, for a pipeline to take as further golden rows."""
+"""A file of raw rows, one JSON object a line.
+
+The file holds rows that fuzzing kept, for a pipeline to take as further golden rows.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from seatrial_contracts.errors import DeclarationError
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a file, none where there is no such file yet. Raises `DeclarationError` that names the line which is no row."""
+    """Read the rows of a file, none where there is no such file yet.
+
+    Raises `DeclarationError` that names the line which is no row.
+    """
     path, rows = Path(path), []
     lines = path.read_bytes().splitlines() if path.exists() else []
     for number, line in enumerate(lines, 1):
@@ -28,7 +34,10 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 
 def append_rows(path: Path, rows: list[dict[str, Any]]) -> int:
-    """Add those rows that the file does not hold yet; how many they are. Raises `DeclarationError` where the file holds other things."""
+    """Add those rows that the file does not hold yet, and return their number.
+
+    Raises `DeclarationError` where the file holds other things.
+    """
     known = {canonical_json(row) for row in read_rows(path)}
     new = [line for row in rows if (line := canonical_json(row)) not in known]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A sample: a raw row, with what is true of it and the slices it belongs to, where these are known."""
+"""A sample: a raw row, with its truth and its slices, where these are known."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ MOST_SLICE_CHARS = 64
 
 @dataclass(frozen=True)
 class Sample:
-    """`Sample(row, truth={"species": "Adelie"}, slices=("missing bill",))`; a bare row is `Sample(row)`.
+    """`Sample(row, truth={"species": "Adelie"}, slices=("missing bill",))`.
 
-    `truth` maps a label output to its true class, or a number output to its true value; it may leave outputs out. `slices` name
-    the sub-groups that are measured on their own: an island, a length, a kind of image.
+    A bare row is `Sample(row)`.
+
+    `truth` maps a label output to its true class, or a number output to its true value; it may
+    leave outputs out. `slices` name the sub-groups that are measured on their own: an island, a
+    length, a kind of image.
     """
 
     row: RawRow
@@ -35,7 +38,11 @@ def samples_of(rows: Sequence[RawRow | Sample]) -> tuple[Sample, ...]:
 
 
 def check_samples(samples: Sequence[Sample], contract: Contract, where: str) -> None:
-    """Raise `DeclarationError` where a truth is none that the contract can answer, or a slice has no usable name."""
+    """Check the truths and slices of samples.
+
+    Raises `DeclarationError` where a truth is no answer of the contract, or a slice has no usable
+    name.
+    """
     kinds = {field.name: field.kind for field in contract.outputs}
     for place, sample in enumerate(samples):
         for output, value in (sample.truth or {}).items():

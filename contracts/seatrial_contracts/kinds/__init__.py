@@ -1,4 +1,7 @@
-"""The field kinds: one file each, found by looking into this folder. Adding a kind is adding a file."""
+"""The field kinds: one file each, found by looking into this folder.
+
+Adding a kind is adding a file.
+"""
 
 from __future__ import annotations
 

@@ -29,15 +29,16 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 MISSING = ""
-"""How a missing category is written where a string must stand (V2 tensors and the graph's input)."""
+"""The text of a missing category where a string must stand (V2 tensors and the graph's input)."""
 
 
 class Category(Kind):
     """`Literal["a", "b"]`, or `Annotated[str, Category("a", "b", unknown="bucket")]`.
 
-    `unknown="reject"` refuses a word outside the list; `"bucket"` gives every such word one code of its own. The graph's input
-    is a string, shape `(batch,)`; inside, and in training, it is an int64 code: the place in `categories`, then one for missing
-    (where the field is `| None`), then one for unknown (with `"bucket"`). `codes_count` is how many there are, for an embedding.
+    `unknown="reject"` refuses a word outside the list; `"bucket"` gives every such word one code of
+    its own. The graph's input is a string, shape `(batch,)`; inside, and in training, it is an
+    int64 code: the place in `categories`, then one for missing (where the field is `| None`), then
+    one for unknown (with `"bucket"`). `codes_count` is the number of codes, for an embedding.
     """
 
     kind: Literal["category"] = "category"
@@ -104,7 +105,10 @@ class Category(Kind):
 
     @property
     def unknown_code(self) -> int:
-        """The code of a word outside the list; -1, which no model sees, where such words are refused."""
+        """The code of a word outside the list.
+
+        The code is -1, which no model sees, where such words are refused.
+        """
         return len(self.categories) + self.nullable if self.unknown == "bucket" else -1
 
     def lookup(self) -> dict[str, int]:
@@ -113,7 +117,10 @@ class Category(Kind):
         return {word: code for code, word in enumerate(words)}
 
     def codes(self, values: Sequence[str]) -> NDArray[np.int64]:
-        """int64 codes of graph-side strings, shape `(len(values),)`: the training-side twin of the lookup in the graph."""
+        """Look up the int64 codes of graph-side strings, shape `(len(values),)`.
+
+        The method is the training-side twin of the lookup in the graph.
+        """
         table = self.lookup()
         return np.array([table.get(value, self.unknown_code) for value in values], np.int64)
 

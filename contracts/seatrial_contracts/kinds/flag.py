@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Flag(Kind):
-    """`bool`. It enters the graph as bool, shape `(batch,)`; it cannot be missing, since a bool tensor has no NaN."""
+    """`bool`, which enters the graph as bool, shape `(batch,)`.
+
+    A flag cannot be missing, since a bool tensor has no NaN.
+    """
 
     kind: Literal["flag"] = "flag"
 

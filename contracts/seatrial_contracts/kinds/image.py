@@ -66,7 +66,7 @@ TURNED_BACK = {
 
 
 class Image(Kind):
-    """`Annotated[bytes, Image(formats=("JPEG", "PNG"))]`; base64 in JSON, or the raw file as the request's body.
+    """`Annotated[bytes, Image(formats=("JPEG", "PNG"))]`.
 
     Decoded to RGB uint8, shape `(height, width, 3)`: transparency is laid on white, 16-bit gray keeps its upper 8 bits, CMYK,
     palettes and gray are converted by Pillow, pixels of 32 bits (TIFF) are refused, EXIF rotation is applied (`exif="apply"`) or not (`"ignore"`). `shorter_side_px`
@@ -91,8 +91,14 @@ class Image(Kind):
     def check(self) -> None:
         least = max(self.min_side_px, self.shorter_side_px or 1)
         if self.nullable or not self.formats or least * least > self.max_pixels:
-            got = f"formats {self.formats}, {'may be missing, ' * self.nullable}{least} pixels of a side at least"
-            want = f"at least one format, never missing, sides of which {self.max_pixels} pixels have room"
+            got = (
+                f"formats {self.formats}, {'may be missing, ' * self.nullable}"
+                f"{least} pixels of a side at least"
+            )
+            want = (
+                "at least one format, never missing, "
+                f"sides of which {self.max_pixels} pixels have room"
+            )
             raise DeclarationError("st.Image", got, want)
 
     def cheap(self, value: Any) -> bool:
@@ -111,7 +117,10 @@ class Image(Kind):
         return Annotated[Any, PlainValidator(self._file)]
 
     def _file(self, value: Any) -> bytes:
-        """Encoded bytes from bytes, or from strict base64; the size is checked before anything is decoded."""
+        """Take encoded bytes from bytes, or from strict base64.
+
+        The size is checked before anything is decoded.
+        """
         if isinstance(value, str):
             if len(value) // 4 * 3 > self.max_bytes + 2:
                 refuse(
@@ -149,7 +158,10 @@ class Image(Kind):
         return super().breaks(option, old)
 
     def want(self) -> str:
-        return f"a {' or '.join(self.formats)} file of at most {self.max_bytes} bytes and {self.max_pixels} pixels"
+        return (
+            f"a {' or '.join(self.formats)} file of at most {self.max_bytes} bytes "
+            f"and {self.max_pixels} pixels"
+        )
 
     @property
     def datatype(self) -> str:
@@ -260,7 +272,10 @@ class Image(Kind):
         return lambda value: (self.decode(value),)
 
     def decode(self, data: bytes) -> Array:
-        """RGB pixels, uint8, shape `(height, width, 3)`. Raises `Refusal`; the decoder's own words never leave here."""
+        """Decode a file to RGB pixels, uint8, shape `(height, width, 3)`.
+
+        Raises `Refusal`, which holds none of the decoder's own text.
+        """
         from PIL import Image as Pillow
         from PIL import ImageOps, UnidentifiedImageError
 
@@ -283,7 +298,8 @@ class Image(Kind):
             ) from None
         except Refusal:
             raise
-        except Exception:  # decoders raise kinds of every sort, struct.error for one; it is the bytes that made them
+        # decoders raise kinds of every sort, struct.error for one; it is the bytes that made them
+        except Exception:
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
         if self.shorter_side_px is not None:
             picture = self._resized(picture, self.shorter_side_px)
@@ -364,7 +380,10 @@ def is_whole_png(data: bytes) -> bool:
 
 
 def rgb(picture: PillowImage.Image) -> PillowImage.Image:
-    """RGB from any mode: transparency on white, 16-bit gray by its upper 8 bits, the rest as Pillow converts."""
+    """Convert a picture of any mode to RGB.
+
+    Transparency is laid on white, 16-bit gray keeps its upper 8 bits, Pillow converts the rest.
+    """
     from PIL import Image as Pillow
 
     if picture.mode.startswith("I"):
@@ -380,7 +399,10 @@ def rgb(picture: PillowImage.Image) -> PillowImage.Image:
 
 
 def resized(picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Image:
-    """Resized as torchvision's `Resize(shorter_side_px)` resizes a PIL image: the longer side is cut to a whole pixel."""
+    """Resize a picture as torchvision's `Resize(shorter_side_px)` resizes a PIL image.
+
+    The longer side is cut to a whole pixel.
+    """
     from PIL import Image as Pillow
 
     width, height = picture.size
@@ -399,7 +421,10 @@ def draw(
     mode: str = "RGB",
     orientation: int = 1,
 ) -> bytes:
-    """A small test picture, a flat colour with a diagonal gradient, encoded; other orientations than 1 stand in its EXIF, where it has one."""
+    """Make a small test picture, a flat colour with a diagonal gradient, encoded.
+
+    An orientation other than 1 stands in the picture's EXIF, where the format has EXIF.
+    """
     from PIL import Image as Pillow
 
     ramp = np.add.outer(np.arange(height), np.arange(width))[..., None] * 3

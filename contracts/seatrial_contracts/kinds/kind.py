@@ -1,4 +1,4 @@
-"""What every field kind is: a frozen value that owns everything about one sort of input or output."""
+"""A field kind: a frozen value that owns everything about one sort of input or output."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Column = Array | list[Any]
-"""The values of one input for several rows: an array with the rows first, or a list of bytes, strings or None where it is BYTES."""
+"""The values of one input for several rows.
+
+A column is an array with the rows first, or a list of bytes, strings or None where it is BYTES.
+"""
 Dim = int | str
 JsonSchema = dict[str, Any]
 Features = Callable[[Column], Mapping[str, Column]]
-"""Validated values of several rows -> the traits that drift looks at, by name, one value a row; "" is the value itself."""
+"""Validated values of several rows -> the traits for drift, by name, one value a row.
+
+The trait "" is the value itself.
+"""
 Stage = Callable[[Any], tuple[Any, ...]]
 
 
@@ -75,7 +81,7 @@ class Edge(NamedTuple):
 
 
 class TensorSpec(BaseModel):
-    """One input of a graph, without its batch: `dims` holds a number, or a name for a size that varies from row to row.
+    """One input of a graph, without its batch.
 
     `pad` is the value that fills shorter rows up to the longest of a batch; None where rows of unlike shape cannot share one.
     It stands after a row's own values, or before them with `pad_left`.
@@ -105,7 +111,11 @@ class TensorSpec(BaseModel):
 
 
 class _SchemaOfKind:
-    """Pydantic asks a class how to validate the class, and an instance in `Annotated` how to validate what it annotates."""
+    """The schema of a kind, for Pydantic.
+
+    Pydantic calls a class for the schema of its instances, and an instance in `Annotated` for the
+    schema of the annotated type.
+    """
 
     def __get__(
         self, instance: Kind | None, owner: type[Kind]
@@ -159,11 +169,17 @@ class Kind(Declared):
         return None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
-        """This kind, completed by the type it annotates. Raises `DeclarationError` where the two do not fit."""
+        """Complete this kind by the type that it annotates.
+
+        Raises `DeclarationError` where the two do not fit.
+        """
         return self.completed(nullable=nullable)
 
     def completed(self, **options: Any) -> Self:
-        """This kind with these options. Raises `DeclarationError` where they do not make a whole one."""
+        """Copy this kind with these options.
+
+        Raises `DeclarationError` where the options do not make a whole kind.
+        """
         kind = self.model_copy(update=options)
         kind.check()
         return kind
@@ -176,7 +192,11 @@ class Kind(Declared):
         return copied
 
     def check(self) -> None:
-        """Raise `DeclarationError` where its options contradict each other, or one that must be there is not: as `declared` leaves it, none does."""
+        """Check the options of this kind against each other.
+
+        Raises `DeclarationError` where options contradict each other, or a required one is missing:
+        a kind that `declared` returns passes.
+        """
 
     def front_names(self, field: str) -> Sequence[str]:
         """Names of the files in a bundle that the host stage needs."""
@@ -191,9 +211,10 @@ class Kind(Declared):
         return True
 
     def breaks(self, option: str, old: Self) -> bool:
-        """As an input: does the change of this option, from what it was in `old`, refuse or misread what clients send rightly today?
+        """Whether the change of this option of an input breaks clients.
 
-        Unless a kind knows better, yes.
+        A change from the option's value in `old` breaks if rows that clients send rightly today are
+        refused or misread. Unless a subclass overrides the method, every change breaks.
         """
         if option == "nullable":
             return old.nullable
@@ -217,7 +238,10 @@ class Kind(Declared):
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:
-        """Shape of one row's V2 tensor, None where it varies; a tensor of several rows has their number before it."""
+        """Shape of one row's V2 tensor, None where a size varies.
+
+        A tensor of several rows has the number of rows before it.
+        """
         return (1,)
 
     @property
@@ -231,9 +255,10 @@ class Kind(Declared):
         return SHORT_BYTES
 
     def column(self, values: Column) -> Column:
-        """A V2 column, checked at once: shape `(rows,)`, or `(rows, *row_shape)` for tensors. Raises `Refusal` at "row 3".
+        """Check a V2 column at once: shape `(rows,)`, or `(rows, *row_shape)` for tensors.
 
-        Gives what the graph takes or, where the kind is `staged`, what its host stage takes.
+        Returns the graph's input or, where the kind is `staged`, the input of its host stage.
+        Raises `Refusal` at "row 3".
         """
         raise NotImplementedError(f"{self.name} is an output kind: no rows come with it")
 
@@ -246,7 +271,10 @@ class Kind(Declared):
         """One value that the contract accepts, as it stands in JSON."""
 
     def strategy(self) -> SearchStrategy[Any]:
-        """Hypothesis strategy of values that the contract accepts, as they stand in JSON, missing values aside."""
+        """Hypothesis strategy of values that the contract accepts, in their JSON form.
+
+        Missing values are left out.
+        """
         raise NotImplementedError(f"{self.name} is an output kind: no rows are drawn from it")
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
@@ -261,19 +289,29 @@ class Kind(Declared):
         raise NotImplementedError(f"{self.name} is an output kind: it enters no graph")
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
-        """Name of each size in `tensors` that varies -> the least and the most that the contract takes."""
+        """Name of each varying size in `tensors` -> the contract's least and most."""
         return {}
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
-        """The host stage of one row; `files` are the bundle's. It raises `Refusal` for what only a closer look shows."""
+        """Make the host stage of one row; `files` are the bundle's.
+
+        The stage raises `Refusal` for faults that only a closer look shows.
+        """
         raise NotImplementedError(f"{self.name} is an output kind: it has no host stage")
 
     @abstractmethod
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
-        """What drift looks at; `stage` is the field's own host stage, None for an output, whose values are the model's numbers."""
+        """Make the function that takes the traits for drift from a column.
+
+        `stage` is the field's own host stage, or None for an output, whose values are the model's
+        numbers.
+        """
 
     def split(self, feature: str, values: Column) -> Bins:
-        """The bins of a feature, made from its values in the reference rows. Unless a kind knows better, ranges of numbers."""
+        """Make the bins of a feature from its values in the reference rows.
+
+        Unless a subclass overrides the method, the bins are ranges of numbers.
+        """
         return split_numbers(values, missing=self.nullable)
 
 
@@ -298,11 +336,17 @@ class OutputKind(Kind):
 
     @abstractmethod
     def describe(self, answer: Array) -> Any:
-        """The answer of one row as a client sees it: JSON values, or numpy ones that orjson writes in their shortest form."""
+        """Write the answer of one row for a client.
+
+        The values are JSON values, or numpy ones that orjson writes in their shortest form.
+        """
 
     @abstractmethod
     def recover(self, value: Any) -> Array:
-        """The model's numbers back from what a client saw: the inverse of `describe`, for parity over the wire."""
+        """Read the model's numbers back from a client's answer.
+
+        The method is the inverse of `describe`, for parity over the wire.
+        """
 
 
 def split_optional(annotation: Any) -> tuple[Any, bool]:

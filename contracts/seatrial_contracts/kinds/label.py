@@ -26,9 +26,11 @@ MOST_SCORED = 8
 
 
 class Label(OutputKind):
-    """`Annotated[str, Label("Adelie", "Chinstrap", "Gentoo")]`: the model answers float32 scores, shape `(batch, classes)`.
+    """`Annotated[str, Label("Adelie", "Chinstrap", "Gentoo")]`.
 
-    A client sees `{"label": name, "scores": {name: score, ...}}`. The scores are the model's own: put the softmax in the model.
+    The model answers float32 scores, shape `(batch, classes)`. A client sees
+    `{"label": name, "scores": {name: score, ...}}`. The scores are the model's own: put the softmax
+    in the model.
     """
 
     kind: Literal["label"] = "label"

@@ -46,10 +46,11 @@ WIDE_INTS = (2**24 + 1, -(2**24) - 1, 2**31, -(2**31) - 1, 2**53 + 1, -(2**53) -
 
 
 class Number(OutputKind):
-    """`Annotated[float, Number(ge=0, le=100, unit="mm")]`; a plain `float` or `int` is a number without bounds.
+    """`Annotated[float, Number(ge=0, le=100, unit="mm")]`; a plain `float` or `int` has no bounds.
 
-    `dtype` is float32 for `float` and int64 for `int` unless named. It enters the graph as `dtype`, shape `(batch,)`; an
-    `int | None` enters as float32, since only a float can be NaN, and is therefore bounded by +-2**24.
+    `dtype` is float32 for `float` and int64 for `int` unless named. It enters the graph as `dtype`,
+    shape `(batch,)`; an `int | None` enters as float32, since only a float can be NaN, and is
+    therefore bounded by +-2**24.
     """
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})

@@ -65,11 +65,14 @@ ELEMENT_BYTES = {
 """An element in JSON at most, in its shortest form, with the comma after it."""
 BOUNDS = ("ge", "le", "gt", "lt")
 Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
-"""One side of a tensor: a number, or (least, most) where it varies; None is any, and so is a `most` of None."""
+"""One side of a tensor: a number, or (least, most) where the side varies.
+
+None is any size, and so is a `most` of None.
+"""
 
 
 class Tensor(OutputKind):
-    """`Tensor[np.float32, 3, None]`: shape `(batch, 3, any)`; `Tensor[np.float32, 8:512]`: a side of 8 to 512.
+    """`Tensor[np.float32, 3, None]`: shape `(batch, 3, any)`.
 
     `Tensor[np.int64, 4, Interval(ge=0, le=99)]` bounds every element, in `annotated_types`' words: `Interval`, `Ge`, `Le`, `Gt`
     or `Lt`. A client sends a nested list of that shape, or a flat one in row-major order where every size is fixed. Rows that
@@ -131,7 +134,8 @@ class Tensor(OutputKind):
             raise DeclarationError(
                 "st.Tensor",
                 f"{self.dims}{' | None' if self.nullable else ''}",
-                "a shape of sizes above 0, None or least:most, never missing: st.Tensor[np.float32, 3, None, 8:512]",
+                "a shape of sizes above 0, None or least:most, never missing: "
+                "st.Tensor[np.float32, 3, None, 8:512]",
             )
         fewest = prod(least for least, _ in self.ranges)
         if fewest > self.values_limit:

@@ -71,7 +71,11 @@ class Text(Kind):
     _tokenizer_json: bytes | None = PrivateAttr(default=None)
 
     def __init__(self, *, tokenizer: str | Path | bytes | None = None, **options: Any) -> None:
-        """`tokenizer`: path or bytes of a HF `tokenizer.json`; the bundle carries it. Left out when read from a contract."""
+        """Take the options, and the tokenizer: path or bytes of a HF `tokenizer.json`.
+
+        The bundle carries the tokenizer. `tokenizer` is left out when the kind is read from a
+        contract.
+        """
         super().__init__(**options)
         self._tokenizer_json = (
             read_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
@@ -338,7 +342,10 @@ def load_tokenizer(data: bytes) -> Tokenizer:
 
 
 def unknown_id(tokenizer: bytes) -> int:
-    """The token that stands for what the vocabulary does not hold; -1 where there is none, as in byte-level ones."""
+    """The token for words outside the vocabulary.
+
+    The value is -1 where there is no such token, as in byte-level vocabularies.
+    """
     model = json.loads(tokenizer)["model"]
     if model.get("unk_id") is not None:  # Unigram
         return int(model["unk_id"])
