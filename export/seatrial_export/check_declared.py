@@ -20,9 +20,11 @@ def check_declared(
     allow_breaking: bool = False,
     formats: Sequence[str] = (),
 ) -> None:
-    """What can be told before the gate: samples, promise, rows that must be refused, variants, the version before.
+    """Check a declaration before the gate.
 
-    Raises `DeclarationError`, and `Refusal` for a golden or held-out row that the contract refuses.
+    The parts checked are samples, promise, rows that must be refused, variants, and the version
+    before. Raises `DeclarationError`, and `Refusal` for a golden or held-out row that the contract
+    refuses.
     """
     check_proof(declared)
     check_refusals(declared)
@@ -33,7 +35,11 @@ def check_declared(
 
 
 def check_proof(declared: ModelDeclaration) -> None:
-    """Raise `DeclarationError` for a truth or slice that is none, and for a promise that no row can show to be kept."""
+    """Check truths, slices and promise.
+
+    Raises `DeclarationError` for a truth or slice that is none, and for a promise that no row can
+    show to be kept.
+    """
     check_samples(declared.golden_samples, declared.contract, f"{declared.noun} golden")
     check_samples(declared.held_out_samples, declared.contract, f"{declared.noun} held_out")
     if declared.promise is not None:
@@ -57,7 +63,11 @@ def check_refusals(declared: ModelDeclaration) -> None:
 
 
 def check_may_follow(old: Bundle, declared: ModelDeclaration, *, allow_breaking: bool) -> None:
-    """Raise `DeclarationError` where this is another model, or breaks under the same major version what clients rely on."""
+    """Check that the model may follow the version before.
+
+    Raises `DeclarationError` where the old bundle is of another model, or the new model breaks
+    clients under the same major version.
+    """
     if old.name != declared.name:
         raise DeclarationError(
             "the version before", f"bundle '{old.name}'", f"one of '{declared.name}'"

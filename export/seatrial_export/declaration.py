@@ -1,4 +1,7 @@
-"""What a user says of a model, wherever it comes from: its rows and answers, its golden rows, and what follows from them."""
+"""A user's declaration of a model, wherever the model comes from.
+
+The declaration holds rows and answers, golden rows, and the values that follow from them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ SHAPE_ROWS = 16
 
 
 def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
-    """What a per-row step makes, from what it made of several rows: sizes that are equal are fixed, others vary."""
+    """Specify the outputs of a per-row step from those that it made of several rows.
+
+    Sizes that are equal are fixed, others vary.
+    """
     specs = []
     for name, first in made[0].items():
         sizes = [set(column) for column in zip(*(row[name].shape for row in made), strict=True)]
@@ -44,12 +50,14 @@ def specs_seen(made: Sequence[Mapping[str, Array]]) -> tuple[TensorSpec, ...]:
 class ModelDeclaration(ABC):
     """A model's name, contract and proof.
 
-    `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not trained on; both may be samples,
-    which also say what is true and which slices a row belongs to. `promise` is what is kept beyond the tolerance, on all rows and
-    on each slice. `refused` are raw rows that must be refused, each with its code; `reference` are raw rows like those of training,
-    which drift is measured against and static quantisation measures its ranges on. `variants` are further graphs: names
-    ("int8_per_token", "int8:calibration=percentile") or values (`st.Int8(keep=(...))`). `waive` maps a step of the gate to the
-    reason why it does not hold for this model; the manifest keeps both.
+    `golden` are raw rows that become the bundle's proof, `held_out` further ones that were not
+    trained on; both may be samples, which also say what is true and which slices a row belongs to.
+    `promise` is what is kept beyond the tolerance, on all rows and on each slice. `refused` are raw
+    rows that must be refused, each with its code; `reference` are raw rows like those of training,
+    which drift is measured against and static quantisation measures its ranges on. `variants` are
+    further graphs: names ("int8_per_token", "int8:calibration=percentile") or values
+    (`st.Int8(keep=(...))`). `waive` maps a step of the gate to the reason why it does not hold for
+    this model; the manifest keeps both.
     """
 
     name: str
@@ -154,7 +162,10 @@ class ModelDeclaration(ABC):
 
     @property
     def whole_promise(self) -> Promise | None:
-        """What the fp32 graph promises: the promise, and the tolerance with it; None where there is the tolerance alone."""
+        """The promise of the fp32 graph: the declared promise, and the tolerance with it.
+
+        None where there is the tolerance alone.
+        """
         if self.promise is None:
             return None
         return self.promise.model_copy(
@@ -168,12 +179,18 @@ class ModelDeclaration(ABC):
 
     @cached_property
     def encoded_golden(self) -> list[EncodedRow]:
-        """The golden rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        """The golden rows after the host stage.
+
+        Raises `Refusal` that names the row which the contract refuses.
+        """
         return self._encoded(self.golden_samples, "golden")
 
     @cached_property
     def encoded_held_out(self) -> list[EncodedRow]:
-        """The held-out rows after the host stage. Raises `Refusal` that names the row which the contract refuses."""
+        """The held-out rows after the host stage.
+
+        Raises `Refusal` that names the row which the contract refuses.
+        """
         return self._encoded(self.held_out_samples, "held_out")
 
     def _encoded(self, samples: Sequence[Sample], which: str) -> list[EncodedRow]:
@@ -212,10 +229,17 @@ class ModelDeclaration(ABC):
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
-        """What the model takes: the contract's tensors, with those that `prepare` takes replaced by those it makes."""
+        """The model's inputs.
+
+        These are the contract's tensors, with those that `prepare` takes replaced by those that
+        `prepare` makes.
+        """
         kept = tuple(spec for spec in self.contract.tensors if spec.name not in self.prepare_inputs)
         return kept + self.prepared_specs
 
     def encode_row(self, row: RawRow, place: int | None = None) -> EncodedRow:
-        """One raw row through the contract and the host stage. Raises `Refusal` that names row `place`, where given."""
+        """Take one raw row through the contract and the host stage.
+
+        Raises `Refusal` that names row `place`, where given.
+        """
         return self.front.encode_row(self.contract.validate_row(row, place), place)

@@ -1,4 +1,7 @@
-"""Exporting: a pipeline through the export gate into a bundle, in ONNX and in further formats where asked."""
+"""Exporting: a pipeline through the export gate into a bundle.
+
+The bundle holds the model in ONNX, and in further formats where these are wanted.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,15 @@ def export_pipeline(
     pipeline: Pipeline, out: Path, progress: Progress = silent, target: str | None = None, *,
     formats_wanted: Sequence[str] = (), since: Bundle | None = None, allow_breaking: bool = False,
 ) -> Bundle:  # fmt: skip
-    """Take a pipeline through the export gate and seal it as `out`/name/version, with a receipt beside it.
+    """Take a pipeline through the export gate and seal it, with a receipt beside it.
 
-    `target` is the pipeline's `path/to/file.py:name`, where it has one: the file runs once more in a fresh process, and the git
-    commit of its folder, where there is one, goes into the manifest. `formats_wanted` are
-    those beside ONNX, each a further variant that answers as the model does, or nothing is sealed. `since` is the version before:
-    the notes of what changed are sealed too, and a breaking change under the same major version is refused, unless
-    `allow_breaking`. Raises `GateError`, `DeclarationError` and `BundleError`.
+    The bundle is written as `out`/name/version. `target` is the pipeline's `path/to/file.py:name`,
+    where it has one: the file runs once more in a fresh process, and the git commit of its folder,
+    where there is one, goes into the manifest. `formats_wanted` are those beside ONNX, each a
+    further variant that answers as the model does, or nothing is sealed. `since` is the version
+    before: the notes of what changed are sealed too, and a breaking change under the same major
+    version is refused, unless `allow_breaking`. Raises `GateError`, `DeclarationError` and
+    `BundleError`.
     """
     check_declared(pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted)
     candidate = pass_export_gate(pipeline, progress, target)

@@ -13,15 +13,19 @@ NOUN, WANT = "pipeline", "a Pipeline, or a function without arguments that retur
 
 
 def load_pipeline(target: str) -> Pipeline:
-    """The `Pipeline` at `file.py:name`, or what a function of that name returns. The file runs as it would when imported.
+    """Load the `Pipeline` at `file.py:name`, or the one that a function of that name returns.
 
-    Raises `DeclarationError` where there is no such file or name, where it is no pipeline, and where the file itself raises.
+    The file runs as it would when imported. Raises `DeclarationError` where there is no such file
+    or name, where it is no pipeline, and where the file itself raises.
     """
     return pipeline_at(target, UserFiles().value(target, NOUN, WANT))
 
 
 def pipeline_at(target: str, value: Any) -> Pipeline:
-    """The pipeline that stands at `target`, or what the function there returns. Raises `DeclarationError`."""
+    """The pipeline that stands at `target`, or that the function there returns.
+
+    Raises `DeclarationError`.
+    """
     if not isinstance(value, Pipeline) and callable(value):
         value = call(value, Path(target.rpartition(":")[0]), NOUN)
     if not isinstance(value, Pipeline):

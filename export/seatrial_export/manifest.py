@@ -41,7 +41,10 @@ def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path 
 
 
 def git_commit(source: Path | None) -> str | None:
-    """The commit of the folder that a file lies in; None where it is in no repository, or git is not there."""
+    """The commit of the folder that a file lies in.
+
+    None where the folder is in no repository, or git is not there.
+    """
     if source is None:
         return None
     try:

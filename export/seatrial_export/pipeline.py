@@ -28,16 +28,19 @@ from seatrial_export.wrappers import unwrapped
 class Pipeline(ModelDeclaration):
     """Rows, prepare and model: the same objects that training uses.
 
-    `model.forward` takes the contract's tensors by name (a single one by any name), batched: numbers float32 or intN `(batch,)` with NaN for missing, flags
-    bool `(batch,)`, categories int64 codes `(batch,)`, texts `<field>_ids` and `<field>_mask` int64 `(batch, tokens)`, tensors
-    `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. It returns one tensor, or a tuple in the order of the answer's
-    fields, or a dict by their names.
+    `model.forward` takes the contract's tensors by name (a single one by any name), batched:
+    numbers float32 or intN `(batch,)` with NaN for missing, flags bool `(batch,)`, categories int64
+    codes `(batch,)`, texts `<field>_ids` and `<field>_mask` int64 `(batch, tokens)`, tensors
+    `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. It returns one tensor, or a tuple
+    in the order of the answer's fields, or a dict by their names.
 
-    `prepare.forward`, where there is one, takes the tensors that its signature names, of one row, without the batch. It returns
-    one tensor, which takes the place of its only input, or a dict of tensors by the names that the model takes.
+    `prepare.forward`, where there is one, takes the tensors that its signature names, of one row,
+    without the batch. It returns one tensor, which takes the place of its only input, or a dict of
+    tensors by the names that the model takes.
 
-    `temperature=True` makes the probabilities of labels honest: one temperature for each label, fitted at export on the held-out
-    rows whose truth is known, becomes part of the graph. Everything else that it holds is described by `ModelDeclaration`.
+    `temperature=True` makes the probabilities of labels honest: one temperature for each label,
+    fitted at export on the held-out rows whose truth is known, becomes part of the graph.
+    Everything else that it holds is described by `ModelDeclaration`.
     """
 
     model: nn.Module
@@ -62,7 +65,7 @@ class Pipeline(ModelDeclaration):
 
     @cached_property
     def calibrated(self) -> Pipeline:
-        """This pipeline as it is sealed: with its temperatures, fitted now where they are asked for.
+        """The pipeline in its sealed form: with its temperatures, fitted now where they are wanted.
 
         Raises `DeclarationError` where too few held-out rows have a truth.
         """
@@ -90,7 +93,10 @@ class Pipeline(ModelDeclaration):
 
     @cached_property
     def prepare_inputs(self) -> tuple[str, ...]:
-        """Names of the tensors that `prepare` takes, read off its signature; none where there is no prepare."""
+        """Names of the tensors that `prepare` takes, read off its signature.
+
+        The tuple is empty where there is no prepare.
+        """
         if self.prepare is None:
             return ()
         names = tuple(inspect.signature(self.prepare.forward).parameters)
@@ -114,11 +120,14 @@ class Pipeline(ModelDeclaration):
         return specs_seen([{name: value.numpy() for name, value in row.items()} for row in made])
 
     def encode(self, rows: Sequence[RawRow]) -> dict[str, Tensor]:
-        """Raw rows to the model's arguments, batched: what training calls. Raises `Refusal` where a row breaks the contract."""
+        """Encode raw rows to the model's arguments, batched, as training needs them.
+
+        Raises `Refusal` where a row breaks the contract.
+        """
         return self.batch([self.encode_row(row) for row in rows])
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
-        """The training side's answers, each row alone: the reference that everything else is compared with."""
+        """The training side's answers, each row alone: the reference of every comparison."""
         return [self.answer_encoded(self.encode_row(row)) for row in rows]
 
     def answer_encoded(self, row: EncodedRow) -> dict[str, Array]:
@@ -126,7 +135,10 @@ class Pipeline(ModelDeclaration):
         return {name: value[0].numpy() for name, value in self.call(self.batch([row])).items()}
 
     def batch(self, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
-        """Rows after the host stage to the model's arguments: prepared, padded, stacked, categories as codes."""
+        """Batch rows after the host stage to the model's arguments.
+
+        The rows are prepared, padded and stacked, with categories as codes.
+        """
         feeds = collate(self.specs, [self.prepared(row) for row in rows])
         return {name: torch.as_tensor(self._coded(name, array)) for name, array in feeds.items()}
 
@@ -173,8 +185,8 @@ class Pipeline(ModelDeclaration):
     def arguments(self) -> tuple[str, ...]:
         """Names of the model's tensors in the order in which `forward` takes them.
 
-        They are matched by name; where there is one tensor and one parameter, as in `nn.Sequential`, the names may differ.
-        Raises `DeclarationError` where they do not fit.
+        Tensors are matched by name; where there is one tensor and one parameter, as in
+        `nn.Sequential`, the names may differ. Raises `DeclarationError` where they do not fit.
         """
         names = [spec.name for spec in self.specs]
         parameters = inspect.signature(self.model.forward).parameters.values()
@@ -217,7 +229,8 @@ class Pipeline(ModelDeclaration):
             )
             dtype = str(value.dtype).removeprefix("torch.")
             if not fits or V2_DATATYPES.get(dtype) != spec.kind.datatype:
-                shape = f"({', '.join(['rows', *('any' if size is None else str(size) for size in spec.kind.shape)])})"
+                sizes = ("any" if size is None else str(size) for size in spec.kind.shape)
+                shape = f"({', '.join(['rows', *sizes])})"
                 raise DeclarationError(
                     f"model.forward, output '{spec.name}'",
                     f"{dtype} of shape {tuple(value.shape)} for {rows} rows",

@@ -9,7 +9,10 @@ MOST_ROWS = 2000
 
 
 def profile_of(candidate: Candidate) -> Profile:
-    """Bins and counts for each input and output; of rows that are spread over all of them where there are very many."""
+    """Count bins for each input and output.
+
+    Where there are very many rows, the counted ones are spread over all of them.
+    """
     declared = candidate.declared
     step = max(1, -(-len(declared.reference) // MOST_ROWS))
     raw = declared.reference[::step]

@@ -1,4 +1,7 @@
-"""Sealing: what passed the gate, its golden answers, the profile and the manifest, written as one bundle."""
+"""Sealing: a candidate that passed the gate, written as one bundle.
+
+The bundle holds the golden answers, the profile and the manifest too.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,10 @@ def seal(
     made: Sequence[Made] = (),
     since: Bundle | None = None,
 ) -> Bundle:
-    """Write what passed the gate as `out`/name/version, with a receipt beside it; `packages` are the versions that made it.
+    """Write what passed the gate as `out`/name/version, with a receipt beside it.
 
-    The variants declared are made and proven first. Raises what `make_variants` and `write_bundle` raise.
+    `packages` are the versions that made it. The variants declared are made and proven first.
+    Raises what `make_variants` and `write_bundle` raise.
     """
     progress("sealing")
     declared = candidate.declared
@@ -80,7 +84,11 @@ def seal(
 
 
 def check_traces(declared: ModelDeclaration, written: Mapping[str, bytes]) -> None:
-    """Raise `GateError` for a file that holds a trace of this machine and is not waived, `DeclarationError` for a waiver of no file."""
+    """Check the files for traces of this machine.
+
+    Raises `GateError` for a file that holds a trace and is not waived, `DeclarationError` for a
+    waiver of no file.
+    """
     odd = [
         name
         for name in declared.waive
@@ -100,7 +108,10 @@ def check_traces(declared: ModelDeclaration, written: Mapping[str, bytes]) -> No
 def quantise(
     declared: ModelDeclaration, manifest: Manifest, files: Mapping[str, bytes], progress: Progress
 ) -> list[MadeVariant]:
-    """The variants declared, proven on the bundle as it will be written; ranges are measured on its reference rows."""
+    """Make the variants declared, proven on the bundle as it will be written.
+
+    Ranges are measured on the bundle's reference rows.
+    """
     recipes = parse_recipes(declared.variants, [variant.name for variant in manifest.variants])
     if not recipes:
         return []

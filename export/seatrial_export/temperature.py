@@ -1,4 +1,7 @@
-"""Temperature scaling: one number for each label that makes its probabilities honest, fitted on held-out rows, inside the graph."""
+"""Temperature scaling: one number for each label that makes its probabilities honest.
+
+The number is fitted on held-out rows, and becomes part of the graph.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,13 @@ FLOOR = 1e-30
 
 
 class Tempered(nn.Module):
-    """The user's model with the scores z of some labels tempered, which makes them probabilities: softmax(z / T).
+    """The user's model with the scores z of some labels tempered.
 
-    Where the model answers probabilities p already, z is log p: the softmax that made them took one number off all logits of a
-    row, which the next softmax does not see, so this is what dividing the logits would have been.
+    Tempering makes the scores probabilities: softmax(z / T).
+
+    Where the model answers probabilities p already, z is log p: the softmax that made them took one
+    number off all logits of a row, which the next softmax does not see, so this is what dividing
+    the logits would have been.
     """
 
     def __init__(
@@ -72,7 +78,10 @@ def tempered(
     outputs: Sequence[str],
     calibrations: Sequence[Calibration],
 ) -> nn.Module:
-    """A `Tempered` whose `forward` shows its arguments by name: torch.export matches sizes to them, and takes no `*arguments`."""
+    """Make a `Tempered` whose `forward` shows its arguments by name.
+
+    torch.export matches sizes to names, and takes no `*arguments`.
+    """
 
     def forward(self: Tempered, *arguments: Tensor) -> Any:
         return Tempered.forward(self, *arguments)
@@ -89,9 +98,9 @@ def tempered(
 def fit_temperatures(
     contract: Contract, samples: Sequence[Sample], answers: Answers
 ) -> tuple[Calibration, ...]:
-    """Fit one temperature for each label whose truth some rows know (Guo et al. 2017, section 4.2); `answers` are the model's own.
+    """Fit one temperature for each label with known truths (Guo et al. 2017, section 4.2).
 
-    Raises `DeclarationError` where there are too few such rows.
+    `answers` are the model's own. Raises `DeclarationError` where too few rows have a known truth.
     """
     found = []
     for field in contract.outputs:
@@ -113,7 +122,11 @@ def fit_temperatures(
 
 
 def fit(output: str, scores: Array, true: Array) -> Calibration:
-    """The temperature of one label: `scores` of shape `(rows, classes)`, `true` the places of the true classes, `(rows,)`."""
+    """Fit the temperature of one label.
+
+    `scores` has the shape `(rows, classes)`. `true` holds the places of the true classes,
+    `(rows,)`.
+    """
     from_probabilities = are_probabilities(scores)
     logits = np.log(np.maximum(scores, FLOOR)) if from_probabilities else scores
     places = np.arange(len(true))
@@ -145,7 +158,10 @@ def log_softmax(logits: Array) -> Array:
 
 
 def least_at(value: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one valley is least: golden-section search, the same on every machine."""
+    """Find where a function with one valley is least.
+
+    Golden-section search gives the same place on every machine.
+    """
     part = (math.sqrt(5) - 1) / 2
     left, right = high - part * (high - low), low + part * (high - low)
     at_left, at_right = value(left), value(right)

@@ -15,13 +15,19 @@ from seatrial_contracts.errors import DeclarationError, SeatrialError
 
 
 class UserFiles:
-    """Each file is imported once, and runs as it would with `import`. Raises `DeclarationError` for what cannot be used."""
+    """The user's files, each imported once, run as with `import`.
+
+    Raises `DeclarationError` for files that cannot be used.
+    """
 
     def __init__(self) -> None:
         self._modules: dict[Path, ModuleType] = {}
 
     def value(self, target: str, noun: str, want: str) -> Any:
-        """What stands at `file.py:name`; `noun` is what messages call it, `want` what it should be."""
+        """The value at `file.py:name`.
+
+        `noun` is its name in messages, `want` a description of the wanted value.
+        """
         file, _, name = target.rpartition(":")
         path = Path(file)
         if not file or not name or path.suffix != ".py":
@@ -42,7 +48,10 @@ class UserFiles:
 
 
 def call(function: Callable[..., Any], path: Path, noun: str, *arguments: Any) -> Any:
-    """What a user's function returns. Raises `DeclarationError` that names the line where it raised."""
+    """Call a user's function.
+
+    Raises `DeclarationError` that names the line where the function raised.
+    """
     try:
         return function(*arguments)
     except SeatrialError:
@@ -52,7 +61,10 @@ def call(function: Callable[..., Any], path: Path, noun: str, *arguments: Any) -
 
 
 def _import(path: Path, noun: str) -> ModuleType:
-    """Import a file by its path; its folder is importable from meanwhile, as with `python file.py`."""
+    """Import a file by its path.
+
+    The file's folder is importable from meanwhile, as with `python file.py`.
+    """
     name = f"seatrial_user_{path.resolve().parent.name}_{path.stem}".replace("-", "_")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

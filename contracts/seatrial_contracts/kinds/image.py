@@ -298,8 +298,7 @@ class Image(Kind):
             ) from None
         except Refusal:
             raise
-        # decoders raise kinds of every sort, struct.error for one; it is the bytes that made them
-        except Exception:
+        except Exception:  # decoders raise errors of every kind, struct.error for one
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
         if self.shorter_side_px is not None:
             picture = self._resized(picture, self.shorter_side_px)

@@ -1,1 +1,4 @@
-"""Models that others made: a foreign ONNX graph, or a fitted scikit-learn estimator, given a contract and sealed."""
+"""Models that others made, given a contract and sealed.
+
+Such a model is a foreign ONNX graph, or a fitted scikit-learn estimator.
+"""

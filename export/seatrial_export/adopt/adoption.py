@@ -30,9 +30,10 @@ from seatrial_export.gate.graph_pair import Chain
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Adoption(ModelDeclaration):
-    """A foreign graph, what its names are in the contract where they differ, and who says what it must answer.
+    """A foreign graph with its contract.
 
-    `training_side` is asked for the golden answers; without one they are the graph's own, and the receipt says so.
+    `renamed` maps the graph's names to the contract's where they differ. `training_side` gives the
+    golden answers; without one the answers are the graph's own, and the receipt notes it.
     """
 
     graph: onnx.ModelProto
@@ -45,14 +46,20 @@ class Adoption(ModelDeclaration):
 
     @classmethod
     def of_onnx(cls, path: Path | str, **declared: Any) -> Self:
-        """The model in an ONNX file; `declared` are the other fields. Raises `DeclarationError` and `GateError`."""
+        """Declare the model in an ONNX file; `declared` are the other fields.
+
+        Raises `DeclarationError` and `GateError`.
+        """
         return cls(graph=read_onnx(Path(path)), **declared)
 
     @classmethod
     def of_estimator(
         cls, estimator: Any, *, inputs: type[Row], outputs: type[Answer], **declared: Any
     ) -> Self:
-        """A fitted scikit-learn estimator, which is its own reference. Raises `DeclarationError` and `GateError`."""
+        """Declare a fitted scikit-learn estimator, which is its own reference.
+
+        Raises `DeclarationError` and `GateError`.
+        """
         made = Estimator(estimator, inputs, outputs)
         reference = {"training_side": made.answer, "reference_is": "scikit-learn"}
         library = library_of(last_of(estimator))
@@ -121,7 +128,10 @@ class AdoptedCandidate(Candidate):
         )
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
-        """What the training side, or else the graph, answers. Raises `DeclarationError` and `GateError` where those are no answers."""
+        """The answers of the training side, or else of the graph.
+
+        Raises `DeclarationError` and `GateError` where those are no answers.
+        """
         contract, ask = self.adoption.contract, self.adoption.training_side
         if ask is not None:
             return split(

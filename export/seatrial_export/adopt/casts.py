@@ -24,7 +24,10 @@ def element_type(dtype: str) -> int:
 
 
 def range_of(kind: Kind | None) -> Range | None:
-    """The least and most whole number that a field can bring into the graph; None where its type alone says so."""
+    """The least and most whole number that a field can bring into the graph.
+
+    None where the field's type alone bounds it.
+    """
     if isinstance(kind, Number) and kind.whole:
         return kind.range
     if isinstance(kind, Flag):
@@ -37,7 +40,11 @@ def range_of(kind: Kind | None) -> Range | None:
 
 
 def holds(have: str, want: str, values: Range | None = None) -> bool:
-    """Can every value of type `have`, of these whole numbers where given, be of type `want`? Floats round, as they do wherever such a graph is fed."""
+    """Whether every value of type `have` can be of type `want`.
+
+    `values` bounds the whole numbers, where given. Floats round, as they do wherever such a graph
+    is fed.
+    """
     if have == want:
         return True
     if not {have, want} <= set(V2_DATATYPES) - {"string"}:

@@ -1,4 +1,4 @@
-"""The contract of an adopted model: a row class in a user's file, and the answer class beside it."""
+"""The contract of an adopted model: a row class in a user's file, and its answer class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ NOUN = "contract"
 def read_contract(
     files: UserFiles, rows: str, answers: str | None = None
 ) -> tuple[type[Row], type[Answer]]:
-    """The classes at `file.py:Rows` and, where it is named, `file.py:Answers`; else the only answer class in the file of the rows."""
+    """Load the classes at `file.py:Rows` and, where it is named, `file.py:Answers`.
+
+    Without a name, the answer class is the only one in the file of the rows.
+    """
     inputs = _checked(files.value(rows, NOUN, "a class derived from st.Row"), rows, Row)
     if answers is not None:
         return inputs, _checked(

@@ -1,4 +1,8 @@
-"""Edits to a foreign graph: names of its own for all that is inside, and operators put before and behind it."""
+"""Edits to a foreign graph.
+
+All values inside the graph get names of their own, and operators are put before and behind the
+graph.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,10 @@ AXES_AS_INPUT = 13
 LOOKUPS_FROM = 2
 """The version of ai.onnx.ml whose LabelEncoder looks words up for numbers."""
 PLAIN_OPSET, LEAST_IR = 13, 8
-"""For graphs of ai.onnx.ml operators alone, which need none; and the IR version at which weights are no inputs."""
+"""The opset of graphs of ai.onnx.ml operators alone, which need none; and the least IR version.
+
+From this IR version on, weights are no inputs.
+"""
 
 
 Value = tuple[str, int, Sequence[Dim] | None]
@@ -104,7 +111,11 @@ class Editor:
         return name
 
     def use_lookups(self) -> None:
-        """Let the graph look words up. Raises `GateError` where its own operators are of a version that does it otherwise."""
+        """Let the graph look words up.
+
+        Raises `GateError` where the graph's own operators are of a version that looks words up
+        otherwise.
+        """
         entry = next(
             (entry for entry in self.model.opset_import if entry.domain == ML_DOMAIN), None
         )
@@ -112,14 +123,20 @@ class Editor:
             self.model.opset_import.append(helper.make_opsetid(ML_DOMAIN, ML_VERSION))
         elif entry.version < LOOKUPS_FROM:
             if any(node.op_type == "LabelEncoder" for node in nodes_of(self.model)):
-                cause = f"the graph looks words up by {ML_DOMAIN} {entry.version}, which cannot stand beside the contract's lookups"
+                cause = (
+                    f"the graph looks words up by {ML_DOMAIN} {entry.version}, "
+                    "which cannot stand beside the contract's lookups"
+                )
                 raise GateError(
                     "contract", cause, f"export the model with {ML_DOMAIN} {LOOKUPS_FROM} or later"
                 )
             entry.version = ML_VERSION
 
     def close(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> onnx.ModelProto:
-        """The model with these inputs and outputs, its operators in order and its sizes inferred anew."""
+        """Close the model with these inputs and outputs.
+
+        The operators are in order, and the sizes are inferred anew.
+        """
         nodes = [*self._before, *self.graph.node, *self._behind]
         for node in nodes:
             read_instead(node, self._fed)
@@ -169,12 +186,18 @@ def tree_labels(graph: onnx.GraphProto) -> frozenset[str]:
 
 
 def inside(name: str) -> str:
-    """The name in the bundle's graph of a value of the foreign one. No `/`: what looks like a path is none of this machine's."""
+    """The name in the bundle's graph of a value of the foreign graph.
+
+    The name holds no `/`, so that nothing that looks like a path is one of this machine.
+    """
     return f"{INSIDE}{name.replace('/', '.')}" if name else name
 
 
 def tidy(model: onnx.ModelProto) -> None:
-    """One version for each domain, and a version of the standard operators, which edits need; weights are no inputs."""
+    """Give each domain one version, and the standard operators a version that edits need.
+
+    Weights are no inputs afterwards.
+    """
     versions: dict[str, int] = {}
     for entry in model.opset_import:
         domain = "" if entry.domain == "ai.onnx" else entry.domain
@@ -192,7 +215,10 @@ def tidy(model: onnx.ModelProto) -> None:
 
 
 def drop_maps(graph: onnx.GraphProto) -> None:
-    """Let each output that is a list of maps from class to score (ZipMap) be the matrix that the maps are made of."""
+    """Replace each output that is a list of maps from class to score (ZipMap).
+
+    The new output is the matrix that the maps are made of.
+    """
     outputs = {value.name: value for value in graph.output}
     for node in graph.node:
         if node.op_type == "ZipMap" and node.output[0] in outputs:
@@ -206,7 +232,10 @@ def drop_maps(graph: onnx.GraphProto) -> None:
 
 
 def rename_inside(graph: onnx.GraphProto) -> None:
-    """Put `_graph.` before every value's name, those of subgraphs too: one rule for all, so that no reference is lost."""
+    """Put `_graph.` before every value's name, those of subgraphs too.
+
+    One rule for all names keeps every reference.
+    """
     for values in (graph.input, graph.output, graph.value_info, graph.initializer):
         for value in values:
             value.name = inside(value.name)

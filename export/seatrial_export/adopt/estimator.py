@@ -227,12 +227,19 @@ class Estimator:
         return int(_first(self._estimator).n_features_in_)
 
     def _check_answers(self) -> None:
-        """Raise `DeclarationError` where it cannot answer so, or the contract names the classes otherwise or in another order."""
+        """Check that the estimator gives the contract's answers.
+
+        Raises `DeclarationError` where the estimator cannot answer so, or the contract names the
+        classes otherwise or in another order.
+        """
         theirs = tuple(map(str, getattr(self._estimator, "classes_", ())))
         for field in self._contract.outputs:
             self._verb(field.kind)
             if isinstance(field.kind, Label) and theirs != field.kind.classes:
-                want = f"the estimator's own, in its order: {', '.join(theirs) or 'none, since it is no classifier'}"
+                want = (
+                    "the estimator's own, in its order: "
+                    f"{', '.join(theirs) or 'none, since it is no classifier'}"
+                )
                 raise DeclarationError(
                     f"output '{field.name}'", f"the classes {', '.join(field.kind.classes)}", want
                 )

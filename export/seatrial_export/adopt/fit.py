@@ -1,4 +1,4 @@
-"""Fitting a contract to a foreign graph: the operators that stand between what the one gives and the other takes."""
+"""Fitting a contract to a foreign graph: the operators that stand between the two."""
 
 from __future__ import annotations
 
@@ -30,13 +30,19 @@ class Fitted:
 
 
 def fit(model: onnx.ModelProto, declared: ModelDeclaration, renamed: Mapping[str, str]) -> Fitted:
-    """Put the contract's names, types and shapes on a foreign graph. Raises `GateError` that lists both sides."""
+    """Put the contract's names, types and shapes on a foreign graph.
+
+    Raises `GateError` that lists both sides.
+    """
     editor = Editor(model)
     try:
         check_renamed(renamed, editor, declared)
         return Fitting(editor, declared, renamed).fitted()
     except Misfit as misfit:
-        mend = "declare rows and answers as the graph has them; where names alone differ: --rename GRAPH_NAME=FIELD"
+        mend = (
+            "declare rows and answers as the graph has them; "
+            "where names alone differ: --rename GRAPH_NAME=FIELD"
+        )
         raise GateError(
             "contract", f"it does not fit the graph: {misfit}{both_sides(editor, declared)}", mend
         ) from None
@@ -142,7 +148,8 @@ class Fitting:
         if (port.dims is not None and len(port.dims) != 2) or width not in (None, len(specs)):
             names = ", ".join(spec.name for spec in specs)
             raise Misfit(
-                f"{len(specs)} fields ({names}) are left for the graph's input '{port.name}' {shown(port.dims)}"
+                f"{len(specs)} fields ({names}) are left for the graph's input "
+                f"'{port.name}' {shown(port.dims)}"
             )
         if port.dims is not None:
             self._check_batch(port, port.dims[0])
@@ -157,12 +164,16 @@ class Fitting:
             self._alone = True
         elif isinstance(batch, int):
             raise Misfit(
-                f"the graph's input '{port.name}' {shown(port.dims)} takes exactly {batch} rows at once; export it with an open batch, "
+                f"the graph's input '{port.name}' {shown(port.dims)} takes exactly {batch} rows "
+                "at once; export it with an open batch, "
                 "or with a batch of 1, which is served a row at a time"
             )
 
     def _cast(self, value: str, spec: TensorSpec, port: Port) -> str:
-        """The value of a field as the port's type: words become codes where the graph takes numbers."""
+        """Cast the value of a field to the port's type.
+
+        Words become codes where the graph takes numbers.
+        """
         kind, have = self._kinds.get(spec.name), spec.dtype
         if isinstance(kind, Category) and port.dtype != "string":
             value = self._editor.before(
@@ -171,7 +182,10 @@ class Fitting:
             have = "int64"
             self._editor.use_lookups()
         if not holds(have, port.dtype, range_of(kind)):
-            cause = f"the graph's input '{port.name}' is {port.dtype}, which does not hold all its values"
+            cause = (
+                f"the graph's input '{port.name}' is {port.dtype}, "
+                "which does not hold all its values"
+            )
             raise Misfit(f"'{spec.name}' is {spec.dtype}, {cause}")
         return (
             value
@@ -200,7 +214,11 @@ class Fitting:
 
 
 def sizes_between(spec: TensorSpec, theirs: Sequence[Dim]) -> tuple[Dim, ...]:
-    """Sizes of a field where it enters: open where the graph is open, since a branch not taken may be for other sizes than the contract's."""
+    """Sizes of a field where it enters the graph.
+
+    A size is open where the graph is open, since a branch not taken may be for other sizes than the
+    contract's.
+    """
     pairs = zip(spec.dims, theirs[len(theirs) - len(spec.dims) :], strict=True)
     return tuple(
         f"{spec.name}_{axis}" if isinstance(own, int) and isinstance(size, str) else own

@@ -1,4 +1,7 @@
-"""A foreign ONNX file, read with suspicion: whole, of standard operators, its weights inside or beside it."""
+"""A foreign ONNX file, read with suspicion.
+
+The file is whole, of standard operators, with its weights inside or beside it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ PICKLES = frozenset({".pkl", ".pickle", ".joblib"})
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The model in a file, its weights brought inside. Raises `DeclarationError` and `GateError`; nothing is run."""
+    """Read the model in a file, and bring its weights inside.
+
+    Raises `DeclarationError` and `GateError`; nothing is run.
+    """
     where = f"model '{path}'"
     if path.suffix in PICKLES:
         mend = "name the estimator in a Python file that fits or loads it: FILE.py:NAME"
@@ -56,7 +62,10 @@ def check_graph(model: onnx.ModelProto) -> None:
 
 
 def bring_inside(model: onnx.ModelProto, folder: Path) -> None:
-    """Read weights that lie in other files of the model's folder. Raises `GateError` for any that leave it or are not there."""
+    """Read weights that lie in other files of the model's folder.
+
+    Raises `GateError` for any file that lies outside the folder or is missing.
+    """
     step, mend = (
         "external data",
         "keep the model's weights in its own folder, or save it with its weights inside",
@@ -78,7 +87,8 @@ def bring_inside(model: onnx.ModelProto, folder: Path) -> None:
         except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError):
             raise GateError(
                 step,
-                f"the file '{place}' with weights '{tensor.name}' is missing, too short or no plain file",
+                f"the file '{place}' with weights '{tensor.name}' is missing, "
+                "too short or no plain file",
                 mend,
             ) from None
         tensor.data_location = onnx.TensorProto.DEFAULT
@@ -93,7 +103,10 @@ def bring_inside(model: onnx.ModelProto, folder: Path) -> None:
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor that a model carries: weights and constants, those of subgraphs and functions too."""
+    """Yield every tensor that a model carries.
+
+    These are weights and constants, those of subgraphs and functions too.
+    """
     graphs = [model.graph]
     for node in nodes_of(model):
         for attribute in node.attribute:
@@ -119,12 +132,16 @@ def check_supported(model: onnx.ModelProto) -> None:
         raise GateError(
             "opset",
             f"the graph asks for opset {got}, supported are {LEAST_OPSET} to {newest}",
-            "export the model anew at an opset in between, or convert it: onnx.version_converter.convert_version(model, 17)",
+            "export the model anew at an opset in between, or convert it: "
+            "onnx.version_converter.convert_version(model, 17)",
         )
 
 
 def check_structure(model: onnx.ModelProto) -> None:
-    """The graph is whole: every operator known, every value made before it is used. Raises `GateError`."""
+    """Check that the graph is whole.
+
+    Every operator must be known, and every value made before it is used. Raises `GateError`.
+    """
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:

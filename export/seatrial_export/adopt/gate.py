@@ -1,4 +1,8 @@
-"""The gate of adopted models: the steps of the export gate that ask a graph alone, after the one that fits it to its contract."""
+"""The gate of adopted models.
+
+The first step fits the graph to its contract. The other steps are those of the export gate that
+need the graph alone.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +40,10 @@ def adopt_model(
     since: Bundle | None = None,
     allow_breaking: bool = False,
 ) -> Bundle:
-    """Take a foreign graph through the gate and seal it as `out`/name/version, with a receipt beside it.
+    """Take a foreign graph through the gate and seal it, with a receipt beside it.
 
-    The arguments are those of `export_pipeline`. Raises `GateError`, `DeclarationError`, `Refusal` for a golden row and `BundleError`.
+    The bundle is written as `out`/name/version. The arguments are those of `export_pipeline`.
+    Raises `GateError`, `DeclarationError`, `Refusal` for a golden row and `BundleError`.
     """
     check_declared(adoption, since, allow_breaking=allow_breaking)
     candidate = AdoptedCandidate(adoption)
@@ -54,7 +59,10 @@ def check_foreign(candidate: AdoptedCandidate) -> None:
 
 
 def fit_contract(candidate: AdoptedCandidate) -> None:
-    """The graph takes what the contract gives and answers what it promises; where it takes one row at a time, so will the server."""
+    """Fit the graph to the contract: its inputs take the contract's rows, its outputs its answers.
+
+    If the graph takes one row at a time, the server runs one row at a time.
+    """
     adoption = candidate.adoption
     fitted = fit(adoption.graph, adoption, adoption.renamed)
     candidate.model.proto = fitted.model

@@ -1,4 +1,4 @@
-"""Which field of a contract goes to which input of a foreign graph, and which output answers for which field."""
+"""Matching the fields of a contract to the inputs and outputs of a foreign graph."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seatrial_export.adopt.names import match_names, plain
 from seatrial_export.adopt.port import Port, agree, shown
 
 TEXT_PORTS = {"input_ids": "ids", "attention_mask": "mask"}
-"""What exporters of language models call the tensors of a text, and which of a text field's they are."""
+"""Name of a tensor of a text, in exporters of language models -> the text field's tensor."""
 SEGMENTS = "token_type_ids"
 """Zeros, where a model takes one text."""
 
@@ -27,7 +27,11 @@ class Misfit(Exception):
 
 
 class Fed(NamedTuple):
-    """An input of the graph and what enters it: one tensor, several scalars as the columns of a matrix, or zeros in the tensor's shape."""
+    """An input of the graph and the tensors that enter it.
+
+    One tensor enters, or several scalars as the columns of a matrix, or zeros in the tensor's
+    shape.
+    """
 
     port: Port
     specs: Sequence[TensorSpec]
@@ -35,7 +39,10 @@ class Fed(NamedTuple):
 
 
 class Inputs:
-    """The graph's inputs and the contract's tensors while they are matched: by name, by shape, and the rest as matrices."""
+    """The graph's inputs and the contract's tensors while they are matched.
+
+    Matching goes by name, by shape, and the rest as matrices.
+    """
 
     def __init__(
         self,
@@ -115,7 +122,10 @@ class Inputs:
         return bool(spec.dims) and fits and same
 
     def _columns(self, port: Port) -> list[TensorSpec]:
-        """The scalars that go into the only matrix of their sort: words, or numbers, where codes stand for words if there is no other place."""
+        """The scalars that go into the only matrix of their sort.
+
+        The scalars are words or numbers; codes stand for words if there is no other place for them.
+        """
         words = [other for other in self._left if other.dtype == "string"]
         mates = words if port in words else [other for other in self._left if other not in words]
         columns = [spec for spec in self._free.values() if not spec.dims]
@@ -129,7 +139,10 @@ class Inputs:
 def match_answers(
     gives: Sequence[Port], outputs: Sequence[OutputField], renamed: Mapping[str, str]
 ) -> list[tuple[Port, OutputField]]:
-    """Each output promised and the graph's output that it is: by name, then the only one of its type and shape. Raises `Misfit`."""
+    """Match each promised output to an output of the graph.
+
+    Outputs match by name, then as the only one of their type and shape. Raises `Misfit`.
+    """
     free = {port.name: port for port in gives}
     by_foreign = match_names(
         [renamed.get(name, name) for name in free], [field.name for field in outputs]
@@ -165,7 +178,10 @@ def match_answers(
 def misfit_of(port: Port, field: OutputField) -> str:
     """Why an output of the graph is not the one promised; empty where it may be."""
     shape, dtype = field.kind.shape, dtype_of(field)
-    where = f"the graph's output '{port.name}' is {port.dtype} {shown(port.dims)}, '{field.name}' is {dtype} {shown(shape_of(field, 'rows'))}"
+    where = (
+        f"the graph's output '{port.name}' is {port.dtype} {shown(port.dims)}, "
+        f"'{field.name}' is {dtype} {shown(shape_of(field, 'rows'))}"
+    )
     if port.dtype not in V2_DATATYPES or not same_sort(port.dtype, dtype):
         return where
     if port.dims is None:
@@ -181,7 +197,10 @@ def misfit_of(port: Port, field: OutputField) -> str:
 
 
 def other_classes(port: Port, field: OutputField) -> str:
-    """Where a label names the classes otherwise than the graph, or in another order; empty where it does not."""
+    """Describe where a label names the classes otherwise than the graph, or in another order.
+
+    The text is empty where the classes are alike.
+    """
     if not isinstance(field.kind, Label) or port.classes in ((), field.kind.classes):
         return ""
     ours, theirs = ", ".join(field.kind.classes), ", ".join(port.classes)
@@ -189,7 +208,11 @@ def other_classes(port: Port, field: OutputField) -> str:
 
 
 def same_sort(have: str, want: str) -> bool:
-    """Floats for floats, and whole numbers that hold all of the others: an answer is never another number than the graph's."""
+    """Whether `have` is of the same sort as `want`: floats for floats, wider whole numbers for others.
+
+    Whole numbers of type `want` hold all of `have`: an answer is never another number than the
+    graph's.
+    """
     return (
         have != "string"
         and (np.dtype(have).kind == "f") == (np.dtype(want).kind == "f")

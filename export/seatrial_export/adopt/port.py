@@ -19,7 +19,11 @@ CARRIES_CLASSES = frozenset({"Identity", "Normalizer", "Cast", "Softmax", "ZipMa
 
 @dataclass(frozen=True)
 class Port:
-    """`dims` holds a number, or a name for a size that is open; None where the graph does not say how many there are."""
+    """An input or output of a foreign graph.
+
+    `dims` holds a number, or a name for a size that is open; None where the graph does not give
+    their number.
+    """
 
     name: str
     dtype: str

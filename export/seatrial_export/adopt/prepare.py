@@ -1,4 +1,7 @@
-"""A per-row step that comes as a graph of its own: from what the contract gives of one row to what the model takes of it."""
+"""A per-row step that comes as a graph of its own.
+
+The step takes the contract's tensors of one row, and makes the model's.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from seatrial_export.graphs.session import Session
 
 @dataclass(frozen=True)
 class Prepared:
-    """The step as the bundle will hold it: its graph, what of the contract it takes, and what it makes."""
+    """The step in the bundle's form: its graph, its inputs of the contract, and its outputs."""
 
     model: onnx.ModelProto
     takes: tuple[TensorSpec, ...]
@@ -33,7 +36,10 @@ class Prepared:
 
 
 def fit_prepare(model: onnx.ModelProto, contract: Contract, rows: Sequence[EncodedRow]) -> Prepared:
-    """Put the contract's names on the graph, and see what it makes of golden rows. Raises `GateError`."""
+    """Put the contract's names on the graph, and run it on golden rows.
+
+    Raises `GateError`.
+    """
     check_graph(model)
     editor = Editor(model)
     takes = tuple(

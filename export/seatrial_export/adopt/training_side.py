@@ -1,4 +1,7 @@
-"""What the training side of an adopted model answers: a user's function, brought into the contract's form."""
+"""The answers of the training side of an adopted model.
+
+A user's function gives them, and they are brought into the contract's form.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,18 @@ from seatrial_export.user_file import UserFiles, call
 
 WHERE = "the reference's answer"
 TrainingSide = Callable[[list[dict[str, Any]]], Any]
-"""Validated rows to answers: an array with the rows first (or a list, one entry a row), a tuple of them in the order of the answer's fields, or a mapping by their names."""
+"""Validated rows to answers.
+
+Answers are an array with the rows first (or a list, one entry a row), a tuple of them in the order
+of the answer's fields, or a mapping by their names.
+"""
 
 
 def reference_at(files: UserFiles, target: str) -> TrainingSide:
-    """The function at `file.py:name`. Raises `DeclarationError`, and so does the function for what the user's code raises."""
+    """Load the function at `file.py:name`.
+
+    Raises `DeclarationError`, and so does the function for errors of the user's code.
+    """
     function = files.value(target, "reference", "a function from a list of rows to arrays")
     if not callable(function):
         raise DeclarationError(
@@ -32,7 +42,10 @@ def reference_at(files: UserFiles, target: str) -> TrainingSide:
 
 
 def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
-    """Answers to `rows` rows, as a reference function gives them, to one mapping for each row. Raises `DeclarationError` and `GateError`."""
+    """Split answers to `rows` rows, as a reference function gives them, by row.
+
+    Returns one mapping for each row. Raises `DeclarationError` and `GateError`.
+    """
     names = [field.name for field in contract.outputs]
     values = answer if isinstance(answer, (tuple, Mapping)) else (answer,)
     if len(values) != len(names) or (isinstance(values, Mapping) and set(values) != set(names)):
@@ -55,7 +68,10 @@ def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
 
 
 def _column(name: str, value: Any, dtype: str, rows: int) -> list[Array]:
-    """One output for every row: from an array with the rows first, or a list, whose rows may differ in shape."""
+    """Split one output by row.
+
+    The output is an array with the rows first, or a list, whose rows may differ in shape.
+    """
     where = f"{WHERE}, output '{name}'"
     try:
         column = [
@@ -85,11 +101,15 @@ def fits_shape(got: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
 
 def shown(shape: tuple[int | None, ...]) -> str:
     """A shape as messages hold it."""
-    return f"({', '.join('any' if size is None else str(size) for size in shape)}{',' if len(shape) == 1 else ''})"
+    sizes = ", ".join("any" if size is None else str(size) for size in shape)
+    return f"({sizes}{',' if len(shape) == 1 else ''})"
 
 
 def check_answers(contract: Contract, answers: Sequence[Mapping[str, Array]]) -> None:
-    """Raise `GateError` for the first answer that no client may get: NaN, an infinity, another shape than promised."""
+    """Raise `GateError` for the first answer that no client may get.
+
+    Such an answer holds NaN or an infinity, or has another shape than promised.
+    """
     for place, answer in enumerate(answers):
         for field in contract.outputs:
             array, where = answer[field.name], f"golden row {place}, output '{field.name}'"
@@ -97,7 +117,10 @@ def check_answers(contract: Contract, answers: Sequence[Mapping[str, Array]]) ->
                 cause = f"{where}: got shape {shown(array.shape)}, want {shown(field.kind.shape)}"
                 raise GateError("answers", cause, "declare the output as the model answers it")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                mend = "take the row out of the golden set, or let the contract refuse such rows: bounds, or no `| None`"
+                mend = (
+                    "take the row out of the golden set, or let the contract refuse such rows: "
+                    "bounds, or no `| None`"
+                )
                 raise GateError(
                     "answers", f"{where}: got NaN or an infinity, want finite numbers", mend
                 )

@@ -1,4 +1,7 @@
-"""The formats that a model can be sealed in beside ONNX, which the gate itself makes: one file each, found by looking into this folder."""
+"""The formats that a model can be sealed in beside ONNX, which the gate itself makes.
+
+Each format is one file, found by looking into this folder.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ MakeFormat = Callable[["TorchCandidate"], Made]
 
 @cache
 def formats() -> Mapping[str, MakeFormat]:
-    """Format -> what makes it from a candidate that passed the gate. Raises `GateError` where the model has no such form, or answers otherwise in it."""
+    """Format -> the function that makes it from a candidate that passed the gate.
+
+    The function raises `GateError` where the model has no such form, or answers otherwise in it.
+    """
     modules = [
         importlib.import_module(f"{__name__}.{module.name}")
         for module in pkgutil.iter_modules(__path__)

@@ -1,4 +1,4 @@
-"""What every format of a model has: the files that it adds to a bundle, and what they are proven by."""
+"""The parts of every format of a model: the files that it adds to a bundle, and their proof."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""TorchScript: the model traced or scripted, frozen, without debug files, with what a runtime must know of it inside."""
+"""TorchScript: the model traced or scripted, frozen, without debug files.
+
+The archive holds the facts that a runtime needs of the model.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ class Ordered(nn.Module):
 
 
 def make(candidate: TorchCandidate) -> Made:
-    """Traced; where a trace answers otherwise at other sizes, scripted. Raises `GateError` where neither answers as the model does."""
+    """Trace the model; if a trace answers otherwise at other sizes, script it.
+
+    Raises `GateError` where neither answers as the model does.
+    """
     findings = []
     for way, compile_ in (("traced", traced), ("scripted", scripted)):
         try:
@@ -117,9 +123,10 @@ def facts(candidate: TorchCandidate) -> str:
 
 
 def stripped(data: bytes) -> bytes:
-    """The archive anew: no debug files, one time for every entry, and types numbered from 0.
+    """Write the archive anew: no debug files, one time for every entry, types numbered from 0.
 
-    TorchScript numbers the types of a process as they come, and keeps an id of the archive beside them; neither says anything of the model.
+    TorchScript numbers the types of a process as they come, and keeps an id of the archive beside
+    them; neither is a fact of the model.
     """
     sink = io.BytesIO()
     with (
@@ -162,14 +169,19 @@ def caller(data: bytes, candidate: TorchCandidate) -> Call:
 
 
 def departure(candidate: TorchCandidate, call: Call) -> str:
-    """Where it answers otherwise than the model: at sizes other than the traced ones, and for golden rows in batches."""
+    """Describe where the TorchScript departs from the model.
+
+    Compared are sizes other than the traced ones, and golden rows in batches.
+    """
     pipeline, graph = candidate.pipeline, candidate.model
     for _, feeds in (
         other_sizes(graph) if any(graph.dim_names(spec) for spec in graph.specs) else ()
     ):
         try:
             want = {name: value.numpy() for name, value in pipeline.call(feeds).items()}
-        except RuntimeError:  # the model itself cannot take it: refused by the gate, unless waived or known to prepare alone
+        except RuntimeError:
+            # The model itself cannot take such sizes, and the gate refuses it: unless that is
+            # waived, or `prepare` alone knows its sizes.
             continue
         found = compare_outputs([want], [call(feeds)], pipeline.tolerance)
         if not found.passed:

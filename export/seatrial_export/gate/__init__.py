@@ -1,1 +1,4 @@
-"""The export gate: what must hold before a model is sealed, one file for each group of checks, in the order of `gate.STEPS`."""
+"""The export gate: the conditions under which a model is sealed.
+
+Each group of checks is one file; their order is that of `gate.STEPS`.
+"""

@@ -1,4 +1,4 @@
-"""What can be sealed once the gate lets it pass: what was declared, its graphs, and what the training side answers."""
+"""A candidate for sealing: its declaration, its graphs, and the training side's answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ class Candidate(ABC):
     """A model on trial, however its graphs come to be."""
 
     batchable: bool
-    """Set to False where a row's answer in the graph depends on its mates, or the graph takes one row at a time."""
+    """Whether rows may run together.
+
+    False where a row's answer in the graph depends on its mates, or the graph takes one row at a
+    time.
+    """
     trials: list[Trial]
     probes: list[EncodedRow]
     """Prepared rows, golden and drawn, to stand beside others in a batch; an early step of the gate collects them."""
@@ -72,7 +76,10 @@ class Candidate(ABC):
 
     @cached_property
     def golden(self) -> Golden:
-        """The golden rows as a client sends them, what the reference answers to each alone, and the refusals."""
+        """The golden rows in a client's form, with answers and refusals.
+
+        The answers are the reference's, to each row alone.
+        """
         refusals = tuple(
             Refused(wire_row(refused.row), refused.code) for refused in self.declared.refused
         )

@@ -1,4 +1,7 @@
-"""Another time, machine and environment, told to the user's code alone: what torch and Python ask for themselves, they are told truly."""
+"""Another time, machine and environment, shown to the user's code alone.
+
+torch's and Python's own code still read the true ones.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ import torch
 from seatrial_export.graphs.exporter_messages import is_users
 
 Lies = list[tuple[Any, Any, Any]]
-"""Owner, name, and what stands there meanwhile; without an owner, what is replaced only where the user's modules name it."""
+"""Owner, name, and the stand-in.
+
+Without an owner, the stand-in replaces only names that the user's modules hold.
+"""
 HOURS_AHEAD = (24 * 365 * 7 + 5, 24 * 100 + 11, 24 * 3 + 17, 24 * 1500 + 23)
 """Years, months and days of the week that differ, and hours from each quarter of the day."""
 OTHER_NAME = "elsewhere"
@@ -126,7 +132,10 @@ def machine() -> Lies:
 
 @contextmanager
 def elsewhere(lies: Lies, *, empty_environment: bool = False) -> Iterator[None]:
-    """Inside, these stand in their places, and wherever a module of the user's holds them by a name of its own."""
+    """Put the stand-ins in their places within.
+
+    A stand-in also replaces whatever a module of the user's holds by a name of its own.
+    """
     owned = [
         (owner, name, vars(owner)[name], other) for owner, name, other in lies if owner is not None
     ]

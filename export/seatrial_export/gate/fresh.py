@@ -1,4 +1,7 @@
-"""The pipeline's file once more in a fresh process, at another time, with another hash seed and an empty environment: is it the same model?"""
+"""The pipeline's file once more, in a fresh process: is it the same model?
+
+The process has another time, another hash seed and an empty environment.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ MOST_S = 300
 """Of one run. A file that trains for longer is waited for in vain, and the receipt says so."""
 FEW_ROWS = 8
 RELATIVE = 1e-4
-"""Of a tensor's norm: training that sums in another order moves weights in their last bits, which is no finding."""
+"""The bound on a difference, relative to a tensor's norm.
+
+Training that sums in another order moves weights in their last bits, which is no finding.
+"""
 KEPT = re.compile(
     r"PATH|HOME|PYTHON.*|LD_.*|DYLD_.*|LANG|LC_.*|TE?MP(DIR)?|SYSTEMROOT|.*_NUM_THREADS|VIRTUAL_ENV|CONDA_.*|CUDA_VISIBLE_DEVICES|(HF|TORCH)_(HOME|HUB_.*)"
 )
@@ -45,7 +51,8 @@ CHANGES = {
 """What is changed -> hash seed, hours ahead, empty environment."""
 ALIKE, ALL = (1, 0, False), (2, HOURS_AHEAD[0], True)
 MEND = (
-    "what the file makes must not depend on it: sort sets, use hashlib in place of hash(), pass settings as arguments; "
+    "what the file makes must not depend on it: sort sets, use hashlib in place of hash(), "
+    "pass settings as arguments; "
     "if it is meant, say waive={'fresh process': 'why'}"
 )
 
@@ -118,10 +125,11 @@ def fresh_process(target: str | None) -> Iterator[FreshProcess | None]:
 
 
 def check_fresh_process(candidate: TorchCandidate) -> None:
-    """The file makes the same program, weights and answers there. Raises `GateError` that names what differs and what it depends on.
+    """Check that the file makes the same program, weights and answers in a fresh process.
 
-    What differs between two runs that are alike is chance, and left out: training need not have a seed. The receipt says what was
-    compared.
+    Raises `GateError` that names the difference and what the difference depends on. A difference
+    between two runs that are alike is chance, and left out: training need not have a seed. The
+    receipt lists what was compared.
     """
     fresh = candidate.fresh
     if fresh is None:

@@ -61,13 +61,17 @@ WAIVABLE = frozenset(
         FRESH,
     }
 )
-"""Steps that a pipeline may waive with a reason: those that can be wrong about a model that is right."""
+"""Steps that a pipeline may waive with a reason: those that can be wrong about a right model."""
 
 
 def pass_export_gate(
     pipeline: Pipeline, progress: Progress = silent, target: str | None = None
 ) -> TorchCandidate:
-    """Run every step. `progress` is told the name of each before it runs; `target` is the pipeline's `file.py:name`, where it has one."""
+    """Run every step.
+
+    `progress` gets the name of each step before it runs. `target` is the pipeline's `file.py:name`,
+    where it has one.
+    """
     with fresh_process(None if FRESH in pipeline.waive else target) as fresh:
         candidate = TorchCandidate(pipeline, fresh)
         run_steps(candidate, STEPS, WAIVABLE, progress)

@@ -1,4 +1,8 @@
-"""All that modules hold, by name: tensors, numbers, containers, closures, defaults, the globals that their code names, random numbers."""
+"""The state that modules hold, by name.
+
+The state is tensors, numbers, containers, closures, defaults, the globals that their code names,
+and random numbers.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,10 @@ def held(modules: Mapping[str, nn.Module]) -> Held:
 
 
 def changed(before: Held, after: Held) -> list[str]:
-    """Names whose value differs, those that came or went included; in order, so that the first one is always the same."""
+    """List the names whose value differs, those that came or went included.
+
+    The names are in order, so that the first one is always the same.
+    """
     return [name for name in {**before, **after} if before.get(name) != after.get(name)]
 
 
@@ -73,7 +80,8 @@ def digest_of(tensor: Tensor) -> str:
     ):
         return f"{type(tensor).__name__} {tensor.dtype}{list(tensor.shape)}"
     value = value.cpu().contiguous()
-    return f"{tensor.dtype}{list(tensor.shape)} {digest(value.view(-1).view(torch.uint8).numpy()) if value.numel() else ''}"
+    held = digest(value.view(-1).view(torch.uint8).numpy()) if value.numel() else ""
+    return f"{tensor.dtype}{list(tensor.shape)} {held}"
 
 
 class Walk:

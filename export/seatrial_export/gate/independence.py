@@ -25,7 +25,11 @@ REPEATS, NOISE = 3, 4.0
 
 
 def check_independence(candidate: Candidate) -> None:
-    """Never raises: a graph that fails is sealed with `batchable: false`, which the receipt says."""
+    """Mark a graph whose rows depend on their mates.
+
+    The step never raises: a graph that fails is sealed with `batchable: false`, which the receipt
+    notes.
+    """
     if not candidate.batchable:
         return
     chain = Chain(candidate)

@@ -1,4 +1,7 @@
-"""Reading the graph for what must not be in it: baked sizes, another opset, chance, training mode, rows that meet each other."""
+"""The lint of the graph, which must hold none of these faults.
+
+The faults are baked sizes, another opset, chance, training mode, and rows that meet each other.
+"""
 
 from __future__ import annotations
 
@@ -95,9 +98,10 @@ def check_external_data(model: onnx.ModelProto) -> None:
 
 
 def check_symbolic(graph: OnnxGraph, *, batchable: bool) -> None:
-    """Every size that varies is a name in the graph, and the batch is the first size of every output.
+    """Check that every size that varies is a name in the graph.
 
-    Where rows are never run together, a batch of 1 may stand in the graph.
+    The batch must be the first size of every output. Where rows are never run together, a batch of
+    1 may stand in the graph.
     """
     values = {value.name: dims(value) for value in graph.onnx.graph.input}
     for spec in graph.specs:
@@ -115,7 +119,8 @@ def check_symbolic(graph: OnnxGraph, *, batchable: bool) -> None:
             raise GateError(
                 "sizes",
                 f"output '{value.name}' has sizes {sizes}: the batch is not its first",
-                "return one answer for each row, rows first (adopt: where it takes one row at a time, --rows-alone)",
+                "return one answer for each row, rows first "
+                "(adopt: where it takes one row at a time, --rows-alone)",
             )
 
 
@@ -131,7 +136,10 @@ def check_chance(model: onnx.ModelProto) -> None:
 
 
 def check_training(model: onnx.ModelProto) -> None:
-    """No Dropout or BatchNormalization in training mode, nor one whose mode is decided while it runs."""
+    """Check that no Dropout or BatchNormalization is in training mode.
+
+    A node whose mode is decided while the graph runs fails too.
+    """
     constants = constants_of(model)
     for node in nodes_of(model):
         mode = node.input[2] if node.op_type == "Dropout" and len(node.input) > 2 else ""
@@ -176,7 +184,10 @@ def check_cross_row(model: onnx.ModelProto, shapes: Shapes) -> None:
 def reduced_axes(
     node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: Shapes
 ) -> list[int]:
-    """The axes that a node runs over, of its first input; empty where it runs over none, or that is not known."""
+    """The axes that a node runs over, of its first input.
+
+    The list is empty where the node runs over none, or the axes are not known.
+    """
     rank = len(shapes.get(node.input[0], [])) if node.input else 0
     attributes = {attribute.name: attribute for attribute in node.attribute}
     if not rank:
@@ -205,5 +216,6 @@ def _rows_meet(cause: str) -> None:
     raise GateError(
         "rows apart",
         cause,
-        "a row's answer must not depend on its mates; if the model must see all rows at once, say batchable=False (adopt: --rows-alone)",
+        "a row's answer must not depend on its mates; if the model must see all rows at once, "
+        "say batchable=False (adopt: --rows-alone)",
     )

@@ -16,7 +16,10 @@ ML_DOMAIN, ML_VERSION = "ai.onnx.ml", 3
 
 
 def look_up_categories(candidate: TorchCandidate) -> None:
-    """Give the model graph string inputs for its categories, in place of int64 codes. It comes after the export, before the lint."""
+    """Give the model graph string inputs for its categories, in place of int64 codes.
+
+    The step comes after the export, before the lint.
+    """
     model = candidate.model.onnx
     categories = candidate.pipeline.categories
     if not categories:

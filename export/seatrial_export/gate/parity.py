@@ -17,12 +17,21 @@ REFERENCES = {
     "callable": "the reference",
     "none": "its own answer",
 }
-MEND = "look for operations whose ONNX form differs; compare layer by layer, or widen the tolerance if the difference is harmless"
-MEND_BATCH = "alone each row is answered rightly: where this model must not see rows together, say batchable=False (adopt: --rows-alone)"
+MEND = (
+    "look for operations whose ONNX form differs; compare layer by layer, "
+    "or widen the tolerance if the difference is harmless"
+)
+MEND_BATCH = (
+    "alone each row is answered rightly: where this model must not see rows together, "
+    "say batchable=False (adopt: --rows-alone)"
+)
 
 
 def check_golden(candidate: Candidate) -> None:
-    """Every golden row, at several batch sizes, and every held-out row, against the reference's answer to it alone."""
+    """Compare the graph's answers with the reference's answer to each row alone.
+
+    Every golden row runs at several batch sizes, and so does every held-out row.
+    """
     declared = candidate.declared
     chain = Chain(candidate)
     sizes = TRIAL_BATCH_SIZES if candidate.batchable else (1,)
@@ -47,7 +56,10 @@ def judge_rows(
     *,
     held_out: bool = False,
 ) -> None:
-    """One set of rows at each batch size. Raises `GateError` where the answers break what is promised."""
+    """Compare one set of rows at each batch size.
+
+    Raises `GateError` where the answers break the promise.
+    """
     declared = candidate.declared
     reference = REFERENCES[declared.origin.reference]
     rows = [chain.prepared(row) for row in encoded]
@@ -59,13 +71,15 @@ def judge_rows(
             mend = f"the graph answers as {reference} does: mend the model, its data or the promise"
             raise GateError(
                 "parity",
-                f"the promise is broken, {'held-out' if held_out else 'golden'} rows: {found.finding}",
+                f"the promise is broken, {'held-out' if held_out else 'golden'} rows: "
+                f"{found.finding}",
                 mend,
             )
         if found.finding:
             raise GateError(
                 "parity",
-                f"onnxruntime departs from {reference} at batch size {size}{', held-out rows' if held_out else ''}: {found.finding}",
+                f"onnxruntime departs from {reference} at batch size {size}"
+                f"{', held-out rows' if held_out else ''}: {found.finding}",
                 MEND_BATCH if size > 1 and declared.origin.source == "adopted" else MEND,
             )
         trial = found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out)

@@ -1,4 +1,7 @@
-"""Recurrent layers over sequences of any length: torch fixes the length while tracing unless they are taken apart into loops."""
+"""Recurrent layers over sequences of any length.
+
+torch fixes the length while tracing unless the layers are taken apart into loops.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from seatrial_export.gate.torch_candidate import Graph
 
 @contextmanager
 def open_time(graph: Graph) -> Iterator[None]:
-    """Inside, LSTM and GRU layers are traced as loops over time, where a size besides the batch varies.
+    """Trace LSTM and GRU layers as loops over time within.
 
-    torch has this as a registered decomposition that it keeps to itself; its dispatch caches must forget what they saw before.
+    The loops are needed where a size besides the batch varies. torch has this as a registered
+    private decomposition; its dispatch caches must be cleared first.
     """
     kinds = {type(module) for module in graph.module.modules()} & {nn.LSTM, nn.GRU}
     with ExitStack() as stack:

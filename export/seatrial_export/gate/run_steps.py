@@ -1,4 +1,7 @@
-"""Running the steps of a gate, in order: each lets the candidate pass, or raises `GateError` that names the cause and the mend."""
+"""Running the steps of a gate, in order.
+
+Each step lets the candidate pass, or raises `GateError` that names the cause and the mend.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ def run_steps(
     """Every step that is not waived. `progress` is told the name of each before it runs."""
     odd = {name for name in set(candidate.declared.waive) - waivable if not name.startswith(LEAKS)}
     if odd:
-        want = f"steps among {', '.join(sorted(waivable))}, or '{LEAKS}' and a file of the bundle, each with a reason"
+        want = (
+            f"steps among {', '.join(sorted(waivable))}, "
+            f"or '{LEAKS}' and a file of the bundle, each with a reason"
+        )
         raise DeclarationError(f"{candidate.declared.noun} waive", ", ".join(sorted(odd)), want)
     for name, step in steps:
         progress(name)
@@ -35,7 +41,10 @@ def run_steps(
 
 
 def _run(name: str, step: Callable[[Tried], None], candidate: Tried) -> None:
-    """One step. What the user's own modules raise in it becomes its finding, with the line it came from."""
+    """Run one step.
+
+    An error of the user's own modules becomes the step's finding, with the line it came from.
+    """
     try:
         step(candidate)
     except SeatrialError:

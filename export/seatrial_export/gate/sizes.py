@@ -35,10 +35,11 @@ MEND_RAISES = "narrow the contract (st.Tensor[np.float32, 16:512], st.Text(max_t
 
 
 def check_sizes(candidate: TorchCandidate) -> None:
-    """Each graph against its module on made-up tensors of other sizes, where a size varies: a pooled size that was baked in shows here.
+    """Compare each graph with its module on made-up tensors of other sizes, where a size varies.
 
-    A size of the contract at which the module itself raises is a finding. Where only `prepare` knows which sizes it makes, such a
-    size is passed over, and the receipt names it.
+    A pooled size that was baked in shows here. A size of the contract at which the module itself
+    raises is a finding. Where only `prepare` decides which sizes it makes, such a size is passed
+    over, and the receipt names it.
     """
     for name, call, graph in candidate.calls:
         if not any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims):
@@ -50,7 +51,10 @@ def check_sizes(candidate: TorchCandidate) -> None:
             except Exception as error:  # forward may raise anything
                 if raised_by_us(error):
                     raise
-                finding = f"{name} itself raises at sizes {sizes_of(feeds)}: {type(error).__name__}: {first_lines(error)}"
+                finding = (
+                    f"{name} itself raises at sizes {sizes_of(feeds)}: "
+                    f"{type(error).__name__}: {first_lines(error)}"
+                )
                 if changed <= set(graph.sizes):
                     raise GateError(
                         "other sizes",
@@ -92,9 +96,10 @@ def passed_over(finding: str) -> Trial:
 
 
 def other_sizes(graph: Graph) -> Iterator[tuple[set[str], dict[str, Tensor]]]:
-    """The traced arguments made longer and shorter, within the contract's bounds, each with the names of the sizes that changed.
+    """Make the traced arguments longer and shorter, within the contract's bounds.
 
-    First along every size that varies at once, the batch aside; then each size alone at its least and its most, one row.
+    Each result stands with the names of the sizes that changed. First every size that varies
+    changes at once, the batch aside; then each size alone at its least and its most, one row.
     """
     names = {
         name: (spec.name, axis)

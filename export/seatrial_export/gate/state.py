@@ -1,4 +1,7 @@
-"""Does a model keep something of what it was asked? Its state after other calls, and copies that were never asked before."""
+"""Does a model keep something of its earlier calls?
+
+Compared are its state after other calls, and copies that were never called before.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from seatrial_export.gate.torch_candidate import TRACE_ROWS, TorchCandidate, cop
 from seatrial_export.pipeline import Pipeline
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
-"""Of one module in one process: sums of the same numbers in the same order, in memory that may be aligned otherwise."""
+"""The allowed distance of one module's answers in one process.
+
+The sums are of the same numbers in the same order, in memory that may be aligned otherwise.
+"""
 FEW = 4
 """Golden rows that the state after a call is looked at with."""
 ROW_KNOWN = (
@@ -31,16 +37,17 @@ ROW_KNOWN = (
 )
 """What a pipeline found out about rows; it holds for a copy too."""
 MEND = (
-    "a served model is asked in any order, by several processes: take what forward keeps (a memo, a counter, F.batch_norm(training=True)) or draws (random numbers) out of it; "
+    "a served model is asked in any order, by several processes: take what forward keeps "
+    "(a memo, a counter, F.batch_norm(training=True)) or draws (random numbers) out of it; "
     "if it never matters to an answer, say waive={'state': 'why'}"
 )
 
 
 def check_state(candidate: TorchCandidate) -> None:
-    """What modules hold after calls depends neither on which rows they were asked, nor on how many.
+    """Check that the modules' state after calls depends neither on the rows nor on their number.
 
-    So a table that the first call makes may stay; a memo of the first row and a counter may not. Where a module cannot be copied,
-    a call must leave everything as it was.
+    So a table that the first call makes may stay; a memo of the first row and a counter may not.
+    Where a module cannot be copied, a call must leave everything as it was.
     """
     rows = candidate.pipeline.encoded_golden
     one, other = twin(candidate), twin(candidate)
@@ -60,7 +67,10 @@ def check_state(candidate: TorchCandidate) -> None:
 
 
 def check_fresh_copy(candidate: TorchCandidate) -> None:
-    """A copy made before the first call answers the golden rows, last row first, as the model did in order."""
+    """Check a copy made before the first call.
+
+    The copy must answer the golden rows, last row first, as the model did in order.
+    """
     fresh = twin(candidate)
     if fresh is None:
         return
@@ -73,7 +83,10 @@ def check_fresh_copy(candidate: TorchCandidate) -> None:
 
 
 def twin(candidate: TorchCandidate) -> Pipeline | None:
-    """The pipeline over modules as they were before the gate first called them; None where they cannot be copied."""
+    """The pipeline over modules as they were before the gate first called them.
+
+    None where the modules cannot be copied.
+    """
     if candidate.pristine is None:
         return None
     model, prepare = candidate.pristine
@@ -85,7 +98,10 @@ def twin(candidate: TorchCandidate) -> Pipeline | None:
 
 
 def state_after(pipeline: Pipeline, rows: list[EncodedRow]) -> Held:
-    """What its modules hold once it has answered these rows, each in a batch of its like: batch norm cannot train on one."""
+    """Take the state of a pipeline's modules after it has answered these rows.
+
+    Each row runs in a batch of its like: batch norm cannot train on one.
+    """
     for row in rows:
         pipeline.call(pipeline.batch([row] * TRACE_ROWS))
     parts = {"model": pipeline.model} | (

@@ -1,4 +1,7 @@
-"""Taking the author's machine out of the graph: the exporter writes source lines, paths and scopes into every node."""
+"""Taking the author's machine out of the graph.
+
+The exporter writes source lines, paths and scopes into every node.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +39,19 @@ COMMON_WORDS = frozenset(
 
 
 def strip(candidate: Candidate) -> None:
-    """Remove notes of every sort. That no trace of this machine is left, `check_leaks` makes sure of when all is sealed."""
+    """Remove notes of every sort.
+
+    `check_leaks` makes sure that no trace of this machine is left when all is sealed.
+    """
     for graph in candidate.graphs:
         strip_model(graph.onnx)
 
 
 def strip_model(model: onnx.ModelProto) -> None:
-    """Clear `metadata_props` and `doc_string` everywhere in the model, and who made it (the manifest says)."""
+    """Clear `metadata_props` and `doc_string` everywhere in the model, and its producer.
+
+    The manifest names the producer.
+    """
     clear_notes(model)
     for field in ("producer_name", "producer_version", "domain"):
         model.ClearField(field)
@@ -84,7 +93,10 @@ def clear_notes(thing: Any) -> None:
 
 
 def folders_here() -> set[str]:
-    """Absolute paths that would tell of this machine: where the export runs, the user's home, and Python's packages."""
+    """Absolute paths that would be traces of this machine.
+
+    The paths are the folder of the export, the user's home, and Python's packages.
+    """
     folders = {
         str(Path.cwd()),
         str(Path.home()),
@@ -101,10 +113,11 @@ def names_here() -> set[str]:
 
 
 def check_leaks(file: str, data: bytes, *, written_by_user: bool = False) -> None:
-    """Raise `GateError` where bytes to be sealed hold a trace of this machine: one of its folders, its name, or its user.
+    """Raise `GateError` where bytes to be sealed hold a trace of this machine.
 
-    A name counts as a whole part of a path, beside a slash or an `@`, and only in what seatrial and the exporter write: the user's
-    own words (`written_by_user`: rows, tokenizers, notes) may well hold it.
+    A trace is one of the machine's folders, its name, or its user. A name counts as a whole part of
+    a path, beside a slash or an `@`, and only in text that seatrial and the exporter write: the
+    user's own words (`written_by_user`: rows, tokenizers, notes) may well hold it.
     """
     found = next((folder for folder in sorted(folders_here()) if folder.encode() in data), None)
     if found is None and not written_by_user:
@@ -115,7 +128,8 @@ def check_leaks(file: str, data: bytes, *, written_by_user: bool = False) -> Non
         raise GateError(
             "local traces",
             f"'{file}' holds '{found}', a path, user or host name of this machine",
-            f"look for it in node and parameter names, in strings that forward keeps, and in rows; if it may be sealed, say waive={{'local traces {file}': 'why'}}",
+            "look for it in node and parameter names, in strings that forward keeps, and in rows; "
+            f"if it may be sealed, say waive={{'local traces {file}': 'why'}}",
         )
 
 

@@ -1,4 +1,7 @@
-"""Does a model ask for the hour, the environment, the machine? The graph would hold what it was told on the day of the export."""
+"""Does a model read the hour, the environment, the machine?
+
+The graph would hold their values of the day of the export.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,17 @@ from seatrial_export.gate.train_mode import EAGER_TOLERANCE
 
 Call = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 ANOTHER_THREAD = "the thread"
-MEND = "pass what the answer depends on as a field of the row, or fix it where the model is made; if it is harmless, say waive={'surroundings': 'why'}"
+MEND = (
+    "pass what the answer depends on as a field of the row, or fix it where the model is made; "
+    "if it is harmless, say waive={'surroundings': 'why'}"
+)
 
 
 def check_surroundings(candidate: TorchCandidate) -> None:
-    """With each of `CHANGES`, and on another thread, modules answer as before, and tracing them gives the same program.
+    """Check that modules answer as before with each of `CHANGES`, and on another thread.
 
-    Only the user's own code is told otherwise. A module that raises is passed over: it asks for a file or a card that is not there.
+    Tracing the modules must give the same program too. Only the user's own code sees the changes. A
+    module that raises is passed over: it needs a file or a card that is not there.
     """
     for name, call, graph in candidate.calls:
         want = arrays(call(graph.feeds))
@@ -68,7 +75,10 @@ def on_another_thread(call: Call, feeds: Mapping[str, Tensor]) -> dict[str, Arra
 
 
 def check_trace(name: str, graph: Graph) -> None:
-    """A second trace with everything changed at once gives the same program. Raises `GateError` that names the first difference."""
+    """Check that a second trace with everything changed at once gives the same program.
+
+    Raises `GateError` that names the first difference.
+    """
     first = lines_of(graph.program)
     if trace_under(graph, list(CHANGES)) in (first, None) or trace_under(graph, []) != first:
         return
@@ -96,10 +106,10 @@ def trace_under(graph: Graph, changes: list[str]) -> list[str] | None:
 
 def lines_of(program: Any, *, constants: bool = True) -> list[str]:
     """One line for each node and, where wanted, each constant that is no weight."""
-    nodes = [
-        f"{node.name} = {node.target}{fx.node.map_arg((node.args, node.kwargs), lambda inner: inner.name)}"
-        for node in program.graph.nodes
-    ]
+    nodes = []
+    for node in program.graph.nodes:
+        given = fx.node.map_arg((node.args, node.kwargs), lambda inner: inner.name)
+        nodes.append(f"{node.name} = {node.target}{given}")
     kept = sorted(program.constants.items()) if constants else []
     return nodes + [
         f"{name} = {digest_of(value)}" for name, value in kept if isinstance(value, torch.Tensor)

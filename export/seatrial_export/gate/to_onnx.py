@@ -56,7 +56,10 @@ def check_opset(candidate: TorchCandidate) -> None:
 
 
 def name_values(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Give inputs and outputs their names. Everything inside begins with `_`, which no field does, so nothing clashes with a field."""
+    """Give inputs and outputs their names.
+
+    Every name inside begins with `_`, which no field's name does, so nothing clashes with a field.
+    """
     for value in tuple(graph.initializers.values()):
         value.name = inner_name(str(value.name))
     for node in ir.traversal.RecursiveGraphIterator(graph):

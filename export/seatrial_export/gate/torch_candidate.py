@@ -1,4 +1,4 @@
-"""What is on trial: a pipeline, the arguments it is traced with, and the graphs as they come to be."""
+"""The candidate on trial: a pipeline, its traced arguments, and its graphs."""
 
 from __future__ import annotations
 
@@ -32,18 +32,24 @@ FURTHER = 64
 
 @dataclass(kw_only=True)
 class Graph(OnnxGraph):
-    """One module on its way to ONNX: its arguments, in the order of `specs`, and the graph once it is there."""
+    """One module on its way to ONNX.
+
+    The module has its arguments, in the order of `specs`, and the graph once it is there.
+    """
 
     module: nn.Module
     feeds: dict[str, Tensor]
     outputs: list[str]
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Name of a size that varies -> the least and the most that the contract takes, where it says so."""
+    """Name of a size that varies -> the contract's least and most, where the contract has them."""
     program: Any = None
     proven: bool = True
     """Has torch proven the program for all sizes? Else its conditions were tried."""
     exported: Any = None
-    """The traced program that `proto` was made of: its nodes' names are those of the graph's values."""
+    """The traced program that `proto` was made of.
+
+    The names of its nodes are those of the graph's values.
+    """
 
     @property
     def arguments(self) -> tuple[Tensor, ...]:
@@ -74,7 +80,10 @@ class TorchCandidate(Candidate):
     """The pipeline's file in a process of its own, where it has a file."""
     batchable: bool = field(init=False)
     pristine: tuple[nn.Module, nn.Module | None] | None = field(init=False)
-    """Copies of model and prepare, made before the gate first calls them; None where they cannot be copied."""
+    """Copies of model and prepare, made before the gate first calls them.
+
+    None where they cannot be copied.
+    """
     trials: list[Trial] = field(default_factory=list)
     probes: list[EncodedRow] = field(default_factory=list)
 
@@ -82,7 +91,7 @@ class TorchCandidate(Candidate):
         self.batchable = self.pipeline.batchable
         try:
             self.pristine = copied(self.pipeline.model), copied(self.pipeline.prepare)
-        except Exception:  # a module may hold what has no copy: a lock, a file, a tensor within a graph of gradients
+        except Exception:  # some modules have no copy: locks, files, tensors that need gradients
             self.pristine = None
 
     @property
@@ -189,7 +198,10 @@ def least_open_side(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
 
 
 def copied(module: Any) -> Any:
-    """A deep copy that shares the parameters: whatever else changes, they are the bulk, and a change in them is seen all the same."""
+    """Make a deep copy that shares the parameters.
+
+    Parameters are the bulk of a module, and a change in them is seen all the same.
+    """
     shared = (
         {id(parameter): parameter for parameter in module.parameters()}
         if isinstance(module, nn.Module)

@@ -1,4 +1,8 @@
-"""`torch.export` with every varying size open: it raises where code branches on a size, which `torch.onnx.export` would bake in silently."""
+"""`torch.export` with every varying size open.
+
+`torch.export` raises where code branches on a size, which `torch.onnx.export` would bake in
+silently.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,14 @@ from seatrial_export.graphs.exporter_messages import first_lines, quiet
 
 Sizes = tuple[dict[int, Any], ...]
 MEND_BRANCH = (
-    "sizes that vary (the batch, text and image lengths) must not decide the path: replace `if x.shape[0] > n`, `for i in range(x.shape[0])` "
-    "and `int(x.shape[i])` by tensor operations; if the model exports rightly all the same, say waive={'torch.export': 'why'}"
+    "sizes that vary (the batch, text and image lengths) must not decide the path: "
+    "replace `if x.shape[0] > n`, `for i in range(x.shape[0])` "
+    "and `int(x.shape[i])` by tensor operations; "
+    "if the model exports rightly all the same, say waive={'torch.export': 'why'}"
 )
 MEND_BOUNDS = (
-    "where a size decides the path (`if x.shape[1] > n`), replace that by tensor operations; where the model cannot take smaller sizes, "
+    "where a size decides the path (`if x.shape[1] > n`), replace that by tensor operations; "
+    "where the model cannot take smaller sizes, "
     "say so in the row: st.Tensor[np.float32, 3, 16:, 16:512], st.Image(min_side_px=16)"
 )
 
@@ -33,10 +40,11 @@ def check_arguments(candidate: TorchCandidate) -> None:
 
 
 def check_torch_export(candidate: TorchCandidate) -> None:
-    """Raise where the path depends on a size that varies.
+    """Raise `GateError` where the path depends on a size that varies.
 
-    Named sizes are proven by torch's own solver. It cannot reason about every expression (`(height - 224) // 2`, say); where it gives
-    up, the conditions under which the traced path holds are tried on sizes all over the contract's range instead.
+    Named sizes are proven by torch's own solver. The solver cannot reason about every expression
+    (`(height - 224) // 2` for one); where it gives up, the conditions under which the traced path
+    holds are tried on sizes all over the contract's range instead.
     """
     for graph in candidate.traced:
         check_recurrent(graph)
@@ -82,7 +90,8 @@ def traced_by_trial(graph: Graph) -> ExportedProgram:
             where = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise GateError(
                 "torch.export",
-                f"the path depends on a size: it was traced where {condition}, and the contract also takes {where}",
+                f"the path depends on a size: it was traced where {condition}, "
+                f"and the contract also takes {where}",
                 MEND_BOUNDS,
             ) from error
     return program
@@ -99,7 +108,10 @@ def resized_meta(
 
 
 def bounds(graph: Graph) -> dict[str, tuple[int, int]]:
-    """Least and most of every size that varies; 2 at least, but for the batch: torch takes a size of 1 for a constant."""
+    """Least and most of every size that varies.
+
+    The least is 2, but for the batch: torch takes a size of 1 for a constant.
+    """
     names = {name for spec in graph.specs for name in graph.dim_names(spec).values()}
     return {
         name: (least if name == BATCH else max(2, least), most)
@@ -132,7 +144,11 @@ def trial_sizes(graph: Graph) -> Sizes:
 
 
 def tried_sizes(graph: Graph) -> Iterator[dict[str, int]]:
-    """Sizes to try conditions at: each size's smallest 500, then on in steps of a hundredth up to the largest; all of them mixed at random."""
+    """Yield sizes to try conditions at.
+
+    Each size runs through its smallest 500, then on in steps of a hundredth up to the largest; then
+    all sizes are mixed at random.
+    """
     limits = bounds(graph)
     scales = {name: scale(least, most) for name, (least, most) in limits.items()}
     traced_at = {

@@ -1,4 +1,7 @@
-"""Is the model as it will serve? Flags, two runs, and a row alone against the same row in a batch."""
+"""Is the model in the state that it is served in?
+
+The checks are flags, two runs, and a row alone against the same row in a batch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ EAGER_TOLERANCE = Tolerance(relative_to_max=1e-5, relative=1e-4)
 
 
 def check_flags(candidate: TorchCandidate) -> None:
-    """No module is in training mode: dropout and batch norm would answer otherwise than they were evaluated."""
+    """Check that no module is in training mode.
+
+    In training mode, dropout and batch norm would answer otherwise than in evaluation.
+    """
     for name, module in modules(candidate.pipeline):
         left = [
             f"{name}.{path}".rstrip(".") for path, child in module.named_modules() if child.training
@@ -29,7 +35,10 @@ def check_flags(candidate: TorchCandidate) -> None:
 
 
 def check_two_runs(candidate: TorchCandidate) -> None:
-    """Two eager runs on one input agree to the bit: `F.dropout` without `training=self.training` does not."""
+    """Check that two eager runs on one input agree to the bit.
+
+    `F.dropout` without `training=self.training` does not.
+    """
     for name, call, graph in candidate.calls:
         first, second = call(graph.feeds), call(graph.feeds)
         for output in first:
@@ -37,12 +46,16 @@ def check_two_runs(candidate: TorchCandidate) -> None:
                 raise GateError(
                     "two runs",
                     f"{name}: output '{output}' differs between two runs on one input",
-                    "look for F.dropout(x) without training=self.training, torch.rand* or another source of chance in forward",
+                    "look for F.dropout(x) without training=self.training, torch.rand* "
+                    "or another source of chance in forward",
                 )
 
 
 def check_row_in_batch(candidate: TorchCandidate) -> None:
-    """A row's eager answer does not depend on its mates. Skipped for pipelines that say `batchable=False`."""
+    """Check that a row's eager answer does not depend on its mates.
+
+    The check is skipped for pipelines with `batchable=False`.
+    """
     pipeline = candidate.pipeline
     if not pipeline.batchable:
         return
@@ -57,7 +70,8 @@ def check_row_in_batch(candidate: TorchCandidate) -> None:
         raise GateError(
             "row in batch",
             f"a row's answer depends on the other rows of its batch: {found}",
-            "look for F.batch_norm(..., training=True), a mean or softmax over dim 0; if the model must see all rows at once, say batchable=False",
+            "look for F.batch_norm(..., training=True), a mean or softmax over dim 0; "
+            "if the model must see all rows at once, say batchable=False",
         )
 
 

@@ -34,7 +34,10 @@ NOISY = (
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """The exporters print progress, hints and deprecations of their own; what matters of them the lint finds in the graph."""
+    """Silence the exporters' own progress, hints and deprecations.
+
+    The lint finds the faults that matter in the graph.
+    """
     levels = {name: logging.getLogger(name).level for name in NOISY}
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -51,7 +54,10 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def first_lines(error: BaseException, most: int = 4) -> str:
-    """The telling lines of a library's message, with the folders of this machine cut off its file names."""
+    """The telling lines of a library's message.
+
+    The folders of this machine are cut off its file names.
+    """
     said = ANSI.sub("", str(error))
     summary = said.rpartition("## Exception summary")[2]
     lines = [line.strip() for line in summary.splitlines() if line.strip()]
@@ -64,7 +70,10 @@ def first_lines(error: BaseException, most: int = 4) -> str:
 
 
 def raised_by_us(error: BaseException) -> bool:
-    """Does the innermost frame lie in seatrial? Then it is a bug of ours, and no finding about the model."""
+    """Whether the innermost frame lies in seatrial.
+
+    If it does, the error is a bug of seatrial, and no finding about the model.
+    """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -82,7 +82,11 @@ class PrepareStage:
         outputs: Sequence[TensorSpec] = (),
         graph: onnx.ModelProto | bytes | None = None,
     ) -> None:
-        """`tensors` are what the host stage gives, `specs` what the model takes; without a graph rows pass as they are."""
+        """Chain prepare and model.
+
+        `tensors` are the host stage's outputs, `specs` the model's inputs; without a graph rows
+        pass as they are.
+        """
         self._tensors, self._specs, self._inputs, self._outputs = tensors, specs, inputs, outputs
         self._session = None if graph is None else Session(graph)
 

@@ -1,1 +1,4 @@
-"""Making variants of a sealed model, proving each, and searching for the one that a parity budget allows."""
+"""Making variants of a sealed model, and proving each.
+
+A search finds the variant that a parity budget allows.
+"""

@@ -36,7 +36,10 @@ def curve_table(search: Search) -> Table:
 
 
 def plot_curve(search: Search, path: Path) -> None:
-    """Speed against error, one point for each candidate, as PNG. Raises `MissingExtra` without matplotlib."""
+    """Plot speed against error, one point for each candidate, as PNG.
+
+    Raises `MissingExtra` without matplotlib.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

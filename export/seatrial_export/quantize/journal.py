@@ -23,7 +23,10 @@ def journal_folder() -> Path:
 
 
 class Journal:
-    """Candidates that were measured, one JSON line each, under a key that names all they depend on."""
+    """Candidates that were measured, one JSON line each.
+
+    The key of a journal names everything that the candidates depend on.
+    """
 
     def __init__(self, key: str, folder: Path | None = None) -> None:
         self.path = (folder or journal_folder()) / f"{key}.jsonl"
@@ -41,7 +44,10 @@ class Journal:
             self._points[key_of(point)] = point
 
     def find(self, keep: tuple[str, ...], *, timed: bool) -> Point | None:
-        """The candidate that keeps these nodes, where it was measured: with its speed, or on fewer rows and without it."""
+        """Find the candidate that keeps these nodes, where it was measured.
+
+        The candidate is measured with its speed (`timed`), or on fewer rows and without its speed.
+        """
         return self._points.get((keep, timed))
 
     def add(self, point: Point) -> None:
@@ -55,5 +61,8 @@ class Journal:
 
 
 def key_of(point: Point) -> tuple[tuple[str, ...], bool]:
-    """What a candidate is found by: the nodes it keeps, and whether it was timed (then its speed is not 0)."""
+    """The key of a candidate: its kept nodes, and whether it was timed.
+
+    The speed of a timed candidate is not 0.
+    """
     return point.keep, point.speed > 0

@@ -33,7 +33,11 @@ class MadeVariant:
 def make_variants(
     subject: Subject, recipes: Sequence[Recipe], progress: Progress = silent
 ) -> list[MadeVariant]:
-    """Raises `DeclarationError` for a variant that this model cannot have, before any is made; `GateError` for one that misses its promise."""
+    """Make variants of a model, and prove them.
+
+    Raises `DeclarationError` for a variant that this model cannot have, before any is made;
+    `GateError` for one that misses its promise.
+    """
     for recipe in recipes:
         check_recipe(subject, recipe)
     made = []
@@ -57,7 +61,11 @@ def make_variants(
 
 
 def check_recipe(subject: Subject, recipe: Recipe) -> None:
-    """Raise `DeclarationError` where the graph cannot have this variant, its promise can never be measured, or too few rows are there to calibrate it on."""
+    """Check that the graph can have this variant.
+
+    Raises `DeclarationError` where the graph cannot have it, its promise can never be measured, or
+    too few rows are there to calibrate it on.
+    """
     if recipe.promise is not None:
         recipe.promise.check(subject.contract, truths=subject.truths)
     if recipe.CALIBRATED and len(subject.calibration) < LEAST_ROWS:
@@ -71,12 +79,15 @@ def check_recipe(subject: Subject, recipe: Recipe) -> None:
 
 
 def make_graph(subject: Subject, recipe: Recipe) -> bytes:
-    """The variant's graph, without notes. Same inputs, same bytes. Raises `DeclarationError` where a library gives up on this graph."""
+    """Make the variant's graph, without notes; same inputs, same bytes.
+
+    Raises `DeclarationError` where a library gives up on this graph.
+    """
     try:
         model = recipe.transform(subject.original)
     except SeatrialError:
         raise
-    except Exception as error:  # quantisers raise kinds of all sorts; what they mean is that this graph is beyond them
+    except Exception as error:  # quantisers raise errors of all kinds: the graph is beyond them
         if raised_by_us(error):
             raise
         where = f"variant '{recipe.variant}'"

@@ -25,9 +25,10 @@ MEASURED_S = 120
 def best_seconds(
     models: Sequence[Model], row: EncodedRow, rows: int, budget_s: float = BUDGET_S
 ) -> list[float]:
-    """The shortest time of a batch of `rows` such rows for each model, in turns, so that what disturbs one disturbs all.
+    """The shortest time of a batch of `rows` such rows for each model, in seconds.
 
-    It is this thread's own time on the processor, and a session has no other thread: what else runs on the machine does not count.
+    The models run in turns, so that a disturbance meets all of them. The time is this thread's own
+    on the processor, and a session has no other thread: other programs of the machine do not count.
     """
     feeds = collate(models[0].specs, [row] * rows)
     for model in models:

@@ -1,6 +1,7 @@
-"""Run as a script: load a graph, run a batch, print how many bytes that took at its peak beyond the interpreter and its libraries.
+"""Run as a script: load a graph, run a batch, print the bytes that it took at its peak.
 
-It imports nothing of seatrial, so that what it measures is onnxruntime's. `python peak_memory.py GRAPH.onnx FEEDS.npz`
+The bytes are counted beyond the interpreter and its libraries. The script imports nothing of
+seatrial, so that the bytes are onnxruntime's. `python peak_memory.py GRAPH.onnx FEEDS.npz`
 """
 
 from __future__ import annotations

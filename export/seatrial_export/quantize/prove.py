@@ -1,4 +1,8 @@
-"""Proving a variant: every golden and held-out row at several batch sizes, rows apart from their mates, and what it costs."""
+"""Proving a variant.
+
+Every golden and held-out row runs at several batch sizes, rows are held apart from their mates, and
+the variant's cost is measured.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +65,10 @@ def prove(
 def rows_apart(
     subject: Subject, variant: Variant, model: Model, apart: Tolerance
 ) -> Comparison | None:
-    """Rows among mates against rows alone; None where rows never run together. Raises `GateError`."""
+    """Compare rows among mates with rows alone.
+
+    None where rows never run together. Raises `GateError`.
+    """
     if not subject.batchable:
         return None
     _, rows = subject.sets[0]
@@ -70,7 +77,8 @@ def rows_apart(
         raise GateError(
             f"variant '{variant.name}', batch independence",
             f"a row's answer depends on the other rows of its batch: {found}",
-            "keep the nodes that mix rows in fp32 (keep=...), or seal the model with batchable=False",
+            "keep the nodes that mix rows in fp32 (keep=...), "
+            "or seal the model with batchable=False",
         )
     return found
 
@@ -81,9 +89,11 @@ def prove_rows(subject: Subject, variant: Variant, model: Model, place: int, siz
     found = judge(subject.contract, variant.promise, golden, model.run_in_batches(rows, size))
     if found.finding:
         raise GateError(
-            f"variant '{variant.name}', {'held-out' if place else 'golden'} rows at batch size {size}",
+            f"variant '{variant.name}', {'held-out' if place else 'golden'} rows "
+            f"at batch size {size}",
             found.finding,
-            "keep its most sensitive nodes in fp32 (seatrial quantize --budget finds them), take another variant, or promise less",
+            "keep its most sensitive nodes in fp32 (seatrial quantize --budget finds them), "
+            "take another variant, or promise less",
         )
     return found.trial("onnxruntime", variant.name, PROVIDER, size, held_out=bool(place))
 

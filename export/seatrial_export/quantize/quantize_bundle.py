@@ -34,9 +34,10 @@ def quantize_bundle(
     progress: Progress = silent,
     searches: Sequence[Search] = (),
 ) -> Bundle:
-    """Seal the bundle with these variants added as `out`/name/`version` (the next patch where left out), with a receipt beside it.
+    """Seal the bundle with these variants added, with a receipt beside it.
 
-    Raises `DeclarationError`, `GateError` and `BundleError`; then nothing is written.
+    The bundle is written as `out`/name/`version` (the next patch where left out). Raises
+    `DeclarationError`, `GateError` and `BundleError`; then nothing is written.
     """
     old = subject.bundle
     version = version or next_version(old.version)
@@ -65,7 +66,10 @@ def quantize_bundle(
 def with_variants(
     old: Bundle, made: Sequence[MadeVariant], version: str
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """Manifest and files of the new bundle. The notes of the old one are about what came before it, and are left out."""
+    """Make manifest and files of the new bundle.
+
+    The notes of the old bundle are about the version before it, and are left out.
+    """
     manifest = old.manifest.model_copy(update={
         "version": version, "variants": (*old.manifest.variants, *(each.variant for each in made)),
         "made_with": {**old.manifest.made_with, **tool_versions()},

@@ -1,8 +1,10 @@
-"""The search within a parity budget: which nodes must stay in fp32, and no more than these.
+"""The search within a parity budget: the fewest nodes that must stay in fp32.
 
-Ranges are measured once. Each node is quantised alone and its error measured end to end, from raw rows to answers; that ranks them.
-Then more and more of the most sensitive are kept in fp32, each candidate measured anew, down to the fewest that hold the budget; and
-what proves to be kept for nothing is given back. Of the candidates that hold, the fastest on this machine is chosen.
+Ranges are measured once. Each node is quantised alone and its error measured end to end, from raw
+rows to answers; the error ranks the nodes. Then more and more of the most sensitive nodes are kept
+in fp32, each candidate measured anew, down to the fewest that hold the budget; nodes that prove to
+be kept for nothing are given back. Of the candidates that hold, the fastest on this machine is
+chosen.
 """
 
 from __future__ import annotations
@@ -27,14 +29,18 @@ from seatrial_export.tool_versions import tool_versions
 from seatrial_export.variants.recipe import Recipe
 
 RANKING_ROWS, MOST_ROWS = 48, 1000
-"""Rows of each set that nodes are ranked on, and candidates measured on: all where there are no more, else as many drawn by the seed.
+"""Rows of each set that nodes are ranked on, and that candidates are measured on.
 
-The choice is proven on all.
+All rows are taken where there are no more, else as many drawn by the seed. The choice is proven on
+all.
 """
 MOST_GIVEN_BACK = 8
 """How many kept nodes are tried without."""
 WORTHWHILE = 1.03
-"""A candidate with more nodes in fp32 must be so much faster than one with fewer: below that, timing is noise."""
+"""The least speed-up of a candidate over one with fewer nodes in fp32.
+
+Below this ratio, timing is noise.
+"""
 TIMED_S = 0.6
 Watch = Callable[[str, int, int], None]
 """Told of each step: what, how many are done, of how many."""
@@ -57,7 +63,11 @@ class BudgetSearch:
         watch: Watch = unwatched,
         journal: Journal | None = None,
     ) -> None:
-        """Raises `DeclarationError` where the model cannot have the variant, or the budget can never be measured on its rows."""
+        """Prepare the search.
+
+        Raises `DeclarationError` where the model cannot have the variant, or the budget can never
+        be measured on its rows.
+        """
         budget.check(subject.contract, truths=subject.truths)
         check_recipe(subject, recipe)
         self._subject, self._recipe, self._budget, self._watch = subject, recipe, budget, watch
@@ -85,7 +95,10 @@ class BudgetSearch:
         )
 
     def run(self) -> Search:
-        """Find the choice. What was measured before, by a search that was stopped, is not measured again."""
+        """Find the choice.
+
+        Candidates that a stopped search measured before are not measured again.
+        """
         alone = self._sensitivity()
         ranked = sorted(self._nodes, key=lambda node: -alone[node])
         points = self._widen(ranked)
@@ -119,7 +132,10 @@ class BudgetSearch:
         return found
 
     def _widen(self, ranked: Sequence[str]) -> list[Point]:
-        """Keep 0, 1, 2, 3, 4, 6, 9, 13 ... of the most sensitive nodes: the curve. Then as few as hold the budget. One node is always quantised."""
+        """Keep 0, 1, 2, 3, 4, 6, 9, 13 ... of the most sensitive nodes: the curve.
+
+        Then the fewest nodes that hold the budget are kept. One node is always quantised.
+        """
         found = {count: self._keeping(ranked, count) for count in growing(len(ranked))}
         low = max((count for count, point in found.items() if not point.met), default=-1)
         high = min(
@@ -132,7 +148,10 @@ class BudgetSearch:
         return [found[count] for count in sorted(found)]
 
     def _give_back(self, points: Sequence[Point], alone: Mapping[str, float]) -> list[Point]:
-        """Quantise kept nodes again, one after the other from the least sensitive, where the budget still holds."""
+        """Quantise kept nodes again, where the budget still holds.
+
+        The nodes go one after the other from the least sensitive.
+        """
         best = min(
             (point for point in points if point.met),
             key=lambda point: len(point.keep),
@@ -160,7 +179,10 @@ class BudgetSearch:
         return self._point((*self._recipe.keep, *ranked[:count]))
 
     def _point(self, keep: tuple[str, ...], *, timed: bool = True) -> Point:
-        """A candidate's measures and speed. Its nodes are in the graph's order, so that one choice is one graph."""
+        """Measure a candidate's error and speed.
+
+        The candidate's nodes are in the graph's order, so that one choice is one graph.
+        """
         keep = tuple(node for node in self._recipe.nodes(self._subject.original) if node in keep)
         known = self._journal.find(keep, timed=timed)
         if known is not None:
@@ -193,7 +215,10 @@ class BudgetSearch:
         return fp32 / own
 
     def _nearest(self, points: Sequence[Point]) -> int:
-        """Place of the candidate that comes nearest to the budget: one that meets it, else that of the least error."""
+        """Place of the candidate that comes nearest to the budget.
+
+        A candidate that meets the budget is nearest, else that of the least error.
+        """
         return min(
             range(len(points)),
             key=lambda place: (not points[place].met, error_of(points[place].measures)),
@@ -209,7 +234,10 @@ def growing(most: int) -> list[int]:
 
 
 def drawn(subject: Subject, seed: int, most: int) -> list[tuple[Golden, list[EncodedRow]]]:
-    """The golden set and the held-out one, at most `most` rows of each; by length, so that little is padded."""
+    """Draw at most `most` rows of the golden set, and of the held-out one.
+
+    The rows are sorted by length, so that little is padded.
+    """
     sets = []
     for golden, rows in subject.sets:
         places = list(range(len(rows)))
@@ -221,7 +249,11 @@ def drawn(subject: Subject, seed: int, most: int) -> list[tuple[Golden, list[Enc
 
 
 def error_of(measures: Measures) -> float:
-    """One number to rank by: the mean distance of directions, where outputs have some, else the largest error; infinite where there is none."""
+    """One number to rank by.
+
+    The number is the mean distance of directions, where outputs have some, else the largest error;
+    infinite where there is none.
+    """
     if measures.cosine is not None:
         return 1 - measures.cosine
     return float("inf") if measures.max_error is None else measures.max_error

@@ -1,4 +1,8 @@
-"""A bundle on the bench: its fp32 graph, its rows taken through host stage and prepare, and the rows that ranges are measured on."""
+"""A bundle on the bench: its fp32 graph and its rows.
+
+The rows are taken through host stage and prepare; further rows are those that ranges are measured
+on.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,10 @@ class Subject:
     def __init__(
         self, bundle: Bundle, calibration: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
-        """`calibration` are raw rows; the golden ones where there are none. The bundle may be one that is not written yet."""
+        """Take a bundle, which may be one that is not written yet.
+
+        `calibration` are raw rows; the golden ones where there are none.
+        """
         self.bundle, self.contract, self.specs = bundle, bundle.contract, bundle.specs
         self.batchable = bundle.manifest.batchable
         self.calibration = bundle.golden.rows if calibration is None else calibration
@@ -66,7 +73,10 @@ class Subject:
 
     @cached_property
     def original(self) -> Original:
-        """What recipes start from. Raises `DeclarationError` that names a calibration row which the contract refuses."""
+        """The starting point of recipes.
+
+        Raises `DeclarationError` that names a calibration row which the contract refuses.
+        """
         feeds = []
         for place, row in enumerate(self.calibration):
             try:

@@ -1,4 +1,7 @@
-"""The variants that a model can be sealed in beside fp32: one file each, found by looking into this folder."""
+"""The variants that a model can be sealed in beside fp32.
+
+Each variant is one file, found by looking into this folder.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ def recipes() -> Mapping[str, type[Recipe]]:
 
 
 def parse_recipe(wanted: str | Recipe) -> Recipe:
-    """A recipe as it is, or from text: "int8", "int8:calibration=percentile,percentile=99.9". Raises `DeclarationError`."""
+    """Return a recipe as it is, or parse it from text.
+
+    A text is "int8", or "int8:calibration=percentile,percentile=99.9". Raises `DeclarationError`.
+    """
     if isinstance(wanted, Recipe):
         return wanted
     kind, _, options = str(wanted).partition(":")
@@ -58,7 +64,10 @@ def parse_recipe(wanted: str | Recipe) -> Recipe:
 
 
 def parse_recipes(wanted: Sequence[str | Recipe], taken: Sequence[str]) -> list[Recipe]:
-    """Each of them; `taken` are names of graphs that are there already. Raises `DeclarationError` where a name would stand for two."""
+    """Parse each recipe; `taken` are names of graphs that are there already.
+
+    Raises `DeclarationError` where a name would stand for two.
+    """
     parsed = [parse_recipe(each) for each in wanted]
     names = [*taken, *(recipe.variant for recipe in parsed)]
     twice = sorted({name for name in names if names.count(name) > 1})

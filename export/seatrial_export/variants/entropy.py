@@ -1,6 +1,7 @@
-"""The range at which 8 bits lose the least information about a histogram (Migacz 2017, "8-bit inference with TensorRT").
+"""The range at which 8 bits lose the least information about a histogram.
 
-onnxruntime's own has the same steps in Python loops: minutes for a network, where this takes seconds.
+Source: Migacz 2017, "8-bit inference with TensorRT". onnxruntime's own implementation has the same
+steps in Python loops: minutes for a network, where this one takes seconds.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ SMOOTHING = 1e-4
 
 
 def least_divergent_bound(counts: NDArray[Any], edges: NDArray[Any], levels: int) -> float:
-    """The bound `b` for which values clipped to [-b, b], in `levels` steps, diverge least from what was seen.
+    """The bound `b` for which values clipped to [-b, b], in `levels` steps, diverge least.
 
-    `counts` has an even number of bins, at least `levels`; `edges` one number more, symmetric about 0.
+    The divergence is from the values that were seen. `counts` has an even number of bins, at least
+    `levels`; `edges` one number more, symmetric about 0.
     """
     half = len(counts) // 2
     below = np.concatenate([[0], np.cumsum(counts)])
@@ -37,7 +39,10 @@ def least_divergent_bound(counts: NDArray[Any], edges: NDArray[Any], levels: int
 
 
 def divergence(inside: NDArray[Any], left: int, right: int, levels: int) -> float:
-    """Kullback-Leibler divergence of the clipped histogram from itself in `levels` steps; what lies outside is clipped into the end bins."""
+    """Kullback-Leibler divergence of the clipped histogram from itself in `levels` steps.
+
+    Values outside are clipped into the end bins.
+    """
     seen = inside.astype(np.float64)
     seen[0] += left
     seen[-1] += right

@@ -1,4 +1,7 @@
-"""fp16: weights and arithmetic of 16 bits, by onnxruntime's converter; inputs and outputs stay as they are."""
+"""fp16: weights and arithmetic of 16 bits, by onnxruntime's converter.
+
+Inputs and outputs stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ MOST = 65504.0
 
 
 class Fp16(Recipe):
-    """Half the size. For graphics cards; on most processors onnxruntime computes it in fp32 and is no faster."""
+    """Half the size, for graphics cards.
+
+    On most processors onnxruntime computes fp16 in fp32 and is no faster.
+    """
 
     KIND: ClassVar[str] = "fp16"
     COSINE: ClassVar[float] = 0.9999

@@ -1,4 +1,7 @@
-"""Changing a copy of a graph: nodes in the place of others, new constants, and weights that nobody reads any more left out."""
+"""Changing a copy of a graph: nodes in the place of others, and new constants.
+
+Weights that no node reads any more are left out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ from seatrial_export.variants.original import Original, nodes_of
 
 
 class GraphEdit:
-    """Nodes are put before the node whose place they take, in the order in which they are added; each is named after its output."""
+    """A copy of a graph that is changed.
+
+    Nodes are put before the node whose place they take, in the order in which they are added; each
+    is named after its output.
+    """
 
     def __init__(self, original: Original) -> None:
         self._original = original
@@ -31,7 +38,10 @@ class GraphEdit:
     def put(
         self, place: str, operator: str, inputs: list[str], output: str, **attributes: Any
     ) -> str:
-        """A node before the one named `place`, or before all where `place` is empty; returns its output."""
+        """Add a node before the one named `place`, or before all where `place` is empty.
+
+        Returns the node's output.
+        """
         node = helper.make_node(operator, inputs, [output], name=f"node{output}", **attributes)
         (self._new.setdefault(place, []) if place else self._first).append(node)
         return output

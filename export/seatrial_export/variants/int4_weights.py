@@ -1,6 +1,7 @@
-"""Weight-only int4: matrices of 4 bits, one scale for each block of a column; other weights of 8 bits; all arithmetic is fp32.
+"""Weight-only int4: matrices of 4 bits, with one scale for each block of a column.
 
-Blocked `DequantizeLinear` and the int4 type are of opset 21, so the graph is raised to it.
+Other weights are of 8 bits, and all arithmetic is fp32. Blocked `DequantizeLinear` and the int4
+type are of opset 21, so the graph is raised to it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,10 @@ class Int4Weights(Recipe):
 
 
 def put_blocks(edit: GraphEdit, place: str, linear: Linear, block: int) -> None:
-    """The linear node with its matrix of 4 bits, as MatMul and Add: that is what onnxruntime fuses."""
+    """Put the linear node with its matrix of 4 bits, as MatMul and Add.
+
+    onnxruntime fuses these two.
+    """
     inputs, outputs = linear.matrix.shape
     values, scales = least_error(linear.matrix.reshape(inputs // block, block, outputs))
     made = f"_{linear.weight}.int4"
@@ -93,9 +97,10 @@ def put_blocks(edit: GraphEdit, place: str, linear: Linear, block: int) -> None:
 
 
 def least_error(blocks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Whole numbers from -7 to 7 and scales, `(blocks, 1, outputs)`: of several scales the one that brings each block nearest to what it was.
+    """Find whole numbers from -7 to 7 and scales, `(blocks, 1, outputs)`.
 
-    The largest number of a block may be cut off, where the many small ones gain more by a finer step.
+    Of several scales, the one is taken that brings each block nearest to its original. The largest
+    number of a block may be cut off, where the many small ones gain more by a finer step.
     """
     values, widest = quantised(blocks, axis=1, most=7)
     scales, least = widest, np.square(values * widest - blocks).sum(axis=1, keepdims=True)

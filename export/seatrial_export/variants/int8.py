@@ -1,8 +1,9 @@
-"""Static int8: u8 activations by ranges measured on real rows, s8 weights by channel, as QuantizeLinear and DequantizeLinear pairs (QDQ).
+"""Static int8: QuantizeLinear and DequantizeLinear pairs (QDQ).
 
-Weights are of 7 bits, -64 to 64. x86 without VNNI adds two products of u8 and s8 in 16 bits, and saturates (VPMADDUBSW): 2 * 255 * 64 fits,
-so the sums are the same on every processor. u8 weights would be exact too, but onnxruntime runs them slower, and without VNNI
-(its pull request 27671).
+Activations are u8 by ranges measured on real rows, weights s8 by channel. Weights are of 7 bits,
+-64 to 64. x86 without VNNI adds two products of u8 and s8 in 16 bits, and saturates (VPMADDUBSW): 2
+* 255 * 64 fits, so the sums are the same on every processor. u8 weights would be exact too, but
+onnxruntime runs them slower, and without VNNI (its pull request 27671).
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ CHANNELS_FROM = 13
 
 
 class Int8(Recipe):
-    """For convolutional networks. Transformers' activations have outliers that one range for all tokens does not bear: see `int8_per_token`."""
+    """For convolutional networks.
+
+    Transformers' activations have outliers that one range for all tokens does not bear: see
+    `int8_per_token`.
+    """
 
     KIND: ClassVar[str] = "int8"
     COSINE: ClassVar[float] = 0.99
@@ -116,7 +121,8 @@ class Int8(Recipe):
 def set_apart(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     """Part a kept node from the values around it by a `Sum` of one.
 
-    onnxruntime rounds the float weights of a Conv or Gemm between a DequantizeLinear and a QuantizeLinear while it loads the graph
+    onnxruntime rounds the float weights of a Conv or Gemm between a DequantizeLinear and a
+    QuantizeLinear while it loads the graph
     (`findings/onnxruntime-rounds-excluded-convolutions.sh`).
     """
     apart = f"_{node.output[0]}.kept"

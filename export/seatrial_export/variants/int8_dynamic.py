@@ -1,6 +1,7 @@
-"""Dynamic int8, as onnxruntime has it: one activation scale for the whole batch, so a row's answer depends on its mates.
+"""Dynamic int8, as onnxruntime has it: one activation scale for the whole batch.
 
-Weights are of 7 bits, for the reason that `int8` gives.
+With one scale, a row's answer depends on its mates. Weights are of 7 bits, for the reason that
+`int8` gives.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Int8Dynamic(Recipe):
             raise DeclarationError(
                 f"variant '{self.variant}'",
                 "a model whose rows run together",
-                "one sealed with batchable=False: one scale for the whole batch makes a row's answer depend on its mates",
+                "one sealed with batchable=False: one scale for the whole batch makes "
+                "a row's answer depend on its mates",
                 "int8_per_token is as small, as fast, and keeps rows apart",
             )
         super().check(original)

@@ -1,7 +1,9 @@
-"""Per-token int8: activations with a scale and an offset for each token, computed in the graph; weights with one scale a column.
+"""Per-token int8: activations with a scale and an offset for each token.
 
-A token's numbers depend on that token alone, so a row's answer does not depend on its mates, as it does where one scale is taken of
-the whole batch. All of it is standard ONNX, of opset 18 (ReduceMin's axes), so an older graph is raised to it; MatMulInteger runs on VNNI where the processor has it.
+The graph computes scale and offset; weights have one scale a column. A token's numbers depend on
+that token alone, so a row's answer does not depend on its mates, as it does where one scale is
+taken of the whole batch. All of it is standard ONNX, of opset 18 (ReduceMin's axes), so an older
+graph is raised to it. MatMulInteger runs on VNNI where the processor has it.
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ from seatrial_export.variants.recipe import Recipe
 
 OPSET = 18
 LEVELS, MOST = 204, 80
-"""The largest activation and weight. x86 without VNNI adds two products in 16 bits (VPMADDUBSW): 2 * 204 * 80 = 32640 is below 32768,
-so sums are exact on every processor. Of the pairs that are, this one and its neighbours lose least on MiniLM (255 * 64 loses more)."""
+"""The largest activation and weight.
+
+x86 without VNNI adds two products in 16 bits (VPMADDUBSW): 2 * 204 * 80 = 32640 is below 32768, so
+sums are exact on every processor. Of the pairs that are exact, this one and its neighbours lose
+least on MiniLM (255 * 64 loses more).
+"""
 
 
 class Int8PerToken(Recipe):
-    """For transformers, and whatever else is mostly matrices: `x @ w` as whole numbers.
+    """For transformers, and other models that are mostly matrices: `x @ w` as whole numbers.
 
-    With `x = low + scale * q` for each token and `w = s * v` for each column, `x @ w = scale * s * (q @ v) + low * s * sum(v)`;
-    q is of 0 to `LEVELS` and v of -`MOST` to `MOST`.
+    With `x = low + scale * q` for each token and `w = s * v` for each column,
+    `x @ w = scale * s * (q @ v) + low * s * sum(v)`; q is of 0 to `LEVELS` and v of -`MOST` to
+    `MOST`.
     """
 
     KIND: ClassVar[str] = "int8_per_token"

@@ -1,7 +1,10 @@
-"""Weight-only int8: weights of 8 bits, one scale for each output channel or table row; arithmetic is fp32.
+"""Weight-only int8: weights of 8 bits; arithmetic is fp32.
 
-A `DequantizeLinear` stands where the weight stood, so every operator that takes weights can have it; onnxruntime fuses it with
-MatMul, and then rounds activations to 8 bits a block. A table that rows are looked up in is scaled by row, after the look-up.
+Each output channel or table row has one scale.
+
+A `DequantizeLinear` stands where the weight stood, so every operator that takes weights can have
+it; onnxruntime fuses it with MatMul, and then rounds activations to 8 bits a block. A table that
+rows are looked up in is scaled by row, after the look-up.
 """
 
 from __future__ import annotations
@@ -27,11 +30,17 @@ PLACES = {
     "RNN": {1: 1, 2: 1},
     "Gather": {0: 0},
 }
-"""Operator -> which of its inputs are weights, and the axis that has a scale of its own. A Gemm's is 0 where it is transposed."""
+"""Operator -> the places of its weights among its inputs, and the axis with a scale of its own.
+
+A Gemm's axis is 0 where it is transposed.
+"""
 
 
 class Int8Weights(Recipe):
-    """A quarter of the size at nearly fp32's answers; faster where reading weights is what takes the time."""
+    """A quarter of the size at nearly fp32's answers.
+
+    The variant is faster where reading weights takes most of the time.
+    """
 
     KIND: ClassVar[str] = "int8_weights"
     COSINE: ClassVar[float] = 0.995

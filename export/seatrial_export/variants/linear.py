@@ -33,7 +33,10 @@ class Linear:
 
 
 def linear_of(node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> Linear | None:
-    """What a node multiplies by, where that is a constant float32 matrix and nothing else happens but a bias; else None."""
+    """The matrix that a node multiplies by, where the node adds no more than a bias; else None.
+
+    The matrix must be a constant of float32.
+    """
     if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in weights:
         return None
     tensor = weights[node.input[1]]

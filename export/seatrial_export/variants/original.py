@@ -61,7 +61,10 @@ class Original:
 
     @cached_property
     def linears(self) -> dict[str, Linear]:
-        """Node name -> what it computes, for every node of the graph itself that multiplies by a constant matrix, in order."""
+        """Node name -> its linear operation, in order.
+
+        The nodes are those of the graph itself that multiply by a constant matrix.
+        """
         found = {node.name: linear_of(node, self.weights) for node in self.model.graph.node}
         return {name: linear for name, linear in found.items() if linear is not None}
 
@@ -70,7 +73,7 @@ class Original:
         return any(node.op_type in operators for node in self.model.graph.node)
 
     def ranges(self, rule: RangeRule, operators: tuple[str, ...]) -> Ranges:
-        """What the inputs and outputs of these operators hold on the calibration rows; measured once."""
+        """Ranges of these operators' inputs and outputs on the calibration rows; measured once."""
         key = rule, operators
         if key not in self._ranges:
             self._ranges[key] = measure_ranges(self.model, self.feeds, rule, operators)
@@ -98,7 +101,10 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def quantised(
     values: NDArray[Any], axis: int | tuple[int, ...], most: int
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Symmetric whole numbers from -most to most, and their scales, with `axis` reduced to 1; 0 stays 0."""
+    """Quantise to symmetric whole numbers from -most to most, with their scales.
+
+    The scales have `axis` reduced to 1; 0 stays 0.
+    """
     scale = np.maximum(
         np.abs(values).max(axis=axis, keepdims=True) / most, np.finfo(np.float32).tiny
     )

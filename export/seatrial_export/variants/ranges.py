@@ -1,4 +1,7 @@
-"""Ranges of the values inside a graph, measured on calibration rows: what static quantisation takes its scales from."""
+"""Ranges of the values inside a graph, measured on calibration rows.
+
+Static quantisation takes its scales from these ranges.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,18 @@ Range = tuple[np.float32, np.float32]
 Ranges = Mapping[str, Range]
 """Value's name -> least and most."""
 BINS, LEVELS = 2048, 128
-"""Of a histogram, and of what it is compared with in the entropy method, as TensorRT has them (Migacz 2017)."""
+"""Bins of a histogram, and levels that the entropy method compares it with.
+
+Both are TensorRT's (Migacz 2017).
+"""
 
 
 class RangeRule(BaseModel):
-    """How a range is read off the values seen: all of them, all but the outermost, or where the least information is lost."""
+    """The rule that reads a range off the values seen.
+
+    The range is that of all values, of all but the outermost, or the one where the least
+    information is lost.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,7 +46,10 @@ def measure_ranges(
     rule: RangeRule,
     operators: Sequence[str],
 ) -> Ranges:
-    """Run every row alone, at its own length, and read the ranges of what goes in and out of these operators."""
+    """Run every row alone, at its own length, and read ranges.
+
+    The ranges are those of the inputs and outputs of these operators.
+    """
     session = Session(with_outputs(model, watched(model, operators)))
     ranges = seen_ranges(session, feeds)
     if rule.method == "minmax":
@@ -61,7 +74,10 @@ def measure_ranges(
 def percentile_range(
     counts: NDArray[Any], edges: NDArray[Any], rule: RangeRule
 ) -> tuple[float, float]:
-    """The range of the middle values, `percentile` percent of them; as much is left out on either side."""
+    """The range of the middle values, `percentile` percent of them.
+
+    As many values are left out on either side.
+    """
     shares = np.cumsum(counts) / counts.sum()
     outside = (100 - rule.percentile) / 200
     low, high = (int(np.searchsorted(shares, share)) for share in (outside, 1 - outside))
@@ -69,7 +85,10 @@ def percentile_range(
 
 
 def entropy_range(counts: NDArray[Any], edges: NDArray[Any], _: RangeRule) -> tuple[float, float]:
-    """The range at which the least information is lost, symmetric before it is clipped to what was seen."""
+    """The range at which the least information is lost.
+
+    The range is symmetric before it is clipped to the values that were seen.
+    """
     bound = least_divergent_bound(counts, edges, LEVELS)
     return -bound, bound
 
@@ -80,7 +99,10 @@ def clipped(found: tuple[float, float], seen: Range) -> Range:
 
 
 def watched(model: onnx.ModelProto, operators: Sequence[str]) -> list[str]:
-    """Float values, no weights among them, that go in or out of nodes of these operators, in the graph's order."""
+    """List the float values that go in or out of nodes of these operators.
+
+    Weights are left out; the values are in the graph's order.
+    """
     inferred = onnx.shape_inference.infer_shapes(model).graph
     floats = {
         value.name for value in (*inferred.value_info, *inferred.input, *inferred.output)

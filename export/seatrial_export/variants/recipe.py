@@ -1,4 +1,7 @@
-"""A recipe: how a variant is made of the fp32 graph, what it promises, and which nodes it leaves in fp32."""
+"""A recipe: the way from the fp32 graph to a variant.
+
+A recipe also holds the variant's promise, and the nodes that stay in fp32.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ class Recipe(Declared, ABC):
     COSINE: ClassVar[float]
     AGREEMENT: ClassVar[float]
     RELATIVE: ClassVar[float]
-    """What it promises where the author says nothing: mean cosine, share of equal labels, largest error over the largest value."""
+    """The default bounds: mean cosine, share of equal labels, largest error over the largest value.
+
+    They hold where the author gives no promise.
+    """
     APART: ClassVar[Tolerance] = Tolerance(relative_to_max=1e-6, relative=1e-5)
     """How far a row's answer among mates may be from that alone."""
     EDGES: ClassVar[Tolerance | None] = None
@@ -53,7 +59,10 @@ class Recipe(Declared, ABC):
         return self.name or self.KIND
 
     def __str__(self) -> str:
-        """As `--variant` takes it: "int8:calibration=percentile,keep=a+b"; the promise, which the manifest holds, aside."""
+        """The text that `--variant` takes: "int8:calibration=percentile,keep=a+b".
+
+        The promise, which the manifest holds, is left out.
+        """
         given = self.model_dump(exclude={"promise"}, exclude_defaults=True)
         options = (
             f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
@@ -70,7 +79,11 @@ class Recipe(Declared, ABC):
         """The variant's graph. What a library raises passes."""
 
     def check(self, original: Original) -> None:
-        """Raise `DeclarationError` where the graph cannot have this variant, or `keep` names a node that it would not change."""
+        """Check that the graph can have this variant.
+
+        Raises `DeclarationError` where it cannot, or `keep` names a node that the variant would not
+        change.
+        """
         nodes = self.nodes(original)
         where = f"variant '{self.variant}'"
         if not nodes:
@@ -85,7 +98,11 @@ class Recipe(Declared, ABC):
             )
 
     def promised(self, contract: Contract) -> Promise:
-        """The promise, or the default: by cosine where an output has several numbers, with agreement where one is a label, else by error."""
+        """The promise, or the default.
+
+        The default bounds the cosine where an output has several numbers, with agreement where one
+        is a label, else the error.
+        """
         if self.promise is not None:
             return self.promise
         if all(field.kind.shape in ((), (1,)) for field in contract.outputs):
