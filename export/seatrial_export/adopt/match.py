@@ -208,10 +208,10 @@ def other_classes(port: Port, field: OutputField) -> str:
 
 
 def same_sort(have: str, want: str) -> bool:
-    """Whether `have` is of the same sort as `want`: floats for floats, wider whole numbers for others.
+    """Whether an output of type `have` may answer for a field of type `want`.
 
-    Whole numbers of type `want` hold all of `have`: an answer is never another number than the
-    graph's.
+    Floats may answer for floats, and whole numbers for a type that holds all of them: an answer is
+    never another number than the graph's.
     """
     return (
         have != "string"

@@ -80,8 +80,8 @@ def digest_of(tensor: Tensor) -> str:
     ):
         return f"{type(tensor).__name__} {tensor.dtype}{list(tensor.shape)}"
     value = value.cpu().contiguous()
-    held = digest(value.view(-1).view(torch.uint8).numpy()) if value.numel() else ""
-    return f"{tensor.dtype}{list(tensor.shape)} {held}"
+    content = digest(value.view(-1).view(torch.uint8).numpy()) if value.numel() else ""
+    return f"{tensor.dtype}{list(tensor.shape)} {content}"
 
 
 class Walk:

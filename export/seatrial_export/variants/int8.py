@@ -1,8 +1,8 @@
 """Static int8: QuantizeLinear and DequantizeLinear pairs (QDQ).
 
 Activations are u8 by ranges measured on real rows, weights s8 by channel. Weights are of 7 bits,
--64 to 64. x86 without VNNI adds two products of u8 and s8 in 16 bits, and saturates (VPMADDUBSW): 2
-* 255 * 64 fits, so the sums are the same on every processor. u8 weights would be exact too, but
+-64 to 64. x86 without VNNI adds two products of u8 and s8 in 16 bits, and saturates (VPMADDUBSW):
+2 * 255 * 64 fits, so the sums are the same on every processor. u8 weights would be exact too, but
 onnxruntime runs them slower, and without VNNI (its pull request 27671).
 """
 
