@@ -1,9 +1,12 @@
-"""What metrics and drift cost: processor time a request of a server with everything on, scraped every 5 s, against one with `--no-metrics`.
+"""The cost of metrics and drift: processor time a request, on against off.
 
-    python benchmarks/metrics_cost.py BUNDLES [ROUNDS]      # BUNDLES: a folder that holds penguins; needs wrk
+    python benchmarks/metrics_cost.py BUNDLES [ROUNDS]
 
-Both servers run at once and are asked in turns, so that whatever else the machine does falls on both. Processor time is what the
-kernel books for the server's threads. Each turn gives a ratio of on to off; their median counts, and between its quartiles lies half of them.
+BUNDLES is a folder that holds penguins; wrk is needed. A server with everything on, scraped every 5
+s, runs against one with `--no-metrics`. Both servers run at once and get the load in turns, so that
+whatever else the machine does falls on both. Processor time is the kernel's count for the server's
+threads. Each turn gives a ratio of on to off; their median counts, and between its quartiles lies
+half of them.
 """
 
 from __future__ import annotations
@@ -95,7 +98,8 @@ def main() -> None:
         script = Path(folder, "post.lua")
         body = json.dumps({"instances": [row]})
         script.write_text(
-            f'wrk.method = "POST"\nwrk.body = [[{body}]]\nwrk.headers["Content-Type"] = "application/json"\n'
+            f'wrk.method = "POST"\nwrk.body = [[{body}]]\n'
+            'wrk.headers["Content-Type"] = "application/json"\n'
         )
         for connections in CONNECTIONS:
             seen: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
@@ -109,8 +113,9 @@ def main() -> None:
             ).T
             plain_us, plain = np.median(seen["off"], axis=0)
             print(
-                f"{connections:3} connections: {plain:.0f}/s at {plain_us:.0f} us each without; with everything on "
-                f"{rate:+.1%} of the rate ({low:+.1%} to {high:+.1%}), {us:+.1%} of the time ({low_us:+.1%} to {high_us:+.1%})",
+                f"{connections:3} connections: {plain:.0f}/s at {plain_us:.0f} us each without; "
+                f"with everything on {rate:+.1%} of the rate ({low:+.1%} to {high:+.1%}), "
+                f"{us:+.1%} of the time ({low_us:+.1%} to {high_us:+.1%})",
                 flush=True,
             )
     stop.set()

@@ -76,7 +76,10 @@ def free_port(wanted: int) -> int:
 
 @contextmanager
 def serving(out: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
-    """`seatrial serve` in a process of its own: its URL, that of its metrics, and the process, once every model is ready."""
+    """Run `seatrial serve` in a process of its own until every model is ready.
+
+    Yields its URL, that of its metrics, and the process.
+    """
     port, grpc, metrics = free_port(8000), free_port(8001), free_port(8002)
     command = [
         sys.executable,
@@ -123,9 +126,18 @@ def lines_to_paste(url: str, picture: Path) -> list[str]:
     ask = lambda row: json.dumps({"instances": [row]}, ensure_ascii=False)
     return [
         f"curl -s {url}/v1/models/penguins:predict {as_json} -d '{ask(PENGUIN)}'",
-        f"curl -s {url}/v1/models/digits:predict -H 'Content-Type: image/png' --data-binary @{picture}",
-        f"curl -s {url}/v1/models/sentences:predict {as_json} -d '{ask({'text': 'Where do penguins raise their young?'})}' | head -c 300",
-        f"curl -s {url}/v1/models/penguins:predict {as_json} -d '{ask({**PENGUIN, 'bill_length_mm': 412})}'",
+        (
+            f"curl -s {url}/v1/models/digits:predict -H 'Content-Type: image/png' "
+            f"--data-binary @{picture}"
+        ),
+        (
+            f"curl -s {url}/v1/models/sentences:predict {as_json} "
+            f"-d '{ask({'text': 'Where do penguins raise their young?'})}' | head -c 300"
+        ),
+        (
+            f"curl -s {url}/v1/models/penguins:predict {as_json} "
+            f"-d '{ask({**PENGUIN, 'bill_length_mm': 412})}'"
+        ),
     ]
 
 
@@ -164,7 +176,8 @@ def main() -> None:
                 raise SystemExit(f"{bundle.name} misses its tolerance")
         lines = lines_to_paste(url, picture)
         console.print(
-            f"\n[bold]{url}[/]  pages: {url}/docs\nmetrics: {metrics}\n\nPaste these; the last is refused, and says why:\n",
+            f"\n[bold]{url}[/]  pages: {url}/docs\nmetrics: {metrics}\n\n"
+            "Paste these; the last is refused, and says why:\n",
             highlight=False,
         )
         for line in lines:

@@ -1,4 +1,7 @@
-"""Images at the edges: modes, rotations, sizes and damage that a server meets sooner or later. Both image examples use them."""
+"""Images at the edges: modes, rotations, sizes and damage that a server meets sooner or later.
+
+Both image examples use them.
+"""
 
 from __future__ import annotations
 

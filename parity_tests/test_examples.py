@@ -1,4 +1,7 @@
-"""The suite that runs before a release: every example, through every runner, answers as training did, and refuses what it must."""
+"""The suite that runs before a release.
+
+Every example, through every runner, answers as training did, and refuses the rows that it must.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""The parity matrix: every example through everything that can answer for it, from the same raw rows, as one table.
+"""The parity matrix: every example through every runner, from the same raw rows, as one table.
 
-Run it:  make parity-matrix     (Triton's lines need `make triton` first, the container's `make image`; without these they say so)
+Run it:  make parity-matrix
+
+Triton's lines need `make triton` first, the container's `make image`; without these the lines are
+marked so.
 """
 
 from __future__ import annotations
@@ -83,7 +86,10 @@ def serving(
 
 
 def table(receipts: list[Receipt]) -> list[str]:
-    """Markdown: a line for each runner, a column for each example; the worst error of all its rows and batch sizes, and the tolerance there."""
+    """Write Markdown: a line for each runner, a column for each example.
+
+    A cell holds the worst error of all rows and batch sizes, and the tolerance there.
+    """
     lines = [
         f"| answers | {' | '.join(receipt.name for receipt in receipts)} |",
         f"|---|{'---|' * len(receipts)}",
@@ -104,7 +110,8 @@ def cell(receipt: Receipt, runner: str) -> str:
     worst = max(
         (trial for trial in trials if trial.rows), key=lambda trial: trial.worst_error or 0.0
     )
-    return f"{worst.worst_error:.1e} of {worst.allowed:.1e}, {sum(trial.refusals for trial in trials)} refused"
+    refused = sum(trial.refusals for trial in trials)
+    return f"{worst.worst_error:.1e} of {worst.allowed:.1e}, {refused} refused"
 
 
 if __name__ == "__main__":

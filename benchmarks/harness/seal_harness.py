@@ -1,6 +1,8 @@
-"""Seals the benchmark harness's own models as bundles, and writes its inputs as V1 bodies.
+"""Seal the benchmark harness's own models as bundles, and write its inputs as V1 bodies.
 
-python benchmarks/harness/seal_harness.py HARNESS OUT      # HARNESS: the folder that holds the harness's models.py
+python benchmarks/harness/seal_harness.py HARNESS OUT
+
+HARNESS is the folder that holds the harness's models.py.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ class Embedding(st.Answer):
 
 
 def build(harness: Path, out: Path) -> dict[str, tuple[nn.Module, list[Any]]]:
-    """The harness's networks, taken from its own builders just before it exports them, and its inputs."""
+    """Take the harness's networks and inputs from its own builders, just before it exports them."""
     sys.path.insert(0, str(harness))
     import models
     import workload

@@ -1,9 +1,9 @@
-"""A crowd that asks again at once when it is refused: does the server come back when it is gone?
+"""A crowd that sends again at once when it is refused: does the server come back when it is gone?
 
     python benchmarks/load/crowd.py HARNESS BUILD [WORKLOAD]
 
-Sixty-four closed-loop clients, then sixty-four more for half of the time, then the sixty-four alone again; HARNESS and BUILD as in
-`overload.py`. Answers in each span, and refusals.
+Sixty-four closed-loop clients, then sixty-four more for half of the time, then the sixty-four alone
+again; HARNESS and BUILD as in `overload.py`. Answers in each span, and refusals.
 """
 
 from __future__ import annotations

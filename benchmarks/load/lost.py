@@ -1,11 +1,13 @@
-"""Requests lost over reloads and rolling restarts under load: 32 keep-alive clients against a model of every datatype.
+"""Requests lost over reloads and rolling restarts under load.
 
     python benchmarks/load/lost.py [RELOADS] [RESTARTS] [--haproxy]
 
-A request is lost where its bytes went out on an open connection and no whole answer came back, or the answer was no 200. A connection
-that was refused before it was made is no request: the client goes to the other server, as behind any balancer. 0 of N lost means fewer
-than 3/N lost at 95 % confidence (the rule of three). With --haproxy the clients know one address, haproxy's, which asks both servers
-for their readiness five times a second.
+32 keep-alive clients run against a model of every datatype. A request is lost where its bytes went
+out on an open connection and no whole answer came back, or the answer was no 200. A connection that
+was refused before it was made is no request: the client goes to the other server, as behind any
+balancer. 0 of N lost means fewer than 3/N lost at 95 % confidence (the rule of three). With
+--haproxy the clients have one address, haproxy's, which checks both servers' readiness five times a
+second.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ from support.conformance import rows, seal  # noqa: E402  (found through the lin
 BODY = json.dumps({"instances": rows()[:1]})
 CLIENTS, PORTS, HAPROXY_PORT = 32, (18_710, 18_711), 18_712
 BALANCER_S = 0.6
-"""As in any rolling restart: the old one is stopped once the balancer has seen the new one, here after three of its checks."""
+"""The time from the new server's start to the old one's stop, as in any rolling restart.
+
+The old server is stopped once the balancer has seen the new one, here after three of its checks.
+"""
 HAPROXY = f"""
 defaults
   mode http
@@ -175,7 +180,8 @@ def main(reloads: int, restarts: int, haproxy: bool) -> None:
             assert server.wait(60) == 0
             server = following
         print(
-            f"{restarts} restarts: {clients.answered - before} answered, {len(clients.lost) - lost} lost",
+            f"{restarts} restarts: {clients.answered - before} answered, "
+            f"{len(clients.lost) - lost} lost",
             clients.lost[lost : lost + 3],
             flush=True,
         )

@@ -1,11 +1,14 @@
-"""Open loop at 0.7, 2 and 10 times the capacity that wrk finds: what is answered in time, and how soon; what is refused, and how soon.
+"""Open loop at 0.7, 2 and 10 times the capacity that wrk finds.
 
     python benchmarks/load/overload.py HARNESS BUILD [WORKLOAD ...]
 
-HARNESS is the shared harness's folder, BUILD what `seal_harness.py` wrote. The server has core 0, the load core 1; latency counts from when
-a request was due. The clients wait as long as the harness's do, and say so; in a last load of twice the capacity they wait twice the p99 that
-they saw at 0.7 of it. Capacity is measured before and after each load, since a shared machine is faster in one minute than in the next.
-`lag_ms` is how far the generator itself was late: where that is longer than its clients' patience, it measures itself.
+Measured are the requests answered in time, those refused, and how soon each came back. HARNESS is
+the shared harness's folder, BUILD the output of `seal_harness.py`. The server has core 0, the load
+core 1; latency counts from the time when a request was due. The clients wait as long as the
+harness's do, and send that deadline; in a last load of twice the capacity they wait twice the p99
+that they saw at 0.7 of it. Capacity is measured before and after each load, since a shared machine
+is faster in one minute than in the next. `lag_ms` is how far the generator itself was late: where
+that is longer than its clients' patience, it measures itself.
 """
 
 from __future__ import annotations
@@ -118,7 +121,10 @@ def impatient(request: Path, deadline_s: float, folder: Path) -> Path:
 
 
 class Refused:
-    """How soon a request is refused that would wait one millisecond, asked ten times a second meanwhile."""
+    """Time until the refusal of a request that would wait one millisecond.
+
+    Such a request goes out ten times a second meanwhile.
+    """
 
     def __init__(self, port: int, request: Path) -> None:
         self._port, self._took, self._stop = port, list[float](), threading.Event()

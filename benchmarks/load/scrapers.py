@@ -1,9 +1,10 @@
-"""Fifty scrapers at once, every second, and five that hang mid-response: what they cost everyone else.
+"""Fifty scrapers at once, every second, and five that hang mid-response: their cost to the others.
 
     python benchmarks/load/scrapers.py [SECONDS]
 
-Good requests go out at a steady rate, as in `slow.py`, in turns: alone, while another server is scraped, which takes no traffic, and
-while theirs is. The second says what the scrapers themselves take of the machine.
+Good requests go out at a steady rate, as in `slow.py`, in turns: alone, while another server is
+scraped, which takes no traffic, and while theirs is. The second figure shows how much of the
+machine the scrapers themselves take.
 """
 
 from __future__ import annotations

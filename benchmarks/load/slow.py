@@ -1,8 +1,10 @@
-"""1,000 connections that send headers slowly, 1,000 that send a body slowly and 1,000 that send nothing: what they cost everyone else.
+"""The cost of slow connections to everyone else.
 
     python benchmarks/load/slow.py [SECONDS]
 
-Good requests go out at a steady rate (open loop, latency from the scheduled time) without and with the slow ones, in turns.
+1,000 connections send headers slowly, 1,000 send a body slowly and 1,000 send nothing. Good
+requests go out at a steady rate (open loop, latency from the scheduled time) without and with the
+slow ones, in turns.
 """
 
 from __future__ import annotations

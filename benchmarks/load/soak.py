@@ -1,10 +1,11 @@
-"""A soak: good, bad and leaving clients and reloads against one server, and the slope of its memory.
+"""A soak: good, bad and leaving clients and reloads against one server, and its memory's slope.
 
     python benchmarks/load/soak.py [SECONDS] [--leak]
 
-After a fifth of the time, which warms it up, the memory's slope is fitted by Theil and Sen over the requests answered: at most 1 MiB for
-each 10,000. Files, threads and tasks must be as many at the end as then. `--leak` keeps a part of every request in the server, on
-purpose: the check must fail, or it proves nothing. Exit code 1 where memory grows.
+After a fifth of the time, which warms the server up, the memory's slope is fitted by Theil and Sen
+over the requests answered: at most 1 MiB for each 10,000. Files, threads and tasks must be as many
+at the end as then. `--leak` keeps a part of every request in the server, on purpose: the check must
+fail, or it proves nothing. Exit code 1 where memory grows.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Counted:
 
 
 def client(counted: Counted, seed: int) -> None:
-    """One that sends good rows over a connection that it keeps, bad ones, pictures, and now and then leaves in the middle."""
+    """Send good rows over one kept connection, bad rows, and pictures.
+
+    Now and then the client leaves in the middle.
+    """
     dice = random.Random(seed)
     good, bad, image = (
         rows(*[ROW] * 8),
@@ -137,10 +141,13 @@ def main(seconds: float, leak: bool) -> int:
         server.wait(60)
     slope, _, low, high = theilslopes([mib for _, mib in samples], [count for count, _ in samples])
     print(
-        f"{counted.answered} answered in {seconds:g} s with {turn} reloads, {len(counted.wrong)} otherwise than they should {counted.wrong[:3]}"
+        f"{counted.answered} answered in {seconds:g} s with {turn} reloads, "
+        f"{len(counted.wrong)} otherwise than they should {counted.wrong[:3]}"
     )
     print(
-        f"memory {samples[0][1]:.1f} -> {samples[-1][1]:.1f} MiB; slope {slope * 1e4:.3f} MiB for each 10,000 requests (95%: {low * 1e4:.3f} to {high * 1e4:.3f})"
+        f"memory {samples[0][1]:.1f} -> {samples[-1][1]:.1f} MiB; "
+        f"slope {slope * 1e4:.3f} MiB for each 10,000 requests "
+        f"(95%: {low * 1e4:.3f} to {high * 1e4:.3f})"
     )
     print(f"files and threads {warm} -> {now}")
     grows = slope * 1e4 > MOST_MIB

@@ -247,8 +247,10 @@ def measure(title: str, checkout: Path, flags: list[str], models: int, rounds: i
                     took.append((server.cpu_s() - before, time.perf_counter() - began))
                 cpu, wall = (statistics.median(each) for each in zip(*took, strict=True))
                 print(
-                    f"  beside {what}: worst {max(beside):.1f} ms (median {statistics.median(beside):.1f}), "
-                    f"alone {max(alone):.1f} ({statistics.median(alone):.1f}); it took {wall:.2f} s, {cpu:.2f} of processor",
+                    f"  beside {what}: worst {max(beside):.1f} ms "
+                    f"(median {statistics.median(beside):.1f}), "
+                    f"alone {max(alone):.1f} ({statistics.median(alone):.1f}); "
+                    f"it took {wall:.2f} s, {cpu:.2f} of processor",
                     flush=True,
                 )
             print(f"  afterwards {server.resident_mb():.0f} MB", flush=True)

@@ -1,11 +1,11 @@
-"""On a card: what the server answers over HTTP, beside a loop of raw onnxruntime over the same rows on the same card.
+"""On a card: the server's answers over HTTP, beside a loop of raw onnxruntime.
 
     python benchmarks/models/cards.py HARNESS BUNDLES [PROVIDER [FLAG ...]]
 
-HARNESS is the folder that holds `rotate.lua` (the load is wrk's); every bundle in BUNDLES is measured over its golden rows, one a request; the flags are for
-`seatrial serve`, such as `--workers 4`.
-The loop runs `session.run` on them in batches of like lengths, encoded before the clock starts, so it is a limit without HTTP, contract and
-preprocessing.
+Both run the same rows on the same card. HARNESS is the folder that holds `rotate.lua` (the load is
+wrk's); every bundle in BUNDLES is measured over its golden rows, one a request; the flags are for
+`seatrial serve`, such as `--workers 4`. The loop runs `session.run` on the rows in batches of like
+lengths, encoded before the clock starts, so it is a limit without HTTP, contract and preprocessing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ sys.path.append(str(ROOT / "tests"))
 from support.servers import Server, fetch  # noqa: E402  (found through the line above)
 
 CONNECTIONS, SIZES, SECONDS, LOOP_S = (1, 16, 64, 256), (1, 8, 32, 128), 3, 0.7
-HEAD = "POST /v1/models/{name}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+HEAD = (
+    "POST /v1/models/{name}:predict HTTP/1.1\r\nHost: localhost\r\n"
+    "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+)
 
 
 def main(harness: Path, bundles: Path, provider: str, flags: list[str]) -> None:

@@ -1,8 +1,10 @@
-"""10,000 penguin rows in one V2 call over binary tensors, beside the harness's own preprocessing and onnxruntime in this process.
+"""10,000 penguin rows in one V2 call over binary tensors, beside the harness's own preprocessing.
 
-    python benchmarks/models/columnar.py HARNESS MODELS BUNDLE      (make bench seals the bundle and makes the models)
+    python benchmarks/models/columnar.py HARNESS MODELS BUNDLE
 
-Ratios in one run: the two take turns. One core for the server, one for this process.
+`make bench` seals the bundle and makes the models. The harness's preprocessing and onnxruntime run
+in this process. Ratios in one run: the two take turns. One core for the server, one for this
+process.
 """
 
 from __future__ import annotations

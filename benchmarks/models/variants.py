@@ -1,7 +1,9 @@
-"""What quantised variants of the examples cost and keep: the figures of docs/variants.md. Run: python benchmarks/models/variants.py [OUT.json]
+"""The cost and quality of quantised variants of the examples: the figures of docs/variants.md.
 
-Sentences are measured on 200 sentences of Python's own documentation, which the model was not tuned on; digits on its held-out quarter.
-Times are best of several, in turns with fp32, one thread.
+Run:  python benchmarks/models/variants.py [OUT.json]
+
+Sentences are measured on 200 sentences of Python's own documentation, which the model was not tuned
+on; digits on its held-out quarter. Times are best of several, in turns with fp32, one thread.
 """
 
 from __future__ import annotations
@@ -27,12 +29,19 @@ WANTED = {
     "digits": ("int8", "int8_weights", "int8_per_token"),
 }
 LOOSE = {"photos": ("--promise", "cosine>=0.99")}
-"""Its weights are random and its labels mean nothing, so that they flip at a breath: directions alone are promised."""
+"""The promises of examples whose labels mean nothing.
+
+The weights of photos are random, so that its labels flip at the least change: directions alone are
+promised.
+"""
 BUDGETS = ("cosine>=0.995", "cosine>=0.999", "cosine>=0.9995")
 
 
 def real_sentences() -> list[str]:
-    """Sentences of 4 to 60 words from the language reference that Python carries, each once, drawn by a seed."""
+    """Draw sentences of 4 to 60 words by a seed, each once.
+
+    The sentences are those of the language reference that Python carries.
+    """
     text = re.sub(r"\s+", " ", " ".join(topics[name] for name in sorted(topics)))
     found = [
         part
@@ -92,7 +101,10 @@ def summary(receipt: dict[str, object] | str) -> str:
     keep = [search["points"][search["chosen"]]["keep"] for search in receipt["searches"]]
     speed = ", ".join(f"{value:.2f}x at {rows}" for rows, value in cost["speed"].items())
     close = {key: value for key, value in measured["measures"].items() if value is not None}
-    return f"{cost['size_bytes'] / 1e6:.1f} MB, {speed}, mates {cost['batch_error']:.0e}, {close}, flipped {measured['flipped']}, keeps {keep}"
+    return (
+        f"{cost['size_bytes'] / 1e6:.1f} MB, {speed}, mates {cost['batch_error']:.0e}, {close}, "
+        f"flipped {measured['flipped']}, keeps {keep}"
+    )
 
 
 if __name__ == "__main__":

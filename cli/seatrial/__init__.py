@@ -1,6 +1,7 @@
-"""seatrial: seal a trained model with its preprocessing and contract, prove it, serve it. `import seatrial as st`.
+"""seatrial: seal a trained model with its preprocessing and contract, prove it, serve it.
 
-The names here are loaded when they are first used, so that a server never imports torch and a notebook never a web framework.
+`import seatrial as st`. The names here are loaded when they are first used, so that a server never
+imports torch and a notebook never a web framework.
 """
 
 from __future__ import annotations

@@ -15,7 +15,10 @@ REFERENCE, LIVE, DRIFTED = "#9aa5b1", "#1f77b4", "#c8401a"
 
 
 def plot_drift(title: str, fields: Sequence[FieldDrift], above: Sequence[bool], path: Path) -> None:
-    """Write a PNG; a field that drifted has its live shares in red. Raises `MissingExtra` and `DeclarationError`."""
+    """Write a PNG of the shares of each field; a field that drifted has its live shares in red.
+
+    Raises `MissingExtra` and `DeclarationError`.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,4 +1,7 @@
-"""Where drift is read from: rows on disk, run through the engine, or the counters of every server that a Prometheus scrapes."""
+"""The sources of drift: rows on disk, or the counters of servers.
+
+Rows run through the engine. Counters are those of every server that a Prometheus scrapes.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ class Seen:
 
 
 def drift_of_rows(bundle: Bundle, rows: Sequence[Any]) -> Seen:
-    """Validate the rows, run the model on them and count; words that are refused count as unseen. Raises `DeclarationError` where none is left."""
+    """Validate the rows, run the model on them and count; words that are refused count as unseen.
+
+    Raises `DeclarationError` where no row is left.
+    """
     from seatrial_contracts.profile import DriftFeatures, columns_of
     from seatrial_serve.inference.engine import load_engine
     from seatrial_serve.runtimes.runtime import RuntimeOptions

@@ -33,9 +33,11 @@ WINGS = {
 
 
 def extra_of(error: ModuleNotFoundError, home: str) -> str | None:
-    """The extra that brings the missing module; None where none does: then it is a fault of the installation, or ours.
+    """The extra that brings the missing module.
 
-    `home` is the module whose import failed. Where several extras bring a module, the one that `home` needs is named.
+    None where no extra brings it: then the installation or seatrial is at fault. `home` is the
+    module whose import failed. Where several extras bring a module, the one that `home` needs is
+    named.
     """
     module = (error.name or "").partition(".")[0]
     extras = [extra for extra, modules in EXTRAS.items() if module in modules]

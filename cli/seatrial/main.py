@@ -76,7 +76,9 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="seatrial")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
-    r"""Seal a trained PyTorch model with its preprocessing and input contract, prove that it answers as training did, serve it.
+    r"""Seal a trained PyTorch model, prove that it answers as training did, serve it.
+
+    The model is sealed with its preprocessing and input contract.
 
     \b
     The way of a model:
@@ -88,7 +90,10 @@ def cli(context: click.Context, debug: bool) -> None:
 
 
 def main() -> None:
-    """Entry point. An error of ours is one screen of text and exit code 1; `--debug` shows where it came from."""
+    """Run the command line.
+
+    An error of seatrial is one screen of text and exit code 1; `--debug` shows its origin.
+    """
     try:
         code = cli(standalone_mode=False)  # click gives back the code of a command that exits
     except SeatrialError as error:
@@ -112,7 +117,8 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         click.echo(
-            f"seatrial: {type(error).__name__}: {error}\n(a bug in seatrial, or an error in your pipeline file: --debug shows where)",
+            f"seatrial: {type(error).__name__}: {error}\n"
+            "(a bug in seatrial, or an error in your pipeline file: --debug shows where)",
             err=True,
         )
         sys.exit(2)

@@ -11,7 +11,10 @@ from seatrial_contracts.errors import DeclarationError
 
 
 def read_rows(text: str) -> list[Any]:
-    """Rows from JSON text, the name of a .json or .jsonl file, or `-`. Raises `DeclarationError`."""
+    """Read rows from JSON text, a .json or .jsonl file by its name, or `-`.
+
+    Raises `DeclarationError`.
+    """
     if text == "-":
         return rows_of(sys.stdin.read())
     if text.lstrip()[:1] in ("{", "["):

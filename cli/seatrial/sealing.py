@@ -1,4 +1,7 @@
-"""What the commands that seal show: the gate's steps while they run, and the bundle once it is there."""
+"""The output of the commands that seal.
+
+It shows the gate's steps while they run, and the bundle once it is there.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ OPTIONS = (
         "--since",
         type=click.Path(path_type=Path),
         metavar="BUNDLE",
-        help="The version before: what changed since is sealed as RELEASE_NOTES.md, and breaking changes need a higher major version.",
+        help="The version before: what changed since is sealed as RELEASE_NOTES.md, "
+        "and breaking changes need a higher major version.",
     ),
     click.option(
         "--allow-breaking",

@@ -1,4 +1,6 @@
-"""Digits: a small CNN, trained on files as a client sends them, served from PNG or JPEG bytes of any size.
+"""Digits: a small CNN, trained on files in the form that a client sends.
+
+The model is served from PNG or JPEG bytes of any size.
 
 Seal it:  seatrial export examples/digits/pipeline.py:pipeline --out bundles
 """
@@ -72,7 +74,10 @@ def drawn(values: np.ndarray, side: int) -> Image.Image:
 
 
 def load_samples() -> list[st.Sample]:
-    """1,797 digits as files: PNGs of several sizes, every fourth a JPEG. Their slices are format and size."""
+    """Load 1,797 digits as files: PNGs of several sizes, every fourth a JPEG.
+
+    Their slices are format and size.
+    """
     data, sides = load_digits(), (8, 16, 28, 40)
     samples = []
     for place, (values, digit) in enumerate(zip(data.images, data.target, strict=True)):

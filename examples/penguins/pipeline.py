@@ -38,7 +38,7 @@ class Species(st.Answer):
 
 
 class PenguinNet(nn.Module):
-    """Imputes, scales, embeds and classifies: all of it is in the graph, so there is nothing to write twice."""
+    """Impute, scale, embed and classify: all of it is in the graph, so nothing is written twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,10 @@ def load_rows() -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def split(rows: list[Any], labels: list[str], seed: int = 0) -> tuple[Any, ...]:
-    """Seeded and stratified: 80% to train, 20% to test and calibrate. Returns rows and labels of each part."""
+    """Split rows, seeded and stratified: 80% to train, 20% to test and calibrate.
+
+    Returns rows and labels of each part.
+    """
     train, test, train_y, test_y = train_test_split(
         rows, labels, test_size=0.2, stratify=labels, random_state=seed
     )
@@ -108,7 +111,10 @@ def codes(labels: list[str]) -> Tensor:
 
 
 def train(net: PenguinNet, feeds: dict[str, Tensor], target: Tensor, epochs: int = 100) -> None:
-    """Statistics and weights, from the training part alone; classes weighted by how rare they are."""
+    """Fit statistics and weights, from the training part alone.
+
+    The classes are weighted by how rare they are.
+    """
     values = torch.stack([feeds[name].to(torch.float32) for name in NUMBERS], 1)
     net.mean.copy_(values.nanmean(0))
     net.std.copy_((values - net.mean).square().nanmean(0).sqrt().clamp(min=1e-6))
@@ -123,7 +129,10 @@ def train(net: PenguinNet, feeds: dict[str, Tensor], target: Tensor, epochs: int
 
 
 def sample(row: dict[str, Any], label: str | None = None) -> st.Sample:
-    """A row with its species, where it is known, and the slices it belongs to: its island, and what it lacks."""
+    """Make a sample of a row, with its species, where it is known, and its slices.
+
+    The slices are the row's island, and the fields that it lacks.
+    """
     lacks = "missing cells" if None in row.values() else "whole"
     return st.Sample(row, truth=label and {"species": label}, slices=(row["island"], lacks))
 
@@ -199,6 +208,7 @@ def pipeline() -> st.Pipeline:
     train(net, declared.encode(train_x), codes(train_y))
     winners = declared.call(declared.encode(test_x))["species"].argmax(1)
     print(
-        f"penguins: accuracy {(winners == codes(test_y)).float().mean():.3f} on {len(test_y)} rows not trained on"
+        f"penguins: accuracy {(winners == codes(test_y)).float().mean():.3f} "
+        f"on {len(test_y)} rows not trained on"
     )
     return declared

@@ -1,4 +1,6 @@
-"""Photos: a network of ResNet-18's shape with seeded random weights. For size and speed only: its answers mean nothing.
+"""Photos: a network of ResNet-18's shape with seeded random weights.
+
+The example is for size and speed only: its answers mean nothing.
 
 Seal it:  seatrial export examples/photos/pipeline.py:pipeline --out bundles
 """
@@ -24,7 +26,10 @@ CLASSES = tuple(f"class {i}" for i in range(10))
 
 
 class Photo(st.Row):
-    """A photograph; its shorter side is brought to 256 pixels by Pillow, as torchvision's pipelines do."""
+    """A photograph.
+
+    Pillow brings its shorter side to 256 pixels, as torchvision's pipelines do.
+    """
 
     photo: Annotated[bytes, st.Image(formats=("JPEG", "PNG"), shorter_side_px=256)]
 
@@ -100,7 +105,10 @@ class PhotoNet(nn.Module):
 
 
 def settle_norms(net: PhotoNet, photos: Tensor) -> None:
-    """Give the batch norms the statistics of real photos, so that values stay in range through all layers."""
+    """Give the batch norms the statistics of real photos.
+
+    The values then stay in range through all layers.
+    """
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None

@@ -71,9 +71,15 @@ ORDINARY = (
     "How do I reset my password?",
     "I forgot my login credentials and cannot sign in.",
     "Bread rises because yeast turns sugar into carbon dioxide.",
-    "The committee postponed its decision until the spring, since two of its members had not yet seen the figures.",
+    (
+        "The committee postponed its decision until the spring, "
+        "since two of its members had not yet seen the figures."
+    ),
     "Rain.",
-    "It was the coldest winter that anyone in the village could remember, and the river froze from bank to bank.",
+    (
+        "It was the coldest winter that anyone in the village could remember, "
+        "and the river froze from bank to bank."
+    ),
 )
 EDGES = (
     "",

@@ -1,4 +1,4 @@
-"""The trial: runners that answer raw rows in different ways, and one comparison of them with the training side."""
+"""The trial: runners that answer raw rows in different ways, compared with the training side."""
 
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle

@@ -1,4 +1,8 @@
-"""Asking a server over HTTP: whatever it does, the caller gets a reply or an error of ours, so that a trial ends with a receipt."""
+"""A client of a server over HTTP.
+
+Whatever the server does, the caller gets a reply or an error of seatrial, so that a trial ends with
+a receipt.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,10 @@ class HttpClient:
 
 
 def object_of(reply: httpx.Response) -> dict[str, Any]:
-    """The JSON object in a reply. Raises `Unavailable` for anything else, such as a proxy's page."""
+    """The JSON object in a reply.
+
+    Raises `Unavailable` for anything else, such as a proxy's page.
+    """
     try:
         said = json.loads(reply.content)
     except (ValueError, RecursionError):
@@ -61,7 +68,10 @@ def object_of(reply: httpx.Response) -> dict[str, Any]:
 
 
 def error_of(reply: httpx.Response) -> tuple[str, str]:
-    """Code and text of a reply that is no answer; "E_OTHER" where it names no code. Raises `Unavailable` where it says no error."""
+    """Code and text of a reply that is no answer; "E_OTHER" where it names no code.
+
+    Raises `Unavailable` where the reply holds no error.
+    """
     said = object_of(reply)
     text, code = said.get("error"), said.get("code")
     if not isinstance(text, str):

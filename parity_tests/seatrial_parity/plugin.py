@@ -1,7 +1,10 @@
-"""The pytest plugin: `pytest --seatrial-bundle bundles/penguins/1.0.0` tries bundles in a user's own CI.
+"""The pytest plugin: trials of bundles in a user's own CI.
 
-Each bundle becomes one test of its own, beside whatever else is collected; its failure says where the answers part. The plugin
-is loaded by every pytest of its environment, so all its names begin with `seatrial`.
+Run it:  pytest --seatrial-bundle bundles/penguins/1.0.0
+
+Each bundle becomes one test of its own, beside whatever else is collected; its failure says where
+the answers part. The plugin is loaded by every pytest of its environment, so all its names begin
+with `seatrial`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ ADDRESSES = {
     "edge": ("URL", "our server before a Triton"),
     "container": ("URL", "our server in a container"),
 }
-"""What can be tried beside the bundle itself, by its name in `TrialRequest`: how it is written, and what it is."""
+"""Name in `TrialRequest` -> how an address beside the bundle is written, and what stands there."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,7 +113,9 @@ class BundleItem(pytest.Item):
             raise ParityMiss("\n".join(findings))
 
     def repr_failure(
-        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+        self,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: object = None,  # noqa: ARG002  (pytest's signature)
     ) -> str:
         """The findings alone, without a traceback of ours."""
         from seatrial_contracts.errors import SeatrialError

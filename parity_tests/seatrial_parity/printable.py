@@ -6,7 +6,10 @@ KEPT = "\n"
 
 
 def printable(text: str) -> str:
-    """The text with everything that cannot be seen spelt out: neither a terminal nor a page acts on it."""
+    """Spell out every character of the text that cannot be seen.
+
+    Neither a terminal nor a page acts on the result.
+    """
     return "".join(
         char if char.isprintable() or char in KEPT else char.encode("unicode_escape").decode()
         for char in text

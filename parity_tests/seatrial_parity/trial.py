@@ -1,4 +1,7 @@
-"""Putting a bundle on trial: every runner answers the golden rows, and is compared with the training side."""
+"""The trial of a bundle: every runner answers the golden rows.
+
+The answers are compared with the training side's.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,11 @@ PACKAGES = ("onnxruntime", "torch", "numpy", "pillow", "tokenizers", "seatrial")
 def try_bundle(
     asked: TrialRequest, only: Collection[str] = (), progress: Callable[[str], None] | None = None
 ) -> Receipt:
-    """Every variant in its runtime, PyTorch where there is a pipeline, and the servers that were named, on the golden rows.
+    """Try every variant in its runtime, PyTorch, and the named servers, on the golden rows.
 
-    The reference is what PyTorch answered when the bundle was sealed; with a `pipeline` it is asked again, and must still agree.
-    `only` names the runners to try, all where it is empty.
+    PyTorch is tried where there is a pipeline. The reference is PyTorch's answer of the day when
+    the bundle was sealed; with a `pipeline` PyTorch answers again, and must still agree. `only`
+    names the runners to try, all where it is empty.
     """
     bundle, trials = asked.bundle, list[Trial]()
     for runner in chosen(asked, only):
@@ -49,7 +53,7 @@ def chosen(asked: TrialRequest, only: Collection[str]) -> Iterator[Runner]:
 
 
 def try_runner(bundle: Bundle, runner: Runner) -> list[Trial]:
-    """One runner's trials: the golden rows at each batch size, then the rows that must be refused."""
+    """Run one runner's trials: the golden rows at each batch size, then the rows to be refused."""
     with ExitStack() as stack:
         try:
             stack.enter_context(runner)

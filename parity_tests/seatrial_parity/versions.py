@@ -1,4 +1,7 @@
-"""Two bundles of one model side by side: their contracts, their answers to each other's golden rows, their size and speed."""
+"""Two bundles of one model side by side.
+
+Compared are their contracts, their answers to each other's golden rows, their size and speed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ TURNS = 15
 
 @dataclass(frozen=True)
 class Versions:
-    """What `compare_versions` found. `speed` is the new one's rate over the old one's, in turns, alone and on this machine."""
+    """The result of `compare_versions`.
+
+    `speed` is the new bundle's rate over the old one's, in turns, alone and on this machine.
+    """
 
     old: Bundle
     new: Bundle
@@ -32,7 +38,10 @@ class Versions:
     """The golden rows of both, the old one's first, each once: what `moved` counts."""
     speed: float
     measures: Mapping[str, tuple[Measures, Measures]]
-    """All rows whose truth is known, held-out ones too, and each slice of them: the old one's measures and the new one's."""
+    """The old bundle's measures and the new one's, for all rows and each slice of them.
+
+    The rows are those whose truth is known, held-out ones too.
+    """
 
     @property
     def may_replace(self) -> bool:
@@ -41,7 +50,10 @@ class Versions:
 
 
 def compare_versions(old: Bundle, new: Bundle) -> Versions:
-    """Load both and ask both every golden row. Raises `DeclarationError` for two models, `ModelError` where one does not load or answer."""
+    """Load both bundles and run both on every golden row.
+
+    Raises `DeclarationError` for two models, `ModelError` where one does not load or answer.
+    """
     if old.name != new.name:
         raise DeclarationError(
             "two versions", f"bundles of '{old.name}' and '{new.name}'", "two of one model"
@@ -115,7 +127,10 @@ def answered(engine: Engine, row: Any) -> Answered:
 
 
 def speed(old: Engine, new: Engine, rows: Sequence[Any]) -> float:
-    """Rate of the new one over that of the old one on one row that both take, the best of several turns; 1 where there is none."""
+    """Rate of the new engine over that of the old one, the best of several turns.
+
+    Both run one row that both take; the rate is 1 where there is no such row.
+    """
     if not rows:
         return 1.0
     best = [float("inf")] * 2

@@ -41,19 +41,22 @@ if TYPE_CHECKING:
 @click.option(
     "--reference",
     metavar="FILE.py:FUNCTION",
-    help="Who says what the model must answer: a function from a list of rows to arrays, rows first. Without one the golden answers are the graph's own.",
+    help="Who says what the model must answer: a function from a list of rows to arrays, "
+    "rows first. Without one the golden answers are the graph's own.",
 )
 @click.option(
     "--prepare",
     metavar="STEP.onnx",
     type=click.Path(path_type=Path),
-    help="A graph from one row, without a batch, to what the model takes of it: the resizing and scaling of an image, say.",
+    help="A graph from one row, without a batch, to what the model takes of it: "
+    "the resizing and scaling of an image, say.",
 )
 @click.option(
     "--rename",
     multiple=True,
     metavar="GRAPH=FIELD",
-    help="The field that an input or output of the graph is, where names differ and nothing else tells (again for more).",
+    help="The field that an input or output of the graph is, "
+    "where names differ and nothing else tells (again for more).",
 )
 @click.option(
     "--rows-alone", is_flag=True, help="Never run rows together: this model must see each alone."
@@ -66,12 +69,14 @@ def command(
 ) -> None:
     r"""Give a model that others made a contract, prove what it answers, and seal it as a bundle.
 
-    MODEL is an ONNX file, or FILE.py:NAME for a fitted scikit-learn estimator (or a function without arguments that returns one).
-    The graph must hold standard operators alone; its inputs and outputs are matched with the contract by name, by type and by
-    shape, and what stands between the two (casts, columns to matrices, words to codes) is put into the graph.
+    MODEL is an ONNX file, or FILE.py:NAME for a fitted scikit-learn estimator (or a function
+    without arguments that returns one). The graph must hold standard operators alone; its inputs
+    and outputs are matched with the contract by name, by type and by shape, and what stands between
+    the two (casts, columns to matrices, words to codes) is put into the graph.
 
     \b
-      seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl --reference reference.py:answers
+      seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl \
+          --reference reference.py:answers
       seatrial adopt train.py:pipeline --contract rows.py:Rows --golden rows.jsonl
     """
     from seatrial_contracts.bundle import open_bundle

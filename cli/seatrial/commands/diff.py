@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def command(old: Path, new: Path, as_json: bool, notes: Path | None) -> None:
     """Compare two bundles of a model: contracts, answers to both golden sets, size and speed.
 
-    A difference is breaking where a client that was right before may be refused, or read something else. Exits with 1 where one
-    is and the major version does not rise.
+    A difference is breaking where a client that was right before may be refused, or read something
+    else. Exits with 1 where one is and the major version does not rise.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import MissingExtra
@@ -95,7 +95,8 @@ def show(console: Console, found: Versions) -> None:
         console.print(escape(line), highlight=False)
     if found.moved.place or found.moved.newly_refused or found.moved.newly_taken:
         console.print(
-            f"(rows: the golden ones of {found.old.version}, then what {found.new.version} has beyond them)"
+            f"(rows: the golden ones of {found.old.version}, "
+            f"then what {found.new.version} has beyond them)"
         )
     if found.measures:
         console.print(measures_table(found))
@@ -105,13 +106,15 @@ def show(console: Console, found: Versions) -> None:
         for bundle in (found.old, found.new)
     ]
     console.print(
-        f"{old:.2f} -> {new:.2f} MB, graphs {graphs[0]} -> {graphs[1]}; one row alone runs at {found.speed:.2f} of the old rate here",
+        f"{old:.2f} -> {new:.2f} MB, graphs {graphs[0]} -> {graphs[1]}; "
+        f"one row alone runs at {found.speed:.2f} of the old rate here",
         highlight=False,
     )
     if not found.may_replace:
         number = int(found.old.version.split(".")[0]) + 1
         console.print(
-            f"[red]breaking under the same major version[/]; mend: call it {number}.0.0, or keep what clients rely on"
+            "[red]breaking under the same major version[/]; "
+            f"mend: call it {number}.0.0, or keep what clients rely on"
         )
 
 

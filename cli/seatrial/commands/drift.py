@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from seatrial_contracts.drift import FieldDrift
 
 FEW_ROWS = 200
-"""With fewer, the PSI of two samples of one population is often above a tenth, in ten bins: `stability_by_chance`."""
+"""The number of rows below which the table warns of few rows.
+
+With fewer rows, the PSI of two samples of one population is often above a tenth, in ten bins:
+`stability_by_chance`.
+"""
 
 
 @click.command("drift")
@@ -63,11 +67,12 @@ def command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Compare what comes now, field by field, with the reference rows that the bundle was sealed with.
+    r"""Compare live values, field by field, with the reference rows of the sealed bundle.
 
-    ROWS is a JSON row, a list of rows, the name of a .json or .jsonl file, or - for standard input: they are checked against the
-    contract and run through the model here. With --prometheus, the counters of running servers are read instead. Exits with 1
-    where a field's PSI or Jensen-Shannon distance is above its limit.
+    ROWS is a JSON row, a list of rows, the name of a .json or .jsonl file, or - for standard input:
+    they are checked against the contract and run through the model here. With --prometheus, the
+    counters of running servers are read instead. Exits with 1 where a field's PSI or Jensen-Shannon
+    distance is above its limit.
 
     \b
       seatrial drift bundles/penguins/1.0.0 yesterday.jsonl --plot drift.png
@@ -145,7 +150,8 @@ def show(
         )
     if max(field.rows for field in fields) < FEW_ROWS:
         console.print(
-            'few rows: "by chance" is the PSI that as many rows of the same population show on average'
+            'few rows: "by chance" is the PSI that as many rows of the same population '
+            "show on average"
         )
 
 

@@ -29,8 +29,9 @@ def command(
 ) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
 
-    FILE.py:NAME names an st.Pipeline in a file of yours, or a function without arguments that returns one (train in it, if you
-    like). Each step of the gate that fails says what it found and how to mend it, and nothing is written.
+    FILE.py:NAME names an st.Pipeline in a file of yours, or a function without arguments that
+    returns one (train in it, if you like). Each step of the gate that fails says what it found and
+    how to mend it, and nothing is written.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_export.export import export_pipeline

@@ -20,7 +20,8 @@ from seatrial_contracts.errors import MissingExtra
 @click.option(
     "--measure",
     is_flag=True,
-    help="Load and try it here as the server would, and show what its batches cost on this machine.",
+    help="Load and try it here as the server would, "
+    "and show what its batches cost on this machine.",
 )
 def command(path: Path, as_json: bool, measure: bool) -> None:
     """Verify a bundle and show its contract, variants, receipts and provenance.
@@ -36,8 +37,10 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
         f"[bold]{bundle.name} {bundle.version}[/]  sha256:{bundle.digest}", highlight=False
     )
     console.print(
-        f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.files)} sealed files, opset {bundle.manifest.opset}, "
-        f"{'batchable' if bundle.manifest.batchable else 'never batched'}, {len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals",
+        f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.files)} sealed files, "
+        f"opset {bundle.manifest.opset}, "
+        f"{'batchable' if bundle.manifest.batchable else 'never batched'}, "
+        f"{len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals",
         highlight=False,
     )
     console.print(fields_table(bundle))
@@ -55,7 +58,11 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
 
 
 def show_pace(console: Console, bundle: Bundle) -> None:
-    """What the load gate measures: batches of the golden row of middling length, and the line through them that the server plans by."""
+    """Show the load gate's measures.
+
+    These are batches of the golden row of middling length, and the line through them that the
+    server plans by.
+    """
     try:
         from seatrial_serve.inference.engine import load_engine
         from seatrial_serve.inference.load_gate import pass_load_gate
@@ -75,7 +82,8 @@ def show_pace(console: Console, bundle: Bundle) -> None:
     console.print(table)
     base_s, unit_s = pace.line
     console.print(
-        f"* the largest that pays; a batch takes {base_s * 1e3:.3g} ms and {unit_s * 1e3:.3g} ms for each row x padded length",
+        f"* the largest that pays; a batch takes {base_s * 1e3:.3g} ms "
+        f"and {unit_s * 1e3:.3g} ms for each row x padded length",
         highlight=False,
     )
 
@@ -134,7 +142,8 @@ def show_receipts(console: Console, bundle: Bundle) -> None:
         machine = receipt.machine
         console.print(
             words(
-                f"{receipt.made_at}, claimed by a machine of {machine.cores} cores of {machine.processor} "
+                f"{receipt.made_at}, claimed by a machine of {machine.cores} cores "
+                f"of {machine.processor} "
                 f"({', '.join(machine.instruction_sets) or 'no vector sets known'}), unsigned"
             )
         )

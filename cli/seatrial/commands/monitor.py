@@ -22,7 +22,8 @@ import click
     "--drift-window",
     default="1h",
     show_default=True,
-    help="Over how long drift is taken, as Prometheus writes it. Longer is calmer; a thousand values in it say something.",
+    help="Over how long drift is taken, as Prometheus writes it. Longer is calmer; "
+    "a thousand values in it say something.",
 )
 @click.option(
     "--hold",
@@ -33,8 +34,9 @@ import click
 def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) -> None:
     r"""Write alert rules, their tests and a dashboard, each from the bundle's own contract.
 
-    The latency alert burns the contract's objective, drift is measured field by field against the sealed profile, and every alert
-    comes with a test that promtool runs and with a line that says what to do.
+    The latency alert burns the contract's objective, drift is measured field by field against the
+    sealed profile, and every alert comes with a test that promtool runs and with a line that says
+    what to do.
 
     \b
       promtool check rules deploy/monitoring/rules/NAME.rules.yaml
@@ -57,7 +59,8 @@ def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) ->
     for bundle in bundles:
         if bundle.contract.objective.p99_s is None:
             click.echo(
-                f"{bundle.name}: no latency alert, since the contract has no objective=st.Objective(p99_s=...)"
+                f"{bundle.name}: no latency alert, "
+                "since the contract has no objective=st.Objective(p99_s=...)"
             )
         if not bundle.profile.rows:
             click.echo(f"{bundle.name}: no drift alert, since the pipeline had no reference rows")

@@ -71,7 +71,8 @@ if TYPE_CHECKING:
     "rows",
     type=click.IntRange(min=1),
     metavar="N",
-    help="In place of the golden rows, draw N rows from the contract and find the smallest that is answered otherwise.",
+    help="In place of the golden rows, draw N rows from the contract "
+    "and find the smallest that is answered otherwise.",
 )
 @click.option(
     "--seed", default=0, show_default=True, help="Of --fuzz: the same seed draws the same rows."
@@ -88,7 +89,8 @@ if TYPE_CHECKING:
     "--keep",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.jsonl",
-    help="Of --fuzz: add the row that it finds to this file, which the pipeline reads as golden rows (st.read_rows).",
+    help="Of --fuzz: add the row that it finds to this file, "
+    "which the pipeline reads as golden rows (st.read_rows).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(
@@ -106,11 +108,13 @@ def command(
     trust_torchscript: bool,
     **servers: str | None,
 ) -> None:
-    """Run the golden rows through every runner, at several batch sizes, and compare with what PyTorch answered.
+    """Run the golden rows through every runner, and compare with PyTorch's answers.
 
-    Prints the table, writes a receipt beside the bundle and JUnit XML for CI, and exits with 1 where a runner misses its
-    tolerance: the finding names sample, output, index and error. With --bisect it also names the node of the graph where that
-    begins. With --fuzz it draws rows instead, and exits with 1 where one is answered otherwise than by the training code.
+    Each runner answers at several batch sizes. Prints the table, writes a receipt beside the bundle
+    and JUnit XML for CI, and exits with 1 where a runner misses its tolerance: the finding names
+    sample, output, index and error. With --bisect it also names the node of the graph where that
+    begins. With --fuzz it draws rows instead, and exits with 1 where one is answered otherwise than
+    by the training code.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_parity.runners import check_runners
@@ -167,7 +171,8 @@ def try_golden_rows(
     for trial in receipt.trials:
         if not trial.passed:
             click.echo(
-                f"missed: {trial.runner} {trial.variant}, batch {trial.batch_sizes}: {trial.finding}"
+                f"missed: {trial.runner} {trial.variant}, "
+                f"batch {trial.batch_sizes}: {trial.finding}"
             )
     if bundle.manifest.origin.warning:
         click.echo(f"note: {bundle.manifest.origin.warning}")

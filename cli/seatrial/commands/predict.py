@@ -35,8 +35,9 @@ def command(
 ) -> None:
     r"""Ask for predictions.
 
-    TARGET is a bundle folder, which is loaded into this process, or the URL of a server (with --model). ROWS is a JSON row, a
-    list of rows, the name of a .json or .jsonl file, or - for standard input; without rows, the contract's example is asked.
+    TARGET is a bundle folder, which is loaded into this process, or the URL of a server (with
+    --model). ROWS is a JSON row, a list of rows, the name of a .json or .jsonl file, or - for
+    standard input; without rows, the contract's example is asked.
 
     \b
       seatrial predict bundles/penguins/1.0.0 '{"island": "Dream", ...}'
@@ -83,7 +84,10 @@ def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[A
 
 
 def ask_server(url: str, model: str, rows: list[Any] | None, data: bytes | None) -> list[Any]:
-    """Predictions from a server. Raises `Refusal` with what it said, and `Unavailable` where it says nothing that can be read."""
+    """Get predictions from a server.
+
+    Raises `Refusal` with the server's own text, and `Unavailable` where the reply cannot be read.
+    """
     from seatrial_contracts.errors import MissingExtra
 
     try:

@@ -1,4 +1,4 @@
-"""`seatrial quantize`: a new version of a bundle with faster or smaller graphs in it, each proven."""
+"""`seatrial quantize`: a new version of a bundle with faster or smaller graphs, each proven."""
 
 from __future__ import annotations
 
@@ -40,18 +40,21 @@ SHOWN_NODES = 8
     "wanted",
     multiple=True,
     metavar="NAME[:OPTION=VALUE,...]",
-    help="fp16, int8, int8_weights, int4_weights or int8_per_token (again for more); int8:calibration=percentile,percentile=99.9.  "
+    help="fp16, int8, int8_weights, int4_weights or int8_per_token (again for more); "
+    "int8:calibration=percentile,percentile=99.9.  "
     "[default: int8 where the graph has convolutions, else int8_per_token]",
 )
 @click.option(
     "--budget",
     metavar="PROMISE",
-    help="Keep as few nodes in fp32 as hold this: cosine>=0.995, max_error<=0.01, agreement>=0.99, accuracy_drop<=0.01; commas part several.",
+    help="Keep as few nodes in fp32 as hold this: cosine>=0.995, max_error<=0.01, "
+    "agreement>=0.99, accuracy_drop<=0.01; commas part several.",
 )
 @click.option(
     "--promise",
     metavar="PROMISE",
-    help="What the variants promise, in place of their own defaults: cosine>=0.99, agreement>=0.98; with --budget, that is it.",
+    help="What the variants promise, in place of their own defaults: cosine>=0.99, "
+    "agreement>=0.98; with --budget, that is it.",
 )
 @click.option("--version", help="Version of the new bundle.  [default: the next patch]")
 @click.option(
@@ -62,7 +65,8 @@ SHOWN_NODES = 8
 @click.option(
     "--rows",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Raw rows to measure ranges on, one JSON object a line, as a client sends them.  [default: the golden rows]",
+    help="Raw rows to measure ranges on, one JSON object a line, as a client sends them.  "
+    "[default: the golden rows]",
 )
 @click.option(
     "--pipeline",
@@ -95,11 +99,13 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Make variants of a sealed model, prove each on its golden and held-out rows, and seal them as a new version.
+    """Make variants of a sealed model, prove each, and seal them as a new version.
 
-    The bundle itself never changes. A variant that misses its promise, or lets rows of a batch depend on each other, is not
-    sealed. With --budget the most sensitive nodes stay in fp32, as few as hold it; where none hold it, the nearest is shown,
-    nothing is sealed, and the exit code is 1. A search that was stopped goes on where it was.
+    Each variant is proven on the bundle's golden and held-out rows. The bundle itself never
+    changes. A variant that misses its promise, or lets rows of a batch depend on each other, is not
+    sealed. With --budget the most sensitive nodes stay in fp32, as few as hold it; where none hold
+    it, the nearest is shown, nothing is sealed, and the exit code is 1. A search that was stopped
+    goes on where it was.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_export.quantize.quantize_bundle import quantize_bundle
@@ -148,7 +154,10 @@ def command(
 
 
 def calibration_rows(rows: Path | None, target: str | None) -> Sequence[Mapping[str, Any]] | None:
-    """Raw rows of a file, or the reference rows of a pipeline; None where neither is given. Raises `DeclarationError`."""
+    """Raw rows of a file, or the reference rows of a pipeline; None where neither is given.
+
+    Raises `DeclarationError`.
+    """
     if rows is not None and target is not None:
         raise DeclarationError("--rows", "--pipeline too", "one of them")
     if rows is not None:
@@ -171,7 +180,10 @@ def calibration_rows(rows: Path | None, target: str | None) -> Sequence[Mapping[
 
 
 def promised(text: str) -> Promise:
-    """A promise from the command line, held against slices of rows enough to say something. Raises `DeclarationError`."""
+    """Parse a promise from the command line, held against slices of enough rows.
+
+    Raises `DeclarationError`.
+    """
     from seatrial_contracts.promise import Promise
     from seatrial_export.variants.recipe import MIN_SLICE_ROWS
 
@@ -229,11 +241,13 @@ def show(bundle: Bundle, as_json: bool) -> None:
         if (trial.flipped and trial.batch_sizes == (1,)) or (trial.flipped and trial.held_out):
             rows = ", ".join(map(str, trial.flipped))
             click.echo(
-                f"{trial.variant}: labels flipped at {'held-out' if trial.held_out else 'golden'} rows {rows}"
+                f"{trial.variant}: labels flipped at "
+                f"{'held-out' if trial.held_out else 'golden'} rows {rows}"
             )
     click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
     click.echo(
-        f"next: seatrial serve {bundle.path.parent.parent} --variant {bundle.manifest.variants[-1].name}"
+        f"next: seatrial serve {bundle.path.parent.parent} "
+        f"--variant {bundle.manifest.variants[-1].name}"
     )
 
 
@@ -263,7 +277,10 @@ def answers_table(receipt: Receipt) -> Table:
 
 
 def costs_table(receipt: Receipt) -> Table:
-    """What each variant costs: its graph, its time beside fp32's, its memory; and how far a row among mates is from that row alone."""
+    """Tabulate the cost of each variant: its graph, its time beside fp32's, its memory.
+
+    The table also holds the distance of a row among mates from that row alone.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     costs = [(trial.variant, trial.cost) for trial in receipt.trials if trial.cost is not None]
     sizes = sorted(costs[0][1].speed)

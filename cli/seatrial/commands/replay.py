@@ -11,11 +11,19 @@ import click
 @click.command("replay")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--bundle", "path", required=True, metavar="BUNDLE", type=click.Path(path_type=Path), help="The bundle that it failed on: its very bytes."
-)  # fmt: skip
+    "--bundle",
+    "path",
+    required=True,
+    metavar="BUNDLE",
+    type=click.Path(path_type=Path),
+    help="The bundle that it failed on: its very bytes.",
+)
 @click.option(
-    "--identity", metavar="KEY", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File of the age secret key, where the rows are encrypted."
-)  # fmt: skip
+    "--identity",
+    metavar="KEY",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of the age secret key, where the rows are encrypted.",
+)
 @click.option(
     "--trust-torchscript", is_flag=True, help="Run a TorchScript graph, which is a program, here."
 )
@@ -25,8 +33,8 @@ def command(
 ) -> None:
     """Run a request again that `seatrial serve --keep-failures FOLDER` kept.
 
-    It runs alone, and in a batch as large as the one it was in, on the variant that failed. Prints what each answers, and exits
-    with 1 where the failure recurs.
+    It runs alone, and in a batch as large as the one it was in, on the variant that failed. Prints
+    what each answers, and exits with 1 where the failure recurs.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_serve.observers.kept_failure import KeptFailure
@@ -48,14 +56,17 @@ def command(
     else:
         objective = f", objective {kept.objective_s * 1e3:.3g} ms" if kept.objective_s else ""
         click.echo(
-            f"{kept.model} {kept.version}, {kept.variant} on {kept.provider}, {kept.kept_at}: {kept.code} after {kept.seconds * 1e3:.3g} ms{objective}"
+            f"{kept.model} {kept.version}, {kept.variant} on {kept.provider}, {kept.kept_at}: "
+            f"{kept.code} after {kept.seconds * 1e3:.3g} ms{objective}"
         )
         click.echo(
-            f"request {kept.request_id}, in a batch of {sum(rows for rows, _ in kept.mates)} rows: {list(kept.mates)}"
+            f"request {kept.request_id}, in a batch of {sum(rows for rows, _ in kept.mates)} rows: "
+            f"{list(kept.mates)}"
         )
         for run in runs:
             click.echo(
-                f"again, in batches of {run.batch_rows}: {run.code} after {run.seconds * 1e3:.3g} ms"
+                f"again, in batches of {run.batch_rows}: "
+                f"{run.code} after {run.seconds * 1e3:.3g} ms"
             )
             for prediction in run.predictions:
                 click.echo(f"  {json.dumps(prediction, ensure_ascii=False)}")

@@ -20,10 +20,12 @@ import click
     help="Write Markdown too, for a pull request.",
 )
 def command(path: Path, out: Path | None, markdown: Path | None) -> None:
-    """Write one HTML file from the receipts beside a bundle: verdict, matrix, errors, slices, worst samples, provenance.
+    """Write one HTML file from the receipts beside a bundle.
 
-    It holds everything it shows and fetches nothing. Receipts come from `seatrial export`, `parity` and `quantize`; of each thing
-    tried, the newest counts. It exits with 0 whatever the verdict: `seatrial parity` is what fails a build.
+    The file shows verdict, matrix, errors, slices, worst samples and provenance. It holds
+    everything it shows and fetches nothing. Receipts come from `seatrial export`, `parity` and
+    `quantize`; of each thing tried, the newest counts. It exits with 0 whatever the verdict:
+    `seatrial parity` is what fails a build.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_parity.printable import printable

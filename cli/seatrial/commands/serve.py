@@ -35,7 +35,10 @@ DEFAULTS = {
 
 
 def option(name: str, field: FieldInfo) -> click.Option:
-    """A setting as a command-line option; where it is left out, environment, file and default decide."""
+    """Make a setting a command-line option.
+
+    Where the option is left out, environment, file and default decide.
+    """
     flag = name.replace("_", "-")
     kind = click_type(field.annotation)
     default = DEFAULTS.get(name, field.default)
@@ -68,7 +71,10 @@ class CommaSeparated(click.ParamType[Any]):
     name = "a,b"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002  (click's signature)
+        ctx: click.Context | None,  # noqa: ARG002  (click's signature)
     ) -> tuple[str, ...]:
         """Split it."""
         parts: tuple[str, ...] = split(value)
@@ -102,8 +108,8 @@ command = click.Command(
     ],
     help="""Serve the bundles of a folder (BUNDLES, by default ./bundles) over HTTP.
 
-    A model takes traffic once its load gate has replayed its golden rows on this machine; until then, and where it fails,
-    /v2/health/ready says 503 and why. Each setting can also stand in the environment or in a TOML file; flags win.
-    SIGTERM drains: not ready, but answering, then gone.
+    A model takes traffic once its load gate has replayed its golden rows on this machine; until
+    then, and where it fails, /v2/health/ready says 503 and why. Each setting can also stand in the
+    environment or in a TOML file; flags win. SIGTERM drains: not ready, but answering, then gone.
     """,
 )

@@ -24,7 +24,8 @@ import click
     type=click.Choice(["onnxruntime", "python"]),
     default="onnxruntime",
     show_default=True,
-    help="onnxruntime: the graph on Triton's own backend, in an ensemble behind our front. python: the whole bundle in one model, several versions too.",
+    help="onnxruntime: the graph on Triton's own backend, in an ensemble behind our front. "
+    "python: the whole bundle in one model, several versions too.",
 )
 @click.option(
     "--device",
@@ -43,7 +44,8 @@ import click
 @click.option(
     "--accelerator",
     type=click.Choice(["cuda", "tensorrt"]),
-    help="CUDA's provider, or TensorRT before it; with --device gpu and onnxruntime alone. [default: cuda]",
+    help="CUDA's provider, or TensorRT before it; with --device gpu and onnxruntime alone. "
+    "[default: cuda]",
 )
 @click.option(
     "--max-wait-s",
@@ -60,9 +62,10 @@ def command(
 ) -> None:
     """Write a Triton model repository from sealed bundles.
 
-    Each bundle passes its load gate here first: the batch size that pays is measured. Raw input (words, sentences, files) works in
-    Triton as it does here, and the contract refuses bad input there with the same codes. Triton's Python environment needs
-    seatrial and what the bundle's fields need: pip install 'seatrial[serve,text,image]'.
+    Each bundle passes its load gate here first: the batch size that pays is measured. Raw input
+    (words, sentences, files) works in Triton as it does here, and the contract refuses bad input
+    there with the same codes. Triton's Python environment needs seatrial and what the bundle's
+    fields need: pip install 'seatrial[serve,text,image]'.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import DeclarationError, MissingExtra

@@ -1,4 +1,7 @@
-"""Bisecting: which node of a graph is the first whose value departs from PyTorch's, and where it comes from in the user's model."""
+"""Bisecting: the first node of a graph whose value departs from PyTorch's.
+
+The node is named with its origin in the user's model.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ from seatrial_parity.bisect.traced import trace
 def bisect_bundle(
     bundle: Bundle, pipeline: Pipeline | None, folder: Path, progress: Callable[[str], None]
 ) -> Iterator[str]:
-    """What bisecting every ONNX variant found, line by line for people; each departure is saved in `folder`.
+    """Yield the findings of bisecting every ONNX variant, line by line for people.
 
-    Raises `DeclarationError` without a pipeline, `GateError` where it no longer exports.
+    Each departure is saved in `folder`. Raises `DeclarationError` without a pipeline, `GateError`
+    where it no longer exports.
     """
     if pipeline is None:
         raise DeclarationError(
@@ -37,10 +41,16 @@ def bisect_bundle(
 
 
 def made_otherwise(bundle: Bundle) -> Iterator[str]:
-    """Says where another exporter than today's sealed this bundle: its graph may differ for that alone."""
+    """Yield the versions of the exporter that differ from those of the sealed bundle.
+
+    The graph may differ for that alone.
+    """
     from importlib.metadata import version
 
     for name in ("torch", "onnxscript"):
         sealed, here = bundle.manifest.made_with.get(name), version(name)
         if sealed not in (None, here):
-            yield f"sealed with {name} {sealed}, traced here with {here}: the graphs may differ for that alone"
+            yield (
+                f"sealed with {name} {sealed}, traced here with {here}: "
+                "the graphs may differ for that alone"
+            )

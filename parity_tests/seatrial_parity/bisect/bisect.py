@@ -1,4 +1,7 @@
-"""Bisecting: which node of a sealed graph is the first to depart from PyTorch, on the golden row that departs most."""
+"""Bisecting: the first node of a sealed graph that departs from PyTorch.
+
+The values are those of the golden row that departs most.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +92,8 @@ class _Search:
                 traced, sealed, fresh, matched, node, value, found, got | feeds, want | theirs
             )
         none = "nothing in it can be matched to the pipeline; a fault in it cannot be placed"
-        self.notes.append(
-            f"{traced.role} graph: {f'{len(compared)} values compared, none departs' if compared else none}"
-        )
+        said = f"{len(compared)} values compared, none departs" if compared else none
+        self.notes.append(f"{traced.role} graph: {said}")
         self.notes += [
             f"{traced.role} graph, though no value shows it: {each}"
             for each in all_differences(sealed, fresh, matched)
@@ -169,7 +171,11 @@ class _Search:
 def bisect(
     bundle: Bundle, variant: Variant, pipeline: Pipeline, traced: Mapping[str, Traced]
 ) -> Bisection:
-    """Name the first departure of one variant. Raises `DeclarationError` for a variant that is no ONNX, `ModelError` where a graph does not run."""
+    """Name the first departure of one variant.
+
+    Raises `DeclarationError` for a variant that is no ONNX, `ModelError` where a graph does not
+    run.
+    """
     if variant.format != "onnx":
         raise DeclarationError(
             "--bisect", f"variant '{variant.name}' of format {variant.format}", "an ONNX graph"
@@ -213,7 +219,10 @@ def worst_row(
 
 
 def comparable(want: Array, got: Array, matched: Matched) -> bool:
-    """Numbers on both sides; where nodes differ, of one shape too, since a name may then mean something else."""
+    """Whether two values can be compared: numbers on both sides.
+
+    Where nodes differ, the shapes must be alike too, since a name may then mean something else.
+    """
     return (
         numeric(want)
         and numeric(got)
@@ -224,11 +233,17 @@ def comparable(want: Array, got: Array, matched: Matched) -> bool:
 def most_beyond(
     traced: Traced, matched: Matched, beyond: Sequence[tuple[Any, str, Comparison]], compared: int
 ) -> str:
-    """How many values depart, and the module where that is most: the first is not always the worst."""
+    """Describe how many values depart, and the module of the worst departure.
+
+    The first departure is not always the worst.
+    """
     _, value, found = max(beyond, key=lambda each: each[2].ratio)
     origin = traced.origins.get(matched.names[value])
     place = f" in {' and '.join(origin.modules)}" if origin else ""
-    return f"{traced.role} graph: {len(beyond)} of {compared} compared values depart, most '{value}'{place}, by {found.ratio:.3g} times what is allowed"
+    return (
+        f"{traced.role} graph: {len(beyond)} of {compared} compared values depart, "
+        f"most '{value}'{place}, by {found.ratio:.3g} times what is allowed"
+    )
 
 
 def numeric(values: Array) -> bool:
@@ -239,7 +254,10 @@ def numeric(values: Array) -> bool:
 def reference(
     traced: Traced, fresh: Probed, torch_feeds: Any, feeds: Feeds, tolerance: Tolerance
 ) -> dict[str, Array]:
-    """PyTorch's values by the fresh export's names; between them, those of the fresh export as long as it agrees with PyTorch itself."""
+    """PyTorch's values by the fresh export's names.
+
+    The values between them are those of the fresh export as long as it agrees with PyTorch itself.
+    """
     own = traced.values(torch_feeds)
     made = fresh.values(feeds)
     known, waiting = dict(own), dict[str, Array]()

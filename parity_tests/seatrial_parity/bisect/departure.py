@@ -13,7 +13,11 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.bisect.origin import Origin
 
 MASK = 1e30
-"""What attention masks add in place of minus infinity lies beyond this; it must not set the scale that errors are measured by."""
+"""The bound on numbers that set the scale of errors.
+
+Attention masks add numbers beyond this bound in place of minus infinity; they must not set the
+scale.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,20 @@ class Departure:
     def lines(self) -> Iterator[str]:
         """For people, most telling first."""
         name = self.node.name or self.value
-        yield f"first departure: node '{name}' ({self.node.op_type}) of the {self.role} graph, its value '{self.value}'"
-        yield f"  in      {self.origin or 'no module of yours: the graph has it, the traced model does not'}"
+        yield (
+            f"first departure: node '{name}' ({self.node.op_type}) of the {self.role} graph, "
+            f"its value '{self.value}'"
+        )
+        nowhere = "no module of yours: the graph has it, the traced model does not"
+        yield f"  in      {self.origin or nowhere}"
         place = "".join(f"[{i}]" for i in self.found.index)
         numbers = (
             f"got {self.found.got:.9g}, want {self.found.want:.9g}, "
             if self.found.got is not None
             else ""
         )
-        yield f"  there   {self.found.cause or f'{place} {numbers}error {self.found.worst_error:.2e}, allowed {self.found.allowed:.2e}'.strip()}"
+        error = f"error {self.found.worst_error:.2e}, allowed {self.found.allowed:.2e}"
+        yield f"  there   {self.found.cause or f'{place} {numbers}{error}'.strip()}"
         if self.alone is not None:
             yield f"  alone   {self.said_alone(self.alone)}"
         for difference in self.differs:
@@ -59,8 +68,14 @@ class Departure:
     def said_alone(alone: Comparison) -> str:
         """What the node does with PyTorch's own inputs."""
         if alone.passed:
-            return f"on PyTorch's own inputs this node is right (error {alone.worst_error:.2e}): small errors before it add up here"
-        return f"on PyTorch's own inputs too this node is off by {alone.worst_error:.2e}: the fault lies in it"
+            return (
+                f"on PyTorch's own inputs this node is right (error {alone.worst_error:.2e}): "
+                "small errors before it add up here"
+            )
+        return (
+            f"on PyTorch's own inputs too this node is off by {alone.worst_error:.2e}: "
+            "the fault lies in it"
+        )
 
 
 def compare_values(want: Array, got: Array, tolerance: Tolerance) -> Comparison:

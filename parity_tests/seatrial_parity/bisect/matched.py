@@ -1,4 +1,7 @@
-"""Which values of a sealed graph are which of a fresh export: by place where the nodes are the same, else by the names that survive."""
+"""Matching the values of a sealed graph to those of a fresh export.
+
+Values match by place where the nodes are the same, else by the names that survive.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class Matched:
 
 
 def match(sealed: Probed, fresh: Probed) -> Matched:
-    """Match values node by node where both graphs have the same operators in the same order, else by name."""
+    """Match values node by node where both graphs have the same operators in the same order.
+
+    Otherwise values match by name.
+    """
     pairs = list(zip(sealed.nodes, fresh.nodes, strict=False))
     same = len(sealed.nodes) == len(fresh.nodes) and all(
         one.op_type == other.op_type and len(one.output) == len(other.output)
@@ -46,12 +52,18 @@ def match(sealed: Probed, fresh: Probed) -> Matched:
         for name, node in sealed.node_of.items()
         if name in fresh.node_of and trusted(name, node, fresh.node_of[name])
     }
-    how = f"the graph's nodes are not those of a fresh export: {len(kept)} of its {len(sealed.node_of)} values matched by name"
+    how = (
+        f"the graph's nodes are not those of a fresh export: {len(kept)} "
+        f"of its {len(sealed.node_of)} values matched by name"
+    )
     return Matched(kept, how, same_nodes=False)
 
 
 def trusted(name: str, node: onnx.NodeProto, other: onnx.NodeProto) -> bool:
-    """May two values of one name be taken for the same? A numbered name only where one operator makes both of the same inputs."""
+    """Whether two values of one name may be taken for the same.
+
+    A numbered name is only trusted where one operator makes both values of the same inputs.
+    """
     return NUMBERED.fullmatch(name) is None or (
         node.op_type == other.op_type and node.input[:1] == other.input[:1]
     )
@@ -60,7 +72,7 @@ def trusted(name: str, node: onnx.NodeProto, other: onnx.NodeProto) -> bool:
 def differences(
     node: onnx.NodeProto, other: onnx.NodeProto, sealed: Probed, fresh: Probed
 ) -> tuple[str, ...]:
-    """What the sealed node has otherwise than the fresh export's: its operator, attributes, weights."""
+    """List the sealed node's differences from the fresh export's: operator, attributes, weights."""
     found = []
     if node.op_type != other.op_type:
         found.append(f"the operator: {node.op_type}, a fresh export has {other.op_type}")
@@ -83,14 +95,23 @@ def all_differences(sealed: Probed, fresh: Probed, matched: Matched) -> tuple[st
 
 
 def weight_difference(name: str, twin: str, sealed: Probed, fresh: Probed) -> str:
-    """How a weight differs from the fresh export's; empty where it does not, or where either is no weight."""
+    """Describe how a weight differs from the fresh export's.
+
+    The text is empty where the weight does not differ, or where either value is no weight.
+    """
     if name not in sealed.weights or twin not in fresh.weights:
         return ""
     mine, its = sealed.weights[name], fresh.weights[twin]
     shown = name.removeprefix("_")
     if mine.dtype != its.dtype or mine.shape != its.shape:
-        return f"weight {shown}: {mine.dtype}{list(mine.shape)}, a fresh export has {its.dtype}{list(its.shape)}"
+        return (
+            f"weight {shown}: {mine.dtype}{list(mine.shape)}, "
+            f"a fresh export has {its.dtype}{list(its.shape)}"
+        )
     if mine.dtype.kind not in "fiu" or bool((mine == its).all()):
         return ""
     apart = abs(mine.astype(float) - its.astype(float))
-    return f"weight {shown}: {int((apart > 0).sum())} of {mine.size} numbers, by up to {apart.max():.2e}"
+    return (
+        f"weight {shown}: {int((apart > 0).sum())} of {mine.size} numbers, "
+        f"by up to {apart.max():.2e}"
+    )

@@ -1,4 +1,7 @@
-"""Is onnxruntime's optimiser at fault? The graph at each of its levels, and the first value that a level spoils."""
+"""Is onnxruntime's optimiser at fault?
+
+The graph runs at each level of optimisation, and the first value that a level spoils is named.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,31 @@ from seatrial_parity.bisect.probed import LEVELS, Level, Probed
 
 
 def blame_optimiser(probed: Probed, feeds: Mapping[str, Array], tolerance: Tolerance) -> str:
-    """Which level of optimisation changes the answer, and the node where that begins; empty where none does."""
+    """Name the level of optimisation that changes the answer, and the node where that begins.
+
+    The text is empty where no level changes it.
+    """
     plain = probed.answer(feeds, Level.ORT_DISABLE_ALL)
     for name, level in LEVELS.items():
         if agree(plain, probed.answer(feeds, level), tolerance):
             continue
         value = first_spoilt(probed, feeds, level, tolerance)
         node = probed.node_of[value]
-        return f"onnxruntime's optimisations of level '{name}' change the answer; without them the graph gives another. It begins at node '{node.name or value}' ({node.op_type}), value '{value}'"
+        return (
+            f"onnxruntime's optimisations of level '{name}' change the answer; "
+            f"without them the graph gives another. It begins at node '{node.name or value}' "
+            f"({node.op_type}), value '{value}'"
+        )
     return ""
 
 
 def first_spoilt(
     probed: Probed, feeds: Mapping[str, Array], level: object, tolerance: Tolerance
 ) -> str:
-    """The value where it begins, by halving: each try optimises the graph anew with one value as its only output."""
+    """Find the first spoilt value, by halving.
+
+    Each try optimises the graph anew with one value as its only output.
+    """
     plain = probed.values(feeds)
     order = [name for name in probed.node_of if name in plain]
     answers = {value.name for value in probed.model.graph.output}

@@ -1,4 +1,7 @@
-"""Where a value of a graph comes from in the user's model: modules and line, read off the exporter's notes before they are stripped."""
+"""The origin of a graph's value in the user's model: modules and line.
+
+Origins are read off the exporter's notes before they are stripped.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ COPIES = frozenset({"aten.clone.default", "aten.alias.default", "aten.detach.def
 
 @dataclass(frozen=True)
 class Origin:
-    """One node of the traced model; `modules` are all that went into it, as where a batch norm is folded into a convolution."""
+    """One node of the traced model.
+
+    `modules` are all that went into the node, as where a batch norm is folded into a convolution.
+    """
 
     modules: tuple[str, ...]
     """Paths from the pipeline's own names: `model.encoder.layers.3.attention`."""
@@ -40,10 +46,10 @@ class Origin:
 def origins_of(
     root: str, proto: onnx.ModelProto, nodes: Mapping[str, fx.Node]
 ) -> dict[str, Origin]:
-    """Value -> where it comes from, for the values of a fresh export.
+    """Value -> its origin, for the values of a fresh export.
 
-    `root` is what the traced module is called, empty where that is the one around the user's, with the temperatures; `nodes`
-    are those of the traced program, by name.
+    `root` is the name of the traced module, empty where that is the one around the user's, with the
+    temperatures; `nodes` are those of the traced program, by name.
     """
     noted = [(name, node.output) for node in proto.graph.node if (name := traced_name(node))]
     standing = {name for name, _ in noted}
@@ -52,13 +58,19 @@ def origins_of(
 
 
 def traced_name(node: onnx.NodeProto) -> str:
-    """The traced node that a graph's node belongs to, the last of the scopes that the exporter noted; empty where it noted none."""
+    """The traced node that a graph's node belongs to.
+
+    The node is the last of the scopes that the exporter noted; empty where the exporter noted none.
+    """
     noted = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "['']")
     return str(ast.literal_eval(noted)[-1])
 
 
 def origin_of(root: str, node: fx.Node, standing: Collection[str]) -> Origin:
-    """What a traced node and those folded into it stand for; `standing` are the nodes that the graph has nodes of its own for."""
+    """The origin of a traced node and of those folded into it.
+
+    `standing` are the nodes that the graph has nodes of its own for.
+    """
     folded = [
         each for each in reversed(folded_into(node, standing)) if str(each.target) not in COPIES
     ] + [node]
@@ -86,7 +98,10 @@ def maker(node: fx.Node) -> fx.Node:
 
 
 def module_path(root: str, node: fx.Node) -> str:
-    """The innermost module that a traced node belongs to; empty where torch made the node itself."""
+    """The innermost module that a traced node belongs to.
+
+    The path is empty where torch made the node itself.
+    """
     stack: Mapping[str, Any] = node.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values()]
     if not paths or NO_MODULE in stack:

@@ -40,13 +40,19 @@ class Probed:
         }
 
     def values(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Every value of the graph but for its inputs and weights, as onnxruntime computes it without optimising."""
+        """Compute every value of the graph but for its inputs and weights.
+
+        onnxruntime computes the values without optimising.
+        """
         return run(self.cut(list(self.node_of)), feeds, Level.ORT_DISABLE_ALL)
 
     def answer(
         self, feeds: Mapping[str, Array], level: Any, wanted: Sequence[str] = ()
     ) -> dict[str, Array]:
-        """The graph's answer, or other values of it, at a level of optimisation; what they do not need is left out."""
+        """Compute the graph's answer, or other values of it, at a level of optimisation.
+
+        Nodes that these values do not need are left out.
+        """
         return run(self.cut(wanted) if wanted else self.model, feeds, level)
 
     def cut(self, wanted: Sequence[str]) -> onnx.ModelProto:

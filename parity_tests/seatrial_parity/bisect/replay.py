@@ -14,7 +14,10 @@ from seatrial_parity.bisect.saved import NODE, NOTE, VALUES
 
 
 def replay(folder: Path) -> dict[str, float]:
-    """The node in onnxruntime on the inputs it had in the graph and on PyTorch's, each against PyTorch's value: the largest difference."""
+    """Run the node in onnxruntime on its inputs in the graph and on PyTorch's.
+
+    Each result is the largest difference from PyTorch's value.
+    """
     note = json.loads((folder / NOTE).read_text("utf-8"))
     model = onnx.load_from_string((folder / NODE).read_bytes())
     with np.load(folder / VALUES, allow_pickle=False) as values:
@@ -35,7 +38,10 @@ def replay(folder: Path) -> dict[str, float]:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
-    """Run again what `seatrial parity --bisect` saved in FOLDER; where nothing departed, it saved nothing."""
+    """Run again what `seatrial parity --bisect` saved in FOLDER.
+
+    Where nothing departed, it saved nothing.
+    """
     if not (folder / NOTE).is_file():
         raise click.ClickException(
             f"{folder}: got no {NOTE}, want a folder that seatrial parity --bisect saved"

@@ -1,4 +1,7 @@
-"""A departure on disk: the node as a model of its own, its values, and a note that says how to run it again."""
+"""A departure on disk: the node as a model of its own, its values, and a note.
+
+The note holds the command that runs the node again.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ NODE, VALUES, NOTE = "node.onnx", "values.npz", "replay.json"
 
 
 def save(bundle: Bundle, bisection: Bisection, folder: Path) -> Path:
-    """Write what was found of a variant, which must be something, into a folder of its name, in place of what is there."""
+    """Write a variant's departure into a folder of the variant's name.
+
+    The departure must be there. The folder takes the place of the one that is there.
+    """
     departure = bisection.departure
     assert departure is not None, "there is something to save"
     target = folder / bisection.variant
@@ -39,7 +45,10 @@ def save(bundle: Bundle, bisection: Bisection, folder: Path) -> Path:
 
 
 def arrays(departure: Departure) -> dict[str, Any]:
-    """The values, under keys that a zip file can hold; the note says which input has which number."""
+    """The values, under keys that a zip file can hold.
+
+    The note lists which input has which number.
+    """
     inputs = {
         f"input_{place}": plain(array) for place, array in enumerate(departure.inputs.values())
     }

@@ -1,4 +1,8 @@
-"""The training side, value by value: a graph's module traced again, run node by node in PyTorch, with the graph's names for its values."""
+"""The training side, value by value.
+
+A graph's module is traced again, and run node by node in PyTorch, with the graph's names for its
+values.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,10 @@ from seatrial_parity.bisect.origin import Origin, origins_of
 
 @dataclass(frozen=True)
 class Traced:
-    """One graph as this pipeline exports it today, and the program that PyTorch runs in its place."""
+    """One graph as this pipeline exports it today.
+
+    With it stands the program that PyTorch runs in its place.
+    """
 
     role: str
     """What the user calls the module: "model" or "prepare"."""
@@ -37,7 +44,10 @@ class Traced:
     """Value -> where it comes from; those that the exporter made without a note are left out."""
 
     def values(self, feeds: Mapping[str, Tensor]) -> dict[str, Array]:
-        """PyTorch's own value for every value of the graph that is one of the traced program's, by the graph's name for it."""
+        """PyTorch's own values, by the graph's names for them.
+
+        A value of the graph is left out where it is none of the traced program's.
+        """
         program: ExportedProgram = self.graph.exported
         recorder = Recorder(program.graph_module)
         with torch.no_grad():
@@ -65,7 +75,10 @@ class Recorder(fx.Interpreter):
 
 
 def trace(pipeline: Pipeline) -> dict[str, Traced]:
-    """Export a calibrated pipeline's modules again, prepare first, as the gate does. Raises `GateError` where they no longer export."""
+    """Export a calibrated pipeline's modules again, prepare first, as the gate does.
+
+    Raises `GateError` where the modules no longer export.
+    """
     candidate = TorchCandidate(pipeline)
     if "torch.export" not in pipeline.waive:
         check_torch_export(candidate)
@@ -118,13 +131,19 @@ def user_inputs(program: ExportedProgram) -> list[str]:
 
 
 def user_outputs(program: ExportedProgram) -> list[str]:
-    """Traced nodes that the module returns, in order; buffers that a run would change stand apart."""
+    """List the traced nodes that the module returns, in order.
+
+    Buffers that a run would change stand apart.
+    """
     specs = program.graph_signature.output_specs
     return [str(spec.arg.name) for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
 
 
 def arguments_of(program: ExportedProgram, given: list[Tensor]) -> list[Any]:
-    """What the traced program takes: weights, buffers and constants first, each by its own name, then the module's arguments."""
+    """List the traced program's arguments.
+
+    Weights, buffers and constants come first, each by its own name, then the module's arguments.
+    """
     state: dict[str, Any] = {**program.state_dict, **program.constants}
     waiting = iter(given)
     return [

@@ -1,4 +1,7 @@
-"""Fuzzing: rows that the contract allows, and some that it does not, through training code and bundle; the smallest disagreement."""
+"""Fuzzing: rows through training code and bundle, and the smallest disagreement.
+
+The contract allows most of the rows, and forbids some.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ def fuzz_of(
     within_s: float,
     progress: Progress,
 ) -> Iterator[Fuzz]:
-    """A fuzz of every runner that is asked for, each entered.
+    """Make a fuzz of every wanted runner, each entered.
 
-    A variant that promises only means or shares is left out: no single row breaks such a promise. Raises `DeclarationError` where
-    there is no pipeline, or nothing to hold against it.
+    A variant that promises only means or shares is left out: no single row breaks such a promise.
+    Raises `DeclarationError` where there is no pipeline, or nothing to hold against it.
     """
     if asked.pipeline is None:
         raise DeclarationError(

@@ -1,4 +1,7 @@
-"""What fuzzing asks: a row, alone and among others, drawn from the contract by its kinds' own strategies."""
+"""A case of fuzzing: a row, alone and among others.
+
+The rows are drawn from the contract by its kinds' own strategies.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ def rows_of(contract: Contract) -> SearchStrategy[Any]:
 
 
 def good_rows(contract: Contract) -> SearchStrategy[Mapping[str, Any]]:
-    """Rows that the contract takes; what may be missing is left out, null or there. A closer look (tokens, say) may still refuse one."""
+    """Draw rows that the contract takes; optional fields are left out, null or there.
+
+    A closer look (at tokens for one) may still refuse a row.
+    """
     from hypothesis import strategies as some
 
     fields = {field.name: field.kind.strategy() for field in contract.inputs}

@@ -1,4 +1,7 @@
-"""What fuzzing found: the smallest row that training code and bundle treat unlike, for people and as a file."""
+"""A disagreement: the smallest row that training code and bundle treat unlike.
+
+It is shown to people, and kept as a file.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ SHOWN_CHARS = 60
 
 @dataclass(frozen=True)
 class Disagreement:
-    """`who` answered otherwise than the training code, alone or among `case.mates`; `row` is the one it is about."""
+    """`who` answered otherwise than the training code, alone or among `case.mates`.
+
+    `row` is the row whose answer differs.
+    """
 
     case: Case
     who: str
@@ -50,13 +56,22 @@ class Disagreement:
                 yield from (f"  {line}" for line in described(contract, mate))
 
     def keep(self, path: Path) -> str:
-        """Add the rows to a file of golden rows; what became of that, for people. A row that must be refused is no golden row."""
+        """Add the rows to a file of golden rows, and describe the outcome for people.
+
+        A row that must be refused is no golden row.
+        """
         if self.mend:
             return f"not kept: nothing can answer the row; {self.mend}"
         if self.code:
-            return f"not kept: the training code refuses the row; in the pipeline, say refused=[st.Refused(row, {self.code!r})]"
+            return (
+                "not kept: the training code refuses the row; "
+                f"in the pipeline, say refused=[st.Refused(row, {self.code!r})]"
+            )
         rows = [self.row, *self.case.mates] if self.together > 1 else [self.row]
-        return f"kept {append_rows(path, rows)} rows in {path}; in the pipeline, say golden=[..., *st.read_rows({path.name!r})]"
+        return (
+            f"kept {append_rows(path, rows)} rows in {path}; "
+            f"in the pipeline, say golden=[..., *st.read_rows({path.name!r})]"
+        )
 
     def save(self, path: Path, bundle: Bundle, again: str) -> None:
         """Write the rows and how to come by them again."""
@@ -93,11 +108,17 @@ def described(contract: Contract, row: Any) -> Iterator[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as Python writes it; a long one by its beginning and length, a nested one by its shape."""
+    """Show a value as Python writes it.
+
+    A long value is shown by its beginning and length, a nested one by its shape.
+    """
     if isinstance(value, list):
         array = np.array(value, object) if ragged(value) else np.array(value)
         if array.size > 8 and array.dtype.kind in "fiub":
-            return f"{array.dtype} numbers of shape {list(array.shape)}, {array.min():g} to {array.max():g}"
+            return (
+                f"{array.dtype} numbers of shape {list(array.shape)}, "
+                f"{array.min():g} to {array.max():g}"
+            )
     text = repr(value)
     length = f" ({len(value)} characters)" if isinstance(value, str) else ""
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}...{length}"
@@ -121,6 +142,9 @@ def shown_picture(text: str) -> str:
         with Pillow.open(io.BytesIO(data)) as picture:
             turned = picture.getexif().get(ORIENTATION)
             exif = f", EXIF orientation {turned}" if turned else ""
-            return f"{picture.format} of {picture.width} x {picture.height} pixels, mode {picture.mode}{exif}, {len(data)} bytes"
+            return (
+                f"{picture.format} of {picture.width} x {picture.height} pixels, "
+                f"mode {picture.mode}{exif}, {len(data)} bytes"
+            )
     except (OSError, binascii.Error, ValueError):
         return shown(text)

@@ -1,4 +1,7 @@
-"""Fuzzing: rows from the contract through training code and bundle, and the smallest on which they disagree."""
+"""Fuzzing: the smallest row on which training code and bundle disagree.
+
+The rows are drawn from the contract.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ Progress = Callable[[str], None]
 
 @dataclass
 class Fuzz:
-    """One fuzz. `rows` are drawn at most; after `within_s` seconds it neither draws nor shrinks any more."""
+    """One fuzz.
+
+    `rows` are drawn at most. After `within_s` seconds the fuzz neither draws nor shrinks any more.
+    """
 
     bundle: Bundle
     training: Training
@@ -93,9 +99,10 @@ class Fuzz:
         return found is not None
 
     def disagreement(self, case: Case) -> Disagreement | None:
-        """The first of a case: the row alone, then all of it together, where every row is one to be answered.
+        """The first disagreement of a case: the row alone, then all rows together.
 
-        A row that the contract takes and the model cannot answer is one too, though both sides fail alike.
+        The rows run together where every row is one to be answered. A row that the contract takes
+        and the model cannot answer is a disagreement too, though both sides fail alike.
         """
         rows = [case.row, *case.mates]
         want = [self.training.answer(row) for row in rows]

@@ -24,7 +24,10 @@ SHOWN_CHARS = 120
 
 
 class Training:
-    """The pipeline, each row alone; what was answered once is remembered, since shrinking asks again and again."""
+    """The pipeline, each row alone.
+
+    Answers are kept, since shrinking tries the same rows again and again.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline.calibrated
@@ -39,7 +42,10 @@ class Training:
         return self._known[key]
 
     def cause(self, row: Any) -> str:
-        """Why the model fails on a row that the contract takes; empty where it answers, or the contract refuses the row."""
+        """The reason why the model fails on a row that the contract takes.
+
+        The text is empty where the model answers, or the contract refuses the row.
+        """
         self.answer(row)
         return self._causes.get(canonical_json(row), "")
 
@@ -72,7 +78,10 @@ class Side:
         self.name = f"{runner.name} {runner.variant}"
 
     def answers(self, rows: list[Any]) -> list[Answered] | None:
-        """The answers to rows asked together, one code for all where they are refused; None where this runner cannot be asked them."""
+        """The answers to rows that run together, one code for all where they are refused.
+
+        None where this runner cannot take the rows.
+        """
         try:
             return list(self._runner.run(rows, len(rows)))
         except Inexpressible:
@@ -81,9 +90,10 @@ class Side:
             return [error.code] * len(rows)
 
     def difference(self, want: Answered, got: Answered) -> str:
-        """How two answers differ beyond what is allowed; empty where they do not.
+        """Describe how two answers differ beyond the allowed error; empty where they do not.
 
-        Errors are measured by the scale of the golden answers, so that a small answer is not held to a smaller error.
+        Errors are measured by the scale of the golden answers, so that a small answer is not held
+        to a smaller error.
         """
         if isinstance(want, str) and isinstance(got, str):
             alike = want == got or {want, got} <= FAILURES

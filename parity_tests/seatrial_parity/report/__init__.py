@@ -1,4 +1,7 @@
-"""The report: what the receipts beside a bundle prove, as one HTML file and as Markdown, for people who decide on a release."""
+"""The report: the proof in the receipts beside a bundle, for people who decide on a release.
+
+The report is one HTML file, or Markdown.
+"""
 
 from seatrial_parity.report.findings import Findings, gather
 from seatrial_parity.report.markdown import write_markdown

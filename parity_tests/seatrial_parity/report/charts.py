@@ -1,4 +1,7 @@
-"""Charts as SVG inside the page: they take the page's own text colour, so that they read in light and dark and in print."""
+"""Charts as SVG inside the page.
+
+They take the page's own text colour, so that they read in light and dark and in print.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class Mark(NamedTuple):
 
 
 def error_chart(counts: Sequence[int], allowed: float | None) -> str:
-    """How many rows err how much, in powers of ten; a line where the tolerance of the worst row lies."""
+    """Draw the number of rows by their error, in powers of ten.
+
+    A line marks the tolerance of the worst row.
+    """
     names = [
         "exact",
         *(f"{edge:.0e}".replace("e-0", "e-").replace("e+0", "e") for edge in ERROR_EDGES),
@@ -82,7 +88,11 @@ def error_chart(counts: Sequence[int], allowed: float | None) -> str:
 
 
 def curve_chart(marks: Sequence[Mark], error: str) -> str:
-    """Speed against error: what the bundle holds filled, candidates of a search hollow and joined in the order of their error."""
+    """Draw speed against error.
+
+    The bundle's variants are filled, candidates of a search hollow and joined in the order of their
+    error.
+    """
 
     def draw(axes: Axes) -> None:
         tried = sorted((mark.error, mark.speed) for mark in marks if not mark.sealed)
@@ -115,7 +125,10 @@ def curve_chart(marks: Sequence[Mark], error: str) -> str:
 
 
 def svg(draw: Any, width: float, height: float) -> str:
-    """What `draw` puts on one pair of axes, in inches; no XML header, black as the page's text colour."""
+    """Render one pair of axes that `draw` fills, in inches.
+
+    The SVG has no XML header, and its black is the page's text colour.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What the receipts beside a bundle say together: of each thing that was tried, the newest trial."""
+"""The findings of all receipts beside a bundle: of each thing that was tried, the newest trial."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from seatrial_parity.report.table import severity
 
 @dataclass(frozen=True)
 class Line:
-    """The trials of one runner with one variant on one machine: the golden or the held-out rows at each batch size."""
+    """The trials of one runner with one variant on one machine.
+
+    The trials are those of the golden or the held-out rows at each batch size.
+    """
 
     runner: str
     variant: str
@@ -45,7 +48,10 @@ class Line:
 
 @dataclass(frozen=True)
 class SliceLine:
-    """One slice as one variant answers it, beside the training side's own measures; `finding` where it breaks the promise."""
+    """One slice as one variant answers it, beside the training side's own measures.
+
+    `finding` describes where the slice breaks the promise.
+    """
 
     variant: str
     held_out: bool
@@ -87,7 +93,7 @@ class Findings:
 
     @cached_property
     def lines(self) -> list[Line]:
-        """The matrix: what was tried at single batch sizes, a line each, in the order of the receipts."""
+        """The matrix: a line for each trial at single batch sizes, in the order of the receipts."""
         groups: dict[tuple[int, str, str, str, bool], list[Trial]] = {}
         for machine, trial in self.trials:
             if trial in self.checks:
@@ -103,7 +109,10 @@ class Findings:
 
     @cached_property
     def slices(self) -> list[SliceLine]:
-        """All rows and each slice, for each variant: the trial of the largest batch of the first runner that measured it."""
+        """All rows and each slice, for each variant.
+
+        Each stands for the trial of the largest batch of the first runner that measured it.
+        """
         measured: dict[tuple[str, bool], Trial] = {}
         for line in self.lines:
             trials = [trial for trial in line.trials.values() if trial.measures is not None]
@@ -166,9 +175,11 @@ def gather(bundle: Bundle) -> Findings:
 
 
 def check_receipt(bundle: Bundle, receipt: Receipt) -> None:
-    """Raise `BundleError` where a receipt tells of rows, slices, outputs or places that the bundle does not have.
+    """Check a receipt against its bundle.
 
-    Receipts are neither sealed nor signed, so nothing that they say of the bundle is taken as it is.
+    Raises `BundleError` where a receipt holds rows, slices, outputs or places that the bundle does
+    not have. Receipts are neither sealed nor signed, so nothing that they hold about the bundle is
+    taken as it is.
     """
     for trial in receipt.trials:
         got = _unknown(bundle, trial)

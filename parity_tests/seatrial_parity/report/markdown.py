@@ -1,4 +1,7 @@
-"""The report as Markdown, for a pull request: the verdict, the matrix, slices that broke a promise."""
+"""The report as Markdown, for a pull request.
+
+It holds the verdict, the matrix, and slices that broke a promise.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ def write_markdown(findings: Findings) -> str:
     parts = [
         f"## {plain(bundle.name)} {bundle.version}: parity {verdict}",
         "",
-        f"`sha256:{bundle.digest[:16]}`, {bundle.size_bytes / 1e6:.2f} MB, {rows}; claimed by {len(findings.receipts)} unsigned receipts",
+        (
+            f"`sha256:{bundle.digest[:16]}`, {bundle.size_bytes / 1e6:.2f} MB, {rows}; "
+            f"claimed by {len(findings.receipts)} unsigned receipts"
+        ),
         "",
         *(
             f"- **{plain(trial.runner)} {plain(trial.variant)}**: {plain(trial.finding)}"

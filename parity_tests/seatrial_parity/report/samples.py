@@ -1,4 +1,7 @@
-"""The worst samples side by side: the raw row as a person sees it, what was wanted and what was got."""
+"""The worst samples side by side: the raw row, the wanted values and the values got.
+
+The raw row is shown as a person sees it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Numbers:
-    """One output side by side: places (or classes) with what was wanted and got, and the label of each side where it has one."""
+    """One output side by side: places (or classes) with the values wanted and got.
+
+    Each side has its label where the output has one.
+    """
 
     output: str
     lines: tuple[tuple[str, float | None, float | None], ...]
@@ -60,7 +66,10 @@ class WorstSample:
 
 
 def worst_samples(findings: Findings) -> list[WorstSample]:
-    """Of each variant, the rows nearest to what is allowed or beyond it, each once, those beyond first."""
+    """Find the rows of each variant nearest to the allowed error or beyond it.
+
+    Each row stands once, those beyond first.
+    """
     found: dict[str, dict[tuple[bool, int], tuple[Trial, WorstRow]]] = {}
     for _, trial in findings.trials:
         of_variant = found.setdefault(trial.variant, {})
@@ -99,7 +108,10 @@ def _sample(findings: Findings, trial: Trial, row: WorstRow) -> WorstSample:
 
 
 def shown_inputs(bundle: Bundle, raw: Mapping[str, Any]) -> tuple[Shown, ...]:
-    """Each field of a raw row: a picture as the host stage decodes it, else what the client sent."""
+    """Show each field of a raw row.
+
+    A picture is shown as the host stage decodes it, any other value as the client sent it.
+    """
     shown = []
     for field in bundle.contract.inputs:
         if isinstance(field.kind, Image):
@@ -140,7 +152,10 @@ def plain(value: Any) -> str:
 
 
 def shown_outputs(bundle: Bundle, golden: Golden, row: WorstRow) -> tuple[Numbers, ...]:
-    """Each output that has the right shape: the place of the worst error first, then where the largest numbers are wanted."""
+    """Show each output that has the right shape.
+
+    The place of the worst error comes first, then those of the largest wanted numbers.
+    """
     shown = []
     for field in bundle.contract.outputs:
         want, got = golden.answers[row.sample][field.name], row.answers.get(field.name)

@@ -16,7 +16,7 @@ RIGHT = ("refused", "worst\nerror", "allowed", "passed")
 def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
     """One line for each runner and variant: its worst trial, and what was tried; 52+450+121 are golden, held-out and drawn rows.
 
-    "allowed" is the tolerance at the place of the worst error.
+    52+450 are golden and held-out rows. "allowed" is the tolerance at the place of the worst error.
     """
     size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
     title = words(f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}")
@@ -64,7 +64,10 @@ def grouped(receipt: Receipt) -> list[list[Trial]]:
 
 
 def severity(trial: Trial) -> float:
-    """How near a trial came to what is allowed (where nothing is: its error); failed ones above all."""
+    """Rank a trial by its error over the allowed one; failed trials above all.
+
+    Where nothing is allowed, the rank is the error.
+    """
     if not trial.passed:
         return float("inf")
     return (trial.worst_error or 0.0) / (trial.allowed or 1.0)

@@ -1,4 +1,7 @@
-"""The runners: each answers raw rows in its own way, behind one interface; one file each, found by looking into this folder."""
+"""The runners: each answers raw rows in its own way, behind one interface.
+
+Each runner is one file, found by looking into this folder.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,11 @@ def runners(asked: TrialRequest) -> Iterator[OurGrpcRunner]:
 
 
 class OurGrpcRunner(GrpcRunner):
-    """Digest and variant stand in the metadata's properties, which Triton's client does not know: an answer's parameters name them too."""
+    """The gRPC runner of a seatrial server.
+
+    Digest and variant stand in the metadata's properties, which Triton's client does not read; an
+    answer's parameters name them too.
+    """
 
     name = NAME
 

@@ -45,7 +45,8 @@ class HttpRunner:
             )
             raise Unavailable(
                 "E_OTHER_BUNDLE",
-                f"{self._client.url}{self._path}: got {got}, want digest {self._bundle.digest[:16]}",
+                f"{self._client.url}{self._path}: got {got}, "
+                f"want digest {self._bundle.digest[:16]}",
             )
         if not isinstance(execution, dict):
             raise odd_answer("a model that does not run", "one that is ready")

@@ -20,7 +20,10 @@ def runners(asked: TrialRequest) -> Iterator[PyTorchRunner]:
 
 
 class PyTorchRunner:
-    """The user's own pipeline. Rows are run alone, whatever the batch size asked for: this is what the others are measured by."""
+    """The user's own pipeline, which the other runners are measured by.
+
+    Rows are run alone, whatever the wanted batch size.
+    """
 
     name, variant, provider = NAME, "eager", "cpu"
 

@@ -38,7 +38,10 @@ class TrialRequest:
 
 
 class Inexpressible(Exception):
-    """A raw row that no tensor can carry, such as a word where a number should stand: the runner cannot be asked it."""
+    """A raw row that no tensor can carry, such as a word where a number should stand.
+
+    The runner cannot send such a row.
+    """
 
 
 class Runner(Protocol):
@@ -64,9 +67,15 @@ class Runner(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def run(self, rows: RawRows, batch_rows: int) -> Answers:
-        """The answers to raw rows, asked `batch_rows` at a time. Raises a `SeatrialError` where one is refused or fails."""
+        """Answer raw rows, `batch_rows` at a time.
+
+        Raises a `SeatrialError` where a row is refused or fails.
+        """
         ...
 
     def refusal_code(self, row: Any) -> str | None:
-        """The code that this raw row is refused with; None where it is answered. Raises `Inexpressible`."""
+        """The code with which this raw row is refused; None where it is answered.
+
+        Raises `Inexpressible`.
+        """
         ...

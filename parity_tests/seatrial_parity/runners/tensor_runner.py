@@ -19,14 +19,21 @@ from seatrial_parity.runners.tensors import Tensors, answers_of, batches, tensor
 NAMES_BY_TRITON = re.compile(
     r"expected (number of )?inputs|expected \d+ inputs|unexpected inference input"
 )
-"""What Triton itself says where a request names other inputs than the configuration does: no contract of ours is asked."""
+"""Triton's own text about a request that names other inputs than the configuration does.
+
+No contract of seatrial is involved then.
+"""
 CODE = re.compile(r"\bE_[A-Z0-9_]+\b")
 LOST = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 """gRPC's own words for a connection that broke, or an answer that did not come."""
 
 
 class Served(NamedTuple):
-    """What a server says that it holds: the bundle's digest, empty where it holds none, and the variant, where it says."""
+    """A server's own account of its model: the bundle's digest, and the variant.
+
+    The digest is empty where the server holds no bundle; the variant is there where the server
+    names it.
+    """
 
     digest: str = ""
     variant: str = "served"
@@ -89,7 +96,10 @@ class TensorRunner(ABC):
 
 
 def refusal_from(text: str, code: str | None = None) -> Refusal:
-    """What a server said, with its code, or the code in its text. Raises `Inexpressible` for what Triton refuses by itself."""
+    """Make a refusal of a server's text, with its code, or the code in the text.
+
+    Raises `Inexpressible` for requests that Triton refuses by itself.
+    """
     if NAMES_BY_TRITON.search(text):
         raise Inexpressible
     found = CODE.search(text)
@@ -115,7 +125,11 @@ def declared(found: Mapping[str, Array | None]) -> dict[str, Array]:
 
 
 class BinaryRunner(TensorRunner):
-    """Binary tensors over HTTP: the bytes are tritonclient's, the connection httpx's, since tritonclient drops the body of an error."""
+    """Binary tensors over HTTP.
+
+    The bytes are tritonclient's, the connection httpx's, since tritonclient drops the body of an
+    error.
+    """
 
     def __init__(self, bundle: Bundle, url: str, version: str) -> None:
         super().__init__(bundle)
@@ -124,7 +138,10 @@ class BinaryRunner(TensorRunner):
         self.path = f"/v2/models/{bundle.name}/versions/{version}"
 
     def get(self, path: str) -> dict[str, Any]:
-        """A GET below the model's own path; empty where there is no such thing. Raises `Unavailable`."""
+        """GET a path below the model's own; empty where there is no such thing.
+
+        Raises `Unavailable`.
+        """
         reply = self.client.get(self.path + path)
         return object_of(reply) if reply.status_code == 200 else {}
 

@@ -20,7 +20,10 @@ Tensors = dict[str, tuple[str, Array]]
 
 
 def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
-    """Rows of like shape as tensors. An input that all rows miss is left out. Raises `Inexpressible`."""
+    """Turn rows of like shape into tensors. Raises `Inexpressible`.
+
+    An input that all rows miss is left out.
+    """
     kinds = {field.name: field.kind for field in contract.inputs}
     names = dict.fromkeys(name for row in rows for name in _object(row))
     if not names:
@@ -84,7 +87,10 @@ def _value(kind: Kind, value: Any) -> Any:
 
 
 def shaped(values: Sequence[Any], kind: Kind) -> Array:
-    """Values of rows as one array, `(rows, *row_shape)`. Raises `Inexpressible` for lists of unlike length."""
+    """Turn values of rows into one array, `(rows, *row_shape)`.
+
+    Raises `Inexpressible` for lists of unlike length.
+    """
     if kind.datatype == "BYTES":
         return np.array(values, object).reshape(len(values), 1)
     sides = kind.row_shape
@@ -98,7 +104,10 @@ def shaped(values: Sequence[Any], kind: Kind) -> Array:
 
 
 def batches(rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
-    """Places of rows that may share tensors: those whose lists are of like shape. Raises `Inexpressible`."""
+    """Yield places of rows that may share tensors: those whose lists are of like shape.
+
+    Raises `Inexpressible`.
+    """
     shapes = [
         tuple(
             (name, shape_of(value))

@@ -1,4 +1,7 @@
-"""TorchScript in this process, through the engine that the server runs: where whoever tries the bundle trusts it."""
+"""TorchScript in this process, through the server's engine.
+
+The runner is for people who trust the bundle that they try.
+"""
 
 from __future__ import annotations
 
