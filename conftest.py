@@ -43,7 +43,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def examples(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder with the bundles of all examples, sealed once, by whichever of the tests' processes asks first."""
+    """A folder with the bundles of all examples, sealed once.
+
+    The first of the tests' processes that needs the folder seals them.
+    """
     own = tmp_path_factory.getbasetemp()
     out = (own if worker_id == "master" else own.parent) / "examples"
     with FileLock(out.with_suffix(".lock")):
@@ -54,7 +57,10 @@ def examples(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 
 def _seal_examples(out: Path) -> None:
-    """Two at a time, without the second run in a fresh process, which doubles what each takes: `tests/export` tries that."""
+    """Seal the examples, two at a time, without the second run in a fresh process.
+
+    The second run doubles the time of each: `tests/export` tries it.
+    """
     waiting = [
         (name, [sys.executable, "-c", SEAL, f"examples/{name}/pipeline.py:pipeline", str(out)])
         for name in reversed(EXAMPLES)

@@ -1,4 +1,7 @@
-"""Pin the images that `compose.yaml` and the Dockerfile start from, by digest: `make pin`, where docker reaches their registries."""
+"""Pin the images that `compose.yaml` and the Dockerfile start from, by digest: `make pin`.
+
+Run it where docker reaches the images' registries.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,18 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def images(compose: str) -> dict[str, str]:
-    """Variable -> image and tag, as `compose.yaml` has them: ${PYTHON_IMAGE:-python:3.13-slim@sha256:...}."""
+    """Variable -> image and tag, as `compose.yaml` has them.
+
+    A variable stands there as ${PYTHON_IMAGE:-python:3.13-slim@sha256:...}.
+    """
     return dict(IMAGE.findall(compose))
 
 
 def digest_of(image: str) -> str:
-    """The digest of an image's index, which holds every platform, asked of its registry by docker. Ends the program where there is none."""
+    """The digest of an image's index, which holds every platform.
+
+    docker reads it from the image's registry. The program ends where there is none.
+    """
     command = [
         "docker",
         "buildx",
@@ -36,7 +45,10 @@ def digest_of(image: str) -> str:
 
 
 def pin() -> None:
-    """Write `.env` beside `compose.yaml`: every image by tag, for people, and by digest, which counts."""
+    """Write `.env` beside `compose.yaml`.
+
+    Every image stands there by tag, for people, and by digest, which counts.
+    """
     found = {
         name: f"{image}@{digest_of(image)}"
         for name, image in images((DEPLOY / "compose.yaml").read_text()).items()

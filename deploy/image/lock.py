@@ -1,4 +1,7 @@
-"""Pin what the image installs, by hash: `make lock`. `constraints.txt` says the versions; hashes are those of every file of a version."""
+"""Pin what the image installs, by hash: `make lock`.
+
+`constraints.txt` holds the versions; hashes are those of every file of a version.
+"""
 
 from __future__ import annotations
 
