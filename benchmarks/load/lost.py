@@ -30,7 +30,7 @@ from support.conformance import rows, seal  # noqa: E402  (found through the lin
 BODY = json.dumps({"instances": rows()[:1]})
 CLIENTS, PORTS, HAPROXY_PORT = 32, (18_710, 18_711), 18_712
 BALANCER_S = 0.6
-"""The time from the new server's start to the old one's stop, as in any rolling restart.
+"""The wait for the balancer before the old server is stopped, as in any rolling restart.
 
 The old server is stopped once the balancer has seen the new one, here after three of its checks.
 """

@@ -26,8 +26,8 @@ MAX_ERROR = 1e12
 class Bar(NamedTuple):
     """The subject of one part of a promise.
 
-    A part has a measure, the outputs that show it, its right side, and whether it starts from the
-    training side's own measure.
+    A part has a measure, the rows or outputs that show it, its right side, and whether it starts
+    from the training side's own measure.
     """
 
     measure: str

@@ -298,7 +298,7 @@ class Image(Kind):
             ) from None
         except Refusal:
             raise
-        except Exception:  # decoders raise errors of every kind, struct.error for one
+        except Exception:  # decoders raise all sorts, struct.error for one: the bytes are at fault
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
         if self.shorter_side_px is not None:
             picture = self._resized(picture, self.shorter_side_px)

@@ -342,9 +342,9 @@ def load_tokenizer(data: bytes) -> Tokenizer:
 
 
 def unknown_id(tokenizer: bytes) -> int:
-    """The token for words outside the vocabulary.
+    """The id of the token for words outside the vocabulary.
 
-    The value is -1 where there is no such token, as in byte-level vocabularies.
+    The id is -1 where there is no such token, as in byte-level vocabularies.
     """
     model = json.loads(tokenizer)["model"]
     if model.get("unk_id") is not None:  # Unigram

@@ -91,7 +91,7 @@ class TorchCandidate(Candidate):
         self.batchable = self.pipeline.batchable
         try:
             self.pristine = copied(self.pipeline.model), copied(self.pipeline.prepare)
-        except Exception:  # some modules have no copy: locks, files, tensors that need gradients
+        except Exception:  # some modules have no copy: locks, files, tensors with gradients
             self.pristine = None
 
     @property

@@ -82,7 +82,7 @@ class PrepareStage:
         outputs: Sequence[TensorSpec] = (),
         graph: onnx.ModelProto | bytes | None = None,
     ) -> None:
-        """Chain prepare and model.
+        """Take the shapes on both sides, and the graph between them.
 
         `tensors` are the host stage's outputs, `specs` the model's inputs; without a graph rows
         pass as they are.
