@@ -68,9 +68,7 @@ def make(candidate: TorchCandidate) -> Made:
             with quiet(), torch.no_grad():
                 data = packed(torch.jit.freeze(compile_(candidate)), candidate)
                 finding = departure(candidate, caller(data, candidate))
-        except (
-            Exception
-        ) as error:  # TorchScript raises kinds of its own; each means that this way is none
+        except Exception as error:  # TorchScript raises kinds of its own: this way is none
             finding = first_lines(error)
         if not finding:
             variant = Variant(

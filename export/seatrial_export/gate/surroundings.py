@@ -59,9 +59,7 @@ def answer_under(what: str, call: Call, feeds: Mapping[str, Tensor]) -> dict[str
     try:
         with changed_to(what):
             return arrays(call(feeds))
-    except (
-        Exception
-    ):  # a file that the environment names, a card that is not there: no other answer
+    except Exception:  # a named file or a card may not be there: that is no other answer
         return None
 
 

@@ -35,10 +35,7 @@ class Journal:
         for line in filter(None, lines):
             try:
                 point = Point.model_validate(json.loads(line))
-            except (
-                ValueError,
-                ValidationError,
-            ):  # the last line of one that was stopped while it wrote
+            except (ValueError, ValidationError):  # a search was stopped while it wrote this line
                 log.info("a line of the journal is not whole; that candidate is measured again")
                 continue
             self._points[key_of(point)] = point

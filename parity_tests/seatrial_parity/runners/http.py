@@ -69,12 +69,8 @@ class HttpRunner:
                     self._contract.recover(prediction)
                     for prediction in object_of(reply)["predictions"]
                 ]
-            except (
-                LookupError,
-                TypeError,
-                ValueError,
-                AttributeError,
-            ):  # each kind reads its own part of the JSON
+            # Each kind reads its own part of the JSON.
+            except (LookupError, TypeError, ValueError, AttributeError):
                 raise odd_answer(
                     "predictions that are not of this contract", "those it declares"
                 ) from None

@@ -171,12 +171,8 @@ class BinaryRunner(TensorRunner):
             length = int(reply.headers["inference-header-content-length"])
             result = client.parse_response_body(reply.content, header_length=length)
             found = {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            InferenceServerException,
-        ):  # tritonclient checks nothing itself
+        # tritonclient checks nothing itself.
+        except (LookupError, TypeError, ValueError, InferenceServerException):
             raise odd_answer("tensors that cannot be read", "the declared outputs") from None
         return declared(found)
 
