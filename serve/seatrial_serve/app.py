@@ -57,7 +57,10 @@ def create_app(
     grpc: GrpcListener | None = None,
     workers: int = 1,
 ) -> FastPath:
-    """The app over a repository: the fast path, and behind it the framework's routes. `lifecycle` loads the models while the app already answers that they are not ready."""
+    """Return the app over a repository: the fast path, and behind it the framework's routes.
+
+    `lifecycle` loads the models while the app already answers that they are not ready.
+    """
     repository, metrics = exchanges.repository, exchanges.metrics
     app = FastAPI(
         title="seatrial",

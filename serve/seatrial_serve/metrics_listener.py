@@ -1,4 +1,7 @@
-"""The metrics' own listener, in a thread of its own: scrapes never wait behind traffic, nor traffic behind scrapes."""
+"""The metrics' own listener, in a thread of its own.
+
+Scrapes never wait behind traffic, nor traffic behind scrapes.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,15 @@ from seatrial_serve.settings import Settings
 
 PATH = "/metrics"
 MOST_CONNECTIONS = 100
-"""Beyond, idle ones are closed to make room; where there are none, a scraper is answered 503 at once."""
+"""Most connections; beyond, idle ones are closed to make room.
+
+If there are no idle ones, a scraper is answered 503 at once.
+"""
 SHARE = 0.05
-"""Of a thread's time that writing metrics may take; scrapes that come meanwhile wait for the next text, and share it."""
+"""The share of a thread's time that writing metrics may take.
+
+Scrapes that come meanwhile wait for the next text, and share it.
+"""
 
 LONGEST_REST_S = 1.0
 
@@ -57,7 +66,10 @@ class YieldingRegistry:
 
 
 class MetricsApp:
-    """ASGI: the metrics at `/metrics`, as the scraper's `Accept` has them, each text shared by all who waited for it."""
+    """ASGI: the metrics at `/metrics`, as the scraper's `Accept` has them.
+
+    Each text is shared by all scrapers who waited for it.
+    """
 
     def __init__(self, registry: CollectorRegistry, before: Callable[[], None]) -> None:
         """`before` is called before each text is written."""
@@ -113,7 +125,10 @@ async def answer(send: Any, status: int, text: Text) -> None:
 
 
 class MetricsListener:
-    """MetricsApp on a port of their own; slow senders and readers are cut off as on the main port."""
+    """MetricsApp on a port of its own.
+
+    Slow senders and readers are cut off as on the main port.
+    """
 
     def __init__(
         self,

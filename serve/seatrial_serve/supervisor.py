@@ -1,4 +1,7 @@
-"""The supervisor: several server processes behind one port, started anew where one is lost, their metrics added up."""
+"""The supervisor: several server processes behind one port.
+
+A process that is lost is started anew. The metrics of all are added up.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,13 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 
 
 class Supervisor:
-    """Starts workers one after another, keeps as many of them as were asked for, and passes signals on. It answers no request itself.
+    """Starts workers one after another, keeps their number, and passes signals on.
 
-    All accept from one listening socket, so that what waits there when one of them is lost is answered by another. The first
-    accepts at once, and says that it is not ready; each further one, and each that takes a lost one's place, joins when it has
-    loaded its models.
+    It answers no request itself.
+
+    All accept from one listening socket, so that what waits there when one of them is lost is
+    answered by another. The first accepts at once, and answers that it is not ready; each further
+    one, and each that takes a lost one's place, joins when it has loaded its models.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,7 +53,10 @@ class Supervisor:
         self._settled = [threading.Event() for _ in range(settings.workers)]
 
     def run(self, reloads: Reloads) -> None:
-        """Until SIGTERM or SIGINT, and until every worker has drained. Raises `DeclarationError` where a port is taken."""
+        """Run until SIGTERM or SIGINT, and until every worker has drained.
+
+        Raises `DeclarationError` if a port is taken.
+        """
         settings = self._settings
         with (
             tempfile.TemporaryDirectory(prefix="seatrial-") as folder,
@@ -103,7 +111,10 @@ class Supervisor:
         self._pass_on(signal.SIGTERM)
 
     def _close_when_stopping(self, http: socket.socket) -> None:
-        """Leave the listening socket to the workers: who connects once the last of them has closed it is refused, and not reset later."""
+        """Leave the listening socket to the workers.
+
+        A client that connects once the last of them has closed it is refused, and not reset later.
+        """
         self._stopping.wait()
         with self._lock:  # no worker is being started on it, and none will be
             http.close()
@@ -135,7 +146,10 @@ class Supervisor:
             self._stopping.wait(pause_s)
 
     def _run_worker(self, place: int, http: socket.socket, grpc_port: int, *, joining: bool) -> str:
-        """Start a worker and wait for its end; how it ended, in words. The next one starts once it has settled, or ended."""
+        """Start a worker and wait for its end; return how it ended, in words.
+
+        The next worker starts once this one has settled, or ended.
+        """
         with self._lock:
             if self._stopping.is_set():
                 return "was told to stop"

@@ -1,4 +1,7 @@
-"""A worker: the server as one of several processes, told by its supervisor what to serve and on which socket."""
+"""A worker: the server as one of several processes.
+
+Its supervisor names what to serve and on which socket.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,12 @@ log = logging.getLogger("seatrial.worker")
 
 
 def main() -> None:
-    """Serve until the supervisor says so, or is gone: its end of our stdin closes with it.
+    """Serve until the supervisor ends the worker, or is gone.
 
-    The supervisor starts it with SIGHUP held back, so that a reload may be asked for before a handler is there.
+    If the supervisor is gone, its end of our stdin is closed.
+
+    The supervisor starts the worker with SIGHUP held back, so that a reload may be asked for before
+    a handler is there.
     """
     reloads = Reloads()
     told = json.loads(sys.stdin.readline())

@@ -1,4 +1,7 @@
-"""The log of administration: one line for each call that loads or unloads a model: who, what, and how it ended."""
+"""The log of administration: one line for each call that loads or unloads a model.
+
+A line says who called, what the call does, and how it ended.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,12 @@ OK, LEFT = "ok", "left"
 def audited(
     action: str, model: str, repository: Repository, *, who: str, over: str, request_id: str
 ) -> Iterator[None]:
-    """A call that does `action` to a model. `who` is its client's address, `over` the protocol.
+    """Log a call that does `action` to a model.
 
-    The line names a model that the repository knows before or after the call: other names are the client's own words.
+    `who` is the address of the call's client, `over` the protocol.
+
+    The line names a model that the repository knows before or after the call: other names are the
+    client's own words.
     """
     known, result = repository.find(model) is not None, OK
     try:

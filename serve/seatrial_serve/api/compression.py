@@ -10,7 +10,10 @@ WORTH_COMPRESSING_BYTES = 4096
 
 
 def compressed(reply: Reply, accepted: bytes | None) -> Reply:
-    """The reply in an encoding that the client takes, gzip or deflate, where it is large enough to be worth it."""
+    """Return the reply in gzip or deflate, if its client takes one and it is large enough.
+
+    A small reply is not worth the encoding.
+    """
     if accepted is None or len(reply.body) < WORTH_COMPRESSING_BYTES:
         return reply
     offered = {

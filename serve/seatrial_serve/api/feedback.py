@@ -25,7 +25,7 @@ Rows = Field(min_length=1, max_length=MOST_ROWS)
 
 
 class Told(BaseModel):
-    """What turned out to be true: of an answer, by the request's id, or of rows, which are answered again."""
+    """The truth about an answer, by the request's id, or about rows, which are answered again."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -44,7 +44,10 @@ class Told(BaseModel):
 
 
 class FeedbackApi:
-    """Answers `POST /v1/models/{name}:feedback`, with or without version; `openapi.py` describes it for each model."""
+    """The handler of `POST /v1/models/{name}:feedback`, with or without a version.
+
+    `openapi.py` describes the route for each model.
+    """
 
     def __init__(self, feedback: Feedback, workers: int) -> None:
         self._feedback, self._workers = feedback, workers
@@ -109,7 +112,10 @@ def not_remembered(workers: int) -> Refusal:
 
 
 async def answer_again(asked: Asked, instances: list[Any]) -> Answer:
-    """What the model says of rows now. Raises what `ServedModel.answer_rows` raises, and `Refusal` for too many."""
+    """Return the model's answer to rows now.
+
+    Raises what `ServedModel.answer_rows` raises, and `Refusal` for too many rows.
+    """
     contract = asked.model.contract
     if len(instances) > contract.limits.max_rows:
         raise Refusal(

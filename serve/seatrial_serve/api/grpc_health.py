@@ -16,7 +16,10 @@ Status = health_pb2.HealthCheckResponse
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the package has no types
-    """The service. grpcio's own is not used: if one of several streams ends, the others hear nothing more."""
+    """The health service of gRPC, in place of grpcio's own.
+
+    If one of several streams of grpcio's service ends, the others hear nothing more.
+    """
 
     def __init__(self) -> None:
         self._states: dict[str, Any] = {"": Status.SERVING}
@@ -67,6 +70,9 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
 
 
 def client_of(context: Any) -> str:
-    """The address of a call's client: "127.0.0.1" of "ipv4:127.0.0.1:40000", "::1" of "ipv6:%5B::1%5D:40000"."""
+    """Return the address of a call's client.
+
+    It is "127.0.0.1" of "ipv4:127.0.0.1:40000", and "::1" of "ipv6:%5B::1%5D:40000".
+    """
     host: str = context.peer().partition(":")[2].rpartition(":")[0]
     return host.removeprefix("%5B").removesuffix("%5D").strip("[]")

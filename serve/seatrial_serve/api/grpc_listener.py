@@ -27,9 +27,12 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def largest_body_bytes(repository: Repository) -> int:
-    """The longest body that a model in the folder takes, at least what one takes by default.
+    """Return the length of the longest body that a model in the folder takes.
 
-    A contract that cannot be read is passed over: its model fails where it is loaded, which says why.
+    It is at least the length that a model takes by default.
+
+    A contract that cannot be read is passed over: its model fails when it is loaded, and the
+    failure says why.
     """
     largest = DEFAULT_BODY_BYTES
     for entry in repository:
@@ -56,7 +59,10 @@ class GrpcListener:
         *,
         shared_port: bool = False,
     ) -> None:
-        """`message_bytes`: gRPC itself refuses a longer message, as it comes and once it is decompressed."""
+        """Set the listener up; gRPC itself refuses a message longer than `message_bytes`.
+
+        gRPC measures a message as it comes, and again once it is decompressed.
+        """
         self._message_bytes, self._larger = message_bytes, set[tuple[str, str]]()
         self._service, self._repository, self._drain, self._grace_s = (
             service,
@@ -95,7 +101,10 @@ class GrpcListener:
         return self
 
     async def refresh(self) -> None:
-        """Tell health checks, and whoever watches, what stands otherwise now; a model that is gone is an unknown service."""
+        """Send health checks and watchers what has changed since the last call.
+
+        A model that is gone is an unknown service.
+        """
         self._tell_of_larger()
         states = {name: entry.takes_traffic for name, entry in self._repository.served.items()}
         states[""] = states[SERVICE] = self._repository.ready

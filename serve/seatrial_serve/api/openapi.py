@@ -1,4 +1,7 @@
-"""The OpenAPI document: the framework's own routes, and for each model a typed predict and feedback route, read off its contract."""
+"""The OpenAPI document: the framework's routes, and typed routes for each model.
+
+Each model has a predict and a feedback route, read off its contract.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ class Page(NamedTuple):
 
 
 class OwnParts(NamedTuple):
-    """What the framework's routes and the shared answers add, written once: they stay as they are."""
+    """The parts that the framework's routes and the shared answers add.
+
+    They are written once and stay as they are.
+    """
 
     head: Parts
     paths: Parts
@@ -92,7 +98,10 @@ class OwnParts(NamedTuple):
 
 
 class ModelParts(NamedTuple):
-    """What one loaded model adds, written once: the paths below its own name, those below its version, its schemas."""
+    """The parts that one loaded model adds, written once.
+
+    These are the paths below its own name, the paths below its version, and its schemas.
+    """
 
     whole: Parts
     version: Parts
@@ -100,7 +109,10 @@ class ModelParts(NamedTuple):
 
 
 class ApiDocument:
-    """The document of an app and its models. It is written in a thread, once for each state of the repository."""
+    """The document of an app and its models.
+
+    It is written in a thread, once for each state of the repository.
+    """
 
     def __init__(self, app: FastAPI, repository: Repository) -> None:
         self._app, self._repository = app, repository
@@ -206,7 +218,10 @@ def model_parts(model: ServedModel) -> ModelParts:
 
 
 def model_operations(model: ServedModel, stem: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    """The paths below `stem` that take rows of this model: predict, and feedback where it answers labels."""
+    """Return the paths below `stem` that take rows of this model.
+
+    These are predict, and feedback if the model answers labels.
+    """
     paths = {f"{stem}:predict": {"post": predict_operation(model, f"{stem}:predict", schemas)}}
     labels = Labels.of(model.bundle)
     if labels.classes:
@@ -297,7 +312,10 @@ def told_properties() -> Mapping[str, Mapping[str, Any]]:
 
 
 def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[str, Any]:
-    """The operation object of a model's feedback route: the truth is one of its classes, the slices are its bundle's."""
+    """Return the operation object of a model's feedback route.
+
+    The truth is one of the model's classes; the slices are its bundle's.
+    """
     bundle, said = model.bundle, told_properties()
     classes = {
         name: {"type": "string", "enum": list(words)} for name, words in labels.classes.items()

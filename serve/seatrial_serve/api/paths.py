@@ -1,4 +1,7 @@
-"""Paths as clients write them: a slash too many leads to the same route, and a model's name ends where its verb begins."""
+"""Paths as clients write them.
+
+A slash too many leads to the same route, and a model's name ends where its verb begins.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,17 @@ from seatrial_serve.http.body import Scope
 
 SLASHES = re.compile("//+")
 ADMIN = "/v2/repository/models/"
-"""Administration is asked by its exact path: a proxy's rule on that path must not be passed by another spelling of it."""
+"""The prefix of administration, whose paths must be exact.
+
+A proxy's rule on a path must not be passed by another spelling of the path.
+"""
 
 
 def tidy_path(scope: Scope) -> bool:
-    """Leave out doubled slashes and the last one, as the client wrote them, not as `%2F`, which is part of a name. False: there are none."""
+    """Leave out doubled slashes and the last one; return False if there are none.
+
+    Slashes are those that the client wrote as such: `%2F` is part of a name.
+    """
     raw, path = scope.get("raw_path", b""), scope["path"]
     if not (b"//" in raw or raw.endswith(b"/")) or b"%2f" in raw.lower():
         return False

@@ -1,6 +1,7 @@
-"""What TensorFlow Serving's clients read of a model: the states of its versions, and the tensors of its signature.
+"""A model as TensorFlow Serving's clients read it: states of versions, and signatures.
 
-The shapes are those of its REST API ("Model status API", "Model Metadata API"); versions are ours, texts in place of whole numbers.
+The shapes are those of its REST API ("Model status API", "Model Metadata API"). Versions are ours:
+texts in place of whole numbers.
 """
 
 from __future__ import annotations

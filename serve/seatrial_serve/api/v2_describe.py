@@ -29,7 +29,10 @@ def server_metadata(*, admin: bool) -> dict[str, Any]:
 
 
 def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
-    """Inputs and outputs with the rows as their first dimension, -1 where a size varies. Raises `Unavailable`."""
+    """Return inputs and outputs with the rows as their first dimension.
+
+    A size that varies is -1. Raises `Unavailable`.
+    """
     model = entry.ready_model()
     contract = model.contract
     classes = {
@@ -65,7 +68,10 @@ def _tensor(name: str, kind: Kind, shape: Iterable[int | None]) -> dict[str, Any
 
 
 def model_config(entry: Entry) -> dict[str, Any]:
-    """The model's configuration in Triton's words: what its tools ask for before they send load. Raises `Unavailable`."""
+    """Return the model's configuration in Triton's words.
+
+    Triton's tools read it before they send load. Raises `Unavailable`.
+    """
     model = entry.ready_model()
     contract = model.contract
     return {

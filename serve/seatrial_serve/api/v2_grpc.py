@@ -153,7 +153,10 @@ def unpacked(data: bytes, kind: type[Unpacked]) -> Unpacked:
 
 
 async def receive(context: Context, timeout_s: float) -> bytes:
-    """The message of a call, within that time. Raises `Refusal`, also where the call ends without one."""
+    """Return the message of a call, received within `timeout_s` seconds.
+
+    Raises `Refusal`, also if the call ends without a message.
+    """
     call = asyncio.current_task()
     assert call is not None
     # asyncio.timeout takes several times as long as it takes to unpack the message.
@@ -199,10 +202,11 @@ def known(entry: Entry | None) -> Entry:
 class InferenceService:
     """The calls, each of one message.
 
-    An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as `retry-after`.
+    An error's stable code travels as trailing metadata `seatrial-code`, its Retry-After as
+    `retry-after`.
 
     A call begins before its message, which gRPC hands over as bytes. gRPC's own unary calls would
-    wait for it uncounted, and unpack it on the event loop.
+    wait for the message uncounted, and unpack it on the event loop.
     """
 
     def __init__(
@@ -248,7 +252,10 @@ class InferenceService:
         return answer
 
     def _answering(self, answer: Answer) -> Handler:
-        """The call, if there is a place for it: every error becomes one status, its id is trailing metadata."""
+        """Return the call's handler, which runs if there is a place for the call.
+
+        Every error becomes one status; the request's id is trailing metadata.
+        """
 
         async def answer_call(_: Any, context: Context) -> bytes:
             request_id, client = request_id_of(headers_of(context)), client_of(context)

@@ -1,4 +1,8 @@
-"""The columns of a partial answer: the rows that the contract takes on their way in, and NaN for a row without an answer on its way out."""
+"""The columns of a partial answer, on their way in and out.
+
+On the way in they hold the rows that the contract takes. On the way out NaN stands for a row
+without an answer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ V2_FLOATS = frozenset({"FP16", "FP32", "FP64"})
 
 
 def refuse_without_nan(contract: Contract, wanted: Sequence[Wanted]) -> None:
-    """Raise `Refusal` where an output that a partial answer shall hold has no value for a row without an answer."""
+    """Raise `Refusal` if an output of a partial answer has no value for a row without answer."""
     for name in (each.name for each in wanted):
         datatype = next(field.kind.datatype for field in contract.outputs if field.name == name)
         if datatype not in V2_FLOATS:
@@ -34,9 +38,12 @@ def refuse_without_nan(contract: Contract, wanted: Sequence[Wanted]) -> None:
 def sound_columns(
     contract: Contract, columns: Mapping[str, Column], rows: int
 ) -> tuple[Mapping[str, Column], dict[int, Refusal]]:
-    """The columns of the rows that the contract takes, validated, and why it takes the others not, by place.
+    """Return the columns of the rows that the contract takes, and the other rows' errors.
 
-    Raises `Refusal` for what is wrong with a column as a whole: one that is missing, or of rows that are all too large.
+    The columns are validated. The errors say, by place, why the contract refuses a row.
+
+    Raises `Refusal` for what is wrong with a column as a whole: one that is missing, or of rows
+    that are all too large.
     """
     refused: dict[int, Refusal] = {}
     stretches = [(0, rows)]
@@ -63,9 +70,12 @@ def sound_columns(
 
 
 def whole_array(contract: Contract, answer: Answer, name: str) -> Array:
-    """One output of all rows of a request, rows first: NaN for those without an answer.
+    """Return one output of all rows of a request, rows first.
 
-    Raises what `Answer.array` raises, and `Refusal` where NaN in as many rows takes more than an answer may.
+    NaN stands for the rows without an answer.
+
+    Raises what `Answer.array` raises, and `Refusal` if NaN in as many rows takes more than an
+    answer may.
     """
     if not answer.errors:
         return answer.array(name)

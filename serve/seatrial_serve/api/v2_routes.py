@@ -1,4 +1,7 @@
-"""The routes of the Open Inference Protocol around inference: what the server and its models are, and what they have done."""
+"""The routes of the Open Inference Protocol around inference.
+
+They describe the server and its models, and what these have done.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ TRITON_TYPE = b"text/plain"
 
 
 def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRouter:
-    """Metadata, configuration, statistics and the repository's index; with a lifecycle, which is the administrator's, loading and unloading too."""
+    """Return the routes of metadata, configuration, statistics and the repository's index.
+
+    With a lifecycle, which is the administrator's, the router also loads and unloads models.
+    """
     router = APIRouter(tags=["open inference protocol"])
 
     @reading(router, "/v2", summary="This server")
@@ -108,7 +114,11 @@ def add_admin(router: APIRouter, repository: Repository, lifecycle: ModelLifecyc
 
 
 async def read_asked(request: Request) -> bytes:
-    """The small body of a call about the repository. Raises `Refusal`; what a page's form sends, without being asked whether it may, is one."""
+    """Return the small body of a call about the repository.
+
+    Raises `Refusal`, also for a body that a page's form sends: a browser sends a form to any origin
+    without a preflight request.
+    """
     headers = dict(request.scope["headers"])
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != TRITON_TYPE:
         is_file(headers.get(CONTENT_TYPE, b""), None)
@@ -116,7 +126,10 @@ async def read_asked(request: Request) -> bytes:
 
 
 def refuse_overrides(body: bytes) -> None:
-    """Raise `Refusal` where a load request brings files or a configuration of its own: what is served is what was sealed."""
+    """Raise `Refusal` if a load request brings files or a configuration of its own.
+
+    Only what was sealed is served.
+    """
     try:
         asked = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:

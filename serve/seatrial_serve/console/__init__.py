@@ -1,1 +1,4 @@
-"""The console at `/`: a page that shows the models, tries them, and draws what they do, from files of this package alone."""
+"""The console at `/`: a page that shows the models, tries them and draws their charts.
+
+Its files are those of this package alone.
+"""

@@ -1,4 +1,4 @@
-"""What the metrics have counted of one version so far, and what happened between two such readings."""
+"""The metrics' counts of one version so far, and the differences between two readings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from seatrial_serve.metrics import names
 Key = tuple[str, str]
 """Model and version."""
 Buckets = dict[float, float]
-"""Upper bound in seconds -> how many were at most that, the last bound infinite: a histogram as Prometheus has it."""
+"""A histogram as Prometheus has it: upper bound in seconds -> how many were at most that.
+
+The last bound is infinite.
+"""
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 
 
@@ -33,9 +36,12 @@ class Reading:
     reference: dict[str, dict[str, float]] = field(default_factory=dict)
     """Field -> bin -> its share of the reference rows at export."""
     checked: dict[str, float] = field(default_factory=dict)
-    """What live parity counted: "answers" that were worked out again, and "violations" of what the variant promises."""
+    """The counts of live parity: "answers" that were computed again, and "violations".
+
+    A violation breaks what the variant promises.
+    """
     feedback: dict[str, float] = field(default_factory=dict)
-    """What feedback said: labels "right" and "wrong", the "accuracy" and the "calibration_error" of the last ones."""
+    """Feedback: labels "right" and "wrong", "accuracy" and "calibration_error" of the last ones."""
 
     def take(self, name: str, labels: Mapping[str, str], value: float) -> None:
         """One sample of the registry."""
@@ -65,7 +71,10 @@ class Reading:
 
 
 class Point(NamedTuple):
-    """What happened in one period: rates per second, seconds, rows; None where nothing was measured."""
+    """The measurements of one period: rates per second, seconds, rows.
+
+    None stands where nothing was measured.
+    """
 
     at: float
     answered: float
@@ -113,7 +122,9 @@ def point_between(old: Reading, new: Reading, at: float, period_s: float) -> Poi
 
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[float]) -> float:
-    """The value below which a share of all lies, in a bucket as if spread evenly: PromQL's `histogram_quantile`.
+    """Return the value below which a share of all values lies.
+
+    Values in a bucket count as spread evenly: PromQL's `histogram_quantile`.
 
     `counts` are cumulative and rising; a value beyond the last finite bound counts as that bound.
     """

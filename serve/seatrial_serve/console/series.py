@@ -1,4 +1,7 @@
-"""What the console's charts show: a point for each second of the last minutes, sampled only while somebody looks."""
+"""The points of the console's charts: one for each second of the last minutes.
+
+They are sampled only while somebody looks.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,14 @@ GAP_S = 5.0
 """After a longer pause nobody knows when in it things happened: the next point starts anew."""
 KEPT_S = 300.0
 MODELS = 16
-"""How many versions are kept in mind; of those looked at, the one longest out of sight goes first."""
+"""How many versions are kept; of those looked at, the one longest out of sight goes first."""
 
 
 class Series:
-    """Points of the versions that somebody looks at, from the metrics: aggregated numbers alone.
+    """The points of the versions that somebody looks at: aggregated numbers of the metrics.
 
-    Nothing runs by itself: a look takes a sample where the last one is a second old, so a hundred who look cost as much as one.
+    Nothing runs by itself: a look takes a sample if the last one is a second old, so a hundred who
+    look cost as much as one.
     """
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
@@ -42,9 +46,12 @@ class Series:
         self._kept: dict[Key, deque[Point]] = {}
 
     async def look(self, key: Key, since: float, profile: Profile | None = None) -> dict[str, Any]:
-        """The points of a version after `since`, in seconds of Unix time, and its counts; JSON values.
+        """Return the points of a version after `since`, and its counts, as JSON values.
 
-        Before the first request the metrics hold no reference of its drift: it is the `profile`'s.
+        `since` is in seconds of Unix time.
+
+        Before the first request the metrics hold no reference of the version's drift: it is the
+        `profile`'s.
         """
         async with self._lock:
             points = self._kept.pop(key, None) or deque()
@@ -81,7 +88,10 @@ class Series:
 
 
 def columns(points: Sequence[Point]) -> dict[str, Any]:
-    """The points as columns of equal length, as charts take them; a phase has a column where it was ever measured."""
+    """Return the points as columns of equal length, as charts take them.
+
+    A phase has a column if it was ever measured.
+    """
     phases = list(dict.fromkeys(phase for point in points for phase in point.seconds["p50"]))
     plain = {name: [getattr(point, name) for point in points] for name in Point._fields[:-1]}
     return plain | {
@@ -99,7 +109,10 @@ def shares_of(profile: Profile) -> dict[str, dict[str, float]]:
 
 
 def drift(reading: Reading) -> list[dict[str, Any]]:
-    """For each field the bins of its reference, their shares then and now, how many values were seen, and their PSI."""
+    """Return for each field its bins, their shares then and now, the number of values, and PSI.
+
+    The bins are those of the field's reference.
+    """
     found = []
     for field, reference in reading.reference.items():
         counts = [reading.drift.get(field, {}).get(name, 0.0) for name in reference]

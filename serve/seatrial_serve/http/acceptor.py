@@ -1,4 +1,7 @@
-"""Accepting connections: several in a turn of the event loop, so that nobody waits for turns, and none whose client has left already."""
+"""Accepting connections: several in a turn of the event loop.
+
+No client waits for turns, and no connection is accepted whose client has left already.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,21 @@ from seatrial_serve.process.clock import now_s
 log = logging.getLogger("seatrial.server")
 
 AT_ONCE = 4
-"""Most connections accepted in a turn. The event loop's own servers accept one, and a turn may answer hundreds of requests: clients that connect
-anew for each would wait for one another."""
+"""Most connections accepted in a turn.
+
+The event loop's own servers accept one, and a turn may answer hundreds of requests: clients that
+connect anew for each would wait for one another.
+"""
 LONG_TURN_S = 0.005
-"""After a turn of this length one is accepted: those who are connected keep the processor busy, and each that joins makes all of them wait longer."""
+"""After a turn of this length one connection is accepted.
+
+The connected clients keep the processor busy, and each that joins makes all of them wait longer.
+"""
 LOOKS = 8
-"""Most connections looked at in a turn. To find that a client has left takes 18 us, to accept and answer it some 230."""
+"""Most connections looked at in a turn.
+
+To find that a client has left takes 18 us, to accept and answer it some 230.
+"""
 ESTABLISHED = 1
 """As Linux numbers TCP's states."""
 BROKEN = (
@@ -37,7 +49,10 @@ PAUSE_S = 1.0
 
 
 class Acceptor:
-    """Accepts the connections of a listening socket, once it was told to `start`, on the event loop that is running."""
+    """Accepts the connections of a listening socket on the running event loop.
+
+    It begins when `start` is called.
+    """
 
     def __init__(
         self,
@@ -59,7 +74,10 @@ class Acceptor:
         self._loop.add_reader(self._listening, self._accept_some)
 
     async def close(self) -> None:
-        """Accept whom the system has connected already, and nobody after: closing the socket alone would reset those, with what they ask in them."""
+        """Accept the clients whom the system has connected already, and nobody after.
+
+        Closing the socket alone would reset their connections, with the requests in them.
+        """
         self._loop.remove_reader(self._listening)
         while (connection := self._next()) is not None:
             self._connect(connection)
@@ -111,7 +129,10 @@ class Acceptor:
 
 
 def has_left(connection: socket.socket) -> bool:
-    """Has its client closed already, while it waited to be accepted? Where the system does not say, it has not."""
+    """Return whether a connection's client closed while it waited to be accepted.
+
+    If the system does not say, the client has not.
+    """
     return (
         sys.platform == "linux"
         and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED

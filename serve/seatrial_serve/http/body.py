@@ -34,7 +34,9 @@ class ClientLeft(Exception):
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a body must come: whole within `timeout_s`, and on average at `bytes_per_s` after `GRACE_S`.
+    """How fast a body must come.
+
+    It must be whole within `timeout_s`, and come on average at `bytes_per_s` after `GRACE_S`.
 
     `bytes_per_s` of 0 is any rate.
     """
@@ -43,7 +45,10 @@ class Pace:
     bytes_per_s: int = 0
 
     def later(self, until_s: float, size: int, now_s: float) -> float:
-        """Until when to wait for more after `size` more bytes: each buys its time, `GRACE_S` ahead at most."""
+        """Return until when to wait for more after `size` more bytes.
+
+        Each byte buys its time, `GRACE_S` ahead at most.
+        """
         return min(until_s + size / self.bytes_per_s, now_s + GRACE_S)
 
 
@@ -116,7 +121,10 @@ def _whole(message: Message, body: bytes, max_bytes: int) -> bytes:
 
 
 def inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:
-    """A gzip or zlib body, whole and a single stream, never more than `max_bytes` of it. Raises `Refusal`."""
+    """Return a gzip or zlib body inflated, never more than `max_bytes` of it.
+
+    The body must be whole and a single stream. Raises `Refusal`.
+    """
     unpacker = zlib.decompressobj(window_bits)
     try:
         data = unpacker.decompress(body, max_bytes + 1)

@@ -1,4 +1,7 @@
-"""Headers that keep what this server answers to itself, in a browser: nothing else is loaded, run or framed."""
+"""Headers for browsers that keep an answer of this server to itself.
+
+Nothing else is loaded, run or framed.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,19 @@ ERROR_HEADERS = tuple(
 
 
 def with_policy(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """An answer's headers, and of `ERROR_HEADERS` those that it does not bring itself. Names are lower case, as ASGI has them."""
+    """Return an answer's headers, and those of `ERROR_HEADERS` that it does not bring itself.
+
+    Names are lower case, as ASGI has them.
+    """
     own = dict(headers)
     return [*own.items(), *(header for header in ERROR_HEADERS if header[0] not in own)]
 
 
 def docs_policy(page: str) -> str:
-    """The policy of the API's pages: Swagger UI's own files, and the one script that stands in the page, by its hash (CSP Level 3, 6.7.3.2)."""
+    """Return the policy of the API's pages: Swagger UI's own files, and one inline script.
+
+    The script that stands in the page is allowed by its hash (CSP Level 3, 6.7.3.2).
+    """
     digests = [hashlib.sha256(script.encode()).digest() for script in INLINE_SCRIPT.findall(page)]
     hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; {FRAME}"

@@ -1,7 +1,9 @@
-"""Adaptive busy polling: while requests follow each other closely, the event loop looks for the next one instead of falling asleep.
+"""Adaptive busy polling: while requests follow closely, the event loop does not sleep.
 
-A core that sleeps takes some 50 us to wake in a virtual machine, as long as a small model takes to answer. Linux does the same for virtual
-machines (haltpoll) and for network devices (SO_BUSY_POLL).
+It looks for the next request instead.
+
+A core that sleeps takes some 50 us to wake in a virtual machine, as long as a small model takes to
+answer. Linux does the same for virtual machines (haltpoll) and for network devices (SO_BUSY_POLL).
 """
 
 from __future__ import annotations
@@ -13,9 +15,15 @@ from collections.abc import Callable
 from seatrial_serve.process.clock import now_s
 
 POLL_S = 0.0002
-"""How soon after an answer the next request must come, and how long it is looked for: about what waking takes on both sides, and a round trip."""
+"""How soon after an answer the next request must come, and how long it is looked for.
+
+It is about the time that waking takes on both sides, and a round trip.
+"""
 IN_A_ROW = 8
-"""So many must have come that soon, one after another, before any is looked for: a client that thinks in between costs nothing."""
+"""How many requests must have come that soon, one after another, before one is looked for.
+
+A client that thinks in between costs nothing.
+"""
 
 
 class BusyPoll:

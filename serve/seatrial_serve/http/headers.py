@@ -54,5 +54,8 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
 
 
 def new_request_id() -> str:
-    """One that no other request has; no secret, so the system's own randomness, which takes six times as long, is not asked."""
+    """Return an id that no other request has.
+
+    It is no secret, and so not from the system's own randomness, which takes six times as long.
+    """
     return f"{random.getrandbits(128):032x}"

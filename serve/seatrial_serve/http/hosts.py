@@ -1,8 +1,11 @@
-"""Which hosts a request may name, and which pages may send one: what keeps a browser's other pages out.
+"""Which hosts a request may name, and which pages may send one.
 
-A page of another site reaches a server on its visitor's machine or network in two ways. By DNS rebinding its own name resolves
-to the server's address, and the browser lets the page read the answers; such a request has the page's name as its Host. By a
-plain cross-site request it cannot read the answer, but what was asked runs; such a request has Sec-Fetch-Site or Origin.
+The rules keep a browser's other pages out.
+
+A page of another site reaches a server on its visitor's machine or network in two ways. By DNS
+rebinding its own name resolves to the server's address, and the browser lets the page read the
+answers; such a request has the page's name as its Host. By a plain cross-site request it cannot
+read the answer, but what was asked runs; such a request has Sec-Fetch-Site or Origin.
 """
 
 from __future__ import annotations
@@ -13,21 +16,33 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 HOST = re.compile(rb"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?")
-"""uri-host and port of RFC 9110, 7.2, without percent-encoding, which no browser and no client sends."""
+"""uri-host and port of RFC 9110, 7.2, without percent-encoding.
+
+No browser and no client sends percent-encoding there.
+"""
 LOOPBACK = "localhost"
 KEPT_HOSTS = 1024
 """Values of the header whose verdict is remembered."""
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
-"""They change nothing (RFC 9110, 9.2.1), and their answers stay unread: no answer has CORS headers."""
+"""The methods that change nothing (RFC 9110, 9.2.1).
+
+Their answers stay unread by other pages: no answer has CORS headers.
+"""
 OWN_SITE = (b"same-origin", b"none")
 """Sec-Fetch-Site of our own pages, and of what the user did (W3C Fetch Metadata)."""
 
 
 class AllowedHosts:
-    """The names that a Host may have: `localhost`, and those given. IP addresses are always allowed: rebinding needs a name."""
+    """The names that a Host may have: `localhost`, and those given.
+
+    IP addresses are always allowed: rebinding needs a name.
+    """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        """`names`: as `seatrial_serve.settings.ALLOWED_HOST` has them; `*.example.org` stands for every name below it, `*` for every host."""
+        """Take `names` as `seatrial_serve.settings.ALLOWED_HOST` has them.
+
+        `*.example.org` stands for every name below it, `*` for every host.
+        """
         given = {LOOPBACK, *names}
         self._all = "*" in given
         self._names = frozenset(given)
@@ -59,10 +74,13 @@ def is_address(text: str) -> bool:
 def is_cross_site(
     method: bytes, sites: Iterable[bytes], origins: Iterable[bytes], host: bytes
 ) -> bool:
-    """Does a page of another origin send this request, which may change something? `sites` and `origins` are the values of the headers.
+    """Return whether a page of another origin sends a request that may change something.
 
-    The rule is that of Go's `net/http.CrossOriginProtection`: Sec-Fetch-Site decides where the browser sends it; else Origin must name
-    the host that was asked; where neither is there, no browser sent it.
+    `sites` and `origins` are the values of the headers.
+
+    The rule is that of Go's `net/http.CrossOriginProtection`. If the browser sends Sec-Fetch-Site,
+    that decides; else Origin must name the host that was asked. If neither is there, no browser
+    sent the request.
     """
     if method in SAFE_METHODS:
         return False

@@ -10,14 +10,20 @@ BACKLOG = 2048
 
 
 def listen(host: str, port: int, flag: str = "--http-port") -> socket.socket:
-    """A listening socket. Raises `DeclarationError` where the address is taken or not this machine's."""
+    """Return a listening socket.
+
+    Raises `DeclarationError` if the address is taken or not this machine's.
+    """
     sock = bind(host, port, flag)
     sock.set_inheritable(True)
     return sock
 
 
 def reserve(host: str, port: int, flag: str) -> socket.socket:
-    """A socket that holds a port and does not listen: several processes may listen there, each for itself. Raises `DeclarationError`."""
+    """Return a socket that holds a port and does not listen.
+
+    Several processes may then listen on the port, each for itself. Raises `DeclarationError`.
+    """
     bind(
         host, port, flag
     ).close()  # taken by a stranger who shares it as well: nobody would tell us later

@@ -20,7 +20,10 @@ def error_body(text: str, code: str, request_id: str) -> bytes:
 def answer_to(
     error: BaseException, request_id: str
 ) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
-    """Status, code, body and extra headers for anything that was raised; what is not ours is logged and shown as a bug."""
+    """Return status, code, body and extra headers for anything that was raised.
+
+    What is not ours is logged and shown as a bug.
+    """
     if not isinstance(error, SeatrialError):
         log.error("an error that should not be", exc_info=error, extra={"request_id": request_id})
         return (

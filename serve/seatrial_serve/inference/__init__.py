@@ -1,4 +1,6 @@
-"""From raw rows to numbers, and the proof before traffic, without a server: the command line, parity and Triton use it.
+"""From raw rows to numbers, and the proof before traffic, without a server.
+
+The command line, parity and Triton use it.
 
 May import runtimes, process and settings; no web framework.
 """

@@ -1,4 +1,7 @@
-"""The engine of one bundle: raw rows to the model's numbers, without a server. The load gate, the server and parity all run this."""
+"""The engine of one bundle: raw rows to the model's numbers, without a server.
+
+The load gate, the server and parity all run this.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ REMOTE_ANSWER = "the runtime behind this server answers what the model must not"
 
 
 class Answers(NamedTuple):
-    """What a batch answered for the rows from `start` to `stop` of it. A slice is `Answers` again."""
+    """The answers of a batch for its rows from `start` to `stop`.
+
+    A slice is `Answers` again.
+    """
 
     outputs: Outputs
     start: int
@@ -86,7 +92,10 @@ class Engine:
         )
         """Most rows in a batch that the model graph takes."""
         self.slots = None if model.placement is None else model.placement.slots
-        """How many batches run at once on devices, where the event loop does not wait for them; None: on the processor."""
+        """How many batches run at once on devices, where the event loop does not wait for them.
+
+        None: the model runs on the processor.
+        """
         self.specs = bundle.specs
         self._sources = self._plan()
         self._scalars = not any(spec.dims for spec in self.specs)
@@ -96,7 +105,10 @@ class Engine:
         """A batch with more elements in its inputs is an outlier, whose memory is not kept."""
 
     def _plan(self) -> list[tuple[bool, int]]:
-        """For each input of the model: does prepare make it, and at which place of the row or of prepare's outputs it stands."""
+        """Return for each input of the model whether prepare makes it, and its place.
+
+        The place is that in the row or in prepare's outputs.
+        """
         made = (
             [spec.name for spec in self.bundle.manifest.prepare.outputs]
             if self.bundle.manifest.prepare
@@ -109,7 +121,10 @@ class Engine:
         ]
 
     def encode(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
-        """A validated row through the host stage and prepare: one value for each of `specs`. Raises `Refusal` or `ModelError`."""
+        """Return a validated row after the host stage and prepare: one value for each of `specs`.
+
+        Raises `Refusal` or `ModelError`.
+        """
         encoded = self.front.encode_row(row, place)
         if self._prepare is None:
             return encoded
@@ -170,7 +185,10 @@ class Engine:
             self._prepare.close()
 
     def run(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
-        """Encoded rows of like shape to batched outputs, checked against the contract. Raises `ModelError`, or `Unavailable` where a remote runtime or memory fails."""
+        """Run encoded rows of like shape; return batched outputs, checked against the contract.
+
+        Raises `ModelError`, or `Unavailable` if a remote runtime or memory fails.
+        """
         answers = self.run_rows(parts, deadline_s)
         for row, fault in answers.faults.items():
             raise self.fault(fault, row)
@@ -205,7 +223,10 @@ class Engine:
         return Unavailable("E_RUNTIME_ANSWER", REMOTE_ANSWER) if self.remote else found.error(row)
 
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_rows: int = 1) -> list[Outputs]:
-        """Raw rows to the model's numbers, one mapping for each row; rows of like shape run together, at most `batch_rows` of them."""
+        """Return the model's numbers for raw rows, one mapping for each row.
+
+        Rows of like shape run together, at most `batch_rows` of them.
+        """
         encoded = [
             self.encode(self.contract.validate_row(row, place), place)
             for place, row in enumerate(rows)
@@ -221,7 +242,10 @@ class Engine:
 
 
 def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = None) -> Engine:
-    """Load a variant (the first one unless named). Raises `ModelError` where a graph does not load or does not fit its contract."""
+    """Load a variant (the first one unless named).
+
+    Raises `ModelError` if a graph does not load or does not fit its contract.
+    """
     known = {each.name: each for each in bundle.manifest.variants}
     if variant is not None and variant not in known:
         raise ModelError(
@@ -250,7 +274,10 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:
-    """Raise `ModelError` where a graph does not take what the contract gives, or does not answer what it promises."""
+    """Raise `ModelError` if a graph does not fit the contract.
+
+    A graph must take what the contract gives, and answer what the contract promises.
+    """
     wanted = {spec.name: spec.dtype for spec in bundle.specs}
     if dict(model.inputs) != wanted:
         raise ModelError(

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 INLINE_S = 0.001
-"""A batch shorter than this runs on the event loop itself: a hop to another thread and back costs some 100 us, and the GIL."""
+"""A batch shorter than this runs on the event loop itself.
+
+A hop to another thread and back costs some 100 us, and the GIL.
+"""
 
 
 WORTHWHILE, ALL_BUT_NOTHING = 0.95, 0.99
@@ -15,21 +18,30 @@ WORTHWHILE, ALL_BUT_NOTHING = 0.95, 0.99
 
 @dataclass(frozen=True)
 class Pace:
-    """What a batch costs on this machine: `seconds[n]` for n rows of `length`, the middling one of the golden set (1: nothing is padded)."""
+    """The cost of a batch on this machine: `seconds[n]` for n rows of `length`.
+
+    `length` is the middling one of the golden set (1: nothing is padded).
+    """
 
     seconds: dict[int, float]
     length: int = 1
 
     @property
     def best_rows(self) -> int:
-        """The smallest batch that reaches 95% of the best rate seen: a larger one makes rows wait for each other, and for little."""
+        """Return the size of the smallest batch that reaches 95% of the best rate seen.
+
+        A larger one makes rows wait for each other, and for little.
+        """
         return self._smallest(WORTHWHILE)
 
     @property
     def fastest_rows(self) -> int:
-        """The smallest batch that reaches 99% of it: where many wait, that little is worth it to all of them.
+        """Return the size of the smallest batch that reaches 99% of the best rate seen.
 
-        Not so where rows are padded: those of another length would be passed over for a large batch.
+        If many rows wait, that little more is worth it to all of them.
+
+        If rows are padded, it is not: those of another length would be passed over for a large
+        batch.
         """
         return self._smallest(ALL_BUT_NOTHING) if self.length == 1 else self.best_rows
 
@@ -39,7 +51,11 @@ class Pace:
 
     @cached_property
     def line(self) -> tuple[float, float]:
-        """Seconds of any batch, and seconds for each unit of cost (rows x padded length): the line through the smallest and the largest seen."""
+        """Return the seconds of any batch, and the seconds for each unit of cost.
+
+        They are those of the line through the smallest and the largest batch seen. Cost is rows x
+        padded length.
+        """
         most = max(self.seconds)
         slope = (
             (self.seconds[most] - self.seconds[1]) / ((most - 1) * self.length)
@@ -51,7 +67,10 @@ class Pace:
 
     @property
     def free_cost(self) -> int:
-        """The cost that takes as long as a batch takes before its first row; 0 where that is not told apart from nothing."""
+        """Return the cost that takes as long as a batch takes before its first row.
+
+        It is 0 if that time cannot be told apart from nothing.
+        """
         base, slope = self.line
         return int(base / slope) if slope else 0
 

@@ -13,7 +13,10 @@ from seatrial_serve.metrics.families import Families
 
 
 class DriftCounts:
-    """A counter for each bin of a profile, beside the reference's share of it. All show once there is a first value, the others at 0."""
+    """A counter for each bin of a profile, beside the reference's share of the bin.
+
+    All show once there is a first value, the others at 0.
+    """
 
     def __init__(self, profile: Profile, labels: tuple[str, str], families: Families) -> None:
         self._profile, self._labels, self._families = profile, labels, families
@@ -22,7 +25,10 @@ class DriftCounts:
         self._over = False
 
     def _bound(self) -> dict[str, list[Counter]]:
-        """Field -> the counters of its bins; empty where the version was gone before it counted anything."""
+        """Return field -> the counters of its bins.
+
+        It is empty if the version was gone before it counted anything.
+        """
         with self._lock:
             if self._values is None:
                 self._values = {} if self._over else self._bind()

@@ -47,7 +47,10 @@ disable_created_metrics()  # a second series for each one, which says when it be
 
 
 class Families:
-    """The families of one registry. Their series are made at first use, but for what alerts need from the start."""
+    """The families of one registry.
+
+    Their series are made at first use, except those that alerts need from the start.
+    """
 
     def __init__(self, registry: CollectorRegistry, *, shared: bool) -> None:
         """`shared`: are there several processes, whose series come together in a folder?"""
@@ -59,7 +62,10 @@ class Families:
         self._describe_process()
 
     def of_versions(self, *families: Family) -> None:
-        """Take in families whose first labels are model and version: they let go of a version with the others."""
+        """Take in families whose first labels are model and version.
+
+        They let go of a version with the others.
+        """
         self._of_versions += families
 
     def _registered(self, family: Family, labels: Sequence[str]) -> None:
@@ -179,7 +185,10 @@ class Families:
                 self.drop(family, versions)
 
     def drop(self, family: Family, versions: Collection[Key]) -> None:
-        """Let go of the series of these versions. Of a gauge that several processes write NaN stands for none; their counts stay."""
+        """Let go of the series of these versions.
+
+        If several processes write a gauge, NaN stands for no value; their counts stay.
+        """
         for labels in list(family._metrics):  # noqa: SLF001  (the library has no list of a family's series)
             if (labels[0], labels[1]) in versions:
                 if self._shared and isinstance(family, Gauge):

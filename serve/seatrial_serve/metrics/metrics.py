@@ -1,4 +1,7 @@
-"""What the server measures, for Prometheus. Label values come from closed sets: versions it holds, its own codes, phases and bins."""
+"""The metrics of the server, for Prometheus.
+
+Label values come from closed sets: versions that the server holds, its own codes, phases and bins.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,19 @@ from seatrial_serve.process.devices import Devices
 NOBODY = ("", "")
 """Name and version of what is asked for and not there."""
 COUNTS_KEPT_S = 300.0
-"""How long what a version counted outlives it: as far back as Prometheus looks for a last sample."""
+"""How long a version's counts outlive it.
+
+It is as far back as Prometheus looks for a last sample.
+"""
 
 
 class Metrics:
     """The metrics of one process, in a registry of its own.
 
-    What requests do is noted in tallies and comes into the registry by `hand_over`: from time to time, and before each scrape.
-    A worker is a process where PROMETHEUS_MULTIPROC_DIR was set before this module was imported: its metrics are kept
-    in that folder, and the supervisor's listener adds those of all workers up.
+    Requests are noted in tallies, and `hand_over` brings the tallies into the registry: from time
+    to time, and before each scrape. A worker is a process where PROMETHEUS_MULTIPROC_DIR was set
+    before this module was imported. A worker's metrics are kept in that folder, and the
+    supervisor's listener adds up those of all workers.
     """
 
     def __init__(self, *, on: bool = True, clock: Callable[[], float] = now_s) -> None:
@@ -64,7 +71,10 @@ class Metrics:
     def watch_versions(
         self, standings: Callable[[], Mapping[Key, Standing]], holds: Callable[[str, str], bool]
     ) -> None:
-        """Where to read which versions there are and how they stand, and whether one is there. Both are called in any thread."""
+        """Set where to read which versions there are and how they stand, and whether one is there.
+
+        Both functions are called in any thread.
+        """
         self._standings, self.holds = standings, holds
 
     def hand_over(self) -> None:
@@ -85,7 +95,10 @@ class Metrics:
                 self.families.device_memory.labels(device, kind).set(size)
 
     def _follow_versions(self) -> None:
-        """Show how the versions stand, and let go of those that are gone: of gauges at once, of counts later."""
+        """Show how the versions stand, and let go of those that are gone.
+
+        Gauges go at once, counts later.
+        """
         if self._standings is None:
             return
         before, self._there = self._there, self._standings()
@@ -119,7 +132,10 @@ class Metrics:
         )
 
     def collect(self) -> Iterable[Metric]:
-        """What this server has measured, all workers together, brought up to date. Any thread may call it."""
+        """Return the measurements of this server, all workers together, brought up to date.
+
+        Any thread may call it.
+        """
         self.hand_over()
         return WorkersCollector().collect() if self.shared else self.registry.collect()
 
@@ -153,7 +169,10 @@ class Metrics:
             counts.refuse(error.field)
 
     def for_drift(self, model: str, version: str, profile: Profile) -> DriftCounts | None:
-        """Where the drift of a version that is loaded now is counted; None where its profile says nothing, or nothing is measured."""
+        """Return the counters of the drift of a version that is loaded now.
+
+        Return None if its profile is empty, or if nothing is measured.
+        """
         before = self._drift.pop((model, version), None)
         if before is not None:
             before.end()

@@ -49,16 +49,20 @@ class ModelTallies:
         self.causes = CountTally(CAUSES, "other", early=CAUSES)
         self.waiting, self.answered, self.too_large = 0, 0, 0
         self.plain: dict[int, int] = {}
-        """Batches of rows without length, whose cost is their number and which hold no padding: how many there were of so many rows."""
+        """Rows in a batch -> number of such batches, for rows without length.
+
+        Such a batch costs the number of its rows and holds no padding.
+        """
         self._plain_given: dict[int, int] = {}
         self._begun, self._used = False, False
         self._waiting_given, self._too_large_given = 0, 0
 
     @property
     def stirred(self) -> bool:
-        """Has anything happened since it was handed over, or was it never? Each request ends in `total`, each batch in `run`.
+        """Return whether anything has happened since the last hand-over, or none was made yet.
 
-        So what else a request or a batch counts must be noted before these, and be handed over after them.
+        Each request ends in `total`, each batch in `run`. What else a request or a batch counts
+        must therefore be noted before these, and be handed over after them.
         """
         return bool(
             not self._begun

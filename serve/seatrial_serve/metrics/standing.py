@@ -9,7 +9,10 @@ from seatrial_serve.metrics.families import Families, Key
 
 
 class GateResult(NamedTuple):
-    """What the load gate found: `worst_error` is infinite where golden rows have no answer, None where none were run."""
+    """The result of the load gate.
+
+    `worst_error` is infinite if golden rows have no answer, None if none were run.
+    """
 
     passed: bool
     worst_error: float | None = None
@@ -43,7 +46,10 @@ class Standing(NamedTuple):
 
 
 class StandingGauges:
-    """The gauges of the versions that are there: a function of how they stand, and of nothing that happened before."""
+    """The gauges of the versions that are there.
+
+    They are a function of how the versions stand, and of nothing that happened before.
+    """
 
     def __init__(self, families: Families) -> None:
         self._families = families

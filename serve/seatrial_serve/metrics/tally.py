@@ -1,4 +1,7 @@
-"""Tallies: what the event loop notes down at a tenth of a metric's own price, until it is handed over."""
+"""Tallies: notes of the event loop at a tenth of a metric's own price.
+
+They are kept until they are handed over.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ NONE_YET = -1.0, ""
 
 
 class Tally:
-    """Observations that wait to be sorted into buckets, all at once. One thread observes; another may hand over at any time."""
+    """Observations that wait to be sorted into buckets, all at once.
+
+    One thread observes; another may hand over at any time.
+    """
 
     __slots__ = ("_bounds", "_slowest", "_values", "observe", "observe_all")
 
@@ -82,7 +88,10 @@ class CountTally:
     __slots__ = ("_counts", "_early", "_given", "_rest", "stirred")
 
     def __init__(self, labels: Iterable[str], rest: str, *, early: Iterable[str]) -> None:
-        """`rest`: the label of whatever is not among `labels`; `early`: those that show before anything was counted."""
+        """Set the labels up; `rest` is the label of whatever is not among `labels`.
+
+        `early` are the labels that show before anything was counted.
+        """
         self._rest, self._early = rest, tuple(early)
         self._counts: dict[str, int] = dict.fromkeys(labels, 0)
         self._given: dict[str, int] = {}
@@ -104,9 +113,12 @@ class CountTally:
             self.stirred = True
 
     def hand_over(self, counter: Counter, labels: tuple[str, ...]) -> None:
-        """Add what came since the last time to the children of a counter, whose first labels are `labels`.
+        """Add what came since the last time to the children of a counter.
 
-        Once anything was counted all show, the others at 0: Prometheus sees no increase in a series that begins at 1.
+        The first labels of the counter are `labels`.
+
+        Once anything was counted all labels show, the others at 0: Prometheus sees no increase in a
+        series that begins at 1.
         """
         all_ = self.stirred or len(self._given) > len(self._early)
         self.stirred = False

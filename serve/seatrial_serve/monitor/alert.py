@@ -1,4 +1,7 @@
-"""One alert, and the trial that proves it: what Prometheus sees when it must fire, and when it must not."""
+"""One alert, and the trial that proves it.
+
+The trial is what Prometheus sees when the alert must fire, and when it must not.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ from seatrial_serve.monitor.request_alerts import FAILING_SHARE, FAULT_SHARE
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 STRAY = ("id", "auto", "auto_count", "auto_min", "style")
-"""Keys that the builders write and that Grafana's schema does not have, of a dashboard or of a data source's variable."""
+"""Keys that the builders write and that Grafana's schema does not have.
+
+They are keys of a dashboard or of a data source's variable.
+"""
 PHASES = ("queue", "front", "run", "encode", "total")
 WIDTH, HALF, THIRD, QUARTER, HEIGHT = 24, 12, 8, 6, 8
 

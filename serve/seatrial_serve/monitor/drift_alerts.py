@@ -17,7 +17,10 @@ ROWS = 1000
 
 
 def drift_alerts(figures: Figures) -> list[Alert]:
-    """Drift of each field, and words that training never saw; none where the bundle has no profile."""
+    """Return the alerts on drift of each field, and on words that training never saw.
+
+    There are none if the bundle has no profile.
+    """
     model, this, hold = figures.model, figures.this, figures.windows.hold
     return [
         *([_drift(figures)] if figures.profile.rows else []),

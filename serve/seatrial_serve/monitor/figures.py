@@ -1,4 +1,4 @@
-"""What is asked of Prometheus about one model: each figure once, for the rules and for the dashboard."""
+"""The figures of one model in Prometheus: each once, for the rules and for the dashboard."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class Figures:
         self.objective_s = max(
             (bound for bound in SECONDS if objective_s and bound <= objective_s), default=None
         )
-        """The largest bound of the latency histogram that is within the contract's objective: stricter, never laxer."""
+        """The largest bound of the latency histogram that is within the contract's objective.
+
+        The bound is stricter than the objective, never laxer.
+        """
 
     def rate(self, window: str = "") -> str:
         """Requests a second, of each version."""
@@ -135,7 +138,10 @@ class Figures:
 
 
 def share(part: str, whole: str, *, many: bool = False) -> str:
-    """Part of whole, where there is a whole; `many`: several parts of it, by a label of their own. No part is 0."""
+    """Return part of whole, if there is a whole; no part is 0.
+
+    `many`: several parts of the whole, by a label of their own.
+    """
     if many:
         return f"{part} / on ({VERSION}) group_left () ({whole} > 0)"
     return f"({part} or {whole} * 0) / ({whole} > 0)"

@@ -1,4 +1,8 @@
-"""Is the latency objective's error budget burning? Two windows each: the long one says it matters, the short one that it goes on."""
+"""Is the latency objective's error budget burning?
+
+Each alert has two windows: the long one shows that the burning matters, the short one that it goes
+on.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,10 @@ MINUTES = 60
 
 
 class Burn(NamedTuple):
-    """How fast, over which windows, and how urgent. From the SRE Workbook (Beyer et al., 2018), chapter 5, table 5-8."""
+    """How fast the budget burns, over which windows, and how urgent that is.
+
+    The values are from the SRE Workbook (Beyer et al., 2018), chapter 5, table 5-8.
+    """
 
     factor: float
     windows: tuple[str, str]

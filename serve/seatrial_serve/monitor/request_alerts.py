@@ -75,7 +75,10 @@ def request_alerts(figures: Figures) -> list[Alert]:
 
 
 def _requests(this: str, *, ok: int, fault: int, then: int = 0) -> dict[str, str]:
-    """So many good and faulty ones a minute; with `then`, nothing more for that many minutes after the first half hour."""
+    """Return the series of so many good and faulty requests a minute.
+
+    With `then`, nothing more comes for that many minutes after the first half hour.
+    """
     counters = {"ok": ok, "E_MODEL": fault}
     steady = {
         code: f"0+{rate}x30 {rate * 30}+0x{then}" if then else f"0+{rate}x120"

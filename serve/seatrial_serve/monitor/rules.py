@@ -61,7 +61,10 @@ def rule_file(bundle: Bundle, windows: Windows) -> dict[str, Any]:
 
 
 def test_file(bundle: Bundle, windows: Windows, rules: str) -> dict[str, Any]:
-    """What `promtool test rules` proves about them: each alert fires when it must, and does not when it must not."""
+    """Return the test for `promtool test rules`.
+
+    It proves that each alert fires when it must, and does not when it must not.
+    """
     tests = [
         test
         for alert in alerts(bundle, Figures(bundle, windows))

@@ -1,4 +1,7 @@
-"""Writing the rules, their tests and the dashboard of bundles into a folder that Prometheus and Grafana read."""
+"""Writing the rules, their tests and the dashboard of bundles into a folder.
+
+Prometheus and Grafana read that folder.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ HEADER = "# Written by `seatrial monitor` from the contract of {name} {version};
 
 
 def write_monitoring(bundles: Iterable[Bundle], out: Path, windows: Windows) -> list[Path]:
-    """Write `rules/NAME.rules.yaml`, `rules/NAME.test.yaml` and `dashboards/NAME.json` for each bundle; each file appears whole."""
+    """Write the rules, their test and the dashboard of each bundle; each file appears whole.
+
+    The files are `rules/NAME.rules.yaml`, `rules/NAME.test.yaml` and `dashboards/NAME.json`.
+    """
     written = []
     for bundle in bundles:
         rules = out / "rules" / f"{bundle.name}.rules.yaml"

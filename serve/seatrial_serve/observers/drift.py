@@ -14,7 +14,10 @@ from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.sampling import Answered
 
 MOST_ROWS, MOST_STAGED_ROWS = 1024, 16
-"""Of one request; of a longer one, rows that are spread evenly. Rows with a host stage (images, texts) go through it once more."""
+"""Most rows counted of one request; of a longer one, rows that are spread evenly.
+
+Rows with a host stage (images, texts) go through it once more, so fewer of them are counted.
+"""
 
 
 class Drift:
@@ -26,7 +29,10 @@ class Drift:
         self._most = MOST_ROWS if front.plain else MOST_STAGED_ROWS
 
     def count(self, answers: Sequence[Answer]) -> None:
-        """Count the rows of these requests: those that came by columns each by itself, all others together."""
+        """Count the rows of these requests.
+
+        Those that came by columns are counted each by itself, all others together.
+        """
         rows, outputs = [], []
         for answer in answers:
             if isinstance(answer.given, Mapping):

@@ -1,4 +1,7 @@
-"""Keeping failures: requests that failed on our side, or came later than their objective, go into a folder to be run again."""
+"""Keeping failures: requests go into a folder to be run again.
+
+They are requests that failed on our side, or came later than their objective.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ WAITING = 4
 
 
 class Failures:
-    """A `RequestObserver` that keeps at most one request a second, written by a thread of its own.
+    """A `RequestObserver` that keeps at most one request a second.
 
-    Rows are encrypted for `recipient`, an age public key, where there is one; written as they came where `plain` says so; else of
-    each value only its kind and size is kept.
+    A thread of its own writes the requests.
+
+    If there is a `recipient`, an age public key, rows are encrypted for it. If `plain` is set, they
+    are written as they came. Else only the kind and size of each value is kept.
     """
 
     def __init__(self, folder: Path, recipient: str | None = None, *, plain: bool = False) -> None:

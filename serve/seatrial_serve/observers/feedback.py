@@ -1,4 +1,7 @@
-"""Feedback: what turned out to be true of recent answers, as rolling accuracy and calibration error. Nothing is kept beyond the window."""
+"""Feedback: the truth about recent answers, as rolling accuracy and calibration error.
+
+Nothing is kept beyond the window.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,12 @@ Truths = Sequence[Mapping[str, str] | None]
 
 
 class FeedbackMetrics:
-    """What feedback says, for Prometheus. Of several processes, the gauges are the worst one's.
+    """The metrics of feedback, for Prometheus.
 
-    The truth of an answer may come after its version has gone: then there is no series to count it in.
+    Of several processes, the gauges are the worst one's.
+
+    The truth of an answer may come after its version has gone: then there is no series to count it
+    in.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -58,7 +64,10 @@ class FeedbackMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The label outputs of one version, each with its classes, and the names of the bundle's slices."""
+    """The label outputs of one version and the names of the bundle's slices.
+
+    Each output has its classes.
+    """
 
     model: str
     version: str
@@ -99,7 +108,10 @@ class Remembered:
     rows: int
     """How many were asked."""
     known: Mapping[int, int] | None = None
-    """Of a partial answer: place of a row that has one -> its place among those; the truth of others teaches nothing."""
+    """Of a partial answer: place of a row that has one -> its place among those.
+
+    The truth of other rows is not counted.
+    """
 
     @property
     def scores(self) -> Mapping[str, Array]:
@@ -109,7 +121,10 @@ class Remembered:
 
 @dataclass(slots=True)
 class Window:
-    """The last truths of one version: was the label right, and how probable did the model think it?"""
+    """The last truths of one version.
+
+    Each holds whether the label was right, and how probable the model thought it.
+    """
 
     right: deque[bool]
     confidence: deque[float | None] = field(init=False)
@@ -119,7 +134,10 @@ class Window:
 
 
 class Feedback:
-    """A `RequestObserver` that remembers the last `kept` answers with labels, by request id, and takes the truth of them."""
+    """A `RequestObserver` that remembers the last `kept` answers with labels.
+
+    It remembers them by request id, and takes the truth of them.
+    """
 
     def __init__(self, kept: int, window: int, metrics: FeedbackMetrics) -> None:
         self.kept, self._window, self._metrics = kept, window, metrics
@@ -158,7 +176,10 @@ class Feedback:
             self._held_bytes -= gone.rows * gone.labels.row_bytes
 
     def find(self, model: str, version: str, request_id: str) -> Remembered:
-        """What a request to `model` was answered. Raises `Refusal` where that is not known any more, and counts it to `version`."""
+        """Return what a request to `model` was answered.
+
+        Raises `Refusal` if that is not known any more, and counts it to `version`.
+        """
         found = self._recent.get(request_id)
         if found is None or found.labels.model != model:
             self._metrics.count((model, version), "all", "unmatched")
@@ -179,7 +200,10 @@ class Feedback:
     def learn(
         self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] = ()
     ) -> tuple[int, int]:
-        """Count what is true of each row; how many labels were right, and how many wrong. Raises `Refusal`, and counts nothing, for what cannot be true."""
+        """Count the truth of each row; return how many labels were right, and how many wrong.
+
+        Raises `Refusal`, and counts nothing, for what cannot be true.
+        """
         check(answered, truth, slices)
         labels = answered.labels
         version, found = (labels.model, labels.version), answered.scores
@@ -203,7 +227,11 @@ class Feedback:
 
 
 def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]]) -> None:
-    """Raise `Refusal` for truths that are not one a row, of labels that the model has, or for slices that the bundle does not know."""
+    """Raise `Refusal` for truths or slices that do not fit the answer.
+
+    Truths must be one a row, of labels that the model has; slices must be those that the bundle
+    has.
+    """
     if len(truth) != answered.rows or (slices and len(slices) != answered.rows):
         which = "truth" if len(truth) != answered.rows else "slices"
         got = len(truth) if which == "truth" else len(slices)

@@ -1,4 +1,7 @@
-"""A kept failure: what is needed to run a request again that failed or came too late, in one small file."""
+"""A kept failure: one small file from which a request can be run again.
+
+The request failed or came too late.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,11 @@ Form = Literal["redacted", "encrypted", "plain"]
 
 
 class KeptFailure(BaseModel):
-    """One request. `rows` are its rows as JSON carries them where the form is plain, the same encrypted (age, in base64), or what kinds of values they hold."""
+    """One request.
+
+    If the form is plain, `rows` are its rows as JSON carries them. Else they are the same encrypted
+    (age, in base64), or what kinds of values they hold.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +62,10 @@ class KeptFailure(BaseModel):
     shape: str
     """What all rows of its first batch had in common."""
     mates: tuple[tuple[int, int], ...]
-    """Rows and padded length of each request in that batch, itself among them; empty where it did not come so far."""
+    """Rows and padded length of each request in that batch, itself among them.
+
+    They are empty if the request did not come so far.
+    """
     machine: Machine
     kept_at: str
     form: Form
@@ -77,7 +87,10 @@ class KeptFailure(BaseModel):
         )
 
     def write(self, folder: Path) -> Path:
-        """Write it into `folder`, for its owner alone; it appears whole or not at all. Raises `OSError`."""
+        """Write it into `folder`, for its owner alone; it appears whole or not at all.
+
+        Raises `OSError`.
+        """
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".failure.")  # mode 0600
         try:
             with os.fdopen(handle, "wb") as file:
@@ -96,7 +109,11 @@ class KeptFailure(BaseModel):
         return target
 
     def raw_rows(self, identity: str | None) -> list[Any]:
-        """The rows as a client would send them. Raises `DeclarationError` where they were redacted, or `identity`, an age secret key, does not open them."""
+        """Return the rows as a client would send them.
+
+        Raises `DeclarationError` if they were redacted, or if `identity`, an age secret key, does
+        not open them.
+        """
         if self.form == "redacted":
             raise DeclarationError(
                 "kept failure",
@@ -121,7 +138,10 @@ class KeptFailure(BaseModel):
 
 
 def kept_files(folder: Path) -> list[Path]:
-    """The kept failures in a folder by their names, which begin with their time: the newest first, and nothing else that lies there."""
+    """Return the kept failures in a folder, the newest first, and nothing else that lies there.
+
+    They are ordered by their names, which begin with their time.
+    """
     return sorted(
         (file for file in folder.iterdir() if KEPT_NAME.fullmatch(file.name)), reverse=True
     )
@@ -171,7 +191,10 @@ def _formed(record: RequestRecord, form: Form, recipient: str | None) -> Any:
 
 
 def sent(kind: Kind, value: Any) -> Any:
-    """A validated value as a client would send it in JSON: in columns, what is missing is NaN or an empty word, and a whole number may be a float."""
+    """Return a validated value as a client would send it in JSON.
+
+    In columns, what is missing is NaN or an empty word, and a whole number may be a float.
+    """
     plain = wire_value(value)
     if kind.nullable and (plain == MISSING or plain != plain):  # noqa: PLR0124  (NaN is what differs from itself)
         return None
@@ -192,7 +215,10 @@ def redacted(value: Any) -> str:
 
 
 def encrypt(data: bytes, recipient: str) -> bytes:
-    """Encrypted so that the recipient alone, an age public key, opens it. Raises `DeclarationError` where it is none."""
+    """Encrypt data so that the recipient alone, an age public key, opens it.
+
+    Raises `DeclarationError` if the recipient is no such key.
+    """
     pyrage = _pyrage()
     try:
         return bytes(pyrage.encrypt(data, [pyrage.x25519.Recipient.from_str(recipient)]))

@@ -1,4 +1,7 @@
-"""Live parity: some of the answers are worked out once more, alone and on the fp32 graph, and held against what was answered."""
+"""Live parity: some answers are computed once more and compared with what was answered.
+
+They are computed alone and on the fp32 graph.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ KEPT = 4
 
 @dataclass(frozen=True)
 class ParityPolicy:
-    """How many answers a second are tried again, on a reference of at most how many bytes, and how many of the last ones may be wrong."""
+    """How many answers are tried again, and how many of the last ones may be wrong.
+
+    The policy bounds the answers a second, and the bytes of the reference that they are tried on.
+    """
 
     per_s: float = 1.0
     reference_bytes: int = 64 * 2**20
@@ -55,11 +61,14 @@ Distrust = Callable[[ServedModel, str], None]
 
 
 class LiveParity:
-    """A `SampleObserver`. Works in a thread of its own, and only while no request is on its way through the model: traffic never waits for it.
+    """A `SampleObserver` that works in a thread of its own; traffic never waits for it.
 
-    The thread is of usual priority: a lower one would be taken off its core while it holds the interpreter's lock, and traffic
-    would wait for that. A reference graph is loaded with the first answer that needs it; where fp32 is what is served, here and
-    on the CPU, the loaded graph is asked itself, and the row in its batch is held against the row alone.
+    It works only while no request is on its way through the model.
+
+    The thread is of usual priority: a lower one would be taken off its core while it holds the
+    interpreter's lock, and traffic would wait for that. A reference graph is loaded with the first
+    answer that needs it. If fp32 is what is served, here and on the CPU, the loaded graph itself is
+    the reference, and the row in its batch is held against the row alone.
     """
 
     def __init__(self, policy: ParityPolicy, families: Families, distrust: Distrust) -> None:
@@ -124,7 +133,10 @@ class LiveParity:
 
 
 class Judge:
-    """Judges the answers of one version; `wrong` says of each of the last ones whether it broke its promise."""
+    """Judges the answers of one version.
+
+    `wrong` holds for each of the last ones whether it broke its promise.
+    """
 
     def __init__(
         self, model: ServedModel, reference: Engine, families: Families, policy: ParityPolicy
@@ -181,13 +193,19 @@ class Judge:
 
 
 def reference_variant(bundle: Bundle) -> str:
-    """The name of the variant that others are held against: fp32 where there is one, else the first."""
+    """Return the name of the variant that others are held against.
+
+    It is fp32 if there is one, else the first.
+    """
     names = [variant.name for variant in bundle.manifest.variants]
     return REFERENCE if REFERENCE in names else names[0]
 
 
 def sample_of(answered: Answered) -> Sample:
-    """One row of an answered request, whichever, with its own copy of the answer: the batch's memory is not kept."""
+    """Return one row of an answered request, whichever, with its own copy of the answer.
+
+    The batch's memory is not kept.
+    """
     answer = answered.answer
     places = list(answer)
     place = secrets.randbelow(len(places))

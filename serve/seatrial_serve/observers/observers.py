@@ -1,4 +1,7 @@
-"""Which observers there are: the log, traces, kept failures, feedback and live parity, as the settings say."""
+"""The observers that the settings name.
+
+They are the log, traces, kept failures, feedback and live parity.
+"""
 
 from __future__ import annotations
 

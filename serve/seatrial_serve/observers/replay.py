@@ -1,4 +1,7 @@
-"""Replay: a kept failure run again, without a server: alone, and in a batch as large as the one it was in."""
+"""Replay: a kept failure run again, without a server.
+
+It runs alone, and in a batch as large as the one it was in.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 @dataclass(frozen=True)
 class Replayed:
-    """One run: in batches of how many rows, its code, its seconds, and what was answered, as a client would see it."""
+    """One run: its batches' rows, its code, its seconds, and its answer.
+
+    The answer is as a client would see it.
+    """
 
     batch_rows: int
     code: str
@@ -33,7 +39,10 @@ def replay(
     identity: str | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Replayed]:
-    """Run it again on the variant that it failed on. Raises `DeclarationError` for another bundle, or rows that cannot be had."""
+    """Run a kept failure again on the variant that it failed on.
+
+    Raises `DeclarationError` for another bundle, or rows that cannot be had.
+    """
     if bundle.digest != kept.digest:
         where, want = "bundle", f"{kept.model} {kept.version} of digest {kept.digest[:16]}"
         raise DeclarationError(
@@ -71,7 +80,11 @@ def replay(
 
 
 def recurs(kept: KeptFailure, runs: list[Replayed]) -> bool:
-    """Does what was wrong happen again: the same code, or, where it was late, an answer later than the objective?"""
+    """Return whether the failure happens again.
+
+    It does if the code is the same, or, if the request was late, if an answer is later than the
+    objective.
+    """
     if kept.code != "ok":
         return any(run.code == kept.code for run in runs)
     return any(

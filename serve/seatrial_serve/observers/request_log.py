@@ -1,4 +1,7 @@
-"""The log of requests: one line for each that failed or came later than its contract's objective, sampled above a rate."""
+"""The log of requests: one line for each that failed or was late, sampled above a rate.
+
+A request is late if it came later than its contract's objective.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ log = logging.getLogger("seatrial.request")
 
 
 class RequestLog:
-    """A `RequestObserver`. Callers' faults, refusals for want of room, and our failures each have a rate of their own, so that none hides another.
+    """A `RequestObserver` that logs callers' faults, refusals for want of room, and our failures.
+
+    Each of the three has a rate of its own, so that none hides another.
 
     A line holds ids, codes and times, and never what a client sent.
     """
@@ -43,7 +48,11 @@ class RequestLog:
 
 
 def level_of(record: RequestRecord) -> int:
-    """How loud: callers' faults are information, delay and want of room a warning, the rest an error; a partial answer is as its worst row."""
+    """Return the level of a request's line.
+
+    Callers' faults are information, delay and want of room a warning, the rest an error. A partial
+    answer is as its worst row.
+    """
     errors = record.answer.errors.values() if record.answer is not None else ()
     if not all(isinstance(error, Refusal) for error in errors):
         return logging.ERROR

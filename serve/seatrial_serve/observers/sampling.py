@@ -1,4 +1,7 @@
-"""Sampler: whoever looks at answered requests does so here, off the hot path, and never delays one."""
+"""The sampler: it gives answered requests to observers, off the hot path.
+
+It never delays a request.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,25 @@ log = logging.getLogger("seatrial.taps")
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 * 2**20
 """What may wait for the observers: beyond either, requests pass unseen."""
 MAX_TAKEN, MAX_TAKEN_BYTES = 64, 256 * 2**10
-"""What the observers look at in one go, at least one request: rows of a table by many, images one by one."""
+"""Most rows and bytes that the observers take in one go, at least one request.
+
+Rows of a table come by many, images one by one.
+"""
 PAUSE_S = 0.25
 """Between two looks: many requests at once cost a tenth of what they cost one by one."""
 SHARE = 0.02
-"""Of a thread's time that the observers may take; where they are slower than requests come, they see a sample."""
+"""The share of a thread's time that the observers may take.
+
+If they are slower than requests come, they see a sample.
+"""
 
 
 @dataclass(slots=True)
 class Answered:
-    """A request whose reply is on its way: what was asked and answered. It is dropped once the observers have seen it."""
+    """A request whose reply is on its way: its rows and its answer.
+
+    It is dropped once the observers have seen it.
+    """
 
     model: ServedModel
     answer: Answer
@@ -46,15 +58,21 @@ class SampleObserver(Protocol):
     """Looks at answered requests: for drift and live parity."""
 
     def answered(self, seen: Sequence[Answered]) -> None:
-        """Requests in the order of their replies. Called in the sampler's own thread, of which there is one."""
+        """Take requests in the order of their replies.
+
+        The call comes in the sampler's own thread, of which there is one.
+        """
         ...
 
 
 class Sampler:
-    """Between the request path and the observers: a bounded queue, a rate limit, and one coroutine that empties it. Use `async with`.
+    """A bounded queue, a rate limit, and one coroutine that empties the queue.
 
-    Each process takes at most `per_s` requests a second (bursts of one second's worth), and its observers at most the share `SHARE` of
-    a thread's time: above either, what they see is a sample of the traffic. `offer` costs the request path about a microsecond.
+    It stands between the request path and the observers. Use `async with`.
+
+    Each process takes at most `per_s` requests a second (bursts of one second's worth), and its
+    observers at most the share `SHARE` of a thread's time: above either, what they see is a sample
+    of the traffic. `offer` costs the request path about a microsecond.
     """
 
     def __init__(
@@ -99,7 +117,10 @@ class Sampler:
         self._wake.set()
 
     def _refill(self) -> None:
-        """Allow what the rate allows since the last time: a token bucket that the request path need not look at the clock for."""
+        """Allow what the rate allows since the last time.
+
+        It is a token bucket that the request path need not look at the clock for.
+        """
         now = self._clock()
         self._allowed = min(
             self._allowed + (now - self._since) * self._per_s, max(self._per_s, 1.0)

@@ -1,4 +1,7 @@
-"""Traces: each request as an OpenTelemetry span, its phases as spans inside it. An extra, off unless an endpoint is named."""
+"""Traces: each request as an OpenTelemetry span, its phases as spans inside it.
+
+They are an extra, off unless an endpoint is named.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,18 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 EXPORT_S = 5
-"""How long one export may take, where OTEL_EXPORTER_OTLP_TIMEOUT says nothing: the server's end waits for the last one."""
+"""How long one export may take, if OTEL_EXPORTER_OTLP_TIMEOUT is not set.
+
+The server's end waits for the last export.
+"""
 
 
 def start_tracing(endpoint: str | None) -> Tracing | None:
-    """Traces to an OTLP endpoint over HTTP: the one given, or that of OpenTelemetry's own environment variables; None where there is neither.
+    """Return traces to an OTLP endpoint over HTTP; None if there is no endpoint.
 
-    Raises `MissingExtra` where traces are wanted and the extra is not there.
+    The endpoint is the one given, or that of OpenTelemetry's own environment variables.
+
+    Raises `MissingExtra` if traces are wanted and the extra is not there.
     """
     if endpoint is None and not any(os.environ.get(name) for name in ENDPOINTS):
         return None
@@ -41,7 +49,10 @@ def start_tracing(endpoint: str | None) -> Tracing | None:
 
 
 class Tracing:
-    """A `RequestObserver` that writes each request's spans once it has ended: nothing is kept open on its way."""
+    """A `RequestObserver` that writes each request's spans once it has ended.
+
+    Nothing is kept open on its way.
+    """
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry import trace
@@ -55,7 +66,10 @@ class Tracing:
         self._tracer = provider.get_tracer("seatrial")
 
     def ended(self, record: RequestRecord) -> None:
-        """See `RequestObserver`. A `traceparent` that is none begins a new trace (W3C Trace Context, 4.3)."""
+        """Write the spans of a request; see `RequestObserver`.
+
+        A `traceparent` that is none begins a new trace (W3C Trace Context, 4.3).
+        """
         zero_ns = time.time_ns() - round(now_s() * 1e9)
         given = {"traceparent": record.traceparent} if record.traceparent else {}
         span = self._tracer.start_span(

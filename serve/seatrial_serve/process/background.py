@@ -1,4 +1,7 @@
-"""Work that nobody waits for: done by a thread of its own, one piece after another, and passed over where too much waits already."""
+"""Work that nobody waits for: a thread of its own does it, one piece after another.
+
+If too much waits already, a piece is passed over.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ Work = TypeVar("Work")
 
 
 class BackgroundWorker(Generic[Work]):
-    """`do` is called in the thread with each piece that was offered; what it raises is logged as a bug."""
+    """Calls `do` in the thread with each piece that was offered.
+
+    What `do` raises is logged as a bug.
+    """
 
     def __init__(self, name: str, do: Callable[[Work], None], kept: int) -> None:
         self._do, self._waiting = do, queue.Queue[Work | None](kept)

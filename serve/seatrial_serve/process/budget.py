@@ -1,4 +1,7 @@
-"""Memory and places that requests share: how much all of them, and how much one client, may hold."""
+"""Memory and places that requests share.
+
+Limits hold for all requests together, and for one client.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,17 @@ from collections.abc import Hashable
 from seatrial_contracts.errors import Unavailable
 
 GROWTH = 16
-"""Bytes in memory for each byte of a body while it is parsed and answered: measured 6 for rows of numbers, 12 for nested lists of short ones."""
+"""Bytes in memory for each byte of a body while it is parsed and answered.
+
+Measured are 6 for rows of numbers, and 12 for nested lists of short ones.
+"""
 
 
 ARRIVES_BYTES = 64 * 1024
-"""A body that arrives is held in steps of so many bytes, about what a connection hands over at once."""
+"""A body that arrives is held in steps of so many bytes.
+
+It is about what a connection hands over at once.
+"""
 
 
 class Share:
@@ -64,7 +73,10 @@ class Budget:
 
 
 class Hold:
-    """What one request holds of the budget: its body as it arrives, then what parsing and answering it takes."""
+    """The budget that one request holds.
+
+    It is that of its body as it arrives, then that of parsing and answering it.
+    """
 
     __slots__ = ("_at_work", "_budget", "_client", "_share", "bytes")
 
@@ -123,7 +135,7 @@ class Hold:
 
 
 class Places:
-    """How many of a sort of thing there may be at once, and how many of them one client may have."""
+    """How many of a sort of thing there may be at once, and how many one client may have."""
 
     def __init__(self, most_of_client: int, most: int = sys.maxsize) -> None:
         self.most_of_client, self.most, self.taken = most_of_client, most, 0

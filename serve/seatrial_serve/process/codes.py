@@ -1,4 +1,7 @@
-"""Every stable code that an answer can carry: whose doing it is, its HTTP status, and its cause. This is the one place that knows."""
+"""Every stable code that an answer can carry: whose fault, its HTTP status, and its cause.
+
+No other place defines them.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +140,11 @@ def cause_of(error: SeatrialError) -> str | None:
 
 
 def status_of(error: Exception) -> tuple[int, str]:
-    """HTTP status and stable code of an error; 500 for one that no answer has, such as a bundle's that was to be loaded."""
+    """Return HTTP status and stable code of an error.
+
+    The status is 500 for an error that no answer has, such as that of a bundle that was to be
+    loaded.
+    """
     code: str = getattr(error, "code", Code.INTERNAL)
     known = CODES.get(code)
     return known.status if known is not None else 500, str(code)

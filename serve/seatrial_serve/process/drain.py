@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class Drain:
-    """Counts requests in flight. Once `begin` was called, readiness is gone and answers close their connections."""
+    """Counts requests in flight.
+
+    Once `begin` was called, readiness is gone and answers close their connections.
+    """
 
     def __init__(self) -> None:
         self.draining = False
@@ -19,5 +22,8 @@ class Drain:
         self.in_flight -= requests
 
     def begin(self) -> None:
-        """From now on the server is not ready, and each answer asks its client to connect elsewhere."""
+        """Make the server not ready from now on.
+
+        Each answer then makes its client connect elsewhere.
+        """
         self.draining = True

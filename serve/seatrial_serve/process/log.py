@@ -1,4 +1,7 @@
-"""The log: one line for each event, as text for people or as JSON, to a sink that may block without holding anybody up."""
+"""The log: one line for each event, as text for people or as JSON.
+
+Lines go to a sink that may block without holding anybody up.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ KEPT_LINES = 4096
 """Lines that may wait for a sink that nobody reads; further ones are dropped and counted."""
 FLUSH_S = 1.0
 ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""What moves a terminal's cursor, begins a line or turns its direction: controls, zero-width and bidirectional characters."""
+"""What moves a terminal's cursor, begins a line or turns its direction.
+
+These are controls, zero-width and bidirectional characters.
+"""
 TEXT = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
 FIELDS = {"levelname": "level", "name": "logger", "exc_info": "error"}
 Excepted = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -41,7 +47,10 @@ def escaped(text: str) -> str:
 
 
 class LogSink(logging.Handler):
-    """Writes lines in a thread of its own. Where the stream blocks, lines are dropped and counted: `emit` never waits."""
+    """Writes lines in a thread of its own.
+
+    If the stream blocks, lines are dropped and counted: `emit` never waits.
+    """
 
     def __init__(self, stream: TextIO, kept: int = KEPT_LINES) -> None:
         super().__init__()
@@ -73,7 +82,10 @@ class LogSink(logging.Handler):
             self._drop()
 
     def flush(self) -> None:
-        """Wait until every line is written, but not for long: the process's end must not hang on a full pipe."""
+        """Wait until every line is written, but not for long.
+
+        The process's end must not hang on a full pipe.
+        """
         self._lines.settle(FLUSH_S)
 
 
@@ -83,7 +95,11 @@ def _lost_lines(count: int) -> logging.LogRecord:
 
 
 def trace_of(error: BaseException, level: str) -> str:
-    """Where an error came from. What others than seatrial say may hold a client's values: it is left out, but for level "debug"."""
+    """Return where an error came from.
+
+    Texts of others than seatrial may hold a client's values: they are left out, except at level
+    "debug".
+    """
     lines = []
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
@@ -114,7 +130,10 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(JsonFormatter):
-    """For machines: one object a line, in ASCII: timestamp, level, logger, process, message, the event's own fields, `error`."""
+    """For machines: one object a line, in ASCII.
+
+    It holds timestamp, level, logger, process, message, the event's own fields, `error`.
+    """
 
     def __init__(self, level: str) -> None:
         super().__init__(

@@ -10,10 +10,12 @@ log = logging.getLogger("seatrial.memory")
 
 
 def give_memory_back() -> None:
-    """Return freed memory to the system: the runtime frees large blocks into the C library's own lists.
+    """Return freed memory to the system.
 
-    What is left stays for long: it is taken out of the collector's sight, whose full rounds over it would hold every request up for
-    tens of milliseconds, twice a second under load.
+    The runtime frees large blocks into the C library's own lists.
+
+    What is left stays for long: it is taken out of the collector's sight, whose full rounds over it
+    would hold every request up for tens of milliseconds, twice a second under load.
     """
     gc.unfreeze()
     gc.collect()

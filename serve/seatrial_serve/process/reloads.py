@@ -8,7 +8,10 @@ from types import FrameType
 
 
 class Reloads:
-    """The process's handler of SIGHUP, which by itself would end it. Make it as early as can be, in the main thread."""
+    """The process's handler of SIGHUP, which by itself would end the process.
+
+    Make it as early as can be, in the main thread.
+    """
 
     def __init__(self) -> None:
         self._asked = False
@@ -23,7 +26,10 @@ class Reloads:
             self._follow()
 
     def follow(self, reload: Callable[[], object]) -> None:
-        """Call `reload` at each signal from now on, and now where one came before. It must take no lock."""
+        """Call `reload` at each signal from now on, and now if one came before.
+
+        `reload` must take no lock.
+        """
         self._follow = reload
         if self._asked:
             self._asked = False
@@ -35,5 +41,8 @@ class Reloads:
 
 
 def hold_reloads() -> None:
-    """Let SIGHUP wait for the processes that the calling thread starts, until they make their `Reloads`."""
+    """Let SIGHUP wait for the processes that the calling thread starts.
+
+    It waits until they make their `Reloads`.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

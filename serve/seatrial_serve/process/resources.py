@@ -14,7 +14,8 @@ CGROUP = Path("/sys/fs/cgroup")
 class ThreadPlan:
     """One session with `intra_op` threads of its own, called by `runs` threads at once.
 
-    Measured best on small CPUs: one session, one thread inside, as many callers as cores; a second session adds nothing.
+    Measured best on small CPUs: one session, one thread inside, as many callers as cores; a second
+    session adds nothing.
     """
 
     runs: int
@@ -27,7 +28,11 @@ def plan_threads(cores: int) -> ThreadPlan:
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Cores by affinity and by the cgroup's CPU limit (v2 `cpu.max`, v1 `cpu.cfs_quota_us`), rounded up, at least 1."""
+    """Return the usable cores, rounded up, at least 1.
+
+    They are bounded by affinity and by the cgroup's CPU limit (v2 `cpu.max`, v1
+    `cpu.cfs_quota_us`).
+    """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -51,7 +56,11 @@ def cgroup_limit(cgroup: Path) -> float | None:
 
 
 def plan_bytes(cgroup: Path = CGROUP) -> int:
-    """Memory for requests: a quarter of what the cgroup (v2 `memory.max`, v1 `memory.limit_in_bytes`) or the machine has, at most 2 GiB."""
+    """Return the bytes of memory for requests: at most 2 GiB.
+
+    They are a quarter of what the cgroup (v2 `memory.max`, v1 `memory.limit_in_bytes`) or the
+    machine has.
+    """
     granted = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
         try:

@@ -1,4 +1,7 @@
-"""The runtimes: one file each, found by looking into this folder. Adding a runtime is adding a file with a `load` function."""
+"""The runtimes: one file each, found by looking into this folder.
+
+Adding a runtime is adding a file with a `load` function.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Optimised graphs on disk: read again in a tenth of the time, their weights mapped and so shared by every process that runs them."""
+"""Optimised graphs on disk, which are read again in a tenth of the time.
+
+Their weights are mapped and so shared by every process that runs them.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ log = logging.getLogger("seatrial.graph_cache")
 
 
 def find_or_make(folder: Path, key: str, make: Callable[[Path], None]) -> Path | None:
-    """The folder kept under `key`; made by `make`, which fills an empty one, where it is not there. None where nothing can be kept.
+    """Return the folder kept under `key`; None if nothing can be kept.
 
-    `folder` must be this user's own and closed to others: what lies in it is run. A folder appears whole or not at all.
+    If the folder is not there, `make` fills an empty one.
+
+    `folder` must be this user's own and closed to others: what lies in it is run. A folder appears
+    whole or not at all.
     """
     place = folder / key
     try:

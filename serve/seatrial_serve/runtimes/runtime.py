@@ -13,7 +13,10 @@ from seatrial_contracts.kinds.kind import Array
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """How to hold a graph. `providers` are asked for in order; the first must really be the one that runs."""
+    """How to hold a graph.
+
+    `providers` are tried in order; the first must really be the one that runs.
+    """
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     allow_cpu_fallback: bool = False
@@ -27,9 +30,15 @@ class RuntimeOptions:
     address: str = ""
     """Where a runtime in another process listens."""
     serves: tuple[str, str, str] = ("", "", "")
-    """Name, version and digest of the bundle: a runtime in another process must hold that very one."""
+    """Name, version and digest of the bundle.
+
+    A runtime in another process must hold that very one.
+    """
     devices: tuple[int, ...] = ()
-    """Numbers of the cards that run the graph, a session each; empty: the first one, where the provider runs on cards."""
+    """Numbers of the cards that run the graph, a session each.
+
+    Empty: the first card, if the provider runs on cards.
+    """
     device_memory_bytes: int | None = None
     provider_options: tuple[tuple[str, str], ...] = ()
     """Options of the first provider, in its own words."""
@@ -40,7 +49,10 @@ class RuntimeOptions:
 
 @dataclass(frozen=True)
 class Placement:
-    """A graph that was to run on devices: what was asked for and what came of it. With `Runtime.provider` it is the execution receipt."""
+    """A graph that was to run on devices: what was asked for and what came of it.
+
+    With `Runtime.provider` it is the execution receipt.
+    """
 
     asked: str
     devices: tuple[int, ...] = ()
@@ -56,7 +68,10 @@ class Placement:
 
 
 class Runtime(Protocol):
-    """A loaded graph. `run` may be called from several threads at once and releases the GIL while it computes."""
+    """A loaded graph.
+
+    `run` may be called from several threads at once and releases the GIL while it computes.
+    """
 
     @property
     def provider(self) -> str:
@@ -85,7 +100,10 @@ class Runtime(Protocol):
 
     @property
     def remote(self) -> bool:
-        """Does `run` wait for another process? Then it never runs on the event loop, and what it raises is `Unavailable`."""
+        """Return whether `run` waits for another process.
+
+        If so, it never runs on the event loop, and what it raises is `Unavailable`.
+        """
         ...
 
     @property
@@ -98,17 +116,20 @@ class Runtime(Protocol):
     ) -> dict[str, Array]:
         """Batched arrays in, batched arrays out, by name.
 
-        After `deadline_s` (a time of `now_s`) nobody waits any more: a remote runtime gives up then. The memory that an `outlier`
-        took goes back to the system; that of other batches is kept for the next one. Raises `ModelError` where the graph fails on
-        them, `Refusal` where a value is one that it cannot take, `OutOfMemory` where fewer rows may run, `Unavailable` where a remote
-        one cannot be asked or answers what it must not, or a device is lost.
+        After `deadline_s` (a time of `now_s`) nobody waits any more: a remote runtime gives up
+        then. The memory that an `outlier` took goes back to the system; that of other batches is
+        kept for the next one. Raises `ModelError` where the graph fails on them, `Refusal` where a
+        value is one that it cannot take, `OutOfMemory` where fewer rows may run, `Unavailable`
+        where a remote one cannot be asked or answers what it must not, or a device is lost.
         """
         ...
 
     def settle(self, most_rows: int) -> None:
-        """No batch has more rows than these from here on: do now what the first batch of a size would have to, and let go of what larger ones needed.
+        """Prepare for batches of at most `most_rows` rows from here on.
 
-        To be called once something has run. Raises `ModelError` where the graph fails.
+        Do now what the first batch of a size would have to, and let go of what larger ones needed.
+
+        To be called once something has run. Raises `ModelError` if the graph fails.
         """
         ...
 
@@ -118,7 +139,10 @@ class Runtime(Protocol):
 
 
 class LoadRuntime(Protocol):
-    """Loads a graph from its bytes. Raises `ModelError` where it cannot, or where another provider than asked for runs it."""
+    """Loads a graph from its bytes.
+
+    Raises `ModelError` if it cannot, or if another provider than asked for runs the graph.
+    """
 
     def __call__(self, graph: bytes, options: RuntimeOptions) -> Runtime:
         """Load `graph`."""

@@ -1,4 +1,7 @@
-"""The TorchScript runtime: a graph that is a program, and so runs only where the operator trusts whoever sealed it."""
+"""The TorchScript runtime: a graph that is a program.
+
+It runs only if the operator trusts whoever sealed it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ FACTS = "seatrial.json"
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:
-    """The module on the CPU. Raises `ModelError` where nobody said that it is trusted, or where torch cannot read it."""
+    """Load the module on the CPU.
+
+    Raises `ModelError` if it is not declared as trusted, or if torch cannot read it.
+    """
     if not options.trust_torchscript:
         raise ModelError(
             "E_UNTRUSTED",
@@ -71,7 +77,10 @@ class TorchScriptRuntime:
 
     @contextmanager
     def _on_threads(self) -> Iterator[None]:
-        """Inside, torch computes on this runtime's number of threads; the process's own number is put back."""
+        """Let torch compute on this runtime's number of threads inside the block.
+
+        After the block the process's own number is put back.
+        """
         before = self._torch.get_num_threads()
         if before == self._threads:
             yield

@@ -1,4 +1,7 @@
-"""The Triton runtime: a bundle's graph in NVIDIA's server, asked over gRPC, with its scheduler behind our edge."""
+"""The Triton runtime: a bundle's graph in NVIDIA's server, called over gRPC.
+
+The server's scheduler stands behind our edge.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ GONE = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND"
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:  # noqa: ARG001  (Triton holds the graph)
-    """The graph's model in Triton, where it is of the same bundle. Raises `Unavailable` where Triton is not there."""
+    """Load the graph's model in Triton, if it is of the same bundle.
+
+    Raises `Unavailable` if Triton is not there.
+    """
     try:
         from tritonclient import grpc
     except ImportError as error:
@@ -44,7 +50,10 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:  # noqa: ARG001  (Tr
 
 
 class TritonRuntime:
-    """One version of one model in Triton. A thread of its own asks whether it is ready, and whether it is the same bundle still."""
+    """One version of one model in Triton.
+
+    A thread of its own checks whether the model is ready, and whether it is the same bundle still.
+    """
 
     remote, placement = True, None
 
@@ -63,7 +72,10 @@ class TritonRuntime:
         self._stop = threading.Event()
 
     def learn(self) -> None:
-        """What the model takes and gives, and of which bundle it is. Raises `Unavailable`, and `ModelError` where it is another one's."""
+        """Read what the model takes and gives, and of which bundle it is.
+
+        Raises `Unavailable`, and `ModelError` if it is another bundle's.
+        """
         try:
             if not self._client.is_model_ready(self._name, str(self._number), client_timeout=ASK_S):
                 raise Unavailable(
@@ -130,7 +142,10 @@ class TritonRuntime:
     def run(
         self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
     ) -> dict[str, Array]:
-        """See `Runtime.run`. The time that is left goes to Triton with the request, and ends the call here."""
+        """Run a batch in Triton; see `Runtime.run`.
+
+        The time that is left goes to Triton with the request, and ends the call here.
+        """
         left_s = min(deadline_s - now_s(), MOST_S)
         if left_s <= 0:
             raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")

@@ -1,4 +1,4 @@
-"""What a bundle's models are called in Triton, and which whole number stands for a version there."""
+"""The names of a bundle's models in Triton, and the whole numbers of their versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def digest_key(number: int) -> str:
 
 
 def triton_version(version: str) -> int:
-    """`1.2.3` -> 1002003: Triton's versions are whole numbers above 0, and these keep their order. Raises `DeclarationError`."""
+    """Return the whole number of a version: `1.2.3` -> 1002003.
+
+    Triton's versions are whole numbers above 0, and these keep the versions' order. Raises
+    `DeclarationError`.
+    """
     major, minor, patch = map(int, version.split("."))
     number = major * (MOST_PART + 1) ** 2 + minor * (MOST_PART + 1) + patch
     if max(minor, patch) > MOST_PART or not number:

@@ -1,1 +1,4 @@
-"""A bundle for NVIDIA Triton: a model repository, and the Python-backend models in it. It knows a bundle's folder alone, as all of this wing does."""
+"""A bundle for NVIDIA Triton: a model repository, and the Python-backend models in it.
+
+As all of this wing, it reads a bundle's folder alone.
+"""

@@ -77,7 +77,10 @@ def front_config(bundle: Bundle, placing: Placing) -> Config:
 
 
 def graph_config(bundles: Mapping[int, Bundle], placing: Placing, pace: Pace) -> Config:
-    """The graph alone. A single value for each row is `[rows, 1]` outside and `[rows]` for the graph."""
+    """Return the configuration of the graph alone.
+
+    A single value for each row is `[rows, 1]` outside and `[rows]` for the graph.
+    """
     bundle = newest(bundles)
     config = base_config(graph_name(bundle.name), bundles)
     config.backend = placing.backend
@@ -126,7 +129,10 @@ def add_tensors(
     named: Iterable[tuple[str, str, Iterable[int | str | None]]],
     reshape: bool = False,
 ) -> None:
-    """Tensors by name, V2 datatype and sizes of one row, where a name or None is a size that varies."""
+    """Add tensors by name, V2 datatype and sizes of one row.
+
+    A size that varies is a name or None.
+    """
     for name, datatype, sizes in named:
         dims = [size if isinstance(size, int) else -1 for size in sizes]
         tensor = tensors.add(name=name, data_type=data_type(datatype), dims=dims or [1])
@@ -150,7 +156,7 @@ def place(config: Config, placing: Placing) -> None:
 
 
 def batch(config: Config, bundle: Bundle, pace: Pace, placing: Placing) -> None:
-    """Dynamic batches of the size that the load gate found to pay, where rows may be run together."""
+    """Set dynamic batches of the size that the load gate found to pay, if rows may run together."""
     if bundle.manifest.batchable:
         config.dynamic_batching.preferred_batch_size.append(
             min(pace.best_rows, config.max_batch_size)

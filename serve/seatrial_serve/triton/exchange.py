@@ -1,4 +1,7 @@
-"""Triton's Python-backend requests to our values and back; the module it offers exists only inside Triton."""
+"""Triton's Python-backend requests to our values and back.
+
+The module that Triton offers exists only inside Triton.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def write_outputs(outputs: Mapping[str, Array], wanted: Sequence[str] | None = N
 
 
 def write_error(error: Exception) -> Any:
-    """A refusal with its stable code before its words. What is not ours is Triton's to log, and says nothing to a client."""
+    """Return a refusal with its stable code before its words.
+
+    What is not ours is Triton's to log, and tells a client nothing.
+    """
     pb = backend()
     if not isinstance(error, SeatrialError):
         pb.Logger.log_error(f"seatrial failed: {type(error).__name__}: {error}")

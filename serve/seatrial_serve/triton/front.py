@@ -1,4 +1,7 @@
-"""The front of an ensemble on Triton's Python backend: contract, host stage and prepare, so that raw input works and bad input is refused."""
+"""The front of an ensemble on Triton's Python backend: contract, host stage and prepare.
+
+With it raw input works and bad input is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A bundle's graph alone on Triton's Python backend, for a front before it: an ensemble's, or our server's."""
+"""A bundle's graph alone on Triton's Python backend, for a front before it.
+
+The front is an ensemble's, or our server's.
+"""
 
 from __future__ import annotations
 

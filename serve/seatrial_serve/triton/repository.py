@@ -31,11 +31,15 @@ MODEL = '"""The {what} of a bundle, on Triton\'s Python backend."""\n\nfrom seat
 
 
 def write_repository(bundles: Iterable[Bundle], out: Path, placing: Placing) -> list[str]:
-    """Write models for all bundles into `out`, and give their names. Each bundle passes its load gate here first.
+    """Write models for all bundles into `out`, and return their names.
 
-    On onnxruntime a bundle becomes an ensemble of front and graph; on Python one model that opens the bundle, and its graph alone.
-    Raises `DeclarationError` where a model is there already or two versions of it cannot stand together, `ModelError` where the
-    gate does not pass.
+    Each bundle passes its load gate here first.
+
+    On onnxruntime a bundle becomes an ensemble of front and graph; on Python one model that opens
+    the bundle, and its graph alone.
+
+    Raises `DeclarationError` if a model is there already or two versions of it cannot stand
+    together, `ModelError` if the gate does not pass.
     """
     by_name: dict[str, dict[int, Bundle]] = {}
     for bundle in bundles:

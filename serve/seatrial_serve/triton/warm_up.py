@@ -1,4 +1,7 @@
-"""Warm-up of Triton's models by a golden row, so that the first client does not pay for first runs."""
+"""Warm-up of Triton's models by a golden row.
+
+The first client does not pay for first runs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ FOLDER = "warmup"
 
 
 def raw_tensors(bundle: Bundle) -> dict[str, tuple[str, Array]]:
-    """The first golden row as the contract's V2 tensors: name -> datatype and values, without the batch."""
+    """Return the first golden row as the contract's V2 tensors.
+
+    They are name -> datatype and values, without the batch.
+    """
     row = bundle.contract.validate_row(bundle.golden.rows[0])
     tensors = {}
     for field in bundle.contract.inputs:
@@ -48,7 +54,10 @@ def one(datatype: str, value: Any) -> Array:
 
 
 def add_warm_up(config: Any, tensors: Mapping[str, tuple[str, Array]]) -> dict[str, bytes]:
-    """Name the row's files in the configuration; gives the files, by their names in the model's folder."""
+    """Name the row's files in the configuration; return the files.
+
+    The files are by their names in the model's folder.
+    """
     sample = config.model_warmup.add(name="golden", batch_size=1, count=1)
     files = {}
     for place, (name, (datatype, array)) in enumerate(tensors.items()):

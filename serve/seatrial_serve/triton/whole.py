@@ -1,4 +1,7 @@
-"""A whole bundle on Triton's Python backend: contract, host stage, prepare and graph, by the engine that our server runs."""
+"""A whole bundle on Triton's Python backend: contract, host stage, prepare and graph.
+
+It runs by the engine that our server runs.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,20 @@ class TritonPythonModel:
     """What Triton calls."""
 
     def initialize(self, arguments: Mapping[str, str]) -> None:
-        """Open, load, and replay the golden rows. Raises `ModelError` where one is answered wrongly: Triton does not serve it then."""
+        """Open, load, and replay the golden rows.
+
+        Raises `ModelError` if one is answered wrongly: Triton does not serve it then.
+        """
         self.engine = load_engine(opened(arguments), RuntimeOptions())
         for trial in LoadGate(self.engine).replay():
             if not trial.passed:
                 raise ModelError("E_LOAD_GATE", trial.finding)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """One response for each request; the rows of all run together, and what is refused fails its own request alone."""
+        """Return one response for each request.
+
+        The rows of all run together, and what is refused fails its own request alone.
+        """
         encoded: list[list[EncodedRow] | Exception] = [
             self._encode(request) for request in requests
         ]

@@ -1,1 +1,4 @@
-"""V2, the Open Inference Protocol: one request and one response, as HTTP and gRPC both carry them, and what each makes of its bytes."""
+"""V2, the Open Inference Protocol: one request and one response.
+
+HTTP and gRPC both carry them, each in bytes of its own.
+"""

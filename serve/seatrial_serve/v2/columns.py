@@ -13,7 +13,10 @@ from seatrial_serve.v2.message import Tensor
 
 
 def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str, Column], int]:
-    """The tensors as columns of the right type and shape, and how many rows they have. Raises `Refusal`."""
+    """Return the tensors as columns of the right type and shape, and their number of rows.
+
+    Raises `Refusal`.
+    """
     kinds = {field.name: field.kind for field in contract.inputs}
     columns: dict[str, Column] = {}
     rows = tensors[0].shape[0] if tensors else 0
@@ -43,7 +46,10 @@ def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str,
 
 
 def shaped(tensor: Tensor, kind: Kind) -> Column:
-    """The data of a tensor with its rows first. A single value for each row may come as shape [rows] or [rows, 1]."""
+    """Return the data of a tensor with its rows first.
+
+    A single value for each row may come as shape [rows] or [rows, 1].
+    """
     where = f"input '{tensor.name}'"
     if tensor.datatype != kind.datatype:
         raise Refusal("E_DTYPE", where, tensor.datatype, kind.datatype)

@@ -1,4 +1,7 @@
-"""The elements of tensors: bytes and JSON values to numpy, and back. Formats: Open Inference Protocol, binary tensor data extension."""
+"""The elements of tensors: bytes and JSON values to numpy, and back.
+
+The formats are those of the Open Inference Protocol and of its binary tensor data extension.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ JSON_TYPES = PYTHON_TYPES | {"f": PYTHON_TYPES["f"] | {type(None)}}
 
 
 def checked_datatype(datatype: Any, where: str) -> str:
-    """Raises `Refusal` for one that the protocol does not have, and for BF16, which numpy does not."""
+    """Return the datatype; raise `Refusal` for one that cannot be read.
+
+    These are the datatypes that the protocol does not have, and BF16, which numpy does not have.
+    """
     if not isinstance(datatype, str) or datatype not in DTYPES:
         raise Refusal(
             "E_DTYPE", where, "an unknown datatype", f"one of {', '.join(sorted(DTYPES))}"
@@ -56,7 +62,10 @@ def checked_shape(shape: Any, where: str) -> tuple[int, ...]:
 
 
 def from_bytes(datatype: str, shape: tuple[int, ...], data: memoryview, where: str) -> Column:
-    """Flat elements from little-endian bytes; BYTES are a list of bytes. Raises `Refusal` where size and shape disagree."""
+    """Return flat elements from little-endian bytes; BYTES are a list of bytes.
+
+    Raises `Refusal` if size and shape disagree.
+    """
     count = prod(shape)
     if datatype == "BYTES":
         return _words(bytes(data), count, where)
@@ -94,7 +103,10 @@ def _words(data: bytes, count: int, where: str) -> list[Any]:
 
 
 def from_json(datatype: str, shape: tuple[int, ...], data: Any, where: str) -> Column:
-    """Flat elements from a list, nested as `shape` says or flat. Raises `Refusal`; no type is coerced."""
+    """Return flat elements from a list, nested as `shape` has it or flat.
+
+    Raises `Refusal`; no type is coerced.
+    """
     flat = _flat(data, shape, where)
     if len(flat) != prod(shape):
         raise Refusal(

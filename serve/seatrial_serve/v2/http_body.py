@@ -1,4 +1,7 @@
-"""The protocol over HTTP: a body of JSON, of JSON with binary tensors behind it, or of one raw tensor."""
+"""The protocol over HTTP.
+
+A body is of JSON, of JSON with binary tensors behind it, or of one raw tensor.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ MOST_TOLD = 3
 
 
 def header_length(headers: Mapping[bytes, bytes], body_bytes: int) -> int | None:
-    """Bytes of JSON before the binary tensors; None where all of the body is JSON, 0 where none is. Raises `Refusal`."""
+    """Return the bytes of JSON before the binary tensors.
+
+    They are None if all of the body is JSON, 0 if none is. Raises `Refusal`.
+    """
     value = headers.get(HEADER)
     if value is None:
         return None
@@ -125,7 +131,10 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def ignored_keys(head: dict[str, Any]) -> str:
-    """What to say of the keys of a request that the protocol does not have; empty where there are none."""
+    """Return the message about the keys of a request that the protocol does not have.
+
+    It is empty if there are none.
+    """
     found = head.keys() - REQUEST_KEYS
     for name, known in (("inputs", INPUT_KEYS), ("outputs", OUTPUT_KEYS)):
         items = head.get(name)
@@ -191,7 +200,10 @@ def _wanted(item: dict[str, Any]) -> Wanted:
 
 
 def raw_request(body: bytes, contract: Contract) -> InferRequest:
-    """A body that is the only input of one row, and nothing else; every output comes back in binary. Raises `Refusal`."""
+    """Return the request of a body that is the only input of one row, and nothing else.
+
+    Every output comes back in binary. Raises `Refusal`.
+    """
     field = contract.inputs[0]
     shape = field.kind.row_shape
     if len(contract.inputs) != 1 or shape.count(None) > 1:

@@ -1,4 +1,7 @@
-"""What the protocol says, free of how it travels: HTTP and gRPC are both read into these values and written from them."""
+"""The protocol's values, free of how they travel.
+
+HTTP and gRPC are both read into these values and written from them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,11 @@ def most_named(contract: Contract) -> int:
 
 @dataclass(slots=True)
 class Tensor:
-    """An input: `data` is flat, row-major, an array of `datatype` or a list for BYTES; `shape` has as many elements."""
+    """An input.
+
+    `data` is flat, row-major, an array of `datatype` or a list for BYTES; `shape` has as many
+    elements.
+    """
 
     name: str
     datatype: str
@@ -67,11 +74,17 @@ class InferResponse:
     outputs: Sequence[tuple[Wanted, str, Array]]
     """Each with its datatype."""
     errors: Sequence[Mapping[str, Any]] | None = None
-    """Of a partial answer: the rows without one, each with `row`, `code` and `error`; NaN stands in their place."""
+    """Of a partial answer: the rows without one, each with `row`, `code` and `error`.
+
+    NaN stands in their place.
+    """
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What the answer says of itself. The protocol's parameters hold no lists, so that the errors are a text of JSON."""
+        """Return the parameters of the answer.
+
+        The protocol's parameters hold no lists, so that the errors are a text of JSON.
+        """
         said = {"digest": self.digest, "variant": self.variant}
         return (
             said if self.errors is None else said | {"errors": orjson.dumps(self.errors).decode()}
@@ -105,7 +118,9 @@ def checked_flag(parameters: Parameters, name: str, where: str) -> bool | None:
 
 
 def checked_wanted(given: Any, where: str) -> bool | None:
-    """`binary_data`, the one parameter of an output that is offered; any other would change what is answered. Raises `Refusal`.
+    """Return `binary_data`, the one parameter of an output that is offered.
+
+    Any other would change what is answered. Raises `Refusal`.
 
     KServe's client sends it over gRPC too, where every output is binary.
     """

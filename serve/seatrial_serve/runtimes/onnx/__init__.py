@@ -50,7 +50,10 @@ DAMAGED: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError, NotPlainFile, Malf
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:
-    """Sessions on the first provider asked for; never silently on another. Raises `ModelError`: E_PROVIDER where that one does not run it."""
+    """Return sessions on the first provider asked for; never silently on another.
+
+    Raises `ModelError`: E_PROVIDER if that one does not run it.
+    """
     asked = options.providers[0]
     try:
         check_known(options)
@@ -89,7 +92,10 @@ def _cacheable(graph: bytes, options: RuntimeOptions) -> bool:
 
 
 def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
-    """The graph as onnxruntime's optimiser leaves it on this processor, its weights packed for it and beside it; None where it cannot be kept."""
+    """Return the graph as onnxruntime's optimiser leaves it; None if it cannot be kept.
+
+    It is optimised for this processor, its weights packed for it and beside it.
+    """
     assert options.cache is not None
     machine = this_machine({"onnxruntime": ort.__version__})
     facts = [sha256(graph), *options.providers, machine.model_dump_json()]
@@ -117,7 +123,11 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
 
 
 def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession | None:
-    """A session over a cached graph; None, and the graph gone, where it does not load or names anything but its own weights."""
+    """Return a session over a cached graph; None if the graph does not load.
+
+    It is None too if the graph names anything but its own weights. In both cases the graph is
+    removed.
+    """
     settings = settings_of(options)
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -1,4 +1,7 @@
-"""onnxruntime on cards: one session a device behind one batcher, and what happens when one is lost."""
+"""onnxruntime on cards: one session a device behind one batcher.
+
+The loss of a card is handled here too.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +45,26 @@ from seatrial_serve.runtimes.runtime import Placement, Runtime, RuntimeOptions
 
 log = logging.getLogger("seatrial.runtime")
 LANES = 2
-"""Batches on their way to one card: while it computes one, the next is copied there and the one before is read.
+"""Batches on their way to one card.
+
+While the card computes one, the next is copied there and the one before is read.
 
 Two threads get 1.5 to 2.4 times the runs of one (the examples, one row each, on an H200).
 """
 FIXED_ROWS = 64
-"""Most rows in a batch where every size must be known beforehand, unless the operator says otherwise."""
+"""Most rows in a batch if every size must be known beforehand.
+
+The operator may choose another number.
+"""
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 FAILURES: tuple[type[Exception], ...] = (SeatrialError, *ORT_ERRORS)
 
 
 def load_on_devices(graph: bytes, options: RuntimeOptions) -> Runtime:
-    """The graph on every device that was asked for. Raises `ModelError`, E_PROVIDER where one of them does not really run it."""
+    """Load the graph on every device that was asked for.
+
+    Raises `ModelError`, E_PROVIDER if one of them does not really run it.
+    """
     with redirect_stdout(sys.stderr):  # it prints what it does not find
         ort.preload_dlls()  # CUDA's libraries, where they came as Python packages
     return DevicesRuntime(DeviceGraph(graph, options))
@@ -74,7 +85,11 @@ class DeviceGraph:
     """A graph that can be opened on a card, and again after one was lost."""
 
     def __init__(self, graph: bytes, options: RuntimeOptions) -> None:
-        """Raises `ModelError` where onnxruntime cannot read it, or TensorRT would have to compile in the middle of traffic."""
+        """Read the graph.
+
+        Raises `ModelError` if onnxruntime cannot read it, or if TensorRT would have to compile in
+        the middle of traffic.
+        """
         self._graph, self.options = graph, options
         settings = settings_of(options)
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -111,9 +126,11 @@ class DeviceGraph:
         return self._rows if self.tensorrt or self.sizes else None
 
     def open_all(self, numbers: Sequence[int]) -> list[Device]:
-        """The graph on each device, alike: CUDA graphs on all of them, or on none where one refuses them.
+        """Open the graph on each device, alike.
 
-        Raises `ModelError`, E_PROVIDER where a device does not really run it.
+        CUDA graphs are used on all of them, or on none if one refuses them.
+
+        Raises `ModelError`, E_PROVIDER if a device does not really run it.
         """
         if self._records:
             try:
@@ -124,7 +141,10 @@ class DeviceGraph:
         return [self.open(number) for number in numbers]
 
     def open(self, number: int) -> Device:
-        """The graph on one device, as on the others. Raises `ModelError`, E_PROVIDER where it does not really run it."""
+        """Open the graph on one device, as on the others.
+
+        Raises `ModelError`, E_PROVIDER if the device does not really run it.
+        """
         try:
             session = self._session(number)
         except ORT_ERRORS as error:
@@ -157,9 +177,12 @@ class DeviceGraph:
 
 
 class DevicesRuntime:
-    """A graph on one or more cards. A batch takes the lane that has been free for longest, so devices take turns.
+    """A graph on one or more cards.
 
-    A card that fails is left out, and a thread tries to take it in again, ever more seldom; without any, the model is not ready.
+    A batch takes the lane that has been free for longest, so devices take turns.
+
+    A card that fails is left out, and a thread tries to take it in again, ever more seldom; without
+    any, the model is not ready.
     """
 
     remote, version = False, VERSION
@@ -195,7 +218,11 @@ class DevicesRuntime:
     def run(
         self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
     ) -> dict[str, Array]:
-        """See `Runtime.run`. Raises `DeviceLost` where the device failed: the batch is not tried on another one, which it might bring down too."""
+        """Run a batch; see `Runtime.run`.
+
+        Raises `DeviceLost` if the device failed: the batch is not tried on another one, which it
+        might bring down too.
+        """
         lane, device = self._take(deadline_s)
         try:
             answers = lane.run(feeds, outlier=outlier)
@@ -275,7 +302,10 @@ class DevicesRuntime:
             return
 
     def settle(self, most_rows: int) -> None:
-        """See `Runtime.settle`. Sizes for which there is no room are left out: their batches will be halved."""
+        """Prepare the sizes up to `most_rows`; see `Runtime.settle`.
+
+        Sizes for which there is no room are left out: their batches will be halved.
+        """
         self._most_rows = most_rows
         for device in self._devices:
             self._settle(device)

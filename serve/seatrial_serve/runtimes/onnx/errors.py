@@ -1,4 +1,7 @@
-"""What onnxruntime raises, told apart: its words hold node names, shapes and host names, so they go to the log and never to a client."""
+"""The errors of onnxruntime, told apart.
+
+Their texts hold node names, shapes and host names, so they go to the log and never to a client.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ NO_MEMORY = re.compile(
 DEVICE_FAILED = re.compile(
     r"\b(CUDA|CUBLAS|CUDNN|CUFFT|TensorRT) (failure|error)|\bCUDA_ERROR_", re.IGNORECASE
 )
-"""How CUDA's own failures read in it: `CUDA failure 719: unspecified launch failure ; GPU=0 ; ...` (its cuda_call.cc)."""
+"""How CUDA's own failures read in a text of onnxruntime.
+
+An example: `CUDA failure 719: unspecified launch failure ; GPU=0 ; ...` (its cuda_call.cc).
+"""
 
 
 class DeviceLost(Unavailable):

@@ -31,7 +31,10 @@ class Lane(Protocol):
 
 
 class PlainLane:
-    """onnxruntime copies what it is fed, straight from where numpy has it: a copy into pinned memory first takes as long as it saves."""
+    """onnxruntime copies what it is fed, straight from where numpy has it.
+
+    A copy into pinned memory first takes as long as it saves.
+    """
 
     def __init__(self, session: Any, device: int) -> None:
         self._session, self._shrink = session, shrinking(f"cpu:0;gpu:{device}")
@@ -48,14 +51,18 @@ class PlainLane:
 class SizedLane:
     """A session for each batch size, to which batches are filled up.
 
-    A session plans its convolutions anew whenever a batch has another size than the one before, and keeps no plan: 6 ms for two small ones, 55
-    for twenty, on an H200. A session that sees one size plans once.
+    A session plans its convolutions anew whenever a batch has another size than the one before, and
+    keeps no plan: 6 ms for two small ones, 55 for twenty, on an H200. A session that sees one size
+    plans once.
     """
 
     def __init__(
         self, session: Any, open_another: Callable[[], Any], device: int, sizes: Sequence[int]
     ) -> None:
-        """`session` is for the first size that comes. `open_another` raises what onnxruntime raises."""
+        """Take `session` for the first size that comes.
+
+        `open_another` raises what onnxruntime raises.
+        """
         self._spare: Any | None = session
         self._open, self._device, self._sizes = open_another, device, sizes
         self._lanes: dict[int, PlainLane] = {}
@@ -87,9 +94,12 @@ class SizedLane:
 
 
 class GraphLane:
-    """CUDA graphs: all launches of a batch recorded once for each size, and replayed; batches are filled up to one of the sizes.
+    """CUDA graphs: all launches of a batch recorded once for each size, and replayed.
 
-    onnxruntime replays a graph where every buffer stays at its address and every size as it was, and for one run at a time.
+    Batches are filled up to one of the sizes.
+
+    onnxruntime replays a graph where every buffer stays at its address and every size as it was,
+    and for one run at a time.
     """
 
     def __init__(self, session: Any, device: int, sizes: Sequence[int]) -> None:
@@ -166,7 +176,10 @@ def sizes_for(most_rows: int, sizes: Sequence[int]) -> list[int]:
 
 
 def filled(feeds: Mapping[str, Array], sizes: Sequence[int]) -> tuple[int, int, dict[str, Array]]:
-    """Rows, the next of `sizes` (ascending; the rows themselves beyond them), and the feeds with the last row repeated up to it.
+    """Return the rows, their size, and the feeds filled up to that size.
+
+    The size is the next of `sizes` (ascending; the rows themselves beyond them). The feeds are
+    filled with the last row, repeated.
 
     Rows of a batch do not know of each other.
     """

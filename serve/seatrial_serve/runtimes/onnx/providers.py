@@ -1,4 +1,7 @@
-"""What is asked of onnxruntime's providers, and what it really made of it: the execution receipt."""
+"""The options of onnxruntime's providers, and the execution receipt.
+
+The receipt holds what onnxruntime really made of the options.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,28 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 log = logging.getLogger("seatrial.runtime")
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 PRECISE = {"use_tf32": "0"}
-"""By itself CUDA's provider multiplies float32 with ten bits of the mantissa: none of the examples passes its load gate so (errors of 1e-4)."""
+"""By itself CUDA's provider multiplies float32 with ten bits of the mantissa.
+
+None of the examples passes its load gate so (errors of 1e-4).
+"""
 SWIFT = {"cudnn_conv_algo_search": "HEURISTIC"}
-"""By itself it tries every kernel out whenever a batch has another size: 2 to 6 times as long as asking cuDNN, for kernels no faster (H200)."""
+"""By itself CUDA's provider tries every kernel out if a batch has another size.
+
+That takes 2 to 6 times as long as cuDNN's heuristic, for kernels no faster (H200).
+"""
 OPTION = re.compile(r"\boption\b", re.IGNORECASE)
 HEAVY = re.compile(r"Conv|MatMul|Gemm|Attention|LSTM|GRU|RNN")
-"""Operators that a device is there for. Others, lookups of words and arithmetic on shapes, onnxruntime itself leaves on the CPU."""
+"""Operators that a device is there for.
+
+Others, lookups of words and arithmetic on shapes, onnxruntime itself leaves on the CPU.
+"""
 
 
 def check_known(options: RuntimeOptions) -> None:
-    """Raise `ModelError` where this onnxruntime has no such provider: it would leave it out with a warning and take the next."""
+    """Raise `ModelError` if this onnxruntime has no such provider.
+
+    onnxruntime would leave the provider out with a warning and take the next.
+    """
     for name in options.providers:
         if name not in ort.get_all_providers():
             known = ", ".join(each for each in (CPU, CUDA, TENSORRT))
@@ -50,8 +65,8 @@ def model_path(
 ) -> list[tuple[str, dict[str, str]]]:
     """The providers in order, each with its options for one device.
 
-    `profile` are TensorRT's sizes; `engines` is the folder in which it keeps what it compiled. What the operator gave is for the
-    first provider, and wins.
+    `profile` are TensorRT's sizes; `engines` is the folder in which it keeps what it compiled. What
+    the operator gave is for the first provider, and wins.
     """
     asked = []
     for place, name in enumerate(options.providers):
@@ -88,9 +103,12 @@ def _tensorrt(options: RuntimeOptions, engines: str | None) -> dict[str, str]:
 
 
 def tensorrt_profile(inputs: Mapping[str, Sequence[Any]], most_rows: int) -> dict[str, str]:
-    """TensorRT's options for the sizes that it compiles for: 1 to `most_rows` rows of these shapes, whose other sizes are fixed.
+    """Return TensorRT's options for the sizes that it compiles for.
 
-    Without them it compiles anew, for seconds or minutes, whenever a batch of a new size comes. An input whose rows are fixed too needs none.
+    These are 1 to `most_rows` rows of these shapes, whose other sizes are fixed.
+
+    Without the options TensorRT compiles anew, for seconds or minutes, whenever a batch of a new
+    size comes. An input whose rows are fixed too needs none.
     """
     open_ = {name: shape for name, shape in inputs.items() if not isinstance(shape[0], int)}
     rows = {"min": 1, "opt": max(1, most_rows // 2), "max": most_rows}
@@ -127,7 +145,10 @@ def not_loaded(error: Exception, wanted: str, device: int) -> ModelError:
 
 
 def nodes_by_provider(session: Any) -> dict[str, Counter[str]]:
-    """Provider -> operators that it runs, and how many of each. The session must have been told to keep it."""
+    """Return provider -> operators that it runs, and how many of each.
+
+    The session must have been told to keep the list.
+    """
     found: dict[str, Counter[str]] = {}
     for part in session.get_provider_graph_assignment_info():
         found.setdefault(part.ep_name, Counter()).update(node.op_type for node in part.get_nodes())
@@ -140,7 +161,10 @@ def convolves(session: Any) -> bool:
 
 
 def check_registered(session: Any, options: RuntimeOptions) -> None:
-    """Raise `ModelError` where the session is not of the first provider: where one does not come up, onnxruntime takes the next without a word."""
+    """Raise `ModelError` if the session is not of the first provider.
+
+    If a provider does not come up, onnxruntime takes the next without a word.
+    """
     wanted, real = options.providers[0], session.get_providers()[0]
     if wanted != real:
         raise ModelError(
@@ -150,9 +174,13 @@ def check_registered(session: Any, options: RuntimeOptions) -> None:
 
 
 def check_real(session: Any, options: RuntimeOptions, device: int) -> dict[str, int]:
-    """Provider -> nodes that it runs. Raises `ModelError` where it is not the provider and the device that were asked for, or not really.
+    """Return provider -> nodes that it runs.
 
-    A provider that came up may still take none of a graph's nodes, and leaves those that it has no kernel for to the next one.
+    Raises `ModelError` if the provider or the device is not the one that was asked for, or not
+    really.
+
+    A provider that came up may still take none of a graph's nodes, and leaves those that it has no
+    kernel for to the next one.
     """
     check_registered(session, options)
     wanted = options.providers[0]

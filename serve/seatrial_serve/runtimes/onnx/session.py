@@ -33,12 +33,18 @@ def settings_of(options: RuntimeOptions) -> ort.SessionOptions:
 def open_session(
     graph: bytes | str, settings: ort.SessionOptions, providers: Asked
 ) -> ort.InferenceSession:
-    """A session that keeps to its providers: by itself onnxruntime goes on with the CPU when one fails, at load and in the middle of a run."""
+    """Open a session that keeps to its providers.
+
+    By itself onnxruntime goes on with the CPU if a provider fails, at load and in the middle of a
+    run.
+    """
     return ort.InferenceSession(graph, settings, providers=list(providers), enable_fallback=False)
 
 
 def described(session: Any) -> tuple[Mapping[str, str], Sequence[str], list[tuple[int, str]]]:
-    """Input name -> element type; output names; and the outputs, by place, whose "long long" must become int64.
+    """Return the inputs' element types, the outputs' names, and the "long long" outputs.
+
+    The types are by input name. The outputs whose "long long" must become int64 are by place.
 
     The one is as long as the other, and yet another type to numpy.
     """
@@ -66,7 +72,9 @@ def shrinking(arenas: str) -> ort.RunOptions:
 
 
 def give_back(run: Callable[..., object], feeds: Mapping[str, Array], outlier: bool) -> None:
-    """After a batch ran out of memory: return what its failed run and earlier batches left in the arena, by a run of one row.
+    """Return to the system the memory that a batch left as it ran out of memory.
+
+    What its failed run and earlier batches left in the arena is returned by a run of one row.
 
     What an `outlier` left was returned with it, and one that cannot run at all returns it too.
     """

@@ -1,4 +1,7 @@
-"""Where TensorRT keeps what it compiled: a folder for each graph, device and version, since an engine is machine code for all three."""
+"""Where TensorRT keeps what it compiled: a folder for each graph, device and version.
+
+An engine is machine code for all three.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ LIBRARY = "libnvinfer.so.10"
 
 
 def engine_folder(graph: bytes, options: RuntimeOptions, device: int) -> Path | None:
-    """The folder for this graph on this device with these versions and options; None where engines cannot be kept, or not be told apart."""
+    """Return the folder for this graph on this device with these versions and options.
+
+    Return None if engines cannot be kept, or not be told apart.
+    """
     if options.cache is None:
         return None
     machine = machine_facts()
@@ -39,7 +45,10 @@ def _leave_empty(folder: Path) -> None:
 
 
 def machine_facts() -> str | None:
-    """The cards, the driver, TensorRT and onnxruntime, by their own words; None where one of them does not say."""
+    """Return the cards, the driver, TensorRT and onnxruntime, by their own words.
+
+    Return None if one of them does not say.
+    """
     try:
         cards = [
             line.split(":", 1)[1].strip()
