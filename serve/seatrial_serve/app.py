@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from seatrial_serve.api.grpc_listener import GrpcListener
 
 log = logging.getLogger("seatrial.app")
-DESCRIPTION = "Models sealed with their preprocessing and input contract, served as they were tried. Each model's own route is typed below."
+DESCRIPTION = (
+    "Models sealed with their preprocessing and input contract, served as they were tried. "
+    "Each model's own route is typed below."
+)
 
 
 def create_app(

@@ -30,7 +30,10 @@ class Told(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     truth: Annotated[list[dict[str, str] | None], Rows] = Field(
-        description="One for each row of the request, in order: label output -> its true class; null where nothing is known."
+        description=(
+            "One for each row of the request, in order: label output -> its true class; "
+            "null where nothing is known."
+        )
     )
     request_id: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         "", description="The X-Request-Id of the answer. Its truth can be told once."

@@ -84,7 +84,8 @@ class GrpcListener:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", MOST_STREAMS),
                 ("grpc.so_reuseport", int(self._shared_port)),
-                # It counts streams that have ended until they are freed, and resets calls of a client that kept to the most.
+                # The protection counts streams that have ended until they are freed,
+                # and resets calls of a client that kept to the most.
                 ("grpc.http.overload_protection", 0),
             ]
         )
@@ -128,7 +129,10 @@ class GrpcListener:
             if (entry.name, entry.version) not in self._larger:
                 self._larger.add((entry.name, entry.version))
                 log.warning(
-                    "%s %s takes bodies of %d bytes, gRPC at most %d: serve anew, or set grpc_message_bytes",
+                    (
+                        "%s %s takes bodies of %d bytes, gRPC at most %d: serve anew, "
+                        "or set grpc_message_bytes"
+                    ),
                     entry.name,
                     entry.version,
                     entry.model.contract.max_body_bytes,

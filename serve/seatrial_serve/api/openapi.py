@@ -34,7 +34,10 @@ ERROR_SCHEMA = {
     "required": ["error", "code", "request_id"],
 }
 REFUSALS = {
-    "400": "A row breaks the contract; `code` is stable and `error` says where, what it got and what it wants.",
+    "400": (
+        "A row breaks the contract; `code` is stable and `error` says where, "
+        "what it got and what it wants."
+    ),
     "413": "The body, file or image is larger than the contract allows.",
     "415": "The content type is none that this model takes.",
     "500": "The model failed, or its answer broke its contract.",
@@ -55,7 +58,10 @@ PARTIAL = {
     "in": "header",
     "required": False,
     "schema": {"enum": ["0", "1"], "default": "0"},
-    "description": "1: a row that cannot be answered is null and stands in `errors`, and takes none of the others with it.",
+    "description": (
+        "1: a row that cannot be answered is null and stands in `errors`, "
+        "and takes none of the others with it."
+    ),
 }
 ROW_ERROR = {
     "type": "object",
@@ -293,7 +299,10 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         "requestBody": {"required": True, "content": body},
         "responses": {
             "200": {
-                "description": "One prediction for each row, in order; null and an error for a row without one, where X-Partial is 1.",
+                "description": (
+                    "One prediction for each row, in order; null and an error for a row without "
+                    "one, where X-Partial is 1."
+                ),
                 "content": {"application/json": {"schema": answer}},
             },
             **refusals(REFUSALS),
@@ -338,7 +347,10 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
         "tags": [bundle.name],
         "summary": f"Tell {bundle.name} {bundle.version} the truth of its answers",
         "operationId": operation_id(path),
-        "description": "It is counted in rolling accuracy, calibration error and slices; nothing of it is kept beyond the window.",
+        "description": (
+            "It is counted in rolling accuracy, calibration error and slices; "
+            "nothing of it is kept beyond the window."
+        ),
         "requestBody": {
             "required": True,
             "content": {

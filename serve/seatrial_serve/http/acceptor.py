@@ -83,7 +83,8 @@ class Acceptor:
             self._connect(connection)
         if self._pause is not None:
             self._pause.cancel()
-        self._listening.close()  # nothing was awaited since: who connects from here on is told so by the system
+        # Nothing was awaited since: the system refuses whoever connects from here on.
+        self._listening.close()
         await asyncio.gather(*self._connecting)
 
     def _accept_some(self) -> None:

@@ -14,7 +14,8 @@ FRAME = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 DATA_POLICY = f"default-src 'none'; {FRAME}"
 """Of answers that are no pages: whatever a browser makes of them loads and runs nothing."""
 CONSOLE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; "
     f"{FRAME}; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -49,4 +50,7 @@ def docs_policy(page: str) -> str:
     """
     digests = [hashlib.sha256(script.encode()).digest() for script in INLINE_SCRIPT.findall(page)]
     hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; {FRAME}"
+    return (
+        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
+        f"img-src 'self' data:; connect-src 'self'; {FRAME}"
+    )

@@ -256,7 +256,10 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
     if load is None:
         raise ModelError(
             "E_LOAD",
-            f"no runtime for graphs of format '{chosen.format}'; installed: {', '.join(sorted(runtimes()))}",
+            (
+                f"no runtime for graphs of format '{chosen.format}'; installed: "
+                f"{', '.join(sorted(runtimes()))}"
+            ),
         )
     prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)

@@ -26,11 +26,20 @@ def drift_alerts(figures: Figures) -> list[Alert]:
         *([_drift(figures)] if figures.profile.rows else []),
         Alert(
             "SeatrialUnseenCategories",
-            f"(seatrial:unknown_categories:ratio{{{this}}} > {UNSEEN_SHARE}) or (seatrial:unseen:ratio{{{this}}} > {UNSEEN_SHARE})",
+            (
+                f"(seatrial:unknown_categories:ratio{{{this}}} > {UNSEEN_SHARE}) or "
+                f"(seatrial:unseen:ratio{{{this}}} > {UNSEEN_SHARE})"
+            ),
             hold,
             "ticket",
-            f"{model} {{{{ $labels.version }}}}: {{{{ $value | humanizePercentage }}}} of what comes has a category that training never saw",
-            "Ask who sends it: a new category upstream needs a new version of the model, a typing error a mend at the client.",
+            (
+                f"{model} {{{{ $labels.version }}}}: {{{{ $value | humanizePercentage }}}} of "
+                "what comes has a category that training never saw"
+            ),
+            (
+                "Ask who sends it: a new category upstream needs a new version of the model, "
+                "a typing error a mend at the client."
+            ),
             Trial(_categories(this, 10), _categories(this, 0), "30m", {"version": "1.0.0"}, "10%"),
         ),
     ]
@@ -47,8 +56,14 @@ def _drift(figures: Figures) -> Alert:
         f"{psi} > {PSI} and {psi} > {CHANCE} * seatrial:drift_by_chance{{{this}}}",
         figures.windows.hold,
         "ticket",
-        f"{model} {{{{ $labels.version }}}}: {{{{ $labels.field }}}} has moved from what the model was trained on, PSI {{{{ $value | humanize }}}}",
-        "seatrial drift BUNDLE --prometheus URL draws it. If the world moved, train again; if a client changed units or a sensor broke, mend it there.",
+        (
+            f"{model} {{{{ $labels.version }}}}: {{{{ $labels.field }}}} has moved from what the "
+            f"model was trained on, PSI {{{{ $value | humanize }}}}"
+        ),
+        (
+            "seatrial drift BUNDLE --prometheus URL draws it. If the world moved, train again; "
+            "if a client changed units or a sensor broke, mend it there."
+        ),
         Trial(
             _bins(figures, last),
             _bins(figures, spread.counts),

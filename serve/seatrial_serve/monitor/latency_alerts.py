@@ -55,8 +55,14 @@ def _alert(figures: Figures, burn: Burn, objective_s: float) -> Alert:
         f"{long} and {short}",
         "1m",
         burn.severity,
-        f"{figures.model} {{{{ $labels.version }}}} {burn.summary}: {{{{ $value | humanizePercentage }}}} of requests took over {objective_s:g} s",
-        "Look at the phases on the dashboard: queue grows with load (add replicas), run with the machine or the batch, front with the input. Roll back if it began with a version.",
+        (
+            f"{figures.model} {{{{ $labels.version }}}} {burn.summary}: "
+            f"{{{{ $value | humanizePercentage }}}} of requests took over {objective_s:g} s"
+        ),
+        (
+            "Look at the phases on the dashboard: queue grows with load (add replicas), run with "
+            "the machine or the batch, front with the input. Roll back if it began with a version."
+        ),
         Trial(
             _samples(figures, objective_s, 60),
             _samples(figures, objective_s, 1),

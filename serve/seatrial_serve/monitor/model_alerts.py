@@ -23,8 +23,14 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
             f"max by (model, version) ({names.LOAD_GATE}{{{this}}} == 0)",
             "0m",
             "page",
-            f"{model} {{{{ $labels.version }}}} did not pass its load gate somewhere: it does not take traffic there",
-            "GET /v2/health/ready of that replica says which golden row failed, and by how much. The version before goes on where there is one.",
+            (
+                f"{model} {{{{ $labels.version }}}} did not pass its load gate somewhere: "
+                "it does not take traffic there"
+            ),
+            (
+                "GET /v2/health/ready of that replica says which golden row failed, "
+                "and by how much. The version before goes on where there is one."
+            ),
             Trial(
                 {f"{names.LOAD_GATE}{{{of}}}": "0+0x30"},
                 {f"{names.LOAD_GATE}{{{of}}}": "1+0x30"},
@@ -60,8 +66,14 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
             f'max by (model, version, asked) ({names.EXECUTION_INFO}{{{this}, asked!="{CPU}", provider="{CPU}"}} == 1)',
             "0m",
             "page",
-            f"{model} {{{{ $labels.version }}}} was to run on {{{{ $labels.asked }}}} and runs on the CPU",
-            "The driver, the device or the provider's package is missing on that machine. Start without --allow-cpu-fallback to keep such a replica out of traffic.",
+            (
+                f"{model} {{{{ $labels.version }}}} was to run on {{{{ $labels.asked }}}} and "
+                "runs on the CPU"
+            ),
+            (
+                "The driver, the device or the provider's package is missing on that machine. "
+                "Start without --allow-cpu-fallback to keep such a replica out of traffic."
+            ),
             Trial(
                 _runs_on(of, "CUDAExecutionProvider", CPU),
                 _runs_on(of, CPU, CPU),
@@ -74,8 +86,14 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
             f"sum by (model, version, variant) (increase({names.LIVE_PARITY_VIOLATIONS}{{{this}}}[15m])) > 0",
             "0m",
             "page",
-            f"{model} {{{{ $labels.version }}}}, variant {{{{ $labels.variant }}}}, answers live rows otherwise than its reference graph",
-            "The variant departs from fp32 on rows that the golden set does not have. Serve --variant fp32, then seatrial parity --fuzz and --bisect to find where.",
+            (
+                f"{model} {{{{ $labels.version }}}}, variant {{{{ $labels.variant }}}}, "
+                "answers live rows otherwise than its reference graph"
+            ),
+            (
+                "The variant departs from fp32 on rows that the golden set does not have. "
+                "Serve --variant fp32, then seatrial parity --fuzz and --bisect to find where."
+            ),
             Trial(
                 _violations(of, "0+0x20 1+1x40"),
                 _violations(of, "0+0x60"),
@@ -88,8 +106,14 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
             f"{names.FEEDBACK_ACCURACY}{{{this}}} < avg_over_time({names.FEEDBACK_ACCURACY}{{{this}}}[7d]) - {DECAY}",
             "30m",
             "ticket",
-            f"{model} {{{{ $labels.version }}}} is right on {{{{ $value | humanizePercentage }}}} of the labelled answers, less than it was",
-            "Look at drift per field: has the input moved? If not, have the labels? Then train again.",
+            (
+                f"{model} {{{{ $labels.version }}}} is right on "
+                f"{{{{ $value | humanizePercentage }}}} of the labelled answers, less than it was"
+            ),
+            (
+                "Look at drift per field: has the input moved? If not, have the labels? "
+                "Then train again."
+            ),
             Trial(
                 _accuracy(of, "0.9+0x150 0.5+0x60"), _accuracy(of, "0.9+0x210"), "3h20m", at, "50%"
             ),

@@ -37,8 +37,14 @@ def request_alerts(figures: Figures) -> list[Alert]:
             f"{share(caller, figures.rate())} > {REFUSED_SHARE}",
             hold,
             "ticket",
-            f"{model} {{{{ $labels.version }}}} refuses {{{{ $value | humanizePercentage }}}} of its requests as breaking the contract",
-            "Codes on the dashboard say what callers send. A client changed, or the contract did: seatrial diff the two versions.",
+            (
+                f"{model} {{{{ $labels.version }}}} refuses {{{{ $value | humanizePercentage }}}} "
+                "of its requests as breaking the contract"
+            ),
+            (
+                "Codes on the dashboard say what callers send. A client changed, "
+                "or the contract did: seatrial diff the two versions."
+            ),
             Trial(
                 _refused(this, "contract", 20),
                 _refused(this, "contract", 1),
@@ -52,8 +58,14 @@ def request_alerts(figures: Figures) -> list[Alert]:
             f"{share(shed, figures.rate())} > {SHED_SHARE}",
             hold,
             "page",
-            f"{model} {{{{ $labels.version }}}} sheds {{{{ $value | humanizePercentage }}}} of its requests",
-            "More comes than this machine answers in time. Add replicas; callers' deadlines and budget_bytes say what may wait.",
+            (
+                f"{model} {{{{ $labels.version }}}} sheds {{{{ $value | humanizePercentage }}}} "
+                "of its requests"
+            ),
+            (
+                "More comes than this machine answers in time. Add replicas; "
+                "callers' deadlines and budget_bytes say what may wait."
+            ),
             Trial(
                 _refused(this, "overload", 20),
                 _refused(this, "overload", 0),
@@ -68,7 +80,10 @@ def request_alerts(figures: Figures) -> list[Alert]:
             hold,
             "ticket",
             f"{model} got requests today, and none for a quarter of an hour",
-            "Ask a replica itself with the curl line of the console. If it answers, look at whatever stands before it: balancer, DNS, client.",
+            (
+                "Ask a replica itself with the curl line of the console. If it answers, "
+                "look at whatever stands before it: balancer, DNS, client."
+            ),
             Trial(_requests(this, ok=10, fault=0, then=40), _requests(this, ok=10, fault=0), "1h"),
         ),
     ]

@@ -17,7 +17,10 @@ from seatrial_serve.monitor.dashboard import dashboard_json
 from seatrial_serve.monitor.figures import Windows
 from seatrial_serve.monitor.rules import rule_file, test_file
 
-HEADER = "# Written by `seatrial monitor` from the contract of {name} {version}; write it anew rather than editing it.\n"
+HEADER = (
+    "# Written by `seatrial monitor` from the contract of {name} {version}; "
+    "write it anew rather than editing it.\n"
+)
 
 
 def write_monitoring(bundles: Iterable[Bundle], out: Path, windows: Windows) -> list[Path]:

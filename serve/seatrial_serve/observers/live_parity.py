@@ -102,7 +102,10 @@ class LiveParity:
         if finding:
             log.warning("%s %s, variant %s: %s", *judge.labels, finding)
         if judge.sustained:
-            reason = f"{sum(judge.wrong)} of the last {len(judge.wrong)} answers that were tried again broke what '{judge.labels[2]}' promises; the last: {finding}"
+            reason = (
+                f"{sum(judge.wrong)} of the last {len(judge.wrong)} answers that were tried again "
+                f"broke what '{judge.labels[2]}' promises; the last: {finding}"
+            )
             judge.wrong.clear()
             self._distrust(sample.model, reason)
 
@@ -186,7 +189,10 @@ class Judge:
         tolerance = self._promise.tolerance or self._contract.tolerance
         found = compare_rows([*self._anchors, want], [*self._anchors, got], tolerance)[-1]
         if found.cause or not (found.passed or self._promise.tolerance is None):
-            return f"output '{found.output}': {found.cause or f'error {found.worst_error:.2e}, allowed {found.allowed:.2e}'}"
+            return (
+                f"output '{found.output}': "
+                f"{found.cause or f'error {found.worst_error:.2e}, allowed {found.allowed:.2e}'}"
+            )
         return self._promise.finding(
             measure(self._contract, [want], [got]), measure(self._contract, [want], [want])
         )

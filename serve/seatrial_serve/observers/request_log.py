@@ -103,4 +103,7 @@ def sentence_of(fields: dict[str, Any]) -> str:
     rows = ", ".join(f"{count} {code}" for code, count in fields.get("row_errors", {}).items())
     late += f", rows failed ({rows})" if rows else ""
     more = f"; {fields['unsaid']} more like it were not logged" if "unsaid" in fields else ""
-    return f"{fields['code']} {fields['status']}{late}: {what or 'no model'}, {phases}, request {fields['request_id']}{more}"
+    return (
+        f"{fields['code']} {fields['status']}{late}: {what or 'no model'}, {phases}, "
+        f"request {fields['request_id']}{more}"
+    )

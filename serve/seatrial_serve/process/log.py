@@ -64,7 +64,7 @@ class LogSink(logging.Handler):
         try:
             if not self._lines.offer(self.format(record) + "\n"):
                 self._drop()
-        except Exception:  # a record that cannot be formatted is a bug: said on stderr, and not in the caller's way
+        except Exception:  # a record that cannot be formatted is a bug: shown on stderr alone
             self.handleError(record)
 
     def _drop(self) -> None:

@@ -31,7 +31,10 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
     if not options.trust_torchscript:
         raise ModelError(
             "E_UNTRUSTED",
-            "a TorchScript graph is a program; start with --trust-torchscript where you trust who sealed it",
+            (
+                "a TorchScript graph is a program; start with --trust-torchscript where you trust "
+                "who sealed it"
+            ),
         )
     try:
         import torch

@@ -92,7 +92,10 @@ class TritonRuntime:
         if digest != self._digest:
             raise ModelError(
                 "E_RUNTIME_ANSWER",
-                f"Triton's model '{self._name}' is of bundle {digest[:16] or 'unknown'}, want {self._digest[:16]}; write the repository again: seatrial triton",
+                (
+                    f"Triton's model '{self._name}' is of bundle {digest[:16] or 'unknown'}, "
+                    f"want {self._digest[:16]}; write the repository again: seatrial triton"
+                ),
             )
         try:
             inputs = {each.name: dtype_of(each.data_type) for each in config.input}
@@ -100,7 +103,10 @@ class TritonRuntime:
         except (KeyError, ValueError):  # an element type that is in no bundle
             raise ModelError(
                 "E_RUNTIME_ANSWER",
-                f"Triton's model '{self._name}' has an element type that no bundle has; write the repository again: seatrial triton",
+                (
+                    f"Triton's model '{self._name}' has an element type that no bundle has; "
+                    "write the repository again: seatrial triton"
+                ),
             ) from None
         self.inputs, self._types, self.outputs = inputs, types, list(types)
         self._single = frozenset(

@@ -27,7 +27,10 @@ from seatrial_serve.triton.warm_up import add_warm_up, graph_tensors, raw_tensor
 
 BUNDLE = "bundle"
 """The sealed bundle's folder beside a `model.py`."""
-MODEL = '"""The {what} of a bundle, on Triton\'s Python backend."""\n\nfrom seatrial_serve.triton.{what} import TritonPythonModel as TritonPythonModel\n'
+MODEL = (
+    '"""The {what} of a bundle, on Triton\'s Python backend."""\n\n'
+    "from seatrial_serve.triton.{what} import TritonPythonModel as TritonPythonModel\n"
+)
 
 
 def write_repository(bundles: Iterable[Bundle], out: Path, placing: Placing) -> list[str]:

@@ -112,7 +112,8 @@ class DeviceGraph:
         self._plans = options.providers[0] == CUDA and convolves(session)
         if self._plans and not fixed:
             log.warning(
-                "this graph's convolutions take sizes that differ from batch to batch: each other size is planned anew, for tens of milliseconds"
+                "this graph's convolutions take sizes that differ from batch to batch: "
+                "each other size is planned anew, for tens of milliseconds"
             )
 
     @property

@@ -127,8 +127,10 @@ def check_sizes_known(options: RuntimeOptions, fixed: bool) -> None:
     if not fixed and not any(name.startswith("trt_profile_") for name in given):
         raise ModelError(
             "E_PROVIDER",
-            f"{TENSORRT} must know every size beforehand, and an input of this graph is a word or differs in size from row to row; "
-            f"mend: take {CUDA}, or give trt_profile_min_shapes, trt_profile_opt_shapes and trt_profile_max_shapes as provider options",
+            f"{TENSORRT} must know every size beforehand, and an input of this graph is a word or "
+            "differs in size from row to row; "
+            f"mend: take {CUDA}, or give trt_profile_min_shapes, "
+            "trt_profile_opt_shapes and trt_profile_max_shapes as provider options",
         )
 
 
@@ -140,7 +142,10 @@ def not_loaded(error: Exception, wanted: str, device: int) -> ModelError:
     elif OPTION.search(said):
         why = "it does not take these provider options"
     else:
-        why = "the device is not there, or does not work; mend: its driver and libraries, or choose another (--devices)"
+        why = (
+            "the device is not there, or does not work; mend: its driver and libraries, "
+            "or choose another (--devices)"
+        )
     return ModelError("E_PROVIDER", f"asked for device {device} of {wanted}: {why}")
 
 
@@ -169,7 +174,10 @@ def check_registered(session: Any, options: RuntimeOptions) -> None:
     if wanted != real:
         raise ModelError(
             "E_PROVIDER",
-            f"asked for {wanted}, but onnxruntime runs it on {real}; mend: driver and libraries of the card, or allow the fallback",
+            (
+                f"asked for {wanted}, but onnxruntime runs it on {real}; mend: "
+                "driver and libraries of the card, or allow the fallback"
+            ),
         )
 
 
