@@ -1,4 +1,7 @@
-"""The built image: small, without what a server does not need, not root, over a read-only root; and it answers as training did."""
+"""The built image: small, without what a server does not need, not root.
+
+It runs over a read-only root, and answers as training did.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The project's own promises: the serving wing needs no torch, its extras are complete, the Dockerfile is clean, the walls hold."""
+"""The project's own promises.
+
+The serving wing needs no torch, its extras are complete, the Dockerfile is clean, the walls hold.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every line that a reader can paste from the README works, in its order: the model of one's own, the commands, the requests."""
+"""Every line that a reader can paste from the README works, in its order.
+
+The lines are the model of one's own, the commands, the requests.
+"""
 
 from __future__ import annotations
 

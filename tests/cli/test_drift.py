@@ -1,4 +1,7 @@
-"""`seatrial drift` over rows and over a Prometheus: its table, its JSON, its exit code, and what it says where it cannot tell."""
+"""`seatrial drift` over rows and over a Prometheus: its table, its JSON, its exit code.
+
+The message is tested too where the drift cannot be computed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Asks a server by KServe's own client, in that client's own environment, and writes what each call gave as one object of JSON.
+"""Calls a server by KServe's own client, in that client's own environment.
+
+It writes what each call gave as one object of JSON.
 
 python tests/clients/ask_kserve.py http://127.0.0.1:8000 127.0.0.1:8001
 """

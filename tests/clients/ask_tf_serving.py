@@ -1,6 +1,9 @@
-"""Asks a server as TensorFlow Serving's REST clients do, in an environment that has its own protobuf messages and not ours.
+"""Calls a server as TensorFlow Serving's REST clients do.
 
-Status and metadata are parsed into TensorFlow Serving's messages; requests are written from the signature that they name.
+Its environment has its own protobuf messages and not ours.
+
+Status and metadata are parsed into TensorFlow Serving's messages; requests are written from the
+signature that they name.
 
 python tests/clients/ask_tf_serving.py http://127.0.0.1:8000
 """

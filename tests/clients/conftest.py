@@ -1,4 +1,4 @@
-"""Clients of other projects, each in an environment of its own below build/clients: `make clients`."""
+"""Clients of other projects, each in an environment below build/clients: `make clients`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ ENVIRONMENTS = HERE.parent.parent / "build/clients"
 def asked_by(
     tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]
 ) -> Callable[[str], dict[str, Any]]:
-    """Run `ask_NAME.py` in the environment NAME against a server with the bundles of the refusals: what it says."""
+    """Run `ask_NAME.py` in the environment NAME against a server; return its output.
+
+    The server has the bundles of the refusals.
+    """
     running: list[Any] = []
 
     def ask(name: str) -> dict[str, Any]:

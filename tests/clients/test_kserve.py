@@ -1,4 +1,7 @@
-"""KServe's own Python client, in an environment of its own (`make clients`), against a real server: V1, V2 in JSON and binary, gRPC."""
+"""KServe's own Python client against a real server: V1, V2 in JSON and binary, gRPC.
+
+The client runs in an environment of its own (`make clients`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What TensorFlow Serving's REST clients send and read, judged by its own protobuf messages in an environment of their own (`make clients`)."""
+"""What TensorFlow Serving's REST clients send and read, judged by its own messages.
+
+The protobuf messages are in an environment of their own (`make clients`).
+"""
 
 from __future__ import annotations
 

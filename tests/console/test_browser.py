@@ -1,4 +1,7 @@
-"""The console in a real browser: what a newcomer does, what is refused, what moves, and that it keeps to itself."""
+"""The console in a real browser.
+
+Tested are a newcomer's steps, what is refused, what moves, and that the console keeps to itself.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open the console; at the end nothing was said on the browser's console, and no other host was asked."""
+    """Open the console; at the end check its browser's log and the hosts that it called.
+
+    The browser's console is empty, and no other host was called.
+    """
     pages, wrong = [], []
 
     def open_page(url: str, model: str = "", size: dict[str, int] = WIDE, **options: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Bundles: the same bytes from the same values, whole or not there, and refused when a single bit is not as it was sealed."""
+"""Bundles: the same bytes from the same values, whole or not there.
+
+A bundle is refused if a single bit is not as it was sealed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The one comparison: the formula, the place it names, and what it must never let pass. numpy is the judge."""
+"""The one comparison: the formula, the place it names, and what it must never let pass.
+
+numpy is the judge.
+"""
 
 from __future__ import annotations
 

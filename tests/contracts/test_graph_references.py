@@ -1,4 +1,7 @@
-"""What an ONNX graph names outside itself is found, wherever it stands, before any runtime sees it."""
+"""What an ONNX graph names outside itself is found before any runtime sees it.
+
+It is found wherever it stands.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +174,11 @@ def test_a_graph_with_all_of_its_weights_inside_is_opened(tmp_path: Path) -> Non
 
 
 def ways_to_files(message: Descriptor) -> dict[str, dict[int, str]]:
-    """Message -> field -> message, of all fields below `message` by which a tensor or a node can be reached; by protobuf's own reflection."""
+    """Return message -> field -> message, of all fields by which files can be reached.
+
+    They are the fields below `message` by which a tensor or a node can be reached, found by
+    protobuf's own reflection.
+    """
     ends = {"onnx.TensorProto", "onnx.NodeProto"}
     fields: dict[str, dict[int, str]] = {}
     waiting = [message]

@@ -1,4 +1,7 @@
-"""Images, judged by Pillow and numpy: what is decoded is what Pillow shows; what is damaged, huge or lying is refused."""
+"""Images, judged by Pillow and numpy: what is decoded is what Pillow shows.
+
+What is damaged, huge or lying is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A JSON text of too many values is refused before it is parsed, and one that the contract takes never is."""
+"""A JSON text of too many values is refused before it is parsed.
+
+A text that the contract takes never is.
+"""
 
 from __future__ import annotations
 

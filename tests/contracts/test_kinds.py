@@ -1,4 +1,7 @@
-"""Field kinds: contracts of any fields survive their JSON, and what a kind draws, it accepts; what it must not take, it refuses."""
+"""Field kinds: contracts of any fields survive their JSON.
+
+What a kind draws, it accepts; what it must not take, it refuses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""V1's request bodies: rows and columns are read alike, and read by row each is refused or taken as it is alone."""
+"""V1's request bodies: rows and columns are read alike.
+
+Read by row, each row is refused or taken as it is alone.
+"""
 
 from __future__ import annotations
 

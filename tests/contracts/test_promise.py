@@ -1,4 +1,7 @@
-"""Promises: what they take, what they find, and that a slice beyond one fails although the mean keeps it."""
+"""Promises: what they take and what they find.
+
+A slice beyond a promise fails although the mean keeps it.
+"""
 
 from __future__ import annotations
 

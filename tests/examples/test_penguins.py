@@ -1,4 +1,7 @@
-"""The main job on real input: train, seal, open, pass the load gate; a damaged bundle is refused."""
+"""The main job on real input: train, seal, open, pass the load gate.
+
+A damaged bundle is refused.
+"""
 
 from __future__ import annotations
 

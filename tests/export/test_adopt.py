@@ -1,4 +1,7 @@
-"""Fitting contracts to foreign graphs: each field goes where the graph takes it, or one message lists both sides."""
+"""Fitting contracts to foreign graphs: each field goes where the graph takes it.
+
+If it does not, one message lists both sides.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Foreign graphs that must not be sealed, or not as they claim: each is refused with its cause and its mend, and nothing is written."""
+"""Foreign graphs that must not be sealed, or not as they claim.
+
+Each is refused with its cause and its mend, and nothing is written.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A pipeline's file run once more in a fresh process: what depends on the hash seed, the clock or the environment is refused by name."""
+"""A pipeline's file run once more in a fresh process.
+
+What depends on the hash seed, the clock or the environment is refused by name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Models of many kinds, from declaration to a loaded engine: all answer from raw rows as PyTorch does, at sizes never traced."""
+"""Models of many kinds, from declaration to a loaded engine.
+
+All answer from raw rows as PyTorch does, at sizes never traced.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,10 @@ def check(
     fresh: list[Any],
     **options: Any,
 ) -> st.Bundle:
-    """Seal, load, pass the load gate, and answer rows that the gate never saw, alone and together, as PyTorch does."""
+    """Seal, load, pass the load gate, and compare answers to PyTorch's.
+
+    The gate never saw the rows; they are answered alone and together.
+    """
     torch.manual_seed(0)
     pipeline = st.Pipeline(
         name="kind",

@@ -1,4 +1,7 @@
-"""The gate's trial: faults planted in small models, and good models of like shape. Nearly all faults are refused, no good model is."""
+"""The gate's trial: faults planted in small models, and good models of like shape.
+
+Nearly all faults are refused, no good model is.
+"""
 
 from __future__ import annotations
 
@@ -512,7 +515,10 @@ def one_thread() -> Iterator[None]:
 
 
 def tried(plant: Plant, *, graph: bool = True) -> str:
-    """The step that refuses the model; empty where none does, and it may be batched. Without `graph`, the steps that need none."""
+    """Return the step that refuses the model; empty if none does, and it may be batched.
+
+    Without `graph`, only the steps that need none are run.
+    """
     steps: list[str] = []
     pipeline = st.Pipeline(
         name="plant",

@@ -1,4 +1,7 @@
-"""`seatrial quantize` and `variants=[...]`: a new sealed version with proven graphs, the same bytes each time; or one message and nothing."""
+"""`seatrial quantize` and `variants=[...]`: a new sealed version with proven graphs.
+
+The bytes are the same each time; or there is one message and no version.
+"""
 
 from __future__ import annotations
 

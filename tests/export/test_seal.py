@@ -1,4 +1,7 @@
-"""Sealing: the same bytes in two processes and two folders, nothing of this machine inside, and pipeline files that say what is wrong."""
+"""Sealing: the same bytes in two processes and two folders, nothing of this machine inside.
+
+A pipeline file that is wrong has a message that names what is wrong.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Held-out rows, truths, slices and promises at export: sealed, judged, and refused where they are none."""
+"""Held-out rows, truths, slices and promises at export.
+
+They are sealed, judged, and refused where they are none.
+"""
 
 from __future__ import annotations
 

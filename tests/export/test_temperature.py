@@ -1,4 +1,7 @@
-"""Temperature scaling: the fit against scikit-learn's loss and SciPy's search, and the sealed graph against the formula."""
+"""Temperature scaling: the fit, and the sealed graph against the formula.
+
+The fit is compared to scikit-learn's loss and SciPy's search.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ CLASSES = ("a", "b", "c")
 def overconfident(
     rows: int = 400, times: float = 3.0, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits `times` as large as they should be, and true classes drawn from what they should be."""
+    """Return logits `times` as large as they should be, and true classes.
+
+    The classes are drawn from what the logits should be.
+    """
     random = np.random.default_rng(seed)
     logits = random.normal(size=(rows, 3)) * 2
     true = np.array([random.choice(3, p=shares) for shares in softmax(logits, axis=1)])

@@ -1,4 +1,7 @@
-"""TorchScript beside ONNX: the same answers, the same bytes, no trace of this machine, and only where it is trusted."""
+"""TorchScript beside ONNX: the same answers, the same bytes, no trace of this machine.
+
+It runs only where it is trusted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Each measured trap of exporting, and how the gate catches it: by name, with its cause and its mend."""
+"""Each measured trap of exporting, and how the gate catches it.
+
+The gate names the trap, with its cause and its mend.
+"""
 
 from __future__ import annotations
 
@@ -225,7 +228,10 @@ def test_a_model_that_says_it_sees_all_rows_is_sealed_and_never_batched(tmp_path
 
 
 class OneScale(nn.Module):
-    """What dynamic int8 does: one scale for all rows of a batch, too small a step for golden rows alike to show it."""
+    """One scale for all rows of a batch, as dynamic int8 has it.
+
+    Its step is too small for golden rows alike to show it.
+    """
 
     def __init__(self) -> None:
         super().__init__()

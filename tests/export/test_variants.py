@@ -1,4 +1,7 @@
-"""Variants on tiny graphs: what each recipe computes, which graphs it refuses, and that its bytes depend on its arguments alone."""
+"""Variants on tiny graphs: what each recipe computes, and which graphs it refuses.
+
+Its bytes depend on its arguments alone.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,10 @@ def test_a_per_token_product_is_the_rounded_one_that_numpy_computes(
 
 
 def extreme(*shape: int) -> np.ndarray:
-    """Weights of 1 and -1 by output channel, those after the second by chance: at the ends of 8 bits, without rounding."""
+    """Return weights of 1 and -1 by output channel, those after the second by chance.
+
+    They are at the ends of 8 bits, without rounding.
+    """
     weight = np.ones(shape, np.float32)
     weight[1] = -1
     weight[2:] = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), weight[2:].shape)
@@ -150,7 +156,10 @@ OPERATORS: dict[str, tuple[onnx.ModelProto, tuple[int, ...]]] = {
 def test_sums_of_the_largest_whole_numbers_are_exact_on_every_processor(
     kind: str, low: int
 ) -> None:
-    """x86 without VNNI adds two products of u8 and s8 in 16 bits and saturates: 2 * 255 * 127 would be about halved."""
+    """x86 without VNNI adds two products of u8 and s8 in 16 bits and saturates.
+
+    2 * 255 * 127 would be about halved.
+    """
     for name, (model, shape) in OPERATORS.items():
         if "Conv" in name and kind in ("int8_dynamic", "int8_per_token"):
             continue
@@ -176,7 +185,10 @@ def test_sums_of_the_largest_whole_numbers_are_exact_on_every_processor(
 
 
 def test_a_kept_convolution_among_quantised_ones_keeps_its_weights_in_fp32() -> None:
-    """onnxruntime would round them to 8 bits of one scale: all but the largest, which only meet zeros, would be 0."""
+    """onnxruntime would round the weights to 8 bits of one scale.
+
+    All but the largest, which only meet zeros, would be 0.
+    """
     chance = np.random.default_rng(0)
     weights = {name: chance.uniform(0.5, 1, (8, 8, 1, 1)).astype(np.float32) for name in "abc"}
     weights["a"][0], weights["b"][:, 0] = 0, 1e4

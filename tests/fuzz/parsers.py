@@ -1,4 +1,6 @@
-"""The parsers under atheris: whatever the bytes, a parser gives a value or one of seatrial's own errors.
+"""The parsers under atheris: a parser gives a value or one of seatrial's own errors.
+
+That holds whatever the bytes.
 
 python tests/fuzz/parsers.py v1|v2|image [libFuzzer options, such as -runs=20000]
 """
@@ -68,7 +70,10 @@ TARGETS = {"v1": parse_v1, "v2": parse_v2, "image": parse_image}
 
 
 def main() -> None:
-    """Fuzz one parser; atheris ends the process, with an error where another kind of exception came out."""
+    """Fuzz one parser; atheris ends the process.
+
+    The process ends with an error if another kind of exception came out.
+    """
     parse = TARGETS[sys.argv[1]]
     corpus = Path(tempfile.mkdtemp())
     for place, seed in enumerate(SEEDS[sys.argv[1]]):

@@ -1,4 +1,7 @@
-"""On a real card: golden rows, refusals, memory, and the figures that nobody claims before they are measured. Run it: make test-gpu"""
+"""On a real card: golden rows, refusals, memory, and figures.
+
+No figure is claimed before it is measured. Run it: make test-gpu
+"""
 
 from __future__ import annotations
 

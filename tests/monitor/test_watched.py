@@ -1,4 +1,7 @@
-"""Rules, alerts and dashboard over a real server under traffic, in a real Prometheus and a real Alertmanager."""
+"""Rules, alerts and dashboard over a real server under traffic.
+
+Prometheus and Alertmanager are real too.
+"""
 
 from __future__ import annotations
 

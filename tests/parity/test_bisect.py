@@ -1,4 +1,7 @@
-"""A fault planted in one node of a sealed graph is named: node, module, cause; it can be run again from what is saved."""
+"""A fault planted in one node of a sealed graph is named: node, module, cause.
+
+It can be run again from what is saved.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +180,10 @@ def floor_for_round(model: onnx.ModelProto) -> None:
 
 
 def through_half(model: onnx.ModelProto) -> None:
-    """Send the value of the first layer's first feed-forward through float16, as a variant does: other nodes, the same names."""
+    """Send the value of the first layer's first feed-forward through float16.
+
+    A variant does so too: other nodes, the same names.
+    """
     node = node_of(model, "Relu")
     value, nodes = node.output[0], list(model.graph.node)
     node.output[0] = "exact"

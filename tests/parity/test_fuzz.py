@@ -1,4 +1,7 @@
-"""Fuzzing finds what no golden row shows, shrinks it, says it readably, and is the same for one seed."""
+"""Fuzzing finds what no golden row shows, shrinks it, and describes it readably.
+
+It is the same for one seed.
+"""
 
 from __future__ import annotations
 
@@ -281,7 +284,10 @@ class Odds(st.Row):
 
 
 class LogOdds(nn.Module):
-    """Infinite at 0 and 1, which the contract takes; the last of the stops has no row in its table."""
+    """Log odds, infinite at 0 and 1, which the contract takes.
+
+    The last of the stops has no row in its table.
+    """
 
     def __init__(self, stops: int, least: float) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""Where onnxruntime's optimiser spoils an answer, the level and the node where that begins are named."""
+"""Where onnxruntime's optimiser spoils an answer, the level and the node are named.
+
+They are those where the spoiling begins.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Polygraphy's comparison of the same outputs comes to the same verdict as ours, where both can say the same thing."""
+"""Polygraphy's comparison of the same outputs comes to the same verdict as ours.
+
+That is so where both can express the same verdict.
+"""
 
 from __future__ import annotations
 

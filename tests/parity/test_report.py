@@ -1,4 +1,7 @@
-"""The report: what it shows, that nothing in a bundle becomes markup, and that it fetches nothing. Python's own HTML parser is the judge."""
+"""The report: what it shows, and that it fetches nothing.
+
+Nothing in a bundle becomes markup. Python's own HTML parser is the judge.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +140,10 @@ def receipt(
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: its elements, its text, and everything that it would fetch."""
+    """The page as a browser would read it.
+
+    It holds the elements, the text, and everything that a browser would fetch.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -12,7 +12,10 @@ CANARY = "canary7f3a9c"
 
 @dataclass(frozen=True)
 class Case:
-    """`name` begins with the number of the case in the matrix of refusals; `data` goes out over a new connection."""
+    """One case of the matrix of refusals.
+
+    `name` begins with the number of the case in the matrix; `data` goes out over a new connection.
+    """
 
     name: str
     data: bytes

@@ -1,4 +1,7 @@
-"""The bundles that the cases are sent to: rows of numbers, words and flags; an embedding; an image; a text."""
+"""The bundles that the cases are sent to.
+
+They take rows of numbers, words and flags; an embedding; an image; a text.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Bodies and messages that do not come, come slowly or become large: memory, others' requests and liveness are as before."""
+"""Bodies and messages that do not come, come slowly or become large.
+
+Memory, others' requests and liveness are as before.
+"""
 
 from __future__ import annotations
 

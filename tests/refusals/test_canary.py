@@ -1,4 +1,7 @@
-"""A word sent in every place that a client can fill stands in no line of the log, no metric, no trace, no kept failure and no error."""
+"""A word sent in every place that a client can fill stands in no output of the server.
+
+The outputs are the log, metrics, traces, kept failures and errors.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from refusals.test_refusals import CASES, Target, answer_of
 
 pytestmark = pytest.mark.slow
 NUMBER = 71903.25
-"""A canary for fields of numbers: what is out of range comes back to its sender, and goes nowhere else."""
+"""A canary for fields of numbers.
+
+What is out of range comes back to its sender, and goes nowhere else.
+"""
 HEADERS = (
     "Accept",
     "Accept-Language",

@@ -1,4 +1,7 @@
-"""The OpenAPI document, tried by schemathesis against a real server: what it promises is what is answered."""
+"""The OpenAPI document, tried by schemathesis against a real server.
+
+What the document promises is what is answered.
+"""
 
 from __future__ import annotations
 

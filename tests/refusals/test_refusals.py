@@ -1,4 +1,7 @@
-"""The matrix of refusals over real sockets: each case gets what its row says, and the server is afterwards as it was before."""
+"""The matrix of refusals over real sockets: each case gets what its row demands.
+
+The server is afterwards as it was before.
+"""
 
 from __future__ import annotations
 

@@ -116,7 +116,10 @@ async def test_closing_accepts_whom_the_system_has_connected_and_nobody_after(
 
 
 class Full:
-    """A listening socket where the next two accepts fail: a connection that broke, and then no more files."""
+    """A listening socket where the next two accepts fail.
+
+    The first meets a connection that broke, the second has no more files.
+    """
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening, self.failures = listening, [errno.ECONNABORTED, errno.EMFILE]

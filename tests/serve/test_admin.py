@@ -1,4 +1,7 @@
-"""Administration and what keeps other sites' pages from it, over real sockets and by real clients; each call leaves one line."""
+"""Administration and what keeps other sites' pages from it.
+
+It is tried over real sockets and by real clients; each call leaves one line.
+"""
 
 from __future__ import annotations
 

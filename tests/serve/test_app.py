@@ -1,4 +1,7 @@
-"""The app in process: answers, refusals in one shape, states of models, documentation without network."""
+"""The app in process: answers, refusals in one shape, states of models.
+
+Its documentation needs no network.
+"""
 
 from __future__ import annotations
 

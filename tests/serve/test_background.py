@@ -1,4 +1,7 @@
-"""Work aside: done in order by a thread of its own, passed over where too much waits, and ended with its owner."""
+"""Background work: done in order by a thread of its own, and ended with its owner.
+
+If too much waits, work is passed over.
+"""
 
 from __future__ import annotations
 

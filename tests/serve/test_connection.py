@@ -1,4 +1,7 @@
-"""Connections over real sockets: several requests on one, and clients that are slow. What is no HTTP is in tests/refusals."""
+"""Connections over real sockets: several requests on one, and clients that are slow.
+
+What is no HTTP is in tests/refusals.
+"""
 
 from __future__ import annotations
 

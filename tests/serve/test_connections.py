@@ -1,4 +1,7 @@
-"""What a connection makes of upgrades, trailers, refused bodies, foreign hosts and pages, and of too many others."""
+"""How a connection treats upgrades, trailers and refused bodies.
+
+Foreign hosts, foreign pages, and too many other connections are tried too.
+"""
 
 from __future__ import annotations
 
@@ -225,7 +228,10 @@ async def test_what_does_not_end_is_refused_and_not_kept(endless: bytes) -> None
 
 
 def post(url: str, size: int, **headers: str) -> tuple[int, bytes]:
-    """By urllib, which sends the whole body before it reads, and closes its connection after each request."""
+    """Send a POST by urllib, and return its status and body.
+
+    urllib sends the whole body before it reads, and closes its connection after each request.
+    """
     request = urllib.request.Request(url, bytes(size), headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:

@@ -1,4 +1,7 @@
-"""onnxruntime on cards, before cards that are not there: never silently on the CPU, lanes, CUDA graphs, memory, losses."""
+"""onnxruntime on cards, before cards that are not there: never silently on the CPU.
+
+Lanes, CUDA graphs, memory and losses are tried too.
+"""
 
 from __future__ import annotations
 

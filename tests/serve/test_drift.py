@@ -1,4 +1,7 @@
-"""A shifted stream of penguins, through real servers and a real Prometheus: the drift that both ways show is the one computed apart from us."""
+"""A shifted stream of penguins, through real servers and a real Prometheus.
+
+The drift that both ways show is the one computed apart from us.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,10 @@ UNTIMED = settings(deadline=None)
 
 
 def sends(*parts: bytes, more: bool = False) -> Any:
-    """An ASGI `receive` that hands over these parts, the last of which ends the body unless there is `more`."""
+    """Return an ASGI `receive` that hands over these parts.
+
+    The last of them ends the body unless there is `more`.
+    """
     waiting = list(parts)
 
     async def receive() -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Versions come and go while the server answers: nothing is lost, and no answer is of two versions."""
+"""Versions come and go while the server answers: nothing is lost.
+
+No answer is of two versions.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ class Tidied:
 
 @pytest.fixture
 def frozen() -> Iterator[None]:
-    """The collector looks at nothing, as after `give_memory_back`: what is part of a circle stays."""
+    """Let the collector look at nothing, as after `give_memory_back`.
+
+    What is part of a circle stays.
+    """
     gc.collect()
     gc.disable()
     yield

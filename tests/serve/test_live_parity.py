@@ -1,4 +1,7 @@
-"""Live parity on real graphs: an int8 variant that is right, and one with a damaged weight that no golden row touches."""
+"""Live parity on real graphs: an int8 variant that is right, and one that is damaged.
+
+No golden row touches the damaged weight.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Metrics: what requests do is counted, nothing that a client sends becomes a series, and the page that lists them is right."""
+"""Metrics: what requests do is counted, and the page that lists the metrics is right.
+
+Nothing that a client sends becomes a series.
+"""
 
 from __future__ import annotations
 

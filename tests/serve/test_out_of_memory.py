@@ -1,4 +1,7 @@
-"""Memory that runs out costs one batch its size, never a wrong answer, never the process: half the batch, then 503, and smaller batches from there on."""
+"""Memory that runs out costs one batch its size, never a wrong answer, never the process.
+
+Half the batch is tried, then 503 is answered, and batches are smaller from there on.
+"""
 
 from __future__ import annotations
 

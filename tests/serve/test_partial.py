@@ -1,4 +1,7 @@
-"""Partial answers: with `X-Partial: 1` a row that cannot be answered is an error of its own, and the others are answered as they are alone."""
+"""Partial answers, with `X-Partial: 1`.
+
+A row that cannot be answered is an error of its own, and the others are answered as they are alone.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ GOOD = {"x": 3.5, "word": "a"}
 
 
 def fails_at_some(feeds: Feeds) -> dict[str, Any]:
-    """The toy model, which has no answer for some numbers: the batch fails, or the answer is NaN."""
+    """Run the toy model, which has no answer for some numbers.
+
+    For some the batch fails, for others the answer is NaN.
+    """
     if (feeds["x"] == AWAY).any():
         raise Unavailable("E_RUNTIME_DOWN", "away")
     if (feeds["x"] == BROKEN).any():
@@ -238,7 +244,10 @@ ROWS = some.one_of(
 
 
 async def compare(running: Running, rows: list[Any]) -> None:
-    """Every row of a partial answer against the same row asked alone, over V1, and V2 where tensors can hold the rows."""
+    """Compare every row of a partial answer with the same row sent alone.
+
+    It is compared over V1, and over V2 where tensors can hold the rows.
+    """
     said = (await running.ask(rows, headers=PARTIAL)).json()
     errors = {error["row"]: (error["code"], error["error"]) for error in said["errors"]}
     for place, row in enumerate(rows):

@@ -22,7 +22,10 @@ BODY = json.dumps({"instances": rows()[:1]})
 
 
 class Load:
-    """Clients with keep-alive connections that ask until they are told to stop; what went wrong is kept."""
+    """Clients with keep-alive connections that send requests until they are stopped.
+
+    What went wrong is kept.
+    """
 
     def __init__(self, address: str, clients: int = 8) -> None:
         self.versions: list[str] = []

@@ -1,4 +1,7 @@
-"""A real server over the example bundles: every answer is its asker's, hostile input is refused, SIGTERM loses nothing."""
+"""A real server over the example bundles.
+
+Every answer is its asker's, hostile input is refused, SIGTERM loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -222,7 +225,10 @@ def test_a_bundle_with_one_flipped_bit_in_a_weight_takes_no_traffic(
 
 
 def drive(url: str, stop_at_s: float, outcomes: list[str]) -> Any:
-    """One client that asks again and again, on connections as the server leaves them; what happened to each request."""
+    """Send one client's requests again and again, on connections as the server leaves them.
+
+    `outcomes` holds what happened to each request.
+    """
 
     async def client() -> None:
         async with httpx.AsyncClient(base_url=url, timeout=30) as session:

@@ -1,4 +1,7 @@
-"""Settings: flags win over the environment, that over the file, that over defaults; each wrong one is named."""
+"""Settings: flags win over the environment, that over the file, that over defaults.
+
+Each wrong one is named.
+"""
 
 from __future__ import annotations
 

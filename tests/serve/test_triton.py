@@ -1,4 +1,7 @@
-"""Model repositories for Triton: what stands in them, judged by Triton's own protobuf, and by Triton itself where it is there."""
+"""Model repositories for Triton, judged by Triton's own protobuf.
+
+Where Triton itself is there, it judges them too.
+"""
 
 from __future__ import annotations
 
@@ -237,7 +240,10 @@ def test_the_command_refuses_an_accelerator_without_a_card(toy: st.Bundle) -> No
 
 @pytest.fixture(scope="module")
 def ensembles(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ensembles of all examples. Their graphs run on the Python backend: no package holds Triton's onnxruntime backend."""
+    """Write ensembles of all examples.
+
+    Their graphs run on the Python backend: no package holds Triton's onnxruntime backend.
+    """
     folder = tmp_path_factory.mktemp("triton")
     bundles = [st.open_bundle(examples / name / "1.0.0") for name in EXAMPLES]
     write_repository(bundles, folder / "ensembles", Placing())

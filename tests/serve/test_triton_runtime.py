@@ -1,4 +1,7 @@
-"""Our edge in front of a Triton that dies, comes back, holds requests and lies; then in front of the real one."""
+"""Our edge in front of a Triton that dies, comes back, holds requests and lies.
+
+Then it stands in front of the real one.
+"""
 
 from __future__ import annotations
 

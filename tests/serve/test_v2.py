@@ -1,4 +1,7 @@
-"""V2 over HTTP: what `reference` clients send is answered, and what breaks the protocol is refused with its own code."""
+"""V2 over HTTP: what `reference` clients send is answered.
+
+What breaks the protocol is refused with its own code.
+"""
 
 from __future__ import annotations
 

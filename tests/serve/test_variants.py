@@ -1,4 +1,7 @@
-"""Which variant a version is served as, and what is said of one that was proven on a machine of another kind."""
+"""Which variant a version is served as.
+
+The message about a variant that was proven on a machine of another kind is tested too.
+"""
 
 from __future__ import annotations
 

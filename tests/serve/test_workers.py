@@ -1,4 +1,7 @@
-"""Several workers behind one port: real processes, their metrics added up, each one replaced when it is lost."""
+"""Several workers behind one port: real processes, their metrics added up.
+
+Each worker is replaced when it is lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The model `allsorts`, as a bundle: a field of nearly every kind, and answers of every kind. Its names are written to be misread as HTML."""
+"""The model `allsorts`, as a bundle: a field of nearly every kind, answers of every kind.
+
+Its names are written to be misread as HTML.
+"""
 
 from __future__ import annotations
 

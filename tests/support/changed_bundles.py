@@ -1,6 +1,9 @@
-"""Bundles that somebody changed and hashed anew: every change either serves rightly, or is refused by an error of ours.
+"""Bundles that somebody changed and hashed anew.
 
-python tests/support/changed_bundles.py COUNT [SEED]      changes so many, and prints what came of them
+Every change either serves rightly, or is refused by an error of ours.
+
+python tests/support/changed_bundles.py COUNT [SEED]      changes so many, and prints what came of
+them
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The model `conformance`, as a bundle: ONNX Identity for each datatype, and a look-up for the word."""
+"""The model `conformance`, as a bundle.
+
+It is ONNX Identity for each datatype, and a look-up for the word.
+"""
 
 from __future__ import annotations
 

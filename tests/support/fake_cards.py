@@ -1,4 +1,7 @@
-"""Cards that are not there: onnxruntime's sessions run on the processor, under a card's name, with a card's limits and failures."""
+"""Cards that are not there: onnxruntime's sessions run on the processor.
+
+They run under a card's name, with a card's limits and failures.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,18 @@ OPTIONS = re.compile(
 
 
 class FakeCards:
-    """What the machine has, what goes wrong there, and what was seen. Patch it in with `monkeypatch`."""
+    """The cards of the machine, their failures, and the sessions that were opened.
+
+    Patch it in with `monkeypatch`.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 1) -> None:
         self.present = set(range(count))
         self.libraries = True
-        """Do CUDA's libraries load? Without them onnxruntime takes the CPU, and says so in a log that nobody reads."""
+        """Whether CUDA's libraries load.
+
+        Without them onnxruntime takes the CPU, and writes so in a log that nobody reads.
+        """
         self.lacking: set[str] = set()
         """Operators that the card has no kernel for."""
         self.not_recording: set[int] = set()
@@ -49,7 +58,10 @@ class FakeCards:
         self.threads: set[str] = set()
         """Names of the threads that ran something: CUDA sets itself up in each."""
         self.planned: list[int] = []
-        """Rows for which a session planned its convolutions: whenever they are others than those of the batch before."""
+        """Rows for which a session planned its convolutions.
+
+        A session plans whenever the rows are others than those of the batch before.
+        """
         monkeypatch.setattr(
             ort, "InferenceSession", lambda *given, **named: self._open(*given, **named)
         )

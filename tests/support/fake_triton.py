@@ -1,4 +1,7 @@
-"""A Triton of our own for tests: its gRPC, over the toy model's graph; it can be stopped, started again, held and made to lie."""
+"""A Triton of our own for tests: its gRPC, over the toy model's graph.
+
+It can be stopped, started again, held and made to lie.
+"""
 
 from __future__ import annotations
 

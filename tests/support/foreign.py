@@ -1,4 +1,7 @@
-"""Foreign graphs for the tests of adopting: written as ONNX text, sealed in process, refused without a trace."""
+"""Foreign graphs for the tests of adopting.
+
+They are written as ONNX text, sealed in process, refused without a trace.
+"""
 
 from __future__ import annotations
 

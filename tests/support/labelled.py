@@ -1,4 +1,7 @@
-"""A contract with a label and a number, and answers to it made by chance, for tests of measures and promises."""
+"""A contract with a label and a number, and answers to it made by chance.
+
+Tests of measures and promises use them.
+"""
 
 from __future__ import annotations
 

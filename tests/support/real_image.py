@@ -1,4 +1,7 @@
-"""The image that `make image` built: its server on free ports of the loopback, as its own user, over its own root file system, read-only."""
+"""The image that `make image` built: its server on free ports of the loopback.
+
+The server runs as its own user, over its own root file system, read-only.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ mount -t tmpfs tmpfs "$root/tmp"
 [ -z "$bundles" ] || { mount --bind "$bundles" "$root/bundles"; mount -o remount,bind,ro "$root/bundles"; }
 exec chroot --userspec="$user" "$root" /usr/bin/env -i "$@"
 """
-"""What a container engine does for `--read-only --user --volume`, with this machine's network: in a mount namespace of its own."""
+"""What a container engine does for `--read-only --user --volume`.
+
+It runs with this machine's network, in a mount namespace of its own.
+"""
 
 
 class RealImage:

@@ -18,7 +18,10 @@ WHY = "Prometheus is not installed: apt-get install --no-install-recommends prom
 
 
 class RealPrometheus:
-    """It scrapes `targets` (metrics URLs) every second, by `rules` where given, and tells `alertmanager` (host:port). Use `with`."""
+    """A real Prometheus that scrapes `targets` (metrics URLs) every second. Use `with`.
+
+    It evaluates `rules` where given, and reports to `alertmanager` (host:port).
+    """
 
     def __init__(
         self, folder: Path, targets: Sequence[str], rules: str = "", alertmanager: str = ""

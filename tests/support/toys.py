@@ -1,4 +1,7 @@
-"""Small bundles made by hand, with a Python function in place of a graph: no torch, no onnxruntime, milliseconds."""
+"""Small bundles made by hand, with a Python function in place of a graph.
+
+They need no torch, no onnxruntime, and only milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,10 @@ def toy_bundle(
 def fake_runtimes(
     monkeypatch: pytest.MonkeyPatch, function: Callable[[Feeds], dict[str, Array]] = answer
 ) -> FakeRuntime:
-    """Let graphs of format "fake" be run by a function; returns the runtime, which keeps the size of every batch."""
+    """Let graphs of format "fake" be run by a function; return the runtime.
+
+    The runtime keeps the size of every batch.
+    """
     runtime = FakeRuntime(
         function, inputs={"x": "float32", "word": "string"}, outputs=["twice", "pair"]
     )

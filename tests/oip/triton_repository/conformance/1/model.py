@@ -1,4 +1,7 @@
-"""The model `conformance` for Triton's Python backend: hands every input back, and answers the word's place."""
+"""The model `conformance` for Triton's Python backend.
+
+It hands every input back, and answers the word's place.
+"""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
