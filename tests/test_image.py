@@ -103,7 +103,8 @@ def test_it_holds_no_compiler_and_is_small(image: RealImage) -> None:
         if not path.is_symlink()
     )
     print(
-        f"\nimage: {image.size_bytes / 2**20:.0f} MB, of which seatrial and its packages {ours / 2**20:.0f} MB"
+        f"\nimage: {image.size_bytes / 2**20:.0f} MB, "
+        f"of which seatrial and its packages {ours / 2**20:.0f} MB"
     )
     assert ours < LARGEST_BYTES
 

@@ -62,7 +62,10 @@ def test_a_real_environment_with_the_serve_extra_alone_serves_a_bundle(
         str(ROOT / "constraints.txt"),
     ]
     subprocess.run(install, check=True, timeout=110, cwd=tmp_path)
-    script = "import importlib.util as u, seatrial_serve.server; assert u.find_spec('torch') is None and u.find_spec('PIL') is None"
+    script = (
+        "import importlib.util as u, seatrial_serve.server; "
+        "assert u.find_spec('torch') is None and u.find_spec('PIL') is None"
+    )
     subprocess.run([str(python), "-c", script], check=True, timeout=60, cwd=tmp_path)
     ask = [str(python), "-m", "seatrial", "predict", str(examples / "penguins" / "1.0.0"), "--json"]
     done = subprocess.run(

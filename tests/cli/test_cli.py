@@ -216,7 +216,8 @@ def test_the_pytest_plugin_takes_what_the_command_takes() -> None:
 def test_a_project_with_options_of_its_own_is_left_alone_and_tries_bundles(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         "def pytest_addoption(parser):\n"
-        "    for name in ('url', 'grpc', 'bundle', 'pipeline', 'edge', 'container', 'triton', 'triton-grpc', 'runner'):\n"
+        "    for name in ('url', 'grpc', 'bundle', 'pipeline', 'edge', 'container', 'triton', "
+        "'triton-grpc', 'runner'):\n"
         "        parser.addoption(f'--{name}')\n"
     )
     (tmp_path / "test_own.py").write_text(

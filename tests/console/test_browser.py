@@ -205,7 +205,10 @@ def test_charts_move_under_traffic(server: Any, opened: Callable[..., Any]) -> N
         for _ in range(30):
             client.post("/v1/models/penguins:predict", json={"instances": [row]})
         client.post("/v1/models/penguins:predict", json={"instances": [{**row, "year": 1}]})
-    moved = "(name) => [...document.querySelectorAll('[role=img]')].some((one) => RegExp(name).test(one.ariaLabel))"
+    moved = (
+        "(name) => [...document.querySelectorAll('[role=img]')].some((one) => "
+        "RegExp(name).test(one.ariaLabel))"
+    )
     for name in (
         "per second: answered (?!0,)",
         "p99: .*total [1-9].*queue .*run .*objective 50 ms",
@@ -431,7 +434,10 @@ def test_the_apis_pages_work_under_their_policy_and_another_sites_page_reads_not
         page.get_by_role("button", name="Execute").first.click()
         page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
         assert wrong == []
-        ask = "url => fetch(url, {method: 'POST', mode: 'no-cors'}).then(reply => reply.type, () => 'failed')"
+        ask = (
+            "url => fetch(url, {method: 'POST', mode: 'no-cors'}).then(reply => reply.type, () => "
+            "'failed')"
+        )
         index = f"{sorts.url}/v2/repository/index"
         assert page.evaluate(ask, index) == "basic"
         foreign = context.new_page()

@@ -68,7 +68,8 @@ def test_fields_become_the_columns_of_a_matrix_in_the_contracts_order(tmp_path: 
 
 def test_fields_go_to_columns_of_their_names_however_these_are_spelled(tmp_path: Path) -> None:
     model = parsed(
-        "g (double[N, 1] q, bool[N, 1] C, int64[N, 1] B) => (double[N, 1] s) { b = Cast<to=11>(B) c = Cast<to=11>(C) h = Mul(q, b) s = Add(h, c) }"
+        "g (double[N, 1] q, bool[N, 1] C, int64[N, 1] B) => (double[N, 1] s) { b = Cast<to=11>(B) "
+        "c = Cast<to=11>(C) h = Mul(q, b) s = Add(h, c) }"
     )
     rename(model.graph, "q", "a (mm)")
 
@@ -184,7 +185,10 @@ def pixels(file: bytes) -> Any:
 
 def test_an_image_enters_a_graph_of_pixels_as_it_is(tmp_path: Path) -> None:
     rows = [{"photo": png(*size)} for size in ((8, 8), (8, 8), (5, 9))]
-    model = "g (uint8[n, h, w, 3] image_tensor) => (float[n] mean) { f = Cast<to=1>(image_tensor) mean = ReduceMean<keepdims=0, axes=[1, 2, 3]>(f) }"
+    model = (
+        "g (uint8[n, h, w, 3] image_tensor) => (float[n] mean) { f = Cast<to=1>(image_tensor) "
+        "mean = ReduceMean<keepdims=0, axes=[1, 2, 3]>(f) }"
+    )
     got = answers(adopt(model, tmp_path, Photo, Score, rows), rows)
     assert [float(answer["score"]) for answer in got] == pytest.approx(
         [pixels(row["photo"]).mean() for row in rows], rel=1e-5
@@ -214,7 +218,8 @@ def test_inputs_whose_names_say_nothing_are_told_apart_by_their_shapes(tmp_path:
 def test_a_step_that_comes_as_a_graph_prepares_each_row(tmp_path: Path) -> None:
     rows = [{"photo": png(*size)} for size in ((8, 8), (8, 8), (5, 9))]
     step = parsed(
-        "p (uint8[h, w, 3] image) => (float[3] channels) { f = Cast<to=1>(image) channels = ReduceMean<keepdims=0, axes=[0, 1]>(f) }"
+        "p (uint8[h, w, 3] image) => (float[3] channels) { f = Cast<to=1>(image) "
+        "channels = ReduceMean<keepdims=0, axes=[0, 1]>(f) }"
     )
     model = "g (float[n, 3] x) => (float[n, 3] y) { y = Neg(x) }"
     bundle = adopt(
@@ -239,9 +244,9 @@ def test_a_step_that_comes_as_a_graph_prepares_each_row(tmp_path: Path) -> None:
         prepare=step,
     )
     assert (
-        "prepare: the step takes image uint8 [h, w, 3], of one row the contract gives: a float32 []; b int64 []; c bool []"
-        in said
-    )
+        "prepare: the step takes image uint8 [h, w, 3], of one row the contract gives: "
+        "a float32 []; b int64 []; c bool []"
+    ) in said
 
 
 def test_tensors_of_open_sizes_stay_open(tmp_path: Path) -> None:
@@ -249,7 +254,10 @@ def test_tensors_of_open_sizes_stay_open(tmp_path: Path) -> None:
         x: st.Tensor[np.float32, 2, 1:50]
 
     rows = [{"x": RNG.standard_normal((2, length)).astype(np.float32)} for length in (3, 3, 7)]
-    model = "g (float[batch, 2, time] signal) => (float[batch] level) { level = ReduceMax<keepdims=0, axes=[1, 2]>(signal) }"
+    model = (
+        "g (float[batch, 2, time] signal) => (float[batch] level) { "
+        "level = ReduceMax<keepdims=0, axes=[1, 2]>(signal) }"
+    )
     got = answers(adopt(model, tmp_path, Open, Score, rows), rows, batch_rows=2)
     assert [answer["score"] for answer in got] == [row["x"].max() for row in rows]
     assert "'x' is [rows, 2, x_1], the graph's input 'signal' is [batch, 2, 9]" in refused(
@@ -349,9 +357,9 @@ def test_a_graph_without_a_batch_takes_a_row_as_a_whole(tmp_path: Path) -> None:
 def test_a_batch_of_four_baked_in_is_refused(tmp_path: Path) -> None:
     said = refused(TWICE.replace("n, 2", "4, 2"), tmp_path, Pair, PairOut, PAIRS)
     assert (
-        "'x' [4, 2] takes exactly 4 rows at once; export it with an open batch, or with a batch of 1"
-        in said
-    )
+        "'x' [4, 2] takes exactly 4 rows at once; export it with an open batch, "
+        "or with a batch of 1"
+    ) in said
 
 
 def test_names_that_say_nothing_are_told_by_the_user(tmp_path: Path) -> None:

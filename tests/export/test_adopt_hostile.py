@@ -301,10 +301,19 @@ def test_the_same_graph_gives_the_same_digest(tmp_path: Path) -> None:
 
 
 FILES = {
-    "rows.py": "import numpy as np\nimport seatrial as st\nclass Rows(st.Row):\n    x: st.Tensor[np.float32, 2]\nclass Out(st.Answer):\n    y: st.Tensor[np.float32, 2]\n",
-    "bare.py": "import numpy as np\nimport seatrial as st\nclass Rows(st.Row):\n    x: st.Tensor[np.float32, 2]\n",
+    "rows.py": (
+        "import numpy as np\nimport seatrial as st\nclass Rows(st.Row):\n"
+        "    x: st.Tensor[np.float32, 2]\nclass Out(st.Answer):\n    y: st.Tensor[np.float32, 2]\n"
+    ),
+    "bare.py": (
+        "import numpy as np\nimport seatrial as st\nclass Rows(st.Row):\n"
+        "    x: st.Tensor[np.float32, 2]\n"
+    ),
     "two.py": "from rows import *\nclass More(st.Answer):\n    z: float\n",
-    "reference.py": "import numpy as np\ndef twice(rows):\n    return np.stack([2 * row['x'] for row in rows])\ndef fails(rows):\n    return rows[0]['z']\nnumber = 7\n",
+    "reference.py": (
+        "import numpy as np\ndef twice(rows):\n    return np.stack([2 * row['x'] for row in "
+        "rows])\ndef fails(rows):\n    return rows[0]['z']\nnumber = 7\n"
+    ),
     "bad.jsonl": '{"x": [1, 2]}\n{"x": [1, 2}\n',
     "rows.jsonl": "".join(json.dumps(row) + "\n" for row in PAIRS),
 }
@@ -376,7 +385,10 @@ def test_what_is_asked_wrongly_is_told_and_nothing_is_written(
 
 @pytest.mark.slow
 def test_adopting_needs_no_torch() -> None:
-    code = "import sys, seatrial as st; st.adopt_model, st.Adoption; print([name for name in ('torch', 'onnxscript', 'sklearn', 'skl2onnx') if name in sys.modules])"
+    code = (
+        "import sys, seatrial as st; st.adopt_model, st.Adoption; print([name for name in "
+        "('torch', 'onnxscript', 'sklearn', 'skl2onnx') if name in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

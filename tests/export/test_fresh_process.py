@@ -100,7 +100,8 @@ def test_the_clock_of_another_process_reaches_every_name_that_the_file_has_for_i
     file = tmp_path / "clocks.py"
     file.write_text(CLOCKS)
     code = (
-        "import datetime, time; from seatrial_export.gate.elsewhere import clock, elsewhere; from seatrial_export.user_file import UserFiles\n"
+        "import datetime, time; from seatrial_export.gate.elsewhere import clock, elsewhere; "
+        "from seatrial_export.user_file import UserFiles\n"
         "with elsewhere(clock(24 * 400)):\n"
         f"    years = UserFiles().value({f'{file}:years'!r}, 'file', '')\n"
         "    with elsewhere(clock(24 * 400)):\n"

@@ -413,7 +413,10 @@ NOT_CAUGHT_TODAY: dict[str, tuple[Plant, str]] = {
                 y * {"alpha": 1, "beta": 2, "gamma": 3}[next(iter({"alpha", "beta", "gamma"}))]
             )
         ),
-        "the hash seed of a process cannot be changed: the fresh process of `seatrial export` finds it",
+        (
+            "the hash seed of a process cannot be changed: "
+            "the fresh process of `seatrial export` finds it"
+        ),
     ),
     "the time when it was made": (
         net(

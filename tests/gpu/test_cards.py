@@ -80,11 +80,14 @@ def assert_alike(found: Engine, wanted: Engine) -> None:
 
 def print_table(title: str, columns: dict[str, Engine], sizes: tuple[int, ...] = SIZES) -> None:
     print(
-        f"\n{title}, rows/s\n| rows in a batch | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}"
+        f"\n{title}, rows/s\n| rows in a batch | {' | '.join(columns)} |\n"
+        f"|---|{'---|' * len(columns)}"
     )
     for size in sizes:
         print(
-            f"| {size} | {' | '.join(f'{rows_per_second(engine, size):,.0f}' for engine in columns.values())} |"
+            f"| {size} | "
+            f"{' | '.join(f'{rows_per_second(engine, size):,.0f}' for engine in columns.values())} "
+            "|"
         )
 
 
@@ -164,7 +167,8 @@ def test_what_a_batch_of_another_size_costs_once_each_size_has_run(
         engine.run([[row] * size])
         took.append((size, (time.perf_counter() - start) * 1e3))
     print(
-        f"\n{name}, ms of one batch after another: {', '.join(f'{size}: {ms:.1f}' for size, ms in took)}"
+        f"\n{name}, ms of one batch after another: "
+        f"{', '.join(f'{size}: {ms:.1f}' for size, ms in took)}"
     )
 
 
@@ -214,5 +218,6 @@ def test_one_card_against_two_behind_one_batcher(examples: Path) -> None:
                 lambda _, engine=engine: rows_per_second(engine, 32), range(engine.slots or 1)
             )
         print(
-            f"\ndigits, batches of 32 from {engine.slots} threads on {devices}: {sum(rates):,.0f} rows/s"
+            f"\ndigits, batches of 32 from {engine.slots} threads on {devices}: "
+            f"{sum(rates):,.0f} rows/s"
         )

@@ -29,7 +29,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not all(map(shutil.which, ("prometheus", "prometheus-alertmanager"))),
-        reason="Prometheus and Alertmanager are not installed: apt-get install prometheus prometheus-alertmanager",
+        reason=(
+            "Prometheus and Alertmanager are not installed: "
+            "apt-get install prometheus prometheus-alertmanager"
+        ),
     ),
 ]
 WINDOWS = Windows(recent="15s", drift="12s", hold="1s")

@@ -422,7 +422,10 @@ def test_clients_at_once_with_shapes_outputs_and_faults_of_their_own_do_not_mix(
 def test_clients_that_leave_do_not_disturb_others(target: Target) -> None:
     host, port = target.address.rsplit(":", 1)
     body = json.dumps(as_json(tensors(1))).encode()
-    head = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = (
+        f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: {host}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
     for cut in (len(head) + len(body), len(head) + len(body) // 2, len(head) // 2) * 5:
         with socket.create_connection((host, int(port)), 10) as leaving:
             leaving.sendall((head + body)[:cut])

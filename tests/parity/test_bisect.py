@@ -290,7 +290,8 @@ def test_the_command_names_saves_and_exits_with_1(
     planted = edited(given.bundle, tmp_path, nudge("_head.bias"))
     file = tmp_path / "pictures.py"
     file.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_bisect import picture_pipeline as pipeline\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_bisect import picture_pipeline as pipeline\n"
     )
     asked = [
         "parity",

@@ -266,7 +266,8 @@ def written(folder: Path, call: str) -> str:
     """A pipeline file that calls a function of this one."""
     file = folder / "made.py"
     file.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport seatrial as st, test_fuzz\npipeline = lambda: {call}\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import seatrial as st, test_fuzz\npipeline = lambda: {call}\n"
     )
     return f"{file}:pipeline"
 
@@ -364,9 +365,9 @@ def test_the_command_says_what_the_model_cannot_answer_and_exits_with_1(tmp_path
     code, said = ask(bundle, written(tmp_path, "test_fuzz.odds()"), "--out", str(tmp_path / "out"))
     assert code == 1
     assert (
-        "the contract takes the row, but output 'value', row 0: the model answered NaN or an infinity"
-        in said
-    )
+        "the contract takes the row, but output 'value', row 0: "
+        "the model answered NaN or an infinity"
+    ) in said
     assert json.loads((tmp_path / "out" / "fuzz.json").read_text())["row"]["share"] in (0, 1)
 
 

@@ -15,7 +15,10 @@ POST = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 WHOLE = b"%x\r\n%s\r\n" % (len(BODY), BODY)
 END = b"0\r\n\r\n"
-UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+UPGRADE = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+)
 FOREIGN = (
     ("Origin", f"http://{CANARY}.example"),
     ("Origin", "null"),
@@ -190,7 +193,10 @@ CASES = [
         "99 trailers are no headers",
         CHUNKED
         + WHOLE
-        + b"0\r\nContent-Type: text/plain\r\nX-Request-Timeout-Ms: 0\r\nHost: pages.example\r\n\r\n",
+        + (
+            b"0\r\nContent-Type: text/plain\r\nX-Request-Timeout-Ms: 0\r\nHost: pages.example\r\n"
+            b"\r\n"
+        ),
         200,
     ),
     Case(
@@ -260,7 +266,10 @@ CASES = [
     Case(
         "108 an upgrade to a websocket is ignored",
         GET
-        + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        + (
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        ),
         200,
     ),
     Case(

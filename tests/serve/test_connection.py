@@ -31,7 +31,10 @@ from seatrial_serve.server import DrainingServer
 
 pytestmark = pytest.mark.slow
 GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"
-POST = b"POST /v1/models/conformance:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+POST = (
+    b"POST /v1/models/conformance:predict HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\n"
+)
 BODY = json.dumps({"instances": rows()[:1]}).encode()
 SIZED = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 

@@ -29,9 +29,15 @@ from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
 
 pytestmark = pytest.mark.slow
 UPGRADES = {
-    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+    "h2c": (
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+    ),
     "h2c, kept alive": b"Upgrade: h2c\r\nConnection: keep-alive, upgrade\r\n",
-    "a websocket": b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    "a websocket": (
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    ),
     "two at once": b"Upgrade: h2c\r\nConnection: Upgrade\r\nUpgrade: tea/1\r\n",
 }
 LINE = b"POST /echo?q=1 HTTP/1.1\r\nHost: localhost\r\nX-Kept: yes\r\n"
@@ -192,7 +198,10 @@ async def test_a_tunnel_is_refused() -> None:
         writer.close()
 
 
-TRAILERS = b"X-Request-Id: trailer\r\nContent-Type: text/plain\r\nX-Request-Timeout-Ms: 1\r\nHost: pages.example\r\n"
+TRAILERS = (
+    b"X-Request-Id: trailer\r\nContent-Type: text/plain\r\nX-Request-Timeout-Ms: 1\r\n"
+    b"Host: pages.example\r\n"
+)
 
 
 async def test_trailers_are_no_headers_wherever_they_are_cut() -> None:

@@ -100,7 +100,10 @@ def test_the_receipt_says_what_was_asked_and_what_runs(cards: FakeCards) -> None
         ),
         (
             {"present": {1}},
-            "asked for device 0 of CUDAExecutionProvider: the device is not there, or does not work",
+            (
+                "asked for device 0 of CUDAExecutionProvider: the device is not there, "
+                "or does not work"
+            ),
         ),
         (
             {"opens_on": 1},

@@ -318,7 +318,10 @@ async def test_a_model_whose_bodies_are_longer_than_grpc_takes_is_named_once(
         await listener.refresh()
     said = [record.getMessage() for record in caplog.records if record.name == "seatrial.grpc"]
     assert said == [
-        f"toy 1.0.0 takes bodies of {DEFAULT_BODY_BYTES} bytes, gRPC at most 1000: serve anew, or set grpc_message_bytes"
+        (
+            f"toy 1.0.0 takes bodies of {DEFAULT_BODY_BYTES} bytes, gRPC at most 1000: "
+            "serve anew, or set grpc_message_bytes"
+        )
     ]
 
 

@@ -627,9 +627,9 @@ async def test_a_version_that_breaks_clients_does_not_take_over_under_the_same_m
     assert refused is not None
     assert refused.code == "E_BREAKING"
     assert (
-        "would break clients of 1.0.0 under the same major version: input 'word': categories without 'b'"
-        in refused.reason
-    )
+        "would break clients of 1.0.0 under the same major version: input 'word': "
+        "categories without 'b'"
+    ) in refused.reason
     narrow(tmp_path, "2.0.0")
     await running.lifecycle.reload()
     assert (await asked(running))[0] == "2.0.0"

@@ -345,7 +345,8 @@ def test_a_server_is_not_ended_by_a_reload_that_comes_while_it_starts(tmp_path: 
                 said += line
             assert (
                 said.count(
-                    "ignored, since Kubernetes sets them for Services: SEATRIAL_METRICS_PORT, SEATRIAL_METRICS_SERVICE_HOST"
+                    "ignored, since Kubernetes sets them for Services: SEATRIAL_METRICS_PORT, "
+                    "SEATRIAL_METRICS_SERVICE_HOST"
                 )
                 == 1
             )
@@ -378,7 +379,8 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_disturbs_nobody(serve
     for _ in range(20):
         with socket.create_connection((host, int(port))) as sock:
             sock.sendall(
-                b"POST /v1/models/penguins:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+                b"POST /v1/models/penguins:predict HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
             )
     assert ask(server.url, "penguins", PENGUIN).status_code == 200
 

@@ -38,7 +38,10 @@ def test_flags_win_over_environment_over_file_over_defaults(
         ({"versions": "some"}, "setting 'versions': got 'some'"),
         (
             {"htp_port": 1},
-            "setting 'htp_port': got an unknown name, want a setting of seatrial serve; did you mean http_port?",
+            (
+                "setting 'htp_port': got an unknown name, want a setting of seatrial serve; "
+                "did you mean http_port?"
+            ),
         ),
         ({"quux": 1}, "got an unknown name, want one of bundles, versions, "),
         ({"devices": "0,x"}, "setting 'devices': got 'x'"),
@@ -58,7 +61,10 @@ def test_a_wrong_setting_is_named_with_what_it_got(flags: dict[str, object], wor
     [
         (
             {"live_parity_violations": 6, "live_parity_window": 5},
-            "settings 'live_parity_violations' and 'live_parity_window': got 6 wrong answers of the last 5, want at most",
+            (
+                "settings 'live_parity_violations' and 'live_parity_window': "
+                "got 6 wrong answers of the last 5, want at most"
+            ),
         ),
         ({"workers": 2, "admin": True}, "settings 'workers' and 'admin': got both"),
         (

@@ -120,7 +120,8 @@ class FakeCards:
         if self.room_rows is not None and rows > self.room_rows - held:
             self.held_rows[number] = 0 if shrinks else self.room_rows // 2
             raise STATE.Fail(
-                f"Status Message: bfc_arena.cc Failed to allocate memory for requested buffer of size {rows}"
+                "Status Message: bfc_arena.cc Failed to allocate memory for requested buffer of "
+                f"size {rows}"
             )
         if shrinks:
             self.held_rows[number] = 0
