@@ -323,9 +323,15 @@ def test_every_wide_except_and_every_silenced_rule_says_why() -> None:
 @pytest.mark.parametrize(
     ("missing", "home", "extra"),
     [
-        ("torch", "seatrial_export.pipeline", "export"), ("onnx", "seatrial_export.pipeline", "export"), ("onnx", "seatrial_export.adopt.gate", "adopt"),
-        ("skl2onnx.common", "seatrial_export.adopt.gate", "adopt"), ("onnxruntime.capi", "seatrial_serve", "serve"), ("PIL", "seatrial_contracts.kinds.image", "image"),
-        ("tokenizers", "seatrial_export", "text"), ("pydantic", "seatrial_contracts.contract", None), ("seatrial_export.nothing", "seatrial_export", None),
+        ("torch", "seatrial_export.pipeline", "export"),
+        ("onnx", "seatrial_export.pipeline", "export"),
+        ("onnx", "seatrial_export.adopt.gate", "adopt"),
+        ("skl2onnx.common", "seatrial_export.adopt.gate", "adopt"),
+        ("onnxruntime.capi", "seatrial_serve", "serve"),
+        ("PIL", "seatrial_contracts.kinds.image", "image"),
+        ("tokenizers", "seatrial_export", "text"),
+        ("pydantic", "seatrial_contracts.contract", None),
+        ("seatrial_export.nothing", "seatrial_export", None),
         ("users_own", "seatrial_export", None),
     ],
 )  # fmt: skip

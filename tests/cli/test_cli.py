@@ -85,9 +85,14 @@ def call(
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["inspect", "/no/such/bundle"], 1, "bundle 'bundle': got no folder"), (["export", "none.py:pipeline"], 1, "no file 'none.py'"),
-        (["serve", "/no/such/folder"], 1, "no such folder"), (["predict", "http://127.0.0.1:9"], 2, "--model NAME"), (["nonsense"], 2, "No such command"),
-        (["predict", "http://127.0.0.1:9", "{}", "--model", "x"], 1, "no server answers there (ConnectError); is it running?"), (["predict", "x", "{not json"], 1, "no JSON at line 1"),
+        (["inspect", "/no/such/bundle"], 1, "bundle 'bundle': got no folder"),
+        (["export", "none.py:pipeline"], 1, "no file 'none.py'"),
+        (["serve", "/no/such/folder"], 1, "no such folder"),
+        (["predict", "http://127.0.0.1:9"], 2, "--model NAME"),
+        (["nonsense"], 2, "No such command"),
+        (["predict", "http://127.0.0.1:9", "{}", "--model", "x"], 1,
+         "no server answers there (ConnectError); is it running?"),
+        (["predict", "x", "{not json"], 1, "no JSON at line 1"),
     ],
 )  # fmt: skip
 def test_errors_are_one_screen_without_traceback(
@@ -179,7 +184,8 @@ def test_the_pytest_plugin_makes_a_test_of_each_bundle(
 
 @pytest.mark.parametrize(
     ("command", "missing", "extra"),
-    [("export", "torch", "export"), ("adopt", "onnx", "adopt"), ("predict", "orjson", "serve"), ("parity", "orjson", "parity")],
+    [("export", "torch", "export"), ("adopt", "onnx", "adopt"), ("predict", "orjson", "serve"),
+        ("parity", "orjson", "parity")],
 )  # fmt: skip
 def test_a_command_whose_packages_are_not_there_names_its_own_extra(
     command: str,

@@ -34,8 +34,10 @@ def test_a_contract_survives_its_json() -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"island": "Atlantis"}, "E_CATEGORY"), ({"bill": 412.0}, "E_RANGE"), ({"bill": "39"}, "E_TYPE"), ({"bill": True}, "E_TYPE"),
-        ({"bill": float("nan")}, "E_NONFINITE"), ({"year": 2.5}, "E_TYPE"), ({"year": None}, "E_MISSING"), ({"wings": 2}, "E_UNKNOWN_FIELD"),
+        ({"island": "Atlantis"}, "E_CATEGORY"), ({"bill": 412.0}, "E_RANGE"),
+        ({"bill": "39"}, "E_TYPE"), ({"bill": True}, "E_TYPE"),
+        ({"bill": float("nan")}, "E_NONFINITE"), ({"year": 2.5}, "E_TYPE"),
+        ({"year": None}, "E_MISSING"), ({"wings": 2}, "E_UNKNOWN_FIELD"),
         ({"year": 10**40}, "E_RANGE"),
     ],
 )  # fmt: skip

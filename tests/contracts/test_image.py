@@ -109,10 +109,14 @@ def lying_png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"not an image", "E_IMAGE_FORMAT"), (b"", "E_IMAGE_BYTES"), (encoded(PICTURE, "GIF"), "E_IMAGE_FORMAT"), (gif_frames(), "E_IMAGE_FRAMES"),
-        (encoded(PICTURE)[:-12], "E_IMAGE"), (encoded(PICTURE)[:9000], "E_IMAGE"), (encoded(PICTURE, "JPEG")[:5000], "E_IMAGE"),
-        (lying_png(6000, 5000), "E_PIXELS"), (lying_png(60000, 60000), "E_PIXELS"), (lying_png(300, 200), "E_IMAGE"), (lying_png(0, 40), "E_IMAGE_FORMAT"),
-        ("file:///etc/passwd", "E_BASE64"), ("aGVs bG8=", "E_BASE64"), ("aGVsbG8", "E_BASE64"), ("_-8=", "E_BASE64"), (7, "E_TYPE"), (None, "E_TYPE"),
+        (b"not an image", "E_IMAGE_FORMAT"), (b"", "E_IMAGE_BYTES"),
+        (encoded(PICTURE, "GIF"), "E_IMAGE_FORMAT"), (gif_frames(), "E_IMAGE_FRAMES"),
+        (encoded(PICTURE)[:-12], "E_IMAGE"), (encoded(PICTURE)[:9000], "E_IMAGE"),
+        (encoded(PICTURE, "JPEG")[:5000], "E_IMAGE"),
+        (lying_png(6000, 5000), "E_PIXELS"), (lying_png(60000, 60000), "E_PIXELS"),
+        (lying_png(300, 200), "E_IMAGE"), (lying_png(0, 40), "E_IMAGE_FORMAT"),
+        ("file:///etc/passwd", "E_BASE64"), ("aGVs bG8=", "E_BASE64"), ("aGVsbG8", "E_BASE64"),
+        ("_-8=", "E_BASE64"), (7, "E_TYPE"), (None, "E_TYPE"),
         (["a"], "E_TYPE"), (encoded(Pillow.new("1", (8000, 5000))), "E_PIXELS"),
     ],
 )  # fmt: skip

@@ -292,8 +292,10 @@ def test_json_extensions_for_odd_numbers_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (b"", "E_EMPTY"), (b"{", "E_JSON"), (b"\xff\xfe", "E_JSON"), (b'{"instances": []}', "E_EMPTY_BATCH"), (b'{"instances": 7}', "E_SCHEMA"),
-        (b"[]", "E_SCHEMA"), (b"null", "E_SCHEMA"), (b"{}", "E_MISSING"), (b'{"instances": [7]}', "E_SCHEMA"), (b"[" * 100_000, "E_JSON"),
+        (b"", "E_EMPTY"), (b"{", "E_JSON"), (b"\xff\xfe", "E_JSON"),
+        (b'{"instances": []}', "E_EMPTY_BATCH"), (b'{"instances": 7}', "E_SCHEMA"),
+        (b"[]", "E_SCHEMA"), (b"null", "E_SCHEMA"), (b"{}", "E_MISSING"),
+        (b'{"instances": [7]}', "E_SCHEMA"), (b"[" * 100_000, "E_JSON"),
         (json.dumps({"instances": [GOOD], "other": 1}).encode(), "E_UNKNOWN_FIELD"),
     ],
 )  # fmt: skip

@@ -101,14 +101,18 @@ def test_by_row_and_by_column_a_row_is_what_it_is_alone(
 @pytest.mark.parametrize(
     ("data", "code", "says"),
     [
-        (body("inputs", {"count": [1]}), "E_MISSING", "input 'ratio': got nothing, want a list, for each row"),
+        (body("inputs", {"count": [1]}), "E_MISSING",
+         "input 'ratio': got nothing, want a list, for each row"),
         (body("inputs", {}), "E_MISSING", "want a list"),
         (body("inputs", 7), "E_SCHEMA", "'inputs': an object with a list for each input"),
-        (body("inputs", {**{name: [value] for name, value in GOOD.items()}, "other": [1]}), "E_UNKNOWN_FIELD", "inputs: got a column that"),
-        (body("instances", [GOOD], inputs={name: [value] for name, value in GOOD.items()}), "E_SCHEMA", "both"),
+        (body("inputs", {**{name: [value] for name, value in GOOD.items()}, "other": [1]}),
+         "E_UNKNOWN_FIELD", "inputs: got a column that"),
+        (body("instances", [GOOD], inputs={name: [value] for name, value in GOOD.items()}),
+         "E_SCHEMA", "both"),
         (body("instances", [GOOD], signature_name="classify"), "E_SCHEMA", "'serving_default'"),
         (body("instances", [GOOD], signature_name=None), "E_SCHEMA", "'serving_default'"),
-        (b'{"signature_name": "serving_default"}', "E_MISSING", "'instances': a list of 1 to 1024 rows"),
+        (b'{"signature_name": "serving_default"}', "E_MISSING",
+         "'instances': a list of 1 to 1024 rows"),
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_refused_and_says_what_is_one(

@@ -196,9 +196,13 @@ def adopted(
 @pytest.mark.parametrize(
     ("estimator", "inputs", "outputs", "verb"),
     [
-        (make_pipeline(StandardScaler(), LogisticRegression()), Flower, Species, "predict_proba"), (HistGradientBoostingClassifier(max_iter=5), Measured, Species, "predict_proba"),
-        (make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=2000, random_state=0)), Measured, Species, "predict_proba"), (LogisticRegression(max_iter=500), Flower, Class, "predict"),
-        (RandomForestRegressor(5, random_state=0), Measured, Value, "predict"), (LinearSVC(), Flower, Class, "predict"), (PCA(2), Flower, Two, "transform"),
+        (make_pipeline(StandardScaler(), LogisticRegression()), Flower, Species, "predict_proba"),
+        (HistGradientBoostingClassifier(max_iter=5), Measured, Species, "predict_proba"),
+        (make_pipeline(StandardScaler(), MLPClassifier((8,), max_iter=2000, random_state=0)),
+         Measured, Species, "predict_proba"),
+        (LogisticRegression(max_iter=500), Flower, Class, "predict"),
+        (RandomForestRegressor(5, random_state=0), Measured, Value, "predict"),
+        (LinearSVC(), Flower, Class, "predict"), (PCA(2), Flower, Two, "transform"),
     ],
 )  # fmt: skip
 def test_estimators_of_all_sorts_answer_as_they_do_in_scikit_learn(

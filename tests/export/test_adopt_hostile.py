@@ -45,19 +45,25 @@ def body(operators: str, opset: int = 17) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (body("y = custom.ops.Secret(x)"), "operators: operators outside the ONNX standard: custom.ops.Secret"),
+        (body("y = custom.ops.Secret(x)"),
+         "operators: operators outside the ONNX standard: custom.ops.Secret"),
         (body("r = RandomNormalLike(x) y = Add(x, r)"), "draws random numbers: RandomNormalLike"),
         (body("h = Bernoulli(x) y = Add(x, h)"), "draws random numbers: Bernoulli"),
-        (body("t = Constant<value = bool {1}>() r = Constant<value = float {0.5}>() y = Dropout(x, r, t)"), "Dropout '' is in training mode"),
-        (body("s = Constant<value = float[2] {1.0, 1.0}>() y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, s)"), "BatchNormalization '' is in training mode"),
-        (body("s = Constant<value = float[2] {1.0, 1.0}>() y, m, v, p, q = BatchNormalization(x, s, s, s, s)", opset=9), "BatchNormalization '' is in training mode"),
-        (body("m = ReduceMean<axes=[0]>(x) y = Sub(x, m)"), "rows apart: ReduceMean '' runs over the rows of the batch"),
+        (body("t = Constant<value = bool {1}>() r = Constant<value = float {0.5}>() y = Dropout(x, r, t)"),
+         "Dropout '' is in training mode"),
+        (body("s = Constant<value = float[2] {1.0, 1.0}>() y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, s)"),
+         "BatchNormalization '' is in training mode"),
+        (body("s = Constant<value = float[2] {1.0, 1.0}>() y, m, v, p, q = BatchNormalization(x, s, s, s, s)", opset=9),
+         "BatchNormalization '' is in training mode"),
+        (body("m = ReduceMean<axes=[0]>(x) y = Sub(x, m)"),
+         "rows apart: ReduceMean '' runs over the rows of the batch"),
         (body("y = Softmax<axis=0>(x)"), "rows apart: Softmax '' runs over the rows of the batch"),
         (body("y = Relu(x)", opset=6), "the graph asks for opset 6, supported are 7 to"),
         (body("y = Relu(x)", opset=99), "the graph asks for opset 99, supported are 7 to"),
         (body("y = Reluu(x)"), "structure: not a valid ONNX graph: No Op registered for Reluu"),
         (body("y = Add(x, nowhere)"), "structure: not a valid ONNX graph"),
-        (body("s = Shape(x) t = Gather(s, zero) u = Add(x, x) y = Reshape(u, four)"), "structure: not a valid ONNX graph"),
+        (body("s = Shape(x) t = Gather(s, zero) u = Add(x, x) y = Reshape(u, four)"),
+         "structure: not a valid ONNX graph"),
         (body("z = Sub(x, x) y = Div(x, z)"), "golden row 0, output 'y': got NaN or an infinity"),
         (body("y = Log(x)"), "golden row 0, output 'y': got NaN or an infinity"),
     ],
@@ -149,7 +155,8 @@ def test_an_answer_other_than_the_references_is_refused_with_its_place(tmp_path:
     [
         (lambda rows: np.zeros((3, 2)), "got answers to 3 rows, want one for each of 9"),
         (lambda rows: np.zeros((9, 3)), "got shape (3,), want (2,)"),
-        (lambda rows: {"z": np.zeros((9, 2))}, "got a mapping of z, want arrays with the rows first, for y"),
+        (lambda rows: {"z": np.zeros((9, 2))},
+         "got a mapping of z, want arrays with the rows first, for y"),
         (lambda rows: (1, 2), "got 2 values"),
         (lambda rows: np.full((9, 2), np.nan), "golden row 0, output 'y': got NaN"),
         (lambda rows: np.full((9, 2), "a"), "got elements of type str"),
@@ -183,7 +190,8 @@ def test_without_a_reference_the_receipt_and_the_manifest_say_so(tmp_path: Path)
 @pytest.mark.parametrize(
     ("golden", "words"),
     [
-        (PAIRS[:1], "adoption golden: got 1 rows"), ([*PAIRS, {"x": [1.0]}], "adoption golden, input 'x', row 9: got shape [1]"),
+        (PAIRS[:1], "adoption golden: got 1 rows"),
+        ([*PAIRS, {"x": [1.0]}], "adoption golden, input 'x', row 9: got shape [1]"),
         ([*PAIRS, {"y": 1}], "row 9"), ([*PAIRS, 7], "row 9"),
     ],
 )  # fmt: skip
@@ -221,9 +229,15 @@ def test_weights_beside_the_model_are_brought_inside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        ("../secret.bin", "outside the model's folder"), ("{absolute}", "outside the model's folder"), ("link.bin", "outside the model's folder, behind a link"),
-        ("a/../../secret.bin", "outside the model's folder"), ("..\\\\secret.bin", "outside the model's folder"), ("C:secret.bin", "outside the model's folder"),
-        ("missing.bin", "the file 'missing.bin' with weights 'w' is missing, too short or no plain file"), ("short.bin", "too short"), (".", "no plain file"),
+        ("../secret.bin", "outside the model's folder"),
+        ("{absolute}", "outside the model's folder"),
+        ("link.bin", "outside the model's folder, behind a link"),
+        ("a/../../secret.bin", "outside the model's folder"),
+        ("..\\\\secret.bin", "outside the model's folder"),
+        ("C:secret.bin", "outside the model's folder"),
+        ("missing.bin",
+         "the file 'missing.bin' with weights 'w' is missing, too short or no plain file"),
+        ("short.bin", "too short"), (".", "no plain file"),
         ("", "no plain file"),
     ],
 )  # fmt: skip
@@ -244,8 +258,11 @@ def test_weights_outside_the_models_folder_are_refused(
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("model.onnx", b"", "a file without operators or outputs"), ("model.onnx", b"\x00\xff" * 50, "no ONNX model"), ("model.json", b"<html>", "no ONNX model"),
-        ("model.pkl", b"\x80\x04", "a pickle, which is a program"), ("none/model.onnx", None, "no file"),
+        ("model.onnx", b"", "a file without operators or outputs"),
+        ("model.onnx", b"\x00\xff" * 50, "no ONNX model"),
+        ("model.json", b"<html>", "no ONNX model"),
+        ("model.pkl", b"\x80\x04", "a pickle, which is a program"),
+        ("none/model.onnx", None, "no file"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_model_is_told(
@@ -358,11 +375,20 @@ def test_the_command_line_seals_a_file_and_inspect_says_where_it_comes_from(fold
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model": "none.onnx"}, "no file"), ({"--contract": "none.py:Rows"}, "no file 'none.py'"), ({"--contract": "rows.py:Out"}, "want a class derived from st.Row"),
-        ({"--contract": "rows.py:None_"}, "no 'None_' in the file"), ({"--contract": "bare.py:Rows"}, "no class derived from st.Answer, want one beside the rows"),
-        ({"--contract": "two.py:Rows"}, "several: Out, More"), ({"--answers": "rows.py:Rows"}, "want a class derived from st.Answer"), ({"--golden": "bad.jsonl"}, "no JSON at line 2"),
-        ({"--golden": "none.jsonl"}, "No such file"), ({"--reference": "reference.py:number"}, "want a function"), ({"--reference": "reference.py:fails"}, "line 5: got KeyError"),
-        ({"--rename": "y"}, "want GRAPH_NAME=FIELD"), ({"--name": "../up"}, "adoption name"), ({"--version": "1"}, "adoption version"), ({"model": "reference.py:number"}, "want a fitted scikit-learn estimator"),
+        ({"model": "none.onnx"}, "no file"), ({"--contract": "none.py:Rows"}, "no file 'none.py'"),
+        ({"--contract": "rows.py:Out"}, "want a class derived from st.Row"),
+        ({"--contract": "rows.py:None_"}, "no 'None_' in the file"),
+        ({"--contract": "bare.py:Rows"},
+         "no class derived from st.Answer, want one beside the rows"),
+        ({"--contract": "two.py:Rows"}, "several: Out, More"),
+        ({"--answers": "rows.py:Rows"}, "want a class derived from st.Answer"),
+        ({"--golden": "bad.jsonl"}, "no JSON at line 2"),
+        ({"--golden": "none.jsonl"}, "No such file"),
+        ({"--reference": "reference.py:number"}, "want a function"),
+        ({"--reference": "reference.py:fails"}, "line 5: got KeyError"),
+        ({"--rename": "y"}, "want GRAPH_NAME=FIELD"), ({"--name": "../up"}, "adoption name"),
+        ({"--version": "1"}, "adoption version"),
+        ({"model": "reference.py:number"}, "want a fitted scikit-learn estimator"),
     ],
 )  # fmt: skip
 def test_what_is_asked_wrongly_is_told_and_nothing_is_written(

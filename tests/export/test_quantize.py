@@ -155,7 +155,8 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--variant", "int8", "--rows", "few.jsonl"], "variant 'int8': got 3 calibration rows, want at least 16"),
+        (["--variant", "int8", "--rows", "few.jsonl"],
+         "variant 'int8': got 3 calibration rows, want at least 16"),
         (["--variant", "int8", "--rows", "bad.jsonl"], "calibration row 1: input 'x'"),
         (["--variant", "int8", "--rows", "odd.jsonl"], "got a line that is no JSON"),
         (["--variant", "int8_dynamic"], "makes a row's answer depend on its mates"),
@@ -165,7 +166,8 @@ def test_a_pipeline_with_variants_seals_the_same_digest_in_two_processes(tmp_pat
         (["--budget", "absolute_error<=1"], "promise of absolute_error"),
         (["--promise", "cosine>=0.9", "--budget", "cosine>=0.9"], "--promise: got --budget too"),
         (["--variant", "int8_per_token", "--promise", "max_error<=0.000001"], "max_error: got"),
-        (["--variant", "int8_per_token", "--promise", "absolute_error<=1"], "promise of absolute_error"),
+        (["--variant", "int8_per_token", "--promise", "absolute_error<=1"],
+         "promise of absolute_error"),
         (["--plot", "x.png"], "--plot: got no --budget"),
     ],
 )  # fmt: skip

@@ -83,8 +83,12 @@ def test_two_processes_in_two_folders_seal_the_same_digest_and_leave_no_trace(
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("model.py", "path/to/file.py:name"), ("none.py:pipeline", "no file 'none.py'"), ("model.txt:x", "path/to/file.py:name"), ("empty.py:pipeline", "no 'pipeline' in the file"),
-        ("number.py:pipeline", "got a value of type"), ("broken.py:pipeline", "line 3: got ZeroDivisionError"), ("syntax.py:pipeline", "SyntaxError"),
+        ("model.py", "path/to/file.py:name"), ("none.py:pipeline", "no file 'none.py'"),
+        ("model.txt:x", "path/to/file.py:name"),
+        ("empty.py:pipeline", "no 'pipeline' in the file"),
+        ("number.py:pipeline", "got a value of type"),
+        ("broken.py:pipeline", "line 3: got ZeroDivisionError"),
+        ("syntax.py:pipeline", "SyntaxError"),
         ("raises.py:pipeline", "line 2: got ValueError: no data"),
     ],
 )  # fmt: skip
@@ -110,7 +114,8 @@ def test_a_pipeline_file_that_cannot_be_used_is_told_with_its_line(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ('name="../user"', "letters, digits"), ('version="1"', "three numbers"), ("golden=rows[:1]", "at least two raw rows"), ("model=None", "torch.nn.Module"),
+        ('name="../user"', "letters, digits"), ('version="1"', "three numbers"),
+        ("golden=rows[:1]", "at least two raw rows"), ("model=None", "torch.nn.Module"),
         ("prepare=len", "torch.nn.Module"),
     ],
 )  # fmt: skip

@@ -210,7 +210,8 @@ def test_noise_in_forward_is_caught_in_two_runs_and_in_the_graph(tmp_path: Path)
 
 
 @pytest.mark.parametrize("cross", [
-    lambda self, y: y - y.mean(0, keepdim=True), lambda self, y: torch.softmax(y, 0), lambda self, y: y / y.abs().max(), lambda self, y: y.cumsum(0),
+    lambda self, y: y - y.mean(0, keepdim=True), lambda self, y: torch.softmax(y, 0), lambda self,
+    y: y / y.abs().max(), lambda self, y: y.cumsum(0),
 ])  # fmt: skip
 def test_an_operator_across_rows_is_caught(cross: Any, tmp_path: Path) -> None:
     assert "a row's answer depends on the other rows of its batch" in caught(
@@ -301,7 +302,8 @@ def test_a_leaked_path_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("/home/marie/net.py", "/marie"), ("marie@laptop", "marie@"), ("C:\\Users\\marie", "\\marie"), ("marie", ""), ("submarie/x", ""),
+        ("/home/marie/net.py", "/marie"), ("marie@laptop", "marie@"),
+        ("C:\\Users\\marie", "\\marie"), ("marie", ""), ("submarie/x", ""),
         ("marie_7", ""), ("/mariean/x", ""), ("marie-2/x", ""),
     ],
 )  # fmt: skip

@@ -283,8 +283,11 @@ def test_a_table_is_looked_up_in_8_bits_row_by_row() -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("int7", "an unknown name, want one of fp16, int4_weights, int8"), ("int8:calibration=median", "option 'calibration'.*'median'"), ("int8:bits=4", "one of name, keep, calibration"),
-        ("int8:minmax", "options as name=value"), ("int4_weights:block=7", "option 'block'"), ("int8:name=A b", "option 'name'"),
+        ("int7", "an unknown name, want one of fp16, int4_weights, int8"),
+        ("int8:calibration=median", "option 'calibration'.*'median'"),
+        ("int8:bits=4", "one of name, keep, calibration"),
+        ("int8:minmax", "options as name=value"), ("int4_weights:block=7", "option 'block'"),
+        ("int8:name=A b", "option 'name'"),
     ],
 )  # fmt: skip
 def test_a_variant_that_is_none_is_told_what_there_is(kind: str, words: str) -> None:
@@ -295,8 +298,11 @@ def test_a_variant_that_is_none_is_told_what_there_is(kind: str, words: str) -> 
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("int8_per_token", "a graph without MatMul or Gemm"), ("int8", "a graph without Conv, MatMul or Gemm"), ("int8_weights", "a graph without constant weights"),
-        ("int4_weights", "divide into blocks"), ("fp16", "a graph without float weights"), ("int8_dynamic", "a model whose rows run together, want one sealed with batchable=False"),
+        ("int8_per_token", "a graph without MatMul or Gemm"),
+        ("int8", "a graph without Conv, MatMul or Gemm"),
+        ("int8_weights", "a graph without constant weights"),
+        ("int4_weights", "divide into blocks"), ("fp16", "a graph without float weights"),
+        ("int8_dynamic", "a model whose rows run together, want one sealed with batchable=False"),
     ],
 )  # fmt: skip
 def test_a_graph_that_cannot_have_a_variant_is_told_why(kind: str, words: str) -> None:

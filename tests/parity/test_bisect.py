@@ -198,12 +198,18 @@ def through_half(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("name", "edit", "graph", "operator", "modules", "differs"),
     [
-        ("attention", nudge("_head.weight"), "graphs/fp32.onnx", "Gemm", ("model.head",), "weight head.weight"),
-        ("attention", nudge("_body.layers.1.linear1.bias"), "graphs/fp32.onnx", "Add", ("model.body.layers.1.linear1",), "weight body.layers.1.linear1.bias"),
-        ("attention", through_half, "graphs/fp32.onnx", "Cast", ("model.body.layers.0",), "the operator: Cast, a fresh export has Relu"),
-        ("recurrent", nudge_of("LSTM", 1), "graphs/fp32.onnx", "LSTM", ("model.layer",), "weight val_"),
-        ("pictures", nudge("_body.0.weight"), "graphs/fp32.onnx", "Conv", ("model.body.0", "model.body.1"), "weight body.0.weight"),
-        ("pictures", floor_for_round, "graphs/prepare.onnx", "Floor", ("prepare",), "the operator: Floor, a fresh export has Round"),
+        ("attention", nudge("_head.weight"), "graphs/fp32.onnx", "Gemm", ("model.head",),
+         "weight head.weight"),
+        ("attention", nudge("_body.layers.1.linear1.bias"), "graphs/fp32.onnx", "Add",
+         ("model.body.layers.1.linear1",), "weight body.layers.1.linear1.bias"),
+        ("attention", through_half, "graphs/fp32.onnx", "Cast", ("model.body.layers.0",),
+         "the operator: Cast, a fresh export has Relu"),
+        ("recurrent", nudge_of("LSTM", 1), "graphs/fp32.onnx", "LSTM", ("model.layer",),
+         "weight val_"),
+        ("pictures", nudge("_body.0.weight"), "graphs/fp32.onnx", "Conv",
+         ("model.body.0", "model.body.1"), "weight body.0.weight"),
+        ("pictures", floor_for_round, "graphs/prepare.onnx", "Floor", ("prepare",),
+         "the operator: Floor, a fresh export has Round"),
     ],
 )  # fmt: skip
 def test_a_planted_fault_is_named(

@@ -131,9 +131,11 @@ def test_time_that_is_up_ends_drawing_and_shrinking(
 @pytest.mark.parametrize(
     ("want", "got", "words"),
     [
-        ("E_RANGE", "E_RANGE", ""), ("E_MODEL", "E_MODEL_INPUT", ""), ("E_MODEL", "E_QUARANTINED", ""),
+        ("E_RANGE", "E_RANGE", ""), ("E_MODEL", "E_MODEL_INPUT", ""),
+        ("E_MODEL", "E_QUARANTINED", ""),
         ("E_RANGE", "E_TYPE", "refused with E_TYPE, by the training code with E_RANGE"),
-        ("E_RANGE", {"twice": np.float32(1)}, "answered, by the training code refused with E_RANGE"),
+        ("E_RANGE", {"twice": np.float32(1)},
+         "answered, by the training code refused with E_RANGE"),
         ({"twice": np.float32(1)}, "E_TYPE", "refused with E_TYPE, by the training code answered"),
     ],
 )  # fmt: skip

@@ -326,8 +326,11 @@ async def test_a_model_that_is_not_batchable_sees_one_row_at_a_time(
 
 
 @pytest.mark.parametrize("spoil", [
-    lambda out: {**out, "twice": np.full_like(out["twice"], np.nan)}, lambda out: {**out, "twice": np.full_like(out["twice"], np.inf)},
-    lambda out: {**out, "pair": out["pair"][:, :1]}, lambda out: {"twice": out["twice"], "pair": out["pair"][:-1]}, lambda out: {"twice": out["twice"]},
+    lambda out: {**out, "twice": np.full_like(out["twice"], np.nan)},
+    lambda out: {**out, "twice": np.full_like(out["twice"], np.inf)},
+    lambda out: {**out, "pair": out["pair"][:, :1]},
+    lambda out: {"twice": out["twice"], "pair": out["pair"][:-1]},
+    lambda out: {"twice": out["twice"]},
 ])  # fmt: skip
 async def test_an_answer_that_breaks_the_contract_is_never_sent(
     spoil: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -265,8 +265,10 @@ async def test_bad_binary_data_is_refused(
         (gzip.compress(bytes(2**26), mtime=0), {"content-encoding": "gzip"}, 413, "E_BODY_BYTES"),
         (b"{}", {"content-encoding": "gzip, gzip"}, 415, "E_CONTENT_ENCODING"),
         (b"{}", {"content-type": "text/plain"}, 415, "E_CONTENT_TYPE"),
-        (b"{", {}, 400, "E_JSON"), (b"", {}, 400, "E_EMPTY"), (b'{"inputs": [{"name": "x", "data": [NaN]}]}', {}, 400, "E_JSON"),
-        (b"{}", {"x-request-timeout-ms": "0"}, 400, "E_PARAMETER"), (b"{}", {"x-request-timeout-ms": "nan"}, 400, "E_PARAMETER"),
+        (b"{", {}, 400, "E_JSON"), (b"", {}, 400, "E_EMPTY"),
+        (b'{"inputs": [{"name": "x", "data": [NaN]}]}', {}, 400, "E_JSON"),
+        (b"{}", {"x-request-timeout-ms": "0"}, 400, "E_PARAMETER"),
+        (b"{}", {"x-request-timeout-ms": "nan"}, 400, "E_PARAMETER"),
     ],
 )  # fmt: skip
 async def test_bad_bodies_and_headers_are_refused(
@@ -372,8 +374,12 @@ def test_columns_take_what_rows_take(rows: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [
-        ("f", np.float32(-1), "E_RANGE"), ("f", np.float32(10), "E_RANGE"), ("f", np.float32(np.inf), "E_NONFINITE"), ("n", np.int64(10), "E_RANGE"), ("m", np.float32(1.5), "E_TYPE"),
-        ("m", np.float32(2**25), "E_RANGE"), ("word", b"", "E_TEXT_LIMIT"), ("word", b"x" * 300, "E_TEXT_LIMIT"), ("kind", b"w", "E_CATEGORY"), ("t", np.zeros((2, 5), np.int16), "E_SHAPE"),
+        ("f", np.float32(-1), "E_RANGE"), ("f", np.float32(10), "E_RANGE"),
+        ("f", np.float32(np.inf), "E_NONFINITE"), ("n", np.int64(10), "E_RANGE"),
+        ("m", np.float32(1.5), "E_TYPE"),
+        ("m", np.float32(2**25), "E_RANGE"), ("word", b"", "E_TEXT_LIMIT"),
+        ("word", b"x" * 300, "E_TEXT_LIMIT"), ("kind", b"w", "E_CATEGORY"),
+        ("t", np.zeros((2, 5), np.int16), "E_SHAPE"),
     ],
 )  # fmt: skip
 def test_columns_refuse_what_rows_refuse_and_name_the_row(name: str, value: Any, code: str) -> None:

@@ -31,7 +31,8 @@ OLD = VNNI.model_copy(update={"instruction_sets": ("avx2",)})
 @pytest.mark.parametrize(
     ("said", "variant"),
     [
-        (None, None), ({}, None), ({"default": "int8"}, "int8"), ({"default": "int8", "1.0.0": "fp32"}, "fp32"), ({"1.0.0": "int8"}, "int8"),
+        (None, None), ({}, None), ({"default": "int8"}, "int8"),
+        ({"default": "int8", "1.0.0": "fp32"}, "fp32"), ({"1.0.0": "int8"}, "int8"),
         ({"2.0.0": "int8"}, None),
     ],
 )  # fmt: skip
