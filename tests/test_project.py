@@ -23,10 +23,13 @@ BARE = """
 import sys
 class Nothing:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "onnx", "onnxscript", "transformers", "pandas", "sklearn", "scipy"):
+        if name.split(".")[0] in (
+            "torch", "onnx", "onnxscript", "transformers", "pandas", "sklearn", "scipy"
+        ):
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Nothing())
-import seatrial_serve, seatrial_serve.server, seatrial_serve.inference.engine, seatrial_contracts, seatrial.commands.serve
+import seatrial_serve, seatrial_serve.server, seatrial_serve.inference.engine
+import seatrial_contracts, seatrial.commands.serve
 import seatrial as st
 st.open_bundle, st.Contract
 try:

@@ -127,7 +127,8 @@ def test_the_model_of_ones_own_is_sealed_tried_asked_and_served(
 @pytest.mark.slow
 @pytest.mark.timeout(320)
 def test_the_demo_runs_its_own_lines(tmp_path: Path) -> None:
-    demo = f"{sys.executable} examples/demo.py --once --out {tmp_path}"  # a minute, or two on a slow machine
+    # The demo takes a minute, or two on a slow machine.
+    demo = f"{sys.executable} examples/demo.py --once --out {tmp_path}"
     said = run(demo, ROOT, within_s=300)
     assert said.count("http v1") == 4
     assert "NO" not in said.split("Paste these")[0]

@@ -184,9 +184,13 @@ def test_the_pytest_plugin_makes_a_test_of_each_bundle(
 
 @pytest.mark.parametrize(
     ("command", "missing", "extra"),
-    [("export", "torch", "export"), ("adopt", "onnx", "adopt"), ("predict", "orjson", "serve"),
-        ("parity", "orjson", "parity")],
-)  # fmt: skip
+    [
+        ("export", "torch", "export"),
+        ("adopt", "onnx", "adopt"),
+        ("predict", "orjson", "serve"),
+        ("parity", "orjson", "parity"),
+    ],
+)
 def test_a_command_whose_packages_are_not_there_names_its_own_extra(
     command: str,
     missing: str,

@@ -206,8 +206,8 @@ def test_charts_move_under_traffic(server: Any, opened: Callable[..., Any]) -> N
             client.post("/v1/models/penguins:predict", json={"instances": [row]})
         client.post("/v1/models/penguins:predict", json={"instances": [{**row, "year": 1}]})
     moved = (
-        "(name) => [...document.querySelectorAll('[role=img]')].some((one) => "
-        "RegExp(name).test(one.ariaLabel))"
+        "(name) => [...document.querySelectorAll('[role=img]')]"
+        ".some((one) => RegExp(name).test(one.ariaLabel))"
     )
     for name in (
         "per second: answered (?!0,)",
@@ -435,8 +435,8 @@ def test_the_apis_pages_work_under_their_policy_and_another_sites_page_reads_not
         page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
         assert wrong == []
         ask = (
-            "url => fetch(url, {method: 'POST', mode: 'no-cors'}).then(reply => reply.type, () => "
-            "'failed')"
+            "url => fetch(url, {method: 'POST', mode: 'no-cors'})"
+            ".then(reply => reply.type, () => 'failed')"
         )
         index = f"{sorts.url}/v2/repository/index"
         assert page.evaluate(ask, index) == "basic"

@@ -58,7 +58,8 @@ def test_two_samples_of_one_population_show_the_psi_that_chance_predicts() -> No
         )
         for _ in range(200)
     ]
-    # the bins are made from the reference, so its own counts do not vary: 1/500 of the formula's two parts at least
+    # The bins are made from the reference, so its own counts do not vary:
+    # 1/500 of the formula's two parts at least.
     assert 9 / 500 < np.mean(seen) < 2 * stability_by_chance(10, 500, 300)
 
 

@@ -104,7 +104,7 @@ def test_a_promise_about_the_truth_starts_from_what_the_training_side_answers() 
     assert judge(CONTRACT, st.Promise(accuracy_drop=0.1), want, flipped(want, {3, 5})).finding == ""
 
 
-def test_without_a_promise_the_tolerance_of_the_contract_judges_and_the_trial_keeps_the_worst_rows() -> (
+def test_without_a_promise_the_tolerance_of_the_contract_judges_and_the_trial_keeps_the_worst_rows() -> (  # noqa: E501  (a test's name is a sentence)
     None
 ):
     want = golden()
@@ -132,8 +132,13 @@ def test_answers_too_few_or_of_another_shape_break_every_promise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("promise", "truths"), [("accuracy>=0.5", set()), ("absolute_error<=1", {"word"}), ("calibration_error<=1", {"size"})]
-)  # fmt: skip
+    ("promise", "truths"),
+    [
+        ("accuracy>=0.5", set()),
+        ("absolute_error<=1", {"word"}),
+        ("calibration_error<=1", {"size"}),
+    ],
+)
 def test_a_promise_that_nothing_can_show_is_refused(promise: str, truths: set[str]) -> None:
     with pytest.raises(st.DeclarationError, match="rows with the truth"):
         st.Promise.parse(promise).check(CONTRACT, truths=truths)

@@ -111,7 +111,9 @@ MIXED: list[dict[str, Any]] = [
 
 def test_words_and_numbers_go_to_the_matrix_of_their_sort(tmp_path: Path) -> None:
     model = """g (float[N, 2] numbers, string[N, 2] words) => (float[N, 4] all)
-    { codes = ai.onnx.ml.LabelEncoder<keys_strings=["Graz", "Linz", "a", "b", ""], values_floats=[1.0, 2.0, 3.0, 4.0, 5.0]>(words) all = Concat<axis=1>(codes, numbers) }"""
+    { codes = ai.onnx.ml.LabelEncoder<keys_strings=["Graz", "Linz", "a", "b", ""],
+        values_floats=[1.0, 2.0, 3.0, 4.0, 5.0]>(words)
+      all = Concat<axis=1>(codes, numbers) }"""
 
     class All(st.Answer):
         all: st.Tensor[np.float32, 4]
@@ -137,8 +139,10 @@ def test_words_enter_as_their_codes_where_the_graph_takes_numbers(tmp_path: Path
     ]
 
 
-TOKENIZER = b"""{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
- "post_processor": null, "decoder": null, "model": {"type": "WordLevel", "vocab": {"?": 0, "a": 1, "ship": 2, "sails": 3}, "unk_token": "?"}}"""
+TOKENIZER = b"""{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+ "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+ "post_processor": null, "decoder": null, "model": {"type": "WordLevel",
+ "vocab": {"?": 0, "a": 1, "ship": 2, "sails": 3}, "unk_token": "?"}}"""
 
 
 class Said(st.Row):
@@ -149,15 +153,18 @@ SAID = [{"text": text} for text in ("a ship", "sails", "a ship sails", "ship shi
 
 
 def test_a_text_enters_a_language_model_by_the_names_that_such_models_have(tmp_path: Path) -> None:
-    model = """g (int64[batch, sequence] input_ids, int64[batch, sequence] attention_mask, int64[batch, sequence] token_type_ids) => (float[batch] mean)
+    model = """g (int64[batch, sequence] input_ids, int64[batch, sequence] attention_mask,
+      int64[batch, sequence] token_type_ids) => (float[batch] mean)
     <int64[1] axis = {1}> {
-      kept = Mul(input_ids, attention_mask) whole = Add(kept, token_type_ids) sum = ReduceSum<keepdims=0>(whole, axis)
-      count = ReduceSum<keepdims=0>(attention_mask, axis) top = Cast<to=1>(sum) below = Cast<to=1>(count) mean = Div(top, below) }"""
+      kept = Mul(input_ids, attention_mask) whole = Add(kept, token_type_ids)
+      sum = ReduceSum<keepdims=0>(whole, axis)
+      count = ReduceSum<keepdims=0>(attention_mask, axis)
+      top = Cast<to=1>(sum) below = Cast<to=1>(count) mean = Div(top, below) }"""
     got = answers(adopt(model, tmp_path, Said, Score, SAID), SAID, batch_rows=4)
     assert [float(answer["score"]) for answer in got] == [1.5, 3.0, 2.0, 2.0]
 
 
-def test_a_graph_that_takes_token_ids_alone_never_reads_the_mask_and_is_not_batched_where_padding_counts(
+def test_a_graph_that_takes_token_ids_alone_never_reads_the_mask_and_is_not_batched_where_padding_counts(  # noqa: E501  (a test's name is a sentence)
     tmp_path: Path,
 ) -> None:
     model = """g (int32[batch, sequence] tokens) => (float[batch] mean) <int64[1] axis = {1}> {
@@ -206,8 +213,11 @@ def test_inputs_whose_names_say_nothing_are_told_apart_by_their_shapes(tmp_path:
         {"photo": png(4, 4), "mask": [True, i > 1], "rooms": float(i), "size": 10.0 * i}
         for i in range(4)
     ]
-    model = parsed("""g (float[n, 2] p, bool[n, 2] q, uint8[n, h, w, 3] r) => (float[n] y) <int64[1] axis = {1}> {
-      floats = Cast<to=1>(r) light = ReduceMean<keepdims=0, axes=[1, 2, 3]>(floats) on = Cast<to=1>(q) kept = Mul(p, on) sum = ReduceSum<keepdims=0>(kept, axis) y = Add(sum, light) }""")
+    model = parsed("""g (float[n, 2] p, bool[n, 2] q, uint8[n, h, w, 3] r) => (float[n] y)
+    <int64[1] axis = {1}> {
+      floats = Cast<to=1>(r) light = ReduceMean<keepdims=0, axes=[1, 2, 3]>(floats)
+      on = Cast<to=1>(q) kept = Mul(p, on) sum = ReduceSum<keepdims=0>(kept, axis)
+      y = Add(sum, light) }""")
     got = answers(adopt(model, tmp_path, Listing, Score, rows), rows)
     want = [
         pixels(row["photo"]).mean() + row["rooms"] + row["size"] * row["mask"][1] for row in rows
@@ -266,7 +276,8 @@ def test_tensors_of_open_sizes_stay_open(tmp_path: Path) -> None:
 
 
 CLASSIFIER = """g (float[n, 2] x) => (string[n] label, {type} scores) {{
-  label, raw = ai.onnx.ml.LinearClassifier<classlabels_strings=["cat", "dog"], coefficients=[1.0, 0.0, 0.0, 1.0], intercepts=[0.0, 0.5], post_transform="SOFTMAX">(x)
+  label, raw = ai.onnx.ml.LinearClassifier<classlabels_strings=["cat", "dog"],
+    coefficients=[1.0, 0.0, 0.0, 1.0], intercepts=[0.0, 0.5], post_transform="SOFTMAX">(x)
   scores = {last}(raw) }}"""
 
 
@@ -343,8 +354,10 @@ def test_a_graph_without_a_batch_takes_a_row_as_a_whole(tmp_path: Path) -> None:
         {"chunk": [1.0, 2.0, 3.0, float(i)], "state": np.full((2, 1, 3), i, np.float32), "rate": i}
         for i in range(3)
     ]
-    model = """g (float[batch, samples] chunk, float[2, batch, 3] state, int64 rate) => (float[batch, 1] out, float[2, batch, 3] next)
-    <int64[1] axis = {1}> { hz = Cast<to=1>(rate) next = Add(state, hz) out = ReduceSum<keepdims=1>(chunk, axis) }"""
+    model = """g (float[batch, samples] chunk, float[2, batch, 3] state, int64 rate)
+      => (float[batch, 1] out, float[2, batch, 3] next)
+    <int64[1] axis = {1}> {
+      hz = Cast<to=1>(rate) next = Add(state, hz) out = ReduceSum<keepdims=1>(chunk, axis) }"""
     bundle = adopt(model, tmp_path, State, Next, rows)
     got = answers(bundle, rows)
     assert [float(answer["level"]) for answer in got] == [6.0, 7.0, 8.0]

@@ -49,11 +49,14 @@ def body(operators: str, opset: int = 17) -> onnx.ModelProto:
          "operators: operators outside the ONNX standard: custom.ops.Secret"),
         (body("r = RandomNormalLike(x) y = Add(x, r)"), "draws random numbers: RandomNormalLike"),
         (body("h = Bernoulli(x) y = Add(x, h)"), "draws random numbers: Bernoulli"),
-        (body("t = Constant<value = bool {1}>() r = Constant<value = float {0.5}>() y = Dropout(x, r, t)"),
+        (body("t = Constant<value = bool {1}>() r = Constant<value = float {0.5}>() "
+              "y = Dropout(x, r, t)"),
          "Dropout '' is in training mode"),
-        (body("s = Constant<value = float[2] {1.0, 1.0}>() y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, s)"),
+        (body("s = Constant<value = float[2] {1.0, 1.0}>() "
+              "y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, s)"),
          "BatchNormalization '' is in training mode"),
-        (body("s = Constant<value = float[2] {1.0, 1.0}>() y, m, v, p, q = BatchNormalization(x, s, s, s, s)", opset=9),
+        (body("s = Constant<value = float[2] {1.0, 1.0}>() "
+              "y, m, v, p, q = BatchNormalization(x, s, s, s, s)", opset=9),
          "BatchNormalization '' is in training mode"),
         (body("m = ReduceMean<axes=[0]>(x) y = Sub(x, m)"),
          "rows apart: ReduceMean '' runs over the rows of the batch"),
@@ -328,8 +331,9 @@ FILES = {
     ),
     "two.py": "from rows import *\nclass More(st.Answer):\n    z: float\n",
     "reference.py": (
-        "import numpy as np\ndef twice(rows):\n    return np.stack([2 * row['x'] for row in "
-        "rows])\ndef fails(rows):\n    return rows[0]['z']\nnumber = 7\n"
+        "import numpy as np\ndef twice(rows):\n"
+        "    return np.stack([2 * row['x'] for row in rows])\n"
+        "def fails(rows):\n    return rows[0]['z']\nnumber = 7\n"
     ),
     "bad.jsonl": '{"x": [1, 2]}\n{"x": [1, 2}\n',
     "rows.jsonl": "".join(json.dumps(row) + "\n" for row in PAIRS),

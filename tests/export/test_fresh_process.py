@@ -123,8 +123,8 @@ from datetime import datetime as moment
 from time import localtime, time as now
 
 def years():
-    return (datetime.datetime.now().year, moment.today().year, date.today().year, localtime().tm_year,
-            time.gmtime(now()).tm_year, time.gmtime().tm_year)
+    return (datetime.datetime.now().year, moment.today().year, date.today().year,
+            localtime().tm_year, time.gmtime(now()).tm_year, time.gmtime().tm_year)
 """
 
 

@@ -116,10 +116,15 @@ def check(
 
 @pytest.mark.parametrize(
     "model",
-    [Recurrent(nn.LSTM), Recurrent(nn.GRU), Recurrent(nn.LSTM, num_layers=2, bidirectional=True),
-        Recurrent(nn.GRU, bidirectional=True), Attention()],
+    [
+        Recurrent(nn.LSTM),
+        Recurrent(nn.GRU),
+        Recurrent(nn.LSTM, num_layers=2, bidirectional=True),
+        Recurrent(nn.GRU, bidirectional=True),
+        Attention(),
+    ],
     ids=["lstm", "gru", "two-layer bidirectional lstm", "bidirectional gru", "transformer"],
-)  # fmt: skip
+)
 def test_a_sequence_model_answers_at_every_length(model: nn.Module, tmp_path: Path) -> None:
     bundle = check(model, tmp_path, Series, Value, series(), series(2, 40, 40, 7, 199))
     assert bundle.manifest.batchable

@@ -547,7 +547,8 @@ def test_every_planted_fault_of_these_is_caught() -> None:
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason)) for name, (_, reason) in NOT_CAUGHT_TODAY.items()
+    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason))
+    for name, (_, reason) in NOT_CAUGHT_TODAY.items()
 ])  # fmt: skip
 def test_a_fault_that_the_gate_is_known_to_miss(name: str) -> None:
     assert tried(NOT_CAUGHT_TODAY[name][0])

@@ -49,14 +49,18 @@ class Net(nn.Module):
         self.first, self.second, self.last = nn.Linear(32, 64), nn.Linear(64, 64), nn.Linear(64, 3)
 
     def forward(self, x):
-        return torch.softmax(self.last(torch.relu(self.second(torch.relu(self.first(x)))).mean(1)), 1)
+        hidden = torch.relu(self.second(torch.relu(self.first(x))))
+        return torch.softmax(self.last(hidden.mean(1)), 1)
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
 rows = [{"x": torch.randn(2 + i % 9, 32).numpy()} for i in range(60)]
 pipeline = st.Pipeline(
-    name="tokens", version="1.0.0", inputs=Row, outputs=Answer, model=Net().eval(), golden=rows[:20],
-    held_out=[st.Sample(row, truth={"kind": "a"}, slices=("short" if len(row["x"]) < 5 else "long",)) for row in rows[20:50]], reference=rows, VARIANTS
+    name="tokens", version="1.0.0", inputs=Row, outputs=Answer, model=Net().eval(),
+    golden=rows[:20], held_out=[
+        st.Sample(row, truth={"kind": "a"}, slices=("short" if len(row["x"]) < 5 else "long",))
+        for row in rows[20:50]
+    ], reference=rows, VARIANTS
 )
 '''.replace("    kind: st.Label", "    kind: Annotated[str, st.Label")
     .replace('"c")\n', '"c")]\n')

@@ -33,7 +33,8 @@ class Answer(st.Answer):
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0)).eval()
 rows = [{"x": row} for row in torch.randn(20, 4).numpy()]
-pipeline = st.Pipeline(name="user", version="1.0.0", inputs=Row, outputs=Answer, model=model, golden=rows)
+pipeline = st.Pipeline(
+    name="user", version="1.0.0", inputs=Row, outputs=Answer, model=model, golden=rows)
 '''
 
 

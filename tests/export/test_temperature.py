@@ -57,7 +57,7 @@ def test_the_temperature_is_the_one_that_outside_judges_find(rows: int, times: f
     assert found.error_after == pytest.approx(calibration_error(honest.max(1), right))
 
 
-def test_an_overconfident_model_is_mended_and_its_probabilities_give_the_same_temperature_as_its_logits() -> (
+def test_an_overconfident_model_is_mended_and_its_probabilities_give_the_same_temperature_as_its_logits() -> (  # noqa: E501  (a test's name is a sentence)
     None
 ):
     logits, true = overconfident(2000)

@@ -210,8 +210,8 @@ def test_noise_in_forward_is_caught_in_two_runs_and_in_the_graph(tmp_path: Path)
 
 
 @pytest.mark.parametrize("cross", [
-    lambda self, y: y - y.mean(0, keepdim=True), lambda self, y: torch.softmax(y, 0), lambda self,
-    y: y / y.abs().max(), lambda self, y: y.cumsum(0),
+    lambda self, y: y - y.mean(0, keepdim=True), lambda self, y: torch.softmax(y, 0),
+    lambda self, y: y / y.abs().max(), lambda self, y: y.cumsum(0),
 ])  # fmt: skip
 def test_an_operator_across_rows_is_caught(cross: Any, tmp_path: Path) -> None:
     assert "a row's answer depends on the other rows of its batch" in caught(
@@ -321,7 +321,7 @@ def test_a_login_name_counts_as_a_whole_part_of_a_path_in_what_we_write(
     assert f"holds '{told}'" in str(refused.value)
 
 
-def test_a_category_that_is_called_as_the_user_is_sealed_and_a_folder_of_the_export_is_told_unless_waived(
+def test_a_category_that_is_called_as_the_user_is_sealed_and_a_folder_of_the_export_is_told_unless_waived(  # noqa: E501  (a test's name is a sentence)
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Word(st.Row):

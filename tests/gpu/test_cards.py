@@ -32,7 +32,8 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 SECONDS_EACH = 0.5
 LARGE = """<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[n] y)
     <int64[2] s = {-1, 1}, int64[1] big = {1000000}, int64[1] m = {1}>
-    { a = Reshape(x, s) r = Concat<axis=0>(m, big) t = Expand(a, r) u = Relu(t) y = ReduceMax<keepdims=0>(u, m) }"""
+    { a = Reshape(x, s) r = Concat<axis=0>(m, big) t = Expand(a, r) u = Relu(t)
+      y = ReduceMax<keepdims=0>(u, m) }"""
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 
 
@@ -84,11 +85,8 @@ def print_table(title: str, columns: dict[str, Engine], sizes: tuple[int, ...] =
         f"|---|{'---|' * len(columns)}"
     )
     for size in sizes:
-        print(
-            f"| {size} | "
-            f"{' | '.join(f'{rows_per_second(engine, size):,.0f}' for engine in columns.values())} "
-            "|"
-        )
+        rates = [f"{rows_per_second(engine, size):,.0f}" for engine in columns.values()]
+        print(f"| {size} | {' | '.join(rates)} |")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -22,7 +22,8 @@ from seatrial_serve.monitor.write import write_monitoring
 DEPLOY = ROOT / "deploy"
 # JSON holds the values of an enum, where TypeScript wants its names.
 TYPED = """import type { Dashboard } from "@grafana/schema";
-type Json<T> = T extends string ? (string extends T ? string : `${T}`) : T extends (infer U)[] ? Json<U>[]
+type Json<T> = T extends string ? (string extends T ? string : `${T}`)
+  : T extends (infer U)[] ? Json<U>[]
   : T extends object ? { [K in keyof T]: Json<T[K]> } : T;
 export const dashboard: Json<Dashboard> = """
 SCHEMA = ("typescript@5.9.3", "@grafana/schema@10.4.14")

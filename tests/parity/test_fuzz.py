@@ -317,7 +317,7 @@ def odds(stops: int = 3, least: float = 0.0) -> st.Pipeline:
         (3, 1e-3, ""),
     ],
 )
-def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_though_both_sides_fail_alike(
+def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_though_both_sides_fail_alike(  # noqa: E501  (a test's name is a sentence)
     stops: int, least: float, words: str, tmp_path: Path
 ) -> None:
     pipeline = odds(stops, least)

@@ -164,7 +164,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_shows_the_verdict_the_slices_and_the_worst_samples_and_nothing_in_a_bundle_is_markup(
+def test_the_page_shows_the_verdict_the_slices_and_the_worst_samples_and_nothing_in_a_bundle_is_markup(  # noqa: E501  (a test's name is a sentence)
     tmp_path: Path,
 ) -> None:
     bundle = sealed(tmp_path, agreement=0.9)

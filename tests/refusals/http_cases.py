@@ -194,8 +194,8 @@ CASES = [
         CHUNKED
         + WHOLE
         + (
-            b"0\r\nContent-Type: text/plain\r\nX-Request-Timeout-Ms: 0\r\nHost: pages.example\r\n"
-            b"\r\n"
+            b"0\r\nContent-Type: text/plain\r\nX-Request-Timeout-Ms: 0\r\n"
+            b"Host: pages.example\r\n\r\n"
         ),
         200,
     ),

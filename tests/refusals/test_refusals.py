@@ -140,7 +140,8 @@ def test_each_case_gets_what_its_row_says_and_harms_nobody(target: Target, case:
 
 
 def test_memory_after_the_whole_matrix_is_what_it_was(target: Target) -> None:
-    for case in CASES:  # what is touched for the first time stays: whichever test came before, this one starts from there
+    # What is touched for the first time stays: whichever test came before, this one starts there.
+    for case in CASES:
         answer_of(target, case)
     before_mb = target.rss_mb
     for case in CASES:

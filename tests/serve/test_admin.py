@@ -151,8 +151,8 @@ def test_what_no_model_was_asked_is_counted_by_code_and_cause_and_logged(server:
         text = urllib.request.urlopen(server.metrics_url, timeout=10).read().decode()
         found = re.findall(
             (
-                rf'{name}{{([a-z]+)="(\w+)",model="",version=""}} '
-                rf'([0-9.]+)|{name}{{model="",\w+="(\w+)"'
+                rf'{name}{{([a-z]+)="(\w+)",model="",version=""}} ([0-9.]+)'
+                rf'|{name}{{model="",\w+="(\w+)"'
             ),
             text,
         )

@@ -399,8 +399,8 @@ async def test_metrics_count_outcomes_phases_and_batches(running: Running) -> No
     assert 'seatrial_requests_total{code="E_RANGE",model="toy",version="1.0.0"} 1.0' in text
     for phase in ("front", "queue", "run"):
         assert (
-            f'seatrial_request_phase_seconds_count{{model="toy",phase="{phase}",version="1.0.0"}} '
-            "2.0"
+            "seatrial_request_phase_seconds_count"
+            f'{{model="toy",phase="{phase}",version="1.0.0"}} 2.0'
         ) in text
     assert 'seatrial_batch_rows_count{model="toy",version="1.0.0"} 2.0' in text
     assert 'seatrial_model_ready{model="toy",version="1.0.0"} 1.0' in text

@@ -35,14 +35,16 @@ def parse(text: str) -> bytes:
 
 
 DENSE = parse("""g (float[rows, 3] x) => (float[rows, 2] y, int64[rows] best)
-    <float[3, 2] w = {1, -1, 2, 0.5, -3, 4}> { h = MatMul(x, w) y = Relu(h) best = ArgMax<axis=1, keepdims=0>(y) }""")
+    <float[3, 2] w = {1, -1, 2, 0.5, -3, 4}>
+    { h = MatMul(x, w) y = Relu(h) best = ArgMax<axis=1, keepdims=0>(y) }""")
 LENGTHS = parse("g (float[rows, n] x) => (float[rows, n] y) { y = Relu(x) }")
 CONVOLUTION = parse("""g (float[rows, 1, 3, 3] x) => (float[rows, 1, 2, 2] y)
     <float[1, 1, 2, 2] w = {1, -1, 2, 0.5}> { y = Conv(x, w) }""")
 ANY_SIZE = parse("""g (float[rows, 1, high, wide] x) => (float[rows, 1, a, b] y)
     <float[1, 1, 2, 2] w = {1, -1, 2, 0.5}> { y = Conv(x, w) }""")
 WORDS = parse("""g (string[rows] c, float[rows] x) => (float[rows] y)
-    { i = ai.onnx.ml.LabelEncoder<keys_strings=["a", "b"], values_floats=[1.0, 2.0]>(c) y = Mul(i, x) }""")
+    { i = ai.onnx.ml.LabelEncoder<keys_strings=["a", "b"], values_floats=[1.0, 2.0]>(c)
+      y = Mul(i, x) }""")
 
 
 @pytest.fixture

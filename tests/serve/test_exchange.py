@@ -325,7 +325,7 @@ async def test_a_model_whose_bodies_are_longer_than_grpc_takes_is_named_once(
     ]
 
 
-async def test_a_message_that_does_not_come_in_time_is_refused_and_a_client_that_leaves_is_not() -> (
+async def test_a_message_that_does_not_come_in_time_is_refused_and_a_client_that_leaves_is_not() -> (  # noqa: E501  (a test's name is a sentence)
     None
 ):
     with pytest.raises(Refusal, match="no end of it within 0 s") as refused:

@@ -196,7 +196,8 @@ async def test_only_the_last_answers_are_remembered(app: Running) -> None:
         pytest.param({"truth": [{"pet": "cat"}], "request_id": None}, "E_SCHEMA", id="neither"),
         pytest.param({"truth": [{"pet": "cat"}], "request_id": None, "instances": [{"x": 9.0}]},
             "E_RANGE", id="a row out of range"),
-        pytest.param({"truth": [{"pet": "cat"}] * 5, "request_id": None, "instances": [{"x": 0.0}] * 5},
+        pytest.param(
+            {"truth": [{"pet": "cat"}] * 5, "request_id": None, "instances": [{"x": 0.0}] * 5},
             "E_BATCH", id="too many rows"),
     ],
 )  # fmt: skip

@@ -333,7 +333,7 @@ async def test_a_bundle_that_is_being_copied_is_waited_for_and_tried_once(
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
-async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_again_when_it_changes(
+async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_again_when_it_changes(  # noqa: E501  (a test's name is a sentence)
     running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()

@@ -171,7 +171,8 @@ async def test_drift_counts_what_was_answered_and_what_was_refused_for_an_unseen
         for rows in (ROWS, ROWS[:1], [{**GOOD, "word": "zebra"}]):
             await running.ask(rows)
         tensors = [{"name": "x", "shape": [3], "datatype": "FP32", "data": [1.0, 2.0, 99.0]},
-                   {"name": "word", "shape": [3], "datatype": "BYTES", "data": ["a", "b", "b"]}]  # fmt: skip
+                   {"name": "word", "shape": [3], "datatype": "BYTES",
+                    "data": ["a", "b", "b"]}]  # fmt: skip
         await running.client.post("/v2/models/toy/infer", json={"inputs": tensors})
         await running.taps.settled()
         metrics = running.metrics
@@ -496,13 +497,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from seatrial_serve.metrics.families import WorkersCollector
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics.standing import GateResult, Held, Standing
-there = {("toy", "1.0.0"): Standing(True, GateResult(True, 0.0), Held("d", "fp32", "CPU", "CPU", 0.1), 1.0)}
+held = Held("d", "fp32", "CPU", "CPU", 0.1)
+there = {("toy", "1.0.0"): Standing(True, GateResult(True, 0.0), held, 1.0)}
 metrics, registry = Metrics(), CollectorRegistry()
 WorkersCollector(registry, path=sys.argv[1])
 metrics.watch_versions(lambda: there, lambda *key: key in there)
 for _ in range(2):
     metrics.hand_over()
-    print(sum('model="toy"' in line for line in generate_latest(registry).decode().splitlines() if "_total" not in line))
+    lines = generate_latest(registry).decode().splitlines()
+    print(sum('model="toy"' in line for line in lines if "_total" not in line))
     there = {}
 """
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}

@@ -261,7 +261,8 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 GRAPH = '''<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[n] y)
     <int64[2] s = {-1, 1}, int64[1] big = {25000}, int64[1] m = {1}>
-    { a = Reshape(x, s) r = Concat<axis=0>(m, big) t = Expand(a, r) u = Relu(t) y = ReduceMax<keepdims=0>(u, m) }'''
+    { a = Reshape(x, s) r = Concat<axis=0>(m, big) t = Expand(a, r) u = Relu(t)
+      y = ReduceMax<keepdims=0>(u, m) }'''
 runtime = runtimes()["onnx"](onnx.parser.parse_model(GRAPH).SerializeToString(), RuntimeOptions())
 rows = lambda count: {"x": np.arange(count, dtype=np.float32)}
 runtime.run(rows(10))
@@ -272,7 +273,8 @@ for _ in range(3):
         runtime.run(rows(1000))
     except OutOfMemory as error:
         print(error.code, error)
-    answers = runtime.run(rows(500), outlier=True)["y"]  # twice 50 MB: fits only where nothing was left behind
+    # Twice 50 MB: fits only where nothing was left behind.
+    answers = runtime.run(rows(500), outlier=True)["y"]
     print((answers == rows(500)["x"]).all())
 """
 

@@ -14,8 +14,8 @@ GRAPH = onnx.parser.parse_model(
     '<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[n] y) { y = Relu(x) }'
 ).SerializeToString()
 SEVEN = onnx.parser.parse_model(
-    '<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[m] y) <int64[1] s = {7}> { '
-    "y = Reshape(x, s) }"
+    '<ir_version: 10, opset_import: ["": 20]> g (float[n] x) => (float[m] y) '
+    "<int64[1] s = {7}> { y = Reshape(x, s) }"
 ).SerializeToString()
 TABLE = onnx.parser.parse_model(
     '<ir_version: 10, opset_import: ["": 20]> g (int64[n] x) => (float[n] y) '

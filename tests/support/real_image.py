@@ -29,7 +29,10 @@ mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 for folder in proc dev sys; do mount --rbind /$folder "$root/$folder"; done
 mount -t tmpfs tmpfs "$root/tmp"
-[ -z "$bundles" ] || { mount --bind "$bundles" "$root/bundles"; mount -o remount,bind,ro "$root/bundles"; }
+[ -z "$bundles" ] || {
+  mount --bind "$bundles" "$root/bundles"
+  mount -o remount,bind,ro "$root/bundles"
+}
 exec chroot --userspec="$user" "$root" /usr/bin/env -i "$@"
 """
 """What a container engine does for `--read-only --user --volume`.
