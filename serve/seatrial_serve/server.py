@@ -52,13 +52,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("seatrial.server")
 KEEP_ALIVE_S = 75
-"""Above the idle time of common balancers (60 s), so that they close first and no request meets a closing socket."""
+"""Above the idle time of common balancers (60 s).
+
+Balancers close first, and no request meets a closing socket.
+"""
 
 
 TURN_S = 0.0005
-"""How long the event loop waits for the interpreter that another thread holds; Python's own 5 ms would be the latency of whoever comes during a scrape."""
+"""How long the event loop waits for the interpreter that another thread holds.
+
+Python's own 5 ms would be the latency of whoever comes during a scrape.
+"""
 LINGER_S, LINGER_TURNS = 0.5, 10
-"""Between the last accepted connection and the closing of idle ones: uvicorn would close one whose request is just arriving."""
+"""Between the last accepted connection and the closing of idle ones.
+
+uvicorn would close one whose request is just arriving.
+"""
 
 
 def serve(settings: Settings) -> None:
@@ -99,13 +108,19 @@ def serve(settings: Settings) -> None:
 
 
 def allow_files() -> None:
-    """Open as many files, which connections are, as the system lets this process: the usual soft limit is 1024."""
+    """Open as many files, which connections are, as the system lets this process.
+
+    The usual soft limit is 1024.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def most_connections() -> float:
-    """Connections over HTTP that there may be: three of four open files, so that bundles, gRPC and scrapes find some too."""
+    """Return how many connections over HTTP there may be: three of four open files.
+
+    Bundles, gRPC and scrapes find some too.
+    """
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return math.inf if files == resource.RLIM_INFINITY else files * 3 // 4
 
@@ -120,7 +135,11 @@ def run_server(
     joining: bool = False,
     settled: Callable[[], None] | None = None,
 ) -> None:
-    """Serve on a socket that listens already; with `joining`, accept once all models are loaded. `settled` is called once they are, or have failed."""
+    """Serve on a socket that listens already.
+
+    With `joining`, accept once all models are loaded. `settled` is called once they are, or have
+    failed.
+    """
     sys.setswitchinterval(TURN_S)
     plan, drain = plan_threads(settings.threads or usable_cores()), Drain()
     with (
@@ -217,7 +236,10 @@ def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycl
 
 
 class DrainingServer(uvicorn.Server):
-    """On the first SIGTERM or SIGINT it is no longer ready, goes on answering for the drain window, then stops; the second stops at once."""
+    """A server that drains on the first SIGTERM or SIGINT; the second stops it at once.
+
+    While it drains it is no longer ready, and goes on answering for the drain window, then stops.
+    """
 
     def __init__(
         self,
@@ -230,7 +252,10 @@ class DrainingServer(uvicorn.Server):
         reloads: Reloads,
         settled: Callable[[], None] | None = None,
     ) -> None:
-        """`running` is entered before anything is accepted and left after the last answer; what it raises ends the server."""
+        """Take `running`, which is entered before anything is accepted.
+
+        It is left after the last answer; what it raises ends the server.
+        """
         super().__init__(config)
         self._drain, self._window_s, self._grpc, self._running = drain, window_s, grpc, running
         self._reloads = reloads
@@ -239,7 +264,10 @@ class DrainingServer(uvicorn.Server):
         self._told_of_drain = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The signals' handler. It takes no lock, so it logs nothing: what it interrupts may hold that lock."""
+        """Handle a signal.
+
+        The handler takes no lock, so it logs nothing: what it interrupts may hold that lock.
+        """
         if self._drain.draining:
             self.force_exit = True
             super().handle_exit(sig, frame)
@@ -249,7 +277,10 @@ class DrainingServer(uvicorn.Server):
         self._stop_at_s = now_s() + self._window_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and to reload at SIGHUP. Raises what the models, observers or gRPC raise as they start."""
+        """Begin to listen, and to reload at SIGHUP.
+
+        Raises what the models, observers or gRPC raise as they start.
+        """
         await self._running.__aenter__()
         await super().startup(sockets=[])
         self._acceptors = [Acceptor(sock, self._protocol) for sock in sockets or ()]
@@ -265,7 +296,7 @@ class DrainingServer(uvicorn.Server):
             self._settled()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  (the acceptors have them)
-        """Stop listening, answer what is on its way over connections that are open already, then close these."""
+        """Stop listening, answer what is on its way, then close the open connections."""
         self._reloads.ignore()
         for acceptor in self._acceptors:
             await acceptor.close()

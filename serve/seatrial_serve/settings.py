@@ -1,4 +1,7 @@
-"""Every setting of the server, each with a sentence of advice. Flags win over the environment, that over the file, that over defaults."""
+"""Every setting of the server, each with a sentence of advice.
+
+Flags win over the environment, that over the file, that over defaults.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(split)]
 
 
 class Settings(BaseSettings):
-    """Read from flags, from the environment (`SEATRIAL_HTTP_PORT=...`) and from a TOML file (`http_port = ...`)."""
+    """Read from flags, from the environment and from a TOML file.
+
+    In the environment: `SEATRIAL_HTTP_PORT=...`; in the file: `http_port = ...`.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
@@ -356,7 +362,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the framework's signature)
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the framework's signature)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keyword arguments win over the environment; nothing else is read behind the caller's back."""
+        """Let keyword arguments win over the environment.
+
+        Nothing else is read behind the caller's back.
+        """
         assert isinstance(env_settings, EnvSettingsSource)
         ignored = {name.lower() for name in ignored_variables(os.environ)}
         env_settings.env_vars = {
@@ -413,7 +422,10 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:
-    """Settings from flags, environment and file. Raises `DeclarationError` that names the setting, what it got and what it wants."""
+    """Return settings from flags, environment and file.
+
+    Raises `DeclarationError` that names the setting, what it got and what it wants.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
     from_file = read_file(config) if config is not None else {}
     environment = variables_of(os.environ)
@@ -453,7 +465,10 @@ def unknown_name(where: str, name: str, written: Callable[[str], str] = str) -> 
 
 
 def variables_of(environ: Mapping[str, str]) -> set[str]:
-    """The names of the settings that the environment says, known or not; upper and lower case are one."""
+    """Return the names of the settings that the environment holds, known or not.
+
+    Upper and lower case are one.
+    """
     ignored = set(ignored_variables(environ))
     return {
         name.upper().removeprefix(PREFIX).lower()
@@ -463,9 +478,12 @@ def variables_of(environ: Mapping[str, str]) -> set[str]:
 
 
 def ignored_variables(environ: Mapping[str, str]) -> list[str]:
-    """The variables that Kubernetes sets in every container for a Service whose name begins with "seatrial".
+    """Return the variables that Kubernetes sets for a Service named "seatrial...".
 
-    For a Service `seatrial-metrics`: SEATRIAL_METRICS_PORT=tcp://10.0.0.1:8002, which is also the name of a setting, and others.
+    Kubernetes sets them in every container.
+
+    For a Service `seatrial-metrics`: SEATRIAL_METRICS_PORT=tcp://10.0.0.1:8002, which is also the
+    name of a setting, and others.
     """
     return sorted(
         name
@@ -476,7 +494,10 @@ def ignored_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def read_file(config: Path) -> dict[str, Any]:
-    """The TOML file as a mapping. Raises `DeclarationError`, also where it is no plain file or larger than 1 MiB."""
+    """Return the TOML file as a mapping.
+
+    Raises `DeclarationError`, also if the file is no plain file or larger than 1 MiB.
+    """
     where = f"settings file '{config}'"
     try:
         return tomllib.loads(read_plain_file(config, MAX_FILE_BYTES, follow_links=True).decode())

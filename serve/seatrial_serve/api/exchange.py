@@ -112,7 +112,10 @@ class Exchange:
     ) -> None:
         """`entry`: what it asks for, None where that is not there, or where `find` will tell.
 
-        `counted`: does it ask for predictions, which the metrics of models count?
+        `entry` is None if there is no such version, or if `find` will find it. `when_left`: see
+        `scope.WHEN_LEFT`.
+
+        `counted`: whether the request is for predictions, which the metrics of models count.
         """
         self.shared, self.record, self.entry, self.client = shared, record, entry, client
         self.headers, self.counted = headers, counted
@@ -165,9 +168,11 @@ class Exchange:
         self.held = True
 
     def whole(self, body: bytes, growth: int = GROWTH) -> None:
-        """The body is here and is about to be parsed, which takes `growth` bytes of memory for each of it.
+        """Take the whole body, which is about to be parsed.
 
-        Raises `Refusal` for one in quarantine, and `Unavailable` where there is no room.
+        Parsing takes `growth` bytes of memory for each byte of the body.
+
+        Raises `Refusal` for a body in quarantine, and `Unavailable` if there is no room.
         """
         self.hold.work(len(body) * growth)
         self.payload = body

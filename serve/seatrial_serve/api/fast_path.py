@@ -25,7 +25,10 @@ PATH = re.compile(
     r"(?P<verb>(?(v1):(?:predict|feedback)|/infer))"
 )
 UNREAD = ("E_BODY_BYTES", "E_SLOW_BODY", "E_MEMORY")
-"""If one of these came while the body was read, the rest may still come: the connection is closed."""
+"""If one of these came while the body was read, the connection is closed.
+
+The rest of the body may still come.
+"""
 FEEDBACK = ":feedback"
 ROUTES = {
     ":predict": "/v1/models/{model}:predict",
@@ -37,7 +40,11 @@ REQUEST_ID = "seatrial.request_id"
 
 
 class FastPath:
-    """ASGI in front of the framework's app: answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and `/v2/models/{name}/infer`, with or without version, and passes everything else on."""
+    """ASGI in front of the framework's app.
+
+    It answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and
+    `/v2/models/{name}/infer`, with or without version, and passes everything else on.
+    """
 
     def __init__(
         self,

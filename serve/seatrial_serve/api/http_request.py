@@ -76,7 +76,10 @@ class Asked(HttpExchange):
         return ready_model(self._scope["method"], self.entry)
 
     async def body(self) -> bytes:
-        """The whole of it, decompressed, once memory is held for it. Raises `Refusal`, `Unavailable` or `ClientLeft`."""
+        """Return the whole body, decompressed, once memory is held for it.
+
+        Raises `Refusal`, `Unavailable` or `ClientLeft`.
+        """
         self.unread = True
         body = await read_body(
             self.headers,
@@ -142,7 +145,11 @@ def begin_record(headers: Mapping[bytes, bytes], route: str) -> RequestRecord:
 
 
 def ready_model(method: str, entry: Entry | None) -> ServedModel:
-    """The model of an entry. Raises `Refusal` or `Unavailable` where there is none to ask, or where the method is not POST."""
+    """Return the model of an entry.
+
+    Raises `Refusal` or `Unavailable` if there is no model that answers, or if the method is not
+    POST.
+    """
     if entry is None:
         raise Refusal(
             "E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models"

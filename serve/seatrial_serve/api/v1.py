@@ -1,4 +1,7 @@
-"""V1: rows in, predictions out; the row protocol of TF Serving and KServe. A contract with one image also takes the file itself."""
+"""V1: rows in, predictions out; the row protocol of TF Serving and KServe.
+
+A contract with one image also takes the file itself.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from seatrial_serve.process.json_pieces import write_json
 class Predict:
     """Answers `{"instances": [row, ...]}` with `{"predictions": [...], "model_version": ...}`, and columns in `inputs` with `outputs`.
 
-    A partial answer holds null for a row without one, and says why in `errors`.
+    `{"instances": [row, ...]}` is answered with `{"predictions": [...], "model_version": ...}`, and
+    columns in `inputs` with `outputs`.
+
+    A partial answer holds null for a row without one, and the reason in `errors`.
     """
 
     def check(self, asked: HttpExchange) -> None:

@@ -1,8 +1,10 @@
 """HTTP/1 connections: uvicorn's protocol with deadlines, caps and strict framing, which it lacks.
 
-A request whose end is in doubt is never answered as if it were not: where two readers could disagree about where it ends (RFC 9112,
-6.3), it is refused and its connection closed. The parser reads a request that asks for another protocol again without that wish,
-since it would take the request's body for the other protocol's bytes (RFC 9110, 7.8: a server may ignore it). Trailers are no headers.
+A request whose end is in doubt is never answered as if it were not: where two readers could
+disagree about where it ends (RFC 9112, 6.3), it is refused and its connection closed. The parser
+reads a request that asks for another protocol again without that wish, since it would take the
+request's body for the other protocol's bytes (RFC 9110, 7.8: a server may ignore it). Trailers are
+no headers.
 """
 
 from __future__ import annotations
@@ -41,8 +43,11 @@ HEADER_S = 10.0
 SEND_S = 30.0
 """How long a client may leave a reply unread that does not fit its connection."""
 LINGER_S, LINGER_BYTES = 10.0, 64 * 2**20
-"""How long, and for how much, a connection that was refused is read on: to close it while its client still sends would reset it, and
-the client would lose the answer (RFC 9112, 9.6)."""
+"""How long, and for how much, a connection that was refused is read on.
+
+To close the connection while its client still sends would reset it, and the client would lose the
+answer (RFC 9112, 9.6).
+"""
 RESOLUTION_S = 0.002
 """Of the event loop's clock and timers."""
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_URL_BYTES = 100, 32 * 1024, 8 * 1024
@@ -81,9 +86,12 @@ class StrictProtocol(HttpToolsProtocol):
         direct: DirectHandler | None = None,
         **options: Any,
     ) -> None:
-        """`most`: connections that there may be; beyond, idle ones make room. `places`: those that one address may have.
+        """Set the connection up with its caps.
 
-        `refused` is told of each request that is refused here.
+        `most`: connections that there may be; beyond, idle ones make room. `places`: those that one
+        address may have.
+
+        `refused` is called with each request that is refused here.
         """
         super().__init__(*args, **options)
         self._hosts, self._most, self._tell_refused = hosts or AllowedHosts(), most, refused
@@ -127,7 +135,10 @@ class StrictProtocol(HttpToolsProtocol):
                 self._end_refused()
 
     def _make_room(self) -> bool:
-        """Close the connections without a request on their way that would be closed first, those whose reply is unread last. False: there are none."""
+        """Close connections without a request on their way; return False if there are none.
+
+        The connections that would be closed first are closed, those whose reply is unread last.
+        """
         others = [
             each
             for each in self.connections
@@ -168,7 +179,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._tell_left()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, until this connection is refused; headers that did not end with this are waited for, but not for ever."""
+        """Feed the parser, until this connection is refused.
+
+        Headers that did not end with this data are waited for, but not for ever.
+        """
         if self._ended:
             self._drop(len(data))
             return
@@ -251,7 +265,10 @@ class StrictProtocol(HttpToolsProtocol):
                 return
 
     def _parse_without_upgrade(self) -> None:
-        """Begin the request whose headers have ended once more, without the header that asks for another protocol."""
+        """Begin the request whose headers have ended once more, without its upgrade.
+
+        The header that asks for another protocol is left out.
+        """
         lines = [
             b"%b %b HTTP/%b"
             % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
@@ -297,7 +314,10 @@ class StrictProtocol(HttpToolsProtocol):
             )
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Cap them, in number and in bytes, trailers among them, which are then forgotten: they come after all that headers decide."""
+        """Cap headers in number and in bytes, trailers among them.
+
+        Trailers are then forgotten: they come after all that headers decide.
+        """
         self._header_bytes += len(name) + len(value)
         if self._in_headers:
             self.headers.append((name.lower(), value))
@@ -510,7 +530,11 @@ class StrictProtocol(HttpToolsProtocol):
         raise error
 
     def _await(self, within_s: float) -> None:
-        """Something must come of the client within that time. There is one timer, which looks when it rings: to set and cancel two for each request takes nearly as long as to parse its body."""
+        """Demand that something comes of the client within that time.
+
+        There is one timer, which checks the deadline when it rings: to set and cancel two for each
+        request takes nearly as long as to parse its body.
+        """
         self._due_s = self.loop.time() + within_s
         if self._due_s < self._rings_s:
             self._set_timer()
@@ -547,7 +571,10 @@ class StrictProtocol(HttpToolsProtocol):
             self._socket.close()
 
     def _end_refused(self) -> None:
-        """Parse no more; say what was wrong once all that was asked before is answered, and close."""
+        """Parse no more; write what was wrong, and close.
+
+        What was wrong is written once all earlier requests are answered.
+        """
         self._ended, self._refused_id = True, new_request_id()
         self._refused = self._refused or Refusal("E_HTTP", "request", "no valid HTTP", "HTTP/1.1")
         if self._tell_refused is not None:
@@ -582,7 +609,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._linger()
 
     def close(self) -> None:
-        """Close, once the client has heard what was said: where it still sends, what it sends is read and dropped within bounds."""
+        """Close, once the client has received what was written.
+
+        If the client still sends, what it sends is read and dropped within bounds.
+        """
         unread = self._ended or (self.cycle is not None and self.cycle.more_body)
         if unread and not self.closing:
             self._linger()
@@ -606,7 +636,10 @@ class StrictProtocol(HttpToolsProtocol):
 
 
 class ClosingTransport:
-    """A connection's transport as uvicorn's parts have it: closing it is the connection's own affair."""
+    """A connection's transport as uvicorn's parts have it.
+
+    Closing the transport is the connection's own affair.
+    """
 
     __slots__ = ("_connection", "close", "get_extra_info", "write")
 

@@ -1,4 +1,7 @@
-"""The load gate: a model takes traffic only after its golden rows were answered rightly on this machine."""
+"""The load gate: a model takes traffic only after its golden rows were answered rightly.
+
+They are answered on this machine.
+"""
 
 from __future__ import annotations
 
@@ -300,9 +303,12 @@ class LoadGate:
 
 
 def lacking(engine: Engine) -> str:
-    """What this machine lacks of every machine that the variant was proven on; empty where nothing, or nothing is known.
+    """Return what this machine lacks of every machine that the variant was proven on.
 
-    Whole-number kernels are chosen by instruction set, and some of them saturate: without VNNI, sums of u8 times s8 may.
+    It is empty if the machine lacks nothing, or if nothing is known.
+
+    Whole-number kernels are chosen by instruction set, and some of them saturate: without VNNI,
+    sums of u8 times s8 may.
     """
     if engine.remote or not engine.bundle.manifest.variant(engine.variant).recipe:
         return ""

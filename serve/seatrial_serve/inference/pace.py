@@ -28,7 +28,7 @@ class Pace:
 
     @property
     def best_rows(self) -> int:
-        """Return the size of the smallest batch that reaches 95% of the best rate seen.
+        """The size of the smallest batch that reaches 95% of the best rate seen.
 
         A larger one makes rows wait for each other, and for little.
         """
@@ -36,7 +36,7 @@ class Pace:
 
     @property
     def fastest_rows(self) -> int:
-        """Return the size of the smallest batch that reaches 99% of the best rate seen.
+        """The size of the smallest batch that reaches 99% of the best rate seen.
 
         If many rows wait, that little more is worth it to all of them.
 
@@ -51,7 +51,7 @@ class Pace:
 
     @cached_property
     def line(self) -> tuple[float, float]:
-        """Return the seconds of any batch, and the seconds for each unit of cost.
+        """The seconds of any batch, and the seconds for each unit of cost.
 
         They are those of the line through the smallest and the largest batch seen. Cost is rows x
         padded length.
@@ -67,7 +67,7 @@ class Pace:
 
     @property
     def free_cost(self) -> int:
-        """Return the cost that takes as long as a batch takes before its first row.
+        """The cost that takes as long as a batch takes before its first row.
 
         It is 0 if that time cannot be told apart from nothing.
         """

@@ -59,7 +59,7 @@ class ModelTallies:
 
     @property
     def stirred(self) -> bool:
-        """Return whether anything has happened since the last hand-over, or none was made yet.
+        """Whether anything has happened since the last hand-over, or none was made yet.
 
         Each request ends in `total`, each batch in `run`. What else a request or a batch counts
         must therefore be noted before these, and be handed over after them.

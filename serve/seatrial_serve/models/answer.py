@@ -22,13 +22,19 @@ NO_ERRORS: Mapping[int, RowError] = MappingProxyType({})
 
 @dataclass(slots=True)
 class Answer:
-    """What the model answered for a request: parts of batches, and the rows' own order where these came apart."""
+    """The model's answers for a request: parts of batches.
+
+    If the rows came apart, it holds their own order too.
+    """
 
     given: Given
     parts: Sequence[Answers]
     order: Sequence[int] | None = None
     errors: Mapping[int, RowError] = field(default_factory=lambda: NO_ERRORS)
-    """Of a partial answer: place in the request -> why that row has no answer. All else in here is of the other rows."""
+    """Of a partial answer: place in the request -> why that row has no answer.
+
+    All else in here is of the other rows.
+    """
 
     def __iter__(self) -> Iterator[tuple[dict[str, Array], int]]:
         """For each row: the outputs of its batch, and its place in them."""

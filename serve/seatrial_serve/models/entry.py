@@ -44,7 +44,10 @@ class Entry:
 
     @property
     def digest(self) -> str:
-        """sha256 of its manifest when it was found: what names the bundle; empty where there was none to read."""
+        """The sha256 of the manifest when it was found, which names the bundle.
+
+        It is empty if there was no manifest to read.
+        """
         return self.stamp.partition(" ")[0]
 
     @property

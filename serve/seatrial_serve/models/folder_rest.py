@@ -1,4 +1,7 @@
-"""When a watched folder rests: nothing in it has changed for a moment, so that whoever copies into it has probably finished."""
+"""When a watched folder rests: nothing in it has changed for a moment.
+
+Whoever copies into the folder has then probably finished.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from seatrial_serve.process.clock import now_s
 
 log = logging.getLogger("seatrial.watch")
 REST_S = 1.0
-"""A copy over a network or from a slow disk pauses for less, as a rule; where it pauses longer, the next change is another try."""
+"""A copy over a network or from a slow disk pauses for less, as a rule.
+
+If it pauses longer, the next change is another try.
+"""
 
 
 @dataclass
@@ -27,7 +33,10 @@ class Sight:
 
 
 class FolderRest:
-    """Holds each folder against how it looked the last time. Whoever watches looks again while `moving` says so."""
+    """Compares each folder with how it looked the last time.
+
+    The caller looks again while `moving` is true.
+    """
 
     def __init__(self, rest_s: float = REST_S, clock: Callable[[], float] = now_s) -> None:
         """`rest_s`: seconds without a change."""
@@ -48,9 +57,12 @@ class FolderRest:
         }
 
     def may_try(self, bundle: Path, wanted: str) -> bool:
-        """May a bundle be loaded now, as `wanted`: does it hold a manifest, does it rest, and was it not tried so already?
+        """Return whether a bundle may be loaded now, as `wanted`.
 
-        A folder without a manifest is not waited for: the manifest's arrival is a change of its own. Blocking.
+        It may if it holds a manifest, rests, and was not tried so already.
+
+        A folder without a manifest is not waited for: the manifest's arrival is a change of its
+        own. Blocking.
         """
         files = dict(files_of(bundle))
         state, sight = (wanted, tuple(sorted(files.items()))), self._sights.get(bundle)
@@ -61,7 +73,10 @@ class FolderRest:
         return self._may_try(bundle, state, whole=MANIFEST in files)
 
     def may_tell(self, folder: Path, text: str) -> bool:
-        """May it be told now what is wrong with a folder: has it been wrong so for a while, and was it not told already?"""
+        """Return whether what is wrong with a folder may be reported now.
+
+        It may if the folder has been wrong so for a while, and if that was not reported already.
+        """
         return self._may_try(folder, text, whole=True)
 
     def forget(self, folder: Path) -> None:
@@ -82,7 +97,10 @@ class FolderRest:
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """The plain files below a folder, with size in bytes and time of change in nanoseconds; those that vanish meanwhile are left out."""
+    """Return the plain files below a folder, with size and time of change.
+
+    Sizes are in bytes, times in nanoseconds. Files that vanish meanwhile are left out.
+    """
     for place, _, names in os.walk(folder):
         for path in (Path(place, name) for name in names):
             try:

@@ -1,4 +1,7 @@
-"""The life cycle of models: what is served is kept as the folder of bundles says, without losing a request."""
+"""The life cycle of models: the folder of bundles decides what is served.
+
+No request is lost by a change.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ class ModelLifecycle:
     ) -> None:  # fmt: skip
         """`build` loads one entry, blocking, in `pool`, whose threads bound the loads at once.
 
-        `tidy` is called, in a thread, after whatever takes or frees much memory. With `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another process, which may come later.
+        `tidy` is called, in a thread, after whatever takes or frees much memory. With
+        `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another
+        process, which may come later.
         """
         self._repository, self._pool = repository, pool
         self._build = build
@@ -100,7 +105,10 @@ class ModelLifecycle:
         self._stops = True
 
     def reload_soon(self) -> None:
-        """Reload in the background, on the event loop; what is asked while a reload waits for its turn is that one."""
+        """Reload in the background, on the event loop.
+
+        Calls while a reload waits for its turn are that one reload.
+        """
         if not self._reload_waits:
             self._reload_waits = True
             self._spawn(self._reload_and_log())
@@ -131,9 +139,10 @@ class ModelLifecycle:
     ) -> list[FoundModel]:
         """Serve what the folder holds now, of all models or of one, and return what that is.
 
-        A model whose selection (`labels.json`, `variants.json`) can be read no more stays as it was. With `rest`, a version is
-        loaded once its folder rests, and not again before it changes. Raises `DeclarationError` where the folder holds no bundle,
-        `Refusal` for an unknown name.
+        A model whose selection (`labels.json`, `variants.json`) can be read no more stays as it
+        was. With `rest`, a version is loaded once its folder rests, and not again before it
+        changes. Raises `DeclarationError` if the folder holds no bundle, `Refusal` for an unknown
+        name.
         """
         async with self._scanning:
             self._reload_waits = self._reload_waits and name is not None
@@ -182,7 +191,7 @@ class ModelLifecycle:
         await self._tell()
 
     async def _follow_model(self, model: FoundModel, rest: FolderRest | None) -> None:
-        """Load what is new of a model, take up its selection, and retire what nobody wants any more."""
+        """Load what is new of a model, take up its selection, and retire its other versions."""
         waits = False
         for entry in model.entries:
             if self._stops:
@@ -218,7 +227,10 @@ class ModelLifecycle:
                 )
 
     async def load(self, name: str) -> None:
-        """Load a model, or load it anew. Raises `ModelError` where its version in the folder does not pass its load gate."""
+        """Load a model, or load it anew.
+
+        Raises `ModelError` if its version in the folder does not pass its load gate.
+        """
         for model in await self.reload(name):
             for entry in model.entries:
                 if model.unreadable or not self._serves(entry):
@@ -331,7 +343,10 @@ class ModelLifecycle:
         self._tidy_after(there())
 
     def _tidy_after(self, model: ServedModel | None) -> None:
-        """Tidy once more when the last holder of a retired model, an observer or a thread, is done with it."""
+        """Tidy once more when the last holder of a retired model is done with it.
+
+        A holder is an observer or a thread.
+        """
         if model is not None:
             weakref.finalize(model, self._last_holder_left).atexit = False
 
@@ -345,7 +360,10 @@ class ModelLifecycle:
             await self.changed()
 
     async def _follow_runtime(self) -> None:
-        """Load what failed for want of its runtime, again and again, and tell how each stands: another process sends no event."""
+        """Load what failed for want of its runtime, again and again; report how each stands.
+
+        The runtime is another process, which sends no event.
+        """
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), RETRY_S)

@@ -1,4 +1,7 @@
-"""From a bundle on disk to a model that takes traffic: open, load, pass the load gate, plan its batches."""
+"""From a bundle on disk to a model that takes traffic.
+
+The loader opens, loads, passes the load gate, and plans batches.
+"""
 
 from __future__ import annotations
 

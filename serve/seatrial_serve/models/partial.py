@@ -1,4 +1,7 @@
-"""Partial answers: a row that cannot be answered takes none of its request's others with it, where the client asks so."""
+"""Partial answers: a row that cannot be answered takes none of the others with it.
+
+Requests are answered so if the client chooses it.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,14 @@ def asks_for_parts(headers: Mapping[bytes, bytes]) -> bool:
 async def answer_each(
     model: ServedModel, given: Given, refused: Mapping[int, Refusal], terms: Terms
 ) -> Answer:
-    """What the model answers for the validated rows of a request, those in `refused` (place -> why) left out.
+    """Return the model's answers for the validated rows of a request.
 
-    A row that the host stage refuses, that the model fails on or answers with NaN joins `refused` in `Answer.errors`, with the
-    error that it would have alone. Raises `Unavailable` as `ServedModel.answer_rows` does, since what is not there is there for
-    no row, and `Refusal` where the answers are too large.
+    Those in `refused` (place -> why) are left out.
+
+    A row that the host stage refuses, that the model fails on or answers with NaN joins `refused`
+    in `Answer.errors`, with the error that it would have alone. Raises `Unavailable` as
+    `ServedModel.answer_rows` does, since what is not there is there for no row, and `Refusal` if
+    the answers are too large.
     """
     if isinstance(given, Mapping) and not model.engine.plain:
         given = rows_of(given)
@@ -74,7 +80,10 @@ async def answer_each(
 
 
 class RowByRow:
-    """The rows of one request: `index` is a row's place among those that the contract took, `places` its place in the request."""
+    """The rows of one request, each with two numbers.
+
+    `index` is a row's place among those that the contract took, `places` its place in the request.
+    """
 
     def __init__(
         self, model: ServedModel, places: Sequence[int], errors: dict[int, RowError], terms: Terms
@@ -84,7 +93,10 @@ class RowByRow:
         """Place in the request -> why that row has no answer."""
 
     async def encode(self, given: Given) -> list[tuple[Part, tuple[Hashable, int], Sequence[int]]]:
-        """The rows that the host stage takes, those of like shape together: each part, what its rows share, and their indices."""
+        """Return the rows that the host stage takes, those of like shape together.
+
+        Each entry holds the part, what its rows share, and their indices.
+        """
         engine = self._model.engine
         if isinstance(given, Mapping):
             block = engine.front.encode_columns(given)
@@ -108,7 +120,10 @@ class RowByRow:
     async def run(
         self, part: Part, kin: tuple[Hashable, int], indices: Sequence[int]
     ) -> list[tuple[Sequence[int], Answers]]:
-        """What the model answers for rows of like shape: answers, and the indices of their rows. A part that fails runs again in halves."""
+        """Return the model's answers for rows of like shape, and the indices of their rows.
+
+        A part that fails runs again in halves.
+        """
         try:
             answers = await self._model.submit(part, kin, self._terms)
         except (Refusal, ModelError) as error:
@@ -147,7 +162,10 @@ def failed_runs(answer: Answer) -> bool:
 
 
 def described_errors(answer: Answer) -> list[dict[str, Any]]:
-    """The rows without an answer, as clients see them: `{"row": place, "code": ..., "error": ...}`."""
+    """Return the rows without an answer, as clients see them.
+
+    Each is `{"row": place, "code": ..., "error": ...}`.
+    """
     return [
         {"row": place, "code": error.code, "error": str(error)}
         for place, error in answer.errors.items()

@@ -1,4 +1,7 @@
-"""The receipts beside a bundle as clients see them: anybody may have written them, so reading them can hold up nobody else."""
+"""The receipts beside a bundle as clients see them.
+
+Anybody may have written them, so reading them can hold up nobody else.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from seatrial_serve.process.background import BackgroundWorker
 SINGLE_ROWS: Any = {"trials": {"__all__": {"worst", "flipped"}}}
 """What receipts say of single rows. It stays beside the bundle: the rows may be somebody's."""
 MAX_KEPT_BYTES = 16 * 2**20
-"""Of the JSON that is kept for the next look, all bundles together; the one longest out of sight goes first."""
+"""Most bytes of JSON that are kept for the next look, all bundles together.
+
+The JSON that was longest out of sight goes first.
+"""
 MAX_WAITING = 16
 WAIT_S = 2.0
 """How long a look waits for the disk."""
@@ -34,7 +40,9 @@ class Told(NamedTuple):
 
 
 class ReceiptReader:
-    """Reads in one thread of its own, one folder after another, and parses none twice that has not changed.
+    """Reads in one thread of its own, one folder after another.
+
+    It parses none twice that has not changed.
 
     A disk that does not answer holds up this thread alone, and a look for `WAIT_S` seconds.
     """
@@ -44,7 +52,10 @@ class ReceiptReader:
         self._kept: OrderedDict[Path, Told] = OrderedDict()
 
     async def told(self, bundle: Bundle) -> dict[str, Any]:
-        """The receipts beside a bundle, the newest first: they may come while it is served. `receipts_error` where some cannot be read."""
+        """Return the receipts beside a bundle, the newest first.
+
+        They may come while the bundle is served. `receipts_error` is there if some cannot be read.
+        """
         if self._aside is None:
             self._aside = BackgroundWorker("receipts", self._answer, MAX_WAITING)
         future: Future[Told] = Future()
@@ -84,7 +95,10 @@ class ReceiptReader:
 
 
 def read(digest: str, paths: list[Path]) -> tuple[bytes, str]:
-    """The receipts that are about this digest as a JSON array, the newest first, without single rows; and what could not be read."""
+    """Return the receipts about this digest as a JSON array, and what could not be read.
+
+    The newest comes first; receipts are without single rows.
+    """
     found: list[tuple[str, bytes]] = []
     errors: list[str] = []
     for path in paths:

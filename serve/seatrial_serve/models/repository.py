@@ -42,11 +42,17 @@ class Repository:
             self.select(model)
 
     def scan(self) -> list[FoundModel]:
-        """What the folder wants served now; blocking. Raises `DeclarationError` where it holds no bundle."""
+        """Return the models that the folder wants served now; blocking.
+
+        Raises `DeclarationError` if the folder holds no bundle.
+        """
         return find_models(self.folder, self._policy, self._selections)
 
     def older(self, entry: Entry) -> list[Entry]:
-        """The versions of a model in the folder below one of them, the highest first; `Entry` values that nobody has loaded. Raises `DeclarationError`."""
+        """Return the versions of a model in the folder below one of them, the highest first.
+
+        They are `Entry` values that nobody has loaded. Raises `DeclarationError`.
+        """
         models = find_models(self.folder, "all", self._selections)
         found = [other for model in models if model.name == entry.name for other in model.entries]
         return [other for other in found if version_key(other.version) < version_key(entry.version)]
@@ -75,7 +81,10 @@ class Repository:
         self.settle(entry.name)
 
     def settle(self, name: str) -> None:
-        """Decide anew what a model's own name stands for: the version labelled "stable", else the highest that is ready, else the highest."""
+        """Decide anew what a model's own name stands for.
+
+        It is the version labelled "stable", else the highest that is ready, else the highest.
+        """
         self.revision += 1
         entries = self._entries.get(name)
         if not entries:
@@ -93,7 +102,10 @@ class Repository:
         )
 
     def find(self, name: str, version: str | None = None, label: str | None = None) -> Entry | None:
-        """An entry by name, and version or label; without either, the version that the model's own name stands for. None where there is none."""
+        """Return an entry by name, and version or label; None if there is none.
+
+        Without either, it is the version that the model's own name stands for.
+        """
         if label is not None:
             version = self.labels(name).get(label, "")
         return (
@@ -135,7 +147,10 @@ class Repository:
 
     @property
     def waiting(self) -> list[Entry]:
-        """Versions that keep the server from being ready: where a model's own name stands for none that takes traffic."""
+        """The versions that keep the server from being ready.
+
+        They are those of models whose own name stands for none that takes traffic.
+        """
         return [entry for entry in self._served.values() if not entry.takes_traffic]
 
     @property
@@ -145,7 +160,10 @@ class Repository:
         return all(ready) or (self._wanted == "any" and any(ready))
 
     def check_replacement(self, entry: Entry, contract: Contract) -> None:
-        """Raise `ModelError` where a version would take over from an older one and break its clients under the same major version."""
+        """Raise `ModelError` if a version would break an older one's clients.
+
+        That is so if it would take over from the older one under the same major version.
+        """
         served = self._served.get(entry.name)
         if (
             served is None
@@ -162,9 +180,11 @@ class Repository:
             )
 
     def load(self, entry: Entry, build: Callable[[Entry], ServedModel]) -> None:
-        """Load one entry in the calling thread; what goes wrong is kept as its state and reason, and logged.
+        """Load one entry in the calling thread.
 
-        A model that was built becomes READY once its batcher runs, which is the event loop's to say.
+        What goes wrong is kept as the entry's state and reason, and logged.
+
+        A model that was built becomes READY once its batcher runs, which the event loop decides.
         """
         start, known, code, reason = time.perf_counter(), entry.reason, "", ""
         try:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Terms:
-    """On which terms a request is answered: until when (a time of `now_s`), for whom, and how urgently (1 is the highest, 0 the usual)."""
+    """The terms on which a request is answered.
+
+    They are until when (a time of `now_s`), for whom, and how urgently (1 is the highest, 0 the
+    usual).
+    """
 
     deadline_s: float = math.inf
     flow: Hashable = None

@@ -19,7 +19,10 @@ log = logging.getLogger("seatrial.journey")
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request to a model, from its first byte here to its answer. Times are those of `now_s`."""
+    """One request to a model, from its first byte here to its answer.
+
+    Times are those of `now_s`.
+    """
 
     request_id: str
     route: str
@@ -30,11 +33,17 @@ class RequestRecord:
     given: Given | None = None
     """What it asked, as validated; None where it did not come so far."""
     phases: list[tuple[str, float, float]] = field(default_factory=list)
-    """Name, beginning and end of each: front, prepare, queue, run, encode; those of a request in parts come more than once."""
+    """Name, beginning and end of each phase: front, prepare, queue, run, encode.
+
+    The phases of a request in parts come more than once.
+    """
     company: list[BatchInfo] = field(default_factory=list)
     answer: Answer | None = None
     code: str = ""
-    """"ok", or the stable code of what went wrong; empty where its client left before it was answered."""
+    """"ok", or the stable code of what went wrong.
+
+    It is empty if the client left before it was answered.
+    """
     status: int = 0
     error: BaseException | None = None
     """For the observers, while they are told."""
@@ -68,6 +77,9 @@ class RequestRecord:
         )
 
     def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
-        """Some of its rows waited since they arrived, and ran in a batch; see `seatrial_serve.scheduling.ticket.TicketListener`."""
+        """Note that some rows waited since they arrived, and ran in a batch.
+
+        See `seatrial_serve.scheduling.ticket.TicketListener`.
+        """
         self.phases += (("queue", arrived_s, started_s), ("run", started_s, ended_s))
         self.company.append(company)

@@ -20,7 +20,10 @@ NOTHING = Selection()
 
 @dataclass(frozen=True)
 class FoundModel:
-    """One model of the folder: what its operator selects, and which of its versions are to be served, the highest first."""
+    """One model of the folder: its operator's selection, and its versions to be served.
+
+    The highest version comes first.
+    """
 
     name: str
     home: Path
@@ -29,16 +32,21 @@ class FoundModel:
     entries: tuple[Entry, ...]
     """Nobody has loaded them."""
     unreadable: str = ""
-    """Why the selection could not be read; `selection` is then the last one that could, or empty."""
+    """Why the selection could not be read.
+
+    `selection` is then the last one that could be read, or empty.
+    """
 
 
 def find_models(
     folder: Path, versions: str, known: Mapping[str, Selection] | None = None
 ) -> list[FoundModel]:
-    """The models below `folder` (<name>/<version>/manifest.json), or the one bundle that `folder` itself is.
+    """Return the models below `folder`, or the one bundle that `folder` itself is.
 
-    "latest" keeps the highest version of each, and those with a label. `known` has the selections that stand in for those that
-    cannot be read. Raises `DeclarationError` where there is no bundle.
+    A model lies in <name>/<version>/manifest.json.
+
+    "latest" keeps the highest version of each, and those with a label. `known` has the selections
+    that stand in for those that cannot be read. Raises `DeclarationError` if there is no bundle.
     """
     known, make = known or {}, "make one: seatrial export file.py:pipeline --out bundles"
     if not is_folder(folder):
@@ -73,7 +81,10 @@ def find_models(
 def found_model(
     home: Path, paths: Mapping[str, Path], versions: str, known: Selection | None
 ) -> FoundModel:
-    """A model from the folder beside whose versions its selection stands, and its versions' own folders."""
+    """Return a model from two folders.
+
+    Its selection stands beside the versions in the one; the other are its versions' own.
+    """
     selection, unreadable = known or NOTHING, ""
     try:
         selection = read_selection(home)
@@ -111,7 +122,10 @@ def is_folder(path: Path) -> bool:
 
 
 def stamp_of(bundle: Path) -> str:
-    """sha256 of a bundle's manifest, which names every byte of it; empty where it cannot be read."""
+    """Return the sha256 of a bundle's manifest, which names every byte of it.
+
+    It is empty if the manifest cannot be read.
+    """
     try:
         return sha256(read_plain_file(bundle / MANIFEST, MAX_MANIFEST_BYTES))
     except (OSError, NotPlainFile):
@@ -126,8 +140,8 @@ def version_key(version: str) -> tuple[int, ...]:
 def open_entry(entry: Entry) -> Bundle:
     """The verified bundle of an entry.
 
-    Raises `BundleError`, also where folder and manifest disagree about name or version, and `ModelError` where nobody knows what
-    is selected of it.
+    Raises `BundleError`, also where folder and manifest disagree about name or version, and
+    `ModelError` where nobody knows what is selected of it.
     """
     if entry.unselected:
         raise ModelError("E_SELECTION", entry.unselected)

@@ -1,4 +1,7 @@
-"""What an operator selects of a model, in small JSON files beside its versions: `labels.json` and `variants.json`."""
+"""What an operator selects of a model, in small JSON files beside its versions.
+
+The files are `labels.json` and `variants.json`.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,20 @@ class Selection:
     """Version, or "default" -> variant."""
 
     def variant(self, version: str) -> str | None:
-        """The version's own entry, else that of "default", else None, which is its first variant."""
+        """Return the version's own entry, else that of "default", else None.
+
+        None is the version's first variant.
+        """
         return self.variants.get(version, self.variants.get(DEFAULT))
 
 
 def read_selection(folder: Path) -> Selection:
     """Read both files beside a model's versions; a file that is missing selects nothing.
 
-    `labels.json`: {"stable": "1.2.0", "canary": "1.3.0"}. `variants.json`: {"default": "int8", "1.0.0": "fp32"}, all versions as
-    int8, 1.0.0 aside; a version without the variant named is not ready. Links are followed, since Kubernetes mounts ConfigMaps as
-    links. Raises `DeclarationError` where one is no plain file, larger than 64 KiB, or holds something else.
+    `labels.json`: {"stable": "1.2.0", "canary": "1.3.0"}. `variants.json`: {"default": "int8",
+    "1.0.0": "fp32"}, all versions as int8, 1.0.0 aside; a version without the variant named is not
+    ready. Links are followed, since Kubernetes mounts ConfigMaps as links. Raises
+    `DeclarationError` where one is no plain file, larger than 64 KiB, or holds something else.
     """
     labels = _read(
         folder, LABELS, LABEL, VERSION, 'an object of labels and versions: {"stable": "1.2.0"}'

@@ -1,4 +1,7 @@
-"""A served model: validated rows or columns in, the model's numbers out, through host stage, batcher and runtime."""
+"""A served model: validated rows or columns in, the model's numbers out.
+
+They go through host stage, batcher and runtime.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,10 @@ RowsAtOnce = tuple[Part, tuple[Hashable, int]]
 
 
 class ServedModel:
-    """One version of one model that passed its load gate. Use `async with`, or `start` and `close`."""
+    """One version of one model that passed its load gate.
+
+    Use `async with`, or `start` and `close`.
+    """
 
     def __init__(
         self,
@@ -106,7 +112,11 @@ class ServedModel:
         self._devices = (
             ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
         )
-        """Threads of its own: CUDA sets itself up in every thread that comes, and a batch that takes another thread each time waits for a cold one."""
+        """Make the model's own threads.
+
+        CUDA sets itself up in every thread that comes, and a batch that takes another thread each
+        time waits for a cold one.
+        """
         self._unused: asyncio.Event | None = None
         self._holders = 0
         self.objective_s = engine.contract.objective.p99_s or math.inf
@@ -143,8 +153,9 @@ class ServedModel:
     async def answer_rows(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> Answer:
         """What the model answers for validated rows.
 
-        Raises `Refusal` where the host stage refuses a row, `ModelError` where the model fails on one or answers it with NaN,
-        `Unavailable` where the queue is full or the deadline passed before its turn.
+        Raises `Refusal` where the host stage refuses a row, `ModelError` where the model fails on
+        one or answers it with NaN, `Unavailable` where the queue is full or the deadline passed
+        before its turn.
         """
         start = self.begin(rows, terms)
         encoded = await (
@@ -181,7 +192,7 @@ class ServedModel:
         )
 
     def begin(self, given: Given, terms: Terms) -> float:
-        """A request's rows are validated: the host stage begins now, at the time that this gives."""
+        """Begin the host stage of a request whose rows are validated; return its beginning."""
         if terms.record is not None:
             terms.record.given = given
         return now_s()
@@ -253,7 +264,10 @@ class ServedModel:
         terms: Terms,
         encode: Callable[[Mapping[str, Any], int], Encoded],
     ) -> list[Encoded]:
-        """Rows, each with its place among them, through `encode`. Raises what that raises, and `Unavailable` after the deadline."""
+        """Put rows, each with its place among them, through `encode`.
+
+        Raises what `encode` raises, and `Unavailable` after the deadline.
+        """
         if self.engine.cheap(rows):
             return [encode(row, place) for place, row in enumerate(rows)]
         run = partial(self._host_stages.run, flow=terms.flow, priority=terms.priority)
@@ -271,7 +285,10 @@ class ServedModel:
         return await in_time(jobs, terms.deadline_s)
 
     async def submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
-        """What the model answers for rows of like shape. Raises `Refusal`, `ModelError` or `Unavailable`."""
+        """Return the model's answers for rows of like shape.
+
+        Raises `Refusal`, `ModelError` or `Unavailable`.
+        """
         answers = self.batcher.submit(
             rows,
             shape=kin[0],

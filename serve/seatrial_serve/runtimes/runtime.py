@@ -100,7 +100,7 @@ class Runtime(Protocol):
 
     @property
     def remote(self) -> bool:
-        """Return whether `run` waits for another process.
+        """Whether `run` waits for another process.
 
         If so, it never runs on the event loop, and what it raises is `Unavailable`.
         """

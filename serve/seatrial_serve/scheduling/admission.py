@@ -1,4 +1,7 @@
-"""Admission: what is refused at once, so that what is accepted is answered in time and memory stays bounded."""
+"""Admission: what is refused at once.
+
+What is accepted is thereby answered in time, and memory stays bounded.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,34 @@ from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_serve.process.clock import now_s
 
 MEMORY_S = 5.0
-"""Over how much busy time the rate of answers is averaged: longer than a crowd takes to be read and decoded before its first answer."""
+"""Over how much busy time the rate of answers is averaged.
+
+It is longer than a crowd takes to be read and decoded before its first answer.
+"""
 NO_ROOM, REFUSAL_S = ("E_OVERLOADED", "E_MEMORY"), 0.005
-"""A refusal for want of room is said so much later. Whoever asks again at once would else be refused thousands of times a second, which
-took half of the processor from those who were let in, so that room stayed wanting after the crowd had gone."""
+"""A refusal for want of room is sent so much later.
+
+A client that tries again at once would else be refused thousands of times a second, which took half
+of the processor from those who were let in, so that room stayed wanting after the crowd had gone.
+"""
 MARGIN = 0.8
-"""The share of a request's time that its predicted wait may take: rows wait unequally for mates of like length."""
+"""The share of a request's time that its predicted wait may take.
+
+Rows wait unequally for mates of like length.
+"""
 
 
 class Backlog:
-    """How many requests are on their way through a model, and how fast they end: by Little's law, how long another would take."""
+    """How many requests are on their way through a model, and how fast they end.
+
+    By Little's law both give how long another would take.
+    """
 
     def __init__(self, first_s: float, clock: Callable[[], float] = now_s) -> None:
         """`first_s`: what one request takes, as the load gate measured it.
 
-        It counts as if answers had come at that pace for `MEMORY_S`: of a crowd that arrives at once, the first answer comes late,
-        since the others are read and decoded before it.
+        It counts as if answers had come at that pace for `MEMORY_S`: of a crowd that arrives at
+        once, the first answer comes late, since the others are read and decoded before it.
         """
         self.users = 0
         self._clock = clock
@@ -57,7 +72,10 @@ class Backlog:
         return (self.users + 1) * self._busy_s / self._ended
 
     def admit(self, deadline_s: float) -> None:
-        """Raise `Unavailable` where a request would come after its deadline (a time of the clock) anyway."""
+        """Raise `Unavailable` if a request would come after its deadline anyway.
+
+        The deadline is a time of the clock.
+        """
         if not self.users:
             return
         expected_s, left_s = self.expected_s, deadline_s - self._clock()
@@ -72,7 +90,10 @@ class Backlog:
 
 
 class Quarantine:
-    """Bodies that made the model fail again and again: known by their digest, refused for a while without running."""
+    """Bodies that made the model fail again and again.
+
+    They are known by their digest, and refused for a while without running.
+    """
 
     BLAMES, FOR_S, KEPT = 3, 60.0, 1024
 

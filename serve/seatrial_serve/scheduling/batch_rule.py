@@ -1,4 +1,7 @@
-"""The rule that says which waiting requests make the next batch: a frozen value with one pure method."""
+"""The rule that chooses which waiting requests make the next batch.
+
+It is a frozen value with one pure method.
+"""
 
 from __future__ import annotations
 
@@ -33,21 +36,37 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True)
 class BatchRule:
-    """A batch is bounded by rows, by cost (rows times padded length) and by the share of it that is padding.
+    """A batch is bounded by rows, by cost and by the share of it that is padding.
 
-    The first ticket is always in, so none starves; others of its shape join in the order of how near they are in length.
+    Cost is rows times padded length.
+
+    The first ticket is always in, so none starves; others of its shape join in the order of how
+    near they are in length.
     """
 
     max_rows: int = 32
     deep_rows: int = 0
-    """How many rows a batch holds where twice as many wait: the last few percent of the rate, for which nobody in a short queue shall wait."""
+    """How many rows a batch holds if twice as many wait.
+
+    They bring the last few percent of the rate, for which nobody in a short queue shall wait.
+    """
     max_cost: int | None = None
     max_padding: float = 0.1
-    """A batch of unlike lengths is padded to its longest, and on a CPU that costs more than running together saves."""
+    """The largest share of a batch that may be padding.
+
+    A batch of unlike lengths is padded to its longest, and on a CPU that costs more than running
+    together saves.
+    """
     free_padding: int = 0
-    """Padding of a batch, in units of cost, that costs no more than a batch more would: on a card, where a batch has its price and rows in it hardly any."""
+    """Padding of a batch, in units of cost, that costs no more than a batch more would.
+
+    It is above 0 on a card, where a batch has its price and rows in it hardly any.
+    """
     max_wait_s: float = 0.0
-    """How long the oldest ticket may wait for company. 0: a batch is what queued while the runtime was busy."""
+    """How long the oldest ticket may wait for company.
+
+    0: a batch is what queued while the runtime was busy.
+    """
 
     def wait_s(self, waiting: Sequence[Waiting], now_s: float) -> float:
         """How long to wait for more tickets before taking a batch; 0 is now."""
@@ -69,7 +88,10 @@ class BatchRule:
         )
 
     def shrunk(self, cost: int) -> BatchRule:
-        """The rule after a batch of `cost` was too large for the memory there is: half of it at most, from here on."""
+        """Return the rule after a batch of `cost` was too large for the memory there is.
+
+        A batch has half of that cost at most, from here on.
+        """
         half = max(1, cost // 2)
         return replace(self, max_cost=half if self.max_cost is None else min(self.max_cost, half))
 

@@ -36,14 +36,19 @@ DEFAULT_PRIORITY = 2**31
 
 
 class Batcher(Generic[Rows, Answers]):
-    """A queue and what empties it, on the event loop. `run` takes the parts of a batch, each the rows of one ticket, and gives the answers of all in order.
+    """A queue and what empties it, on the event loop.
 
-    Nothing here is a task: a ticket carries what to call, and one callback a turn of the loop (`_pump`) starts the next batch.
-    If `run` gives a future, the batch runs elsewhere (in a thread) and up to `slots` of them run at once. If it gives the answers
-    themselves, the batch ran on the event loop, and the loop reads its sockets before the next one starts.
+    `run` takes the parts of a batch, each the rows of one ticket, and gives the answers of all in
+    order.
 
-    Whose turn it is: the higher priority, and among equals start-time fair queueing (Goyal, Vin and Cheng 1996) over `flow`, so
-    that a client who sends ten times as much as another waits ten times as long, and the parts of a large request let small ones pass.
+    Nothing here is a task: a ticket carries what to call, and one callback a turn of the loop
+    (`_pump`) starts the next batch. If `run` gives a future, the batch runs elsewhere (in a thread)
+    and up to `slots` of them run at once. If it gives the answers themselves, the batch ran on the
+    event loop, and the loop reads its sockets before the next one starts.
+
+    Whose turn it is: the higher priority, and among equals start-time fair queueing (Goyal, Vin and
+    Cheng 1996) over `flow`, so that a client who sends ten times as much as another waits ten times
+    as long, and the parts of a large request let small ones pass.
     """
 
     def __init__(
@@ -95,13 +100,16 @@ class Batcher(Generic[Rows, Answers]):
         listener: TicketListener | None = None,
         alone: bool = False,
     ) -> list[Answers]:
-        """The answers of `rows`, in order, in as many parts as the request was split into: a batch holds only so many rows.
+        """Return the answers of `rows`, in order.
 
-        `flow` is whoever asks; `priority` 1 is the highest, 0 that of everybody; `listener` is told of each batch; with `alone`, nobody could
-        join these rows and they run on the event loop, so that they do at once where they can (see `run_now`). Raises
-        `Unavailable`: E_OVERLOADED at once where too much waits, E_DEADLINE where its turn came after `deadline_s` (a time of the
-        clock), E_DRAINING while closing, E_OOM where memory was short even for smaller batches. What `run` raises for these rows,
-        and not for their mates', is raised here.
+        They run in as many parts as the request was split into: a batch holds only so many rows.
+
+        `flow` is the client; `priority` 1 is the highest, 0 that of everybody; `listener` is called
+        with each batch; with `alone`, nobody could join these rows and they run on the event loop,
+        so that they do at once where they can (see `run_now`). Raises `Unavailable`: E_OVERLOADED
+        at once if too much waits, E_DEADLINE if its turn came after `deadline_s` (a time of the
+        clock), E_DRAINING while closing, E_OOM if memory was short even for smaller batches. What
+        `run` raises for these rows, and not for their mates', is raised here.
         """
         if alone:
             answers = self.run_now(
@@ -181,10 +189,12 @@ class Batcher(Generic[Rows, Answers]):
         deadline_s: float = math.inf,
         listener: TicketListener | None = None,
     ) -> Answers | None:
-        """The answers of rows that need not wait, since nobody else is here and they run on the event loop: at once, without a turn of the loop.
+        """Return the answers of rows that need not wait, at once, without a turn of the loop.
 
-        None where they must wait in the queue: others wait or run, the batcher is closing, the deadline has passed, or memory was short.
-        Raises what `run` raises.
+        They need not wait since nobody else is here and they run on the event loop.
+
+        None if they must wait in the queue: others wait or run, the batcher is closing, the
+        deadline has passed, or memory was short. Raises what `run` raises.
         """
         started = self._clock()
         if not self.idle or self._closing or deadline_s < started:
@@ -384,7 +394,10 @@ class Batcher(Generic[Rows, Answers]):
         return batch
 
     def _work(self, todo: list[list[Ticket[Rows, Answers]]]) -> None:
-        """Run batches one after another in the slot that is held, the halves of those that fail among them, and free the slot."""
+        """Run batches one after another in the slot that is held, and free the slot.
+
+        The halves of batches that fail are among them.
+        """
         batch: list[Ticket[Rows, Answers]] = []
         try:
             while todo:
@@ -405,7 +418,10 @@ class Batcher(Generic[Rows, Answers]):
         self._free_slot()
 
     def _give_up(self, batches: list[list[Ticket[Rows, Answers]]], error: Exception) -> None:
-        """Tell all who have no answer yet of batches that are not run any more, and free their slot."""
+        """Fail all who have no answer yet, and free the batches' slot.
+
+        The batches are not run any more.
+        """
         self._free_slot()
         for batch in batches:
             reply_to_all(batch, error)
@@ -476,7 +492,8 @@ class Batcher(Generic[Rows, Answers]):
     ) -> None:
         """Halve the batch until the request that fails stands alone; its mates get their answers.
 
-        One that was too large for the memory goes back to whoever asked, who asks once more, under a rule half as large.
+        One that was too large for the memory goes back to its caller, who tries once more, under a
+        rule half as large.
         """
         tell_listeners(batch, started, self._clock())
         if isinstance(error, OutOfMemory):

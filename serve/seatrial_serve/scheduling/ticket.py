@@ -45,7 +45,10 @@ class Observe(Protocol):
     def batch(
         self, rows: int, cost: int, padding: float, waited_s: Sequence[float], run_s: float
     ) -> None:
-        """A batch of `rows`, of whose `cost` the share `padding` is padding, ran for `run_s` after its tickets waited `waited_s`."""
+        """Note a batch of `rows` that ran for `run_s` after its tickets waited `waited_s`.
+
+        Of the batch's `cost` the share `padding` is padding.
+        """
         ...
 
     def waiting(self, rows: int) -> None:
@@ -61,7 +64,10 @@ class TicketListener(Protocol):
     """A request that wants to know what became of its rows."""
 
     def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
-        """Some of them came, ran in a batch with others, and were answered or failed: times of the clock."""
+        """Note that some rows came, ran in a batch with others, and were answered or failed.
+
+        The times are those of the clock.
+        """
         ...
 
 
@@ -92,10 +98,16 @@ class Ticket(Generic[Rows, Answers]):
     deadline_s: float
     order: tuple[int, float]
     reply: Callable[[Answers | Exception], None]
-    """Called once, on the event loop, with the answers or with what went wrong; not where `gone` is set. See `tell`."""
+    """Called once, on the event loop, with the answers or with what went wrong.
+
+    It is not called if `gone` is set. See `tell`.
+    """
     listener: TicketListener | None = None
     gone: bool = False
-    """Nobody waits for the answers any more: whoever asked has set it, or has been told. Rows that still wait never run."""
+    """Nobody waits for the answers any more: the caller has set it, or has its answer.
+
+    Rows that still wait never run.
+    """
 
     def tell(self, answers: Answers | Exception) -> None:
         """Reply, once."""
@@ -138,7 +150,10 @@ def reply_to_all(batch: Sequence[Ticket[Any, Any]], error: Exception) -> None:
 
 @dataclass(slots=True)
 class BatchInfo:
-    """A batch that a request was in: what its rows shared, and how many rows of which padded length each request in it had."""
+    """A batch that a request was in.
+
+    It holds what its rows shared, and how many rows of which padded length each request in it had.
+    """
 
     shape: Hashable
     mates: tuple[tuple[int, int], ...]

@@ -81,7 +81,7 @@ class InferResponse:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Return the parameters of the answer.
+        """The parameters of the answer.
 
         The protocol's parameters hold no lists, so that the errors are a text of JSON.
         """
