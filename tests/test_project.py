@@ -193,9 +193,8 @@ def test_serving_code_unpickles_and_evaluates_nothing() -> None:
                     if isinstance(node, ast.ImportFrom)
                     else []
                 )
-                lazy = (
-                    {"torch"} if file.name == "torchscript.py" else set()
-                )  # behind --trust-torchscript
+                # Torch is behind --trust-torchscript.
+                lazy = {"torch"} if file.name == "torchscript.py" else set()
                 assert not {name.split(".")[0] for name in names} & banned - lazy, file
                 called = (
                     node.func.id
@@ -281,9 +280,8 @@ def private_uses() -> dict[str, set[str]]:
                     if inherited(node):
                         uses.setdefault(base.partition(".")[0], set()).update(inherited(node))
         for line in text.splitlines():
-            if (
-                "noqa: SLF001" in line
-            ):  # whatever the linter finds beyond: the line's file names its package
+            # Whatever the linter finds beyond: the line's file names its package.
+            if "noqa: SLF001" in line:
                 known = {module.partition(".")[0] for module in foreign.values()} & {
                     "torch",
                     "prometheus_client",

@@ -65,7 +65,10 @@ class Settings(BaseSettings):
     )
     versions: Literal["latest", "all"] = Field(
         "latest",
-        description="Which versions to serve: the highest of each model, or all that are there (each takes its own memory).",
+        description=(
+            "Which versions to serve: the highest of each model, "
+            "or all that are there (each takes its own memory)."
+        ),
     )
     watch: bool = Field(
         False,
@@ -73,19 +76,32 @@ class Settings(BaseSettings):
     )
     allow_breaking: bool = Field(
         False,
-        description="Let a version take over whose contract breaks clients of the one before, under the same major version. Off: the one before goes on.",
+        description=(
+            "Let a version take over whose contract breaks clients of the one before, "
+            "under the same major version. Off: the one before goes on."
+        ),
     )
     admin: bool = Field(
         False,
-        description="Let clients load and unload models. Off, since whoever reaches the port could; keep it to a trusted network.",
+        description=(
+            "Let clients load and unload models. Off, since whoever reaches the port could; "
+            "keep it to a trusted network."
+        ),
     )
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on; the loopback keeps strangers out. Use 0.0.0.0 only behind something that checks who asks.",
+        description=(
+            "Address to listen on; the loopback keeps strangers out. "
+            "Use 0.0.0.0 only behind something that checks who asks."
+        ),
     )
     allowed_hosts: Words = Field(
         (),
-        description="Names by which clients reach this server beside localhost, --host and IP addresses: models, *.svc.cluster.local. Others, which a browser may have been rebound to, are refused with 421; * allows every name.",
+        description=(
+            "Names by which clients reach this server beside localhost, --host and IP addresses: "
+            "models, *.svc.cluster.local. Others, which a browser may have been rebound to, "
+            "are refused with 421; * allows every name."
+        ),
     )
     http_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     grpc: bool = Field(
@@ -99,48 +115,73 @@ class Settings(BaseSettings):
         256,
         ge=1,
         le=65536,
-        description="Calls over gRPC at once. gRPC holds each one's message, of at most grpc_message_bytes, before the budget knows of it.",
+        description=(
+            "Calls over gRPC at once. gRPC holds each one's message, "
+            "of at most grpc_message_bytes, before the budget knows of it."
+        ),
     )
     grpc_message_bytes: int | None = Field(
         None,
         ge=2**16,
         le=2**31 - 1,
-        description="Longest message over gRPC, decompressed; each contract's own limit holds below it. By default the longest body that a model in the folder takes at start, at least 4 MiB.",
+        description=(
+            "Longest message over gRPC, decompressed; each contract's own limit holds below it. "
+            "By default the longest body that a model in the folder takes at start, "
+            "at least 4 MiB."
+        ),
     )
     metrics_port: int = Field(
         8002,
         ge=0,
         le=65535,
-        description="Port of the Prometheus metrics, a listener of its own, so that a scrape never waits behind traffic.",
+        description=(
+            "Port of the Prometheus metrics, a listener of its own, "
+            "so that a scrape never waits behind traffic."
+        ),
     )
     metrics: bool = Field(True, description="Serve metrics. Turn off only where nobody scrapes.")
     sampled_per_s: float = Field(
         200.0,
         ge=0,
-        description="Answered requests a second, in each process, that drift and live parity look at; above it they see a sample. 0: none.",
+        description=(
+            "Answered requests a second, in each process, that drift and live parity look at; "
+            "above it they see a sample. 0: none."
+        ),
     )
     docs: bool = Field(
         True, description="Serve the API's pages at /docs, from this package, without network."
     )
     console: bool = Field(
         True,
-        description="Serve the console at /: try models, watch them, read their trials. Turn off where whoever reaches the port should see less.",
+        description=(
+            "Serve the console at /: try models, watch them, read their trials. "
+            "Turn off where whoever reaches the port should see less."
+        ),
     )
     threads: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="Threads that run models. By default as many as cores are granted (affinity and cgroup).",
+        description=(
+            "Threads that run models. By default as many as cores are granted (affinity and "
+            "cgroup)."
+        ),
     )
     workers: int = Field(
         1,
         ge=1,
         le=256,
-        description="Server processes behind one port, for machines with more cores than one process can feed. They share the weights.",
+        description=(
+            "Server processes behind one port, for machines with more cores than one process can "
+            "feed. They share the weights."
+        ),
     )
     graph_cache: bool = Field(
         True,
-        description="Keep optimised graphs in the user's cache folder (XDG_CACHE_HOME): loading takes a tenth of the time, and workers share the weights' memory.",
+        description=(
+            "Keep optimised graphs in the user's cache folder (XDG_CACHE_HOME): "
+            "loading takes a tenth of the time, and workers share the weights' memory."
+        ),
     )
     prove: Literal["kept", "always"] = Field(
         "kept",
@@ -154,13 +195,18 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=65536,
-        description="Most rows in a batch. By default what pays on this machine, as measured while loading.",
+        description=(
+            "Most rows in a batch. By default what pays on this machine, as measured while loading."
+        ),
     )
     max_wait_s: float = Field(
         0.0,
         ge=0,
         le=10,
-        description="How long a request may wait for company. 0 batches what queued while the runtime was busy; more helps only accelerators.",
+        description=(
+            "How long a request may wait for company. 0 batches what queued while the runtime was "
+            "busy; more helps only accelerators."
+        ),
     )
     max_waiting_rows: int = Field(
         4096,
@@ -170,23 +216,35 @@ class Settings(BaseSettings):
     budget_bytes: int | None = Field(
         None,
         ge=2**20,
-        description="Memory that requests may hold together, in bytes. By default a quarter of what the process is granted, at most 2 GiB.",
+        description=(
+            "Memory that requests may hold together, in bytes. "
+            "By default a quarter of what the process is granted, at most 2 GiB."
+        ),
     )
     client_share: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Which part of that memory, and of the gRPC calls at once, one address may take. Set it to 1 behind a proxy that everybody comes through.",
+        description=(
+            "Which part of that memory, and of the gRPC calls at once, one address may take. "
+            "Set it to 1 behind a proxy that everybody comes through."
+        ),
     )
     client_connections: int = Field(
         4096,
         ge=1,
-        description="Connections over HTTP that one address may have open. A proxy that everybody comes through may need more.",
+        description=(
+            "Connections over HTTP that one address may have open. "
+            "A proxy that everybody comes through may need more."
+        ),
     )
     body_bytes_per_s: int = Field(
         16384,
         ge=0,
-        description="How fast a request's body must come on average, after 5 s of grace; a slower one is refused with 408. 0: at any rate, within the request's timeout.",
+        description=(
+            "How fast a request's body must come on average, after 5 s of grace; "
+            "a slower one is refused with 408. 0: at any rate, within the request's timeout."
+        ),
     )
     request_timeout_s: float = Field(
         30.0,
@@ -198,76 +256,123 @@ class Settings(BaseSettings):
         1.0,
         ge=0,
         le=600,
-        description="After SIGTERM: how long to go on answering, not ready and closing connections, so that balancers notice. Set it above their probe interval.",
+        description=(
+            "After SIGTERM: how long to go on answering, not ready and closing connections, "
+            "so that balancers notice. Set it above their probe interval."
+        ),
     )
     grace_s: float = Field(
         30.0,
         ge=0,
         le=600,
-        description="How long requests in flight may take to end after the drain window. Keep both together below the orchestrator's kill.",
+        description=(
+            "How long requests in flight may take to end after the drain window. "
+            "Keep both together below the orchestrator's kill."
+        ),
     )
     providers: Words = Field(
         ("CPUExecutionProvider",),
-        description="onnxruntime providers in order; the first must really run, or the model is not ready.",
+        description=(
+            "onnxruntime providers in order; the first must really run, or the model is not ready."
+        ),
     )
     devices: Numbers = Field(
         (),
-        description="Numbers of the cards that run models, for CUDA and TensorRT: one session each behind one batcher. By default the first card.",
+        description=(
+            "Numbers of the cards that run models, for CUDA and TensorRT: "
+            "one session each behind one batcher. By default the first card."
+        ),
     )
     device_memory_bytes: int | None = Field(
         None,
         ge=2**20,
-        description="Most memory on each card that one model's session takes. By default what is free; set it where models share a card.",
+        description=(
+            "Most memory on each card that one model's session takes. By default what is free; "
+            "set it where models share a card."
+        ),
     )
     provider_options: Words = Field(
         (),
-        description="Options of the first provider in onnxruntime's own words, name=value: trt_fp16_enable=1.",
+        description=(
+            "Options of the first provider in onnxruntime's own words, name=value: "
+            "trt_fp16_enable=1."
+        ),
     )
     cuda_graphs: bool = Field(
         False,
-        description="Record CUDA graphs for models whose inputs have fixed sizes; batches are filled up to powers of two. Measure before use: make test-gpu.",
+        description=(
+            "Record CUDA graphs for models whose inputs have fixed sizes; "
+            "batches are filled up to powers of two. Measure before use: make test-gpu."
+        ),
     )
     allow_cpu_fallback: bool = Field(
         False,
-        description="Serve on the CPU where the first provider does not come up. Off, since a silent fallback is an outage nobody sees.",
+        description=(
+            "Serve on the CPU where the first provider does not come up. Off, "
+            "since a silent fallback is an outage nobody sees."
+        ),
     )
     variant: str | None = Field(
         None,
-        description="Which variant of every bundle to serve. By default what variants.json beside a model's versions says, else its first.",
+        description=(
+            "Which variant of every bundle to serve. By default what variants.json beside a "
+            "model's versions says, else its first."
+        ),
     )
     trust_torchscript: bool = Field(
         False,
-        description="Load TorchScript graphs. Off, since such a file is a program: turn it on only where you trust whoever sealed the bundles.",
+        description=(
+            "Load TorchScript graphs. Off, since such a file is a program: "
+            "turn it on only where you trust whoever sealed the bundles."
+        ),
     )
     runtime: Literal["triton"] | None = Field(
         None,
-        description="Where graphs run: in this process by default, or in NVIDIA's Triton, which then holds what `seatrial triton` wrote.",
+        description=(
+            "Where graphs run: in this process by default, or in NVIDIA's Triton, "
+            "which then holds what `seatrial triton` wrote."
+        ),
     )
     triton_url: str = Field(
         "127.0.0.1:8001", description="Triton's gRPC address, host:port, for --runtime triton."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
-        description="How much to log. At debug, errors also say what the libraries say, which may hold a client's values.",
+        description=(
+            "How much to log. At debug, errors also say what the libraries say, "
+            "which may hold a client's values."
+        ),
     )
     log_format: Literal["text", "json"] = Field(
         "text",
-        description="Text is for a person at a terminal; JSON, one object a line, for whatever collects logs.",
+        description=(
+            "Text is for a person at a terminal; JSON, one object a line, "
+            "for whatever collects logs."
+        ),
     )
     logged_per_s: float = Field(
         10.0,
         ge=0,
-        description="Requests a second that get a line in the log, of those that failed or came later than the contract's objective; the rest are counted in the next line. 0: none.",
+        description=(
+            "Requests a second that get a line in the log, of those that failed or came later "
+            "than the contract's objective; the rest are counted in the next line. 0: none."
+        ),
     )
     live_parity_per_s: float = Field(
         1.0,
         ge=0,
-        description="Answers a second, in each process, that are worked out again alone on the fp32 graph, in moments without a request on its way, and compared. 0: none.",
+        description=(
+            "Answers a second, in each process, that are worked out again alone on the fp32 "
+            "graph, in moments without a request on its way, and compared. 0: none."
+        ),
     )
     live_parity_bytes: int = Field(
         64 * 2**20,
         ge=0,
-        description="Largest fp32 graph that live parity loads beside another variant; it takes about that much memory. Where fp32 itself is served, nothing is loaded.",
+        description=(
+            "Largest fp32 graph that live parity loads beside another variant; "
+            "it takes about that much memory. Where fp32 itself is served, nothing is loaded."
+        ),
     )
     live_parity_window: int = Field(
         50,
@@ -279,12 +384,19 @@ class Settings(BaseSettings):
     )
     live_parity_action: Literal["report", "not_ready", "fall_back"] = Field(
         "not_ready",
-        description="What then: count alone; take the version out of service; or also load the highest version below it that passes its load gate.",
+        description=(
+            "What then: count alone; take the version out of service; "
+            "or also load the highest version below it that passes its load gate."
+        ),
     )
     feedback_answers: int = Field(
         0,
         ge=0,
-        description="Answers of models with labels whose scores are remembered by request id, so that :feedback can be told the truth of them by it: 10000, say, at some microseconds a request. 0: feedback brings the rows.",
+        description=(
+            "Answers of models with labels whose scores are remembered by request id, "
+            "so that :feedback can be told the truth of them by it: 10000, say, "
+            "at some microseconds a request. 0: feedback brings the rows."
+        ),
     )
     feedback_window: int = Field(
         1000,
@@ -293,11 +405,17 @@ class Settings(BaseSettings):
     )
     keep_failures: Path | None = Field(
         None,
-        description="Folder for requests that failed on our side or came later than their objective, at most one a second and 200 in all, for `seatrial replay`. By default none are kept.",
+        description=(
+            "Folder for requests that failed on our side or came later than their objective, "
+            "at most one a second and 200 in all, for `seatrial replay`. By default none are kept."
+        ),
     )
     keep_failures_key: str | None = Field(
         None,
-        description="Age public key (age1..., from age-keygen) that the kept rows are encrypted for. Without one, only the kind and size of each value is kept. Needs the extra age.",
+        description=(
+            "Age public key (age1..., from age-keygen) that the kept rows are encrypted for. "
+            "Without one, only the kind and size of each value is kept. Needs the extra age."
+        ),
     )
     keep_failures_plain: bool = Field(
         False,
@@ -305,7 +423,10 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: str | None = Field(
         None,
-        description="Where OpenTelemetry traces go, over HTTP: http://127.0.0.1:4318. By default OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere. Needs the extra otel.",
+        description=(
+            "Where OpenTelemetry traces go, over HTTP: http://127.0.0.1:4318. "
+            "By default OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere. Needs the extra otel."
+        ),
     )
 
     @field_validator("devices")
@@ -390,7 +511,10 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, str], str, s
             "one worker, or feedback that brings the rows",
         )
     if settings.live_parity_per_s and settings.live_parity_violations > settings.live_parity_window:
-        got = f"{settings.live_parity_violations} wrong answers of the last {settings.live_parity_window}"
+        got = (
+            f"{settings.live_parity_violations} wrong answers of the last "
+            f"{settings.live_parity_window}"
+        )
         yield (
             ("live_parity_violations", "live_parity_window"),
             got,

@@ -155,9 +155,7 @@ class Supervisor:
                 return "was told to stop"
             try:
                 process = self._alive[place] = self._start(joining, http, grpc_port)
-            except (
-                OSError
-            ) as error:  # of processes, memory or files there are not enough: there may be later
+            except OSError as error:  # too few processes, memory or files: there may be more later
                 self._settled[place].set()
                 return f"did not start ({error.strerror or 'an error'})"
             self._families.workers.inc()

@@ -78,9 +78,8 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
     yield open_page
     for context in pages:
         context.close()
-    assert [
-        text for text in wrong if "status of 4" not in text
-    ] == []  # a refusal is a status, which the browser notes
+    # A refusal is a status, which the browser notes.
+    assert [text for text in wrong if "status of 4" not in text] == []
 
 
 def elsewhere(asked: str, url: str) -> bool:

@@ -325,9 +325,8 @@ def test_every_flipped_bit_of_every_sealed_file_is_noticed(tmp_path: Path) -> No
             damaged = bytearray(whole)
             damaged[place // 8] ^= 1 << place % 8
             file.write_bytes(bytes(damaged))
-            if (
-                file.name == MANIFEST
-            ):  # a changed manifest is another bundle, unless it contradicts the files
+            # A changed manifest is another bundle, unless it contradicts the files.
+            if file.name == MANIFEST:
                 with contextlib.suppress(st.BundleError):
                     assert open_bundle(folder).digest != toy_bundle(tmp_path / "again").digest
             else:

@@ -38,9 +38,8 @@ counts = some.lists(
 def test_the_two_figures_are_those_of_scipy(pairs: list[tuple[int, int]]) -> None:
     reference, live = (list(each) for each in zip(*pairs, strict=True))
     p, q = (np.maximum(np.array(each) / sum(each), LEAST_SHARE) for each in (reference, live))
-    psi = (
-        rel_entr(p, q) + rel_entr(q, p)
-    ).sum()  # PSI is the symmetric Kullback-Leibler divergence
+    # PSI is the symmetric Kullback-Leibler divergence.
+    psi = (rel_entr(p, q) + rel_entr(q, p)).sum()
     assert population_stability_index(reference, live) == pytest.approx(psi, abs=1e-12)
     assert jensen_shannon(reference, live) == pytest.approx(
         jensenshannon(reference, live, base=2), abs=1e-7

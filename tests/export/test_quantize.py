@@ -279,9 +279,8 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(
     with (tmp_path / "key.jsonl").open("ab") as file:
         file.write(b'{"keep": [')  # as one that was stopped while it wrote
     first = search().run()
-    assert (
-        len(made) == 1 + 3 + 3
-    )  # 3 nodes alone, 3 candidates; the one that was stopped is made again
+    # 3 nodes alone, 3 candidates; the one that was stopped is made again.
+    assert len(made) == 1 + 3 + 3
     assert search().run() == first
     assert len(made) == 7
 

@@ -50,9 +50,8 @@ class Attention(nn.Module):
         self.inputs, self.head = nn.Linear(4, 16), nn.Linear(16, 1)
         layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
         self.body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        for weight in self.body.layers[
-            1
-        ].parameters():  # torch copies the first, and the exporter keeps equal weights once
+        # Torch copies the first layer, and the exporter keeps equal weights once.
+        for weight in self.body.layers[1].parameters():
             nn.init.normal_(weight, std=0.3)
 
     def forward(self, series: Tensor) -> Tensor:
@@ -225,9 +224,8 @@ def test_a_planted_fault_is_named(
     assert departure.origin.modules == modules
     assert departure.origin.line.startswith("test_bisect.py:")
     assert departure.alone is None or not departure.alone.passed
-    assert (departure.alone is None) == (
-        operator == "Cast"
-    )  # a node that the export does not have reads what PyTorch does not
+    # A node that the export does not have reads what PyTorch does not.
+    assert (departure.alone is None) == (operator == "Cast")
     assert any(differs in each for each in departure.differs)
     assert departure.found.worst_error > departure.found.allowed
     folder = save(given.bundle, bisection, tmp_path / "reports")

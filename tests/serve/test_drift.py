@@ -117,9 +117,8 @@ def test_prometheus_shows_the_same_drift_over_all_replicas(
         assert replica.wait_until_loaded()[0] == 200
     urls = [replica.metrics_url for replica in replicas]
     with RealPrometheus(tmp_path / "prometheus", urls, RULES[1]) as prometheus:
-        for replica in (
-            replicas
-        ):  # a version's bins begin with its first row, and growth is counted from there
+        # A version's bins begin with its first row, and growth is counted from there.
+        for replica in replicas:
             ask(replica.url, rows[0], "first")
         prometheus.until(
             lambda: len(prometheus.values("seatrial_drift_sampled_total", "instance")) == 2

@@ -44,9 +44,8 @@ def test_the_lines_of_the_page_work(
 ) -> None:
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert code is not None
-    promised = code[1].replace(
-        "golden=rows,", "golden=rows, objective=st.Objective(p99_s=1e-6),"
-    )  # so that every answer is late
+    # The objective makes every answer late.
+    promised = code[1].replace("golden=rows,", "golden=rows, objective=st.Objective(p99_s=1e-6),")
     assert promised != code[1]
     (tmp_path / "churn.py").write_text(promised)
     run("seatrial export churn.py:pipeline --out bundles", tmp_path)

@@ -186,9 +186,8 @@ async def test_the_version_before_follows_where_that_is_configured(tmp_path: Pat
         assert reply.json()["model_version"] == "1.0.0"
         assert reply.json()["predictions"][0]["score"] == pytest.approx([0.25, 1.0], abs=0.01)
         assert (await app.client.get("/v2/health/ready")).status_code == 200
-        await (
-            app.lifecycle.reload()
-        )  # an operator's word: it is tried again, and its golden rows are right
+        # An operator's word: the version is tried again, and its golden rows are right.
+        await app.lifecycle.reload()
         assert (await app.ask([GOLDEN[0]], model="words")).json()["model_version"] == "1.1.0"
 
 

@@ -28,9 +28,8 @@ def test_a_batch_that_waits_for_a_core_is_measured_by_what_it_takes_itself(
         rows = len(feeds["x"])
         took = 0.01 * rows if rows < 2 else 0.008 * rows
         own_s[0] += took
-        passed_s[0] += took + (
-            0.02 * rows if rows > 1 else 0
-        )  # longer ones are interrupted by whoever else is here
+        # Longer batches are interrupted by whoever else is here.
+        passed_s[0] += took + (0.02 * rows if rows > 1 else 0)
         return answer(feeds)
 
     fake_runtimes(monkeypatch, run)

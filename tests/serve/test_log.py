@@ -120,9 +120,8 @@ def test_a_sink_that_nobody_reads_drops_lines_and_counts_them(
         sink.emit(record(f"{turn} " + "x" * 4096))
     assert 0 < sink.dropped == len(counted) < 100
     said = b""
-    while (
-        said.count(b"x" * 4096 + b"\n") < 100 - sink.dropped
-    ):  # it goes on where somebody reads again
+    # The sink goes on where somebody reads again.
+    while said.count(b"x" * 4096 + b"\n") < 100 - sink.dropped:
         said += read.read(65_536)
     sink.emit(record("after all"))
     while b"after all" not in said:

@@ -33,9 +33,7 @@ def audited(
     except Exception as error:  # whatever ends it, the line says so, and it goes on
         result = status_of(error)[1]
         raise
-    except (
-        BaseException
-    ):  # the client left, or the server ends: the call may have been done in part
+    except BaseException:  # the client left, or the server ends: the call may be half done
         result = LEFT
         raise
     finally:

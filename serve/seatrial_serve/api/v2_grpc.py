@@ -172,9 +172,8 @@ async def receive(context: Context, timeout_s: float) -> bytes:
         ) from None
     finally:
         timer.cancel()
-    if (
-        message is grpc.aio.EOF
-    ):  # its client sends none, or gRPC itself has ended the call with a too long one
+    # The client sends no message, or gRPC itself has ended the call with a too long one.
+    if message is grpc.aio.EOF:
         raise Refusal(
             "E_MESSAGE",
             "message",
@@ -270,9 +269,7 @@ class InferenceService:
                 return await answer(context)
             except ClientLeft:
                 raise asyncio.CancelledError from None  # which gRPC takes without a word
-            except (
-                Exception
-            ) as error:  # every error becomes one clear answer; what is not ours is logged there
+            except Exception as error:  # every error becomes one answer; a bug is logged there
                 await abort(context, error, request_id)
                 raise
             finally:

@@ -93,9 +93,8 @@ def read_versions(families: Iterable[Metric]) -> dict[Key, Reading]:
             if "model" in sample.labels and "version" in sample.labels:
                 key = sample.labels["model"], sample.labels["version"]
                 readings.setdefault(key, Reading()).take(sample.name, sample.labels, sample.value)
-        time.sleep(
-            0
-        )  # read in a thread: the event loop goes first, where it waits for the interpreter
+        # Read in a thread: the event loop goes first, if it waits for the interpreter.
+        time.sleep(0)
     return readings
 
 

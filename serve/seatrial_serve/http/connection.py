@@ -434,7 +434,10 @@ class StrictProtocol(HttpToolsProtocol):
             self.expect_100_continue = True
         self._check_sender(hosts[0] if hosts else None, named)
         if self._crowded:
-            text = f"connections: got {self._most} with requests on their way, want fewer; try again soon"
+            text = (
+                f"connections: got {self._most} with requests on their way, want fewer; "
+                "try again soon"
+            )
             self._raise(Unavailable("E_OVERLOADED", text))
 
     def _check_sender(self, host: bytes | None, named: Mapping[bytes, Sequence[bytes]]) -> None:

@@ -24,9 +24,8 @@ def reserve(host: str, port: int, flag: str) -> socket.socket:
 
     Several processes may then listen on the port, each for itself. Raises `DeclarationError`.
     """
-    bind(
-        host, port, flag
-    ).close()  # taken by a stranger who shares it as well: nobody would tell us later
+    # If a stranger who shares the port has taken it, nobody would tell us later.
+    bind(host, port, flag).close()
     return bind(host, port, flag, shared=True)
 
 
@@ -37,9 +36,8 @@ def bind(host: str, port: int, flag: str, *, shared: bool = False) -> socket.soc
     try:
         sock.bind((host, port))
         if not shared:
-            sock.listen(
-                BACKLOG
-            )  # from here on clients wait to be accepted, and are not turned away
+            # From here on clients wait to be accepted, and are not turned away.
+            sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         where, mend = f"listening on {host}:{port}", f"choose another: {flag}"

@@ -206,9 +206,8 @@ class Engine:
                 feeds, deadline_s=deadline_s, outlier=elements > self.usual_elements
             )
         except OutOfMemory:
-            self.usual_elements = min(
-                self.usual_elements, elements // 4
-            )  # its halves shall leave nothing behind
+            # The batch's halves shall leave nothing behind.
+            self.usual_elements = min(self.usual_elements, elements // 4)
             raise
         try:
             bad = self.contract.faulty_rows(outputs, rows)

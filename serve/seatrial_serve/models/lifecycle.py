@@ -386,7 +386,7 @@ class ModelLifecycle:
                 folder, stop_event=self._stopping, recursive=True, raise_interrupt=False
             ):
                 await self._reload_as_it_rests(rest)
-        except Exception:  # of the system's own kinds, such as a limit of watches; requests are answered all the same
+        except Exception:  # the system's own, such as a limit of watches; requests go on
             log.exception("%s is watched no more; SIGHUP still reloads", folder)
 
     async def _reload_as_it_rests(self, rest: FolderRest) -> None:

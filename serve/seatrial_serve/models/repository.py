@@ -173,7 +173,10 @@ class Repository:
             return
         differences = compare_contracts(served.model.contract, contract)
         if not may_replace(served.version, entry.version, differences):
-            text = f"it would break clients of {served.version} under the same major version: {differences[0]}"
+            text = (
+                f"it would break clients of {served.version} under the same major version: "
+                f"{differences[0]}"
+            )
             raise ModelError(
                 "E_BREAKING",
                 f"{text}; mend: raise the major version, or serve with --allow-breaking",

@@ -50,9 +50,8 @@ def replay(
         )
     rows = kept.raw_rows(identity)
     engine = load_engine(bundle, options, kept.variant)
-    engine.answer(
-        bundle.golden.rows[:1]
-    )  # what the first run of all costs is no part of this one's time
+    # What the first run of all costs is no part of this one's time.
+    engine.answer(bundle.golden.rows[:1])
     company = min(sum(count for count, _ in kept.mates), kept.batch_rows)
     runs = []
     for batch_rows in sorted({1, max(company, 1)}):

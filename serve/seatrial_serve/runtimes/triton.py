@@ -137,9 +137,8 @@ class TritonRuntime:
                     log.warning("%s is not ready: %s", self._name, error)
             except Exception:  # whatever an answer holds, the next question may find it right again
                 self.healthy = False
-                if (
-                    was and not self._stop.is_set()
-                ):  # a connection that was closed meanwhile is no fault
+                # A connection that was closed meanwhile is no fault.
+                if was and not self._stop.is_set():
                     log.exception("%s is not ready; this is a bug in seatrial", self._name)
             else:
                 if not was:

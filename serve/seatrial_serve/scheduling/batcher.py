@@ -294,7 +294,8 @@ class Batcher(Generic[Rows, Answers]):
         await asyncio.shield(self._closing)
         if self._timer is not None:
             self._timer.cancel()
-        self._run = _closed  # whoever gave it has this batcher, too: a circle, which would outlive its last holder
+        # Whoever gave `_run` has this batcher, too: a circle, which would outlive its last holder.
+        self._run = _closed
 
     def pump(self) -> None:
         """Start the next batches of what was posted. Call it once all that came in this turn of the loop is."""

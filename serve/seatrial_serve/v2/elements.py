@@ -79,9 +79,8 @@ def from_bytes(datatype: str, shape: tuple[int, ...], data: memoryview, where: s
         )
     if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
         raise Refusal("E_TYPE", where, "a byte that is no boolean", "bytes 0 and 1")
-    return np.require(
-        np.frombuffer(data, dtype), requirements="A"
-    )  # aligned: a copy only where the bytes lie askew
+    # Aligned: a copy only where the bytes lie askew.
+    return np.require(np.frombuffer(data, dtype), requirements="A")
 
 
 def _words(data: bytes, count: int, where: str) -> list[Any]:
