@@ -1,4 +1,4 @@
-"""What a row class says in Pydantic's words: each word is kept in the contract, or refused by name."""
+"""Pydantic's annotations on a row class: each is kept in the contract, or refused by name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ class FieldAnnotation(NamedTuple):
 
 
 def read_field(info: FieldInfo) -> FieldAnnotation:
-    """The type, whether it may be missing, and what stands beside it. Raises `DeclarationError` where that cannot be kept."""
+    """The type, whether it may be missing, and what stands beside it.
+
+    Raises `DeclarationError` where one of them cannot be kept.
+    """
     annotation, nullable = split_optional(info.annotation)
     words = list(info.metadata)
     while get_origin(annotation) is Annotated:  # Annotated[float, Ge(0)] | None
@@ -69,7 +72,10 @@ def read_field(info: FieldInfo) -> FieldAnnotation:
 
 
 def stated_kind(field: FieldAnnotation) -> Kind | None:
-    """The kind as its author wrote it, with every word in its option; None where none stands for the type. Raises `DeclarationError`."""
+    """The kind as its author wrote it, with every word in its option.
+
+    None where a type stands alone. Raises `DeclarationError` where the words cannot be kept.
+    """
     named = [word for word in field.words if isinstance(word, Kind)]
     if len(named) > 1:
         raise DeclarationError(
@@ -88,7 +94,10 @@ def stated_kind(field: FieldAnnotation) -> Kind | None:
 
 
 def check_class(rows: type[BaseModel], base: type[BaseModel]) -> None:
-    """Raise `DeclarationError` where the class takes other rows than its fields say: validators, options, methods of its own."""
+    """Raise `DeclarationError` where the class takes other rows than its fields declare.
+
+    Validators, options and methods of the class's own change which rows it takes.
+    """
     found = rows.__pydantic_decorators__
     for group in (
         "validators",
@@ -120,7 +129,10 @@ def check_class(rows: type[BaseModel], base: type[BaseModel]) -> None:
 
 
 def complete(rows: type[BaseModel]) -> None:
-    """Let names that were not there yet when the class was made be looked up now. Raises `DeclarationError` where one still is not."""
+    """Look up the names that were not there yet when the class was made.
+
+    Raises `DeclarationError` where a name still is not there.
+    """
     if rows.__pydantic_fields_complete__:
         return
     try:
@@ -134,7 +146,10 @@ def complete(rows: type[BaseModel]) -> None:
 
 
 def _said(words: Sequence[Any]) -> Iterator[Any]:
-    """Single words; those that a row class means anyway, and those that mean nothing to Pydantic, left out."""
+    """Single words.
+
+    Words that a row class means anyway, and words that mean nothing to Pydantic, are left out.
+    """
     for word in words:
         if isinstance(word, annotated_types.GroupedMetadata) and not isinstance(
             word, (Strict, AllowInfNan)

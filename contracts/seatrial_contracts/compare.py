@@ -20,10 +20,13 @@ Answers = Sequence[Mapping[str, Array]]
 
 
 class Tolerance(Declared):
-    """`|a - b| <= relative_to_max * max|b| + relative * |b|`, with `max|b|` over all compared rows of that output.
+    """`|a - b| <= relative_to_max * max|b| + relative * |b|`.
 
-    A purely relative bound misleads near zero, so the larger part of the allowance is tied to the output's own scale. Whole
-    numbers and booleans (ids, flags, masks, counts) must be equal, whatever the tolerance: 30003 is not nearly 30000.
+    `max|b|` is taken over all compared rows of that output.
+
+    A purely relative bound misleads near zero, so the larger part of the allowance is tied to the
+    output's own scale. Whole numbers and booleans (ids, flags, masks, counts) must be equal,
+    whatever the tolerance: 30003 is not nearly 30000.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,9 +100,12 @@ def compare_beside(
     got: Mapping[str, Array],
     tolerance: Tolerance,
 ) -> Comparison:
-    """Compare the answers to one row, whose scale is the larger of its own and that of other answers, by output.
+    """Compare the answers to one row, by output.
 
-    So a small answer among large ones is held to no smaller error than in their company, and an unusually large one to its own.
+    The row's scale is the larger of its own and that of other answers.
+
+    So a small answer among large ones is held to no smaller error than in their company, and an
+    unusually large one to its own.
     """
     own = {name: max(scales.get(name, 0.0), largest(array)) for name, array in want.items()}
     return worst_of([_compare_output(0, output, want, got, tolerance, own, 1) for output in want])

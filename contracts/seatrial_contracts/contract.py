@@ -45,7 +45,10 @@ from seatrial_contracts.kinds.kind import (
 from seatrial_contracts.row import BuiltRow, Row
 
 LONGEST_NAME = 128
-NAME_WANT = f"a letter of any script, then letters, digits and _, {LONGEST_NAME} at most, in NFKC, and none of Pydantic's own names"
+NAME_WANT = (
+    f"a letter of any script, then letters, digits and _, {LONGEST_NAME} at most, in NFKC, and "
+    "none of Pydantic's own names"
+)
 FIELD_WANT = f"{NAME_WANT}; and a kind that can stand there"
 DEFAULT_BODY_BYTES, MOST_BODY_BYTES = 4 * 2**20, 2**31
 BESIDE_ROWS_BYTES = 64 * 2**10
@@ -137,7 +140,10 @@ class Contract(BaseModel):
                     f"{role} {name[:64]!a}", f"this name, of kind {kind.name}", FIELD_WANT
                 )
             if role == "output" and kind.nullable:
-                mend = "answer a number always, and say in a flag or label beside it whether it means anything"
+                mend = (
+                    "answer a number always, and say in a flag or label beside it whether it means "
+                    "anything"
+                )
                 raise DeclarationError(
                     f"output '{name}'", "an answer that may be missing", "one that is there", mend
                 )
@@ -251,7 +257,11 @@ class Contract(BaseModel):
 
     @cached_property
     def max_body_bytes(self) -> int:
-        """The largest request body: the declared limit, or 4 MiB, or what the largest row needs in JSON, open sides aside."""
+        """The largest request body, in bytes.
+
+        The limit is the declared one, or 4 MiB, or what the largest row needs in JSON, open sides
+        aside.
+        """
         if self.limits.max_body_bytes is not None:
             return self.limits.max_body_bytes
         row = sum(field.kind.most_bytes + len(field.name) * ESCAPED_BYTES for field in self.inputs)
@@ -280,8 +290,9 @@ class Contract(BaseModel):
     def tensors(self) -> tuple[TensorSpec, ...]:
         """What the inputs are when they enter the graph (or prepare), in order.
 
-        Where an answer has a side of any size, no input is padded: such a side follows an input (one answer for each token), and a
-        row's answer would have the length of its longest mate. Rows share a batch there only where their own lengths are equal.
+        Where an answer has a side of any size, no input is padded: such a side follows an input
+        (one answer for each token), and a row's answer would have the length of its longest mate.
+        Rows share a batch there only where their own lengths are equal.
         """
         specs = tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
         if all(size is not None for field in self.outputs for size in field.kind.shape):
@@ -310,14 +321,20 @@ class Contract(BaseModel):
         return {field.name: field.kind.recover(prediction[field.name]) for field in self.outputs}
 
     def check_outputs(self, outputs: Mapping[str, Array], rows: int) -> None:
-        """Raise `ModelError` where batched outputs break their declaration: missing, another shape, NaN, infinite, out of bounds."""
+        """Raise `ModelError` where batched outputs break their declaration.
+
+        An output breaks it if it is missing, has another shape, or holds NaN, an infinity or a
+        number out of bounds.
+        """
         for row, fault in self.faulty_rows(outputs, rows).items():
             raise fault.error(row)
 
     def faulty_rows(self, outputs: Mapping[str, Array], rows: int) -> Mapping[int, OutputFault]:
-        """The rows of batched outputs that nobody may be given, each with its first fault: NaN, an infinity, or out of bounds.
+        """The rows of batched outputs that nobody may be given, each with its first fault.
 
-        Each row stands with the first output that does. Raises `ModelError` where outputs as a
+        A fault is NaN, an infinity, or a number out of bounds.
+
+        Each row stands with the first output that has one. Raises `ModelError` where outputs as a
         whole break their declaration: missing, or another shape.
         """
         found: Mapping[int, OutputFault] = NO_ROWS
@@ -342,7 +359,10 @@ class Contract(BaseModel):
         return dict(sorted(found.items())) if found else NO_ROWS
 
     def fault_of(self, answer: Mapping[str, Array]) -> OutputFault | None:
-        """Why nobody may be given this answer to one row, of which some outputs may be absent; None where all may."""
+        """Why nobody may be given this answer to one row; None where all may.
+
+        Some outputs may be absent from the answer.
+        """
         for field in self.outputs:
             array = answer.get(field.name)
             if array is not None and array.dtype.kind == "f" and not all_finite(array):

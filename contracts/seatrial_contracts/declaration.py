@@ -26,7 +26,7 @@ from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.row import Answer, Row
 
 LARGEST = 1e15
-"""Larger numbers are quantities, not counts: float64 itself holds no next whole number from 2**53 on."""
+"""Larger numbers are quantities, not counts: float64 skips whole numbers from 2**53 on."""
 
 
 def contract_from_rows(
@@ -69,7 +69,10 @@ def float32_by_default(rows: type[Row]) -> frozenset[str]:
 
 
 def check_rounding(name: str, values: Sequence[float | None]) -> None:
-    """Raise `DeclarationError` for a whole number, epoch seconds say, that float32 does not hold."""
+    """Raise `DeclarationError` for a whole number that float32 does not hold.
+
+    Epoch seconds are such a number.
+    """
     for place, value in enumerate(values):
         if (
             value is not None
@@ -81,7 +84,8 @@ def check_rounding(name: str, values: Sequence[float | None]) -> None:
                 f"input '{name}', row {place}",
                 f"{int(value)}, which float32 keeps as {int(np.float32(value))}",
                 "an element type",
-                'st.Number(dtype="float64") keeps it, dtype="float32" says that it may be rounded so',
+                'st.Number(dtype="float64") keeps it, dtype="float32" says that it may be rounded '
+                "so",
             )
 
 

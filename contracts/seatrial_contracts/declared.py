@@ -1,4 +1,4 @@
-"""A value that a user writes in a declaration: what Pydantic finds wrong with it is said in our words."""
+"""A value that a user writes in a declaration; Pydantic's findings about it are reworded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rows drawn from a contract: each field at its edges, alone and together with the others', the same rows for the same contract."""
+"""Rows drawn from a contract: the same rows for the same contract.
+
+Each field stands at its edges, alone and together with the others'.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from seatrial_contracts.kinds.kind import Edge
 MOST_ROWS = 400
 """Rows of one contract. Small tabular models answer them in a tenth of a second."""
 MOST_EDGES = 64
-"""Edges of one field that are drawn alone; further ones, the words of a long list, stand in rows together with others."""
+"""Edges of one field that are drawn alone.
+
+Further edges, such as the words of a long list, stand in rows together with others.
+"""
 MOST_MIXED = 48
 """Rows in which every field is at some edge by chance."""
 
@@ -27,13 +33,19 @@ class DrawnRow:
     where: str
     """What stands out in it, for messages: "input 'age' at 120"."""
     named: bool = True
-    """Is everything in it within what the declaration names? Else some value is bounded by its element type alone."""
+    """Is everything in the row within what the declaration names?
+
+    If not, some value is bounded by its element type alone.
+    """
 
 
 def draw_rows(front: HostStage, known: Sequence[Mapping[str, Any]]) -> tuple[DrawnRow, ...]:
-    """At most `MOST_ROWS` rows that contract and host stage take; `known` are rows as JSON carries them, golden ones say.
+    """At most `MOST_ROWS` rows that contract and host stage take.
 
-    First each field missing and at its edges, in the fullest known row; then all at once; then mixed, from a fixed seed.
+    `known` are rows as JSON carries them, such as golden ones.
+
+    First each field missing and at its edges, in the fullest known row; then all at once; then
+    mixed, from a fixed seed.
     """
     edges = {
         field.name: list(islice(field.kind.edges(front.stages[field.name]), MOST_ROWS))
@@ -61,7 +73,10 @@ def _missing(nullable: Sequence[str], base: Mapping[str, Any]) -> Iterator[Drawn
 
 
 def _alone(edges: Mapping[str, Sequence[Edge]], base: Mapping[str, Any]) -> Iterator[DrawnRow]:
-    """The fields in turn, so that a bound on the number of rows leaves none out: the first edge of each, the second, ..."""
+    """The fields in turn: the first edge of each, then the second, and so on.
+
+    So a bound on the number of rows leaves no field out.
+    """
     for place in range(min(MOST_EDGES, max(map(len, edges.values())))):
         for name, own in edges.items():
             if place < len(own):
@@ -71,7 +86,10 @@ def _alone(edges: Mapping[str, Sequence[Edge]], base: Mapping[str, Any]) -> Iter
 
 
 def _together(named: Mapping[str, Sequence[Any]], base: Mapping[str, Any]) -> Iterator[DrawnRow]:
-    """The first edge of every field, the second of every field, ...; a field with few begins again."""
+    """The first edge of every field, then the second of every field, and so on.
+
+    A field with few edges begins again.
+    """
     for place in range(max(map(len, named.values()), default=0)):
         row = {name: values[place % len(values)] for name, values in named.items()}
         where = (
@@ -83,7 +101,10 @@ def _together(named: Mapping[str, Sequence[Any]], base: Mapping[str, Any]) -> It
 def _mixed(
     named: Mapping[str, Sequence[Any]], nullable: Set[str], known: Sequence[Mapping[str, Any]]
 ) -> Iterator[DrawnRow]:
-    """Every field at an edge, missing, or as in a known row, by chance that is the same each time."""
+    """Every field at an edge, missing, or as in a known row, by chance.
+
+    The chance is the same each time.
+    """
     chance = Random(0)  # noqa: S311  (the same rows each time)
     for place in range(MOST_MIXED if len(named) > 1 else 0):
         row = dict(chance.choice(known))

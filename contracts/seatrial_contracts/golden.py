@@ -53,7 +53,7 @@ class RefusedLine(TypedDict, total=True):
 
 
 MOST_LISTED = 1024
-"""Numbers of an answer that are written one by one, for people and for differences between versions."""
+"""Numbers of an answer that are written one by one, for people and for diffs between versions."""
 
 
 class PackedArray(TypedDict, total=True):
@@ -211,7 +211,10 @@ def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> d
 
 
 def _written(array: Array) -> Any:
-    """An answer as JSON holds it: nested lists, or, of many numbers or none, its shape and its bytes in base64, little-endian."""
+    """An answer as JSON holds it: nested lists, or its shape and its bytes.
+
+    The bytes are little-endian, in base64. Bytes are written for an answer of many numbers or of none.
+    """
     if 0 < array.size <= MOST_LISTED:
         return array.tolist()
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
@@ -219,7 +222,11 @@ def _written(array: Array) -> Any:
 
 
 def _read_array(values: Any, datatype: str) -> Array:
-    """Numbers of one element type. Raises `ValueError` where some are of another, or beyond it: numpy would make them fit."""
+    """Numbers of one element type.
+
+    Raises `ValueError` where some are of another type, or beyond its range: numpy would make them
+    fit.
+    """
     dtype = np.dtype(DTYPES[datatype])
     if isinstance(values, dict):
         written = PACKED.validate_python(values, strict=True)

@@ -67,7 +67,10 @@ class HostStage:
         return len(rows) == 1 and all(cheap(rows[0][name]) for name, cheap in self._dear)
 
     def encode_row(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
-        """A validated row to scalars and arrays, aligned with `specs`. Raises `Refusal` that names the input and row `place`."""
+        """Encode a validated row to scalars and arrays, aligned with `specs`.
+
+        Raises `Refusal` that names the input and row `place`.
+        """
         if self._scalars is not None:
             values = self._scalars(row)
             if None not in values:
@@ -89,7 +92,10 @@ class HostStage:
     def encode_together(
         self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]
     ) -> list[EncodedRow | Refusal]:
-        """Validated rows as `encode_row` has them, and in place of one that is refused, why, which names its place in its request."""
+        """Validated rows as `encode_row` encodes them, with a `Refusal` for each refused row.
+
+        The `Refusal` stands in the place of the row, and names the row's place in its request.
+        """
         made: list[Any] = [[] for _ in rows]
         for name, stage in self.stages.items():
             values = [row[name] for row in rows]
@@ -176,7 +182,10 @@ def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
 
 
 def pad(column: Sequence[Array], value: int, *, left: bool = False) -> Array:
-    """One-dimensional arrays of unlike length to shape `(rows, longest)`, filled on the right, or on the left."""
+    """Pad one-dimensional arrays of unlike length to shape `(rows, longest)`.
+
+    The filling stands on the right, or on the left with `left`.
+    """
     longest = max(len(item) for item in column)
     if all(len(item) == longest for item in column):
         return np.stack(column)

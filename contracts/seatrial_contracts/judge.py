@@ -19,9 +19,12 @@ from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import ERROR_EDGES, Trial, WorstRow
 
 TRIAL_BATCH_SIZES = (1, 2, 8, 32)
-"""Rows in a batch at which every runner is tried: alone, with one mate, and in batches as the server makes them.
+"""Rows in a batch at which every runner is tried.
 
-The export gate, the load gate and the parity suite share them. The exporter traces with none of these numbers of rows.
+A row is tried alone, with one mate, and in batches as the server makes them.
+
+The export gate, the load gate and the parity suite share them. The exporter traces with none of
+these numbers of rows.
 """
 WORST_ROWS = 3
 SHOWN_NUMBERS = 5
@@ -79,8 +82,9 @@ class Verdict:
 def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: Answers) -> Verdict:
     """Hold the answers to the golden rows against `promise`, else the contract's tolerance.
 
-    A promise is held against all rows, and against each slice of enough rows: a slice that breaks it fails, whatever the mean. A row
-    that is answered with NaN, an infinity or out of bounds fails, though the training side answers it alike: no server gives that.
+    A promise is held against all rows, and against each slice of enough rows: a slice that breaks
+    it fails, whatever the mean. A row that is answered with NaN, an infinity or out of bounds
+    fails, though the training side answers it alike: no server gives such an answer.
     """
     promise = promise or Promise(tolerance=contract.tolerance)
     rows = compare_rows(golden.answers, answers, promise.tolerance or contract.tolerance)
@@ -106,7 +110,10 @@ def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: 
 
 
 def refused_answer(contract: Contract, answers: Answers) -> str:
-    """The first row that is answered with what no server gives: NaN, an infinity, out of bounds; empty where there is none."""
+    """The first row whose answer holds what no server gives; empty where there is none.
+
+    No server gives NaN, an infinity, or a number out of bounds.
+    """
     for sample, outputs in enumerate(answers):
         fault = contract.fault_of(outputs)
         if fault is not None:

@@ -41,10 +41,16 @@ class Measures(BaseModel):
     max_error: float | None = None
     """The largest |a - b|; None where shapes differ, or a number is not finite on one side only."""
     cosine: float | None = None
-    """Mean over the rows; a row's is that of its worst output of more than one number with a fraction, flattened."""
+    """Mean over the rows of each row's cosine.
+
+    A row's cosine is that of its worst output of more than one number with a fraction, flattened.
+    """
     least_cosine: float | None = None
     agreement: float | None = None
-    """Share of the rows whose labels and whole numbers (ids, flags, masks) are all those of the training side."""
+    """Share of the rows whose labels and whole numbers all equal the training side's.
+
+    Whole numbers are ids, flags and masks.
+    """
     accuracy: float | None = None
     """Share of the labels that are the true ones."""
     calibration_error: float | None = None
@@ -97,13 +103,19 @@ def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...
 
 
 def wide_outputs(contract: Contract) -> list[str]:
-    """Outputs of more than one number with a fraction: those that have an angle. Ids and masks have none that means anything."""
+    """Outputs of more than one number with a fraction: those that have an angle.
+
+    Ids and masks have no angle that means anything.
+    """
     floats = (field for field in contract.outputs if field.kind.datatype.startswith("FP"))
     return [field.name for field in floats if field.kind.shape not in ((), (1,))]
 
 
 def decided_outputs(contract: Contract) -> dict[str, bool]:
-    """Outputs that are right or wrong: name -> is it a label, whose scores only have to have the same winner?"""
+    """Outputs that are right or wrong: name -> is it a label?
+
+    The scores of a label only have to have the same winner.
+    """
     return {
         field.name: isinstance(field.kind, Label)
         for field in contract.outputs

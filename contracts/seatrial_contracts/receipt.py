@@ -173,7 +173,10 @@ INSTRUCTION_SETS = (
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those packages that are installed; onnxruntime-gpu, for one, goes by another name."""
+    """The versions of those packages that are installed.
+
+    An installed package may go by another name, as onnxruntime-gpu does.
+    """
     found = {}
     for name in packages:
         try:

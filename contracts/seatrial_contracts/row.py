@@ -27,7 +27,10 @@ class Row(BaseModel):
 
 
 class BuiltRow(Row):
-    """The base of what a contract makes of its own fields, whose validators are there before the first request."""
+    """The base of what a contract makes of its own fields.
+
+    Its validators are there before the first request.
+    """
 
     model_config = ConfigDict(defer_build=False)
 

@@ -204,7 +204,7 @@ class Category(Kind):
         )
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
-        """Each word; where others are taken, some that are nearly one, a foreign one and the longest."""
+        """Each word; where others are taken, also near misses, a foreign word and the longest."""
         yield from map(Edge, self.categories)
         if self.unknown == "bucket":
             first = self.categories[0]

@@ -52,7 +52,10 @@ DRAWN_MODES: dict[str, tuple[str, ...]] = {
 ORIENTATION = 0x0112
 """EXIF's tag (Exif 2.32, 4.6.5): 1 is upright, 2 to 8 are turned or mirrored."""
 PNG_SIGNATURE_BYTES, PNG_END = 8, b"\x00\x00\x00\x00IEND\xaeB`\x82"
-"""The last chunk of every whole PNG (PNG specification, 11.2.5): Pillow decodes a file cut before it without a word."""
+"""The last chunk of every whole PNG (PNG specification, 11.2.5).
+
+Pillow decodes a file that is cut before this chunk without an error.
+"""
 TURNED_BACK = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -68,10 +71,12 @@ TURNED_BACK = {
 class Image(Kind):
     """`Annotated[bytes, Image(formats=("JPEG", "PNG"))]`.
 
-    Decoded to RGB uint8, shape `(height, width, 3)`: transparency is laid on white, 16-bit gray keeps its upper 8 bits, CMYK,
-    palettes and gray are converted by Pillow, pixels of 32 bits (TIFF) are refused, EXIF rotation is applied (`exif="apply"`) or not (`"ignore"`). `shorter_side_px`
-    resizes on the host so that the shorter side has that many pixels, with Pillow's bilinear filter, as torchvision's
-    `Resize` does for PIL images. Files of several frames are refused, except a JPEG's (MPO), of which the first is taken.
+    Decoded to RGB uint8, shape `(height, width, 3)`: transparency is laid on white, 16-bit gray
+    keeps its upper 8 bits, CMYK, palettes and gray are converted by Pillow, pixels of 32 bits
+    (TIFF) are refused, EXIF rotation is applied (`exif="apply"`) or not (`"ignore"`).
+    `shorter_side_px` resizes on the host so that the shorter side has that many pixels, with
+    Pillow's bilinear filter, as torchvision's `Resize` does for PIL images. Files of several frames
+    are refused, except a JPEG's (MPO), of which the first is taken.
     """
 
     staged: ClassVar[bool] = True
@@ -229,7 +234,10 @@ class Image(Kind):
         return max(size[0] * size[1], side * side * max(size) // min(size)) <= self.max_pixels
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
-        """The smallest sides, odd and even ones, long and tall; then each mode of each format, and a turned one."""
+        """The smallest sides, odd and even, long and tall, then further pictures.
+
+        Further pictures are each mode of each format, and a turned picture.
+        """
         least, form = self.min_side_px, self.formats[0]
         base = max(least, 32)
         long, short = 4 * base, max(least, base // 2)
@@ -369,7 +377,10 @@ def pillow() -> None:
 
 
 def is_whole_png(data: bytes) -> bool:
-    """Does a chunk end the picture? Bytes after it are no part of it (PNG specification, 5.3 and 13.2)."""
+    """Does a chunk end the picture?
+
+    Bytes after that chunk are no part of the picture (PNG specification, 5.3 and 13.2).
+    """
     place = PNG_SIGNATURE_BYTES
     while place + len(PNG_END) <= len(data):
         if data[place : place + len(PNG_END)] == PNG_END:

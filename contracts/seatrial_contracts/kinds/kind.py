@@ -55,7 +55,10 @@ class StageTogether(Protocol):
         ...
 
 
-"""The host stage of one field: a validated value to scalars or arrays, one for each of `Kind.tensors`."""
+"""The host stage of one field.
+
+It turns a validated value into scalars or arrays, one for each of `Kind.tensors`.
+"""
 
 MAX_TENSORS = 2**14
 """Inputs or outputs of one model."""
@@ -65,7 +68,10 @@ MAX_WORDS = 2**20
 SHORT_BYTES = 64
 """Room for a number or a flag in JSON: a float64 has 24 characters at most."""
 ESCAPED_BYTES = 6
-"""A character in JSON, written as \\u0041; one outside the basic plane takes two of them, and 4 bytes as it is."""
+"""A character in JSON, written as \\u0041.
+
+A character outside the basic plane takes two of them, and 4 bytes as it is.
+"""
 Word = Annotated[str, Field(max_length=1024)]
 """One of a closed list, whose length ends at `MAX_WORDS`."""
 
@@ -75,7 +81,10 @@ class Edge(NamedTuple):
 
     value: Any
     named: bool = True
-    """Is it within what the declaration names? Else only the element type takes it, since no bound was declared."""
+    """Is the value within what the declaration names?
+
+    If not, only the element type takes it, since no bound was declared.
+    """
     what: str = ""
     """What it is, where its JSON does not show it."""
 
@@ -83,8 +92,9 @@ class Edge(NamedTuple):
 class TensorSpec(BaseModel):
     """One input of a graph, without its batch.
 
-    `pad` is the value that fills shorter rows up to the longest of a batch; None where rows of unlike shape cannot share one.
-    It stands after a row's own values, or before them with `pad_left`.
+    `pad` is the value that fills shorter rows up to the longest of a batch; None where rows of
+    unlike shape cannot share one. It stands after a row's own values, or before them with
+    `pad_left`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,7 +145,10 @@ class _SchemaOfKind:
 
 
 class Kind(Declared):
-    """A field kind. Subclasses add a literal `kind` with a default, their options, and what they can do."""
+    """A field kind.
+
+    Subclasses add a literal `kind` with a default, their options, and what they can do.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -148,9 +161,12 @@ class Kind(Declared):
     roles: ClassVar[frozenset[str]] = frozenset({"input"})
     """Where the kind may stand: "input", "output" or both."""
     staged: ClassVar[bool] = False
-    """Does the host stage do more than hand the value on? Such a kind is encoded row by row, every other one by column."""
+    """Does the host stage do more than hand the value on?
+
+    Such a kind is encoded row by row, every other one by column.
+    """
     keeps: ClassVar[Mapping[type, str]] = {}
-    """What an annotation may say in Pydantic's words (`annotated_types.Ge`), and the option that it is kept in."""
+    """Pydantic's words for an annotation (`annotated_types.Ge`), and the option that keeps each."""
     rules_go: ClassVar[str] = ""
     """Where a rule belongs that stands beside the kind and is not kept there."""
     nullable: bool = False
@@ -165,7 +181,10 @@ class Kind(Declared):
 
     @classmethod
     def from_type(cls, annotation: Any) -> Self | None:
-        """The kind that a plain type stands for (`bool`, `float`, `Literal[...]`); None where it is not this one's."""
+        """The kind that a plain type stands for (`bool`, `float`, `Literal[...]`).
+
+        None where the type is not this kind's.
+        """
         return None
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
@@ -221,7 +240,10 @@ class Kind(Declared):
         return option != "description"
 
     def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
-        """Raise `DeclarationError` where validated values of golden rows show that an option must be said which is not."""
+        """Raise `DeclarationError` where golden rows show that an unset option must be declared.
+
+        `values` are the validated values of the golden rows.
+        """
 
     @abstractmethod
     def annotation(self) -> Any:
@@ -278,7 +300,9 @@ class Kind(Declared):
         raise NotImplementedError(f"{self.name} is an output kind: no rows are drawn from it")
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
-        """Values at the edges of what the field takes, missing values aside: the same each time, the telling ones first.
+        """Values at the edges of what the field takes, missing values aside.
+
+        The values are the same each time, the telling ones first.
 
         `stage` is the field's own host stage, which may refuse some of them.
         """

@@ -77,12 +77,16 @@ class Number(OutputKind):
     @field_validator("ge", "le", "gt", "lt", mode="before")
     @classmethod
     def _exact(cls, bound: Any) -> Any:
-        """A bound is kept as float64; a whole number that float64 does not hold would become another bound."""
+        """Refuse a whole number that float64 does not hold.
+
+        A bound is kept as float64, and such a number would become another bound.
+        """
         if isinstance(bound, int) and (
             abs(bound) > sys.float_info.max or int(float(bound)) != bound
         ):
             raise ValueError(
-                "a bound that float64 holds exactly: whole numbers up to 2**53, or none for the type's own"
+                "a bound that float64 holds exactly: whole numbers up to 2**53, or none for the "
+                "type's own"
             )
         return bound
 
@@ -131,7 +135,10 @@ class Number(OutputKind):
 
     @cached_property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest value by bounds and element type, both inclusive and both numbers of the element type."""
+        """Lowest and highest value by bounds and element type.
+
+        Both are inclusive, and both are numbers of the element type.
+        """
         low, high = self._type_range
         if self.whole:
             lower = [
@@ -179,7 +186,10 @@ class Number(OutputKind):
 
     @property
     def _json_range(self) -> tuple[float, float]:
-        """JSON's numbers are float64: they are compared as the element type rounds them, as a tensor's are."""
+        """The range of JSON's numbers, which are float64.
+
+        They are compared as the element type rounds them, as a tensor's are.
+        """
         low, high = self.range
         return (
             (rounded_up_to(low), -rounded_up_to(-high)) if self.dtype == "float32" else (low, high)
@@ -222,7 +232,10 @@ class Number(OutputKind):
         return f"{noun} that fits {self.dtype}" + (f" ({self.unit})" if self.unit else "")
 
     def range_text(self) -> str:
-        """The bounds in words: "from 0 to 9", "above 0"; empty where the element type alone bounds it."""
+        """The bounds in words: "from 0 to 9", "above 0".
+
+        The text is empty where the element type alone bounds the number.
+        """
         (low, low_is_open), (high, high_is_in) = self._lower, self._upper
         least, most = self._type_range
         if (
@@ -286,7 +299,8 @@ class Number(OutputKind):
         low, high = self.range
         if not self.is_bounded:
             return 1 if self.whole else 1.0
-        # where one side is open, near the bound that is there; else the middle; else what the bounds leave
+        # where one side is open, near the bound that is there; else the middle; else what the
+        # bounds leave
         if self.whole:
             least, most = int(low), int(high)
             return (
@@ -308,7 +322,10 @@ class Number(OutputKind):
         return some.floats(low, high, allow_nan=False, allow_infinity=False)
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
-        """Both bounds and their neighbours in the element type, zero and one, some between; without a bound, wide values."""
+        """Both bounds and their neighbours in the element type, zero and one, and some between.
+
+        Where there is no bound, wide values stand in its place.
+        """
         low, high = self.range
         below, above = self._lower[0] > -inf, self._upper[0] < inf
         named = [
@@ -362,7 +379,10 @@ class Number(OutputKind):
 
 
 def rounded_up_to(bound: float) -> float:
-    """The least float64 that float32 rounds to `bound`, a float32, or above (IEEE 754: to nearest, ties to even)."""
+    """The least float64 that float32 rounds to `bound`, a float32, or above.
+
+    Rounding is IEEE 754's: to nearest, ties to even.
+    """
     with np.errstate(over="ignore"):
         below = np.nextafter(np.float32(bound), np.float32(-inf))
         gap = (

@@ -46,7 +46,10 @@ Dtype = Literal[
     "float64",
 ]
 FEW_DRAWN, MOST_DRAWN, MOST_SIDE_DRAWN = 12, 4096, 64
-"""A drawn tensor of up to the first number of values has each of them drawn; a larger one repeats as many, up to the second number."""
+"""A drawn tensor of up to the first number of values has each of them drawn.
+
+A larger tensor repeats as many values, up to the second number.
+"""
 DEFAULT_VALUES, MOST_VALUES = 1_000_000, 2**30
 """Of one row: where the sizes are open and nothing is said, and in any case."""
 ELEMENT_BYTES = {
@@ -74,10 +77,11 @@ None is any size, and so is a `most` of None.
 class Tensor(OutputKind):
     """`Tensor[np.float32, 3, None]`: shape `(batch, 3, any)`.
 
-    `Tensor[np.int64, 4, Interval(ge=0, le=99)]` bounds every element, in `annotated_types`' words: `Interval`, `Ge`, `Le`, `Gt`
-    or `Lt`. A client sends a nested list of that shape, or a flat one in row-major order where every size is fixed. Rows that
-    differ in an open size never share a batch. `max_values` of None is what the fixed sizes need, and 1,000,000 where one is open.
-    In place of the brackets: `Annotated[np.ndarray, Tensor(dtype="float32", dims=(3, None), ge=0)]`.
+    `Tensor[np.int64, 4, Interval(ge=0, le=99)]` bounds every element, in `annotated_types`' words:
+    `Interval`, `Ge`, `Le`, `Gt` or `Lt`. A client sends a nested list of that shape, or a flat one
+    in row-major order where every size is fixed. Rows that differ in an open size never share a
+    batch. `max_values` of None is what the fixed sizes need, and 1,000,000 where one is open. In
+    place of the brackets: `Annotated[np.ndarray, Tensor(dtype="float32", dims=(3, None), ge=0)]`.
     """
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
@@ -96,7 +100,10 @@ class Tensor(OutputKind):
     lt: float | None = None
 
     def __class_getitem__(cls, parts: Any) -> Any:
-        """The annotation itself: `embedding: Tensor[np.float32, 384]`; the type is numpy's, torch's, or its name."""
+        """The annotation itself: `embedding: Tensor[np.float32, 384]`.
+
+        The type is numpy's, torch's, or its name.
+        """
         dtype, *rest = parts if isinstance(parts, tuple) else (parts,)
         stated = [bound for part in rest for bound in constraints(part)]
         dims = [part for part in rest if not constraints(part)]
@@ -165,7 +172,10 @@ class Tensor(OutputKind):
 
     @cached_property
     def values_limit(self) -> int:
-        """The most values of one row: `max_values`, or what the least sizes need, where that is more than the default."""
+        """The most values of one row: `max_values`, or the default.
+
+        Where the least sizes need more values than the default, the limit is what they need.
+        """
         if self.max_values is not None:
             return self.max_values
         fewest = prod(side[0] if isinstance(side, tuple) else side or 1 for side in self.dims)
@@ -260,7 +270,8 @@ class Tensor(OutputKind):
     def _first(self, array: Array, bad: Array) -> str:
         """The first element of a row that is bad, and its place."""
         place = np.unravel_index(int(bad.argmax()), array.shape)
-        return f"{self.element.shown(array[place])} at {''.join(f'[{index}]' for index in place) or 'the top'}"
+        where = "".join(f"[{index}]" for index in place) or "the top"
+        return f"{self.element.shown(array[place])} at {where}"
 
     def want(self) -> str:
         noun = "booleans" if self.dtype == "bool" else f"{self.dtype} numbers"
@@ -362,7 +373,10 @@ class Tensor(OutputKind):
         return np.resize(np.array(values, self.dtype), shape).tolist()
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
-        """Each edge of an element all over a small tensor, all of them mixed, and shapes with each side at its ends."""
+        """Each edge of an element all over a small tensor, all of them mixed, and shapes.
+
+        The shapes have each side at its ends.
+        """
         elements = (
             [Edge(False), Edge(True)]
             if self.dtype == "bool"
@@ -379,12 +393,18 @@ class Tensor(OutputKind):
         yield from (Edge(self._filled([edge.value], tuple(small)), edge.named) for edge in elements)
 
     def _rising(self, low: Any, high: Any, shape: list[int]) -> Any:
-        """Nested lists from the least to the largest, so that no two places of a small one are alike and the last one tells."""
+        """Nested lists from the least to the largest value.
+
+        No two places of a small tensor are alike, and the last place tells.
+        """
         values = np.linspace(low, high, prod(shape))
         return np.asarray(values, self.dtype).reshape(shape).tolist()
 
     def _edge_shapes(self, small: list[int], most_values: int) -> Iterator[list[int]]:
-        """Each side that varies alone at its least, next to it, at an odd size and at its most, of so many values."""
+        """Each side that varies, alone at its least, next to it, at an odd size and at its most.
+
+        A shape holds at most `most_values` values.
+        """
         for axis, (least, most) in enumerate(self.ranges):
             for size in dict.fromkeys((least, least + 1, 7, MOST_SIDE_DRAWN - 1, most)):
                 shape = [*small[:axis], size, *small[axis + 1 :]]

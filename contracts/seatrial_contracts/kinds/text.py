@@ -35,22 +35,27 @@ CHEAP_CHARS = 1000
 
 EXAMPLE = "A ship is tried at sea before it is handed over."
 SPECIAL_TOKENS = 4
-"""At most so many does a tokenizer put around one text: BERT's and RoBERTa's put 2, none that is known more than 3."""
+"""At most so many special tokens does a tokenizer put around one text.
+
+BERT's and RoBERTa's put 2, and no known tokenizer more than 3.
+"""
 MOST_TOKEN_CHARS = 16
-"""A token of the example has 4 to 5 characters; a drawn text has no more than so many for each token."""
+"""The most characters of a drawn text for each token; the example's tokens have 4 to 5."""
 
 
 class Text(Kind):
     """`Annotated[str, Text(tokenizer="tokenizer.json", max_chars=2000, max_tokens=256)]`.
 
-    It enters the graph as `<field>_ids` and `<field>_mask`, int64, shape `(batch, tokens)`, padded to the longest of the batch
-    with `pad_id` and 0. A text of more tokens than `max_tokens` (special ones included) is refused, or cut with
-    `overflow="truncate"`. `padding_side`, `pad_id` and `truncation_side` are the `tokenizer.json`'s own where they are not said,
-    and right, 0 and right where it says nothing; lengths that the file bakes in are replaced by `max_tokens`.
+    It enters the graph as `<field>_ids` and `<field>_mask`, int64, shape `(batch, tokens)`, padded
+    to the longest of the batch with `pad_id` and 0. A text of more tokens than `max_tokens`
+    (special ones included) is refused, or cut with `overflow="truncate"`. `padding_side`, `pad_id`
+    and `truncation_side` are the `tokenizer.json`'s own where they are not said, and right, 0 and
+    right where it says nothing; lengths that the file bakes in are replaced by `max_tokens`.
 
-    A text may spell a special token, `[SEP]` say. With `special="take"` it becomes that token, as the tokenizer itself reads it;
-    with `special="words"`, and where nothing is said, it is ordinary text, so that no client can write one. The export refuses
-    golden rows that hold one where nothing is said.
+    A text may spell a special token, `[SEP]` say. With `special="take"` it becomes that token, as
+    the tokenizer itself reads it; with `special="words"`, and where nothing is said, it is ordinary
+    text, so that no client can write one. The export refuses golden rows that hold one where
+    nothing is said.
     """
 
     staged: ClassVar[bool] = True
@@ -176,7 +181,10 @@ class Text(Kind):
         return written | repeated
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
-        """The shortest and the longest that the tokenizer lets through, letters of other scripts, spaces, line breaks."""
+        """The shortest and the longest text that the tokenizer lets through, and odd ones.
+
+        Odd texts hold letters of other scripts, spaces, and line breaks.
+        """
         odd = (
             "",
             "a",
@@ -242,7 +250,8 @@ class Text(Kind):
                     f"input '{name}', row {place}",
                     "a text that spells a special token of the tokenizer",
                     "what it means",
-                    'st.Text(special="take") reads it as that token, special="words" as ordinary text',
+                    'st.Text(special="take") reads it as that token, special="words" as ordinary '
+                    "text",
                 )
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
@@ -269,7 +278,7 @@ class Tokenise:
         return self._tensors(self._tokenizer.encode(value).ids)
 
     def together(self, values: Sequence[str]) -> list[tuple[Any, ...] | Refusal]:
-        """The same for several texts: without offsets, and others may use the interpreter meanwhile."""
+        """Encode several texts without offsets, while others may use the interpreter."""
         found: list[tuple[Any, ...] | Refusal] = []
         for encoding in self._tokenizer.encode_batch_fast(list(values)):
             try:
@@ -308,7 +317,10 @@ def read_tokenizer(path: str | Path) -> bytes:
 
 
 def own_options(tokenizer: bytes) -> dict[str, Any]:
-    """What a `tokenizer.json` says of the options that are not: sides and the padding's id. Raises `DeclarationError`."""
+    """A `tokenizer.json`'s own values for options that are not set: sides and the padding's id.
+
+    Raises `DeclarationError`.
+    """
     try:
         file = json.loads(tokenizer)
         padding, truncation = file.get("padding") or {}, file.get("truncation") or {}
