@@ -213,7 +213,8 @@ def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> d
 def _written(array: Array) -> Any:
     """An answer as JSON holds it: nested lists, or its shape and its bytes.
 
-    The bytes are little-endian, in base64. Bytes are written for an answer of many numbers or of none.
+    The bytes are little-endian, in base64. They are written for an answer of many numbers or of
+    none.
     """
     if 0 < array.size <= MOST_LISTED:
         return array.tolist()

@@ -1,4 +1,7 @@
-"""Wrappers around a user's module that change how it runs and not what it computes are taken off; others are refused by name."""
+"""Take off wrappers of a user's module that change how it runs and not what it computes.
+
+Others are refused by name.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ WRAPPED = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 def unwrapped(module: nn.Module, where: str) -> nn.Module:
     """The module inside of `torch.compile`, `DataParallel` and averaged weights.
 
-    Raises `DeclarationError` for a module that has no Python code left to trace: TorchScript, or one that torch.export made.
+    Raises `DeclarationError` for a module that has no Python code left to trace: TorchScript, or
+    one that torch.export made.
     """
     while True:
         compiled: Any = getattr(module, "_orig_mod", None)

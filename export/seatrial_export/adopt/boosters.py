@@ -1,4 +1,7 @@
-"""Trees of LightGBM, XGBoost and CatBoost, read off each library's own dump: splits, where missing values go, and the link of the loss."""
+"""Trees of LightGBM, XGBoost and CatBoost, read off each library's own dump.
+
+A dump holds the splits, where missing values go, and the link of the loss.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,12 @@ IDENTITY, SIGMOID, SOFTMAX, EXPONENTIAL, LOG1P_EXP, SIGNED_SQUARE = (
 
 @dataclass(frozen=True)
 class Split:
-    """An inner node: `x[feature] <mode> threshold` leads to `true`, else to `false`; NaN leads to `true` where `nan_true`.
+    """An inner node: `x[feature] <mode> threshold` leads to `true`, else to `false`.
 
-    XGBoost and CatBoost compare with float32 numbers, which their JSON rounds: training rows often lie at one exactly.
+    NaN leads to `true` where `nan_true`.
+
+    XGBoost and CatBoost compare with float32 numbers, which their JSON rounds: training rows often
+    lie at one exactly.
     """
 
     feature: int

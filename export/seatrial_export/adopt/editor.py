@@ -71,7 +71,10 @@ class Editor:
         return self._add(self._before, operator, values, output, domain, attributes)
 
     def feed(self, port: str, value: str) -> None:
-        """Let the graph read a value in the place of its input: nothing stands between, so that what must see its input does."""
+        """Let the graph read a value in the place of its input.
+
+        Nothing stands between the two, so that whatever must read its input does.
+        """
         self._fed[inside(port)] = value
 
     def behind(
@@ -163,7 +166,8 @@ def read_instead(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
 def tree_labels(graph: onnx.GraphProto) -> frozenset[str]:
     """Outputs that come of the label of a TreeEnsembleClassifier of two classes.
 
-    In onnxruntime 1.32 that label contradicts the scores where all weights of the leaves are positive.
+    In onnxruntime 1.32 that label contradicts the scores where all weights of the leaves are
+    positive.
     """
     makers = {name: node for node in graph.node for name in node.output}
     found = set()

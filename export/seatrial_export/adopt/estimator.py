@@ -1,4 +1,7 @@
-"""A fitted scikit-learn estimator and the contract that it answers for: the estimator itself is the reference."""
+"""A fitted scikit-learn estimator and the contract that it answers for.
+
+The estimator itself is the reference.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,11 @@ class Estimator:
         self._check_answers()
 
     def graph(self) -> onnx.ModelProto:
-        """The estimator as a graph. Raises `GateError` where a part has no form there, or the contract takes what it raises at."""
+        """The estimator as a graph.
+
+        Raises `GateError` where a part has no form in a graph, or the contract takes what the
+        estimator raises at.
+        """
         from seatrial_export.adopt.sklearn_graph import (
             write_graph,
         )  # scikit-learn is not needed for ONNX files
@@ -58,11 +65,17 @@ class Estimator:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Input of the graph -> field. A column's own name could be that of a value inside, such as `label`."""
+        """Input of the graph -> field.
+
+        A column's own name could be that of a value inside, such as `label`.
+        """
         return {f"column_{place}": name for place, name in enumerate(self._fields)}
 
     def answer(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """scikit-learn's own answers to validated rows, by output. Raises `GateError` where its own labels say otherwise than its scores."""
+        """scikit-learn's own answers to validated rows, by output.
+
+        Raises `GateError` where the estimator's own labels differ from those of its scores.
+        """
         table = self._table(rows)
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -112,7 +125,10 @@ class Estimator:
 
     @cached_property
     def _missing_word(self) -> Any:
-        """How a missing word stood in training: None or NaN. Raises `GateError` where parts of the estimator differ in that."""
+        """How a missing word stood in training: None or NaN.
+
+        Raises `GateError` where parts of the estimator differ in that.
+        """
         none, nan = set(), set()
         for part in parts_of(self._estimator):
             if type(part).__name__ == "SimpleImputer" and part.missing_values is None:
@@ -123,7 +139,10 @@ class Estimator:
                 elif is_missing(word) and _has_words(part):
                     nan.add(type(part).__name__)
         if none and nan:
-            cause = f"missing words are None for {', '.join(sorted(none))} and NaN for {', '.join(sorted(nan))}"
+            cause = (
+                f"missing words are None for {', '.join(sorted(none))} and NaN for "
+                f"{', '.join(sorted(nan))}"
+            )
             raise GateError(
                 "scikit-learn", cause, "fit every part on one of the two: frame.fillna(np.nan)"
             )
@@ -131,7 +150,10 @@ class Estimator:
 
     @property
     def _dtype(self) -> str:
-        """What the graph computes in: float64 where float32 does not hold the contract's numbers."""
+        """The type that the graph computes in.
+
+        It is float64 where float32 does not hold the contract's numbers.
+        """
         numbers = [field.kind for field in self._contract.inputs if isinstance(field.kind, Number)]
         wide = [
             kind
@@ -190,7 +212,8 @@ class Estimator:
                 WHERE,
                 f"a {vectoriser}, which cuts a text into words by rules that no ONNX operator has",
                 "numbers and categories",
-                "count the words before the contract (st.Tensor of counts), or train on st.Text with a tokenizer",
+                "count the words before the contract (st.Tensor of counts), or train on st.Text "
+                "with a tokenizer",
             )
         if text:
             raise DeclarationError(
@@ -247,7 +270,10 @@ class Estimator:
                 check_rule(self._estimator)
 
     def _check_taken(self) -> None:
-        """Raise `GateError` for a word or a missing value that the contract takes, and the estimator raises at."""
+        """Raise `GateError` for a word or a missing value that the estimator raises at.
+
+        Only what the contract takes is tried.
+        """
         known = next((row for row in self._plain_rows() if self._raised([row]) is None), None)
         if known is None:
             return  # golden rows will say what is the matter
@@ -268,7 +294,8 @@ class Estimator:
                     raise GateError(
                         "contract",
                         f"{where} takes {word}, which the estimator has never seen, and raises at",
-                        "take it out of the contract, or fit the encoder to bear it: handle_unknown='ignore' (OrdinalEncoder: 'use_encoded_value')",
+                        "take it out of the contract, or fit the encoder to bear it: "
+                        "handle_unknown='ignore' (OrdinalEncoder: 'use_encoded_value')",
                     )
             if kind.nullable:
                 said = self._raised([{**known, field.name: None}])
@@ -276,11 +303,15 @@ class Estimator:
                     raise GateError(
                         "contract",
                         f"{where} may be missing, and the estimator raises there: {said}",
-                        "take `| None` from the field, or fit the estimator on missing values: an imputer before it, or rows that lack them",
+                        "take `| None` from the field, or fit the estimator on missing values: an "
+                        "imputer before it, or rows that lack them",
                     )
 
     def _plain_rows(self) -> list[dict[str, Any]]:
-        """Rows of which the estimator should know one: the contract's example with each category's first word, second word, and so on."""
+        """Rows of which the estimator should know one.
+
+        They are the contract's example with each category's first word, second word, and so on.
+        """
         example = self._contract.validate_row(self._contract.example_row())
         kinds = {
             field.name: field.kind

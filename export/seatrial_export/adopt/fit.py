@@ -198,8 +198,10 @@ class Fitting:
         if port.name in self._editor.tree_labels:
             raise GateError(
                 "labels",
-                f"output '{field.name}' is the label of a classifier of trees with two classes, which contradicts its scores in onnxruntime",
-                "declare the scores: Annotated[str, st.Label(...)], whose label is the first class with the highest score",
+                f"output '{field.name}' is the label of a classifier of trees with two classes, "
+                "which contradicts its scores in onnxruntime",
+                "declare the scores: Annotated[str, st.Label(...)], whose label is the first "
+                "class with the highest score",
             )
         value, dtype, shape = inside(port.name), dtype_of(field), field.kind.shape
         if port.dtype != dtype:

@@ -83,14 +83,20 @@ def fit_contract(candidate: AdoptedCandidate) -> None:
 
 
 def ask_reference(candidate: AdoptedCandidate) -> None:
-    """There is a finite answer of the promised shape to every golden row; the receipt tells those whose classes tie."""
+    """Check that every golden row has a finite answer of the promised shape.
+
+    The receipt names the outputs whose classes tie.
+    """
     golden, _ = candidate.golden, candidate.held_out
     for field in candidate.adoption.contract.outputs:
         if not isinstance(field.kind, Label):
             continue
         tied = int(ties(np.stack([answer[field.name] for answer in golden.answers])).sum())
         if tied:
-            finding = f"output '{field.name}': {tied} of {len(golden.rows)} golden rows tie, and have the first of the classes that do"
+            finding = (
+                f"output '{field.name}': {tied} of {len(golden.rows)} golden rows tie, and have "
+                "the first of the classes that do"
+            )
             candidate.trials.append(
                 Trial(
                     runner="labels",

@@ -1,4 +1,7 @@
-"""The rule by which a label follows from its scores: the first of the classes with the highest score. What else decides is refused."""
+"""The rule by which a label follows from its scores: the first class with the highest score.
+
+A classifier that decides by anything else is refused.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,28 @@ from seatrial_export.adopt.parts import last_of
 
 STEP = "labels"
 TIE = 2e-6
-"""Scores nearer to each other than this tie: two steps of the rounding of voters' scores, and more than float32 loses in a sum."""
+"""Scores nearer to each other than this tie.
+
+It is two steps of the rounding of voters' scores, and more than float32 loses in a sum.
+"""
 CALIBRATE = (
     "wrap it: CalibratedClassifierCV(SVC(), ensemble=False), whose labels follow from its scores"
 )
-CLASS_ITSELF = "let the answer be the scores, st.Tensor[np.float32, classes], and apply the threshold where they are used"
+CLASS_ITSELF = (
+    "let the answer be the scores, st.Tensor[np.float32, classes], and apply the threshold where "
+    "they are used"
+)
 
 
 def check_rule(estimator: Any) -> None:
-    """Raise `GateError` for a classifier whose own labels follow from something else than its scores."""
+    """Raise `GateError` for a classifier whose own labels do not follow from its scores."""
     last = last_of(estimator)
     kind = type(last).__name__
     if kind in ("SVC", "NuSVC"):
-        cause = f"{kind}(probability=True) labels rows by its decision function, and its scores by Platt scaling say otherwise for some"
+        cause = (
+            f"{kind}(probability=True) labels rows by its decision function, and its scores by "
+            "Platt scaling say otherwise for some"
+        )
         raise GateError(STEP, cause, CALIBRATE)
     threshold = (
         getattr(last, "best_threshold_", None) if kind == "TunedThresholdClassifierCV" else None
@@ -47,8 +59,14 @@ def ties(scores: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def check_labels(classes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Raise `GateError` for the first row that the estimator itself labels otherwise than its scores do; rows that tie aside."""
+    """Raise `GateError` for the first row whose own label is not that of its scores.
+
+    The own label is the estimator's; rows that tie are left aside.
+    """
     ours = classes[scores.argmax(1)]
     for row in np.flatnonzero((ours != labels) & ~ties(scores)):
-        cause = f"row {row}: the estimator's predict says {labels[row]}, and the highest of its scores is that of {ours[row]}"
+        cause = (
+            f"row {row}: the estimator's predict says {labels[row]}, and the highest of its scores "
+            f"is that of {ours[row]}"
+        )
         raise GateError(STEP, cause, CLASS_ITSELF)

@@ -1,4 +1,7 @@
-"""Foreign names as fields could bear them: columns of a data frame, inputs and outputs of a graph."""
+"""Foreign names as fields could bear them.
+
+Foreign names are columns of a data frame, and inputs and outputs of a graph.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from seatrial_contracts.contract import is_field_name
 
 
 def spelled(name: str) -> str:
-    """`sepal length (cm)` is `sepal_length_cm`; before a digit stands an x, behind one of Pydantic's own names a _."""
+    """Spell a foreign name as a field's: `sepal length (cm)` is `sepal_length_cm`.
+
+    An x stands before a leading digit, and a _ follows one of Pydantic's own names.
+    """
     made = re.sub(r"[\W_]+", "_", unicodedata.normalize("NFKC", name)).strip("_")
     if not made or made[0].isdigit():
         made = f"x{made}"
@@ -24,7 +30,10 @@ def plain(name: str) -> str:
 
 
 def field_names(foreign: Iterable[str]) -> dict[str, str]:
-    """Foreign name -> a field's name, unlike for unlike names: of `a/b` and `a-b` the second is `a_b_2`."""
+    """Foreign name -> a field's name, unlike for unlike names.
+
+    Of `a/b` and `a-b` the second is `a_b_2`.
+    """
     names = list(foreign)
     made = {name: name for name in names if is_field_name(name)}
     taken = set(made)
@@ -41,7 +50,11 @@ def field_names(foreign: Iterable[str]) -> dict[str, str]:
 
 
 def match_names(foreign: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
-    """Foreign name -> the field that it is: by its own name as a field, else by one that differs in signs or case alone, where one does."""
+    """Foreign name -> the field that it is.
+
+    A name is matched by its own name as a field, else by a field's name that differs in signs or
+    case alone, where one does.
+    """
     made = field_names(foreign)
     free = set(fields)
     found = {name: field for name, field in made.items() if field in free}

@@ -9,7 +9,10 @@ import numpy as np
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:
-    """Itself and every fitted estimator inside it, each once: steps, columns' transformers, members, searches' best."""
+    """The estimator itself and every fitted estimator inside it, each once.
+
+    Inside are steps, columns' transformers, members, and searches' best.
+    """
     seen: set[int] = set()
     left = [estimator]
     while left:
@@ -35,7 +38,10 @@ def is_part(value: Any) -> bool:
 
 
 def held_by(estimator: Any) -> list[str]:
-    """Names of the attributes that hold what was fitted, or are themselves parts: not the unfitted ones that it was made of."""
+    """Names of the attributes that hold what was fitted, or are themselves parts.
+
+    The unfitted parts that the estimator was made of are left out.
+    """
     names = list(vars(estimator))
     kept = (
         ("estimator",)

@@ -1,4 +1,7 @@
-"""A fitted scikit-learn estimator as a graph: one matrix of numbers, or a port for each column where some are words."""
+"""A fitted scikit-learn estimator as a graph.
+
+Its input is one matrix of numbers, or a port for each column where some columns are words.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ VOTERS = frozenset(
 )
 """Classifiers whose scores are means of few votes, so that classes tie."""
 TIE_STEPS = 2**20
-"""Scores of voters are rounded to steps of 2**-20: a sum's last bit, which depends on its order, decides no tie."""
+"""Scores of voters are rounded to steps of 2**-20.
+
+So a sum's last bit, which depends on the order of the sum, decides no tie.
+"""
 
 Column = tuple[str, bool]
 """A column's name, empty where it has none, and whether it holds words."""
@@ -57,7 +63,10 @@ Column = tuple[str, bool]
 def write_graph(
     estimator: Any, columns: Sequence[Column], missing: Any, dtype: str
 ) -> onnx.ModelProto:
-    """The graph that computes in `dtype`: an input `[batch, 1]` for each column, in this order, or a matrix where they have no names.
+    """The graph that computes in `dtype`.
+
+    It has an input `[batch, 1]` for each column, in this order, or a matrix where the columns have
+    no names.
 
     Raises `GateError` where skl2onnx has no form for a part.
     """
@@ -171,7 +180,10 @@ Convert = Callable[[Any, Any, Any], None]
 
 
 def with_missing_sides(estimator: Any) -> dict[type, Convert]:
-    """A converter for each class of trees in it, which also writes to which side missing values go."""
+    """A converter for each class of trees in the estimator.
+
+    It also writes to which side missing values go.
+    """
     kinds = {type(part) for part in parts_of(estimator)}
     return {
         kind: _convert_trees
@@ -198,7 +210,10 @@ def _convert_trees(scope: Any, operator: Any, container: Any) -> None:
 
 
 def send_missing(node: onnx.NodeProto, trees: Sequence[Any]) -> None:
-    """Write to which side each split sends NaN. Raises `GateError` where the node's trees are not these."""
+    """Write to which side each split sends NaN.
+
+    Raises `GateError` where the node's trees are not these.
+    """
     held = {attribute.name: attribute for attribute in node.attribute}
     ids, places = held["nodes_treeids"].ints, held["nodes_nodeids"].ints
     counts = np.bincount(ids, minlength=len(trees)).tolist()

@@ -1,4 +1,6 @@
-"""A copy of a fitted estimator in which skl2onnx writes every part rightly: parts that it has no right form for are replaced by equals.
+"""A copy of a fitted estimator in which skl2onnx writes every part rightly.
+
+Parts that skl2onnx has no right form for are replaced by equals.
 
 The estimator itself stays as it is, and stays the reference.
 """
@@ -30,7 +32,10 @@ Rule = Callable[["StandIns", Any], Any]
 
 
 class StandIns:
-    """The rules, by the name of a class; `missing` is how a missing word stands in training, `dtype` what the graph computes in."""
+    """The rules, by the name of a class.
+
+    `missing` is how a missing word stands in training, `dtype` what the graph computes in.
+    """
 
     def __init__(self, missing: Any, dtype: str) -> None:
         self.missing, self.dtype = missing, dtype
@@ -134,14 +139,17 @@ def applied(rules: StandIns, transformer: Any) -> Any:
         raise GateError(
             STEP,
             f"FunctionTransformer({called}): the graph cannot hold a function of yours",
-            "compute it before the pipeline, let the contract take what it gives, or use one of numpy's: "
-            + ", ".join(sorted(function.__name__ for function in FUNCTIONS)),
+            "compute it before the pipeline, let the contract take what it gives, or use one of "
+            "numpy's: " + ", ".join(sorted(function.__name__ for function in FUNCTIONS)),
         )
     return Applied(known[0], rules.dtype)
 
 
 def chosen(_: StandIns, columns: Any) -> Any:
-    """ColumnTransformer: its columns as positions, whether they were names, masks, slices or counted from the end."""
+    """ColumnTransformer: write its columns as positions.
+
+    The columns may be names, masks, slices or counted from the end.
+    """
     names = list(getattr(columns, "feature_names_in_", ()))
     columns.transformers_ = [
         (name, step, places_of(chosen, columns.n_features_in_, names))
@@ -188,7 +196,8 @@ def measured(_: StandIns, clusters: Any) -> Any:
     """Clusters as a step before others."""
     raise GateError(
         STEP,
-        f"{type(clusters).__name__} before other steps: skl2onnx hands on its labels in place of its distances",
+        f"{type(clusters).__name__} before other steps: skl2onnx hands on its labels in place of "
+        "its distances",
         "let it answer by itself, as the last step, or train the part in PyTorch",
     )
 
@@ -303,7 +312,8 @@ def targets(rules: StandIns, regression: Any) -> Any:
         raise GateError(
             STEP,
             f"TransformedTargetRegressor with {kind}: the graph has no form for its way back",
-            "use func and inverse_func of numpy's, StandardScaler or MinMaxScaler, or invert the answer where it is used",
+            "use func and inverse_func of numpy's, StandardScaler or MinMaxScaler, or invert the "
+            "answer where it is used",
         )
     return Pipeline([("regressor", regression.regressor_), ("back", last)])
 
@@ -326,13 +336,17 @@ def inverse(rules: StandIns, regression: Any) -> Any:
 
 
 def boosted(rules: StandIns, boosting: Any) -> Any:
-    """HistGradientBoosting: the exponential of a loss with a log link, which skl2onnx leaves out."""
+    """HistGradientBoosting: add the exponential of a loss with a log link.
+
+    skl2onnx leaves the exponential out.
+    """
     from sklearn.pipeline import Pipeline
 
     if getattr(boosting, "is_categorical_", None) is not None and np.any(boosting.is_categorical_):
         raise GateError(
             STEP,
-            f"{type(boosting).__name__} with categorical_features: the graph has no form for its splits by category",
+            f"{type(boosting).__name__} with categorical_features: the graph has no form for its "
+            "splits by category",
             "encode the words before it, by OneHotEncoder or TargetEncoder in a ColumnTransformer",
         )
     if getattr(boosting, "loss", "") in ("poisson", "gamma"):
@@ -345,7 +359,8 @@ def gaussian(_: StandIns, process: Any) -> Any:
     if not all(isinstance(word, (int, np.integer)) for word in process.classes_):
         raise GateError(
             STEP,
-            "GaussianProcessClassifier whose classes are words: skl2onnx writes those of whole numbers alone",
+            "GaussianProcessClassifier whose classes are words: skl2onnx writes those of whole "
+            "numbers alone",
             "fit it on whole numbers, 0, 1, 2, and name them in the label: st.Label('0', '1', '2')",
         )
     return process
@@ -399,5 +414,8 @@ TRANSFORMING: dict[str, Rule] = {
 
 
 def stand_in(estimator: Any, missing: Any, dtype: str) -> Any:
-    """The copy that skl2onnx is given. Raises `GateError` for a part that can have no right form."""
+    """The copy that skl2onnx is given.
+
+    Raises `GateError` for a part that can have no right form.
+    """
     return StandIns(missing, dtype).copied(estimator)

@@ -1,7 +1,9 @@
-"""Steps of scikit-learn pipelines that are written into the graph here, where skl2onnx has no form for them or a wrong one.
+"""Steps of scikit-learn pipelines that are written into the graph here.
 
-skl2onnx asks an object for `onnx_shape_calculator` and `onnx_converter`; each class here stands in a copy of the pipeline, in the
-place of a fitted step, and answers with both.
+They are the steps that skl2onnx has no form for, or a wrong one.
+
+skl2onnx asks an object for `onnx_shape_calculator` and `onnx_converter`; each class here stands in
+a copy of the pipeline, in the place of a fitted step, and answers with both.
 """
 
 from __future__ import annotations
@@ -120,7 +122,10 @@ class Writer:
 
 
 class WrittenStep(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A step of a copied pipeline. `width` is how many columns it makes, None for as many as it takes."""
+    """A step of a copied pipeline.
+
+    `width` is how many columns the step makes, None for as many as it takes.
+    """
 
     width: int | None = None
     dtype: str = "float32"
@@ -169,15 +174,24 @@ class WrittenStep(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
 
 
 class Table(NamedTuple):
-    """What an encoder makes of one column: a row of numbers for each key, for a missing value, and for any other."""
+    """Numbers that an encoder makes of one column.
+
+    There is a row for each key, for a missing value, and for any other.
+    """
 
     keys: list[Any]
     rows: Floats
-    """Shape `(len(keys) + 2, width)`: the last but one is of a missing value, the last of any other."""
+    """Shape `(len(keys) + 2, width)`.
+
+    The last row but one is of a missing value, the last of any other.
+    """
 
 
 class Lookup(WrittenStep):
-    """Encoders of categories as tables: what the encoder itself answers to each of its own words, to a missing one, and to another."""
+    """Encoders of categories as tables.
+
+    A table holds the encoder's own answer to each of its words, to a missing word, and to another.
+    """
 
     def __init__(self, encoder: Any, missing: Any, dtype: str) -> None:
         self.tables = tables_of(encoder, missing)
@@ -236,7 +250,9 @@ def is_one_hot(rows: Floats) -> bool:
 
 
 def tables_of(encoder: Any, missing: Any) -> list[Table]:
-    """The encoder asked, column by column: each of its categories, a missing value, and a word that it does not know.
+    """The tables of an encoder, column by column.
+
+    The encoder is run on each of its categories, a missing value, and an unknown word.
 
     What it raises at stands as NaN: the contract keeps such words away, which is seen before.
     """
@@ -433,7 +449,10 @@ class Affine(WrittenStep):
 
 
 class Binned(WrittenStep):
-    """KBinsDiscretizer: how many of a column's inner edges a number has reached, as a number or one-hot."""
+    """KBinsDiscretizer: how many of a column's inner edges a number has reached.
+
+    The count stands as a number or one-hot.
+    """
 
     def __init__(self, bins: Any, dtype: str) -> None:
         self.edges, self.dtype = (

@@ -18,7 +18,11 @@ class NoAnswer(NamedTuple):
 
     cause: str
     raised: bool = True
-    """Else there are numbers, some of which are NaN, infinite or out of their bounds: a server refuses to give them."""
+    """Was an error raised?
+
+    If not, there are numbers, some of which are NaN, infinite or out of their bounds: a server
+    refuses to give them.
+    """
 
 
 Answered = Numbers | NoAnswer
@@ -47,7 +51,10 @@ def unfit(contract: Contract, answer: Numbers) -> NoAnswer | None:
 
 
 def no_answer(error: Exception) -> NoAnswer:
-    """What was raised. A reference whose numbers are not finite raises too, from the step that names it."""
+    """What was raised.
+
+    A reference whose numbers are not finite raises too, from the step that names it.
+    """
     if isinstance(error, GateError):
         return NoAnswer(error.cause.removeprefix("golden row 0, "), raised=error.step != "answers")
     return NoAnswer(

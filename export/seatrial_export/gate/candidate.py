@@ -53,7 +53,10 @@ class Candidate(ABC):
     """
     trials: list[Trial]
     probes: list[EncodedRow]
-    """Prepared rows, golden and drawn, to stand beside others in a batch; an early step of the gate collects them."""
+    """Prepared rows, golden and drawn, to stand beside others in a batch.
+
+    An early step of the gate collects them.
+    """
 
     @property
     @abstractmethod

@@ -1,4 +1,7 @@
-"""Does the graph answer as the reference does where no golden row looks? Rows drawn from the contract, each asked of both."""
+"""Does the graph answer as the reference does where no golden row looks?
+
+Rows drawn from the contract are given to both.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +26,34 @@ WITHIN_S = 8.0
 """No further row is asked after that long; the receipt says how many there were."""
 AT_ONCE = 8
 WIDE = Tolerance(relative_to_max=1e-2, relative=1e-2)
-"""Where the element type alone bounds a value: so far from every golden row sums cancel, and only gross departures count."""
+"""The tolerance where the element type alone bounds a value.
+
+So far from every golden row sums cancel, and only gross departures count.
+"""
 MOST_NOTES = 3
 MEND_RAISES = (
-    "narrow the contract so that such rows are refused (st.Number(ge=0, le=9), no `| None`, fewer words, shorter texts), or mend the model; "
+    "narrow the contract so that such rows are refused (st.Number(ge=0, le=9), no `| None`, fewer "
+    "words, shorter texts), or mend the model; "
     "if no such row ever comes, say waive={'drawn rows': 'why'}"
 )
-MEND_WRAPS = "the graph takes what the model refuses (a negative index counts from the end of a table): bound the input, st.Number(ge=0, lt=ROWS) or st.Tensor[np.int64, 4, Interval(ge=0, lt=ROWS)]"
-MEND_DEPARTS = "look for a branch, a clamp or a table that this row meets and golden rows do not; where such rows must not come, narrow the contract"
+MEND_WRAPS = (
+    "the graph takes what the model refuses (a negative index counts from the end of a table): "
+    "bound the input, st.Number(ge=0, lt=ROWS) or st.Tensor[np.int64, 4, Interval(ge=0, lt=ROWS)]"
+)
+MEND_DEPARTS = (
+    "look for a branch, a clamp or a table that this row meets and golden rows do not; where such "
+    "rows must not come, narrow the contract"
+)
 
 
 def check_drawn(candidate: Candidate) -> None:
-    """Every drawn row, by the reference and by the graph. Raises `GateError` for the first that departs.
+    """Run every drawn row by the reference and by the graph.
 
-    A row at which both fail is one that the contract should refuse: where the declaration names such values, the gate says so and
-    stops; where only the element type bounds them, the receipt names it. NaN on both sides is named too.
+    Raises `GateError` for the first row that departs.
+
+    A row at which both fail is one that the contract should refuse: where the declaration names
+    such values, the gate names the row and stops; where only the element type bounds them, the
+    receipt names it. NaN on both sides is named too.
     """
     asking, drawn = Asking(candidate), candidate.drawn_rows
     started, asked, notes = time.perf_counter(), 0, list[str]()
@@ -136,7 +152,10 @@ class Asking:
         if is_rounding(self._candidate, drawn.row, want, alone, tolerance):
             return f"{drawn.where}: rounding, error {found.worst_error:.1e}"
         departed = str(found).removeprefix("sample 0, ")
-        cause = f"onnxruntime departs from {self._who} where no golden row looks, {drawn.where}: {departed}"
+        cause = (
+            f"onnxruntime departs from {self._who} where no golden row looks, {drawn.where}: "
+            f"{departed}"
+        )
         raise GateError(STEP, cause + integer_lines(self._candidate), MEND_DEPARTS)
 
     def _judge_unanswered(self, drawn: DrawnRow, want: NoAnswer, got: Answered) -> str:

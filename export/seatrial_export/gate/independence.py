@@ -1,4 +1,7 @@
-"""Is a row's answer in the graph the same among copies of itself and among other rows that can come? If not, rows are never batched."""
+"""Is a row's answer in the graph the same among its copies and among other rows?
+
+Other rows are those that can come. If the answer differs, rows are never batched.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,18 @@ from seatrial_export.gate.graph_pair import Chain
 from seatrial_export.graphs.session import Model
 
 TOLERANCE = Tolerance(relative_to_max=1e-6, relative=1e-5)
-"""Measured for independent fp32 graphs: 0 to 3e-8. A graph with one activation scale for the whole batch is off by 1e-2."""
+"""Measured for independent fp32 graphs: 0 to 3e-8.
+
+A graph with one activation scale for the whole batch is off by 1e-2.
+"""
 MOST_ROWS = 12
 MATES = 3
 """Beside each row, and one copy of it."""
 REPEATS, NOISE = 3, 4.0
-"""A graph that answers one batch otherwise each time is noisy: a difference counts from so many times that noise on."""
+"""A graph that answers one batch otherwise each time is noisy.
+
+A difference counts from so many times that noise on.
+"""
 
 
 def check_independence(candidate: Candidate) -> None:
@@ -58,7 +67,10 @@ def check_independence(candidate: Candidate) -> None:
 
 
 def answerable(model: Model, rows: Sequence[EncodedRow]) -> list[EncodedRow]:
-    """Those on which the graph does not raise. A row on which it does fails alone in a server too, so it stands beside nobody's."""
+    """Those rows on which the graph does not raise.
+
+    A row on which the graph raises fails alone in a server too, so it stands beside no other row.
+    """
     try:
         model.run_in_batches(rows, MATES)
     except Exception:  # onnxruntime's own kinds; which row it was is found by halving
@@ -72,10 +84,13 @@ def answerable(model: Model, rows: Sequence[EncodedRow]) -> list[EncodedRow]:
 def compare_among_mates(
     model: Model, rows: Sequence[EncodedRow], probes: Sequence[EncodedRow], tolerance: Tolerance
 ) -> Comparison:
-    """Prepared rows among others, drawn from `probes`, against each in a batch of as many copies of itself.
+    """Compare prepared rows among others with each in a batch of as many copies of itself.
 
-    Both batches have one size, so that kernels which sum in another order at another size do not count; of the first rows, since
-    each takes two runs. What differs again and again between runs of one batch is noise.
+    The others are drawn from `probes`.
+
+    Both batches have one size, so that kernels which sum in another order at another size do not
+    count; of the first rows, since each takes two runs. What differs again and again between runs
+    of one batch is noise.
     """
     some = list(rows[:MOST_ROWS])
     batches = [[*mates(model, probes, row, place), row, row] for place, row in enumerate(some)]
@@ -100,7 +115,10 @@ def noise_of(model: Model, batch: list[EncodedRow], output: str) -> float:
 def mates(
     model: Model, probes: Sequence[EncodedRow], row: EncodedRow, place: int
 ) -> list[EncodedRow]:
-    """Rows of like shape to stand beside this one; other rows get others. Where there are too few, its own form at the probes' extremes."""
+    """Rows of like shape to stand beside this one; other rows get others.
+
+    Where there are too few, the row's own form stands in at the probes' extremes.
+    """
     alike = group_places(map(model.shape, probes)).get(model.shape(row), [])
     chosen = [
         probes[alike[(MATES * place + step) % len(alike)]] for step in range(min(MATES, len(alike)))
@@ -119,7 +137,10 @@ def at_extreme(
     row: EncodedRow,
     pick: Callable[..., Any],
 ) -> EncodedRow:
-    """The row with each array filled with the least or largest number that any probe has there: bounds that hold for those hold for it."""
+    """The row with each array filled with the least or largest number of any probe there.
+
+    Bounds that hold for the probes hold for such a row.
+    """
     columns = zip(specs, row, zip(*probes, strict=True), strict=True)
     return tuple(
         np.full_like(own, pick([pick(value) for value in column]))

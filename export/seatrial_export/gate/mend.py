@@ -1,4 +1,7 @@
-"""What to do about an exception in a user's own module: its cause where it is known, else no more than where it came from."""
+"""What to do about an exception in a user's own module.
+
+It is the exception's cause where that is known, else no more than where it came from.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OTHER_DTYPE = re.compile(
-    r"same dtype|expected scalar type|expected m1 and m2|should be the same|dtype of .* doesn't match",
+    r"same dtype|expected scalar type|expected m1 and m2|should be the same|dtype of .* doesn't "
+    r"match",
     re.IGNORECASE,
 )
 OTHER_DEVICE = re.compile(
@@ -31,7 +35,10 @@ def mend_of(candidate: Candidate, error: Exception) -> str:
             "dtype",
         )
         if odd:
-            return f"{odd}; the contract gives float32: call model.float() before the export, or cast the inputs in forward"
+            return (
+                f"{odd}; the contract gives float32: call model.float() before the export, or cast "
+                "the inputs in forward"
+            )
     if OTHER_DEVICE.search(said):
         odd = named_unlike(modules, lambda tensor: tensor.device.type != "cpu", "device")
         if odd:
@@ -41,7 +48,10 @@ def mend_of(candidate: Candidate, error: Exception) -> str:
 
 
 def modules_of(candidate: Candidate) -> Mapping[str, nn.Module]:
-    """The user's modules by the name that the user gave them; none where the candidate is a graph."""
+    """The user's modules by the name that the user gave them.
+
+    There are none where the candidate is a graph.
+    """
     declared: Any = candidate.declared
     named = {name: getattr(declared, name, None) for name in ("model", "prepare")}
     return {
@@ -52,7 +62,10 @@ def modules_of(candidate: Candidate) -> Mapping[str, nn.Module]:
 
 
 def named_unlike(modules: Mapping[str, nn.Module], odd: Callable[[Any], bool], what: str) -> str:
-    """The first tensors that are odd: "model.0.weight is bfloat16, and 3 tensors more"; empty where none is."""
+    """The first tensors that are odd, as text; empty where none is.
+
+    For example "model.0.weight is bfloat16, and 3 tensors more".
+    """
     found = [
         f"{name} is {str(getattr(tensor, what)).removeprefix('torch.')}"
         for name, tensor in _tensors(modules)

@@ -1,4 +1,7 @@
-"""Is a difference no more than rounding? An answer's own sensitivity tells: how far it moves where its inputs move by their last bit."""
+"""Is a difference no more than rounding?
+
+An answer's own sensitivity decides: how far it moves where its inputs move by their last bit.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,19 @@ from seatrial_export.gate.answered import NoAnswer, Numbers, ask_rows
 from seatrial_export.gate.candidate import Candidate
 
 ROUNDING = 16.0
-"""An error is rounding up to so many times what the answer moves: a sum of n products in another order errs by about sqrt(n) times that."""
+"""An error is rounding up to so many times what the answer moves.
+
+A sum of n products in another order errs by about sqrt(n) times that.
+"""
 
 
 def is_rounding(
     candidate: Candidate, row: Mapping[str, Any], want: Numbers, got: Numbers, tolerance: Tolerance
 ) -> bool:
-    """Are the answers the same but for rounding, at a row where sums cancel? Whole numbers never round."""
+    """Are the answers the same but for rounding, at a row where sums cancel?
+
+    Whole numbers never round.
+    """
     floats = {
         name: np.asarray(array, np.float64) for name, array in want.items() if not is_whole(array)
     }
@@ -47,7 +56,10 @@ def is_rounding(
 
 
 def nudged_rows(candidate: Candidate, row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The row with every number with a fraction moved by its last bit of float32, up and down, where the contract takes that."""
+    """The row with every number with a fraction moved by its last bit of float32, up and down.
+
+    A number stays as it is where the contract does not take the moved one.
+    """
     front = candidate.declared.front
     for towards in (np.inf, -np.inf):
         moved = dict(row)

@@ -1,4 +1,7 @@
-"""`1.0 - whole_numbers` as the exporter understands it: it takes a number that stands first only beside a tensor of the answer's type."""
+"""`1.0 - whole_numbers` in a form that the exporter takes.
+
+The exporter takes a number that stands first only beside a tensor of the answer's type.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import torch
 from torch.export import ExportedProgram
 
 SCALAR_FIRST: tuple[Any, ...] = (torch.ops.aten.rsub.Scalar,)
-"""Measured with torch 2.13: the exporter turns it into a subtraction whose first operand is no tensor, which no overload takes."""
+"""Measured with torch 2.13.
+
+The exporter turns it into a subtraction whose first operand is no tensor, which no overload takes.
+"""
 
 
 def cast_scalar_first(program: ExportedProgram) -> ExportedProgram:
-    """The program, in which such a tensor is first cast to the type of the answer, as PyTorch itself does."""
+    """Cast such a tensor first to the type of the answer, as PyTorch itself does."""
     graph = program.graph
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target in SCALAR_FIRST:

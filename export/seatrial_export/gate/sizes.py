@@ -29,9 +29,18 @@ CHANGES: tuple[Callable[[int], int], ...] = (
 )
 """From the traced size to others."""
 MOST_TRIED = 2048
-"""The longest a size is made alone: beyond the position tables of most text models, and a second or two of attention."""
-MEND_BAKED = "a size was baked in while tracing; known: adaptive_avg_pool2d to more than 1x1, interpolate with a computed scale"
-MEND_RAISES = "narrow the contract (st.Tensor[np.float32, 16:512], st.Text(max_tokens=...), st.Image(min_side_px=...)) or mend the model"
+"""The longest that a size is made alone.
+
+It is beyond the position tables of most text models, and takes a second or two of attention.
+"""
+MEND_BAKED = (
+    "a size was baked in while tracing; known: adaptive_avg_pool2d to more than 1x1, interpolate "
+    "with a computed scale"
+)
+MEND_RAISES = (
+    "narrow the contract (st.Tensor[np.float32, 16:512], st.Text(max_tokens=...), "
+    "st.Image(min_side_px=...)) or mend the model"
+)
 
 
 def check_sizes(candidate: TorchCandidate) -> None:
@@ -173,7 +182,10 @@ def departure(
 def answers_agree(
     candidate: TorchCandidate, one: Mapping[str, Array], other: Mapping[str, Array]
 ) -> bool:
-    """Does the model answer the same to what prepare made here and there, beside the first traced row's other inputs?"""
+    """Does the model answer the same to what prepare made here and there?
+
+    The first traced row's other inputs stand beside it.
+    """
     if any(array.shape != other[name].shape for name, array in one.items()):
         return False
     feeds = {name: tensor[:1] for name, tensor in candidate.feeds.items()}

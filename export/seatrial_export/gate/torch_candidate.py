@@ -27,7 +27,10 @@ TRACE_ROWS = 3
 MOST_SIZE = 2**16
 """Of a batch, and of a size that only `prepare` knows."""
 FURTHER = 64
-"""A size that only `prepare` knows may be so many times the traced one, where that is more: sound has 16,000 samples a second."""
+"""A size that only `prepare` knows may be so many times the traced one.
+
+The larger bound counts: sound has 16,000 samples a second.
+"""
 
 
 @dataclass(kw_only=True)
@@ -57,7 +60,10 @@ class Graph(OnnxGraph):
         return tuple(self.feeds[spec.name] for spec in self.specs)
 
     def bounds(self, size: str) -> tuple[int, int]:
-        """Least and most of a size that varies; of one that only `prepare` knows, far beyond what was traced."""
+        """Least and most of a size that varies.
+
+        A size that only `prepare` knows goes far beyond what was traced.
+        """
         if size in self.sizes:
             return self.sizes[size]
         traced = (
@@ -103,7 +109,8 @@ class TorchCandidate(Candidate):
     def trace_rows(self) -> list[EncodedRow]:
         """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`.
 
-        Of the shapes, one whose open sides are all above 1, where there is such a one: exporters take a size of 1 for a constant.
+        Of the shapes, one whose open sides are all above 1, where there is such a one: exporters
+        take a size of 1 for a constant.
         """
         rows, specs = self.pipeline.encoded_golden, self.pipeline.specs
         prepared = [self.pipeline.prepared(row) for row in rows]

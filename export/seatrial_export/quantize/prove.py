@@ -28,10 +28,12 @@ def prove(
     apart: Tolerance,
     edges: Tolerance | None = None,
 ) -> list[Trial]:
-    """A variant's trials; that of the golden rows alone holds its cost. Raises `GateError` that says what it misses.
+    """A variant's trials; that of the golden rows alone holds its cost.
 
-    `apart` is how far a row's answer among mates may be from that alone, and `edges` how far an answer at the contract's bounds
-    may be from fp32's; None where that is not asked.
+    Raises `GateError` that names what the variant misses.
+
+    `apart` is how far a row's answer among mates may be from that alone, and `edges` how far an
+    answer at the contract's bounds may be from fp32's; None where that is not asked.
     """
     model = Model(graph, subject.specs)
     found = rows_apart(subject, variant, model, apart)
@@ -99,7 +101,10 @@ def prove_rows(subject: Subject, variant: Variant, model: Model, place: int, siz
 
 
 def prove_edges(subject: Subject, variant: Variant, model: Model, tolerance: Tolerance) -> Trial:
-    """Rows at the bounds of the contract, against fp32's answers to them. Raises `GateError` for the first that departs."""
+    """Compare answers to rows at the bounds of the contract with fp32's.
+
+    Raises `GateError` for the first that departs.
+    """
     found = compare_outputs(
         subject.fp32.run_in_batches(subject.edges, 1),
         model.run_in_batches(subject.edges, 1),
@@ -109,7 +114,8 @@ def prove_edges(subject: Subject, variant: Variant, model: Model, tolerance: Tol
         raise GateError(
             f"variant '{variant.name}', rows at the contract's bounds",
             str(found),
-            "bound the fields more narrowly, keep the nodes that overflow in fp32 (keep=...), or take another variant",
+            "bound the fields more narrowly, keep the nodes that overflow in fp32 (keep=...), or "
+            "take another variant",
         )
     return Trial(
         runner="onnxruntime",

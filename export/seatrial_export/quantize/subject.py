@@ -90,7 +90,10 @@ class Subject:
 
     @cached_property
     def edges(self) -> list[EncodedRow]:
-        """Prepared rows at the bounds of the contract that fp32 answers with numbers; no tensor of numbers beyond all bounds among them."""
+        """Prepared rows at the bounds of the contract that fp32 answers with numbers.
+
+        No tensor of numbers beyond all bounds is among them.
+        """
         open_tensors = tuple(
             f"input '{field.name}' at"
             for field in self.contract.inputs
@@ -111,7 +114,10 @@ class Subject:
 
     @cached_property
     def probes(self) -> list[EncodedRow]:
-        """Prepared rows, drawn from the contract and golden, that stand beside others in a batch: the fp32 graph answers each."""
+        """Prepared rows, drawn from the contract and golden, that stand beside others in a batch.
+
+        The fp32 graph answers each.
+        """
         drawn = [
             row
             for row in map(self._probe, draw_rows(self.front, self.bundle.golden.rows))
@@ -122,7 +128,8 @@ class Subject:
     def _probe(self, drawn: DrawnRow) -> EncodedRow | None:
         try:
             return self.prepared(drawn.row)
-        except Exception:  # onnxruntime's own kinds: the prepare graph raises on the row, which fails alone in a server too
+        except Exception:  # onnxruntime's own kinds
+            # the prepare graph raises on the row, which fails alone in a server too
             return None
 
     @cached_property

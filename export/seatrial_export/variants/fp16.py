@@ -32,9 +32,15 @@ class Fp16(Recipe):
     AGREEMENT: ClassVar[float] = 0.99
     RELATIVE: ClassVar[float] = 0.005
     APART: ClassVar[Tolerance] = Tolerance(relative_to_max=2e-3, relative=0)
-    """Two steps of fp16 (2**-10 each): where the last bit of an fp32 sum moves with the batch, a rounding after it may move a step."""
+    """Two steps of fp16 (2**-10 each).
+
+    Where the last bit of an fp32 sum moves with the batch, a rounding after it may move a step.
+    """
     EDGES: ClassVar[Tolerance | None] = Tolerance(relative_to_max=2e-2, relative=2e-2)
-    """Some ten roundings of 2**-11 at a number near the end of the range; what overflows errs by far more."""
+    """Some ten roundings of 2**-11 at a number near the end of the range.
+
+    What overflows errs by far more.
+    """
     LEAVES: ClassVar[str] = "float weights"
 
     def nodes(self, original: Original) -> list[str]:
@@ -49,7 +55,8 @@ class Fp16(Recipe):
         if beyond.issuperset(self.nodes(original)):
             raise DeclarationError(
                 f"variant '{self.variant}'",
-                f"numbers beyond {MOST:g} at every node with weights, at the bounds of the contract",
+                f"numbers beyond {MOST:g} at every node with weights, at the bounds of the "
+                "contract",
                 "inputs whose bounds keep them below",
                 "bound the fields, st.Number(ge=0, le=1000), or scale them before the first layer",
             )
@@ -77,7 +84,10 @@ class Fp16(Recipe):
 
 
 def keep_wide(graph: onnx.GraphProto) -> None:
-    """Hand numbers on as they are between nodes in fp32: the converter narrows them in between, and graph inputs before them."""
+    """Hand numbers on as they are between nodes in fp32.
+
+    The converter narrows numbers between such nodes, and graph inputs before them.
+    """
     casts = {node.output[0]: node for node in graph.node if node.op_type == "Cast"}
     narrowed = {
         name: node.input[0]

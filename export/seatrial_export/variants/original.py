@@ -21,7 +21,8 @@ Feeds = Mapping[str, Array]
 class Original:
     """Read by every recipe, changed by none.
 
-    `feeds` are prepared calibration rows, and `edges` rows at the bounds of the contract, each alone as a batch of one.
+    `feeds` are prepared calibration rows, and `edges` rows at the bounds of the contract, each
+    alone as a batch of one.
     """
 
     def __init__(

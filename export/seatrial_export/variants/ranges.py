@@ -157,7 +157,10 @@ def seen_ranges(session: Session, feeds: Sequence[Mapping[str, Array]]) -> dict[
 def names_beyond(
     model: onnx.ModelProto, feeds: Sequence[Mapping[str, Array]], most: float
 ) -> set[str]:
-    """Names of the float values in a graph that some row, alone, brings beyond this size, or to an infinity."""
+    """Names of the float values in a graph that some row, alone, brings beyond this size.
+
+    An infinity counts as beyond it.
+    """
     session = Session(
         with_outputs(model, watched(model, [node.op_type for node in model.graph.node]))
     )

@@ -40,7 +40,10 @@ class Recipe(Declared, ABC):
     APART: ClassVar[Tolerance] = Tolerance(relative_to_max=1e-6, relative=1e-5)
     """How far a row's answer among mates may be from that alone."""
     EDGES: ClassVar[Tolerance | None] = None
-    """How far an answer at the bounds of the contract may be from fp32's; None where its promise alone holds."""
+    """How far an answer at the bounds of the contract may be from fp32's.
+
+    None where the promise alone holds.
+    """
     CALIBRATED: ClassVar[bool] = False
     """Does it need rows to measure ranges on?"""
     LEAVES: ClassVar[str]
