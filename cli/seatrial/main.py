@@ -76,7 +76,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="seatrial")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
-    r"""Seal a trained PyTorch model, prove that it answers as training did, serve it.
+    """Seal a trained PyTorch model, prove that it answers as training did, serve it.
 
     The model is sealed with its preprocessing and input contract.
 
@@ -85,7 +85,7 @@ def cli(context: click.Context, debug: bool) -> None:
       seatrial export model.py:pipeline --out bundles     seal it
       seatrial parity bundles/NAME/VERSION                try it
       seatrial serve bundles                              serve it
-    """
+    """  # noqa: D301  (click's mark)
     context.obj = debug
 
 

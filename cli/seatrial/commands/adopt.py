@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 def command(
     model: str, out: Path, since: Path | None, allow_breaking: bool, as_json: bool, **asked: Any
 ) -> None:
-    r"""Give a model that others made a contract, prove what it answers, and seal it as a bundle.
+    """Give a model that others made a contract, prove what it answers, and seal it as a bundle.
 
     MODEL is an ONNX file, or FILE.py:NAME for a fitted scikit-learn estimator (or a function
     without arguments that returns one). The graph must hold standard operators alone; its inputs
@@ -75,10 +75,10 @@ def command(
     the two (casts, columns to matrices, words to codes) is put into the graph.
 
     \b
-      seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl \
+      seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl \\
           --reference reference.py:answers
       seatrial adopt train.py:pipeline --contract rows.py:Rows --golden rows.jsonl
-    """
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_bundle
 
     try:

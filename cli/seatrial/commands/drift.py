@@ -67,7 +67,7 @@ def command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Compare live values, field by field, with the reference rows of the sealed bundle.
+    """Compare live values, field by field, with the reference rows of the sealed bundle.
 
     ROWS is a JSON row, a list of rows, the name of a .json or .jsonl file, or - for standard input:
     they are checked against the contract and run through the model here. With --prometheus, the
@@ -77,7 +77,7 @@ def command(
     \b
       seatrial drift bundles/penguins/1.0.0 yesterday.jsonl --plot drift.png
       seatrial drift bundles/penguins/1.0.0 --prometheus http://127.0.0.1:9090 --window 6h
-    """
+    """  # noqa: D301  (click's mark)
     from seatrial.drift_sources import drift_of_rows, drift_of_servers
     from seatrial.row_argument import read_rows
     from seatrial_contracts.bundle import open_bundle

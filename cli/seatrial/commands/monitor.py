@@ -32,7 +32,7 @@ import click
     help="How long a condition holds before its alert fires.",
 )
 def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) -> None:
-    r"""Write alert rules, their tests and a dashboard, each from the bundle's own contract.
+    """Write alert rules, their tests and a dashboard, each from the bundle's own contract.
 
     The latency alert burns the contract's objective, drift is measured field by field against the
     sealed profile, and every alert comes with a test that promtool runs and with a line that says
@@ -41,7 +41,7 @@ def command(paths: tuple[Path, ...], out: Path, drift_window: str, hold: str) ->
     \b
       promtool check rules deploy/monitoring/rules/NAME.rules.yaml
       promtool test rules deploy/monitoring/rules/NAME.test.yaml
-    """
+    """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import DeclarationError, MissingExtra
 

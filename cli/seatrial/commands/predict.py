@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def command(
     target: str, rows: str | None, model: str | None, file: Path | None, as_json: bool
 ) -> None:
-    r"""Ask for predictions.
+    """Ask for predictions.
 
     TARGET is a bundle folder, which is loaded into this process, or the URL of a server (with
     --model). ROWS is a JSON row, a list of rows, the name of a .json or .jsonl file, or - for
@@ -42,7 +42,7 @@ def command(
     \b
       seatrial predict bundles/penguins/1.0.0 '{"island": "Dream", ...}'
       seatrial predict http://127.0.0.1:8000 --model digits --file seven.png
-    """
+    """  # noqa: D301  (click's mark)
     remote = target.startswith(("http://", "https://"))
     if remote and not model:
         raise click.UsageError("a URL needs --model NAME: which of the server's models to ask")
