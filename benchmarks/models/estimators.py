@@ -1,10 +1,13 @@
-"""The pipelines that people have, adopted as first written: what answers as scikit-learn does, what is refused, and why.
+"""Adopt the pipelines that people have, as first written.
+
+Each kind answers as scikit-learn does, or is refused with a reason.
 
     python benchmarks/models/estimators.py                 # every kind, a line each, and the count
-    python benchmarks/models/estimators.py forest missing  # those whose names hold one of these words
+    python benchmarks/models/estimators.py forest missing  # kinds with one of the words in the name
 
-The judge is scikit-learn's own `predict_proba`, `predict` or `transform`, at 300 rows drawn from each contract: numbers up to
-both bounds, missing cells where the contract has them, every word. Exits with 1 where an answer is wrong, or a kind crashes.
+The judge is scikit-learn's own `predict_proba`, `predict` or `transform`, at 300 rows drawn from
+each contract: numbers up to both bounds, missing cells where the contract has them, every word.
+The script exits with 1 if an answer is wrong or a kind crashes.
 """
 
 from __future__ import annotations
@@ -103,7 +106,7 @@ def target(frame: pd.DataFrame, sort: str) -> Any:
 
 
 class Case(NamedTuple):
-    """One kind: what it is called, how it is made, and which columns and answer its contract has."""
+    """One kind: its name, how it is made, and which columns and answer its contract has."""
 
     name: str
     make: Callable[[], Any]

@@ -95,7 +95,10 @@ def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
 
 
 def rows_proven(bundle: Bundle) -> str:
-    """How many rows of each sort the newest receipt is about: `52 golden, 450 held-out and 121 drawn rows`."""
+    """How many rows of each sort the newest receipt is about.
+
+    An example is `52 golden, 450 held-out and 121 drawn rows`.
+    """
     trials = [
         trial
         for receipt in bundle.receipts()

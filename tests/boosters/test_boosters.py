@@ -1,4 +1,7 @@
-"""LightGBM, XGBoost and CatBoost (`make test-boosters`): their own `predict` is the judge, missing cells and thresholds included."""
+"""LightGBM, XGBoost and CatBoost (`make test-boosters`).
+
+Their own `predict` is the judge, missing cells and thresholds included.
+"""
 
 from __future__ import annotations
 

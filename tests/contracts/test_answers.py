@@ -1,4 +1,7 @@
-"""What is right and wrong in an answer: whole numbers by equality, bounds kept, and no side that follows a mate."""
+"""What is right and wrong in an answer.
+
+Whole numbers are compared by equality, bounds are kept, and no side follows a mate.
+"""
 
 from __future__ import annotations
 

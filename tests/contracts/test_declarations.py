@@ -1,4 +1,7 @@
-"""What a row class says in Pydantic's words is kept in the contract, as Pydantic itself would judge, or refused by name."""
+"""What a row class declares in Pydantic's words is kept in the contract, or refused by name.
+
+The contract judges as Pydantic itself would.
+"""
 
 from __future__ import annotations
 

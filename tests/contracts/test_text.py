@@ -146,7 +146,10 @@ WORDS = ["a", "b", "c", "d", "e", "f", "g"]
 def small_tokenizer(
     *, cut: str | None = None, padding: str | None = None, pad_id: int = 6
 ) -> Tokenizer:
-    """A tokenizer of single letters with [CLS] and [SEP], and what its file says of truncation and padding."""
+    """A tokenizer of single letters with [CLS] and [SEP].
+
+    Its file holds the given truncation and padding.
+    """
     vocabulary = {
         word: place for place, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "[PAD]", *WORDS])
     }

@@ -1,4 +1,4 @@
-"""Labels of adopted estimators: those of their own `predict`, by one rule, or the adoption is refused."""
+"""Labels of adopted estimators: those of their own `predict`, by one rule, or a refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Missing cells, missing words and words never seen: scikit-learn's own answer, or a refusal that names the field."""
+"""Missing cells, missing words and words never seen.
+
+The answer is scikit-learn's own, or a refusal that names the field.
+"""
 
 from __future__ import annotations
 

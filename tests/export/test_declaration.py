@@ -1,4 +1,4 @@
-"""What golden rows show of a declaration: what must be said is asked for before anything is exported."""
+"""What golden rows show of a declaration: a missing one is refused before any export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Faults planted where no golden row looks: a reference in numpy, a graph in ONNX text that departs from it, and a contract that takes the row."""
+"""Faults planted where no golden row looks.
+
+A plant is a reference in numpy, a graph in ONNX text that departs from the reference, and a contract
+that takes the row.
+"""
 
 from __future__ import annotations
 
@@ -336,7 +340,10 @@ class UpToTen(st.Row):
 
 
 def differences(factor: float) -> Plant:
-    """x - 10, times a million: in numpy after the products, in the graph before; the graph is off by `factor`."""
+    """x - 10, times a million: in numpy after the products, in the graph before.
+
+    The graph is off by `factor`.
+    """
     million = F32(1e6)
     body = f"m = {CONST % factor} t = {CONST % '10.0'} d = Sub(x, t) y = Mul(d, m)"
     graph = f"g (float[n] x) => (float[n] y) {{ {body} }}"

@@ -1,4 +1,7 @@
-"""fp16 beyond its range: numbers above 65504 stay in fp32, or the variant is refused before any golden row is asked."""
+"""fp16 beyond its range: numbers above 65504 stay in fp32, or the variant is refused.
+
+The refusal comes before any golden row is run.
+"""
 
 from __future__ import annotations
 

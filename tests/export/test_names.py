@@ -1,4 +1,7 @@
-"""Foreign names become unlike field names, in any script; scikit-learn itself is the judge of what the columns mean."""
+"""Foreign names become unlike field names, in any script.
+
+scikit-learn itself is the judge of what the columns mean.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Small requests on their direct way and over ASGI: what clients see is the same, in order, whatever came before or beside."""
+"""Small requests on their direct way and over ASGI.
+
+What clients see is the same, in order, whatever came before or beside.
+"""
 
 from __future__ import annotations
 

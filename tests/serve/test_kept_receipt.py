@@ -1,4 +1,7 @@
-"""A receipt of a passed load gate, kept for the next start: what it saves, and when it is not trusted."""
+"""A receipt of a passed load gate, kept for the next start.
+
+The tests cover what the receipt saves, and when the receipt is not trusted.
+"""
 
 from __future__ import annotations
 

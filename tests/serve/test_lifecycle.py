@@ -489,7 +489,7 @@ async def test_a_server_that_ends_waits_for_no_retired_version(
 
 @pytest.fixture
 def meeting(monkeypatch: pytest.MonkeyPatch) -> dict[str, threading.Event]:
-    """What graphs say is done as they load: `sets:name` sets an event, `waits:name` waits for it."""
+    """Do the words of a graph at its load: `sets:name` sets an event, `waits:name` waits for it."""
     events: dict[str, threading.Event] = defaultdict(threading.Event)
 
     def load(graph: bytes, _: Any) -> FakeRuntime:

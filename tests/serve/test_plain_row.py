@@ -1,4 +1,4 @@
-"""A row that is read without arrays is one that the columns' own checks take, and the same to the bit."""
+"""A row that is read without arrays passes the columns' own checks, and is the same to the bit."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ FAILED = "E_MODEL"
 FAILURES = frozenset(
     {FAILED, "E_MODEL_INPUT", "E_QUARANTINED", "E_OUTPUT_CONTRACT", "E_OUTPUT_RANGE"}
 )
-"""The model itself cannot take the row. Who says so how differs: torch raises, onnxruntime blames the value, a server remembers it."""
+"""The codes with which a side refuses a row that the model itself cannot take.
+
+The code differs by side: torch raises, onnxruntime blames the value, a server remembers it.
+"""
 SHOWN_CHARS = 120
 
 

@@ -88,7 +88,10 @@ class Findings:
 
     @cached_property
     def checks(self) -> list[Trial]:
-        """Trials of no set of rows that the bundle holds: rows drawn from the contract, and rows among others."""
+        """Trials of no set of rows that the bundle holds.
+
+        The rows are drawn from the contract, or stand among others.
+        """
         return [trial for _, trial in self.trials if trial.drawn or trial.runner == INDEPENDENCE]
 
     @cached_property

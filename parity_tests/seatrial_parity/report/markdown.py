@@ -40,12 +40,14 @@ def write_markdown(findings: Findings) -> str:
         "",
     ]
     parts += [
-        f"{trial.rows} rows drawn from the contract, {plain(trial.variant)}: worst error {error(trial.worst_error)}."
+        f"{trial.rows} rows drawn from the contract, {plain(trial.variant)}: "
+        f"worst error {error(trial.worst_error)}."
         for trial in findings.checks
         if trial.drawn and trial.worst_error is not None
     ]
     parts += [
-        f"Temperature of `{found.output}`: {found.temperature:g}; calibration error {found.error_before:.3f} before, {found.error_after:.3f} after, "
+        f"Temperature of `{found.output}`: {found.temperature:g}; calibration error "
+        f"{found.error_before:.3f} before, {found.error_after:.3f} after, "
         f"loss {found.loss_before:.3f} before, {found.loss_after:.3f} after ({found.rows} rows)."
         for found in findings.calibrations
     ]
