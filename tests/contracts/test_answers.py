@@ -16,7 +16,12 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.judge import judge
 from seatrial_contracts.measures import measure
 
-VOCABULARY = b'{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,"model":{"type":"WordLevel","vocab":{"a":0,"?":1},"unk_token":"?"}}'
+VOCABULARY = (
+    b'{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],'
+    b'"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},'
+    b'"post_processor":null,"decoder":null,'
+    b'"model":{"type":"WordLevel","vocab":{"a":0,"?":1},"unk_token":"?"}}'
+)
 
 
 class Row(st.Row):

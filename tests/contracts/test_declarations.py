@@ -62,13 +62,23 @@ TRIED = [None, -3, -1, 0, 1, 2, 3, 4, 5, 6, 7, 9.5, 2**53, -(2**53), "3", True]
 @pytest.mark.parametrize(
     "annotation",
     [
-        conint(ge=1, le=5), conint(ge=1, le=5) | None, conint(gt=1, lt=5), PositiveInt, PositiveInt | None,
-        Annotated[int, at.Interval(ge=1, le=5)], Annotated[int, at.Interval(gt=1, lt=5)], Annotated[int | None, at.Ge(2)],
-        Annotated[int, Field(ge=1), Field(le=5)], Annotated[int, Field(ge=1)] | None, Annotated[int, "a note", at.doc("d"), at.Gt(3)],
-        Annotated[int, Strict(), at.Lt(4)], Annotated[int | None, Field(default=None, ge=1)], Annotated[int, at.Ge(np.int64(3).item())],
+        conint(ge=1, le=5),
+        conint(ge=1, le=5) | None,
+        conint(gt=1, lt=5),
+        PositiveInt,
+        PositiveInt | None,
+        Annotated[int, at.Interval(ge=1, le=5)],
+        Annotated[int, at.Interval(gt=1, lt=5)],
+        Annotated[int | None, at.Ge(2)],
+        Annotated[int, Field(ge=1), Field(le=5)],
+        Annotated[int, Field(ge=1)] | None,
+        Annotated[int, "a note", at.doc("d"), at.Gt(3)],
+        Annotated[int, Strict(), at.Lt(4)],
+        Annotated[int | None, Field(default=None, ge=1)],
+        Annotated[int, at.Ge(np.int64(3).item())],
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_the_contract_takes_what_pydantic_itself_takes(annotation: Any) -> None:
     judge = TypeAdapter(annotation, config=ConfigDict(strict=True))
     contract = st.Contract.from_json(contract_of(annotation).to_json())
@@ -119,23 +129,36 @@ def odd(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("annotation", "words"),
     [
-        (conint(multiple_of=2), "MultipleOf(multiple_of=2)"), (Annotated[float, Field(multiple_of=0.5)], "multiple_of=0.5"),
-        (Annotated[int, at.Predicate(odd)], "Predicate(func=odd)"), (Annotated[float, at.Not(odd)], "Not(func=odd)"),
-        (Annotated[int, BeforeValidator(odd)], "BeforeValidator(func=odd)"), (Annotated[int, AfterValidator(odd)], "AfterValidator"),
-        (Annotated[bool, BeforeValidator(odd)], "st.Flag does not keep"), (SkipValidation[int], "SkipValidation"),
-        (Annotated[str, st.Category("a"), Field(pattern="a")], "pattern='a'"), (Annotated[str, st.Category("a"), Field(min_length=1)], "MinLen"),
-        (Annotated[float, Strict(False)], "strict=False"), (Annotated[float, AllowInfNan(True)], "allow_inf_nan=True"),
-        (Annotated[float, Field(alias="y")], "alias='y'"), (Annotated[float, Field(validation_alias="y")], "validation_alias='y'"),
-        (Annotated[float, Field(default=3.0)], "default: got 3.0"), (Annotated[float | None, Field(default=3.0)], "default: got 3.0"),
-        (Annotated[list[str] | None, Field(default_factory=list)], "default_factory"), (Annotated[float, Field(discriminator="z")], "discriminator"),
+        (conint(multiple_of=2), "MultipleOf(multiple_of=2)"),
+        (Annotated[float, Field(multiple_of=0.5)], "multiple_of=0.5"),
+        (Annotated[int, at.Predicate(odd)], "Predicate(func=odd)"),
+        (Annotated[float, at.Not(odd)], "Not(func=odd)"),
+        (Annotated[int, BeforeValidator(odd)], "BeforeValidator(func=odd)"),
+        (Annotated[int, AfterValidator(odd)], "AfterValidator"),
+        (Annotated[bool, BeforeValidator(odd)], "st.Flag does not keep"),
+        (SkipValidation[int], "SkipValidation"),
+        (Annotated[str, st.Category("a"), Field(pattern="a")], "pattern='a'"),
+        (Annotated[str, st.Category("a"), Field(min_length=1)], "MinLen"),
+        (Annotated[float, Strict(False)], "strict=False"),
+        (Annotated[float, AllowInfNan(True)], "allow_inf_nan=True"),
+        (Annotated[float, Field(alias="y")], "alias='y'"),
+        (Annotated[float, Field(validation_alias="y")], "validation_alias='y'"),
+        (Annotated[float, Field(default=3.0)], "default: got 3.0"),
+        (Annotated[float | None, Field(default=3.0)], "default: got 3.0"),
+        (Annotated[list[str] | None, Field(default_factory=list)], "default_factory"),
+        (Annotated[float, Field(discriminator="z")], "discriminator"),
         (Annotated[st.Tensor[np.int64, 4], at.Ge(0)], "between the brackets"),
-        (Annotated[float, st.Number(), st.Number()], "want one kind"), (Annotated[float, st.Number(ge=1), at.Ge(1)], "ge twice"),
-        (Annotated[Literal["a"], st.Category("b")], "twice"), (Annotated[int, st.Category("b")], "str, or a Literal"),
-        (Annotated[int, at.Ge(2**53 + 1)], "ge=9007199254740993"), (Annotated[int, at.Ge(1.5)], "whole bounds"),
-        (Annotated[float, at.Ge("a")], "st.Number: got ge='a', want a valid number"), (np.ndarray, "a type or a kind"),
+        (Annotated[float, st.Number(), st.Number()], "want one kind"),
+        (Annotated[float, st.Number(ge=1), at.Ge(1)], "ge twice"),
+        (Annotated[Literal["a"], st.Category("b")], "twice"),
+        (Annotated[int, st.Category("b")], "str, or a Literal"),
+        (Annotated[int, at.Ge(2**53 + 1)], "ge=9007199254740993"),
+        (Annotated[int, at.Ge(1.5)], "whole bounds"),
+        (Annotated[float, at.Ge("a")], "st.Number: got ge='a', want a valid number"),
+        (np.ndarray, "a type or a kind"),
         (Annotated[int, Field(gt=1, lt=2)], "above 1 and below 2"),
     ],
-)  # fmt: skip
+)
 def test_what_the_contract_cannot_keep_is_refused_by_name(annotation: Any, words: str) -> None:
     with pytest.raises(st.DeclarationError) as refused:
         contract_of(annotation)
@@ -173,18 +196,25 @@ def test_a_name_that_nothing_defines_is_told() -> None:
 @pytest.mark.parametrize(
     ("declare", "words"),
     [
-        (lambda: contract_of(st.Tensor[np.float32, 0:50]), "sizes above 0"), (lambda: st.Tensor[np.float32, 1:50:2], "the step 2"),
-        (lambda: st.Tensor[np.float32, "a"], "dims[0]='a'"), (lambda: st.Tensor[object, 3], "dtype='object'"),
+        (lambda: contract_of(st.Tensor[np.float32, 0:50]), "sizes above 0"),
+        (lambda: st.Tensor[np.float32, 1:50:2], "the step 2"),
+        (lambda: st.Tensor[np.float32, "a"], "dims[0]='a'"),
+        (lambda: st.Tensor[object, 3], "dtype='object'"),
         (lambda: st.Tensor[np.int64, 3, at.MultipleOf(2)], "Interval, Ge, Le, Gt or Lt"),
-        (lambda: st.Tensor[np.int64, 3, at.Ge(1), at.Ge(2)], "each once"), (lambda: contract_of(st.Tensor[bool, 3, at.Ge(1)]), "booleans"),
+        (lambda: st.Tensor[np.int64, 3, at.Ge(1), at.Ge(2)], "each once"),
+        (lambda: contract_of(st.Tensor[bool, 3, at.Ge(1)]), "booleans"),
         (lambda: contract_of(st.Tensor[np.uint8, 3, at.Ge(256)]), "bounds that leave"),
         (lambda: st.Number(minimum=1), "an option 'minimum', want one of description, dtype, ge"),
-        (lambda: st.Number(ge="a"), "st.Number: got ge='a', want a valid number"), (lambda: st.Category("a", unknown="x"), "unknown='x'"),
-        (lambda: st.Limits(max_rows=0), "st.Limits: got max_rows=0"), (lambda: st.Tolerance(relative=5), "st.Tolerance: got relative=5"),
-        (lambda: st.Promise(cosine=3), "st.Promise: got cosine=3"), (lambda: st.Image(formats=("PSD",)), "formats[0]='PSD'"),
-        (lambda: st.Int8(keep=3), "st.Int8: got keep=3"), (lambda: st.Label(1, 2), "classes[0]=1"),
+        (lambda: st.Number(ge="a"), "st.Number: got ge='a', want a valid number"),
+        (lambda: st.Category("a", unknown="x"), "unknown='x'"),
+        (lambda: st.Limits(max_rows=0), "st.Limits: got max_rows=0"),
+        (lambda: st.Tolerance(relative=5), "st.Tolerance: got relative=5"),
+        (lambda: st.Promise(cosine=3), "st.Promise: got cosine=3"),
+        (lambda: st.Image(formats=("PSD",)), "formats[0]='PSD'"),
+        (lambda: st.Int8(keep=3), "st.Int8: got keep=3"),
+        (lambda: st.Label(1, 2), "classes[0]=1"),
     ],
-)  # fmt: skip
+)
 def test_an_option_that_cannot_be_is_told_in_our_words(
     declare: Callable[[], Any], words: str
 ) -> None:

@@ -381,8 +381,11 @@ def test_a_float32_field_takes_by_json_what_it_takes_as_a_tensor(
     kind = st.Number(dtype="float32", **limits)
     if np.nextafter(np.float32(low), np.float32(high)) == high and is_open:
         return
-    contract = Contract(schema=1, inputs=(InputField(name="x", kind=kind),),
-                        outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),))  # fmt: skip
+    contract = Contract(
+        schema=1,
+        inputs=(InputField(name="x", kind=kind),),
+        outputs=(OutputField(name="y", kind=st.Number(dtype="float32")),),
+    )
     near = some.sampled_from([low, high]).flatmap(
         lambda end: some.integers(-(2**31), 2**31).map(lambda n: end + n * abs(end) * 2.0**-55)
     )
@@ -431,11 +434,15 @@ class Codes(st.Row):
 @pytest.mark.parametrize(
     ("row", "words_"),
     [
-        ({"ids": [0, -1, 5, 99]}, "input 'ids', row 0: got -1 at [1], want int64 numbers from 0 to 99 of shape [4]"),
-        ({"ids": [0, 1, 5, 100]}, "got 100 at [3]"), ({"weights": [0.5, 0.0]}, "got 0.0 at [1], want float32 numbers above 0"),
+        (
+            {"ids": [0, -1, 5, 99]},
+            "input 'ids', row 0: got -1 at [1], want int64 numbers from 0 to 99 of shape [4]",
+        ),
+        ({"ids": [0, 1, 5, 100]}, "got 100 at [3]"),
+        ({"weights": [0.5, 0.0]}, "got 0.0 at [1], want float32 numbers above 0"),
         ({"ids": np.array([0, 1, -7, 3])}, "got -7 at [2]"),
     ],
-)  # fmt: skip
+)
 def test_every_element_of_a_tensor_is_held_to_its_bounds(row: dict[str, Any], words_: str) -> None:
     contract = Contract.from_json(st.contract_from_rows(Ids, Value).to_json())
     with pytest.raises(st.Refusal) as refused:

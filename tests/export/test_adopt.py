@@ -559,9 +559,13 @@ def test_a_network_of_an_old_opset_whose_weights_are_inputs_too_is_adopted(tmp_p
 
 
 TREES = """g (float[n, 2] x) => (int64[n] label, float[n, 2] scores) {
-  label, scores = ai.onnx.ml.TreeEnsembleClassifier<classlabels_int64s=[0, 1], post_transform="NONE", nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2],
-    nodes_featureids=[0, 0, 0], nodes_values=[0.5, 0.0, 0.0], nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
-    class_treeids=[0, 0, 0, 0], class_nodeids=[1, 1, 2, 2], class_ids=[0, 1, 0, 1], class_weights=[0.8, 0.2, 0.1, 0.9]>(x) }"""
+  label, scores = ai.onnx.ml.TreeEnsembleClassifier<classlabels_int64s=[0, 1], post_transform="NONE",
+    nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2],
+    nodes_featureids=[0, 0, 0], nodes_values=[0.5, 0.0, 0.0],
+    nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0],
+    nodes_falsenodeids=[2, 0, 0],
+    class_treeids=[0, 0, 0, 0], class_nodeids=[1, 1, 2, 2], class_ids=[0, 1, 0, 1],
+    class_weights=[0.8, 0.2, 0.1, 0.9]>(x) }"""
 
 
 def test_the_label_of_a_classifier_of_trees_follows_from_its_scores_or_is_refused(

@@ -240,13 +240,37 @@ FRAME = pd.DataFrame(IRIS.data, columns=["a", "b", "c", "petal width"])
 @pytest.mark.parametrize(
     ("estimator", "inputs", "outputs", "words"),
     [
-        (LogisticRegression(), Flower, Species, "one that is not fitted"), (LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target), Flower, Turned, "want the estimator's own, in its order: 0, 1, 2"),
-        (LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target), Fewer, Species, "the fields a, b, want the columns that the estimator was fitted on: 4 columns without names"),
-        (LogisticRegression(max_iter=500).fit(FRAME, IRIS.target), Measured, Species, "the fields a, b, c, d, want the columns that the estimator was fitted on: a, b, c, petal width"),
-        (LinearRegression().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"), (LinearSVC().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"),
-        (make_pipeline(FunctionTransformer(np.sinc), LinearRegression()).fit(IRIS.data, IRIS.target), Flower, Value, "FunctionTransformer(sinc): the graph cannot hold a function of yours"),
+        (LogisticRegression(), Flower, Species, "one that is not fitted"),
+        (
+            LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target),
+            Flower,
+            Turned,
+            "want the estimator's own, in its order: 0, 1, 2",
+        ),
+        (
+            LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target),
+            Fewer,
+            Species,
+            "the fields a, b, want the columns that the estimator was fitted on: 4 columns without names",
+        ),
+        (
+            LogisticRegression(max_iter=500).fit(FRAME, IRIS.target),
+            Measured,
+            Species,
+            "the fields a, b, c, d, want the columns that the estimator was fitted on: a, b, c, petal width",
+        ),
+        (LinearRegression().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"),
+        (LinearSVC().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"),
+        (
+            make_pipeline(FunctionTransformer(np.sinc), LinearRegression()).fit(
+                IRIS.data, IRIS.target
+            ),
+            Flower,
+            Value,
+            "FunctionTransformer(sinc): the graph cannot hold a function of yours",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_estimator_that_does_not_fit_is_told_why(
     estimator: Any, inputs: type[st.Row], outputs: type[st.Answer], words: str, tmp_path: Path
 ) -> None:
@@ -297,17 +321,61 @@ BUILT = ["built", "rooms", "garden", "size"]
 @pytest.mark.parametrize(
     ("estimator", "inputs", "columns"),
     [
-        (LinearRegression(), House, BUILT), (RandomForestRegressor(5, random_state=0), House, BUILT), (make_pipeline(SCALED, LinearRegression()), House, BUILT),
-        (make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=50, random_state=0)), House, BUILT),
-        (make_pipeline(ColumnTransformer([("n", SCALED, np.array([True, False, False, True]))], remainder="passthrough"), LinearRegression()), House, BUILT),
-        (make_pipeline(ColumnTransformer([("n", SCALED, [-1, -4]), ("k", KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"), [1])]), LinearRegression()), House, BUILT),
-        (make_pipeline(ColumnTransformer([("n", SCALED, slice("built", "rooms")), ("w", OneHotEncoder(), ["garden"])]), LinearRegression()), House, BUILT),
+        (LinearRegression(), House, BUILT),
+        (RandomForestRegressor(5, random_state=0), House, BUILT),
+        (make_pipeline(SCALED, LinearRegression()), House, BUILT),
+        (
+            make_pipeline(
+                StandardScaler(), MLPRegressor(hidden_layer_sizes=(4,), max_iter=50, random_state=0)
+            ),
+            House,
+            BUILT,
+        ),
+        (
+            make_pipeline(
+                ColumnTransformer(
+                    [("n", SCALED, np.array([True, False, False, True]))], remainder="passthrough"
+                ),
+                LinearRegression(),
+            ),
+            House,
+            BUILT,
+        ),
+        (
+            make_pipeline(
+                ColumnTransformer(
+                    [
+                        ("n", SCALED, [-1, -4]),
+                        ("k", KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"), [1]),
+                    ]
+                ),
+                LinearRegression(),
+            ),
+            House,
+            BUILT,
+        ),
+        (
+            make_pipeline(
+                ColumnTransformer(
+                    [("n", SCALED, slice("built", "rooms")), ("w", OneHotEncoder(), ["garden"])]
+                ),
+                LinearRegression(),
+            ),
+            House,
+            BUILT,
+        ),
         (make_pipeline(StandardScaler(), LinearRegression()), Seen, ["at", "size"]),
-        (TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1), House, BUILT), (GridSearchCV(LinearRegression(), {"fit_intercept": [True]}, cv=2), House, BUILT),
-        (HistGradientBoostingRegressor(loss="poisson", max_iter=5), House, BUILT), (PLSRegression(2), House, BUILT),
+        (
+            TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1),
+            House,
+            BUILT,
+        ),
+        (GridSearchCV(LinearRegression(), {"fit_intercept": [True]}, cv=2), House, BUILT),
+        (HistGradientBoostingRegressor(loss="poisson", max_iter=5), House, BUILT),
+        (PLSRegression(2), House, BUILT),
     ],
     ids=str,
-)  # fmt: skip
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_what_was_fitted_on_a_data_frame_takes_its_columns_by_name(
     estimator: Any, inputs: type[st.Row], columns: list[str], tmp_path: Path

@@ -64,15 +64,41 @@ def adopted(made: Any, outputs: type[st.Answer], folder: Path) -> st.Bundle:
 @pytest.mark.parametrize(
     ("made", "cause", "cure"),
     [
-        (SVC(probability=True, random_state=0), "SVC(probability=True) labels rows by its decision function", "CalibratedClassifierCV(SVC(), ensemble=False)"),
-        (NuSVC(probability=True, random_state=0), "NuSVC(probability=True) labels rows by its decision function", "CalibratedClassifierCV"),
-        (make_pipeline(StandardScaler(), SVC(probability=True, random_state=0)), "SVC(probability=True) labels rows", "CalibratedClassifierCV"),
-        (GridSearchCV(SVC(probability=True, random_state=0), {"C": [1.0, 2.0]}, cv=2), "SVC(probability=True) labels rows", "CalibratedClassifierCV"),
-        (FixedThresholdClassifier(LogisticRegression(max_iter=500), threshold=0.3), "FixedThresholdClassifier labels rows by the threshold 0.3", "let the answer be the scores"),
-        (TunedThresholdClassifierCV(LogisticRegression(max_iter=500), cv=3, thresholds=[0.2, 0.35]), "TunedThresholdClassifierCV labels rows by the threshold", "let the answer be the scores"),
+        (
+            SVC(probability=True, random_state=0),
+            "SVC(probability=True) labels rows by its decision function",
+            "CalibratedClassifierCV(SVC(), ensemble=False)",
+        ),
+        (
+            NuSVC(probability=True, random_state=0),
+            "NuSVC(probability=True) labels rows by its decision function",
+            "CalibratedClassifierCV",
+        ),
+        (
+            make_pipeline(StandardScaler(), SVC(probability=True, random_state=0)),
+            "SVC(probability=True) labels rows",
+            "CalibratedClassifierCV",
+        ),
+        (
+            GridSearchCV(SVC(probability=True, random_state=0), {"C": [1.0, 2.0]}, cv=2),
+            "SVC(probability=True) labels rows",
+            "CalibratedClassifierCV",
+        ),
+        (
+            FixedThresholdClassifier(LogisticRegression(max_iter=500), threshold=0.3),
+            "FixedThresholdClassifier labels rows by the threshold 0.3",
+            "let the answer be the scores",
+        ),
+        (
+            TunedThresholdClassifierCV(
+                LogisticRegression(max_iter=500), cv=3, thresholds=[0.2, 0.35]
+            ),
+            "TunedThresholdClassifierCV labels rows by the threshold",
+            "let the answer be the scores",
+        ),
     ],
     ids=["svc", "nu-svc", "piped", "searched", "fixed", "tuned"],
-)  # fmt: skip
+)
 def test_a_label_that_does_not_follow_from_the_scores_is_refused_with_the_cure(
     made: Any, cause: str, cure: str, tmp_path: Path
 ) -> None:
@@ -106,10 +132,16 @@ def test_the_cures_named_answer_as_predict_does(tmp_path: Path) -> None:
     [
         RandomForestClassifier(10, max_depth=2, max_features=1, random_state=0),
         ExtraTreesClassifier(10, max_depth=3, random_state=0),
-        VotingClassifier([("a", RandomForestClassifier(4, random_state=0)), ("b", RandomForestClassifier(2, random_state=1))], voting="soft"),
+        VotingClassifier(
+            [
+                ("a", RandomForestClassifier(4, random_state=0)),
+                ("b", RandomForestClassifier(2, random_state=1)),
+            ],
+            voting="soft",
+        ),
     ],
     ids=lambda made: type(made).__name__,
-)  # fmt: skip
+)
 def test_rows_that_tie_have_one_label_in_every_batch_and_the_receipt_tells_them(
     made: Any, tmp_path: Path
 ) -> None:

@@ -267,7 +267,12 @@ def test_the_order_of_golden_rows_does_not_decide_whether_a_model_passes(tmp_pat
         ).manifest.batchable
 
 
-VOCABULARY = b'{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,"model":{"type":"WordLevel","vocab":{"a":0,"b":1,"?":2},"unk_token":"?"}}'
+VOCABULARY = (
+    b'{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],'
+    b'"normalizer":null,"pre_tokenizer":{"type":"Whitespace"},'
+    b'"post_processor":null,"decoder":null,'
+    b'"model":{"type":"WordLevel","vocab":{"a":0,"b":1,"?":2},"unk_token":"?"}}'
+)
 
 
 def test_an_answer_for_each_token_has_its_rows_own_length_beside_longer_rows(

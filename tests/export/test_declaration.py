@@ -80,7 +80,8 @@ def test_a_class_that_pydantic_refuses_is_told_with_its_line_and_without_an_addr
 ) -> None:
     file = tmp_path / "model.py"
     file.write_text(
-        f"import seatrial as st\nfrom pydantic import Field, field_validator\nclass Rows(st.Row):\n    {line}\n"
+        "import seatrial as st\nfrom pydantic import Field, field_validator\n"
+        f"class Rows(st.Row):\n    {line}\n"
     )
     with pytest.raises(st.DeclarationError) as refused:
         st.load_pipeline(f"{file}:pipeline")
@@ -108,10 +109,13 @@ def test_a_golden_row_that_no_request_has_room_for_is_refused_with_the_limit_tha
 @pytest.mark.parametrize(
     ("annotation", "longest"),
     [
-        (st.Tensor[np.float32, 3, 700, 700], -1.1754944e-38), (st.Tensor[np.float64, 300_000], -1.7976931348623157e308),
-        (st.Tensor[np.uint8, 3, 1000, 1000], 255), (st.Tensor[np.int64, 400_000], -(2**63)), (st.Tensor[bool, 1_000_000], False),
+        (st.Tensor[np.float32, 3, 700, 700], -1.1754944e-38),
+        (st.Tensor[np.float64, 300_000], -1.7976931348623157e308),
+        (st.Tensor[np.uint8, 3, 1000, 1000], 255),
+        (st.Tensor[np.int64, 400_000], -(2**63)),
+        (st.Tensor[bool, 1_000_000], False),
     ],
-)  # fmt: skip
+)
 def test_the_largest_row_of_a_fixed_shape_fits_in_a_request(annotation: Any, longest: Any) -> None:
     import orjson
 

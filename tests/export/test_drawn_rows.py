@@ -180,30 +180,36 @@ FAULTS = {
     "a branch at zero and below": numbers(lambda x: x, "y = Relu(x)"),
     "another answer at the bound alone": numbers(
         lambda x: x,
-        f"m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Equal(x, m) w = Where(e, o, z) y = Add(x, w)",
+        f"m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Equal(x, m) "
+        "w = Where(e, o, z) y = Add(x, w)",
     ),
     "another answer next to the bound": numbers(
         lambda x: x,
-        f"l = {CONST % '99.99998'} m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} i = Greater(x, l) k = Less(x, m) e = And(i, k) w = Where(e, o, z) y = Add(x, w)",
+        f"l = {CONST % '99.99998'} m = {CONST % '100.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} "
+        "i = Greater(x, l) k = Less(x, m) e = And(i, k) w = Where(e, o, z) y = Add(x, w)",
     ),
     "a branch between the bounds": numbers(
         lambda x: x,
-        f"m = {CONST % '40.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Greater(x, m) w = Where(e, o, z) y = Add(x, w)",
+        f"m = {CONST % '40.0'} o = {CONST % '1.0'} z = {CONST % '0.0'} e = Greater(x, m) "
+        "w = Where(e, o, z) y = Add(x, w)",
     ),
     "a branch for zero alone": numbers(
         lambda x: x, f"m = {CONST % '0.0'} o = {CONST % '7.0'} e = Equal(x, m) y = Where(e, o, x)"
     ),
     "a branch for a missing value": missing(
         lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),
-        f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) d = Where(j, z, b) y = Add(c, d)",
+        f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) "
+        "d = Where(j, z, b) y = Add(c, d)",
     ),
     "a branch for all values missing": missing(
         lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),
-        f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, z, a) d = Where(j, z, b) s = Add(c, d) k = And(i, j) y = Where(k, o, s)",
+        f"z = {CONST % '0.0'} o = {CONST % '1.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, z, a) "
+        "d = Where(j, z, b) s = Add(c, d) k = And(i, j) y = Where(k, o, s)",
     ),
     "a missing value taken for the bound": missing(
         lambda a, b: np.nan_to_num(a) + np.nan_to_num(b),
-        f"z = {CONST % '10.0'} o = {CONST % '0.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) d = Where(j, z, b) y = Add(c, d)",
+        f"z = {CONST % '10.0'} o = {CONST % '0.0'} i = IsNaN(a) j = IsNaN(b) c = Where(i, o, a) "
+        "d = Where(j, z, b) y = Add(c, d)",
     ),
     "a table one row short": table(6),
     "a table one row short that counts from its end": table(
@@ -243,17 +249,25 @@ FAULTS = {
         "o = Constant<value = double {1.0}>() a = Cast<to=11>(n_) s = Add(a, o) y = Cast<to=7>(s)",
     ),
     "only the first ten of a series": series(
-        "s = Constant<value = int64[1] {0}>() e = Constant<value = int64[1] {10}>() a = Constant<value = int64[1] {1}>() c = Slice(x, s, e, a) y = ReduceMax<axes=[1], keepdims=0>(c)"
+        "s = Constant<value = int64[1] {0}>() e = Constant<value = int64[1] {10}>() "
+        "a = Constant<value = int64[1] {1}>() c = Slice(x, s, e, a) "
+        "y = ReduceMax<axes=[1], keepdims=0>(c)"
     ),
     "a series that is never below zero": series(
         "r = Relu(x) y = ReduceMax<axes=[1], keepdims=0>(r)"
     ),
     "a prepare that is off by one at odd widths": photo(
-        "s = Shape(image) o = Constant<value = int64 {1}>() w = Gather(s, o) t = Constant<value = int64 {2}>() k = Mod(w, t) q = Sub(w, k) u = Constant<value = int64[1] {0}>() v = Unsqueeze(q, u)"
-        " z = Constant<value = int64[1] {0}>() a = Constant<value = int64[1] {1}>() c = Slice(f, z, v, a) channels = ReduceMean<keepdims=0, axes=[0, 1]>(c)"
+        "s = Shape(image) o = Constant<value = int64 {1}>() w = Gather(s, o) "
+        "t = Constant<value = int64 {2}>() k = Mod(w, t) q = Sub(w, k) "
+        "u = Constant<value = int64[1] {0}>() v = Unsqueeze(q, u)"
+        " z = Constant<value = int64[1] {0}>() a = Constant<value = int64[1] {1}>() "
+        "c = Slice(f, z, v, a) channels = ReduceMean<keepdims=0, axes=[0, 1]>(c)"
     ),
     "a prepare that looks at one pixel of the least": photo(
-        "s = Constant<value = int64[1] {1}>() e = Constant<value = int64[1] {99999}>() a = Constant<value = int64[1] {0}>() c = Slice(f, s, e, a) m = ReduceMean<keepdims=0, axes=[0, 1]>(f) k = ReduceMax<keepdims=0>(c) z = Sub(k, k) channels = Add(m, z)"
+        "s = Constant<value = int64[1] {1}>() e = Constant<value = int64[1] {99999}>() "
+        "a = Constant<value = int64[1] {0}>() c = Slice(f, s, e, a) "
+        "m = ReduceMean<keepdims=0, axes=[0, 1]>(f) k = ReduceMax<keepdims=0>(c) z = Sub(k, k) "
+        "channels = Add(m, z)"
     ),
 }
 

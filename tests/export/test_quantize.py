@@ -294,7 +294,10 @@ def test_the_counts_of_a_search_grow_and_leave_one_node_to_quantise() -> None:
 @pytest.mark.parametrize("opset", [9, 11, 12, 13])
 def test_static_int8_is_made_of_graphs_of_old_opsets_too(opset: int, tmp_path: Path) -> None:
     weights = ", ".join(f"{(place % 7 - 3) / 4}" for place in range(32))
-    model = f"g (float[n, 4] x) => (float[n, 8] y) <float[4, 8] w = {{{weights}}}> {{ h = MatMul(x, w) y = Relu(h) }}"
+    model = (
+        f"g (float[n, 4] x) => (float[n, 8] y) <float[4, 8] w = {{{weights}}}> "
+        "{ h = MatMul(x, w) y = Relu(h) }"
+    )
 
     class Row(st.Row):
         x: st.Tensor[np.float32, 4]

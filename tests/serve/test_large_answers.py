@@ -43,10 +43,18 @@ def test_pieces_make_the_bytes_that_orjson_writes(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        np.arange(70_000, dtype=np.float32) / 7, np.ones((300, 500)), np.ones((3, 20_000), np.float32), np.zeros((0, 9)), np.arange(9),
-        list(range(3 * PIECE_ITEMS + 1)), {"a": np.ones((9, 9, 500)), "b": [{"c": np.ones(3), "d": "é"}] * 70}, np.array([np.nan, np.inf]), {}, [],
+        np.arange(70_000, dtype=np.float32) / 7,
+        np.ones((300, 500)),
+        np.ones((3, 20_000), np.float32),
+        np.zeros((0, 9)),
+        np.arange(9),
+        list(range(3 * PIECE_ITEMS + 1)),
+        {"a": np.ones((9, 9, 500)), "b": [{"c": np.ones(3), "d": "é"}] * 70},
+        np.array([np.nan, np.inf]),
+        {},
+        [],
     ],
-)  # fmt: skip
+)
 def test_arrays_in_pieces_are_the_bytes_that_orjson_writes(value: Any) -> None:
     assert write_json(value, LARGE_BYTES + 1) == orjson.dumps(
         value, option=orjson.OPT_SERIALIZE_NUMPY
