@@ -169,9 +169,18 @@ def test_what_the_contract_cannot_keep_is_refused_by_name(annotation: Any, words
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ({"check": field_validator("x")(odd)}, "Rows.check: got one of the class's field_validators"),
-        ({"check": model_validator(mode="before")(odd)}, "Rows.check: got one of the class's model_validators"),
-        ({"twice": computed_field(property(lambda self: 2 * self.x))}, "Rows.twice: got one of the class's computed_fields"),
+        (
+            {"check": field_validator("x")(odd)},
+            "Rows.check: got one of the class's field_validators",
+        ),
+        (
+            {"check": model_validator(mode="before")(odd)},
+            "Rows.check: got one of the class's model_validators",
+        ),
+        (
+            {"twice": computed_field(property(lambda self: 2 * self.x))},
+            "Rows.twice: got one of the class's computed_fields",
+        ),
         ({"model_config": ConfigDict(extra="ignore")}, "got extra='ignore', want extra='forbid'"),
         ({"model_config": ConfigDict(strict=False)}, "got strict=False"),
         ({"model_config": ConfigDict(str_strip_whitespace=True)}, "got str_strip_whitespace=True"),
@@ -179,7 +188,7 @@ def test_what_the_contract_cannot_keep_is_refused_by_name(annotation: Any, words
         ({"model_post_init": lambda self, context: None}, "Rows.model_post_init"),
         ({"x": 3.0}, "default: got 3.0"),
     ],
-)  # fmt: skip
+)
 def test_a_class_that_takes_other_rows_than_its_fields_say_is_refused(
     attributes: dict[str, Any], words: str
 ) -> None:

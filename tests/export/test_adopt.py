@@ -559,7 +559,8 @@ def test_a_network_of_an_old_opset_whose_weights_are_inputs_too_is_adopted(tmp_p
 
 
 TREES = """g (float[n, 2] x) => (int64[n] label, float[n, 2] scores) {
-  label, scores = ai.onnx.ml.TreeEnsembleClassifier<classlabels_int64s=[0, 1], post_transform="NONE",
+  label, scores = ai.onnx.ml.TreeEnsembleClassifier<classlabels_int64s=[0, 1],
+    post_transform="NONE",
     nodes_treeids=[0, 0, 0], nodes_nodeids=[0, 1, 2],
     nodes_featureids=[0, 0, 0], nodes_values=[0.5, 0.0, 0.0],
     nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0],

@@ -251,13 +251,19 @@ FRAME = pd.DataFrame(IRIS.data, columns=["a", "b", "c", "petal width"])
             LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target),
             Fewer,
             Species,
-            "the fields a, b, want the columns that the estimator was fitted on: 4 columns without names",
+            (
+                "the fields a, b, want the columns that the estimator was fitted on: "
+                "4 columns without names"
+            ),
         ),
         (
             LogisticRegression(max_iter=500).fit(FRAME, IRIS.target),
             Measured,
             Species,
-            "the fields a, b, c, d, want the columns that the estimator was fitted on: a, b, c, petal width",
+            (
+                "the fields a, b, c, d, want the columns that the estimator was fitted on: "
+                "a, b, c, petal width"
+            ),
         ),
         (LinearRegression().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"),
         (LinearSVC().fit(IRIS.data, IRIS.target), Flower, Species, "no predict_proba"),

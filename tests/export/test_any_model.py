@@ -1,6 +1,7 @@
 """Models as people have them.
 
-They are wrapped, of another type, changing their inputs, in whole numbers, with answers of any form.
+They are wrapped, of another type, changing their inputs, in whole numbers, with answers of any
+form.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Faults planted where no golden row looks.
 
-A plant is a reference in numpy, a graph in ONNX text that departs from the reference, and a contract
-that takes the row.
+A plant is a reference in numpy, a graph in ONNX text that departs from the reference, and a
+contract that takes the row.
 """
 
 from __future__ import annotations

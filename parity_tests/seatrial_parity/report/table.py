@@ -16,7 +16,8 @@ RIGHT = ("refused", "worst\nerror", "allowed", "passed")
 def parity_table(receipt: Receipt, size_bytes: int | None = None) -> Table:
     """One line for each runner and variant: its worst trial, and what was tried.
 
-    52+450 are golden and held-out rows; 52+450+121 are golden, held-out and drawn rows. "allowed" is the tolerance at the place of the worst error.
+    52+450 are golden and held-out rows; 52+450+121 are golden, held-out and drawn rows.
+    "allowed" is the tolerance at the place of the worst error.
     """
     size = "" if size_bytes is None else f", {size_bytes / 1e6:.2f} MB"
     title = words(f"{receipt.name} {receipt.version}{size}, sha256:{receipt.digest[:12]}")
