@@ -725,7 +725,7 @@ def tried(case: Case) -> str:
                 bundle = st.open_bundle(st.adopt_model(adoption, Path(folder)).path)
             except st.SeatrialError as error:
                 return f"refused: {error}"
-            except Exception:
+            except Exception:  # a crash is what this script counts
                 return f"crash: {traceback.format_exc(limit=-2)}"
             try:
                 got = np.stack(
@@ -736,7 +736,7 @@ def tried(case: Case) -> str:
                         )
                     ]
                 )
-            except Exception as error:
+            except Exception as error:  # whatever it is, a row that was taken has no answer
                 return f"wrong: it raises while it serves: {error}"
         return judged(case, made, _given(case, drawn), got)
 
@@ -752,7 +752,7 @@ def judged(case: Case, made: Any, rows: Any, got: Any) -> str:
     )
     try:
         want = np.asarray(getattr(made, verb)(rows), np.float64).reshape(len(got), -1)
-    except Exception as error:
+    except Exception as error:  # scikit-learn raises whatever it likes
         return f"wrong: it answers rows at which scikit-learn raises {type(error).__name__}"
     got = np.asarray(got, np.float64).reshape(len(got), -1)
     off = np.abs(got - want).max(1) > 1e-4 + 1e-4 * np.abs(want).max(1)
@@ -776,7 +776,7 @@ def main() -> int:
             continue
         try:
             said = tried(case)
-        except Exception as error:
+        except Exception as error:  # a case that cannot be made is counted as such
             said = f"not fitted: {type(error).__name__}: {str(error)[:200]}"
         found[said.partition(":")[0]] += 1
         print(f"{case.name}: {said}", flush=True)
