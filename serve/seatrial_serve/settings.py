@@ -185,11 +185,17 @@ class Settings(BaseSettings):
     )
     prove: Literal["kept", "always"] = Field(
         "kept",
-        description="Prove a version by one golden row if the user's cache keeps a receipt of its load gate on this machine, else by all; or always by all.",
+        description=(
+            "Prove a version by one golden row if the user's cache keeps a receipt of its load "
+            "gate on this machine, else by all; or always by all."
+        ),
     )
     ready: Literal["all", "any"] = Field(
         "all",
-        description="When the server says that it is ready: when all models take traffic, or any. Each model's own readiness is its own.",
+        description=(
+            "When the server says that it is ready: when all models take traffic, or any. "
+            "Each model's own readiness is its own."
+        ),
     )
     max_batch_rows: int | None = Field(
         None,

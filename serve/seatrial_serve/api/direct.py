@@ -1,4 +1,4 @@
-"""The direct way: small requests from their connection to the model and back, without a task or a coroutine for any.
+"""The direct way: small requests from connection to model and back, without a task or coroutine.
 
 Those that come in one turn of the event loop are read together, and their rows wait for a batch
 together. A request that needs more than that (rows that a thread prepares, parts of several
@@ -112,7 +112,10 @@ class DirectWay:
             self._ready(model, ready, start)
 
     def _encode(self, model: ServedModel, together: Sequence[DirectExchange], start: float) -> None:
-        """Rows of several requests go through the host stage in one go, and those that take longer in tasks."""
+        """Take rows of several requests through the host stage in one go.
+
+        Requests that take longer go on in tasks.
+        """
         rows = [(asked, row) for asked in together if (row := asked.row_of_turn()) is not None]
         if not rows:
             return
@@ -157,7 +160,10 @@ class DirectWay:
     def _ready(
         self, model: ServedModel, ready: Sequence[tuple[DirectExchange, RowsAtOnce]], start: float
     ) -> None:
-        """The rows of these requests went through the host stage since `start`: they wait for a batch."""
+        """Queue the rows of these requests for a batch.
+
+        The rows went through the host stage since `start`.
+        """
         model.fronted(start, [asked.record for asked, _ in ready])
         if len(ready) == 1 and self._exchanges.drain.in_flight == 1:
             asked, rows = ready[0]
@@ -223,7 +229,10 @@ class DirectExchange(HttpExchange):
         return entry.ready_model() if entry is not None else ready_model("POST", entry)
 
     def read(self) -> bool:
-        """Take it in and read its body. False: it has ended already, with its client told why, or goes on in a task."""
+        """Admit the request and read its body.
+
+        False: the request has ended already, with its client told why, or goes on in a task.
+        """
         body = self.request.body
         try:
             self.admit()
@@ -245,7 +254,10 @@ class DirectExchange(HttpExchange):
         return True
 
     def prepared(self) -> RowsAtOnce | None:
-        """Its rows after the host stage. None: it has ended already, with its client told why, or goes on in a task."""
+        """Return the request's rows after the host stage.
+
+        None: the request has ended already, with its client told why, or goes on in a task.
+        """
         try:
             rows = self.model.rows_at_once(self._job.given, self.record)
         except Exception as error:  # every error becomes one clear answer
@@ -297,7 +309,11 @@ class DirectExchange(HttpExchange):
             self.fail(answers)
 
     def written_reply(self, answers: Answers) -> Reply | None:
-        """Its answer. None: it failed, and its client is told why; or its client has left; or a task goes on."""
+        """Return the request's written answer.
+
+        None: the request failed, and its client is told why; or the client has left; or a task goes
+        on.
+        """
         if self.left:
             return None
         try:

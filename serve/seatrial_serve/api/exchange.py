@@ -1,8 +1,8 @@
 """One request to a model, from its first byte to its answer.
 
-It begins, is admitted, read, parsed, queued, run and answered, or fails, or its client leaves; and it
-is accounted for. HTTP (directly and over ASGI), gRPC and feedback share this life: only how a request
-travels is their own. Each step is a plain call; `run` takes them in a coroutine.
+It begins, is admitted, read, parsed, queued, run and answered, or fails, or its client leaves; and
+it is accounted for. HTTP (directly and over ASGI), gRPC and feedback share this life: only how a
+request travels is their own. Each step is a plain call; `run` takes them in a coroutine.
 """
 
 from __future__ import annotations
@@ -155,7 +155,10 @@ class Exchange:
         drain.enter()
 
     def admit(self) -> None:
-        """Find its model, and take it in where that can answer in time. Raises `Refusal` or `Unavailable`."""
+        """Find the request's model, and admit the request if that model can answer in time.
+
+        Raises `Refusal` or `Unavailable`.
+        """
         record, entry, headers = self.record, self.entry, self.headers
         record.model = entry.model if entry is not None else None
         model = record.model = self.model = self.ready_model()
@@ -235,7 +238,10 @@ class Exchange:
     async def parsed(
         self, parse: Callable[[bytes], Parsed], body: bytes, *, aside: bool = False
     ) -> Parsed:
-        """What `parse` makes of the body, in a thread where it is large or `aside` says so. Raises what that raises."""
+        """Return what `parse` makes of the body; raise what `parse` raises.
+
+        `parse` runs in a thread if the body is large or `aside` is true.
+        """
         if len(body) <= LARGE_BODY_BYTES and not aside:
             return parse(body)
         return await asyncio.get_running_loop().run_in_executor(self.pool, parse, body)

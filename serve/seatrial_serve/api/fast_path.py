@@ -1,6 +1,7 @@
-"""The way over ASGI: requests to models in front of the framework, since its routing would cost ten times the work.
+"""The way over ASGI: requests to models, taken in front of the framework.
 
-The direct way (`api/direct.py`) takes those that are small and come as a whole; the others come here.
+The framework's routing would cost ten times the work. The direct way (`api/direct.py`) takes
+requests that are small and come as a whole; the others come here.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ class FastPath:
         forms: Mapping[str, Form],
         others: Mapping[str, Answering],
     ) -> None:
-        """`forms`, `others`: how a path ends -> the form of what is asked there, or what answers it."""
+        """Map how a path ends to what answers there.
+
+        `forms`: how a path ends -> the form of what is asked there.
+        `others`: how a path ends -> what answers there without a form.
+        """
         self.app, self._exchanges, self.forms = app, exchanges, forms
         self._answers = {verb: partial(answer, form) for verb, form in forms.items()} | dict(others)
 

@@ -56,7 +56,10 @@ class FeedbackApi:
         self._feedback, self._workers = feedback, workers
 
     async def tell(self, asked: Asked) -> Reply:
-        """Count what is true of an answer, or of rows. Raises `Refusal`, and what `ServedModel.answer_rows` raises."""
+        """Count what is true of an answer, or of rows.
+
+        Raises `Refusal`, and what `ServedModel.answer_rows` raises.
+        """
         is_file(asked.headers.get(CONTENT_TYPE, b""), None)
         feedback, model = self._feedback, asked.model
         labels = feedback.labels_of(model)

@@ -121,7 +121,10 @@ class Form(Protocol):
         ...
 
     def read(self, asked: HttpExchange, body: bytes) -> Job:
-        """What the body asks. Any thread may call it. Raises `Refusal`, and `Unavailable` where it asks for too short a time."""
+        """Return what the body asks. Any thread may call `read`.
+
+        Raises `Refusal`, and `Unavailable` if the body asks for too short a time.
+        """
         ...
 
 

@@ -18,7 +18,7 @@ from seatrial_serve.process.json_pieces import write_json
 
 
 class Predict:
-    """Answers `{"instances": [row, ...]}` with `{"predictions": [...], "model_version": ...}`, and columns in `inputs` with `outputs`.
+    """Answers rows in `instances`, or columns in `inputs`.
 
     `{"instances": [row, ...]}` is answered with `{"predictions": [...], "model_version": ...}`, and
     columns in `inputs` with `outputs`.

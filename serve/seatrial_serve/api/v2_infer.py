@@ -1,4 +1,7 @@
-"""One inference: tensors against the contract, to what the model is asked, and its answer to the outputs that were asked for."""
+"""One inference: from tensors to what the model is asked, and from its answer to outputs.
+
+The tensors are checked against the contract; the outputs are those that were asked for.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ def inference(
 ) -> Job:
     """What a request asks; its own parameters change its terms. `write` writes the answer.
 
-    Raises `Refusal` where tensors break the contract, and `Unavailable` where its timeout is too short.
+    Raises `Refusal` if tensors break the contract, and `Unavailable` if the request's timeout is
+    too short.
     """
     model = asked.model
     asked.terms = terms = with_parameters(asked.terms, request.parameters)

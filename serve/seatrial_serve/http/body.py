@@ -61,7 +61,9 @@ async def read_body(
 ) -> bytes:
     """The whole body, decompressed; `hold` holds memory for what has come of it.
 
-    A body that is declared too large is refused unread. Raises `Refusal`, `Unavailable` or `ClientLeft`.
+    A body that is declared too large is refused unread.
+
+    Raises `Refusal`, `Unavailable` or `ClientLeft`.
     """
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding not in WINDOW_BITS:

@@ -53,7 +53,10 @@ RESOLUTION_S = 0.002
 MAX_HEADERS, MAX_HEADER_BYTES, MAX_URL_BYTES = 100, 32 * 1024, 8 * 1024
 MAX_CHUNKS = 65_536
 MAX_FIELD_BYTES = MAX_HEADER_BYTES + MAX_URL_BYTES + 4 * MAX_HEADERS
-"""Of headers that do not end, and of what a body has between its chunks: the parser keeps it until it ends."""
+"""Bytes of headers that do not end, and of what a body has between its chunks.
+
+The parser keeps these bytes until the headers or the body end.
+"""
 LONGEST = str(MOST_BYTES)
 CROWD = 16
 """Where there is no room for a connection, one of so many idle ones is closed."""
@@ -70,7 +73,9 @@ Refused = Callable[[SeatrialError, str], None]
 
 
 class StrictProtocol(HttpToolsProtocol):
-    """One connection. A request that is refused here never reaches the application, and its connection is closed.
+    """One connection.
+
+    A request that is refused here never reaches the application, and its connection is closed.
 
     A small request that `direct` answers goes there as a whole, if those before it are answered;
     every other request goes to the ASGI application.
@@ -214,7 +219,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._ask_direct(data if fresh else None)
 
     def _knows(self, data: bytes) -> bool:
-        """Is this a whole request, whose head the parser has read before? Then it is asked, and the parser never sees it."""
+        """Hand on `data` if it is a whole request whose head the parser has read before.
+
+        Such a request never reaches the parser. Returns whether `data` was one.
+        """
         if self._direct is None or self._crowded or not self.idle or self.flow.write_paused:
             return False
         end = data.find(END) + len(END)
@@ -229,7 +237,9 @@ class StrictProtocol(HttpToolsProtocol):
         return True
 
     def _ask_direct(self, data: bytes | None) -> None:
-        """Once all that came is parsed: a direct request that is whole is asked, and one that is not is awaited for a moment.
+        """Hand on a direct request that is whole, once all that came is parsed.
+
+        A direct request that is not whole is awaited for a moment.
 
         `data`: what came, where it began with a request's first byte.
         """
@@ -247,7 +257,10 @@ class StrictProtocol(HttpToolsProtocol):
             self._direct.ask(asked)
 
     def _learn(self, data: bytes, asked: DirectRequest, heads: Heads) -> None:
-        """The parser has read this request. If it is all that came, its head is known from now on, and the parser stands between two requests."""
+        """Keep the head of a request that the parser has read, if that request is all that came.
+
+        The head is known from then on, and the parser stands between two requests.
+        """
         end = data.find(END) + len(END)
         if asked.keep_alive and data.startswith(b"POST ") and len(data) == end + len(asked.body):
             self._between = True
@@ -282,7 +295,10 @@ class StrictProtocol(HttpToolsProtocol):
         self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def eof_received(self) -> None:
-        """The client has closed, which ends the connection: nobody reads the answer to what it asked last, so that is not run."""
+        """End the connection, which the client has closed.
+
+        Nobody reads the answer to the client's last request, so that request is not run.
+        """
         self._by_asgi_if_unread()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
@@ -290,7 +306,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._tell_left()
 
     def _tell_left(self) -> None:
-        """Tell whoever answers a request that its client has left; behind it others may have come, of which `cycle` is the last."""
+        """Tell whoever answers a request that its client has left.
+
+        Other requests may have come behind that one; `cycle` is the last of them.
+        """
         asked, self._asked = self._asked, None
         if asked is not None:
             asked.left()
@@ -340,12 +359,14 @@ class StrictProtocol(HttpToolsProtocol):
             self._check()
             self._begin_asgi()
         else:
-            self.cycle = self._asked = DirectRequest(
-                self, route, headers, keep_alive=self.parser.should_keep_alive()
-            )  # type: ignore[assignment]
+            asked = DirectRequest(self, route, headers, keep_alive=self.parser.should_keep_alive())
+            self.cycle = self._asked = asked  # type: ignore[assignment]
 
     def _direct_route(self, headers: Mapping[bytes, bytes]) -> Any | None:
-        """What this request asks `direct` for; None where the application answers it, or where something is unusual, which `_check` judges."""
+        """Return what this request asks `direct` for.
+
+        None: the application answers the request, or something is unusual, which `_check` judges.
+        """
         if (
             self._direct is None
             or len(headers) != len(self.headers)

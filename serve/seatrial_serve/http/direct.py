@@ -1,4 +1,7 @@
-"""Requests that go from their connection to whoever answers them without ASGI: no scope, no task, no coroutine."""
+"""Requests that go from their connection to whoever answers them without ASGI.
+
+Such a request takes no scope, no task and no coroutine.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 * 1024
 """A longer body is read by ASGI: it comes in pieces, and its parsing takes a thread."""
 PIECES_S = 0.05
-"""How long a body of a direct request may come in pieces; after that ASGI reads it, whose rules for slow bodies hold."""
+"""How long a body of a direct request may come in pieces.
+
+After that time ASGI reads the body, and its rules for slow bodies hold.
+"""
 Headers = Mapping[bytes, bytes]
 
 
@@ -31,7 +37,10 @@ class Head(NamedTuple):
 
 
 class Heads:
-    """Heads that came before, as a client sends the same with each of its requests: they are not parsed and checked again."""
+    """Heads that came before, which are not parsed and checked again.
+
+    A client sends the same head with each of its requests.
+    """
 
     MOST, MOST_BYTES = 256, 2048
 
@@ -41,7 +50,10 @@ class Heads:
         """A head by its bytes; None where it is not known."""
 
     def keep(self, text: bytes, head: Head) -> None:
-        """The parser took this text for this head, and nothing in it says that another one is the last."""
+        """Keep a text and the head that the parser took it for.
+
+        Nothing in the text says that its request is the connection's last.
+        """
         if len(text) > self.MOST_BYTES or not UNLIKE.isdisjoint(head.headers):
             return
         if len(self._heads) >= self.MOST:
@@ -74,7 +86,10 @@ NOBODY = Nobody()
 
 
 class DirectRequest:
-    """One request on its way. Its connection treats it as one of uvicorn's cycles, whose attributes it has."""
+    """One request on its way.
+
+    Its connection treats the request as one of uvicorn's cycles, whose attributes it has.
+    """
 
     __slots__ = (
         "body",
@@ -112,7 +127,10 @@ class DirectRequest:
             call()
 
     def reply(self, status: int, headers: bytes, body: bytes, *, close: bool) -> None:
-        """Write the whole answer, where somebody reads it. `headers` are lines, without the length."""
+        """Write the whole answer, if somebody reads it.
+
+        `headers` are lines, without the length.
+        """
         if self.disconnected:
             return
         self.response_complete = True

@@ -195,7 +195,11 @@ class Engine:
         return answers
 
     def run_rows(self, parts: Sequence[Part], deadline_s: float = math.inf) -> Answers:
-        """As `run`, but a row whose answer has NaN, an infinity or breaks its bounds is told, not raised: the others have their answers."""
+        """Run rows as `run` does, with the faults of single rows.
+
+        If a row's answer has NaN or an infinity or breaks its bounds, the answers hold that as a
+        fault; it is not raised, and the other rows have their answers.
+        """
         rows = sum(map(len, parts))
         feeds = collate_parts(self.specs, parts)
         elements = (

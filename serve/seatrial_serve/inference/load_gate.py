@@ -27,7 +27,7 @@ from seatrial_serve.inference.pace import Pace
 log = logging.getLogger("seatrial.load_gate")
 RUNNER = "load gate"
 UNLIKE = 4
-"""A batch of the replay costs at most so many times what it would cost with rows of middling length.
+"""A batch of the replay costs at most so many times its cost with rows of middling length.
 
 Rows of unlike length meet in it, but one text of 256 tokens does not make 31 others as long: the
 batcher forms no such batch, and it took 430 MB and 8 s of a load (MiniLM).
@@ -54,7 +54,7 @@ class Admitted:
     anchors: tuple[Outputs, ...]
     """For each output, the golden answers where it is largest: a tolerance is a share of that."""
     kept_at: str = ""
-    """When the whole gate was passed, if `row` alone was replayed for a kept receipt; else empty."""
+    """When the whole gate was passed, if `row` alone was replayed for a kept receipt; or empty."""
 
     @property
     def worst_error(self) -> float:
@@ -110,7 +110,10 @@ class LoadGate:
         )
         missing = lacking(self._engine)
         if failed is not None:
-            text = f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: {failed.finding}"
+            text = (
+                f"golden rows at batch size {failed.batch_sizes[0]} on {failed.provider}: "
+                f"{failed.finding}"
+            )
             raise ModelError("E_LOAD_GATE", "; ".join(filter(None, (text, missing))))
         if missing:
             text = "%s %s: %s; its golden rows pass here all the same"
@@ -296,10 +299,11 @@ class LoadGate:
     def _anchors(self) -> tuple[Outputs, ...]:
         names = [field.name for field in self._engine.contract.outputs]
         answers = self._golden.answers
-        largest_at = (
-            max(answers, key=lambda answer, name=name: largest(answer[name])) for name in names
-        )  # type: ignore[misc]
-        return tuple(dict(answer) for answer in largest_at)
+
+        def peak(name: str) -> Outputs:
+            return max(answers, key=lambda answer: largest(answer[name]))
+
+        return tuple(dict(peak(name)) for name in names)
 
 
 def lacking(engine: Engine) -> str:
@@ -327,4 +331,7 @@ def lacking(engine: Engine) -> str:
     ]
     if not missing or not all(missing):
         return ""
-    return f"variant '{engine.variant}' was proven with {', '.join(min(missing))}, which this machine has not"
+    return (
+        f"variant '{engine.variant}' was proven with {', '.join(min(missing))}, "
+        "which this machine has not"
+    )

@@ -92,13 +92,22 @@ class Families:
         return made
 
     def _count_requests(self) -> None:
-        phases = "Time of a request by phase: front (host stage and prepare), queue, run (its batch), encode (writing the answer), total."
+        phases = (
+            "Time of a request by phase: front (host stage and prepare), queue, run (its batch), "
+            "encode (writing the answer), total."
+        )
         self.phase = self._histogram(names.PHASE_SECONDS, phases, (*MODEL, "phase"), SECONDS)
         outcome = "Requests by outcome: ok, or the stable code of the refusal or failure."
         self.requests = self._counter(names.REQUESTS, outcome, (*MODEL, "code"))
-        unanswered = "Rows without an answer in partial answers, which count as ok, by the code that each has there."
+        unanswered = (
+            "Rows without an answer in partial answers, which count as ok, "
+            "by the code that each has there."
+        )
         self.row_errors = self._counter(names.ROW_ERRORS, unanswered, (*MODEL, "code"))
-        refused = "Requests that were refused, by cause; model and version are empty where an unknown one was asked for."
+        refused = (
+            "Requests that were refused, by cause; "
+            "model and version are empty where an unknown one was asked for."
+        )
         self.refusals = self._counter(names.REFUSALS, refused, (*MODEL, "cause"))
         self.batch_rows = self._histogram(names.BATCH_ROWS, "Rows in a batch.", MODEL, ROWS)
         cost = "Cost of a batch: its rows times their padded length."
@@ -114,15 +123,24 @@ class Families:
     def _describe_models(self) -> None:
         held = "1 for each bundle that this server holds; the digest names its bytes."
         self.info = self._gauge(names.BUNDLE_INFO, held, (*MODEL, "digest", "variant", "provider"))
-        ran = "1 for each bundle: the provider that was asked for, and the one that really runs it. Where they differ, it fell back."
+        ran = (
+            "1 for each bundle: the provider that was asked for, and the one that really runs it. "
+            "Where they differ, it fell back."
+        )
         self.execution = self._gauge(names.EXECUTION_INFO, ran, (*MODEL, "asked", "provider"))
         ready = "1 where the load gate was passed and the version takes traffic."
         self.ready = self._gauge(names.MODEL_READY, ready, MODEL, "livemin")
         took = "Time to verify, load and try a version, the load gate included."
         self.load_seconds = self._gauge(names.LOAD_SECONDS, took, MODEL)
-        gate = "1 where the golden rows were answered as in training when the version was loaded, 0 where they were not."
+        gate = (
+            "1 where the golden rows were answered as in training when the version was loaded, "
+            "0 where they were not."
+        )
         self.load_gate = self._gauge(names.LOAD_GATE, gate, MODEL, "livemin")
-        kept = "1 where a kept receipt stood in for the load gate and one golden row was replayed, 0 where all were."
+        kept = (
+            "1 where a kept receipt stood in for the load gate and one golden row was replayed, "
+            "0 where all were."
+        )
         self.load_gate_kept = self._gauge(names.LOAD_GATE_KEPT, kept, MODEL)
         worst = "Largest difference from training's answers that the load gate saw."
         self.worst_error = self._gauge(names.LOAD_GATE_WORST_ERROR, worst, MODEL)
@@ -130,7 +148,10 @@ class Families:
             "99 of 100 requests are to be answered within this time, as the contract promises."
         )
         self.objective = self._gauge(names.OBJECTIVE_SECONDS, objective, MODEL)
-        drift = "Values seen by field and bin, in the sample of rows that drift looks at; bin (unseen) counts refused words too."
+        drift = (
+            "Values seen by field and bin, in the sample of rows that drift looks at; "
+            "bin (unseen) counts refused words too."
+        )
         self.drift = self._counter(names.DRIFT, drift, (*MODEL, "field", "bin"))
         reference = "Share of the reference rows by field and bin."
         self.drift_reference = self._gauge(
@@ -140,17 +161,26 @@ class Families:
 
     def _watch_answers(self) -> None:
         labels = (*MODEL, "variant")
-        error = "Largest error of an answer against the fp32 graph, as a share of the output's largest value in the golden set."
+        error = (
+            "Largest error of an answer against the fp32 graph, "
+            "as a share of the output's largest value in the golden set."
+        )
         self.parity_error = self._histogram(names.LIVE_PARITY_ERROR, error, labels, ERRORS)
         checked = "Answers that were worked out again on the fp32 graph."
         self.parity_checked = self._counter(names.LIVE_PARITY_CHECKED, checked, labels)
         broken = "Those that broke what the variant promises."
         self.parity_violations = self._counter(names.LIVE_PARITY_VIOLATIONS, broken, labels)
-        told = "Labels whose truth was told, by outcome: right, wrong, or unmatched (no such answer is remembered); by slice: all, output=class, or a slice of the bundle."
+        told = (
+            "Labels whose truth was told, by outcome: right, wrong, or unmatched "
+            "(no such answer is remembered); by slice: all, output=class, or a slice of the bundle."
+        )
         self.feedback = self._counter(names.FEEDBACK, told, (*MODEL, "slice", "outcome"))
         right = "Share of right labels among the last truths; the least of several processes."
         self.feedback_accuracy = self._gauge(names.FEEDBACK_ACCURACY, right, MODEL, "livemin")
-        calibration = "Expected calibration error of the last truths, in 15 bins; absent where scores are no probabilities."
+        calibration = (
+            "Expected calibration error of the last truths, in 15 bins; "
+            "absent where scores are no probabilities."
+        )
         self.feedback_calibration = self._gauge(
             names.FEEDBACK_CALIBRATION_ERROR, calibration, MODEL
         )
@@ -163,7 +193,10 @@ class Families:
         self.budget = self._gauge(
             names.BUDGET_BYTES, "Memory that requests may hold.", mode="livesum"
         )
-        memory = "Resident memory of the server's processes together; pages that they share count in each."
+        memory = (
+            "Resident memory of the server's processes together; "
+            "pages that they share count in each."
+        )
         self.memory = self._gauge(names.RESIDENT_MEMORY, memory, mode="livesum")
         device = "Memory of an accelerator, used (by anybody) and total."
         self.device_memory = self._gauge(names.DEVICE_MEMORY, device, ("device", "kind"))

@@ -128,7 +128,10 @@ class ModelMetrics:
         self.statistics, self._tallies = Statistics(), tallies
 
     def answered(self, seconds: Sequence[float], slowest_s: float, slowest_id: str) -> None:
-        """Requests were answered, each after so long: the slowest of them is an example of its like."""
+        """Count requests that were answered, each after so long.
+
+        The slowest request is the example of its like.
+        """
         seen, tallies = self.statistics, self._tallies
         seen.succeeded += len(seconds)
         seen.succeeded_s += sum(seconds)

@@ -1,4 +1,7 @@
-"""The names of our metrics, as Prometheus has them. Whoever writes, reads or queries a metric takes its name from here."""
+"""The names of our metrics, as Prometheus has them.
+
+Code that writes, reads or queries a metric takes the metric's name from here.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,10 @@ class Tally:
         return bool(self._values)
 
     def observe_all_of(self, values: Iterable[float], largest: float, request_id: str) -> None:
-        """Count values; the largest until they are handed over is its bucket's example, with whose it was."""
+        """Count values.
+
+        The largest value until they are handed over is its bucket's example, with its request's id.
+        """
         self.observe_all(values)
         if largest > self._slowest[0]:
             self._slowest = largest, request_id

@@ -78,7 +78,10 @@ class Answer:
         return sum(array.nbytes for part in self.parts for array in part.outputs.values())
 
     def array(self, name: str) -> Array:
-        """One output of all rows, rows first. Raises `Refusal` where rows have answers of unlike shape."""
+        """Return one output of all rows, rows first.
+
+        Raises `Refusal` if rows have answers of unlike shape.
+        """
         if len(self.parts) == 1 and self.order is None:
             part = self.parts[0]
             return part.outputs[name][part.start : part.stop]

@@ -248,7 +248,10 @@ class ModelLifecycle:
         return there is not None and there.stamp == entry.stamp and there.state is State.READY
 
     async def unload(self, name: str) -> None:
-        """Retire every version of a model, until it is loaded again. Raises `Refusal` where there is none."""
+        """Retire every version of a model, until it is loaded again.
+
+        Raises `Refusal` if there is no such model.
+        """
         if self._repository.find(name) is None:
             raise Refusal("E_MODEL_NOT_FOUND", "model", "an unknown name", "one of GET /v1/models")
         await asyncio.shield(self._spawn(self._retire_all(name)))
@@ -261,7 +264,10 @@ class ModelLifecycle:
     async def distrust(
         self, model: ServedModel, code: str, reason: str, *, fall_back: bool
     ) -> None:
-        """Let a version take no more traffic, until it is loaded anew. With `fall_back`, the highest version below it that passes its load gate follows it."""
+        """Let a version take no more traffic, until it is loaded anew.
+
+        If `fall_back`, the highest version below it that passes its load gate follows it.
+        """
         async with self._change_of(model.bundle.name):
             entry = self._repository.find(model.bundle.name, model.bundle.version)
             if entry is None or entry.model is not model:

@@ -41,7 +41,11 @@ class Loader:
         metrics: Metrics,
         check: Callable[[Entry, Contract], None] = lambda _entry, _contract: None,
     ) -> None:
-        """`check` raises a `SeatrialError` where a version with this contract must not take over, before it costs anything."""
+        """Keep what a load needs.
+
+        `check` raises a `SeatrialError` if a version with this contract must not take over, before
+        the version costs anything.
+        """
         self._settings, self._plan, self._metrics, self._check = settings, plan, metrics, check
         self._pool, self._host_stages = pool, host_stages
         self._receipts, self._measuring = KeptReceipts(cache_folder("receipts")), Lock()

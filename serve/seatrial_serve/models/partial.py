@@ -143,7 +143,10 @@ class RowByRow:
     def _good(
         self, answers: Answers, indices: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], Answers]]:
-        """The stretches of a batch's answers between those that nobody may be given, which are errors."""
+        """Yield the stretches of a batch's answers between those that nobody may be given.
+
+        Answers that nobody may be given are errors.
+        """
         begun = 0
         for row, fault in answers.faults.items():
             bad = row - answers.start

@@ -74,9 +74,7 @@ class ReceiptReader:
             return
         try:
             future.set_result(self._told(bundle))
-        except (
-            Exception
-        ) as error:  # whoever waits for it is answered too: the error is raised there
+        except Exception as error:  # raised where somebody waits for it: that one is answered too
             future.set_exception(error)
 
     def _told(self, bundle: Bundle) -> Told:

@@ -32,7 +32,10 @@ class Terms:
     partial: bool = False
     """Are rows that cannot be answered errors of their own, beside the answers of the others?"""
     drain: Drain | None = None
-    """It counts the requests that were begun and not answered, this one among them; None where nobody does."""
+    """The count of requests that were begun and not answered, this one among them.
+
+    None: nobody counts them.
+    """
 
     @property
     def alone(self) -> bool:

@@ -40,9 +40,9 @@ Encoded = TypeVar("Encoded")
 
 
 TOGETHER_ROWS = 32
-"""Rows of a request that go through the host stage in one go: its deadline is looked at in between."""
+"""Rows of a request that the host stage takes in one go; the deadline is checked between goes."""
 FEW_ROWS = 8
-"""So many rows of a turn are tokenised on the event loop, which takes some 0.4 ms; more go to a thread."""
+"""So many rows of a turn are tokenised on the event loop, in some 0.4 ms; more go to a thread."""
 
 
 def too_late() -> Unavailable:
@@ -51,9 +51,12 @@ def too_late() -> Unavailable:
 
 
 async def in_time(jobs: Sequence[asyncio.Future[Encoded]], deadline_s: float) -> list[Encoded]:
-    """What jobs in a pool make of rows. Those that wait there are not run once one has failed, or the client has left.
+    """Return what jobs in a pool make of rows.
 
-    Raises `Unavailable` at the deadline, a time of `now_s`, whether their turn has come by then or not.
+    Jobs that wait in the pool are not run once one has failed, or the client has left.
+
+    Raises `Unavailable` at the deadline, a time of `now_s`, whether the jobs' turn has come by then
+    or not.
     """
     left_s = None if math.isinf(deadline_s) else max(deadline_s - now_s(), 0.0)
     try:
@@ -146,9 +149,9 @@ class ServedModel:
 
     async def answer(self, given: Given, terms: Terms) -> Answer:
         """What the model answers for what a request asks. See `answer_rows`."""
-        return await (self.answer_columns if isinstance(given, Mapping) else self.answer_rows)(
-            given, terms
-        )  # type: ignore[arg-type]
+        if isinstance(given, Mapping):
+            return await self.answer_columns(given, terms)
+        return await self.answer_rows(given, terms)
 
     async def answer_rows(self, rows: Sequence[Mapping[str, Any]], terms: Terms) -> Answer:
         """What the model answers for validated rows.
@@ -309,7 +312,9 @@ class ServedModel:
             ) from None
 
     def rows_at_once(self, given: Given, record: RequestRecord) -> RowsAtOnce | None:
-        """Rows that are one ticket, through the host stage on the event loop; None where that takes a thread, or more tickets than one.
+        """Take rows that are one ticket through the host stage on the event loop.
+
+        None: the rows take a thread, or more tickets than one.
 
         Raises `Refusal` where the host stage refuses a row.
         """
@@ -335,7 +340,10 @@ class ServedModel:
         return (rows, kin) if len(rows) <= self.batcher.rule.rows_of(kin[1]) else None
 
     def row_of_turn(self, given: Given, record: RequestRecord) -> Mapping[str, Any] | None:
-        """The one row of a request that goes through the host stage with those of others; None where it asks more, or dearer."""
+        """Return the one row of a request that goes through the host stage with those of others.
+
+        None: the request asks for more, or for something dearer.
+        """
         rows = rows_of(given)
         if self.engine.remote or len(rows) != 1 or not self.engine.cheap(rows):
             return None
@@ -345,14 +353,21 @@ class ServedModel:
     def encode_turn(
         self, rows: Sequence[Mapping[str, Any]]
     ) -> Sequence[EncodedRow | Refusal] | asyncio.Future[list[EncodedRow | Refusal]]:
-        """Rows of several requests, each its request's only one, through the host stage; in a thread where they are many."""
+        """Take rows of several requests, each its request's only one, through the host stage.
+
+        The rows go through it in a thread if they are many.
+        """
         encode, places = self.engine.encode_together, [0] * len(rows)
         if len(rows) <= FEW_ROWS:
             return encode(rows, places)
         return self._host_stages.run(partial(encode, rows, places), cost=len(rows))
 
     def run_now(self, at_once: RowsAtOnce, terms: Terms) -> Answers | None:
-        """What the model answers, where nobody else is here and it runs on the event loop in a moment; else None. See `Batcher.run_now`."""
+        """Return what the model answers to rows at once.
+
+        None: somebody else is here, or the model does not run on the event loop in a moment. See
+        `Batcher.run_now`.
+        """
         rows, (shape, length) = at_once
         if not self.instant or len(rows) != 1:
             return None
@@ -363,7 +378,7 @@ class ServedModel:
     def post(
         self, at_once: RowsAtOnce, terms: Terms, reply: Callable[[Answers | Exception], None]
     ) -> Ticket[Part, Answers]:
-        """Put rows in the queue; `reply` is called with what the model answers. See `Batcher.post`."""
+        """Put rows in the queue; call `reply` with what the model answers. See `Batcher.post`."""
         rows, (shape, length) = at_once
         return self.batcher.post(
             rows,

@@ -75,7 +75,6 @@ def _alert(figures: Figures, burn: Burn, objective_s: float) -> Alert:
 
 def _samples(figures: Figures, objective_s: float, slow: int) -> dict[str, str]:
     of = f'{figures.this}, version="1.0.0", phase="total"'
-    within = f'seatrial_request_phase_seconds_bucket{{{of}, le="{objective_s}"}}'
     return {
         f'{names.PHASE_BUCKET}{{{of}, le="{objective_s}"}}': f"0+{600 - slow * 6}x{MINUTES}",
         f"{names.PHASE_COUNT}{{{of}}}": f"0+600x{MINUTES}",

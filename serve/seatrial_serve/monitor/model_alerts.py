@@ -58,12 +58,18 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
             figures.windows.hold,
             "page",
             f"no server holds {model}",
-            "Is the server up, does its bundles folder hold the model, and does Prometheus scrape port 8002?",
+            (
+                "Is the server up, does its bundles folder hold the model, "
+                "and does Prometheus scrape port 8002?"
+            ),
             Trial({"up": "1+0x60"}, {f'{names.BUNDLE_INFO}{{{of}, digest="d"}}': "1+0x60"}, "30m"),
         ),
         Alert(
             "SeatrialCpuFallback",
-            f'max by (model, version, asked) ({names.EXECUTION_INFO}{{{this}, asked!="{CPU}", provider="{CPU}"}} == 1)',
+            (
+                f"max by (model, version, asked) ({names.EXECUTION_INFO}"
+                f'{{{this}, asked!="{CPU}", provider="{CPU}"}} == 1)'
+            ),
             "0m",
             "page",
             (
@@ -83,7 +89,10 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
         ),
         Alert(
             "SeatrialLiveParity",
-            f"sum by (model, version, variant) (increase({names.LIVE_PARITY_VIOLATIONS}{{{this}}}[15m])) > 0",
+            (
+                "sum by (model, version, variant) "
+                f"(increase({names.LIVE_PARITY_VIOLATIONS}{{{this}}}[15m])) > 0"
+            ),
             "0m",
             "page",
             (
@@ -103,7 +112,10 @@ def model_alerts(bundle: Bundle, figures: Figures) -> list[Alert]:
         ),
         Alert(
             "SeatrialFeedbackDecay",
-            f"{names.FEEDBACK_ACCURACY}{{{this}}} < avg_over_time({names.FEEDBACK_ACCURACY}{{{this}}}[7d]) - {DECAY}",
+            (
+                f"{names.FEEDBACK_ACCURACY}{{{this}}} < "
+                f"avg_over_time({names.FEEDBACK_ACCURACY}{{{this}}}[7d]) - {DECAY}"
+            ),
             "30m",
             "ticket",
             (

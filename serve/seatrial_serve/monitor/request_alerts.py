@@ -22,8 +22,14 @@ def request_alerts(figures: Figures) -> list[Alert]:
             f"seatrial:faults:ratio{{{this}}} > {FAULT_SHARE}",
             hold,
             "page",
-            f"{model} {{{{ $labels.version }}}} fails {{{{ $value | humanizePercentage }}}} of its requests",
-            "The log names the code: E_MODEL and E_OUTPUT_* are the model's, E_RUNTIME_* the engine behind it, E_INTERNAL a bug. Roll back if it began with a version.",
+            (
+                f"{model} {{{{ $labels.version }}}} fails "
+                "{{ $value | humanizePercentage }} of its requests"
+            ),
+            (
+                "The log names the code: E_MODEL and E_OUTPUT_* are the model's, E_RUNTIME_* the "
+                "engine behind it, E_INTERNAL a bug. Roll back if it began with a version."
+            ),
             Trial(
                 _requests(this, ok=90, fault=10),
                 _requests(this, ok=100, fault=0),
@@ -76,7 +82,10 @@ def request_alerts(figures: Figures) -> list[Alert]:
         ),
         Alert(
             "SeatrialNoTraffic",
-            f"sum by (model) (rate({names.REQUESTS}{{{this}}}[15m])) == 0 and sum by (model) (increase({names.REQUESTS}{{{this}}}[1d])) > 0",
+            (
+                f"sum by (model) (rate({names.REQUESTS}{{{this}}}[15m])) == 0 and "
+                f"sum by (model) (increase({names.REQUESTS}{{{this}}}[1d])) > 0"
+            ),
             hold,
             "ticket",
             f"{model} got requests today, and none for a quarter of an hour",

@@ -20,7 +20,10 @@ RequestObservers = Sequence[RequestObserver]
 
 
 def tell_observers(observers: RequestObservers, records: Sequence[RequestRecord]) -> None:
-    """Requests have ended: one observer that fails takes neither the others nor the request with it."""
+    """Tell the observers that requests have ended.
+
+    An observer that fails takes neither the other observers nor the request with it.
+    """
     for record in records:
         for observer in observers:
             try:

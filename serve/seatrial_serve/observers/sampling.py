@@ -104,7 +104,10 @@ class Sampler:
     def offer(
         self, model: ServedModel, answer: Answer, request_id: str, seconds: float, body_bytes: int
     ) -> None:
-        """A request was answered: keep it for the observers, or let it pass. Never waits, never raises."""
+        """Keep an answered request for the observers, or let it pass.
+
+        `offer` never waits and never raises.
+        """
         if not self.open or not answer.parts or len(self._waiting) >= MAX_WAITING:
             return
         size_bytes = body_bytes + answer.held_bytes

@@ -90,7 +90,10 @@ class Hold:
             self._set(-(-size_bytes // ARRIVES_BYTES) * ARRIVES_BYTES, to_work=False)
 
     def work(self, size_bytes: int) -> None:
-        """The body is whole, and is parsed from here on: hold what a body of that size takes. Raises `Unavailable`."""
+        """Hold what a body of this size takes, which is whole and is parsed from here on.
+
+        Raises `Unavailable`.
+        """
         everybody, own, more = self._budget.all, self._share, size_bytes - self.bytes
         if (
             everybody.held_bytes + more <= everybody.limit_bytes

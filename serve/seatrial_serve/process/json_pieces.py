@@ -1,4 +1,7 @@
-"""JSON of large answers, written piece by piece: a thread that writes them lets others have the interpreter in between."""
+"""JSON of large answers, written piece by piece.
+
+A thread that writes the pieces lets other threads have the interpreter in between.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ PIECE_ITEMS = 64
 
 
 def write_json(value: Any, size_bytes: int = 0) -> bytes:
-    """A value as JSON, numpy arrays among it, which take `size_bytes`: in pieces where that is much, which changes no byte."""
+    """Write a value as JSON; the numpy arrays in it take `size_bytes`.
+
+    If that is much, the JSON is written in pieces, which changes no byte.
+    """
     return b"".join(_pieces(value)) if size_bytes > LARGE_BYTES else _whole(value)
 
 

@@ -19,9 +19,9 @@ PROCESSOR = (
 def machine_key(cpuinfo: Path = CPUINFO, machine_id: Path = MACHINE_ID) -> str | None:
     """A digest that this machine keeps over restarts and another kind of processor does not have.
 
-    It holds the processor's model, revision, microcode and instruction sets, the number of cores, and
-    systemd's machine id where there is one (machine-id(5); containers have none as a rule). None where
-    the system does not say what the processor can do.
+    It holds the processor's model, revision, microcode and instruction sets, the number of cores,
+    and systemd's machine id if there is one (machine-id(5); containers have none as a rule). None
+    if the system does not say what the processor can do.
     """
     try:
         lines = cpuinfo.read_text("utf-8").splitlines()

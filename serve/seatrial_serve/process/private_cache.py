@@ -1,4 +1,4 @@
-"""The user's cache folder: whole files or none, and nothing that anybody else could have put there."""
+"""The user's cache folder: whole files or none, and nothing that another user could put there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotPrivate(Exception):
-    """A folder or file that another user owns or that others may write into. The text says which."""
+    """A folder or file that another user owns or may write into; the text says which."""
 
 
 def cache_folder(name: str) -> Path:
@@ -52,8 +52,8 @@ def make_private(folder: Path) -> None:
 def read_private(folder: Path, name: str, max_bytes: int) -> bytes:
     """A file of a cache folder, which counts as used now.
 
-    Raises `NotPrivate` where folder or file are not this user's alone to write, `NotPlainFile` where
-    the file is none or is larger, and `OSError`. Nothing that is read was checked under another name.
+    Raises `NotPrivate` if folder or file are not this user's alone to write, `NotPlainFile` if the
+    file is none or is larger, and `OSError`. Nothing that is read was checked under another name.
     """
     check_private(folder.parent.lstat(), f"cache folder {folder.parent}")
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

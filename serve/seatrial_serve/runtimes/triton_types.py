@@ -13,16 +13,26 @@ from seatrial_contracts.kinds.kind import Array, Kind
 WIDE: Mapping[str, str] = dict.fromkeys(
     ("INT8", "INT16", "INT32", "UINT8", "UINT16", "UINT32"), "INT64"
 )
-"""Triton reads JSON's whole numbers as 64 bits and keeps the lower ones: 300 becomes 44 in UINT8, before any model sees it."""
+"""The datatype of small whole numbers -> the one that Triton takes for it.
+
+Triton reads JSON's whole numbers as 64 bits and keeps the lower ones: 300 becomes 44 in UINT8,
+before any model sees it.
+"""
 
 
 def wide(datatype: str) -> str:
-    """The V2 datatype of a raw input in Triton: whole numbers in 64 bits, where one that does not fit can still be told."""
+    """Return the V2 datatype of a raw input in Triton.
+
+    Whole numbers take 64 bits, where one that does not fit can still be found.
+    """
     return WIDE.get(datatype, datatype)
 
 
 def narrowed(name: str, kind: Kind, array: Array) -> Array:
-    """Whole numbers in the field's own type, from the wide one that Triton takes. Raises `Refusal` where one does not fit."""
+    """Return whole numbers in the field's own type, from the wide one that Triton takes.
+
+    Raises `Refusal` if one does not fit.
+    """
     if kind.datatype not in WIDE or array.dtype != np.int64:
         return array
     own = np.dtype(DTYPES[kind.datatype])

@@ -55,7 +55,11 @@ class Backlog:
         self.users += 1
 
     def leave(self, error: type[BaseException] | None = None, requests: int = 1) -> None:
-        """So many requests end. Only answers tell how fast the model is: time that led to a failure counts as none, or an outage would look like slowness."""
+        """Account for so many requests that end.
+
+        Only answers show how fast the model is: time that led to a failure counts as none, or an
+        outage would look like slowness.
+        """
         self.users -= requests
         now = self._clock()
         if error is None:

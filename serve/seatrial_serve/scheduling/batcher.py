@@ -163,10 +163,13 @@ class Batcher(Generic[Rows, Answers]):
         priority: int = 0,
         listener: TicketListener | None = None,
     ) -> Ticket[Rows, Answers]:
-        """Put rows of one batch in the queue and return at once; `pump` starts their batch, and `reply` is called with their answers.
+        """Put rows of one batch in the queue and return at once.
+
+        `pump` starts their batch, and `reply` is called with their answers.
 
         See `submit`, also for what is raised.
-        Rows that are more than a batch holds are the caller's to `submit`. `OutOfMemory` comes to `reply` without a second try.
+        Rows that are more than a batch holds are the caller's to `submit`. `OutOfMemory` comes to
+        `reply` without a second try.
         """
         count = len(rows)
         if self._closing or self._waiting_rows + count > self._max_waiting_rows:
@@ -298,7 +301,10 @@ class Batcher(Generic[Rows, Answers]):
         self._run = _closed
 
     def pump(self) -> None:
-        """Start the next batches of what was posted. Call it once all that came in this turn of the loop is."""
+        """Start the next batches of what was posted.
+
+        Call `pump` once all that came in this turn of the loop is posted.
+        """
         if self._free:
             self._start()
 

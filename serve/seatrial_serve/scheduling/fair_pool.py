@@ -1,4 +1,7 @@
-"""Threads for the host stage, shared fairly by clients: a request of a thousand images does not stand before other rows."""
+"""Threads for the host stage, shared fairly by clients.
+
+A request of a thousand images does not stand before other rows.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ NO_PRIORITY = 2**31
 
 
 class Job(NamedTuple):
-    """Work that waits for a thread. Jobs compare by priority, then by start tag, then by arrival."""
+    """Work that waits for a thread; jobs compare by priority, then start tag, then arrival."""
 
     priority: int
     tag: float
@@ -26,16 +29,21 @@ class Job(NamedTuple):
 
 
 class FairPool:
-    """A thread pool whose queue is on the event loop, in the order of the batcher's: priority, then fair queueing.
+    """A thread pool whose queue is on the event loop.
 
-    Start-time fair queueing (Goyal, Vin and Cheng 1996) over `flow`: a client's next job starts after
-    its earlier ones, and another client's first job starts at once. Use `with`.
+    The queue's order is that of the batcher's: priority, then fair queueing.
+
+    Start-time fair queueing (Goyal, Vin and Cheng 1996) over `flow`: a client's next job starts
+    after its earlier ones, and another client's first job starts at once. Use `with`.
     """
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="seatrial-host-stage")
         self._free = threads + 1
-        """Jobs that may be handed to the threads: one more than these, so that none waits for the event loop."""
+        """Jobs that may be handed to the threads.
+
+        They are one more than the threads, so that no thread waits for the event loop.
+        """
         self._queue: list[Job] = []
         self._numbers = count()
         self._turn = 0.0
@@ -59,7 +67,9 @@ class FairPool:
         priority: int = 0,
         cost: float = 1.0,
     ) -> asyncio.Future[Made]:
-        """What `work` gives, called in a thread. If the future is cancelled before, `work` is not called.
+        """Return what `work` gives, called in a thread.
+
+        If the future is cancelled before, `work` is not called.
 
         `flow` is the client; `priority` 1 is the highest, 0 that of everybody; `cost` is in rows.
         """

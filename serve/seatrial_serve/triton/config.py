@@ -112,7 +112,10 @@ def base_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
 
 
 def raw_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
-    """A model that takes the contract's raw inputs, small whole numbers as INT64; those that may be missing are optional."""
+    """Return a model that takes the contract's raw inputs, small whole numbers as INT64.
+
+    Inputs that may be missing are optional.
+    """
     bundle, config = newest(bundles), base_config(name, bundles)
     for field in bundle.contract.inputs:
         add_tensors(config.input, [(field.name, wide(field.kind.datatype), field.kind.row_shape)])

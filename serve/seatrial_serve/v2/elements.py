@@ -26,7 +26,7 @@ LITTLE = {
 }
 LENGTH = Struct("<I")
 JSON_TYPES = PYTHON_TYPES | {"f": PYTHON_TYPES["f"] | {type(None)}}
-"""numpy's kind of an element type -> what may stand for it; null is NaN, which JSON cannot write."""
+"""numpy's kind of an element type -> what may stand for it; null is NaN, which JSON lacks."""
 
 
 def checked_datatype(datatype: Any, where: str) -> str:

@@ -17,7 +17,7 @@ from seatrial_serve.v2.message import MAX_NAMED
 LISTS = 5
 """Parameters, inputs, outputs and raw contents, and what there is once."""
 MOST_FIELDS = LISTS * MAX_NAMED
-"""Fields of one input, and of a message to a model that has no more inputs or outputs than `MAX_NAMED`."""
+"""Fields of one input, and of a message to a model of at most `MAX_NAMED` inputs or outputs."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 FIXED = {FIXED64: 8, FIXED32: 4}
 MODEL_NAME, MODEL_VERSION, INPUTS, OUTPUTS = 1, 2, 5, 6
@@ -82,7 +82,8 @@ def fields(data: bytes, at: int, end: int, most: int = MOST_FIELDS) -> Iterator[
 def model_of(data: bytes) -> tuple[str, str]:
     """The model and the version that a `ModelInferRequest` is for. Raises `Refusal`.
 
-    They stand before the fields of which there may be many, as protobuf writes messages: only those are looked at.
+    Both stand before the fields of which there may be many, as protobuf writes messages: only the
+    first fields are looked at.
     """
     names = {MODEL_NAME: "", MODEL_VERSION: ""}
     try:

@@ -71,7 +71,10 @@ def header_length(headers: Mapping[bytes, bytes], body_bytes: int) -> int | None
 def read_request(
     body: bytes, json_bytes: int | None, contract: Contract, plain: PlainRow | None = None
 ) -> InferRequest:
-    """The request in a body. Keys that the protocol does not have are ignored, as it says. Raises `Refusal`, which names them.
+    """Return the request in a body.
+
+    Keys that the protocol does not have are ignored, as the protocol says. Raises `Refusal`,
+    which names the ignored keys.
 
     `plain` reads a request of one plain row, where that is wanted.
     """

@@ -1,4 +1,7 @@
-"""The most frequent request of all: one row of plain numbers, words and flags in JSON. It is read without an array for each value."""
+"""The most frequent request of all: one row of plain numbers, words and flags in JSON.
+
+The row is read without an array for each value.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ KEYS = 4
 
 
 class PlainRow:
-    """Reads the row of a request, where that is of this sort and every value is as the contract wants it.
+    """Reads the row of a request that is plain and has every value as the contract wants it.
 
     Whatever else a request is, and whatever is wrong with it, is the matter of `columns_of`.
     """
@@ -35,7 +38,10 @@ class PlainRow:
         self._offered = all(read is not None for _, read in self._fields.values())
 
     def read(self, head: dict[str, Any]) -> dict[str, Any] | None:
-        """The validated row of a request without parameters and outputs of its own; None where it is another one."""
+        """Return the validated row of a request without parameters and outputs of its own.
+
+        None: the request is another one.
+        """
         inputs = head.get("inputs")
         if (
             not self._offered
@@ -78,7 +84,9 @@ class PlainRow:
 
 
 def reader_of(kind: Kind) -> Callable[[Any], Any] | None:
-    """How a value in JSON becomes one of a row, as it would by way of a column; None where that is more than a look at it.
+    """Return what makes a value in JSON one of a row, as it would become by way of a column.
+
+    None: that takes more than a look at the value.
 
     It raises `TypeError` for what is to be looked at more closely.
     """
