@@ -110,11 +110,9 @@ class Exchange:
         *,
         counted: bool = True,
     ) -> None:
-        """`entry`: what it asks for, None where that is not there, or where `find` will tell.
+        """Begin the exchange of a request.
 
-        `entry` is None if there is no such version, or if `find` will find it. `when_left`: see
-        `scope.WHEN_LEFT`.
-
+        `entry`: what the request is for; None if that is not there, or if `find` will find it.
         `counted`: whether the request is for predictions, which the metrics of models count.
         """
         self.shared, self.record, self.entry, self.client = shared, record, entry, client

@@ -54,7 +54,7 @@ class FastPath:
         forms: Mapping[str, Form],
         others: Mapping[str, Answering],
     ) -> None:
-        """Map how a path ends to what answers there.
+        """Keep the paths to models, by how they end.
 
         `forms`: how a path ends -> the form of what is asked there.
         `others`: how a path ends -> what answers there without a form.

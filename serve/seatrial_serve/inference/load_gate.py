@@ -301,9 +301,9 @@ class LoadGate:
         answers = self._golden.answers
 
         def peak(name: str) -> Outputs:
-            return max(answers, key=lambda answer: largest(answer[name]))
+            return dict(max(answers, key=lambda answer: largest(answer[name])))
 
-        return tuple(dict(peak(name)) for name in names)
+        return tuple(peak(name) for name in names)
 
 
 def lacking(engine: Engine) -> str:

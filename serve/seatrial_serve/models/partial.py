@@ -145,7 +145,7 @@ class RowByRow:
     ) -> Iterator[tuple[Sequence[int], Answers]]:
         """Yield the stretches of a batch's answers between those that nobody may be given.
 
-        Answers that nobody may be given are errors.
+        Such answers are errors.
         """
         begun = 0
         for row, fault in answers.faults.items():
