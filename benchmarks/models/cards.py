@@ -90,7 +90,7 @@ def limits(bundle: st.Bundle, provider: str) -> dict[int, int]:
 
 def batches(engine: Engine, rows: Sequence[Any], size: int) -> list[dict[str, Any]]:
     """Feeds of batches that hold all rows equally often, those of like length together."""
-    many = sorted(list(rows) * size, key=lambda row: engine.kin(row)[1])
+    many = sorted(list(rows) * size, key=lambda row: engine.batch_key(row)[1])
     return [
         collate_parts(engine.specs, [many[start : start + size]])
         for start in range(0, len(many), size)

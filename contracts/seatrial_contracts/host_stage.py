@@ -46,25 +46,27 @@ class HostStage:
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
         self.contract, self.files, self.specs = contract, files, contract.tensors
-        self.plain = not any(field.kind.staged for field in contract.inputs)
+        self.columnar = not any(field.kind.staged for field in contract.inputs)
         """Does every input enter as it comes, so that columns need no look at single rows?"""
-        self._dear = [
-            (field.name, field.kind.cheap)
+        self._slow_kinds = [
+            (field.name, field.kind.encodes_inline)
             for field in contract.inputs
-            if type(field.kind).cheap is not Kind.cheap
+            if type(field.kind).encodes_inline is not Kind.encodes_inline
         ]
         self.stages = {field.name: field.kind.stage(field.name, files) for field in contract.inputs}
-        scalars = self.plain and len(self.stages) > 1 and not any(spec.dims for spec in self.specs)
+        scalars = (
+            self.columnar and len(self.stages) > 1 and not any(spec.dims for spec in self.specs)
+        )
         self._scalars: Callable[[Mapping[str, Any]], EncodedRow] | None = (
             itemgetter(*self.stages) if scalars else None
         )
         """The values of a row of plain scalars, which enter as they come unless one is missing."""
 
-    def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+    def encodes_inline(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """May these rows be encoded on an event loop, or is it worth a thread?"""
-        if not self._dear:
+        if not self._slow_kinds:
             return len(rows) <= CHEAP_ROWS
-        return len(rows) == 1 and all(cheap(rows[0][name]) for name, cheap in self._dear)
+        return len(rows) == 1 and all(inline(rows[0][name]) for name, inline in self._slow_kinds)
 
     def encode_row(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
         """Encode a validated row to scalars and arrays, aligned with `specs`.

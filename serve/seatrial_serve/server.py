@@ -91,7 +91,7 @@ def serve(settings: Settings) -> None:
             settings.host, settings.grpc_port, "--grpc-port"
         ).close()  # gRPC itself would fail later, and say less
     scraped = (
-        MetricsListener(metrics.registry, settings, metrics.hand_over) if settings.metrics else None
+        MetricsListener(metrics.registry, settings, metrics.flush) if settings.metrics else None
     )
     host, port = listening.getsockname()[:2]
     log.info(
@@ -291,7 +291,7 @@ class DrainingServer(uvicorn.Server):
         self._told = asyncio.create_task(self._tell())
 
     async def _tell(self) -> None:
-        await self._keeper.settled.wait()
+        await self._keeper.first_load_done.wait()
         if self._settled is not None:
             self._settled()
 

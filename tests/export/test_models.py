@@ -304,4 +304,4 @@ def test_prepare_runs_per_row_and_rows_of_any_size_share_a_batch(tmp_path: Path)
     assert bundle.manifest.prepare is not None
     engine = load_engine(bundle, RuntimeOptions())
     encoded = [engine.encode(engine.contract.validate_row(row)) for row in bundle.golden.rows]
-    assert len({engine.kin(row) for row in encoded}) == 1
+    assert len({engine.batch_key(row) for row in encoded}) == 1

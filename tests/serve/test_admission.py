@@ -153,7 +153,7 @@ def test_a_body_is_refused_after_three_blames_and_for_a_while() -> None:
     quarantine = Quarantine(clock=lambda: now[0])
     for _ in range(3):
         quarantine.check(b"bad")
-        quarantine.blame(b"bad")
+        quarantine.record_failure(b"bad")
     quarantine.check(b"good")
     with pytest.raises(Refusal) as refused:
         quarantine.check(b"bad")
@@ -161,7 +161,7 @@ def test_a_body_is_refused_after_three_blames_and_for_a_while() -> None:
     now[0] = 61.0
     quarantine.check(b"bad")
     for place in range(2 * Quarantine.KEPT):
-        quarantine.blame(b"%d" % place)
+        quarantine.record_failure(b"%d" % place)
     assert len(quarantine._blamed) == Quarantine.KEPT
 
 
@@ -210,7 +210,7 @@ class Held:
 async def held_app(running: Running) -> None:
     """Make the model one that runs in the pool."""
     model = running.repository.find("toy").ready_model()  # type: ignore[union-attr]
-    model._spare_s, model.instant = -1.0, False
+    model._spare_s, model.runs_inline = -1.0, False
 
 
 async def test_a_client_that_leaves_is_dropped_before_its_batch(
@@ -310,14 +310,14 @@ async def test_an_answer_too_large_to_be_written_down_is_refused(
 async def test_the_memory_of_an_outlier_is_not_kept(tmp_path: Path, runtime: FakeRuntime) -> None:
     toy_bundle(tmp_path)
     async with run_app(tmp_path, max_batch_rows=4) as running:
-        settled = runtime.outliers
+        limited = runtime.outliers
         await running.ask([GOOD] * 4)
-        assert runtime.outliers == settled
+        assert runtime.outliers == limited
         entry = running.repository.find("toy")
         assert entry is not None
         engine = entry.ready_model().engine
         engine.run([[engine.encode(GOOD)] * 5])
-        assert runtime.outliers == settled + 1
+        assert runtime.outliers == limited + 1
 
 
 async def test_a_client_that_sends_slowly_does_not_make_the_model_look_slow(

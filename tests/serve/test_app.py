@@ -386,7 +386,7 @@ async def test_a_bug_while_loading_is_a_failed_model_and_not_a_dead_server(
 def scrape(running: Running) -> str:
     from prometheus_client import generate_latest
 
-    running.metrics.hand_over()
+    running.metrics.flush()
     return generate_latest(running.metrics.registry).decode()
 
 

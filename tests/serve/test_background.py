@@ -13,7 +13,7 @@ import pytest
 from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.observers.observer import tell_observers
 from seatrial_serve.process.background import BackgroundWorker
-from seatrial_serve.process.token_bucket import Rate
+from seatrial_serve.process.token_bucket import TokenBucket
 
 
 def test_what_does_not_fit_the_queue_is_passed_over() -> None:
@@ -26,9 +26,9 @@ def test_what_does_not_fit_the_queue_is_passed_over() -> None:
     aside = BackgroundWorker[int]("test", do, 2)
     taken = [work for work in range(10) if aside.offer(work)]
     assert 2 <= len(taken) <= 3, "two wait, and one may be under way"
-    assert not aside.settle(0)
+    assert not aside.wait_idle(0)
     free.set()
-    assert aside.settle(10)
+    assert aside.wait_idle(10)
     assert done == taken
     aside.close(10)
 
@@ -40,7 +40,7 @@ def test_a_piece_that_fails_is_logged_and_the_next_one_done(
     aside = BackgroundWorker[int]("test", lambda work: done.append(1 / work), 8)
     for work in (1, 0, 2):
         aside.offer(work)
-    assert aside.settle(10)
+    assert aside.wait_idle(10)
     assert done == [1.0, 0.5]
     assert "work aside failed" in caplog.text
     aside.close(10)
@@ -73,8 +73,8 @@ def test_an_observer_that_fails_takes_no_other_with_it(caplog: pytest.LogCapture
 
 def test_a_rate_lets_so_many_through_and_one_after_a_long_pause_however_low_it_is() -> None:
     times = [0.0]
-    twice, seldom, never = (Rate(per_s, lambda: times[-1]) for per_s in (2.0, 0.01, 0.0))
-    assert [rate.allows() for rate in (twice, twice, twice, seldom, seldom, never)] == [
+    twice, seldom, never = (TokenBucket(per_s, lambda: times[-1]) for per_s in (2.0, 0.01, 0.0))
+    assert [rate.take() for rate in (twice, twice, twice, seldom, seldom, never)] == [
         True,
         True,
         False,
@@ -83,6 +83,6 @@ def test_a_rate_lets_so_many_through_and_one_after_a_long_pause_however_low_it_i
         False,
     ]
     times.append(1.0)
-    assert [rate.allows() for rate in (twice, twice, twice, seldom)] == [True, True, False, False]
+    assert [rate.take() for rate in (twice, twice, twice, seldom)] == [True, True, False, False]
     times.append(101.0)
-    assert [rate.allows() for rate in (twice, seldom, seldom, never)] == [True, True, False, False]
+    assert [rate.take() for rate in (twice, seldom, seldom, never)] == [True, True, False, False]

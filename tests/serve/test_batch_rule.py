@@ -1,4 +1,4 @@
-"""The batch rule: the oldest is always in, bounds hold, only kin share a batch."""
+"""The batch rule: the oldest is always in, bounds hold, only like rows share a batch."""
 
 from __future__ import annotations
 

@@ -417,8 +417,8 @@ class Told:
     def __init__(self) -> None:
         self.mates: list[tuple[tuple[int, int], ...]] = []
 
-    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
-        self.mates.append(company.mates)
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, batch: BatchInfo) -> None:
+        self.mates.append(batch.mates)
 
 
 async def test_who_is_alone_is_answered_without_a_turn_of_the_loop() -> None:

@@ -367,7 +367,7 @@ async def test_a_connection_that_nobody_accepted_yet_is_answered_when_the_server
         config,
         Drain(),
         0.0,
-        Mock(ModelLifecycle, settled=asyncio.Event()),
+        Mock(ModelLifecycle, first_load_done=asyncio.Event()),
         None,
         nullcontext(),
         Mock(Reloads),

@@ -233,7 +233,7 @@ def test_what_is_settled_needs_no_plan_any_more_and_larger_sizes_are_let_go_of(
     runtime = load(CONVOLUTION, max_rows=16)
     for count in (2, 16):
         runtime.run(images(count))
-    runtime.settle(3)
+    runtime.warm_up(3)
     assert sorted(cards.planned) == [1, 2, 4, 16]
     for count in (3, 1, 2, 4):
         assert_same(runtime.run(images(count)), expected(images(count), CONVOLUTION))
@@ -241,7 +241,7 @@ def test_what_is_settled_needs_no_plan_any_more_and_larger_sizes_are_let_go_of(
     runtime.run(images(16))
     assert len(cards.planned) == 5, "its session was gone"
     cards.room_rows = 2
-    runtime.settle(16)  # no batch of 4 fits: the model serves all the same
+    runtime.warm_up(16)  # no batch of 4 fits: the model serves all the same
     cards.room_rows = None
     cards.planned.clear()
     for count in (2, 4):
@@ -254,7 +254,7 @@ def test_a_device_that_is_back_has_run_every_size_before_it_is_asked(cards: Fake
     runtime = load(CONVOLUTION, max_rows=4)
     assert isinstance(runtime, DevicesRuntime)
     runtime.run(images(1))
-    runtime.settle(4)
+    runtime.warm_up(4)
     cards.failing[0] = lost()
     with pytest.raises(Unavailable):
         runtime.run(images(3))

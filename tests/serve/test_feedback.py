@@ -131,10 +131,10 @@ async def test_the_truth_of_a_version_that_is_gone_moves_no_gauge(app: Running) 
     assert gauge(app, "accuracy") == 1
     late = app.watch.feedback.find("pets", "1.0.0", "late")
     await app.lifecycle.unload("pets")
-    app.metrics.hand_over()
+    app.metrics.flush()
     assert (gauge(app, "accuracy"), gauge(app, "calibration_error")) == (None, None)
     assert app.watch.feedback.learn(late, [{"pet": "cat"}, None, None]) == (1, 0)
-    app.metrics.hand_over()
+    app.metrics.flush()
     assert gauge(app, "accuracy") is None
     assert count(app, "all", "right") == 2, "a moment later it is counted all the same"
 

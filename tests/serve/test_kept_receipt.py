@@ -87,7 +87,7 @@ async def test_what_the_load_gate_found_is_shown_as_before_with_where_it_is_from
 
 
 def gauge(app: Running, name: str) -> float:
-    app.metrics.hand_over()
+    app.metrics.flush()
     families = text_string_to_metric_families(generate_latest(app.metrics.registry).decode())
     (sample,) = [sample for family in families for sample in family.samples if sample.name == name]
     return float(sample.value)

@@ -649,7 +649,7 @@ async def test_a_breaking_version_takes_over_where_the_operator_says_so(
 
 def gauges(running: Running, version: str) -> dict[str, float | None]:
     """How a version stands, as a scrape tells it."""
-    running.metrics.hand_over()
+    running.metrics.flush()
     labels = {"model": "toy", "version": version}
     names = ("model_ready", "load_gate", "load_gate_worst_error")
     return {

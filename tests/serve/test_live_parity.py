@@ -119,9 +119,9 @@ async def ask_until(app: Running, word: str, done: Callable[[], bool], most: int
     """Ask one row after another, each looked at before the next, until it is done."""
     for turn in range(most):
         await app.ask([{"word": word, "x": float(turn % 7)}], model="words")
-        await app.taps.settled()
+        await app.taps.wait_idle()
         assert app.watch.parity is not None
-        assert await asyncio.to_thread(app.watch.parity.settle)
+        assert await asyncio.to_thread(app.watch.parity.wait_idle)
         for _ in range(20):
             await asyncio.sleep(0)
         if done():
@@ -167,7 +167,7 @@ async def test_a_damaged_weight_passes_the_load_gate_and_is_found_in_live_answer
         assert "max_error: got 0.31" in said["reason"]
         refused = await app.ask([GOLDEN[0]], model="words")
         assert (refused.status_code, refused.json()["code"]) == (503, "E_NOT_READY")
-        app.metrics.hand_over()
+        app.metrics.flush()
         ready = app.metrics.registry.get_sample_value(
             "seatrial_model_ready", {"model": "words", "version": "1.0.0"}
         )

@@ -45,7 +45,7 @@ GOOD = ROWS[0]
 
 def scraped(metrics: Metrics) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Sample name -> labels -> value."""
-    metrics.hand_over()
+    metrics.flush()
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
         for sample in family.samples:
@@ -174,7 +174,7 @@ async def test_drift_counts_what_was_answered_and_what_was_refused_for_an_unseen
                    {"name": "word", "shape": [3], "datatype": "BYTES",
                     "data": ["a", "b", "b"]}]  # fmt: skip
         await running.client.post("/v2/models/toy/infer", json={"inputs": tensors})
-        await running.taps.settled()
+        await running.taps.wait_idle()
         metrics = running.metrics
         assert value(metrics, "seatrial_drift_sampled_total") == 13
         assert value(metrics, "seatrial_drift_total", field="word", bin="a") == 5
@@ -203,7 +203,7 @@ async def test_what_a_version_showed_goes_with_it_and_what_it_counted_a_while_la
     async with run_app(tmp_path, [DriftObserver()], clock=lambda: now[0]) as running:
         await running.ask([GOOD])
         await running.ask([GOOD], model="other")
-        await running.taps.settled()
+        await running.taps.wait_idle()
         entry = running.repository.find("toy")
         assert entry is not None
         measured, other = entry.ready_model().metrics, of_version(running.metrics, "other")
@@ -225,7 +225,7 @@ async def test_what_a_version_showed_goes_with_it_and_what_it_counted_a_while_la
 
 def of_version(metrics: Metrics, model: str) -> set[str]:
     """The families that have a series of this model."""
-    metrics.hand_over()
+    metrics.flush()
     families = metrics.registry.collect()
     return {
         each.name
@@ -237,7 +237,7 @@ def of_version(metrics: Metrics, model: str) -> set[str]:
 async def test_a_model_without_traffic_takes_little_room_and_all_that_alerts_ask_for_begins_at_0(
     running: Running,
 ) -> None:
-    running.metrics.hand_over()
+    running.metrics.flush()
     text = generate_latest(running.metrics.registry).decode()
     assert sum(len(line) + 1 for line in text.splitlines() if 'model="toy"' in line) <= 4000
     bundle = toy_bundle(running.repository.folder)
@@ -275,7 +275,7 @@ async def test_a_long_request_is_counted_by_rows_spread_over_it(
                 for place in range(1000)
             ]
         )
-        await running.taps.settled()
+        await running.taps.wait_idle()
         assert value(running.metrics, "seatrial_drift_sampled_total") == 100
 
 
@@ -295,7 +295,7 @@ async def test_an_openmetrics_scrape_names_the_request_behind_a_bucket(running: 
     given = await running.ask([GOOD], headers={"X-Request-Id": "ship-1"})
     made = await running.ask([GOOD], headers={"X-Request-Id": "not one of ours {}"})
     ids = {reply.headers["x-request-id"] for reply in (given, made)}
-    running.metrics.hand_over()
+    running.metrics.flush()
     lines = [
         line
         for line in openmetrics.generate_latest(running.metrics.registry).decode().splitlines()
@@ -322,9 +322,9 @@ def test_a_tally_and_a_histogram_of_the_library_say_the_same() -> None:
         theirs.observe(seconds)
         tally.observe(seconds)
         if place % 100 == 0:
-            tally.hand_over(ours)
-    tally.hand_over(ours)
-    tally.hand_over(ours)
+            tally.flush(ours)
+    tally.flush(ours)
+    tally.flush(ours)
     pairs = zip(*(next(iter(registry.collect())).samples for registry in registries), strict=True)
     assert all(
         mine.name == other.name and mine.value == pytest.approx(other.value)
@@ -373,9 +373,9 @@ def test_what_is_counted_while_counts_are_handed_over_is_handed_over_the_next_ti
 
     request()
     interrupted = Interrupted(families, at, request)
-    tallies.hand_over(interrupted, ("a", "1"), there=True)  # type: ignore[arg-type]
+    tallies.flush(interrupted, ("a", "1"), there=True)  # type: ignore[arg-type]
     while tallies.stirred:
-        tallies.hand_over(families, ("a", "1"), there=True)
+        tallies.flush(families, ("a", "1"), there=True)
     assert interrupted._left < 0
     shown = dict.fromkeys(
         ("requests_total", "row_errors_total", "batch_rows_count", "total", "queue"), 0.0
@@ -503,7 +503,7 @@ metrics, registry = Metrics(), CollectorRegistry()
 WorkersCollector(registry, path=sys.argv[1])
 metrics.watch_versions(lambda: there, lambda *key: key in there)
 for _ in range(2):
-    metrics.hand_over()
+    metrics.flush()
     lines = generate_latest(registry).decode().splitlines()
     print(sum('model="toy"' in line for line in lines if "_total" not in line))
     there = {}
@@ -524,7 +524,7 @@ for _ in range(2):
 )
 async def test_promtool_has_nothing_to_say(running: Running) -> None:
     await running.ask([GOOD])
-    running.metrics.hand_over()
+    running.metrics.flush()
     done = subprocess.run(
         ["promtool", "check", "metrics"],
         input=generate_latest(running.metrics.registry),

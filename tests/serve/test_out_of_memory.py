@@ -152,7 +152,7 @@ async def ask(app: Running, count: int) -> tuple[int, Any]:
 
 
 def count_of(app: Running, name: str) -> float:
-    app.metrics.hand_over()
+    app.metrics.flush()
     return app.metrics.registry.get_sample_value(name, {"model": "toy", "version": "1.0.0"}) or 0.0
 
 

@@ -40,15 +40,15 @@ async def keep_one(tmp_path: Path, rows: list[Any] | None = None, **settings: An
     kept = tmp_path / "kept"
     async with run_app(tmp_path / "bundles", keep_failures=kept, **settings) as app:
         await app.ask(rows or [BAD])
-        await settled(app)
+        await wait_idle(app)
     (file,) = kept.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     return KeptFailure.read(file)
 
 
-async def settled(app: Running) -> None:
+async def wait_idle(app: Running) -> None:
     assert app.watch.failures is not None
-    assert await asyncio.to_thread(app.watch.failures.settle)
+    assert await asyncio.to_thread(app.watch.failures.wait_idle)
 
 
 async def test_a_failed_request_is_kept_without_its_values(tmp_path: Path, bundle: Bundle) -> None:
@@ -164,7 +164,7 @@ async def test_columns_are_kept_as_the_rows_that_clients_send(
     ) as app:
         reply = await app.client.post("/v2/models/toy/infer", json={"inputs": tensors})
         assert reply.status_code == 500
-        await settled(app)
+        await wait_idle(app)
     (file,) = (tmp_path / "kept").iterdir()
     kept = KeptFailure.read(file)
     assert kept.rows == [BAD, {"x": 2.5, "word": "b"}]
@@ -197,7 +197,7 @@ async def test_callers_faults_and_good_requests_are_not_kept(
     async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept") as app:
         await app.ask([{"x": 1.0, "word": "a"}])
         await app.ask([{"x": 1e9, "word": "a"}])
-        await settled(app)
+        await wait_idle(app)
     assert not list((tmp_path / "kept").iterdir())
 
 
@@ -215,7 +215,7 @@ async def test_the_folder_holds_so_many_files_and_the_oldest_go(
         (tmp_path / "kept" / name).write_text("{}")
     async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept") as app:
         await app.ask([BAD])
-        await settled(app)
+        await wait_idle(app)
     names = sorted(file.name for file in (tmp_path / "kept").iterdir())
     assert set(foreign) < set(names), "what others put there stays"
     kept = [name[:10] for name in names if name not in foreign]
@@ -235,7 +235,7 @@ async def test_a_full_disk_leaves_nothing_half_written(
     monkeypatch.setattr("seatrial_serve.observers.kept_failure.os.fsync", full)
     async with run_app(tmp_path / "bundles", keep_failures=tmp_path / "kept") as app:
         assert (await app.ask([BAD])).status_code == 500
-        await settled(app)
+        await wait_idle(app)
         assert (await app.ask([{"x": 1.0, "word": "a"}])).status_code == 200
     assert not list((tmp_path / "kept").iterdir())
     assert "a failure was not kept: No space left on device" in caplog.text

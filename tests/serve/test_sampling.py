@@ -63,7 +63,7 @@ async def test_every_protocol_shows_the_taps_what_it_answered(
         ]
         reply = await app.client.post("/v2/models/toy/infer", json={"id": "two", "inputs": tensors})
         assert reply.status_code == 200
-        await app.taps.settled()
+        await app.taps.wait_idle()
     rows, columns = tap.seen
     assert rows.answer.given == ROWS[:3]
     assert rows.answer.array("twice").tolist() == [0.0, 2.0, 4.0]
@@ -82,7 +82,7 @@ async def test_what_is_refused_is_not_shown(tmp_path: Path, runtime: FakeRuntime
     async with run_app(tmp_path, [tap]) as app:
         assert (await app.ask([{"x": 1.0, "word": "c"}])).status_code == 400
         assert (await app.ask(ROWS[:1])).status_code == 200
-        await app.taps.settled()
+        await app.taps.wait_idle()
     assert len(tap.seen) == 1
 
 
@@ -90,13 +90,13 @@ async def test_above_the_rate_limit_the_taps_see_a_sample() -> None:
     times, tap = [0.0], Keeping()
     async with tapping_at(tap, 10, times) as taps:
         offer(taps, 25)
-        await taps.settled()
+        await taps.wait_idle()
         assert len(tap.seen) == 10
         times.append(0.5)
         while taps._allowed < 1:
             await asyncio.sleep(0)
         offer(taps, 25)
-        await taps.settled()
+        await taps.wait_idle()
         assert len(tap.seen) == 15
 
 
@@ -104,11 +104,11 @@ async def test_the_queue_is_bounded_in_requests_and_in_bytes() -> None:
     tap = Keeping()
     async with tapping_at(tap, 1e9, [0.0]) as taps:
         offer(taps, 2 * tapping.MAX_WAITING)
-        await taps.settled()
+        await taps.wait_idle()
         assert len(tap.seen) == tapping.MAX_WAITING
         tap.seen.clear()
         offer(taps, 20, body_bytes=2**20)
-        await taps.settled()
+        await taps.wait_idle()
         assert len(tap.seen) == 15
         assert not taps._waiting_bytes
 
@@ -123,7 +123,7 @@ async def test_large_requests_are_looked_at_one_by_one_and_small_ones_by_many() 
     async with tapping_at(Counting(), 1e9, [0.0]) as taps:
         offer(taps, 3, body_bytes=2**20)
         offer(taps, 100)
-        await taps.settled()
+        await taps.wait_idle()
     assert sizes == [1, 1, 1, 64, 36]
 
 
@@ -140,7 +140,7 @@ async def test_slow_taps_rest_so_long_that_they_take_their_share_alone() -> None
 
     async with Sampler([Slow()], 10, clock=lambda: times[-1], sleep=sleep) as taps:
         offer(taps)
-        await taps.settled()
+        await taps.wait_idle()
         while len(slept) < 2:
             await asyncio.sleep(0)
     assert slept[1] == pytest.approx(0.2 * (1 / tapping.SHARE - 1))
@@ -155,7 +155,7 @@ async def test_a_tap_that_fails_takes_no_other_with_it(caplog: pytest.LogCapture
     async with Sampler([Failing(), tap], 10, sleep=lambda _: asyncio.sleep(0)) as taps:
         for _ in range(2):
             offer(taps)
-            await taps.settled()
+            await taps.wait_idle()
     assert len(tap.seen) == 2
     assert [record.name for record in caplog.records if record.levelno == logging.ERROR] == [
         "seatrial.taps"

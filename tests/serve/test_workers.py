@@ -139,7 +139,7 @@ def workers(tmp_path: Path) -> Iterator[Workers]:
 @pytest.mark.slow
 def test_metrics_add_up_over_workers_and_over_one_that_was_lost(workers: Workers) -> None:
     assert [workers.ask() for _ in range(40)] == [200] * 40
-    # Counts are handed over four times a second.
+    # Counts are flushed four times a second.
     workers.until(lambda: workers.metric('seatrial_requests_total{code="ok"') == 40)
     assert (
         workers.metric('seatrial_request_phase_seconds_count{model="conformance",phase="total"')

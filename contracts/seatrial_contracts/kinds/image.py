@@ -106,7 +106,7 @@ class Image(Kind):
             )
             raise DeclarationError("st.Image", got, want)
 
-    def cheap(self, value: Any) -> bool:
+    def encodes_inline(self, value: Any) -> bool:
         return False
 
     @property

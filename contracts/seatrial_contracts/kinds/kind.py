@@ -225,7 +225,7 @@ class Kind(Declared):
         """Files that the host stage needs, to be sealed into the bundle: relative name -> bytes."""
         return {}
 
-    def cheap(self, value: Any) -> bool:
+    def encodes_inline(self, value: Any) -> bool:
         """Is the host stage of this value shorter than a hop to another thread (some 50 us)?"""
         return True
 

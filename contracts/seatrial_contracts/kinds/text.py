@@ -109,7 +109,7 @@ class Text(Kind):
                 "min_chars <= max_chars",
             )
 
-    def cheap(self, value: Any) -> bool:
+    def encodes_inline(self, value: Any) -> bool:
         return len(value) <= CHEAP_CHARS
 
     def front_names(self, field: str) -> tuple[str, ...]:

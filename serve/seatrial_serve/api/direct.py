@@ -153,7 +153,7 @@ class DirectWay:
             if isinstance(row, Exception):
                 asked.fail(row)
             else:
-                ready.append((asked, ([row], model.engine.kin(row))))
+                ready.append((asked, ([row], model.engine.batch_key(row))))
         if ready:
             self._ready(model, ready, start)
 
@@ -293,7 +293,7 @@ class DirectExchange(HttpExchange):
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
             return
-        if not self.model.instant:
+        if not self.model.runs_inline:
             self.request.when_left = partial(self._leave_ticket, ticket)
 
     def _ran(self, answers: Answers | Exception) -> None:

@@ -181,7 +181,7 @@ class Exchange:
         # Only now: a client that sends slowly says nothing of how fast the model is.
         self.model.backlog.enter()
         self._on_its_way = True
-        if not self.model.instant:
+        if not self.model.runs_inline:
             self.await_leaving()
 
     def done(self, reply: Reply) -> None:
@@ -250,7 +250,7 @@ class Exchange:
         if terms.partial:
             answer = await answer_each(model, job.given, job.refused, terms)
             if failed_runs(answer):
-                self.blame()
+                self.record_failure()
         else:
             answer = await model.answer(job.given, terms)
         return await self.written(job, answer)
@@ -271,9 +271,9 @@ class Exchange:
         """The same. Any thread may call it."""
         return job.write(answer)
 
-    def blame(self) -> None:
+    def record_failure(self) -> None:
         """The model failed on this body, although not on all of it."""
-        self.model.quarantine.blame(self.payload)
+        self.model.quarantine.record_failure(self.payload)
 
     def _end(self, code: str, status: int = 0, error: BaseException | None = None) -> None:
         """It ends without an answer."""
@@ -293,7 +293,7 @@ class Exchange:
         model.release()
         self.ignore_leaving()
         if isinstance(error, ModelError) or getattr(error, "code", "") == "E_MODEL_INPUT":
-            self.blame()
+            self.record_failure()
 
     def __enter__(self) -> Self:
         self.begin()

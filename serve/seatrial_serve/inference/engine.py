@@ -99,7 +99,7 @@ class Engine:
         self.specs = bundle.specs
         self._sources = self._plan()
         self._scalars = not any(spec.dims for spec in self.specs)
-        self.plain = prepare is None and front.plain
+        self.columnar = prepare is None and front.columnar
         """Do columns enter the graph as they come?"""
         self.usual_elements: float = math.inf
         """A batch with more elements in its inputs is an outlier, whose memory is not kept."""
@@ -139,9 +139,9 @@ class Engine:
             made[place_] if prepared else encoded[place_] for prepared, place_ in self._sources
         )
 
-    def cheap(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+    def encodes_inline(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """May `encode` run on an event loop for these rows?"""
-        return self._prepare is None and self.front.cheap(rows)
+        return self._prepare is None and self.front.encodes_inline(rows)
 
     @property
     def together(self) -> bool:
@@ -154,14 +154,14 @@ class Engine:
         """See `HostStage.encode_together`; for an engine without a prepare graph."""
         return self.front.encode_together(rows, places)
 
-    def kin(self, row: EncodedRow) -> tuple[tuple[tuple[int, ...], ...], int]:
+    def batch_key(self, row: EncodedRow) -> tuple[tuple[tuple[int, ...], ...], int]:
         """What rows must share to be run together (shapes), and this row's padded length."""
         if self._scalars:
             return (), 1
         return shape_key(self.specs, row), padded_length(self.specs, row)
 
-    def kin_of_block(self, block: ColumnBlock) -> tuple[tuple[tuple[int, ...], ...], int]:
-        """`kin` of each row of a block."""
+    def batch_key_of_block(self, block: ColumnBlock) -> tuple[tuple[tuple[int, ...], ...], int]:
+        """`batch_key` of each row of a block."""
         shapes = (
             column.shape[1:]
             for spec, column in zip(self.specs, block.columns, strict=True)
@@ -174,9 +174,9 @@ class Engine:
         """Can the model graph run now?"""
         return self._model.healthy
 
-    def settle(self, most_rows: int) -> None:
-        """See `Runtime.settle`."""
-        self._model.settle(most_rows)
+    def warm_up(self, most_rows: int) -> None:
+        """See `Runtime.warm_up`."""
+        self._model.warm_up(most_rows)
 
     def close(self) -> None:
         """Let go of both graphs."""
@@ -235,7 +235,7 @@ class Engine:
             for place, row in enumerate(rows)
         ]
         answers: list[Outputs] = [{}] * len(rows)
-        for places in group_places(self.kin(row)[0] for row in encoded).values():
+        for places in group_places(self.batch_key(row)[0] for row in encoded).values():
             for start in range(0, len(places), batch_rows):
                 some = places[start : start + batch_rows]
                 outputs = self.run([[encoded[place] for place in some]]).outputs

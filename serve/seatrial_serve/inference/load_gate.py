@@ -90,7 +90,7 @@ class LoadGate:
 
     @cached_property
     def _middling(self) -> EncodedRow:
-        rows = sorted(self._rows, key=lambda row: self._engine.kin(row)[1])
+        rows = sorted(self._rows, key=lambda row: self._engine.batch_key(row)[1])
         return rows[len(rows) // 2]
 
     def run(self, tell: Tell = lambda _passed, _worst_error: None) -> Admitted:
@@ -147,7 +147,7 @@ class LoadGate:
             kept.trials, kept.pace, kept.elements, kept.row, self._anchors(), kept.made_at
         )
 
-    def settle(self, admitted: Admitted, batch_rows: int) -> None:
+    def set_outlier_limit(self, admitted: Admitted, batch_rows: int) -> None:
         """Get ready for batches of `batch_rows` rows, and give back what larger ones took.
 
         Memory of outliers is not kept from here on: of batches with more elements in their inputs
@@ -157,7 +157,7 @@ class LoadGate:
         if engine.usual_elements:
             engine.usual_elements = 0
             engine.run([[self._middling]])
-        engine.settle(batch_rows)
+        engine.warm_up(batch_rows)
         middling, largest_one = admitted.elements
         engine.usual_elements = max(middling * batch_rows, largest_one)
 
@@ -219,12 +219,12 @@ class LoadGate:
 
     def _batches(self, size: int) -> Iterator[Sequence[int]]:
         """Places of rows that run together: of like shape, at most `size`, and see `UNLIKE`."""
-        kin = [self._engine.kin(row) for row in self._rows]
-        most_cost = UNLIKE * size * self._engine.kin(self._middling)[1]
-        for places in group_places(shape for shape, _ in kin).values():
+        keys = [self._engine.batch_key(row) for row in self._rows]
+        most_cost = UNLIKE * size * self._engine.batch_key(self._middling)[1]
+        for places in group_places(shape for shape, _ in keys).values():
             batch, longest = list[int](), 0
             for place in places:
-                length = kin[place][1]
+                length = keys[place][1]
                 if batch and (
                     len(batch) == size or (len(batch) + 1) * max(longest, length) > most_cost
                 ):
@@ -277,11 +277,11 @@ class LoadGate:
                 except OutOfMemory:
                     if not seconds:
                         raise
-                    return Pace(seconds, engine.kin(row)[1])
+                    return Pace(seconds, engine.batch_key(row)[1])
                 times.append(max(clock() - start, 1e-9))
             spent += sum(times)
             seconds[size] = min(times)
-        return Pace(seconds, engine.kin(row)[1])
+        return Pace(seconds, engine.batch_key(row)[1])
 
     def _telling_row(self, alone: Trial) -> int | None:
         """See `Admitted.row`; `alone` is the trial of single rows."""

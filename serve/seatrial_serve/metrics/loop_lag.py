@@ -1,4 +1,4 @@
-"""How late the event loop is, and when what it noted is handed over."""
+"""How late the event loop is, and when what it noted is flushed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LoopLag:
             due = self._clock() + BEAT_S
             await self._sleep(BEAT_S)
             self._metrics.families.lag.observe(max(self._clock() - due, 0.0))
-            await asyncio.to_thread(self._metrics.hand_over)
+            await asyncio.to_thread(self._metrics.flush)
 
     async def __aenter__(self) -> Self:
         self._task = (
@@ -40,4 +40,4 @@ class LoopLag:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._metrics.hand_over()  # a worker's last counts
+        self._metrics.flush()  # a worker's last counts

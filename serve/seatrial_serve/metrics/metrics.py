@@ -35,7 +35,7 @@ It is as far back as Prometheus looks for a last sample.
 class Metrics:
     """The metrics of one process, in a registry of its own.
 
-    Requests are noted in tallies, and `hand_over` brings the tallies into the registry: from time
+    Requests are noted in tallies, and `flush` brings the tallies into the registry: from time
     to time, and before each scrape. A worker is a process where PROMETHEUS_MULTIPROC_DIR was set
     before this module was imported. A worker's metrics are kept in that folder, and the
     supervisor's listener adds up those of all workers.
@@ -77,7 +77,7 @@ class Metrics:
         """
         self._standings, self.holds = standings, holds
 
-    def hand_over(self) -> None:
+    def flush(self) -> None:
         """Bring the registry up to date. Any thread may call it."""
         if not self.on:
             return
@@ -85,9 +85,9 @@ class Metrics:
             self._follow_versions()
             for key, tallies in list(self._tallies.items()):
                 if key == NOBODY:
-                    tallies.hand_over_refusals(self.families, key)
+                    tallies.flush_refusals(self.families, key)
                 elif tallies.stirred:
-                    tallies.hand_over(self.families, key, there=key not in self._gone)
+                    tallies.flush(self.families, key, there=key not in self._gone)
             for gauge, read in self._levels:
                 gauge.set(read())
             self.families.memory.set(resident_bytes())
@@ -136,7 +136,7 @@ class Metrics:
 
         Any thread may call it.
         """
-        self.hand_over()
+        self.flush()
         return WorkersCollector().collect() if self.shared else self.registry.collect()
 
     def tallies(self, model: str, version: str) -> ModelTallies:

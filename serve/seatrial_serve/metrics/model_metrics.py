@@ -62,7 +62,7 @@ class ModelTallies:
         """Whether anything has happened since the last hand-over, or none was made yet.
 
         Each request ends in `total`, each batch in `run`. What else a request or a batch counts
-        must therefore be noted before these, and be handed over after them.
+        must therefore be noted before these, and be flushed after them.
         """
         return bool(
             not self._begun
@@ -73,8 +73,8 @@ class ModelTallies:
             or self.waiting != self._waiting_given
         )
 
-    def hand_over(self, families: Families, key: Key, *, there: bool) -> None:
-        """See `Metrics.hand_over`; a version that is not `there` any more has no gauges."""
+    def flush(self, families: Families, key: Key, *, there: bool) -> None:
+        """See `Metrics.flush`; a version that is not `there` any more has no gauges."""
         self._begun = True
         self._used = self._used or bool(self.total or self.run or self.front)
         phases = {
@@ -86,23 +86,23 @@ class ModelTallies:
         }
         for phase, tally in phases.items():
             if tally:
-                tally.hand_over(families.phase.labels(*key, phase))
-        self.hand_over_refusals(families, key)
-        self.row_codes.hand_over(families.row_errors, key)
+                tally.flush(families.phase.labels(*key, phase))
+        self.flush_refusals(families, key)
+        self.row_codes.flush(families.row_errors, key)
         if not self._used:
             return
-        self._hand_over_batches(families, key)
+        self._flush_batches(families, key)
         self._waiting_given = self.waiting
         if there:
             families.waiting.labels(*key).set(self._waiting_given)
 
-    def hand_over_refusals(self, families: Families, key: Key) -> None:
+    def flush_refusals(self, families: Families, key: Key) -> None:
         """How requests ended, and why they were refused: all that is counted of `NOBODY`."""
-        self.causes.hand_over(families.refusals, key)
+        self.causes.flush(families.refusals, key)
         self.codes.set(OK, self.answered)
-        self.codes.hand_over(families.requests, key)
+        self.codes.flush(families.requests, key)
 
-    def _hand_over_batches(self, families: Families, key: Key) -> None:
+    def _flush_batches(self, families: Families, key: Key) -> None:
         plain = dict(self.plain)
         too_large = families.out_of_memory.labels(*key)
         too_large.inc(self.too_large - self._too_large_given)
@@ -112,7 +112,7 @@ class ModelTallies:
             for each in (families.batch_rows, families.batch_cost, families.padding)
         ]
         for tally, histogram in zip((self.rows, self.cost, self.padding), batches, strict=True):
-            tally.hand_over(histogram)
+            tally.flush(histogram)
         for rows, count in plain.items():
             more = count - self._plain_given.get(rows, 0)
             for histogram, value in zip(batches, (rows, rows, 0.0), strict=True):

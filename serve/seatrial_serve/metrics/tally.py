@@ -1,6 +1,6 @@
 """Tallies: notes of the event loop at a tenth of a metric's own price.
 
-They are kept until they are handed over.
+They are kept until they are flushed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Tally:
     def observe_all_of(self, values: Iterable[float], largest: float, request_id: str) -> None:
         """Count values.
 
-        The largest value until they are handed over is its bucket's example, with its request's id.
+        The largest value until they are flushed is its bucket's example, with its request's id.
         """
         self.observe_all(values)
         if largest > self._slowest[0]:
             self._slowest = largest, request_id
 
-    def hand_over(self, histogram: BulkHistogram) -> None:
+    def flush(self, histogram: BulkHistogram) -> None:
         """Add what came since the last time to a histogram of the same bounds."""
         count = len(self._values)
         if not count:
@@ -86,7 +86,7 @@ class BulkHistogram(Histogram):
 
 
 class CountTally:
-    """Counts by the last label of a counter, from a closed set; handed over like a `Tally`."""
+    """Counts by the last label of a counter, from a closed set; flushed like a `Tally`."""
 
     __slots__ = ("_counts", "_early", "_given", "_rest", "stirred")
 
@@ -99,7 +99,7 @@ class CountTally:
         self._counts: dict[str, int] = dict.fromkeys(labels, 0)
         self._given: dict[str, int] = {}
         self.stirred = False
-        """Was anything counted since it was handed over?"""
+        """Was anything counted since it was flushed?"""
 
     def count(self, label: str) -> None:
         """One more."""
@@ -115,7 +115,7 @@ class CountTally:
             self._counts[label] = count
             self.stirred = True
 
-    def hand_over(self, counter: Counter, labels: tuple[str, ...]) -> None:
+    def flush(self, counter: Counter, labels: tuple[str, ...]) -> None:
         """Add what came since the last time to the children of a counter.
 
         The first labels of the counter are `labels`.

@@ -60,7 +60,7 @@ class ModelLifecycle:
         """Retired versions that requests still have."""
         self._stopping = asyncio.Event()
         self._join_loaded, self._stops, self._reload_waits = join_loaded, False, False
-        self.settled = asyncio.Event()
+        self.first_load_done = asyncio.Event()
         """Each model of the start has been loaded, or has failed."""
 
     async def __aenter__(self) -> ModelLifecycle:
@@ -127,7 +127,7 @@ class ModelLifecycle:
         for error in filter(None, (load.exception() for load in loads)):
             log.error("a model was not loaded: this is a bug in seatrial", exc_info=error)
         await asyncio.to_thread(self._tidy)
-        self.settled.set()
+        self.first_load_done.set()
 
     async def _load_first(self, entry: Entry) -> None:
         async with self._change_of(entry.name):
@@ -276,7 +276,7 @@ class ModelLifecycle:
             if fall_back:
                 await self._load_older(entry)
             entry.state, entry.code, entry.reason = State.FAILED, code, reason
-            self._repository.settle(entry.name)
+            self._repository.choose_default(entry.name)
             entry.model = None
         await self._tell()
         self._spawn(self._drain(model), self._draining)
@@ -305,7 +305,7 @@ class ModelLifecycle:
         if entry.model is not None:
             await entry.model.__aenter__()
             entry.state = State.READY
-        self._repository.settle(entry.name)
+        self._repository.choose_default(entry.name)
         await self._tell()
 
     async def _replace(self, old: Entry | None, new: Entry) -> None:

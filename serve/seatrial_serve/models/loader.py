@@ -91,7 +91,7 @@ class Loader:
         """The engine's model, where it passes the load gate."""
         admitted = self._admit(engine, gate, options, entry)
         rule = self._rule(engine, admitted)
-        gate.settle(admitted, rule.most_rows)
+        gate.set_outlier_limit(admitted, rule.most_rows)
         bundle = engine.bundle
         model = ServedModel(
             engine,

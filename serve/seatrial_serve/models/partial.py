@@ -48,7 +48,7 @@ async def answer_each(
     `ServedModel.answer_rows` does, since what is not there is there for no row, and `Refusal` if
     the answers are too large.
     """
-    if isinstance(given, Mapping) and not model.engine.plain:
+    if isinstance(given, Mapping) and not model.engine.columnar:
         given = rows_of(given)
     rows = len(next(iter(given.values()), ())) if isinstance(given, Mapping) else len(given)
     places = [place for place in range(rows + len(refused)) if place not in refused]
@@ -62,7 +62,7 @@ async def answer_each(
     found = [
         each
         for group in await asyncio.gather(
-            *(by_row.run(part, kin, some) for part, kin, some in groups)
+            *(by_row.run(part, batch_key, some) for part, batch_key, some in groups)
         )
         for each in group
     ]
@@ -100,13 +100,13 @@ class RowByRow:
         engine = self._model.engine
         if isinstance(given, Mapping):
             block = engine.front.encode_columns(given)
-            return [(block, engine.kin_of_block(block), range(len(block)))]
+            return [(block, engine.batch_key_of_block(block), range(len(block)))]
         encoded = await self._model.encode(given, self._terms, self._encoded)
         kept = [(index, row) for index, row in enumerate(encoded) if row is not None]
-        groups = group_places(engine.kin(row) for _, row in kept)
+        groups = group_places(engine.batch_key(row) for _, row in kept)
         return [
-            ([kept[place][1] for place in some], kin, [kept[place][0] for place in some])
-            for kin, some in groups.items()
+            ([kept[place][1] for place in some], batch_key, [kept[place][0] for place in some])
+            for batch_key, some in groups.items()
         ]
 
     def _encoded(self, row: Mapping[str, Any], index: int) -> EncodedRow | None:
@@ -118,21 +118,21 @@ class RowByRow:
             return None
 
     async def run(
-        self, part: Part, kin: tuple[Hashable, int], indices: Sequence[int]
+        self, part: Part, batch_key: tuple[Hashable, int], indices: Sequence[int]
     ) -> list[tuple[Sequence[int], Answers]]:
         """Return the model's answers for rows of like shape, and the indices of their rows.
 
         A part that fails runs again in halves.
         """
         try:
-            answers = await self._model.submit(part, kin, self._terms)
+            answers = await self._model.submit(part, batch_key, self._terms)
         except (Refusal, ModelError) as error:
             if len(part) == 1:
                 self.errors[self._places[indices[0]]] = error
                 return []
             middle = len(part) // 2
-            first = await self.run(part[:middle], kin, indices[:middle])
-            return first + await self.run(part[middle:], kin, indices[middle:])
+            first = await self.run(part[:middle], batch_key, indices[:middle])
+            return first + await self.run(part[middle:], batch_key, indices[middle:])
         found: list[tuple[Sequence[int], Answers]] = []
         came = 0
         for each in answers:

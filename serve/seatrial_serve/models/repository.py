@@ -65,22 +65,22 @@ class Repository:
         """Take up what an operator selects of a model that is here, where it could be read."""
         if not model.unreadable and model.name in self._entries:
             self._selections[model.name] = model.selection
-            self.settle(model.name)
+            self.choose_default(model.name)
 
     def put(self, entry: Entry) -> None:
         """Take an entry in, in the place of one of the same version."""
         there = [*self._entries.get(entry.name, {}).values(), entry]
         there.sort(key=lambda each: version_key(each.version), reverse=True)
         self._entries[entry.name] = {each.version: each for each in there}
-        self.settle(entry.name)
+        self.choose_default(entry.name)
 
     def drop(self, entry: Entry) -> None:
         """Take an entry out; a request that has its model already still gets its answer."""
         if self._entries.get(entry.name, {}).get(entry.version) is entry:
             del self._entries[entry.name][entry.version]
-        self.settle(entry.name)
+        self.choose_default(entry.name)
 
-    def settle(self, name: str) -> None:
+    def choose_default(self, name: str) -> None:
         """Decide anew what a model's own name stands for.
 
         It is the version labelled "stable", else the highest that is ready, else the highest.

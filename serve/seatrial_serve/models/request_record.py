@@ -37,7 +37,7 @@ class RequestRecord:
 
     The phases of a request in parts come more than once.
     """
-    company: list[BatchInfo] = field(default_factory=list)
+    batches: list[BatchInfo] = field(default_factory=list)
     answer: Answer | None = None
     code: str = ""
     """"ok", or the stable code of what went wrong.
@@ -76,10 +76,10 @@ class RequestRecord:
             and self.ended_s - self.began_s > self.model.objective_s
         )
 
-    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, batch: BatchInfo) -> None:
         """Note that some rows waited since they arrived, and ran in a batch.
 
         See `seatrial_serve.scheduling.ticket.TicketListener`.
         """
         self.phases += (("queue", arrived_s, started_s), ("run", started_s, ended_s))
-        self.company.append(company)
+        self.batches.append(batch)

@@ -129,7 +129,7 @@ class ServedModel:
         base_s, unit_s = admitted.pace.line
         self._row_s = unit_s * admitted.pace.length
         self._spare_s = -math.inf if engine.remote or engine.slots else INLINE_S - base_s
-        self.instant = self._row_s <= self._spare_s
+        self.runs_inline = self._row_s <= self._spare_s
         """Does one row run on the event loop itself?"""
         row_bytes = self.contract.answer_row_bytes
         self.few_rows = LARGE_BYTES // row_bytes if row_bytes else 0
@@ -167,15 +167,15 @@ class ServedModel:
         self.fronted(start, [terms.record])
         if len(rows) == 1:
             return self.checked(
-                Answer(rows, await self.submit(encoded, self.engine.kin(encoded[0]), terms))
+                Answer(rows, await self.submit(encoded, self.engine.batch_key(encoded[0]), terms))
             )
-        groups = group_places(map(self.engine.kin, encoded))
+        groups = group_places(map(self.engine.batch_key, encoded))
         if len(groups) == 1:
             return self.checked(Answer(rows, await self.submit(encoded, next(iter(groups)), terms)))
         answers = await asyncio.gather(
             *(
-                self.submit([encoded[place] for place in places], kin, terms)
-                for kin, places in groups.items()
+                self.submit([encoded[place] for place in places], batch_key, terms)
+                for batch_key, places in groups.items()
             )
         )
         came = [place for places in groups.values() for place in places]
@@ -185,13 +185,13 @@ class ServedModel:
 
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""
-        if not self.engine.plain:
+        if not self.engine.columnar:
             return await self.answer_rows(rows_of(columns), terms)
         start = self.begin(columns, terms)
         block = self.engine.front.encode_columns(columns)
         self.fronted(start, [terms.record])
         return self.checked(
-            Answer(columns, await self.submit(block, self.engine.kin_of_block(block), terms))
+            Answer(columns, await self.submit(block, self.engine.batch_key_of_block(block), terms))
         )
 
     def begin(self, given: Given, terms: Terms) -> float:
@@ -271,10 +271,10 @@ class ServedModel:
 
         Raises what `encode` raises, and `Unavailable` after the deadline.
         """
-        if self.engine.cheap(rows):
+        if self.engine.encodes_inline(rows):
             return [encode(row, place) for place, row in enumerate(rows)]
         run = partial(self._host_stages.run, flow=terms.flow, priority=terms.priority)
-        if self.engine.plain:
+        if self.engine.columnar:
             return await run(
                 lambda: [encode(row, place) for place, row in enumerate(rows)], cost=len(rows)
             )
@@ -287,20 +287,22 @@ class ServedModel:
         jobs = [run(partial(encode_in_time, row, place)) for place, row in enumerate(rows)]
         return await in_time(jobs, terms.deadline_s)
 
-    async def submit(self, rows: Part, kin: tuple[Hashable, int], terms: Terms) -> list[Answers]:
+    async def submit(
+        self, rows: Part, batch_key: tuple[Hashable, int], terms: Terms
+    ) -> list[Answers]:
         """Return the model's answers for rows of like shape.
 
         Raises `Refusal`, `ModelError` or `Unavailable`.
         """
         answers = self.batcher.submit(
             rows,
-            shape=kin[0],
-            length=kin[1],
+            shape=batch_key[0],
+            length=batch_key[1],
             deadline_s=terms.deadline_s,
             flow=terms.flow,
             priority=terms.priority,
             listener=terms.record,
-            alone=self.instant and terms.alone and len(rows) == 1,
+            alone=self.runs_inline and terms.alone and len(rows) == 1,
         )
         if not self.engine.remote or math.isinf(terms.deadline_s):
             return await answers
@@ -323,21 +325,21 @@ class ServedModel:
             return None
         record.given = record.given or given
         if isinstance(given, dict):
-            if not engine.plain:
+            if not engine.columnar:
                 return self.rows_at_once(rows_of(given), record)
             block = engine.front.encode_columns(given)
             rows: Part = block
-            kin = engine.kin_of_block(block)
+            batch_key = engine.batch_key_of_block(block)
         else:
-            if not engine.cheap(given):  # type: ignore[arg-type]
+            if not engine.encodes_inline(given):  # type: ignore[arg-type]
                 return None
             rows = [engine.encode(row, place) for place, row in enumerate(given)]  # type: ignore[arg-type]
-            kin = engine.kin(rows[0])
+            batch_key = engine.batch_key(rows[0])
             if len(rows) == 1:
-                return rows, kin
-            if any(engine.kin(row) != kin for row in rows[1:]):
+                return rows, batch_key
+            if any(engine.batch_key(row) != batch_key for row in rows[1:]):
                 return None
-        return (rows, kin) if len(rows) <= self.batcher.rule.rows_of(kin[1]) else None
+        return (rows, batch_key) if len(rows) <= self.batcher.rule.rows_of(batch_key[1]) else None
 
     def row_of_turn(self, given: Given, record: RequestRecord) -> Mapping[str, Any] | None:
         """Return the one row of a request that goes through the host stage with those of others.
@@ -345,7 +347,7 @@ class ServedModel:
         None: the request asks for more, or for something dearer.
         """
         rows = rows_of(given)
-        if self.engine.remote or len(rows) != 1 or not self.engine.cheap(rows):
+        if self.engine.remote or len(rows) != 1 or not self.engine.encodes_inline(rows):
             return None
         record.given = given
         return rows[0]
@@ -369,7 +371,7 @@ class ServedModel:
         `Batcher.run_now`.
         """
         rows, (shape, length) = at_once
-        if not self.instant or len(rows) != 1:
+        if not self.runs_inline or len(rows) != 1:
             return None
         return self.batcher.run_now(
             rows, shape=shape, length=length, deadline_s=terms.deadline_s, listener=terms.record

@@ -13,7 +13,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.observers.kept_failure import Form, encrypt, keep, kept_files
 from seatrial_serve.process.background import BackgroundWorker
-from seatrial_serve.process.token_bucket import Rate
+from seatrial_serve.process.token_bucket import TokenBucket
 
 log = logging.getLogger("seatrial.failures")
 MOST_FILES, MOST_BYTES = 200, 256 * 2**20
@@ -46,21 +46,17 @@ class Failures:
             ) from None
         self._folder, self._recipient = folder, recipient
         self._form: Form = "encrypted" if recipient else "plain" if plain else "redacted"
-        self._rate = Rate(PER_S)
+        self._rate = TokenBucket(PER_S)
         self._aside = BackgroundWorker[RequestRecord]("failures", self._keep, WAITING)
 
     def ended(self, record: RequestRecord) -> None:
         """See `RequestObserver`."""
-        if (
-            (record.status >= 500 or record.slow)
-            and record.given is not None
-            and self._rate.allows()
-        ):
+        if (record.status >= 500 or record.slow) and record.given is not None and self._rate.take():
             self._aside.offer(record)
 
-    def settle(self, within_s: float = 5.0) -> bool:
+    def wait_idle(self, within_s: float = 5.0) -> bool:
         """Wait until what was taken is written: is it?"""
-        return self._aside.settle(within_s)
+        return self._aside.wait_idle(within_s)
 
     def close(self, within_s: float) -> None:
         """Write what was taken and end the thread, within a moment."""

@@ -152,7 +152,7 @@ def keep(record: RequestRecord, form: Form, recipient: str | None) -> KeptFailur
     assert record.model is not None
     assert record.given is not None
     model, bundle = record.model, record.model.bundle
-    company = record.company[0] if record.company else None
+    batch = record.batches[0] if record.batches else None
     return KeptFailure(
         model=bundle.name,
         version=bundle.version,
@@ -167,8 +167,8 @@ def keep(record: RequestRecord, form: Form, recipient: str | None) -> KeptFailur
         seconds=record.seconds,
         objective_s=model.contract.objective.p99_s,
         timings=record.timings,
-        shape=str(company.shape) if company else "",
-        mates=company.mates if company else (),
+        shape=str(batch.shape) if batch else "",
+        mates=batch.mates if batch else (),
         machine=this_machine(installed_versions(PACKAGES)),
         kept_at=now(),
         form=form,

@@ -26,7 +26,7 @@ from seatrial_serve.models.request import row_at
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.sampling import Answered
 from seatrial_serve.process.background import BackgroundWorker
-from seatrial_serve.process.token_bucket import Rate
+from seatrial_serve.process.token_bucket import TokenBucket
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 log = logging.getLogger("seatrial.live_parity")
@@ -73,7 +73,7 @@ class LiveParity:
 
     def __init__(self, policy: ParityPolicy, families: Families, distrust: Distrust) -> None:
         self._policy, self._families, self._distrust = policy, families, distrust
-        self._rate = Rate(policy.per_s)
+        self._rate = TokenBucket(policy.per_s)
         self._judges: WeakKeyDictionary[ServedModel, Judge | None] = WeakKeyDictionary()
         self._aside = BackgroundWorker[Sample]("live-parity", self._check, KEPT)
 
@@ -82,13 +82,13 @@ class LiveParity:
         for each in seen:
             if each.model.backlog.users:  # this one is busy; others may be quiet
                 continue
-            if not self._rate.allows():
+            if not self._rate.take():
                 return
             self._aside.offer(sample_of(each))
 
-    def settle(self, within_s: float = 5.0) -> bool:
+    def wait_idle(self, within_s: float = 5.0) -> bool:
         """Wait until what was sampled is judged: is it?"""
-        return self._aside.settle(within_s)
+        return self._aside.wait_idle(within_s)
 
     def close(self, within_s: float) -> None:
         """End the thread, within a moment."""

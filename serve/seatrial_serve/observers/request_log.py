@@ -13,7 +13,7 @@ from typing import Any
 from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.process.clock import now_s
-from seatrial_serve.process.token_bucket import Rate
+from seatrial_serve.process.token_bucket import TokenBucket
 
 log = logging.getLogger("seatrial.request")
 
@@ -28,7 +28,8 @@ class RequestLog:
 
     def __init__(self, per_s: float, clock: Callable[[], float] = now_s) -> None:
         self._rates = {
-            level: Rate(per_s, clock) for level in (logging.INFO, logging.WARNING, logging.ERROR)
+            level: TokenBucket(per_s, clock)
+            for level in (logging.INFO, logging.WARNING, logging.ERROR)
         }
         self._unsaid = dict.fromkeys(self._rates, 0)
 
@@ -38,7 +39,7 @@ class RequestLog:
         if not record.code or (record.code == "ok" and not record.slow and not partial):
             return
         level = level_of(record)
-        if not self._rates[level].allows():
+        if not self._rates[level].take():
             self._unsaid[level] += 1
             return
         unsaid, self._unsaid[level] = self._unsaid[level], 0

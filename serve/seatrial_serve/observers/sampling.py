@@ -130,7 +130,7 @@ class Sampler:
         )
         self._since = now
 
-    async def settled(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until the observers have seen all that waits."""
         await self._idle.wait()
 

@@ -117,7 +117,7 @@ def attributes(record: RequestRecord) -> dict[str, str | int]:
         "seatrial.code": record.code or "left",
         "seatrial.request_id": record.request_id,
         **named,
-        "seatrial.batch_rows": sum(rows for rows, _ in record.company[0].mates)
-        if record.company
+        "seatrial.batch_rows": sum(rows for rows, _ in record.batches[0].mates)
+        if record.batches
         else 0,
     }

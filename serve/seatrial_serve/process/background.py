@@ -46,7 +46,7 @@ class BackgroundWorker(Generic[Work]):
                 del work  # it may hold a model, and the next piece may be long in coming
                 self._waiting.task_done()
 
-    def settle(self, within_s: float) -> bool:
+    def wait_idle(self, within_s: float) -> bool:
         """Wait until all is done, but not for longer: is it?"""
         done = self._waiting.all_tasks_done
         with done:
@@ -54,5 +54,5 @@ class BackgroundWorker(Generic[Work]):
 
     def close(self, within_s: float) -> None:
         """Let what waits be done and end the thread, but wait no longer for it."""
-        if self.settle(within_s):
+        if self.wait_idle(within_s):
             self._waiting.put(None)

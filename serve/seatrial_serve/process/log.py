@@ -86,7 +86,7 @@ class LogSink(logging.Handler):
 
         The process's end must not hang on a full pipe.
         """
-        self._lines.settle(FLUSH_S)
+        self._lines.wait_idle(FLUSH_S)
 
 
 def _lost_lines(count: int) -> logging.LogRecord:

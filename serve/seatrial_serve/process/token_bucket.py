@@ -7,14 +7,14 @@ from collections.abc import Callable
 from seatrial_serve.process.clock import now_s
 
 
-class Rate:
+class TokenBucket:
     """A token bucket. At least one is let through after a long pause, however low the rate is."""
 
     def __init__(self, per_s: float, clock: Callable[[], float] = now_s) -> None:
         self._per_s, self._most, self._clock = per_s, max(per_s, 1.0), clock
         self._allowed, self._since = self._most, clock()
 
-    def allows(self) -> bool:
+    def take(self) -> bool:
         """May it happen now? Where it may, it has."""
         now = self._clock()
         self._allowed = min(self._allowed + (now - self._since) * self._per_s, self._most)

@@ -34,8 +34,8 @@ class FakeRuntime:
         self.batches.append(len(next(iter(feeds.values()))))
         return self.answer(feeds)
 
-    def settle(self, most_rows: int) -> None:
-        """See `Runtime.settle`: every batch is like the first."""
+    def warm_up(self, most_rows: int) -> None:
+        """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:
         """See `Runtime.close`; counted."""

@@ -124,7 +124,7 @@ class Runtime(Protocol):
         """
         ...
 
-    def settle(self, most_rows: int) -> None:
+    def warm_up(self, most_rows: int) -> None:
         """Prepare for batches of at most `most_rows` rows from here on.
 
         Do now what the first batch of a size would have to, and let go of what larger ones needed.

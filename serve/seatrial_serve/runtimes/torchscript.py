@@ -102,8 +102,8 @@ class TorchScriptRuntime:
             )
         return self._torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
-    def settle(self, most_rows: int) -> None:
-        """See `Runtime.settle`: every batch is like the first."""
+    def warm_up(self, most_rows: int) -> None:
+        """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -200,8 +200,8 @@ class TritonRuntime:
             )
         return array
 
-    def settle(self, most_rows: int) -> None:
-        """See `Runtime.settle`: every batch is like the first."""
+    def warm_up(self, most_rows: int) -> None:
+        """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:
         """End the thread and the connection; calls on their way are cancelled."""

@@ -118,7 +118,7 @@ class Quarantine:
                 "another one",
             )
 
-    def blame(self, body: bytes) -> None:
+    def record_failure(self, body: bytes) -> None:
         """The model failed on this body."""
         digest, now = digest_of(body), self._clock()
         blames, last_s = self._blamed.pop(digest, (0, 0.0))

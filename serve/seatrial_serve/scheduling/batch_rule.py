@@ -108,9 +108,9 @@ class BatchRule:
         if all(ticket.length == length and ticket.shape == shape for ticket in waiting):
             places: Sequence[int] = range(len(waiting))
         else:
-            kin = [place for place in range(1, len(waiting)) if waiting[place].shape == shape]
-            kin.sort(key=lambda place: abs(waiting[place].length - length))
-            places = [0, *kin]
+            like = [place for place in range(1, len(waiting)) if waiting[place].shape == shape]
+            like.sort(key=lambda place: abs(waiting[place].length - length))
+            places = [0, *like]
         return sorted(self._within(waiting, places, self.deep_rows if deep else self.max_rows))
 
     def _within(

@@ -22,7 +22,7 @@ from seatrial_serve.scheduling.ticket import (
     Unobserved,
     latest,
     reply_to_all,
-    settle,
+    resolve,
     tell_listeners,
 )
 
@@ -144,7 +144,7 @@ class Batcher(Generic[Rows, Answers]):
         """The answers of rows that are one ticket."""
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         ticket = self._enqueue(
-            rows, shape, length, deadline_s, order, listener, partial(settle, future)
+            rows, shape, length, deadline_s, order, listener, partial(resolve, future)
         )
         try:
             return await future
@@ -240,7 +240,7 @@ class Batcher(Generic[Rows, Answers]):
                 deadline_s,
                 (rank, turn + start * length),
                 listener,
-                partial(settle, future),
+                partial(resolve, future),
             )
             for start, future in zip(starts, futures, strict=True)
         ]

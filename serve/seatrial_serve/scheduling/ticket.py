@@ -63,7 +63,7 @@ class Observe(Protocol):
 class TicketListener(Protocol):
     """A request that wants to know what became of its rows."""
 
-    def ran(self, arrived_s: float, started_s: float, ended_s: float, company: BatchInfo) -> None:
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, batch: BatchInfo) -> None:
         """Note that some rows came, ran in a batch with others, and were answered or failed.
 
         The times are those of the clock.
@@ -116,7 +116,7 @@ class Ticket(Generic[Rows, Answers]):
             self.reply(answers)
 
 
-def settle(future: asyncio.Future[Answers], answers: Answers | Exception) -> None:
+def resolve(future: asyncio.Future[Answers], answers: Answers | Exception) -> None:
     """Answer whoever awaits a future, where they still do."""
     if future.done():
         return
@@ -127,14 +127,14 @@ def settle(future: asyncio.Future[Answers], answers: Answers | Exception) -> Non
 
 
 def tell_listeners(batch: Sequence[Ticket[Any, Any]], started_s: float, ended_s: float) -> None:
-    """Tell each request of a batch that it ran, and in which company."""
-    company = None
+    """Tell each request of a batch that it ran, and with which others."""
+    info = None
     for ticket in batch:
         if ticket.listener is not None:
-            company = company or BatchInfo(
+            info = info or BatchInfo(
                 ticket.shape, tuple([(mate.count, mate.length) for mate in batch])
             )
-            ticket.listener.ran(ticket.arrived_s, started_s, ended_s, company)
+            ticket.listener.ran(ticket.arrived_s, started_s, ended_s, info)
 
 
 def latest(batch: Sequence[Ticket[Any, Any]]) -> float:

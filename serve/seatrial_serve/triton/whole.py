@@ -83,7 +83,7 @@ class TritonPythonModel:
 def run_rows(engine: Engine, rows: Sequence[EncodedRow]) -> list[dict[str, Array]]:
     """Encoded rows to one answer each; those of like shape run together where that is allowed."""
     answers: list[dict[str, Array]] = [{}] * len(rows)
-    groups = group_places(engine.kin(row)[0] for row in rows).values()
+    groups = group_places(engine.batch_key(row)[0] for row in rows).values()
     batches = (
         groups if engine.bundle.manifest.batchable else [[place] for place in range(len(rows))]
     )

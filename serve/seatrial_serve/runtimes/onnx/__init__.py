@@ -166,8 +166,8 @@ class OnnxRuntime:
             answers[place] = answers[place].view(dtype)
         return dict(zip(self.outputs, answers, strict=True))
 
-    def settle(self, most_rows: int) -> None:
-        """See `Runtime.settle`: every batch is like the first."""
+    def warm_up(self, most_rows: int) -> None:
+        """See `Runtime.warm_up`: every batch is like the first."""
 
     def close(self) -> None:
         """See `Runtime.close`."""

@@ -302,8 +302,8 @@ class DevicesRuntime:
             log.warning("device %d of %s is back", lost.number, self.provider)
             return
 
-    def settle(self, most_rows: int) -> None:
-        """Prepare the sizes up to `most_rows`; see `Runtime.settle`.
+    def warm_up(self, most_rows: int) -> None:
+        """Prepare the sizes up to `most_rows`; see `Runtime.warm_up`.
 
         Sizes for which there is no room are left out: their batches will be halved.
         """
@@ -316,7 +316,7 @@ class DevicesRuntime:
             return
         try:
             for lane in dict.fromkeys(device.lanes):
-                lane.settle(self._sample, self._most_rows)
+                lane.warm_up(self._sample, self._most_rows)
         except ORT_ERRORS as error:
             failure = our_error(error)
             if not isinstance(failure, OutOfMemory):

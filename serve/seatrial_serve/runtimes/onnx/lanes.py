@@ -25,8 +25,8 @@ class Lane(Protocol):
         """The outputs in order, as arrays of their own. Raises what onnxruntime raises."""
         ...
 
-    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
-        """See `Runtime.settle`; `row` is a batch of one. Raises what onnxruntime raises."""
+    def warm_up(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Runtime.warm_up`; `row` is a batch of one. Raises what onnxruntime raises."""
         ...
 
 
@@ -44,8 +44,8 @@ class PlainLane:
         """See `Lane.run`."""
         return list(self._session.run(self._outputs, feeds, self._shrink if outlier else None))
 
-    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
-        """See `Lane.settle`: any size will do."""
+    def warm_up(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Lane.warm_up`: any size will do."""
 
 
 class SizedLane:
@@ -85,8 +85,8 @@ class SizedLane:
                 self._lanes[size] = PlainLane(session, self._device)
             return self._lanes[size]
 
-    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
-        """See `Lane.settle`."""
+    def warm_up(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Lane.warm_up`."""
         wanted = sizes_for(most_rows, self._sizes)
         self._lanes = {size: lane for size, lane in self._lanes.items() if size in wanted}
         for size in wanted:
@@ -117,8 +117,8 @@ class GraphLane:
             )
         return [array[:rows] for array in recorded.run(full)]
 
-    def settle(self, row: Mapping[str, Array], most_rows: int) -> None:
-        """See `Lane.settle`. onnxruntime keeps what it recorded until the session ends."""
+    def warm_up(self, row: Mapping[str, Array], most_rows: int) -> None:
+        """See `Lane.warm_up`. onnxruntime keeps what it recorded until the session ends."""
         for size in sizes_for(most_rows, self._sizes):
             self.run(repeated(row, size))
 
