@@ -79,11 +79,12 @@ class Comparison(BaseModel):
         place = (
             f"sample {self.sample}, output '{self.output}'{''.join(f'[{i}]' for i in self.index)}"
         )
-        numbers = (
-            f"got {self.got:.9g}, want {self.want:.9g}, error {self.worst_error:.2e}, "
+        if self.cause:
+            return f"{place}: {self.cause}"
+        return (
+            f"{place}: got {self.got:.9g}, want {self.want:.9g}, error {self.worst_error:.2e}, "
             f"allowed {self.allowed:.2e}"
         )
-        return f"{place}: {self.cause or numbers}"
 
 
 def compare_outputs(expected: Answers, got: Answers, tolerance: Tolerance) -> Comparison:

@@ -188,7 +188,8 @@ def projected(_: StandIns, discriminant: Any) -> Any:
         if discriminant.solver == "svd"
         else np.zeros(discriminant.scalings_.shape[0])
     )
-    kept = discriminant._max_components  # noqa: SLF001  (it is nowhere else)
+    most = min(len(discriminant.classes_) - 1, discriminant.n_features_in_)
+    kept = most if discriminant.n_components is None else discriminant.n_components
     return _projection(start, discriminant.scalings_[:, :kept].T)
 
 
@@ -253,8 +254,8 @@ def least_squares(_: StandIns, regression: Any) -> Any:
 
     made = LinearRegression()
     coef = np.asarray(regression.coef_, np.float64)
-    mean = regression._x_mean  # noqa: SLF001  (it is nowhere else)
-    made.coef_, made.intercept_ = coef, regression.intercept_ - coef @ mean
+    at_zero = np.ravel(regression.predict(np.zeros((1, coef.shape[1]))))
+    made.coef_, made.intercept_ = coef, at_zero  # `regression.intercept_` is that of centred rows
     if len(coef) == 1:
         made.coef_, made.intercept_ = coef[0], float(np.ravel(made.intercept_)[0])
     made.n_features_in_ = coef.shape[1]
