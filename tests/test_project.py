@@ -1,6 +1,6 @@
 """The project's own promises.
 
-The serving wing needs no torch, its extras are complete, the Dockerfile is clean, the walls hold.
+The server needs no torch, its extras are complete, the Dockerfile is clean, the walls hold.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def test_serving_code_unpickles_and_evaluates_nothing() -> None:
                 assert called not in ("eval", "exec", "compile", "__import__"), file
 
 
-WINGS = ("contracts", "export", "serve", "parity_tests", "cli")
+PACKAGES = ("contracts", "export", "serve", "parity_tests", "cli")
 OURS = ("seatrial", "seatrial_contracts", "seatrial_export", "seatrial_serve", "seatrial_parity")
 UNDOCUMENTED = ("uvicorn.protocols",)
 """Modules without an underscore that their package promises nothing of."""
@@ -262,7 +262,7 @@ def inherited(node: ast.ClassDef) -> set[str]:
 def private_uses() -> dict[str, set[str]]:
     """Foreign package -> what is used of it that it does not promise."""
     uses: dict[str, set[str]] = {}
-    for file in sources(*WINGS):
+    for file in sources(*PACKAGES):
         text = file.read_text("utf-8")
         tree = ast.parse(text)
         foreign = outside(tree)
@@ -309,7 +309,7 @@ def test_every_wide_except_and_every_silenced_rule_says_why() -> None:
     wide = re.compile(
         r"^\s*except (\(.*\b)?(Base)?Exception\b.*?:(.*)$|suppress\((Base)?Exception\)(.*)$"
     )
-    for file in sources(*WINGS, "tests", "examples", "benchmarks"):
+    for file in sources(*PACKAGES, "tests", "examples", "benchmarks"):
         for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
             if wide.search(line):
                 assert re.search(r"#\s*\S+ \S+", line), (
@@ -418,7 +418,7 @@ def test_every_python_file_that_a_page_names_is_there(page: Path) -> None:
         return
     there = [
         f"/{file.relative_to(ROOT)}"
-        for file in sources(*WINGS, "tests", "examples", "benchmarks", "deploy", "tools")
+        for file in sources(*PACKAGES, "tests", "examples", "benchmarks", "deploy", "tools")
     ]
     for named in re.findall(r"`([a-z_0-9/]+\.py)\b", page.read_text("utf-8")):
         assert named in USERS_OWN or any(file.endswith(f"/{named}") for file in there), (

@@ -23,7 +23,7 @@ EXTRAS = {
     "plot": ("matplotlib",),
 }
 """Extra -> the modules that it brings, as they are imported."""
-WINGS = {
+PACKAGES = {
     "seatrial_export.adopt": "adopt",
     "seatrial_export": "export",
     "seatrial_serve": "serve",
@@ -44,7 +44,7 @@ def extra_of(error: ModuleNotFoundError, home: str) -> str | None:
     wanted = next(
         (
             extra
-            for prefix, extra in WINGS.items()
+            for prefix, extra in PACKAGES.items()
             if home == prefix or home.startswith(f"{prefix}.")
         ),
         None,

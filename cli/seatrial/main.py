@@ -36,11 +36,11 @@ WING_OF = {
     "parity": "seatrial_parity",
     "report": "seatrial_parity",
 }
-"""Where a command begins to import; the others begin in the serving wing."""
+"""Where a command begins to import; the others begin in the server's package."""
 
 
 def wing_of(words: Sequence[str]) -> str:
-    """The wing of the command in a command line."""
+    """The package of the command in a command line."""
     return WING_OF.get(next((word for word in words if word in COMMANDS), ""), "seatrial_serve")
 
 

@@ -1,6 +1,6 @@
-"""The hall of seatrial: the plain values that both wings share.
+"""The shared package of seatrial: plain values that exporter and server exchange.
 
-The hall imports Pydantic and numpy, and no other part of seatrial.
+It imports Pydantic and numpy, and no other part of seatrial.
 """
 
 from seatrial_contracts.bundle import Bundle, open_bundle, write_bundle

@@ -1,1 +1,1 @@
-"""The export wing of seatrial: it knows the training world, and seals what passes its gate."""
+"""The exporter of seatrial: it runs training code, and seals a model that passes its gate."""

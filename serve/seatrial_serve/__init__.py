@@ -1,1 +1,1 @@
-"""The serving wing of seatrial: it knows a bundle folder, and nothing of training."""
+"""The server of seatrial: it reads a folder of bundles, and imports no training library."""
