@@ -10,6 +10,8 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +26,7 @@ from uvicorn.server import ServerState
 
 import seatrial as st
 from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
-from seatrial_contracts.errors import OutOfMemory
+from seatrial_contracts.errors import ModelError, OutOfMemory
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.text import Tokenise
@@ -650,10 +652,9 @@ async def test_texts_of_a_turn_are_tokenised_together_and_each_gets_its_own_answ
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_text_is_told_at_its_deadline_although_no_thread_has_taken_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+@pytest.fixture
+def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
+    """The runtime of a model of texts, in the folder of this test."""
     runtime = FakeRuntime(
         lambda feeds: {"score": feeds["text_ids"][:, 0] * 100.0 + 2},
         inputs={"text_ids": "int64", "text_mask": "int64"},
@@ -661,17 +662,108 @@ async def test_a_text_is_told_at_its_deadline_although_no_thread_has_taken_it(
     )
     monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
     text_bundle(tmp_path)
+    return runtime
+
+
+def ask_text(text: str, times: int = 1, **headers: str) -> bytes:
+    return post({"instances": [{"text": text}] * times}, **headers)
+
+
+@pytest.mark.parametrize(
+    ("way", "clients", "rows"), [("direct", 1, 2), ("direct", 12, 1), ("asgi", 1, 2)]
+)
+async def test_a_text_is_told_at_its_deadline_although_no_thread_has_taken_it(
+    tmp_path: Path, texts: FakeRuntime, way: str, clients: int, rows: int
+) -> None:
     async with run_app(tmp_path) as running:
         served, gate = Served(running, way), threading.Event()
-        for _ in range(8):  # more than the pool has threads
-            running.app._exchanges.pool.submit(gate.wait, 30)
-        client = Client(served)
-        client.say(post({"instances": [{"text": "a ship"}] * 2}, X_Request_Timeout_Ms="5"))
-        [(status, _, value)] = await client.hear()
-        assert (status, value["code"], gate.is_set()) == (504, "E_DEADLINE", False)
+        for _ in range(8):  # more than there are threads
+            served.model._host_stages.run(partial(gate.wait, 30), flow="others")
+        asking = [Client(served) for _ in range(clients)]
+        for client in asking:
+            client.say(ask_text("a ship", rows, X_Request_Timeout_Ms="5"))
+        for client in asking:
+            [(status, _, value)] = await client.hear()
+            assert (status, value["code"], gate.is_set()) == (504, "E_DEADLINE", False)
         gate.set()
         while not served.untouched():
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("count", [3, 12], ids=["on the loop", "in a thread"])
+async def test_a_text_at_which_the_tokenizer_raises_takes_no_mate_with_it(
+    tmp_path: Path, texts: FakeRuntime, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    alone, together = Tokenise.__call__, Tokenise.together
+
+    def raise_at_odd(value: str) -> None:
+        if value == "odd":
+            raise ValueError("no such word")
+
+    def tokenise(self: Tokenise, value: str) -> Any:
+        raise_at_odd(value)
+        return alone(self, value)
+
+    def tokenise_together(self: Tokenise, values: Any) -> Any:
+        for value in values:
+            raise_at_odd(value)
+        return together(self, values)
+
+    monkeypatch.setattr(Tokenise, "__call__", tokenise)
+    monkeypatch.setattr(Tokenise, "together", tokenise_together)
+    async with run_app(tmp_path) as running:
+        served = Served(running, "direct")
+        clients = [Client(served) for _ in range(count)]
+        for place, client in enumerate(clients):
+            client.say(ask_text("odd" if place == 1 else "a ship"))
+        answers = [await client.hear() for client in clients]
+        assert [answer[0][0] for answer in answers] == [200, 500] + [200] * (count - 2)
+        while not served.untouched():
+            await asyncio.sleep(0)
+
+
+async def test_who_leaves_while_a_text_waits_for_its_batch_is_accounted_for_once(
+    tmp_path: Path, texts: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run_app(tmp_path) as running:
+        served = Served(running, "direct")
+        assert served.direct is not None
+        served.model.batcher.rule = replace(served.model.batcher.rule, max_rows=1, deep_rows=0)
+        clients = [Client(served) for _ in range(12)]
+        encoded = served.direct._encoded
+
+        def then_leave(*given: Any) -> None:
+            encoded(*given)
+            for client in clients[3:]:
+                client.leave()
+
+        def fail(feeds: Any) -> Any:
+            raise ModelError("E_MODEL", "no")
+
+        monkeypatch.setattr(served.direct, "_encoded", then_leave)
+        texts.answer = fail
+        for client in clients:
+            client.say(ask_text("a ship"))
+        for client in clients[:3]:
+            [(status, _, _)] = await client.hear()
+            assert status == 500
+        while not (served.model.batcher.idle and served.untouched()):
+            await asyncio.sleep(0)
+        assert served.model.metrics.statistics.failed == 12
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_leaves_before_its_task_begins_leaves_nothing_behind(
+    tmp_path: Path, runtime: FakeRuntime, way: str
+) -> None:
+    async with serving(tmp_path, way) as served:
+        for _ in range(3):
+            client = Client(served)
+            client.say(ask(1, X_Partial="1"))
+            await asyncio.sleep(0)  # a task is made, which begins in the next turn of the loop
+            client.leave()
+            while served.state.tasks or not served.untouched():
+                await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import compress
 from typing import Any, NamedTuple
 
-from seatrial_contracts.errors import OutOfMemory, Refusal
+from seatrial_contracts.errors import OutOfMemory
 from seatrial_contracts.host_stage import EncodedRow, Part
 from seatrial_serve.api.exchange import Exchanges, Job, Reply, account, close
 from seatrial_serve.api.fast_path import ROUTES, model_path
@@ -25,7 +26,7 @@ from seatrial_serve.http.direct import DirectRequest, Heads
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import RowsAtOnce, ServedModel
+from seatrial_serve.models.served_model import RowsAtOnce, ServedModel, too_late
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Ticket
 
@@ -96,7 +97,10 @@ class DirectWay:
         self.in_turn = True
         try:
             for model, together in models.items():
-                self._queue(model, together)
+                try:
+                    self._queue(model, together)
+                except Exception:  # the requests to other models go on
+                    log.exception("a turn failed; this is a bug in seatrial")
         finally:
             self.in_turn = False
             self.write()
@@ -123,17 +127,24 @@ class DirectWay:
         if not isinstance(encoded, asyncio.Future):
             self._encoded(model, [asked for asked, _ in rows], start, encoded)
             return
+        loop, now = asyncio.get_running_loop(), now_s()
+        bells = []
         for asked, _ in rows:
             asked.request.when_left = asked.leave
+            left_s = max(0.0, asked.terms.deadline_s - now)
+            if left_s < math.inf:
+                bells.append(loop.call_later(left_s, asked.too_late))
         encoded.add_done_callback(
-            partial(self._thread_encoded, model, [asked for asked, _ in rows], start)
+            partial(self._thread_encoded, model, [asked for asked, _ in rows], start, bells)
         )
 
     def _thread_encoded(
         self, model: ServedModel, together: Sequence[DirectExchange], start: float,
-        encoded: asyncio.Future[list[EncodedRow | Refusal]],
+        bells: Sequence[asyncio.TimerHandle], encoded: asyncio.Future[list[EncodedRow | Exception]],
     ) -> None:  # fmt: skip
         """The host stage has ended, in a thread."""
+        for bell in bells:
+            bell.cancel()
         there = [not asked.left for asked in together]
         try:
             found: Sequence[EncodedRow | Exception] = encoded.result()
@@ -205,8 +216,14 @@ class DirectWay:
         """Go on with a request in a task, from the model's answer where that is there."""
         task = asyncio.get_running_loop().create_task(asked.finish(answer))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(partial(self._task_ended, asked))
         asked.request.when_left = partial(asked.leave_task, task)
+
+    def _task_ended(self, asked: DirectExchange, task: asyncio.Task[None]) -> None:
+        """A task that was cancelled before its first step has run nothing, not even `finally`."""
+        self.tasks.discard(task)
+        if task.cancelled() and asked.held:
+            asked.leave()
 
 
 class DirectExchange(HttpExchange):
@@ -298,6 +315,8 @@ class DirectExchange(HttpExchange):
 
     def _ran(self, answers: Answers | Exception) -> None:
         """Its batch ran."""
+        if self.left:  # an inline model's ticket is not taken back: it has been accounted for
+            return
         if not isinstance(answers, Exception):
             way = self._way
             if not (way.ran or way.in_turn):
@@ -354,6 +373,12 @@ class DirectExchange(HttpExchange):
         self.left = True
         self.gone()
         self.close()
+
+    def too_late(self) -> None:
+        """Its deadline has passed while its row waited for a thread of the host stage."""
+        if self.held:
+            self.left = True
+            self.fail(too_late())
 
     def _leave_ticket(self, ticket: Ticket[Part, Answers]) -> None:
         ticket.gone = True

@@ -354,15 +354,27 @@ class ServedModel:
 
     def encode_turn(
         self, rows: Sequence[Mapping[str, Any]]
-    ) -> Sequence[EncodedRow | Refusal] | asyncio.Future[list[EncodedRow | Refusal]]:
+    ) -> Sequence[EncodedRow | Exception] | asyncio.Future[list[EncodedRow | Exception]]:
         """Take rows of several requests, each its request's only one, through the host stage.
 
         The rows go through it in a thread if they are many.
         """
-        encode, places = self.engine.encode_together, [0] * len(rows)
         if len(rows) <= FEW_ROWS:
-            return encode(rows, places)
-        return self._host_stages.run(partial(encode, rows, places), cost=len(rows))
+            return self._encode_turn(rows)
+        return self._host_stages.run(partial(self._encode_turn, rows), cost=len(rows))
+
+    def _encode_turn(self, rows: Sequence[Mapping[str, Any]]) -> list[EncodedRow | Exception]:
+        """Where they fail together, each alone: one that fails takes no other with it."""
+        try:
+            return [*self.engine.encode_together(rows, [0] * len(rows))]
+        except Exception:  # whatever a tokenizer raises
+            return [self._encoded_or_error(row) for row in rows]
+
+    def _encoded_or_error(self, row: Mapping[str, Any]) -> EncodedRow | Exception:
+        try:
+            return self.engine.encode(row, 0)
+        except Exception as error:  # its sender is told
+            return error
 
     def run_now(self, at_once: RowsAtOnce, terms: Terms) -> Answers | None:
         """Return what the model answers to rows at once.
