@@ -79,10 +79,13 @@ class ModelLifecycle:
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
         self.stop_loading()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # a task that is cancelled before its first step does nothing at all
         for drain in self._draining:
             drain.cancel()
-        if tasks := self._tasks | self._draining:
-            await asyncio.wait(tasks)
+        if self._draining:
+            await asyncio.wait(self._draining)
         for entry in self._repository:
             if entry.model is not None:
                 await entry.model.close()
