@@ -228,4 +228,4 @@ def test_a_model_that_is_trained_without_a_seed_is_made_three_times_and_no_often
 
 def test_a_pipeline_without_a_file_says_so_in_the_receipt(candidate: TorchCandidate) -> None:
     fresh.check_fresh_process(candidate)
-    assert finding(candidate).startswith("not made: the pipeline was flushed by Python code")
+    assert finding(candidate).startswith("not made: the pipeline was handed over by Python code")

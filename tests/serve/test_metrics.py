@@ -516,7 +516,7 @@ for _ in range(2):
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["7", "0"], done.stderr
+    assert done.stdout.split() == ["8", "0"], done.stderr
 
 
 @pytest.mark.skipif(

@@ -125,7 +125,7 @@ class Code(StrEnum):
 
 CODES = {str(code): code for code in Code}
 """The codes by name: the closed set of a metric's label."""
-FAULTS = tuple(code for code in CODES if CODES[code].kind is Kind.FAULT)
+FAULTS = tuple(sorted(code for code in CODES if CODES[code].kind is Kind.FAULT))
 """Codes that are never a caller's doing: alerts ask for them."""
 CAUSES = tuple(map(str, Cause))
 """The causes by name."""
