@@ -77,7 +77,7 @@ def _seal_examples(out: Path) -> None:
             for name, command in pair
         ]
         for name, process in started:
-            said, _ = process.communicate(timeout=300)
+            said, _ = process.communicate(timeout=600)
             assert process.returncode == 0, f"{name}: {said}"
 
 

@@ -32,7 +32,7 @@ def run(line: str, cwd: Path, status: int = 0) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     assert done.returncode == status, f"{line}\n{done.stdout}{done.stderr}"
