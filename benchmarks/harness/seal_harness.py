@@ -94,9 +94,8 @@ class Crop(nn.Module):
         """uint8 (height, width, 3) -> float32 (3, 224, 224)."""
         top, left = (photo.shape[0] - 224) // 2, (photo.shape[1] - 224) // 2
         crop = photo[top : top + 224, left : left + 224]
-        pixels = crop.permute(2, 0, 1).to(
-            torch.float32
-        )  # first: a mean along the last side costs onnxruntime ten times as much
+        # First: a mean along the last side costs onnxruntime ten times as much.
+        pixels = crop.permute(2, 0, 1).to(torch.float32)
         return (pixels / 255 - self.mean) / self.std
 
 

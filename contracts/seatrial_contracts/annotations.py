@@ -173,9 +173,7 @@ def _means_nothing(word: Any) -> bool:
         return False
     try:
         return bool(TypeAdapter(Annotated[Any, word]).core_schema == TypeAdapter(Any).core_schema)
-    except (
-        Exception
-    ):  # what Pydantic cannot apply to any value, it applies to some: such errors are of every sort
+    except Exception:  # of every sort: what fits no value at all may fit some
         return False
 
 

@@ -182,10 +182,8 @@ class Bundle:
 
         A runtime would read such a file from below the working directory, which nobody sealed.
         """
-        where, want = (
-            f"{self.shown}, graph '{name}'",
-            "an ONNX graph with all of its weights inside",
-        )
+        where = f"{self.shown}, graph '{name}'"
+        want = "an ONNX graph with all of its weights inside"
         self._require(name)
         with reading("E_BUNDLE_GRAPH", where, want):
             outside = next(graph_references(self.files[name]), None)
@@ -201,10 +199,8 @@ class Bundle:
         if prepare is not None and (
             not set(prepare.inputs) <= known or len(set(names)) != len(names)
         ):
-            got, want = (
-                "inputs or outputs that do not fit the contract",
-                "inputs of the contract, outputs of other names",
-            )
+            got = "inputs or outputs that do not fit the contract"
+            want = "inputs of the contract, outputs of other names"
             raise BundleError("E_BUNDLE_MANIFEST", f"{self.shown}, prepare", got, want)
 
     def _check_promises(self) -> None:
@@ -348,9 +344,8 @@ def open_bundle(path: Path) -> Bundle:
         files = SealedFiles(path, manifest.files, f"bundle {manifest.name} {manifest.version}")
         bundle = Bundle(path, manifest, files)
         _check_names(bundle)
-        for name in files.keys() - {
-            *bundle.onnx_graphs
-        }:  # those are verified as they are looked at
+        # Those are verified as they are looked at.
+        for name in files.keys() - {*bundle.onnx_graphs}:
             files.verify(name)
         bundle.check()
     return bundle

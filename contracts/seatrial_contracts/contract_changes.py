@@ -145,10 +145,8 @@ def _shown(was: Any, is_: Any) -> str:
         and isinstance(is_, tuple)
         and all(isinstance(word, str) for word in (*was, *is_))
     ):
-        gone, come = (
-            [word for word in was if word not in is_],
-            [word for word in is_ if word not in was],
-        )
+        gone = [word for word in was if word not in is_]
+        come = [word for word in is_ if word not in was]
         parts = [f"without {', '.join(map(repr, gone))}"] * bool(gone) + [
             f"with {', '.join(map(repr, come))}"
         ] * bool(come)

@@ -31,13 +31,11 @@ GOLDEN, HELD_OUT = "golden", "heldout"
 `GOLDEN` holds the rows that every gate replays. `HELD_OUT` holds rows not trained on, which only
 the trial replays too.
 """
-ROWS, ANSWERS, REFUSALS, TRUTH, SLICES = (
-    "rows.jsonl",
-    "answers.jsonl",
-    "refusals.jsonl",
-    "truth.jsonl",
-    "slices.jsonl",
-)
+ROWS = "rows.jsonl"
+ANSWERS = "answers.jsonl"
+REFUSALS = "refusals.jsonl"
+TRUTH = "truth.jsonl"
+SLICES = "slices.jsonl"
 
 
 Truth = Annotated[float, Field(allow_inf_nan=False)] | Annotated[int, Field(ge=-(2**63), lt=2**64)]

@@ -49,10 +49,8 @@ class Bar(NamedTuple):
         return float(own - got if self.measure == "accuracy" else got - own)
 
 
-LABELLED, PROBABLE = (
-    "rows with the truth of a label",
-    "rows with the truth of a label, and scores that are probabilities",
-)
+LABELLED = "rows with the truth of a label"
+PROBABLE = "rows with the truth of a label, and scores that are probabilities"
 NUMBERED = "rows with the truth of a number"
 BARS = {
     "cosine": Bar("cosine", "an output of more than one number with a fraction", at_least=True),

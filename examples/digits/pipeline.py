@@ -108,9 +108,8 @@ def train(net: DigitNet, inputs: Tensor, target: Tensor, epochs: int = 14) -> No
 def pipeline() -> st.Pipeline:
     """Train, report and declare."""
     torch.manual_seed(0)
-    torch.set_num_threads(
-        1
-    )  # more threads sum in another order, and the weights would differ in their last bits
+    # More threads sum in another order, and the weights would differ in their last bits.
+    torch.set_num_threads(1)
     samples = load_samples()
     picture = drawn(load_digits().images[7], 120)
     edges = [

@@ -184,9 +184,8 @@ def refused_rows(good: dict[str, Any]) -> list[st.Refused]:
 def pipeline() -> st.Pipeline:
     """Train, report and declare."""
     torch.manual_seed(0)
-    torch.set_num_threads(
-        1
-    )  # more threads sum in another order, and the weights would differ in their last bits
+    # More threads sum in another order, and the weights would differ in their last bits.
+    torch.set_num_threads(1)
     rows, labels = load_rows()
     train_x, train_y, test_x, test_y = split(rows, labels)
     net = PenguinNet().eval()

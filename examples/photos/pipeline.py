@@ -53,9 +53,8 @@ class Prepare(nn.Module):
         """uint8 (height, width, 3), both at least 224 -> float32 (3, 224, 224)."""
         top, left = (photo.shape[0] - self.side) // 2, (photo.shape[1] - self.side) // 2
         crop = photo[top : top + self.side, left : left + self.side]
-        pixels = crop.permute(2, 0, 1).to(
-            torch.float32
-        )  # first: a mean along the last side costs onnxruntime ten times as much
+        # First: a mean along the last side costs onnxruntime ten times as much.
+        pixels = crop.permute(2, 0, 1).to(torch.float32)
         return (pixels / 255 - self.mean) / self.std
 
 
@@ -126,9 +125,8 @@ def parts(pictures: list[Image.Image]) -> list[bytes]:
 def pipeline() -> st.Pipeline:
     """Declare; there is nothing to train."""
     torch.manual_seed(0)
-    torch.set_num_threads(
-        1
-    )  # more threads sum in another order, and the statistics would differ in their last bits
+    # More threads sum in another order, and the statistics would differ in their last bits.
+    torch.set_num_threads(1)
     pictures = [Image.fromarray(array) for array in load_sample_images().images]
     sizes = ((640, 480), (480, 640), (320, 240), (256, 256))
     files = [

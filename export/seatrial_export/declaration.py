@@ -214,10 +214,8 @@ class ModelDeclaration(ABC):
 
     def _check_body(self, row: RawRow, place: int) -> None:
         """Raise `DeclarationError` where no request has room for the row."""
-        most, bytes_ = (
-            self.contract.max_body_bytes,
-            len(canonical_json({"instances": [wire_row(row)]})),
-        )
+        most = self.contract.max_body_bytes
+        bytes_ = len(canonical_json({"instances": [wire_row(row)]}))
         if bytes_ > most:
             mend = f"limits=st.Limits(max_body_bytes={bytes_}) or more"
             raise DeclarationError(

@@ -167,9 +167,8 @@ class Pipeline(ModelDeclaration):
         """`prepare` on one row, without gradients; what it makes, by name."""
         assert self.prepare is not None, "only called where there is a prepare"
         with torch.no_grad():
-            made = self.prepare(
-                **{name: tensor.clone() for name, tensor in feeds.items()}
-            )  # as above
+            # As above.
+            made = self.prepare(**{name: tensor.clone() for name, tensor in feeds.items()})
         if isinstance(made, Tensor) and len(self.prepare_inputs) == 1:
             return {self.prepare_inputs[0]: made}
         if (
@@ -217,9 +216,8 @@ class Pipeline(ModelDeclaration):
         Raises `DeclarationError` where they are not what the answer class declares.
         """
         with torch.no_grad():
-            answer = self.sealed_model(
-                *(feeds[name].clone() for name in self.arguments)
-            )  # which forward may change
+            # Which forward may change.
+            answer = self.sealed_model(*(feeds[name].clone() for name in self.arguments))
         outputs = self._by_name(answer)
         rows = len(next(iter(feeds.values())))
         for spec in self.contract.outputs:

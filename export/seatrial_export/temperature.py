@@ -134,9 +134,8 @@ def fit(output: str, scores: Array, true: Array) -> Calibration:
     loss: Callable[[float], float] = lambda log: float(
         -log_softmax(logits / math.exp(log))[places, true].mean()
     )
-    least = (
-        1.0 if right.all() else LEAST
-    )  # rows that are all right would ask for certainty, and are no reason for it
+    # Rows that are all right would ask for certainty, and are no reason for it.
+    least = 1.0 if right.all() else LEAST
     temperature = float(f"{math.exp(least_at(loss, math.log(least), math.log(MOST))):.6g}")
     before, after = log_softmax(logits), log_softmax(logits / temperature)
     return Calibration(

@@ -92,9 +92,8 @@ def _raised(error: Exception, path: Path, noun: str) -> DeclarationError:
             line = trace.tb_lineno
         trace = trace.tb_next
     where = f"{noun} file '{path}'" + (f", line {line}" if line else "")
-    if isinstance(
-        error, PydanticUserError
-    ):  # a row class that is none: without the address of Pydantic's page
+    # A row class that is none: without the address of Pydantic's page.
+    if isinstance(error, PydanticUserError):
         return DeclarationError(where, error.message, "fields as they stand in a class: x: float")
     return DeclarationError(
         where, f"{type(error).__name__}: {error}", "a file that runs", "--debug shows the traceback"

@@ -214,10 +214,11 @@ def run_server(
 
 def open_grpc(settings: Settings, exchanges: Exchanges, lifecycle: ModelLifecycle) -> GrpcListener:
     """The gRPC listener, told of every change."""
+    # They take memory: only where they are wanted.
     from seatrial_serve.api import (
         grpc_listener,
         v2_grpc,
-    )  # they take memory: only where they are wanted
+    )
 
     calls = Places(max(1, round(settings.grpc_calls * settings.client_share)), settings.grpc_calls)
     service = v2_grpc.InferenceService(exchanges, calls, lifecycle if settings.admin else None)

@@ -417,9 +417,8 @@ def test_the_bounds_that_a_refusal_writes_are_bounds_that_are_taken() -> None:
             RequestReader(contract).read(b'{"instances": [{"x": 1e300}]}')
         for end in str(refused.value).split("from ")[1].split(" to "):
             RequestReader(contract).read(f'{{"instances": [{{"x": {end}}}]}}'.encode())
-    RequestReader(contract).read(
-        f'{{"instances": [{{"x": {largest}}}]}}'.encode()
-    )  # 3.4028235e+38, as JSON holds it
+    # 3.4028235e+38, as JSON holds it.
+    RequestReader(contract).read(f'{{"instances": [{{"x": {largest}}}]}}'.encode())
 
 
 class Ids(st.Row):

@@ -295,11 +295,12 @@ def test_an_answer_for_each_token_has_its_rows_own_length_beside_longer_rows(
         def forward(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
             return self.table(text_ids) * text_mask[..., None]
 
+    # Of one length: what golden rows show.
     golden = [
         {"text": "a b a"},
         {"text": "b b b"},
         {"text": "b a b"},
-    ]  # of one length: what golden rows show
+    ]
     bundle = seal(Tagger(), tmp_path, Text, Tags, golden)
     rows = [{"text": "a"}, {"text": "a b ? b a b"}, {"text": "b a"}, {"text": "b"}]
     together, alone = answers(bundle, rows, 4), answers(bundle, rows, 1)

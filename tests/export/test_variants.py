@@ -176,11 +176,12 @@ def test_sums_of_the_largest_whole_numbers_are_exact_on_every_processor(
             if kind.partition(":")[0] == "int8"
             else 1e-5 * np.abs(want).max()
         )
+        # Alone and together are kernels of their own.
         for rows in (
             slice(0, 7),
             slice(0, 1),
             slice(1, 2),
-        ):  # alone and together are kernels of their own
+        ):
             assert np.abs(run(made, x[rows]) - want[rows]).max() <= rounding, name
 
 

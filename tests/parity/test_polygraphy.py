@@ -16,9 +16,8 @@ import seatrial as st
 comparator = pytest.importorskip("polygraphy.comparator", reason="Polygraphy is not installed")
 from polygraphy.logger import G_LOGGER  # noqa: E402  (after the skip)
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:overflow encountered in divide:RuntimeWarning"
-)  # its relative errors near 0
+# Its relative errors near 0.
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in divide:RuntimeWarning")
 G_LOGGER.module_severity = G_LOGGER.CRITICAL
 NUMBERS = some.floats(-100, 100, width=32)
 ERRORS = some.floats(-1, 1, width=32)

@@ -39,9 +39,8 @@ async def test_a_thousand_rows_of_one_client_let_anothers_row_pass() -> None:
 async def test_clients_take_turns_by_the_rows_that_they_ask() -> None:
     gate = Gate()
     with FairPool(1) as pool:
-        first = [
-            pool.run(partial(gate.work, "first"), flow="first") for _ in range(2)
-        ]  # these have the thread
+        # These have the thread.
+        first = [pool.run(partial(gate.work, "first"), flow="first") for _ in range(2)]
         jobs = [pool.run(partial(gate.work, "eights"), flow="a", cost=8) for _ in range(4)]
         jobs += [pool.run(partial(gate.work, "ones"), flow="b") for _ in range(16)]
         gate.open.set()

@@ -571,9 +571,8 @@ async def test_loads_take_no_thread_from_requests(
         reloading = asyncio.ensure_future(app.lifecycle.reload())
         while len([name for name in ("one", "two", "three") if meeting[name].is_set()]) < 2:
             await asyncio.sleep(0)
-        reply = await asyncio.wait_for(
-            app.ask([ROW] * 100, "first"), 60
-        )  # more rows than the event loop encodes itself
+        # More rows than the event loop encodes itself.
+        reply = await asyncio.wait_for(app.ask([ROW] * 100, "first"), 60)
         assert (reply.status_code, len(reply.json()["predictions"])) == (200, 100)
         meeting["told"].set()
         await reloading

@@ -478,7 +478,8 @@ async def test_a_raw_request_is_for_models_of_one_input(running: Running) -> Non
     reply = await running.client.post(
         INFER, content=bytes(4), headers={"inference-header-content-length": "0"}
     )
+    # The toy has two inputs.
     assert (reply.status_code, reply.json()["code"]) == (
         400,
         "E_UNSUPPORTED",
-    )  # the toy has two inputs
+    )

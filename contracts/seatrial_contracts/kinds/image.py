@@ -293,9 +293,8 @@ class Image(Kind):
             picture.load()
             if self.exif == "apply":
                 picture = ImageOps.exif_transpose(picture)
-            elif (
-                turned in TURNED_BACK
-            ):  # Pillow has turned it: it does so with a TIFF, whoever opens it
+            # Pillow has turned it: it does so with a TIFF, whoever opens it.
+            elif turned in TURNED_BACK:
                 picture = picture.transpose(Pillow.Transpose[TURNED_BACK[turned]])
             picture = rgb(picture)
         except Pillow.DecompressionBombError:
@@ -371,9 +370,8 @@ def pillow() -> None:
         import PIL.Image  # noqa: F401  (is it installed?)
     except ImportError:
         raise MissingExtra("an image field", "image") from None
-    warnings.filterwarnings(
-        "ignore", module="PIL"
-    )  # odd metadata; the pixels decide, and their number is checked here
+    # Odd metadata; the pixels decide, and their number is checked here.
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def is_whole_png(data: bytes) -> bool:

@@ -47,10 +47,8 @@ class Label(OutputKind):
     def check(self) -> None:
         names = self.classes
         if self.nullable or len(names) < 2 or len(set(names)) != len(names):
-            got, want = (
-                f"classes {names!r}"[:100],
-                "two or more different class names, never missing",
-            )
+            got = f"classes {names!r}"[:100]
+            want = "two or more different class names, never missing"
             raise DeclarationError("st.Label", got, want)
 
     def annotation(self) -> Any:

@@ -238,9 +238,8 @@ class Number(OutputKind):
         """
         (low, low_is_open), (high, high_is_in) = self._lower, self._upper
         least, most = self._type_range
-        if (
-            low < least
-        ):  # the element type's own end, which is told where it is not the type's name that says it
+        # The element type's own end, which is told where it is not the type's name that says it.
+        if low < least:
             low, low_is_open = (least if self.whole and self.nullable else -inf), False
         if high > most:
             high, high_is_in = (most if self.whole and self.nullable else inf), True

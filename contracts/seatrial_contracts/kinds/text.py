@@ -175,9 +175,8 @@ class Text(Kind):
             letters, min_size=self.min_chars, max_size=max(self.min_chars, min(self.max_chars, 400))
         )
         lengths = some.integers(max(self.min_chars, 1), max(self.min_chars, self.max_chars, 1))
-        repeated = some.builds(
-            fill, some.text(letters, min_size=1, max_size=12), lengths
-        )  # up to the longest allowed
+        # Up to the longest allowed.
+        repeated = some.builds(fill, some.text(letters, min_size=1, max_size=12), lengths)
         return written | repeated
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
@@ -204,10 +203,8 @@ class Text(Kind):
 
     def _longest(self, stage: Stage) -> int:
         """How many characters of the example, again and again, the tokenizer lets through."""
-        least, most = (
-            self.min_chars,
-            max(self.min_chars, min(self.max_chars, MOST_TOKEN_CHARS * self.max_tokens)),
-        )
+        least = self.min_chars
+        most = max(self.min_chars, min(self.max_chars, MOST_TOKEN_CHARS * self.max_tokens))
         while least < most:
             middle = (least + most + 1) // 2
             try:
@@ -239,10 +236,8 @@ class Text(Kind):
     def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
         if self.special is not None:
             return
-        words, take = (
-            load_tokenizer(files[front_name(name)]),
-            load_tokenizer(files[front_name(name)]),
-        )
+        words = load_tokenizer(files[front_name(name)])
+        take = load_tokenizer(files[front_name(name)])
         words.encode_special_tokens, take.encode_special_tokens = True, False
         for place, text in enumerate(values):
             if take.encode(text).ids != words.encode(text).ids:

@@ -143,11 +143,9 @@ def _lightgbm_node(
             cause,
             "encode the words before it, by OneHotEncoder, or give them as plain numbers",
         )
-    threshold, feature, missing = (
-        float(node["threshold"]),
-        int(node["split_feature"]),
-        node["missing_type"],
-    )
+    threshold = float(node["threshold"])
+    feature = int(node["split_feature"])
+    missing = node["missing_type"]
     (zero if missing == "Zero" else other if missing == "NaN" else set()).add(feature)
     nan_true = threshold >= 0 if missing == "None" else bool(node["default_left"])
     sides = (
@@ -268,9 +266,7 @@ def _catboost(estimator: Any) -> Ensemble:
         path = Path(folder) / "model.json"
         try:
             estimator.save_model(str(path), format="json")
-        except (
-            Exception
-        ) as error:  # the library raises a kind of its own, where features are words or texts
+        except Exception as error:  # the library's own kind, where features are words or texts
             raise refuse(
                 "catboost",
                 f"it does not write the model: {type(error).__name__}",

@@ -51,9 +51,10 @@ class Estimator:
         Raises `GateError` where a part has no form in a graph, or the contract takes what the
         estimator raises at.
         """
+        # scikit-learn is not needed for ONNX files.
         from seatrial_export.adopt.sklearn_graph import (
             write_graph,
-        )  # scikit-learn is not needed for ONNX files
+        )
 
         self._check_taken()
         specs = {spec.name: spec for spec in self._contract.tensors}
@@ -78,9 +79,8 @@ class Estimator:
         """
         table = self._table(rows)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # unknown words that the encoder takes are its own matter
+            # Unknown words that the encoder takes are its own matter.
+            warnings.simplefilter("ignore")
             answers = {
                 field.name: self._verb(field.kind)(table) for field in self._contract.outputs
             }
@@ -336,9 +336,7 @@ class Estimator:
             warnings.simplefilter("ignore")
             try:
                 self._verb(self._contract.outputs[0].kind)(self._table(rows))
-            except (
-                Exception
-            ) as error:  # scikit-learn and the user's own parts raise kinds of all sorts
+            except Exception as error:  # scikit-learn's and the user's parts raise all sorts
                 return (
                     f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:160]}"
                 )

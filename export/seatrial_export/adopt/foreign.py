@@ -66,10 +66,8 @@ def bring_inside(model: onnx.ModelProto, folder: Path) -> None:
 
     Raises `GateError` for any file that lies outside the folder or is missing.
     """
-    step, mend = (
-        "external data",
-        "keep the model's weights in its own folder, or save it with its weights inside",
-    )
+    step = "external data"
+    mend = "keep the model's weights in its own folder, or save it with its weights inside"
     held = 0
     for tensor in [each for each in tensors_of(model) if external.uses_external_data(each)]:
         location = next(

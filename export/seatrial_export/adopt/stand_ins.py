@@ -217,11 +217,9 @@ def _projection(start: Any, components: Any) -> Any:
     from sklearn.decomposition import PCA
 
     made = PCA(len(components))
-    made.mean_, made.components_, made.n_components_ = (
-        np.asarray(start),
-        np.asarray(components),
-        len(components),
-    )
+    made.mean_ = np.asarray(start)
+    made.components_ = np.asarray(components)
+    made.n_components_ = len(components)
     made.n_features_in_ = components.shape[1]
     return made
 
@@ -231,11 +229,9 @@ def logistic(_: StandIns, discriminant: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     made = LogisticRegression()
-    made.coef_, made.intercept_, made.classes_ = (
-        discriminant.coef_,
-        discriminant.intercept_,
-        discriminant.classes_,
-    )
+    made.coef_ = discriminant.coef_
+    made.intercept_ = discriminant.intercept_
+    made.classes_ = discriminant.classes_
     made.n_features_in_ = discriminant.coef_.shape[1]
     return made
 

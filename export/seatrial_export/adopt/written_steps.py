@@ -87,10 +87,8 @@ class Writer:
 
         found = []
         for variable in self._operator.inputs:
-            words, width = (
-                isinstance(variable.type, StringTensorType),
-                int(variable.get_second_dimension()),
-            )
+            words = isinstance(variable.type, StringTensorType)
+            width = int(variable.get_second_dimension())
             value = variable.full_name if words else self.floats(variable.full_name)
             if width == 1:
                 found.append(Value(value, 1, words))
@@ -455,10 +453,8 @@ class Binned(WrittenStep):
     """
 
     def __init__(self, bins: Any, dtype: str) -> None:
-        self.edges, self.dtype = (
-            [np.asarray(edges[1:-1], np.float64) for edges in bins.bin_edges_],
-            dtype,
-        )
+        self.edges = [np.asarray(edges[1:-1], np.float64) for edges in bins.bin_edges_]
+        self.dtype = dtype
         self.hot = bins.encode != "ordinal"
         self.width = int(sum(bins.n_bins_)) if self.hot else len(self.edges)
 

@@ -96,11 +96,9 @@ class Asking:
     """Reference and graph of one candidate, asked the same rows."""
 
     def __init__(self, candidate: Candidate) -> None:
-        self._candidate, self._declared, self._chain = (
-            candidate,
-            candidate.declared,
-            Chain(candidate),
-        )
+        self._candidate = candidate
+        self._declared = candidate.declared
+        self._chain = Chain(candidate)
         self._scales = scales_of(candidate.golden.answers)
         self._who = REFERENCES[candidate.declared.origin.reference]
         self.batch_rows = AT_ONCE if candidate.batchable else 1
@@ -138,9 +136,8 @@ class Asking:
         found = None if isinstance(got, NoAnswer) else compare_beside(scales, want, got, tolerance)
         if found is not None and found.passed:
             return found
-        alone = self._graph([ready])[
-            0
-        ]  # whether its mates did that is what batch independence looks at
+        # Whether its mates did that is what batch independence looks at.
+        alone = self._graph([ready])[0]
         if isinstance(alone, NoAnswer):
             if not drawn.named and not alone.raised:
                 return f"{drawn.where}: the graph overflows, {alone.cause}"

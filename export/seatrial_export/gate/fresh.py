@@ -61,11 +61,9 @@ class FreshProcess:
     """Runs of one file in processes of their own; the first begins at once, beside the gate."""
 
     def __init__(self, target: str, folder: Path) -> None:
-        self.target, self._folder, self._running = (
-            target,
-            folder,
-            dict[str, subprocess.Popen[bytes]](),
-        )
+        self.target = target
+        self._folder = folder
+        self._running = dict[str, subprocess.Popen[bytes]]()
         self.start("first", ALL)
 
     def start(self, name: str, change: tuple[int, int, bool]) -> None:
@@ -154,9 +152,8 @@ def check_fresh_process(candidate: TorchCandidate) -> None:
         return
     by_chance = set(differing(alike, again))
     chance = f"{len(by_chance)} values differ from run to run and were not compared"
-    if (
-        suspects is not None and suspects <= by_chance
-    ):  # training without a seed: three runs more would show no more
+    # Training without a seed: three runs more would show no more.
+    if suspects is not None and suspects <= by_chance:
         note(candidate, chance)
         return
     for what, change in CHANGES.items():
@@ -263,9 +260,8 @@ def main(target: str, place: str, hours: str) -> None:
     ahead = clock(int(hours)) if int(hours) else []
     with elsewhere(ahead):
         value = UserFiles().value(target, NOUN, WANT)
-    with elsewhere(
-        ahead
-    ):  # once more: now there is the file's module, which may have names of its own for the clock
+    # Once more: now there is the file's module, which may have names of its own for the clock.
+    with elsewhere(ahead):
         candidate = TorchCandidate(pipeline_at(target, value))
         candidate.pipeline = candidate.pipeline.calibrated
         if "torch.export" not in candidate.pipeline.waive:

@@ -52,9 +52,8 @@ class Journal:
         self._points[key_of(point)] = point
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.write(
-                b"\n" + canonical_json(point.model_dump(mode="json"))
-            )  # half a line before it spoils itself alone
+            # Half a line before it spoils itself alone.
+            file.write(b"\n" + canonical_json(point.model_dump(mode="json")))
 
 
 def key_of(point: Point) -> tuple[tuple[str, ...], bool]:

@@ -68,18 +68,15 @@ def put_tokens(edit: GraphEdit, place: str, x: str) -> tuple[str, str, str]:
     low = edit.put(place, "ReduceMin", [x, axes], f"{made}_low", keepdims=1)
     high = edit.put(place, "ReduceMax", [x, axes], f"{made}_high", keepdims=1)
     span = edit.put(place, "Sub", [high, low], f"{made}_span")
-    least = edit.constant(
-        "_token_least", np.array(1e-12, np.float32)
-    )  # a token of equal numbers spans nothing
+    # A token of equal numbers spans nothing.
+    least = edit.constant("_token_least", np.array(1e-12, np.float32))
     wide = edit.put(place, "Max", [span, least], f"{made}_wide")
     levels = edit.constant("_token_levels", np.array(LEVELS, np.float32))
     scale = edit.put(place, "Div", [wide, levels], f"{made}_scale")
     above = edit.put(place, "Sub", [x, low], f"{made}_above")
     steps = edit.put(place, "Div", [above, scale], f"{made}_steps")
-    one, zero = (
-        edit.constant("_token_one", np.array(1, np.float32)),
-        edit.constant("_token_zero", np.array(0, np.uint8)),
-    )
+    one = edit.constant("_token_one", np.array(1, np.float32))
+    zero = edit.constant("_token_zero", np.array(0, np.uint8))
     return edit.put(place, "QuantizeLinear", [steps, one, zero], f"{made}_q"), scale, low
 
 

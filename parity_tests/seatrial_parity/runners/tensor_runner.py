@@ -204,9 +204,8 @@ class GrpcRunner(TensorRunner):
                 client_timeout=TIMEOUT_S,
             )
         except InferenceServerException as error:
-            said: Any = (
-                error.__context__
-            )  # gRPC's own error: tritonclient hides it, and with it the trailing metadata
+            # gRPC's own error: tritonclient hides it, and with it the trailing metadata.
+            said: Any = error.__context__
             trailing = dict(
                 (said.trailing_metadata() if hasattr(said, "trailing_metadata") else None) or ()
             )

@@ -34,10 +34,11 @@ def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
             values = [_value(kinds[name], row.get(name)) for row in rows]
             made[name] = kinds[name].datatype, shaped(values, kinds[name])
         else:
+            # What it holds is nothing to whoever does not know it.
             made[name] = (
                 "INT64",
                 np.ones((len(rows), 1), np.int64),
-            )  # what it holds is nothing to whoever does not know it
+            )
     return made
 
 

@@ -64,12 +64,10 @@ class GrpcListener:
         gRPC measures a message as it comes, and again once it is decompressed.
         """
         self._message_bytes, self._larger = message_bytes, set[tuple[str, str]]()
-        self._service, self._repository, self._drain, self._grace_s = (
-            service,
-            repository,
-            drain,
-            grace_s,
-        )
+        self._service = service
+        self._repository = repository
+        self._drain = drain
+        self._grace_s = grace_s
         self._shared_port = shared_port
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._health = HealthService()

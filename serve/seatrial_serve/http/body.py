@@ -87,10 +87,8 @@ async def read_body(
 async def _arriving(receive: Receive, max_bytes: int, pace: Pace, hold: Hold | None) -> bytes:
     loop = asyncio.get_running_loop()
     start_s = loop.time()
-    last_s, until_s = (
-        start_s + pace.timeout_s,
-        start_s + (GRACE_S if pace.bytes_per_s else pace.timeout_s),
-    )
+    last_s = start_s + pace.timeout_s
+    until_s = start_s + (GRACE_S if pace.bytes_per_s else pace.timeout_s)
     body, more, message = bytearray(), True, NOTHING
     try:
         async with asyncio.timeout_at(min(until_s, last_s)) as patience:

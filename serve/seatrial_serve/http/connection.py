@@ -194,10 +194,8 @@ class StrictProtocol(HttpToolsProtocol):
         if self._between and self._knows(data):
             return
         fresh, self._between = not self._in_message, False
-        in_headers, body = (
-            self._in_headers,
-            (self._chunks, len(self.cycle.body)) if self._chunked else None,
-        )
+        in_headers = self._in_headers
+        body = (self._chunks, len(self.cycle.body)) if self._chunked else None
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -289,9 +287,8 @@ class StrictProtocol(HttpToolsProtocol):
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self._upgrading = False
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(
-            lenient_data_after_close=True
-        )  # as uvicorn does for its first one
+        # As uvicorn does for its first one.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def eof_received(self) -> None:
@@ -431,11 +428,9 @@ class StrictProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in VERSIONS:
             self._refuse("E_HTTP_VERSION", "HTTP version", "another", " or ".join(VERSIONS))
-        hosts, lengths, codings = (
-            named.get(b"host", ()),
-            named.get(b"content-length", ()),
-            named.get(b"transfer-encoding"),
-        )
+        hosts = named.get(b"host", ())
+        lengths = named.get(b"content-length", ())
+        codings = named.get(b"transfer-encoding")
         if len(hosts) > 1 or (not hosts and version == "1.1"):
             self._refuse("E_HTTP", "header Host", f"{len(hosts)} of them", "one")
         if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
@@ -443,10 +438,8 @@ class StrictProtocol(HttpToolsProtocol):
         if codings and (
             lengths or version != "1.1" or [value.lower() for value in codings] != [b"chunked"]
         ):
-            got, want = (
-                "one that leaves the body's end in doubt",
-                "'chunked' alone, without Content-Length",
-            )
+            got = "one that leaves the body's end in doubt"
+            want = "'chunked' alone, without Content-Length"
             self._refuse("E_HTTP", "header Transfer-Encoding", got, want)
         self._chunked = codings is not None
         if b"expect" in named:
@@ -463,24 +456,19 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _check_sender(self, host: bytes | None, named: Mapping[bytes, Sequence[bytes]]) -> None:
         if not self.url.startswith(b"/") and b"://" in self.url:
-            host = self.url.split(b"/", 3)[
-                2
-            ]  # the URL's own counts, whatever the header says (RFC 9112, 3.2.2)
+            # The URL's own counts, whatever the header says (RFC 9112, 3.2.2).
+            host = self.url.split(b"/", 3)[2]
         if host is not None and not self._hosts.holds(host):
-            want, mend = (
-                "an IP address, localhost or an allowed name",
-                "allow it: --allowed-hosts NAME",
-            )
+            want = "an IP address, localhost or an allowed name"
+            mend = "allow it: --allowed-hosts NAME"
             self._refuse("E_HOST", "header Host", "a name that is not this server's", want, mend)
         sites, origins = named.get(b"sec-fetch-site", ()), named.get(b"origin", ())
         if (sites or origins) and is_cross_site(
             self.parser.get_method(), sites, origins, host or b""
         ):
-            where, got, want = (
-                "header Origin or Sec-Fetch-Site",
-                "another site's page",
-                "a page of this server's",
-            )
+            where = "header Origin or Sec-Fetch-Site"
+            got = "another site's page"
+            want = "a page of this server's"
             self._refuse("E_CROSS_SITE", where, got, want)
 
     def on_chunk_header(self) -> None:
@@ -669,11 +657,9 @@ class ClosingTransport:
 
     def __init__(self, transport: asyncio.Transport, connection: StrictProtocol) -> None:
         self._connection = connection
-        self.write, self.get_extra_info, self.close = (
-            transport.write,
-            transport.get_extra_info,
-            connection.close,
-        )
+        self.write = transport.write
+        self.get_extra_info = transport.get_extra_info
+        self.close = connection.close
 
     def is_closing(self) -> bool:
         """Is nothing answered any more?"""

@@ -108,12 +108,10 @@ class DirectRequest:
         self, connection: StrictProtocol, route: Any, headers: Headers, *, keep_alive: bool
     ) -> None:
         """`route`: what the handler made of its URL."""
-        self.connection, self.route, self.headers, self.keep_alive = (
-            connection,
-            route,
-            headers,
-            keep_alive,
-        )
+        self.connection = connection
+        self.route = route
+        self.headers = headers
+        self.keep_alive = keep_alive
         self.body = b""
         self.more_body, self.response_complete, self.disconnected = True, False, False
         self.when_left: Callable[[], None] | None = None

@@ -75,12 +75,10 @@ class Engine:
         model: Runtime,
         variant: str,
     ) -> None:
-        self.bundle, self.contract, self.front, self.variant = (
-            bundle,
-            bundle.contract,
-            front,
-            variant,
-        )
+        self.bundle = bundle
+        self.contract = bundle.contract
+        self.front = front
+        self.variant = variant
         self._prepare, self._model = prepare, model
         self.provider, self.remote, self.placement = model.provider, model.remote, model.placement
         self.runtime_version = "; ".join(

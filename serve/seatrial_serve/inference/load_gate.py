@@ -269,9 +269,8 @@ class LoadGate:
                     break
                 try:
                     if engine.slots and not times:
-                        engine.run(
-                            [[row] * size]
-                        )  # a device plans, loads kernels and takes memory: once
+                        # A device plans, loads kernels and takes memory: once.
+                        engine.run([[row] * size])
                     start = clock()
                     engine.run([[row] * size])
                 except OutOfMemory:

@@ -196,10 +196,8 @@ class Repository:
             code, reason = getattr(error, "code", "E_LOAD"), str(error)
         except Exception:  # one model that cannot be loaded keeps no other from serving
             log.exception("loading %s %s: this is a bug in seatrial", entry.name, entry.version)
-            code, reason = (
-                "E_INTERNAL",
-                "seatrial failed while loading it; the server's log says more",
-            )
+            code = "E_INTERNAL"
+            reason = "seatrial failed while loading it; the server's log says more"
         entry.code, entry.reason = code, reason
         entry.load_s = time.perf_counter() - start
         if entry.reason:

@@ -100,12 +100,10 @@ class ServedModel:
         max_waiting_rows: int,
         drift_counts: DriftCounts | None = None,
     ) -> None:
-        self.engine, self.contract, self.admitted, self.metrics = (
-            engine,
-            engine.contract,
-            admitted,
-            metrics,
-        )
+        self.engine = engine
+        self.contract = engine.contract
+        self.admitted = admitted
+        self.metrics = metrics
         self.version = engine.bundle.version
         self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
         self.output_datatypes = {

@@ -83,12 +83,10 @@ class Sampler:
         clock: Callable[[], float] = now_s,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._observers, self._per_s, self._clock, self._sleep = (
-            tuple(observers),
-            per_s,
-            clock,
-            sleep,
-        )
+        self._observers = tuple(observers)
+        self._per_s = per_s
+        self._clock = clock
+        self._sleep = sleep
         self._allowed, self._since = max(per_s, 1.0), clock()
         self._waiting: deque[Answered] = deque()
         self._waiting_bytes = 0

@@ -58,11 +58,9 @@ class Tracing:
         from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._api, self._provider, self._propagator = (
-            trace,
-            provider,
-            TraceContextTextMapPropagator(),
-        )
+        self._api = trace
+        self._provider = provider
+        self._propagator = TraceContextTextMapPropagator()
         self._tracer = provider.get_tracer("seatrial")
 
     def ended(self, record: RequestRecord) -> None:

@@ -120,11 +120,9 @@ class BatchRule:
         rows = useful = longest = 0
         for place in places:
             ticket = waiting[place]
-            rows_, useful_, longest_ = (
-                rows + ticket.count,
-                useful + ticket.count * ticket.length,
-                max(longest, ticket.length),
-            )
+            rows_ = rows + ticket.count
+            useful_ = useful + ticket.count * ticket.length
+            longest_ = max(longest, ticket.length)
             cost = rows_ * longest_
             if taken and (
                 rows_ > max_rows

@@ -118,10 +118,8 @@ class Batcher(Generic[Rows, Answers]):
             if answers is not None:
                 return [answers]
         self._check_room(len(rows))
-        rank, turn = (
-            priority or DEFAULT_PRIORITY,
-            self._turn_of(flow, min(len(rows), self.rule.max_rows) * length),
-        )
+        rank = priority or DEFAULT_PRIORITY
+        turn = self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
         in_parts = partial(self._in_parts, rows, shape, length, deadline_s, rank, turn, listener)
         try:
             if len(rows) > self.rule.rows_of(length):
@@ -342,9 +340,8 @@ class Batcher(Generic[Rows, Answers]):
             self._free -= 1
             free = self._free
             self._work([batch])
-            if (
-                self._free > free
-            ):  # it ran on the event loop, which reads its sockets before the next one
+            # It ran on the event loop, which reads its sockets before the next one.
+            if self._free > free:
                 return
         if self._queue:
             self._ring_at(self._next_deadline_s)
@@ -507,9 +504,8 @@ class Batcher(Generic[Rows, Answers]):
             rows = sum(ticket.count for ticket in batch)
             self.rule = self.rule.shrunk(rows * max(ticket.length for ticket in batch))
             self._observe.out_of_memory(rows)
-        if len(batch) == 1 or isinstance(
-            error, Unavailable
-        ):  # what is not there is there for none of them
+        # What is not there is there for none of them.
+        if len(batch) == 1 or isinstance(error, Unavailable):
             reply_to_all(batch, error)
             return
         middle = len(batch) // 2

@@ -59,10 +59,8 @@ def read_message(message: pb.ModelInferRequest, contract: Contract) -> InferRequ
     for place, given in enumerate(message.inputs):
         where = f"input '{given.name[:128]}'"
         checked_parameters(parameters_of(given.parameters), where)
-        datatype, shape = (
-            checked_datatype(given.datatype, where),
-            checked_shape(list(given.shape), where),
-        )
+        datatype = checked_datatype(given.datatype, where)
+        shape = checked_shape(list(given.shape), where)
         if raw:
             if given.HasField("contents"):
                 raise Refusal("E_SCHEMA", where, "contents and raw contents both", "one of them")

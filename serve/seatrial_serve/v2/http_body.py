@@ -166,10 +166,8 @@ def _inputs(items: list[dict[str, Any]], rest: memoryview) -> tuple[list[Tensor]
     tensors, used = [], 0
     for item in items:
         where = f"input '{item['name'][:128]}'"
-        datatype, shape = (
-            checked_datatype(item.get("datatype"), where),
-            checked_shape(item.get("shape"), where),
-        )
+        datatype = checked_datatype(item.get("datatype"), where)
+        shape = checked_shape(item.get("shape"), where)
         size = checked_parameters(item.get("parameters"), where).get("binary_data_size")
         if (size is None) == ("data" not in item):
             raise Refusal(
