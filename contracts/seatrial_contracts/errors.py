@@ -7,7 +7,8 @@ SeatrialError
 |-- BundleError        a bundle on disk is not what was sealed                        (theirs)
 |-- MissingExtra       an optional dependency is not installed                        (theirs)
 |-- Unavailable        overloaded, not ready, draining or too late: try again         (ours)
-|   `-- OutOfMemory    a batch was too large for the memory there is                  (ours)
+|   |-- OutOfMemory    a batch was too large for the memory there is                  (ours)
+|   `-- TooLate        its deadline passed before its turn came                       (ours)
 `-- ModelError         a model failed, or its answer breaks the contract              (ours)
 
 A message says where, what it got, what it wants and, where there is one, the mend.
@@ -120,6 +121,13 @@ class OutOfMemory(Unavailable):
 
     def __init__(self, text: str) -> None:
         super().__init__("E_OOM", text)
+
+
+class TooLate(Unavailable):
+    """The deadline of a request passed before its turn came."""
+
+    def __init__(self) -> None:
+        super().__init__("E_DEADLINE", "the deadline passed before its turn came")
 
 
 class ModelError(SeatrialError):

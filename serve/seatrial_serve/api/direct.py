@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from itertools import compress
 from typing import Any, NamedTuple
 
-from seatrial_contracts.errors import OutOfMemory
+from seatrial_contracts.errors import OutOfMemory, TooLate
 from seatrial_contracts.host_stage import EncodedRow, Part
 from seatrial_serve.api.exchange import Exchanges, Job, Reply, account, close
 from seatrial_serve.api.fast_path import ROUTES, model_path
@@ -26,7 +26,7 @@ from seatrial_serve.http.direct import DirectRequest, Heads
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import RowsAtOnce, ServedModel, too_late
+from seatrial_serve.models.served_model import RowsAtOnce, ServedModel
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Ticket
 
@@ -145,7 +145,7 @@ class DirectWay:
         """The host stage has ended, in a thread."""
         for bell in bells:
             bell.cancel()
-        there = [not asked.left for asked in together]
+        there = [asked.held for asked in together]
         try:
             found: Sequence[EncodedRow | Exception] = encoded.result()
         except Exception as error:  # every error becomes one clear answer, for each of them
@@ -217,12 +217,12 @@ class DirectWay:
         task = asyncio.get_running_loop().create_task(asked.finish(answer))
         self.tasks.add(task)
         task.add_done_callback(partial(self._task_ended, asked))
-        asked.request.when_left = partial(asked.leave_task, task)
+        asked.request.when_left = task.cancel
 
     def _task_ended(self, asked: DirectExchange, task: asyncio.Task[None]) -> None:
-        """A task that was cancelled before its first step has run nothing, not even `finally`."""
+        """End the request of a task that was cancelled, maybe before its first step."""
         self.tasks.discard(task)
-        if task.cancelled() and asked.held:
+        if task.cancelled():
             asked.leave()
 
 
@@ -315,7 +315,7 @@ class DirectExchange(HttpExchange):
 
     def _ran(self, answers: Answers | Exception) -> None:
         """Its batch ran."""
-        if self.left:  # an inline model's ticket is not taken back: it has been accounted for
+        if not self.held:  # it has ended: the ticket of an inline model is not taken back
             return
         if not isinstance(answers, Exception):
             way = self._way
@@ -333,7 +333,7 @@ class DirectExchange(HttpExchange):
         None: the request failed, and its client is told why; or the client has left; or a task goes
         on.
         """
-        if self.left:
+        if not self.held:
             return None
         try:
             answer = self.model.checked(Answer(self._job.given, (answers,)))
@@ -354,11 +354,6 @@ class DirectExchange(HttpExchange):
                 )
             job = self._job
             reply = await (self.answered(job) if answer is None else self.written(job, answer))
-        except asyncio.CancelledError:
-            self.gone()
-            self.close()
-            if not self.left:
-                raise
         except Exception as error:  # every error becomes one clear answer
             self.fail(error)
         else:
@@ -369,25 +364,18 @@ class DirectExchange(HttpExchange):
         self.request.when_left = None
 
     def leave(self) -> None:
-        """Its client has left."""
-        self.left = True
+        """Its client has left, or its server ends."""
         self.gone()
         self.close()
 
     def too_late(self) -> None:
         """Its deadline has passed while its row waited for a thread of the host stage."""
         if self.held:
-            self.left = True
-            self.fail(too_late())
+            self.fail(TooLate())
 
     def _leave_ticket(self, ticket: Ticket[Part, Answers]) -> None:
         ticket.gone = True
         self.leave()
-
-    def leave_task(self, task: asyncio.Task[None]) -> None:
-        """Its client has left while a task answers it."""
-        self.left = True
-        task.cancel()
 
     def fail(self, error: Exception) -> None:
         """It ends with this error, of which its client is told."""

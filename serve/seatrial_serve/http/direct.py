@@ -114,7 +114,7 @@ class DirectRequest:
         self.keep_alive = keep_alive
         self.body = b""
         self.more_body, self.response_complete, self.disconnected = True, False, False
-        self.when_left: Callable[[], None] | None = None
+        self.when_left: Callable[[], object] | None = None
         """Called once where the client leaves before the answer."""
 
     def left(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.errors import Refusal, Unavailable
+from seatrial_contracts.errors import Refusal, TooLate, Unavailable
 from seatrial_contracts.host_stage import EncodedRow, Part, group_places
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.predict_request import RequestReader
@@ -45,11 +45,6 @@ FEW_ROWS = 8
 """So many rows of a turn are tokenised on the event loop, in some 0.4 ms; more go to a thread."""
 
 
-def too_late() -> Unavailable:
-    """What is said of a request whose deadline has passed."""
-    return Unavailable("E_DEADLINE", "the deadline passed before its turn came")
-
-
 async def in_time(jobs: Sequence[asyncio.Future[Encoded]], deadline_s: float) -> list[Encoded]:
     """Return what jobs in a pool make of rows.
 
@@ -63,7 +58,7 @@ async def in_time(jobs: Sequence[asyncio.Future[Encoded]], deadline_s: float) ->
         async with asyncio.timeout(left_s):
             return await asyncio.gather(*jobs)
     except TimeoutError:
-        raise too_late() from None
+        raise TooLate from None
     finally:
         for job in jobs:
             job.cancel()
@@ -236,7 +231,7 @@ class ServedModel:
 
         def encode_some(first: int) -> list[EncodedRow]:
             if terms.deadline_s < now_s():
-                raise too_late()
+                raise TooLate
             some = range(len(rows))[first : first + TOGETHER_ROWS]
             found = self.engine.encode_together(rows[first : first + TOGETHER_ROWS], some)
             for each in found:
@@ -279,7 +274,7 @@ class ServedModel:
 
         def encode_in_time(row: Mapping[str, Any], place: int) -> Encoded:
             if terms.deadline_s < now_s():
-                raise too_late()
+                raise TooLate
             return encode(row, place)
 
         jobs = [run(partial(encode_in_time, row, place)) for place, row in enumerate(rows)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
-from seatrial_contracts.errors import MissingExtra, ModelError, Unavailable
+from seatrial_contracts.errors import MissingExtra, ModelError, TooLate, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
@@ -153,7 +153,7 @@ class TritonRuntime:
         """
         left_s = min(deadline_s - now_s(), MOST_S)
         if left_s <= 0:
-            raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+            raise TooLate
         rows = len(next(iter(feeds.values())))
         try:
             result = self._client.infer(

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 
-from seatrial_contracts.errors import ModelError, Refusal, Unavailable
+from seatrial_contracts.errors import ModelError, Refusal, TooLate, Unavailable
 from seatrial_serve.process.clock import now_s
 
 MEMORY_S = 5.0
@@ -84,7 +84,7 @@ class Backlog:
             return
         expected_s, left_s = self.expected_s, deadline_s - self._clock()
         if left_s <= 0:
-            raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+            raise TooLate
         if expected_s > MARGIN * left_s:
             raise Unavailable(
                 "E_OVERLOADED",

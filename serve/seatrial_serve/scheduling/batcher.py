@@ -10,9 +10,10 @@ from functools import partial
 from types import NoneType
 from typing import Generic, NoReturn, Self
 
-from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, TooLate, Unavailable
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.batch_rule import BatchRule
+from seatrial_serve.scheduling.fair_order import FairOrder, Order
 from seatrial_serve.scheduling.ticket import (
     Answers,
     Observe,
@@ -31,8 +32,6 @@ CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 RESOLUTION_S = 0.002
 """Of the event loop's clock and timers."""
-DEFAULT_PRIORITY = 2**31
-"""Where a request names no priority: after all that do."""
 
 
 class Batcher(Generic[Rows, Answers]):
@@ -46,9 +45,7 @@ class Batcher(Generic[Rows, Answers]):
     and up to `slots` of them run at once. If it gives the answers themselves, the batch ran on the
     event loop, and the loop reads its sockets before the next one starts.
 
-    Whose turn it is: the higher priority, and among equals start-time fair queueing (Goyal, Vin and
-    Cheng 1996) over `flow`, so that a client who sends ten times as much as another waits ten times
-    as long, and the parts of a large request let small ones pass.
+    Whose turn it is: see `FairOrder`.
     """
 
     def __init__(
@@ -69,8 +66,7 @@ class Batcher(Generic[Rows, Answers]):
         """When the last of the batch that `run` is called with stops waiting."""
         self._queue: list[Ticket[Rows, Answers]] = []
         self._waiting_rows = 0
-        self._turn = 0.0
-        self._next_turn: dict[Hashable, float] = {}
+        self._order = FairOrder()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
@@ -118,13 +114,12 @@ class Batcher(Generic[Rows, Answers]):
             if answers is not None:
                 return [answers]
         self._check_room(len(rows))
-        rank = priority or DEFAULT_PRIORITY
-        turn = self._turn_of(flow, min(len(rows), self.rule.max_rows) * length)
-        in_parts = partial(self._in_parts, rows, shape, length, deadline_s, rank, turn, listener)
+        order = self._place(flow, min(len(rows), self.rule.max_rows) * length, priority)
+        in_parts = partial(self._in_parts, rows, shape, length, deadline_s, order, listener)
         try:
             if len(rows) > self.rule.rows_of(length):
                 return await in_parts()
-            return [await self._whole(rows, shape, length, deadline_s, (rank, turn), listener)]
+            return [await self._whole(rows, shape, length, deadline_s, order, listener)]
         except OutOfMemory:
             if self._closing:
                 raise
@@ -136,7 +131,7 @@ class Batcher(Generic[Rows, Answers]):
         shape: Hashable,
         length: int,
         deadline_s: float,
-        order: tuple[int, float],
+        order: Order,
         listener: TicketListener | None,
     ) -> Answers:
         """The answers of rows that are one ticket."""
@@ -144,6 +139,8 @@ class Batcher(Generic[Rows, Answers]):
         ticket = self._enqueue(
             rows, shape, length, deadline_s, order, listener, partial(resolve, future)
         )
+        if self._free:
+            self._pump_soon()
         try:
             return await future
         finally:
@@ -169,17 +166,9 @@ class Batcher(Generic[Rows, Answers]):
         Rows that are more than a batch holds are the caller's to `submit`. `OutOfMemory` comes to
         `reply` without a second try.
         """
-        count = len(rows)
-        if self._closing or self._waiting_rows + count > self._max_waiting_rows:
-            self._check_room(count)
-        order = priority or DEFAULT_PRIORITY, self._turn_of(flow, count * length)
-        ticket: Ticket[Rows, Answers] = Ticket(
-            rows, count, shape, length, self._clock(), deadline_s, order, reply, listener
-        )
-        self._put(ticket)
-        if not self._free:
-            self._ring_at(deadline_s + RESOLUTION_S)
-        return ticket
+        self._check_room(len(rows))
+        order = self._place(flow, len(rows) * length, priority)
+        return self._enqueue(rows, shape, length, deadline_s, order, listener, reply)
 
     def run_now(
         self,
@@ -200,7 +189,7 @@ class Batcher(Generic[Rows, Answers]):
         started = self._clock()
         if not self.idle or self._closing or deadline_s < started:
             return None
-        order = DEFAULT_PRIORITY, self._turn
+        order = self._order.now
         answered: list[Answers | Exception] = []
         ticket: Ticket[Rows, Answers] = Ticket(
             rows, len(rows), shape, length, started, deadline_s, order, answered.append, listener
@@ -223,11 +212,12 @@ class Batcher(Generic[Rows, Answers]):
         return result
 
     async def _in_parts(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, rank: int, turn: float,
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: Order,
         listener: TicketListener | None,
     ) -> list[Answers]:  # fmt: skip
         """The answers of `rows`, in as many tickets as the rule wants now."""
         size, loop = self.rule.rows_of(length), asyncio.get_running_loop()
+        rank, turn = order
         starts = range(0, len(rows), size)
         futures: list[asyncio.Future[Answers]] = [loop.create_future() for _ in starts]
         tickets = [
@@ -242,6 +232,8 @@ class Batcher(Generic[Rows, Answers]):
             )
             for start, future in zip(starts, futures, strict=True)
         ]
+        if self._free:
+            self._pump_soon()
         try:
             return await asyncio.gather(*futures)
         finally:
@@ -255,37 +247,26 @@ class Batcher(Generic[Rows, Answers]):
         if self._waiting_rows + rows > self._max_waiting_rows and self._queue:
             raise Unavailable("E_OVERLOADED", f"{self._waiting_rows} rows wait already")
 
-    def _turn_of(self, flow: Hashable, cost: int) -> float:
-        """The start tag of a flow's next ticket."""
-        if not self._queue:
-            self._next_turn.clear()
-        turn = max(self._turn, self._next_turn.get(flow, 0.0))
-        self._next_turn[flow] = turn + cost
-        return turn
+    def _place(self, flow: Hashable, cost: int, priority: int) -> Order:
+        """The place of a flow's next ticket in the queue."""
+        return self._order.place(flow, cost, priority, empty=not self._queue)
 
     def _enqueue(
-        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: tuple[int, float],
+        self, rows: Rows, shape: Hashable, length: int, deadline_s: float, order: Order,
         listener: TicketListener | None, reply: Callable[[Answers | Exception], None],
     ) -> Ticket[Rows, Answers]:  # fmt: skip
-        """Put rows in the queue, and look at it in the next turn of the loop."""
+        """Put rows in their place in the queue, from which a batch takes them once one starts."""
         ticket: Ticket[Rows, Answers] = Ticket(
             rows, len(rows), shape, length, self._clock(), deadline_s, order, reply, listener
         )
-        self._put(ticket)
-        if self._free:
-            self._pump_soon()
-        else:
-            self._ring_at(deadline_s + RESOLUTION_S)
-        return ticket
-
-    def _put(self, ticket: Ticket[Rows, Answers]) -> None:
-        """In the order of the queue."""
-        order = ticket.order
         if self._queue and order < self._queue[-1].order:
             insort(self._queue, ticket, key=lambda waiting: waiting.order)
         else:
             self._queue.append(ticket)
         self._waiting_rows += ticket.count
+        if not self._free:
+            self._ring_at(deadline_s + RESOLUTION_S)
+        return ticket
 
     async def close(self) -> None:
         """Refuse new requests, answer those that wait, and return once nothing runs."""
@@ -374,7 +355,7 @@ class Batcher(Generic[Rows, Answers]):
             if ticket.gone:
                 continue
             if ticket.deadline_s < now:
-                ticket.tell(Unavailable("E_DEADLINE", "the deadline passed before its turn came"))
+                ticket.tell(TooLate())
                 continue
             kept.append(ticket)
         if len(kept) != len(self._queue):
@@ -384,7 +365,7 @@ class Batcher(Generic[Rows, Answers]):
 
     def _take(self) -> list[Ticket[Rows, Answers]]:
         places = self.rule.take(self._queue)
-        self._turn = max(self._turn, self._queue[0].order[1])
+        self._order.serve(self._queue[0].order)
         batch = [self._queue[place] for place in places]
         if len(places) == len(self._queue):
             self._queue = []

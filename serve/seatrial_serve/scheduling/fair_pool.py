@@ -13,16 +13,15 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, NamedTuple, Self, TypeVar
 
+from seatrial_serve.scheduling.fair_order import FairOrder, Order
+
 Made = TypeVar("Made")
-NO_PRIORITY = 2**31
-"""Where a request names no priority: after all that do."""
 
 
 class Job(NamedTuple):
-    """Work that waits for a thread; jobs compare by priority, then start tag, then arrival."""
+    """Work that waits for a thread; jobs compare by their order, then by arrival."""
 
-    priority: int
-    tag: float
+    order: Order
     number: int
     work: Callable[[], Any]
     future: asyncio.Future[Any]
@@ -31,10 +30,7 @@ class Job(NamedTuple):
 class FairPool:
     """A thread pool whose queue is on the event loop.
 
-    The queue's order is that of the batcher's: priority, then fair queueing.
-
-    Start-time fair queueing (Goyal, Vin and Cheng 1996) over `flow`: a client's next job starts
-    after its earlier ones, and another client's first job starts at once. Use `with`.
+    The queue's order is that of the batcher's (`FairOrder`). Use `with`.
     """
 
     def __init__(self, threads: int) -> None:
@@ -46,8 +42,7 @@ class FairPool:
         """
         self._queue: list[Job] = []
         self._numbers = count()
-        self._turn = 0.0
-        self._next_tag: dict[Hashable, float] = {}
+        self._order = FairOrder()
 
     def __enter__(self) -> Self:
         return self
@@ -74,11 +69,8 @@ class FairPool:
         `flow` is the client; `priority` 1 is the highest, 0 that of everybody; `cost` is in rows.
         """
         future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
-        if not self._queue:
-            self._next_tag.clear()
-        tag = max(self._turn, self._next_tag.get(flow, 0.0))
-        self._next_tag[flow] = tag + cost
-        heappush(self._queue, Job(priority or NO_PRIORITY, tag, next(self._numbers), work, future))
+        order = self._order.place(flow, cost, priority, empty=not self._queue)
+        heappush(self._queue, Job(order, next(self._numbers), work, future))
         self._start_jobs()
         return future
 
@@ -88,7 +80,7 @@ class FairPool:
             if job.future.done():  # its client has left, or it is too late
                 continue
             self._free -= 1
-            self._turn = max(self._turn, job.tag)
+            self._order.serve(job.order)
             running = job.future.get_loop().run_in_executor(self._pool, job.work)
             running.add_done_callback(partial(self._ended, job.future))
 

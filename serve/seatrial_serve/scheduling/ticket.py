@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from seatrial_serve.scheduling.fair_order import Order
+
 
 class Sliceable(Protocol):
     """The rows of a request, in whatever form."""
@@ -96,7 +98,7 @@ class Ticket(Generic[Rows, Answers]):
     length: int
     arrived_s: float
     deadline_s: float
-    order: tuple[int, float]
+    order: Order
     reply: Callable[[Answers | Exception], None]
     """Called once, on the event loop, with the answers or with what went wrong.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import onnxruntime as ort
 
-from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError, Unavailable
+from seatrial_contracts.errors import ModelError, OutOfMemory, SeatrialError, TooLate
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.runtimes.onnx.errors import ORT_ERRORS, DeviceLost, our_error
@@ -250,7 +250,7 @@ class DevicesRuntime:
                 return self._free.popleft()
         if not self.healthy:
             raise DeviceLost
-        raise Unavailable("E_DEADLINE", "the deadline passed before its turn came")
+        raise TooLate
 
     def _return(self, lane: Lane, device: Device) -> None:
         with self._changed:
