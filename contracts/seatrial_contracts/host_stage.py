@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import itemgetter
@@ -145,6 +145,13 @@ def group_places(keys: Iterable[Hashable]) -> dict[Any, list[int]]:
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
     return places
+
+
+def in_batches(keys: Iterable[Hashable], size: int) -> Iterator[list[int]]:
+    """Yield the places of rows that run together: those of one key, at most `size` of them."""
+    for places in group_places(keys).values():
+        for start in range(0, len(places), size):
+            yield places[start : start + size]
 
 
 def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str, Array]:

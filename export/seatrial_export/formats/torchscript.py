@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from seatrial_contracts.compare import compare_outputs
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.host_stage import group_places, shape_key
+from seatrial_contracts.host_stage import in_batches, shape_key
 from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
@@ -187,16 +187,13 @@ def departure(candidate: TorchCandidate, call: Call) -> str:
                 f"at sizes { {name: list(value.shape) for name, value in feeds.items()} }, {found}"
             )
     rows = pipeline.encoded_golden
+    shapes = [shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows]
     for size in TRIAL_BATCH_SIZES if candidate.batchable else (1,):
         answers: list[dict[str, Array]] = [{}] * len(rows)
-        for places in group_places(
-            shape_key(pipeline.specs, pipeline.prepared(row)) for row in rows
-        ).values():
-            for start in range(0, len(places), size):
-                some = places[start : start + size]
-                outputs = call(pipeline.batch([rows[place] for place in some]))
-                for index, place in enumerate(some):
-                    answers[place] = {name: array[index] for name, array in outputs.items()}
+        for places in in_batches(shapes, size):
+            outputs = call(pipeline.batch([rows[place] for place in places]))
+            for index, place in enumerate(places):
+                answers[place] = {name: array[index] for name, array in outputs.items()}
         judged = judge(pipeline.contract, pipeline.whole_promise, candidate.golden, answers)
         if judged.finding:
             return f"at batch size {size}: {judged.finding}"

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.host_stage import EncodedRow, collate, group_places, shape_key
+from seatrial_contracts.host_stage import EncodedRow, collate, in_batches, shape_key
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 
 Outputs = dict[str, Array]
@@ -61,13 +61,10 @@ class Model:
     def run_in_batches(self, rows: Sequence[EncodedRow], size: int) -> list[Outputs]:
         """Prepared rows in batches of `size` of like shape; answers in the rows' order."""
         answers: list[Outputs] = [{}] * len(rows)
-        for places in group_places(map(self.shape, rows)).values():
-            for start in range(0, len(places), size):
-                some = places[start : start + size]
-                for place, answer in zip(
-                    some, self.run([rows[place] for place in some]), strict=True
-                ):
-                    answers[place] = answer
+        for places in in_batches(map(self.shape, rows), size):
+            batch = self.run([rows[place] for place in places])
+            for place, answer in zip(places, batch, strict=True):
+                answers[place] = answer
         return answers
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES, PYTHON_TYPES
-from seatrial_contracts.host_stage import group_places
+from seatrial_contracts.host_stage import in_batches
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array, Kind
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
@@ -117,9 +117,7 @@ def batches(rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
         )
         for row in rows
     ]
-    for places in group_places(shapes).values():
-        for start in range(0, len(places), batch_rows):
-            yield places[start : start + batch_rows]
+    yield from in_batches(shapes, batch_rows)
 
 
 def shape_of(value: list[Any]) -> tuple[int, ...]:

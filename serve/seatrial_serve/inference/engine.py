@@ -6,7 +6,7 @@ The load gate, the server and parity all run this.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from seatrial_contracts.host_stage import (
     HostStage,
     Part,
     collate_parts,
-    group_places,
+    in_batches,
     padded_length,
     shape_key,
 )
@@ -232,13 +232,22 @@ class Engine:
             self.encode(self.contract.validate_row(row, place), place)
             for place, row in enumerate(rows)
         ]
+        return self.answer_encoded(
+            encoded, in_batches((self.batch_key(row)[0] for row in encoded), batch_rows)
+        )
+
+    def answer_encoded(
+        self, rows: Sequence[EncodedRow], batches: Iterable[Sequence[int]]
+    ) -> list[Outputs]:
+        """Return the model's numbers for encoded rows, one mapping for each row.
+
+        `batches`: the places of those that run together, which are of like shape.
+        """
         answers: list[Outputs] = [{}] * len(rows)
-        for places in group_places(self.batch_key(row)[0] for row in encoded).values():
-            for start in range(0, len(places), batch_rows):
-                some = places[start : start + batch_rows]
-                outputs = self.run([[encoded[place] for place in some]]).outputs
-                for index, place in enumerate(some):
-                    answers[place] = {name: array[index] for name, array in outputs.items()}
+        for places in batches:
+            outputs = self.run([[rows[place] for place in places]]).outputs
+            for index, place in enumerate(places):
+                answers[place] = {name: array[index] for name, array in outputs.items()}
         return answers
 
 

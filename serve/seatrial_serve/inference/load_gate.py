@@ -166,7 +166,7 @@ class LoadGate:
         engine, golden = self._engine, self._golden
         for size in self._sizes():
             try:
-                answers = self._answers(size)
+                answers = self._engine.answer_encoded(self._rows, self._batches(size))
             except OutOfMemory:
                 if size > 1:
                     break  # batches that do not fit are never formed: see `measure`
@@ -208,14 +208,6 @@ class LoadGate:
             for size in TRIAL_BATCH_SIZES
             if size == 1 or (batchable and size // 2 < rows and size <= self._engine.most_rows)
         ]
-
-    def _answers(self, size: int) -> list[Outputs]:
-        answers: list[Outputs] = [{}] * len(self._rows)
-        for places in self._batches(size):
-            outputs = self._engine.run([[self._rows[place] for place in places]]).outputs
-            for index, place in enumerate(places):
-                answers[place] = {name: array[index] for name, array in outputs.items()}
-        return answers
 
     def _batches(self, size: int) -> Iterator[Sequence[int]]:
         """Places of rows that run together: of like shape, at most `size`, and see `UNLIKE`."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.errors import ModelError, Refusal
-from seatrial_contracts.host_stage import EncodedRow, group_places
+from seatrial_contracts.host_stage import EncodedRow, in_batches
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.load_gate import LoadGate
@@ -82,13 +82,7 @@ class TritonPythonModel:
 
 def run_rows(engine: Engine, rows: Sequence[EncodedRow]) -> list[dict[str, Array]]:
     """Encoded rows to one answer each; those of like shape run together where that is allowed."""
-    answers: list[dict[str, Array]] = [{}] * len(rows)
-    groups = group_places(engine.batch_key(row)[0] for row in rows).values()
-    batches = (
-        groups if engine.bundle.manifest.batchable else [[place] for place in range(len(rows))]
-    )
-    for places in batches:
-        outputs = engine.run([[rows[place] for place in places]]).outputs
-        for index, place in enumerate(places):
-            answers[place] = {name: array[index] for name, array in outputs.items()}
-    return answers
+    if not engine.bundle.manifest.batchable:
+        return engine.answer_encoded(rows, ([place] for place in range(len(rows))))
+    keys = (engine.batch_key(row)[0] for row in rows)
+    return engine.answer_encoded(rows, in_batches(keys, len(rows)))
