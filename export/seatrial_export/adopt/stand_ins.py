@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.errors import GateError
+from seatrial_export.adopt.booster_graph import BoostedTrees
 from seatrial_export.adopt.boosters import library_of
 from seatrial_export.adopt.parts import held_by, is_part
 from seatrial_export.adopt.written_steps import (
@@ -21,7 +22,6 @@ from seatrial_export.adopt.written_steps import (
     Affine,
     Applied,
     Binned,
-    BoostedTrees,
     Filled,
     Gaps,
     Lookup,
