@@ -378,27 +378,27 @@ class Batcher(Generic[Rows, Answers]):
         self._observe.waiting(self._waiting_rows)
         return batch
 
-    def _work(self, todo: list[list[Ticket[Rows, Answers]]]) -> None:
+    def _work(self, pending: list[list[Ticket[Rows, Answers]]]) -> None:
         """Run batches one after another in the slot that is held, and free the slot.
 
         The halves of batches that fail are among them.
         """
         batch: list[Ticket[Rows, Answers]] = []
         try:
-            while todo:
-                batch = todo.pop()
+            while pending:
+                batch = pending.pop()
                 started, self.until_s = self._clock(), latest(batch)
                 try:
                     answers = self._run([ticket.rows for ticket in batch])
                 except Exception as error:  # each ticket is told what went wrong with its own rows
-                    self._failed(batch, error, started, todo)
+                    self._failed(batch, error, started, pending)
                     continue
                 if isinstance(answers, asyncio.Future):
-                    answers.add_done_callback(partial(self._came, batch, started, todo))
+                    answers.add_done_callback(partial(self._came, batch, started, pending))
                     return
                 self._deliver(batch, answers, started)
         except BaseException:  # whatever ends it, nobody waits for ever, and the slot is free again
-            self._give_up([batch, *todo], RuntimeError("the batcher failed"))
+            self._give_up([batch, *pending], RuntimeError("the batcher failed"))
             raise
         self._free_slot()
 
@@ -420,23 +420,23 @@ class Batcher(Generic[Rows, Answers]):
         self,
         batch: list[Ticket[Rows, Answers]],
         started: float,
-        todo: list[list[Ticket[Rows, Answers]]],
+        pending: list[list[Ticket[Rows, Answers]]],
         answers: asyncio.Future[Answers],
     ) -> None:
         """A batch that ran elsewhere has ended."""
         error = None if answers.cancelled() else answers.exception()
         if answers.cancelled() or not isinstance(error, (Exception, NoneType)):
-            self._give_up([batch, *todo], Unavailable("E_DRAINING", "the server is stopping"))
+            self._give_up([batch, *pending], Unavailable("E_DRAINING", "the server is stopping"))
             return
         try:
             if error is not None:
-                self._failed(batch, error, started, todo)
+                self._failed(batch, error, started, pending)
             else:
                 self._deliver(batch, answers.result(), started)
         except BaseException:  # as in `_work`
-            self._give_up([batch, *todo], RuntimeError("the batcher failed"))
+            self._give_up([batch, *pending], RuntimeError("the batcher failed"))
             raise
-        self._work(todo)
+        self._work(pending)
 
     def _deliver(
         self, batch: list[Ticket[Rows, Answers]], answers: Answers, started: float
@@ -473,7 +473,7 @@ class Batcher(Generic[Rows, Answers]):
         batch: list[Ticket[Rows, Answers]],
         error: Exception,
         started: float,
-        todo: list[list[Ticket[Rows, Answers]]],
+        pending: list[list[Ticket[Rows, Answers]]],
     ) -> None:
         """Halve the batch until the request that fails stands alone; its mates get their answers.
 
@@ -490,7 +490,7 @@ class Batcher(Generic[Rows, Answers]):
             reply_to_all(batch, error)
             return
         middle = len(batch) // 2
-        todo += (batch[middle:], batch[:middle])
+        pending += (batch[middle:], batch[:middle])
 
 
 def _closed(_parts: object) -> NoReturn:
