@@ -52,9 +52,7 @@ class Estimator:
         estimator raises at.
         """
         # scikit-learn is not needed for ONNX files.
-        from seatrial_export.adopt.sklearn_graph import (
-            write_graph,
-        )
+        from seatrial_export.adopt.sklearn_graph import write_graph
 
         self._check_taken()
         specs = {spec.name: spec for spec in self._contract.tensors}

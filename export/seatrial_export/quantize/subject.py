@@ -89,6 +89,14 @@ class Subject:
         )
 
     @cached_property
+    def _drawn(self) -> list[tuple[DrawnRow, EncodedRow]]:
+        """Rows drawn from the contract and prepared, on which the fp32 graph does not raise."""
+        drawn = draw_rows(self.front, self.bundle.golden.rows)
+        ready = [(each, row) for each in drawn if (row := self._probe(each)) is not None]
+        answered = {id(row) for row in answerable(self.fp32, [row for _, row in ready])}
+        return [(each, row) for each, row in ready if id(row) in answered]
+
+    @cached_property
     def edges(self) -> list[EncodedRow]:
         """Prepared rows at the bounds of the contract that fp32 answers with numbers.
 
@@ -99,9 +107,11 @@ class Subject:
             for field in self.contract.inputs
             if isinstance(field.kind, Tensor)
         )
-        drawn = draw_rows(self.front, self.bundle.golden.rows)
-        told = [each for each in drawn if each.named or not each.where.startswith(open_tensors)]
-        rows = answerable(self.fp32, [row for row in map(self._probe, told) if row is not None])
+        rows = [
+            row
+            for each, row in self._drawn
+            if each.named or not each.where.startswith(open_tensors)
+        ]
         answers = self.fp32.run_in_batches(rows, 1)
         finite = [all(np.isfinite(array).all() for array in answer.values()) for answer in answers]
         return [row for row, good in zip(rows, finite, strict=True) if good]
@@ -118,12 +128,7 @@ class Subject:
 
         The fp32 graph answers each.
         """
-        drawn = [
-            row
-            for row in map(self._probe, draw_rows(self.front, self.bundle.golden.rows))
-            if row is not None
-        ]
-        return [*answerable(self.fp32, drawn), *self.sets[0][1]]
+        return [*(row for _, row in self._drawn), *self.sets[0][1]]
 
     def _probe(self, drawn: DrawnRow) -> EncodedRow | None:
         try:
