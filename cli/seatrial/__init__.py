@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.flag import Flag
     from seatrial_contracts.kinds.image import Image
     from seatrial_contracts.kinds.label import Label
+    from seatrial_contracts.kinds.labels import Labels
     from seatrial_contracts.kinds.number import Number
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
+    from seatrial_contracts.options import Option, Options
     from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
     from seatrial_contracts.rows_file import read_rows
@@ -68,9 +70,11 @@ HOMES = {
     "seatrial_contracts.kinds.flag": ("Flag",),
     "seatrial_contracts.kinds.image": ("Image",),
     "seatrial_contracts.kinds.label": ("Label",),
+    "seatrial_contracts.kinds.labels": ("Labels",),
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
+    "seatrial_contracts.options": ("Option", "Options"),
     "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
     "seatrial_contracts.rows_file": ("read_rows",),
@@ -107,11 +111,14 @@ __all__ = [
     "Int8PerToken",
     "Int8Weights",
     "Label",
+    "Labels",
     "Limits",
     "MissingExtra",
     "ModelError",
     "Number",
     "Objective",
+    "Option",
+    "Options",
     "Pipeline",
     "Promise",
     "Refusal",

@@ -62,6 +62,9 @@ class Comparison(BaseModel):
     got: float | None = None
     want: float | None = None
     cause: str = ""
+    """Why the two cannot be compared at all: another shape, another number of answers."""
+    mismatch: str = ""
+    """What has no like in the other answer, in words: a box, a span."""
 
     @property
     def ratio(self) -> float:
@@ -79,8 +82,8 @@ class Comparison(BaseModel):
         place = (
             f"sample {self.sample}, output '{self.output}'{''.join(f'[{i}]' for i in self.index)}"
         )
-        if self.cause:
-            return f"{place}: {self.cause}"
+        if self.cause or self.mismatch:
+            return f"{place}: {self.cause or self.mismatch}"
         return (
             f"{place}: got {self.got:.9g}, want {self.want:.9g}, error {self.worst_error:.2e}, "
             f"allowed {self.allowed:.2e}"
@@ -150,7 +153,7 @@ def _compare_output(
     if output not in have or want[output].shape != have[output].shape:
         shape = list(have[output].shape) if output in have else "no such output"
         return _broken(sample, output, f"got {shape}, want shape {list(want[output].shape)}", rows)
-    found = _compare(want[output], have[output], tolerance, scales[output])
+    found = compare_arrays(want[output], have[output], tolerance, scales[output])
     return found.model_copy(update={"rows": rows, "sample": sample, "output": output})
 
 
@@ -162,7 +165,13 @@ def largest(values: Array) -> float:
     )
 
 
-def _compare(want: Array, got: Array, tolerance: Tolerance, scale: float) -> Comparison:
+def mismatch(what: str) -> Comparison:
+    """Two answers of which one has what the other has not."""
+    return Comparison(passed=False, rows=0, worst_error=float("inf"), allowed=0.0, mismatch=what)
+
+
+def compare_arrays(want: Array, got: Array, tolerance: Tolerance, scale: float) -> Comparison:
+    """Compare two arrays of one shape; `scale` is the largest |value| of their output."""
     if is_whole(want):
         return _compare_whole(want, got)
     a, b = np.asarray(got, np.float64), np.asarray(want, np.float64)

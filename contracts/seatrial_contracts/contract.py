@@ -39,9 +39,17 @@ from seatrial_contracts.kinds.kind import (
     Column,
     JsonSchema,
     Kind,
-    OutputKind,
     TensorSpec,
 )
+from seatrial_contracts.kinds.mapped_kind import MappedKind
+from seatrial_contracts.kinds.output_kind import (
+    NO_OPTIONS,
+    AnswerTensor,
+    Arrays,
+    OptionValues,
+    OutputKind,
+)
+from seatrial_contracts.options import MAX_OPTIONS, Option, OptionField, read_options
 from seatrial_contracts.row import BuiltRow, Row
 
 LONGEST_NAME = 128
@@ -121,6 +129,7 @@ class Contract(BaseModel):
     schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
     inputs: tuple[InputField, ...] = Field(min_length=1, max_length=MAX_TENSORS)
     outputs: tuple[OutputField, ...] = Field(min_length=1, max_length=MAX_TENSORS)
+    options: tuple[OptionField, ...] = Field(default=(), max_length=MAX_OPTIONS)
     limits: Limits = Limits()
     tolerance: Tolerance = Tolerance()
     objective: Objective = Objective()
@@ -151,9 +160,10 @@ class Contract(BaseModel):
                 kind.check()
             except DeclarationError as error:
                 raise DeclarationError(f"{role} '{name}', {error}") from None
-        names = [spec.name for spec in self.tensors] + [
-            name for _, name, _ in fields[len(self.inputs) :]
-        ]
+        self._check_about()
+        self._check_options()
+        names = [spec.name for spec in self.tensors]
+        names += [tensor.name for tensor in self.answer_tensors]
         twice = (
             {name for name in names if names.count(name) > 1}
             if len(set(names)) < len(names)
@@ -165,6 +175,40 @@ class Contract(BaseModel):
                 "names of inputs, their tensors and outputs", got, "a name of its own for each"
             )
         return self
+
+    def _check_about(self) -> None:
+        """Raise `DeclarationError` where an answer is about no input that it can be about."""
+        kinds = {field.name: field.kind for field in self.inputs}
+        for field in self.outputs:
+            about = field.kind.about
+            if about is None:
+                continue
+            where = f"output '{field.name}'"
+            kind = kinds.get(about)
+            if kind is None or not kind.takes_notes:
+                known = ", ".join(name for name, kind in kinds.items() if kind.takes_notes)
+                raise DeclarationError(where, f"an answer about '{about}'", f"one of: {known}")
+            try:
+                field.kind.check_about(kind)
+            except DeclarationError as error:
+                raise DeclarationError(f"{where}, {error}") from None
+
+    def _check_options(self) -> None:
+        """Raise `DeclarationError` where an option is declared twice, or nothing reads it."""
+        names = [field.name for field in self.options]
+        own = [name for field in self.outputs for name in field.kind.own_options()]
+        read = {name for field in self.outputs for name in field.kind.reads_options}
+        for field in self.options:
+            if names.count(field.name) > 1 or field.name in own or not is_field_name(field.name):
+                raise DeclarationError(f"option '{field.name}'", "this name", "one of its own")
+            if field.name not in read:
+                raise DeclarationError(
+                    f"option '{field.name}'",
+                    "an option that no answer reads",
+                    f"one of: {', '.join(sorted(read)) or 'none, by these kinds of answers'}",
+                    "what the model itself shall see is an input field",
+                )
+            field.option.check()
 
     def to_json(self) -> bytes:
         """`contract.json`: sorted, indented, the same bytes for equal contracts."""
@@ -295,7 +339,7 @@ class Contract(BaseModel):
         Rows share a batch there only where their own lengths are equal.
         """
         specs = tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
-        if all(size is not None for field in self.outputs for size in field.kind.shape):
+        if all(size is not None for tensor in self.answer_tensors for size in tensor.shape):
             return specs
         return tuple(spec.model_copy(update={"pad": None}) for spec in specs)
 
@@ -309,16 +353,122 @@ class Contract(BaseModel):
         }
 
     @cached_property
-    def _describers(self) -> list[tuple[str, Callable[[Array], Any]]]:
-        return [(field.name, field.kind.describe) for field in self.outputs]
+    def answer_tensors(self) -> tuple[AnswerTensor, ...]:
+        """What the graph answers, in the order of the outputs."""
+        return tuple(
+            tensor for field in self.outputs for tensor in field.kind.answer_tensors(field.name)
+        )
 
-    def describe(self, outputs: Mapping[str, Array], index: int) -> dict[str, Any]:
-        """The answer of row `index` as a client sees it; `outputs` are batched."""
-        return {name: describe(outputs[name][index]) for name, describe in self._describers}
+    @cached_property
+    def noted(self) -> tuple[str, ...]:
+        """Inputs that an answer is about, in their order: what a row's notes are of."""
+        about = {field.kind.about for field in self.outputs}
+        return tuple(field.name for field in self.inputs if field.name in about)
 
-    def recover(self, prediction: Mapping[str, Any]) -> dict[str, Array]:
-        """The model's numbers of one row back from what a client saw."""
-        return {field.name: field.kind.recover(prediction[field.name]) for field in self.outputs}
+    @cached_property
+    def mapped(self) -> tuple[MappedOutput, ...]:
+        """The outputs whose answer is in the client's own terms."""
+        return tuple(
+            MappedOutput(
+                field.name,
+                field.kind,
+                tuple(tensor.name for tensor in field.kind.answer_tensors(field.name)),
+                self._place_of_note(field.kind),
+            )
+            for field in self.outputs
+            if isinstance(field.kind, MappedKind)
+        )
+
+    @cached_property
+    def client_tensors(self) -> Mapping[str, AnswerTensor]:
+        """What a client sees over V2 and gRPC, by name, in the order of the outputs."""
+        found: list[AnswerTensor] = []
+        for field in self.outputs:
+            if isinstance(field.kind, MappedKind):
+                found += field.kind.counted_tensors(field.name)
+            else:
+                found += field.kind.answer_tensors(field.name)
+        return {tensor.name: tensor for tensor in found}
+
+    def _place_of_note(self, kind: OutputKind) -> int | None:
+        return None if kind.about is None else self.noted.index(kind.about)
+
+    @cached_property
+    def known_options(self) -> Mapping[str, Option]:
+        """What a request may choose: declared options, and those that kinds bring with them."""
+        own = {name: each for f in self.outputs for name, each in f.kind.own_options().items()}
+        return own | {field.name: field.option for field in self.options}
+
+    @cached_property
+    def default_options(self) -> OptionValues:
+        """The options of a request that chooses none."""
+        return {name: option.default for name, option in self.known_options.items()}
+
+    @cached_property
+    def whole_options(self) -> Mapping[str, Any]:
+        """The options to choose in order to see all that the model answered."""
+        wanted = {name: each for f in self.outputs for name, each in f.kind.whole_options().items()}
+        known = self.known_options.items()
+        return {name: wanted[name] for name, option in known if name in wanted}
+
+    def read_options(self, given: Mapping[str, Any]) -> OptionValues:
+        """The options of a request that chooses these.
+
+        Raises `Refusal` where one is unknown, or cannot have such a value.
+        """
+        return read_options(self.known_options, self.default_options, given)
+
+    @cached_property
+    def _describers(
+        self,
+    ) -> list[tuple[str, tuple[str, ...], int | None, Callable[[Arrays, Any, OptionValues], Any]]]:
+        return [
+            (
+                field.name,
+                tuple(tensor.name for tensor in field.kind.answer_tensors(field.name)),
+                self._place_of_note(field.kind),
+                field.kind.describe,
+            )
+            for field in self.outputs
+        ]
+
+    def describe(
+        self,
+        outputs: Mapping[str, Array],
+        index: int,
+        notes: Sequence[Any] = (),
+        options: OptionValues = NO_OPTIONS,
+    ) -> dict[str, Any]:
+        """The answer of row `index` as a client sees it; `outputs` are batched.
+
+        `notes` are those of the row, one for each of `noted`.
+        """
+        return {
+            name: describe(
+                (outputs[names[0]][index],)
+                if len(names) == 1
+                else [outputs[each][index] for each in names],
+                None if place is None else notes[place],
+                options,
+            )
+            for name, names, place, describe in self._describers
+        }
+
+    def recover(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model answered to one row, back from what a client saw with `whole_options`.
+
+        The numbers stand by the tensors' names; a mapped output stands by its own name, as its
+        client's tensors.
+        """
+        found: dict[str, Any] = {}
+        for field in self.outputs:
+            values = field.kind.recover(prediction[field.name])
+            if isinstance(field.kind, MappedKind):
+                found[field.name] = values
+            else:
+                tensors = field.kind.answer_tensors(field.name)
+                found |= {each.name: value for each, value in zip(tensors, values, strict=True)}
+        return found
 
     def check_outputs(self, outputs: Mapping[str, Array], rows: int) -> None:
         """Raise `ModelError` where batched outputs break their declaration.
@@ -363,19 +513,21 @@ class Contract(BaseModel):
 
         Some outputs may be absent from the answer.
         """
-        for field in self.outputs:
-            array = answer.get(field.name)
+        for tensor in self.answer_tensors:
+            array = answer.get(tensor.name)
             if array is not None and array.dtype.kind == "f" and not all_finite(array):
-                return OutputFault(field.name)
-            if array is not None and field.kind.is_bounded and field.kind.outside(array).any():
-                return OutputFault(field.name, out_of_bounds=True)
+                return OutputFault(tensor.name)
+        for name, outside in self._output_bounds:
+            array = answer.get(name)
+            if array is not None and outside(array).any():
+                return OutputFault(name, out_of_bounds=True)
         return None
 
     @cached_property
     def _output_shapes(self) -> list[tuple[str, tuple[int | None, ...], bool]]:
         return [
-            (f.name, f.kind.shape, "INT" in f.kind.datatype or f.kind.datatype == "BOOL")
-            for f in self.outputs
+            (each.name, each.shape, "INT" in each.datatype or each.datatype == "BOOL")
+            for each in self.answer_tensors
         ]
 
     @cached_property
@@ -401,6 +553,11 @@ class Contract(BaseModel):
         """JSON Schema of one prediction."""
         return _object({f.name: f.kind for f in self.outputs}, [f.name for f in self.outputs])
 
+    def options_schema(self) -> JsonSchema:
+        """JSON Schema of a request's options."""
+        properties = {name: option.json_schema() for name, option in self.known_options.items()}
+        return {"type": "object", "properties": properties, "additionalProperties": False}
+
     def example_row(self) -> dict[str, Any]:
         """One row that the contract accepts, as it stands in JSON."""
         return {field.name: field.kind.example() for field in self.inputs}
@@ -419,6 +576,24 @@ def is_field_name(name: str) -> bool:
 
 def _pairs(fields: Sequence[InputField] | Sequence[OutputField]) -> list[tuple[str, Kind]]:
     return [(field.name, field.kind) for field in fields]
+
+
+class MappedOutput(NamedTuple):
+    """An output in the client's own terms."""
+
+    name: str
+    kind: MappedKind
+    tensors: tuple[str, ...]
+    """Of the graph."""
+    place: int | None
+    """Of its note among a row's notes; None where it needs none."""
+
+    def client(
+        self, answer: Mapping[str, Array], notes: Sequence[Any], options: OptionValues
+    ) -> tuple[Array, ...]:
+        """One row's answer as its client's tensors, from the graph's without the batch."""
+        arrays = [answer[name] for name in self.tensors]
+        return self.kind.client(arrays, None if self.place is None else notes[self.place], options)
 
 
 class OutputFault(NamedTuple):

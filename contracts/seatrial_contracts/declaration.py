@@ -23,6 +23,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.options import Options, options_of
 from seatrial_contracts.row import Answer, Row
 
 LARGEST = 1e15
@@ -33,11 +34,12 @@ def contract_from_rows(
     inputs: type[Row],
     outputs: type[Answer],
     *,
+    options: type[Options] | None = None,
     limits: Limits | None = None,
     tolerance: Tolerance | None = None,
     objective: Objective | None = None,
 ) -> Contract:
-    """Read the contract off a row class and an answer class.
+    """Read the contract off a row class, an answer class, and a class of options if there is one.
 
     Raises `DeclarationError` naming the field to mend.
     """
@@ -50,6 +52,7 @@ def contract_from_rows(
     return Contract(
         inputs=tuple(InputField(name=name, kind=kind) for name, kind in rows),
         outputs=tuple(OutputField(name=name, kind=kind) for name, kind in answers),
+        options=options_of(options),
         limits=limits or Limits(),
         tolerance=tolerance or Tolerance(),
         objective=objective or Objective(),

@@ -7,8 +7,8 @@ refused.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -117,6 +117,14 @@ class Golden:
             tuple(self.slices[place] for place in places),
         )
 
+    def only(self, names: Collection[str]) -> Golden:
+        """The set with these tensors of its answers alone."""
+        answers = [
+            {name: array for name, array in answer.items() if name in names}
+            for answer in self.answers
+        ]
+        return replace(self, answers=tuple(answers))
+
     def to_files(self, folder: str = GOLDEN) -> dict[str, bytes]:
         """Write one JSON line for each row, as the bundle holds them.
 
@@ -199,8 +207,8 @@ def _read_answer(answer: Mapping[str, Any], contract: Contract, where: str) -> d
     """
     with reading("E_BUNDLE_GOLDEN", where, WANTED[ANSWERS]):
         arrays = {
-            field.name: _read_array(answer[field.name], field.kind.datatype)
-            for field in contract.outputs
+            tensor.name: _read_array(answer[tensor.name], tensor.datatype)
+            for tensor in contract.answer_tensors
         }
         contract.check_outputs({name: array[None] for name, array in arrays.items()}, 1)
         if len(answer) != len(arrays):

@@ -15,7 +15,10 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column, Kind, Stage, StageTogether, TensorSpec
 
 EncodedRow = tuple[Any, ...]
-"""One row after the host stage: a scalar or an array for each of the specs it was made for."""
+"""One row after the host stage: a scalar or an array for each of the specs it was made for.
+
+Behind them stand the row's notes, where it was encoded with them.
+"""
 
 
 @dataclass(slots=True)
@@ -57,6 +60,12 @@ class HostStage:
         scalars = (
             self.columnar and len(self.stages) > 1 and not any(spec.dims for spec in self.specs)
         )
+        self._noting = {
+            field.name: field.kind.noting_stage(field.name, files)
+            for field in contract.inputs
+            if field.name in contract.noted
+        }
+        """Of the inputs that an answer is about."""
         self._scalars: Callable[[Mapping[str, Any]], EncodedRow] | None = (
             itemgetter(*self.stages) if scalars else None
         )
@@ -82,9 +91,30 @@ class HostStage:
             try:
                 encoded += stage(row[name])
             except Refusal as refusal:
-                where = f"input '{name}'" + (f", row {place}" if place is not None else "")
-                raise refusal.at(where) from None
+                raise refusal.at(where_of(name, place)) from None
         return tuple(encoded)
+
+    def encode_noted(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
+        """As `encode_row`, with the row's notes behind: one for each of the contract's `noted`."""
+        if not self._noting:
+            return self.encode_row(row, place)
+        encoded: list[Any] = []
+        notes: list[Any] = []
+        for name, stage in (self.stages | self._noting).items():
+            try:
+                made = stage(row[name])
+            except Refusal as refusal:
+                raise refusal.at(where_of(name, place)) from None
+            add_made(encoded, notes, made, noted=name in self._noting)
+        return (*encoded, *notes)
+
+    def notes_of(self, row: EncodedRow) -> tuple[Any, ...]:
+        """The notes of a row as `encode_noted` encodes it; none of a contract without notes."""
+        return row[len(row) - len(self._noting) :]
+
+    def notes(self, row: Any) -> tuple[Any, ...]:
+        """The notes of a raw row. Raises `Refusal`."""
+        return self.notes_of(self.encode_noted(self.contract.validate_row(row)))
 
     @cached_property
     def together(self) -> bool:
@@ -94,12 +124,13 @@ class HostStage:
     def encode_together(
         self, rows: Sequence[Mapping[str, Any]], places: Sequence[int]
     ) -> list[EncodedRow | Refusal]:
-        """Validated rows as `encode_row` encodes them, with a `Refusal` for each refused row.
+        """Validated rows as `encode_noted` encodes them, with a `Refusal` for each refused row.
 
         The `Refusal` stands in the place of the row, and names the row's place in its request.
         """
         made: list[Any] = [[] for _ in rows]
-        for name, stage in self.stages.items():
+        notes: list[list[Any]] = [[] for _ in rows]
+        for name, stage in (self.stages | self._noting).items():
             values = [row[name] for row in rows]
             found = (
                 stage.together(values)
@@ -110,10 +141,13 @@ class HostStage:
                 if isinstance(made[place], Refusal):
                     continue
                 if isinstance(each, Refusal):
-                    made[place] = each.at(f"input '{name}', row {places[place]}")
+                    made[place] = each.at(where_of(name, places[place]))
                 else:
-                    made[place] += each
-        return [tuple(each) if isinstance(each, list) else each for each in made]
+                    add_made(made[place], notes[place], each, noted=name in self._noting)
+        return [
+            (*each, *of_row) if isinstance(each, list) else each
+            for each, of_row in zip(made, notes, strict=True)
+        ]
 
     def encode_columns(self, columns: Mapping[str, Column]) -> ColumnBlock:
         """Validated columns of a `plain` contract, aligned with `specs`."""
@@ -129,6 +163,19 @@ class HostStage:
         except Refusal as refusal:
             return refusal.code
         return None
+
+
+def where_of(name: str, place: int | None) -> str:
+    """An input for messages, with the row's place in its request where that is known."""
+    return f"input '{name}'" + (f", row {place}" if place is not None else "")
+
+
+def add_made(encoded: list[Any], notes: list[Any], made: Sequence[Any], *, noted: bool) -> None:
+    """Add what a stage made of a value: its tensors, and the note behind them if it is `noted`."""
+    if noted:
+        *made, note = made
+        notes.append(note)
+    encoded += made
 
 
 def refusal_of(stage: Stage, value: Any) -> tuple[Any, ...] | Refusal:
@@ -157,10 +204,10 @@ def in_batches(keys: Iterable[Hashable], size: int) -> Iterator[list[int]]:
 def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str, Array]:
     """Collate encoded rows of like shape to a batch: name -> array with the rows first.
 
-    Rows are padded where the spec gives a `pad`.
+    Rows are padded where the spec gives a `pad`. Notes behind a row's tensors enter no batch.
     """
     feeds: dict[str, Array] = {}
-    for spec, column in zip(specs, zip(*rows, strict=True), strict=True):
+    for spec, column in zip(specs, zip(*rows, strict=True), strict=False):
         if spec.pad is not None:
             feeds[spec.name] = pad(column, spec.pad, left=spec.pad_left)
         elif spec.dims:
@@ -208,7 +255,7 @@ def shape_key(specs: Sequence[TensorSpec], row: EncodedRow) -> tuple[tuple[int, 
     """What rows must have in common to share a batch: the shapes of all that cannot be padded."""
     return tuple(
         value.shape
-        for spec, value in zip(specs, row, strict=True)
+        for spec, value in zip(specs, row, strict=False)
         if spec.dims and spec.pad is None
     )
 
@@ -219,6 +266,6 @@ def padded_length(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
     The cost of a batch is its rows times the longest of these sides.
     """
     return max(
-        (len(value) for spec, value in zip(specs, row, strict=True) if spec.pad is not None),
+        (len(value) for spec, value in zip(specs, row, strict=False) if spec.pad is not None),
         default=1,
     )

@@ -79,15 +79,21 @@ class Verdict:
         )
 
 
-def judge(contract: Contract, promise: Promise | None, golden: Golden, answers: Answers) -> Verdict:
+def judge(
+    contract: Contract, promise: Promise | None, golden: Golden, answers: Answers,
+    mapped: Sequence[Comparison] = (),
+) -> Verdict:  # fmt: skip
     """Hold the answers to the golden rows against `promise`, else the contract's tolerance.
 
     A promise is held against all rows, and against each slice of enough rows: a slice that breaks
     it fails, whatever the mean. A row that is answered with NaN, an infinity or out of bounds
-    fails, though the training side answers it alike: no server gives such an answer.
+    fails, though the training side answers it alike: no server gives such an answer. `mapped` says
+    for each row how its outputs compare in the client's terms, where there are such outputs.
     """
     promise = promise or Promise(tolerance=contract.tolerance)
     rows = compare_rows(golden.answers, answers, promise.tolerance or contract.tolerance)
+    if mapped and len(answers) == len(golden.rows):
+        rows = [worst_of(pair) for pair in zip(rows, mapped, strict=True)] if rows else [*mapped]
     worst = worst_of(rows)
     if len(answers) != len(golden.rows):
         return Verdict(worst, finding=str(worst))
@@ -178,9 +184,10 @@ def _worst_row(
     got: Mapping[str, Array],
 ) -> WorstRow:
     answers, labels = {}, {}
-    for output in contract.outputs:
-        expected, answer = want[output.name], got.get(output.name)
-        if answer is None or answer.shape != expected.shape:
+    kinds = {output.name: output.kind for output in contract.outputs}
+    for output in contract.answer_tensors:
+        expected, answer = want.get(output.name), got.get(output.name)
+        if expected is None or answer is None or answer.shape != expected.shape:
             continue
         places = np.argsort(-np.abs(np.asarray(expected, np.float64)), axis=None, kind="stable")[
             :SHOWN_NUMBERS
@@ -188,8 +195,9 @@ def _worst_row(
         if output.name == row.output and row.index:
             places.append(int(np.ravel_multi_index(row.index, expected.shape)))
         answers[output.name] = {place: shown(float(answer.flat[place])) for place in places}
-        if isinstance(output.kind, Label):
-            labels[output.name] = output.kind.classes[int(answer.argmax())]
+        kind = kinds.get(output.name)
+        if isinstance(kind, Label):
+            labels[output.name] = kind.classes[int(answer.argmax())]
     return WorstRow(
         sample=sample,
         output=row.output or "",
@@ -198,7 +206,7 @@ def _worst_row(
         got=shown(row.got),
         error=shown(row.worst_error),
         allowed=row.allowed,
-        cause=row.cause,
+        cause=row.cause or row.mismatch,
         answers=answers,
         labels=labels,
     )

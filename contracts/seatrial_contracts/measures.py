@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.compare import Answers, Array
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.kinds.kind import OutputKind
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
 
@@ -70,7 +69,7 @@ def measure(
     The arguments hold one mapping for each row, in the same order.
     """
     errors = [_max_error(want, have) for want, have in zip(expected, got, strict=True)]
-    wide = wide_outputs(contract)
+    wide = [name for name in wide_outputs(contract) if expected and name in expected[0]]
     cosines = (
         [
             min(_cosine(want[name], have.get(name)) for name in wide)
@@ -98,7 +97,11 @@ def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...
     return tuple(
         place
         for place, (want, have) in pairs
-        if any(not _alike(label, want[name], have.get(name)) for name, label in decided.items())
+        if any(
+            not _alike(label, want[name], have.get(name))
+            for name, label in decided.items()
+            if name in want
+        )
     )
 
 
@@ -107,8 +110,8 @@ def wide_outputs(contract: Contract) -> list[str]:
 
     Ids and masks have no angle that means anything.
     """
-    floats = (field for field in contract.outputs if field.kind.datatype.startswith("FP"))
-    return [field.name for field in floats if field.kind.shape not in ((), (1,))]
+    floats = (tensor for tensor in contract.answer_tensors if tensor.datatype.startswith("FP"))
+    return [tensor.name for tensor in floats if tensor.shape not in ((), (1,))]
 
 
 def decided_outputs(contract: Contract) -> dict[str, bool]:
@@ -116,16 +119,12 @@ def decided_outputs(contract: Contract) -> dict[str, bool]:
 
     The scores of a label only have to have the same winner.
     """
+    labels = {field.name for field in contract.outputs if isinstance(field.kind, Label)}
     return {
-        field.name: isinstance(field.kind, Label)
-        for field in contract.outputs
-        if is_decided(field.kind)
+        tensor.name: tensor.name in labels
+        for tensor in contract.answer_tensors
+        if tensor.name in labels or not tensor.datatype.startswith("FP")
     }
-
-
-def is_decided(kind: OutputKind) -> bool:
-    """Is it a label, or of whole numbers or booleans?"""
-    return isinstance(kind, Label) or not kind.datatype.startswith("FP")
 
 
 def _alike(label: bool, want: Array, have: Array | None) -> bool:

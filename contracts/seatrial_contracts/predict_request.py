@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
+from seatrial_contracts.kinds.output_kind import NO_OPTIONS
 from seatrial_contracts.row import BuiltRow, Row
 
 SIGNATURE = "serving_default"
@@ -42,12 +43,15 @@ class PredictRequest(NamedTuple):
     columnar: bool = False
     """Did the rows come by column, so that the answer goes back by column?"""
     refused: Mapping[int, Refusal] = NONE_REFUSED
+    options: Mapping[str, Any] = NO_OPTIONS
+    """As the client chose them; they are not checked yet."""
 
 
 class RequestReader:
     """A reader of request bodies for one contract.
 
-    A body is `{"instances": [row, ...]}`, or `{"inputs": {name: [value, ...]}}`. Both forms and
+    A body is `{"instances": [row, ...]}`, or `{"inputs": {name: [value, ...]}}`, and may hold a
+    request's options in `parameters`. Both forms and
     `signature_name` are TensorFlow Serving's (its REST API, "Predict API").
     """
 
@@ -85,6 +89,7 @@ class RequestReader:
                 instances=(listed(self._contract.row_model), None),
                 inputs=(create_model("Columns", __base__=BuiltRow, **columns), None),
                 signature_name=(ONLY_SIGNATURE, None),
+                parameters=(dict[str, Any], None),
             )
         )
 
@@ -103,16 +108,22 @@ class RequestReader:
         if (request.instances is None) == (request.inputs is None):
             raise self._neither(request.inputs)
         if request.instances is None:
-            return self._of_columns(request.inputs.__dict__, by_row=by_row)
+            found = self._of_columns(request.inputs.__dict__, by_row=by_row)
+            return found._replace(options=request.parameters or NO_OPTIONS)
         if not by_row:
-            return PredictRequest([row.__dict__ for row in request.instances])
+            return PredictRequest(
+                [row.__dict__ for row in request.instances],
+                options=request.parameters or NO_OPTIONS,
+            )
         refused = {
             place: self._contract.refusal(row, place)
             for place, row in enumerate(request.instances)
             if isinstance(row, ValidationError)
         }
         return PredictRequest(
-            [row.__dict__ for row in request.instances if isinstance(row, Row)], refused=refused
+            [row.__dict__ for row in request.instances if isinstance(row, Row)],
+            refused=refused,
+            options=request.parameters or NO_OPTIONS,
         )
 
     def read_file(self, name: str, body: bytes, *, by_row: bool = False) -> PredictRequest:

@@ -105,6 +105,10 @@ class DriftFeatures:
         self._outputs = [
             (field.name, field.kind.features(field.name, files, None)) for field in contract.outputs
         ]
+        self._tensors = {
+            field.name: [tensor.name for tensor in field.kind.answer_tensors(field.name)]
+            for field in contract.outputs
+        }
         self._kinds: dict[str, Kind] = {field.name: field.kind for field in contract.inputs}
         self._kinds |= {field.name: field.kind for field in contract.outputs}
 
@@ -113,8 +117,16 @@ class DriftFeatures:
         return features_of(self._inputs, columns)
 
     def outputs(self, columns: Mapping[str, Column]) -> dict[str, Column]:
-        """The same of the model's answers, rows first."""
-        return features_of(self._outputs, columns)
+        """The same of the model's answers, rows first.
+
+        `columns` holds the graph's tensors. A kind that reads several of them takes a list of
+        these columns.
+        """
+        by_field: dict[str, Column] = {
+            name: columns[names[0]] if len(names) == 1 else [columns[each] for each in names]
+            for name, names in self._tensors.items()
+        }
+        return features_of(self._outputs, by_field)
 
     def profile(
         self, rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]

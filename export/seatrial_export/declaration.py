@@ -21,6 +21,7 @@ from seatrial_contracts.host_stage import EncodedRow, HostStage
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin, check_name, check_version
+from seatrial_contracts.options import Options
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow, Sample, samples_of
@@ -64,6 +65,7 @@ class ModelDeclaration(ABC):
     version: str
     inputs: type[Row]
     outputs: type[Answer]
+    options: type[Options] | None = None
     golden: Sequence[RawRow | Sample]
     held_out: Sequence[RawRow | Sample] = ()
     reference: Sequence[RawRow] = ()
@@ -120,6 +122,7 @@ class ModelDeclaration(ABC):
         return contract_from_rows(
             self.inputs,
             self.outputs,
+            options=self.options,
             limits=self.limits,
             tolerance=self.tolerance,
             objective=self.objective,

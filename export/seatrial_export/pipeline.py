@@ -84,7 +84,7 @@ class Pipeline(ModelDeclaration):
     @cached_property
     def sealed_model(self) -> nn.Module:
         """What becomes the graph: the model, with its temperatures once they are fitted."""
-        outputs = [field.name for field in self.contract.outputs]
+        outputs = [tensor.name for tensor in self.contract.answer_tensors]
         return (
             tempered(self.model, self.arguments, outputs, self.calibrations)
             if self.calibrations
@@ -220,25 +220,25 @@ class Pipeline(ModelDeclaration):
             answer = self.sealed_model(*(feeds[name].clone() for name in self.arguments))
         outputs = self._by_name(answer)
         rows = len(next(iter(feeds.values())))
-        for spec in self.contract.outputs:
-            value, want = outputs[spec.name], (rows, *spec.kind.shape)
+        for spec in self.contract.answer_tensors:
+            value, want = outputs[spec.name], (rows, *spec.shape)
             fits = len(value.shape) == len(want) and all(
                 size in (None, got) for got, size in zip(value.shape, want, strict=True)
             )
             dtype = str(value.dtype).removeprefix("torch.")
-            if not fits or V2_DATATYPES.get(dtype) != spec.kind.datatype:
-                sizes = ("any" if size is None else str(size) for size in spec.kind.shape)
+            if not fits or V2_DATATYPES.get(dtype) != spec.datatype:
+                sizes = ("any" if size is None else str(size) for size in spec.shape)
                 shape = f"({', '.join(['rows', *sizes])})"
                 raise DeclarationError(
                     f"model.forward, output '{spec.name}'",
                     f"{dtype} of shape {tuple(value.shape)} for {rows} rows",
-                    f"{spec.kind.datatype} of shape {shape}",
+                    f"{spec.datatype} of shape {shape}",
                     "one answer for each row, of the type and shape that the answer class declares",
                 )
         return outputs
 
     def _by_name(self, answer: Any) -> dict[str, Tensor]:
-        names = [spec.name for spec in self.contract.outputs]
+        names = [tensor.name for tensor in self.contract.answer_tensors]
         values = (answer,) if isinstance(answer, Tensor) else answer
         if isinstance(values, dict) and set(values) == set(names):
             return {name: values[name] for name in names}

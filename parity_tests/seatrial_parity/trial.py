@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.client_terms import ClientTerms
 from seatrial_contracts.errors import SeatrialError
 from seatrial_contracts.golden import Golden
-from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
+from seatrial_contracts.judge import TRIAL_BATCH_SIZES, Verdict, judge
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Receipt, Trial, installed_versions, now, this_machine
 from seatrial_parity.runners import runners
@@ -82,8 +84,31 @@ def try_golden(
     except SeatrialError as error:
         finding = f"a {'held-out' if held_out else 'golden'} row was not answered: {error}"
         return _trial(runner, (size,), len(golden.rows), None, finding, held_out=held_out)
-    found = judge(bundle.contract, promise_of(bundle, runner), golden, answers)
+    found = judge_answers(bundle, runner, golden, answers)
     return found.trial(runner.name, runner.variant, runner.provider, size, held_out=held_out)
+
+
+def judge_answers(
+    bundle: Bundle, runner: Runner, golden: Golden, answers: Sequence[dict[str, Any]]
+) -> Verdict:
+    """Judge answers by the graph's tensors, and by what clients see of them.
+
+    A runner that asks over the wire sees mapped outputs in the client's terms alone.
+    """
+    contract, promise = bundle.contract, promise_of(bundle, runner)
+    if not contract.mapped:
+        return judge(contract, promise, golden, answers)
+    terms = ClientTerms(bundle.make_front())
+    want = terms.of(golden.rows, golden.answers)
+    got = answers if runner.client_terms else terms.of(golden.rows, answers)
+    tolerance = (promise and promise.tolerance) or contract.tolerance
+    compared = terms.compare(want, got, tolerance) if len(answers) == len(want) else ()
+    if not runner.client_terms:
+        return judge(contract, promise, golden, answers, compared)
+    mapped = {name for output in contract.mapped for name in output.tensors}
+    seen = [each.name for each in contract.answer_tensors if each.name not in mapped]
+    raw = [{name: answer[name] for name in seen} for answer in answers]
+    return judge(contract, promise, golden.only(seen), raw, compared)
 
 
 def try_refusals(bundle: Bundle, runner: Runner) -> Trial:

@@ -72,11 +72,8 @@ def ask_bundle(path: Path, rows: list[Any] | None, data: bytes | None) -> list[A
                 "E_CONTENT_TYPE", "--file", "a file", "rows: this model has no single file input"
             )
         rows = [{contract.file_input.name: data}]
-    answers = load_engine(bundle, RuntimeOptions()).answer(rows or [contract.example_row()])
-    described = [
-        contract.describe({name: array[None] for name, array in answer.items()}, 0)
-        for answer in answers
-    ]
+    rows, engine = rows or [contract.example_row()], load_engine(bundle, RuntimeOptions())
+    described = list(map(engine.describe, rows, engine.answer(rows)))
     predictions: list[Any] = orjson.loads(
         orjson.dumps(described, option=orjson.OPT_SERIALIZE_NUMPY)
     )

@@ -26,6 +26,7 @@ from seatrial_contracts.kinds.kind import (
     TensorSpec,
     refuse,
 )
+from seatrial_contracts.kinds.notes import ImageNote
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -79,6 +80,7 @@ class Image(Kind):
     are refused, except a JPEG's (MPO), of which the first is taken.
     """
 
+    takes_notes: ClassVar[bool] = True
     staged: ClassVar[bool] = True
     kind: Literal["image"] = "image"
     formats: Annotated[tuple[Format, ...], Field(strict=False, max_length=16)] = ("JPEG", "PNG")
@@ -279,11 +281,29 @@ class Image(Kind):
         pillow()
         return lambda value: (self.decode(value),)
 
+    def noting_stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
+        pillow()
+        return self.decode_noted
+
     def decode(self, data: bytes) -> Array:
         """Decode a file to RGB pixels, uint8, shape `(height, width, 3)`.
 
         Raises `Refusal`, which holds none of the decoder's own text.
         """
+        return self.decode_noted(data)[0]
+
+    def decode_noted(self, data: bytes) -> tuple[Array, ImageNote]:
+        """As `decode`, with where those pixels lie in the client's picture."""
+        picture = self._upright(data)
+        width, height = picture.size
+        if self.shorter_side_px is not None:
+            picture = self._resized(picture, self.shorter_side_px)
+        made = picture.size
+        note = ImageNote(width, height, *made, made[0] / width, made[1] / height)
+        return np.asarray(picture), note
+
+    def _upright(self, data: bytes) -> PillowImage.Image:
+        """Decode a file to an RGB picture, turned where the field applies EXIF."""
         from PIL import Image as Pillow
         from PIL import ImageOps, UnidentifiedImageError
 
@@ -296,7 +316,7 @@ class Image(Kind):
             # Pillow has turned it: it does so with a TIFF, whoever opens it.
             elif turned in TURNED_BACK:
                 picture = picture.transpose(Pillow.Transpose[TURNED_BACK[turned]])
-            picture = rgb(picture)
+            return rgb(picture)
         except Pillow.DecompressionBombError:
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
         except UnidentifiedImageError:
@@ -307,9 +327,6 @@ class Image(Kind):
             raise
         except Exception:  # decoders raise all sorts, struct.error for one: the bytes are at fault
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
-        if self.shorter_side_px is not None:
-            picture = self._resized(picture, self.shorter_side_px)
-        return np.asarray(picture)
 
     def _resized(self, picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Image:
         shape = picture.size

@@ -160,6 +160,8 @@ class Kind(Declared):
 
     roles: ClassVar[frozenset[str]] = frozenset({"input"})
     """Where the kind may stand: "input", "output" or both."""
+    takes_notes: ClassVar[bool] = False
+    """Can an answer be about a field of this kind? See `noting_stage`."""
     staged: ClassVar[bool] = False
     """Does the host stage do more than hand the value on?
 
@@ -323,6 +325,14 @@ class Kind(Declared):
         """
         raise NotImplementedError(f"{self.name} is an output kind: it has no host stage")
 
+    def noting_stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
+        """Make a host stage that also hands a note of the row to the answers about this field.
+
+        The note stands behind the tensors. It is bounded, belongs to the row, and enters no batch.
+        Kinds with `takes_notes` have such a stage.
+        """
+        raise NotImplementedError(f"{self.name} takes no notes: this is a bug in seatrial")
+
     @abstractmethod
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """Make the function that takes the traits for drift from a column.
@@ -337,40 +347,6 @@ class Kind(Declared):
         Unless a subclass overrides the method, the bins are ranges of numbers.
         """
         return split_numbers(values, missing=self.nullable)
-
-
-class OutputKind(Kind):
-    """A kind that can be answered."""
-
-    roles: ClassVar[frozenset[str]] = frozenset({"output"})
-
-    @property
-    def is_bounded(self) -> bool:
-        """Is there a bound beyond the element type's own?"""
-        return False
-
-    def outside(self, array: Array) -> Array:
-        """Which elements break a bound: bool, of the array's shape. NaN breaks none."""
-        return np.zeros(array.shape, bool)
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int | None, ...]:
-        """Shape of one row's answer as the model gives it; None is any size."""
-
-    @abstractmethod
-    def describe(self, answer: Array) -> Any:
-        """Write the answer of one row for a client.
-
-        The values are JSON values, or numpy ones that orjson writes in their shortest form.
-        """
-
-    @abstractmethod
-    def recover(self, value: Any) -> Array:
-        """Read the model's numbers back from a client's answer.
-
-        The method is the inverse of `describe`, for parity over the wire.
-        """
 
 
 def split_optional(annotation: Any) -> tuple[Any, bool]:

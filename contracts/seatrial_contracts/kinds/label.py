@@ -16,10 +16,10 @@ from seatrial_contracts.kinds.kind import (
     Column,
     Features,
     JsonSchema,
-    OutputKind,
     Stage,
     Word,
 )
+from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
 
 MOST_SCORED = 8
 """With more classes, drift looks at the winner and its score alone."""
@@ -85,14 +85,15 @@ class Label(OutputKind):
     def shape(self) -> tuple[int | None, ...]:
         return (len(self.classes),)
 
-    def describe(self, answer: Array) -> Any:
+    def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
+        answer = arrays[0]
         return {
             "label": self.classes[answer.argmax()],
             "scores": dict(zip(self.classes, answer, strict=True)),
         }
 
-    def recover(self, value: Any) -> Array:
-        return np.array([value["scores"][name] for name in self.classes], np.float32)
+    def recover(self, value: Any) -> tuple[Array, ...]:
+        return (np.array([value["scores"][name] for name in self.classes], np.float32),)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """The winner, its score, and the score of each class where these are few."""

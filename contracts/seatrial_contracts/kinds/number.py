@@ -20,11 +20,11 @@ from seatrial_contracts.kinds.kind import (
     Edge,
     Features,
     JsonSchema,
-    OutputKind,
     Stage,
     TensorSpec,
     refuse_rows,
 )
+from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -367,11 +367,11 @@ class Number(OutputKind):
     def shape(self) -> tuple[int | None, ...]:
         return ()
 
-    def describe(self, answer: Array) -> Any:
-        return answer[()]
+    def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
+        return arrays[0][()]
 
-    def recover(self, value: Any) -> Array:
-        return np.asarray(value, self.dtype)
+    def recover(self, value: Any) -> tuple[Array, ...]:
+        return (np.asarray(value, self.dtype),)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {"": np.asarray(values, np.float64)}

@@ -21,13 +21,13 @@ from seatrial_contracts.kinds.kind import (
     Edge,
     Features,
     JsonSchema,
-    OutputKind,
     Stage,
     TensorSpec,
     refuse,
     refuse_rows,
 )
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -432,11 +432,11 @@ class Tensor(OutputKind):
     def shape(self) -> tuple[int | None, ...]:
         return tuple(size if isinstance(size, int) else None for size in self.dims)
 
-    def describe(self, answer: Array) -> Any:
-        return np.ascontiguousarray(answer)
+    def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
+        return np.ascontiguousarray(arrays[0])
 
-    def recover(self, value: Any) -> Array:
-        return np.array(value, self.dtype)
+    def recover(self, value: Any) -> tuple[Array, ...]:
+        return (np.array(value, self.dtype),)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {

@@ -24,10 +24,11 @@ from seatrial_contracts.kinds.kind import (
     TensorSpec,
     text_of,
 )
+from seatrial_contracts.kinds.notes import TextNote
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 Side = Literal["left", "right"]
 CHEAP_CHARS = 1000
@@ -58,6 +59,7 @@ class Text(Kind):
     nothing is said.
     """
 
+    takes_notes: ClassVar[bool] = True
     staged: ClassVar[bool] = True
     keeps: ClassVar[Mapping[type, str]] = {
         annotated_types.MinLen: "min_chars",
@@ -227,11 +229,17 @@ class Text(Kind):
         return {f"{name}_tokens": (1, self.max_tokens)}
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
+        return Tokenise(self._tokenizer(name, files), self.max_tokens)
+
+    def noting_stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
+        return TokeniseNoted(self._tokenizer(name, files), self.max_tokens)
+
+    def _tokenizer(self, name: str, files: Mapping[str, bytes]) -> Tokenizer:
         tokenizer = load_tokenizer(files[front_name(name)])
         tokenizer.encode_special_tokens = self.special != "take"
         if self.overflow == "truncate":
             tokenizer.enable_truncation(self.max_tokens, direction=self.truncation_side or "right")
-        return Tokenise(tokenizer, self.max_tokens)
+        return tokenizer
 
     def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
         if self.special is not None:
@@ -288,6 +296,37 @@ class Tokenise:
                 "E_TOKENS", "", f"a text of {len(ids)} tokens", f"1 to {self._max_tokens} tokens"
             )
         return np.array(ids, np.int64), np.ones(len(ids), np.int64)
+
+
+class TokeniseNoted(Tokenise):
+    """The host stage of a text that an answer is about: it keeps where the tokens lie."""
+
+    def __call__(self, value: str) -> tuple[Any, ...]:
+        """Ids, mask and note. Raises `Refusal`."""
+        encoding = self._tokenizer.encode(value)
+        return (*self._tensors(encoding.ids), note_of(value, encoding))
+
+    def together(self, values: Sequence[str]) -> list[tuple[Any, ...] | Refusal]:
+        """Encode several texts, while others may use the interpreter."""
+        found: list[tuple[Any, ...] | Refusal] = []
+        encodings = self._tokenizer.encode_batch(list(values))
+        for value, encoding in zip(values, encodings, strict=True):
+            try:
+                found.append((*self._tensors(encoding.ids), note_of(value, encoding)))
+            except Refusal as refusal:
+                found.append(refusal)
+        return found
+
+
+def note_of(text: str, encoding: Encoding) -> TextNote:
+    """Where the tokens of an encoded text lie in it."""
+    return TextNote(
+        text,
+        np.array(encoding.offsets, np.int64).reshape(-1, 2),
+        np.array(encoding.special_tokens_mask, bool),
+        np.array([-1 if word is None else word for word in encoding.word_ids], np.int64),
+        bool(encoding.overflowing),
+    )
 
 
 def fill(text: str, chars: int) -> str:

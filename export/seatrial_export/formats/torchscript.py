@@ -43,7 +43,7 @@ class Ordered(nn.Module):
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
         self.model = pipeline.sealed_model
-        self._names = [field.name for field in pipeline.contract.outputs]
+        self._names = [tensor.name for tensor in pipeline.contract.answer_tensors]
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """The model's own arguments."""
@@ -113,7 +113,7 @@ def facts(candidate: TorchCandidate) -> str:
     return json.dumps(
         {
             "inputs": [[name, specs[name].dtype] for name in pipeline.arguments],
-            "outputs": [field.name for field in pipeline.contract.outputs],
+            "outputs": [tensor.name for tensor in pipeline.contract.answer_tensors],
             "categories": known,
         },
         sort_keys=True,
@@ -158,7 +158,7 @@ def caller(data: bytes, candidate: TorchCandidate) -> Call:
 
     def call(feeds: Mapping[str, Tensor]) -> dict[str, Array]:
         answer = module(*(feeds[name] for name in pipeline.arguments))
-        names = [field.name for field in pipeline.contract.outputs]
+        names = [tensor.name for tensor in pipeline.contract.answer_tensors]
         values = (answer,) if isinstance(answer, Tensor) else answer
         named = values if isinstance(values, dict) else dict(zip(names, values, strict=True))
         return {name: named[name].numpy() for name in names}

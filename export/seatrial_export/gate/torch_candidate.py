@@ -143,7 +143,7 @@ class TorchCandidate(Candidate):
         outputs = (
             list(answer)
             if isinstance(answer, dict)
-            else [spec.name for spec in pipeline.contract.outputs]
+            else [tensor.name for tensor in pipeline.contract.answer_tensors]
         )
         return Graph(
             module=pipeline.sealed_model,

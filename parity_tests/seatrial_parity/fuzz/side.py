@@ -77,7 +77,9 @@ class Side:
 
     def __init__(self, bundle: Bundle, runner: Runner, tolerance: Tolerance) -> None:
         self._runner, self._tolerance = runner, tolerance
-        self._scale = {field.name: loudest(bundle, field.name) for field in bundle.contract.outputs}
+        self._scale = {
+            tensor.name: loudest(bundle, tensor.name) for tensor in bundle.contract.answer_tensors
+        }
         self.name = f"{runner.name} {runner.variant}"
 
     def answers(self, rows: list[Any]) -> list[Answered] | None:

@@ -157,11 +157,13 @@ def shown_outputs(bundle: Bundle, golden: Golden, row: WorstRow) -> tuple[Number
     The place of the worst error comes first, then those of the largest wanted numbers.
     """
     shown = []
-    for field in bundle.contract.outputs:
+    kinds = {field.name: field.kind for field in bundle.contract.outputs}
+    for field in bundle.contract.answer_tensors:
         want, got = golden.answers[row.sample][field.name], row.answers.get(field.name)
         if got is None:
             continue
-        classes = field.kind.classes if isinstance(field.kind, Label) else ()
+        kind = kinds.get(field.name)
+        classes = kind.classes if isinstance(kind, Label) else ()
         here = row.index if field.name == row.output and row.got is not None else None
         worst = None if here is None else int(np.ravel_multi_index(here, want.shape)) if here else 0
         places = sorted(got, key=lambda place: (place != worst, -abs(want.flat[place])))

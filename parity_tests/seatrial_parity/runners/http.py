@@ -27,6 +27,7 @@ class HttpRunner:
     """V1 rows to `url`; the server must hold this very bundle, which its digest shows."""
 
     name, variant, provider = NAME, "served", None
+    client_terms = True
 
     def __init__(self, bundle: Bundle, url: str) -> None:
         self._bundle, self._contract = bundle, bundle.contract
@@ -82,5 +83,8 @@ class HttpRunner:
         return None if reply.status_code == 200 else error_of(reply)[0]
 
     def _ask(self, rows: list[Any]) -> httpx.Response:
-        data = json.dumps({"instances": rows}).encode()
+        asked: dict[str, Any] = {"instances": rows}
+        if self._contract.whole_options:
+            asked["parameters"] = self._contract.whole_options
+        data = json.dumps(asked).encode()
         return self._client.post(f"{self._path}:predict", data, JSON_HEADERS)

@@ -26,6 +26,8 @@ class OnnxRunner:
 
     name = NAME
 
+    client_terms = False
+
     def __init__(
         self,
         bundle: Bundle,

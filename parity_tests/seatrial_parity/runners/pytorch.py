@@ -26,6 +26,7 @@ class PyTorchRunner:
     """
 
     name, variant, provider = NAME, "eager", "cpu"
+    client_terms = False
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline.calibrated

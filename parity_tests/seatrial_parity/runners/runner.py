@@ -62,6 +62,14 @@ class Runner(Protocol):
         """What runs it, where that is known."""
         ...
 
+    @property
+    def client_terms(self) -> bool:
+        """Are its answers in the client's terms, a mapped output as its client's tensors?
+
+        If not, they are the graph's tensors.
+        """
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...

@@ -14,7 +14,13 @@ from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.http_client import TIMEOUT_S, HttpClient, error_of, object_of, odd_answer
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
-from seatrial_parity.runners.tensors import Tensors, answers_of, batches, tensors_of
+from seatrial_parity.runners.tensors import (
+    Tensors,
+    answers_of,
+    batches,
+    client_answers_of,
+    tensors_of,
+)
 
 NAMES_BY_TRITON = re.compile(
     r"expected (number of )?inputs|expected \d+ inputs|unexpected inference input"
@@ -45,9 +51,17 @@ class TensorRunner(ABC):
     name: str
     variant = Served().variant
     provider: str | None = None
+    client_terms: bool = True
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle, self._contract = bundle, bundle.contract
+        contract = bundle.contract
+        self._bundle, self._contract = bundle, contract
+        self.options = contract.whole_options if self.client_terms else {}
+        self.outputs = (
+            [*contract.client_tensors]
+            if self.client_terms
+            else [tensor.name for tensor in contract.answer_tensors]
+        )
 
     def __enter__(self) -> Self:
         digest, self.variant = self.served()
@@ -78,10 +92,11 @@ class TensorRunner(ABC):
     def run(self, rows: RawRows, batch_rows: int) -> Answers:
         """See `Runner.run`."""
         answers: Answers = [{}] * len(rows)
+        read = client_answers_of if self.client_terms else answers_of
         for places in batches(rows, batch_rows):
             outputs = self.ask(tensors_of(self._contract, [rows[place] for place in places]))
             for place, answer in zip(
-                places, answers_of(self._contract, outputs, len(places)), strict=True
+                places, read(self._contract, outputs, len(places)), strict=True
             ):
                 answers[place] = answer
         return answers
@@ -151,12 +166,11 @@ class BinaryRunner(TensorRunner):
         from tritonclient.utils import InferenceServerException
 
         client = kit.InferenceServerClient
-        outputs = [
-            kit.InferRequestedOutput(field.name, binary_data=True)
-            for field in self._contract.outputs
-        ]
+        outputs = [kit.InferRequestedOutput(name, binary_data=True) for name in self.outputs]
         body, length = client.generate_request_body(
-            triton_inputs(kit, tensors, binary_data=True), outputs=outputs
+            triton_inputs(kit, tensors, binary_data=True),
+            outputs=outputs,
+            parameters=dict(self.options) or None,
         )
         headers = {"Inference-Header-Content-Length": str(length)} if length is not None else {}
         reply = self.client.post(
@@ -170,7 +184,7 @@ class BinaryRunner(TensorRunner):
         try:
             length = int(reply.headers["inference-header-content-length"])
             result = client.parse_response_body(reply.content, header_length=length)
-            found = {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+            found = {name: result.as_numpy(name) for name in self.outputs}
         # tritonclient checks nothing itself.
         except (LookupError, TypeError, ValueError, InferenceServerException):
             raise odd_answer("tensors that cannot be read", "the declared outputs") from None
@@ -202,6 +216,7 @@ class GrpcRunner(TensorRunner):
                 triton_inputs(self.kit, tensors),
                 model_version=self.version,
                 client_timeout=TIMEOUT_S,
+                parameters=dict(self.options) or None,
             )
         except InferenceServerException as error:
             # gRPC's own error: tritonclient hides it, and with it the trailing metadata.
@@ -216,7 +231,7 @@ class GrpcRunner(TensorRunner):
                 ) from None
             raise refusal_from(str(error.message()), code) from None
         try:
-            found = {field.name: result.as_numpy(field.name) for field in self._contract.outputs}
+            found = {name: result.as_numpy(name) for name in self.outputs}
         except (TypeError, ValueError):  # bytes that do not fill their shape
             raise odd_answer("tensors that cannot be read", "the declared outputs") from None
         return declared(found)

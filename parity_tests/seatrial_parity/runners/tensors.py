@@ -13,6 +13,7 @@ from seatrial_contracts.element_types import DTYPES, PYTHON_TYPES
 from seatrial_contracts.host_stage import in_batches
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array, Kind
+from seatrial_contracts.kinds.mapped_kind import unstacked
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
 
 Tensors = dict[str, tuple[str, Array]]
@@ -129,8 +130,8 @@ def shape_of(value: list[Any]) -> tuple[int, ...]:
 
 
 def answers_of(contract: Contract, outputs: Mapping[str, Array], rows: int) -> Answers:
-    """Batched outputs as one mapping for each row."""
-    single = {field.name for field in contract.outputs if field.kind.shape == ()}
+    """The graph's tensors, batched, as one mapping for each row."""
+    single = {tensor.name for tensor in contract.answer_tensors if tensor.shape == ()}
     return [
         {
             name: array[place].reshape(()) if name in single else array[place]
@@ -138,3 +139,37 @@ def answers_of(contract: Contract, outputs: Mapping[str, Array], rows: int) -> A
         }
         for place in range(rows)
     ]
+
+
+def client_answers_of(contract: Contract, outputs: Mapping[str, Array], rows: int) -> Answers:
+    """The tensors that clients see, batched, as one mapping for each row.
+
+    A mapped output stands by its own name, as its client's tensors.
+    """
+    found: list[dict[str, Any]] = [{} for _ in range(rows)]
+    mapped = {output.name: output.kind for output in contract.mapped}
+    for field in contract.outputs:
+        if field.name not in mapped:
+            names = [tensor.name for tensor in field.kind.answer_tensors(field.name)]
+            answers = answers_of(contract, {name: outputs[name] for name in names}, rows)
+            found = [row | answer for row, answer in zip(found, answers, strict=True)]
+            continue
+        kind = mapped[field.name]
+        counted = kind.counted_tensors(field.name)
+        arrays = [
+            words(outputs[tensor.name]).reshape(rows)
+            if tensor.shape == ()
+            else words(outputs[tensor.name])
+            for tensor in counted
+        ]
+        for row, answer in enumerate(found):
+            answer[field.name] = unstacked(kind.client_tensors(field.name), arrays, row)
+    return found
+
+
+def words(array: Array) -> Array:
+    """BYTES as words; any other array as it is."""
+    if array.dtype.kind != "O":
+        return array
+    decoded = [word.decode() if isinstance(word, bytes) else word for word in array.ravel()]
+    return np.array(decoded, object).reshape(array.shape)

@@ -26,7 +26,7 @@ def runners(asked: TrialRequest) -> Iterator[TritonGrpcRunner]:
 class TritonGrpcRunner(GrpcRunner):
     """The model's configuration names the digest and the backend."""
 
-    name = NAME
+    name, client_terms = NAME, False
 
     def ask(self, tensors: Tensors) -> dict[str, Array]:
         """See `TensorRunner.ask`."""

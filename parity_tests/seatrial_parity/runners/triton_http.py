@@ -25,7 +25,7 @@ def runners(asked: TrialRequest) -> Iterator[TritonHttpRunner]:
 class TritonHttpRunner(BinaryRunner):
     """The model's configuration names the digest and the backend."""
 
-    name = NAME
+    name, client_terms = NAME, False
 
     def ask(self, tensors: Tensors) -> dict[str, Array]:
         """See `TensorRunner.ask`."""

@@ -42,16 +42,17 @@ class V2JsonRunner(V2BinaryRunner):
             }
             for name, (datatype, array) in tensors.items()
         ]
-        body = json.dumps({"inputs": inputs})
+        body = json.dumps({"inputs": inputs, "parameters": dict(self.options)})
         reply = self.client.post(f"{self.path}/infer", body.encode(), JSON_HEADERS)
         if reply.status_code != 200:
             code, text = error_of(reply)
             raise refusal_from(text, code)
         try:
             return {
-                output["name"]: np.array(output["data"], DTYPES[output["datatype"]]).reshape(
-                    output["shape"]
-                )
+                output["name"]: np.array(
+                    output["data"],
+                    object if output["datatype"] == "BYTES" else DTYPES[output["datatype"]],
+                ).reshape(output["shape"])
                 for output in object_of(reply)["outputs"]
             }
         except (LookupError, TypeError, ValueError):

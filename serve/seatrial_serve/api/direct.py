@@ -229,7 +229,7 @@ class DirectWay:
 class DirectExchange(HttpExchange):
     """A request on the direct way."""
 
-    __slots__ = ("_form", "_job", "_way", "request")
+    __slots__ = ("_form", "_job", "_notes", "_way", "request")
 
     def __init__(self, way: DirectWay, shared: Exchanges, request: DirectRequest) -> None:
         headers, route = request.headers, request.route
@@ -239,6 +239,7 @@ class DirectExchange(HttpExchange):
         )
         self.request, self._way, self._form = request, way, route.form
         self._job: Job
+        self._notes: Sequence[tuple[Any, ...]] = ()
 
     def ready_model(self) -> ServedModel:
         """See `Exchange`."""
@@ -293,6 +294,7 @@ class DirectExchange(HttpExchange):
 
     def run_now(self, rows: RowsAtOnce) -> bool:
         """Run its rows, for which there are no mates. False: they must wait in the queue."""
+        self._notes = self.model.notes_of(rows[0])
         try:
             answers = self.model.run_now(rows, self.terms)
         except Exception as error:  # every error becomes one clear answer
@@ -305,6 +307,7 @@ class DirectExchange(HttpExchange):
 
     def post(self, rows: RowsAtOnce) -> None:
         """Its rows wait for a batch."""
+        self._notes = self.model.notes_of(rows[0])
         try:
             ticket = self.model.post(rows, self.terms, self._ran)
         except Exception as error:  # every error becomes one clear answer
@@ -336,7 +339,7 @@ class DirectExchange(HttpExchange):
         if not self.held:
             return None
         try:
-            answer = self.model.checked(Answer(self._job.given, (answers,)))
+            answer = self.model.checked(Answer(self._job.given, (answers,), notes=self._notes))
             if self.model.is_large(answer):
                 self._way.in_task(self, answer)
                 return None

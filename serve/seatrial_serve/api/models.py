@@ -181,6 +181,7 @@ async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
         "contract": model.contract.model_dump(mode="json", by_alias=True),
         "inputs": model.contract.row_schema(),
         "outputs": model.contract.answer_schema(),
+        "options": model.contract.options_schema(),
         "example": model.contract.example_row(),
         "limits": {
             "max_rows": model.contract.limits.max_rows,

@@ -259,7 +259,10 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model)
         for name in names[0]
     }
-    signature = {"signature_name": {"const": SIGNATURE}}
+    signature: dict[str, Any] = {"signature_name": {"const": SIGNATURE}}
+    if contract.known_options:
+        schemas[f"{stem}-options"] = contract.options_schema()
+        signature["parameters"] = {"$ref": f"#/components/schemas/{stem}-options"}
     body: dict[str, Any] = {
         "application/json": {
             "schema": {"oneOf": [

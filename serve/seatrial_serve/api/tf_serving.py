@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from seatrial_contracts.element_types import TENSORFLOW_TYPES
-from seatrial_contracts.kinds.kind import Kind, OutputKind
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.models.entry import Entry, State
 
@@ -38,8 +37,13 @@ def metadata(entry: Entry) -> dict[str, Any]:
     """The signature of a version that is ready. Raises `Unavailable` for one that is not."""
     contract = entry.ready_model().contract
     signature = {
-        "inputs": {field.name: _tensor(field.name, field.kind) for field in contract.inputs},
-        "outputs": {field.name: _tensor(field.name, field.kind) for field in contract.outputs},
+        "inputs": {
+            field.name: _tensor(field.name, field.kind.datatype) for field in contract.inputs
+        },
+        "outputs": {
+            tensor.name: _tensor(tensor.name, tensor.datatype, tensor.shape)
+            for tensor in contract.client_tensors.values()
+        },
         "method_name": "tensorflow/serving/predict",
     }
     return {
@@ -48,8 +52,7 @@ def metadata(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _tensor(name: str, kind: Kind) -> dict[str, Any]:
-    sides = kind.shape if isinstance(kind, OutputKind) else ()
+def _tensor(name: str, datatype: str, sides: tuple[int | None, ...] = ()) -> dict[str, Any]:
     dims = [{"size": str(-1 if side is None else side), "name": ""} for side in (None, *sides)]
     shape = {"dim": dims, "unknown_rank": False}
-    return {"dtype": TENSORFLOW_TYPES[kind.datatype], "tensor_shape": shape, "name": f"{name}:0"}
+    return {"dtype": TENSORFLOW_TYPES[datatype], "tensor_shape": shape, "name": f"{name}:0"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.http_request import HttpExchange
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
@@ -22,6 +23,8 @@ class Predict:
 
     `{"instances": [row, ...]}` is answered with `{"predictions": [...], "model_version": ...}`, and
     columns in `inputs` with `outputs`.
+
+    `parameters` hold the request's options, where the contract has some.
 
     A partial answer holds null for a row without one, and the reason in `errors`.
     """
@@ -38,7 +41,10 @@ class Predict:
             request = model.reader.read_file(field.name, body, by_row=by_row)
         else:
             request = model.reader.read(body, by_row=by_row)
-        return Job(request.rows, partial(write, model, request.columnar, by_row), request.refused)
+        options = model.contract.read_options(request.options)
+        return Job(
+            request.rows, partial(write, model, request.columnar, by_row, options), request.refused
+        )
 
 
 PREDICT = Predict()
@@ -50,14 +56,19 @@ def sends_file(asked: HttpExchange) -> bool:
     return is_file(asked.headers.get(CONTENT_TYPE, b""), field.media_types if field else None)
 
 
-def write(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> Reply:
+def write(
+    model: ServedModel, columnar: bool, by_row: bool, options: OptionValues, answer: Answer
+) -> Reply:
     """The answer as JSON, in the form that the request came in."""
     if columnar or by_row or len(answer.parts) > 1:
-        value = described(model, columnar, by_row, answer)
+        value = described(model, columnar, by_row, options, answer)
     else:
         part, describe = answer.parts[0], model.contract.describe
         value = {
-            "predictions": [describe(part.outputs, index) for index in part.rows],
+            "predictions": [
+                describe(part.outputs, index, notes, options)
+                for index, notes in zip(part.rows, answer.notes_by_row, strict=False)
+            ],
             "model_version": model.version,
         }
     return Reply(
@@ -65,9 +76,15 @@ def write(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> R
     )
 
 
-def described(model: ServedModel, columnar: bool, by_row: bool, answer: Answer) -> dict[str, Any]:
+def described(
+    model: ServedModel, columnar: bool, by_row: bool, options: OptionValues, answer: Answer
+) -> dict[str, Any]:
     """The same as JSON values."""
-    predictions: list[Any] = [model.contract.describe(outputs, index) for outputs, index in answer]
+    describe = model.contract.describe
+    predictions: list[Any] = [
+        describe(outputs, index, notes, options)
+        for (outputs, index), notes in zip(answer, answer.notes_by_row, strict=False)
+    ]
     if answer.errors:
         known = dict(zip(answer.places, predictions, strict=True))
         predictions = [known.get(place) for place in range(answer.rows)]

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.label import Label
 from seatrial_serve.metrics.model_metrics import Statistics
 from seatrial_serve.models.entry import Entry, State
@@ -45,10 +44,12 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         "versions": sorted(repository.versions(entry.name), key=version_key),
         "platform": PLATFORM,
         "inputs": [
-            _tensor(field.name, field.kind, field.kind.row_shape) for field in contract.inputs
+            _tensor(field.name, field.kind.datatype, field.kind.row_shape)
+            for field in contract.inputs
         ],
         "outputs": [
-            _tensor(field.name, field.kind, field.kind.shape or (1,)) for field in contract.outputs
+            _tensor(tensor.name, tensor.datatype, tensor.shape or (1,))
+            for tensor in contract.client_tensors.values()
         ],
         "properties": {
             "digest": model.bundle.digest,
@@ -59,10 +60,10 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _tensor(name: str, kind: Kind, shape: Iterable[int | None]) -> dict[str, Any]:
+def _tensor(name: str, datatype: str, shape: Iterable[int | None]) -> dict[str, Any]:
     return {
         "name": name,
-        "datatype": kind.datatype,
+        "datatype": datatype,
         "shape": [-1, *(-1 if side is None else side for side in shape)],
     }
 
@@ -86,8 +87,8 @@ def model_config(entry: Entry) -> dict[str, Any]:
             for field in contract.inputs
         ],
         "output": [
-            _configured(field.name, field.kind.datatype, field.kind.shape or (1,))
-            for field in contract.outputs
+            _configured(tensor.name, tensor.datatype, tensor.shape or (1,))
+            for tensor in contract.client_tensors.values()
         ],
         "dynamic_batching": {
             "preferred_batch_size": [model.batcher.rule.max_rows],

@@ -11,8 +11,10 @@ from functools import partial
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_serve.api.exchange import Exchange, Job, Reply
-from seatrial_serve.api.v2_partial import refuse_without_nan, sound_columns, whole_array
+from seatrial_serve.api.v2_answer import client_arrays
+from seatrial_serve.api.v2_partial import refuse_without_nan, sound_columns
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.partial import described_errors
 from seatrial_serve.models.request import Terms
@@ -38,12 +40,13 @@ def inference(
         model.backlog.admit(terms.deadline_s)
     contract = model.contract
     wanted = wanted_outputs(contract, request)
+    options = contract.read_options(chosen(contract, request.parameters))
     if request.row is not None:
-        return Job([request.row], partial(_reply, model, request.id, wanted, False, write))
+        return Job([request.row], partial(_reply, model, request.id, wanted, False, options, write))
     if terms.partial:
         refuse_without_nan(contract, wanted)
     columns, rows = columns_of(contract, request.inputs)
-    reply = partial(_reply, model, request.id, wanted, terms.partial, write)
+    reply = partial(_reply, model, request.id, wanted, terms.partial, options, write)
     if not terms.partial:
         return Job(contract.validate_columns(columns, rows), reply)
     sound, refused = sound_columns(contract, columns, rows)
@@ -52,13 +55,13 @@ def inference(
 
 def _reply(
     model: ServedModel, request_id: str, wanted: list[Wanted], by_row: bool,
-    write: Callable[[InferResponse, Answer], Reply], answer: Answer,
+    options: OptionValues, write: Callable[[InferResponse, Answer], Reply], answer: Answer,
 ) -> Reply:  # fmt: skip
     contract, bundle = model.contract, model.bundle
+    arrays = client_arrays(contract, answer, wanted, options)
     outputs = [
-        (each, model.output_datatypes[each.name], array if array.ndim > 1 else array[:, None])
-        for each in wanted
-        for array in (whole_array(contract, answer, each.name),)
+        (each, contract.client_tensors[each.name].datatype, array)
+        for each, array in zip(wanted, arrays, strict=True)
     ]
     errors = described_errors(answer) if by_row else None
     response = InferResponse(
@@ -71,6 +74,12 @@ def _reply(
         errors,
     )
     return write(response, answer)
+
+
+def chosen(contract: Contract, parameters: Parameters) -> Parameters:
+    """Those of a request's parameters that are options of the contract."""
+    known = contract.known_options
+    return {name: value for name, value in parameters.items() if name in known} if known else {}
 
 
 def with_parameters(terms: Terms, parameters: Parameters) -> Terms:
@@ -100,7 +109,7 @@ def _whole(parameters: Parameters, name: str) -> int:
 
 def wanted_outputs(contract: Contract, request: InferRequest) -> list[Wanted]:
     """The outputs to give, each once. Raises `Refusal`."""
-    names = [field.name for field in contract.outputs]
+    names = contract.client_tensors
     if request.outputs is None:
         return [Wanted(name, request.binary) for name in names]
     for wanted in request.outputs:

@@ -24,7 +24,7 @@ V2_FLOATS = frozenset({"FP16", "FP32", "FP64"})
 def refuse_without_nan(contract: Contract, wanted: Sequence[Wanted]) -> None:
     """Raise `Refusal` if an output of a partial answer has no value for a row without answer."""
     for name in (each.name for each in wanted):
-        datatype = next(field.kind.datatype for field in contract.outputs if field.name == name)
+        datatype = contract.client_tensors[name].datatype
         if datatype not in V2_FLOATS:
             raise Refusal(
                 "E_UNSUPPORTED",
@@ -69,26 +69,30 @@ def sound_columns(
     return contract.validate_columns(sound, len(places)), refused
 
 
-def whole_array(contract: Contract, answer: Answer, name: str) -> Array:
+def whole_array(
+    contract: Contract, answer: Answer, name: str, mapped: Mapping[str, Array]
+) -> Array:
     """Return one output of all rows of a request, rows first.
 
-    NaN stands for the rows without an answer.
+    `mapped` holds those outputs that are not the graph's own tensors. NaN stands for the rows
+    without an answer.
 
     Raises what `Answer.array` raises, and `Refusal` if NaN in as many rows takes more than an
     answer may.
     """
     if not answer.errors:
-        return answer.array(name)
-    kind = next(field.kind for field in contract.outputs if field.name == name)
-    known = (
-        answer.array(name) if answer.parts else np.empty((0, *(side or 0 for side in kind.shape)))
-    )
+        return mapped[name] if name in mapped else answer.array(name)
+    tensor = contract.client_tensors[name]
+    if answer.parts:
+        known = mapped[name] if name in mapped else answer.array(name)
+    else:
+        known = np.empty((0, *(side or 0 for side in tensor.shape)))
     size_bytes, most = answer.rows * known[:1].nbytes, contract.limits.max_answer_bytes
     if size_bytes > most:
         mend = "ask for fewer or smaller rows at once"
         raise Refusal(
             "E_ANSWER_BYTES", "the answer", f"{size_bytes} bytes", f"at most {most}", mend
         )
-    array = np.full((answer.rows, *known.shape[1:]), np.nan, DTYPES[kind.datatype])
+    array = np.full((answer.rows, *known.shape[1:]), np.nan, DTYPES[tensor.datatype])
     array[answer.places] = known
     return array

@@ -121,21 +121,22 @@ class Engine:
     def encode(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
         """Return a validated row after the host stage and prepare: one value for each of `specs`.
 
-        Raises `Refusal` or `ModelError`.
+        The row's notes stand behind. Raises `Refusal` or `ModelError`.
         """
-        encoded = self.front.encode_row(row, place)
+        encoded = self.front.encode_noted(row, place)
         if self._prepare is None:
             return encoded
         taken = self._prepare.inputs
         feeds = {
             spec.name: np.asarray(value)
-            for spec, value in zip(self.front.specs, encoded, strict=True)
+            for spec, value in zip(self.front.specs, encoded, strict=False)
             if spec.name in taken
         }
         made = list(self._prepare.run(feeds).values())
-        return tuple(
+        values = [
             made[place_] if prepared else encoded[place_] for prepared, place_ in self._sources
-        )
+        ]
+        return (*values, *self.front.notes_of(encoded))
 
     def encodes_inline(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """May `encode` run on an event loop for these rows?"""
@@ -236,6 +237,12 @@ class Engine:
             encoded, in_batches((self.batch_key(row)[0] for row in encoded), batch_rows)
         )
 
+    def describe(self, row: Any, answer: Mapping[str, Array]) -> dict[str, Any]:
+        """What a client without options sees of the model's answer to a raw row."""
+        notes = self.front.notes(row) if self.contract.noted else ()
+        batched = {name: array[None] for name, array in answer.items()}
+        return self.contract.describe(batched, 0, notes, self.contract.default_options)
+
     def answer_encoded(
         self, rows: Sequence[EncodedRow], batches: Iterable[Sequence[int]]
     ) -> list[Outputs]:
@@ -296,7 +303,7 @@ def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> 
         raise ModelError(
             "E_STRUCTURE", f"the graph takes {dict(model.inputs)}, the contract gives {wanted}"
         )
-    promised = {field.name for field in bundle.contract.outputs}
+    promised = {tensor.name for tensor in bundle.contract.answer_tensors}
     if not promised <= set(model.outputs):
         raise ModelError(
             "E_STRUCTURE",

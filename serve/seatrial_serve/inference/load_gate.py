@@ -288,7 +288,7 @@ class LoadGate:
         return None
 
     def _anchors(self) -> tuple[Outputs, ...]:
-        names = [field.name for field in self._engine.contract.outputs]
+        names = [tensor.name for tensor in self._engine.contract.answer_tensors]
         answers = self._golden.answers
 
         def peak(name: str) -> Outputs:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,11 @@ class Answer:
     given: Given
     parts: Sequence[Answers]
     order: Sequence[int] | None = None
+    notes: Sequence[tuple[Any, ...]] = ()
+    """Of each row that has an answer, in the order of the request.
+
+    Empty where no answer is about an input.
+    """
     errors: Mapping[int, RowError] = field(default_factory=lambda: NO_ERRORS)
     """Of a partial answer: place in the request -> why that row has no answer.
 
@@ -40,6 +47,11 @@ class Answer:
         """For each row: the outputs of its batch, and its place in them."""
         places = [(part.outputs, index) for part in self.parts for index in part.rows]
         return iter(places if self.order is None else [places[place] for place in self.order])
+
+    @property
+    def notes_by_row(self) -> Iterable[tuple[Any, ...]]:
+        """The notes of each row that has an answer, without end where there are none."""
+        return self.notes or repeat(())
 
     @property
     def rows(self) -> int:

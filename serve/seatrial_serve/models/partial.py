@@ -55,7 +55,7 @@ async def answer_each(
     by_row = RowByRow(model, places, dict(refused), terms)
     if not rows:
         model.metrics.row_errors([error.code for error in refused.values()])
-        return Answer(given, (), None, by_row.errors)
+        return Answer(given, (), errors=by_row.errors)
     start = model.begin(given, terms)
     groups = await by_row.encode(given)
     model.fronted(start, [terms.record])
@@ -74,6 +74,7 @@ async def answer_each(
             given if len(answered) == rows else rows_at(given, sorted(answered)),
             [answers for _, answers in found],
             order.tolist(),
+            [by_row.notes[index] for index in sorted(answered)] if by_row.notes else (),
             dict(sorted(by_row.errors.items())),
         )
     )
@@ -91,6 +92,8 @@ class RowByRow:
         self._model, self._places, self._terms = model, places, terms
         self.errors = errors
         """Place in the request -> why that row has no answer."""
+        self.notes: dict[int, tuple[Any, ...]] = {}
+        """Index -> the notes of a row; empty where no answer is about an input."""
 
     async def encode(self, given: Given) -> list[tuple[Part, tuple[Hashable, int], Sequence[int]]]:
         """Return the rows that the host stage takes, those of like shape together.
@@ -103,6 +106,8 @@ class RowByRow:
             return [(block, engine.batch_key_of_block(block), range(len(block)))]
         encoded = await self._model.encode(given, self._terms, self._encoded)
         kept = [(index, row) for index, row in enumerate(encoded) if row is not None]
+        if self._model.contract.noted:
+            self.notes = {index: engine.front.notes_of(row) for index, row in kept}
         groups = group_places(engine.batch_key(row) for _, row in kept)
         return [
             ([kept[place][1] for place in some], batch_key, [kept[place][0] for place in some])

@@ -16,7 +16,7 @@ import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal, TooLate, Unavailable
-from seatrial_contracts.host_stage import EncodedRow, Part, group_places
+from seatrial_contracts.host_stage import ColumnBlock, EncodedRow, Part, group_places
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.predict_request import RequestReader
 from seatrial_serve.inference.engine import Answers, Engine
@@ -101,9 +101,6 @@ class ServedModel:
         self.metrics = metrics
         self.version = engine.bundle.version
         self.reader, self.plain_row = RequestReader(engine.contract), PlainRow(engine.contract)
-        self.output_datatypes = {
-            field.name: field.kind.datatype for field in engine.contract.outputs
-        }
         self._pool, self._host_stages, self.drift_counts = pool, host_stages, drift_counts
         self._devices = (
             ThreadPoolExecutor(engine.slots, "seatrial-device") if engine.slots else None
@@ -158,13 +155,11 @@ class ServedModel:
             self._encode_together if self.engine.together and len(rows) > 1 else self._encode
         )(rows, terms)
         self.fronted(start, [terms.record])
-        if len(rows) == 1:
-            return self.checked(
-                Answer(rows, await self.submit(encoded, self.engine.batch_key(encoded[0]), terms))
-            )
+        notes = self.notes_of(encoded)
         groups = group_places(map(self.engine.batch_key, encoded))
         if len(groups) == 1:
-            return self.checked(Answer(rows, await self.submit(encoded, next(iter(groups)), terms)))
+            parts = await self.submit(encoded, next(iter(groups)), terms)
+            return self.checked(Answer(rows, parts, notes=notes))
         answers = await asyncio.gather(
             *(
                 self.submit([encoded[place] for place in places], batch_key, terms)
@@ -173,8 +168,19 @@ class ServedModel:
         )
         came = [place for places in groups.values() for place in places]
         return self.checked(
-            Answer(rows, [part for parts in answers for part in parts], np.argsort(came).tolist())
+            Answer(
+                rows,
+                [part for parts in answers for part in parts],
+                np.argsort(came).tolist(),
+                notes,
+            )
         )
+
+    def notes_of(self, rows: Part) -> Sequence[tuple[Any, ...]]:
+        """The notes of encoded rows; empty where no answer is about an input."""
+        if not self.contract.noted or isinstance(rows, ColumnBlock):
+            return ()
+        return [self.engine.front.notes_of(row) for row in rows]
 
     async def answer_columns(self, columns: Mapping[str, Column], terms: Terms) -> Answer:
         """The same for validated columns."""

@@ -25,7 +25,7 @@ class Drift:
 
     def __init__(self, front: HostStage, profile: Profile, counts: DriftCounts) -> None:
         self._lookout, self._profile, self._counts = DriftFeatures(front), profile, counts
-        self._names = [field.name for field in front.contract.outputs]
+        self._names = [tensor.name for tensor in front.contract.answer_tensors]
         self._most = MOST_ROWS if front.columnar else MOST_STAGED_ROWS
 
     def count(self, answers: Sequence[Answer]) -> None:

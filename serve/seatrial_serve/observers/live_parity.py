@@ -151,7 +151,7 @@ class Judge:
         self._promise = bundle.manifest.variant(model.engine.variant).promise or Promise(
             tolerance=bundle.contract.tolerance
         )
-        names = [field.name for field in bundle.contract.outputs]
+        names = [tensor.name for tensor in bundle.contract.answer_tensors]
         self._anchors = model.admitted.anchors
         self._scales = {
             name: largest(anchor[name]) for name, anchor in zip(names, self._anchors, strict=True)
@@ -217,6 +217,7 @@ def sample_of(answered: Answered) -> Sample:
     place = secrets.randbelow(len(places))
     outputs, index = places[place]
     got = {
-        field.name: outputs[field.name][index].copy() for field in answered.model.contract.outputs
+        tensor.name: outputs[tensor.name][index].copy()
+        for tensor in answered.model.contract.answer_tensors
     }
     return Sample(answered.model, row_at(answer.given, place), got)

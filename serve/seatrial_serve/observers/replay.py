@@ -60,10 +60,7 @@ def replay(
         start, code, predictions = clock(), "ok", []
         try:
             answers = engine.answer(several, batch_rows)[: len(rows)]
-            predictions = [
-                bundle.contract.describe({name: array[None] for name, array in answer.items()}, 0)
-                for answer in answers
-            ]
+            predictions = list(map(engine.describe, rows, answers))
         except (ModelError, Refusal, Unavailable) as error:
             code = error.code
         seconds = clock() - start

@@ -58,7 +58,7 @@ def ensemble_config(bundle: Bundle) -> Config:
         front.input_map[field.name] = field.name
     for spec in bundle.specs:
         front.output_map[spec.name] = graph.input_map[spec.name] = f"encoded.{spec.name}"
-    for output in bundle.contract.outputs:
+    for output in bundle.contract.answer_tensors:
         graph.output_map[output.name] = output.name
     return config
 
@@ -87,10 +87,7 @@ def graph_config(bundles: Mapping[int, Bundle], placing: Placing, pace: Pace) ->
     config.default_model_filename = "model.onnx" if placing.backend == "onnxruntime" else "model.py"
     for spec in bundle.specs:
         add_tensors(config.input, [(spec.name, V2_DATATYPES[spec.dtype], spec.dims)], reshape=True)
-    for field in bundle.contract.outputs:
-        add_tensors(
-            config.output, [(field.name, field.kind.datatype, field.kind.shape)], reshape=True
-        )
+    add_tensors(config.output, bundle.contract.answer_tensors, reshape=True)
     place(config, placing)
     batch(config, bundle, pace, placing)
     if placing.backend == "onnxruntime" and placing.device == "gpu":
@@ -120,10 +117,7 @@ def raw_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
     for field in bundle.contract.inputs:
         add_tensors(config.input, [(field.name, wide(field.kind.datatype), field.kind.row_shape)])
         config.input[-1].optional = field.kind.nullable
-    add_tensors(
-        config.output,
-        ((field.name, field.kind.datatype, field.kind.shape) for field in bundle.contract.outputs),
-    )
+    add_tensors(config.output, bundle.contract.answer_tensors)
     return config
 
 

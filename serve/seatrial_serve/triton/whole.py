@@ -74,7 +74,7 @@ class TritonPythonModel:
                     "rows of like shape in one request",
                 )
             )
-        names = [field.name for field in self.engine.contract.outputs]
+        names = [tensor.name for tensor in self.engine.contract.answer_tensors]
         return write_outputs(
             {name: np.stack([answer[name] for answer in answers]) for name in names}, wanted
         )

@@ -162,5 +162,8 @@ def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
 
 
 def to_bytes(array: Array) -> bytes:
-    """Row-major, little-endian."""
+    """Row-major, little-endian; BYTES, which are words in an array of objects, by length."""
+    if array.dtype.kind == "O":
+        words = [word.encode() for word in array.ravel().tolist()]
+        return b"".join(chain.from_iterable((LENGTH.pack(len(word)), word) for word in words))
     return array.astype(array.dtype.newbyteorder("<"), "C", copy=False).tobytes()

@@ -248,7 +248,7 @@ def write_response(response: InferResponse) -> tuple[bytes, int | None]:
             blobs.append(to_bytes(array))
             output["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            output["data"] = array.ravel()
+            output["data"] = array.ravel().tolist() if array.dtype.kind == "O" else array.ravel()
         outputs.append(output)
     head = {
         "model_name": response.model,

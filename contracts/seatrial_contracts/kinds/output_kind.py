@@ -1,0 +1,94 @@
+"""An output kind: which tensors of the graph it reads, and what a client sees of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from seatrial_contracts.kinds.kind import Array, Kind
+from seatrial_contracts.options import Option
+
+Arrays = Sequence[Array]
+"""The tensors of one row's answer, without the batch, in the order of their declaration."""
+OptionValues = Mapping[str, Any]
+"""The options of a request, by name: the client's values, and the defaults of all others."""
+NO_OPTIONS: OptionValues = MappingProxyType({})
+
+
+class AnswerTensor(NamedTuple):
+    """A tensor of an answer, without its batch."""
+
+    name: str
+    datatype: str
+    """V2's."""
+    shape: tuple[int | None, ...] = ()
+    """None is any size."""
+
+
+class OutputKind(Kind):
+    """A kind that can be answered.
+
+    Unless a subclass overrides the methods, the answer is one tensor of the graph, and a client
+    sees its numbers.
+    """
+
+    roles: ClassVar[frozenset[str]] = frozenset({"output"})
+    reads_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that shape the answer where a contract lets clients choose them."""
+
+    @property
+    def about(self) -> str | None:
+        """The input field that the answer is about, whose note of the row `describe` needs."""
+        return None
+
+    def check_about(self, kind: Kind) -> None:
+        """Raise `DeclarationError` where the answer cannot be about a field of this kind."""
+
+    def own_options(self) -> Mapping[str, Option]:
+        """Options that clients may choose because this kind stands in the contract, by name."""
+        return {}
+
+    @property
+    def is_bounded(self) -> bool:
+        """Is there a bound beyond the element type's own?"""
+        return False
+
+    def outside(self, array: Array) -> Array:
+        """Which elements break a bound: bool, of the array's shape. NaN breaks none."""
+        return np.zeros(array.shape, bool)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int | None, ...]:
+        """Shape of one row's answer as the model gives it; None is any size.
+
+        Of several tensors, it is the shape of the first.
+        """
+
+    def answer_tensors(self, name: str) -> tuple[AnswerTensor, ...]:
+        """The tensors of the graph that the answer is made of."""
+        return (AnswerTensor(name, self.datatype, self.shape),)
+
+    @abstractmethod
+    def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
+        """Write the answer of one row for a client.
+
+        `arrays` are those of `answer_tensors`, `note` is that of the field `about`.
+
+        The values are JSON values, or numpy ones that orjson writes in their shortest form.
+        """
+
+    @abstractmethod
+    def recover(self, value: Any) -> tuple[Array, ...]:
+        """Read the tensors of the answer back from what a client saw, for parity over the wire.
+
+        The method is the inverse of `describe` with `whole_options`.
+        """
+
+    def whole_options(self) -> OptionValues:
+        """The options with which a client sees all that the model answered."""
+        return NO_OPTIONS
