@@ -380,6 +380,12 @@ class Contract(BaseModel):
         )
 
     @cached_property
+    def plain_tensors(self) -> tuple[AnswerTensor, ...]:
+        """Those of the graph's tensors that clients see as they are."""
+        mapped = {name for output in self.mapped for name in output.tensors}
+        return tuple(tensor for tensor in self.answer_tensors if tensor.name not in mapped)
+
+    @cached_property
     def client_tensors(self) -> Mapping[str, AnswerTensor]:
         """What a client sees over V2 and gRPC, by name, in the order of the outputs."""
         found: list[AnswerTensor] = []

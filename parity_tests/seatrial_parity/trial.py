@@ -105,8 +105,7 @@ def judge_answers(
     compared = terms.compare(want, got, tolerance) if len(answers) == len(want) else ()
     if not runner.client_terms:
         return judge(contract, promise, golden, answers, compared)
-    mapped = {name for output in contract.mapped for name in output.tensors}
-    seen = [each.name for each in contract.answer_tensors if each.name not in mapped]
+    seen = [tensor.name for tensor in contract.plain_tensors]
     raw = [{name: answer[name] for name in seen} for answer in answers]
     return judge(contract, promise, golden.only(seen), raw, compared)
 

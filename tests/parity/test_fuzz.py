@@ -142,7 +142,7 @@ def test_time_that_is_up_ends_drawing_and_shrinking(
 def test_refusals_must_be_alike(want: Answered, got: Answered, words: str, tmp_path: Path) -> None:
     bundle = toy_bundle(tmp_path)
     side = Side(bundle, OnnxRunner(bundle), bundle.contract.tolerance)
-    assert side.difference(want, got) == words
+    assert side.difference({}, want, got) == words
 
 
 class Everything(st.Row):
@@ -333,7 +333,7 @@ def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_
         def answers(self, rows: list[Any]) -> list[Answered]:
             return [training.answer(row) for row in rows]
 
-        def difference(self, want: Answered, got: Answered) -> str:
+        def difference(self, row: Any, want: Answered, got: Answered) -> str:
             return "" if want is got else "another answer"
 
     rows = Golden(tuple(pipeline.golden), tuple(pipeline.answer(pipeline.golden)))

@@ -123,7 +123,7 @@ class Fuzz:
             for asked in (1, len(rows)) if together else (1,):
                 got = side.answers(rows[:asked]) or want
                 for row, mine, its in zip(rows, want, got, strict=False):
-                    finding = side.difference(mine, its)
+                    finding = side.difference(row, mine, its)
                     if finding:
                         return Disagreement(
                             case,

@@ -9,7 +9,8 @@ import numpy as np
 from seatrial_contracts.answer_changes import Answered
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import canonical_json
-from seatrial_contracts.compare import Tolerance, compare_outputs, largest
+from seatrial_contracts.client_terms import ClientTerms
+from seatrial_contracts.compare import Tolerance, compare_outputs, largest, worst_of
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_export.pipeline import Pipeline
@@ -77,9 +78,10 @@ class Side:
 
     def __init__(self, bundle: Bundle, runner: Runner, tolerance: Tolerance) -> None:
         self._runner, self._tolerance = runner, tolerance
-        self._scale = {
-            tensor.name: loudest(bundle, tensor.name) for tensor in bundle.contract.answer_tensors
-        }
+        contract = bundle.contract
+        self._terms = ClientTerms(bundle.make_front()) if contract.mapped else None
+        seen = contract.plain_tensors if runner.client_terms else contract.answer_tensors
+        self._scale = {tensor.name: loudest(bundle, tensor.name) for tensor in seen}
         self.name = f"{runner.name} {runner.variant}"
 
     def answers(self, rows: list[Any]) -> list[Answered] | None:
@@ -94,8 +96,10 @@ class Side:
         except (Refusal, ModelError, Unavailable) as error:
             return [error.code] * len(rows)
 
-    def difference(self, want: Answered, got: Answered) -> str:
-        """Describe how two answers differ beyond the allowed error; empty where they do not.
+    def difference(self, row: Any, want: Answered, got: Answered) -> str:
+        """Describe how two answers to a row differ beyond the allowed error.
+
+        The text is empty where they do not.
 
         Errors are measured by the scale of the golden answers, so that a small answer is not held
         to a smaller error.
@@ -107,8 +111,16 @@ class Side:
             return f"answered, by the training code refused with {want}"
         if isinstance(got, str):
             return f"refused with {got}, by the training code answered"
-        found = compare_outputs([self._scale, want], [self._scale, got], self._tolerance)
-        return "" if found.passed else str(found).partition(", ")[2]
+        found = []
+        if self._scale:
+            mine = {name: want[name] for name in self._scale}
+            found.append(compare_outputs([self._scale, mine], [self._scale, got], self._tolerance))
+        if self._terms is not None:
+            [mapped] = self._terms.of([row], [want])
+            [its] = [got] if self._runner.client_terms else self._terms.of([row], [got])
+            found += self._terms.compare([mapped], [its], self._tolerance)
+        worst = worst_of(found)
+        return "" if worst.passed else str(worst).partition(", ")[2]
 
 
 def loudest(bundle: Bundle, output: str) -> Array:
