@@ -120,17 +120,15 @@ class InferCall(Exchange):
 
     def _job(self, message: bytes) -> Job:
         contract = self.model.contract
-        request = (
-            read_message(self._unpacked, contract)
-            if self._unpacked is not None
-            else read(message, contract)
-        )
-        return inference(self, request, write)
+        if self._unpacked is None:
+            return inference(self, read(message, contract), write)
+        plain = None if self.terms.partial else self.model.plain_row
+        return inference(self, read_message(self._unpacked, contract, plain), write)
 
 
 def write(response: InferResponse, answer: Answered) -> Reply:
     """The answer as a message."""
-    return Reply(write_message(response).SerializeToString(), answer=answer)
+    return Reply(write_message(response), answer=answer)
 
 
 def read(data: bytes, contract: Contract) -> InferRequest:

@@ -24,6 +24,21 @@ LITTLE = {
     for datatype, dtype in DTYPES.items()
     if datatype != "BYTES"
 }
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+"""Datatype -> where typed contents of a gRPC message hold it; FP16 travels raw alone."""
 LENGTH = Struct("<I")
 JSON_TYPES = PYTHON_TYPES | {"f": PYTHON_TYPES["f"] | {type(None)}}
 """numpy's kind of an element type -> what may stand for it; null is NaN, which JSON lacks."""

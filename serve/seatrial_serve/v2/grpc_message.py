@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.v2.elements import LITTLE, checked_datatype, checked_shape, from_bytes, to_bytes
+from seatrial_serve.v2.elements import (
+    CONTENTS,
+    LITTLE,
+    checked_datatype,
+    checked_shape,
+    from_bytes,
+    to_bytes,
+)
 from seatrial_serve.v2.message import (
     InferRequest,
     InferResponse,
@@ -21,27 +30,20 @@ from seatrial_serve.v2.message import (
     checked_wanted,
     most_named,
 )
+from seatrial_serve.v2.plain_row import PlainRow
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
-CONTENTS = {
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
-"""Datatype -> where typed contents hold it; FP16 travels raw alone."""
 
+def read_message(
+    message: pb.ModelInferRequest, contract: Contract, plain: PlainRow | None = None
+) -> InferRequest:
+    """The request in a message to a model of this contract. Raises `Refusal`.
 
-def read_message(message: pb.ModelInferRequest, contract: Contract) -> InferRequest:
-    """The request in a message to a model of this contract. Raises `Refusal`."""
+    `plain` reads a request of one plain row, where that is wanted.
+    """
+    row = plain.read_message(message) if plain is not None else None
+    if row is not None:
+        return InferRequest((), id=checked_id(message.id), binary=True, row=row)
     raw = message.raw_input_contents
     most = most_named(contract)
     if len(message.inputs) > most or len(message.outputs) > most:
@@ -99,7 +101,7 @@ def _typed(
             "raw_input_contents: the protocol has no other place for it",
         )
     values = getattr(contents, field)
-    count = int(np.prod(shape, dtype=object))
+    count = prod(shape)
     if len(values) != count:
         raise Refusal(
             "E_SHAPE",
@@ -117,21 +119,37 @@ def _typed(
         ) from None
 
 
-def write_message(response: InferResponse) -> pb.ModelInferResponse:
-    """The response as a message, its outputs raw: the one form that every client reads."""
-    return pb.ModelInferResponse(
-        model_name=response.model,
-        model_version=response.version,
-        id=response.id,
-        parameters={
-            name: pb.InferParameter(string_param=value)
-            for name, value in response.parameters.items()
-        },
-        outputs=[
-            pb.ModelInferResponse.InferOutputTensor(
-                name=wanted.name, datatype=datatype, shape=array.shape
-            )
-            for wanted, datatype, array in response.outputs
-        ],
-        raw_output_contents=[to_bytes(array) for _, _, array in response.outputs],
+def write_message(response: InferResponse) -> bytes:
+    """The response as a message, its outputs raw: the one form that every client reads.
+
+    A message's encodings one behind another are the encoding of one message that has the fields of
+    all (protobuf.dev/programming-guides/encoding, "Last One Wins").
+    """
+    outputs = response.outputs
+    rest = pb.ModelInferResponse(
+        id=response.id, raw_output_contents=[to_bytes(array) for _, _, array in outputs]
     )
+    described = tuple([(wanted.name, datatype, array.shape) for wanted, datatype, array in outputs])
+    parameters = tuple(response.parameters.items())
+    write = _write_head if response.errors is None else _write_head.__wrapped__
+    head = write(response.model, response.version, parameters, described)
+    return head + rest.SerializeToString()
+
+
+@lru_cache(maxsize=256)
+def _write_head(
+    model: str,
+    version: str,
+    parameters: tuple[tuple[str, str], ...],
+    outputs: tuple[tuple[str, str, tuple[int, ...]], ...],
+) -> bytes:
+    """What many responses of a model have in common."""
+    return pb.ModelInferResponse(
+        model_name=model,
+        model_version=version,
+        parameters={name: pb.InferParameter(string_param=value) for name, value in parameters},
+        outputs=[
+            pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+            for name, datatype, shape in outputs
+        ],
+    ).SerializeToString()

@@ -1,14 +1,16 @@
-"""The most frequent request of all: one row of plain numbers, words and flags in JSON.
+"""The most frequent request of all: one row of plain numbers, words and flags.
 
-The row is read without an array for each value.
+The row is read without an array for each value, from JSON or from a gRPC message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from math import isnan
 from struct import Struct
-from typing import Any
+from struct import error as StructError  # noqa: N812  (it is a class)
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -17,11 +19,17 @@ from seatrial_contracts.kinds.category import MISSING, Category
 from seatrial_contracts.kinds.flag import Flag
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
+from seatrial_serve.v2.elements import CONTENTS, LENGTH
+
+if TYPE_CHECKING:
+    from seatrial_serve.v2.proto import inference_pb2 as pb
 
 SHAPES = ([1], [1, 1])
 FP32 = Struct("<f")
 KEYS = 4
 """Of an ordinary input: name, shape, datatype and data."""
+UNLIKE = (LookupError, TypeError, ValueError, OverflowError, StructError, ValidationError)
+"""What reading raises for a request that is no plain row as the contract wants it."""
 
 
 class PlainRow:
@@ -36,6 +44,11 @@ class PlainRow:
             field.name: (field.kind.datatype, reader_of(field.kind)) for field in contract.inputs
         }
         self._offered = all(read is not None for _, read in self._fields.values())
+        self._elements = {
+            name: (datatype, CONTENTS[datatype], RAW[datatype])
+            for name, (datatype, _) in self._fields.items()
+            if self._offered
+        }
 
     def read(self, head: dict[str, Any]) -> dict[str, Any] | None:
         """Return the validated row of a request without parameters and outputs of its own.
@@ -73,13 +86,46 @@ class PlainRow:
                 assert read is not None
                 row[name] = read(value)
             return self._contract.row_model.model_validate(row).__dict__
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            OverflowError,
-            ValidationError,
-        ):  # what is wrong is said elsewhere
+        except UNLIKE:  # what is wrong is said elsewhere
+            return None
+
+    def read_message(self, message: pb.ModelInferRequest) -> dict[str, Any] | None:
+        """The same of a gRPC message, whose elements are typed or raw."""
+        inputs, raw = message.inputs, message.raw_input_contents
+        count = len(inputs)
+        if (
+            not self._offered
+            or count != len(self._elements)
+            or len(raw) not in (0, count)
+            or message.parameters
+            or message.outputs
+        ):
+            return None
+        row: dict[str, Any] = {}
+        try:
+            for place, given in enumerate(inputs):
+                name, shape = given.name, given.shape
+                datatype, contents, unpack = self._elements[name]
+                if (
+                    given.datatype != datatype
+                    or shape[0] != 1
+                    or (len(shape) > 1 and list(shape) != [1, 1])
+                    or given.parameters
+                    or name in row
+                ):
+                    return None
+                if raw:
+                    if given.HasField("contents"):
+                        return None
+                    value = unpack(raw[place])
+                else:
+                    values = getattr(given.contents, contents)
+                    if len(values) != 1:
+                        return None
+                    value = values[0]
+                row[name] = element(value)
+            return self._contract.row_model.model_validate(row).__dict__
+        except UNLIKE:  # what is wrong is said elsewhere
             return None
 
 
@@ -142,3 +188,32 @@ def flag(value: Any) -> bool:
     if type(value) is not bool:
         raise TypeError
     return value
+
+
+def element(value: Any) -> Any:
+    """A message's element as a value of a row; an empty word and NaN are missing."""
+    if type(value) is bytes:
+        return value.decode() or None
+    return None if type(value) is float and isnan(value) else value
+
+
+def raw_word(data: bytes) -> bytes:
+    """The only word of a raw tensor. Raises `ValueError` or `StructError` where it is another."""
+    if LENGTH.unpack_from(data)[0] != len(data) - LENGTH.size:
+        raise ValueError
+    return data[LENGTH.size :]
+
+
+def raw_number(form: Struct, data: bytes) -> Any:
+    """The only number of a raw tensor. Raises `StructError` where there is not one."""
+    return form.unpack(data)[0]
+
+
+RAW: Mapping[str, Callable[[bytes], Any]] = {
+    "FP32": partial(raw_number, FP32),
+    "FP64": partial(raw_number, Struct("<d")),
+    "INT64": partial(raw_number, Struct("<q")),
+    "BOOL": {b"\0": False, b"\1": True}.__getitem__,
+    "BYTES": raw_word,
+}
+"""Datatype -> what reads the only element of a raw tensor."""
