@@ -9,11 +9,12 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -31,11 +32,16 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.text import Tokenise
 from seatrial_contracts.profile import DriftFeatures
+from seatrial_serve import server
 from seatrial_serve.api.direct import DirectWay
+from seatrial_serve.http import connection
 from seatrial_serve.http.connection import StrictProtocol
 from seatrial_serve.http.direct import MOST_BYTES
+from seatrial_serve.http.sockets import listen
 from seatrial_serve.inference import engine
+from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.process.budget import Places
+from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 WAYS = ["direct", "asgi"]
@@ -470,6 +476,71 @@ async def test_while_draining_what_is_on_its_way_is_answered_and_its_connection_
             True,
         )
         assert served.untouched()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_answer_that_closes_is_not_lost_to_the_next_request_that_has_half_come(
+    tmp_path: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_BYTES", 100)
+    async with serving(tmp_path, way) as served:
+        served.running.drain.begin()
+        for next_ in (ask(6)[:20], b""):
+            client = Client(served)
+            client.say(ask(5) + next_)
+            assert twice((await client.hear())[0]) == [10.0]
+            while not (client.wire.ended or client.wire.closed):
+                await asyncio.sleep(0)
+            assert (client.wire.ended, client.wire.closed) == (bool(next_), not next_)
+            if next_:
+                until_s = asyncio.get_running_loop().time() + connection.LINGER_S
+                assert client.protocol._due_s <= until_s
+                client.say(ask(6)[20:60])
+                assert not client.wire.closed
+                client.say(b"x" * 100)
+                assert client.wire.closed, "it is read no further than its bound"
+
+
+async def test_a_stop_ends_direct_requests_at_its_grace_as_it_ends_those_of_asgi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LINGER_S", 0.0)
+    held = Held(monkeypatch)
+    async with serving(tmp_path, "direct") as served:
+        await held_app(served.running)
+        held.gate.clear()
+        config = uvicorn.Config(
+            served.running.app,
+            http=partial(StrictProtocol, direct=served.direct),  # type: ignore[arg-type]
+            lifespan="off",
+            log_config=None,
+            timeout_graceful_shutdown=0,
+        )
+        config.load()
+        lifecycle = Mock(ModelLifecycle, first_load_done=asyncio.Event())
+        stopping = server.DrainingServer(
+            config, served.running.drain, 0.0, lifecycle, None, nullcontext(), Mock(Reloads)
+        )
+        stopping.lifespan = config.lifespan_class(config)
+        listening = listen("127.0.0.1", 0)
+        await stopping.startup([listening])
+        batcher, writers = served.model.batcher, []
+        in_task, waiting = ask(1, X_Partial="1"), ask(3)
+        for request in (in_task, *[ask(2)] * batcher._slots, waiting):
+            _, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+            writers.append(writer)
+            writer.write(request)
+        while served.running.drain.in_flight < len(writers):
+            await asyncio.sleep(0)
+        [task] = stopping.server_state.tasks
+        await stopping.shutdown([listening])
+        while not served.untouched():
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        assert not held.gate.is_set()
+        held.gate.set()
+        for writer in writers:
+            writer.close()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -623,9 +623,10 @@ class StrictProtocol(HttpToolsProtocol):
     def close(self) -> None:
         """Close, once the client has received what was written.
 
-        If the client still sends, what it sends is read and dropped within bounds.
+        If the client still sends, be it the next request, what it sends is read and dropped within
+        bounds.
         """
-        unread = self._ended or (self.cycle is not None and self.cycle.more_body)
+        unread = self._ended or (self.cycle is not None and self._in_message)
         if unread and not self.closing:
             self._linger()
         else:
