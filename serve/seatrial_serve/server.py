@@ -306,6 +306,9 @@ class DrainingServer(uvicorn.Server):
             if not self.server_state.connections or self.force_exit:
                 break
         await super().shutdown()
+        for connection in list(self.server_state.connections):  # past the grace: nobody waits on
+            if isinstance(connection, StrictProtocol):
+                connection.abort()
         if not self.force_exit:
             await self._running.__aexit__(None, None, None)
 

@@ -57,7 +57,6 @@ class DirectWay:
         """Will the answers be written at the end of this turn?"""
         self._latest: object = None
         """The connection that the latest request came over."""
-        self.tasks: set[asyncio.Task[None]] = set()
         self.route = lru_cache(maxsize=256)(self._route)
         """See `DirectHandler`."""
 
@@ -213,15 +212,18 @@ class DirectWay:
         close(self._exchanges, answered)
 
     def in_task(self, asked: DirectExchange, answer: Answer | None = None) -> None:
-        """Go on with a request in a task, from the model's answer where that is there."""
+        """Go on with a request in a task, from the model's answer where that is there.
+
+        The task is one of the server's: a stop waits for it, and cancels it after its grace.
+        """
         task = asyncio.get_running_loop().create_task(asked.finish(answer))
-        self.tasks.add(task)
+        asked.request.connection.tasks.add(task)
         task.add_done_callback(partial(self._task_ended, asked))
         asked.request.when_left = task.cancel
 
     def _task_ended(self, asked: DirectExchange, task: asyncio.Task[None]) -> None:
         """End the request of a task that was cancelled, maybe before its first step."""
-        self.tasks.discard(task)
+        asked.request.connection.tasks.discard(task)
         if task.cancelled():
             asked.leave()
 
