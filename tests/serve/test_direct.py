@@ -40,6 +40,7 @@ from seatrial_serve.http.direct import MOST_BYTES
 from seatrial_serve.http.sockets import listen
 from seatrial_serve.inference import engine
 from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.budget import Places
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.runtimes.fake import FakeRuntime
@@ -759,6 +760,34 @@ async def test_a_text_is_told_at_its_deadline_although_no_thread_has_taken_it(
         gate.set()
         while not served.untouched():
             await asyncio.sleep(0)
+
+
+async def test_a_client_with_many_texts_in_a_turn_does_not_stand_before_another(
+    tmp_path: Path, texts: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[list[str]] = []
+    encode_turn = ServedModel.encode_turn
+
+    def encode(self: ServedModel, rows: Any) -> Any:
+        jobs.append([row["text"] for row in rows])
+        return encode_turn(self, rows)
+
+    monkeypatch.setattr(ServedModel, "encode_turn", encode)
+    async with run_app(tmp_path) as running:
+        served, gate = Served(running, "direct"), threading.Event()
+        for _ in range(3):  # one more than there are threads
+            served.model._host_stages.run(gate.wait, flow="first")
+        crowd, other = [Client(served) for _ in range(100)], Client(served)
+        other.protocol.address = "10.0.0.2"
+        for client in (*crowd, other):
+            client.say(ask_text("other" if client is other else "crowd"))
+        while served.running.drain.in_flight < 101:
+            await asyncio.sleep(0)
+        gate.set()
+        for client in (*crowd, other):
+            assert (await client.hear())[0][0] == 200
+        assert [len(job) for job in jobs] == [32, 32, 32, 5]
+        assert sum("other" in job for job in jobs[:2]) == 1, "two threads take two jobs at once"
 
 
 @pytest.mark.parametrize("count", [3, 12], ids=["on the loop", "in a thread"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -78,3 +79,39 @@ async def test_what_was_cancelled_is_not_run_and_errors_arrive() -> None:
             await failed
         assert await pool.run(partial(gate.work, "next")) == "next"
     assert gate.ran == ["first", "first", "next"]
+
+
+async def test_rows_that_came_together_take_the_turns_of_their_senders() -> None:
+    gate = Gate()
+    ran: list[list[tuple[str, int]]] = []
+
+    def work(places: Sequence[int]) -> list[int]:
+        ran.append([senders[place] for place in places])
+        return [*places]
+
+    senders = [("crowd", 0)] * 100 + [("other", 0), ("urgent", 1)]
+    with FairPool(1) as pool:
+        first = [pool.run(partial(gate.work, "first"), flow="first") for _ in range(2)]
+        jobs = pool.run_rows(work, senders, 32)
+        later = pool.run(lambda: ran.append([("later", 0)]), flow="later")
+        gate.open.set()
+        done = [(places, await job) for places, job in jobs]
+        await asyncio.gather(*first, later)
+    assert [len(places) for places, _ in done] == [32, 32, 32, 6]
+    assert all(places == made for places, made in done)
+    assert sorted(place for places, _ in done for place in places) == [*range(len(senders))]
+    assert ran[0][0] == ("urgent", 1)
+    assert ("other", 0) in ran[0], "the rows of one client do not stand before another's"
+    assert ran.index([("later", 0)]) <= 2, "nor before those who come later"
+
+
+async def test_a_pool_that_ends_runs_nothing_of_what_waits_and_says_so() -> None:
+    gate, errors = Gate(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    with FairPool(1) as pool:
+        jobs = [pool.run(partial(gate.work, "any")) for _ in range(5)]
+        gate.open.set()
+    done = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(each) for each in done[2:]] == [asyncio.CancelledError] * 3
+    await asyncio.sleep(0)
+    assert errors == []

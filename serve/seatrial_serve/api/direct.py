@@ -26,7 +26,7 @@ from seatrial_serve.http.direct import DirectRequest, Heads
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.models.answer import Answer
-from seatrial_serve.models.served_model import RowsAtOnce, ServedModel
+from seatrial_serve.models.served_model import FEW_ROWS, RowsAtOnce, ServedModel
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.scheduling.ticket import Ticket
 
@@ -119,23 +119,17 @@ class DirectWay:
 
         Requests that take longer go on in tasks.
         """
-        rows = [(asked, row) for asked in together if (row := asked.row_of_turn()) is not None]
-        if not rows:
+        there = [(asked, row) for asked in together if (row := asked.row_of_turn()) is not None]
+        if not there:
             return
-        encoded = model.encode_turn([row for _, row in rows])
-        if not isinstance(encoded, asyncio.Future):
-            self._encoded(model, [asked for asked, _ in rows], start, encoded)
+        waiting, rows = [asked for asked, _ in there], [row for _, row in there]
+        if len(rows) <= FEW_ROWS:
+            self._encoded(model, waiting, start, model.encode_turn(rows))
             return
-        loop, now = asyncio.get_running_loop(), now_s()
-        bells = []
-        for asked, _ in rows:
-            asked.request.when_left = asked.leave
-            left_s = max(0.0, asked.terms.deadline_s - now)
-            if left_s < math.inf:
-                bells.append(loop.call_later(left_s, asked.too_late))
-        encoded.add_done_callback(
-            partial(self._thread_encoded, model, [asked for asked, _ in rows], start, bells)
-        )
+        for places, encoded in model.encode_turn_aside(rows, [asked.terms for asked in waiting]):
+            mates = [waiting[place] for place in places]
+            bells = await_turn(mates)
+            encoded.add_done_callback(partial(self._thread_encoded, model, mates, start, bells))
 
     def _thread_encoded(
         self, model: ServedModel, together: Sequence[DirectExchange], start: float,
@@ -145,6 +139,10 @@ class DirectWay:
         for bell in bells:
             bell.cancel()
         there = [asked.held for asked in together]
+        if encoded.cancelled():  # the server has ended
+            for asked in compress(together, there):
+                asked.leave()
+            return
         try:
             found: Sequence[EncodedRow | Exception] = encoded.result()
         except Exception as error:  # every error becomes one clear answer, for each of them
@@ -226,6 +224,18 @@ class DirectWay:
         asked.request.connection.tasks.discard(task)
         if task.cancelled():
             asked.leave()
+
+
+def await_turn(together: Sequence[DirectExchange]) -> list[asyncio.TimerHandle]:
+    """These requests wait for a thread, until their clients leave or the timers here ring."""
+    loop, now = asyncio.get_running_loop(), now_s()
+    bells = []
+    for asked in together:
+        asked.request.when_left = asked.leave
+        left_s = max(0.0, asked.terms.deadline_s - now)
+        if left_s < math.inf:
+            bells.append(loop.call_later(left_s, asked.too_late))
+    return bells
 
 
 class DirectExchange(HttpExchange):

@@ -351,19 +351,24 @@ class ServedModel:
         record.given = given
         return rows[0]
 
-    def encode_turn(
-        self, rows: Sequence[Mapping[str, Any]]
-    ) -> Sequence[EncodedRow | Exception] | asyncio.Future[list[EncodedRow | Exception]]:
+    def encode_turn_aside(
+        self, rows: Sequence[Mapping[str, Any]], terms: Sequence[Terms]
+    ) -> list[tuple[Sequence[int], asyncio.Future[list[EncodedRow | Exception]]]]:
+        """As `encode_turn`, in threads: some places of `rows`, with what comes of those.
+
+        Clients take turns, each row by the terms of its own request.
+        """
+        return self._host_stages.run_rows(
+            lambda places: self.encode_turn([rows[place] for place in places]),
+            [(each.flow, each.priority) for each in terms],
+            TOGETHER_ROWS,
+        )
+
+    def encode_turn(self, rows: Sequence[Mapping[str, Any]]) -> list[EncodedRow | Exception]:
         """Take rows of several requests, each its request's only one, through the host stage.
 
-        The rows go through it in a thread if they are many.
+        Where they fail together, each goes alone: one that fails takes no other with it.
         """
-        if len(rows) <= FEW_ROWS:
-            return self._encode_turn(rows)
-        return self._host_stages.run(partial(self._encode_turn, rows), cost=len(rows))
-
-    def _encode_turn(self, rows: Sequence[Mapping[str, Any]]) -> list[EncodedRow | Exception]:
-        """Where they fail together, each alone: one that fails takes no other with it."""
         try:
             return [*self.engine.encode_together(rows, [0] * len(rows))]
         except Exception:  # whatever a tokenizer raises

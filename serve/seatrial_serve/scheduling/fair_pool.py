@@ -6,7 +6,7 @@ A request of a thousand images does not stand before other rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from heapq import heappop, heappush
@@ -16,6 +16,10 @@ from typing import Any, NamedTuple, Self, TypeVar
 from seatrial_serve.scheduling.fair_order import FairOrder, Order
 
 Made = TypeVar("Made")
+
+
+Sender = tuple[Hashable, int]
+"""The client whose row it is, and the row's priority. See `FairPool.run`."""
 
 
 class Job(NamedTuple):
@@ -51,7 +55,11 @@ class FairPool:
         self.close()
 
     def close(self) -> None:
-        """End the threads, after what they are doing."""
+        """End the threads, after what they are doing. What waits is cancelled."""
+        for job in self._queue:
+            if not job.future.get_loop().is_closed():
+                job.future.cancel()
+        self._queue.clear()
         self._pool.shutdown(cancel_futures=True)
 
     def run(
@@ -68,10 +76,35 @@ class FairPool:
 
         `flow` is the client; `priority` 1 is the highest, 0 that of everybody; `cost` is in rows.
         """
-        future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
         order = self._order.place(flow, cost, priority, empty=not self._queue)
-        heappush(self._queue, Job(order, next(self._numbers), work, future))
+        future = self._put(order, work)
         self._start_jobs()
+        return future
+
+    def run_rows(
+        self, work: Callable[[Sequence[int]], Made], senders: Sequence[Sender], most: int
+    ) -> list[tuple[Sequence[int], asyncio.Future[Made]]]:
+        """Return what `work` gives for the places of at most `most` rows at a time.
+
+        Each row costs its own sender, and takes the place that it would have by itself: the rows of
+        one client among `senders` do not stand before those of another.
+        """
+        empty = not self._queue
+        orders = [
+            self._order.place(flow, 1.0, priority, empty=empty and not place)
+            for place, (flow, priority) in enumerate(senders)
+        ]
+        places = sorted(range(len(senders)), key=orders.__getitem__)
+        jobs: list[tuple[Sequence[int], asyncio.Future[Made]]] = []
+        for start in range(0, len(places), most):
+            some = places[start : start + most]
+            jobs.append((some, self._put(orders[some[0]], partial(work, some))))
+        self._start_jobs()
+        return jobs
+
+    def _put(self, order: Order, work: Callable[[], Made]) -> asyncio.Future[Made]:
+        future: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
+        heappush(self._queue, Job(order, next(self._numbers), work, future))
         return future
 
     def _start_jobs(self) -> None:
