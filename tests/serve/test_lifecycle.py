@@ -36,9 +36,10 @@ from seatrial_contracts.bundle import open_bundle, write_bundle
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Unavailable
 from seatrial_serve.inference import engine
-from seatrial_serve.models.entry import State
+from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.folder_rest import FolderRest
 from seatrial_serve.models.lifecycle import ModelLifecycle
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.runtimes.fake import FakeRuntime
 
 GRAPH = "graphs/toy.fake"
@@ -307,7 +308,6 @@ async def test_a_bundle_that_is_being_copied_is_waited_for_and_tried_once(
     rest = FolderRest(1.0, clock)
 
     async def look() -> bool:
-        rest.look_anew()
         await running.lifecycle.reload(rest=rest)
         clock.now_s += 0.5
         return rest.moving
@@ -341,17 +341,51 @@ async def test_a_bad_bundle_is_told_once_while_its_folder_is_watched_and_tried_a
     caplog.set_level("INFO")
     put(tmp_path, "1.1.0", 3, good=False)
     for _ in range(6):
-        rest.look_anew()
         await running.lifecycle.reload(rest=rest)
         clock.now_s += 0.5
     assert caplog.text.count("1.1.0 is not ready") == 1
     assert caplog.text.count("1.1.0 is loaded once it rests") == 1
     put(tmp_path, "1.1.0", 3)
     for _ in range(3):
-        rest.look_anew()
         await running.lifecycle.reload(rest=rest)
         clock.now_s += 0.5
     assert await asked(running) == ("1.1.0", 9)
+
+
+async def test_a_change_is_picked_up_while_another_model_is_still_loading(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, loads, rest = threading.Event(), list[str](), FolderRest(0.0)
+    build = running.lifecycle._build
+
+    def slow(entry: Entry) -> ServedModel:
+        loads.append(f"{entry.name} {entry.version}")
+        if entry.name == "toy":
+            assert gate.wait(30)
+        return build(entry)
+
+    async def until(name: str, version: str) -> None:
+        while (
+            entry := running.repository.find(name, version)
+        ) is None or entry.state is not State.READY:
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(running.lifecycle, "_build", slow)
+    put(tmp_path, "1.1.0", 3)
+    running.lifecycle._look_soon(rest)
+    while not loads:
+        await asyncio.sleep(0)
+    write_bundle(tmp_path, toy_manifest(name="quick"), toy_files() | {GRAPH: b"2"})
+    put(tmp_path, "1.2.0", 4)
+    for _ in range(3):
+        running.lifecycle._look_soon(rest)
+    await until("quick", toy_manifest().version)
+    assert loads == ["toy 1.1.0", f"quick {toy_manifest().version}"]
+    gate.set()
+    await until("toy", "1.2.0")  # which is looked at once its model does not change any more
+    assert loads == ["toy 1.1.0", f"quick {toy_manifest().version}", "toy 1.2.0"]
+    while rest.look_waits:
+        await asyncio.sleep(0)
 
 
 async def test_a_folder_that_the_system_cannot_watch_is_said_and_reloads_go_on(

@@ -43,6 +43,8 @@ class FolderRest:
         self.rest_s, self._clock = rest_s, clock
         self._sights: dict[Path, Sight] = {}
         self._moving: set[Path] = set()
+        self.look_waits = False
+        """Will the caller look again anyway?"""
 
     @property
     def moving(self) -> bool:
@@ -50,11 +52,18 @@ class FolderRest:
         return bool(self._moving)
 
     def look_anew(self) -> None:
-        """Begin to look at all folders once more, and forget those that are gone."""
+        """Begin to look at all folders once more, and forget those that are gone.
+
+        Other threads may still be looking.
+        """
+        self.look_waits = False
         self._moving.clear()
-        self._sights = {
-            folder: sight for folder, sight in self._sights.items() if os.path.lexists(folder)
-        }
+        for folder in [folder for folder in list(self._sights) if not os.path.lexists(folder)]:
+            self._sights.pop(folder, None)
+
+    def wait_for(self, folder: Path) -> None:
+        """A folder is not looked at now: the caller shall look again."""
+        self._moving.add(folder)
 
     def may_try(self, bundle: Path, wanted: str) -> bool:
         """Return whether a bundle may be loaded now, as `wanted`.

@@ -144,11 +144,14 @@ class ModelLifecycle:
 
         A model whose selection (`labels.json`, `variants.json`) can be read no more stays as it
         was. With `rest`, a version is loaded once its folder rests, and not again before it
-        changes. Raises `DeclarationError` if the folder holds no bundle, `Refusal` for an unknown
-        name.
+        changes, and a model that is changing already is left to a later look.
+
+        Raises `DeclarationError` if the folder holds no bundle, `Refusal` for an unknown name.
         """
         async with self._scanning:
             self._reload_waits = self._reload_waits and name is not None
+            if rest is not None:
+                rest.look_anew()
             found = [
                 model
                 for model in await asyncio.to_thread(self._repository.scan)
@@ -162,18 +165,26 @@ class ModelLifecycle:
                     "the name of a folder of bundles",
                 )
             # each waits for its model's turn before a later look at the folder does
-            changes = [self._spawn(self._change(model, rest)) for model in found]
             gone = (
                 set(self._repository.names) - {model.name for model in found}
                 if name is None
                 else ()
             )
+            now = [model for model in found if rest is None or self._may_follow(model, rest)]
+            changes = [self._spawn(self._change(model, rest)) for model in now]
             changes += [self._spawn(self._retire_all(each)) for each in gone]
         if changes:
             await asyncio.wait(changes)  # which cancels none of them where nobody waits any more
         for change in changes:
             change.result()
         return found
+
+    def _may_follow(self, model: FoundModel, rest: FolderRest) -> bool:
+        """May a look at the folder follow this model, or does it change just now?"""
+        changes = self._change_of(model.name).locked()
+        if changes:
+            rest.wait_for(model.home)
+        return not changes
 
     async def _change(self, model: FoundModel, rest: FolderRest | None) -> None:
         """Follow what was found of a model, and tell."""
@@ -394,21 +405,31 @@ class ModelLifecycle:
             async for _ in awatch(
                 folder, stop_event=self._stopping, recursive=True, raise_interrupt=False
             ):
-                await self._reload_as_it_rests(rest)
+                self._look_soon(rest)
         except Exception:  # the system's own, such as a limit of watches; requests go on
             log.exception("%s is watched no more; SIGHUP still reloads", folder)
 
-    async def _reload_as_it_rests(self, rest: FolderRest) -> None:
-        """Reload what rests, and look again until nothing moves."""
-        while not self._stopping.is_set():
-            rest.look_anew()
-            try:
-                await self.reload(rest=rest)
-                rest.forget(self._repository.folder)
-            except DeclarationError as error:
-                if rest.may_tell(self._repository.folder, str(error)):
-                    log.error("not reloaded: %s", error)
-            if not rest.moving:
-                return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), rest.rest_s)
+    def _look_soon(self, rest: FolderRest, after_s: float = 0.0) -> None:
+        """Look at the folder in the background. Calls while a look waits are that one look."""
+        if not (rest.look_waits or self._stopping.is_set()):
+            rest.look_waits = True
+            self._spawn(self._look(rest, after_s))
+
+    async def _look(self, rest: FolderRest, after_s: float) -> None:
+        """Reload what rests, and look again as long as something moves.
+
+        A model that takes long to load holds up no look at the others.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), after_s)
+            return
+        try:
+            await self.reload(rest=rest)
+            rest.forget(self._repository.folder)
+        except DeclarationError as error:
+            if rest.may_tell(self._repository.folder, str(error)):
+                log.error("not reloaded: %s", error)
+        except Exception:  # nobody waits for this task: what it raised would be lost
+            log.exception("not reloaded: this is a bug in seatrial")
+        if rest.moving:
+            self._look_soon(rest, rest.rest_s)
