@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from heapq import nsmallest
 from typing import Any, NoReturn
 
@@ -33,8 +33,9 @@ from seatrial_serve.http.direct import (
     Head,
     Heads,
 )
+from seatrial_serve.http.framing import check_head
 from seatrial_serve.http.headers import new_request_id
-from seatrial_serve.http.hosts import AllowedHosts, is_cross_site
+from seatrial_serve.http.hosts import AllowedHosts
 from seatrial_serve.http.status import answer_to
 from seatrial_serve.process.budget import Places
 
@@ -60,10 +61,6 @@ The parser keeps these bytes until the headers or the body end.
 LONGEST = str(MOST_BYTES)
 CROWD = 16
 """Where there is no room for a connection, one of so many idle ones is closed."""
-VERSIONS = ("1.0", "1.1")
-LOOKED_AT = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
-)
 UNUSUAL = frozenset(
     (b"content-encoding", b"transfer-encoding", b"expect", b"sec-fetch-site", b"origin")
 )
@@ -421,55 +418,18 @@ class StrictProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def _check(self) -> None:
-        named: dict[bytes, list[bytes]] = {}
-        for name, value in self.headers:
-            if name in LOOKED_AT:
-                named.setdefault(name, []).append(value)
-        version = self.parser.get_http_version()
-        if version not in VERSIONS:
-            self._refuse("E_HTTP_VERSION", "HTTP version", "another", " or ".join(VERSIONS))
-        hosts = named.get(b"host", ())
-        lengths = named.get(b"content-length", ())
-        codings = named.get(b"transfer-encoding")
-        if len(hosts) > 1 or (not hosts and version == "1.1"):
-            self._refuse("E_HTTP", "header Host", f"{len(hosts)} of them", "one")
-        if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18):
-            self._refuse("E_HTTP", "header Content-Length", "another value", "one whole number")
-        if codings and (
-            lengths or version != "1.1" or [value.lower() for value in codings] != [b"chunked"]
-        ):
-            got = "one that leaves the body's end in doubt"
-            want = "'chunked' alone, without Content-Length"
-            self._refuse("E_HTTP", "header Transfer-Encoding", got, want)
-        self._chunked = codings is not None
-        if b"expect" in named:
-            if any(value.lower() != b"100-continue" for value in named[b"expect"]):
-                self._refuse("E_EXPECT", "header Expect", "another value", "100-continue")
-            self.expect_100_continue = True
-        self._check_sender(hosts[0] if hosts else None, named)
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        try:
+            framing = check_head(method, self.url, version, self.headers, self._hosts)
+        except Refusal as refusal:
+            self._raise(refusal)
+        self._chunked, self.expect_100_continue = framing
         if self._crowded:
             text = (
                 f"connections: got {self._most} with requests on their way, want fewer; "
                 "try again soon"
             )
             self._raise(Unavailable("E_OVERLOADED", text))
-
-    def _check_sender(self, host: bytes | None, named: Mapping[bytes, Sequence[bytes]]) -> None:
-        if not self.url.startswith(b"/") and b"://" in self.url:
-            # The URL's own counts, whatever the header says (RFC 9112, 3.2.2).
-            host = self.url.split(b"/", 3)[2]
-        if host is not None and not self._hosts.holds(host):
-            want = "an IP address, localhost or an allowed name"
-            mend = "allow it: --allowed-hosts NAME"
-            self._refuse("E_HOST", "header Host", "a name that is not this server's", want, mend)
-        sites, origins = named.get(b"sec-fetch-site", ()), named.get(b"origin", ())
-        if (sites or origins) and is_cross_site(
-            self.parser.get_method(), sites, origins, host or b""
-        ):
-            where = "header Origin or Sec-Fetch-Site"
-            got = "another site's page"
-            want = "a page of this server's"
-            self._refuse("E_CROSS_SITE", where, got, want)
 
     def on_chunk_header(self) -> None:
         """Cap the chunks of a body."""
