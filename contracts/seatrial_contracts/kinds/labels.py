@@ -133,7 +133,7 @@ class Labels(MappedKind):
         least = dict(zip(self.classes, self._least.tolist(), strict=True))
         for name in scores.keys() ^ others.keys():
             score = scores.get(name, others.get(name, 0.0))
-            if abs(score - least[name]) > tolerance.allowed(np.float32(score), 1.0):
+            if abs(score - least[name]) > tolerance.allowed(np.asarray(score), 1.0):
                 side = "only wanted" if name in scores else "not wanted"
                 return mismatch(f"label '{name}', score {score:.6g}: {side}")
         both = [name for name in scores if name in others]

@@ -117,7 +117,7 @@ class Side:
             found.append(compare_outputs([self._scale, mine], [self._scale, got], self._tolerance))
         if self._terms is not None:
             [mapped] = self._terms.of([row], [want])
-            [its] = [got] if self._runner.client_terms else self._terms.of([row], [got])
+            its: Any = got if self._runner.client_terms else self._terms.of([row], [got])[0]
             found += self._terms.compare([mapped], [its], self._tolerance)
         worst = worst_of(found)
         return "" if worst.passed else str(worst).partition(", ")[2]
