@@ -2,12 +2,13 @@
 
     python benchmarks/load/lost.py [RELOADS] [RESTARTS] [--haproxy]
 
-32 keep-alive clients run against a model of every datatype. A request is lost where its bytes went
-out on an open connection and no whole answer came back, or the answer was no 200. A connection that
-was refused before it was made is no request: the client goes to the other server, as behind any
-balancer. 0 of N lost means fewer than 3/N lost at 95 % confidence (the rule of three). With
---haproxy the clients have one address, haproxy's, which checks both servers' readiness five times a
-second.
+32 keep-alive clients run against a model of every datatype. Half of them say how long their body is
+and so go the direct way; the bodies of the others come in chunks and so go by ASGI. A request is
+lost where its bytes went out on an open connection and no whole answer came back, or the answer was
+no 200. A connection that was refused before it was made is no request: the client goes to the other
+server, as behind any balancer. 0 of N lost means fewer than 3/N lost at 95 % confidence (the rule
+of three). With --haproxy the clients have one address, haproxy's, which checks both servers'
+readiness five times a second; it joins chunks that come at once.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from support.conformance import rows, seal  # noqa: E402  (found through the line above)
 
-BODY = json.dumps({"instances": rows()[:1]})
+BODY = json.dumps({"instances": rows()[:1]}).encode()
+WAYS = {"direct": [BODY], "asgi": [BODY[:100], BODY[100:]]}
+"""What a client sends: in one piece by length, in several by chunks."""
 CLIENTS, PORTS, HAPROXY_PORT = 32, (18_710, 18_711), 18_712
 BALANCER_S = 0.6
 """The wait for the balancer before the old server is stopped, as in any rolling restart.
@@ -57,15 +62,20 @@ class Clients:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.answered, self.lost = 0, []
+        self.answered, self.lost = Counter[str](), Counter[str]()
+        self.reasons: list[str] = []
         self.versions: set[str] = set()
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        self._threads = [
+            threading.Thread(target=self._ask, args=(way,))
+            for _ in range(CLIENTS // len(WAYS))
+            for way in WAYS
+        ]
         for thread in self._threads:
             thread.start()
 
-    def _ask(self) -> None:
+    def _ask(self, way: str) -> None:
         connection = None
         while not self._stop.is_set():
             if connection is None:
@@ -80,19 +90,18 @@ class Clients:
                 connection.request(
                     "POST",
                     "/v1/models/conformance:predict",
-                    BODY,
-                    {"Content-Type": "application/json"},
+                    *wire(WAYS[way]),
                 )
                 reply = connection.getresponse()
                 text = reply.read()
             except (OSError, http.client.HTTPException) as error:
-                self.lost.append(repr(error))
+                self._lose(way, repr(error))
                 connection = None
                 continue
             with self._lock:
-                self.answered += 1
+                self.answered[way] += 1
             if reply.status != 200:
-                self.lost.append(f"{reply.status} {text[:100]!r}")
+                self._lose(way, f"{reply.status} {text[:100]!r}")
             else:
                 self.versions.add(json.loads(text)["model_version"])
             if reply.will_close:
@@ -101,11 +110,32 @@ class Clients:
         if connection is not None:
             connection.close()
 
+    def _lose(self, way: str, reason: str) -> None:
+        with self._lock:
+            self.lost[way] += 1
+            self.reasons.append(f"{way}: {reason}")
+
+    def show(self, what: str) -> None:
+        """Print what was answered and lost since the last time."""
+        with self._lock:
+            for way in WAYS:
+                print(f"{what}, {way}: {self.answered[way]} answered, {self.lost[way]} lost")
+            print(*self.reasons[:3], sep="\n", end="\n" * bool(self.reasons), flush=True)
+            self.answered.clear()
+            self.lost.clear()
+            self.reasons.clear()
+
     def stop(self) -> None:
         """End them all."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+
+def wire(pieces: list[bytes]) -> tuple[bytes | Iterator[bytes], dict[str, str]]:
+    """Body and headers as http.client takes them: an iterator goes out in chunks."""
+    body = pieces[0] if len(pieces) == 1 else iter(pieces)
+    return body, {"Content-Type": "application/json"}
 
 
 def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -164,12 +194,7 @@ def main(reloads: int, restarts: int, haproxy: bool) -> None:
             while f"1.0.{turn}" not in clients.versions:
                 time.sleep(0.005)
             shutil.rmtree(folder / "conformance" / f"1.0.{turn - 1}")
-        print(
-            f"{reloads} reloads: {clients.answered} answered, {len(clients.lost)} lost",
-            clients.lost[:3],
-            flush=True,
-        )
-        before, lost = clients.answered, len(clients.lost)
+        clients.show(f"{reloads} reloads")
         for turn in range(1, restarts + 1):
             following = start(folder, PORTS[turn % 2])
             if haproxy:
@@ -179,13 +204,8 @@ def main(reloads: int, restarts: int, haproxy: bool) -> None:
             server.terminate()
             assert server.wait(60) == 0
             server = following
-        print(
-            f"{restarts} restarts: {clients.answered - before} answered, "
-            f"{len(clients.lost) - lost} lost",
-            clients.lost[lost : lost + 3],
-            flush=True,
-        )
         clients.stop()
+        clients.show(f"{restarts} restarts")
         for process in filter(None, (server, proxy)):
             process.terminate()
             process.wait(60)
