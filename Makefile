@@ -5,7 +5,8 @@ BUNDLES ?= bundles
 RUNS ?= 20000
 HARNESS ?= ../shared/bench
 TARGET ?= cpu
-QUICK := -m 'not slow and not gpu' -n auto tests
+EXAMPLES := quick
+QUICK := -m 'not slow and not gpu' -n auto --dist worksteal tests
 SLOW := -m slow -n 2 --dist loadfile --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
@@ -38,13 +39,14 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
-check: lint ## lint, types, imports and the quick tests: under a minute
-	$(BIN)/python -m pytest $(QUICK)
+check: lint ## lint, types, imports and the quick tests, properties by a few examples: under a minute
+	$(BIN)/python -m pytest --hypothesis-profile=$(EXAMPLES) $(QUICK)
 
 fix: setup ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+test: EXAMPLES := full
 test: check ## everything: lint, types, imports, the quick tests, then the slow ones
 	$(BIN)/python -m pytest $(SLOW)
 

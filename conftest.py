@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from support import properties
 from support.servers import EXAMPLES, OURS, ROOT, Server
 
-settings.register_profile("seatrial", deadline=None)  # a slow machine is no finding
-settings.load_profile("seatrial")
+properties.register()
 
 
 SEAL = """

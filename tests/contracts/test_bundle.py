@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from support import changed_bundles
+from support.properties import drawing
 from support.toys import Toy, Twice, toy_bundle, toy_files, toy_golden, toy_manifest
 
 import seatrial as st
@@ -53,7 +54,7 @@ def test_two_folders_get_the_same_bytes(tmp_path: Path) -> None:
 
 
 @given(some.lists(some.floats(-100, 100, width=32), min_size=1, max_size=8), some.integers(1, 5000))
-@settings(max_examples=30, deadline=None)
+@drawing(30)
 def test_any_golden_set_survives_a_bundle(
     tmp_path_factory: pytest.TempPathFactory, values: list[float], max_rows: int
 ) -> None:

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from support.changed_bundles import load_fake, make_loader, outcome, seal, try_one
+from support.properties import drawing
 
 from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.models.loader import Loader
@@ -33,7 +34,7 @@ def test_the_bundle_is_served_before_it_is_changed(sealed: Path, loader: Loader)
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@drawing(40)
 @given(seed=some.integers(0, 2**32))
 def test_every_change_is_served_rightly_or_refused_by_an_error_of_ours(
     seed: int, sealed: Path, loader: Loader

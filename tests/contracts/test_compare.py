@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
@@ -23,7 +23,6 @@ pairs = some.integers(1, 6).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_it_agrees_with_the_formula_written_out(
     values: tuple[np.ndarray, np.ndarray, float],

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
+from support.properties import drawing
 
 import seatrial as st
 from seatrial_contracts.contract import Contract, InputField, OutputField
@@ -239,7 +240,7 @@ def takes(known: Contract, row: Any) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@drawing(300)
 @given(
     CONTRACTS, CONTRACTS, some.dictionaries(some.sampled_from("pq"), some.sampled_from(CANDIDATES))
 )
@@ -252,7 +253,6 @@ def test_where_nothing_breaks_every_row_that_was_taken_is_taken(
     assert broken or not takes(old, row) or takes(new, row)
 
 
-@settings(deadline=None)
 @given(CONTRACTS, CONTRACTS)
 def test_no_change_goes_unsaid_and_each_is_said_in_the_same_order_each_time(
     old: Contract, new: Contract

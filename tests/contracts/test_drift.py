@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
@@ -33,7 +33,6 @@ counts = some.lists(
 ).filter(lambda pairs: all(map(any, zip(*pairs, strict=True))))
 
 
-@settings(deadline=None)
 @given(counts)
 def test_the_two_figures_are_those_of_scipy(pairs: list[tuple[int, int]]) -> None:
     reference, live = (list(each) for each in zip(*pairs, strict=True))
@@ -68,7 +67,6 @@ def test_of_nothing_seen_nothing_is_said() -> None:
     assert math.isnan(stability_by_chance(10, 0, 5))
 
 
-@settings(deadline=None)
 @given(some.lists(some.floats(-1e9, 1e9, width=32), min_size=1, max_size=300))
 def test_numbers_fall_into_exactly_one_range_in_either_precision(values: list[float]) -> None:
     bins = split_numbers(values)

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from PIL import Image as Pillow
 from PIL import ImageOps
+from support.properties import drawing
 
 import seatrial as st
 from seatrial_contracts.host_stage import HostStage
@@ -140,7 +141,7 @@ def test_a_sliver_that_would_grow_past_the_pixel_limit_is_refused() -> None:
     some.integers(0, 255),
     some.integers(0, 2**20),
 )
-@settings(max_examples=150, deadline=None)
+@drawing(150)
 def test_damage_anywhere_is_answered_or_refused_but_never_raises(
     data: bytes, place: int, value: int, cut: int
 ) -> None:

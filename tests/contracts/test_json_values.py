@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
+from support.properties import drawing
 
 import seatrial as st
 from seatrial_contracts.contract import Contract
@@ -34,7 +35,7 @@ ROWS = 64
 CONTRACT = st.contract_from_rows(Row, Answer, limits=st.Limits(max_rows=ROWS))
 READER = RequestReader(CONTRACT)
 MOST = 2 * ROWS * 8 + SPARE
-TOLD = settings(deadline=None, max_examples=50)
+TOLD = drawing(50)
 
 
 def test_the_largest_request_is_counted_by_its_kinds() -> None:

@@ -12,8 +12,9 @@ import jsonschema
 import numpy as np
 import pytest
 from annotated_types import Gt, Interval
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as some
+from support.properties import drawing
 
 import seatrial as st
 from seatrial_contracts.contract import Contract, InputField, OutputField
@@ -93,7 +94,7 @@ def contracts(draw: some.DrawFn) -> Contract:
 
 
 @given(contracts())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@drawing(150)
 def test_every_contract_survives_its_json(contract: Contract) -> None:
     data = contract.to_json()
     assert Contract.from_json(data) == contract
@@ -101,9 +102,7 @@ def test_every_contract_survives_its_json(contract: Contract) -> None:
 
 
 @given(contracts(), some.data())
-@settings(
-    max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@drawing(100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_its_kinds_draw(
     contract: Contract, data: some.DataObject
 ) -> None:
@@ -126,7 +125,7 @@ def test_a_rebuilt_contract_takes_encodes_and_describes_as_json_schema_whatever_
 
 
 @given(contracts())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@drawing(60)
 def test_every_contract_accepts_its_own_example(contract: Contract) -> None:
     example = json.loads(json.dumps(contract.example_row()))
     RequestReader(contract).read(json.dumps({"instances": [example]}).encode())
@@ -174,7 +173,7 @@ tight: some.SearchStrategy[Kind] = (
 
 
 @given(some.data())
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@drawing(300)
 def test_a_kind_with_tight_bounds_accepts_its_own_example_or_is_refused_where_it_is_declared(
     data: some.DataObject,
 ) -> None:
@@ -372,7 +371,7 @@ float32s = some.floats(width=32, allow_nan=False, allow_infinity=False)
     some.booleans(),
     some.data(),
 )
-@settings(max_examples=200)
+@drawing(200)
 def test_a_float32_field_takes_by_json_what_it_takes_as_a_tensor(
     ends: list[float], is_open: bool, data: some.DataObject
 ) -> None:
@@ -464,7 +463,7 @@ def test_a_column_of_tensors_is_held_to_the_bounds_and_its_row_is_named() -> Non
 
 
 @given(some.data())
-@settings(max_examples=40)
+@drawing(40)
 def test_json_schema_knows_the_bounds_of_elements_and_what_is_drawn_keeps_them(
     data: some.DataObject,
 ) -> None:

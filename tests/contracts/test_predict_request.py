@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as some
+from support.properties import drawing
 from test_kinds import GOOD, Every, Value, contracts
 
 import seatrial as st
@@ -62,11 +63,7 @@ def outcome(reader: RequestReader, data: bytes) -> dict[str, Any] | st.Refusal:
 
 
 @given(contracts(), some.data())
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@drawing(40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_by_row_and_by_column_a_row_is_what_it_is_alone(
     contract: Contract, data: some.DataObject
 ) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization.calibrate import HistogramCollector
+from support.properties import drawing
 
 import seatrial as st
 from seatrial_export.graphs.session import Session
@@ -75,7 +76,7 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return np.asarray(Session(model).run({"x": x})["y"])
 
 
-@settings(deadline=None, max_examples=40)
+@drawing(40)
 @given(
     x=some.lists(
         some.lists(some.floats(-1e4, 1e4, width=32), min_size=8, max_size=8), min_size=1, max_size=5
@@ -201,7 +202,7 @@ def test_a_kept_convolution_among_quantised_ones_keeps_its_weights_in_fp32() -> 
     onnx.checker.check_model(made, full_check=True)
 
 
-@settings(deadline=None, max_examples=25)
+@drawing(25)
 @given(mate=some.lists(some.floats(width=32), min_size=32, max_size=32))
 def test_a_row_s_answer_is_the_same_to_the_bit_whatever_its_mates_are(mate: list[float]) -> None:
     made = parse_recipe("int8_per_token").transform(Original(network()))

@@ -54,6 +54,7 @@ def written(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_promtool_takes_the_rules_and_sees_every_alert_fire_and_be_quiet(written: Path) -> None:
     rules, tests = written / "rules/toy.rules.yaml", written / "rules/toy.test.yaml"
@@ -74,6 +75,7 @@ def test_promtool_takes_the_rules_and_sees_every_alert_fire_and_be_quiet(written
     )
 
 
+@pytest.mark.slow
 @needs_promtool
 def test_a_rule_that_no_longer_fires_fails_its_test(written: Path) -> None:
     rules = written / "rules/toy.rules.yaml"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
+from support.properties import drawing
 
 import seatrial as st
 
@@ -46,7 +47,7 @@ def ours(want: np.ndarray, got: np.ndarray, tolerance: st.Tolerance) -> bool:
 
 
 @given(VALUES, MOVES, some.floats(1e-6, 1e-2))
-@settings(max_examples=40, deadline=None)
+@drawing(40)
 def test_a_bound_by_the_largest_number_is_their_absolute_tolerance(
     want: np.ndarray, moves: np.ndarray, part: float
 ) -> None:
@@ -56,7 +57,7 @@ def test_a_bound_by_the_largest_number_is_their_absolute_tolerance(
 
 
 @given(VALUES, MOVES, some.floats(1e-6, 1e-2))
-@settings(max_examples=40, deadline=None)
+@drawing(40)
 def test_a_bound_by_each_number_is_their_relative_tolerance(
     want: np.ndarray, moves: np.ndarray, part: float
 ) -> None:
@@ -67,7 +68,7 @@ def test_a_bound_by_each_number_is_their_relative_tolerance(
 
 
 @given(VALUES, MOVES, some.floats(1e-6, 1e-2), some.floats(1e-6, 1e-2))
-@settings(max_examples=40, deadline=None)
+@drawing(40)
 def test_of_both_bounds_ours_is_the_sum_and_theirs_the_larger(
     want: np.ndarray, moves: np.ndarray, of_max: float, part: float
 ) -> None:

@@ -84,10 +84,11 @@ async def test_many_clients_each_get_their_own_rows(running: Running, runtime: F
         (b" " * (4 * 2**20 + 1), {}, 413, "E_BODY_BYTES"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_bad_input_is_refused_in_one_shape(
-    body: bytes, headers: dict[str, str], status: int, code: str, running: Running
+    body: bytes, headers: dict[str, str], status: int, code: str, shared: Running
 ) -> None:
-    reply = await running.client.post(
+    reply = await shared.client.post(
         "/v1/models/toy:predict",
         content=body,
         headers={"content-type": "application/json", **headers},
@@ -129,10 +130,11 @@ async def test_a_request_id_of_the_client_comes_back(running: Running) -> None:
         ("DELETE", "/v2/health/live", 405, "E_METHOD"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_unknown_paths_models_and_methods_are_refused(
-    method: str, path: str, status: int, code: str, running: Running
+    method: str, path: str, status: int, code: str, shared: Running
 ) -> None:
-    reply = await running.client.request(method, path)
+    reply = await shared.client.request(method, path)
     assert (reply.status_code, reply.json()["code"]) == (status, code)
     assert status != 405 or reply.headers["allow"]
 
@@ -161,9 +163,10 @@ async def test_models_are_listed_with_contract_example_and_execution_receipt(
         "/v2/models/toy/versions/1.0.0/ready",
     ],
 )
-async def test_health_answers_get_and_head(path: str, running: Running) -> None:
-    assert (await running.client.get(path)).status_code == 200
-    assert (await running.client.head(path)).status_code == 200
+@pytest.mark.asyncio(loop_scope="module")
+async def test_health_answers_get_and_head(path: str, shared: Running) -> None:
+    assert (await shared.client.get(path)).status_code == 200
+    assert (await shared.client.head(path)).status_code == 200
 
 
 async def test_draining_is_not_ready_but_answers_and_closes_connections(running: Running) -> None:
@@ -432,10 +435,11 @@ async def test_a_refused_request_leaves_nothing_to_the_collector(running: Runnin
         ("POST", "/v1/models/other:predict"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_every_page_and_error_keeps_to_itself_in_a_browser(
-    method: str, path: str, running: Running
+    method: str, path: str, shared: Running
 ) -> None:
-    headers = (await running.client.request(method, path)).headers
+    headers = (await shared.client.request(method, path)).headers
     policy = dict(
         part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")
     )
@@ -466,9 +470,10 @@ async def test_the_script_of_the_apis_pages_is_the_one_that_its_policy_names(
     "path",
     ["//v1/models", "/v1/models/", "/v1//models//toy//", "//v2//health/live/", "/docs/", "/v2/"],
 )
-async def test_a_slash_too_many_leads_to_the_same_route(path: str, running: Running) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slash_too_many_leads_to_the_same_route(path: str, shared: Running) -> None:
     plain = re.sub("//+", "/", path).rstrip("/")
-    more, exact = await running.client.get(f"http://toy{path}"), await running.client.get(plain)
+    more, exact = await shared.client.get(f"http://toy{path}"), await shared.client.get(plain)
     assert (more.status_code, more.content) == (200, exact.content)
 
 
@@ -480,8 +485,9 @@ async def test_a_slash_too_many_leads_to_the_same_route(path: str, running: Runn
         "/v1/models//toy//versions/1.0.0:predict",
     ],
 )
-async def test_a_slash_too_many_leads_to_the_same_model(path: str, running: Running) -> None:
-    reply = await running.client.post(
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slash_too_many_leads_to_the_same_model(path: str, shared: Running) -> None:
+    reply = await shared.client.post(
         f"http://toy{path}", json={"instances": [{"x": 1.0, "word": "a"}]}
     )
     assert reply.status_code == 200

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from seatrial_contracts.errors import ModelError, OutOfMemory, Unavailable
@@ -83,7 +83,6 @@ requests = some.lists(
 
 
 @given(requests, some.integers(1, 8), some.booleans(), some.integers(1, 3))
-@settings(deadline=None)
 def test_every_request_gets_its_own_rows_back_in_order(
     sizes: list[tuple[int, int, int]], max_rows: int, threads: bool, slots: int
 ) -> None:
@@ -110,7 +109,6 @@ def test_every_request_gets_its_own_rows_back_in_order(
 
 
 @given(some.sets(some.integers(0, 15), max_size=4), some.booleans())
-@settings(deadline=None)
 def test_bad_rows_fail_only_their_own_requests(bad: set[int], threads: bool) -> None:
     def run(rows: list[int]) -> list[int]:
         if bad & set(rows):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from support.running import Running
 from support.toys import toy_bundle
@@ -32,8 +32,6 @@ from seatrial_serve.v2.grpc_wire import MOST_FIELDS, check_parts, model_of
 from seatrial_serve.v2.http_body import read_request
 from seatrial_serve.v2.message import most_named
 from seatrial_serve.v2.proto import inference_pb2 as pb
-
-UNTIMED = settings(deadline=None)
 
 
 def sends(*parts: bytes, more: bool = False) -> Any:
@@ -164,7 +162,6 @@ def test_what_is_no_message_is_refused_as_protobuf_refuses_it(data: bytes) -> No
     assert refused.value.code == "E_MESSAGE"
 
 
-@UNTIMED
 @given(some.binary(max_size=60))
 def test_bytes_that_protobuf_reads_have_the_model_that_protobuf_finds(data: bytes) -> None:
     with suppress(DecodeError, Refusal):

@@ -10,7 +10,7 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from support.running import Running, run_app
 from support.toys import Feeds, toy_bundle, toy_manifest
@@ -311,7 +311,6 @@ def remembered(scores: Array) -> Remembered:
     return PETS.remember(answer)
 
 
-@settings(deadline=None)
 @given(
     some.lists(
         some.tuples(some.sampled_from(CLASSES), some.floats(0.34, 1), some.sampled_from(CLASSES)),

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
+from support.properties import drawing
 from support.toys import toy_bundle
 from test_direct import WAYS, Client, Served, post, row, run_app, tensors
 
@@ -34,7 +35,7 @@ VALUES = some.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@drawing(60)
 @given(VALUES)
 def test_pieces_make_the_bytes_that_orjson_writes(value: Any) -> None:
     assert write_json(value, LARGE_BYTES + 1) == orjson.dumps(value)

@@ -612,6 +612,7 @@ async def test_loads_take_no_thread_from_requests(
         await reloading
 
 
+@pytest.mark.slow
 async def test_reloads_under_load_lose_nothing_and_mix_nothing(
     running: Running, tmp_path: Path
 ) -> None:

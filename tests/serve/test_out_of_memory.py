@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from onnx import TensorProto, helper
 from refusals import sealed
@@ -44,7 +44,6 @@ class Room(Log):
 
 
 @given(requests, some.integers(4, 16), some.booleans(), some.integers(1, 3))
-@settings(deadline=None)
 def test_where_half_a_batch_fits_every_request_gets_its_own_rows_back_in_order(
     sizes: list[tuple[int, int, int]], max_rows: int, threads: bool, slots: int
 ) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
+from support.properties import drawing
 from support.running import Running, run_app
 from support.toys import Feeds, answer, fake_runtimes, toy_bundle
 from test_app import scrape
@@ -281,7 +282,7 @@ def test_rows_and_errors_of_a_partial_answer_are_those_of_the_rows_alone(
         app = run_app(tmp_path)
         running = runner.run(app.__aenter__())
 
-        @settings(max_examples=40, deadline=None)
+        @drawing(40)
         @given(some.lists(ROWS, min_size=1, max_size=9))
         def check(rows: list[Any]) -> None:
             runner.run(compare(running, rows))

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
+from support.properties import drawing
 
 import seatrial as st
 from seatrial_contracts.errors import Refusal
@@ -140,7 +141,7 @@ def test_the_ordinary_row_is_plain() -> None:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@drawing(300)
 @given(some.sampled_from(sorted(GOOD)), EDGES)
 def test_whatever_value_is_read_as_plain_is_one_that_the_columns_take(
     name: str, value: Any
@@ -148,7 +149,6 @@ def test_whatever_value_is_read_as_plain_is_one_that_the_columns_take(
     same(asked(GOOD | {name: value}))
 
 
-@settings(deadline=None)
 @given(some.floats(0.05, 0.35), some.floats(-6, 6))
 def test_numbers_near_their_bounds_are_the_same(length: float, weight: float) -> None:
     same(asked(GOOD | {"length": length, "weight": weight}))

@@ -229,6 +229,7 @@ async def test_an_answer_that_must_not_be_is_a_503_and_the_next_right_one_is_tak
         assert (await app.ask([ROWS[1]])).json()["predictions"][0]["twice"] == 2.0
 
 
+@pytest.mark.slow
 async def test_every_request_under_load_gets_the_right_answer_or_a_503_while_triton_comes_and_goes(
     bundle: st.Bundle, fake: FakeTriton
 ) -> None:

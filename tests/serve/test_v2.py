@@ -68,11 +68,12 @@ async def test_json_tensors_are_answered_in_json(running: Running) -> None:
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
 @pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.asyncio(loop_scope="module")
 async def test_shapes_with_and_without_a_last_one_and_nested_or_flat_data_mean_the_same(
-    running: Running, shape: list[int], nested: bool
+    shared: Running, shape: list[int], nested: bool
 ) -> None:
     data = [[1.5], [-2]] if nested and len(shape) == 2 else [1.5, -2]
-    reply = await infer(running, {"inputs": [X | {"shape": shape, "data": data}, WORD]})
+    reply = await infer(shared, {"inputs": [X | {"shape": shape, "data": data}, WORD]})
     assert reply.json()["outputs"][0]["data"] == [3.0, -4.0]
 
 
@@ -173,8 +174,9 @@ BAD_TENSORS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "code"), BAD_TENSORS)
-async def test_a_bad_tensor_is_refused(running: Running, change: dict[str, Any], code: str) -> None:
-    reply = await infer(running, {"inputs": [X | change, WORD]})
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_bad_tensor_is_refused(shared: Running, change: dict[str, Any], code: str) -> None:
+    reply = await infer(shared, {"inputs": [X | change, WORD]})
     assert (reply.status_code, reply.json()["code"]) == (400, code), reply.text
 
 
@@ -222,14 +224,16 @@ BAD_REQUESTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("body", "code"), BAD_REQUESTS)
-async def test_a_bad_request_is_refused(running: Running, body: Any, code: str) -> None:
-    reply = await infer(running, body)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_bad_request_is_refused(shared: Running, body: Any, code: str) -> None:
+    reply = await infer(shared, body)
     assert (reply.status_code, reply.json()["code"]) == (400, code), reply.text
 
 
 @pytest.mark.parametrize("value", ["-1", "+5", "99999999999", "x", "", "100000"])
-async def test_a_bad_header_length_is_refused(running: Running, value: str) -> None:
-    reply = await running.client.post(
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_bad_header_length_is_refused(shared: Running, value: str) -> None:
+    reply = await shared.client.post(
         INFER, content=b"{}", headers={"inference-header-content-length": value}
     )
     assert (reply.status_code, reply.json()["code"]) == (400, "E_HEADER")
@@ -249,11 +253,12 @@ BAD_BLOBS = [
 
 
 @pytest.mark.parametrize(("sizes", "blobs", "code"), BAD_BLOBS)
+@pytest.mark.asyncio(loop_scope="module")
 async def test_bad_binary_data_is_refused(
-    running: Running, sizes: Any, blobs: Any, code: str
+    shared: Running, sizes: Any, blobs: Any, code: str
 ) -> None:
     body, headers = binary([sized(X, sizes[0]), sized(WORD, sizes[1])], *blobs)
-    reply = await running.client.post(INFER, content=body, headers=headers)
+    reply = await shared.client.post(INFER, content=body, headers=headers)
     assert (reply.status_code, reply.json()["code"]) == (400, code), reply.text
 
 
@@ -271,10 +276,11 @@ async def test_bad_binary_data_is_refused(
         (b"{}", {"x-request-timeout-ms": "nan"}, 400, "E_PARAMETER"),
     ],
 )  # fmt: skip
+@pytest.mark.asyncio(loop_scope="module")
 async def test_bad_bodies_and_headers_are_refused(
-    running: Running, content: bytes, headers: dict[str, str], status: int, code: str
+    shared: Running, content: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
-    reply = await running.client.post(INFER, content=content, headers=headers)
+    reply = await shared.client.post(INFER, content=content, headers=headers)
     assert (reply.status_code, reply.json()["code"]) == (status, code), reply.text
 
 
