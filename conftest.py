@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from support.servers import EXAMPLES, OURS, ROOT, Server
 properties.register()
 
 
+ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 SEAL = """
 import sys
 from pathlib import Path
@@ -30,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--oip-url", help="HTTP address of a running server, for tests/oip: http://127.0.0.1:8000"
     )
     parser.addoption("--oip-grpc-url", help="its gRPC address: 127.0.0.1:8001")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a file of slow tests alone where none is to run: its imports take seconds."""
+    quick = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
+    return (quick and bool(ALL_SLOW.search(collection_path.read_text("utf-8")))) or None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,6 @@ from seatrial_serve.api.fast_path import FastPath
 from seatrial_serve.app import create_app
 from seatrial_serve.http.body import Pace
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.models.entry import State
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.loader import Loader
 from seatrial_serve.models.repository import Repository
@@ -89,9 +88,8 @@ async def run_app(
     with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(2) as loads, FairPool(2) as host_stages:
         check = () if settings.allow_breaking else (repository.check_replacement,)
         build = Loader(settings, ThreadPlan(runs=2), pool, host_stages, metrics, *check)
-        lifecycle = ModelLifecycle(
-            repository, build, loads, remote=settings.runtime is not None
-        )  # fmt: skip
+        remote = settings.runtime is not None
+        lifecycle = ModelLifecycle(repository, build, loads, join_loaded=loaded, remote=remote)
         watch = open_observers(settings, metrics, lifecycle)
         tapped = Sampler(
             [*taps, *watch.sampled], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0)
@@ -114,8 +112,6 @@ async def run_app(
             framework.router.lifespan_context(framework),
             httpx.AsyncClient(transport=transport, base_url="http://toy") as client,
         ):
-            while loaded and any(entry.state is State.LOADING for entry in repository):
-                await asyncio.sleep(0)
             try:
                 yield Running(app, client, repository, metrics, drain, lifecycle, tapped, watch)
             finally:
