@@ -7,7 +7,7 @@ HARNESS ?= ../shared/bench
 TARGET ?= cpu
 EXAMPLES := quick
 QUICK := -m 'not slow and not gpu' -n auto --dist worksteal tests
-SLOW := -m slow -n 2 --dist loadfile --durations=40 tests parity_tests
+SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 

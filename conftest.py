@@ -16,7 +16,6 @@ from support.servers import EXAMPLES, OURS, ROOT, Server
 
 properties.register()
 
-
 ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 SEAL = """
 import sys
@@ -38,6 +37,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out a file of slow tests alone where none is to run: its imports take seconds."""
     quick = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
     return (quick and bool(ALL_SLOW.search(collection_path.read_text("utf-8")))) or None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest: at the end they would run beside an idle core."""
+
+    def timeout_s(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("timeout")
+        return mark.args[0] if mark else 0.0
+
+    items.sort(key=timeout_s, reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
