@@ -14,6 +14,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from support.properties import drawing
 
 from seatrial.extras import EXTRAS, extra_of
 from seatrial.main import COMMANDS
@@ -434,3 +436,27 @@ def test_every_room_of_the_serving_wing_says_what_it_is() -> None:
     assert len(rooms) == 13
     for room in rooms:
         assert ast.get_docstring(ast.parse(room.read_text("utf-8"))), room.parent.name
+
+
+def test_make_check_draws_a_share_of_each_propertys_examples_and_make_test_all() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert "\nEXAMPLES := quick\n" in makefile
+    assert "\ntest: EXAMPLES := full\n" in makefile
+    before = settings.get_current_profile_name()
+    try:
+        for profile, examples in (("quick", 60), ("full", 300)):
+            settings.load_profile(profile)
+            assert drawing(300).max_examples == examples
+    finally:
+        settings.load_profile(before)
+
+
+@pytest.mark.slow
+def test_a_file_of_slow_tests_alone_is_no_part_of_the_quick_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "--no-cov", "-m", "not slow"]
+        + ["tests/export/test_traps.py", "tests/export/test_words.py"],
+        capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
+    )  # fmt: skip
+    assert "test_words.py" in done.stdout
+    assert "test_traps.py" not in done.stdout

@@ -192,6 +192,7 @@ def test_the_page_shows_the_verdict_the_slices_and_the_worst_samples_and_nothing
     assert "\u202e" not in words
 
 
+@pytest.mark.slow
 def test_the_charts_are_whole_pictures_in_the_colour_of_the_text_and_the_same_each_time(
     tmp_path: Path,
 ) -> None:
@@ -238,6 +239,7 @@ def test_a_slice_that_breaks_the_promise_is_marked_beside_the_training_sides_own
     assert by_name[True, "all rows"].finding == ""
 
 
+@pytest.mark.slow
 def test_costs_and_searches_become_a_table_and_a_chart_and_flipped_labels_are_named(
     tmp_path: Path,
 ) -> None:

@@ -359,9 +359,10 @@ async def test_a_refusal_is_the_same_on_either_way(
     tmp_path: Path, runtime: FakeRuntime, request_: bytes
 ) -> None:
     said = []
-    for way in WAYS:
-        limits = st.Limits(max_body_bytes=100_000 if len(request_) > 20_000 else 3000)
-        async with serving(tmp_path / way, way, limits=limits) as served:
+    limits = st.Limits(max_body_bytes=100_000 if len(request_) > 20_000 else 3000)
+    async with serving(tmp_path, "asgi", limits=limits) as asgi:
+        for way in WAYS:
+            served = Served(asgi.running, way)
             client = Client(served)
             client.say(request_)
             [(status, headers, value)] = await client.hear()
