@@ -453,10 +453,10 @@ def test_make_check_draws_a_share_of_each_propertys_examples_and_make_test_all()
 
 @pytest.mark.slow
 def test_a_file_of_slow_tests_alone_is_no_part_of_the_quick_run() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--no-cov", "-m", "not slow"]
+    files = ["tests/export/test_traps.py", "tests/export/test_words.py"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "--no-cov", "-m", "not slow"]
-        + ["tests/export/test_traps.py", "tests/export/test_words.py"],
-        capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
-    )  # fmt: skip
+        [*command, *files], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
     assert "test_words.py" in done.stdout
     assert "test_traps.py" not in done.stdout
