@@ -207,7 +207,7 @@ def test_the_ordinary_row_of_a_message_is_plain(raw: bool) -> None:
     )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@drawing(300)
 @given(
     some.booleans(),
     some.one_of(
