@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--reference",
-    metavar="FILE.py:FUNCTION",
+    metavar="FILE.py:NAME",
     help="Who says what the model must answer: a function from a list of rows to arrays, "
-    "rows first. Without one the golden answers are the graph's own.",
+    "rows first, or a fitted scikit-learn estimator. Without one the golden answers are "
+    "those of the file as it was made.",
 )
 @click.option(
     "--prepare",
@@ -137,7 +138,7 @@ def adoption_of(
     if prepare is not None:
         declared["prepare"] = read_onnx(prepare)
     if reference is not None:
-        declared |= {"training_side": reference_at(files, reference), "reference_is": "callable"}
+        declared["training_side"] = reference_at(files, reference)
     if is_file:
         return Adoption.of_onnx(Path(model), **declared)
     return Adoption.of_estimator(estimator_at(files, model), **declared)

@@ -17,15 +17,15 @@ from seatrial_contracts.manifest import Origin
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow
+from seatrial_export.adopt.as_made import AsMade
 from seatrial_export.adopt.boosters import library_of
-from seatrial_export.adopt.estimator import TOOLS, Estimator
+from seatrial_export.adopt.estimator import TOOLS, Estimator, SupportsFit, is_estimator
 from seatrial_export.adopt.foreign import read_onnx
 from seatrial_export.adopt.parts import last_of
 from seatrial_export.adopt.prepare import Prepared, fit_prepare
 from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
 from seatrial_export.declaration import ModelDeclaration
 from seatrial_export.gate.candidate import Candidate, OnnxGraph
-from seatrial_export.gate.graph_pair import Chain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,14 +33,14 @@ class Adoption(ModelDeclaration):
     """A foreign graph with its contract.
 
     `renamed` maps the graph's names to the contract's where they differ. `training_side` gives the
-    golden answers; without one the answers are the graph's own, and the receipt notes it.
+    golden answers; it is a function or a fitted estimator. Without one the answers are those of the
+    graph as it was made, before it is fitted, and the receipt notes it.
     """
 
     graph: onnx.ModelProto
     prepare: onnx.ModelProto | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
-    training_side: TrainingSide | None = None
-    reference_is: Literal["callable", "scikit-learn"] = "callable"
+    training_side: TrainingSide | SupportsFit | None = None
     made_by: tuple[str, ...] = ()
     """Packages that made the graph here, whose versions the manifest keeps."""
 
@@ -61,7 +61,6 @@ class Adoption(ModelDeclaration):
         Raises `DeclarationError` and `GateError`.
         """
         made = Estimator(estimator, inputs, outputs)
-        reference = {"training_side": made.answer, "reference_is": "scikit-learn"}
         library = library_of(last_of(estimator))
         declared["renamed"] = {**made.renamed, **declared.get("renamed", {})}
         tools = (*TOOLS, *filter(None, [library]))
@@ -70,7 +69,7 @@ class Adoption(ModelDeclaration):
             made_by=tools,
             inputs=inputs,
             outputs=outputs,
-            **{**reference, **declared},
+            **{"training_side": estimator, **declared},
         )
 
     @property
@@ -78,8 +77,21 @@ class Adoption(ModelDeclaration):
         """The tool that the graph names, and the reference."""
         said = f"{self.graph.producer_name} {self.graph.producer_version}".strip()
         producer = re.sub(r"[^\w .+()-]", "", said)  # no path, whatever the tool wrote there
-        reference = "none" if self.training_side is None else self.reference_is
+        side = self.training_side
+        reference: Literal["none", "scikit-learn", "callable"] = (
+            "none" if side is None else "scikit-learn" if is_estimator(side) else "callable"
+        )
         return Origin(source="adopted", producer=producer[:200], reference=reference)
+
+    @cached_property
+    def answers_of(self) -> TrainingSide | None:
+        """The reference's answers to validated rows; None where there is no reference.
+
+        Raises `DeclarationError` and `GateError` for an estimator that does not fit the contract.
+        """
+        if is_estimator(self.training_side):
+            return Estimator(self.training_side, self.inputs, self.outputs).answer
+        return self.training_side
 
     @cached_property
     def prepared(self) -> Prepared | None:
@@ -108,6 +120,8 @@ class AdoptedCandidate(Candidate):
         self.adoption, self.batchable = adoption, adoption.batchable
         self.trials: list[Trial] = []
         self.probes: list[EncodedRow] = []
+        self.as_made: AsMade | None = None
+        """The graph before it was fitted, from an early step of the gate on."""
 
     @property
     def declared(self) -> ModelDeclaration:
@@ -128,18 +142,16 @@ class AdoptedCandidate(Candidate):
         )
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
-        """The answers of the training side, or else of the graph.
+        """The answers of the training side, or else of the file as it was made.
 
         Raises `DeclarationError` and `GateError` where those are no answers.
         """
-        contract, ask = self.adoption.contract, self.adoption.training_side
+        contract, ask = self.adoption.contract, self.adoption.answers_of
         if ask is not None:
             return split(
                 contract, ask([dict(contract.validate_row(row)) for row in rows]), len(rows)
             )
-        chain = Chain(self)
-        answers = chain.run_in_batches(
-            [chain.prepared(self.adoption.encode_row(row)) for row in rows], 1
-        )
+        assert self.as_made is not None, "made in an earlier step of the gate"
+        answers = [self.as_made.answer(self.adoption.encode_row(row)) for row in rows]
         check_answers(contract, answers)
         return answers

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Dim
-from seatrial_export.adopt.port import classes_of, ports
+from seatrial_export.adopt.port import classes_of, platt_scores, ports
 from seatrial_export.gate.lookup import ML_DOMAIN, ML_VERSION
 from seatrial_export.graphs.read import nodes_of, opset_of
 
@@ -47,6 +47,7 @@ class Editor:
         self._fed: dict[str, str] = {}
         self.tree_labels = tree_labels(self.graph)
         """Outputs that are labels of a classifier of trees with two classes."""
+        self.platt_scores = platt_scores(self.graph)
         classes = classes_of(self.graph)
         tidy(self.model)
         drop_maps(self.model.graph)

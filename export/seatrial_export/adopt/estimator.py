@@ -8,10 +8,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
+from typing_extensions import TypeIs
 
 from seatrial_contracts.declaration import contract_from_rows
 from seatrial_contracts.errors import DeclarationError, GateError
@@ -29,7 +30,13 @@ WHERE = "scikit-learn estimator"
 TOOLS = ("scikit-learn", "skl2onnx")
 
 
-def is_estimator(value: object) -> bool:
+class SupportsFit(Protocol):
+    """An estimator of scikit-learn's making, or of its manner."""
+
+    fit: Any
+
+
+def is_estimator(value: object) -> TypeIs[SupportsFit]:
     """Is it something of scikit-learn's making that answers?"""
     return hasattr(value, "fit") and any(hasattr(value, verb) for verb in ("predict", "transform"))
 

@@ -13,9 +13,19 @@ from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import Dim, TensorSpec
 from seatrial_export.adopt.casts import element_type, holds, range_of
 from seatrial_export.adopt.editor import Editor, inside
-from seatrial_export.adopt.match import Inputs, Misfit, dtype_of, match_answers, shape_of
+from seatrial_export.adopt.label_rule import check_scores
+from seatrial_export.adopt.match import (
+    Fed,
+    Inputs,
+    Misfit,
+    dtype_of,
+    match_answers,
+    match_labels,
+    shape_of,
+)
 from seatrial_export.adopt.port import OPEN, Port, agree, shown
 from seatrial_export.declaration import ModelDeclaration
+from seatrial_export.gate.answered import LABELS
 from seatrial_export.gate.candidate import BATCH
 from seatrial_export.gate.lookup import ML_DOMAIN, lookup_attributes
 
@@ -27,6 +37,12 @@ class Fitted:
     model: onnx.ModelProto
     one_at_a_time: bool
     """Does the graph take exactly one row?"""
+    inputs: tuple[Fed, ...]
+    """The foreign graph's inputs, each with the fields that enter it."""
+    outputs: tuple[tuple[Port, OutputField], ...]
+    """The foreign graph's outputs that the contract promises."""
+    labels: tuple[tuple[Port, OutputField], ...]
+    """Its further outputs that may be the class for which some scores stand."""
 
 
 def fit(model: onnx.ModelProto, declared: ModelDeclaration, renamed: Mapping[str, str]) -> Fitted:
@@ -97,16 +113,16 @@ class Fitting:
     def fitted(self) -> Fitted:
         """The graph with what stands before and behind it. Raises `Misfit`."""
         specs, outputs = self._declared.specs, self._declared.contract.outputs
-        for port, parts, zeros in Inputs(
-            self._editor.takes, self._declared.contract, specs, self._renamed
-        ).matched():
+        fed = Inputs(self._editor.takes, self._declared.contract, specs, self._renamed).matched()
+        for port, parts, zeros in fed:
             value = (
                 self._columns(port, parts)
                 if len(parts) > 1
                 else self._whole(port, parts[0], zeros=zeros)
             )
             self._editor.feed(port.name, value)
-        for port, field in match_answers(self._editor.gives, outputs, self._renamed):
+        given = match_answers(self._editor.gives, outputs, self._renamed)
+        for port, field in given:
             self._give(port, field)
         batch: Dim = 1 if self._alone else BATCH
         closed = self._editor.close(
@@ -119,7 +135,9 @@ class Fitting:
                 for field in outputs
             ],
         )
-        return Fitted(closed, self._alone)
+        theirs = [port for port in self._editor.gives if port.name not in self._editor.tree_labels]
+        labels = match_labels(theirs, given)
+        return Fitted(closed, self._alone, tuple(fed), tuple(given), tuple(labels))
 
     def _whole(self, port: Port, spec: TensorSpec, *, zeros: bool) -> str:
         """One tensor as the port takes it: as it is, as a column, or as a row without its batch."""
@@ -195,9 +213,10 @@ class Fitting:
 
     def _give(self, port: Port, field: OutputField) -> None:
         """One output of the graph as the contract promises it."""
+        check_scores(field, port.name, self._editor.platt_scores)
         if port.name in self._editor.tree_labels:
             raise GateError(
-                "labels",
+                LABELS,
                 f"output '{field.name}' is the label of a classifier of trees with two classes, "
                 "which contradicts its scores in onnxruntime",
                 "declare the scores: Annotated[str, st.Label(...)], whose label is the first "

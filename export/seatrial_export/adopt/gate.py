@@ -6,6 +6,7 @@ need the graph alone.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.receipt import Trial
 from seatrial_export.adopt.adoption import AdoptedCandidate, Adoption
+from seatrial_export.adopt.as_made import AsMade
 from seatrial_export.adopt.fit import fit
 from seatrial_export.adopt.foreign import check_graph
 from seatrial_export.adopt.label_rule import ties
 from seatrial_export.check_declared import check_declared
+from seatrial_export.gate.answered import LABELS
 from seatrial_export.gate.drawn import STEP as DRAWN
-from seatrial_export.gate.drawn import check_drawn
+from seatrial_export.gate.drawn import WITHIN_S, check_drawn
 from seatrial_export.gate.independence import check_independence
 from seatrial_export.gate.lint import lint
 from seatrial_export.gate.parity import check_golden
@@ -66,6 +69,7 @@ def fit_contract(candidate: AdoptedCandidate) -> None:
     adoption = candidate.adoption
     fitted = fit(adoption.graph, adoption, adoption.renamed)
     candidate.model.proto = fitted.model
+    candidate.as_made = AsMade(adoption.graph, fitted, adoption, adoption.prepared)
     if fitted.one_at_a_time:
         candidate.batchable = False
         finding = "the graph takes one row at a time: batchable is false"
@@ -99,7 +103,7 @@ def ask_reference(candidate: AdoptedCandidate) -> None:
             )
             candidate.trials.append(
                 Trial(
-                    runner="labels",
+                    runner=LABELS,
                     variant="fp32",
                     rows=len(golden.rows),
                     worst_error=None,
@@ -110,6 +114,30 @@ def ask_reference(candidate: AdoptedCandidate) -> None:
             )
 
 
+def check_file_labels(candidate: AdoptedCandidate) -> None:
+    """Check that a file's own labels are those of its scores, at golden and at drawn rows.
+
+    Raises `GateError` for the first row at which they differ. A row at which the file raises has
+    no label.
+    """
+    declared, made = candidate.adoption, candidate.as_made
+    if made is None or not made.has_labels:
+        return
+    for place, row in enumerate(declared.encoded_golden):
+        for label in made.labels(row):
+            label.check(f"golden row {place}")
+    started = time.perf_counter()
+    for drawn in candidate.drawn_rows:
+        if time.perf_counter() - started > WITHIN_S:
+            return
+        try:
+            labels = made.labels(declared.encode_row(drawn.row))
+        except Exception:  # onnxruntime's own kinds; the step before judged the row
+            labels = []
+        for label in labels:
+            label.check(drawn.where)
+
+
 STEPS: tuple[Step[AdoptedCandidate], ...] = (
     ("graph", check_foreign),
     ("contract", fit_contract),
@@ -118,5 +146,6 @@ STEPS: tuple[Step[AdoptedCandidate], ...] = (
     ("answers", ask_reference),
     ("parity", check_golden),
     (DRAWN, check_drawn),
+    (LABELS, check_file_labels),
     ("batch independence", check_independence),
 )

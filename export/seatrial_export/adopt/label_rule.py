@@ -5,15 +5,19 @@ A classifier that decides by anything else is refused.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seatrial_contracts.contract import OutputField
 from seatrial_contracts.errors import GateError
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.label import Label
 from seatrial_export.adopt.parts import last_of
+from seatrial_export.gate.answered import LABELS
 
-STEP = "labels"
 TIE = 2e-6
 """Scores nearer to each other than this tie.
 
@@ -37,7 +41,7 @@ def check_rule(estimator: Any) -> None:
             f"{kind}(probability=True) labels rows by its decision function, and its scores by "
             "Platt scaling say otherwise for some"
         )
-        raise GateError(STEP, cause, CALIBRATE)
+        raise GateError(LABELS, cause, CALIBRATE)
     threshold = (
         getattr(last, "best_threshold_", None) if kind == "TunedThresholdClassifierCV" else None
     )
@@ -48,7 +52,41 @@ def check_rule(estimator: Any) -> None:
     by_scores = last.response_method != "decision_function" and hasattr(last, "predict_proba")
     if threshold != 0.5 or not by_scores:
         cause = f"{kind} labels rows by the threshold {threshold:.6g}, not by the highest score"
-        raise GateError(STEP, cause, CLASS_ITSELF)
+        raise GateError(LABELS, cause, CLASS_ITSELF)
+
+
+class FileLabel(NamedTuple):
+    """What an output of a file says of one row beside its scores; it may be a label."""
+
+    said: str
+    scores: Array
+    """Of the contract's field, shape `(classes,)`."""
+    field: OutputField
+
+    def check(self, where: str) -> None:
+        """Raise `GateError` where the label is not that of the scores, at the row `where`.
+
+        A value that is no word of the classes is no label. Rows that tie are left aside.
+        """
+        assert isinstance(self.field.kind, Label), "matched with an output of scores"
+        classes = self.field.kind.classes
+        ours = classes[int(self.scores.argmax())]
+        if self.said in classes and self.said != ours and not ties(self.scores[None])[0]:
+            cause = (
+                f"{where}: the file's own label is {self.said}, and the highest of its scores, "
+                f"output '{self.field.name}', is that of {ours}"
+            )
+            raise GateError(LABELS, cause, CLASS_ITSELF)
+
+
+def check_scores(field: OutputField, port: str, platt: Set[str]) -> None:
+    """Raise `GateError` for scores by Platt scaling, of which the file's label does not follow."""
+    if isinstance(field.kind, Label) and port in platt:
+        cause = (
+            f"output '{field.name}' has the scores of a support vector machine by Platt scaling, "
+            "whose label follows from votes, and which say otherwise for some rows"
+        )
+        raise GateError(LABELS, cause, f"{CLASS_ITSELF}; or {CALIBRATE}")
 
 
 def ties(scores: NDArray[Any]) -> NDArray[np.bool_]:
@@ -69,4 +107,4 @@ def check_labels(classes: NDArray[Any], scores: NDArray[Any], labels: NDArray[An
             f"row {row}: the estimator's predict says {labels[row]}, and the highest of its scores "
             f"is that of {ours[row]}"
         )
-        raise GateError(STEP, cause, CLASS_ITSELF)
+        raise GateError(LABELS, cause, CLASS_ITSELF)

@@ -175,6 +175,26 @@ def match_answers(
     return pairs
 
 
+def match_labels(
+    gives: Sequence[Port], pairs: Sequence[tuple[Port, OutputField]]
+) -> list[tuple[Port, OutputField]]:
+    """Outputs beside the contract's that may be the label of its scores, one for each row.
+
+    Only a graph with one output of scores leaves no doubt whose label it is.
+    """
+    promised = {port.name for port, _ in pairs}
+    scored = [field for _, field in pairs if isinstance(field.kind, Label)]
+    beside = [
+        port
+        for port in gives
+        if port.name not in promised
+        and port.dtype in ("string", "int64", "int32")
+        and port.dims is not None
+        and (len(port.dims) == 1 or port.width() == 1)
+    ]
+    return [(port, scored[0]) for port in beside] if len(scored) == 1 else []
+
+
 def misfit_of(port: Port, field: OutputField) -> str:
     """Why an output of the graph is not the one promised; empty where it may be."""
     shape, dtype = field.kind.shape, dtype_of(field)

@@ -108,6 +108,19 @@ def classes_of(graph: onnx.GraphProto) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def platt_scores(graph: onnx.GraphProto) -> frozenset[str]:
+    """Outputs that hold the scores of a support vector machine by Platt scaling."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found = set()
+    for value in graph.output:
+        name, node = value.name, makers.get(value.name)
+        while node is not None and node.op_type in CARRIES_CLASSES:
+            name, node = node.input[0], makers.get(node.input[0])
+        if node is not None and node.op_type == "SVMClassifier" and name != node.output[0]:
+            found |= {value.name for each in node.attribute if each.name == "prob_a"}
+    return frozenset(found)
+
+
 def _labels(node: onnx.NodeProto) -> tuple[str, ...]:
     for attribute in node.attribute:
         if attribute.name in ("classlabels_strings", "classlabels_string"):

@@ -33,6 +33,10 @@ class Prepared:
     model: onnx.ModelProto
     takes: tuple[TensorSpec, ...]
     makes: tuple[TensorSpec, ...]
+    foreign: onnx.ModelProto
+    """The file as it was made."""
+    ports: tuple[str, ...]
+    """The file's own names of its inputs, in the order of `takes`."""
 
 
 def fit_prepare(model: onnx.ModelProto, contract: Contract, rows: Sequence[EncodedRow]) -> Prepared:
@@ -77,7 +81,8 @@ def fit_prepare(model: onnx.ModelProto, contract: Contract, rows: Sequence[Encod
                 )
             )
         )
-    return Prepared(closed, takes, specs_seen(made))
+    ports = tuple(port.name for port in editor.takes)
+    return Prepared(closed, takes, specs_seen(made), model, ports)
 
 
 def _taken(port: Port, specs: Sequence[TensorSpec], *, only: bool) -> TensorSpec:

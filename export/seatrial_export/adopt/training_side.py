@@ -15,6 +15,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import DeclarationError, GateError
 from seatrial_contracts.kinds.kind import Array
+from seatrial_export.adopt.estimator import SupportsFit, is_estimator
 from seatrial_export.user_file import UserFiles, call
 
 WHERE = "the reference's answer"
@@ -26,17 +27,18 @@ of the answer's fields, or a mapping by their names.
 """
 
 
-def reference_at(files: UserFiles, target: str) -> TrainingSide:
-    """Load the function at `file.py:name`.
+def reference_at(files: UserFiles, target: str) -> TrainingSide | SupportsFit:
+    """Load the function or the fitted estimator at `file.py:name`.
 
     Raises `DeclarationError`, and so does the function for errors of the user's code.
     """
-    function = files.value(target, "reference", "a function from a list of rows to arrays")
+    want = "a function from a list of rows to arrays, or a fitted scikit-learn estimator"
+    function = files.value(target, "reference", want)
+    if is_estimator(function) and not isinstance(function, type):
+        return function
     if not callable(function):
         raise DeclarationError(
-            f"reference '{target}'",
-            f"a value of type {type(function).__name__}",
-            "a function from a list of rows to arrays",
+            f"reference '{target}'", f"a value of type {type(function).__name__}", want
         )
     return lambda rows: call(function, Path(target.rpartition(":")[0]), "reference", rows)
 

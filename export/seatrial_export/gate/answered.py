@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,10 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_export.graphs.exporter_messages import first_lines
 
 Numbers = Mapping[str, Array]
+LABELS = "labels"
+"""The step of the gate that judges labels, whatever step gave the rows."""
+ROW = re.compile(r"^(golden )?row 0[,:] ")
+"""The place of the only row of a question, which says nothing to a reader."""
 
 
 class NoAnswer(NamedTuple):
@@ -23,6 +28,8 @@ class NoAnswer(NamedTuple):
     If not, there are numbers, some of which are NaN, infinite or out of their bounds: a server
     refuses to give them.
     """
+    refused: GateError | None = None
+    """What is the matter with the model itself, wherever the row stands."""
 
 
 Answered = Numbers | NoAnswer
@@ -53,10 +60,14 @@ def unfit(contract: Contract, answer: Numbers) -> NoAnswer | None:
 def no_answer(error: Exception) -> NoAnswer:
     """What was raised.
 
-    A reference whose numbers are not finite raises too, from the step that names it.
+    A reference whose numbers are not finite raises too, from the step that names it. So does one
+    whose labels contradict its scores, which is a fault of the model and of no row.
     """
     if isinstance(error, GateError):
-        return NoAnswer(error.cause.removeprefix("golden row 0, "), raised=error.step != "answers")
+        cause = ROW.sub("", error.cause)
+        return NoAnswer(
+            cause, raised=error.step != "answers", refused=error if error.step == LABELS else None
+        )
     return NoAnswer(
         str(error)
         if isinstance(error, SeatrialError)

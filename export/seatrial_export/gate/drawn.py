@@ -156,6 +156,9 @@ class Asking:
         raise GateError(STEP, cause + integer_lines(self._candidate), MEND_DEPARTS)
 
     def _judge_unanswered(self, drawn: DrawnRow, want: NoAnswer, got: Answered) -> str:
+        if want.refused is not None:
+            step, mend = want.refused.step, want.refused.mend
+            raise GateError(step, f"{drawn.where}: {want.cause}", mend)
         both = isinstance(got, NoAnswer)
         if want.raised and not both:
             cause = f"{drawn.where}: the graph answers, where {self._who} raises {want.cause}"

@@ -15,7 +15,7 @@ REFERENCES = {
     "pytorch": "PyTorch",
     "scikit-learn": "scikit-learn",
     "callable": "the reference",
-    "none": "its own answer",
+    "none": "the file as it was made",
 }
 MEND = (
     "look for operations whose ONNX form differs; compare layer by layer, "
