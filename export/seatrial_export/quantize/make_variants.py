@@ -54,7 +54,7 @@ def make_variants(
         progress(f"{recipe.variant}: proving")
         made.append(
             MadeVariant(
-                variant, graph, tuple(prove(subject, variant, graph, recipe.APART, recipe.EDGES))
+                variant, graph, tuple(prove(subject, variant, graph, recipe.APART, recipe.edges))
             )
         )
     return made

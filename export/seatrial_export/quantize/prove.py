@@ -6,7 +6,7 @@ the variant's cost is measured.
 
 from __future__ import annotations
 
-from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
+from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.cost import Cost
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import collate
@@ -16,9 +16,9 @@ from seatrial_contracts.receipt import INDEPENDENCE, Trial
 from seatrial_export.gate.independence import MATES, answerable, compare_among_mates
 from seatrial_export.graphs.session import Model
 from seatrial_export.quantize.measure_cost import MEMORY_ROWS, best_seconds, peak_memory_bytes
+from seatrial_export.quantize.prove_drawn import PROVIDER, prove_drawn
 from seatrial_export.quantize.subject import Subject
-
-PROVIDER = "CPUExecutionProvider"
+from seatrial_export.variants.recipe import Edges
 
 
 def prove(
@@ -26,14 +26,14 @@ def prove(
     variant: Variant,
     graph: bytes,
     apart: Tolerance,
-    edges: Tolerance | None = None,
+    edges: Edges | None = None,
 ) -> list[Trial]:
     """A variant's trials; that of the golden rows alone holds its cost.
 
     Raises `GateError` that names what the variant misses.
 
     `apart` is how far a row's answer among mates may be from that alone, and `edges` how far an
-    answer at the contract's bounds may be from fp32's; None where that is not asked.
+    answer at a drawn row may be from fp32's; None for fp32 itself.
     """
     model = Model(graph, subject.specs)
     found = rows_apart(subject, variant, model, apart)
@@ -42,8 +42,8 @@ def prove(
         for place, sizes in enumerate((subject.sizes, subject.sizes[-1:])[: len(subject.sets)])
         for size in sizes
     ]
-    if edges is not None:
-        trials.append(prove_edges(subject, variant, model, edges))
+    at_drawn = None if edges is None else prove_drawn(subject, variant, model, edges)
+    trials += [] if at_drawn is None else [at_drawn]
     cost = measure_cost(subject, model, graph).model_copy(
         update={"batch_error": found.worst_error if found else None}
     )
@@ -98,36 +98,6 @@ def prove_rows(subject: Subject, variant: Variant, model: Model, place: int, siz
             "take another variant, or promise less",
         )
     return found.trial("onnxruntime", variant.name, PROVIDER, size, held_out=bool(place))
-
-
-def prove_edges(subject: Subject, variant: Variant, model: Model, tolerance: Tolerance) -> Trial:
-    """Compare answers to rows at the bounds of the contract with fp32's.
-
-    Raises `GateError` for the first that departs.
-    """
-    found = compare_outputs(
-        subject.fp32.run_in_batches(subject.edges, 1),
-        model.run_in_batches(subject.edges, 1),
-        tolerance,
-    )
-    if not found.passed:
-        raise GateError(
-            f"variant '{variant.name}', rows at the contract's bounds",
-            str(found),
-            "bound the fields more narrowly, keep the nodes that overflow in fp32 (keep=...), or "
-            "take another variant",
-        )
-    return Trial(
-        runner="onnxruntime",
-        variant=variant.name,
-        provider=PROVIDER,
-        batch_sizes=(1,),
-        rows=found.rows,
-        drawn=True,
-        worst_error=found.worst_error,
-        allowed=found.allowed,
-        passed=True,
-    )
 
 
 def measure_cost(subject: Subject, model: Model, graph: bytes) -> Cost:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import onnx
 
 from seatrial_contracts.bundle import Bundle
@@ -18,6 +17,7 @@ from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import EncodedRow, collate, padded_length
+from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.tensor import Tensor
 from seatrial_export.gate.independence import answerable
 from seatrial_export.graphs.session import Model, PrepareStage
@@ -83,7 +83,7 @@ class Subject:
                 feeds.append(collate(self.specs, [self.prepared(row)]))
             except Refusal as refusal:
                 raise DeclarationError(f"calibration row {place}: {refusal}") from None
-        edges = [collate(self.specs, [row]) for row in self.edges]
+        edges = [collate(self.specs, [row]) for _, row in self.edge_rows]
         return Original(
             onnx.load_from_string(self.fp32_graph), feeds, edges=edges, batchable=self.batchable
         )
@@ -97,8 +97,8 @@ class Subject:
         return [(each, row) for each, row in ready if id(row) in answered]
 
     @cached_property
-    def edges(self) -> list[EncodedRow]:
-        """Prepared rows at the bounds of the contract that fp32 answers with numbers.
+    def _edges(self) -> list[tuple[DrawnRow, EncodedRow, Mapping[str, Array]]]:
+        """Drawn rows that fp32 answers as a server may, each with its prepared form and answer.
 
         No tensor of numbers beyond all bounds is among them.
         """
@@ -107,14 +107,27 @@ class Subject:
             for field in self.contract.inputs
             if isinstance(field.kind, Tensor)
         )
-        rows = [
-            row
+        drawn = [
+            (each, row)
             for each, row in self._drawn
             if each.named or not each.where.startswith(open_tensors)
         ]
-        answers = self.fp32.run_in_batches(rows, 1)
-        finite = [all(np.isfinite(array).all() for array in answer.values()) for answer in answers]
-        return [row for row, good in zip(rows, finite, strict=True) if good]
+        answers = self.fp32.run_in_batches([row for _, row in drawn], 1)
+        return [
+            (each, row, answer)
+            for (each, row), answer in zip(drawn, answers, strict=True)
+            if self.contract.fault_of(answer) is None
+        ]
+
+    @property
+    def edge_rows(self) -> list[tuple[DrawnRow, EncodedRow]]:
+        """Rows at the bounds of the contract that fp32 answers, and their prepared form."""
+        return [(drawn, row) for drawn, row, _ in self._edges]
+
+    @property
+    def edge_answers(self) -> list[Mapping[str, Array]]:
+        """The answers of fp32 to them."""
+        return [answer for _, _, answer in self._edges]
 
     @cached_property
     def sets(self) -> list[tuple[Golden, list[EncodedRow]]]:

@@ -36,7 +36,7 @@ class Fp16(Recipe):
 
     Where the last bit of an fp32 sum moves with the batch, a rounding after it may move a step.
     """
-    EDGES: ClassVar[Tolerance | None] = Tolerance(relative_to_max=2e-2, relative=2e-2)
+    EDGES: ClassVar[Tolerance] = Tolerance(relative_to_max=2e-2, relative=2e-2)
     """Some ten roundings of 2**-11 at a number near the end of the range.
 
     What overflows errs by far more.

@@ -6,7 +6,7 @@ A recipe also holds the variant's promise, and the nodes that stay in fp32.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import onnx
 from pydantic import ConfigDict, Field
@@ -21,6 +21,13 @@ from seatrial_export.variants.original import Original
 
 MIN_SLICE_ROWS = 10
 """A default promise is held against slices of so many rows: the mean of fewer says little."""
+
+
+class Edges(NamedTuple):
+    """How far from fp32's an answer at a drawn row may be, and from where on the receipt tells."""
+
+    most: Tolerance
+    told: Tolerance
 
 
 class Recipe(Declared, ABC):
@@ -39,10 +46,11 @@ class Recipe(Declared, ABC):
     """
     APART: ClassVar[Tolerance] = Tolerance(relative_to_max=1e-6, relative=1e-5)
     """How far a row's answer among mates may be from that alone."""
-    EDGES: ClassVar[Tolerance | None] = None
-    """How far an answer at the bounds of the contract may be from fp32's.
+    EDGES: ClassVar[Tolerance] = Tolerance(relative_to_max=1, relative=0)
+    """How far an answer at a drawn row may be from fp32's.
 
-    None where the promise alone holds.
+    By default an answer is wild if it is further from fp32's than the largest answer is from 0: a
+    range measured on calibration rows cuts what lies beyond it, and no more.
     """
     CALIBRATED: ClassVar[bool] = False
     """Does it need rows to measure ranges on?"""
@@ -60,6 +68,12 @@ class Recipe(Declared, ABC):
     def variant(self) -> str:
         """The variant's name in the bundle."""
         return self.name or self.KIND
+
+    @property
+    def edges(self) -> Edges:
+        """What is asked of it at drawn rows."""
+        promised = self.promise.tolerance if self.promise is not None else None
+        return Edges(self.EDGES, promised or Tolerance(relative_to_max=self.RELATIVE, relative=0))
 
     def __str__(self) -> str:
         """The text that `--variant` takes: "int8:calibration=percentile,keep=a+b".
