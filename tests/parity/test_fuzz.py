@@ -98,6 +98,22 @@ def test_a_corner_is_found_shrunk_and_the_same_again(
     assert again.counts == made.counts
 
 
+def wrong_at_a_neighbour(feeds: Feeds) -> dict[str, Any]:
+    """Off by one at the float32 below the upper bound of x, and nowhere else."""
+    at = feeds["x"] == np.nextafter(np.float32(100), np.float32(0))
+    return {**answer(feeds), "twice": feeds["x"] * 2 + at.astype(np.float32)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fault_at_the_neighbour_of_a_bound_is_found_among_the_first_rows(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, found = fuzz(tmp_path, monkeypatch, wrong_at_a_neighbour, seed=seed)
+    assert found is not None
+    assert found.row["x"] == np.nextafter(np.float32(100), np.float32(0))
+    assert made.drawn < 20
+
+
 def leaning(feeds: Feeds) -> dict[str, Any]:
     """A row's answer moves with its mates'."""
     return {**answer(feeds), "twice": feeds["x"] * 2 + (feeds["x"].max() - feeds["x"])}
@@ -338,7 +354,10 @@ def test_a_row_that_the_contract_takes_and_the_model_cannot_answer_is_a_finding_
 
     rows = Golden(tuple(pipeline.golden), tuple(pipeline.answer(pipeline.golden)))
     bundle = SimpleNamespace(
-        contract=pipeline.contract, golden=rows, manifest=SimpleNamespace(batchable=True)
+        contract=pipeline.contract,
+        golden=rows,
+        manifest=SimpleNamespace(batchable=True),
+        make_front=lambda: pipeline.front,
     )
     found = Fuzz(bundle, training, [Alike()], rows=100).run()  # type: ignore[arg-type]
     assert (found is None) == (not words)

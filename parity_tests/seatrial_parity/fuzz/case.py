@@ -1,17 +1,20 @@
 """A case of fuzzing: a row, alone and among others.
 
-The rows are drawn from the contract by its kinds' own strategies.
+The rows are those that every gate draws from the contract, and further ones by its kinds' own
+strategies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.drawn_rows import draw_rows
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -51,6 +54,20 @@ class Case:
     def key(self) -> str:
         """What names this case."""
         return sha256(canonical_json([self.row, *self.mates]))
+
+
+def drawn_cases(bundle: Bundle, most: int, chance: Random) -> list[Case]:
+    """At most `most` rows that every gate draws from this contract, each among golden rows.
+
+    Rows that only an element type bounds are left out: most models overflow there. Where there are
+    more rows, chance picks.
+    """
+    golden = bundle.golden.rows
+    rows = [each.row for each in draw_rows(bundle.make_front(), golden) if each.named]
+    if len(rows) > most:
+        rows = [rows[place] for place in sorted(chance.sample(range(len(rows)), most))]
+    mates = min(MOST_MATES, len(golden)) if bundle.manifest.batchable else 0
+    return [Case(row, tuple(chance.sample(golden, mates))) for row in rows]
 
 
 def cases_of(bundle: Bundle) -> SearchStrategy[Case]:
