@@ -15,6 +15,8 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pytest
+from annotated_types import Interval
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.datasets import load_iris
@@ -217,11 +219,43 @@ def test_estimators_of_all_sorts_answer_as_they_do_in_scikit_learn(
     assert findings(bundle).strip() == ""
 
 
-def test_several_targets_become_a_tensor(tmp_path: Path) -> None:
-    estimator = LinearRegression().fit(IRIS.data, IRIS.data[:, :2] * 3)
-    got = answers(adopted(estimator, tmp_path, Flower, Two, TENSORS), TENSORS)
+class Sized(st.Row):
+    measures: st.Tensor[np.float32, 4, Interval(ge=0, le=100)]
+
+
+@pytest.mark.parametrize("clusters", [KMeans, MiniBatchKMeans])
+def test_clusters_before_a_model_hand_on_their_distances(clusters: Any, tmp_path: Path) -> None:
+    model = make_pipeline(clusters(4, random_state=0, n_init=1), LogisticRegression(max_iter=500))
+    model.fit(IRIS.data, IRIS.target)
+    bundle = adopted(model, tmp_path, Sized, Species, TENSORS)
+    got = np.stack([answer["species"] for answer in answers(bundle, TENSORS, batch_rows=8)])
+    assert got == pytest.approx(model.predict_proba(IRIS.data[::11]), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_network_of_counts_has_its_exponential(tmp_path: Path) -> None:
+    model = MLPRegressor(loss="poisson", hidden_layer_sizes=(6,), max_iter=50, random_state=0)
+    model.fit(IRIS.data, IRIS.target)
+    got = answers(adopted(model, tmp_path, Sized, Value, TENSORS), TENSORS)
+    assert [float(answer["value"]) for answer in got] == pytest.approx(
+        model.predict(IRIS.data[::11]), rel=1e-4
+    )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LinearRegression(),
+        MLPRegressor(hidden_layer_sizes=(6, 5), max_iter=30, random_state=0),
+        MLPRegressor(hidden_layer_sizes=(6,), activation="tanh", max_iter=30, random_state=0),
+    ],
+)
+def test_several_targets_become_a_tensor(estimator: Any, tmp_path: Path) -> None:
+    estimator.fit(IRIS.data, IRIS.data[:, :2] * 3)
+    got = answers(adopted(estimator, tmp_path, Flower, Two, TENSORS), TENSORS, batch_rows=4)
     assert np.stack([answer["pair"] for answer in got]) == pytest.approx(
-        IRIS.data[::11, :2] * 3, rel=1e-4
+        estimator.predict(IRIS.data[::11]), rel=1e-4, abs=1e-5
     )
 
 

@@ -17,6 +17,7 @@ from seatrial_contracts.errors import GateError
 from seatrial_export.adopt.booster_graph import BoostedTrees
 from seatrial_export.adopt.boosters import library_of
 from seatrial_export.adopt.parts import held_by, is_part
+from seatrial_export.adopt.written_models import Distances, Layers
 from seatrial_export.adopt.written_steps import (
     FUNCTIONS,
     Affine,
@@ -193,14 +194,15 @@ def projected(_: StandIns, discriminant: Any) -> Any:
     return _projection(start, discriminant.scalings_[:, :kept].T)
 
 
-def measured(_: StandIns, clusters: Any) -> Any:
+def measured(rules: StandIns, clusters: Any) -> Any:
     """Clusters as a step before others."""
-    raise GateError(
-        STEP,
-        f"{type(clusters).__name__} before other steps: skl2onnx hands on its labels in place of "
-        "its distances",
-        "let it answer by itself, as the last step, or train the part in PyTorch",
-    )
+    return Distances(clusters, rules.dtype)
+
+
+def layered(rules: StandIns, network: Any) -> Any:
+    """A network that gives several values, or counts."""
+    plain = network.n_outputs_ == 1 and network.out_activation_ == "identity"
+    return network if plain else Layers(network, rules.dtype)
 
 
 def neighbours_fill(_: StandIns, __: Any) -> Any:
@@ -398,6 +400,7 @@ RULES: dict[str, Rule] = {
     "HistGradientBoostingRegressor": boosted,
     "VotingClassifier": voted,
     "GaussianProcessClassifier": gaussian,
+    "MLPRegressor": layered,
 }
 """Name of a class -> what stands for it."""
 ANSWERING: dict[str, Rule] = {"LinearDiscriminantAnalysis": logistic}
