@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import onnx
 import pytest
+from annotated_types import Interval
 from support.foreign import adopt, answers, findings, parsed, refused
 
 import seatrial as st
@@ -132,3 +133,28 @@ def test_the_receipt_counts_the_drawn_rows_of_a_file_without_a_reference(tmp_pat
     drawn = [trial for receipt in bundle.receipts() for trial in receipt.trials if trial.drawn]
     assert drawn[0].rows > 20
     assert "no independent reference" in findings(bundle)
+
+
+class Pair(st.Row):
+    x: st.Tensor[np.float32, 2, Interval(ge=0, le=100)]
+
+
+class Sum(st.Answer):
+    sum: float
+
+
+def test_a_step_of_its_own_is_run_from_its_file_too(tmp_path: Path, monkeypatch: Any) -> None:
+    step = parsed("p (float[2] x) => (float[2] twice) { twice = Add(x, x) }")
+    model = """g (float[n, 2] twice) => (float[n] sum) <int64[1] axis = {1}>
+    { sum = ReduceSum<keepdims=0>(twice, axis) }"""
+    rows = [{"x": [1.0, float(place)]} for place in range(4)]
+    bundle = adopt(model, tmp_path / "right", Pair, Sum, rows, prepare=step)
+    assert [float(row["sum"]) for row in answers(bundle, rows)] == [2.0, 4.0, 6.0, 8.0]
+    right = Editor.before
+
+    def clamped(self: Editor, operator: str, values: Sequence[str], output: str = "") -> str:
+        return right(self, "Min", [*values, self._constant(np.float32(50))], output)
+
+    monkeypatch.setattr(Editor, "before", clamped)
+    said = refused(model, tmp_path / "wrong", Pair, Sum, rows, prepare=step)
+    assert "onnxruntime departs from the file as it was made where no golden row looks" in said
