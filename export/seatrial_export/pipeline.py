@@ -23,6 +23,9 @@ from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
 from seatrial_export.temperature import fit_temperatures, tempered
 from seatrial_export.wrappers import unwrapped
 
+CASTS = {"FP32": "float", "FP64": "double", "INT64": "long", "INT32": "int", "BOOL": "bool"}
+"""V2's datatype -> the method of a tensor that makes it."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pipeline(ModelDeclaration):
@@ -207,6 +210,8 @@ class Pipeline(ModelDeclaration):
                 "model.forward",
                 f"parameters {', '.join(p.name for p in parameters)}",
                 f"forward(self, {', '.join(names)})",
+                "name the fields as the parameters are named, or write an nn.Module whose forward "
+                "calls it",
             )
         return tuple(taken)
 
@@ -229,11 +234,17 @@ class Pipeline(ModelDeclaration):
             if not fits or V2_DATATYPES.get(dtype) != spec.datatype:
                 sizes = ("any" if size is None else str(size) for size in spec.shape)
                 shape = f"({', '.join(['rows', *sizes])})"
+                cast = (
+                    f"return {spec.name}.{CASTS[spec.datatype]}()"
+                    if fits and spec.datatype in CASTS
+                    else "one answer for each row, of the type and shape that the answer class "
+                    "declares"
+                )
                 raise DeclarationError(
                     f"model.forward, output '{spec.name}'",
                     f"{dtype} of shape {tuple(value.shape)} for {rows} rows",
                     f"{spec.datatype} of shape {shape}",
-                    "one answer for each row, of the type and shape that the answer class declares",
+                    cast,
                 )
         return outputs
 

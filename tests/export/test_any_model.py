@@ -129,6 +129,106 @@ def test_weights_of_another_type_are_named_with_the_cure(
     assert "call model.float()" in str(said.value)
 
 
+class Sixteen(nn.Module):
+    """Layers that compute in 16 bits inside, and answer in float32."""
+
+    def __init__(self, autocast: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layer, self.autocast, self.dtype = line(), autocast, dtype
+        if not autocast:
+            self.layer.to(dtype)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.autocast:
+            with torch.autocast("cpu", dtype=self.dtype):
+                return self.layer(x).float() * 1000
+        return self.layer(x.to(self.dtype)).float() * 1000
+
+
+@pytest.mark.parametrize(
+    ("autocast", "dtype"),
+    [(True, torch.bfloat16), (False, torch.bfloat16), (True, torch.float16)],
+)
+def test_arithmetic_in_16_bits_is_refused_by_its_type_with_the_cure(
+    autocast: bool, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    with pytest.raises(st.GateError) as said:
+        seal(Sixteen(autocast, dtype), tmp_path)
+    assert f"the model computes in {str(dtype).removeprefix('torch.')}: aten." in str(said.value)
+    assert "leave torch.autocast" in str(said.value)
+
+
+def test_an_answer_of_another_type_is_told_the_cast(tmp_path: Path) -> None:
+    with pytest.raises(st.DeclarationError, match=r"got bfloat16 .* return y\.float\(\)"):
+        seal(Free(lambda self, x: self.layer(x)[:, 0].bfloat16()), tmp_path)
+
+
+class PeftModel(nn.Module):
+    """As PEFT's own: the tuner is called by it, and calls the module with its adapters."""
+
+    def __init__(self, tuner: nn.Module) -> None:
+        super().__init__()
+        self.base_model = tuner
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.base_model(*args, **kwargs)
+
+
+class BaseTuner(PeftModel):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.model = model
+
+
+class Tuner(BaseTuner):
+    """One of the kinds of adapters."""
+
+
+PeftModel.__module__, BaseTuner.__module__ = "peft.peft_model", "peft.tuners.tuners_utils"
+
+
+def declared(model: nn.Module) -> st.Pipeline:
+    return st.Pipeline(
+        name="m", version="1.0.0", inputs=Four, outputs=Score, model=model, golden=fours()
+    )
+
+
+def test_adapters_of_peft_stay_in_the_module_and_added_prompts_are_refused_by_name() -> None:
+    inner = line()
+    wrapped = torch.compile(PeftModel(Tuner(nn.DataParallel(inner))))
+    assert declared(wrapped).model is inner
+    with pytest.raises(st.DeclarationError, match="PEFT's PeftModel, whose prompts are added"):
+        declared(PeftModel(inner))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_layers_are_refused_by_name_with_the_variant_that_replaces_them() -> None:
+    model = torch.ao.quantization.quantize_dynamic(line(), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(st.DeclarationError) as said:
+        declared(model)
+    assert "pipeline model.0: got a quantised layer, torch.ao.nn.quantized.dynamic.Linear" in str(
+        said.value
+    )
+    assert "variants=['int8_per_token']" in str(said.value)
+
+
+class Int8Tensor(Tensor):
+    """Weights of a class of their own, as torchao has them."""
+
+
+def test_weights_of_a_class_without_onnx_form_are_named(tmp_path: Path) -> None:
+    model = Free(lambda self, x: torch.special.bessel_j0(self.layer(x)[:, 0]))
+    model.layer.weight = nn.Parameter(model.layer.weight.detach().as_subclass(Int8Tensor))
+    with pytest.raises(st.GateError) as said:
+        seal(model, tmp_path)
+    assert "bessel_j0 has no ONNX form: aten.special_bessel_j0 at test_any_model.py:" in str(
+        said.value
+    )
+    assert "model.layer.weight is of the class" in str(said.value)
+    assert "before its weights were quantised" in str(said.value)
+
+
 def test_an_exception_of_the_models_own_is_told_with_no_guess(tmp_path: Path) -> None:
     with pytest.raises(st.GateError) as said:
         seal(Free(lambda self, x: {}["key"]), tmp_path)

@@ -16,6 +16,7 @@ from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.sample import RawRow, Sample
 from seatrial_export.declaration import ModelDeclaration
+from seatrial_export.graphs.session import Session
 
 BATCH = "batch"
 
@@ -33,6 +34,14 @@ class OnnxGraph:
         """The graph itself; the steps before made it."""
         assert self.proto is not None, "made in an earlier step of the gate"
         return self.proto
+
+    @cached_property
+    def session(self) -> Session:
+        """The graph in onnxruntime, loaded once: the steps that run it do not change it.
+
+        Raises `GateError` if onnxruntime does not load it.
+        """
+        return Session(self.onnx)
 
     def dim_names(self, spec: TensorSpec) -> dict[int, str]:
         """Axis -> name of each size that varies, the batch included."""

@@ -15,9 +15,9 @@ from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.answered import Answered, NoAnswer, ask_rows, no_answer
+from seatrial_export.gate.arithmetic import told
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.graph_pair import Chain
-from seatrial_export.gate.integer_arithmetic import integer_lines
 from seatrial_export.gate.parity import REFERENCES
 from seatrial_export.gate.rounding import is_rounding
 
@@ -153,7 +153,8 @@ class Asking:
             f"onnxruntime departs from {self._who} where no golden row looks, {drawn.where}: "
             f"{departed}"
         )
-        raise GateError(STEP, cause + integer_lines(self._candidate), MEND_DEPARTS)
+        why, mend = told(self._candidate, MEND_DEPARTS)
+        raise GateError(STEP, cause + why, mend)
 
     def _judge_unanswered(self, drawn: DrawnRow, want: NoAnswer, got: Answered) -> str:
         if want.refused is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seatrial_export.gate.arithmetic import check_loads
 from seatrial_export.gate.drawn import STEP as DRAWN
 from seatrial_export.gate.drawn import check_drawn
 from seatrial_export.gate.fresh import check_fresh_process, fresh_process
@@ -41,6 +42,7 @@ STEPS: tuple[Step[TorchCandidate], ...] = (
     ("category lookup", look_up_categories),
     ("lint", lint),
     ("strip", strip),
+    ("onnxruntime", check_loads),
     ("other sizes", check_sizes),
     ("parity", check_golden),
     (DRAWN, check_drawn),

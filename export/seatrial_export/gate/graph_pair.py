@@ -11,11 +11,11 @@ class Chain(Model):
 
     def __init__(self, candidate: Candidate) -> None:
         declared, graph = candidate.declared, candidate.prepare
-        super().__init__(candidate.model.onnx, declared.specs)
+        super().__init__(candidate.model.session, declared.specs)
         self.prepared = PrepareStage(
             declared.contract.tensors,
             declared.specs,
             declared.prepare_inputs,
             declared.prepared_specs,
-            None if graph is None else graph.onnx,
+            None if graph is None else graph.session,
         )

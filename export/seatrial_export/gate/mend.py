@@ -32,15 +32,15 @@ def mend_of(candidate: Candidate, error: Exception) -> str:
         odd = named_unlike(
             modules,
             lambda tensor: tensor.is_floating_point() and tensor.dtype.itemsize != 4,
-            "dtype",
+            lambda tensor: str(tensor.dtype).removeprefix("torch."),
         )
         if odd:
-            return (
-                f"{odd}; the contract gives float32: call model.float() before the export, or cast "
-                "the inputs in forward"
-            )
+            wide = ", or cast the inputs in forward" if "float64" in odd else ""
+            return f"{odd}; the contract gives float32: call model.float() before the export{wide}"
     if OTHER_DEVICE.search(said):
-        odd = named_unlike(modules, lambda tensor: tensor.device.type != "cpu", "device")
+        odd = named_unlike(
+            modules, lambda tensor: tensor.device.type != "cpu", lambda tensor: str(tensor.device)
+        )
         if odd:
             return f"{odd}; the gate runs on the processor: call model.cpu() before the export"
     alone = "; where the graph takes one row at a time, --rows-alone" if not modules else ""
@@ -61,16 +61,14 @@ def modules_of(candidate: Candidate) -> Mapping[str, nn.Module]:
     }
 
 
-def named_unlike(modules: Mapping[str, nn.Module], odd: Callable[[Any], bool], what: str) -> str:
+def named_unlike(
+    modules: Mapping[str, nn.Module], odd: Callable[[Any], bool], what: Callable[[Any], str]
+) -> str:
     """The first tensors that are odd, as text; empty where none is.
 
     For example "model.0.weight is bfloat16, and 3 tensors more".
     """
-    found = [
-        f"{name} is {str(getattr(tensor, what)).removeprefix('torch.')}"
-        for name, tensor in _tensors(modules)
-        if odd(tensor)
-    ]
+    found = [f"{name} is {what(tensor)}" for name, tensor in _tensors(modules) if odd(tensor)]
     more = f" and {len(found) - MOST_NAMED} tensors more" if len(found) > MOST_NAMED else ""
     return f"{', '.join(found[:MOST_NAMED])}{more}" if found else ""
 

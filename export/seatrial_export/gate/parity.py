@@ -8,6 +8,7 @@ from seatrial_contracts.errors import GateError
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.judge import TRIAL_BATCH_SIZES, judge
+from seatrial_export.gate.arithmetic import told
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.graph_pair import Chain
 
@@ -76,11 +77,15 @@ def judge_rows(
                 mend,
             )
         if found.finding:
+            why, mend = told(
+                candidate,
+                MEND_BATCH if size > 1 and declared.origin.source == "adopted" else MEND,
+            )
             raise GateError(
                 "parity",
                 f"onnxruntime departs from {reference} at batch size {size}"
-                f"{', held-out rows' if held_out else ''}: {found.finding}",
-                MEND_BATCH if size > 1 and declared.origin.source == "adopted" else MEND,
+                f"{', held-out rows' if held_out else ''}: {found.finding}{why}",
+                mend,
             )
         trial = found.trial("onnxruntime", "fp32", "CPUExecutionProvider", size, held_out=held_out)
         candidate.trials.append(trial.model_copy(update={"finding": declared.origin.warning}))

@@ -53,7 +53,7 @@ def check_sizes(candidate: TorchCandidate) -> None:
     for name, call, graph in candidate.calls:
         if not any(isinstance(dim, str) for spec in graph.specs for dim in spec.dims):
             continue
-        session = Session(graph.onnx)
+        session = graph.session
         for changed, feeds in other_sizes(graph):
             try:
                 want = arrays(call(feeds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,22 @@ import onnx_ir as ir
 import torch
 
 from seatrial_contracts.errors import GateError
+from seatrial_export.gate.mend import modules_of, named_unlike
+from seatrial_export.gate.model_lines import lines_of
 from seatrial_export.gate.recurrent import open_time
-from seatrial_export.gate.torch_candidate import TorchCandidate
+from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.gate.torch_export import named_sizes
 from seatrial_export.graphs.exporter_messages import first_lines, quiet
 from seatrial_export.graphs.read import opset_of
+
+NO_FORM = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
+PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+MEND_FORM = "write it with other operations of torch, or take it out of forward into a prepare"
+MEND_CLASS = (
+    "seal the model as it was before its weights were quantised, and ask for a quantised variant "
+    "of it: variants=['int8_per_token']"
+)
+MEND_EXPORTER = "the exporter does not take the model; the message names the operation"
 
 
 def export_onnx(candidate: TorchCandidate) -> None:
@@ -26,15 +38,31 @@ def export_onnx(candidate: TorchCandidate) -> None:
                     source, graph.arguments, dynamo=True, dynamic_shapes=named_sizes(graph),
                     opset_version=candidate.pipeline.opset, verbose=False, external_data=False,
                 )  # fmt: skip
-        except Exception as error:  # as above
-            raise GateError(
-                "torch.onnx.export",
-                first_lines(error),
-                "an operation of the model has no ONNX form; the message names it",
-            ) from error
+        except Exception as error:  # torch raises many kinds, of several modules
+            raise without_form(candidate, graph, error) from error
         assert program is not None, "dynamo=True returns a program"
         name_values(program.model.graph, [spec.name for spec in graph.specs], graph.outputs)
         graph.proto, graph.exported = program.model_proto, program.exported_program
+
+
+def without_form(candidate: TorchCandidate, graph: Graph, error: Exception) -> GateError:
+    """What the exporter could not write: the operation, its lines, and weights of a odd class."""
+    missing = NO_FORM.search(str(error))
+    if missing is None:
+        return GateError("torch.onnx.export", first_lines(error), MEND_EXPORTER)
+    operation = missing[1].rpartition(".")[2]
+    lines = lines_of([graph.program], lambda target, _: operation in target)
+    cause = f"{missing[1]} has no ONNX form" + (f": {lines}" if lines else "")
+    odd = named_unlike(
+        modules_of(candidate),
+        lambda tensor: type(tensor) not in PLAIN,
+        lambda tensor: (
+            f"of the class {type(tensor).__module__.partition('.')[0]}.{type(tensor).__name__}"
+        ),
+    )
+    if odd:
+        return GateError("torch.onnx.export", f"{cause}; {odd}", MEND_CLASS)
+    return GateError("torch.onnx.export", cause, MEND_FORM)
 
 
 def inner_name(name: str) -> str:

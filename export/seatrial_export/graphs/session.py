@@ -42,8 +42,11 @@ class Session:
 class Model:
     """A model graph over prepared rows."""
 
-    def __init__(self, model: onnx.ModelProto | bytes, specs: Sequence[TensorSpec]) -> None:
-        self.session, self.specs = Session(model), tuple(specs)
+    def __init__(
+        self, model: Session | onnx.ModelProto | bytes, specs: Sequence[TensorSpec]
+    ) -> None:
+        self.session = model if isinstance(model, Session) else Session(model)
+        self.specs = tuple(specs)
 
     def shape(self, row: EncodedRow) -> Any:
         """What prepared rows must share to run together."""
@@ -77,7 +80,7 @@ class PrepareStage:
         specs: Sequence[TensorSpec],
         inputs: Sequence[str] = (),
         outputs: Sequence[TensorSpec] = (),
-        graph: onnx.ModelProto | bytes | None = None,
+        graph: Session | onnx.ModelProto | bytes | None = None,
     ) -> None:
         """Take the shapes on both sides, and the graph between them.
 
@@ -85,7 +88,7 @@ class PrepareStage:
         pass as they are.
         """
         self._tensors, self._specs, self._inputs, self._outputs = tensors, specs, inputs, outputs
-        self._session = None if graph is None else Session(graph)
+        self._session = graph if graph is None or isinstance(graph, Session) else Session(graph)
 
     def __call__(self, row: EncodedRow) -> EncodedRow:
         """A row after the host stage to a row for the model graph."""
