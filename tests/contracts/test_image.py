@@ -234,3 +234,32 @@ def test_gray_of_sixteen_bits_with_a_transparent_value_lies_on_white() -> None:
         + data[cut:]
     )
     assert decode(data)[0, :, 0].tolist() == [255, 30000 >> 8]
+
+
+def png(depth: int, samples: tuple[int, int, int], transparent: tuple[int, int, int]) -> bytes:
+    """A PNG of one pixel with a transparent colour, by the specification."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(name + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + name + data + crc
+
+    row = b"".join(value.to_bytes(depth // 8, "big") for value in samples)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (
+            chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, depth, 2, 0, 0, 0)),
+            chunk(b"tRNS", struct.pack(">3H", *transparent)),
+            chunk(b"IDAT", zlib.compress(b"\0" + row)),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+@pytest.mark.parametrize("transparent", [(0x1234, 0x5678, 0x9ABC), (5, 6, 7)])
+def test_sixteen_bits_a_channel_with_a_transparent_colour_are_refused_by_name(
+    transparent: tuple[int, int, int],
+) -> None:
+    with pytest.raises(st.Refusal, match="16 bits a channel with a transparent colour") as refused:
+        front().encode_row({"photo": png(16, transparent, transparent)})
+    assert refused.value.code == "E_IMAGE_FORMAT"
+    assert decode(png(8, (5, 6, 7), (5, 6, 7))).tolist() == [[[255, 255, 255]]]
+    assert decode(png(8, (5, 6, 8), (5, 6, 7))).tolist() == [[[5, 6, 8]]]

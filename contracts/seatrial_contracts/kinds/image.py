@@ -52,6 +52,8 @@ DRAWN_MODES: dict[str, tuple[str, ...]] = {
 """Pillow's modes that pictures of each format are drawn in for tests."""
 ORIENTATION = 0x0112
 """EXIF's tag (Exif 2.32, 4.6.5): 1 is upright, 2 to 8 are turned or mirrored."""
+PNG_DEPTH = 24
+"""The place of the bits a sample in a PNG (PNG specification, 11.2.1)."""
 PNG_SIGNATURE_BYTES, PNG_END = 8, b"\x00\x00\x00\x00IEND\xaeB`\x82"
 """The last chunk of every whole PNG (PNG specification, 11.2.5).
 
@@ -362,6 +364,19 @@ class Image(Kind):
             raise Refusal("E_IMAGE", "", "a truncated image", "a whole one")
         if picture.mode == "F" or (picture.mode == "I" and picture.format != "PNG"):
             raise Refusal("E_IMAGE_FORMAT", "", "pixels of 32 bits", "8 or 16 bits a channel")
+        if (
+            picture.format == "PNG"
+            and picture.mode == "RGB"
+            and data[PNG_DEPTH] == 16
+            and "transparency" in picture.info
+        ):
+            # Pillow keeps 8 of the 16 bits, so which pixels are transparent is lost.
+            raise Refusal(
+                "E_IMAGE_FORMAT",
+                "",
+                "16 bits a channel with a transparent colour",
+                "8 bits a channel, or an alpha channel",
+            )
         if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
             raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
         return picture

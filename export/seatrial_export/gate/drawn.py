@@ -9,7 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seatrial_contracts.compare import Comparison, Tolerance, compare_beside, scales_of
+from seatrial_contracts.compare import (
+    Comparison,
+    Tolerance,
+    compare_beside,
+    is_whole,
+    scales_of,
+)
 from seatrial_contracts.drawn_rows import DrawnRow
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import EncodedRow
@@ -43,6 +49,12 @@ MEND_WRAPS = (
 MEND_DEPARTS = (
     "look for a branch, a clamp or a table that this row meets and golden rows do not; where such "
     "rows must not come, narrow the contract"
+)
+
+MEND_TIES = (
+    "ranks of equal scores are as each library likes: narrow the contract to values at which "
+    "scores differ (st.Number(le=...), st.Tensor[np.float32, 8, Interval(ge=-10, le=10)]); where "
+    "none are equal, " + MEND_DEPARTS
 )
 
 
@@ -153,7 +165,8 @@ class Asking:
             f"onnxruntime departs from {self._who} where no golden row looks, {drawn.where}: "
             f"{departed}"
         )
-        why, mend = told(self._candidate, MEND_DEPARTS)
+        whole = is_whole(want[str(found.output)])
+        why, mend = told(self._candidate, MEND_TIES if whole else MEND_DEPARTS)
         raise GateError(STEP, cause + why, mend)
 
     def _judge_unanswered(self, drawn: DrawnRow, want: NoAnswer, got: Answered) -> str:
