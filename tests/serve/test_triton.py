@@ -9,14 +9,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
+import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as some
+from support.foreign import adopt
 from support.real_triton import RealTriton, needs_triton
 from support.toys import fake_runtimes, toy_bundle
 from tritonclient.grpc import model_config_pb2 as pb
@@ -299,3 +301,41 @@ def test_two_versions_of_a_whole_bundle_answer_in_real_triton(
             asked = TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc)
             receipt = try_bundle(asked, ["triton http", "triton grpc"])
             assert [trial.finding for trial in receipt.trials if not trial.passed] == []
+
+
+@needs_triton
+@pytest.mark.slow
+def test_a_number_beyond_its_small_type_is_refused_by_real_triton_over_json(
+    tmp_path: Path,
+) -> None:
+    class Small(st.Row):
+        age: Annotated[int, st.Number(dtype="uint8")]
+        ids: st.Tensor[np.int8, 2]
+
+    class Sum(st.Answer):
+        y: float
+
+    graph = (
+        "g (uint8[n] age, int8[n, 2] ids) => (float[n] y) { a = Cast<to=1>(age) "
+        "b = Cast<to=1>(ids) s = ReduceSum<keepdims=0, noop_with_empty_axes=0>(b, axis) "
+        "y = Add(a, s) }"
+    ).replace("(float[n] y) {", "(float[n] y) <int64[1] axis = {1}> {")
+    golden = [{"age": 44, "ids": [1, -2]}, {"age": 255, "ids": [127, -128]}]
+    bundle = adopt(graph, tmp_path / "bundles", Small, Sum, golden)
+    write_repository([bundle], tmp_path / "repo", Placing(backend="python"))
+
+    def asked(age: int, first: int) -> httpx.Response:
+        values = {"age": [age], "ids": [first, -2]}
+        inputs = [
+            {"name": name, "shape": [1, len(data)], "datatype": "INT64", "data": data}
+            for name, data in values.items()
+        ]
+        url = f"{triton.url}/v2/models/foreign/infer"
+        return httpx.post(url, json={"inputs": inputs}, timeout=60)
+
+    with RealTriton(tmp_path / "repo", tmp_path / "triton.log") as triton:
+        assert asked(44, 1).json()["outputs"][0]["data"] == [43.0]
+        for age, first, said in ((300, 1, "got 300, want"), (44, 130, "got 130 at [0], want")):
+            reply = asked(age, first)
+            assert reply.status_code >= 400
+            assert said in reply.text

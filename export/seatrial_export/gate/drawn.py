@@ -165,7 +165,7 @@ class Asking:
             f"onnxruntime departs from {self._who} where no golden row looks, {drawn.where}: "
             f"{departed}"
         )
-        whole = is_whole(want[str(found.output)])
+        whole = found.output is not None and is_whole(want[found.output])
         why, mend = told(self._candidate, MEND_TIES if whole else MEND_DEPARTS)
         raise GateError(STEP, cause + why, mend)
 
