@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import onnx
 import pytest
+from annotated_types import Interval
 from support.foreign import adopt, findings, parsed
 
 import seatrial as st
@@ -55,6 +56,18 @@ class Big(st.Row):
 
 class Series(st.Row):
     x: st.Tensor[F32, 2:20]
+
+
+class Ranged(st.Row):
+    x: st.Tensor[F32, 4, Interval(ge=-5, le=5)]
+
+
+class Basket(st.Row):
+    items: st.Tensor[np.int64, 2:6, Interval(ge=0, le=6)]
+
+
+class Visits(st.Row):
+    n: Annotated[int | None, st.Number(ge=0, le=1000)]
 
 
 class Photo(st.Row):
@@ -147,6 +160,28 @@ def series(body: str) -> Plant:
     golden = [{"x": [1.0, 2.0, 4.0, 3.0]}, {"x": [0.0, 1.0, 2.0, 5.0, 6.0, 2.0]}]
     graph = f"g (float[n, s] x) => (float[n] y) {{ {body} }}"
     return Plant(Series, golden, lambda row: np.asarray(row["x"], F32).max(), graph)
+
+
+def ranged(body: str) -> Plant:
+    golden = [{"x": [1.0, 2.0, -1.0, 0.5]}, {"x": [0.0, -2.0, 1.0, 2.0]}]
+    graph = f"g (float[n, 4] x) => (float[n] y) {{ {body} y = ReduceSum<keepdims=0>(c, one) }}"
+    graph = graph.replace("y) {", "y) <int64[1] one = {1}> {", 1)
+    return Plant(Ranged, golden, lambda row: np.asarray(row["x"], F32).sum(dtype=F32), graph)
+
+
+def basket(body: str) -> Plant:
+    graph = (
+        "g (int64[n, k] items) => (float[n] y) <float[6] t = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}, "
+        f"int64[1] one = {{1}}> {{ {body} v = Gather(t, i) y = ReduceSum<keepdims=0>(v, one) }}"
+    )
+    golden = [{"items": [1, 2]}, {"items": [3, 4, 5]}]
+    return Plant(Basket, golden, lambda row: F32(np.sum(row["items"])), graph)
+
+
+def visits(body: str) -> Plant:
+    graph = f"g (float[n] n_) => (float[n] y) {{ {body} }}".replace("n_", "n").replace("[n]", "[N]")
+    answer = lambda row: F32(-1 if row["n"] is None else row["n"])
+    return Plant(Visits, [{"n": 3}, {"n": 40}, {"n": 7}], answer, graph)
 
 
 def pixels(file: bytes) -> Any:
@@ -262,6 +297,28 @@ FAULTS = {
         "u = Constant<value = int64[1] {0}>() v = Unsqueeze(q, u)"
         " z = Constant<value = int64[1] {0}>() a = Constant<value = int64[1] {1}>() "
         "c = Slice(f, z, v, a) channels = ReduceMean<keepdims=0, axes=[0, 1]>(c)"
+    ),
+    "a prepare that is off by one at odd heights": photo(
+        "s = Shape(image) o = Constant<value = int64 {0}>() w = Gather(s, o) "
+        "t = Constant<value = int64 {2}>() k = Mod(w, t) q = Sub(w, k) "
+        "u = Constant<value = int64[1] {0}>() v = Unsqueeze(q, u)"
+        " z = Constant<value = int64[1] {0}>() a = Constant<value = int64[1] {0}>() "
+        "c = Slice(f, z, v, a) channels = ReduceMean<keepdims=0, axes=[0, 1]>(c)"
+    ),
+    "a clamp at 0.9 of a tensor's bound": ranged(f"m = {CONST % '4.5'} c = Min(x, m)"),
+    "a clamp at 0.9 of a tensor's lower bound": ranged(f"m = {CONST % '-4.5'} c = Max(x, m)"),
+    "a table one row short for the items of a list": basket(
+        "m = Constant<value = int64 {5}>() i = Min(items, m)"
+    ),
+    "a table one row short that a list wraps": basket(
+        "m = Constant<value = int64 {6}>() i = Mod(items, m)"
+    ),
+    "a missing whole number taken for zero": visits(
+        f"z = {CONST % '0.0'} i = IsNaN(n_) y = Where(i, z, n_)"
+    ),
+    "a clamp at 0.9 of a whole number's bound": visits(
+        f"z = {CONST % '-1.0'} m = {CONST % '900.0'} i = IsNaN(n_) w = Where(i, z, n_) "
+        "y = Min(w, m)"
     ),
     "a prepare that looks at one pixel of the least": photo(
         "s = Constant<value = int64[1] {1}>() e = Constant<value = int64[1] {99999}>() "
