@@ -26,6 +26,7 @@ from kind import (
 )
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 import seatrial as st
 
@@ -147,7 +148,7 @@ def habits() -> None:
     eight(
         "pruned",
         first,
-        net=lambda: nn.Sequential(nn.utils.prune.l1_unstructured(nn.Linear(8, 1), "weight", 0.5)),
+        net=lambda: nn.Sequential(prune.l1_unstructured(nn.Linear(8, 1), "weight", 0.5)),
     )
     eight(
         "ensemble",

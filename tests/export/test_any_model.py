@@ -229,6 +229,34 @@ def test_weights_of_a_class_without_onnx_form_are_named(tmp_path: Path) -> None:
     assert "before its weights were quantised" in str(said.value)
 
 
+@pytest.mark.parametrize(
+    ("does", "cause", "mend"),
+    [
+        (lambda y, x: y if x[0, 0] < 99 else -y, "a value of the rows decides", "torch.where"),
+        (lambda y, x: y * int(x[0, 0]), "a value of the rows decides", "torch.where"),
+        (
+            lambda y, x: torch.from_numpy(np.tanh(y.detach().numpy())),
+            "leaves torch for numpy",
+            "torch's own",
+        ),
+        (
+            lambda y, x: y + torch.cdist(x, torch.ones(4, 4)).sum(1),
+            "x.size()[0] <= 25",
+            "torch.cdist takes another path",
+        ),
+    ],
+)
+def test_what_cannot_be_traced_is_told_by_its_cause(
+    does: Any, cause: str, mend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(st.GateError) as said:
+        seal(Free(lambda self, x: does(self.layer(x)[:, 0], x)), tmp_path)
+    assert said.value.step == "torch.export"
+    assert cause in said.value.cause
+    assert mend in said.value.mend
+    assert "arg0_1" not in "".join(capsys.readouterr())
+
+
 def test_an_exception_of_the_models_own_is_told_with_no_guess(tmp_path: Path) -> None:
     with pytest.raises(st.GateError) as said:
         seal(Free(lambda self, x: {}["key"]), tmp_path)

@@ -7,6 +7,7 @@ silently.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,10 +16,11 @@ from torch.export import Dim, ExportedProgram
 
 from seatrial_contracts.errors import GateError
 from seatrial_export.gate.candidate import BATCH
+from seatrial_export.gate.model_lines import lines_of
 from seatrial_export.gate.recurrent import check_recurrent, open_time
 from seatrial_export.gate.scalar_first import cast_scalar_first
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
-from seatrial_export.graphs.exporter_messages import first_lines, quiet
+from seatrial_export.graphs.exporter_messages import first_lines, quiet, user_line
 
 Sizes = tuple[dict[int, Any], ...]
 MEND_BRANCH = (
@@ -31,6 +33,24 @@ MEND_BOUNDS = (
     "where a size decides the path (`if x.shape[1] > n`), replace that by tensor operations; "
     "where the model cannot take smaller sizes, "
     "say so in the row: st.Tensor[np.float32, 3, 16:, 16:512], st.Image(min_side_px=16)"
+)
+
+BY_CAUSE: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (
+        re.compile(r"data-dependent"),
+        "a value of the rows decides the path or a size (`if x.sum() > 0`, `int(x[0])`, `x[mask]`)",
+        "choose by torch.where, gather or a mask that keeps the size",
+    ),
+    (
+        re.compile(r"\.numpy\(\) is not supported"),
+        "forward leaves torch for numpy, which is not traced",
+        "use torch's own operation there",
+    ),
+)
+"""What torch says -> the cause in our words, and its mend."""
+MEND_CDIST = (
+    "torch.cdist takes another path above 25 rows: write "
+    "(x[:, None] - y).square().sum(-1).sqrt() in its place"
 )
 
 
@@ -52,8 +72,17 @@ def check_torch_export(candidate: TorchCandidate) -> None:
             graph.program = traced(graph, named_sizes(graph))
         except Exception as error:  # torch raises many kinds, of several modules
             if "Constraints violated" not in str(error):
-                raise GateError("torch.export", first_lines(error), MEND_BRANCH) from error
+                raise untraceable(error) from error
             graph.program, graph.proven = traced_by_trial(graph), False
+
+
+def untraceable(error: Exception) -> GateError:
+    """Why torch does not trace the model, with the mend that fits."""
+    for words, cause, mend in BY_CAUSE:
+        if words.search(str(error)):
+            place = user_line(error)
+            return GateError("torch.export", cause + (f" (at {place})" if place else ""), mend)
+    return GateError("torch.export", first_lines(error), MEND_BRANCH)
 
 
 def traced_anew(graph: Graph) -> ExportedProgram:
@@ -76,7 +105,7 @@ def traced_by_trial(graph: Graph) -> ExportedProgram:
         program = traced(graph, trial_sizes(graph))
         holds: Any = program.module()._guards_fn  # noqa: SLF001  (torch checks them on each call; this asks without running the model)
     except Exception as error:  # as above
-        raise GateError("torch.export", first_lines(error), MEND_BRANCH) from error
+        raise untraceable(error) from error
     for sizes in tried_sizes(graph):
         try:
             holds(
@@ -92,7 +121,7 @@ def traced_by_trial(graph: Graph) -> ExportedProgram:
                 "torch.export",
                 f"the path depends on a size: it was traced where {condition}, "
                 f"and the contract also takes {where}",
-                MEND_BOUNDS,
+                MEND_CDIST if lines_of([program], lambda name, _: "cdist" in name) else MEND_BOUNDS,
             ) from error
     return program
 
