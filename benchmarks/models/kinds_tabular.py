@@ -229,7 +229,7 @@ def habits() -> None:
     eight("in place", lambda m, x: m.net(x.clamp_(min=0))[:, 0], net=lambda: mlp(8, 1))
     eight("compiled", first, net=lambda: torch.compile(mlp(8, 1)))
     KINDS["data parallel"] = KINDS["mlp"]._replace(
-        make=lambda: nn.DataParallel(mlp(8, 4, 1)), outputs=many(1)
+        make=lambda: nn.DataParallel(mlp(8, 4, 1)).eval(), outputs=many(1)
     )
     KINDS["scripted"] = KINDS["data parallel"]._replace(
         make=lambda: torch.jit.script(mlp(8, 1)).eval()

@@ -279,6 +279,26 @@ def test_a_model_that_changes_its_input_answers_the_rows_as_they_were_given(
     assert [float(answer["y"]) for answer in got] == pytest.approx(want, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "does",
+    [
+        lambda y, x: torch.nn.functional.normalize(x * 1.5),
+        lambda y, x: x / (1 + x.square().sum(1, keepdim=True)),
+        lambda y, x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-6),
+    ],
+)
+def test_squares_that_overflow_beyond_every_golden_row_do_not_refuse_a_norm(
+    does: Any, tmp_path: Path
+) -> None:
+    class Embedding(st.Answer):
+        y: st.Tensor[np.float32, 4]
+
+    model = Free(lambda self, x: does(self.layer(x), x))
+    got = answers(seal(model, tmp_path, Four, Embedding), [{"x": fours()[0]["x"].tolist()}])
+    want = model(torch.as_tensor(fours()[0]["x"])[None])[0].numpy()
+    np.testing.assert_allclose(got[0]["y"], want, rtol=1e-5)
+
+
 def test_a_number_that_stands_before_whole_numbers_is_exported(tmp_path: Path) -> None:
     model = Free(lambda self, n: 1.0 - n + (7 - n) + 2.5 / (n + 1) + torch.rsub(n, 0.5))
     got = answers(seal(model, tmp_path, Whole, Score, wholes()), wholes())

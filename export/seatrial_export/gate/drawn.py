@@ -34,7 +34,8 @@ AT_ONCE = 8
 WIDE = Tolerance(relative_to_max=1e-2, relative=1e-2)
 """The tolerance where the element type alone bounds a value.
 
-So far from every golden row sums cancel, and only gross departures count.
+So far from every golden row sums cancel and squares overflow, and only gross departures count,
+beside the largest golden answer.
 """
 MOST_NOTES = 3
 MEND_RAISES = (
@@ -144,7 +145,7 @@ class Asking:
     ) -> Comparison | str:
         if isinstance(want, NoAnswer):
             return self._judge_unanswered(drawn, want, got)
-        tolerance, scales = (self._declared.tolerance, self._scales) if drawn.named else (WIDE, {})
+        tolerance, scales = self._declared.tolerance if drawn.named else WIDE, self._scales
         found = None if isinstance(got, NoAnswer) else compare_beside(scales, want, got, tolerance)
         if found is not None and found.passed:
             return found
