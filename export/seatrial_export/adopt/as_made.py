@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import onnx
 
-from seatrial_contracts.contract import OutputField
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_export.adopt.fit import Fitted
 from seatrial_export.adopt.label_rule import FileLabel
-from seatrial_export.adopt.match import Fed, dtype_of
+from seatrial_export.adopt.match import Fed
 from seatrial_export.adopt.port import Port
 from seatrial_export.adopt.prepare import Prepared
+from seatrial_export.adopt.promised import Promised
 from seatrial_export.declaration import ModelDeclaration
 from seatrial_export.graphs.session import Session
 
@@ -107,7 +107,7 @@ class AsMade:
         return value.astype(port.dtype)
 
 
-def answered(made: Any, port: Port, field: OutputField) -> Array:
+def answered(made: Any, port: Port, field: Promised) -> Array:
     """One output of the file as a field of the answer, without the batch.
 
     The output is an array, or the list of maps from class to score that a ZipMap makes. Raises
@@ -116,7 +116,7 @@ def answered(made: Any, port: Port, field: OutputField) -> Array:
     if isinstance(made, list):
         scores = [{str(name): score for name, score in row.items()} for row in made]
         made = np.array([[row[name] for name in port.classes] for row in scores])
-    value, shape = np.asarray(made), field.kind.shape
+    value, shape = np.asarray(made), field.shape
     if value.ndim > len(shape):
         if len(value) != 1:
             cause = f"output '{port.name}' has shape {list(value.shape)} for 1 row"
@@ -124,4 +124,4 @@ def answered(made: Any, port: Port, field: OutputField) -> Array:
         value = value[0]
     if not shape and value.shape == (1,):
         value = value[0]
-    return np.asarray(value, dtype_of(field))
+    return np.asarray(value, field.dtype)

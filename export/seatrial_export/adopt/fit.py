@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import onnx
 
-from seatrial_contracts.contract import OutputField
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import Dim, TensorSpec
@@ -18,12 +17,11 @@ from seatrial_export.adopt.match import (
     Fed,
     Inputs,
     Misfit,
-    dtype_of,
     match_answers,
     match_labels,
-    shape_of,
 )
 from seatrial_export.adopt.port import OPEN, Port, agree, shown
+from seatrial_export.adopt.promised import Promised, promised_by, shape_of
 from seatrial_export.declaration import ModelDeclaration
 from seatrial_export.gate.answered import LABELS
 from seatrial_export.gate.candidate import BATCH
@@ -39,9 +37,9 @@ class Fitted:
     """Does the graph take exactly one row?"""
     inputs: tuple[Fed, ...]
     """The foreign graph's inputs, each with the fields that enter it."""
-    outputs: tuple[tuple[Port, OutputField], ...]
+    outputs: tuple[tuple[Port, Promised], ...]
     """The foreign graph's outputs that the contract promises."""
-    labels: tuple[tuple[Port, OutputField], ...]
+    labels: tuple[tuple[Port, Promised], ...]
     """Its further outputs that may be the class for which some scores stand."""
 
 
@@ -66,7 +64,7 @@ def fit(model: onnx.ModelProto, declared: ModelDeclaration, renamed: Mapping[str
 
 def both_sides(editor: Editor, declared: ModelDeclaration) -> str:
     """What contract and graph give and take, a line each."""
-    outputs = declared.contract.outputs
+    outputs = promised_by(declared.contract)
     sides: dict[str, Sequence[object]] = {
         "contract gives": [
             f"{spec.name} {spec.dtype} {shown(('rows', *spec.dims))}" for spec in declared.specs
@@ -74,7 +72,7 @@ def both_sides(editor: Editor, declared: ModelDeclaration) -> str:
         "graph takes": editor.takes,
         "graph answers": editor.gives,
         "contract answers": [
-            f"{field.name} {dtype_of(field)} {shown(shape_of(field, 'rows'))}" for field in outputs
+            f"{field.name} {field.dtype} {shown(shape_of(field, 'rows'))}" for field in outputs
         ],
     }
     return "".join(
@@ -85,9 +83,8 @@ def both_sides(editor: Editor, declared: ModelDeclaration) -> str:
 def check_renamed(renamed: Mapping[str, str], editor: Editor, declared: ModelDeclaration) -> None:
     """Raise `Misfit` for a name that neither side has."""
     theirs = {port.name for port in (*editor.takes, *editor.gives)}
-    ours = {spec.name for spec in declared.specs} | {
-        field.name for field in declared.contract.outputs
-    }
+    ours = {spec.name for spec in declared.specs}
+    ours |= {tensor.name for tensor in declared.contract.answer_tensors}
     for name, field in renamed.items():
         if name not in theirs or field not in ours:
             which, what = ("graph", name) if name not in theirs else ("contract", field)
@@ -112,7 +109,7 @@ class Fitting:
 
     def fitted(self) -> Fitted:
         """The graph with what stands before and behind it. Raises `Misfit`."""
-        specs, outputs = self._declared.specs, self._declared.contract.outputs
+        specs, outputs = self._declared.specs, promised_by(self._declared.contract)
         fed = Inputs(self._editor.takes, self._declared.contract, specs, self._renamed).matched()
         for port, parts, zeros in fed:
             value = (
@@ -130,10 +127,7 @@ class Fitting:
                 (spec.name, element_type(spec.dtype), (batch, *self._sizes[spec.name]))
                 for spec in specs
             ],
-            [
-                (field.name, element_type(dtype_of(field)), shape_of(field, batch))
-                for field in outputs
-            ],
+            [(field.name, element_type(field.dtype), shape_of(field, batch)) for field in outputs],
         )
         theirs = [port for port in self._editor.gives if port.name not in self._editor.tree_labels]
         labels = match_labels(theirs, given)
@@ -211,7 +205,7 @@ class Fitting:
             else self._editor.before("Cast", [value], to=element_type(port.dtype))
         )
 
-    def _give(self, port: Port, field: OutputField) -> None:
+    def _give(self, port: Port, field: Promised) -> None:
         """One output of the graph as the contract promises it."""
         check_scores(field, port.name, self._editor.platt_scores)
         if port.name in self._editor.tree_labels:
@@ -222,7 +216,7 @@ class Fitting:
                 "declare the scores: Annotated[str, st.Label(...)], whose label is the first "
                 "class with the highest score",
             )
-        value, dtype, shape = inside(port.name), dtype_of(field), field.kind.shape
+        value, dtype, shape = inside(port.name), field.dtype, field.shape
         if port.dtype != dtype:
             value = self._editor.behind("Cast", [value], to=element_type(dtype))
         rank = 1 + len(shape) if port.dims is None else len(port.dims)

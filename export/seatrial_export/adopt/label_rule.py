@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seatrial_contracts.contract import OutputField
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.kinds.label import Label
 from seatrial_export.adopt.parts import last_of
+from seatrial_export.adopt.promised import Promised
 from seatrial_export.gate.answered import LABELS
 
 TIE = 2e-6
@@ -61,15 +60,15 @@ class FileLabel(NamedTuple):
     said: str
     scores: Array
     """Of the contract's field, shape `(classes,)`."""
-    field: OutputField
+    field: Promised
 
     def check(self, where: str) -> None:
         """Raise `GateError` where the label is not that of the scores, at the row `where`.
 
         A value that is no word of the classes is no label. Rows that tie are left aside.
         """
-        assert isinstance(self.field.kind, Label), "matched with an output of scores"
-        classes = self.field.kind.classes
+        assert self.field.classes, "matched with an output of scores"
+        classes = self.field.classes
         ours = classes[int(self.scores.argmax())]
         if self.said in classes and self.said != ours and not ties(self.scores[None])[0]:
             cause = (
@@ -79,9 +78,9 @@ class FileLabel(NamedTuple):
             raise GateError(LABELS, cause, CLASS_ITSELF)
 
 
-def check_scores(field: OutputField, port: str, platt: Set[str]) -> None:
+def check_scores(field: Promised, port: str, platt: Set[str]) -> None:
     """Raise `GateError` for scores by Platt scaling, of which the file's label does not follow."""
-    if isinstance(field.kind, Label) and port in platt:
+    if field.classes and port in platt:
         cause = (
             f"output '{field.name}' has the scores of a support vector machine by Platt scaling, "
             "whose label follows from votes, and which say otherwise for some rows"

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seatrial_contracts.contract import Contract, OutputField
-from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
-from seatrial_contracts.kinds.kind import Dim, TensorSpec
-from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import V2_DATATYPES
+from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.kinds.text import Text
 from seatrial_export.adopt.casts import holds, range_of
 from seatrial_export.adopt.names import match_names, plain
 from seatrial_export.adopt.port import Port, agree, shown
+from seatrial_export.adopt.promised import Promised, shape_of
 
 TEXT_PORTS = {"input_ids": "ids", "attention_mask": "mask"}
 """Name of a tensor of a text, in exporters of language models -> the text field's tensor."""
@@ -137,8 +137,8 @@ class Inputs:
 
 
 def match_answers(
-    gives: Sequence[Port], outputs: Sequence[OutputField], renamed: Mapping[str, str]
-) -> list[tuple[Port, OutputField]]:
+    gives: Sequence[Port], outputs: Sequence[Promised], renamed: Mapping[str, str]
+) -> list[tuple[Port, Promised]]:
     """Match each promised output to an output of the graph.
 
     Outputs match by name, then as the only one of their type and shape. Raises `Misfit`.
@@ -176,14 +176,14 @@ def match_answers(
 
 
 def match_labels(
-    gives: Sequence[Port], pairs: Sequence[tuple[Port, OutputField]]
-) -> list[tuple[Port, OutputField]]:
+    gives: Sequence[Port], pairs: Sequence[tuple[Port, Promised]]
+) -> list[tuple[Port, Promised]]:
     """Outputs beside the contract's that may be the label of its scores, one for each row.
 
     Only a graph with one output of scores leaves no doubt whose label it is.
     """
     promised = {port.name for port, _ in pairs}
-    scored = [field for _, field in pairs if isinstance(field.kind, Label)]
+    scored = [field for _, field in pairs if field.classes]
     beside = [
         port
         for port in gives
@@ -195,9 +195,9 @@ def match_labels(
     return [(port, scored[0]) for port in beside] if len(scored) == 1 else []
 
 
-def misfit_of(port: Port, field: OutputField) -> str:
+def misfit_of(port: Port, field: Promised) -> str:
     """Why an output of the graph is not the one promised; empty where it may be."""
-    shape, dtype = field.kind.shape, dtype_of(field)
+    shape, dtype = field.shape, field.dtype
     where = (
         f"the graph's output '{port.name}' is {port.dtype} {shown(port.dims)}, "
         f"'{field.name}' is {dtype} {shown(shape_of(field, 'rows'))}"
@@ -216,14 +216,14 @@ def misfit_of(port: Port, field: OutputField) -> str:
     return "" if fits else where
 
 
-def other_classes(port: Port, field: OutputField) -> str:
+def other_classes(port: Port, field: Promised) -> str:
     """Describe where a label names the classes otherwise than the graph, or in another order.
 
     The text is empty where the classes are alike.
     """
-    if not isinstance(field.kind, Label) or port.classes in ((), field.kind.classes):
+    if not field.classes or port.classes in ((), field.classes):
         return ""
-    ours, theirs = ", ".join(field.kind.classes), ", ".join(port.classes)
+    ours, theirs = ", ".join(field.classes), ", ".join(port.classes)
     return f"'{field.name}' has the classes {ours}, the graph has {theirs}, in this order"
 
 
@@ -237,20 +237,4 @@ def same_sort(have: str, want: str) -> bool:
         have != "string"
         and (np.dtype(have).kind == "f") == (np.dtype(want).kind == "f")
         and holds(have, want)
-    )
-
-
-def dtype_of(field: OutputField) -> str:
-    """Numpy's name of what an output is made of."""
-    return DTYPES[field.kind.datatype]
-
-
-def shape_of(field: OutputField, batch: Dim) -> tuple[Dim, ...]:
-    """Sizes of an output, those that are open by names of their own."""
-    return (
-        batch,
-        *(
-            f"{field.name}_{axis}" if size is None else size
-            for axis, size in enumerate(field.kind.shape)
-        ),
     )

@@ -48,7 +48,7 @@ def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
 
     Returns one mapping for each row. Raises `DeclarationError` and `GateError`.
     """
-    names = [field.name for field in contract.outputs]
+    names = [tensor.name for tensor in contract.answer_tensors]
     values = answer if isinstance(answer, (tuple, Mapping)) else (answer,)
     if len(values) != len(names) or (isinstance(values, Mapping) and set(values) != set(names)):
         got = (
@@ -61,8 +61,8 @@ def split(contract: Contract, answer: Any, rows: int) -> list[dict[str, Array]]:
         )
     named = values if isinstance(values, Mapping) else dict(zip(names, values, strict=True))
     columns = {
-        field.name: _column(field.name, named[field.name], DTYPES[field.kind.datatype], rows)
-        for field in contract.outputs
+        tensor.name: _column(tensor.name, named[tensor.name], DTYPES[tensor.datatype], rows)
+        for tensor in contract.answer_tensors
     }
     answers = [{name: column[place] for name, column in columns.items()} for place in range(rows)]
     check_answers(contract, answers)
@@ -113,10 +113,10 @@ def check_answers(contract: Contract, answers: Sequence[Mapping[str, Array]]) ->
     Such an answer holds NaN or an infinity, or has another shape than promised.
     """
     for place, answer in enumerate(answers):
-        for field in contract.outputs:
-            array, where = answer[field.name], f"golden row {place}, output '{field.name}'"
-            if not fits_shape(array.shape, field.kind.shape):
-                cause = f"{where}: got shape {shown(array.shape)}, want {shown(field.kind.shape)}"
+        for tensor in contract.answer_tensors:
+            array, where = answer[tensor.name], f"golden row {place}, output '{tensor.name}'"
+            if not fits_shape(array.shape, tensor.shape):
+                cause = f"{where}: got shape {shown(array.shape)}, want {shown(tensor.shape)}"
                 raise GateError("answers", cause, "declare the output as the model answers it")
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 mend = (
