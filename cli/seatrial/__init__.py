@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from seatrial_contracts.golden import Refused
     from seatrial_contracts.kinds.category import Category
+    from seatrial_contracts.kinds.embedding import Embedding
     from seatrial_contracts.kinds.flag import Flag
     from seatrial_contracts.kinds.image import Image
     from seatrial_contracts.kinds.label import Label
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.row import Answer, Row
     from seatrial_contracts.rows_file import read_rows
     from seatrial_contracts.sample import Sample
+    from seatrial_contracts.vector_forms import Ranges
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.gate import adopt_model
     from seatrial_export.export import export_pipeline
@@ -67,6 +69,7 @@ HOMES = {
     ),
     "seatrial_contracts.golden": ("Refused",),
     "seatrial_contracts.kinds.category": ("Category",),
+    "seatrial_contracts.kinds.embedding": ("Embedding",),
     "seatrial_contracts.kinds.flag": ("Flag",),
     "seatrial_contracts.kinds.image": ("Image",),
     "seatrial_contracts.kinds.label": ("Label",),
@@ -79,6 +82,7 @@ HOMES = {
     "seatrial_contracts.row": ("Answer", "Row"),
     "seatrial_contracts.rows_file": ("read_rows",),
     "seatrial_contracts.sample": ("Sample",),
+    "seatrial_contracts.vector_forms": ("Ranges",),
     "seatrial_export.adopt.adoption": ("Adoption",),
     "seatrial_export.adopt.gate": ("adopt_model",),
     "seatrial_export.export": ("export_pipeline",),
@@ -101,6 +105,7 @@ __all__ = [
     "Category",
     "Contract",
     "DeclarationError",
+    "Embedding",
     "Flag",
     "Fp16",
     "GateError",
@@ -121,6 +126,7 @@ __all__ = [
     "Options",
     "Pipeline",
     "Promise",
+    "Ranges",
     "Refusal",
     "Refused",
     "Row",

@@ -159,6 +159,15 @@ class Bundle:
             for name in field.kind.front_names(field.name):
                 self._require(name)
         self._check_prepare()
+        for answer in self.contract.outputs:
+            if not answer.kind.is_sealed:
+                raise BundleError(
+                    "E_BUNDLE_CONTRACT",
+                    f"{self.shown}, output '{answer.name}'",
+                    "a kind without what the export fills in",
+                    "a contract that was sealed",
+                    "export it again",
+                )
         _ = self.profile, self.golden
         self._check_promises()
 

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from seatrial_contracts.canonical import read_json, readable_json
-from seatrial_contracts.compare import Array, Tolerance
+from seatrial_contracts.compare import Answers, Array, Tolerance
 from seatrial_contracts.declared import Declared
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import DeclarationError, ModelError, Refusal
@@ -63,6 +63,8 @@ BESIDE_ROWS_BYTES = 64 * 2**10
 """Room for what a request says beside its rows."""
 FEW = 32
 NO_ROWS: Mapping[int, Any] = MappingProxyType({})
+Asked = Sequence[Mapping[str, Any]] | Mapping[str, Column]
+"""Validated rows, or columns."""
 
 
 class Limits(Declared):
@@ -197,6 +199,15 @@ class Contract(BaseModel):
         """Raise `DeclarationError` where an option is declared twice, or nothing reads it."""
         names = [field.name for field in self.options]
         own = [name for field in self.outputs for name in field.kind.own_options()]
+        unlike = [
+            name
+            for field in self.outputs
+            for name, option in field.kind.own_options().items()
+            if self.known_options[name] != option
+        ]
+        if unlike:
+            got = "two answers that know it otherwise"
+            raise DeclarationError(f"option '{unlike[0]}'", got, "answers that know it alike")
         read = {name for field in self.outputs for name in field.kind.reads_options}
         for field in self.options:
             if names.count(field.name) > 1 or field.name in own or not is_field_name(field.name):
@@ -396,6 +407,42 @@ class Contract(BaseModel):
                 found += field.kind.answer_tensors(field.name)
         return {tensor.name: tensor for tensor in found}
 
+    def client_tensors_for(self, options: OptionValues) -> Mapping[str, AnswerTensor]:
+        """The same for a request with these options, which may change types and sizes."""
+        changed = {
+            tensor.name: tensor
+            for output in self.mapped
+            for tensor in output.kind.tensors_for(output.name, options)
+        }
+        return {**self.client_tensors, **changed} if changed else self.client_tensors
+
+    def prompted(self, given: Asked, options: OptionValues) -> Asked:
+        """Validated rows or columns with the prompts that the options put before their texts."""
+        for field in self.outputs:
+            prompt, name = field.kind.prompt(options), field.kind.about
+            if not prompt or name is None:
+                continue
+            given = (
+                {**given, name: [prompt + text for text in given[name]]}
+                if isinstance(given, Mapping)
+                else [{**row, name: prompt + row[name]} for row in given]
+            )
+        return given
+
+    def sealed(self, reference: Answers, held_out: Answers) -> Contract:
+        """The contract with what an export fills in: see `OutputKind.sealed`.
+
+        Raises `DeclarationError`.
+        """
+        outputs = []
+        for field in self.outputs:
+            try:
+                kind = field.kind.sealed(field.name, reference, held_out)
+            except DeclarationError as error:
+                raise DeclarationError(f"output '{field.name}', {error}") from None
+            outputs.append(OutputField(name=field.name, kind=kind))
+        return self.model_copy(update={"outputs": tuple(outputs)})
+
     def _place_of_note(self, kind: OutputKind) -> int | None:
         return None if kind.about is None else self.noted.index(kind.about)
 
@@ -510,7 +557,7 @@ class Contract(BaseModel):
         for name, outside in self._output_bounds:
             bad = outside(outputs[name]).reshape(rows, -1).any(1)
             if bad.any():
-                range_fault = OutputFault(name, out_of_bounds=True)
+                range_fault = OutputFault(name, self._broken_bounds[name])
                 found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), range_fault), **found}
         return dict(sorted(found.items())) if found else NO_ROWS
 
@@ -526,7 +573,7 @@ class Contract(BaseModel):
         for name, outside in self._output_bounds:
             array = answer.get(name)
             if array is not None and outside(array).any():
-                return OutputFault(name, out_of_bounds=True)
+                return OutputFault(name, self._broken_bounds[name])
         return None
 
     @cached_property
@@ -539,6 +586,10 @@ class Contract(BaseModel):
     @cached_property
     def _output_bounds(self) -> list[tuple[str, Callable[[Array], Array]]]:
         return [(field.name, field.kind.outside) for field in self.outputs if field.kind.is_bounded]
+
+    @cached_property
+    def _broken_bounds(self) -> Mapping[str, str]:
+        return {field.name: field.kind.broken_bound for field in self.outputs}
 
     @cached_property
     def answer_row_bytes(self) -> int | None:
@@ -606,19 +657,17 @@ class OutputFault(NamedTuple):
     """Why nobody may be given the answer to a row."""
 
     output: str
-    out_of_bounds: bool = False
-    """Else it holds NaN or an infinity."""
+    broken_bound: str = ""
+    """What is said of a broken bound; empty where the answer holds NaN or an infinity."""
 
     @property
     def cause(self) -> str:
         """What the model answered, and what was wanted."""
-        if self.out_of_bounds:
-            return "the model answered a number out of the bounds that the contract promises"
-        return "the model answered NaN or an infinity, want finite numbers"
+        return self.broken_bound or "the model answered NaN or an infinity, want finite numbers"
 
     def error(self, row: int) -> ModelError:
         """It as the error of the row at this place."""
-        code = "E_OUTPUT_RANGE" if self.out_of_bounds else "E_OUTPUT_CONTRACT"
+        code = "E_OUTPUT_RANGE" if self.broken_bound else "E_OUTPUT_CONTRACT"
         return ModelError(code, f"output '{self.output}', row {row}: {self.cause}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from seatrial_contracts.contract import Contract, InputField, OutputField
 from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.kinds.output_kind import OutputKind
 
 Field = InputField | OutputField
 
@@ -95,7 +96,11 @@ def _options(place: str, old: Kind, new: Kind, *, answered: bool) -> Iterator[Di
     for option in type(new).model_fields:
         was, is_ = getattr(old, option), getattr(new, option)
         if was != is_:
-            breaking = option != "description" if answered else new.breaks(option, old)
+            breaking = (
+                new.answer_breaks(option, old)
+                if answered and isinstance(new, OutputKind)
+                else new.breaks(option, old)
+            )
             yield Difference(place, f"{option} {_shown(was, is_)}", breaking)
 
 

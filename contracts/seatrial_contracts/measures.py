@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.compare import Answers, Array
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.recall import recall_at_10
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """How many, or which place: what JavaScript holds exactly."""
@@ -45,6 +47,11 @@ class Measures(BaseModel):
     A row's cosine is that of its worst output of more than one number with a fraction, flattened.
     """
     least_cosine: float | None = None
+    recall_at_10: float | None = None
+    """Mean share of each row's 10 nearest rows that are the training side's, by `recall.py`.
+
+    It is that of the worst embedding; None where there are fewer than 21 rows.
+    """
     agreement: float | None = None
     """Share of the rows whose labels and whole numbers all equal the training side's.
 
@@ -85,6 +92,7 @@ def measure(
         max_error=max(errors, default=0.0) if finite else None,
         cosine=_mean(cosines),
         least_cosine=min(cosines, default=None),
+        recall_at_10=_recall(contract, expected, got),
         agreement=1 - len(flips(contract, expected, got)) / len(expected) if decided else None,
         **_against_truth(contract, got, truth or [None] * len(got)),
     )
@@ -125,6 +133,25 @@ def decided_outputs(contract: Contract) -> dict[str, bool]:
         for tensor in contract.answer_tensors
         if tensor.name in labels or not tensor.datatype.startswith("FP")
     }
+
+
+def embedded_outputs(contract: Contract) -> list[str]:
+    """Outputs that have nearest neighbours."""
+    return [field.name for field in contract.outputs if isinstance(field.kind, Embedding)]
+
+
+def _recall(contract: Contract, expected: Answers, got: Answers) -> float | None:
+    """None also where an answer is missing, or has another shape."""
+    found = []
+    for name in embedded_outputs(contract):
+        if not expected or name not in expected[0]:
+            continue
+        want, have = [each[name] for each in expected], [each.get(name) for each in got]
+        if any(b is None or b.shape != a.shape for a, b in zip(want, have, strict=True)):
+            return None
+        found.append(recall_at_10(np.array(want), np.array(have)))
+    known = [recall for recall in found if recall is not None]
+    return min(known) if found and len(known) == len(found) else None
 
 
 def _alike(label: bool, want: Array, have: Array | None) -> bool:

@@ -17,7 +17,12 @@ from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number
-from seatrial_contracts.measures import Measures, decided_outputs, wide_outputs
+from seatrial_contracts.measures import (
+    Measures,
+    decided_outputs,
+    embedded_outputs,
+    wide_outputs,
+)
 
 MAX_ERROR = 1e12
 """Of a promise in the output's own unit: neighbouring float32 numbers are 65,536 apart there."""
@@ -54,6 +59,7 @@ PROBABLE = "rows with the truth of a label, and scores that are probabilities"
 NUMBERED = "rows with the truth of a number"
 BARS = {
     "cosine": Bar("cosine", "an output of more than one number with a fraction", at_least=True),
+    "recall_at_10": Bar("recall_at_10", "an embedding, and 21 rows or more", at_least=True),
     "agreement": Bar("agreement", "a label or a whole number among the outputs", at_least=True),
     "max_error": Bar("max_error", "answers that are finite numbers"),
     "accuracy": Bar("accuracy", LABELLED, at_least=True),
@@ -63,7 +69,12 @@ BARS = {
     "absolute_error": Bar("absolute_error", NUMBERED),
     "absolute_error_rise": Bar("absolute_error", NUMBERED, from_reference=True),
 }
-TEXT = re.compile(r"\s*([a-z_]+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
+TEXT = re.compile(r"\s*([a-z_]+(?:@10)?)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
+
+
+def shown(name: str) -> str:
+    """A part of a promise as people write it: "recall@10"."""
+    return name.replace("_at_", "@")
 
 
 class Promise(Declared):
@@ -78,6 +89,7 @@ class Promise(Declared):
 
     tolerance: Tolerance | None = None
     cosine: float | None = Field(default=None, ge=-1, le=1)
+    recall_at_10: float | None = Field(default=None, ge=0, le=1)
     agreement: float | None = Field(default=None, ge=0, le=1)
     max_error: float | None = Field(default=None, ge=0, le=MAX_ERROR)
     accuracy: float | None = Field(default=None, ge=0, le=1)
@@ -97,18 +109,19 @@ class Promise(Declared):
         found: dict[str, Any] = {}
         for text in ",".join(texts).split(","):
             match = TEXT.fullmatch(text)
-            bar = BARS.get(match[1]) if match else None
+            name = match[1].replace("@", "_at_") if match else ""
+            bar = BARS.get(name)
             if match is None or bar is None or bar.at_least != (match[2] == ">="):
                 known = ", ".join(
-                    f"{name}{'>=' if bar.at_least else '<='}X" for name, bar in BARS.items()
+                    f"{shown(name)}{'>=' if bar.at_least else '<='}X" for name, bar in BARS.items()
                 )
                 raise DeclarationError("promise", repr(text)[:60], f"one of {known}")
             try:
-                found[match[1]] = float(match[3])
+                found[name] = float(match[3])
                 cls(**found)
             except (ValueError, DeclarationError):
                 raise DeclarationError(
-                    "promise", repr(text)[:60], f"a number that {match[1]} can have"
+                    "promise", repr(text)[:60], f"a number that {shown(name)} can have"
                 ) from None
         return cls(**found)
 
@@ -132,7 +145,7 @@ class Promise(Declared):
             if value is None or (value < bound if bar.at_least else value > bound):
                 got = "no number" if value is None else f"{value:.6g}"
                 want = f"at {'least' if bar.at_least else 'most'} {bound:g}"
-                return f"{name}: got {got}, want {want}, {measures.rows} rows"
+                return f"{shown(name)}: got {got}, want {want}, {measures.rows} rows"
         return ""
 
     def check(self, contract: Contract, *, truths: set[str]) -> None:
@@ -145,16 +158,20 @@ class Promise(Declared):
         decided = decided_outputs(contract).keys()
         numbers = {name for name, kind in kinds.items() if isinstance(kind, Number)}
         wide = wide_outputs(contract)
-        shown = {
-            "cosine": wide, "agreement": decided, "accuracy": labels & truths,
-            "calibration_error": labels & truths, "absolute_error": numbers & truths,
+        known = {
+            "cosine": wide, "recall_at_10": embedded_outputs(contract), "agreement": decided,
+            "accuracy": labels & truths, "calibration_error": labels & truths,
+            "absolute_error": numbers & truths,
         }  # fmt: skip
         for name, bar, _ in self.bars():
-            if not shown.get(bar.measure, True):
-                raise DeclarationError(f"promise of {name}", "nothing that shows it", bar.shown_by)
+            if not known.get(bar.measure, True):
+                raise DeclarationError(
+                    f"promise of {shown(name)}", "nothing that shows it", bar.shown_by
+                )
 
     def __str__(self) -> str:
         parts = [
-            f"{name} {'>=' if bar.at_least else '<='} {bound:g}" for name, bar, bound in self.bars()
+            f"{shown(name)} {'>=' if bar.at_least else '<='} {bound:g}"
+            for name, bar, bound in self.bars()
         ]
         return ", ".join([*([str(self.tolerance)] if self.tolerance else []), *parts]) or "nothing"

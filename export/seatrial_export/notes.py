@@ -14,7 +14,7 @@ from seatrial_export.gate.candidate import Candidate
 def notes_since(old: Bundle, candidate: Candidate) -> bytes:
     """What changed since a version: contracts, and the answers to its golden rows."""
     declared = candidate.declared
-    differences = compare_contracts(old.contract, declared.contract)
+    differences = compare_contracts(old.contract, candidate.sealed_contract)
     now = [answered(candidate, row) for row in old.golden.rows]
     moved = compare_answers(declared.contract, old.golden.answers, now)
     return write_notes(declared.name, old.version, declared.version, differences, moved).encode()

@@ -49,7 +49,7 @@ def seal(
     notes = {} if since is None else {NOTES: notes_since(since, candidate)}
     held_out = {} if candidate.held_out is None else candidate.held_out.to_files(HELD_OUT)
     files = {
-        CONTRACT: declared.contract.to_json(),
+        CONTRACT: candidate.sealed_contract.to_json(),
         PROFILE: profile_of(candidate).to_json(),
         **candidate.golden.to_files(),
         **held_out,

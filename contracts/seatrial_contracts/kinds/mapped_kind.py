@@ -37,6 +37,10 @@ class MappedKind(OutputKind):
         count = AnswerTensor(f"{name}_{COUNT}", "INT32")
         return (*tensors, count) if is_ragged(tensors) else tensors
 
+    def tensors_for(self, name: str, options: OptionValues) -> tuple[AnswerTensor, ...]:
+        """`counted_tensors` of a request with these options, which may change types and sizes."""
+        return self.counted_tensors(name)
+
     @abstractmethod
     def client(self, arrays: Arrays, note: Any, options: OptionValues) -> tuple[Array, ...]:
         """One row's answer in the client's terms: an array for each of `client_tensors`."""

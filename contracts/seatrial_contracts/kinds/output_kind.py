@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from seatrial_contracts.compare import Answers
 from seatrial_contracts.kinds.kind import Array, Kind
 from seatrial_contracts.options import Option
 
@@ -48,9 +49,40 @@ class OutputKind(Kind):
     def check_about(self, kind: Kind) -> None:
         """Raise `DeclarationError` where the answer cannot be about a field of this kind."""
 
+    def prompt(self, options: OptionValues) -> str:
+        """What these options put before the text that the answer is about."""
+        return ""
+
+    @property
+    def is_sealed(self) -> bool:
+        """Has the kind all that an export fills in?"""
+        return True
+
+    def sealed(self, name: str, reference: Answers, held_out: Answers) -> Self:
+        """This kind, of the output `name`, with what an export fills in.
+
+        `reference` are the training side's answers to the reference rows, and `held_out` those to
+        the rows that promises are held against.
+
+        Raises `DeclarationError` where rows are missing, or a promise is broken.
+        """
+        return self
+
+    def answer_breaks(self, option: str, old: Self) -> bool:
+        """Whether the change of this option from its value in `old` breaks clients.
+
+        It breaks if they may misread an answer that they read rightly today, or no longer get one.
+        """
+        return option != "description"
+
     def own_options(self) -> Mapping[str, Option]:
         """Options that clients may choose because this kind stands in the contract, by name."""
         return {}
+
+    broken_bound: ClassVar[str] = (
+        "the model answered a number out of the bounds that the contract promises"
+    )
+    """What is said of an answer that breaks a bound."""
 
     @property
     def is_bounded(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import onnx
 
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
 from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.host_stage import EncodedRow
@@ -19,6 +20,8 @@ from seatrial_export.declaration import ModelDeclaration
 from seatrial_export.graphs.session import Session
 
 BATCH = "batch"
+MOST_REFERENCE = 2000
+"""Reference rows that are answered: what drift and sealed ranges need."""
 
 
 @dataclass(kw_only=True)
@@ -101,6 +104,25 @@ class Candidate(ABC):
     def held_out(self) -> Golden | None:
         """The held-out rows and answers, where there are any."""
         return self._answered(self.declared.held_out_samples) if self.declared.held_out else None
+
+    @cached_property
+    def reference(self) -> tuple[Sequence[RawRow], Sequence[Mapping[str, Array]]]:
+        """Reference rows and the answers to them.
+
+        Where there are very many rows, those taken are spread over all of them.
+        """
+        declared = self.declared.reference
+        rows = declared[:: max(1, -(-len(declared) // MOST_REFERENCE))]
+        return rows, self.answer(rows) if rows else []
+
+    @cached_property
+    def sealed_contract(self) -> Contract:
+        """The contract as the bundle holds it, with what its kinds take from the answers.
+
+        Raises `DeclarationError` where rows are missing, or a kind's promise is broken.
+        """
+        proof = self.held_out or self.golden
+        return self.declared.contract.sealed(self.reference[1], proof.answers)
 
     @cached_property
     def drawn_rows(self) -> tuple[DrawnRow, ...]:

@@ -42,9 +42,8 @@ class Predict:
         else:
             request = model.reader.read(body, by_row=by_row)
         options = model.contract.read_options(request.options)
-        return Job(
-            request.rows, partial(write, model, request.columnar, by_row, options), request.refused
-        )
+        rows = model.contract.prompted(request.rows, options)
+        return Job(rows, partial(write, model, request.columnar, by_row, options), request.refused)
 
 
 PREDICT = Predict()

@@ -22,6 +22,7 @@ def client_arrays(
     """
     names = {each.name for each in wanted}
     made: dict[str, Array] = {}
+    seen = contract.client_tensors_for(options)
     for output in contract.mapped:
         tensors = output.kind.counted_tensors(output.name)
         if answer.parts and names & {tensor.name for tensor in tensors}:
@@ -30,7 +31,7 @@ def client_arrays(
     return [
         array if array.ndim > 1 else array[:, None]
         for name in (each.name for each in wanted)
-        for array in (whole_array(contract, answer, name, made),)
+        for array in (whole_array(contract, answer, name, made, seen),)
     ]
 
 

@@ -44,13 +44,14 @@ def inference(
     if request.row is not None:
         return Job([request.row], partial(_reply, model, request.id, wanted, False, options, write))
     if terms.partial:
-        refuse_without_nan(contract, wanted)
+        refuse_without_nan(contract.client_tensors_for(options), wanted)
     columns, rows = columns_of(contract, request.inputs)
     reply = partial(_reply, model, request.id, wanted, terms.partial, options, write)
     if not terms.partial:
-        return Job(contract.validate_columns(columns, rows), reply)
+        given = contract.validate_columns(columns, rows)
+        return Job(contract.prompted(given, options), reply)
     sound, refused = sound_columns(contract, columns, rows)
-    return Job(sound, reply, refused)
+    return Job(contract.prompted(sound, options), reply, refused)
 
 
 def _reply(
@@ -59,8 +60,9 @@ def _reply(
 ) -> Reply:  # fmt: skip
     contract, bundle = model.contract, model.bundle
     arrays = client_arrays(contract, answer, wanted, options)
+    tensors = contract.client_tensors_for(options)
     outputs = [
-        (each, contract.client_tensors[each.name].datatype, array)
+        (each, tensors[each.name].datatype, array)
         for each, array in zip(wanted, arrays, strict=True)
     ]
     errors = described_errors(answer) if by_row else None

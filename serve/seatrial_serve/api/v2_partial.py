@@ -14,6 +14,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
+from seatrial_contracts.kinds.output_kind import AnswerTensor
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request import rows_at
 from seatrial_serve.v2.message import Wanted
@@ -21,10 +22,10 @@ from seatrial_serve.v2.message import Wanted
 V2_FLOATS = frozenset({"FP16", "FP32", "FP64"})
 
 
-def refuse_without_nan(contract: Contract, wanted: Sequence[Wanted]) -> None:
+def refuse_without_nan(tensors: Mapping[str, AnswerTensor], wanted: Sequence[Wanted]) -> None:
     """Raise `Refusal` if an output of a partial answer has no value for a row without answer."""
     for name in (each.name for each in wanted):
-        datatype = contract.client_tensors[name].datatype
+        datatype = tensors[name].datatype
         if datatype not in V2_FLOATS:
             raise Refusal(
                 "E_UNSUPPORTED",
@@ -70,11 +71,13 @@ def sound_columns(
 
 
 def whole_array(
-    contract: Contract, answer: Answer, name: str, mapped: Mapping[str, Array]
-) -> Array:
+    contract: Contract, answer: Answer, name: str, mapped: Mapping[str, Array],
+    tensors: Mapping[str, AnswerTensor],
+) -> Array:  # fmt: skip
     """Return one output of all rows of a request, rows first.
 
-    `mapped` holds those outputs that are not the graph's own tensors. NaN stands for the rows
+    `mapped` holds those outputs that are not the graph's own tensors, `tensors` are those that the
+    client sees. NaN stands for the rows
     without an answer.
 
     Raises what `Answer.array` raises, and `Refusal` if NaN in as many rows takes more than an
@@ -82,7 +85,7 @@ def whole_array(
     """
     if not answer.errors:
         return mapped[name] if name in mapped else answer.array(name)
-    tensor = contract.client_tensors[name]
+    tensor = tensors[name]
     if answer.parts:
         known = mapped[name] if name in mapped else answer.array(name)
     else:

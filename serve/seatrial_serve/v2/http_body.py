@@ -240,13 +240,19 @@ def raw_request(body: bytes, contract: Contract) -> InferRequest:
 
 
 def write_response(response: InferResponse) -> tuple[bytes, int | None]:
-    """The body, and how many bytes of it are JSON where binary tensors follow."""
+    """The body, and how many bytes of it are JSON where binary tensors follow.
+
+    Raises `Refusal` for FP16 in JSON, which has no such numbers.
+    """
     outputs, blobs = [], []
     for wanted, datatype, array in response.outputs:
         output: dict[str, Any] = {"name": wanted.name, "datatype": datatype, "shape": array.shape}
         if wanted.binary:
             blobs.append(to_bytes(array))
             output["parameters"] = {"binary_data_size": len(blobs[-1])}
+        elif datatype == "FP16":
+            where, mend = f"output '{wanted.name}'", "binary_data: true"
+            raise Refusal("E_DTYPE", where, "FP16 in JSON", "FP16 as binary tensor data", mend)
         else:
             output["data"] = array.ravel().tolist() if array.dtype.kind == "O" else array.ravel()
         outputs.append(output)
