@@ -23,6 +23,7 @@ from seatrial_serve.api.fast_path import FEEDBACK, REQUEST_ID, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
 from seatrial_serve.api.models import models_router
 from seatrial_serve.api.openapi import ApiDocument, openapi_router
+from seatrial_serve.api.routes import client_routes
 from seatrial_serve.api.routing import reading
 from seatrial_serve.api.v1 import PREDICT
 from seatrial_serve.api.v2_http import INFER
@@ -91,9 +92,8 @@ def create_app(
         lambda name, version: repository.find(name, version) is not None,
     )
     feedback = FeedbackApi(watch.feedback, workers)
-    return FastPath(
-        app, exchanges, {":predict": PREDICT, "/infer": INFER}, {FEEDBACK: feedback.tell}
-    )
+    forms = {":predict": PREDICT, "/infer": INFER}
+    return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, client_routes())
 
 
 def _lifespan(

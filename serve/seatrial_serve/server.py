@@ -77,7 +77,9 @@ def serve(settings: Settings) -> None:
     if ignored := ignored_variables(os.environ):
         log.info("ignored, since Kubernetes sets them for Services: %s", ", ".join(ignored))
     allow_files()
-    repository = Repository(settings.bundles, settings.versions, settings.ready)
+    repository = Repository(
+        settings.bundles, settings.versions, settings.ready, settings.default_model
+    )
     if settings.workers > 1:
         from seatrial_serve.supervisor import Supervisor
 

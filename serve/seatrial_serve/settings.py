@@ -190,6 +190,14 @@ class Settings(BaseSettings):
             "gate on this machine, else by all; or always by all."
         ),
     )
+    default_model: str | None = Field(
+        None,
+        max_length=256,
+        description=(
+            "The model of requests that name none, as routes of other projects' clients may do. "
+            "By default the only one there is."
+        ),
+    )
     ready: Literal["all", "any"] = Field(
         "all",
         description=(

@@ -48,7 +48,9 @@ def run(
     settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *, joining: bool
 ) -> None:
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
-    repository = Repository(settings.bundles, settings.versions, settings.ready)
+    repository = Repository(
+        settings.bundles, settings.versions, settings.ready, settings.default_model
+    )
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
     run_server(

@@ -81,7 +81,7 @@ async def run_app(
         bundles=bundles, **({"live_parity_per_s": 0.0, "prove": "always"} | options)
     )
     repository, metrics, drain = (
-        Repository(bundles, settings.versions, settings.ready),
+        Repository(bundles, settings.versions, settings.ready, settings.default_model),
         Metrics(on=settings.metrics, clock=clock),
         Drain(),
     )

@@ -274,16 +274,17 @@ class Tokenise:
     """The host stage of a text."""
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
-        self._tokenizer, self._max_tokens = tokenizer, max_tokens
+        self.tokenizer = tokenizer
+        self._max_tokens = max_tokens
 
     def __call__(self, value: str) -> tuple[Any, ...]:
         """Ids and mask. Raises `Refusal`."""
-        return self._tensors(self._tokenizer.encode(value).ids)
+        return self._tensors(self.tokenizer.encode(value).ids)
 
     def together(self, values: Sequence[str]) -> list[tuple[Any, ...] | Refusal]:
         """Encode several texts without offsets, while others may use the interpreter."""
         found: list[tuple[Any, ...] | Refusal] = []
-        for encoding in self._tokenizer.encode_batch_fast(list(values)):
+        for encoding in self.tokenizer.encode_batch_fast(list(values)):
             try:
                 found.append(self._tensors(encoding.ids))
             except Refusal as refusal:
@@ -303,13 +304,13 @@ class TokeniseNoted(Tokenise):
 
     def __call__(self, value: str) -> tuple[Any, ...]:
         """Ids, mask and note. Raises `Refusal`."""
-        encoding = self._tokenizer.encode(value)
+        encoding = self.tokenizer.encode(value)
         return (*self._tensors(encoding.ids), note_of(value, encoding))
 
     def together(self, values: Sequence[str]) -> list[tuple[Any, ...] | Refusal]:
         """Encode several texts, while others may use the interpreter."""
         found: list[tuple[Any, ...] | Refusal] = []
-        encodings = self._tokenizer.encode_batch(list(values))
+        encodings = self.tokenizer.encode_batch(list(values))
         for value, encoding in zip(values, encodings, strict=True):
             try:
                 found.append((*self._tensors(encoding.ids), note_of(value, encoding)))

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 from seatrial_serve.api.exchange import JSON, Exchanges, Reply
 from seatrial_serve.api.http_request import Answering, Asked, Form, answer, begin_record
 from seatrial_serve.api.paths import tidy_path
+from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.http.body import Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
-from seatrial_serve.http.status import answer_to
+from seatrial_serve.http.status import ToldError, answer_to, plain_error
 
+Request = TypeVar("Request", bound=Asked)
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
 PATH = re.compile(
@@ -44,7 +46,8 @@ class FastPath:
     """ASGI in front of the framework's app.
 
     It answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and
-    `/v2/models/{name}/infer`, with or without version, and passes everything else on.
+    `/v2/models/{name}/infer`, with or without version, and the routes of other projects' clients.
+    It passes everything else on.
     """
 
     def __init__(
@@ -53,12 +56,15 @@ class FastPath:
         exchanges: Exchanges,
         forms: Mapping[str, Form],
         others: Mapping[str, Answering],
+        routes: Mapping[str, Route[Any]],
     ) -> None:
         """Keep the paths to models, by how they end.
 
         `forms`: how a path ends -> the form of what is asked there.
         `others`: how a path ends -> what answers there without a form.
+        `routes`: whole paths that name no model -> what answers there.
         """
+        self._routes = routes
         self.app, self._exchanges, self.forms = app, exchanges, forms
         self._answers = {verb: partial(answer, form) for verb, form in forms.items()} | dict(others)
 
@@ -68,7 +74,13 @@ class FastPath:
         if asked_for is None and scope["type"] == "http" and tidy_path(scope):
             asked_for = model_path(scope["path"])
         if asked_for is None:
-            await self._pass_on(scope, receive, send)
+            route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
+            if route is None:
+                await self._pass_on(scope, receive, send)
+            else:
+                headers = dict(scope["headers"])
+                asked = RouteExchange(self._exchanges, route, scope, headers, receive)
+                await self._run(asked, route.answer, send, route.error)
             return
         headers = dict(scope["headers"])
         name, version, label, verb = asked_for
@@ -76,11 +88,18 @@ class FastPath:
         record = begin_record(headers, ROUTES[verb])
         entry = exchanges.repository.find(name, version, label)
         asked = Asked(exchanges, record, entry, scope, headers, receive, counted=verb != FEEDBACK)
+        await self._run(asked, self._answers[verb], send)
+
+    async def _run(
+        self, asked: Request, answer: Callable[[Request], Awaitable[Reply]], send: Any,
+        shape: Callable[[ToldError], bytes] = plain_error,
+    ) -> None:  # fmt: skip
+        record = asked.record
         with asked:
             try:
-                reply = await asked.run(self._answers[verb])
+                reply = await asked.run(answer)
             except Exception as error:  # every error becomes one clear answer
-                status, code, body, extra = answer_to(error, record.request_id)
+                status, code, body, extra = answer_to(error, record.request_id, shape)
                 more = [*extra, *ERROR_HEADERS, *([(b"allow", b"POST")] if status == 405 else ())]
                 close = code in UNREAD and asked.unread
                 await self._send(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import NamedTuple
 
 import orjson
 
@@ -12,34 +14,45 @@ from seatrial_serve.process.codes import status_of
 log = logging.getLogger("seatrial.edge")
 
 
+class ToldError(NamedTuple):
+    """What a client is told of an error."""
+
+    status: int
+    code: str
+    text: str
+    request_id: str
+    where: str = ""
+    """Of a refusal: the place that its text begins with."""
+
+
+def plain_error(told: ToldError) -> bytes:
+    """The shape of every error of ours."""
+    return error_body(told.text, told.code, told.request_id)
+
+
 def error_body(text: str, code: str, request_id: str) -> bytes:
     """The one shape of every error: `{"error": ..., "code": ..., "request_id": ...}`."""
     return orjson.dumps({"error": text, "code": code, "request_id": request_id})
 
 
 def answer_to(
-    error: BaseException, request_id: str
+    error: BaseException, request_id: str, shape: Callable[[ToldError], bytes] = plain_error
 ) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
     """Return status, code, body and extra headers for anything that was raised.
+
+    `shape` writes the body.
 
     What is not ours is logged and shown as a bug.
     """
     if not isinstance(error, SeatrialError):
         log.error("an error that should not be", exc_info=error, extra={"request_id": request_id})
-        return (
-            500,
-            "E_INTERNAL",
-            error_body(
-                "seatrial failed on this request; this is a bug in seatrial",
-                "E_INTERNAL",
-                request_id,
-            ),
-            [],
-        )
+        text = "seatrial failed on this request; this is a bug in seatrial"
+        return 500, "E_INTERNAL", shape(ToldError(500, "E_INTERNAL", text, request_id)), []
     status, code = status_of(error)
     headers = (
         [(b"retry-after", b"%d" % max(1, round(error.retry_after_s)))]
         if isinstance(error, Unavailable) and status in (429, 503)
         else []
     )
-    return status, code, error_body(str(error), code, request_id), headers
+    told = ToldError(status, code, str(error), request_id, getattr(error, "where", ""))
+    return status, code, shape(told), headers

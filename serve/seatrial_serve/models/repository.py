@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from seatrial_contracts.contract import Contract
+from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import ModelError, SeatrialError
 from seatrial_serve.metrics.standing import Standing
@@ -24,18 +24,26 @@ STABLE = "stable"
 class Repository:
     """The entries by name and version, and which of them a model's own name stands for."""
 
-    def __init__(self, folder: Path, versions: str, ready: Literal["any", "all"] = "all") -> None:
-        """`ready`: how many models must take traffic for the server to be ready.
+    def __init__(
+        self, folder: Path, versions: str, ready: Literal["any", "all"] = "all",
+        default_model: str | None = None,
+    ) -> None:  # fmt: skip
+        """Read the folder.
+
+        `ready`: how many models must take traffic for the server to be ready.
+        `default_model`: the model of requests that name none.
 
         Raises `DeclarationError` where there is nothing to serve.
         """
         self.folder, self._policy, self._wanted = folder, versions, ready
+        self._default_model = default_model
         self._entries: dict[str, dict[str, Entry]] = {}
         self._served: dict[str, Entry] = {}
         self._selections: dict[str, Selection] = {}
         """The last of each model that could be read."""
         self.revision = 0
         """Counts changes of what is served: an equal number is an equal state."""
+        self._largest = -1, DEFAULT_BODY_BYTES
         for model in self.scan():
             for entry in model.entries:
                 self.put(entry)
@@ -111,6 +119,25 @@ class Repository:
         return (
             self._served.get(name) if version is None else self._entries.get(name, {}).get(version)
         )
+
+    @property
+    def largest_body_bytes(self) -> int:
+        """The longest body that a loaded model takes: at least what models take by default."""
+        if self._largest[0] != self.revision:
+            models = [entry.model for entry in self if entry.model is not None]
+            sizes = [model.contract.max_body_bytes for model in models]
+            self._largest = self.revision, max([DEFAULT_BODY_BYTES, *sizes])
+        return self._largest[1]
+
+    @property
+    def default(self) -> Entry | None:
+        """What a request that names no model is for.
+
+        It is the default model, else the only one; None where there are none or several.
+        """
+        if self._default_model is not None:
+            return self._served.get(self._default_model)
+        return next(iter(self._served.values())) if len(self._served) == 1 else None
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, as they are now. Any thread may ask: each list is made in one step."""
