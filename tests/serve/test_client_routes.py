@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
-from support.embedded import CUT, LETTERS, embedding_bundle, vector_of
+from prometheus_client import generate_latest
+from support.embedded import (
+    CUT,
+    LETTERS,
+    ROWS,
+    TABLE,
+    TOKENIZER,
+    Text,
+    embedding_bundle,
+    vector_of,
+)
+from support.made import made_bundle
 from support.running import Running, run_app
+
+import seatrial as st
+from seatrial_contracts.kinds.kind import Array
 
 
 @pytest.fixture
@@ -107,12 +121,145 @@ async def test_a_request_by_another_clients_route_is_counted_as_any_other(served
     await embed(served, "ship")
     await embed(served, "x" * 11)
     served.metrics.flush()
-    text = (await served.client.get("/v1/models/made")).text
-    assert text
-    from prometheus_client import generate_latest
-
     lines = generate_latest(served.metrics.registry).decode().splitlines()
     counted = [line for line in lines if line.startswith("seatrial_requests_total{")]
     assert any('code="ok"' in line and line.endswith(" 1.0") for line in counted), counted
     assert any('code="E_TOKENS"' in line and line.endswith(" 1.0") for line in counted), counted
     assert served.drain.in_flight == 0
+
+
+async def test_models_are_listed_as_openai_has_them_beside_our_own_list(served: Running) -> None:
+    listed = (await served.client.get("/v1/models")).json()
+    model = {"id": "made", "object": "model", "created": 0, "owned_by": "seatrial"}
+    assert (listed["object"], listed["data"]) == ("list", [model])
+    assert listed["models"][0]["name"] == "made"
+    assert (await served.client.get("/v1/models/made")).json().items() >= model.items()
+
+
+async def post(served: Running, path: str, **body: Any) -> Any:
+    return await served.client.post(path, json=body)
+
+
+async def test_cohere_gets_every_type_that_it_names_by_the_prompt_of_its_input_type(
+    served: Running,
+) -> None:
+    types = ["float", "base64", "int8", "uint8", "binary", "ubinary"]
+    reply = (
+        await post(served, "/v2/embed", model="made", texts=["ship", "keel"],
+                   input_type="search_query", embedding_types=types, output_dimension=CUT)
+    ).json()  # fmt: skip
+    found = reply["embeddings"]
+    assert list(found) == types
+    want = vector_of("q: ship")[:CUT]
+    assert np.allclose(found["float"][0], want / np.linalg.norm(want), atol=1e-6)
+    coded = np.frombuffer(binascii.a2b_base64(found["base64"][1]), "<f4")
+    assert np.allclose(coded, found["float"][1])
+    assert found["ubinary"][0] == np.packbits(want > 0).tolist()
+    assert reply["meta"]["billed_units"] == {"input_tokens": 18}
+    assert reply["texts"] == ["ship", "keel"]
+
+
+async def test_cohere_is_refused_in_its_own_shape(served: Running) -> None:
+    for body, code in (
+        ({"texts": ["a"]}, "E_SCHEMA"),
+        ({"texts": ["a"], "input_type": "image"}, "E_SCHEMA"),
+        ({"texts": ["a"], "input_type": "search_query", "output_dimension": 7}, "E_OPTION"),
+        ({"texts": ["x" * 12], "input_type": "clustering"}, "E_TOKENS"),
+    ):
+        reply = await post(served, "/v2/embed", **body)
+        told = reply.json()
+        assert (reply.status_code, told["code"]) == (400, code)
+        assert told["id"] == reply.headers["x-request-id"]
+        assert told["message"]
+
+
+async def test_tei_embeds_texts_by_a_prompt_and_in_a_size(served: Running) -> None:
+    one = (await post(served, "/embed", inputs="ship")).json()
+    assert np.allclose(one, [vector_of("ship")], atol=1e-6)
+    several = await post(
+        served,
+        "/embed",
+        inputs=["ship", "keel"],
+        prompt_name="query",
+        dimensions=CUT,
+        truncate=True,
+    )
+    want = vector_of("q: keel")[:CUT]
+    assert np.allclose(several.json()[1], want / np.linalg.norm(want), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/embed", {"inputs": "a", "normalize": False}, "E_OPTION"),
+        ("/embed", {"inputs": "a", "prompt_name": "title"}, "E_OPTION"),
+        ("/embed", {"inputs": ["x" * 12]}, "E_TOKENS"),
+        ("/embed", {"input": "a"}, "E_SCHEMA"),
+        ("/embed_all", {"inputs": "a"}, "E_UNSUPPORTED"),
+        ("/embed_sparse", {"inputs": "a"}, "E_UNSUPPORTED"),
+        ("/predict", {"inputs": "a"}, "E_UNSUPPORTED"),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": []}}, "E_SCHEMA"),
+    ],
+)
+async def test_tei_is_refused_in_its_own_shape(
+    served: Running, path: str, body: Any, code: str
+) -> None:
+    reply = await post(served, path, **body)
+    told = reply.json()
+    assert (reply.status_code, told["code"], told["error_type"]) == (400, code, "validation")
+    assert told["error"]
+
+
+async def test_tei_tells_cosines_and_tokens(served: Running) -> None:
+    sentences = {"source_sentence": "ship", "sentences": ["ship", "keel"]}
+    cosines = (await post(served, "/similarity", inputs=sentences)).json()
+    assert cosines == pytest.approx([1.0, float(vector_of("ship") @ vector_of("keel"))], abs=1e-6)
+    (tokens,) = (await post(served, "/tokenize", inputs="sea")).json()
+    assert [each["id"] for each in tokens] == ids_of("sea")
+    assert tokens[1] == {"id": 22, "text": "s", "special": False, "start": 0, "stop": 1}
+    (plain,) = (await post(served, "/tokenize", inputs=["sea"], add_special_tokens=False)).json()
+    assert [each["text"] for each in plain] == ["s", "e", "a"]
+
+
+async def test_tei_predicts_the_labels_of_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Topic(st.Answer):
+        topic: Annotated[str, st.Label("sea", "land", "air")]
+
+    def scores(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        letters = feeds["text_mask"].sum(1) / 16
+        return {"topic": np.stack([letters, 1 - letters, 0 * letters], 1).astype(np.float32)}
+
+    contract = st.contract_from_rows(Text, Topic)
+    files = {"front/text.tokenizer.json": TOKENIZER}
+    made_bundle(tmp_path, monkeypatch, contract, scores, ROWS, files)
+    async with run_app(tmp_path) as running:
+        one = (await post(running, "/predict", inputs="ship")).json()
+        assert one == [
+            {"label": "land", "score": 0.625}, {"label": "sea", "score": 0.375},
+            {"label": "air", "score": 0.0},
+        ]  # fmt: skip
+        assert (await post(running, "/predict", inputs=[["ship"], ["ship"]])).json() == [one, one]
+        pairs = await post(running, "/predict", inputs=[["ship", "sea"]])
+        assert pairs.json()["code"] == "E_UNSUPPORTED"
+        assert (await embed(running, "ship")).json()["error"]["code"] == "E_UNSUPPORTED"
+
+
+async def test_tei_embeds_every_token_where_the_model_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tokens(st.Answer):
+        tokens: st.Tensor[np.float32, None, 16]
+
+    contract = st.contract_from_rows(Text, Tokens)
+    files = {"front/text.tokenizer.json": TOKENIZER}
+
+    def vectors(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return {"tokens": TABLE[feeds["text_ids"]]}
+
+    made_bundle(tmp_path, monkeypatch, contract, vectors, ROWS, files)
+    async with run_app(tmp_path) as running:
+        found = (await post(running, "/embed_all", inputs=["ship", "a"])).json()
+        assert [len(each) for each in found] == [6, 3]
+        assert np.allclose(found[0], TABLE[ids_of("ship")])

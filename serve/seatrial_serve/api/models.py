@@ -35,9 +35,9 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         tags=["models"],
     )
     async def list_models() -> Response:
-        return json_response(
-            {"models": await in_turns(repository.names, partial(summary, repository))}
-        )
+        models = await in_turns(repository.names, partial(summary, repository))
+        data = [openai_model(str(each["name"])) for each in models]
+        return json_response({"models": models, "object": "list", "data": data})
 
     @reading(
         router,
@@ -164,11 +164,17 @@ def summary(repository: Repository, name: str) -> dict[str, Any] | None:
         return None
     return {
         "name": name,
+        **openai_model(name),
         "ready": served.takes_traffic,
         "serves": served.version,
         "labels": dict(repository.labels(name)),
         "versions": [state(entry) for entry in repository.versions(name).values()],
     }
+
+
+def openai_model(name: str) -> dict[str, Any]:
+    """A model as OpenAI's clients read it: a bundle keeps no time of its making."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "seatrial"}
 
 
 async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:

@@ -21,10 +21,7 @@ def client_routes() -> Mapping[str, Route[Any]]:
     found: dict[str, Route[Any]] = {}
     for module in pkgutil.iter_modules(__path__):
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, Route)
-                and not inspect.isabstract(value)
-            ):
+            is_route = isinstance(value, type) and issubclass(value, Route)
+            if is_route and not inspect.isabstract(value):
                 found[value.path] = value()
     return found

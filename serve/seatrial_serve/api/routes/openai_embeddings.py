@@ -50,9 +50,11 @@ class OpenAiEmbeddings(Route[EmbeddingsBody]):
     body = EmbeddingsBody
 
     def error(self, told: ToldError) -> bytes:
+        """See `Route`."""
         return openai_error(told)
 
     def job(self, asked: RouteExchange, body: EmbeddingsBody) -> Job:
+        """See `Route`."""
         embedding = TextEmbedding(asked.model)
         options = embedding.options(body.dimensions)
         coded = body.encoding_format == "base64"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -14,6 +14,7 @@ from seatrial_serve.api.routes.route import Body
 from seatrial_serve.api.routes.texts import TextEmbedding
 from seatrial_serve.http.status import ToldError
 
+Side = Literal["right", "left", "Right", "Left"]
 TYPES = {413: "validation", 422: "tokenizer", 429: "overloaded", 503: "overloaded", 504: "backend"}
 """HTTP status -> their word for it; other errors of a request are "validation"."""
 
@@ -28,9 +29,7 @@ class TextsBody(Body):
     """What their routes about texts have in common."""
 
     truncate: bool | None = Field(None, description="true or false")
-    truncation_direction: str = Field(
-        "right", description="right or left", pattern="(?i)right|left"
-    )
+    truncation_direction: Side = Field("right", description="right or left")
     prompt_name: str | None = Field(None, description="the name of a prompt")
 
     @property
@@ -42,9 +41,9 @@ class TextsBody(Body):
         """Raise `Refusal` where texts are cut on the other side."""
         kind = embedding.input.kind
         side = kind.truncation_side or "right"
-        if self.truncate and kind.overflow == "truncate":
-            if self.truncation_direction.lower() != side:
-                raise Refusal("E_OPTION", "field 'truncation_direction'", "the other side", side)
+        other = self.truncation_direction.lower() != side
+        if self.truncate and kind.overflow == "truncate" and other:
+            raise Refusal("E_OPTION", "field 'truncation_direction'", "the other side", side)
 
 
 def texts_of(inputs: Any) -> list[Any]:

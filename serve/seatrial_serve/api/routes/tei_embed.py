@@ -1,18 +1,25 @@
-"""text-embeddings-inference's `POST /embed`, and the two of its kind that are not answered."""
+"""text-embeddings-inference's `POST /embed`, `/embed_all` and `/embed_sparse`."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.api.exchange import Job
+from seatrial_contracts.kinds.tensor import Tensor
+from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.tei import TextsBody, tei_error, texts_of, unit
-from seatrial_serve.api.routes.texts import TextEmbedding, Vectors
+from seatrial_serve.api.routes.texts import TextEmbedding, TextInput, Vectors
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.answer import Answer
+from seatrial_serve.process.json_pieces import write_json
 
+VECTORS = 2
+"""Sides of a tensor that holds a vector for each token."""
 Ids = Annotated[list[int], Field(min_length=1)]
 
 
@@ -53,23 +60,50 @@ class TeiEmbed(Route[EmbedBody]):
 
 
 class TeiEmbedAll(TeiEmbed):
-    """Refused: no kind of a contract answers a vector for each token."""
+    """Answers the vectors of each text's tokens, where the model answers such."""
 
     path: ClassVar[str] = "/embed_all"
 
     def job(self, asked: RouteExchange, body: EmbedBody) -> Job:
-        """Raises `Refusal`."""
-        raise Refusal(
-            "E_UNSUPPORTED", "model", "one that answers no vectors of tokens", "POST /embed",
-            "declare an st.Tensor with a side for each token, and ask over V1 or V2",
-        )  # fmt: skip
+        """See `Route`."""
+        name = vectors_of_tokens(asked.model.contract)
+        if body.dimensions is not None or body.prompt_name is not None:
+            where, want = "request body", "a body without them"
+            raise Refusal("E_OPTION", where, "dimensions or prompt_name", want)
+        rows = TextInput(asked.model).rows(texts_of(body.inputs))
+        return Job(rows, partial(write_vectors, name))
 
 
-class TeiEmbedSparse(TeiEmbedAll):
-    """Refused likewise: no kind of a contract answers sparse vectors."""
+def vectors_of_tokens(contract: Contract) -> str:
+    """The contract's only tensor of vectors, one for each token. Raises `Refusal`."""
+    found = [
+        field.name
+        for field in contract.outputs
+        if isinstance(field.kind, Tensor)
+        and len(field.kind.shape) == VECTORS
+        and field.kind.shape[0] is None
+    ]
+    if len(found) != 1:
+        got, want = f"one with {len(found)} tensors of tokens' vectors", "st.Tensor[..., None, 384]"
+        raise Refusal("E_UNSUPPORTED", "model", got, f"a model that answers one: {want}")
+    return found[0]
+
+
+def write_vectors(name: str, answer: Answer) -> Reply:
+    """The vectors of each text."""
+    told = [list(outputs[name][index]) for outputs, index in answer]
+    return Reply(write_json(told, answer.size_bytes), answer=answer)
+
+
+class TeiEmbedSparse(TeiEmbed):
+    """Refused: no kind of a contract answers sparse vectors."""
 
     path: ClassVar[str] = "/embed_sparse"
 
-    def job(self, asked: RouteExchange, body: EmbedBody) -> Job:
+    def job(
+        self,
+        asked: RouteExchange,  # noqa: ARG002  (every model is refused)
+        body: EmbedBody,  # noqa: ARG002  (whatever is asked)
+    ) -> Job:
         """Raises `Refusal`."""
         raise Refusal("E_UNSUPPORTED", "model", "one without sparse vectors", "POST /embed")

@@ -15,7 +15,7 @@ from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.labels import Labels
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.routes.route import Body, Route, RouteExchange
-from seatrial_serve.api.routes.tei import tei_error
+from seatrial_serve.api.routes.tei import Side, tei_error
 from seatrial_serve.api.routes.texts import TextInput
 from seatrial_serve.http.status import ToldError
 from seatrial_serve.models.answer import Answer
@@ -30,7 +30,7 @@ class PredictBody(Body):
     )
     raw_scores: bool = Field(False, description="false: scores are answered as the model has them")
     truncate: bool | None = Field(None, description="true or false")
-    truncation_direction: str = Field("right", description="right or left")
+    truncation_direction: Side = Field("right", description="right or left")
 
     @property
     def texts(self) -> list[str]:
