@@ -15,8 +15,13 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 
 import seatrial as st
-from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.bundle import CONTRACT as CONTRACT_FILE
+from seatrial_contracts.bundle import PROFILE, Bundle, write_bundle
+from seatrial_contracts.golden import Golden
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.manifest import Manifest, Variant
+from seatrial_contracts.profile import DriftFeatures
 from support.made import made_bundle
 
 SIZE, CUT, TOKENS = 16, 8, 12
@@ -118,3 +123,52 @@ def torch_pipeline(**options: Any) -> st.Pipeline:
         name="made", version="1.0.0", inputs=Text, outputs=Vector, model=Mean().eval(),
         golden=ROWS, reference=rows[::2], held_out=rows[1::2],
     )  # fmt: skip
+
+
+def seal_embedding(folder: Path, name: str = "sentences") -> Bundle:
+    """Write the bundle with a real graph, which does as `embed` does."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    node = helper.make_node
+    steps = [
+        node("Gather", ["table", "text_ids"], ["letters"]),
+        node("Cast", ["text_mask"], ["float_mask"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["float_mask", "last"], ["mask"]),
+        node("Mul", ["letters", "mask"], ["kept"]),
+        node("ReduceSum", ["kept", "tokens"], ["summed"], keepdims=0),
+        node("LpNormalization", ["summed"], ["vector"], axis=1, p=2),
+    ]
+    ids = [
+        helper.make_tensor_value_info(each, TensorProto.INT64, ["batch", "text_tokens"])
+        for each in ("text_ids", "text_mask")
+    ]
+    vector = helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", SIZE])
+    weights = {"table": TABLE, "last": np.array([2]), "tokens": np.array([1])}
+    kept = [numpy_helper.from_array(array, each) for each, array in weights.items()]
+    graph = onnx.helper.make_model(
+        helper.make_graph(steps, "g", ids, [vector], kept),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    golden = Golden(tuple(ROWS), tuple({"vector": vector_of(row["text"])} for row in ROWS))
+    files = {"front/text.tokenizer.json": TOKENIZER}
+    profile = DriftFeatures(HostStage(CONTRACT, files)).profile(
+        [CONTRACT.validate_row(row) for row in ROWS], golden.answers
+    )
+    variant = Variant(name="fp32", format="onnx", graph="graphs/fp32.onnx")
+    manifest = Manifest(
+        schema=1, name=name, version="1.0.0", batchable=True, opset=20, variants=(variant,),
+        files={},
+    )  # fmt: skip
+    return write_bundle(
+        folder,
+        manifest,
+        {
+            CONTRACT_FILE: CONTRACT.to_json(),
+            PROFILE: profile.to_json(),
+            variant.graph: graph.SerializeToString(),
+            **files,
+            **golden.to_files(),
+        },
+    )
