@@ -98,7 +98,7 @@ def _options(place: str, old: Kind, new: Kind, *, answered: bool) -> Iterator[Di
         if was != is_:
             breaking = (
                 new.answer_breaks(option, old)
-                if answered and isinstance(new, OutputKind)
+                if answered and isinstance(new, OutputKind) and isinstance(old, OutputKind)
                 else new.breaks(option, old)
             )
             yield Difference(place, f"{option} {_shown(was, is_)}", breaking)

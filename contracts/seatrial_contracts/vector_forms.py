@@ -73,14 +73,15 @@ def in_form(vectors: Array, form: str, ranges: Ranges | None = None) -> Array:
 def restored(values: Array, form: str, size: int, ranges: Ranges | None = None) -> Array:
     """Float32 vectors from a form: the middle of each step, and -1 or 1 for a bit."""
     if form in BITS:
-        bits = values if form == "ubinary" else values.view(np.uint8) ^ SIGN_BIT
+        bits = values.view(np.uint8) ^ np.uint8(0 if form == "ubinary" else SIGN_BIT)
         return np.unpackbits(bits, axis=-1, count=size).astype(np.float32) * 2 - 1
     if form not in RANGED:
         return values.astype(np.float32, copy=False)
     assert ranges is not None, "unsealed ranges: this is a bug in seatrial"
     low, steps = _steps(ranges)
-    places = values if form == "uint8" else values.view(np.uint8) ^ SIGN_BIT
-    return low + (places.astype(np.float32) + np.float32(0.5)) * steps
+    places = values.view(np.uint8) ^ np.uint8(0 if form == "uint8" else SIGN_BIT)
+    vectors: Array = low + (places.astype(np.float32) + np.float32(0.5)) * steps
+    return vectors
 
 
 def _steps(ranges: Ranges) -> tuple[Array, Array]:

@@ -21,6 +21,7 @@ from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavai
 from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.api.fast_path import FEEDBACK, REQUEST_ID, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
+from seatrial_serve.api.http_request import Form
 from seatrial_serve.api.models import models_router
 from seatrial_serve.api.openapi import ApiDocument, openapi_router
 from seatrial_serve.api.routes import client_routes
@@ -92,7 +93,7 @@ def create_app(
         lambda name, version: repository.find(name, version) is not None,
     )
     feedback = FeedbackApi(watch.feedback, workers)
-    forms = {":predict": PREDICT, "/infer": INFER}
+    forms: dict[str, Form] = {":predict": PREDICT, "/infer": INFER}
     return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, client_routes())
 
 

@@ -110,15 +110,15 @@ class Embedding(MappedKind):
             )
         if NO_PROMPT in self.prompts:
             raise DeclarationError("st.Embedding", f"a prompt '{NO_PROMPT}'", "another name")
-        if self.ranges and len(self.ranges) != len(self.sizes):
+        if self.ranges and len(self.ranges) != len(self.all_sizes):
             raise DeclarationError(
-                "st.Embedding", f"{len(self.ranges)} ranges", f"one for each of {self.sizes}"
+                "st.Embedding", f"{len(self.ranges)} ranges", f"one for each of {self.all_sizes}"
             )
-        for ranges, size in zip(self.ranges, self.sizes, strict=False):
+        for ranges, size in zip(self.ranges, self.all_sizes, strict=False):
             ranges.check(size)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
+    def all_sizes(self) -> tuple[int, ...]:
         """All that a request may choose of; the whole vector's first."""
         return (self.size, *self.dimensions)
 
@@ -147,7 +147,7 @@ class Embedding(MappedKind):
     def own_options(self) -> Mapping[str, Option]:
         found = {"encoding": _words("float", "base64")}
         if self.dimensions:
-            found["dimensions"] = Option(self.size, choices=self.sizes)
+            found["dimensions"] = Option(self.size, choices=self.all_sizes)
         if len(self.forms) > 1:
             found["form"] = _words(*self.forms)
         if self.prompts:
@@ -181,17 +181,18 @@ class Embedding(MappedKind):
         return np.broadcast_to(bad, array.shape)
 
     def cut(self, vectors: Array, size: int) -> Array:
-        """Vectors, shape `(..., size)`, cut to a size of `sizes`, and normalised again."""
+        """Vectors, shape `(..., size)`, cut to one of `all_sizes`, and normalised again."""
         if size == self.size:
             return vectors
         vectors = vectors[..., :size]
         if not self.normalized:
             return vectors
-        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+        lengths: Array = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors / lengths
 
     def formed(self, vectors: Array, size: int, form: str) -> Array:
-        """Vectors cut to one of `sizes`, in one of `forms`."""
-        ranges = self.ranges[self.sizes.index(size)] if form in RANGED else None
+        """Vectors cut to one of `all_sizes`, in one of `forms`."""
+        ranges = self.ranges[self.all_sizes.index(size)] if form in RANGED else None
         return in_form(self.cut(vectors, size), form, ranges)
 
     def client_tensors(self, name: str) -> tuple[AnswerTensor, ...]:
@@ -237,19 +238,19 @@ class Embedding(MappedKind):
                     "reference rows, whose ranges are sealed", "or declare ranges",
                 )  # fmt: skip
             vectors = np.stack([answer[name] for answer in reference])
-            made = tuple(Ranges.of(self.cut(vectors, size)) for size in self.sizes)
+            made = tuple(Ranges.of(self.cut(vectors, size)) for size in self.all_sizes)
             kind = self.model_copy(update={"ranges": made})
-        pairs = [(size, form) for size in kind.sizes for form in kind.forms]
+        pairs = [(size, form) for size in kind.all_sizes for form in kind.forms]
         vectors = np.stack([answer[name] for answer in held_out])
         measured = tuple(kind.measure(vectors, *pair) for pair in pairs[1:])
         for each in measured:
             kind.check_promise(each)
         return kind.model_copy(update={"measured": measured})
 
-    def measure(self, vectors: Array, size: int, form: str) -> FormMeasure:
+    def measure(self, vectors: Array, size: int, form: VectorForm) -> FormMeasure:
         """What a cut and form keep of vectors, shape `(rows, size)`."""
         values = self.formed(vectors, size, form)
-        ranges = self.ranges[self.sizes.index(size)] if form in RANGED else None
+        ranges = self.ranges[self.all_sizes.index(size)] if form in RANGED else None
         back = restored(values, form, size, ranges)
         lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(back, axis=1)
         cosines = (vectors[:, :size] * back).sum(1) / np.where(lengths == 0, 1, lengths)

@@ -79,8 +79,8 @@ class FastPath:
                 await self._pass_on(scope, receive, send)
             else:
                 headers = dict(scope["headers"])
-                asked = RouteExchange(self._exchanges, route, scope, headers, receive)
-                await self._run(asked, route.answer, send, route.error)
+                routed = RouteExchange(self._exchanges, route, scope, headers, receive)
+                await self._run(routed, route.answer, send, route.error)
             return
         headers = dict(scope["headers"])
         name, version, label, verb = asked_for
