@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -173,12 +174,15 @@ class Embedding(MappedKind):
         return option not in safe and super().answer_breaks(option, old)
 
     def outside(self, array: Array) -> Array:
-        """All of a vector that is not of length 1, or that cannot be normalised once it is cut."""
-        lengths = np.linalg.norm(array, axis=-1, keepdims=True)
-        bad = np.abs(lengths - 1) > LENGTH_TOLERANCE
+        """Vectors that are not of length 1, or that cannot be normalised once they are cut.
+
+        The answer is one bool for each vector, not one for each number.
+        """
+        lengths = np.sqrt(np.einsum("...i,...i->...", array, array))
+        bad: Array = np.abs(lengths - 1) > LENGTH_TOLERANCE
         for cut in self.dimensions:
-            bad |= ~array[..., :cut].any(-1, keepdims=True)
-        return np.broadcast_to(bad, array.shape)
+            bad = bad | ~array[..., :cut].any(-1)
+        return np.asarray(bad)
 
     def cut(self, vectors: Array, size: int) -> Array:
         """Vectors, shape `(..., size)`, cut to one of `all_sizes`, and normalised again."""
@@ -204,15 +208,16 @@ class Embedding(MappedKind):
         return (AnswerTensor(name, V2_DATATYPES[FORM_TYPES[form]], (length,)),)
 
     def client(self, arrays: Arrays, note: Any, options: OptionValues) -> tuple[Array, ...]:
-        size = options.get("dimensions", self.size)
-        return (self.formed(arrays[0], size, options.get("form", FLOAT32)),)
+        size, form = options.get("dimensions", self.size), options.get("form", FLOAT32)
+        is_whole = size == self.size and form == FLOAT32
+        return (arrays[0] if is_whole else self.formed(arrays[0], size, form),)
 
     def written(self, values: Arrays) -> Any:
         return values[0]
 
     def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
-        values = self.client(arrays, note, options)
-        return in_base64(values[0]) if options.get("encoding") == "base64" else self.written(values)
+        (values,) = self.client(arrays, note, options)
+        return in_base64(values) if options.get("encoding") == "base64" else values
 
     def recover(self, value: Any) -> tuple[Array, ...]:
         return (np.array(value, np.float32),)
@@ -304,5 +309,6 @@ def _words(*choices: str) -> Option:
 
 def in_base64(values: Array) -> str:
     """An array's little-endian bytes in base64."""
-    data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    return binascii.b2a_base64(data, newline=False).decode()
+    if sys.byteorder != "little":
+        values = values.byteswap()
+    return binascii.b2a_base64(np.ascontiguousarray(values), newline=False).decode()

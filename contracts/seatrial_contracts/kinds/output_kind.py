@@ -90,7 +90,10 @@ class OutputKind(Kind):
         return False
 
     def outside(self, array: Array) -> Array:
-        """Which elements break a bound: bool, of the array's shape. NaN breaks none."""
+        """Which elements break a bound: bool, of the array's shape. NaN breaks none.
+
+        A kind whose bound is about several elements together answers once for these.
+        """
         return np.zeros(array.shape, bool)
 
     @property
