@@ -25,6 +25,7 @@ from seatrial_serve.api.http_request import Form
 from seatrial_serve.api.models import models_router
 from seatrial_serve.api.openapi import ApiDocument, openapi_router
 from seatrial_serve.api.routes import client_routes
+from seatrial_serve.api.routes.tei_info import info_router
 from seatrial_serve.api.routing import reading
 from seatrial_serve.api.v1 import PREDICT
 from seatrial_serve.api.v2_http import INFER
@@ -78,6 +79,7 @@ def create_app(
         lifespan=_lifespan(lifecycle, exchanges.sampler, LoopLag(metrics), grpc),
     )
     app.include_router(models_router(repository, exchanges.drain))
+    app.include_router(info_router(repository))
     app.include_router(v2_router(repository, lifecycle if admin else None))
     app.include_router(openapi_router(ApiDocument(app, repository)))
     for kind in (SeatrialError, HTTPException, RequestValidationError, Exception):

@@ -263,3 +263,10 @@ async def test_tei_embeds_every_token_where_the_model_does(
         found = (await post(running, "/embed_all", inputs=["ship", "a"])).json()
         assert [len(each) for each in found] == [6, 3]
         assert np.allclose(found[0], TABLE[ids_of("ship")])
+
+
+async def test_tei_is_told_of_the_model_of_requests_that_name_none(served: Running) -> None:
+    told = (await served.client.get("/info")).json()
+    assert (told["model_id"], told["max_input_length"]) == ("made", 12)
+    assert (told["max_client_batch_size"], told["auto_truncate"]) == (1024, False)
+    assert told["model_type"]["embedding"]["size"] == 16

@@ -1,0 +1,58 @@
+"""text-embeddings-inference's `GET /info`: the model of requests that name none."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.embedding import Embedding
+from seatrial_contracts.kinds.label import Label
+from seatrial_serve.api.routes.texts import TextInput
+from seatrial_serve.api.routing import json_response, reading
+from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.served_model import ServedModel
+
+
+def info_router(repository: Repository) -> APIRouter:
+    """The route."""
+    router = APIRouter()
+
+    @reading(router, "/info", summary="The model of requests that name none", tags=["models"])
+    async def show_info() -> Response:
+        entry = repository.default
+        if entry is None:
+            raise Refusal(
+                "E_MODEL_NOT_FOUND", "model", "several to choose from", "one of GET /v1/models",
+                "serve with --default-model",
+            )  # fmt: skip
+        return json_response(info(entry.ready_model()))
+
+    return router
+
+
+def info(model: ServedModel) -> dict[str, Any]:
+    """What their clients read of a model. Raises `Refusal` where it takes something else."""
+    contract, kind = model.contract, TextInput(model).kind
+    told: dict[str, Any] = {}
+    for field in contract.outputs:
+        if isinstance(field.kind, Embedding):
+            told = {"embedding": {"pooling": "in the graph", "size": field.kind.size}}
+        elif isinstance(field.kind, Label):
+            names = dict(enumerate(field.kind.classes))
+            ids = {name: str(place) for place, name in names.items()}
+            told = {
+                "classifier": {"id2label": {str(k): v for k, v in names.items()}, "label2id": ids}
+            }
+    return {
+        "model_id": model.engine.bundle.name,
+        "model_sha": model.engine.bundle.digest,
+        "model_dtype": model.engine.variant,
+        "model_type": told,
+        "max_input_length": kind.max_tokens,
+        "max_client_batch_size": contract.limits.max_rows,
+        "auto_truncate": kind.overflow == "truncate",
+        "version": version("seatrial"),
+    }
