@@ -311,4 +311,4 @@ def in_base64(values: Array) -> str:
     """An array's little-endian bytes in base64."""
     if sys.byteorder != "little":
         values = values.byteswap()
-    return binascii.b2a_base64(np.ascontiguousarray(values), newline=False).decode()
+    return binascii.b2a_base64(np.ascontiguousarray(values).data, newline=False).decode()
