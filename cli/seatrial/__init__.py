@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.category import Category
     from seatrial_contracts.kinds.embedding import Embedding
     from seatrial_contracts.kinds.flag import Flag
+    from seatrial_contracts.kinds.forecast import Forecast
     from seatrial_contracts.kinds.image import Image
     from seatrial_contracts.kinds.label import Label
     from seatrial_contracts.kinds.labels import Labels
     from seatrial_contracts.kinds.number import Number
+    from seatrial_contracts.kinds.quantiles import Quantiles
+    from seatrial_contracts.kinds.ranking import Ranking
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.options import Option, Options
@@ -71,10 +74,13 @@ HOMES = {
     "seatrial_contracts.kinds.category": ("Category",),
     "seatrial_contracts.kinds.embedding": ("Embedding",),
     "seatrial_contracts.kinds.flag": ("Flag",),
+    "seatrial_contracts.kinds.forecast": ("Forecast",),
     "seatrial_contracts.kinds.image": ("Image",),
     "seatrial_contracts.kinds.label": ("Label",),
     "seatrial_contracts.kinds.labels": ("Labels",),
     "seatrial_contracts.kinds.number": ("Number",),
+    "seatrial_contracts.kinds.quantiles": ("Quantiles",),
+    "seatrial_contracts.kinds.ranking": ("Ranking",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.options": ("Option", "Options"),
@@ -107,6 +113,7 @@ __all__ = [
     "DeclarationError",
     "Embedding",
     "Flag",
+    "Forecast",
     "Fp16",
     "GateError",
     "Image",
@@ -126,7 +133,9 @@ __all__ = [
     "Options",
     "Pipeline",
     "Promise",
+    "Quantiles",
     "Ranges",
+    "Ranking",
     "Refusal",
     "Refused",
     "Row",

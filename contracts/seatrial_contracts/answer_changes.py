@@ -9,7 +9,6 @@ import numpy as np
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.kinds.label import Label
 
 Answered = Mapping[str, Array] | str
 """The numbers of one row by output, without the batch; or the code that it was refused with."""
@@ -17,7 +16,7 @@ Answered = Mapping[str, Array] | str
 
 @dataclass(frozen=True)
 class Flip:
-    """A row whose label is another one now."""
+    """A row whose label, or labels, are others now."""
 
     row: int
     output: str
@@ -96,12 +95,8 @@ def _flips(
 ) -> Iterator[Flip]:
     for field in contract.outputs:
         kind, name = field.kind, field.name
-        if (
-            isinstance(kind, Label)
-            and name in was
-            and name in is_
-            and was[name].shape == is_[name].shape
-        ):
-            old, new = (kind.classes[int(scores[name].argmax())] for scores in (was, is_))
+        both = name in was and name in is_
+        if kind.decides and both and was[name].shape == is_[name].shape:
+            old, new = (kind.decision(answer[name]) for answer in (was, is_))
             if old != new:
                 yield Flip(row, name, old, new)

@@ -49,7 +49,7 @@ from seatrial_contracts.kinds.output_kind import (
     OptionValues,
     OutputKind,
 )
-from seatrial_contracts.options import MAX_OPTIONS, Option, OptionField, read_options
+from seatrial_contracts.options import MAX_OPTIONS, Option, OptionField, read_options, widest
 from seatrial_contracts.row import BuiltRow, Row
 
 LONGEST_NAME = 128
@@ -201,16 +201,16 @@ class Contract(BaseModel):
         own = [name for field in self.outputs for name in field.kind.own_options()]
         unlike = [
             name
-            for field in self.outputs
-            for name, option in field.kind.own_options().items()
-            if self.known_options[name] != option
+            for name, each in self._own_options.items()
+            if len(set(each)) > 1 and any(option.choices for option in each)
         ]
         if unlike:
             got = "two answers that know it otherwise"
             raise DeclarationError(f"option '{unlike[0]}'", got, "answers that know it alike")
         read = {name for field in self.outputs for name in field.kind.reads_options}
         for field in self.options:
-            if names.count(field.name) > 1 or field.name in own or not is_field_name(field.name):
+            taken = names.count(field.name) > 1 or (field.name in own and field.name not in read)
+            if taken or not is_field_name(field.name):
                 raise DeclarationError(f"option '{field.name}'", "this name", "one of its own")
             if field.name not in read:
                 raise DeclarationError(
@@ -448,21 +448,56 @@ class Contract(BaseModel):
 
     @cached_property
     def known_options(self) -> Mapping[str, Option]:
-        """What a request may choose: declared options, and those that kinds bring with them."""
-        own = {name: each for f in self.outputs for name, each in f.kind.own_options().items()}
-        return own | {field.name: field.option for field in self.options}
+        """What a request may choose: declared options, and those that kinds bring with them.
+
+        If several kinds bring one of a name, a request may choose what any of them takes.
+        """
+        own = {name: widest(each) for name, each in self._own_options.items()}
+        return {**own, **self._declared}
+
+    @cached_property
+    def _declared(self) -> Mapping[str, Option]:
+        return {field.name: field.option for field in self.options}
+
+    @cached_property
+    def _own_options(self) -> Mapping[str, list[Option]]:
+        found: dict[str, list[Option]] = {}
+        for kind in self.answered.values():
+            for name, option in kind.own_options().items():
+                found.setdefault(name, []).append(option)
+        return found
+
+    @cached_property
+    def answered(self) -> Mapping[str, OutputKind]:
+        """The outputs' kinds by name, as they answer beside the declared options."""
+        return {field.name: field.kind.beside(self._declared) for field in self.outputs}
 
     @cached_property
     def default_options(self) -> OptionValues:
-        """The options of a request that chooses none."""
-        return {name: option.default for name, option in self.known_options.items()}
+        """The options of a request that chooses none.
+
+        If kinds bring an option with defaults of their own, each of them goes by its own.
+        """
+        unlike = {
+            name
+            for name, own in self._own_options.items()
+            if name not in self._declared and len({option.default for option in own}) > 1
+        }
+        return {
+            name: option.default
+            for name, option in self.known_options.items()
+            if name not in unlike
+        }
 
     @cached_property
     def whole_options(self) -> Mapping[str, Any]:
         """The options to choose in order to see all that the model answered."""
-        wanted = {name: each for f in self.outputs for name, each in f.kind.whole_options().items()}
+        wanted: dict[str, Any] = {}
+        for kind in self.answered.values():
+            for name, value in kind.whole_options().items():
+                wanted[name] = max(value, wanted.get(name, value))
         known = self.known_options.items()
-        return {name: wanted[name] for name, option in known if name in wanted}
+        return {name: option.nearest(wanted[name]) for name, option in known if name in wanted}
 
     def read_options(self, given: Mapping[str, Any]) -> OptionValues:
         """The options of a request that chooses these.
@@ -480,7 +515,7 @@ class Contract(BaseModel):
                 field.name,
                 tuple(tensor.name for tensor in field.kind.answer_tensors(field.name)),
                 self._place_of_note(field.kind),
-                field.kind.describe,
+                self.answered[field.name].describe,
             )
             for field in self.outputs
         ]
@@ -515,12 +550,26 @@ class Contract(BaseModel):
         """
         found: dict[str, Any] = {}
         for field in self.outputs:
-            values = field.kind.recover(prediction[field.name])
+            values = self.answered[field.name].recover(prediction[field.name])
             if isinstance(field.kind, MappedKind):
                 found[field.name] = values
             else:
                 tensors = field.kind.answer_tensors(field.name)
                 found |= {each.name: value for each, value in zip(tensors, values, strict=True)}
+        return found
+
+    def filled(self, want: Mapping[str, Array], got: Mapping[str, Any]) -> dict[str, Any]:
+        """What `recover` read of a row, with what `whole_options` cannot show taken from `want`.
+
+        See `OutputKind.filled`.
+        """
+        found = dict(got)
+        for name, kind in self.answered.items():
+            if not isinstance(kind, MappedKind):
+                names = [tensor.name for tensor in kind.answer_tensors(name)]
+                wanted, seen = ([answer[each] for each in names] for answer in (want, got))
+                shown = kind.filled(wanted, seen, self.whole_options)
+                found |= dict(zip(names, shown, strict=True))
         return found
 
     def check_outputs(self, outputs: Mapping[str, Array], rows: int) -> None:
@@ -554,10 +603,10 @@ class Contract(BaseModel):
             if not whole and not all_finite(got):
                 bad = ~np.isfinite(got).reshape(rows, -1).all(1)
                 found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), OutputFault(name)), **found}
-        for name, outside in self._output_bounds:
+        for name, outside, breach in self._output_bounds:
             bad = outside(outputs[name]).reshape(rows, -1).any(1)
             if bad.any():
-                range_fault = OutputFault(name, self._broken_bounds[name])
+                range_fault = OutputFault(name, breach)
                 found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), range_fault), **found}
         return dict(sorted(found.items())) if found else NO_ROWS
 
@@ -570,10 +619,10 @@ class Contract(BaseModel):
             array = answer.get(tensor.name)
             if array is not None and array.dtype.kind == "f" and not all_finite(array):
                 return OutputFault(tensor.name)
-        for name, outside in self._output_bounds:
+        for name, outside, breach in self._output_bounds:
             array = answer.get(name)
             if array is not None and outside(array).any():
-                return OutputFault(name, self._broken_bounds[name])
+                return OutputFault(name, breach)
         return None
 
     @cached_property
@@ -584,12 +633,12 @@ class Contract(BaseModel):
         ]
 
     @cached_property
-    def _output_bounds(self) -> list[tuple[str, Callable[[Array], Array]]]:
-        return [(field.name, field.kind.outside) for field in self.outputs if field.kind.is_bounded]
-
-    @cached_property
-    def _broken_bounds(self) -> Mapping[str, str]:
-        return {field.name: field.kind.broken_bound for field in self.outputs}
+    def _output_bounds(self) -> list[tuple[str, Callable[[Array], Array], str]]:
+        return [
+            (field.name, field.kind.outside, field.kind.breach)
+            for field in self.outputs
+            if field.kind.is_bounded
+        ]
 
     @cached_property
     def answer_row_bytes(self) -> int | None:
@@ -608,7 +657,7 @@ class Contract(BaseModel):
 
     def answer_schema(self) -> JsonSchema:
         """JSON Schema of one prediction."""
-        return _object({f.name: f.kind for f in self.outputs}, [f.name for f in self.outputs])
+        return _object(self.answered, [*self.answered])
 
     def options_schema(self) -> JsonSchema:
         """JSON Schema of a request's options."""
@@ -657,17 +706,19 @@ class OutputFault(NamedTuple):
     """Why nobody may be given the answer to a row."""
 
     output: str
-    broken_bound: str = ""
-    """What is said of a broken bound; empty where the answer holds NaN or an infinity."""
+    breach: str = ""
+    """Which promise of the contract it breaks, in words; else it holds NaN or an infinity."""
 
     @property
     def cause(self) -> str:
         """What the model answered, and what was wanted."""
-        return self.broken_bound or "the model answered NaN or an infinity, want finite numbers"
+        if self.breach:
+            return f"the model answered {self.breach}"
+        return "the model answered NaN or an infinity, want finite numbers"
 
     def error(self, row: int) -> ModelError:
         """It as the error of the row at this place."""
-        code = "E_OUTPUT_RANGE" if self.broken_bound else "E_OUTPUT_CONTRACT"
+        code = "E_OUTPUT_RANGE" if self.breach else "E_OUTPUT_CONTRACT"
         return ModelError(code, f"output '{self.output}', row {row}: {self.cause}")
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seatrial_contracts.contract import Contract, InputField, OutputField
+from seatrial_contracts.contract import Contract, InputField
 from seatrial_contracts.kinds.kind import Kind
-from seatrial_contracts.kinds.output_kind import OutputKind
 
-Field = InputField | OutputField
+MOST_NAMED = 8
+"""Words that one difference names."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _inputs(old: Contract, new: Contract) -> Iterator[Difference]:
         )
         yield Difference(f"input '{name}'", text, not kind.nullable)
     for name in kept:
-        yield from _options(f"input '{name}'", before[name], after[name], answered=False)
+        yield from _options(f"input '{name}'", before[name], after[name], after[name].breaks)
     if _moved(before, after):
         yield Difference("inputs", "in another order: rows and tensors are read by name", False)
     if old.file_input is not None and new.file_input is None and old.file_input.name in after:
@@ -75,33 +75,31 @@ def _inputs(old: Contract, new: Contract) -> Iterator[Difference]:
 
 
 def _outputs(old: Contract, new: Contract) -> Iterator[Difference]:
-    before, after = _by_name(old.outputs), _by_name(new.outputs)
+    before, after = old.answered, new.answered
     gone, come, kept = _names(before, after)
     for name in gone:
         yield Difference(f"output '{name}'", "removed", True)
     for name in come:
         yield Difference(f"output '{name}'", "new", False)
     for name in kept:
-        yield from _options(f"output '{name}'", before[name], after[name], answered=True)
+        kind = after[name]
+        yield from _options(f"output '{name}'", before[name], kind, kind.breaks_answer)
     if _moved(before, after):
         yield Difference(
             "outputs", "in another order: a client may read its tensors by place", True
         )
 
 
-def _options(place: str, old: Kind, new: Kind, *, answered: bool) -> Iterator[Difference]:
+def _options(
+    place: str, old: Kind, new: Kind, breaks: Callable[[str, Any], bool]
+) -> Iterator[Difference]:
     if old.name != new.name:
         yield Difference(place, f"was a {old.name}, is a {new.name}", True)
         return
     for option in type(new).model_fields:
         was, is_ = getattr(old, option), getattr(new, option)
         if was != is_:
-            breaking = (
-                new.answer_breaks(option, old)
-                if answered and isinstance(new, OutputKind) and isinstance(old, OutputKind)
-                else new.breaks(option, old)
-            )
-            yield Difference(place, f"{option} {_shown(was, is_)}", breaking)
+            yield Difference(place, f"{option} {_shown(was, is_)}", breaks(option, old))
 
 
 def _limits(old: Contract, new: Contract) -> Iterator[Difference]:
@@ -140,7 +138,7 @@ def _moved(before: Mapping[str, Kind], after: Mapping[str, Kind]) -> bool:
     return set(before) <= set(after) and list(before) != list(after)[: len(before)]
 
 
-def _by_name(fields: Sequence[Field]) -> Mapping[str, Kind]:
+def _by_name(fields: Sequence[InputField]) -> Mapping[str, Kind]:
     return {field.name: field.kind for field in fields}
 
 
@@ -150,13 +148,17 @@ def _shown(was: Any, is_: Any) -> str:
         and isinstance(is_, tuple)
         and all(isinstance(word, str) for word in (*was, *is_))
     ):
-        gone = [word for word in was if word not in is_]
-        come = [word for word in is_ if word not in was]
-        parts = [f"without {', '.join(map(repr, gone))}"] * bool(gone) + [
-            f"with {', '.join(map(repr, come))}"
-        ] * bool(come)
+        before, after = set(was), set(is_)
+        gone = [word for word in was if word not in after]
+        come = [word for word in is_ if word not in before]
+        parts = [f"without {_few(gone)}"] * bool(gone) + [f"with {_few(come)}"] * bool(come)
         return " and ".join(parts) or "in another order"
     return f"{_plain(was)} -> {_plain(is_)}"
+
+
+def _few(words: Sequence[str]) -> str:
+    more = f" and {len(words) - MOST_NAMED} more" * (len(words) > MOST_NAMED)
+    return ", ".join(map(repr, words[:MOST_NAMED])) + more
 
 
 def _plain(value: Any) -> str:

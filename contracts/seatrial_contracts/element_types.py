@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 V2_DATATYPES = {
     "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
     "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
@@ -36,3 +38,12 @@ PYTHON_TYPES: dict[str, frozenset[type]] = {
     "O": frozenset({str}),
 }
 """numpy's kind of an element type -> what may stand for one of its values in JSON."""
+
+
+def refuse_bfloat16(dtype: Any) -> Any:
+    """Refuse the one element type of models that no array here can hold, by its name."""
+    if dtype == "bfloat16":
+        raise ValueError(
+            "float32 or float16, which numpy has: cast from and to bfloat16 inside the model"
+        )
+    return dtype

@@ -68,14 +68,14 @@ FORMS: dict[str, TypeAdapter[Any]] = {
     ROWS: TypeAdapter(dict[str, Any]),
     ANSWERS: TypeAdapter(dict[str, Any]),
     REFUSALS: TypeAdapter(RefusedLine),
-    TRUTH: TypeAdapter(dict[str, str | Truth] | None),
+    TRUTH: TypeAdapter(dict[str, str | Truth | list[str]] | None),
     SLICES: TypeAdapter(list[str]),
 }
 WANTED = {
     ROWS: "an object: a raw row",
     ANSWERS: "the numbers of each output of the contract, finite and in its shape",
     REFUSALS: 'an object: {"row": ..., "code": "E_..."}',
-    TRUTH: "null, or an object: output -> class or number",
+    TRUTH: "null, or an object: output -> class, list of classes, or number",
     SLICES: "a list of names",
 }
 """File of a set -> what each of its lines is."""

@@ -13,7 +13,6 @@ import numpy as np
 from seatrial_contracts.compare import Answers, Array, Comparison, compare_rows, worst_of
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.golden import Golden
-from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import Measures, flips, measure, measure_slices
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import ERROR_EDGES, Trial, WorstRow
@@ -196,8 +195,8 @@ def _worst_row(
             places.append(int(np.ravel_multi_index(row.index, expected.shape)))
         answers[output.name] = {place: shown(float(answer.flat[place])) for place in places}
         kind = kinds.get(output.name)
-        if isinstance(kind, Label):
-            labels[output.name] = kind.classes[int(answer.argmax())]
+        if kind is not None and kind.decides:
+            labels[output.name] = kind.decision(answer)
     return WorstRow(
         sample=sample,
         output=row.output or "",

@@ -6,7 +6,7 @@ Measures are taken for all rows, and for each slice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +15,10 @@ from seatrial_contracts.compare import Answers, Array
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.labels import Labels
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.kinds.output_kind import OutputKind
+from seatrial_contracts.label_measures import LabelCounts, LabelMeasures, count_labels
 from seatrial_contracts.recall import recall_at_10
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -62,8 +65,19 @@ class Measures(BaseModel):
     calibration_error: float | None = None
     """Expected calibration error of the labels with a truth, in 15 bins of equal width.
 
-    None where scores are no probabilities.
+    Of labels of several, each one's score is the probability that the truth holds it. None where
+    scores are no probabilities.
     """
+    precision: float | None = None
+    """Share of the answered labels of several (`st.Labels`) that the truth holds (micro)."""
+    recall: float | None = None
+    """Share of the labels of the truth that are answered (micro)."""
+    f1: float | None = None
+    """Harmonic mean of precision and recall, over all rows and labels together (micro)."""
+    f1_macro: float | None = None
+    """Mean of the labels' own F1."""
+    by_label: dict[str, LabelMeasures] = {}
+    """Label -> its own, of up to 64 labels; `output.label` where several outputs have labels."""
     absolute_error: float | None = None
     """Mean |answer - truth| of the numbers with a truth."""
 
@@ -106,8 +120,8 @@ def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...
         place
         for place, (want, have) in pairs
         if any(
-            not _alike(label, want[name], have.get(name))
-            for name, label in decided.items()
+            not _alike(kind, want[name], have.get(name))
+            for name, kind in decided.items()
             if name in want
         )
     )
@@ -122,16 +136,17 @@ def wide_outputs(contract: Contract) -> list[str]:
     return [tensor.name for tensor in floats if tensor.shape not in ((), (1,))]
 
 
-def decided_outputs(contract: Contract) -> dict[str, bool]:
-    """Outputs that are right or wrong: name -> is it a label?
+def decided_outputs(contract: Contract) -> dict[str, OutputKind | None]:
+    """Outputs that are right or wrong: name -> the kind that says what they decide.
 
-    The scores of a label only have to have the same winner.
+    It is None where the numbers themselves have to be equal. The scores of a label only have to
+    have the same winner, those of labels the same ones that pass.
     """
-    labels = {field.name for field in contract.outputs if isinstance(field.kind, Label)}
+    deciding = {field.name: field.kind for field in contract.outputs if field.kind.decides}
     return {
-        tensor.name: tensor.name in labels
+        tensor.name: deciding.get(tensor.name)
         for tensor in contract.answer_tensors
-        if tensor.name in labels or not tensor.datatype.startswith("FP")
+        if tensor.name in deciding or not tensor.datatype.startswith("FP")
     }
 
 
@@ -154,10 +169,10 @@ def _recall(contract: Contract, expected: Answers, got: Answers) -> float | None
     return min(known) if found and len(known) == len(found) else None
 
 
-def _alike(label: bool, want: Array, have: Array | None) -> bool:
-    return (
-        _winner(want) == _winner(have) if label else have is not None and np.array_equal(want, have)
-    )
+def _alike(kind: OutputKind | None, want: Array, have: Array | None) -> bool:
+    if kind is None or have is None:
+        return have is not None and np.array_equal(want, have)
+    return kind.decision(want) == kind.decision(have)
 
 
 def measure_slices(
@@ -198,26 +213,71 @@ def are_probabilities(scores: Array) -> bool:
     )
 
 
-def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str, float | None]:
+def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str, Any]:
     right: list[bool] = []
     scores: list[Array] = []
     errors: list[float] = []
+    labels = _labels_against_truth(contract, got, truth)
     for kind, answer, value in _known(contract, got, truth):
         if isinstance(kind, Label):
-            winner = _winner(answer)
-            right.append(winner >= 0 and kind.classes[winner] == value)
+            right.append(kind.decision(answer) == value)
             scores.append(np.asarray(answer, np.float64))
         elif isinstance(kind, Number):
             errors.append(abs(float(answer) - value))
-    calibrated = bool(right) and all(are_probabilities(row) for row in scores)
     confidence = np.array([row.max(initial=0.0) for row in scores])
+    confidence = np.concatenate([confidence, *(each.scores.ravel() for each in labels)])
+    sure = np.concatenate([np.array(right, np.float64), *(each.true.ravel() for each in labels)])
+    calibrated = len(sure) and all(map(are_probabilities, scores)) and np.isfinite(confidence).all()
     return {
         "accuracy": _mean(right),
-        "calibration_error": calibration_error(confidence, np.array(right, np.float64))
-        if calibrated
-        else None,
+        "calibration_error": calibration_error(confidence, sure) if calibrated else None,
+        **_label_measures(labels),
         "absolute_error": _mean(errors) if np.isfinite(errors).all() else None,
     }
+
+
+class _Labelled(NamedTuple):
+    """An output of labels over the rows whose truth is known, `(rows, labels)`."""
+
+    output: str
+    kind: Labels
+    scores: Array
+    true: Array
+    """Does the truth hold the label?"""
+
+
+def _labels_against_truth(contract: Contract, got: Answers, truth: Truths) -> list[_Labelled]:
+    found = []
+    for field in contract.outputs:
+        kind, name = field.kind, field.name
+        if isinstance(kind, Labels):
+            pairs = [
+                (answer[name], set(true[name]))
+                for answer, true in zip(got, truth, strict=True)
+                if true is not None and name in true and name in answer
+            ]
+            nothing = np.full(len(kind.classes), np.nan)
+            scores = [each if each.shape == kind.shape else nothing for each, _ in pairs]
+            held = [[word in words for word in kind.classes] for _, words in pairs]
+            if pairs:
+                found.append(_Labelled(name, kind, np.array(scores, np.float64), np.array(held)))
+    return found
+
+
+def _label_measures(labelled: Sequence[_Labelled]) -> Mapping[str, Any]:
+    if not labelled:
+        return {}
+    single = len(labelled) == 1
+    counts = [
+        count_labels(
+            [word if single else f"{each.output}.{word}" for word in each.kind.classes],
+            each.kind.passes(each.scores.astype(np.float32)),
+            each.true,
+        )
+        for each in labelled
+    ]
+    names = [name for each in counts for name in each.names]
+    return LabelCounts(names, *map(np.concatenate, list(zip(*counts, strict=True))[1:])).measures()
 
 
 def _known(contract: Contract, got: Answers, truth: Truths) -> Iterator[tuple[object, Array, Any]]:
@@ -250,10 +310,6 @@ def _cosine(want: Array, have: Array | None) -> float:
         return 1.0
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.clip(a @ b / size, -1.0, 1.0)) if size > 0 and np.isfinite(size) else 0.0
-
-
-def _winner(scores: Array | None) -> int:
-    return -1 if scores is None or not np.isfinite(scores).all() else int(scores.argmax())
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -73,6 +73,13 @@ class Option(Declared):
             and (self.le is None or value <= self.le)
         )
 
+    def nearest(self, value: Any) -> Any:
+        """The value that the option can have next to this one; of closed choices, itself."""
+        if self.choices or isinstance(value, (bool, str)):
+            return value
+        low = value if self.ge is None else max(value, self.ge)
+        return type(value)(low if self.le is None else min(low, self.le))
+
     @property
     def _types(self) -> list[Any]:
         return [base for base, name in TYPES.items() if name == self.type]
@@ -94,6 +101,18 @@ class Option(Declared):
             schema["enum"] = list(self.choices)
         bounds = {"minimum": self.ge, "maximum": self.le, "description": self.description}
         return schema | {name: value for name, value in bounds.items() if value is not None}
+
+
+def widest(options: Sequence[Option]) -> Option:
+    """One option that takes what any of these takes, of one name and type."""
+    first = options[0]
+    if all(option == first for option in options):
+        return first
+    bounds = {
+        name: None if None in (each := [getattr(option, name) for option in options]) else of(each)
+        for name, of in (("ge", min), ("le", max))
+    }
+    return first.model_copy(update=bounds)
 
 
 class OptionField(BaseModel):

@@ -16,6 +16,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.labels import Labels
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.measures import (
     Measures,
@@ -51,25 +52,28 @@ class Bar(NamedTuple):
             return None if got is None else float(got)
         if got is None or own is None:
             return None
-        return float(own - got if self.measure == "accuracy" else got - own)
+        return float(own - got if self.measure in ("accuracy", "f1") else got - own)
 
 
 LABELLED = "rows with the truth of a label"
 PROBABLE = "rows with the truth of a label, and scores that are probabilities"
+SEVERAL = "rows with the truth of labels of several (st.Labels)"
 NUMBERED = "rows with the truth of a number"
 BARS = {
     "cosine": Bar("cosine", "an output of more than one number with a fraction", at_least=True),
     "recall_at_10": Bar("recall_at_10", "an embedding, and 21 rows or more", at_least=True),
-    "agreement": Bar("agreement", "a label or a whole number among the outputs", at_least=True),
+    "agreement": Bar("agreement", "an output of labels or whole numbers", at_least=True),
     "max_error": Bar("max_error", "answers that are finite numbers"),
     "accuracy": Bar("accuracy", LABELLED, at_least=True),
     "accuracy_drop": Bar("accuracy", LABELLED, from_reference=True),
+    "f1": Bar("f1", SEVERAL, at_least=True),
+    "f1_drop": Bar("f1", SEVERAL, from_reference=True),
     "calibration_error": Bar("calibration_error", PROBABLE),
     "calibration_error_rise": Bar("calibration_error", PROBABLE, from_reference=True),
     "absolute_error": Bar("absolute_error", NUMBERED),
     "absolute_error_rise": Bar("absolute_error", NUMBERED, from_reference=True),
 }
-TEXT = re.compile(r"\s*([a-z_]+(?:@10)?)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
+TEXT = re.compile(r"\s*([a-z][a-z0-9_]*(?:@10)?)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
 
 
 def shown(name: str) -> str:
@@ -94,6 +98,8 @@ class Promise(Declared):
     max_error: float | None = Field(default=None, ge=0, le=MAX_ERROR)
     accuracy: float | None = Field(default=None, ge=0, le=1)
     accuracy_drop: float | None = Field(default=None, ge=0, le=1)
+    f1: float | None = Field(default=None, ge=0, le=1)
+    f1_drop: float | None = Field(default=None, ge=0, le=1)
     calibration_error: float | None = Field(default=None, ge=0, le=1)
     calibration_error_rise: float | None = Field(default=None, ge=0, le=1)
     absolute_error: float | None = Field(default=None, ge=0, le=MAX_ERROR)
@@ -155,12 +161,14 @@ class Promise(Declared):
         """
         kinds = {field.name: field.kind for field in contract.outputs}
         labels = {name for name, kind in kinds.items() if isinstance(kind, Label)}
+        several = {name for name, kind in kinds.items() if isinstance(kind, Labels)}
         decided = decided_outputs(contract).keys()
         numbers = {name for name, kind in kinds.items() if isinstance(kind, Number)}
         wide = wide_outputs(contract)
         known = {
             "cosine": wide, "recall_at_10": embedded_outputs(contract), "agreement": decided,
-            "accuracy": labels & truths, "calibration_error": labels & truths,
+            "accuracy": labels & truths, "f1": several & truths,
+            "calibration_error": (labels | several) & truths,
             "absolute_error": numbers & truths,
         }  # fmt: skip
         for name, bar, _ in self.bars():

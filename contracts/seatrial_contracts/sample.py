@@ -9,6 +9,7 @@ from typing import Any
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.labels import Labels
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.row import Row
 
@@ -22,9 +23,9 @@ class Sample:
 
     A bare row is `Sample(row)`.
 
-    `truth` maps a label output to its true class, or a number output to its true value; it may
-    leave outputs out. `slices` name the sub-groups that are measured on their own: an island, a
-    length, a kind of image.
+    `truth` maps a label output to its true class, labels to the list of those that are true, or a
+    number output to its true value; it may leave outputs out. `slices` name the sub-groups that are
+    measured on their own: an island, a length, a kind of image.
     """
 
     row: RawRow
@@ -48,6 +49,12 @@ def check_samples(samples: Sequence[Sample], contract: Contract, where: str) -> 
         for output, value in (sample.truth or {}).items():
             kind = kinds.get(output)
             if isinstance(kind, Label) and isinstance(value, str) and value in kind.classes:
+                continue
+            if (
+                isinstance(kind, Labels)
+                and isinstance(value, (list, tuple))
+                and all(isinstance(word, str) and word in kind.classes for word in value)
+            ):
                 continue
             if (
                 isinstance(kind, Number)
@@ -74,8 +81,10 @@ def wanted_truth(kind: object) -> str:
     """What a truth for this kind of output is, for messages."""
     if isinstance(kind, Label):
         return f"one of its {len(kind.classes)} classes"
+    if isinstance(kind, Labels):
+        return f"a list of some of its {len(kind.classes)} classes"
     return (
         "a number"
         if isinstance(kind, Number)
-        else "the name of an output that is a label or a number"
+        else "the name of an output that is a label, labels or a number"
     )

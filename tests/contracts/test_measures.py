@@ -69,17 +69,7 @@ def test_what_no_row_or_output_allows_is_not_measured() -> None:
     contract = st.contract_from_rows(In, Size)
     rows = [{"size": np.float32(value)} for value in (1.0, -2.0)]
     found = measure(contract, rows, rows)
-    assert found.model_dump() == {"rows": 2, "max_error": 0.0} | dict.fromkeys(
-        (
-            "cosine",
-            "least_cosine",
-            "recall_at_10",
-            "agreement",
-            "accuracy",
-            "calibration_error",
-            "absolute_error",
-        )
-    )
+    assert found.model_dump(exclude_defaults=True) == {"rows": 2, "max_error": 0.0}
     logits = [{"word": np.array([3.0, -1.0, 0.0], np.float32), "size": np.float32(0)}]
     assert measure(CONTRACT, logits, logits, [{"word": "a"}]).calibration_error is None
 

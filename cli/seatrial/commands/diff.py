@@ -122,6 +122,7 @@ def measures_table(found: Versions) -> Table:
     """Both versions against the truth, for all rows whose truth is known and for each slice."""
     names = {
         "accuracy": "accuracy",
+        "f1": "F1",
         "calibration_error": "calibration error",
         "absolute_error": "absolute error",
     }

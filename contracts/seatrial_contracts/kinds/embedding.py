@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,10 +81,6 @@ class Embedding(MappedKind):
     least_cosine: Share | None = None
     least_recall_at_10: Share | None = None
     measured: Annotated[tuple[FormMeasure, ...], Field(strict=False, max_length=MAX_MEASURED)] = ()
-
-    broken_bound: ClassVar[str] = (
-        "the model answered a vector whose length is not the 1 that the contract promises"
-    )
 
     def __init__(self, size: int | None = None, /, **options: Any) -> None:
         super().__init__(**(options if size is None else {"size": size} | options))
@@ -162,7 +158,11 @@ class Embedding(MappedKind):
     def is_bounded(self) -> bool:
         return self.normalized
 
-    def answer_breaks(self, option: str, old: Self) -> bool:
+    @property
+    def breach(self) -> str:
+        return "a vector whose length is not the 1 that the contract promises"
+
+    def breaks_answer(self, option: str, old: Self) -> bool:
         """Further sizes, forms and prompts are safe; vectors of other ranges do not compare."""
         if option in ("dimensions", "forms"):
             return not set(getattr(old, option)) <= set(getattr(self, option))
@@ -171,7 +171,7 @@ class Embedding(MappedKind):
         if option == "ranges":
             return bool(old.ranges) and self.ranges[: len(old.ranges)] != old.ranges
         safe = ("least_cosine", "least_recall_at_10", "measured")
-        return option not in safe and super().answer_breaks(option, old)
+        return option not in safe and super().breaks_answer(option, old)
 
     def outside(self, array: Array) -> Array:
         """Vectors that are not of length 1, or that cannot be normalised once they are cut.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
+from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.compare import Comparison, Tolerance, compare_arrays, mismatch
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.classes import best_of, class_schema, classes_in
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Array,
@@ -24,7 +27,9 @@ from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionVal
 
 Score = Annotated[float, Field(ge=0, le=1)]
 MOST_SHARES = 8
-"""With more classes, drift looks at how many pass, and at the highest score."""
+"""With more classes, drift looks at the best one, how many pass, and the highest score."""
+NONE = "(none)"
+"""Stands for the best class where none passes."""
 
 
 class Labels(MappedKind):
@@ -35,14 +40,18 @@ class Labels(MappedKind):
     `threshold`, highest first: `[{"label": name, "score": score}, ...]`, an empty list where none
     is. `thresholds` gives classes a threshold of their own. `top` is the most that are listed.
     Requests may choose `threshold` (for all classes) and `top_k`, where the contract declares them.
+    `file` is the path of a text file of one class a line, in place of the names, as `Label` has it.
     """
 
     reads_options: ClassVar[frozenset[str]] = frozenset({"threshold", "top_k"})
+    decides: ClassVar[bool] = True
     kind: Literal["labels"] = "labels"
     classes: Annotated[tuple[Word, ...], Field(strict=False, max_length=MAX_WORDS)] = ()
     threshold: Score = 0.5
     thresholds: Annotated[dict[Word, Score], Field(max_length=MAX_WORDS)] = {}
     top: Annotated[int, Field(ge=1, le=MAX_WORDS)] | None = None
+
+    file: str | None = Field(default=None, exclude=True)
 
     def __init__(self, *classes: str, **options: Any) -> None:
         super().__init__(**({"classes": classes} | options if classes else options))
@@ -50,16 +59,36 @@ class Labels(MappedKind):
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation != list[str]:
             raise DeclarationError("st.Labels", str(annotation), "list[str]")
-        return self.completed(nullable=nullable)
+        if self.file is None:
+            return self.completed(nullable=nullable)
+        if self.classes:
+            raise DeclarationError("st.Labels", "classes and a file", "one of both")
+        found = classes_in(self.file, "st.Labels")
+        return self.completed(nullable=nullable, classes=found, file=None)
 
     def check(self) -> None:
         names = self.classes
-        if self.nullable or not names or len(set(names)) != len(names):
-            got = f"classes {names!r}"[:100]
+        if self.file is not None or self.nullable or not names or len(set(names)) < len(names):
+            got = f"classes {names[:8]!r}"[:100]
             raise DeclarationError("st.Labels", got, "one or more different names, never missing")
-        odd = [name for name in self.thresholds if name not in names]
+        known = set(names)
+        odd = [name for name in self.thresholds if name not in known]
         if odd:
             raise DeclarationError("st.Labels", f"a threshold of {odd[0]!r}", "one of its classes")
+
+    def passes(self, scores: Array) -> Array:
+        """Which classes reach their threshold: bool, of the shape of `scores`, `(..., classes)`."""
+        return np.asarray(scores) >= self._least
+
+    def decision(self, array: Array) -> str:
+        if array.shape != self.shape or not np.isfinite(array).all():
+            return ""
+        return ", ".join(self._names[self.passes(array)]) or "none"
+
+    def breaks_answer(self, option: str, old: Self) -> bool:
+        if option == "top":
+            return self.top is not None and (old.top is None or self.top < old.top)
+        return super().breaks_answer(option, old)
 
     def annotation(self) -> Any:
         return list[str]
@@ -89,20 +118,18 @@ class Labels(MappedKind):
         )
 
     def client(self, arrays: Arrays, note: Any, options: OptionValues) -> tuple[Array, ...]:
-        scores = arrays[0]
-        threshold = options.get("threshold")
-        least = self._least if threshold is None else threshold
-        ordered = np.argsort(-scores, kind="stable")
-        passed = ordered[(scores >= least)[ordered]][: options.get("top_k", self.top)]
-        return self._names[passed], scores[passed]
+        scores, threshold = arrays[0], options.get("threshold")
+        places = np.flatnonzero(scores >= (self._least if threshold is None else threshold))
+        best = places[best_of(scores[places], options.get("top_k", self.top) or len(places))]
+        return self._names[best], scores[best]
 
-    @property
+    @cached_property
     def _least(self) -> Array:
         return np.array(
             [self.thresholds.get(name, self.threshold) for name in self.classes], np.float32
         )
 
-    @property
+    @cached_property
     def _names(self) -> Array:
         return np.array(self.classes, object)
 
@@ -151,7 +178,7 @@ class Labels(MappedKind):
             "items": {
                 "type": "object",
                 "properties": {
-                    "label": {"type": "string"},
+                    "label": class_schema(self.classes),
                     "score": {"type": "number", "minimum": 0, "maximum": 1},
                 },
                 "required": ["label", "score"],
@@ -163,13 +190,27 @@ class Labels(MappedKind):
         return [{"label": self.classes[0], "score": 0.9}]
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
-        """How many classes pass, the highest score, and each class's score where these are few."""
+        """The best class that passes, how many pass, and the highest score.
+
+        Where the classes are few: whether each passes, and its score.
+        """
         each = self.classes if len(self.classes) <= MOST_SHARES else ()
 
         def features(values: Column) -> Mapping[str, Column]:
             scores = np.asarray(values)
-            own = {f"score.{word}": scores[:, place] for place, word in enumerate(each)}
-            passed = (scores >= self._least).sum(1).astype(np.float64)
-            return {"passed": passed, "confidence": scores.max(1), **own}
+            passed = self.passes(scores)
+            highest = np.where(passed, scores, -1).argmax(1)
+            best = [
+                self.classes[place] if row[place] else NONE
+                for place, row in zip(highest.tolist(), passed, strict=True)
+            ]
+            shares = {f"passes.{word}": passed[:, at].astype(float) for at, word in enumerate(each)}
+            own = {f"score.{word}": scores[:, at] for at, word in enumerate(each)}
+            count = passed.sum(1).astype(np.float64)
+            return {"": best, "passed": count, "confidence": scores.max(1), **shares, **own}
 
         return features
+
+    def split(self, feature: str, values: Column) -> Bins:
+        known = (*self.classes, NONE)
+        return super().split(feature, values) if feature else split_words(values, known)

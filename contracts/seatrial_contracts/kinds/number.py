@@ -12,7 +12,7 @@ import annotated_types
 import numpy as np
 from pydantic import Field, field_validator
 
-from seatrial_contracts.element_types import V2_DATATYPES
+from seatrial_contracts.element_types import V2_DATATYPES, refuse_bfloat16
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import (
     Array,
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Dtype = Literal[
-    "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
-]
+    "float16", "float32", "float64",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip
+SHORTER = frozenset({"float16", "float32"})
+"""Element types that round a number of JSON, which is a float64."""
 EXACT_IN_FLOAT32 = 2**24
 """float32 holds every whole number up to here exactly (IEEE 754: 24 bits of significand)."""
 FAR = 1e6
@@ -73,6 +76,8 @@ class Number(OutputKind):
     @classmethod
     def from_type(cls, annotation: Any) -> Self | None:
         return cls() if annotation in (float, int) else None
+
+    _no_bfloat16 = field_validator("dtype", mode="before")(refuse_bfloat16)
 
     @field_validator("ge", "le", "gt", "lt", mode="before")
     @classmethod
@@ -192,7 +197,9 @@ class Number(OutputKind):
         """
         low, high = self.range
         return (
-            (rounded_up_to(low), -rounded_up_to(-high)) if self.dtype == "float32" else (low, high)
+            (rounded_up_to(low, self.dtype), -rounded_up_to(-high, self.dtype))
+            if self.dtype in SHORTER
+            else (low, high)
         )
 
     def annotation(self) -> Any:
@@ -258,7 +265,7 @@ class Number(OutputKind):
         value = float(value)
         if value.is_integer() and abs(value) < MOST_DIGITS:
             return str(int(value))
-        return str(np.float32(value)) if self.dtype == "float32" else str(value)
+        return str(np.dtype(self.dtype).type(value)) if self.dtype in SHORTER else str(value)
 
     @property
     def datatype(self) -> str:
@@ -285,7 +292,7 @@ class Number(OutputKind):
             "exclusiveMaximum": self.lt,
             "x-unit": self.unit,
         }
-        if self.dtype == "float32":  # numbers that float32 rounds to an open end are refused
+        if self.dtype in SHORTER:  # numbers that the type rounds to an open end are refused
             low, high = self._json_range
             names["minimum"] = low if self.gt is not None else self.ge
             names["maximum"] = high if self.lt is not None else self.le
@@ -377,17 +384,18 @@ class Number(OutputKind):
         return lambda values: {"": np.asarray(values, np.float64)}
 
 
-def rounded_up_to(bound: float) -> float:
-    """The least float64 that float32 rounds to `bound`, a float32, or above.
+def rounded_up_to(bound: float, dtype: str) -> float:
+    """The least float64 that an element type rounds to `bound`, one of its numbers, or above.
 
     Rounding is IEEE 754's: to nearest, ties to even.
     """
+    element = np.dtype(dtype).type
     with np.errstate(over="ignore"):
-        below = np.nextafter(np.float32(bound), np.float32(-inf))
+        below = np.nextafter(element(bound), element(-inf))
         gap = (
             bound - float(below)
             if np.isfinite(below)
-            else bound - float(np.nextafter(np.float32(bound), np.float32(0)))
+            else bound - float(np.nextafter(element(bound), element(0)))
         )
         middle = bound - abs(gap) / 2
-        return middle if float(np.float32(middle)) >= bound else float(np.nextafter(middle, inf))
+        return middle if float(element(middle)) >= bound else float(np.nextafter(middle, inf))

@@ -41,6 +41,16 @@ class OutputKind(Kind):
     reads_options: ClassVar[frozenset[str]] = frozenset()
     """Options that shape the answer where a contract lets clients choose them."""
 
+    decides: ClassVar[bool] = False
+    """Is an answer right or wrong as a whole, by what `decision` says of it?"""
+
+    def decision(self, array: Array) -> str:
+        """What an answer decides, by name; empty where it has no right numbers.
+
+        Kinds that decide have it.
+        """
+        raise NotImplementedError(f"{self.name} decides nothing: this is a bug in seatrial")
+
     @property
     def about(self) -> str | None:
         """The input field that the answer is about, whose note of the row `describe` needs."""
@@ -68,26 +78,31 @@ class OutputKind(Kind):
         """
         return self
 
-    def answer_breaks(self, option: str, old: Self) -> bool:
-        """Whether the change of this option from its value in `old` breaks clients.
-
-        It breaks if they may misread an answer that they read rightly today, or no longer get one.
-        """
-        return option != "description"
-
     def own_options(self) -> Mapping[str, Option]:
         """Options that clients may choose because this kind stands in the contract, by name."""
         return {}
 
-    broken_bound: ClassVar[str] = (
-        "the model answered a number out of the bounds that the contract promises"
-    )
-    """What is said of an answer that breaks a bound."""
+    def beside(self, options: Mapping[str, Option]) -> Self:
+        """This kind as it answers in a contract that declares these options."""
+        return self
+
+    def breaks_answer(self, option: str, old: Self) -> bool:
+        """Whether the change of this option from its value in `old` breaks clients.
+
+        It breaks if they may misread an answer that they read rightly today, or no longer get one.
+        Unless a subclass overrides the method, every change but the description's breaks.
+        """
+        return option != "description"
 
     @property
     def is_bounded(self) -> bool:
         """Is there a bound beyond the element type's own?"""
         return False
+
+    @property
+    def breach(self) -> str:
+        """What an answer holds that breaks a bound, for messages."""
+        return "a number out of the bounds that the contract promises"
 
     def outside(self, array: Array) -> Array:
         """Which elements break a bound: bool, of the array's shape. NaN breaks none.
@@ -127,3 +142,10 @@ class OutputKind(Kind):
     def whole_options(self) -> OptionValues:
         """The options with which a client sees all that the model answered."""
         return NO_OPTIONS
+
+    def filled(self, want: Arrays, got: Arrays, options: OptionValues) -> Arrays:
+        """What `recover` read, with what these options keep from clients taken from `want`.
+
+        Only what may be so by what the client did see is taken.
+        """
+        return got

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, S
 
 import annotated_types
 import numpy as np
-from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, field_validator
 
-from seatrial_contracts.element_types import V2_DATATYPES
+from seatrial_contracts.element_types import V2_DATATYPES, refuse_bfloat16
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
     MAX_SIDE,
@@ -42,6 +42,7 @@ Dtype = Literal[
     "int16",
     "int32",
     "int64",
+    "float16",
     "float32",
     "float64",
 ]
@@ -62,6 +63,7 @@ ELEMENT_BYTES = {
     "int16": 7,
     "int32": 12,
     "int64": 21,
+    "float16": 15,
     "float32": 16,
     "float64": 25,
 }
@@ -98,6 +100,8 @@ class Tensor(OutputKind):
     le: float | None = None
     gt: float | None = None
     lt: float | None = None
+
+    _no_bfloat16 = field_validator("dtype", mode="before")(refuse_bfloat16)
 
     def __class_getitem__(cls, parts: Any) -> Any:
         """The annotation itself: `embedding: Tensor[np.float32, 384]`.

@@ -78,7 +78,7 @@ class Side:
 
     def __init__(self, bundle: Bundle, runner: Runner, tolerance: Tolerance) -> None:
         self._runner, self._tolerance = runner, tolerance
-        contract = bundle.contract
+        self._contract = contract = bundle.contract
         self._terms = ClientTerms(bundle.make_front()) if contract.mapped else None
         seen = contract.plain_tensors if runner.client_terms else contract.answer_tensors
         self._scale = {tensor.name: loudest(bundle, tensor.name) for tensor in seen}
@@ -111,6 +111,8 @@ class Side:
             return f"answered, by the training code refused with {want}"
         if isinstance(got, str):
             return f"refused with {got}, by the training code answered"
+        if self._runner.client_terms:
+            got = self._contract.filled(want, got)
         found = []
         if self._scale:
             mine = {name: want[name] for name in self._scale}

@@ -20,11 +20,12 @@ MEASURES = {
     "cosine": "cosine",
     "agreement": "agreement",
     "accuracy": "accuracy",
+    "f1": "F1",
     "calibration_error": "calibration error",
     "absolute_error": "absolute error",
 }
 """Measures that the slices table shows, where any slice has them."""
-OF_TRUTH = ("accuracy", "calibration_error", "absolute_error")
+OF_TRUTH = ("accuracy", "f1", "calibration_error", "absolute_error")
 """Those that the training side's own stand beside."""
 
 

@@ -18,6 +18,7 @@ from seatrial_contracts.golden import Golden
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.labels import Labels
 from seatrial_contracts.receipt import Trial, WorstRow
 from seatrial_parity.printable import printable
 from seatrial_parity.report.findings import Findings
@@ -163,7 +164,7 @@ def shown_outputs(bundle: Bundle, golden: Golden, row: WorstRow) -> tuple[Number
         if got is None:
             continue
         kind = kinds.get(field.name)
-        classes = kind.classes if isinstance(kind, Label) else ()
+        classes = kind.classes if isinstance(kind, (Label, Labels)) else ()
         here = row.index if field.name == row.output and row.got is not None else None
         worst = None if here is None else int(np.ravel_multi_index(here, want.shape)) if here else 0
         places = sorted(got, key=lambda place: (place != worst, -abs(want.flat[place])))
@@ -175,7 +176,7 @@ def shown_outputs(bundle: Bundle, golden: Golden, row: WorstRow) -> tuple[Number
             )
             for place in places
         ]
-        winner = classes[int(want.argmax())] if classes else ""
+        winner = kind.decision(want) if kind is not None and kind.decides else ""
         shown.append(Numbers(field.name, tuple(lines), winner, row.labels.get(field.name, "")))
     return tuple(shown)
 

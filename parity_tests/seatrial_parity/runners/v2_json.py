@@ -20,9 +20,12 @@ NAME = "v2 json"
 
 
 def runners(asked: TrialRequest) -> Iterator[V2JsonRunner]:
-    """One, where there is a server and no input is a file: JSON strings cannot hold one."""
-    files = any(field.kind.name == "image" for field in asked.bundle.contract.inputs)
-    if asked.url is not None and not files:
+    """One, where there is a server and JSON has a form for all: it has none for files and FP16."""
+    contract = asked.bundle.contract
+    files = any(field.kind.name == "image" for field in contract.inputs)
+    datatypes = {field.kind.datatype for field in contract.inputs}
+    datatypes |= {tensor.datatype for tensor in contract.client_tensors.values()}
+    if asked.url is not None and not files and "FP16" not in datatypes:
         yield V2JsonRunner(asked.bundle, asked.url, asked.bundle.version)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.kinds.classes import MOST_LISTED
 from seatrial_serve.api.routing import found, in_turns, json_response, reading
 from seatrial_serve.api.tf_serving import metadata, version_status
 from seatrial_serve.models.entry import Entry, State
@@ -177,6 +179,19 @@ def openai_model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "seatrial"}
 
 
+def short_contract(contract: Contract) -> dict[str, Any]:
+    """`contract.json` with the first words of each long list alone, and how many are left out."""
+    told = contract.model_dump(mode="json", by_alias=True)
+    for field in (*told["inputs"], *told["outputs"]):
+        kind = field["kind"]
+        for option, words in [(o, v) for o, v in kind.items() if isinstance(v, (list, dict))]:
+            if len(words) > MOST_LISTED:
+                few = list(words)[:MOST_LISTED]
+                kind[option] = {n: words[n] for n in few} if isinstance(words, dict) else few
+                kind[f"{option}_left_out"] = len(words) - MOST_LISTED
+    return told
+
+
 async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
     """Contract, example, execution receipt and the trials of a version that is ready."""
     model = entry.model
@@ -184,7 +199,7 @@ async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
         return {}
     trials = [trial.model_dump(mode="json") for trial in model.admitted.trials]
     return {
-        "contract": model.contract.model_dump(mode="json", by_alias=True),
+        "contract": short_contract(model.contract),
         "inputs": model.contract.row_schema(),
         "outputs": model.contract.answer_schema(),
         "options": model.contract.options_schema(),

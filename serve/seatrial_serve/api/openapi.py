@@ -16,6 +16,7 @@ import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
+from seatrial_contracts.kinds.classes import class_schema
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.api.feedback import Told
 from seatrial_serve.api.routing import reading
@@ -329,9 +330,7 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
     The truth is one of the model's classes; the slices are its bundle's.
     """
     bundle, said = model.bundle, told_properties()
-    classes = {
-        name: {"type": "string", "enum": list(words)} for name, words in labels.classes.items()
-    }
+    classes = {name: class_schema(words) for name, words in labels.classes.items()}
     true = {"anyOf": [closed_object(classes), {"type": "null"}]}
     known: dict[str, Any] = (
         {"type": "string", "enum": sorted(labels.slices)} if labels.slices else {"not": {}}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from seatrial_contracts.kinds.classes import MOST_LISTED
 from seatrial_contracts.kinds.label import Label
 from seatrial_serve.metrics.model_metrics import Statistics
 from seatrial_serve.models.entry import Entry, State
@@ -13,7 +14,13 @@ from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.scan import version_key
 from seatrial_serve.models.served_model import ServedModel
 
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics", "schedule_policy"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "statistics",
+    "schedule_policy",
+]
 PLATFORM = "seatrial"
 STATES = {State.READY: "READY", State.LOADING: "LOADING", State.FAILED: "UNAVAILABLE"}
 
@@ -37,7 +44,7 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
     classes = {
         f"{field.name}.classes": ",".join(field.kind.classes)
         for field in contract.outputs
-        if isinstance(field.kind, Label)
+        if isinstance(field.kind, Label) and len(field.kind.classes) <= MOST_LISTED
     }
     return {
         "name": entry.name,

@@ -5,7 +5,7 @@ The tensors are checked against the contract; the outputs are those that were as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_serve.api.exchange import Exchange, Job, Reply
 from seatrial_serve.api.v2_answer import client_arrays
+from seatrial_serve.api.v2_classification import check_classification, classified
 from seatrial_serve.api.v2_partial import refuse_without_nan, sound_columns
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.partial import described_errors
@@ -63,6 +64,8 @@ def _reply(
     tensors = contract.client_tensors_for(options)
     outputs = [
         (each, tensors[each.name].datatype, array)
+        if each.best is None
+        else (each, "BYTES", classified(contract, each, array))
         for each, array in zip(wanted, arrays, strict=True)
     ]
     errors = described_errors(answer) if by_row else None
@@ -113,15 +116,38 @@ def wanted_outputs(contract: Contract, request: InferRequest) -> list[Wanted]:
     """The outputs to give, each once. Raises `Refusal`."""
     names = contract.client_tensors
     if request.outputs is None:
-        return [Wanted(name, request.binary) for name in names]
-    for wanted in request.outputs:
+        found = [Wanted(name, request.binary) for name in names]
+    else:
+        found = [
+            Wanted(each.name, request.binary if each.binary is None else each.binary, each.best)
+            for each in request.outputs
+        ]
+        check_named(contract, found)
+    for wanted in found:
+        if not wanted.binary and names[wanted.name].datatype == "FP16":
+            check_form(wanted)
+    return found
+
+
+def check_named(contract: Contract, found: Sequence[Wanted]) -> None:
+    """Raise `Refusal` for outputs that the model does not have, or not so."""
+    names = contract.client_tensors
+    for wanted in found:
         if wanted.name not in names:
             raise Refusal(
                 "E_OUTPUT", "outputs", "one that the model does not have", ", ".join(names)
             )
-    if len({wanted.name for wanted in request.outputs}) != len(request.outputs):
+        check_classification(contract, wanted)
+    if len({wanted.name for wanted in found}) != len(found):
         raise Refusal("E_OUTPUT", "outputs", "one of them twice", "each once")
-    return [
-        Wanted(wanted.name, request.binary if wanted.binary is None else wanted.binary)
-        for wanted in request.outputs
-    ]
+
+
+def check_form(wanted: Wanted) -> None:
+    """Raise `Refusal` for FP16 in JSON, for which the protocol has no form."""
+    if wanted.best is None:
+        raise Refusal(
+            "E_DTYPE",
+            f"output '{wanted.name}'",
+            "FP16 in JSON",
+            "'binary_data' of the output, or 'binary_data_output' of the request",
+        )

@@ -24,8 +24,8 @@ V2_FLOATS = frozenset({"FP16", "FP32", "FP64"})
 
 def refuse_without_nan(tensors: Mapping[str, AnswerTensor], wanted: Sequence[Wanted]) -> None:
     """Raise `Refusal` if an output of a partial answer has no value for a row without answer."""
-    for name in (each.name for each in wanted):
-        datatype = tensors[name].datatype
+    for name, best in ((each.name, each.best) for each in wanted):
+        datatype = tensors[name].datatype if best is None else "BYTES"
         if datatype not in V2_FLOATS:
             raise Refusal(
                 "E_UNSUPPORTED",

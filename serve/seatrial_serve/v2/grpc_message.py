@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -24,7 +25,6 @@ from seatrial_serve.v2.message import (
     InferResponse,
     Parameters,
     Tensor,
-    Wanted,
     checked_id,
     checked_parameters,
     checked_wanted,
@@ -70,11 +70,12 @@ def read_message(
         else:
             data = _typed(datatype, shape, given.contents, where)
         inputs.append(Tensor(given.name, datatype, shape, data))
-    for wanted in message.outputs:
-        checked_wanted(parameters_of(wanted.parameters), f"output '{wanted.name[:128]}'")
+    outputs = [
+        checked_wanted(each.name, parameters_of(each.parameters)) for each in message.outputs
+    ]
     return InferRequest(
         inputs,
-        [Wanted(wanted.name, True) for wanted in message.outputs] or None,
+        [replace(each, binary=True) for each in outputs] or None,
         checked_parameters(parameters_of(message.parameters), "request parameters"),
         checked_id(message.id),
         True,

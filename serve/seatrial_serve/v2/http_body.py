@@ -30,7 +30,6 @@ from seatrial_serve.v2.message import (
     InferRequest,
     InferResponse,
     Tensor,
-    Wanted,
     checked_flag,
     checked_id,
     checked_parameters,
@@ -109,7 +108,9 @@ def _request(head: dict[str, Any], most: int, rest: memoryview) -> InferRequest:
     outputs = _listed(head, "outputs", most) if "outputs" in head else None
     return InferRequest(
         inputs,
-        [_wanted(item) for item in outputs] if outputs else None,
+        [checked_wanted(item["name"], item.get("parameters")) for item in outputs]
+        if outputs
+        else None,
         parameters,
         checked_id(head.get("id")),
         checked_flag(parameters, "binary_data_output", "request parameters") or False,
@@ -193,11 +194,6 @@ def _inputs(items: list[dict[str, Any]], rest: memoryview) -> tuple[list[Tensor]
         )
         used += size
     return tensors, used
-
-
-def _wanted(item: dict[str, Any]) -> Wanted:
-    where = f"output '{item['name'][:128]}'"
-    return Wanted(item["name"], checked_wanted(item.get("parameters"), where))
 
 
 def raw_request(body: bytes, contract: Contract) -> InferRequest:

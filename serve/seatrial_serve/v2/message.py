@@ -46,6 +46,8 @@ class Wanted:
 
     name: str
     binary: bool | None = None
+    best: int | None = None
+    """How many of its classes are wanted in place of the tensor (`classification`)."""
 
 
 @dataclass(slots=True)
@@ -117,17 +119,24 @@ def checked_flag(parameters: Parameters, name: str, where: str) -> bool | None:
     return value
 
 
-def checked_wanted(given: Any, where: str) -> bool | None:
-    """Return `binary_data`, the one parameter of an output that is offered.
+def checked_wanted(name: str, given: Any) -> Wanted:
+    """Return an output that was asked for, with `binary_data` and `classification`.
 
-    Any other would change what is answered. Raises `Refusal`.
+    These two are the parameters of an output that are offered. Any other would change what is
+    answered. Raises `Refusal`.
 
-    KServe's client sends it over gRPC too, where every output is binary.
+    KServe's client sends `binary_data` over gRPC too, where every output is binary.
     """
+    where = f"output '{name[:128]}'"
     parameters = checked_parameters(given, where)
-    if parameters.keys() - {"binary_data"}:
-        raise Refusal("E_UNSUPPORTED", where, "an unknown parameter", "'binary_data' alone")
-    return checked_flag(parameters, "binary_data", where)
+    if parameters.keys() - {"binary_data", "classification"}:
+        want = "'binary_data' and 'classification' alone"
+        raise Refusal("E_UNSUPPORTED", where, "an unknown parameter", want)
+    best = parameters.get("classification")
+    if best is not None and (type(best) is not int or best < 1):
+        want = "a whole number from 1: how many classes are wanted"
+        raise Refusal("E_PARAMETER", where, "another 'classification'", want)
+    return Wanted(name, checked_flag(parameters, "binary_data", where), best)
 
 
 def checked_id(value: Any) -> str:

@@ -1,13 +1,13 @@
 /** What the model answered, or why it would not. */
 
-import { labelAnswer } from "./answers/label.js";
+import { labelAnswer, labelsAnswer } from "./answers/label.js";
 import { numberAnswer } from "./answers/number.js";
 import { tensorAnswer } from "./answers/tensor.js";
 import { facts, fold, make, source } from "./dom.js";
 import { seconds } from "./format.js";
 
 /** Each shows one output and says it in a few words: `[element, words]`. */
-const KINDS = { label: labelAnswer, number: numberAnswer, tensor: tensorAnswer };
+const KINDS = { label: labelAnswer, labels: labelsAnswer, number: numberAnswer, tensor: tensorAnswer };
 
 function plainAnswer(value) {
   return [source("The value as JSON", JSON.stringify(value, null, 2)), JSON.stringify(value)];

@@ -1,0 +1,61 @@
+"""Classes: the closed list of names that a model's scores stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.kind import MAX_WORDS, Array, JsonSchema
+
+LONGEST_NAME = 1024
+MOST_LISTED = 256
+"""Longer lists stand in the contract alone, and in no schema or description of the model."""
+
+
+def classes_in(path: str, where: str) -> tuple[str, ...]:
+    """Read classes from a text file in UTF-8: one name a line, in the order of the scores.
+
+    Raises `DeclarationError` that names the line.
+    """
+    where, want = f"{where}, file '{path}'", "a text file in UTF-8 of one class a line"
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except OSError as error:
+        raise DeclarationError(where, error.strerror or "no file", want) from None
+    except UnicodeDecodeError:
+        raise DeclarationError(where, "bytes that are no UTF-8", want) from None
+    names = tuple(line.rstrip("\r") for line in text.removesuffix("\n").split("\n"))
+    if len(names) > MAX_WORDS:
+        raise DeclarationError(where, f"{len(names)} lines", f"at most {MAX_WORDS}")
+    seen: dict[str, int] = {}
+    for line, name in enumerate(names, 1):
+        if not name.strip() or len(name) > LONGEST_NAME:
+            got = f"{len(name)} characters" if name.strip() else "an empty line"
+            raise DeclarationError(f"{where}, line {line}", got, f"a name, up to {LONGEST_NAME}")
+        if name in seen:
+            got = f"the class of line {seen[name]} again"
+            raise DeclarationError(f"{where}, line {line}", got, "each class once")
+        seen[name] = line
+    return names
+
+
+def class_schema(classes: Sequence[str]) -> JsonSchema:
+    """JSON Schema (2020-12) of one of these: they are listed where they are few."""
+    if len(classes) <= MOST_LISTED:
+        return {"type": "string", "enum": list(classes)}
+    return {"type": "string", "maxLength": max(map(len, classes))}
+
+
+def best_of(scores: Array, most: int) -> Array:
+    """Places of the `most` highest scores of `(classes,)`, highest first, ties by their order."""
+    places: Array = np.arange(len(scores))
+    if most < len(scores):
+        ordered, place = scores.copy(), len(scores) - most
+        ordered.partition(place)
+        places = (scores >= ordered[place]).nonzero()[0]
+    order: Array = (-scores[places]).argsort(kind="stable")
+    best: Array = places[order[:most]]
+    return best
