@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.golden import Refused
     from seatrial_contracts.kinds.category import Category
     from seatrial_contracts.kinds.embedding import Embedding
+    from seatrial_contracts.kinds.extract import Extract
     from seatrial_contracts.kinds.flag import Flag
     from seatrial_contracts.kinds.forecast import Forecast
     from seatrial_contracts.kinds.image import Image
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.number import Number
     from seatrial_contracts.kinds.quantiles import Quantiles
     from seatrial_contracts.kinds.ranking import Ranking
+    from seatrial_contracts.kinds.spans import Spans
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
+    from seatrial_contracts.kinds.text_pair import TextPair
+    from seatrial_contracts.kinds.truncation import Truncation
     from seatrial_contracts.options import Option, Options
     from seatrial_contracts.promise import Promise
     from seatrial_contracts.row import Answer, Row
@@ -73,6 +77,7 @@ HOMES = {
     "seatrial_contracts.golden": ("Refused",),
     "seatrial_contracts.kinds.category": ("Category",),
     "seatrial_contracts.kinds.embedding": ("Embedding",),
+    "seatrial_contracts.kinds.extract": ("Extract",),
     "seatrial_contracts.kinds.flag": ("Flag",),
     "seatrial_contracts.kinds.forecast": ("Forecast",),
     "seatrial_contracts.kinds.image": ("Image",),
@@ -81,8 +86,11 @@ HOMES = {
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.quantiles": ("Quantiles",),
     "seatrial_contracts.kinds.ranking": ("Ranking",),
+    "seatrial_contracts.kinds.spans": ("Spans",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
+    "seatrial_contracts.kinds.text_pair": ("TextPair",),
+    "seatrial_contracts.kinds.truncation": ("Truncation",),
     "seatrial_contracts.options": ("Option", "Options"),
     "seatrial_contracts.promise": ("Promise",),
     "seatrial_contracts.row": ("Answer", "Row"),
@@ -112,6 +120,7 @@ __all__ = [
     "Contract",
     "DeclarationError",
     "Embedding",
+    "Extract",
     "Flag",
     "Forecast",
     "Fp16",
@@ -141,9 +150,12 @@ __all__ = [
     "Row",
     "Sample",
     "SeatrialError",
+    "Spans",
     "Tensor",
     "Text",
+    "TextPair",
     "Tolerance",
+    "Truncation",
     "Unavailable",
     "adopt_model",
     "compare_outputs",

@@ -30,7 +30,7 @@ from seatrial_contracts.bundle import CONTRACT, PROFILE, write_bundle
 from seatrial_contracts.errors import ModelError, OutOfMemory
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import HostStage
-from seatrial_contracts.kinds.text import Tokenise
+from seatrial_contracts.kinds.tokenised import Tokenise
 from seatrial_contracts.profile import DriftFeatures
 from seatrial_serve import server
 from seatrial_serve.api.direct import DirectWay

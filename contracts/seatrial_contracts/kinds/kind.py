@@ -286,6 +286,13 @@ class Kind(Declared):
         """
         raise NotImplementedError(f"{self.name} is an output kind: no rows come with it")
 
+    def wire(self, value: Any) -> Any:
+        """One row's JSON value as V2 has it: an element, or nested lists of them.
+
+        A value that the kind does not take may raise what indexing raises.
+        """
+        return value
+
     @abstractmethod
     def json_schema(self) -> JsonSchema:
         """JSON Schema (2020-12) of one value, missing values aside."""

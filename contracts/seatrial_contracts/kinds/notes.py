@@ -36,14 +36,33 @@ class ImageNote(NamedTuple):
 
 
 class TextNote(NamedTuple):
-    """Where a text's tokens lie in it. Places count code points, as Python's strings do."""
+    """Where the tokens of a row's texts lie. Places count code points, as Python's strings do."""
 
-    text: str
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+    """What each text is called; a single one is not."""
     offsets: Array
     """int64, `(tokens, 2)`: where each token begins and ends, as the tokenizer says."""
     special: Array
-    """bool, `(tokens,)`: is it a special token, which stands for no part of the text?"""
+    """bool, `(tokens,)`: is it a special token, which stands for no part of a text?"""
+    sequences: Array
+    """int64, `(tokens,)`: the place of the text that a token belongs to, or -1."""
     words: Array
     """int64, `(tokens,)`: the place of the tokenizer's word that a token belongs to, or -1."""
-    is_cut: bool
-    """Did the text have more tokens than the model takes?"""
+    cuts: tuple[bool, ...]
+    """Of each text: did it have more tokens than the model takes?"""
+
+    @property
+    def is_cut(self) -> bool:
+        """Had a text more tokens than the model takes?"""
+        return any(self.cuts)
+
+    @property
+    def text(self) -> str:
+        """The first text, or the only one."""
+        return self.texts[0]
+
+
+def text_place(note: TextNote, name: str | None) -> int:
+    """The place of the text of this name; of the last where there is no name."""
+    return len(note.texts) - 1 if name is None else note.names.index(name)

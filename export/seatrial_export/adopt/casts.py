@@ -11,7 +11,7 @@ from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.flag import Flag
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
-from seatrial_contracts.kinds.text import Text
+from seatrial_contracts.kinds.tokenised import Tokenised
 
 Range = tuple[float, float]
 
@@ -34,7 +34,7 @@ def range_of(kind: Kind | None) -> Range | None:
         return 0, 1
     if isinstance(kind, Category):
         return 0, kind.codes_count - 1
-    if isinstance(kind, Text):
+    if isinstance(kind, Tokenised):
         return 0, np.iinfo(np.int32).max  # no vocabulary is larger
     return None
 

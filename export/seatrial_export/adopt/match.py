@@ -10,13 +10,13 @@ import numpy as np
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.kinds.kind import TensorSpec
-from seatrial_contracts.kinds.text import Text
+from seatrial_contracts.kinds.tokenised import WHAT, Tokenised
 from seatrial_export.adopt.casts import holds, range_of
 from seatrial_export.adopt.names import match_names, plain
 from seatrial_export.adopt.port import Port, agree, shown
 from seatrial_export.adopt.promised import Promised, shape_of
 
-TEXT_PORTS = {"input_ids": "ids", "attention_mask": "mask"}
+TEXT_PORTS = WHAT
 """Name of a tensor of a text, in exporters of language models -> the text field's tensor."""
 SEGMENTS = "token_type_ids"
 """Zeros, where a model takes one text."""
@@ -56,7 +56,7 @@ class Inputs:
             for field in contract.inputs
             for spec in field.kind.tensors(field.name)
         }
-        self._texts = [field.name for field in contract.inputs if isinstance(field.kind, Text)]
+        self._texts = [field.name for field in contract.inputs if isinstance(field.kind, Tokenised)]
         self._free = {spec.name: spec for spec in specs}
         self._left, self._fed, self._renamed = list(takes), list[Fed](), renamed
 
@@ -65,8 +65,8 @@ class Inputs:
         self._by_name()
         self._by_shape(exactly=True)
         self._by_shape(exactly=False)
-        masks = {f"{text}_mask" for text in self._texts}  # a graph may do without
-        wanted = [spec for name, spec in self._free.items() if name not in masks]
+        masks = {"attention_mask", *(f"{text}_mask" for text in self._texts)}
+        wanted = [spec for name, spec in self._free.items() if name not in masks]  # may be unused
         if len(self._left) == 1 and len(wanted) == 1:
             return [*self._fed, Fed(self._left[0], wanted)]
         for port in self._left:
@@ -83,7 +83,9 @@ class Inputs:
 
     def _by_name(self) -> None:
         """An input's own name, spelled as a field can be, or what it is of the only text."""
-        ids = self._free.get(f"{self._texts[0]}_ids") if len(self._texts) == 1 else None
+        ids = None
+        if len(self._texts) == 1:
+            ids = self._free.get(f"{self._texts[0]}_ids") or self._free.get("input_ids")
         renamed = {name for name in self._free if name in self._renamed.values()}
         same = match_names([port.name for port in self._left], self._free.keys() - renamed)
         for port in tuple(self._left):

@@ -148,8 +148,10 @@ def resized(
     for axis, name in names.items():
         places = torch.arange(sizes[name]) % tensor.shape[axis]
         tensor = tensor.index_select(axis, places)
-    is_mask = spec.name.endswith("_mask") and spec.dims == (
-        f"{spec.name.removesuffix('_mask')}_tokens",
+    is_mask = (
+        spec.name.endswith("_mask")
+        and len(spec.dims) == 1
+        and str(spec.dims[0]).endswith("_tokens")
     )
     return torch.ones_like(tensor) if is_mask else tensor
 

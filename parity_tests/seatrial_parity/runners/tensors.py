@@ -70,8 +70,9 @@ def _value(kind: Kind, value: Any) -> Any:
     if value is None:
         return b"" if dtype.kind == "O" else np.nan
     try:
+        value = kind.wire(value)
         flat = np.array(value, object).ravel().tolist()
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         raise Inexpressible from None
     if not all(type(item) in PYTHON_TYPES[dtype.kind] for item in flat):
         raise Inexpressible
@@ -81,7 +82,7 @@ def _value(kind: Kind, value: Any) -> Any:
         except (binascii.Error, ValueError):
             raise Inexpressible from None
     if dtype.kind == "O":
-        return value.encode()
+        return value.encode() if isinstance(value, str) else [each.encode() for each in flat]
     try:
         return np.array(value, dtype)
     except (ValueError, OverflowError):
@@ -93,9 +94,9 @@ def shaped(values: Sequence[Any], kind: Kind) -> Array:
 
     Raises `Inexpressible` for lists of unlike length.
     """
-    if kind.datatype == "BYTES":
-        return np.array(values, object).reshape(len(values), 1)
     sides = kind.row_shape
+    if kind.datatype == "BYTES":
+        return np.array(values, object).reshape(len(values), *(side or 1 for side in sides))
     try:
         array = np.array(values, DTYPES[kind.datatype])
     except ValueError:

@@ -33,6 +33,8 @@ def raw_tensors(bundle: Bundle) -> dict[str, tuple[str, Array]]:
         value = row[field.name]
         if value is None:
             value = "" if field.kind.datatype == "BYTES" else np.nan
+        else:
+            value = field.kind.wire(value)
         shape = field.kind.row_shape if None not in field.kind.row_shape else np.shape(value)
         datatype = wide(field.kind.datatype)
         tensors[field.name] = datatype, one(datatype, value).reshape([int(n) for n in shape if n])
@@ -44,7 +46,7 @@ def graph_tensors(engine: Engine) -> dict[str, tuple[str, Array]]:
     encoded = engine.encode(engine.contract.validate_row(engine.bundle.golden.rows[0]))
     return {
         spec.name: (V2_DATATYPES[spec.dtype], np.atleast_1d(one(V2_DATATYPES[spec.dtype], value)))
-        for spec, value in zip(engine.specs, encoded, strict=True)
+        for spec, value in zip(engine.specs, encoded, strict=False)
     }
 
 

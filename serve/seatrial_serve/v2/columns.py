@@ -61,4 +61,5 @@ def shaped(tensor: Tensor, kind: Kind) -> Column:
     ):
         sides = ", ".join("any" if side is None else str(side) for side in want)
         raise Refusal("E_SHAPE", where, f"shape {list(tensor.shape)}", f"shape [rows, {sides}]")
-    return np.asarray(tensor.data).reshape(tensor.shape)
+    dtype = object if kind.datatype == "BYTES" else None  # numpy's own drops NULs at the end
+    return np.asarray(tensor.data, dtype).reshape(tensor.shape)

@@ -1,0 +1,62 @@
+"""text-embeddings-inference's `POST /rerank`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.api.exchange import Job
+from seatrial_serve.api.routes.rerank import Ranked, Reranker
+from seatrial_serve.api.routes.route import Body, Route, RouteExchange
+from seatrial_serve.api.routes.tei import tei_error
+from seatrial_serve.http.status import ToldError
+
+
+class RerankBody(Body):
+    """Of `POST /rerank`. Where `truncate` is not said, texts are cut as the contract has it."""
+
+    query: str = Field(description="a text")
+    texts: list[str] = Field(description="a list of texts")
+    raw_scores: bool = Field(False, description="true or false")
+    return_text: bool = Field(False, description="true or false")
+    truncate: bool | None = Field(None, description="true or false")
+    truncation_direction: str | None = Field(
+        None, description="right or left", pattern="(?i)right|left"
+    )
+
+    def check_side(self, reranker: Reranker) -> None:
+        """Raise `Refusal` where texts are cut on the other side."""
+        side = reranker.kind.truncation_side or "right"
+        said = self.truncation_direction
+        if self.truncate is not False and said is not None and said.lower() != side:
+            raise Refusal("E_OPTION", "field 'truncation_direction'", "the other side", side)
+
+
+class TeiRerank(Route[RerankBody]):
+    """Answers `[{"index", "score"}]`, with `text` where `return_text` asks for it."""
+
+    path: ClassVar[str] = "/rerank"
+    body = RerankBody
+
+    def error(self, told: ToldError) -> bytes:
+        """See `Route`."""
+        return tei_error(told)
+
+    def job(self, asked: RouteExchange, body: RerankBody) -> Job:
+        """See `Route`."""
+        reranker = Reranker(asked.model)
+        body.check_side(reranker)
+
+        def describe(ranked: list[Ranked]) -> Any:
+            return [
+                {"index": index, "score": score}
+                | ({"text": body.texts[index]} if body.return_text else {})
+                for index, score in ranked
+            ]
+
+        return reranker.job(
+            body.query, body.texts, describe, raw=body.raw_scores,
+            may_cut=body.truncate is not False,
+        )  # fmt: skip

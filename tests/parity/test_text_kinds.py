@@ -1,0 +1,121 @@
+"""A real model that names spans and one that extracts answers: sealed, served, held to parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+import torch
+from support.servers import Server
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor, nn
+
+import seatrial as st
+from seatrial_parity.runners.runner import TrialRequest
+from seatrial_parity.trial import try_bundle
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "東京", "🚢"]
+LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def tokenizer_json() -> bytes:
+    made = Tokenizer(
+        WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
+    made.pre_tokenizer = Whitespace()
+    made.add_special_tokens(WORDS[:4])
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )  # fmt: skip
+    return bytes(made.to_str(), "utf-8")
+
+
+TOKENIZER = tokenizer_json()
+
+
+class Row(st.Row):
+    text: Annotated[
+        str, st.Text(tokenizer=TOKENIZER, max_tokens=12, overflow="truncate", max_chars=100)
+    ]
+    pair: Annotated[
+        dict[str, str],
+        st.TextPair(
+            "query", "passage", tokenizer=TOKENIZER, max_tokens=16, cut="second", max_chars=100,
+            padding_side="left", model_inputs=("input_ids", "attention_mask", "token_type_ids"),
+        ),
+    ]  # fmt: skip
+
+
+class Answer(st.Answer):
+    spans: Annotated[list[dict], st.Spans(*LABELS, of="text", aggregate="average")]  # type: ignore[type-arg]
+    read: Annotated[dict, st.Truncation(of="text")]  # type: ignore[type-arg]
+    found: Annotated[list[dict], st.Extract(of="pair", top=2, null_threshold=0.0)]  # type: ignore[type-arg]
+    relevance: float
+
+
+class Net(nn.Module):
+    """Seeded: looks at each token and at the mean of its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.words = nn.Embedding(len(WORDS), 8)
+        self.types = nn.Embedding(2, 8)
+        self.labels, self.ends, self.score = nn.Linear(8, 5), nn.Linear(8, 2), nn.Linear(8, 1)
+
+    def forward(
+        self, text_ids: Tensor, text_mask: Tensor, input_ids: Tensor, attention_mask: Tensor,
+        token_type_ids: Tensor,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        text = self.mixed(self.words(text_ids), text_mask)
+        pair = self.mixed(self.words(input_ids) + self.types(token_type_ids), attention_mask)
+        real = attention_mask.unsqueeze(-1).float()
+        return {
+            "spans": self.labels(text * 3).softmax(-1),
+            "found": self.ends(pair * 3),
+            "relevance": self.score((pair * real).sum(1) / real.sum(1)).squeeze(1),
+        }
+
+    def mixed(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        real = mask.unsqueeze(-1).to(tokens.dtype)
+        mean = (tokens * real).sum(1, keepdim=True) / real.sum(1, keepdim=True)
+        return tokens + mean
+
+
+def rows() -> list[dict[str, Any]]:
+    rng = np.random.default_rng(5)
+
+    def text(most: int) -> str:
+        return "  ".join(rng.choice(WORDS[4:], rng.integers(0, most)))
+
+    return [{"text": text(16), "pair": {"query": text(4), "passage": text(20)}} for _ in range(12)]
+
+
+@pytest.mark.slow
+def test_texts_and_pairs_are_answered_alike_by_every_runner(tmp_path: Path) -> None:
+    golden = rows()
+    pipeline = st.Pipeline(
+        name="reader", version="1.0.0", inputs=Row, outputs=Answer, model=Net().eval(),
+        golden=golden, reference=golden,
+    )  # fmt: skip
+    path = st.export_pipeline(pipeline, tmp_path / "bundles").path
+    bundle = st.open_bundle(path)
+    server = Server(tmp_path / "bundles")
+    try:
+        assert server.wait_until_loaded()[0] == 200, "".join(server.log)
+        receipt = try_bundle(
+            TrialRequest(bundle, pipeline=pipeline, url=server.url, grpc=server.grpc)
+        )
+    finally:
+        server.stop()
+    tried = {trial.runner: trial for trial in receipt.trials}
+    every = {"pytorch", "onnxruntime", "http v1", "v2 json", "v2 binary", "grpc"}
+    assert every <= tried.keys()
+    failed = [f"{trial.runner}: {trial.finding}" for trial in receipt.trials if not trial.passed]
+    assert not failed
