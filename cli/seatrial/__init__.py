@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from seatrial_contracts.golden import Refused
     from seatrial_contracts.kinds.category import Category
+    from seatrial_contracts.kinds.detections import Detections
     from seatrial_contracts.kinds.embedding import Embedding
     from seatrial_contracts.kinds.extract import Extract
     from seatrial_contracts.kinds.flag import Flag
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.image import Image
     from seatrial_contracts.kinds.label import Label
     from seatrial_contracts.kinds.labels import Labels
+    from seatrial_contracts.kinds.mask import Mask
     from seatrial_contracts.kinds.number import Number
+    from seatrial_contracts.kinds.picture import Picture
     from seatrial_contracts.kinds.quantiles import Quantiles
     from seatrial_contracts.kinds.ranking import Ranking
     from seatrial_contracts.kinds.spans import Spans
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
+    from seatrial_export.suppress import suppress
     from seatrial_export.variants.fp16 import Fp16
     from seatrial_export.variants.int4_weights import Int4Weights
     from seatrial_export.variants.int8 import Int8
@@ -76,6 +80,7 @@ HOMES = {
     ),
     "seatrial_contracts.golden": ("Refused",),
     "seatrial_contracts.kinds.category": ("Category",),
+    "seatrial_contracts.kinds.detections": ("Detections",),
     "seatrial_contracts.kinds.embedding": ("Embedding",),
     "seatrial_contracts.kinds.extract": ("Extract",),
     "seatrial_contracts.kinds.flag": ("Flag",),
@@ -83,10 +88,12 @@ HOMES = {
     "seatrial_contracts.kinds.image": ("Image",),
     "seatrial_contracts.kinds.label": ("Label",),
     "seatrial_contracts.kinds.labels": ("Labels",),
+    "seatrial_contracts.kinds.mask": ("Mask",),
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.quantiles": ("Quantiles",),
     "seatrial_contracts.kinds.ranking": ("Ranking",),
     "seatrial_contracts.kinds.spans": ("Spans",),
+    "seatrial_contracts.kinds.picture": ("Picture",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.kinds.text_pair": ("TextPair",),
@@ -102,6 +109,7 @@ HOMES = {
     "seatrial_export.export": ("export_pipeline",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
+    "seatrial_export.suppress": ("suppress",),
     "seatrial_export.variants.fp16": ("Fp16",),
     "seatrial_export.variants.int4_weights": ("Int4Weights",),
     "seatrial_export.variants.int8": ("Int8",),
@@ -119,6 +127,7 @@ __all__ = [
     "Category",
     "Contract",
     "DeclarationError",
+    "Detections",
     "Embedding",
     "Extract",
     "Flag",
@@ -134,12 +143,14 @@ __all__ = [
     "Label",
     "Labels",
     "Limits",
+    "Mask",
     "MissingExtra",
     "ModelError",
     "Number",
     "Objective",
     "Option",
     "Options",
+    "Picture",
     "Pipeline",
     "Promise",
     "Quantiles",
@@ -164,6 +175,7 @@ __all__ = [
     "load_pipeline",
     "open_bundle",
     "read_rows",
+    "suppress",
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -220,6 +220,9 @@ class Contract(BaseModel):
                     "what the model itself shall see is an input field",
                 )
             field.option.check()
+            for output in self.outputs:
+                if field.name in output.kind.reads_options:
+                    output.kind.check_option(field.name, field.option)
 
     def to_json(self) -> bytes:
         """`contract.json`: sorted, indented, the same bytes for equal contracts."""
@@ -407,6 +410,15 @@ class Contract(BaseModel):
                 found += field.kind.answer_tensors(field.name)
         return {tensor.name: tensor for tensor in found}
 
+    def client_bytes(self, notes: Sequence[Sequence[Any]]) -> int:
+        """What clients' tensors take of rows with these notes, beside the graph's own tensors."""
+        return sum(
+            output.kind.client_bytes(of_row[output.place])
+            for output in self.mapped
+            if output.place is not None
+            for of_row in notes
+        )
+
     def client_tensors_for(self, options: OptionValues) -> Mapping[str, AnswerTensor]:
         """The same for a request with these options, which may change types and sizes."""
         changed = {
@@ -572,6 +584,22 @@ class Contract(BaseModel):
                 found |= dict(zip(names, shown, strict=True))
         return found
 
+    def arranged(self, want: Mapping[str, Array], got: Mapping[str, Array]) -> Mapping[str, Array]:
+        """`got` in the order of `want`, where the order of an answer's things says nothing."""
+        for names, arrange in self._arrangers:
+            if all(name in want and name in got for name in names):
+                pair = [[each[name] for name in names] for each in (want, got)]
+                got = {**got, **dict(zip(names, arrange(*pair), strict=True))}
+        return got
+
+    @cached_property
+    def _arrangers(self) -> list[tuple[tuple[str, ...], Callable[[Arrays, Arrays], Arrays]]]:
+        return [
+            (tuple(each.name for each in f.kind.answer_tensors(f.name)), f.kind.arranged)
+            for f in self.outputs
+            if type(f.kind).arranged is not OutputKind.arranged
+        ]
+
     def check_outputs(self, outputs: Mapping[str, Array], rows: int) -> None:
         """Raise `ModelError` where batched outputs break their declaration.
 
@@ -608,6 +636,9 @@ class Contract(BaseModel):
             if bad.any():
                 range_fault = OutputFault(name, breach)
                 found = {**dict.fromkeys(np.flatnonzero(bad).tolist(), range_fault), **found}
+        for name, names, faults in self._row_faults:
+            for row, what in faults([outputs[each] for each in names]).items():
+                found = {row: OutputFault(name, what), **found}
         return dict(sorted(found.items())) if found else NO_ROWS
 
     def fault_of(self, answer: Mapping[str, Array]) -> OutputFault | None:
@@ -623,7 +654,27 @@ class Contract(BaseModel):
             array = answer.get(name)
             if array is not None and outside(array).any():
                 return OutputFault(name, breach)
+        for name, names, faults in self._row_faults:
+            if all(each in answer for each in names):
+                for what in faults([answer[each][None] for each in names]).values():
+                    return OutputFault(name, what)
         return None
+
+    @cached_property
+    def _row_faults(
+        self,
+    ) -> list[tuple[str, tuple[str, ...], Callable[[Arrays], Mapping[int, str]]]]:
+        """Of the kinds that know faults of a row beside bounds: name, tensors, and which rows."""
+        kinds = {field.name: field.kind for field in self.inputs}
+        return [
+            (
+                field.name,
+                tuple(tensor.name for tensor in field.kind.answer_tensors(field.name)),
+                partial(field.kind.faults, about=kinds.get(field.kind.about or "")),
+            )
+            for field in self.outputs
+            if type(field.kind).faults is not OutputKind.faults
+        ]
 
     @cached_property
     def _output_shapes(self) -> list[tuple[str, tuple[int | None, ...], bool]]:

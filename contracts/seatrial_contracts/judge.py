@@ -90,6 +90,9 @@ def judge(
     for each row how its outputs compare in the client's terms, where there are such outputs.
     """
     promise = promise or Promise(tolerance=contract.tolerance)
+    if len(answers) == len(golden.rows):
+        pairs = zip(golden.answers, answers, strict=True)
+        answers = [contract.arranged(want, got) for want, got in pairs]
     rows = compare_rows(golden.answers, answers, promise.tolerance or contract.tolerance)
     if mapped and len(answers) == len(golden.rows):
         rows = [worst_of(pair) for pair in zip(rows, mapped, strict=True)] if rows else [*mapped]
@@ -184,6 +187,7 @@ def _worst_row(
 ) -> WorstRow:
     answers, labels = {}, {}
     kinds = {output.name: output.kind for output in contract.outputs}
+    in_client_terms = {output.name for output in contract.mapped}
     for output in contract.answer_tensors:
         expected, answer = want.get(output.name), got.get(output.name)
         if expected is None or answer is None or answer.shape != expected.shape:
@@ -191,7 +195,8 @@ def _worst_row(
         places = np.argsort(-np.abs(np.asarray(expected, np.float64)), axis=None, kind="stable")[
             :SHOWN_NUMBERS
         ].tolist()
-        if output.name == row.output and row.index:
+        # The index of a mapped output is a place in what its client sees.
+        if output.name == row.output and row.index and row.output not in in_client_terms:
             places.append(int(np.ravel_multi_index(row.index, expected.shape)))
         answers[output.name] = {place: shown(float(answer.flat[place])) for place in places}
         kind = kinds.get(output.name)

@@ -143,7 +143,11 @@ class Pipeline(ModelDeclaration):
         The rows are prepared, padded and stacked, with categories as codes.
         """
         feeds = collate(self.specs, [self.prepared(row) for row in rows])
-        return {name: torch.as_tensor(self._coded(name, array)) for name, array in feeds.items()}
+        # A single picture is Pillow's own memory, which torch warns of: it cannot be written to.
+        return {
+            name: torch.as_tensor(np.require(self._coded(name, array), requirements="W"))
+            for name, array in feeds.items()
+        }
 
     def prepared(self, row: EncodedRow) -> EncodedRow:
         """A row after the host stage to a row for the model: one value for each of `specs`."""

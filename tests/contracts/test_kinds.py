@@ -153,12 +153,19 @@ tight: some.SearchStrategy[Kind] = (
         some.integers(1, 800),
     )
     | some.builds(
-        lambda side, pixels, shorter, formats: st.Image(
-            min_side_px=side, max_pixels=pixels, shorter_side_px=shorter, formats=tuple(formats)
+        lambda side, pixels, shorter, sides, fit, formats: st.Image(
+            min_side_px=side,
+            max_pixels=pixels,
+            shorter_side_px=shorter,
+            formats=tuple(formats),
+            size_px=sides,
+            fit=fit if sides else "stretch",
         ).declared(bytes, nullable=False),
         some.integers(1, 90),
         some.integers(1, 9000),
         some.none() | some.integers(1, 60),
+        some.none() | some.tuples(some.integers(1, 60), some.integers(1, 60)),
+        some.sampled_from(["stretch", "letterbox", "crop"]),
         some.lists(some.sampled_from(["PNG", "JPEG", "WEBP"]), min_size=1, unique=True),
     )
     | some.builds(

@@ -27,6 +27,15 @@ from seatrial_contracts.kinds.kind import (
     refuse,
 )
 from seatrial_contracts.kinds.notes import ImageNote
+from seatrial_contracts.kinds.placement import (
+    CropOffset,
+    Placement,
+    Size,
+    as_it_is,
+    by_shorter_side,
+    centre_cropped,
+    letterboxed,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -71,6 +80,9 @@ TURNED_BACK = {
 """Orientation -> Pillow's name of what undoes it."""
 
 
+Side = Annotated[int, Field(ge=1, le=2**15)]
+
+
 class Image(Kind):
     """`Annotated[bytes, Image(formats=("JPEG", "PNG"))]`.
 
@@ -80,6 +92,12 @@ class Image(Kind):
     `shorter_side_px` resizes on the host so that the shorter side has that many pixels, with
     Pillow's bilinear filter, as torchvision's `Resize` does for PIL images. Files of several frames
     are refused, except a JPEG's (MPO), of which the first is taken.
+
+    `size_px=(height, width)` makes every picture that large, so that pictures of all sizes share
+    batches: `fit="stretch"` resizes both sides, `"letterbox"` resizes the whole picture to fit in
+    and lays it in the middle of `fill` (0 to 255, each channel), `"crop"` resizes the shorter side
+    to `shorter_side_px` (the longer of `size_px` unless set) and takes the middle; `crop_offset`
+    says how that middle is rounded.
     """
 
     takes_notes: ClassVar[bool] = True
@@ -90,7 +108,11 @@ class Image(Kind):
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 25_000_000
     min_side_px: Annotated[int, Field(ge=1, le=2**15)] = 1
     exif: Literal["apply", "ignore"] = "apply"
-    shorter_side_px: Annotated[int, Field(ge=1, le=2**15)] | None = None
+    shorter_side_px: Side | None = None
+    size_px: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    fill: Annotated[int, Field(ge=0, le=255)] = 0
+    crop_offset: CropOffset = "floor"
 
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not bytes:
@@ -98,7 +120,7 @@ class Image(Kind):
         return self.completed(nullable=nullable)
 
     def check(self) -> None:
-        least = max(self.min_side_px, self.shorter_side_px or 1)
+        least = max(self.min_side_px, self._grown_side)
         if self.nullable or not self.formats or least * least > self.max_pixels:
             got = (
                 f"formats {self.formats}, {'may be missing, ' * self.nullable}"
@@ -109,6 +131,55 @@ class Image(Kind):
                 f"sides of which {self.max_pixels} pixels have room"
             )
             raise DeclarationError("st.Image", got, want)
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        """Raise `DeclarationError` where the options of the size contradict each other."""
+        fit = self.fit if self.size_px else None
+        faults = (
+            (self.fit != "stretch" and not fit, f"fit {self.fit!r} without a size", "size_px"),
+            (self.fill and fit != "letterbox", "a fill", "one with fit='letterbox' alone"),
+            (
+                self.crop_offset != "floor" and fit != "crop",
+                "a crop_offset",
+                "one with fit='crop' alone",
+            ),
+            (
+                fit in ("stretch", "letterbox") and self.shorter_side_px,
+                f"a shorter_side_px beside fit={fit!r}",
+                "size_px alone, or fit='crop'",
+            ),
+            (
+                fit == "crop" and self._grown_side < max(self.size_px or ()),
+                f"shorter_side_px {self.shorter_side_px}",
+                f"at least {max(self.size_px or (0,))}, so that nothing is filled up",
+            ),
+            (
+                math.prod(self.size_px or ()) > self.max_pixels,
+                f"size_px {self.size_px}",
+                f"at most {self.max_pixels} pixels",
+            ),
+        )
+        for is_fault, got, want in faults:
+            if is_fault:
+                raise DeclarationError("st.Image", got, want)
+
+    @property
+    def _grown_side(self) -> int:
+        """The pixels that the host stage gives a shorter side, however long the other; else 0."""
+        if self.size_px is None or self.fit == "crop":
+            return self.shorter_side_px or max(self.size_px or (0,))
+        return 0
+
+    def placement(self, size: Size) -> Placement:
+        """How a picture of this width and height comes to be what the graph takes."""
+        if self.size_px is None:
+            side = self.shorter_side_px
+            return as_it_is(size) if side is None else by_shorter_side(size, side)
+        made = (self.size_px[1], self.size_px[0])
+        if self.fit == "crop":
+            return centre_cropped(size, made, self._grown_side, self.crop_offset)
+        return letterboxed(size, made) if self.fit == "letterbox" else as_it_is(made)
 
     def encodes_inline(self, value: Any) -> bool:
         return False
@@ -162,8 +233,11 @@ class Image(Kind):
             return self.max_pixels < old.max_pixels
         if option == "min_side_px":
             return self.min_side_px > old.min_side_px
-        if option == "shorter_side_px":  # the larger, the sooner a long picture has too many pixels
-            return (self.shorter_side_px or 0) > (old.shorter_side_px or 0)
+        # The larger the shorter side is made, the sooner a long picture has too many pixels.
+        if option in ("shorter_side_px", "size_px", "fit"):
+            return self._grown_side > old._grown_side
+        if option in ("fill", "crop_offset"):  # the model's own affair
+            return False
         return super().breaks(option, old)
 
     def want(self) -> str:
@@ -234,8 +308,7 @@ class Image(Kind):
 
     def _drawable(self, size: tuple[int, int]) -> bool:
         """Are so many pixels allowed, before and after the host's own resizing?"""
-        side = self.shorter_side_px or min(size)
-        return max(size[0] * size[1], side * side * max(size) // min(size)) <= self.max_pixels
+        return max(size[0] * size[1], self.placement(size).pixels) <= self.max_pixels
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """The smallest sides, odd and even, long and tall, then further pictures.
@@ -253,6 +326,10 @@ class Image(Kind):
             (long, short),
             (short, long),
         ]
+        if self.size_px is not None:
+            height, width = self.size_px
+            sizes += [(width, height), (width + 3, height + 3), (height, 2 * width + 1)]
+        sizes = [size for size in sizes if min(size) >= least]
         drawn = [(size, form, "RGB", 1) for size in dict.fromkeys(sizes)]
         drawn += [
             ((base + 1, base + 3), each, mode, 1)
@@ -273,9 +350,12 @@ class Image(Kind):
                     )
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
-        return (TensorSpec(name=name, dtype="uint8", dims=(f"{name}_height", f"{name}_width", 3)),)
+        sides = self.size_px or (f"{name}_height", f"{name}_width")
+        return (TensorSpec(name=name, dtype="uint8", dims=(*sides, 3)),)
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        if self.size_px is not None:
+            return {}
         least = self.shorter_side_px or self.min_side_px
         return dict.fromkeys((f"{name}_height", f"{name}_width"), (least, self.max_pixels // least))
 
@@ -297,12 +377,16 @@ class Image(Kind):
     def decode_noted(self, data: bytes) -> tuple[Array, ImageNote]:
         """As `decode`, with where those pixels lie in the client's picture."""
         picture = self._upright(data)
-        width, height = picture.size
-        if self.shorter_side_px is not None:
-            picture = self._resized(picture, self.shorter_side_px)
-        made = picture.size
-        note = ImageNote(width, height, *made, made[0] / width, made[1] / height)
-        return np.asarray(picture), note
+        size = picture.size
+        place = self.placement(size)
+        if place.pixels > self.max_pixels:
+            raise Refusal(
+                "E_IMAGE_SIZE",
+                "",
+                f"{size[0]} x {size[1]} pixels",
+                "sides that are less unlike in length",
+            )
+        return np.asarray(place.apply(picture, self.fill)), place.note(size)
 
     def _upright(self, data: bytes) -> PillowImage.Image:
         """Decode a file to an RGB picture, turned where the field applies EXIF."""
@@ -329,17 +413,6 @@ class Image(Kind):
             raise
         except Exception:  # decoders raise all sorts, struct.error for one: the bytes are at fault
             raise Refusal("E_IMAGE", "", "a damaged or truncated image", "a whole one") from None
-
-    def _resized(self, picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Image:
-        shape = picture.size
-        if shorter_side_px * shorter_side_px * max(shape) // min(shape) > self.max_pixels:
-            raise Refusal(
-                "E_IMAGE_SIZE",
-                "",
-                f"{shape[0]} x {shape[1]} pixels",
-                "sides that are less unlike in length",
-            )
-        return resized(picture, shorter_side_px)
 
     def _open(self, data: bytes) -> PillowImage.Image:
         from PIL import Image as Pillow
@@ -385,12 +458,13 @@ class Image(Kind):
         """Brightness and contrast from 0 to 1, the file's pixels, and width over height."""
 
         def features(values: Column) -> Mapping[str, Column]:
-            pictures = [self.decode(value) for value in values]
+            seen = [self.decode_noted(value) for value in values]
+            pictures = [picture for picture, _ in seen]
             return {
                 "brightness": [float(picture.mean()) / 255 for picture in pictures],
                 "contrast": [float(picture.std()) / 127.5 for picture in pictures],
                 "pixels": [math.prod(self._open(value).size) for value in values],
-                "aspect": [picture.shape[1] / picture.shape[0] for picture in pictures],
+                "aspect": [note.width / note.height for _, note in seen],
             }
 
         return features
@@ -436,21 +510,6 @@ def rgb(picture: PillowImage.Image) -> PillowImage.Image:
         white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
         return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def resized(picture: PillowImage.Image, shorter_side_px: int) -> PillowImage.Image:
-    """Resize a picture as torchvision's `Resize(shorter_side_px)` resizes a PIL image.
-
-    The longer side is cut to a whole pixel.
-    """
-    from PIL import Image as Pillow
-
-    width, height = picture.size
-    if min(width, height) == shorter_side_px:
-        return picture
-    longer = max(1, int(shorter_side_px * max(width, height) / min(width, height)))
-    size = (shorter_side_px, longer) if width <= height else (longer, shorter_side_px)
-    return picture.resize(size, Pillow.Resampling.BILINEAR)
 
 
 def draw(

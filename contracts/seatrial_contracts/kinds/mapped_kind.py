@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from seatrial_contracts.compare import Comparison, Tolerance
+from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, JsonSchema
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues, OutputKind
 
@@ -26,6 +27,16 @@ class MappedKind(OutputKind):
     things differs from row to row, the first side of each tensor is open: V2 fills shorter answers
     up with zeros or empty words, and `<name>_count` says how many of a row are answers.
     """
+
+    answers_slowly: ClassVar[bool] = False
+    """Does `client` or `written` take longer than a hop to another thread (some 50 us)?"""
+
+    def client_bytes(self, note: Any) -> int:
+        """What one row takes as the client's tensors, where the graph's may be much smaller.
+
+        Else 0.
+        """
+        return 0
 
     @abstractmethod
     def client_tensors(self, name: str) -> tuple[AnswerTensor, ...]:
@@ -68,21 +79,33 @@ class MappedKind(OutputKind):
         """Read the client's tensors back from what `written` made."""
 
 
+def is_list(tensor: AnswerTensor) -> bool:
+    """Is it a list, of which each row has a number of its own? A picture is none."""
+    return tensor.shape[:1] == (None,) and None not in tensor.shape[1:]
+
+
 def is_ragged(tensors: Sequence[AnswerTensor]) -> bool:
     """Does the number of things differ from row to row?"""
-    return any(tensor.shape[:1] == (None,) for tensor in tensors)
+    return any(map(is_list, tensors))
 
 
 def stacked(tensors: Sequence[AnswerTensor], rows: Sequence[Arrays]) -> list[Array]:
     """One array for each tensor, rows first, from the client's tensors of each row.
 
     Shorter rows are filled up. Where the tensors are ragged, the counts come last, int32,
-    `(rows,)`.
+    `(rows,)`. Raises `Refusal` where pictures are of unlike size.
     """
     made = []
     for place, tensor in enumerate(tensors):
         column = [row[place] for row in rows]
-        if tensor.shape[:1] != (None,):
+        if not is_list(tensor):
+            if len({values.shape for values in column}) > 1:
+                raise Refusal(
+                    "E_SHAPE",
+                    f"output '{tensor.name}'",
+                    "answers of unlike shape",
+                    "rows of like shape in one request",
+                )
             made.append(np.stack(column))
             continue
         longest = max(map(len, column))
@@ -92,7 +115,7 @@ def stacked(tensors: Sequence[AnswerTensor], rows: Sequence[Arrays]) -> list[Arr
             whole[row, : len(values)] = values
         made.append(whole)
     if is_ragged(tensors):
-        first = next(place for place, each in enumerate(tensors) if each.shape[:1] == (None,))
+        first = next(place for place, each in enumerate(tensors) if is_list(each))
         made.append(np.array([len(row[first]) for row in rows], np.int32))
     return made
 
@@ -101,6 +124,6 @@ def unstacked(tensors: Sequence[AnswerTensor], arrays: Arrays, row: int) -> tupl
     """The client's tensors of one row, from what `stacked` made."""
     count = int(arrays[-1][row]) if is_ragged(tensors) else None
     return tuple(
-        array[row, :count] if tensor.shape[:1] == (None,) else array[row]
+        array[row, :count] if is_list(tensor) else array[row]
         for tensor, array in zip(tensors, arrays, strict=False)
     )

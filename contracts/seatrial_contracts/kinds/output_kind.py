@@ -94,6 +94,24 @@ class OutputKind(Kind):
         """
         return option != "description"
 
+    def check_option(self, name: str, option: Option) -> None:
+        """Raise `DeclarationError` where an option of `reads_options` does not fit this kind."""
+
+    def faults(self, arrays: Arrays, about: Kind | None) -> Mapping[int, str]:
+        """Rows of a batch whose answer nobody may be given, each with what the model answered.
+
+        `arrays` are those of `answer_tensors`, rows first and of right shapes; rows with NaN or an
+        infinity are faults already. `about` is the kind of the field that the answer is about.
+        """
+        return {}
+
+    def arranged(self, want: Arrays, got: Arrays) -> Arrays:
+        """`got` in the order of `want`, where the order of an answer's things says nothing.
+
+        Both are the graph's tensors of one row.
+        """
+        return got
+
     @property
     def is_bounded(self) -> bool:
         """Is there a bound beyond the element type's own?"""

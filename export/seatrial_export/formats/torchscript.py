@@ -33,6 +33,8 @@ FACTS = "seatrial.json"
 LEFT_OUT = (".debug_pkl", ".data/serialization_id")
 """Files inside that hold the source lines of the author's machine, or an id made anew each time."""
 TEXTS = (".py", ".pkl")
+KNOWN_TO_TORCH = frozenset({"aten", "prim", "prims", "quantized", "inductor"})
+"""Namespaces of operators that torch registers by itself."""
 MANGLED = re.compile(rb"___torch_mangle_(\d+)")
 Call = Callable[[Mapping[str, Tensor]], dict[str, Array]]
 
@@ -66,8 +68,11 @@ def make(candidate: TorchCandidate) -> Made:
     for way, compile_ in (("traced", traced), ("scripted", scripted)):
         try:
             with quiet(), torch.no_grad():
-                data = packed(torch.jit.freeze(compile_(candidate)), candidate)
-                finding = departure(candidate, caller(data, candidate))
+                module = torch.jit.freeze(compile_(candidate))
+                finding = foreign_operators(module)
+                if not finding:
+                    data = packed(module, candidate)
+                    finding = departure(candidate, caller(data, candidate))
         except Exception as error:  # TorchScript raises kinds of its own: this way is none
             finding = first_lines(error)
         if not finding:
@@ -81,6 +86,14 @@ def make(candidate: TorchCandidate) -> Made:
         "; ".join(findings)[:600],
         "leave --format torchscript out: the ONNX graph needs none of it",
     )
+
+
+def foreign_operators(module: Any) -> str:
+    """Which operators the module calls that torch alone does not have; empty where none."""
+    listed: Any = torch.jit.export_opnames
+    names = {name.partition("::")[0] for name in listed(module)}
+    foreign = sorted(names - KNOWN_TO_TORCH)
+    return f"operators of {', '.join(foreign)}, which a server does not know" * bool(foreign)
 
 
 def traced(candidate: TorchCandidate) -> Any:

@@ -20,7 +20,7 @@ from seatrial_contracts.drawn_rows import DrawnRow
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.receipt import Trial
-from seatrial_export.gate.answered import Answered, NoAnswer, ask_rows, no_answer
+from seatrial_export.gate.answered import Answered, NoAnswer, Numbers, ask_rows, no_answer
 from seatrial_export.gate.arithmetic import told
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.graph_pair import Chain
@@ -140,13 +140,18 @@ class Asking:
         answers = iter(ask_rows(self._declared.contract, run, good))
         return [row if isinstance(row, NoAnswer) else next(answers) for row in ready]
 
+    def _beside(
+        self, scales: Mapping[str, float], want: Numbers, got: Numbers, tolerance: Tolerance
+    ) -> Comparison:
+        return compare_beside(scales, want, self._declared.contract.arranged(want, got), tolerance)
+
     def _judge(
         self, drawn: DrawnRow, want: Answered, got: Answered, ready: EncodedRow | NoAnswer
     ) -> Comparison | str:
         if isinstance(want, NoAnswer):
             return self._judge_unanswered(drawn, want, got)
         tolerance, scales = self._declared.tolerance if drawn.named else WIDE, self._scales
-        found = None if isinstance(got, NoAnswer) else compare_beside(scales, want, got, tolerance)
+        found = None if isinstance(got, NoAnswer) else self._beside(scales, want, got, tolerance)
         if found is not None and found.passed:
             return found
         # Whether its mates did that is what batch independence looks at.
@@ -156,7 +161,7 @@ class Asking:
                 return f"{drawn.where}: the graph overflows, {alone.cause}"
             cause = f"{drawn.where}: {self._who} answers, the graph does not: {alone.cause}"
             raise GateError(STEP, cause, MEND_DEPARTS)
-        found = compare_beside(scales, want, alone, tolerance)
+        found = self._beside(scales, want, alone, tolerance)
         if found.passed:
             return found
         if is_rounding(self._candidate, drawn.row, want, alone, tolerance):

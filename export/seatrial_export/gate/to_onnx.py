@@ -15,6 +15,7 @@ from seatrial_export.gate.model_lines import lines_of
 from seatrial_export.gate.recurrent import open_time
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.gate.torch_export import named_sizes
+from seatrial_export.gate.translations import TRANSLATIONS
 from seatrial_export.graphs.exporter_messages import first_lines, quiet
 from seatrial_export.graphs.read import opset_of
 
@@ -37,6 +38,7 @@ def export_onnx(candidate: TorchCandidate) -> None:
                 program = torch.onnx.export(
                     source, graph.arguments, dynamo=True, dynamic_shapes=named_sizes(graph),
                     opset_version=candidate.pipeline.opset, verbose=False, external_data=False,
+                    custom_translation_table=dict(TRANSLATIONS),
                 )  # fmt: skip
         except Exception as error:  # torch raises many kinds, of several modules
             raise without_form(candidate, graph, error) from error

@@ -93,7 +93,11 @@ class TensorRunner(ABC):
         """See `Runner.run`."""
         answers: Answers = [{}] * len(rows)
         read = client_answers_of if self.client_terms else answers_of
-        for places in batches(rows, batch_rows):
+        # Pictures of unlike size share no request, and their size is not seen in a row.
+        alone = self.client_terms and any(
+            tensor.shape[:2] == (None, None) for tensor in self._contract.client_tensors.values()
+        )
+        for places in batches(rows, 1 if alone else batch_rows):
             outputs = self.ask(tensors_of(self._contract, [rows[place] for place in places]))
             for place, answer in zip(
                 places, read(self._contract, outputs, len(places)), strict=True

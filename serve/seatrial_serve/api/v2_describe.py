@@ -7,7 +7,9 @@ from importlib.metadata import version
 from typing import Any
 
 from seatrial_contracts.kinds.classes import MOST_LISTED
+from seatrial_contracts.kinds.detections import Detections
 from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.kinds.mask import Mask
 from seatrial_serve.metrics.model_metrics import Statistics
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.repository import Repository
@@ -44,7 +46,8 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
     classes = {
         f"{field.name}.classes": ",".join(field.kind.classes)
         for field in contract.outputs
-        if isinstance(field.kind, Label) and len(field.kind.classes) <= MOST_LISTED
+        if isinstance(field.kind, (Label, Detections, Mask))
+        and len(field.kind.classes) <= MOST_LISTED
     }
     return {
         "name": entry.name,

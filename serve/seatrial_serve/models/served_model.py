@@ -124,6 +124,7 @@ class ServedModel:
         row_bytes = self.contract.answer_row_bytes
         self.few_rows = LARGE_BYTES // row_bytes if row_bytes else 0
         """The answers of so many rows are surely short; of more they may be long."""
+        self._answers_slowly = any(each.kind.answers_slowly for each in self.contract.mapped)
         self._may_be_large = (
             row_bytes is None
             or row_bytes * self.contract.limits.max_rows > self.contract.limits.max_answer_bytes
@@ -217,11 +218,14 @@ class ServedModel:
         if fault is not None:
             raise self.engine.fault(*fault)
         most = self.contract.limits.max_answer_bytes
-        if self._may_be_large and answer.size_bytes > most:
+        size_bytes = answer.size_bytes if self._may_be_large else 0
+        if self._answers_slowly:
+            size_bytes += self.contract.client_bytes(answer.notes)
+        if size_bytes > most:
             raise Refusal(
                 "E_ANSWER_BYTES",
                 "the answer",
-                f"{answer.size_bytes} bytes",
+                f"{size_bytes} bytes",
                 f"at most {most}",
                 "ask for fewer or smaller rows at once",
             )
@@ -258,7 +262,9 @@ class ServedModel:
 
     def is_large(self, answer: Answer) -> bool:
         """Is it to be written by a thread?"""
-        return answer.rows > self.few_rows and answer.size_bytes > LARGE_BYTES
+        return self._answers_slowly or (
+            answer.rows > self.few_rows and answer.size_bytes > LARGE_BYTES
+        )
 
     async def encode(
         self,

@@ -179,7 +179,8 @@ class Judge:
         self.wrong.append(bool(finding))
         return finding
 
-    def _compare(self, want: Outputs, got: Outputs) -> str:
+    def _compare(self, want: Outputs, served: Outputs) -> str:
+        got = self._contract.arranged(want, served)
         shares = [
             largest(np.subtract(got[name], want[name], dtype=np.float64)) / (scale or 1.0)
             for name, scale in self._scales.items()

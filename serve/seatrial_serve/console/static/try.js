@@ -27,10 +27,11 @@ export class Try {
     this.form.clear();
     this.form.busy(true);
     try {
-      const request = await requestOf(this.form.values());
+      const values = this.form.values();
+      const request = await requestOf(values);
       const start = performance.now();
       const reply = await ask(this.path, { method: "POST", ...request });
-      this.said.textContent = showAnswer(this.answer, reply, this.version.outputs.properties, performance.now() - start);
+      this.said.textContent = showAnswer(this.answer, reply, this.version.outputs.properties, performance.now() - start, values);
     } catch (refused) {
       if (!(refused instanceof Refused)) throw refused;
       this.said.textContent = showRefusal(this.answer, refused);

@@ -1,0 +1,95 @@
+"""A placement: how large a picture is made for the graph, and where it lies in what the graph sees.
+
+A placement is worked out from a picture's size alone, before any of its pixels is touched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from seatrial_contracts.kinds.notes import ImageNote
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
+
+Size = tuple[int, int]
+"""Width and height, in pixels, as Pillow has them."""
+CropOffset = Literal["floor", "half_even"]
+
+
+class Placement(NamedTuple):
+    """A picture of `width` x `height` pixels, resized, at a place in the graph's picture.
+
+    `left` and `top` are below 0 where the graph's picture is a part of the resized one.
+    """
+
+    width: int
+    height: int
+    left: int
+    top: int
+    made_width: int
+    made_height: int
+
+    @property
+    def pixels(self) -> int:
+        """Of the larger of both pictures."""
+        return max(self.width * self.height, self.made_width * self.made_height)
+
+    def note(self, size: Size) -> ImageNote:
+        """Where the graph's picture lies in the client's, which has this size."""
+        return ImageNote(
+            *size, self.made_width, self.made_height,
+            self.width / size[0], self.height / size[1], float(self.left), float(self.top),
+        )  # fmt: skip
+
+    def apply(self, picture: PillowImage.Image, fill: int) -> PillowImage.Image:
+        """Resize an RGB picture with Pillow's bilinear filter, then cut it or lay it on `fill`."""
+        from PIL import Image as Pillow
+
+        if picture.size != (self.width, self.height):
+            picture = picture.resize((self.width, self.height), Pillow.Resampling.BILINEAR)
+        made = (self.made_width, self.made_height)
+        if picture.size == made:
+            return picture
+        if self.left < 0 or self.top < 0:
+            return picture.crop((-self.left, -self.top, made[0] - self.left, made[1] - self.top))
+        whole = Pillow.new("RGB", made, (fill, fill, fill))
+        whole.paste(picture, (self.left, self.top))
+        return whole
+
+
+def as_it_is(size: Size) -> Placement:
+    """A picture of this size, whole."""
+    return Placement(*size, 0, 0, *size)
+
+
+def by_shorter_side(size: Size, shorter_side_px: int) -> Placement:
+    """As torchvision's `Resize(shorter_side_px)`: the longer side is cut to a whole pixel."""
+    width, height = size
+    longer = max(1, int(shorter_side_px * max(size) / min(size)))
+    made = (shorter_side_px, longer) if width <= height else (longer, shorter_side_px)
+    return as_it_is(made)
+
+
+def letterboxed(size: Size, made: Size) -> Placement:
+    """The whole picture in the middle, both sides by one scale, to the nearest whole pixel.
+
+    The place is that of Ultralytics' `LetterBox`: with an odd rest, the larger margin is right and
+    below.
+    """
+    scale = min(made[0] / size[0], made[1] / size[1])
+    width, height = (max(1, round(side * scale)) for side in size)
+    return Placement(width, height, (made[0] - width) // 2, (made[1] - height) // 2, *made)
+
+
+def centre_cropped(size: Size, made: Size, shorter_side_px: int, offset: CropOffset) -> Placement:
+    """The middle of a picture that is resized by its shorter side first.
+
+    Of an odd number of pixels beside the middle, `"floor"` leaves the smaller half on the left and
+    above, as the image processors of transformers do (`center_crop` in 5.23). `"half_even"` rounds
+    the half to the even number, as torchvision's `CenterCrop` does (0.27): 1.5 pixels are 2.
+    """
+    width, height, *_ = by_shorter_side(size, shorter_side_px)
+    beside = (width - made[0], height - made[1])
+    left, top = (rest // 2 if offset == "floor" else round(rest / 2) for rest in beside)
+    return Placement(width, height, -left, -top, *made)
