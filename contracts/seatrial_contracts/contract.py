@@ -712,7 +712,10 @@ class Contract(BaseModel):
 
     def options_schema(self) -> JsonSchema:
         """JSON Schema of a request's options."""
-        properties = {name: option.json_schema() for name, option in self.known_options.items()}
+        properties = {
+            name: option.json_schema() | {"x-want": option.want()}
+            for name, option in self.known_options.items()
+        }
         return {"type": "object", "properties": properties, "additionalProperties": False}
 
     def example_row(self) -> dict[str, Any]:
@@ -795,6 +798,8 @@ def _object(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
     properties = {}
     for name, kind in fields.items():
         schema = {**kind.json_schema(), "x-kind": kind.name, "x-want": kind.want()}
+        if isinstance(kind, OutputKind) and kind.about is not None:
+            schema["x-about"] = kind.about
         if kind.nullable:
             schema = {"anyOf": [schema, {"type": "null"}]}
         properties[name] = {

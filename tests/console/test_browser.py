@@ -18,72 +18,26 @@ from typing import Any
 
 import httpx
 import pytest
-from support import allsorts
+from support import allsorts, browsers
+from support.browsers import PHONE, WIDE, Opened
 
 from seatrial_contracts.kinds.image import draw
 
-api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: it is in the extra 'dev'"
-)
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
-]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+pytestmark = [pytest.mark.slow, browsers.NEEDED]
 EXAMPLES = {"penguins": "species", "digits": "digit", "photos": "label", "sentences": "embedding"}
 NASTY = """it's "$HOME" `date` \\n %s <b>é</b> 深度 ' ; true"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with browsers.started() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open the console; at the end check its browser's log and the hosts that it called.
-
-    The browser's console is empty, and no other host was called.
-    """
-    pages, wrong = [], []
-
-    def open_page(url: str, model: str = "", size: dict[str, int] = WIDE, **options: Any) -> Any:
-        context = browser.new_context(viewport=size, **options)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "request",
-            lambda request: wrong.append(request.url) if elsewhere(request.url, url) else None,
-        )
-        pages.append(context)
-        page.goto(f"{url}/{f'#/{model}' if model else ''}")
-        page.get_by_role("heading", level=1, name=model or None).wait_for()
-        return page
-
-    yield open_page
-    for context in pages:
-        context.close()
-    # A refusal is a status, which the browser notes.
-    assert [text for text in wrong if "status of 4" not in text] == []
-
-
-def elsewhere(asked: str, url: str) -> bool:
-    return not asked.startswith((f"{url}/", f"blob:{url}/"))
+def opened(browser: Any) -> Iterator[Opened]:
+    with browsers.opening(browser) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +75,7 @@ def drop(page: Any, name: str, kind: str, data: bytes) -> None:
     page.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
 
 
-def test_each_example_is_chosen_tried_and_answered(server: Any, opened: Callable[..., Any]) -> None:
+def test_each_example_is_chosen_tried_and_answered(server: Any, opened: Opened) -> None:
     page = opened(server.url)
     for model, output in EXAMPLES.items():
         page.get_by_role("navigation", name="Models").get_by_role("link", name=model).click()
@@ -143,9 +97,7 @@ def test_each_example_is_chosen_tried_and_answered(server: Any, opened: Callable
             assert page.get_by_role("img", name="Values by place").is_visible()
 
 
-def test_a_refused_value_is_shown_at_its_field_and_mended(
-    server: Any, opened: Callable[..., Any]
-) -> None:
+def test_a_refused_value_is_shown_at_its_field_and_mended(server: Any, opened: Opened) -> None:
     page = opened(server.url, "penguins")
     bill = page.get_by_label("bill_length_mm", exact=True)
     bill.fill("412")
@@ -170,7 +122,7 @@ def test_a_refused_value_is_shown_at_its_field_and_mended(
 
 
 def test_a_dropped_picture_is_shown_and_read_and_another_file_is_refused_at_its_field(
-    server: Any, opened: Callable[..., Any]
+    server: Any, opened: Opened
 ) -> None:
     data = draw(40, 30, (10, 200, 40), "PNG")
     page = opened(server.url, "digits")
@@ -194,7 +146,7 @@ def test_a_dropped_picture_is_shown_and_read_and_another_file_is_refused_at_its_
     assert predict(page).startswith("digit: ")
 
 
-def test_charts_move_under_traffic(server: Any, opened: Callable[..., Any]) -> None:
+def test_charts_move_under_traffic(server: Any, opened: Opened) -> None:
     page = opened(server.url, "penguins")
     chart = page.get_by_role("img", name="Requests per second")
     chart.wait_for()
@@ -221,7 +173,7 @@ def test_charts_move_under_traffic(server: Any, opened: Callable[..., Any]) -> N
     assert page.locator("dt", has_text="E_RANGE").is_visible()
 
 
-def test_the_keyboard_alone_is_enough(server: Any, opened: Callable[..., Any]) -> None:
+def test_the_keyboard_alone_is_enough(server: Any, opened: Opened) -> None:
     page = opened(server.url)
     keys = page.keyboard
     focus = lambda: page.evaluate(
@@ -254,9 +206,7 @@ def test_the_keyboard_alone_is_enough(server: Any, opened: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_axe_finds_nothing_to_mend(
-    look: str, server: Any, sorts: Any, opened: Callable[..., Any]
-) -> None:
+def test_axe_finds_nothing_to_mend(look: str, server: Any, sorts: Any, opened: Opened) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     options = {
         "size": PHONE if look == "phone" else WIDE,
@@ -275,7 +225,7 @@ def test_axe_finds_nothing_to_mend(
         ] == []
 
 
-def test_what_a_bundle_says_is_text(sorts: Any, opened: Callable[..., Any]) -> None:
+def test_what_a_bundle_says_is_text(sorts: Any, opened: Opened) -> None:
     page = opened(sorts.url, "allsorts")
     page.get_by_label("stamp", exact=True).fill("9007199254740993")
     page.get_by_label("word", exact=True).fill("never seen")
@@ -297,7 +247,33 @@ def test_what_a_bundle_says_is_text(sorts: Any, opened: Callable[..., Any]) -> N
     assert page.get_by_label("matrix", exact=True).get_attribute("aria-invalid") == "true"
 
 
-def test_the_parity_report_opens_what_was_measured(sorts: Any, opened: Callable[..., Any]) -> None:
+def test_options_are_sent_where_they_are_chosen_and_refused_at_their_place(
+    sorts: Any, opened: Opened
+) -> None:
+    page = opened(sorts.url, "allsorts")
+    with page.expect_request("**:predict") as asked:
+        assert f"tags: {allsorts.BOLD}, 100.0 %" in predict(page)
+    assert "parameters" not in asked.value.post_data
+    page.locator(".try summary", has_text="Options").click()
+    threshold = page.get_by_label("threshold", exact=True)
+    assert threshold.input_value() == "0.5"
+    hint = page.locator("[id='hint-option:threshold']").text_content()
+    assert hint == f"{allsorts.BOLD}. a number from 0 to 1; 0.5 unless chosen"
+    threshold.fill("0")
+    with page.expect_request("**:predict") as asked:
+        assert f"tags: {allsorts.BOLD}, 100.0 %; plain, 0.0 %" in predict(page)
+    assert asked.value.post_data_json["parameters"] == {"threshold": 0}
+    page.get_by_label("top_k", exact=True).fill("3")
+    page.locator(".try summary", has_text="Options").click()
+    assert predict(page) == "Refused: option 'top_k': got 3, want a whole number from 1 to 2"
+    finding = page.locator("[id='refusal-option:top_k']")
+    assert finding.text_content() == "got 3, want a whole number from 1 to 2"
+    assert finding.is_visible()
+    page.get_by_role("button", name="Example row").click()
+    assert threshold.input_value() == "0.5"
+
+
+def test_the_parity_report_opens_what_was_measured(sorts: Any, opened: Opened) -> None:
     page = opened(sorts.url, "allsorts")
     page.evaluate(
         "document.querySelectorAll('.receipt details').forEach((one) => (one.open = true))"
@@ -316,9 +292,7 @@ def test_the_parity_report_opens_what_was_measured(sorts: Any, opened: Callable[
     assert chart.bounding_box()["width"] > 300
 
 
-def test_live_parity_and_feedback_are_shown_beside_the_charts(
-    server: Any, opened: Callable[..., Any]
-) -> None:
+def test_live_parity_and_feedback_are_shown_beside_the_charts(server: Any, opened: Opened) -> None:
     page = opened(server.url, "penguins")
     predict(page)
     row = httpx.get(f"{server.url}/v1/models/penguins").json()["example"]
@@ -341,7 +315,7 @@ def test_live_parity_and_feedback_are_shown_beside_the_charts(
 
 def test_a_version_that_is_not_ready_says_why(
     server: Any,
-    opened: Callable[..., Any],
+    opened: Opened,
     examples: Path,
     tmp_path: Path,
     serve: Callable[..., Any],
@@ -377,9 +351,7 @@ def run(line: str, title: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_the_lines_to_copy_work(
-    server: Any, sorts: Any, opened: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_lines_to_copy_work(server: Any, sorts: Any, opened: Opened, tmp_path: Path) -> None:
     picture = "it's a %s $HOME 'trial'.png"
     (tmp_path / picture).write_bytes(data := draw(40, 30, (10, 200, 40), "PNG"))
     changes: dict[str, Callable[[Any], None]] = {
@@ -391,6 +363,8 @@ def test_the_lines_to_copy_work(
             page.get_by_label("side", exact=True).select_option(label="– missing –"),
             page.get_by_label("word", exact=True).fill(NASTY),
             page.get_by_label("matrix", exact=True).fill("[[1, 2, 3], [4, 5, 6]]"),
+            page.locator(".try summary", has_text="Options").click(),
+            page.get_by_label("threshold", exact=True).fill("0"),
             drop(page, picture, "image/png", data),
         ),
     }

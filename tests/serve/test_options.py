@@ -139,6 +139,7 @@ async def test_openapi_and_the_model_page_describe_the_options(served: Running) 
     page = (await served.client.get("/v1/models/made")).json()
     assert page["options"]["properties"]["top_k"] == {
         "type": "integer", "default": 3, "minimum": 1.0, "maximum": 3.0,
+        "x-want": "a whole number from 1 to 3",
     }  # fmt: skip
     schemas = (await served.client.get("/openapi.json")).json()["components"]["schemas"]
     assert schemas["made-1.0.0-options"] == page["options"]

@@ -46,6 +46,12 @@ class Answer(st.Answer):
     place: int
     turned: st.Tensor[np.float32, 3, 2]
     brightness: float
+    tags: Annotated[list[str], st.Labels(BOLD, "plain", threshold=0.5)]
+
+
+class Options(st.Options):
+    threshold: Annotated[float, st.Option(0.5, ge=0, le=1, description=BOLD)]
+    top_k: Annotated[int, st.Option(2, ge=1, le=2)]
 
 
 def graph() -> bytes:
@@ -67,6 +73,7 @@ def graph() -> bytes:
         "place": (TensorProto.INT64, []),
         "turned": (TensorProto.FLOAT, [3, 2]),
         "brightness": (TensorProto.FLOAT, []),
+        "tags": (TensorProto.FLOAT, [2]),
     }
     constants = {
         "_zero": np.float32(0),
@@ -83,6 +90,7 @@ def graph() -> bytes:
         node("Unsqueeze", ["_yes", "_last"], ["_yes_"]),
         node("Unsqueeze", ["_no", "_last"], ["_no_"]),
         node("Concat", ["_yes_", "_no_"], ["sort"], axis=1),
+        node("Identity", ["sort"], ["tags"]),
         node(
             "LabelEncoder",
             ["word"],
@@ -115,7 +123,7 @@ def graph() -> bytes:
 
 def seal(folder: Path) -> None:
     """Write the bundle into a folder of bundles."""
-    contract = st.contract_from_rows(Row, Answer)
+    contract = st.contract_from_rows(Row, Answer, options=Options)
     photo = draw(8, 8, (255, 255, 255), "PNG")
     row = {
         "age": 4.0,
@@ -134,6 +142,7 @@ def seal(folder: Path) -> None:
         "place": np.int64(0),
         "turned": np.array(row["matrix"], np.float32).T,
         "brightness": np.float32(pixels.mean()),
+        "tags": np.array([1, 0], np.float32),
     }
     files = {
         CONTRACT: contract.to_json(),

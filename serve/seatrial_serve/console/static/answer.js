@@ -1,33 +1,61 @@
 /** What the model answered, or why it would not. */
 
 import { detectionsAnswer } from "./answers/detections.js";
-import { labelAnswer, labelsAnswer } from "./answers/label.js";
+import { embeddingAnswer } from "./answers/embedding.js";
+import { extractAnswer } from "./answers/extract.js";
+import { forecastAnswer } from "./answers/forecast.js";
+import { labelAnswer } from "./answers/label.js";
+import { labelsAnswer } from "./answers/labels.js";
 import { maskAnswer } from "./answers/mask.js";
 import { numberAnswer } from "./answers/number.js";
 import { pictureAnswer } from "./answers/picture.js";
+import { jsonOf, plainAnswer } from "./answers/plain.js";
+import { quantilesAnswer } from "./answers/quantiles.js";
+import { rankingAnswer } from "./answers/ranking.js";
+import { spansAnswer } from "./answers/spans.js";
 import { tensorAnswer } from "./answers/tensor.js";
-import { facts, fold, make, source } from "./dom.js";
+import { truncationAnswer } from "./answers/truncation.js";
+import { facts, fold, make } from "./dom.js";
 import { seconds } from "./format.js";
 
-/** Each shows one output and says it in a few words: `[element, words]`. */
-const KINDS = { detections: detectionsAnswer, label: labelAnswer, labels: labelsAnswer, mask: maskAnswer, number: numberAnswer, picture: pictureAnswer, tensor: tensorAnswer };
+/**
+ * Each shows one output and says it in a few words: `[element, words]`, at once or as a promise.
+ * It is given the value and `{schema, kind, about, chosen}`: the output's JSON Schema and kind, the field of the form that it is about, as `{json}` or `{file}` with its `kind`, and the options chosen.
+ */
+const KINDS = {
+  detections: detectionsAnswer, embedding: embeddingAnswer, extract: extractAnswer, forecast: forecastAnswer, label: labelAnswer, labels: labelsAnswer,
+  mask: maskAnswer, number: numberAnswer, picture: pictureAnswer, quantiles: quantilesAnswer, ranking: rankingAnswer, spans: spansAnswer,
+  tensor: tensorAnswer, truncation: truncationAnswer,
+};
 
-function plainAnswer(value) {
-  return [source("The value as JSON", JSON.stringify(value, null, 2)), JSON.stringify(value)];
-}
-
-/** Draw the answer; returns the sentence that says it aloud. `took` is the whole round trip in milliseconds, `values` are those that were sent. */
-export function showAnswer(place, { predictions: [prediction], model_version: version }, outputs, took, values) {
-  const shown = Object.entries(prediction).map(([name, value]) => {
-    const [element, words] = (KINDS[outputs[name]["x-kind"]] ?? plainAnswer)(value, outputs[name], values.get(outputs[name]["x-on"])?.file);
+/** Draw the answer to what was `asked`, `{values, chosen}` of the form; returns the sentence that says it aloud. `took` is the whole round trip in milliseconds. */
+export async function showAnswer(place, { predictions: [prediction], model_version: number }, version, asked, took) {
+  const shown = await Promise.all(Object.entries(prediction).map(async ([name, value]) => {
+    const [element, words] = await viewOf(name, value, version, asked);
     return { element: make("div", { class: "output" }, make("h4", {}, name), element), words: `${name}: ${words}` };
-  });
+  }));
   place.replaceChildren(
     ...shown.map(({ element }) => element),
-    make("p", { class: "soft" }, `Version ${version}, ${seconds(took / 1000)} there and back`),
-    fold("As JSON", source("The answer as JSON", JSON.stringify(prediction, null, 2))),
+    make("p", { class: "soft" }, `Version ${number}, ${seconds(took / 1000)} there and back`),
+    fold("As JSON", jsonOf("The answer as JSON", prediction)),
   );
   return shown.map(({ words }) => words).join("; ");
+}
+
+/** One output as its kind shows it; as JSON where no kind knows it, or where it is not as its kind has it, which the browser's log then says. */
+async function viewOf(name, value, { contract, outputs }, { values, chosen }) {
+  const schema = outputs.properties[name];
+  const view = KINDS[schema["x-kind"]];
+  if (!view) return plainAnswer(value);
+  const kindIn = (fields, wanted) => fields.find((field) => field.name === wanted)?.kind;
+  const given = values.get(schema["x-about"]);
+  const about = given && { ...given, kind: kindIn(contract.inputs, schema["x-about"]) };
+  try {
+    return await view(value, { schema, kind: kindIn(contract.outputs, name), about, chosen });
+  } catch (odd) {
+    console.warn(`output '${name}' is shown as JSON`, odd);
+    return plainAnswer(value);
+  }
 }
 
 /** Draw a refusal; returns the sentence that says it aloud. */

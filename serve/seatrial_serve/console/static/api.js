@@ -1,13 +1,14 @@
 /** The server's own API, as its clients use it: relative to this page, so that it works behind any prefix. */
 
-const FIELD = /^input '([^']+)'(?:, row \d+)?: (.*)$/s;
+const FIELD = /^(input|option) '([^']+)'(?:, row \d+)?: (.*)$/s;
 
-/** What the server, or this page, would not take: its code, and the input that it names, where it names one. */
+/** What the server, or this page, would not take: its code, and the input or option that it names, where it names one. */
 export class Refused extends Error {
-  constructor(text, code = "", { field, status, request } = {}) {
+  constructor(text, code = "", { role, field, status, request } = {}) {
     super(text);
-    const [, named, finding] = FIELD.exec(text) ?? [];
+    const [, side, named, finding] = FIELD.exec(text) ?? [];
     this.code = code;
+    this.role = role ?? side ?? "input";
     this.field = field ?? named;
     this.finding = finding ?? text;
     this.status = status;

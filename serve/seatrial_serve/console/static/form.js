@@ -1,6 +1,6 @@
-/** A form made from the JSON Schema of a row: one input for each field, its hint, and what the server finds wrong with it. */
+/** A form made from the JSON Schemas of a row and of a request's options: one input for each, its hint, and what the server finds wrong with it. */
 
-import { make } from "./dom.js";
+import { fold, make } from "./dom.js";
 import { choiceInput } from "./inputs/choice.js";
 import { flagInput } from "./inputs/flag.js";
 import { jsonInput } from "./inputs/json.js";
@@ -23,7 +23,8 @@ export class Form {
   /** `submit` is called to predict, `changed` after every change. */
   constructor(version, submit, changed) {
     this.version = version;
-    this.fields = Object.entries(version.inputs.properties).map(([name, property]) => this.field(name, property));
+    this.fields = Object.entries(version.inputs.properties).map(([name, property]) => this.field("input", name, property));
+    this.options = Object.entries(version.options.properties).map(([name, schema]) => this.field("option", name, schema));
     this.button = make("button", { type: "submit", class: "primary" }, "Predict");
     this.note = make("p", { class: "refusal", id: "form-refusal" });
     const reset = make("button", { type: "button", onclick: () => { this.fill(); changed(); } }, "Example row");
@@ -33,32 +34,37 @@ export class Form {
         submit();
       } },
       make("div", { class: "fields" }, this.fields.map((field) => field.element)),
+      this.options.length > 0 && fold("Options", make("div", { class: "fields" }, this.options.map((option) => option.element))),
       this.note, make("div", { class: "buttons" }, this.button, reset),
     );
     this.changed = changed;
     this.fill();
   }
 
-  field(name, property) {
+  /** `role` is "input" or "option": one of each may have the same name. */
+  field(role, name, property) {
     const schema = property.anyOf?.find((one) => one.type !== "null") ?? property;
     const nullable = property.anyOf !== undefined;
-    const ids = { control: `field-${name}`, hint: `hint-${name}`, refusal: `refusal-${name}` };
+    const id = role === "input" ? name : `${role}:${name}`;
+    const ids = { control: `field-${id}`, hint: `hint-${id}`, refusal: `refusal-${id}` };
     const input = inputFor(schema)({ name, schema, nullable, id: ids.control, changed: () => this.changed() });
     const unit = schema["x-unit"] ? make("span", { class: "unit" }, schema["x-unit"]) : "";
     const refusal = make("p", { class: "refusal", id: ids.refusal });
     input.control.id = ids.control;
     input.control.setAttribute("aria-describedby", `${ids.hint} ${ids.refusal}`);
-    const hint = [property.description, `${schema["x-want"]}${nullable ? ", or nothing: a missing value" : ""}`];
+    const missing = role === "option" ? `; ${schema.default} unless chosen` : nullable ? ", or nothing: a missing value" : "";
+    const hint = [property.description, `${schema["x-want"]}${missing}`];
     const element = make(
       "div", { class: "field" },
       make("label", { for: ids.control }, name), make("div", { class: "control" }, input.element, unit),
       make("p", { class: "hint", id: ids.hint }, hint.filter(Boolean).join(". ")), refusal,
     );
-    return { name, input, element, refusal };
+    return { role, name, schema, input, element, refusal };
   }
 
   fill() {
     for (const { name, input } of this.fields) input.fill(this.version.example[name]);
+    for (const { schema, input } of this.options) input.fill(schema.default);
     this.clear();
   }
 
@@ -68,9 +74,16 @@ export class Form {
     return new Map(pairs.filter(([, value]) => value !== undefined));
   }
 
+  /** Option -> its JSON, of those that are not as a request without them has them. */
+  chosen() {
+    const pairs = this.options.map(({ name, schema, input }) => [name, input.value()?.json, schema.default]);
+    return new Map(pairs.filter(([, json, unless]) => json !== undefined && JSON.parse(json) !== unless));
+  }
+
   /** Show a refusal at the field it names, and go there. */
   refuse(refused) {
-    const field = this.fields.find(({ name }) => name === refused.field);
+    const field = [...this.fields, ...this.options].find(({ role, name }) => role === refused.role && name === refused.field);
+    field?.element.closest("details")?.setAttribute("open", "");
     (field?.refusal ?? this.note).textContent = refused.finding;
     field?.input.control.setAttribute("aria-invalid", "true");
     field?.input.control.focus();
@@ -78,7 +91,7 @@ export class Form {
 
   clear() {
     this.note && (this.note.textContent = "");
-    for (const { input, refusal } of this.fields) {
+    for (const { input, refusal } of [...this.fields, ...this.options]) {
       refusal.textContent = "";
       input.control.removeAttribute("aria-invalid");
     }

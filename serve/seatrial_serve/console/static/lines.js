@@ -2,15 +2,15 @@
 
 import { Refused, ask, pathOf } from "./api.js";
 import { make, source } from "./dom.js";
-import { onlyFile, typeOf } from "./request.js";
+import { objectOf, onlyFile, parametersOf, typeOf } from "./request.js";
 
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
 const DTYPES = { BOOL: "bool_", BYTES: "object_", FP16: "float16", FP32: "float32", FP64: "float64" };
 
 export class Lines {
-  /** `values` gives the form's; `asked` is the version where the address names one. */
-  constructor(name, asked, version, values) {
-    Object.assign(this, { name, asked, version, values });
+  /** `asked` is the version where the address names one. */
+  constructor(name, asked, version, form) {
+    Object.assign(this, { name, asked, form });
     this.url = `${BASE}/${pathOf(name, asked)}:predict`;
     this.blocks = { curl: new ColumnBlock("curl", true), python: new ColumnBlock("Python"), triton: new ColumnBlock("tritonclient") };
     this.element = make("div", { class: "lines" }, make("h3", {}, "The same from elsewhere"), Object.values(this.blocks).map((block) => block.element));
@@ -20,17 +20,18 @@ export class Lines {
 
   /** Write the lines for what the form holds now; what no JSON could carry leaves them as they are. */
   async show() {
-    let values;
+    let values, chosen;
     try {
-      values = this.values();
+      values = this.form.values();
+      chosen = this.form.chosen();
     } catch (refused) {
       if (refused instanceof Refused) return;
       throw refused;
     }
-    this.blocks.curl.show(curl(this.url, values));
-    this.blocks.python.show(python(this.url, values));
+    this.blocks.curl.show(curl(this.url, values, chosen));
+    this.blocks.python.show(python(this.url, values, chosen));
     const { inputs, outputs } = await this.tensors;
-    this.blocks.triton.show(triton(this.name, this.asked, values, inputs, outputs));
+    this.blocks.triton.show(triton(this.name, this.asked, values, chosen, inputs, outputs));
   }
 }
 
@@ -64,15 +65,15 @@ class ColumnBlock {
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const string = (text) => JSON.stringify(text);
 
-export function curl(url, values) {
-  const file = onlyFile(values);
+export function curl(url, values, chosen) {
+  const file = onlyFile(values, chosen);
   if (file) return `curl -s ${shell(url)} -H 'Content-Type: ${typeOf(file)}' --data-binary ${shell(`@${file.name}`)}`;
   const parts = ['{"instances": [{'];
   for (const [name, { json, file }] of values) {
     parts[parts.length - 1] += `${parts.length > 1 || !parts[0].endsWith("{") ? ", " : ""}${string(name)}: ${json ?? '"'}`;
     if (file) parts.push(file, '"');
   }
-  parts[parts.length - 1] += "}]}";
+  parts[parts.length - 1] += `}]${parametersOf(chosen)}}`;
   const send = `curl -s ${shell(url)} -H 'Content-Type: application/json'`;
   if (parts.length === 1) return `${send} -d ${shell(parts[0])}`;
   const written = parts.map((part) => (part instanceof File ? `base64 -w0 < ${shell(part.name)}` : `printf %s ${shell(part)}`));
@@ -87,10 +88,11 @@ function literal(json) {
 
 const read = (file) => `Path(${string(file.name)}).read_bytes()`;
 
-export function python(url, values) {
-  const alone = onlyFile(values);
+export function python(url, values, chosen) {
+  const alone = onlyFile(values, chosen);
   const files = [...values.values()].some(({ file }) => file);
   const row = [...values].map(([name, { json, file }]) => `    ${string(name)}: ${file ? `b64encode(${read(file)}).decode()` : literal(json)},`);
+  const parameters = chosen.size ? `, "parameters": ${literal(objectOf(chosen))}` : "";
   const type = alone ? typeOf(alone) : "application/json";
   return [
     "import json",
@@ -98,13 +100,13 @@ export function python(url, values) {
     ...(files ? ["from pathlib import Path"] : []),
     "from urllib.request import Request, urlopen",
     "",
-    ...(alone ? [`body = ${read(alone)}`] : ["row = {", ...row, "}", 'body = json.dumps({"instances": [row]}).encode()']),
+    ...(alone ? [`body = ${read(alone)}`] : ["row = {", ...row, "}", `body = json.dumps({"instances": [row]${parameters}}).encode()`]),
     `request = Request(${string(url)}, body, {"Content-Type": ${string(type)}})`,
     'print(json.load(urlopen(request))["predictions"][0])',
   ].join("\n");
 }
 
-export function triton(name, asked, values, inputs, outputs) {
+export function triton(name, asked, values, chosen, inputs, outputs) {
   const { host, pathname, protocol } = new URL(BASE);
   const place = `${string(host + pathname.replace(/\/$/, ""))}${protocol === "https:" ? ", ssl=True" : ""}`;
   const row = inputs.filter((input) => values.has(input.name)).map((input) => `    ${string(input.name)}: ${tensor(input, values.get(input.name))},`);
@@ -120,7 +122,7 @@ export function triton(name, asked, values, inputs, outputs) {
     "inputs = [triton.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype)) for name, value in row.items()]",
     "for tensor, value in zip(inputs, row.values()):",
     "    tensor.set_data_from_numpy(value)",
-    `answer = client.infer(${string(name)}, inputs${asked ? `, model_version=${string(asked)}` : ""})`,
+    `answer = client.infer(${string(name)}, inputs${asked ? `, model_version=${string(asked)}` : ""}${chosen.size ? `, parameters=${literal(objectOf(chosen))}` : ""})`,
     ...outputs.map((output) => `print(${string(output.name)}, answer.as_numpy(${string(output.name)}))`),
   ].join("\n");
 }

@@ -1,27 +1,32 @@
-/** A row as the request that asks about it. */
+/** A row, and the options chosen for it, as the request that asks about it. */
+
+import { toBase64 } from "./base64.js";
 
 /** Body and headers for `fetch`: the file itself where that is all there is, else JSON. */
-export async function requestOf(values) {
-  const file = onlyFile(values);
+export async function requestOf(values, chosen) {
+  const file = onlyFile(values, chosen);
   if (file) return { body: file, headers: { "Content-Type": typeOf(file) } };
-  const texts = await Promise.all([...values].map(async ([name, { json, file }]) => `${JSON.stringify(name)}: ${json ?? `"${await base64(file)}"`}`));
-  return { body: `{"instances": [{${texts.join(", ")}}]}`, headers: { "Content-Type": "application/json" } };
+  const texts = await Promise.all([...values].map(async ([name, { json, file }]) => `${JSON.stringify(name)}: ${json ?? `"${toBase64(new Uint8Array(await file.arrayBuffer()))}"`}`));
+  return { body: `{"instances": [{${texts.join(", ")}}]${parametersOf(chosen)}}`, headers: { "Content-Type": "application/json" } };
 }
 
-/** The file, where a row is nothing else. */
-export function onlyFile(values) {
+/** The file, where a request is nothing else. */
+export function onlyFile(values, chosen) {
   const [first] = values.values();
-  return values.size === 1 ? first.file : undefined;
+  return values.size === 1 && chosen.size === 0 ? first.file : undefined;
+}
+
+/** What follows the rows in a body: the options, where any are chosen. */
+export function parametersOf(chosen) {
+  return chosen.size ? `, "parameters": ${objectOf(chosen)}` : "";
+}
+
+/** Name -> JSON as one object. */
+export function objectOf(chosen) {
+  return `{${[...chosen].map(([name, json]) => `${JSON.stringify(name)}: ${json}`).join(", ")}}`;
 }
 
 /** What a file is sent as; what is no picture is sent all the same, and refused at its field. */
 export function typeOf(file) {
   return file.type.startsWith("image/") ? file.type : "application/octet-stream";
-}
-
-async function base64(file) {
-  const data = new Uint8Array(await file.arrayBuffer());
-  let text = "";
-  for (let at = 0; at < data.length; at += 0x8000) text += String.fromCharCode(...data.subarray(at, at + 0x8000));
-  return btoa(text);
 }

@@ -15,7 +15,7 @@ export class Try {
     this.form = new Form(version, () => this.predict(), () => this.lines?.show());
     this.answer = make("div", { class: "answer" }, make("p", { class: "soft" }, "The answer will stand here."));
     this.said = make("p", { class: "unseen", role: "status" });
-    this.lines = new Lines(model.name, asked, version, () => this.form.values());
+    this.lines = new Lines(model.name, asked, version, this.form);
     this.element = make(
       "section", { class: "card try", "aria-labelledby": "try" },
       make("h2", { id: "try" }, "Try it"),
@@ -27,11 +27,11 @@ export class Try {
     this.form.clear();
     this.form.busy(true);
     try {
-      const values = this.form.values();
-      const request = await requestOf(values);
+      const asked = { values: this.form.values(), chosen: this.form.chosen() };
+      const request = await requestOf(asked.values, asked.chosen);
       const start = performance.now();
       const reply = await ask(this.path, { method: "POST", ...request });
-      this.said.textContent = showAnswer(this.answer, reply, this.version.outputs.properties, performance.now() - start, values);
+      this.said.textContent = await showAnswer(this.answer, reply, this.version, asked, performance.now() - start);
     } catch (refused) {
       if (!(refused instanceof Refused)) throw refused;
       this.said.textContent = showRefusal(this.answer, refused);

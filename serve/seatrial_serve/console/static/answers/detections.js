@@ -1,25 +1,29 @@
-/** Detections: boxes over the picture that was sent, and what they are. */
+/** Detections: boxes over the picture, and a list of them. */
 
-import { fold, make, table } from "../dom.js";
-import { number, percent } from "../format.js";
-import { colourOf, overPicture } from "./over.js";
+import { make } from "../dom.js";
+import { count, number, percent } from "../format.js";
+import { coloured, firstOf, hueAt, scoreBars } from "./bars.js";
+import { layered, pictureOf } from "./layers.js";
 
-const SVG = "http://www.w3.org/2000/svg";
+const SIDES = ["xmin", "ymin", "xmax", "ymax"];
 
-export function detectionsAnswer(found, schema, file) {
-  const labels = [...new Set(found.map(({ label }) => label))];
-  const layer = document.createElementNS(SVG, "svg");
-  layer.append(...found.map(({ label, box }) => rectangle(box, colourOf(labels.indexOf(label)))));
-  const over = overPicture(file, layer);
-  over && over.firstChild.addEventListener("load", ({ target }) => layer.setAttribute("viewBox", `0 0 ${target.naturalWidth} ${target.naturalHeight}`));
-  const rows = found.map(({ label, score, box }) => [label, percent(score), ...Object.values(box).map(number)]);
-  const words = found.length ? `${found.length} found, the best ${found[0].label}, ${percent(found[0].score)}` : "nothing found";
-  const list = table("Boxes in pixels of the picture", ["Label", "Score", "Left", "Top", "Right", "Bottom"], rows);
-  return [make("div", {}, over, make("p", {}, words), found.length ? fold("Boxes", list) : ""), words];
+export async function detectionsAnswer(found, { kind, about }) {
+  if (!found.every(({ box }) => SIDES.every((side) => typeof box[side] === "number"))) throw new TypeError("a box without its sides");
+  const { image, width, height } = await pictureOf(about);
+  const hueOf = (label) => hueAt(kind.classes.indexOf(label));
+  const boxes = found.map((one) => boxOf(one, width, height, hueOf(one.label)));
+  const picture = layered(width, height, image, boxes.toReversed()); // the best lies on top
+  if (!found.length) return [make("div", {}, picture, make("p", { class: "soft" }, "Nothing was found")), "nothing was found"];
+  const places = new Map(found.map((one) => [`${one.label} at ${SIDES.map((side) => number(one.box[side])).join(", ")}`, one]));
+  const { element } = scoreBars([...places].map(([name, { score }]) => [name, score]), { hueOf: (name) => hueOf(places.get(name).label) });
+  return [make("div", {}, picture, element), `${count(found.length)} found: ${firstOf(found.map(({ label, score }) => `${label}, ${percent(score)}`))}`];
 }
 
-function rectangle({ xmin, ymin, xmax, ymax }, colour) {
-  const drawn = document.createElementNS(SVG, "rect");
-  for (const [name, value] of Object.entries({ x: xmin, y: ymin, width: xmax - xmin, height: ymax - ymin, stroke: colour })) drawn.setAttribute(name, value);
-  return drawn;
+function boxOf({ label, score, box }, width, height, hue) {
+  const element = make("div", { class: "box", "aria-hidden": "true" }, make("span", { class: "tag" }, `${label} ${percent(score)}`));
+  const share = (side, whole) => `${(100 * side) / whole}%`;
+  Object.assign(element.style, {
+    left: share(box.xmin, width), top: share(box.ymin, height), width: share(box.xmax - box.xmin, width), height: share(box.ymax - box.ymin, height),
+  });
+  return coloured(element, hue);
 }

@@ -1,12 +1,21 @@
-/** A picture that the model made. */
+/** A picture: over the one that was asked about, and to save. */
 
 import { make } from "../dom.js";
-import { pngOf } from "./over.js";
+import { count, number } from "../format.js";
+import { layered, pictureOf, strength } from "./layers.js";
 
-export function pictureAnswer({ width, height, png }) {
-  const words = `${width} × ${height} pixels`;
-  const picture = make("img", { alt: "The picture that the model made" });
-  picture.addEventListener("load", () => URL.revokeObjectURL(picture.src));
-  picture.src = URL.createObjectURL(pngOf(png));
-  return [make("div", {}, make("div", { class: "over-picture" }, picture), make("p", {}, words)), words];
+export async function pictureAnswer({ width, height, png }, { kind, about }) {
+  const words = `a picture of ${count(width)} × ${count(height)} pixels`;
+  const source = `data:image/png;base64,${png}`;
+  const answer = make("img", { alt: words, src: source });
+  await answer.decode();
+  const { image } = await pictureOf(about);
+  const range = kind.channels === 1 && `, black is ${number(kind.ge)}, white is ${number(kind.le)}${kind.unit ? ` ${kind.unit}` : ""}`;
+  return [
+    make(
+      "div", {}, layered(width, height, image, answer), strength(answer, 100),
+      make("p", { class: "soft" }, words, range, ". ", make("a", { href: source, download: "answer.png" }, "Save it")),
+    ),
+    words,
+  ];
 }

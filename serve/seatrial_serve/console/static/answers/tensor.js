@@ -1,8 +1,8 @@
 /** A tensor: its shape, its statistics, and a curve of its values. */
 
-import { Chart } from "../chart.js";
 import { facts, make } from "../dom.js";
 import { number } from "../format.js";
+import { curve } from "./curve.js";
 
 const FEW = 8;
 
@@ -18,12 +18,8 @@ export function tensorAnswer(value) {
     "div", {},
     facts([["Shape", shape.join(" × ") || "scalar"], ["Least", number(low)], ["Most", number(high)], ["Mean", number(mean)], ["Norm", number(norm)]]),
     make("p", { class: "mono" }, first),
+    values.length > FEW && curve(values),
   );
-  if (values.length > FEW) {
-    const chart = new Chart({ title: "Values by place", series: [{ label: "value", colour: "--curve-1" }], height: 140, time: false, legend: false, where: String });
-    chart.show([values.map((_, place) => place), values]);
-    element.append(chart.element);
-  }
   return [element, words];
 }
 

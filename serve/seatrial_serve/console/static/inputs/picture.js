@@ -1,6 +1,7 @@
 /** A picture: dropped, or chosen, and shown before it is sent. */
 
 import { Refused } from "../api.js";
+import { fromBase64 } from "../base64.js";
 import { make } from "../dom.js";
 import { bytes } from "../format.js";
 
@@ -49,6 +50,5 @@ function dropZone(take, control, preview, about) {
 
 /** The contract's own example, a file in base64. */
 function fileFrom(base64, type) {
-  const data = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new File([data], `example.${type.split("/")[1]}`, { type });
+  return new File([fromBase64(base64)], `example.${type.split("/")[1]}`, { type });
 }

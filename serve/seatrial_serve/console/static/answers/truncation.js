@@ -1,0 +1,11 @@
+/** A truncation: which part of a text the model read. */
+
+import { make } from "../dom.js";
+import { count } from "../format.js";
+import { markedText, textOf } from "./text.js";
+
+export function truncationAnswer({ truncated, start, end }, { kind, about }) {
+  const words = truncated ? `cut: characters ${count(start)} to ${count(end)} were read` : "the whole text was read";
+  const text = truncated && markedText(textOf(about, kind.text), start < end ? [{ start, end, hue: 210 }] : []);
+  return [make("div", {}, make("p", { class: "soft" }, words), text), words];
+}
