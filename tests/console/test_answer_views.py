@@ -165,7 +165,9 @@ def test_each_kind_of_answer_is_drawn_and_said_aloud(page: Any) -> None:
     assert drawn(page, "top").get_by_role("meter").count() == 2
     for theme in ("light", "dark"):
         page.evaluate("theme => (document.documentElement.dataset.theme = theme)", theme)
-        found = axe.run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+        found = axe.run(
+            page, context=".answer", options={"runOnly": ["wcag2a", "wcag2aa"]}
+        ).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
 
 
@@ -209,13 +211,13 @@ def test_boxes_lie_where_they_were_found_in_the_picture_as_it_is_turned(
     assert drawn(page, "out").get_by_text("dog at 3, 10, 27, 25").is_visible()
 
 
-PIXEL = """([x, y]) => {
+PIXELS = """() => {
     const canvas = document.querySelector(".layers canvas");
-    return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data];
+    return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
 }"""
 
 
-@pytest.mark.parametrize("many", [3, 200, 60_000])
+@pytest.mark.parametrize("many", [3, 200, 1000])
 @pytest.mark.parametrize("encoding", ["png", "rle"])
 def test_masks_lie_over_the_picture_in_the_colours_of_their_classes(
     page: Any, many: int, encoding: str
@@ -239,13 +241,13 @@ def test_masks_lie_over_the_picture_in_the_colours_of_their_classes(
     assert float(share) == pytest.approx(100 * counts.max() / ids.size, abs=0.06)
     swatch = drawn(page, "out").get_by_text(name, exact=True).locator(".swatch")
     colour = swatch.evaluate("element => getComputedStyle(element).backgroundColor")
-    [y, x] = np.argwhere(ids == best)[0].tolist()
-    shown = page.evaluate(PIXEL, [x, y])
-    assert colour == f"rgb({shown[0]}, {shown[1]}, {shown[2]})"
-    assert page.evaluate(PIXEL, [0, 9]) == [0, 0, 0, 0]
-    colours = np.array([page.evaluate(PIXEL, [x, 20]) for x in range(0, 40, 8)])
-    hues = {tuple(each) for each in colours.tolist()}
-    assert len(hues) == len(set((ids[20, ::8] * 137.508).round() % 360))
+    pixels = np.array(page.evaluate(PIXELS)).reshape(30, 40, 4)
+    red, green, blue, _ = pixels[ids == best][0].tolist()
+    assert colour == f"rgb({red}, {green}, {blue})"
+    assert pixels[9, 0].tolist() == [0, 0, 0, 0]
+    hues = (ids * 137.508).round() % 360
+    assert (pixels[hues == hues[20, 1]] == pixels[20, 1])[:, :3].all()
+    assert (ids == many).sum() == (pixels[..., 3] == 0).sum()
 
 
 def test_a_picture_lies_over_the_one_that_was_asked_about(page: Any) -> None:

@@ -5,6 +5,7 @@ import { count, number } from "../format.js";
 import { layered, pictureOf, strength } from "./layers.js";
 
 export async function pictureAnswer({ width, height, png }, { kind, about }) {
+  if (typeof png !== "string") throw new TypeError("no PNG");
   const words = `a picture of ${count(width)} × ${count(height)} pixels`;
   const source = `data:image/png;base64,${png}`;
   const answer = make("img", { alt: words, src: source });
