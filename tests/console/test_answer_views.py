@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -260,6 +261,42 @@ def test_a_picture_lies_over_the_one_that_was_asked_about(page: Any) -> None:
     answer = drawn(page, "out").get_by_alt_text("a picture of 40 × 30 pixels")
     drawn(page, "out").get_by_label("Strength").fill("25")
     assert answer.evaluate("image => [image.naturalWidth, image.style.opacity]") == [40, "0.25"]
+
+
+def test_a_picture_alone_is_sent_as_json_where_options_are_chosen(page: Any) -> None:
+    asked = """async (chosen) => {
+        const { requestOf } = await import("/console/static/request.js");
+        const { curl, python } = await import("/console/static/lines.js");
+        const file = new File(["123"], "x.png", { type: "image/png" });
+        const values = new Map([["photo", { file }]]), options = new Map(chosen);
+        const { body } = await requestOf(values, options);
+        const lines = [curl, python].map((line) => line("u", values, options));
+        return [body instanceof File ? "file" : body, ...lines];
+    }"""
+    body, curl, python = page.evaluate(asked, [])
+    assert body == "file"
+    assert curl.endswith("--data-binary '@x.png'")
+    assert 'body = Path("x.png").read_bytes()' in python
+    body, curl, python = page.evaluate(asked, [["top_k", "3"], ["form", '"int8"']])
+    options = {"top_k": 3, "form": "int8"}
+    assert json.loads(body) == {"instances": [{"photo": "MTIz"}], "parameters": options}
+    assert '"}], "parameters": {"top_k": 3, "form": "int8"}}' in curl
+    assert '"parameters": {"top_k": 3, "form": "int8"}' in python
+
+
+def test_a_pair_of_texts_has_a_place_for_each(page: Any) -> None:
+    filled = """async (example) => {
+        const { textsInput } = await import("/console/static/inputs/texts.js");
+        const text = { type: "string", maxLength: 9 };
+        const schema = { type: "object", properties: { query: text, passage: text } };
+        const input = textsInput({ name: "pair", schema, id: "field-pair" });
+        document.querySelector(".answer").replaceChildren(input.element);
+        input.fill(example);
+        return input.value().json;
+    }"""
+    pair = {"query": "which?", "passage": 'a "ship"'}
+    assert json.loads(page.evaluate(filled, pair)) == pair
+    assert page.get_by_role("textbox", name="pair, passage").input_value() == pair["passage"]
 
 
 def test_large_answers_are_cut_to_what_can_be_read(page: Any) -> None:

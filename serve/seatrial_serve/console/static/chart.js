@@ -48,7 +48,10 @@ export class Chart {
       },
       series.map(() => []).concat([[]]), this.place,
     );
-    this.fit = () => this.plot.setSize({ width: Math.max(200, this.place.clientWidth), height });
+    this.fit = () => {
+      this.plot.setSize({ width: Math.max(200, this.place.clientWidth), height });
+      this.showLatest();
+    };
     new ResizeObserver(this.fit).observe(this.place);
     this.recolour = () => (this.place.isConnected ? this.plot.redraw(false, true) : removeEventListener("themechange", this.recolour));
     addEventListener("themechange", this.recolour);
@@ -61,9 +64,15 @@ export class Chart {
     if (last < 0) return;
     const measured = columns.map((column) => column.some((one) => one !== null));
     this.element.querySelectorAll(".u-series").forEach((row, at) => (row.hidden = !measured[at]));
-    if (this.latest && (this.plot.cursor.idx ?? null) === null) this.plot.setLegend({ idx: last }, false);
+    this.showLatest();
     const words = this.series.map(({ label }, at) => measured[at + 1] && `${label} ${this.value(columns[at + 1].findLast((one) => one !== null))}`);
     this.place.setAttribute("aria-label", `${this.title}: ${words.filter(Boolean).join(", ")}`);
+  }
+
+  /** The last values in the legend, unless somebody points at others. */
+  showLatest() {
+    const last = this.plot.data[0].length - 1;
+    if (this.latest && last >= 0 && (this.plot.cursor.idx ?? null) === null) this.plot.setLegend({ idx: last }, false);
   }
 }
 

@@ -7,6 +7,7 @@ import { jsonInput } from "./inputs/json.js";
 import { numberInput } from "./inputs/number.js";
 import { pictureInput } from "./inputs/picture.js";
 import { textInput } from "./inputs/text.js";
+import { textsInput } from "./inputs/texts.js";
 import { wordInput } from "./inputs/word.js";
 
 /** Which input suits a schema; what no other knows is JSON. */
@@ -16,6 +17,7 @@ function inputFor(schema) {
   if (schema.type === "boolean") return flagInput;
   if (schema.type === "number" || schema.type === "integer") return numberInput;
   if (schema.type === "string") return schema.examples ? wordInput : textInput;
+  if (schema.type === "object" && Object.values(schema.properties).every(({ type }) => type === "string")) return textsInput;
   return jsonInput;
 }
 

@@ -39,8 +39,8 @@ function bar(name, score, range, say, wins, hue) {
   );
 }
 
-/** Hues in degrees, the golden angle apart: neighbours are never alike. */
-export const hueAt = (place) => Math.round(Math.max(0, place) * 137.508) % 360;
+/** Hues in degrees from blue on, the golden angle apart: neighbours are never alike. */
+export const hueAt = (place) => Math.round(210 + Math.max(0, place) * 137.508) % 360;
 
 /** An element that the style sheet colours by this hue. */
 export function coloured(element, hue) {

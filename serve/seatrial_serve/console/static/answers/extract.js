@@ -1,7 +1,7 @@
 /** Extracted answers: the best marked in its text, and all of them with their scores. */
 
 import { make } from "../dom.js";
-import { firstOf, scoreBars } from "./bars.js";
+import { firstOf, hueAt, scoreBars } from "./bars.js";
 import { markedText, textOf } from "./text.js";
 
 export function extractAnswer(found, { kind, about }) {
@@ -11,6 +11,6 @@ export function extractAnswer(found, { kind, about }) {
   const [best] = found;
   const { element, say } = scoreBars(named, { wins: named[0][0] });
   const winner = make("p", { class: "winner" }, make("strong", { dir: "auto" }, named[0][0]), ` ${say(best.score)}`);
-  const place = { start: best.start, end: best.end, hue: 210 };
+  const place = { start: best.start, end: best.end, hue: hueAt(0) };
   return [make("div", {}, winner, markedText(text, best.answer ? [place] : []), element), firstOf(named.map(([name, score]) => `${name}, ${say(score)}`))];
 }
