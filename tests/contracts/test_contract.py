@@ -9,6 +9,7 @@ import pytest
 
 import seatrial as st
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.kinds.labels import Labels
 from seatrial_contracts.predict_request import RequestReader
 
 
@@ -53,3 +54,21 @@ def test_a_refusal_says_where_got_and_want() -> None:
     with pytest.raises(st.Refusal) as refused:
         CONTRACT.validate_row({**GOOD, "bill": 412.0}, 3)
     assert str(refused.value) == "input 'bill', row 3: got 412.0, want a number from 10 to 100 mm"
+
+
+def test_the_schema_of_an_answer_names_the_input_that_the_answer_is_about() -> None:
+    class Seen(Labels):
+        @property
+        def about(self) -> str:
+            return "photo"
+
+    class Photo(st.Row):
+        photo: Annotated[bytes, st.Image()]
+
+    class Found(st.Answer):
+        seen: Annotated[list[str], Seen("cat", "dog")]
+        size: float
+
+    schema = st.contract_from_rows(Photo, Found).answer_schema()["properties"]
+    assert schema["seen"]["x-about"] == "photo"
+    assert "x-about" not in schema["size"]
