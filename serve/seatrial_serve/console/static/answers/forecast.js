@@ -15,7 +15,7 @@ export function forecastAnswer(value, { kind }) {
   const shown = spread(names);
   const middle = names[names.length >> 1];
   const chart = new Chart({
-    title: `Quantiles by step ahead${unit}`, time: false, latest: true, where: String,
+    title: `Quantiles by step ahead${unit}`, time: false, latest: true, where: (at) => (Number.isInteger(at) ? String(at) : ""),
     series: shown.map((name, at) => ({ label: name, colour: `--curve-${at + 1}`, width: name === middle ? 3 : 1.5 })),
   });
   const places = Array.from({ length: steps }, (_, step) => step + 1);
