@@ -292,10 +292,16 @@ def test_a_pair_of_texts_has_a_place_for_each(page: Any) -> None:
         const input = textsInput({ name: "pair", schema, id: "field-pair" });
         document.querySelector(".answer").replaceChildren(input.element);
         input.fill(example);
-        return input.value().json;
+        const { json } = input.value();
+        const { triton } = await import("/console/static/lines.js");
+        const tensors = [{ name: "pair", datatype: "BYTES", shape: [-1, 2] }];
+        const values = new Map([["pair", { json }]]);
+        return [json, triton("m", undefined, values, new Map(), tensors, [])];
     }"""
     pair = {"query": "which?", "passage": 'a "ship"'}
-    assert json.loads(page.evaluate(filled, pair)) == pair
+    sent, lines = page.evaluate(filled, pair)
+    assert json.loads(sent) == pair
+    assert """np.array([["which?","a \\"ship\\""]], np.object_)""" in lines
     assert page.get_by_role("textbox", name="pair, passage").input_value() == pair["passage"]
 
 

@@ -127,11 +127,11 @@ export function triton(name, asked, values, chosen, inputs, outputs) {
   ].join("\n");
 }
 
-/** One row's tensor as numpy makes it; what is missing is the empty string or NaN, as the protocol has it. */
+/** One row's tensor as numpy makes it, several texts of a field as a row of them; what is missing is the empty string or NaN, as the protocol has it. */
 function tensor({ datatype, shape }, { json, file }) {
   const dtype = `np.${DTYPES[datatype] ?? datatype.toLowerCase()}`;
   const missing = datatype === "BYTES" ? '""' : "np.nan";
-  const value = file ? read(file) : json === "null" ? missing : literal(json);
+  const value = file ? read(file) : json === "null" ? missing : literal(json.startsWith("{") ? JSON.stringify(Object.values(JSON.parse(json))) : json);
   const nested = value.startsWith("[") ? `[${value}]` : `[[${value}]]`;
   const sides = shape.slice(1);
   const reshaped = sides.length > 1 && sides.every((side) => side > 0) ? `.reshape(1, ${sides.join(", ")})` : "";
