@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 from collections.abc import Callable
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from support import browsers
 from support.pictures import encoded
 from support.servers import Server
 from torch import Tensor, nn
@@ -29,7 +29,6 @@ from seatrial_parity.trial import try_bundle
 pytestmark = pytest.mark.slow
 
 CELLS = 4 * 6
-CHROMIUM = shutil.which("chromium")
 
 
 class Photo(st.Row):
@@ -108,41 +107,33 @@ def test_boxes_masks_and_pictures_agree_by_every_way(served: Served) -> None:
     assert {"pytorch", "onnxruntime", "http v1", "v2 binary", "grpc"} <= runners
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+@browsers.NEEDED
 def test_the_console_shows_boxes_and_masks_over_the_picture_that_was_sent(served: Served) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="it is in the extra 'dev'")
     _, bundle, server = served
     file = base64.b64decode(bundle.golden.rows[0]["photo"])
     [answer] = httpx.post(
         f"{server.url}/v1/models/seen:predict", content=file, headers={"Content-Type": "image/png"}
     ).json()["predictions"]
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        wrong: list[str] = []
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(f"{server.url}/#/seen")
+    with browsers.started() as browser, browsers.opening(browser) as opened:
+        page = opened(server.url, "seen")
         sent = {"name": "a.png", "mimeType": "image/png", "buffer": file}
         page.set_input_files(".drop input[type=file]", sent)
         page.get_by_role("button", name="Predict").click()
-        page.locator(".over-picture svg[viewBox='0 0 96 64']").wait_for()
-        shares = page.locator(".bars .score")
-        shares.first.wait_for()
-        boxes = page.locator(".over-picture rect")
-        found = [float(box.get_attribute("x")) for box in boxes.all()]
-        told = shares.all_text_contents()
-        sizes = page.eval_on_selector_all(
-            ".over-picture canvas, .over-picture img[alt*=model]",
-            "all => all.map(one => [one.width > 0, one.naturalWidth ?? one.width])",
-        )
-        browser.close()
-    assert found == [thing["box"]["xmin"] for thing in answer["things"]]
+        page.locator(".layers canvas").wait_for()
+        output = page.locator(".output").filter(has=page.locator("canvas"))
+        told = output.locator(".score").all_text_contents()
+        boxes = page.locator(".box").all()
+        left = [box.evaluate("box => parseFloat(box.style.left)") for box in boxes]
+        width = page.locator(".layers canvas").get_attribute("width")
+    assert width == "96"
+    assert [96 * share / 100 for share in left[::-1]] == pytest.approx(
+        [thing["box"]["xmin"] for thing in answer["things"]], abs=1e-3
+    )
     ids = np.asarray(Pillow.open(io.BytesIO(base64.b64decode(answer["mask"]["png"]))))
     ordered = sorted(np.bincount(ids.ravel(), minlength=2) / ids.size, reverse=True)
-    assert told == [f"{100 * share:.1f} %" for share in ordered if share]
-    assert sizes == [[True, 96], [True, 96]]
-    assert wrong == []
+    assert [float(each.removesuffix(" %")) for each in told] == pytest.approx(
+        [100 * share for share in ordered if share], abs=0.06
+    )
 
 
 def test_torchscript_of_a_model_that_suppresses_is_refused_by_name() -> None:

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: it is in the extra 'dev'"
-)
 CHROMIUM = shutil.which("chromium")
 NEEDED = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 FLAGS = [
@@ -29,7 +26,8 @@ Opened = Callable[..., Any]
 
 @contextmanager
 def started() -> Iterator[Any]:
-    """Chromium."""
+    """Chromium. Skips the test where playwright is not installed."""
+    api = pytest.importorskip("playwright.sync_api", reason="it is in the extra 'dev'")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

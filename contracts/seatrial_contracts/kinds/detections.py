@@ -323,7 +323,6 @@ class Detections(MappedKind):
         return {
             "type": "array",
             "maxItems": self.max_detections,
-            "x-on": self.on,
             "items": {
                 "type": "object",
                 "properties": {

@@ -168,10 +168,9 @@ class Mask(MappedKind):
 
     def json_schema(self) -> JsonSchema:
         if self.encoding == "png":
-            return sized_schema(self.on, {"png": PNG_SCHEMA}) | {"x-classes": list(self.classes)}
+            return sized_schema({"png": PNG_SCHEMA})
         ids = {"type": "integer", "minimum": 0, "maximum": MOST_IDS - 1}
         return sized_schema(
-            self.on,
             {
                 "ids": {"type": "array", "items": ids},
                 "lengths": {"type": "array", "items": {"type": "integer", "minimum": 1}},

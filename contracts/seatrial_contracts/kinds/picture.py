@@ -154,7 +154,7 @@ class Picture(MappedKind):
         )
 
     def json_schema(self) -> JsonSchema:
-        return sized_schema(self.on, {"png": PNG_SCHEMA})
+        return sized_schema({"png": PNG_SCHEMA})
 
     def example(self) -> Any:
         shape = (2, 3, 3) if self.channels == 3 else (2, 3)

@@ -101,8 +101,8 @@ def png_pixels(text: str) -> Array:
     return np.asarray(Pillow.open(io.BytesIO(binascii.a2b_base64(text)), formats=("PNG",)))
 
 
-def sized_schema(on: str, properties: Mapping[str, Any]) -> JsonSchema:
-    """JSON Schema of an object with a width, a height and these, about the picture `on`."""
+def sized_schema(properties: Mapping[str, Any]) -> JsonSchema:
+    """JSON Schema of an object with a width, a height and these."""
     side = {"type": "integer", "minimum": 1}
     whole = {"width": side, "height": side, **properties}
     return {
@@ -110,7 +110,6 @@ def sized_schema(on: str, properties: Mapping[str, Any]) -> JsonSchema:
         "properties": whole,
         "required": [*whole],
         "additionalProperties": False,
-        "x-on": on,
     }
 
 
