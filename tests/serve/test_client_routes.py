@@ -25,6 +25,7 @@ from support.running import Running, run_app
 
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.api.routes import client_routes
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ async def test_a_request_that_names_no_model_gets_the_default_one(
     for name in ("made", "other"):
         embedding_bundle(tmp_path, monkeypatch, name=name)
     async with run_app(tmp_path) as running:
-        reply = await embed(running, "ship")
+        reply = await embed(running, ["ship"] * 1000)
         assert reply.status_code == 404
         assert "serve with --default-model" in reply.json()["error"]["message"]
     async with run_app(tmp_path, default_model="other") as running:
@@ -270,3 +271,23 @@ async def test_tei_is_told_of_the_model_of_requests_that_name_none(served: Runni
     assert (told["model_id"], told["max_input_length"]) == ("made", 12)
     assert (told["max_client_batch_size"], told["auto_truncate"]) == (1024, False)
     assert told["model_type"]["embedding"]["size"] == 16
+
+
+async def test_a_body_is_not_parsed_before_there_is_room_for_what_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding_bundle(tmp_path, monkeypatch)
+    route, parsed = client_routes()["/v1/embeddings"], []
+    read = type(route).read
+    monkeypatch.setattr(
+        type(route), "read", lambda self, raw: parsed.append(len(raw)) or read(self, raw)
+    )
+    async with run_app(tmp_path) as running:
+        budget = running.app._exchanges.budget
+        other = budget.begin("another client")
+        other.work(budget.all.limit_bytes - 100_000)
+        reply = await embed(running, ["ship"] * 1000)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "E_MEMORY")
+        assert not parsed
+        other.give_back()
+        assert (await embed(running, "ship")).status_code == 200

@@ -21,6 +21,7 @@ from seatrial_serve.http.body import Receive, Scope, read_body, too_large
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.http.status import ToldError
 from seatrial_serve.models.entry import Entry
+from seatrial_serve.process.budget import GROWTH
 
 MOST_VALUES = 2**18
 """JSON values of a body, before its model is known."""
@@ -52,6 +53,10 @@ class Route(ABC, Generic[B]):
     def error(self, told: ToldError) -> bytes:
         """An error in the shape of the protocol."""
 
+    def is_slow(self, body: B) -> bool:  # noqa: ARG002  (for routes that look at it)
+        """Shall a thread call `job`, however short the body is?"""
+        return False
+
     @abstractmethod
     def job(self, asked: RouteExchange, body: B) -> Job:
         """What the body asks of the model. Any thread may call it. Raises `Refusal`."""
@@ -62,7 +67,10 @@ class Route(ABC, Generic[B]):
         Raises what `job` and `ServedModel.answer` raise.
         """
         body = asked.read()
-        return await asked.answered(await asked.parsed(lambda _: self.job(asked, body), asked.raw))
+        job = await asked.parsed(
+            lambda _: self.job(asked, body), asked.raw, aside=self.is_slow(body)
+        )
+        return await asked.answered(job)
 
     def read(self, raw: bytes) -> B:
         """The body. Raises `Refusal`."""
@@ -116,6 +124,7 @@ class RouteExchange(Asked):
         most = repository.largest_body_bytes
         self.raw = await read_body(self.headers, self._receive, most, self.shared.pace, self.hold)
         self.unread = False
+        self.hold.work(len(self.raw) * GROWTH)  # what parsing takes, whoever the model is
         self.body_read = await self.parsed(self.route.read, self.raw)
         name = self.body_read.model_name
         if name is not None:

@@ -34,8 +34,8 @@ class TextsBody(Body):
 
     @property
     def may_cut(self) -> bool:
-        """May the model read a text in part?"""
-        return bool(self.truncate)
+        """May the model read a text in part, where the contract has texts cut?"""
+        return self.truncate is not False
 
     def check_side(self, embedding: TextEmbedding) -> None:
         """Raise `Refusal` where texts are cut on the other side."""

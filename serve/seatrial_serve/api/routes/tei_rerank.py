@@ -44,6 +44,10 @@ class TeiRerank(Route[RerankBody]):
         """See `Route`."""
         return tei_error(told)
 
+    def is_slow(self, body: RerankBody) -> bool:
+        """See `Route`: texts are tokenised to see whether they would be cut."""
+        return body.truncate is False
+
     def job(self, asked: RouteExchange, body: RerankBody) -> Job:
         """See `Route`."""
         reranker = Reranker(asked.model)
