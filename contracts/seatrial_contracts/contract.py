@@ -63,7 +63,7 @@ BESIDE_ROWS_BYTES = 64 * 2**10
 """Room for what a request says beside its rows."""
 FEW = 32
 NO_ROWS: Mapping[int, Any] = MappingProxyType({})
-Asked = Sequence[Mapping[str, Any]] | Mapping[str, Column]
+RowsOrColumns = Sequence[Mapping[str, Any]] | Mapping[str, Column]
 """Validated rows, or columns."""
 
 
@@ -428,7 +428,7 @@ class Contract(BaseModel):
         }
         return {**self.client_tensors, **changed} if changed else self.client_tensors
 
-    def prompted(self, given: Asked, options: OptionValues) -> Asked:
+    def prompted(self, given: RowsOrColumns, options: OptionValues) -> RowsOrColumns:
         """Validated rows or columns with the prompts that the options put before their texts."""
         for field in self.outputs:
             prompt, name = field.kind.prompt(options), field.kind.about

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from seatrial_serve.api.exchange import JSON, Exchanges, Reply
-from seatrial_serve.api.http_request import Answering, Asked, Form, answer, begin_record
+from seatrial_serve.api.http_request import Answering, AsgiExchange, Form, answer, begin_record
 from seatrial_serve.api.paths import tidy_path
 from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.http.body import Scope
@@ -20,7 +20,7 @@ from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import ToldError, answer_to, plain_error
 
-Request = TypeVar("Request", bound=Asked)
+Request = TypeVar("Request", bound=AsgiExchange)
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
 
 PATH = re.compile(
@@ -87,7 +87,9 @@ class FastPath:
         exchanges = self._exchanges
         record = begin_record(headers, ROUTES[verb])
         entry = exchanges.repository.find(name, version, label)
-        asked = Asked(exchanges, record, entry, scope, headers, receive, counted=verb != FEEDBACK)
+        asked = AsgiExchange(
+            exchanges, record, entry, scope, headers, receive, counted=verb != FEEDBACK
+        )
         await self._run(asked, self._answers[verb], send)
 
     async def _run(

@@ -13,7 +13,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
 from seatrial_serve.api.exchange import Reply
-from seatrial_serve.api.http_request import Asked
+from seatrial_serve.api.http_request import AsgiExchange
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.observers.feedback import Feedback
@@ -55,7 +55,7 @@ class FeedbackApi:
     def __init__(self, feedback: Feedback, workers: int) -> None:
         self._feedback, self._workers = feedback, workers
 
-    async def tell(self, asked: Asked) -> Reply:
+    async def tell(self, asked: AsgiExchange) -> Reply:
         """Count what is true of an answer, or of rows.
 
         Raises `Refusal`, and what `ServedModel.answer_rows` raises.
@@ -117,7 +117,7 @@ def not_remembered(workers: int) -> Refusal:
     )
 
 
-async def answer_again(asked: Asked, instances: list[Any]) -> Answer:
+async def answer_again(asked: AsgiExchange, instances: list[Any]) -> Answer:
     """Return the model's answer to rows now.
 
     Raises what `ServedModel.answer_rows` raises, and `Refusal` for too many rows.

@@ -46,7 +46,7 @@ def timeout_of(value: bytes) -> float:
     return int(value) / 1000
 
 
-class Asked(HttpExchange):
+class AsgiExchange(HttpExchange):
     """A request over ASGI: how to read its body, and how to hear that its client has left."""
 
     __slots__ = ("_receive", "_scope", "_watching", "unread")
@@ -110,7 +110,7 @@ class Asked(HttpExchange):
             self._watching.cancel()
 
 
-Answering = Callable[[Asked], Awaitable[Reply]]
+Answering = Callable[[AsgiExchange], Awaitable[Reply]]
 
 
 class Form(Protocol):
@@ -128,7 +128,7 @@ class Form(Protocol):
         ...
 
 
-async def answer(form: Form, asked: Asked) -> Reply:
+async def answer(form: Form, asked: AsgiExchange) -> Reply:
     """Answer a request of that form."""
     form.check(asked)
     body = await asked.body()

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
 from seatrial_serve.api.exchange import Exchanges, Job, Reply
-from seatrial_serve.api.http_request import Asked, begin_record
+from seatrial_serve.api.http_request import AsgiExchange, begin_record
 from seatrial_serve.http.body import Receive, Scope, read_body, too_large
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.http.status import ToldError
@@ -96,7 +96,7 @@ class Route(ABC, Generic[B]):
         return Refusal("E_SCHEMA", f"field '{name}'", got, want)
 
 
-class RouteExchange(Asked):
+class RouteExchange(AsgiExchange):
     """A request to a route: its body is here before its model."""
 
     __slots__ = ("_method", "body_read", "raw", "route")

@@ -17,7 +17,7 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 VERSION = f"onnxruntime {ort.__version__} {ort.get_build_info()}"
 KEEP_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 """Set to "1", a session can say which provider runs which node."""
-Asked = Sequence[tuple[str, dict[str, str]]]
+ProviderList = Sequence[tuple[str, dict[str, str]]]
 """Providers in order, each with its options."""
 
 
@@ -31,7 +31,7 @@ def settings_of(options: RuntimeOptions) -> ort.SessionOptions:
 
 
 def open_session(
-    graph: bytes | str, settings: ort.SessionOptions, providers: Asked
+    graph: bytes | str, settings: ort.SessionOptions, providers: ProviderList
 ) -> ort.InferenceSession:
     """Open a session that keeps to its providers.
 
