@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seatrial_contracts.contract import Contract, InputField
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.contract_fields import InputField
 from seatrial_contracts.kinds.kind import Kind
 
 MOST_NAMED = 8

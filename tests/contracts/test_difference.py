@@ -11,8 +11,9 @@ from hypothesis import strategies as some
 from support.properties import drawing
 
 import seatrial as st
-from seatrial_contracts.contract import Contract, InputField, OutputField
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
+from seatrial_contracts.contract_fields import InputField, OutputField
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Kind
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as some
 from support.properties import drawing
 
 import seatrial as st
-from seatrial_contracts.contract import Contract, InputField, OutputField
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.contract_fields import InputField, OutputField
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.host_stage import HostStage, collate
 from seatrial_contracts.kinds import kinds

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import seatrial as st
-from seatrial_contracts.contract import is_field_name
+from seatrial_contracts.contract_fields import is_field_name
 from seatrial_export.adopt.names import field_names, match_names
 
 COLUMNS = ("a/b", "a.b", "a-b", "T", "t", "年齢", "Größe", "0", "copy", "2nd floor")

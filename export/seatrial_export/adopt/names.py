@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from seatrial_contracts.contract import is_field_name
+from seatrial_contracts.contract_fields import is_field_name
 
 
 def spelled(name: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from seatrial_contracts.contract import Contract, MappedOutput
+from seatrial_contracts.answer_forms import MappedOutput
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.mapped_kind import stacked
 from seatrial_contracts.kinds.output_kind import OptionValues

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seatrial_contracts.answer_faults import NO_ROWS, OutputFault
 from seatrial_contracts.bundle import Bundle
-from seatrial_contracts.contract import NO_ROWS, OutputFault
 from seatrial_contracts.errors import ModelError, OutOfMemory, Refusal, Unavailable
 from seatrial_contracts.host_stage import (
     ColumnBlock,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.contract import OutputFault
+from seatrial_contracts.answer_faults import OutputFault
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.inference.engine import Answers

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seatrial_contracts.contract import OutputField
+from seatrial_contracts.contract_fields import OutputField
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import Number

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from seatrial_contracts.contract import Contract, MappedOutput
+from seatrial_contracts.answer_forms import MappedOutput
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.kind import Array

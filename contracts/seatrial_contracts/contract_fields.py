@@ -1,0 +1,203 @@
+"""The fields of a contract: what is given, what is answered, and how these fit each other."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    model_validator,
+)
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds.kind import (
+    MAX_TENSORS,
+    JsonSchema,
+    Kind,
+    TensorSpec,
+)
+from seatrial_contracts.kinds.output_kind import (
+    AnswerTensor,
+    OutputKind,
+)
+from seatrial_contracts.options import MAX_OPTIONS, OptionField
+
+LONGEST_NAME = 128
+NAME_WANT = (
+    f"a letter of any script, then letters, digits and _, {LONGEST_NAME} at most, in NFKC, and "
+    "none of Pydantic's own names"
+)
+FIELD_WANT = f"{NAME_WANT}; and a kind that can stand there"
+
+
+def _kind(value: Any) -> Any:
+    """A kind from its JSON, by its name."""
+    if isinstance(value, Mapping):
+        known = kinds()
+        if value.get("kind") not in known:
+            raise ValueError(f"unknown field kind; known: {', '.join(sorted(known))}")
+        return known[value["kind"]].model_validate(dict(value))
+    return value
+
+
+class InputField(BaseModel):
+    """A named input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    kind: Annotated[SerializeAsAny[Kind], BeforeValidator(_kind)]
+
+
+class OutputField(BaseModel):
+    """A named output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    kind: Annotated[SerializeAsAny[OutputKind], BeforeValidator(_kind)]
+
+
+class ContractFields(BaseModel):
+    """Named inputs and outputs, and the options of requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    inputs: tuple[InputField, ...] = Field(min_length=1, max_length=MAX_TENSORS)
+    outputs: tuple[OutputField, ...] = Field(min_length=1, max_length=MAX_TENSORS)
+    options: tuple[OptionField, ...] = Field(default=(), max_length=MAX_OPTIONS)
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        """Check the fields against each other.
+
+        Raises `DeclarationError` where two things have one name, a name is none, or a kind stands
+        where it cannot or is not whole.
+        """
+        fields = [("input", *field) for field in _pairs(self.inputs)]
+        fields += [("output", *field) for field in _pairs(self.outputs)]
+        for role, name, kind in fields:
+            if not is_field_name(name) or role not in kind.roles:
+                raise DeclarationError(
+                    f"{role} {name[:64]!a}", f"this name, of kind {kind.name}", FIELD_WANT
+                )
+            if role == "output" and kind.nullable:
+                mend = (
+                    "answer a number always, and say in a flag or label beside it whether it means "
+                    "anything"
+                )
+                raise DeclarationError(
+                    f"output '{name}'", "an answer that may be missing", "one that is there", mend
+                )
+            try:
+                kind.check()
+            except DeclarationError as error:
+                raise DeclarationError(f"{role} '{name}', {error}") from None
+        self._check_about()
+        names = [spec.name for spec in self.tensors]
+        names += [tensor.name for tensor in self.answer_tensors]
+        twice = (
+            {name for name in names if names.count(name) > 1}
+            if len(set(names)) < len(names)
+            else set()
+        )
+        if twice or len({field.name for field in self.inputs}) < len(self.inputs):
+            got = f"'{min(twice)}' twice" if twice else "an input twice"
+            raise DeclarationError(
+                "names of inputs, their tensors and outputs", got, "a name of its own for each"
+            )
+        return self
+
+    def _check_about(self) -> None:
+        """Raise `DeclarationError` where an answer is about no input that it can be about."""
+        kinds = {field.name: field.kind for field in self.inputs}
+        for field in self.outputs:
+            about = field.kind.about
+            if about is None:
+                continue
+            where = f"output '{field.name}'"
+            kind = kinds.get(about)
+            if kind is None or not kind.takes_notes:
+                known = ", ".join(name for name, kind in kinds.items() if kind.takes_notes)
+                raise DeclarationError(where, f"an answer about '{about}'", f"one of: {known}")
+            try:
+                field.kind.check_about(kind)
+            except DeclarationError as error:
+                raise DeclarationError(f"{where}, {error}") from None
+
+    @cached_property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """What the inputs are when they enter the graph (or prepare), in order.
+
+        Where an answer has a side of any size, no input is padded: such a side follows an input
+        (one answer for each token), and a row's answer would have the length of its longest mate.
+        Rows share a batch there only where their own lengths are equal.
+        """
+        specs = tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
+        if all(size is not None for tensor in self.answer_tensors for size in tensor.shape):
+            return specs
+        return tuple(spec.model_copy(update={"pad": None}) for spec in specs)
+
+    @cached_property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Name of each size in `tensors` that varies -> the least and the most of it."""
+        return {
+            size: bounds
+            for field in self.inputs
+            for size, bounds in field.kind.sizes(field.name).items()
+        }
+
+    @cached_property
+    def answer_tensors(self) -> tuple[AnswerTensor, ...]:
+        """What the graph answers, in the order of the outputs."""
+        return tuple(
+            tensor for field in self.outputs for tensor in field.kind.answer_tensors(field.name)
+        )
+
+    @cached_property
+    def noted(self) -> tuple[str, ...]:
+        """Inputs that an answer is about, in their order: what a row's notes are of."""
+        about = {field.kind.about for field in self.outputs}
+        return tuple(field.name for field in self.inputs if field.name in about)
+
+
+def is_field_name(name: str) -> bool:
+    """Can an input or output be called so?"""
+    return (
+        name.isidentifier()
+        and not name.startswith("_")
+        and len(name) <= LONGEST_NAME
+        and unicodedata.normalize("NFKC", name) == name  # as Python itself reads names (PEP 3131)
+        and not hasattr(BaseModel, name)
+    )
+
+
+def _pairs(fields: Sequence[InputField] | Sequence[OutputField]) -> list[tuple[str, Kind]]:
+    return [(field.name, field.kind) for field in fields]
+
+
+def object_schema(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
+    """JSON Schema (2020-12) of an object with these fields and no other."""
+    properties = {}
+    for name, kind in fields.items():
+        schema = {**kind.json_schema(), "x-kind": kind.name, "x-want": kind.want()}
+        if isinstance(kind, OutputKind) and kind.about is not None:
+            schema["x-about"] = kind.about
+        if kind.nullable:
+            schema = {"anyOf": [schema, {"type": "null"}]}
+        properties[name] = {
+            **schema,
+            **({"description": kind.description} if kind.description else {}),
+        }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
