@@ -35,7 +35,13 @@ def compare_contracts(old: Contract, new: Contract) -> list[Difference]:
 
     A contract that only takes more and answers more is safe.
     """
-    found = [*_inputs(old, new), *_outputs(old, new), *_limits(old, new), *_promises(old, new)]
+    found = [
+        *_inputs(old, new),
+        *_outputs(old, new),
+        *_request_options(old, new),
+        *_limits(old, new),
+        *_promises(old, new),
+    ]
     return sorted(found, key=lambda difference: not difference.breaking)
 
 
@@ -89,6 +95,24 @@ def _outputs(old: Contract, new: Contract) -> Iterator[Difference]:
         yield Difference(
             "outputs", "in another order: a client may read its tensors by place", True
         )
+
+
+def _request_options(old: Contract, new: Contract) -> Iterator[Difference]:
+    """What requests may choose: those that kinds bring with them are told with their outputs."""
+    before, after = ({f.name: f.option for f in each.options} for each in (old, new))
+    for name in before:
+        if name not in new.known_options:
+            yield Difference(f"option '{name}'", "removed: a request that has it is refused", True)
+    for name, option in after.items():
+        was = before.get(name) or old.known_options.get(name)
+        if was is None:
+            yield Difference(f"option '{name}'", "new", False)
+        elif was != option:
+            for part in type(option).model_fields:
+                pair = getattr(was, part), getattr(option, part)
+                if pair[0] != pair[1]:
+                    text = f"{part} {_shown(*pair)}"
+                    yield Difference(f"option '{name}'", text, option.breaks(part, was))
 
 
 def _options(

@@ -84,6 +84,22 @@ class Option(Declared):
     def _types(self) -> list[Any]:
         return [base for base, name in TYPES.items() if name == self.type]
 
+    def breaks(self, part: str, old: Option) -> bool:
+        """Whether the change of this part from its value in `old` breaks clients.
+
+        It breaks if a value that they choose today is refused, or a request that chooses none is
+        answered otherwise.
+        """
+        if part == "ge":
+            return self.ge is not None and (old.ge is None or self.ge > old.ge)
+        if part == "le":
+            return self.le is not None and (old.le is None or self.le < old.le)
+        if part == "choices":
+            return bool(self.choices) and not (
+                old.choices and set(old.choices) <= set(self.choices)
+            )
+        return part != "description"
+
     def want(self) -> str:
         """What a right value is, for messages."""
         if self.choices:

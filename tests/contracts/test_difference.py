@@ -16,6 +16,7 @@ from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.contract_fields import InputField, OutputField
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.options import OptionField
 
 OUT = (OutputField(name="out", kind=st.Number().declared(float, nullable=False)),)
 
@@ -293,3 +294,43 @@ def test_declared_rows_are_compared_alike() -> None:
 
     found = compare_contracts(st.contract_from_rows(Old, Yes), st.contract_from_rows(New, Yes))
     assert [str(item) for item in found] == ["input 'plan': categories without 'b'"]
+
+
+TAGS = (
+    OutputField(name="tags", kind=st.Labels("a", "b", "c").declared(list[str], nullable=False)),
+)
+X = ("x", float, st.Number())
+
+
+def with_top(**parts: Any) -> Contract:
+    option = st.Option(parts.pop("default", 2), **parts).declared(int)
+    return contract(X, outputs=TAGS, options=(OptionField(name="top_k", option=option),))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "breaks"),
+    [
+        ({"ge": 1, "le": 3}, {"ge": 2, "le": 3}, True),
+        ({"ge": 2, "le": 3}, {"ge": 1, "le": 3}, False),
+        ({"ge": 1, "le": 3}, {"ge": 1, "le": 2}, True),
+        ({"ge": 1}, {"ge": 1, "le": 3}, True),
+        ({"ge": 1, "le": 3}, {"ge": 1}, False),
+        ({"default": 1, "ge": 1}, {"default": 2, "ge": 1}, True),
+        ({"choices": (1, 2)}, {"choices": (1, 2, 3)}, False),
+        ({"choices": (1, 2, 3)}, {"choices": (1, 2)}, True),
+        ({"ge": 1}, {"ge": 1, "description": "how many"}, False),
+    ],
+)
+def test_an_option_that_takes_less_or_has_another_default_breaks_clients(
+    old: dict[str, Any], new: dict[str, Any], breaks: bool
+) -> None:
+    found = compare_contracts(with_top(**old), with_top(**new))
+    assert found
+    assert all(each.place == "option 'top_k'" for each in found)
+    assert any(each.breaking for each in found) == breaks, found
+
+
+def test_a_new_option_is_safe_and_one_that_goes_breaks() -> None:
+    without, with_one = contract(X, outputs=TAGS), with_top(ge=1)
+    assert [each.breaking for each in compare_contracts(without, with_one)] == [False]
+    assert [each.breaking for each in compare_contracts(with_one, without)] == [True]
