@@ -501,6 +501,7 @@ NEEDS_GRAPH = {
     "category lookup",
     "lint",
     "strip",
+    "onnxruntime",
     "other sizes",
     "parity",
     "drawn rows",
