@@ -10,17 +10,29 @@ from fastapi import APIRouter, Response
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.label import Label
+from seatrial_serve.api.openapi import FAILURE, REFUSALS
 from seatrial_serve.api.routes.texts import TextInput
 from seatrial_serve.api.routing import json_response, reading
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
+
+FAILURES: dict[int | str, str] = {
+    400: "The model takes something else than a text.",
+    404: "There is no such model, or there are several to choose from.",
+    503: REFUSALS["503"],
+}
 
 
 def info_router(repository: Repository) -> APIRouter:
     """The route."""
     router = APIRouter()
 
-    @reading(router, "/info", summary="The model of requests that name none", tags=["models"])
+    @reading(
+        router, "/info", summary="The model of requests that name none", tags=["models"],
+        responses={
+            status: {"description": text, "content": FAILURE} for status, text in FAILURES.items()
+        },
+    )  # fmt: skip
     async def show_info() -> Response:
         entry = repository.default
         if entry is None:
