@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract
@@ -81,6 +81,10 @@ def shown(name: str) -> str:
     return name.replace("_at_", "@")
 
 
+LATER = frozenset({"recall_at_10", "f1", "f1_drop"})
+"""Parts that the first manifests do not know: they are written where they are promised."""
+
+
 class Promise(Declared):
     """What is promised of all rows, and of each slice of `min_slice_rows` or more. None: nothing.
 
@@ -105,6 +109,14 @@ class Promise(Declared):
     absolute_error: float | None = Field(default=None, ge=0, le=MAX_ERROR)
     absolute_error_rise: float | None = Field(default=None, ge=0, le=MAX_ERROR)
     min_slice_rows: int = Field(default=1, ge=1, le=2**31)
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A promise as manifests hold it: those sealed before a part was known stay as they are."""
+        told: dict[str, Any] = write(self)
+        return {
+            name: value for name, value in told.items() if name not in LATER or value is not None
+        }
 
     @classmethod
     def parse(cls, *texts: str) -> Self:

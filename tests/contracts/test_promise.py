@@ -157,3 +157,13 @@ def test_truth_and_slices_come_back_from_the_files_and_an_odd_number_of_them_is_
     assert sorted(golden(3).to_files()) == ["golden/answers.jsonl", "golden/rows.jsonl"]
     with pytest.raises(st.BundleError, match="held-out set: got 3 rows and 1"):
         Golden.from_files(files | {f"{HELD_OUT}/truth.jsonl": b"{}\n"}, CONTRACT, HELD_OUT)
+
+
+def test_a_promise_of_an_older_manifest_is_written_as_it_was_read() -> None:
+    parts = (
+        "absolute_error", "absolute_error_rise", "accuracy", "accuracy_drop", "agreement",
+        "calibration_error", "calibration_error_rise", "cosine", "max_error", "tolerance",
+    )  # fmt: skip
+    older = dict.fromkeys(parts) | {"cosine": 0.99, "min_slice_rows": 1}
+    assert st.Promise.model_validate(older).model_dump(mode="json") == older
+    assert st.Promise.parse("f1>=0.8").model_dump(mode="json")["f1"] == 0.8
