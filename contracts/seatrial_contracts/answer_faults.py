@@ -114,7 +114,7 @@ class AnswerFaults(ContractFields):
         return [
             (
                 field.name,
-                tuple(tensor.name for tensor in field.kind.answer_tensors(field.name)),
+                self.tensor_names[field.name],
                 partial(field.kind.faults, about=kinds.get(field.kind.about or "")),
             )
             for field in self.outputs

@@ -6,17 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
-from pydantic import (
-    model_validator,
-)
+from pydantic import model_validator
 
 from seatrial_contracts.compare import Array
 from seatrial_contracts.contract_fields import ContractFields, is_field_name, object_schema
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import (
-    Column,
-    JsonSchema,
-)
+from seatrial_contracts.kinds.kind import Column, JsonSchema
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.output_kind import (
     NO_OPTIONS,
@@ -90,7 +85,7 @@ class AnswerForms(ContractFields):
             MappedOutput(
                 field.name,
                 field.kind,
-                tuple(tensor.name for tensor in field.kind.answer_tensors(field.name)),
+                self.tensor_names[field.name],
                 self._place_of_note(field.kind),
             )
             for field in self.outputs
@@ -215,7 +210,7 @@ class AnswerForms(ContractFields):
         return [
             (
                 field.name,
-                tuple(tensor.name for tensor in field.kind.answer_tensors(field.name)),
+                self.tensor_names[field.name],
                 self._place_of_note(field.kind),
                 self.answered[field.name].describe,
             )
@@ -256,8 +251,7 @@ class AnswerForms(ContractFields):
             if isinstance(field.kind, MappedKind):
                 found[field.name] = values
             else:
-                tensors = field.kind.answer_tensors(field.name)
-                found |= {each.name: value for each, value in zip(tensors, values, strict=True)}
+                found |= dict(zip(self.tensor_names[field.name], values, strict=True))
         return found
 
     def filled(self, want: Mapping[str, Array], got: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,7 +262,7 @@ class AnswerForms(ContractFields):
         found = dict(got)
         for name, kind in self.answered.items():
             if not isinstance(kind, MappedKind):
-                names = [tensor.name for tensor in kind.answer_tensors(name)]
+                names = self.tensor_names[name]
                 wanted, seen = ([answer[each] for each in names] for answer in (want, got))
                 shown = kind.filled(wanted, seen, self.whole_options)
                 found |= dict(zip(names, shown, strict=True))
@@ -285,9 +279,9 @@ class AnswerForms(ContractFields):
     @cached_property
     def _arrangers(self) -> list[tuple[tuple[str, ...], Callable[[Arrays, Arrays], Arrays]]]:
         return [
-            (tuple(each.name for each in f.kind.answer_tensors(f.name)), f.kind.arranged)
-            for f in self.outputs
-            if type(f.kind).arranged is not OutputKind.arranged
+            (self.tensor_names[field.name], field.kind.arranged)
+            for field in self.outputs
+            if type(field.kind).arranged is not OutputKind.arranged
         ]
 
     def answer_schema(self) -> JsonSchema:

@@ -161,6 +161,14 @@ class ContractFields(BaseModel):
         )
 
     @cached_property
+    def tensor_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Output -> the names of the graph's tensors that it is made of."""
+        return {
+            field.name: tuple(each.name for each in field.kind.answer_tensors(field.name))
+            for field in self.outputs
+        }
+
+    @cached_property
     def noted(self) -> tuple[str, ...]:
         """Inputs that an answer is about, in their order: what a row's notes are of."""
         about = {field.kind.about for field in self.outputs}

@@ -66,6 +66,7 @@ class HostStage:
             if field.name in contract.noted
         }
         """Of the inputs that an answer is about."""
+        self._noted_stages = self.stages | self._noting
         self._scalars: Callable[[Mapping[str, Any]], EncodedRow] | None = (
             itemgetter(*self.stages) if scalars else None
         )
@@ -100,7 +101,7 @@ class HostStage:
             return self.encode_row(row, place)
         encoded: list[Any] = []
         notes: list[Any] = []
-        for name, stage in (self.stages | self._noting).items():
+        for name, stage in self._noted_stages.items():
             try:
                 made = stage(row[name])
             except Refusal as refusal:
@@ -130,7 +131,7 @@ class HostStage:
         """
         made: list[Any] = [[] for _ in rows]
         notes: list[list[Any]] = [[] for _ in rows]
-        for name, stage in (self.stages | self._noting).items():
+        for name, stage in self._noted_stages.items():
             values = [row[name] for row in rows]
             found = (
                 stage.together(values)

@@ -105,10 +105,7 @@ class DriftFeatures:
         self._outputs = [
             (field.name, field.kind.features(field.name, files, None)) for field in contract.outputs
         ]
-        self._tensors = {
-            field.name: [tensor.name for tensor in field.kind.answer_tensors(field.name)]
-            for field in contract.outputs
-        }
+        self._tensors = contract.tensor_names
         self._kinds: dict[str, Kind] = {field.name: field.kind for field in contract.inputs}
         self._kinds |= {field.name: field.kind for field in contract.outputs}
 

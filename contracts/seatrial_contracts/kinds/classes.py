@@ -42,6 +42,15 @@ def classes_in(path: str, where: str) -> tuple[str, ...]:
     return names
 
 
+def declared_classes(classes: tuple[str, ...], file: str | None, where: str) -> tuple[str, ...]:
+    """The classes that a declaration names, or those of its file. Raises `DeclarationError`."""
+    if file is None:
+        return classes
+    if classes:
+        raise DeclarationError(where, "classes and a file", "one of both")
+    return classes_in(file, where)
+
+
 def class_schema(classes: Sequence[str]) -> JsonSchema:
     """JSON Schema (2020-12) of one of these: they are listed where they are few."""
     if len(classes) <= MOST_LISTED:

@@ -28,6 +28,7 @@ from seatrial_contracts.kinds.kind import (
     Kind,
     Stage,
     Word,
+    closed_object,
 )
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
@@ -323,21 +324,13 @@ class Detections(MappedKind):
         return {
             "type": "array",
             "maxItems": self.max_detections,
-            "items": {
-                "type": "object",
-                "properties": {
+            "items": closed_object(
+                {
                     "label": {"type": "string"},
                     "score": {"type": "number", "minimum": 0, "maximum": 1},
-                    "box": {
-                        "type": "object",
-                        "properties": dict.fromkeys(SIDES, side),
-                        "required": [*SIDES],
-                        "additionalProperties": False,
-                    },
-                },
-                "required": ["label", "score", "box"],
-                "additionalProperties": False,
-            },
+                    "box": closed_object(dict.fromkeys(SIDES, side)),
+                }
+            ),
         }
 
     def example(self) -> Any:

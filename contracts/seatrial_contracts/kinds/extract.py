@@ -10,7 +10,16 @@ from pydantic import Field
 
 from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Kind, Stage, Word
+from seatrial_contracts.kinds.kind import (
+    Array,
+    Column,
+    Features,
+    JsonSchema,
+    Kind,
+    Stage,
+    Word,
+    closed_object,
+)
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.notes import TextNote, text_place
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
@@ -171,12 +180,7 @@ class Extract(MappedKind):
         return {
             "type": "array",
             "maxItems": MOST_ANSWERS,
-            "items": {
-                "type": "object",
-                "properties": properties,
-                "required": list(properties),
-                "additionalProperties": False,
-            },
+            "items": closed_object(properties),
         }
 
     def example(self) -> Any:

@@ -356,6 +356,16 @@ class Kind(Declared):
         return split_numbers(values, missing=self.nullable)
 
 
+def closed_object(properties: Mapping[str, Any]) -> JsonSchema:
+    """JSON Schema of an object that has all of these properties and no others."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
 def split_optional(annotation: Any) -> tuple[Any, bool]:
     """`T | None` -> (T, True); anything else -> (itself, False)."""
     import types

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.classes import best_of, class_schema, classes_in
+from seatrial_contracts.kinds.classes import best_of, class_schema, declared_classes
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Array,
@@ -20,6 +20,7 @@ from seatrial_contracts.kinds.kind import (
     JsonSchema,
     Stage,
     Word,
+    closed_object,
 )
 from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
 from seatrial_contracts.options import Option
@@ -60,11 +61,7 @@ class Label(OutputKind):
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation is not str:
             raise DeclarationError("st.Label", str(annotation), "str")
-        if self.file is None:
-            return self.completed(nullable=nullable)
-        if self.classes:
-            raise DeclarationError("st.Label", "classes and a file", "one of both")
-        found = classes_in(self.file, "st.Label")
+        found = declared_classes(self.classes, self.file, "st.Label")
         return self.completed(nullable=nullable, classes=found, file=None)
 
     def check(self) -> None:
@@ -118,10 +115,12 @@ class Label(OutputKind):
         label: JsonSchema = {"label": class_schema(self.classes)}
         score: JsonSchema = {"score": {"type": "number"}}
         if self.most is not None:
-            items = _object(label | score)
+            items = closed_object(label | score)
             top = {"type": "array", "minItems": 1, "maxItems": len(self.classes), "items": items}
-            return _object(label | score | {"top": top})
-        return _object(label | {"scores": _object(dict.fromkeys(self.classes, score["score"]))})
+            return closed_object(label | score | {"top": top})
+        return closed_object(
+            label | {"scores": closed_object(dict.fromkeys(self.classes, score["score"]))}
+        )
 
     def example(self) -> Any:
         share = round(1 / len(self.classes), 3)
@@ -182,12 +181,3 @@ class Label(OutputKind):
 
     def split(self, feature: str, values: Column) -> Bins:
         return super().split(feature, values) if feature else split_words(values, self.classes)
-
-
-def _object(properties: JsonSchema) -> JsonSchema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }

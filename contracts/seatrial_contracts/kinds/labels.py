@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
-from seatrial_contracts.compare import Comparison, Tolerance, compare_arrays, mismatch
+from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.classes import best_of, class_schema, classes_in
+from seatrial_contracts.kinds.classes import best_of, class_schema, declared_classes
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Array,
@@ -21,8 +21,10 @@ from seatrial_contracts.kinds.kind import (
     JsonSchema,
     Stage,
     Word,
+    closed_object,
 )
 from seatrial_contracts.kinds.mapped_kind import MappedKind
+from seatrial_contracts.kinds.matching import match_scored
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
 
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -50,7 +52,6 @@ class Labels(MappedKind):
     threshold: Score = 0.5
     thresholds: Annotated[dict[Word, Score], Field(max_length=MAX_WORDS)] = {}
     top: Annotated[int, Field(ge=1, le=MAX_WORDS)] | None = None
-
     file: str | None = Field(default=None, exclude=True)
 
     def __init__(self, *classes: str, **options: Any) -> None:
@@ -59,11 +60,7 @@ class Labels(MappedKind):
     def declared(self, annotation: Any, nullable: bool) -> Self:
         if annotation != list[str]:
             raise DeclarationError("st.Labels", str(annotation), "list[str]")
-        if self.file is None:
-            return self.completed(nullable=nullable)
-        if self.classes:
-            raise DeclarationError("st.Labels", "classes and a file", "one of both")
-        found = classes_in(self.file, "st.Labels")
+        found = declared_classes(self.classes, self.file, "st.Labels")
         return self.completed(nullable=nullable, classes=found, file=None)
 
     def check(self) -> None:
@@ -158,32 +155,24 @@ class Labels(MappedKind):
             dict(zip(labels, values.tolist(), strict=True)) for labels, values in (want, got)
         )
         least = dict(zip(self.classes, self._least.tolist(), strict=True))
-        for name in scores.keys() ^ others.keys():
-            score = scores.get(name, others.get(name, 0.0))
-            if abs(score - least[name]) > tolerance.allowed(np.asarray(score), 1.0):
-                side = "only wanted" if name in scores else "not wanted"
-                return mismatch(f"label '{name}', score {score:.6g}: {side}")
-        both = [name for name in scores if name in others]
-        return compare_arrays(
-            np.array([scores[name] for name in both]),
-            np.array([others[name] for name in both]),
+        return match_scored(
+            scores,
+            others,
             tolerance,
-            1.0,
+            lambda name, score: f"label '{name}', score {score:.6g}",
+            lambda name, _there: least[name],
         )
 
     def json_schema(self) -> JsonSchema:
         return {
             "type": "array",
             "maxItems": len(self.classes),
-            "items": {
-                "type": "object",
-                "properties": {
+            "items": closed_object(
+                {
                     "label": class_schema(self.classes),
                     "score": {"type": "number", "minimum": 0, "maximum": 1},
-                },
-                "required": ["label", "score"],
-                "additionalProperties": False,
-            },
+                }
+            ),
         }
 
     def example(self) -> Any:

@@ -7,14 +7,13 @@ from typing import Any, get_args, get_origin
 
 import numpy as np
 
-from seatrial_contracts.compare import Comparison, Tolerance, compare_arrays, mismatch
+from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.errors import ModelError
 from seatrial_contracts.kinds.kind import Array, JsonSchema
+from seatrial_contracts.kinds.matching import Scored, match_scored
 from seatrial_contracts.kinds.notes import TextNote
 
 PLACE = "in code points of the text (Python's characters, not UTF-16 units)"
-Scored = Mapping[Hashable, float]
-"""What tells a part from others, and its score."""
 
 
 def is_object(annotation: Any) -> bool:
@@ -73,21 +72,15 @@ def match_parts(
     With `least`, the lowest score of either list, a part is none where its score is as near to that
     as two scores may be to each other. `said` names the columns of a part, for messages.
     """
-    for part in [*want, *got]:
-        if part in want and part in got:
-            continue
-        score = want.get(part, got.get(part, 0.0))
-        if least is not None and abs(score - least) <= tolerance.allowed(np.asarray(score), 1.0):
-            continue
-        side = "only wanted" if part in want else "not wanted"
-        assert isinstance(part, tuple)
-        names = " ".join(f"{word} {value}" for word, value in zip(said, part, strict=False))
-        return mismatch(f"{names}: {side}")
-    both = [part for part in want if part in got]
-    return compare_arrays(
-        np.array([want[part] for part in both]), np.array([got[part] for part in both]),
-        tolerance, 1.0,
-    )  # fmt: skip
+    return match_scored(
+        want,
+        got,
+        tolerance,
+        lambda part, _score: " ".join(
+            f"{word} {value}" for word, value in zip(said, part, strict=False)
+        ),
+        lambda _part, _there: least,
+    )
 
 
 def column_of(value: Sequence[Mapping[str, Any]], name: str, dtype: Any) -> Array:

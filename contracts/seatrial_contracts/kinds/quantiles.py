@@ -11,7 +11,7 @@ from pydantic import Field
 
 from seatrial_contracts.compare import Comparison, Tolerance, compare_arrays, largest
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Stage
+from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Stage, closed_object
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
 
@@ -123,12 +123,7 @@ class Quantiles(MappedKind):
     def json_schema(self) -> JsonSchema:
         limits = {"minimum": self.ge, "maximum": self.le, "x-unit": self.unit}
         number = {"type": "number"} | {k: v for k, v in limits.items() if v is not None}
-        return {
-            "type": "object",
-            "properties": {name: self._schema_of(number) for name in self.names},
-            "required": list(self.names),
-            "additionalProperties": False,
-        }
+        return closed_object({name: self._schema_of(number) for name in self.names})
 
     def _schema_of(self, number: JsonSchema) -> JsonSchema:
         """JSON Schema of what one quantile is."""

@@ -8,11 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from seatrial_contracts.compare import Comparison, Tolerance, compare_arrays, largest, mismatch
+from seatrial_contracts.compare import Comparison, Tolerance, largest, mismatch
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.classes import best_of
-from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Stage
+from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Stage, closed_object
 from seatrial_contracts.kinds.mapped_kind import MappedKind
+from seatrial_contracts.kinds.matching import match_scored
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
 
 MOST_ITEMS = 2**20
@@ -95,32 +96,21 @@ class Ranking(MappedKind):
             dict(zip(indices.tolist(), values.tolist(), strict=True))
             for indices, values in (want, got)
         )
-        for index in scores.keys() ^ others.keys():
-            here, there = (scores, others) if index in scores else (others, scores)
-            score, least = here[index], min(there.values())
-            if abs(score - least) > tolerance.allowed(np.asarray(score), scale):
-                side = "only wanted" if index in scores else "not wanted"
-                return mismatch(f"item {index}, score {score:.6g}: {side}")
-        both = [index for index in scores if index in others]
-        return compare_arrays(
-            np.array([scores[index] for index in both]),
-            np.array([others[index] for index in both]),
+        return match_scored(
+            scores,
+            others,
             tolerance,
+            lambda index, score: f"item {index}, score {score:.6g}",
+            lambda _index, there: min(there.values()),
             scale,
         )
 
     def json_schema(self) -> JsonSchema:
         return {
             "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "index": {"type": "integer", "minimum": 0},
-                    "score": {"type": "number"},
-                },
-                "required": ["index", "score"],
-                "additionalProperties": False,
-            },
+            "items": closed_object(
+                {"index": {"type": "integer", "minimum": 0}, "score": {"type": "number"}}
+            ),
         }
 
     def example(self) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.image import Image, base64_text
-from seatrial_contracts.kinds.kind import Array, JsonSchema, Kind
+from seatrial_contracts.kinds.kind import Array, JsonSchema, Kind, closed_object
 from seatrial_contracts.kinds.notes import ImageNote
 
 BLOCK_VALUES = 2**21
@@ -104,13 +104,7 @@ def png_pixels(text: str) -> Array:
 def sized_schema(properties: Mapping[str, Any]) -> JsonSchema:
     """JSON Schema of an object with a width, a height and these."""
     side = {"type": "integer", "minimum": 1}
-    whole = {"width": side, "height": side, **properties}
-    return {
-        "type": "object",
-        "properties": whole,
-        "required": [*whole],
-        "additionalProperties": False,
-    }
+    return closed_object({"width": side, "height": side, **properties})
 
 
 PNG_SCHEMA: JsonSchema = {

@@ -20,6 +20,7 @@ from seatrial_contracts.kinds.kind import (
     Kind,
     Stage,
     Word,
+    closed_object,
 )
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.notes import TextNote
@@ -280,12 +281,7 @@ class Spans(MappedKind):
         }
         return {
             "type": "array",
-            "items": {
-                "type": "object",
-                "properties": properties,
-                "required": list(properties),
-                "additionalProperties": False,
-            },
+            "items": closed_object(properties),
         }
 
     def example(self) -> Any:

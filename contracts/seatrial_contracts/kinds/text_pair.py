@@ -16,6 +16,7 @@ from seatrial_contracts.kinds.kind import (
     JsonSchema,
     Stage,
     Word,
+    closed_object,
     refuse,
     text_of,
 )
@@ -181,12 +182,7 @@ class TextPair(Tokenised):
 
     def json_schema(self) -> JsonSchema:
         text = {"type": "string", "minLength": self.min_chars, "maxLength": self.max_chars}
-        return {
-            "type": "object",
-            "properties": {name: dict(text) for name in self.texts},
-            "required": list(self.texts),
-            "additionalProperties": False,
-        }
+        return closed_object({name: dict(text) for name in self.texts})
 
     def example(self) -> Any:
         few = max(1, (self.max_tokens - SPECIAL_TOKENS) // 2)  # plain letters: a token at most each

@@ -9,7 +9,15 @@ import numpy as np
 
 from seatrial_contracts.compare import Comparison, Tolerance, compare_arrays
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.kind import Array, Features, JsonSchema, Kind, Stage, Word
+from seatrial_contracts.kinds.kind import (
+    Array,
+    Features,
+    JsonSchema,
+    Kind,
+    Stage,
+    Word,
+    closed_object,
+)
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.notes import text_place
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
@@ -105,17 +113,13 @@ class Truncation(MappedKind):
 
     def json_schema(self) -> JsonSchema:
         place = {"type": "integer", "minimum": 0}
-        properties = {
-            "truncated": {"type": "boolean", "description": "Had the text more tokens?"},
-            "start": {**place, "description": "Where reading began, in code points."},
-            "end": {**place, "description": "Behind the last character read, in code points."},
-        }
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
+        return closed_object(
+            {
+                "truncated": {"type": "boolean", "description": "Had the text more tokens?"},
+                "start": {**place, "description": "Where reading began, in code points."},
+                "end": {**place, "description": "Behind the last character read, in code points."},
+            }
+        )
 
     def example(self) -> Any:
         return {"truncated": False, "start": 0, "end": 48}

@@ -151,7 +151,7 @@ def client_answers_of(contract: Contract, outputs: Mapping[str, Array], rows: in
     mapped = {output.name: output.kind for output in contract.mapped}
     for field in contract.outputs:
         if field.name not in mapped:
-            names = [tensor.name for tensor in field.kind.answer_tensors(field.name)]
+            names = contract.tensor_names[field.name]
             answers = answers_of(contract, {name: outputs[name] for name in names}, rows)
             found = [row | answer for row, answer in zip(found, answers, strict=True)]
             continue
