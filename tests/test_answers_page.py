@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
+from support.pages import page, run_blocks
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs/answers.md").read_text("utf-8")
+PAGE = page("answers.md")
 
 
 def test_each_block_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ModuleType("answers_page")
-    monkeypatch.setitem(sys.modules, page.__name__, page)
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)):
-        exec(compile(block, f"block {number}", "exec"), page.__dict__)
+    assert run_blocks(PAGE, monkeypatch) == 10

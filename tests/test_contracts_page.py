@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
+from support.pages import page, run_blocks
 
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Limits
 from seatrial_contracts.kinds.text import Text
 from seatrial_export.gate.gate import WAIVABLE
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs/contracts.md").read_text("utf-8")
+PAGE = page("contracts.md")
 
 
 def test_each_block_of_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ModuleType("contracts_page")
-    monkeypatch.setitem(sys.modules, page.__name__, page)
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 6
-    for number, block in enumerate(blocks):
-        exec(compile(block, f"block {number}", "exec"), page.__dict__)
+    assert run_blocks(PAGE, monkeypatch) == 6
 
 
 def test_the_page_names_every_step_that_may_be_waived_and_every_option() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from seatrial_contracts.compare import Answers, Array, Comparison, Tolerance, worst_of
 from seatrial_contracts.host_stage import HostStage
 
+Notes = tuple[Any, ...]
+"""Of one row, one for each of the contract's `noted`."""
 Client = Mapping[str, tuple[Array, ...]]
 """One row's mapped outputs: name -> the client's tensors."""
 
@@ -18,22 +20,20 @@ class ClientTerms:
     def __init__(self, front: HostStage) -> None:
         self._front, self._contract = front, front.contract
 
-    def of(self, rows: Sequence[Any], answers: Answers) -> list[Client]:
-        """What a client without options sees of answers to these raw rows.
+    def notes(self, rows: Sequence[Any]) -> list[Notes]:
+        """The notes of raw rows. Raises `Refusal` where the contract refuses one."""
+        return [self._front.notes(row) if self._contract.noted else () for row in rows]
 
-        Raises `Refusal` where the contract refuses a row.
-        """
+    def of(self, notes: Sequence[Notes], answers: Answers) -> list[Client]:
+        """What a client sees who asks for all of these answers, to rows with these notes."""
         options = {**self._contract.default_options, **self._contract.whole_options}
-        found: list[Client] = []
-        for row, answer in zip(rows, answers, strict=True):
-            notes = self._front.notes(row) if self._contract.noted else ()
-            found.append(
-                {
-                    output.name: output.client(answer, notes, options)
-                    for output in self._contract.mapped
-                }
-            )
-        return found
+        return [
+            {
+                output.name: output.client(answer, of_row, options)
+                for output in self._contract.mapped
+            }
+            for of_row, answer in zip(notes, answers, strict=True)
+        ]
 
     def compare(
         self, want: Sequence[Client], got: Sequence[Client], tolerance: Tolerance

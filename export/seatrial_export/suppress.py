@@ -50,7 +50,12 @@ def stays(boxes: Tensor, scores: Tensor, iou: float, score: float) -> Tensor:
 
 
 @stays.register_fake
-def _(boxes: Tensor, scores: Tensor, iou: float, score: float) -> Tensor:  # noqa: ARG001  (the operator's own arguments)
+def _(
+    boxes: Tensor,  # noqa: ARG001  (the operator's own arguments, of which the shape needs one)
+    scores: Tensor,
+    iou: float,  # noqa: ARG001  (as above)
+    score: float,  # noqa: ARG001  (as above)
+) -> Tensor:
     return torch.empty_like(scores, dtype=torch.bool)
 
 

@@ -62,9 +62,11 @@ def try_runner(bundle: Bundle, runner: Runner) -> list[Trial]:
         except SeatrialError as error:
             return [_trial(runner, (), 0, None, f"it did not start: {error}")]
         sizes = batch_sizes(bundle, runner)
-        trials = [try_golden(bundle, runner, bundle.golden, size) for size in sizes]
+        terms = ClientTerms(bundle.make_front()) if bundle.contract.mapped else None
+        trials = [try_golden(bundle, runner, bundle.golden, size, terms) for size in sizes]
         if bundle.held_out is not None:
-            trials.append(try_golden(bundle, runner, bundle.held_out, sizes[-1], held_out=True))
+            held = bundle.held_out
+            trials.append(try_golden(bundle, runner, held, sizes[-1], terms, held_out=True))
         return [*trials, try_refusals(bundle, runner)]
 
 
@@ -76,21 +78,23 @@ def batch_sizes(bundle: Bundle, runner: Runner) -> Sequence[int]:
 
 
 def try_golden(
-    bundle: Bundle, runner: Runner, golden: Golden, size: int, *, held_out: bool = False
-) -> Trial:
+    bundle: Bundle, runner: Runner, golden: Golden, size: int, terms: ClientTerms | None, *,
+    held_out: bool = False,
+) -> Trial:  # fmt: skip
     """The golden or the held-out rows, `size` at a time."""
     try:
         answers = runner.run(golden.rows, size)
     except SeatrialError as error:
         finding = f"a {'held-out' if held_out else 'golden'} row was not answered: {error}"
         return _trial(runner, (size,), len(golden.rows), None, finding, held_out=held_out)
-    found = judge_answers(bundle, runner, golden, answers)
+    found = judge_answers(bundle, runner, golden, answers, terms)
     return found.trial(runner.name, runner.variant, runner.provider, size, held_out=held_out)
 
 
 def judge_answers(
-    bundle: Bundle, runner: Runner, golden: Golden, answers: Sequence[dict[str, Any]]
-) -> Verdict:
+    bundle: Bundle, runner: Runner, golden: Golden, answers: Sequence[dict[str, Any]],
+    terms: ClientTerms | None,
+) -> Verdict:  # fmt: skip
     """Judge answers by the graph's tensors, and by what clients see of them.
 
     A runner that asks over the wire sees mapped outputs in the client's terms alone.
@@ -99,11 +103,11 @@ def judge_answers(
     if runner.client_terms and len(answers) == len(golden.answers):
         pairs = zip(golden.answers, answers, strict=True)
         answers = [contract.filled(want, got) for want, got in pairs]
-    if not contract.mapped:
+    if terms is None:
         return judge(contract, promise, golden, answers)
-    terms = ClientTerms(bundle.make_front())
-    want = terms.of(golden.rows, golden.answers)
-    got = answers if runner.client_terms else terms.of(golden.rows, answers)
+    notes = terms.notes(golden.rows)
+    want = terms.of(notes, golden.answers)
+    got = answers if runner.client_terms else terms.of(notes, answers)
     tolerance = (promise and promise.tolerance) or contract.tolerance
     compared = terms.compare(want, got, tolerance) if len(answers) == len(want) else ()
     if not runner.client_terms:

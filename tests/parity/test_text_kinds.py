@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.servers import Server
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
+from support.word_tokenizer import word_tokenizer
 from torch import Tensor, nn
 
 import seatrial as st
@@ -23,20 +20,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "東京", "🚢"]
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
 
-def tokenizer_json() -> bytes:
-    made = Tokenizer(
-        WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]")
-    )
-    made.pre_tokenizer = Whitespace()
-    made.add_special_tokens(WORDS[:4])
-    made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )  # fmt: skip
-    return bytes(made.to_str(), "utf-8")
-
-
-TOKENIZER = tokenizer_json()
+TOKENIZER = word_tokenizer(WORDS)
 
 
 class Row(st.Row):

@@ -193,7 +193,7 @@ def test_labels_are_matched_by_name_and_a_missing_one_is_told() -> None:
 def test_a_client_without_options_sees_everything_in_a_trial() -> None:
     terms = ClientTerms(HostStage(CONTRACT, {}))
     answers = [{"tags": np.array([0.9, 0.6, 0.1], np.float32), "twice": np.float32(1)}]
-    [found] = terms.of([{"x": 0.5}], answers)
+    [found] = terms.of(terms.notes([{"x": 0.5}]), answers)
     assert found["tags"][0].tolist() == ["urgent", "billing", "spam"]
 
 

@@ -10,10 +10,7 @@ import numpy as np
 import pytest
 from support.made import made_bundle
 from support.running import Running, run_app
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
+from support.word_tokenizer import word_tokenizer
 
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
@@ -23,20 +20,7 @@ LABELS = ("O", "B-PER", "I-PER")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "who", "sails", "Ada", "Lovelace", "東京", "🚢"]
 
 
-def tokenizer_json() -> bytes:
-    made = Tokenizer(
-        WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]")
-    )
-    made.pre_tokenizer = Whitespace()
-    made.add_special_tokens(WORDS[:4])
-    made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )  # fmt: skip
-    return bytes(made.to_str(), "utf-8")
-
-
-TOKENIZER = tokenizer_json()
+TOKENIZER = word_tokenizer(WORDS)
 
 
 class Sentence(st.Row):

@@ -15,14 +15,10 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 
 import seatrial as st
-from seatrial_contracts.bundle import CONTRACT as CONTRACT_FILE
-from seatrial_contracts.bundle import PROFILE, Bundle, write_bundle
+from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.golden import Golden
-from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.manifest import Manifest, Variant
-from seatrial_contracts.profile import DriftFeatures
-from support.made import made_bundle
+from support.made import bundle_of, made_bundle
 
 SIZE, CUT, TOKENS = 16, 8, 12
 LETTERS = "abcdefghijklmnopqrstuvwxyz: "
@@ -153,22 +149,4 @@ def seal_embedding(folder: Path, name: str = "sentences") -> Bundle:
     )
     golden = Golden(tuple(ROWS), tuple({"vector": vector_of(row["text"])} for row in ROWS))
     files = {"front/text.tokenizer.json": TOKENIZER}
-    profile = DriftFeatures(HostStage(CONTRACT, files)).profile(
-        [CONTRACT.validate_row(row) for row in ROWS], golden.answers
-    )
-    variant = Variant(name="fp32", format="onnx", graph="graphs/fp32.onnx")
-    manifest = Manifest(
-        schema=1, name=name, version="1.0.0", batchable=True, opset=20, variants=(variant,),
-        files={},
-    )  # fmt: skip
-    return write_bundle(
-        folder,
-        manifest,
-        {
-            CONTRACT_FILE: CONTRACT.to_json(),
-            PROFILE: profile.to_json(),
-            variant.graph: graph.SerializeToString(),
-            **files,
-            **golden.to_files(),
-        },
-    )
+    return bundle_of(folder, CONTRACT, golden, ("onnx", graph.SerializeToString()), files, name)

@@ -40,11 +40,20 @@ def made_bundle(
         outputs = function(collate(front.specs, [encoded]))
         answers.append({name: np.asarray(array[0]) for name, array in outputs.items()})
     golden = Golden(tuple(rows), tuple(answers))
-    profile = DriftFeatures(front).profile(
-        [contract.validate_row(row) for row in rows], golden.answers
-    )
     fake_runtime(monkeypatch, contract, function)
-    variant = Variant(name="fp32", format="fake", graph="graphs/made.fake")
+    return bundle_of(folder, contract, golden, ("fake", b"made"), files or {}, name)
+
+
+def bundle_of(
+    folder: Path, contract: Contract, golden: Golden, graph: tuple[str, bytes],
+    files: Mapping[str, bytes], name: str,
+) -> Bundle:  # fmt: skip
+    """Write a bundle of one graph (its format, its bytes); its profile is of its golden rows."""
+    profile = DriftFeatures(HostStage(contract, files)).profile(
+        [contract.validate_row(row) for row in golden.rows], golden.answers
+    )
+    form, data = graph
+    variant = Variant(name="fp32", format=form, graph=f"graphs/fp32.{form}")
     manifest = Manifest(
         schema=1, name=name, version="1.0.0", batchable=True, opset=20, variants=(variant,),
         files={},
@@ -55,8 +64,8 @@ def made_bundle(
         {
             CONTRACT: contract.to_json(),
             PROFILE: profile.to_json(),
-            "graphs/made.fake": b"made",
-            **(files or {}),
+            variant.graph: data,
+            **files,
             **golden.to_files(),
         },
     )

@@ -118,8 +118,9 @@ class Side:
             mine = {name: want[name] for name in self._scale}
             found.append(compare_outputs([self._scale, mine], [self._scale, got], self._tolerance))
         if self._terms is not None:
-            [mapped] = self._terms.of([row], [want])
-            its: Any = got if self._runner.client_terms else self._terms.of([row], [got])[0]
+            notes = self._terms.notes([row])
+            [mapped] = self._terms.of(notes, [want])
+            its: Any = got if self._runner.client_terms else self._terms.of(notes, [got])[0]
             found += self._terms.compare([mapped], [its], self._tolerance)
         worst = worst_of(found)
         return "" if worst.passed else str(worst).partition(", ")[2]

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from seatrial_contracts.answer_forms import MappedOutput
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.mapped_kind import stacked
-from seatrial_contracts.kinds.output_kind import OptionValues
+from seatrial_contracts.kinds.output_kind import AnswerTensor, OptionValues
 from seatrial_serve.api.v2_partial import whole_array
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.v2.message import Wanted
 
 
 def client_arrays(
-    contract: Contract, answer: Answer, wanted: Sequence[Wanted], options: OptionValues
-) -> list[Array]:
+    contract: Contract, answer: Answer, wanted: Sequence[Wanted], options: OptionValues,
+    seen: Mapping[str, AnswerTensor],
+) -> list[Array]:  # fmt: skip
     """The array of each output that is wanted, shape `(rows, ...)`.
+
+    `seen` are the tensors that a client with these options sees.
 
     Raises `Refusal` where rows have answers of unlike shape, or their answers are too large.
     """
     names = {each.name for each in wanted}
     made: dict[str, Array] = {}
-    seen = contract.client_tensors_for(options)
     for output in contract.mapped:
         tensors = output.kind.counted_tensors(output.name)
         if answer.parts and names & {tensor.name for tensor in tensors}:

@@ -60,8 +60,8 @@ def _reply(
     options: OptionValues, write: Callable[[InferResponse, Answer], Reply], answer: Answer,
 ) -> Reply:  # fmt: skip
     contract, bundle = model.contract, model.bundle
-    arrays = client_arrays(contract, answer, wanted, options)
     tensors = contract.client_tensors_for(options)
+    arrays = client_arrays(contract, answer, wanted, options, tensors)
     outputs = [
         (each, tensors[each.name].datatype, array)
         if each.best is None

@@ -18,6 +18,7 @@ from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.text_pair import TextPair
 from seatrial_contracts.kinds.tokenised import Tokenise
 from seatrial_serve.api.exchange import Job, Reply
+from seatrial_serve.api.routes.texts import check_number
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.json_pieces import write_json
@@ -65,12 +66,8 @@ class Reranker:
                 "E_UNSUPPORTED", "raw scores", "a model that answers probabilities",
                 "a model that answers logits, or scores that are not raw",
             )  # fmt: skip
-        contract, most = self.model.contract, self.model.contract.limits.max_rows
-        if not texts:
-            raise Refusal("E_EMPTY_BATCH", "request body", "no texts", f"1 to {most} texts")
-        if len(texts) > most:
-            got = f"{len(texts)} texts"
-            raise Refusal("E_BATCH", "request body", got, f"1 to {most} texts")
+        contract = self.model.contract
+        check_number(texts, contract)
         first, second = self.kind.texts
         rows = [
             contract.validate_row({self.name: {first: query, second: text}}, place)

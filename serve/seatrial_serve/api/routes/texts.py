@@ -41,12 +41,8 @@ class TextInput:
 
     def rows(self, texts: Sequence[str | Sequence[int]]) -> list[dict[str, Any]]:
         """Validated rows of texts, or of the ids of their tokens. Raises `Refusal`."""
-        contract, most = self._model.contract, self._model.contract.limits.max_rows
-        if not texts:
-            raise Refusal("E_EMPTY_BATCH", "request body", "no texts", f"1 to {most} texts")
-        if len(texts) > most:
-            got = f"{len(texts)} texts"
-            raise Refusal("E_BATCH", "request body", got, f"1 to {most} texts")
+        contract = self._model.contract
+        check_number(texts, contract)
         return [
             contract.validate_row(
                 {self.name: text if isinstance(text, str) else self.text_of(text, place)}, place
@@ -72,6 +68,15 @@ class TextInput:
             "ids of the model's own tokenizer",
             "send the text itself",
         )
+
+
+def check_number(texts: Sequence[Any], contract: Contract) -> None:
+    """Raise `Refusal` for no texts, or more than a request may have rows."""
+    want = f"1 to {contract.limits.max_rows} texts"
+    if not texts:
+        raise Refusal("E_EMPTY_BATCH", "request body", "no texts", want)
+    if len(texts) > contract.limits.max_rows:
+        raise Refusal("E_BATCH", "request body", f"{len(texts)} texts", want)
 
 
 class Vectors(NamedTuple):
