@@ -129,9 +129,9 @@ class AnswerForms(ContractFields):
 
     def prompted(self, given: RowsOrColumns, options: OptionValues) -> RowsOrColumns:
         """Validated rows or columns with the prompts that the options put before their texts."""
-        for field in self.outputs:
-            prompt, name = field.kind.prompt(options), field.kind.about
-            if not prompt or name is None:
+        for name, prompt_of in self._prompters:
+            prompt = prompt_of(options)
+            if not prompt:
                 continue
             given = (
                 {**given, name: [prompt + text for text in given[name]]}
@@ -139,6 +139,15 @@ class AnswerForms(ContractFields):
                 else [{**row, name: prompt + row[name]} for row in given]
             )
         return given
+
+    @cached_property
+    def _prompters(self) -> list[tuple[str, Callable[[OptionValues], str]]]:
+        """Of the kinds that have prompts: the input that they stand before, and which it is."""
+        return [
+            (field.kind.about, field.kind.prompt)
+            for field in self.outputs
+            if field.kind.about is not None and type(field.kind).prompt is not OutputKind.prompt
+        ]
 
     def _place_of_note(self, kind: OutputKind) -> int | None:
         return None if kind.about is None else self.noted.index(kind.about)
