@@ -170,7 +170,7 @@ def test_charts_move_under_traffic(server: Any, opened: Opened) -> None:
     while chart.locator("canvas").screenshot() == before:  # it is drawn a moment after its words
         assert time.monotonic() < end, "the chart stands still"
         page.wait_for_timeout(100)
-    assert page.locator("dt", has_text="E_RANGE").is_visible()
+    page.locator("dt", has_text="E_RANGE").wait_for()
 
 
 def test_the_keyboard_alone_is_enough(server: Any, opened: Opened) -> None:
