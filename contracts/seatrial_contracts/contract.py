@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 from pydantic import (
     ConfigDict,
     Field,
@@ -24,7 +23,6 @@ from seatrial_contracts.canonical import read_json, readable_json
 from seatrial_contracts.compare import Answers, Tolerance
 from seatrial_contracts.contract_fields import OutputField, object_schema
 from seatrial_contracts.declared import Declared
-from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.findings import describe_finding
 from seatrial_contracts.kinds.image import Image
@@ -116,29 +114,12 @@ class Contract(AnswerForms, AnswerFaults):
             raise self.refusal(error, place) from None
 
     def validate_columns(self, columns: Mapping[str, Column], rows: int) -> dict[str, Column]:
-        """Validate one column of `rows` values for each input, with numpy.
+        """Validate columns of `rows` values with numpy: each of `raw_tensors`, by its name.
 
-        An input that may be missing may be left out. Element types and shapes are right already.
-        The columns are returned in the order of the inputs. Raises `Refusal`.
+        An optional one may be left out. Element types and shapes are right already. Returned is the
+        column of each input, in their order. Raises `Refusal`.
         """
-        checked = {}
-        for name, kind in ((field.name, field.kind) for field in self.inputs):
-            values = columns.get(name)
-            if values is None:
-                if not kind.nullable:
-                    raise Refusal("E_MISSING", f"input '{name}'", "nothing", kind.want())
-                values = (
-                    [None] * rows
-                    if kind.datatype == "BYTES"
-                    else np.full(rows, np.nan, DTYPES[kind.datatype])
-                )
-            try:
-                checked[name] = kind.column(values)
-            except Refusal as refusal:
-                raise refusal.at(
-                    ", ".join(filter(None, (f"input '{name}'", refusal.where)))
-                ) from None
-        return checked
+        return {field.name: field.column(columns, rows) for field in self.inputs}
 
     def refusal(self, error: ValidationError, place: int | None = None) -> Refusal:
         """The first finding of a validation error, in our words and without the caller's text."""

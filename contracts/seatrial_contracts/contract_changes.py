@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.contract_fields import InputField
+from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.kind import Kind
 
 MOST_NAMED = 8

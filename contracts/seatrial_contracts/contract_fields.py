@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     BaseModel,
@@ -16,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from seatrial_contracts.declared import PlainValue
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds import kinds
+from seatrial_contracts.input_field import InputField, kind_of
 from seatrial_contracts.kinds.kind import (
     MAX_TENSORS,
     JsonSchema,
@@ -28,6 +30,7 @@ from seatrial_contracts.kinds.output_kind import (
     AnswerTensor,
     OutputKind,
 )
+from seatrial_contracts.kinds.raw_tensor import RawTensor
 from seatrial_contracts.options import MAX_OPTIONS, OptionField
 
 LONGEST_NAME = 128
@@ -38,33 +41,15 @@ NAME_WANT = (
 FIELD_WANT = f"{NAME_WANT}; and a kind that can stand there"
 
 
-def _kind(value: Any) -> Any:
-    """A kind from its JSON, by its name."""
-    if isinstance(value, Mapping):
-        known = kinds()
-        if value.get("kind") not in known:
-            raise ValueError(f"unknown field kind; known: {', '.join(sorted(known))}")
-        return known[value["kind"]].model_validate(dict(value))
-    return value
-
-
-class InputField(BaseModel):
-    """A named input."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    kind: Annotated[SerializeAsAny[Kind], BeforeValidator(_kind)]
-
-
 class OutputField(BaseModel):
     """A named output."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    kind: Annotated[SerializeAsAny[OutputKind], BeforeValidator(_kind)]
+    kind: Annotated[SerializeAsAny[OutputKind], BeforeValidator(kind_of)]
 
 
-class ContractFields(BaseModel):
+class ContractFields(PlainValue):
     """Named inputs and outputs, and the options of requests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
@@ -102,15 +87,14 @@ class ContractFields(BaseModel):
         self._check_about()
         names = [spec.name for spec in self.tensors]
         names += [tensor.name for tensor in self.answer_tensors]
-        twice = (
-            {name for name in names if names.count(name) > 1}
-            if len(set(names)) < len(names)
-            else set()
-        )
-        if twice or len({field.name for field in self.inputs}) < len(self.inputs):
-            got = f"'{min(twice)}' twice" if twice else "an input twice"
+        sent = [raw.name for field in self.inputs for raw in field.raw_tensors]
+        counts = [*Counter(names).items(), *Counter(sent).items()]
+        twice = [name for name, count in counts if count > 1]
+        if twice:
             raise DeclarationError(
-                "names of inputs, their tensors and outputs", got, "a name of its own for each"
+                "names of inputs, their tensors and outputs",
+                f"'{min(twice)}' twice",
+                "a name of its own for each",
             )
         return self
 
@@ -126,6 +110,9 @@ class ContractFields(BaseModel):
             if kind is None or not kind.takes_notes:
                 known = ", ".join(name for name, kind in kinds.items() if kind.takes_notes)
                 raise DeclarationError(where, f"an answer about '{about}'", f"one of: {known}")
+            if kind.nullable:
+                got = f"an answer about '{about}', which may be missing"
+                raise DeclarationError(where, got, "an input that is always there")
             try:
                 field.kind.check_about(kind)
             except DeclarationError as error:
@@ -139,10 +126,15 @@ class ContractFields(BaseModel):
         (one answer for each token), and a row's answer would have the length of its longest mate.
         Rows share a batch there only where their own lengths are equal.
         """
-        specs = tuple(spec for field in self.inputs for spec in field.kind.tensors(field.name))
+        specs = tuple(spec for field in self.inputs for spec in field.tensors)
         if all(size is not None for tensor in self.answer_tensors for size in tensor.shape):
             return specs
         return tuple(spec.model_copy(update={"pad": None}) for spec in specs)
+
+    @cached_property
+    def raw_tensors(self) -> Mapping[str, RawTensor]:
+        """What clients send over V2 and gRPC, by name, in the order of the inputs."""
+        return {raw.name: raw for field in self.inputs for raw in field.raw_tensors}
 
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:

@@ -11,8 +11,9 @@ from pydantic.fields import FieldInfo
 from seatrial_contracts.annotations import check_class, complete, read_field, stated_kind
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective
-from seatrial_contracts.contract_fields import NAME_WANT, InputField, OutputField, is_field_name
+from seatrial_contracts.contract_fields import NAME_WANT, OutputField, is_field_name
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds import kinds
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number

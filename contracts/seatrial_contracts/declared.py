@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,7 +13,18 @@ from seatrial_contracts.errors import DeclarationError
 LONGEST_GOT = 60
 
 
-class Declared(BaseModel):
+class PlainValue(BaseModel):
+    """A frozen value, of which a copy with other options works everything out anew."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other options, and without what this one worked out from its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+
+class Declared(PlainValue):
     """The base of field kinds, limits, tolerances and promises."""
 
     def __init__(self, /, **options: Any) -> None:

@@ -21,7 +21,7 @@ import re
 
 INPUT = re.compile(r"input '(\w+)'")
 """How `where` names an input."""
-ROW = re.compile(r"(?:.*, )?row \d+")
+ROW = re.compile(r"(?:.*, )?row (\d+)")
 """How `where` names a row."""
 
 
@@ -59,6 +59,12 @@ class Refusal(SeatrialError):
     def of_a_row(self) -> bool:
         """Is it about one row, so that the others of its request may be answered?"""
         return ROW.fullmatch(self.where) is not None
+
+    @property
+    def row(self) -> int | None:
+        """The row that it is about; None where it is about no single one."""
+        named = ROW.fullmatch(self.where)
+        return int(named[1]) if named else None
 
     def at(self, where: str) -> Refusal:
         """The same refusal, found at `where`: for checks that do not know their field and row."""

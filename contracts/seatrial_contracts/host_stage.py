@@ -49,14 +49,16 @@ class HostStage:
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
         self.contract, self.files, self.specs = contract, files, contract.tensors
-        self.columnar = not any(field.kind.staged for field in contract.inputs)
+        self.columnar = not any(
+            field.kind.staged or field.kind.marked or field.kind.ragged for field in contract.inputs
+        )
         """Does every input enter as it comes, so that columns need no look at single rows?"""
         self._slow_kinds = [
             (field.name, field.kind.encodes_inline)
             for field in contract.inputs
             if type(field.kind).encodes_inline is not Kind.encodes_inline
         ]
-        self.stages = {field.name: field.kind.stage(field.name, files) for field in contract.inputs}
+        self.stages = {field.name: field.stage(files) for field in contract.inputs}
         scalars = (
             self.columnar and len(self.stages) > 1 and not any(spec.dims for spec in self.specs)
         )
@@ -76,7 +78,9 @@ class HostStage:
         """May these rows be encoded on an event loop, or is it worth a thread?"""
         if not self._slow_kinds:
             return len(rows) <= CHEAP_ROWS
-        return len(rows) == 1 and all(inline(rows[0][name]) for name, inline in self._slow_kinds)
+        return len(rows) == 1 and all(
+            rows[0][name] is None or inline(rows[0][name]) for name, inline in self._slow_kinds
+        )
 
     def encode_row(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
         """Encode a validated row to scalars and arrays, aligned with `specs`.
@@ -238,26 +242,26 @@ def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
     return collate(specs, part)
 
 
-def pad(column: Sequence[Array], value: int, *, left: bool = False) -> Array:
-    """Pad one-dimensional arrays of unlike length to shape `(rows, longest)`.
+def pad(column: Sequence[Array], value: int | str, *, left: bool = False) -> Array:
+    """Pad arrays of unlike length, alike in their other sides, to `(rows, longest, ...)`.
 
     The filling stands on the right, or on the left with `left`.
     """
     longest = max(len(item) for item in column)
     if all(len(item) == longest for item in column):
         return np.stack(column)
-    padded = np.full((len(column), longest), value, column[0].dtype)
+    padded = np.full((len(column), longest, *column[0].shape[1:]), value, column[0].dtype)
     for place, item in enumerate(column):
         padded[place, longest - len(item) if left else 0 :][: len(item)] = item
     return padded
 
 
 def shape_key(specs: Sequence[TensorSpec], row: EncodedRow) -> tuple[tuple[int, ...], ...]:
-    """What rows must have in common to share a batch: the shapes of all that cannot be padded."""
+    """What rows must have in common to share a batch: the shapes of what is not padded."""
     return tuple(
-        value.shape
+        value.shape if spec.pad is None else value.shape[1:]
         for spec, value in zip(specs, row, strict=False)
-        if spec.dims and spec.pad is None
+        if len(spec.dims) > (spec.pad is not None)
     )
 
 

@@ -99,7 +99,7 @@ class DriftFeatures:
     def __init__(self, front: HostStage) -> None:
         contract, files = front.contract, front.files
         self._inputs = [
-            (field.name, field.kind.features(field.name, files, front.stages[field.name]))
+            (field.name, field.features(files, front.stages[field.name]))
             for field in contract.inputs
         ]
         self._outputs = [

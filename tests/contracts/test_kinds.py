@@ -356,7 +356,6 @@ def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
             lambda: {"x": Annotated[str, st.Text(tokenizer="/no/such/file.json")]},
             "readable tokenizer.json",
         ),
-        (lambda: {"x": Annotated[bytes | None, st.Image()]}, "never missing"),
         (lambda: {"x": st.Tensor[np.float32, 0]}, "sizes above 0"),
         (lambda: {"x": st.Tensor[np.float32, 5:3]}, "sizes above 0"),
         (lambda: {"x": Annotated[str, st.Label("a", "b")]}, "can be an input"),

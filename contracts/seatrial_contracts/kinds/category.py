@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class Category(Kind):
     one for unknown (with `"bucket"`). `codes_count` is the number of codes, for an embedding.
     """
 
+    marks_missing: ClassVar[bool] = False
     kind: Literal["category"] = "category"
     categories: Annotated[tuple[Word, ...], Field(strict=False, max_length=MAX_WORDS)] = ()
     unknown: Literal["reject", "bucket"] = "reject"

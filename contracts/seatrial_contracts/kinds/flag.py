@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 
 class Flag(Kind):
-    """`bool`, which enters the graph as bool, shape `(batch,)`.
-
-    A flag cannot be missing, since a bool tensor has no NaN.
-    """
+    """`bool`, which enters the graph as bool, shape `(batch,)`; a missing one as False."""
 
     kind: Literal["flag"] = "flag"
 
@@ -39,15 +36,6 @@ class Flag(Kind):
         if annotation is not bool:
             raise DeclarationError("st.Flag", str(annotation), "bool")
         return self.completed(nullable=nullable)
-
-    def check(self) -> None:
-        if self.nullable:
-            raise DeclarationError(
-                "st.Flag",
-                "a flag that may be missing",
-                "one that is there",
-                'a flag that may be missing is a category: Literal["yes", "no"] | None',
-            )
 
     def annotation(self) -> Any:
         return Annotated[bool, Field(strict=True)]
@@ -82,8 +70,11 @@ class Flag(Kind):
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (value,)
 
+    def filler(self, stage: Stage) -> tuple[Any, ...]:
+        return (False,)
+
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {"": ["true" if value else "false" for value in values]}
 
     def split(self, feature: str, values: Column) -> Bins:
-        return split_words(values, ("false", "true"))
+        return split_words(values, ("false", "true"), missing=self.nullable)

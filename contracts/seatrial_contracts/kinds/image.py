@@ -121,15 +121,9 @@ class Image(Kind):
 
     def check(self) -> None:
         least = max(self.min_side_px, self._grown_side)
-        if self.nullable or not self.formats or least * least > self.max_pixels:
-            got = (
-                f"formats {self.formats}, {'may be missing, ' * self.nullable}"
-                f"{least} pixels of a side at least"
-            )
-            want = (
-                "at least one format, never missing, "
-                f"sides of which {self.max_pixels} pixels have room"
-            )
+        if not self.formats or least * least > self.max_pixels:
+            got = f"formats {self.formats}, {least} pixels of a side at least"
+            want = f"at least one format, sides of which {self.max_pixels} pixels have room"
             raise DeclarationError("st.Image", got, want)
         self._check_fit()
 
@@ -352,6 +346,11 @@ class Image(Kind):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         sides = self.size_px or (f"{name}_height", f"{name}_width")
         return (TensorSpec(name=name, dtype="uint8", dims=(*sides, 3)),)
+
+    def filler(self, stage: Stage) -> tuple[Any, ...]:
+        """Black, as small as may be."""
+        least = self.shorter_side_px or self.min_side_px
+        return (np.zeros((*(self.size_px or (least, least)), 3), np.uint8),)
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         if self.size_px is not None:

@@ -10,6 +10,7 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
+    Literal,
     NamedTuple,
     NoReturn,
     Protocol,
@@ -92,9 +93,9 @@ class Edge(NamedTuple):
 class TensorSpec(BaseModel):
     """One input of a graph, without its batch.
 
-    `pad` is the value that fills shorter rows up to the longest of a batch; None where rows of
-    unlike shape cannot share one. It stands after a row's own values, or before them with
-    `pad_left`.
+    `pad` is the value that fills the first side of shorter rows up to the longest of a batch; None
+    where rows of unlike shape cannot share one. It stands after a row's own values, or before them
+    with `pad_left`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,7 +105,7 @@ class TensorSpec(BaseModel):
     dims: tuple[
         Annotated[int, Field(ge=1, le=MAX_SIDE)] | Annotated[str, Field(max_length=200)], ...
     ] = Field(default=(), max_length=16)
-    pad: int | None = Field(default=None, ge=-(2**31), lt=2**31)
+    pad: Annotated[int, Field(ge=-(2**31), lt=2**31)] | Literal[""] | None = None
     pad_left: bool = False
 
     @field_validator("dtype")
@@ -167,6 +168,11 @@ class Kind(Declared):
 
     Such a kind is encoded row by row, every other one by column.
     """
+    marks_missing: ClassVar[bool] = True
+    """Does a mark beside a fill value say that a value is missing?
+
+    If not, the value's own tensor says it: NaN, or a word of its own.
+    """
     keeps: ClassVar[Mapping[type, str]] = {}
     """Pydantic's words for an annotation (`annotated_types.Ge`), and the option that keeps each."""
     rules_go: ClassVar[str] = ""
@@ -204,13 +210,6 @@ class Kind(Declared):
         kind = self.model_copy(update=options)
         kind.check()
         return kind
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other options, and without what this one worked out from its own."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in copied.__dict__.keys() - type(self).model_fields.keys():
-            del copied.__dict__[name]
-        return copied
 
     def check(self) -> None:
         """Check the options of this kind against each other.
@@ -269,6 +268,19 @@ class Kind(Declared):
         return (1,)
 
     @property
+    def ragged(self) -> bool:
+        """Does the first side of the V2 tensor differ from row to row of one request?
+
+        Shorter rows are filled up there, and a tensor beside it says how many values count.
+        """
+        return False
+
+    @property
+    def marked(self) -> bool:
+        """May a value be missing, which a mark beside it says?"""
+        return self.nullable and self.marks_missing
+
+    @property
     def most_values(self) -> int:
         """How many JSON values one row's value holds at most."""
         return 1
@@ -281,8 +293,9 @@ class Kind(Declared):
     def column(self, values: Column) -> Column:
         """Check a V2 column at once: shape `(rows,)`, or `(rows, *row_shape)` for tensors.
 
-        Returns the graph's input or, where the kind is `staged`, the input of its host stage.
-        Raises `Refusal` at "row 3".
+        The column of a `ragged` kind is a list with the array of each row, and that of a `marked`
+        one holds those rows alone that are there. Returns the graph's input or, where the kind is
+        `staged`, the input of its host stage. Raises `Refusal` at "row 3".
         """
         raise NotImplementedError(f"{self.name} is an output kind: no rows come with it")
 
@@ -320,6 +333,13 @@ class Kind(Declared):
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         """What this field is when it enters the graph."""
         raise NotImplementedError(f"{self.name} is an output kind: it enters no graph")
+
+    def filler(self, stage: Stage) -> tuple[Any, ...]:
+        """What the graph sees in the place of a missing value, for each of `tensors`.
+
+        `stage` is the field's own, without the mark.
+        """
+        raise NotImplementedError(f"{self.name} is never missing: this is a bug in seatrial")
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         """Name of each varying size in `tensors` -> the contract's least and most."""

@@ -56,6 +56,7 @@ class Number(OutputKind):
     therefore bounded by +-2**24.
     """
 
+    marks_missing: ClassVar[bool] = False
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
     keeps: ClassVar[Mapping[type, str]] = {
         annotated_types.Ge: "ge",

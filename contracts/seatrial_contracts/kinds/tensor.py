@@ -141,11 +141,11 @@ class Tensor(OutputKind):
         return self.completed(nullable=nullable)
 
     def check(self) -> None:
-        if self.nullable or any(not 0 < least <= most <= MAX_SIDE for least, most in self.ranges):
+        if any(not 0 < least <= most <= MAX_SIDE for least, most in self.ranges):
             raise DeclarationError(
                 "st.Tensor",
-                f"{self.dims}{' | None' if self.nullable else ''}",
-                "a shape of sizes above 0, None or least:most, never missing: "
+                f"{self.dims}",
+                "a shape of sizes above 0, None or least:most: "
                 "st.Tensor[np.float32, 3, None, 8:512]",
             )
         fewest = prod(least for least, _ in self.ranges)
@@ -431,6 +431,10 @@ class Tensor(OutputKind):
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (value,)
+
+    def filler(self, stage: Stage) -> tuple[Any, ...]:
+        """Zeros of the least size."""
+        return (np.zeros([least for least, _ in self.ranges], self.dtype),)
 
     @property
     def shape(self) -> tuple[int | None, ...]:

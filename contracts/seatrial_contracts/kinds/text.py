@@ -61,6 +61,9 @@ class Text(Tokenised):
     def texts_of(self, value: Any) -> tuple[str, ...]:
         return (value,)
 
+    def blank(self) -> str:
+        return ""
+
     def truncated(self, tokenizer: Tokenizer) -> None:
         if self.overflow == "truncate":
             tokenizer.enable_truncation(self.max_tokens, direction=self.truncation_side or "right")

@@ -106,6 +106,9 @@ class TextPair(Tokenised):
         first, second = self.texts
         return (value[first], value[second])
 
+    def blank(self) -> dict[str, str]:
+        return dict.fromkeys(self.texts, "")
+
     def truncated(self, tokenizer: Tokenizer) -> None:
         if self.cut != "refuse":
             tokenizer.enable_truncation(

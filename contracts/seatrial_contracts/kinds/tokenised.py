@@ -106,11 +106,6 @@ class Tokenised(Kind):
         return {name: value for name, value in own.items() if getattr(self, name) is None}
 
     def check(self) -> None:
-        if self.nullable:
-            raise DeclarationError(
-                self.title, "a text that may be missing", "one that is there",
-                "an absent text is the empty text",
-            )  # fmt: skip
         if self.min_chars > self.max_chars:
             got = f"{self.min_chars} to {self.max_chars} characters"
             raise DeclarationError(self.title, got, "min_chars <= max_chars")
@@ -206,6 +201,14 @@ class Tokenised(Kind):
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         return {f"{name}_tokens": (1, self.max_tokens)}
+
+    def filler(self, stage: Stage) -> tuple[Any, ...]:
+        """The tokens of no text: the special ones alone."""
+        return stage(self.blank())
+
+    @abstractmethod
+    def blank(self) -> Any:
+        """A value whose texts are all empty."""
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return Tokenise(self, self._tokenizer(name, files), noted=False)

@@ -99,9 +99,7 @@ class Fitting:
     ) -> None:
         self._editor, self._declared, self._renamed = editor, declared, renamed
         self._kinds = {
-            spec.name: field.kind
-            for field in declared.contract.inputs
-            for spec in field.kind.tensors(field.name)
+            spec.name: field.kind for field in declared.contract.inputs for spec in field.tensors
         }
         self._sizes = {spec.name: spec.dims for spec in declared.specs}
         """Of each input, without the batch."""

@@ -51,11 +51,7 @@ class Inputs:
         specs: Sequence[TensorSpec],
         renamed: Mapping[str, str],
     ) -> None:
-        self._kinds = {
-            spec.name: field.kind
-            for field in contract.inputs
-            for spec in field.kind.tensors(field.name)
-        }
+        self._kinds = {spec.name: field.kind for field in contract.inputs for spec in field.tensors}
         self._texts = [field.name for field in contract.inputs if isinstance(field.kind, Tokenised)]
         self._free = {spec.name: spec for spec in specs}
         self._left, self._fed, self._renamed = list(takes), list[Fed](), renamed

@@ -97,7 +97,7 @@ class TensorRunner(ABC):
         alone = self.client_terms and any(
             tensor.shape[:2] == (None, None) for tensor in self._contract.client_tensors.values()
         )
-        for places in batches(rows, 1 if alone else batch_rows):
+        for places in batches(self._contract, rows, 1 if alone else batch_rows):
             outputs = self.ask(tensors_of(self._contract, [rows[place] for place in places]))
             for place, answer in zip(
                 places, read(self._contract, outputs, len(places)), strict=True

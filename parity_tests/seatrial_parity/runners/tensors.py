@@ -14,6 +14,7 @@ from seatrial_contracts.host_stage import in_batches
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array, Kind
 from seatrial_contracts.kinds.mapped_kind import unstacked
+from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT
 from seatrial_parity.runners.runner import Answers, Inexpressible, RawRows
 
 Tensors = dict[str, tuple[str, Array]]
@@ -23,7 +24,8 @@ Tensors = dict[str, tuple[str, Array]]
 def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
     """Turn rows of like shape into tensors. Raises `Inexpressible`.
 
-    An input that all rows miss is left out.
+    An input that all rows miss is left out. Lists that may be of unlike length are filled up, and
+    stand beside their lengths; what stands for a missing value stands beside a mark.
     """
     kinds = {field.name: field.kind for field in contract.inputs}
     names = dict.fromkeys(name for row in rows for name in _object(row))
@@ -32,8 +34,7 @@ def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
     made: Tensors = {}
     for name in names:
         if name in kinds:
-            values = [_value(kinds[name], row.get(name)) for row in rows]
-            made[name] = kinds[name].datatype, shaped(values, kinds[name])
+            made |= _raw(name, kinds[name], [row.get(name) for row in rows])
         else:
             # What it holds is nothing to whoever does not know it.
             made[name] = (
@@ -41,6 +42,33 @@ def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
                 np.ones((len(rows), 1), np.int64),
             )
     return made
+
+
+def _raw(name: str, kind: Kind, given: Sequence[Any]) -> Tensors:
+    """The raw tensors of one input; none where all rows miss it."""
+    made: Tensors = {}
+    present = np.array([value is not None for value in given])
+    if kind.marked and not present.all():
+        if not present.any():
+            return {}
+        stand_in = next(value for value in given if value is not None)
+        given = [stand_in if value is None else value for value in given]
+        made[f"{name}_{PRESENT}"] = "BOOL", present[:, None]
+    values = [_value(kind, value) for value in given]
+    if kind.ragged:
+        lengths = np.array([len(value) for value in values], np.int64)
+        made[f"{name}_{LENGTH}"] = "INT64", lengths[:, None]
+        values = [filled_up(value, int(lengths.max())) for value in values]
+    return {name: (kind.datatype, shaped(values, kind)), **made}
+
+
+def filled_up(value: Any, length: int) -> Any:
+    """A row's values, with so many in all: empty words or zeros stand behind its own."""
+    if isinstance(value, list):
+        return [*value, *[b""] * (length - len(value))]
+    whole = np.zeros((length, *value.shape[1:]), value.dtype)
+    whole[: len(value)] = value
+    return whole
 
 
 def widened(tensors: Tensors) -> Tensors:
@@ -96,7 +124,9 @@ def shaped(values: Sequence[Any], kind: Kind) -> Array:
     """
     sides = kind.row_shape
     if kind.datatype == "BYTES":
-        return np.array(values, object).reshape(len(values), *(side or 1 for side in sides))
+        return np.array(values, object).reshape(
+            len(values), *(-1 if side is None else side for side in sides)
+        )
     try:
         array = np.array(values, DTYPES[kind.datatype])
     except ValueError:
@@ -106,16 +136,18 @@ def shaped(values: Sequence[Any], kind: Kind) -> Array:
     return array if array.ndim > 1 else array[:, None]
 
 
-def batches(rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
-    """Yield places of rows that may share tensors: those whose lists are of like shape.
+def batches(contract: Contract, rows: RawRows, batch_rows: int) -> Iterator[list[int]]:
+    """Yield places of rows that may share tensors.
 
+    Their lists are of like shape, but for the first side of those that may be of unlike length.
     Raises `Inexpressible`.
     """
+    ragged = {field.name for field in contract.inputs if field.kind.ragged}
     shapes = [
         tuple(
-            (name, shape_of(value))
+            (name, shape)
             for name, value in _object(row).items()
-            if isinstance(value, list)
+            if isinstance(value, list) and (shape := shape_of(value)[name in ragged :])
         )
         for row in rows
     ]

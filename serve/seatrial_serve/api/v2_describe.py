@@ -54,8 +54,7 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         "versions": sorted(repository.versions(entry.name), key=version_key),
         "platform": PLATFORM,
         "inputs": [
-            _tensor(field.name, field.kind.datatype, field.kind.row_shape)
-            for field in contract.inputs
+            _tensor(raw.name, raw.datatype, raw.row_shape) for raw in contract.raw_tensors.values()
         ],
         "outputs": [
             _tensor(tensor.name, tensor.datatype, tensor.shape or (1,))
@@ -92,9 +91,8 @@ def model_config(entry: Entry) -> dict[str, Any]:
         "max_batch_size": contract.limits.max_rows,
         "version_policy": {"latest": {"num_versions": 1}},
         "input": [
-            _configured(field.name, field.kind.datatype, field.kind.row_shape)
-            | {"optional": field.kind.nullable}
-            for field in contract.inputs
+            _configured(raw.name, raw.datatype, raw.row_shape) | {"optional": raw.optional}
+            for raw in contract.raw_tensors.values()
         ],
         "output": [
             _configured(tensor.name, tensor.datatype, tensor.shape or (1,))

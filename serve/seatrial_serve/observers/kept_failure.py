@@ -195,8 +195,10 @@ def sent(kind: Kind, value: Any) -> Any:
 
     In columns, what is missing is NaN or an empty word, and a whole number may be a float.
     """
+    if value is None:
+        return None
     plain = wire_value(value)
-    if kind.nullable and (plain == MISSING or plain != plain):  # noqa: PLR0124  (NaN is what differs from itself)
+    if kind.nullable and not kind.marks_missing and (plain == MISSING or plain != plain):  # noqa: PLR0124  (NaN is what differs from itself)
         return None
     return (
         int(plain)

@@ -8,7 +8,8 @@ import numpy as np
 
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Array, Kind
+from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.raw_tensor import RawTensor
 
 WIDE: Mapping[str, str] = dict.fromkeys(
     ("INT8", "INT16", "INT32", "UINT8", "UINT16", "UINT32"), "INT64"
@@ -28,16 +29,16 @@ def wide(datatype: str) -> str:
     return WIDE.get(datatype, datatype)
 
 
-def narrowed(name: str, kind: Kind, array: Array) -> Array:
-    """Return whole numbers in the field's own type, from the wide one that Triton takes.
+def narrowed(raw: RawTensor, array: Array) -> Array:
+    """Return whole numbers in the tensor's own type, from the wide one that Triton takes.
 
     Raises `Refusal` if one does not fit.
     """
-    if kind.datatype not in WIDE or array.dtype != np.int64:
+    if raw.datatype not in WIDE or array.dtype != np.int64:
         return array
-    own = np.dtype(DTYPES[kind.datatype])
+    own = np.dtype(DTYPES[raw.datatype])
     bad = (array < np.iinfo(own).min) | (array > np.iinfo(own).max)
     if bad.any():
         row = int(bad.reshape(len(array), -1).any(1).argmax())
-        raise Refusal("E_RANGE", f"input '{name}', row {row}", str(array[bad][0]), kind.want())
+        raise Refusal("E_RANGE", f"input '{raw.name}', row {row}", str(array[bad][0]), raw.want)
     return array.astype(own)

@@ -54,8 +54,8 @@ def ensemble_config(bundle: Bundle) -> Config:
     front, graph = config.ensemble_scheduling.step.add(), config.ensemble_scheduling.step.add()
     front.model_name, graph.model_name = front_name(bundle.name), graph_name(bundle.name)
     front.model_version = graph.model_version = number
-    for field in bundle.contract.inputs:
-        front.input_map[field.name] = field.name
+    for raw in bundle.contract.raw_tensors:
+        front.input_map[raw] = raw
     for spec in bundle.specs:
         front.output_map[spec.name] = graph.input_map[spec.name] = f"encoded.{spec.name}"
     for output in bundle.contract.answer_tensors:
@@ -114,9 +114,9 @@ def raw_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
     Inputs that may be missing are optional.
     """
     bundle, config = newest(bundles), base_config(name, bundles)
-    for field in bundle.contract.inputs:
-        add_tensors(config.input, [(field.name, wide(field.kind.datatype), field.kind.row_shape)])
-        config.input[-1].optional = field.kind.nullable
+    for raw in bundle.contract.raw_tensors.values():
+        add_tensors(config.input, [(raw.name, wide(raw.datatype), raw.row_shape)])
+        config.input[-1].optional = raw.optional
     add_tensors(config.output, bundle.contract.answer_tensors)
     return config
 

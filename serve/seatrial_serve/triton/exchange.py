@@ -31,11 +31,11 @@ def backend() -> Any:
 def read_columns(request: Any, contract: Contract) -> dict[str, Column]:
     """A request's tensors, validated by the contract. Raises `Refusal`."""
     tensors = []
-    kinds = {field.name: field.kind for field in contract.inputs}
     for given in request.inputs():
         array = given.as_numpy()
-        if given.name() in kinds:
-            array = narrowed(given.name(), kinds[given.name()], array)
+        raw = contract.raw_tensors.get(given.name())
+        if raw is not None:
+            array = narrowed(raw, array)
         datatype = "BYTES" if array.dtype.kind in "OS" else V2_DATATYPES[array.dtype.name]
         data: Column = array.ravel().tolist() if datatype == "BYTES" else array.ravel()
         tensors.append(Tensor(given.name(), datatype, array.shape, data))

@@ -31,6 +31,8 @@ def raw_tensors(bundle: Bundle) -> dict[str, tuple[str, Array]]:
     tensors = {}
     for field in bundle.contract.inputs:
         value = row[field.name]
+        if value is None and field.kind.marked:
+            continue
         if value is None:
             value = "" if field.kind.datatype == "BYTES" else np.nan
         else:

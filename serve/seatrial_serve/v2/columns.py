@@ -1,4 +1,4 @@
-"""Tensors of a V2 message to validated columns."""
+"""Tensors of a V2 message to columns, which the contract validates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Column, Kind
+from seatrial_contracts.kinds.kind import Column
+from seatrial_contracts.kinds.raw_tensor import RawTensor
 from seatrial_serve.v2.message import Tensor
 
 
@@ -17,20 +18,20 @@ def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str,
 
     Raises `Refusal`.
     """
-    kinds = {field.name: field.kind for field in contract.inputs}
+    known = contract.raw_tensors
     columns: dict[str, Column] = {}
     rows = tensors[0].shape[0] if tensors else 0
     for tensor in tensors:
-        kind = kinds.get(tensor.name)
-        if kind is None:
+        raw = known.get(tensor.name)
+        if raw is None:
             raise Refusal(
-                "E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(kinds)
+                "E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(known)
             )
         if tensor.name in columns:
             raise Refusal(
                 "E_UNKNOWN_FIELD", f"input '{tensor.name}'", "it twice", "each input once"
             )
-        columns[tensor.name] = shaped(tensor, kind)
+        columns[tensor.name] = shaped(tensor, raw)
         if tensor.shape[0] != rows:
             raise Refusal(
                 "E_SHAPE",
@@ -45,15 +46,15 @@ def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str,
     return columns, rows
 
 
-def shaped(tensor: Tensor, kind: Kind) -> Column:
+def shaped(tensor: Tensor, raw: RawTensor) -> Column:
     """Return the data of a tensor with its rows first.
 
     A single value for each row may come as shape [rows] or [rows, 1].
     """
     where = f"input '{tensor.name}'"
-    if tensor.datatype != kind.datatype:
-        raise Refusal("E_DTYPE", where, tensor.datatype, kind.datatype)
-    want, got = kind.row_shape, tensor.shape[1:]
+    if tensor.datatype != raw.datatype:
+        raise Refusal("E_DTYPE", where, tensor.datatype, raw.datatype)
+    want, got = raw.row_shape, tensor.shape[1:]
     if want == (1,) and got in ((), (1,)):
         return tensor.data
     if len(got) != len(want) or any(
@@ -61,5 +62,5 @@ def shaped(tensor: Tensor, kind: Kind) -> Column:
     ):
         sides = ", ".join("any" if side is None else str(side) for side in want)
         raise Refusal("E_SHAPE", where, f"shape {list(tensor.shape)}", f"shape [rows, {sides}]")
-    dtype = object if kind.datatype == "BYTES" else None  # numpy's own drops NULs at the end
+    dtype = object if raw.datatype == "BYTES" else None  # numpy's own drops NULs at the end
     return np.asarray(tensor.data, dtype).reshape(tensor.shape)

@@ -23,7 +23,7 @@ Parameters = Mapping[str, bool | int | float | str]
 
 def most_named(contract: Contract) -> int:
     """How many inputs, and as many outputs, a request to this contract's model may name."""
-    return max(MAX_NAMED, len(contract.inputs), len(contract.outputs))
+    return max(MAX_NAMED, len(contract.raw_tensors), len(contract.outputs))
 
 
 @dataclass(slots=True)

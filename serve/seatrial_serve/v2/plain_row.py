@@ -137,6 +137,8 @@ def reader_of(kind: Kind) -> Callable[[Any], Any] | None:
     It raises `TypeError` for what is to be looked at more closely.
     """
     read: Callable[[Any], Any] | None = None
+    if kind.marked:
+        return None
     if isinstance(kind, Number):
         open_bound = kind.gt is not None or kind.lt is not None
         read = (

@@ -1,0 +1,124 @@
+"""A named input: what enters the graph of it, what clients send of it, what drift sees of it.
+
+A kind knows values that are there. The field adds the missing ones, and those of rows of unlike
+length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, TypeAdapter
+
+from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds.kind import Array, Column, Features, Kind, Stage, TensorSpec
+from seatrial_contracts.kinds.missing import (
+    marked_features,
+    marked_stage,
+    present_rows,
+)
+from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT, RawTensor
+
+
+def kind_of(value: Any) -> Any:
+    """A kind from its JSON, by its name."""
+    if isinstance(value, Mapping):
+        known = kinds()
+        if value.get("kind") not in known:
+            raise ValueError(f"unknown field kind; known: {', '.join(sorted(known))}")
+        return known[value["kind"]].model_validate(dict(value))
+    return value
+
+
+class InputField(BaseModel):
+    """A named input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+    name: str
+    kind: Annotated[SerializeAsAny[Kind], BeforeValidator(kind_of)]
+
+    @cached_property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """What this field is when it enters the graph.
+
+        Behind a kind's own tensors stands `<field>_present`, bool, `(batch,)`, where a mark says
+        what is missing.
+        """
+        own = self.kind.tensors(self.name)
+        mark = TensorSpec(name=f"{self.name}_{PRESENT}", dtype="bool")
+        return (*own, mark) if self.kind.marked else own
+
+    @cached_property
+    def raw_tensors(self) -> tuple[RawTensor, ...]:
+        """What clients send of this field over V2 and gRPC, the values first."""
+        kind, name = self.kind, self.name
+        found = [RawTensor(name, kind.datatype, kind.row_shape, kind.nullable, kind.want())]
+        if kind.ragged:
+            want = "how many of the row's values count"
+            found.append(RawTensor(f"{name}_{LENGTH}", "INT64", (1,), True, want))
+        if kind.marked:
+            found.append(RawTensor(f"{name}_{PRESENT}", "BOOL", (1,), True, "true or false"))
+        return tuple(found)
+
+    def stage(self, files: Mapping[str, bytes]) -> Stage:
+        """The host stage of one value, or of None where it may be missing.
+
+        See `Kind.stage`.
+        """
+        stage = self.kind.stage(self.name, files)
+        return marked_stage(stage, self.kind.filler(stage)) if self.kind.marked else stage
+
+    def features(self, files: Mapping[str, bytes], stage: Stage) -> Features:
+        """The traits for drift, missing values among them. `stage` is the field's own."""
+        features = self.kind.features(self.name, files, stage)
+        if not self.kind.marked:
+            return features
+        example = TypeAdapter(self.kind.annotation()).validate_python(self.kind.example())
+        return marked_features(features, example)
+
+    def column(self, columns: Mapping[str, Column], rows: int) -> Column:
+        """The validated column of a request's raw tensors, by their names.
+
+        Raises `Refusal`.
+        """
+        kind, where = self.kind, f"input '{self.name}'"
+        values = columns.get(self.name)
+        if values is None:
+            if not kind.nullable:
+                raise Refusal("E_MISSING", where, "nothing", kind.want())
+            if kind.marked or kind.datatype == "BYTES":
+                values = [None] * rows
+            else:
+                values = np.full(rows, np.nan, DTYPES[kind.datatype])
+            if kind.marked:
+                return values
+        try:
+            if kind.ragged:
+                values = self._rows_of(values, columns.get(f"{self.name}_{LENGTH}"))
+            if not kind.marked:
+                return kind.column(values)
+            present = columns.get(f"{self.name}_{PRESENT}")
+            mark = None if present is None else np.asarray(present)
+            return present_rows(values, mark, kind.column)
+        except Refusal as refusal:
+            raise refusal.at(", ".join(filter(None, (where, refusal.where)))) from None
+
+    def _rows_of(self, values: Column, lengths: Column | None) -> list[Array]:
+        """Each row's own values, without what fills it up. Raises `Refusal`."""
+        rows = list(values)
+        if lengths is None:
+            return rows
+        for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            if not 0 <= length <= len(row):
+                raise Refusal(
+                    "E_SHAPE",
+                    f"row {place}",
+                    f"the length {length}",
+                    f"0 to {len(row)}, the values that came",
+                )
+        return [row[:length] for row, length in zip(rows, lengths, strict=True)]
