@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.flag import Flag
     from seatrial_contracts.kinds.forecast import Forecast
     from seatrial_contracts.kinds.image import Image
+    from seatrial_contracts.kinds.items import Items
     from seatrial_contracts.kinds.label import Label
     from seatrial_contracts.kinds.labels import Labels
     from seatrial_contracts.kinds.mask import Mask
@@ -86,6 +87,7 @@ HOMES = {
     "seatrial_contracts.kinds.flag": ("Flag",),
     "seatrial_contracts.kinds.forecast": ("Forecast",),
     "seatrial_contracts.kinds.image": ("Image",),
+    "seatrial_contracts.kinds.items": ("Items",),
     "seatrial_contracts.kinds.label": ("Label",),
     "seatrial_contracts.kinds.labels": ("Labels",),
     "seatrial_contracts.kinds.mask": ("Mask",),
@@ -140,6 +142,7 @@ __all__ = [
     "Int8Dynamic",
     "Int8PerToken",
     "Int8Weights",
+    "Items",
     "Label",
     "Labels",
     "Limits",

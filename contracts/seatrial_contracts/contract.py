@@ -143,6 +143,7 @@ class Contract(AnswerForms, AnswerFaults):
             name,
             kind,
             place,
+            next((part for part in path[1:] if isinstance(part, int)), None),
             len(found) - 1,
             self.limits.max_rows,
             [field.name for field in self.inputs],

@@ -19,7 +19,8 @@ from pydantic import (
 
 from seatrial_contracts.declared import PlainValue
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.input_field import InputField, kind_of
+from seatrial_contracts.input_field import InputField
+from seatrial_contracts.kinds import kind_of
 from seatrial_contracts.kinds.kind import (
     MAX_TENSORS,
     JsonSchema,

@@ -70,6 +70,10 @@ class Refusal(SeatrialError):
         """The same refusal, found at `where`: for checks that do not know their field and row."""
         return Refusal(self.code, where, *self._said)
 
+    def in_row(self, row: int) -> Refusal:
+        """The same refusal of another row, for checks that saw only some of the rows."""
+        return self.at(re.sub(r"row \d+$", f"row {row}", self.where))
+
     def adding(self, note: str) -> Refusal:
         """The same refusal with one more thing to know."""
         got, want, mend = self._said

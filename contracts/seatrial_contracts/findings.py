@@ -19,6 +19,8 @@ CODES = {
     "int_parsing_size": "E_RANGE",
     "string_too_long": "E_TEXT_LIMIT",
     "string_too_short": "E_TEXT_LIMIT",
+    "too_long": "E_LIMIT",
+    "too_short": "E_LIMIT",
     "string_unicode": "E_ENCODING",
     "json_invalid": "E_JSON",
 }
@@ -30,15 +32,22 @@ def describe_finding(
     name: str | None,
     kind: Kind | None,
     place: int | None,
+    item: int | None,
     more: int,
     max_rows: int,
     names: list[str],
 ) -> Refusal:
-    """One finding of Pydantic's as a `Refusal`."""
+    """One finding of Pydantic's as a `Refusal`.
+
+    `item` is the place within a value that has items.
+    """
     row = f"row {place}" if place is not None else "request body"
-    where = (
-        f"input '{name}'" + (f", {row}" if place is not None else "") if kind is not None else row
-    )
+    where = row
+    want = ""
+    if kind is not None:
+        parts = [f"input '{name}'", *([f"item {item}"] if item is not None else [])]
+        where = ", ".join([*parts, *([row] if place is not None else [])])
+        want = kind.want() if item is None else kind.part_want()
     mend = f"{more} more to mend" if more else None
     if first["type"] == "seatrial":
         context = first["ctx"]
@@ -76,12 +85,10 @@ def describe_finding(
             mend,
         )
     if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):
-        return Refusal(
-            "E_MISSING", where, "nothing" if code == "E_MISSING" else "null", kind.want(), mend
-        )
+        return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", want, mend)
     if code == "E_CATEGORY" and not isinstance(first["input"], str):
         code = "E_TYPE"
-    return Refusal(code, where, describe_input(first), kind.want(), mend)
+    return Refusal(code, where, describe_input(first), want, mend)
 
 
 def describe_input(first: ErrorDetails) -> str:

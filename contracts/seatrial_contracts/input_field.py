@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, TypeAdapter
 
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds import kind_of
 from seatrial_contracts.kinds.kind import Array, Column, Features, Kind, Stage, TensorSpec
 from seatrial_contracts.kinds.missing import (
     marked_features,
@@ -23,16 +23,6 @@ from seatrial_contracts.kinds.missing import (
     present_rows,
 )
 from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT, RawTensor
-
-
-def kind_of(value: Any) -> Any:
-    """A kind from its JSON, by its name."""
-    if isinstance(value, Mapping):
-        known = kinds()
-        if value.get("kind") not in known:
-            raise ValueError(f"unknown field kind; known: {', '.join(sorted(known))}")
-        return known[value["kind"]].model_validate(dict(value))
-    return value
 
 
 class InputField(BaseModel):

@@ -149,9 +149,8 @@ class ModelDeclaration(ABC):
     @cached_property
     def categories(self) -> Mapping[str, Category]:
         """The category fields, which the graph looks up itself."""
-        return {
-            spec.name: spec.kind for spec in self.contract.inputs if isinstance(spec.kind, Category)
-        }
+        looked_up = {field.name: field.kind.looked_up for field in self.contract.inputs}
+        return {name: kind for name, kind in looked_up.items() if isinstance(kind, Category)}
 
     @cached_property
     def golden_samples(self) -> tuple[Sample, ...]:

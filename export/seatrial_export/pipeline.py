@@ -268,7 +268,7 @@ class Pipeline(ModelDeclaration):
 
     def _coded(self, name: str, array: Array) -> Array:
         kind = self.categories.get(name)
-        return array if kind is None else kind.codes(array.tolist())
+        return array if kind is None else kind.codes(array)
 
 
 def _tensor(spec: TensorSpec, value: Any) -> Tensor:

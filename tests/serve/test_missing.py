@@ -155,7 +155,9 @@ async def test_drift_counts_missing_values_by_themselves(contract: st.Contract) 
     ]
     profile = DriftFeatures(front).profile(rows, answered)
     for name, histogram in profile.inputs.items():
-        assert dict(zip(histogram.bins.names, histogram.counts, strict=True))["(missing)"] == 1, name
+        assert dict(zip(histogram.bins.names, histogram.counts, strict=True))["(missing)"] == 1, (
+            name
+        )
     unseen = DriftFeatures(front).inputs({name: [None, None] for name in FIELDS})
     assert unseen.keys() == profile.inputs.keys()
 

@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from seatrial_contracts.kinds.kind import Kind
 
@@ -22,3 +23,13 @@ def kinds() -> Mapping[str, type[Kind]]:
             if isinstance(value, type) and issubclass(value, Kind) and "kind" in value.model_fields:
                 found[value.model_fields["kind"].default] = value
     return found
+
+
+def kind_of(value: Any) -> Any:
+    """A kind from its JSON, by its name."""
+    if isinstance(value, Mapping):
+        known = kinds()
+        if value.get("kind") not in known:
+            raise ValueError(f"unknown field kind; known: {', '.join(sorted(known))}")
+        return known[value["kind"]].model_validate(dict(value))
+    return value

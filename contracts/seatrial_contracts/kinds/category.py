@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
@@ -14,6 +14,7 @@ from seatrial_contracts.bins import UNSEEN, Bins, split_words
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
+    Array,
     Column,
     Edge,
     Features,
@@ -117,13 +118,18 @@ class Category(Kind):
         words = (*self.categories, MISSING) if self.nullable else self.categories
         return {word: code for code, word in enumerate(words)}
 
-    def codes(self, values: Sequence[str]) -> NDArray[np.int64]:
-        """Look up the int64 codes of graph-side strings, shape `(len(values),)`.
+    @property
+    def looked_up(self) -> Kind | None:
+        return self
+
+    def codes(self, words: Array) -> NDArray[np.int64]:
+        """Look up the int64 codes of graph-side strings, in the shape that they have.
 
         The method is the training-side twin of the lookup in the graph.
         """
-        table = self.lookup()
-        return np.array([table.get(value, self.unknown_code) for value in values], np.int64)
+        table, unknown = self.lookup(), self.unknown_code
+        codes = [table.get(word, unknown) for word in words.ravel().tolist()]
+        return np.array(codes, np.int64).reshape(words.shape)
 
     def annotation(self) -> Any:
         if self.unknown == "bucket":

@@ -10,7 +10,6 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
-    Literal,
     NamedTuple,
     NoReturn,
     Protocol,
@@ -105,7 +104,7 @@ class TensorSpec(BaseModel):
     dims: tuple[
         Annotated[int, Field(ge=1, le=MAX_SIDE)] | Annotated[str, Field(max_length=200)], ...
     ] = Field(default=(), max_length=16)
-    pad: Annotated[int, Field(ge=-(2**31), lt=2**31)] | Literal[""] | None = None
+    pad: Annotated[int, Field(ge=-(2**31), lt=2**31)] | str | None = None
     pad_left: bool = False
 
     @field_validator("dtype")
@@ -253,6 +252,15 @@ class Kind(Declared):
     @abstractmethod
     def want(self) -> str:
         """What a right value is, for messages: "a number from 10 to 100 mm"."""
+
+    def part_want(self) -> str:
+        """What a right item is, of a value that has items."""
+        return self.want()
+
+    @property
+    def looked_up(self) -> Kind | None:
+        """The category whose words the graph looks up in the tensor of this field's name."""
+        return None
 
     @property
     @abstractmethod

@@ -91,7 +91,7 @@ def present_rows(
         return scattered(read(there), places, len(values))
     except Refusal as refusal:
         row = refusal.row
-        raise (refusal if row is None else refusal.at(f"row {places[row]}")) from None
+        raise (refusal if row is None else refusal.in_row(places[row])) from None
 
 
 def scattered(values: Column, places: Sequence[int], rows: int) -> list[Any]:

@@ -103,7 +103,7 @@ class AsMade:
         if port.dtype == "string":
             return value
         if spec.dtype == "string":
-            value = self._declared.categories[spec.name].codes(value.tolist())
+            value = self._declared.categories[spec.name].codes(value)
         return value.astype(port.dtype)
 
 

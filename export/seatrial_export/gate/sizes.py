@@ -223,4 +223,5 @@ def _strings(candidate: TorchCandidate, name: str, codes: Array) -> Array:
     if kind is None:
         return codes
     words = {code: word for word, code in kind.lookup().items()}
-    return np.array([words.get(int(code), "?") for code in codes], object)
+    flat = [words.get(int(code), "?") for code in codes.ravel()]
+    return np.array(flat, object).reshape(codes.shape)

@@ -110,7 +110,9 @@ class TorchCandidate(Candidate):
         """Golden rows of one shape, as unlike in length as there are, repeated up to `TRACE_ROWS`.
 
         Of the shapes, one whose open sides are all above 1, where there is such a one: exporters
-        take a size of 1 for a constant.
+        take a size of 1 for a constant. So, too, the first row has no short side that is padded, as
+        far as there is such a row, and behind the rows stands the longest of each padded side that
+        they all have short.
         """
         rows, specs = self.pipeline.encoded_golden, self.pipeline.specs
         prepared = [self.pipeline.prepared(row) for row in rows]
@@ -119,9 +121,12 @@ class TorchCandidate(Candidate):
             groups.values(),
             key=lambda some: (least_open_side(specs, prepared[some[0]]) > 1, len(some)),
         )
-        return [
-            rows[places[i * len(places) // TRACE_ROWS % len(places)]] for i in range(TRACE_ROWS)
-        ]
+        places = sorted(places, key=lambda place: least_padded_side(specs, prepared[place]) < 2)
+        chosen = [places[i * len(places) // TRACE_ROWS % len(places)] for i in range(TRACE_ROWS)]
+        for at, spec in enumerate(specs):
+            if spec.pad is not None and all(len(prepared[place][at]) < 2 for place in chosen):
+                chosen.append(max(places, key=lambda place: len(prepared[place][at])))
+        return [rows[place] for place in chosen]
 
     @cached_property
     def feeds(self) -> dict[str, Tensor]:
@@ -202,6 +207,12 @@ def least_open_side(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
         if isinstance(dim, str)
     ]
     return min(sides, default=MOST_SIZE)
+
+
+def least_padded_side(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
+    """The least length of a prepared row that is padded in a batch; large where none is."""
+    pairs = zip(specs, row, strict=True)
+    return min((len(value) for spec, value in pairs if spec.pad is not None), default=MOST_SIZE)
 
 
 def copied(module: Any) -> Any:

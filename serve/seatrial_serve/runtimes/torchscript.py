@@ -97,9 +97,9 @@ class TorchScriptRuntime:
     def _tensor(self, name: str, array: Array) -> Any:
         known = self._categories.get(name)
         if known is not None:
-            array = np.array(
-                [known["table"].get(word, known["unknown"]) for word in array.tolist()], np.int64
-            )
+            table, unknown = known["table"], known["unknown"]
+            codes = [table.get(word, unknown) for word in array.ravel().tolist()]
+            array = np.array(codes, np.int64).reshape(array.shape)
         return self._torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
     def warm_up(self, most_rows: int) -> None:

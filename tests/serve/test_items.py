@@ -1,0 +1,127 @@
+"""Lists over every way of asking, and a real model over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from support.every_way import asked_by_v1, asked_by_v2_binary, asked_by_v2_json
+from support.made import made_bundle
+from support.running import run_app
+from support.servers import Server
+from torch import Tensor, nn
+
+import seatrial as st
+from seatrial_contracts.drawn_rows import draw_rows
+from seatrial_contracts.host_stage import HostStage
+from seatrial_contracts.kinds.kind import Array
+from seatrial_parity.runners.runner import TrialRequest
+from seatrial_parity.trial import try_bundle
+
+WORDS = ("tea", "coffee", "milk", "bread")
+
+
+class Basket(st.Row):
+    products: Annotated[list[Literal["tea", "coffee", "milk", "bread"]], st.Items(max_items=6)]
+    prices: Annotated[list[float], st.Items(max_items=6)]
+    days: Annotated[
+        list[Annotated[int, st.Number(ge=0, le=6)]] | None,
+        st.Items(min_items=1, max_items=4, mark="length"),
+    ]
+    pair: Annotated[list[bool], st.Items(min_items=2, max_items=2)]
+    member: bool | None
+
+
+class Spend(st.Answer):
+    spend: float
+    seen: st.Tensor[np.float32, 4]
+
+
+CONTRACT = st.contract_from_rows(Basket, Spend)
+
+
+def basket(n: int) -> dict[str, Any]:
+    rng = np.random.default_rng(n)
+    return {
+        "products": [WORDS[place] for place in rng.integers(0, 4, n % 7)],
+        "prices": [round(float(price), 2) for price in rng.uniform(0, 9, 3 * n % 7)],
+        "days": None if n % 5 == 0 else rng.integers(0, 7, 1 + n % 4).tolist(),
+        "pair": [bool(n % 2), True],
+        "member": [None, True, False][n % 3],
+    }
+
+
+BASKETS = [basket(n) for n in range(20)]
+
+
+def added_up(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """What counts of each list, and nothing of what fills it up."""
+    at = np.arange(feeds["days"].shape[1]) < feeds["days_length"][:, None]
+    seen = [
+        ((feeds["products"] == "tea") & feeds["products_mask"]).sum(1),
+        feeds["products_mask"].sum(1),
+        (feeds["days"] * at).sum(1) * feeds["days_present"],
+        feeds["pair"].sum(1) + 10 * feeds["member"] + 100 * feeds["member_present"],
+    ]
+    return {
+        "spend": (feeds["prices"] * feeds["prices_mask"]).sum(1).astype(np.float32),
+        "seen": np.stack(seen, 1).astype(np.float32),
+    }
+
+
+async def test_every_way_of_asking_gets_the_same_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_bundle(tmp_path, monkeypatch, CONTRACT, added_up, BASKETS)
+    rows = [each.row for each in draw_rows(HostStage(CONTRACT, {}), BASKETS)] + BASKETS
+    async with run_app(tmp_path) as served:
+        by_row = await asked_by_v1(served, CONTRACT, rows)
+        assert await asked_by_v2_json(served, CONTRACT, rows) == by_row
+        assert await asked_by_v2_binary(served, CONTRACT, rows) == by_row
+    want = sum(len(row["products"]) for row in rows)
+    assert sum(row[1] for batch in by_row for row in batch["seen"]) == want
+
+
+class Net(nn.Module):
+    """Seeded: a bag of products, an embedding of days up to their number, and a sum of prices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.bag, self.day, self.head = nn.Embedding(4, 8), nn.Embedding(7, 8), nn.Linear(8, 4)
+
+    def forward(
+        self, products: Tensor, products_mask: Tensor, prices: Tensor, prices_mask: Tensor,
+        days: Tensor, days_length: Tensor, days_present: Tensor, pair: Tensor,
+        member: Tensor, member_present: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        bought = (self.bag(products) * products_mask[..., None]).sum(1)
+        at = torch.arange(days.shape[1])[None] < days_length[:, None]
+        day = (self.day(days) * at[..., None]).sum(1) * days_present[:, None]
+        seen = self.head(bought + day + pair.float().sum(1, keepdim=True))
+        return (prices * prices_mask).sum(1) + member.float() - member_present.float(), seen
+
+
+@pytest.mark.slow
+def test_a_model_over_lists_is_sealed_served_and_held_to_parity(tmp_path: Path) -> None:
+    pipeline = st.Pipeline(
+        name="basket", version="1.0.0", inputs=Basket, outputs=Spend, model=Net().eval(),
+        golden=BASKETS,
+    )  # fmt: skip
+    bundle = st.open_bundle(st.export_pipeline(pipeline, tmp_path / "bundles").path)
+    server = Server(tmp_path / "bundles")
+    try:
+        assert server.wait_until_loaded()[0] == 200, "".join(server.log)
+        receipt = try_bundle(
+            TrialRequest(bundle, pipeline=pipeline, url=server.url, grpc=server.grpc)
+        )
+    finally:
+        server.stop()
+    every = {"pytorch", "onnxruntime", "http v1", "v2 json", "v2 binary", "grpc"}
+    assert every <= {trial.runner for trial in receipt.trials}
+    failed = [f"{trial.runner}: {trial.finding}" for trial in receipt.trials if not trial.passed]
+    assert not failed
