@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from support.every_way import asked_by_v1, asked_by_v2_binary, asked_by_v2_json
 from support.made import made_bundle
 from support.running import run_app
@@ -18,6 +21,7 @@ from torch import Tensor, nn
 import seatrial as st
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.host_stage import HostStage
+from seatrial_contracts.kinds.image import base64_text, draw
 from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
@@ -86,20 +90,49 @@ async def test_every_way_of_asking_gets_the_same_answer(
     assert sum(row[1] for batch in by_row for row in batch["seen"]) == want
 
 
+class Album(st.Row):
+    photos: Annotated[list[Annotated[bytes, st.Image(size_px=(8, 6))]], st.Items(max_items=3)]
+
+
+class Brightness(st.Answer):
+    mean: float
+
+
+def brightness(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    each = feeds["photos"].mean((2, 3, 4)) * feeds["photos_mask"]
+    return {"mean": each.sum(1).astype(np.float32)}
+
+
+async def test_lists_of_pictures_are_padded_with_black_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = st.contract_from_rows(Album, Brightness)
+    pictures = [base64_text(draw(9, 7 + n, (40 * n, 90, 20), "PNG")) for n in range(4)]
+    rows = [{"photos": pictures[start:stop]} for start, stop in ((0, 3), (1, 2), (3, 3), (2, 4))]
+    made_bundle(tmp_path, monkeypatch, contract, brightness, rows)
+    async with run_app(tmp_path) as served:
+        by_row = await asked_by_v1(served, contract, rows)
+        assert await asked_by_v2_binary(served, contract, rows) == by_row
+    alone = [np.asarray(Pillow.open(BytesIO(b64decode(p))).resize((6, 8))).mean() for p in pictures]
+    want = [sum(alone[:3]), alone[1], 0, sum(alone[2:])]
+    np.testing.assert_allclose(by_row[0]["mean"], want, rtol=1e-5)
+
+
 class Net(nn.Module):
     """Seeded: a bag of products, an embedding of days up to their number, and a sum of prices."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.bag, self.day, self.head = nn.Embedding(4, 8), nn.Embedding(7, 8), nn.Linear(8, 4)
+        self.bag = nn.EmbeddingBag(4, 8, mode="sum")
+        self.day, self.head = nn.Embedding(7, 8), nn.Linear(8, 4)
 
     def forward(
         self, products: Tensor, products_mask: Tensor, prices: Tensor, prices_mask: Tensor,
         days: Tensor, days_length: Tensor, days_present: Tensor, pair: Tensor,
         member: Tensor, member_present: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        bought = (self.bag(products) * products_mask[..., None]).sum(1)
+        bought = self.bag(products, per_sample_weights=products_mask.float())
         at = torch.arange(days.shape[1])[None] < days_length[:, None]
         day = (self.day(days) * at[..., None]).sum(1) * days_present[:, None]
         seen = self.head(bought + day + pair.float().sum(1, keepdim=True))

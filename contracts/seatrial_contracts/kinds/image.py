@@ -254,6 +254,10 @@ class Image(Kind):
             found: dict[str, str] = dict(error.context or {})
             raise Refusal(found["code"], f"row {place}", found["got"], found["want"]) from None
 
+    def wire(self, value: Any) -> Any:
+        """A file's bytes, from base64 or as they are."""
+        return binascii.a2b_base64(value, strict_mode=True) if isinstance(value, str) else value
+
     def json_schema(self) -> JsonSchema:
         return {
             "type": "string",

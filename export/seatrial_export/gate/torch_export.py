@@ -15,6 +15,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from seatrial_contracts.errors import GateError
+from seatrial_export.gate.bags import OpenBags
 from seatrial_export.gate.candidate import BATCH
 from seatrial_export.gate.model_lines import lines_of
 from seatrial_export.gate.recurrent import check_recurrent, open_time
@@ -92,7 +93,7 @@ def traced_anew(graph: Graph) -> ExportedProgram:
 
 def traced(graph: Graph, sizes: Sizes) -> ExportedProgram:
     """The module's program at open sizes."""
-    with quiet(), torch.no_grad(), open_time(graph):
+    with quiet(), torch.no_grad(), open_time(graph), OpenBags():
         program = torch.export.export(
             graph.module, graph.arguments, dynamic_shapes=sizes, strict=False
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES, PYTHON_TYPES
 from seatrial_contracts.host_stage import in_batches
-from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array, Kind
 from seatrial_contracts.kinds.mapped_kind import unstacked
 from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT
@@ -102,15 +100,12 @@ def _value(kind: Kind, value: Any) -> Any:
         flat = np.array(value, object).ravel().tolist()
     except (ValueError, TypeError, KeyError):
         raise Inexpressible from None
-    if not all(type(item) in PYTHON_TYPES[dtype.kind] for item in flat):
+    files = dtype.kind == "O" and all(type(item) is bytes for item in flat)
+    if not files and not all(type(item) in PYTHON_TYPES[dtype.kind] for item in flat):
         raise Inexpressible
-    if isinstance(kind, Image):
-        try:
-            return binascii.a2b_base64(value, strict_mode=True)
-        except (binascii.Error, ValueError):
-            raise Inexpressible from None
     if dtype.kind == "O":
-        return value.encode() if isinstance(value, str) else [each.encode() for each in flat]
+        words = flat if files else [item.encode() for item in flat]
+        return words if isinstance(value, list) else words[0]
     try:
         return np.array(value, dtype)
     except (ValueError, OverflowError):
