@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.picture import Picture
     from seatrial_contracts.kinds.quantiles import Quantiles
     from seatrial_contracts.kinds.ranking import Ranking
+    from seatrial_contracts.kinds.series import Series
     from seatrial_contracts.kinds.spans import Spans
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
@@ -94,6 +95,7 @@ HOMES = {
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.quantiles": ("Quantiles",),
     "seatrial_contracts.kinds.ranking": ("Ranking",),
+    "seatrial_contracts.kinds.series": ("Series",),
     "seatrial_contracts.kinds.spans": ("Spans",),
     "seatrial_contracts.kinds.picture": ("Picture",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
@@ -164,6 +166,7 @@ __all__ = [
     "Row",
     "Sample",
     "SeatrialError",
+    "Series",
     "Spans",
     "Tensor",
     "Text",

@@ -70,9 +70,20 @@ def check_row_in_batch(candidate: TorchCandidate) -> None:
         raise GateError(
             "row in batch",
             f"a row's answer depends on the other rows of its batch: {found}",
-            "look for F.batch_norm(..., training=True), a mean or softmax over dim 0; "
-            "if the model must see all rows at once, say batchable=False",
+            f"look for {filled_up(pipeline)}F.batch_norm(..., training=True), a mean or softmax "
+            "over dim 0; if the model must see all rows at once, say batchable=False",
         )
+
+
+def filled_up(pipeline: Pipeline) -> str:
+    """For a mend: the inputs whose shorter rows are filled up beside longer ones."""
+    padded = [spec.name for spec in pipeline.specs if spec.pad is not None]
+    if not padded:
+        return ""
+    return (
+        f"what fills up shorter rows of '{padded[0]}' and counts in the answer (a recurrent state, "
+        "a mean or softmax without the mask), "
+    )
 
 
 def modules(pipeline: Pipeline) -> list[tuple[str, nn.Module]]:
