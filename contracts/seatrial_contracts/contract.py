@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    create_model,
 )
 from pydantic_core import ErrorDetails
 
@@ -21,17 +20,19 @@ from seatrial_contracts.answer_faults import AnswerFaults
 from seatrial_contracts.answer_forms import AnswerForms
 from seatrial_contracts.canonical import read_json, readable_json
 from seatrial_contracts.compare import Answers, Tolerance
-from seatrial_contracts.contract_fields import OutputField, object_schema
+from seatrial_contracts.contract_fields import OutputField
 from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.findings import describe_finding
+from seatrial_contracts.findings import describe_finding, describe_object
+from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import (
     ESCAPED_BYTES,
     Column,
     JsonSchema,
 )
-from seatrial_contracts.row import BuiltRow, Row
+from seatrial_contracts.records import Record
+from seatrial_contracts.row import Row, plain_row
 
 DEFAULT_BODY_BYTES, MOST_BODY_BYTES = 4 * 2**20, 2**31
 BESIDE_ROWS_BYTES = 64 * 2**10
@@ -94,22 +95,26 @@ class Contract(AnswerForms, AnswerFaults):
 
         A missing nullable field counts as null.
         """
-        fields: dict[str, Any] = {
-            field.name: (field.kind.annotation() | None, None)
-            if field.kind.nullable
-            else (field.kind.annotation(), ...)
-            for field in self.inputs
-        }
-        return create_model("Row", __base__=BuiltRow, **fields)
+        return self.record.model()
+
+    @cached_property
+    def values_model(self) -> type[Row]:
+        """The same of a row's values by the names of the inputs, without objects."""
+        flat = Record(parts={field.name: field for field in self.inputs})
+        return flat.model() if self.is_nested else self.row_model
+
+    def values_of(self, row: Row) -> dict[str, Any]:
+        """The values of a row that `row_model` validated, by the names of the inputs."""
+        return self.record.flat(row) if self.is_nested else row.__dict__
 
     def validate_row(self, row: Any, place: int | None = None) -> dict[str, Any]:
-        """Validate one row, from JSON values or a `Row`.
+        """Validate one row, from JSON values or a `Row`; return its values by the inputs' names.
 
         Raises `Refusal` that names row `place`, where given.
         """
-        values = dict(row.__dict__) if isinstance(row, Row) else row
+        values = plain_row(row) if isinstance(row, Row) else row
         try:
-            return self.row_model.model_validate(values).__dict__
+            return self.values_of(self.row_model.model_validate(values))
         except ValidationError as error:
             raise self.refusal(error, place) from None
 
@@ -119,7 +124,10 @@ class Contract(AnswerForms, AnswerFaults):
         An optional one may be left out. Element types and shapes are right already. Returned is the
         column of each input, in their order. Raises `Refusal`.
         """
-        return {field.name: field.column(columns, rows) for field in self.inputs}
+        checked = {field.name: field.column(columns, rows) for field in self.inputs}
+        if self.is_nested:
+            self.record.check_lengths(checked)
+        return checked
 
     def refusal(self, error: ValidationError, place: int | None = None) -> Refusal:
         """The first finding of a validation error, in our words and without the caller's text."""
@@ -136,17 +144,19 @@ class Contract(AnswerForms, AnswerFaults):
                 if path and isinstance(path[0], int)
                 else (None, ["instances", *path])
             )
-        name = str(path[0]) if path else None
-        kind = next((field.kind for field in self.inputs if field.name == name), None)
+        at, item = self.record.find(path)
+        if isinstance(at, Record) and at.name:
+            return describe_object(first, at, item, place, len(found) - 1)
+        leaf = at if isinstance(at, InputField) else None
         return describe_finding(
             first,
-            name,
-            kind,
+            leaf.name if leaf is not None else str(path[0]) if path else None,
+            leaf.kind if leaf is not None else None,
             place,
-            next((part for part in path[1:] if isinstance(part, int)), None),
+            item,
             len(found) - 1,
             self.limits.max_rows,
-            [field.name for field in self.inputs],
+            [*self.record.parts],
         )
 
     @cached_property
@@ -196,11 +206,8 @@ class Contract(AnswerForms, AnswerFaults):
 
     def row_schema(self) -> JsonSchema:
         """JSON Schema of one row."""
-        return object_schema(
-            {f.name: f.kind for f in self.inputs},
-            [f.name for f in self.inputs if not f.kind.nullable],
-        )
+        return self.record.schema()
 
     def example_row(self) -> dict[str, Any]:
         """One row that the contract accepts, as it stands in JSON."""
-        return {field.name: field.kind.example() for field in self.inputs}
+        return self.record.nested({field.name: field.kind.example() for field in self.inputs})

@@ -33,6 +33,7 @@ from seatrial_contracts.kinds.output_kind import (
 )
 from seatrial_contracts.kinds.raw_tensor import RawTensor
 from seatrial_contracts.options import MAX_OPTIONS, OptionField
+from seatrial_contracts.records import SEPARATOR, Record, record_of, schema_of
 
 LONGEST_NAME = 128
 NAME_WANT = (
@@ -69,7 +70,8 @@ class ContractFields(PlainValue):
         fields = [("input", *field) for field in _pairs(self.inputs)]
         fields += [("output", *field) for field in _pairs(self.outputs)]
         for role, name, kind in fields:
-            if not is_field_name(name) or role not in kind.roles:
+            parts = name.split(SEPARATOR) if role == "input" else [name]
+            if not all(map(is_field_name, parts)) or role not in kind.roles:
                 raise DeclarationError(
                     f"{role} {name[:64]!a}", f"this name, of kind {kind.name}", FIELD_WANT
                 )
@@ -89,6 +91,12 @@ class ContractFields(PlainValue):
         names = [spec.name for spec in self.tensors]
         names += [tensor.name for tensor in self.answer_tensors]
         sent = [raw.name for field in self.inputs for raw in field.raw_tensors]
+        try:
+            _ = self.record
+        except ValueError as error:
+            raise DeclarationError(
+                f"input '{error}'", "an object and a field of one name", "one"
+            ) from None
         counts = [*Counter(names).items(), *Counter(sent).items()]
         twice = [name for name, count in counts if count > 1]
         if twice:
@@ -133,6 +141,16 @@ class ContractFields(PlainValue):
         return tuple(spec.model_copy(update={"pad": None}) for spec in specs)
 
     @cached_property
+    def record(self) -> Record:
+        """The row as V1 has it: objects within it hold the inputs of dotted names."""
+        return record_of(self.inputs)
+
+    @cached_property
+    def is_nested(self) -> bool:
+        """Does a row hold objects?"""
+        return any(SEPARATOR in field.name for field in self.inputs)
+
+    @cached_property
     def raw_tensors(self) -> Mapping[str, RawTensor]:
         """What clients send over V2 and gRPC, by name, in the order of the inputs."""
         return {raw.name: raw for field in self.inputs for raw in field.raw_tensors}
@@ -140,11 +158,7 @@ class ContractFields(PlainValue):
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:
         """Name of each size in `tensors` that varies -> the least and the most of it."""
-        return {
-            size: bounds
-            for field in self.inputs
-            for size, bounds in field.kind.sizes(field.name).items()
-        }
+        return {size: bounds for field in self.inputs for size, bounds in field.sizes.items()}
 
     @cached_property
     def answer_tensors(self) -> tuple[AnswerTensor, ...]:
@@ -185,17 +199,7 @@ def _pairs(fields: Sequence[InputField] | Sequence[OutputField]) -> list[tuple[s
 
 def object_schema(fields: Mapping[str, Kind], required: list[str]) -> JsonSchema:
     """JSON Schema (2020-12) of an object with these fields and no other."""
-    properties = {}
-    for name, kind in fields.items():
-        schema = {**kind.json_schema(), "x-kind": kind.name, "x-want": kind.want()}
-        if isinstance(kind, OutputKind) and kind.about is not None:
-            schema["x-about"] = kind.about
-        if kind.nullable:
-            schema = {"anyOf": [schema, {"type": "null"}]}
-        properties[name] = {
-            **schema,
-            **({"description": kind.description} if kind.description else {}),
-        }
+    properties = {name: schema_of(kind) for name, kind in fields.items()}
     return {
         "type": "object",
         "properties": properties,

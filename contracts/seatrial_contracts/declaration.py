@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, get_args, get_origin
 
 import numpy as np
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from seatrial_contracts.annotations import check_class, complete, read_field, stated_kind
+from seatrial_contracts.annotations import (
+    FieldAnnotation,
+    check_class,
+    complete,
+    read_field,
+    stated_kind,
+)
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract, Limits, Objective
 from seatrial_contracts.contract_fields import NAME_WANT, OutputField, is_field_name
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds.items import Items
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.options import Options, options_of
+from seatrial_contracts.records import SEPARATOR
 from seatrial_contracts.row import Answer, Row
 
 LARGEST = 1e15
@@ -55,14 +64,23 @@ def contract_from_rows(
 
 def float32_by_default(rows: type[Row]) -> frozenset[str]:
     """The number fields of a row class that are float32 because nothing else is said."""
-    stated = {name: stated_kind(read_field(info)) for name, info in rows.model_fields.items()}
     return frozenset(
         name
-        for name, kind in stated.items()
-        if isinstance(kind, Number)
-        and kind.dtype is None
-        and read_field(rows.model_fields[name]).annotation is float
+        for name, (field, kind) in _stated(rows, "").items()
+        if isinstance(kind, Number) and kind.dtype is None and field.annotation is float
     )
+
+
+def _stated(rows: type[BaseModel], around: str) -> dict[str, tuple[FieldAnnotation, Kind | None]]:
+    """Each field as its author wrote it, those of objects within by their dotted names."""
+    found: dict[str, tuple[FieldAnnotation, Kind | None]] = {}
+    for name, info in rows.model_fields.items():
+        field = read_field(info)
+        if is_row(field.annotation):
+            found |= _stated(field.annotation, f"{around}{name}{SEPARATOR}")
+        else:
+            found[f"{around}{name}"] = field, stated_kind(field)
+    return found
 
 
 def check_rounding(name: str, values: Sequence[float | None]) -> None:
@@ -94,12 +112,83 @@ def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
             repr(rows)[:80],
             f"a class derived from st.{base.__name__} with at least one field",
         )
+    return list(_fields(rows, base, role, rows.__name__, ""))
+
+
+def _fields(
+    rows: type[BaseModel], base: type[BaseModel], role: str, where: str, around: str
+) -> Iterator[tuple[str, Kind]]:
+    """The fields of a class by their names, those of objects within by dotted ones."""
     check_class(rows, base)
     complete(rows)
-    return [
-        (name, _field(f"{rows.__name__}.{name}", name, info, role))
-        for name, info in rows.model_fields.items()
-    ]
+    for name, info in rows.model_fields.items():
+        place, full = f"{where}.{name}", f"{around}{name}"
+        try:
+            inner = row_within(info) if role == "input" else None
+        except DeclarationError as error:
+            raise DeclarationError(f"{place}: {error}") from None
+        if inner is None:
+            yield full, _field(place, name, info, role)
+            continue
+        if not is_field_name(name):
+            raise DeclarationError(place, "this name", NAME_WANT)
+        leaves = _fields(inner.rows, base, role, place, f"{full}{SEPARATOR}")
+        for number, (leaf, kind) in enumerate(leaves):
+            try:
+                yield leaf, inner.within(full, kind, first=number == 0)
+            except DeclarationError as error:
+                raise DeclarationError(f"{place}{leaf[len(full) :]}: {error}") from None
+
+
+class RowWithin(NamedTuple):
+    """An object within a row, or a list of them."""
+
+    rows: type[Row]
+    nullable: bool
+    listed: Items | None
+
+    def within(self, name: str, kind: Kind, *, first: bool) -> Kind:
+        """The kind of a field of it, as the whole row has it.
+
+        The first field of listed objects says which of the others' items count, too. Raises
+        `DeclarationError`.
+        """
+        if self.listed is not None:
+            if isinstance(kind, Items):
+                raise DeclarationError("st.Items", "a list within a list", "values alone")
+            mark = self.listed.mark if first else "none"
+            return self.listed.completed(nullable=self.nullable, item=kind, of_rows=name, mark=mark)
+        if self.nullable and not kind.nullable:
+            raise DeclarationError(
+                "a field of an object that may be missing",
+                "a value that is always there",
+                "`| None` for each field of it, which says what the graph sees without it",
+            )
+        return kind
+
+
+def row_within(info: FieldInfo) -> RowWithin | None:
+    """The object, or the list of objects, that a field holds; None where it holds a value.
+
+    Raises `DeclarationError` where its words cannot be kept.
+    """
+    field = read_field(info)
+    if is_row(field.annotation):
+        if field.words:
+            got = ", ".join(map(str, field.words))[:80]
+            raise DeclarationError("an object within a row", got, "no words beside its class")
+        return RowWithin(field.annotation, field.nullable, None)
+    if get_origin(field.annotation) is list and is_row(get_args(field.annotation)[0]):
+        listed = stated_kind(field)
+        if not isinstance(listed, Items):
+            raise DeclarationError("a list of objects", str(listed), "st.Items(max_items=50)")
+        return RowWithin(get_args(field.annotation)[0], field.nullable, listed)
+    return None
+
+
+def is_row(annotation: Any) -> bool:
+    """Is it a class of rows?"""
+    return isinstance(annotation, type) and issubclass(annotation, Row)
 
 
 def _field(where: str, name: str, info: FieldInfo, role: str) -> Kind:

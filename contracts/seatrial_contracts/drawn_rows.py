@@ -6,7 +6,7 @@ Each field stands at its edges, alone and together with the others'.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from random import Random
 from typing import Any
@@ -54,6 +54,8 @@ def draw_rows(front: HostStage, known: Sequence[Mapping[str, Any]]) -> tuple[Dra
     named = {name: [edge.value for edge in own if edge.named] for name, own in edges.items()}
     named = {name: values for name, values in named.items() if values}
     nullable = [field.name for field in front.contract.inputs if field.kind.nullable]
+    record = front.contract.record
+    known = [record.flat(row) for row in known]
     base = max(known, key=lambda row: sum(value is not None for value in row.values()))
     drawn = chain(
         _missing(nullable, base),
@@ -61,7 +63,8 @@ def draw_rows(front: HostStage, known: Sequence[Mapping[str, Any]]) -> tuple[Dra
         _together(named, base),
         _mixed(named, set(nullable), known),
     )
-    taken = (each for each in _unlike(drawn) if front.refusal_code(each.row) is None)
+    whole = (replace(each, row=record.nested(each.row)) for each in drawn)
+    taken = (each for each in _unlike(whole) if front.refusal_code(each.row) is None)
     return tuple(islice(taken, MOST_ROWS))
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 
-INPUT = re.compile(r"input '(\w+)'")
+INPUT = re.compile(r"input '([\w.]+)'")
 """How `where` names an input."""
 ROW = re.compile(r"(?:.*, )?row (\d+)")
 """How `where` names a row."""

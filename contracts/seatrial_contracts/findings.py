@@ -6,6 +6,7 @@ from pydantic_core import ErrorDetails
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.records import Record
 
 CODES = {
     "missing": "E_MISSING",
@@ -89,6 +90,22 @@ def describe_finding(
     if code == "E_CATEGORY" and not isinstance(first["input"], str):
         code = "E_TYPE"
     return Refusal(code, where, describe_input(first), want, mend)
+
+
+def describe_object(
+    first: ErrorDetails, record: Record, item: int | None, place: int | None, more: int
+) -> Refusal:
+    """What is wrong with an object of a row, or with a list of them, as a `Refusal`."""
+    parts = [f"input '{record.name}'", *([f"item {item}"] if item is not None else [])]
+    where = ", ".join([*parts, *([f"row {place}"] if place is not None else [])])
+    mend = f"{more} more to mend" if more else None
+    code = CODES.get(first["type"], "E_TYPE")
+    got = describe_input(first)
+    if code == "E_UNKNOWN_FIELD":
+        got = "a field that the contract does not have"
+    elif code == "E_TYPE" and first["input"] is None:
+        code, got = "E_MISSING", "null"
+    return Refusal(code, where, got, record.want(), mend)
 
 
 def describe_input(first: ErrorDetails) -> str:

@@ -22,7 +22,7 @@ from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import MAX_SIDE, Array
-from seatrial_contracts.row import Row
+from seatrial_contracts.row import Row, plain_row
 from seatrial_contracts.sample import Sample, check_samples
 
 GOLDEN, HELD_OUT = "golden", "heldout"
@@ -258,7 +258,7 @@ def _read_array(values: Any, datatype: str) -> Array:
 def wire_row(row: Any) -> Any:
     """A row as JSON carries it: files in base64, arrays as lists, a `Row` as an object."""
     if isinstance(row, Row):
-        row = dict(row.__dict__)
+        row = plain_row(row)
     if not isinstance(row, Mapping):
         return row
     return {name: wire_value(value) for name, value in row.items()}
@@ -268,4 +268,8 @@ def wire_value(value: Any) -> Any:
     """One value as JSON carries it."""
     if isinstance(value, bytes):
         return base64_text(value)
+    if isinstance(value, list):
+        return [wire_value(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: wire_value(each) for name, each in value.items()}
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -156,7 +156,7 @@ class HostStage:
 
     def encode_columns(self, columns: Mapping[str, Column]) -> ColumnBlock:
         """Validated columns of a `plain` contract, aligned with `specs`."""
-        return ColumnBlock(tuple(np.asarray(columns[spec.name]) for spec in self.specs))
+        return ColumnBlock(tuple(np.asarray(columns[field.name]) for field in self.contract.inputs))
 
     def refusal_code(self, row: Any) -> str | None:
         """The code with which contract or host stage refuse this raw row.

@@ -33,14 +33,24 @@ class InputField(BaseModel):
     kind: Annotated[SerializeAsAny[Kind], BeforeValidator(kind_of)]
 
     @cached_property
+    def graph_name(self) -> str:
+        """What the graph and the model call the field: `address_zip` of `address.zip`."""
+        return self.name.replace(".", "_")
+
+    @cached_property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Name of each varying size in `tensors` -> the contract's least and most."""
+        return self.kind.sizes(self.graph_name)
+
+    @cached_property
     def tensors(self) -> tuple[TensorSpec, ...]:
         """What this field is when it enters the graph.
 
         Behind a kind's own tensors stands `<field>_present`, bool, `(batch,)`, where a mark says
         what is missing.
         """
-        own = self.kind.tensors(self.name)
-        mark = TensorSpec(name=f"{self.name}_{PRESENT}", dtype="bool")
+        own = self.kind.tensors(self.graph_name)
+        mark = TensorSpec(name=f"{self.graph_name}_{PRESENT}", dtype="bool")
         return (*own, mark) if self.kind.marked else own
 
     @cached_property

@@ -25,6 +25,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
 from seatrial_contracts.kinds.output_kind import NO_OPTIONS
+from seatrial_contracts.records import Record
 from seatrial_contracts.row import BuiltRow, Row
 
 SIGNATURE = "serving_default"
@@ -57,7 +58,7 @@ class RequestReader:
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._names = [field.name for field in contract.inputs]
+        self._names = [*contract.record.parts]
 
     @cached_property
     def _strict(self) -> TypeAdapter[Any]:
@@ -77,10 +78,8 @@ class RequestReader:
             return Annotated[list[each], count]
 
         columns: dict[str, Any] = {
-            field.name: (listed(field.kind.annotation() | None), None)
-            if field.kind.nullable
-            else (listed(field.kind.annotation()), ...)
-            for field in self._contract.inputs
+            name: (listed(annotation | None), None) if nullable else (listed(annotation), ...)
+            for name, (annotation, nullable) in self._contract.record.annotations.items()
         }
         return TypeAdapter(
             create_model(
@@ -112,7 +111,7 @@ class RequestReader:
             return found._replace(options=request.parameters or NO_OPTIONS)
         if not by_row:
             return PredictRequest(
-                [row.__dict__ for row in request.instances],
+                list(map(self._contract.values_of, request.instances)),
                 options=request.parameters or NO_OPTIONS,
             )
         refused = {
@@ -121,7 +120,7 @@ class RequestReader:
             if isinstance(row, ValidationError)
         }
         return PredictRequest(
-            [row.__dict__ for row in request.instances if isinstance(row, Row)],
+            [self._contract.values_of(row) for row in request.instances if isinstance(row, Row)],
             refused=refused,
             options=request.parameters or NO_OPTIONS,
         )
@@ -161,7 +160,7 @@ class RequestReader:
         ]
         whole = [dict(zip(self._names, row, strict=True)) for row in zip(*values, strict=True)]
         if not by_row:
-            return PredictRequest(whole, columnar=True)
+            return PredictRequest(self._values(whole), columnar=True)
         refused = {}
         for place, row in enumerate(whole):
             found = [
@@ -173,8 +172,14 @@ class RequestReader:
             if found:
                 refused[place] = self._contract.refusal_of(found, place)
         return PredictRequest(
-            [row for place, row in enumerate(whole) if place not in refused], True, refused
+            self._values([row for place, row in enumerate(whole) if place not in refused]),
+            True,
+            refused,
         )
+
+    def _values(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The same by the names of the inputs, where rows hold objects."""
+        return list(map(self._contract.record.flat, rows)) if self._contract.is_nested else rows
 
     def _neither(self, inputs: Any) -> Refusal:
         want = f"'instances': a list of 1 to {self._contract.limits.max_rows} rows"
@@ -209,18 +214,12 @@ class RequestReader:
         if name not in self._names:
             got, want = "a column that the contract does not have", ", ".join(self._names)[:300]
             return Refusal("E_UNKNOWN_FIELD", "inputs", got, want, mend)
-        kind = next(field.kind for field in self._contract.inputs if field.name == name)
+        part = self._contract.record.parts[name]
+        wanted = part.want() if isinstance(part, Record) else part.kind.want()
+        want = f"a list, for each row {wanted}"
         if finding["type"] == "missing":
-            return Refusal(
-                "E_MISSING",
-                f"input '{name}'",
-                "nothing",
-                f"a list, for each row {kind.want()}",
-                mend,
-            )
-        return Refusal(
-            "E_TYPE", f"input '{name}'", "no list", f"a list, for each row {kind.want()}", mend
-        )
+            return Refusal("E_MISSING", f"input '{name}'", "nothing", want, mend)
+        return Refusal("E_TYPE", f"input '{name}'", "no list", want, mend)
 
 
 def kept(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:

@@ -5,7 +5,7 @@ Drift is measured against the profile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -86,7 +86,7 @@ class Profile(BaseModel):
         for histograms, fields in sides:
             kinds: dict[str, Kind] = {field.name: field.kind for field in fields}
             for name, histogram in histograms.items():
-                field, _, feature = name.partition(".")
+                field, feature = trait_of(name, kinds)
                 if field not in kinds or type(histogram.bins) is not type(
                     kinds[field].split(feature, [])
                 ):
@@ -144,7 +144,7 @@ class DriftFeatures:
         )
 
     def _histogram(self, field: str, values: Column) -> Histogram:
-        name, _, feature = field.partition(".")
+        name, feature = trait_of(field, self._kinds)
         bins = self._kinds[name].split(feature, values)
         return Histogram(bins=bins, counts=tuple(count_by_bin(bins, values).tolist()))
 
@@ -172,6 +172,14 @@ def features_of(
         for name, read in readers
         for feature, values in read(columns[name]).items()
     }
+
+
+def trait_of(name: str, fields: Container[str]) -> tuple[str, str]:
+    """The field and its trait, of the name of a feature: field names may have dots themselves."""
+    if name in fields:
+        return name, ""
+    field, _, feature = name.rpartition(".")
+    return field, feature
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

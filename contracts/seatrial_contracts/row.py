@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -24,6 +26,18 @@ class Row(BaseModel):
         arbitrary_types_allowed=True,
         defer_build=True,  # what no validator can be built for is named where the contract is read
     )
+
+
+def plain_row(row: Row) -> dict[str, Any]:
+    """A row's values by name, rows within it as well."""
+    return {name: plain_value(value) for name, value in row.__dict__.items()}
+
+
+def plain_value(value: Any) -> Any:
+    """A value, in which rows are mappings."""
+    if isinstance(value, Row):
+        return plain_row(value)
+    return [plain_value(each) for each in value] if isinstance(value, list) else value
 
 
 class BuiltRow(Row):

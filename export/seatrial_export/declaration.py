@@ -149,7 +149,7 @@ class ModelDeclaration(ABC):
     @cached_property
     def categories(self) -> Mapping[str, Category]:
         """The category fields, which the graph looks up itself."""
-        looked_up = {field.name: field.kind.looked_up for field in self.contract.inputs}
+        looked_up = {field.graph_name: field.kind.looked_up for field in self.contract.inputs}
         return {name: kind for name, kind in looked_up.items() if isinstance(kind, Category)}
 
     @cached_property

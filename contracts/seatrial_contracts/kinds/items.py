@@ -26,6 +26,7 @@ from seatrial_contracts.kinds.kind import (
     TensorSpec,
 )
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.row import Row
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -58,7 +59,10 @@ class Items(Kind):
     kind: Literal["items"] = "items"
     max_items: Annotated[int, Field(ge=1, le=MOST_ITEMS)] | None = None
     min_items: Annotated[int, Field(ge=0, le=MOST_ITEMS)] = 0
-    mark: Literal["mask", "length"] = "mask"
+    mark: Literal["mask", "length", "none"] = "mask"
+    """"none" where the list of another field of the same objects has it."""
+    of_rows: Annotated[str, Field(max_length=1024)] = ""
+    """The list of objects of which this is one field, as declared: `lines` of `lines.price`."""
     item: Annotated[SerializeAsAny[Kind], BeforeValidator(kind_of)] | None = None
 
     @classmethod
@@ -70,12 +74,22 @@ class Items(Kind):
             raise DeclarationError("st.Items", str(annotation), "list[...] of a declared type")
         return self.completed(nullable=nullable, item=item_of(get_args(annotation)[0]))
 
+    def rebuilt(self, annotation: Any, nullable: bool) -> Any:
+        item = get_args(annotation)[0] if get_args(annotation) else None
+        if isinstance(item, type) and issubclass(item, Row):  # the row's contract has no such kind
+            return Annotated[
+                annotation, Field(min_length=self.min_items, max_length=self.max_items)
+            ]
+        return super().rebuilt(annotation, nullable)
+
     def check(self) -> None:
         if self.max_items is None:
             raise DeclarationError("st.Items", "no max_items", "st.Items(max_items=50)")
         if self.min_items > self.max_items:
             got = f"{self.min_items} to {self.max_items} items"
             raise DeclarationError("st.Items", got, "min_items <= max_items")
+        if self.mark == "none" and not self.of_rows:
+            raise DeclarationError("st.Items", "mark='none'", "'mask' or 'length'")
         item = self.item
         if item is None or item.ragged or item.marked or len(item.tensors("x")) != 1:
             got = "no kind of an item" if item is None else f"items of kind {item.name}"
@@ -121,6 +135,8 @@ class Items(Kind):
             return self.min_items > old.min_items
         if option == "mark":
             return False
+        if option == "of_rows":
+            return True
         if option == "item":
             was, is_ = old.each, self.each
             return was.name != is_.name or any(
@@ -236,18 +252,20 @@ class Items(Kind):
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         (own,) = self.each.tensors(name)
-        count: int | str = f"{name}_items" if self.ragged else self.most
-        spec = own.model_copy(
-            update={"dims": (count, *own.dims), "pad": self._pad if self.ragged else None}
-        )
         if not self.ragged:
+            return (own.model_copy(update={"dims": (self.most, *own.dims)}),)
+        group = self._group(name)
+        count = f"{group}_items"
+        spec = own.model_copy(update={"dims": (count, *own.dims), "pad": self._pad})
+        if self.mark == "none":
             return (spec,)
-        mark = (
-            TensorSpec(name=f"{name}_mask", dtype="bool", dims=(count,), pad=0)
-            if self.mark == "mask"
-            else TensorSpec(name=f"{name}_length", dtype="int64")
-        )
-        return (spec, mark)
+        if self.mark == "length":
+            return spec, TensorSpec(name=f"{group}_length", dtype="int64")
+        return spec, TensorSpec(name=f"{group}_mask", dtype="bool", dims=(count,), pad=0)
+
+    def _group(self, name: str) -> str:
+        """What the graph calls the list: by its field, or by the objects that it holds."""
+        return self.of_rows.replace(".", "_") or name
 
     @property
     def _pad(self) -> int | str:
@@ -260,7 +278,8 @@ class Items(Kind):
         return 0
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
-        return {f"{name}_items": (max(1, self.min_items), self.most)} if self.ragged else {}
+        sizes = {f"{self._group(name)}_items": (max(1, self.min_items), self.most)}
+        return sizes if self.ragged else {}
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         item = self.each.stage(name, files)
@@ -271,11 +290,7 @@ class Items(Kind):
             made = np.empty((count, *blank.shape[1:]), blank.dtype) if count else blank
             for place, value in enumerate(values):
                 (made[place],) = item(value)
-            if not self.ragged:
-                return (made,)
-            if self.mark == "length":
-                return made, count
-            return made, np.arange(len(made)) < count
+            return (made, *self._marks(len(made), count))
 
         return stage
 
@@ -283,10 +298,13 @@ class Items(Kind):
         """An empty list; or, where every list has as many items, as many padded ones."""
         if self.min_items == 0:
             return stage([])
-        blank = self._blank(self.min_items)
-        if not self.ragged:
-            return (blank,)
-        return blank, 0 if self.mark == "length" else np.zeros(self.min_items, bool)
+        return (self._blank(self.min_items), *self._marks(self.min_items, 0))
+
+    def _marks(self, size: int, count: int) -> tuple[Any, ...]:
+        """What says that so many of the items of a padded list count."""
+        if not self.ragged or self.mark == "none":
+            return ()
+        return (count,) if self.mark == "length" else (np.arange(size) < count,)
 
     def _blank(self, count: int) -> Array:
         """So many padded items."""

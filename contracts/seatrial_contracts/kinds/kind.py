@@ -138,7 +138,7 @@ class _SchemaOfKind:
 
         def as_rebuilt(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
             annotation, nullable = split_optional(source)
-            schema = handler.generate_schema(instance.declared(annotation, nullable).annotation())
+            schema = handler.generate_schema(instance.rebuilt(annotation, nullable))
             return core_schema.nullable_schema(schema) if nullable else schema
 
         return as_rebuilt
@@ -200,6 +200,10 @@ class Kind(Declared):
         Raises `DeclarationError` where the two do not fit.
         """
         return self.completed(nullable=nullable)
+
+    def rebuilt(self, annotation: Any, nullable: bool) -> Any:
+        """The type of one value in the user's own class, missing values aside."""
+        return self.declared(annotation, nullable).annotation()
 
     def completed(self, **options: Any) -> Self:
         """Copy this kind with these options.

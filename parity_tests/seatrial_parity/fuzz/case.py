@@ -97,17 +97,18 @@ def good_rows(contract: Contract) -> SearchStrategy[Mapping[str, Any]]:
 
     fields = {field.name: field.kind.strategy() for field in contract.inputs}
     missing = {field.name for field in contract.inputs if field.kind.nullable}
-    return some.fixed_dictionaries(
+    drawn = some.fixed_dictionaries(
         {name: strategy for name, strategy in fields.items() if name not in missing},
         optional={name: some.none() | fields[name] for name in missing},
     )
+    return drawn.map(contract.record.nested) if contract.is_nested else drawn
 
 
 def odd_rows(contract: Contract) -> SearchStrategy[Any]:
     """Rows with one field that is wrong, absent or unknown, and what is no row at all."""
     from hypothesis import strategies as some
 
-    names = some.sampled_from([*(field.name for field in contract.inputs), ODD_NAME])
+    names = some.sampled_from([*contract.record.parts, ODD_NAME])
     good, value = good_rows(contract), some.sampled_from(ODD_VALUES)
     wrong = some.builds(lambda row, name, value: {**row, name: value}, good, names, value)
     absent = some.builds(

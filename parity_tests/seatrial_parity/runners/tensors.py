@@ -26,7 +26,8 @@ def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
     stand beside their lengths; what stands for a missing value stands beside a mark.
     """
     kinds = {field.name: field.kind for field in contract.inputs}
-    names = dict.fromkeys(name for row in rows for name in _object(row))
+    rows = [_values(contract, row) for row in rows]
+    names = dict.fromkeys(name for row in rows for name in row)
     if not names:
         raise Inexpressible
     made: Tensors = {}
@@ -82,10 +83,17 @@ def widened(tensors: Tensors) -> Tensors:
     }
 
 
-def _object(row: Any) -> Mapping[str, Any]:
+def _values(contract: Contract, row: Any) -> Mapping[str, Any]:
+    """A row's values by the names of the inputs, unknown ones among them."""
     if not isinstance(row, Mapping):
         raise Inexpressible
-    return row
+    if not contract.is_nested:
+        return row
+    odd = {name: value for name, value in row.items() if name not in contract.record.parts}
+    try:
+        return contract.record.flat(row) | odd
+    except (TypeError, AttributeError):
+        raise Inexpressible from None
 
 
 def _value(kind: Kind, value: Any) -> Any:
@@ -141,7 +149,7 @@ def batches(contract: Contract, rows: RawRows, batch_rows: int) -> Iterator[list
     shapes = [
         tuple(
             (name, shape)
-            for name, value in _object(row).items()
+            for name, value in _values(contract, row).items()
             if isinstance(value, list) and (shape := shape_of(value)[name in ragged :])
         )
         for row in rows

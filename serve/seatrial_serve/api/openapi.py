@@ -254,8 +254,8 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         contract.row_schema(),
         contract.answer_schema(),
     )
-    names = [[field.name for field in fields] for fields in (contract.inputs, contract.outputs)]
-    needed = [field.name for field in contract.inputs if not field.kind.nullable]
+    names = [[*contract.record.parts], [field.name for field in contract.outputs]]
+    needed = [name for name, (_, nullable) in contract.record.annotations.items() if not nullable]
     columns = {
         name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model)
         for name in names[0]

@@ -183,7 +183,12 @@ def _formed(record: RequestRecord, form: Form, recipient: str | None) -> Any:
     if form == "redacted":
         return [{name: redacted(value) for name, value in row.items()} for row in rows]
     kinds = {field.name: field.kind for field in record.model.contract.inputs}
-    wire = [{name: sent(kinds[name], value) for name, value in row.items()} for row in rows]
+    wire = [
+        record.model.contract.record.nested(
+            {name: sent(kinds[name], value) for name, value in row.items()}
+        )
+        for row in rows
+    ]
     if form == "plain":
         return wire
     assert recipient is not None

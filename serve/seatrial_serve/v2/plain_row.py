@@ -85,7 +85,7 @@ class PlainRow:
                 [value] = data
                 assert read is not None
                 row[name] = read(value)
-            return self._contract.row_model.model_validate(row).__dict__
+            return self._contract.values_model.model_validate(row).__dict__
         except UNLIKE:  # what is wrong is said elsewhere
             return None
 
@@ -124,7 +124,7 @@ class PlainRow:
                         return None
                     value = values[0]
                 row[name] = element(value)
-            return self._contract.row_model.model_validate(row).__dict__
+            return self._contract.values_model.model_validate(row).__dict__
         except UNLIKE:  # what is wrong is said elsewhere
             return None
 

@@ -1,0 +1,257 @@
+"""Nested rows: an object within a row, or a list of objects, is fields of dotted names.
+
+`{"address": {"zip": "0150"}, "lines": [{"price": 2.0}, {"price": 3.5}]}` has the fields
+`address.zip` and `lines.price`, a list. All but V1's JSON knows the fields alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import Annotated, Any
+
+from pydantic import Field, create_model
+
+from seatrial_contracts.errors import Refusal
+from seatrial_contracts.input_field import InputField
+from seatrial_contracts.kinds.items import Items
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind
+from seatrial_contracts.kinds.output_kind import OutputKind
+from seatrial_contracts.row import BuiltRow, Row
+
+SEPARATOR = "."
+"""Between the name of an object and that of a field in it."""
+
+
+@dataclass
+class Record:
+    """The objects that stand at one place of a row, or the row itself."""
+
+    name: str = ""
+    """Of the object, with the names of those around it; empty for the row itself."""
+    parts: dict[str, InputField | Record] = field(default_factory=dict)
+    listed: Items | None = None
+    """The list that holds such objects, where the object is the item of one."""
+
+    @property
+    def leaves(self) -> Iterator[InputField]:
+        """Every field within."""
+        for part in self.parts.values():
+            if isinstance(part, Record):
+                yield from part.leaves
+            else:
+                yield part
+
+    @property
+    def nullable(self) -> bool:
+        """May the object be missing, since every field in it may be?"""
+        return all(leaf.kind.nullable for leaf in self.leaves)
+
+    def model(self) -> type[Row]:
+        """A strict Pydantic model of the object."""
+        fields: dict[str, Any] = {
+            name: (annotation | None, None) if nullable else (annotation, ...)
+            for name, (annotation, nullable) in self.annotations.items()
+        }
+        return create_model("Row", __base__=BuiltRow, **fields)
+
+    @property
+    def annotations(self) -> dict[str, tuple[Any, bool]]:
+        """Of each part the strict type of a value that is there, and whether it may be missing."""
+        return {
+            name: (part.annotation(), part.nullable)
+            if isinstance(part, Record)
+            else (part.kind.annotation(), part.kind.nullable)
+            for name, part in self.parts.items()
+        }
+
+    def annotation(self) -> Any:
+        """The strict type of the value that holds the object or its list."""
+        if self.listed is None:
+            return self.model()
+        size = Field(min_length=self.listed.min_items, max_length=self.listed.most)
+        return Annotated[list[self.item_record.model()], size]  # type: ignore[misc]
+
+    def flat(self, row: Any) -> dict[str, Any]:
+        """The values of the fields, by name, of a validated row or of its JSON.
+
+        What is not there stands not there. A value that is no object raises what indexing raises.
+        """
+        values: dict[str, Any] = {}
+        whole = dict(row.__dict__) if isinstance(row, Row) else row
+        for name, part in self.parts.items():
+            if name not in whole:
+                continue
+            value = whole[name]
+            if not isinstance(part, Record):
+                values[part.name] = value
+            elif value is None:
+                values |= dict.fromkeys((leaf.name for leaf in part.leaves), None)
+            elif part.listed is None:
+                values |= part.flat(value)
+            else:
+                items = [part.flat(item) for item in value]
+                for leaf in part.leaves:
+                    values[leaf.name] = [item.get(leaf.name) for item in items]
+        return values
+
+    def nested(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A row in JSON, of the values of its fields.
+
+        An object of which nothing is known is left out. Lists of one object's fields that are of
+        unlike length are repeated up to the longest, or empty where one of them is.
+        """
+        row: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            if not isinstance(part, Record):
+                if part.name in values:
+                    row[name] = values[part.name]
+                continue
+            known = {leaf.name: values[leaf.name] for leaf in part.leaves if leaf.name in values}
+            if not known:
+                continue
+            if part.nullable and all(value is None for value in known.values()):
+                row[name] = None
+            elif part.listed is None:
+                row[name] = part.nested(known)
+            else:
+                row[name] = [part.nested(item) for item in items_of(known)]
+        return row
+
+    def schema(self) -> JsonSchema:
+        """JSON Schema (2020-12) of the object."""
+        properties: dict[str, JsonSchema] = {}
+        required = []
+        for name, part in self.parts.items():
+            nullable = part.nullable if isinstance(part, Record) else part.kind.nullable
+            properties[name] = (
+                part.whole_schema() if isinstance(part, Record) else schema_of(part.kind)
+            )
+            if not nullable:
+                required.append(name)
+        return {
+            "type": "object", "properties": properties, "required": required,
+            "additionalProperties": False,
+        }  # fmt: skip
+
+    def whole_schema(self) -> JsonSchema:
+        """The same of the value that holds the object or its list, and of null where it may be."""
+        listed = self.listed
+        schema = self.schema() if listed is None else {
+            "type": "array", "items": self.item_record.schema(), "minItems": listed.min_items,
+            "maxItems": listed.most,
+        }  # fmt: skip
+        schema = {**schema, "x-want": self.want()}
+        return {"anyOf": [schema, {"type": "null"}]} if self.nullable else schema
+
+    @property
+    def item_record(self) -> Record:
+        """The objects of a list, each with fields that are no lists."""
+        parts: dict[str, InputField | Record] = {
+            name: part.item_record
+            if isinstance(part, Record)
+            else InputField(name=part.name, kind=item_kind(part.kind))
+            for name, part in self.parts.items()
+        }
+        return Record(self.name, parts)
+
+    def want(self) -> str:
+        """What a right value is, for messages."""
+        names = ", ".join(self.parts)
+        noun = f"with {names}"[:200]
+        if self.listed is None:
+            return f"an object {noun}"
+        return f"a list of {self.listed.min_items} to {self.listed.most} objects {noun}"
+
+    def check_lengths(self, columns: Mapping[str, Column]) -> None:
+        """Check that the lists of one object's fields are of one length in each row.
+
+        Raises `Refusal`.
+        """
+        for part in self.parts.values():
+            if not isinstance(part, Record):
+                continue
+            if part.listed is None:
+                part.check_lengths(columns)
+                continue
+            first, *others = [leaf.name for leaf in part.leaves]
+            for name in others:
+                for row, pair in enumerate(zip(columns[first], columns[name], strict=True)):
+                    want, got = (0 if values is None else len(values) for values in pair)
+                    if want != got:
+                        where = f"input '{name}', row {row}"
+                        text = f"{want} items, as '{first}' has"
+                        raise Refusal("E_SHAPE", where, f"{got} items", text)
+
+    def find(self, path: Sequence[Any]) -> tuple[InputField | Record, int | None]:
+        """What stands at a place of a row's JSON, and the item of a list there."""
+        at: InputField | Record = self
+        item: int | None = None
+        for part in path:
+            if isinstance(part, int):
+                item = part if item is None else item
+            elif isinstance(at, Record) and part in at.parts:
+                at = at.parts[part]
+            else:
+                break
+        return at, item
+
+
+def record_of(fields: Sequence[InputField]) -> Record:
+    """The row that holds these fields."""
+    whole = Record()
+    for leaf in fields:
+        at = whole
+        *around, name = leaf.name.split(SEPARATOR)
+        for depth, each in enumerate(around):
+            inner = at.parts.setdefault(each, Record(SEPARATOR.join(around[: depth + 1])))
+            if not isinstance(inner, Record):
+                raise ValueError(leaf.name)
+            at = inner
+        if name in at.parts:
+            raise ValueError(leaf.name)
+        at.parts[name] = leaf
+    for part in whole.parts.values():
+        mark_lists(part)
+    return whole
+
+
+def mark_lists(part: InputField | Record) -> None:
+    """Note at each object that a list holds which list that is: its fields know it."""
+    if not isinstance(part, Record):
+        return
+    depths = {leaf.kind.of_rows for leaf in part.leaves if isinstance(leaf.kind, Items)} | {
+        "" for leaf in part.leaves if not isinstance(leaf.kind, Items)
+    }
+    if depths == {part.name}:
+        part.listed = next(leaf.kind for leaf in part.leaves if isinstance(leaf.kind, Items))
+        return
+    for inner in part.parts.values():
+        mark_lists(inner)
+
+
+def item_kind(kind: Kind) -> Kind:
+    """The kind of a field of an object that a list holds."""
+    assert isinstance(kind, Items)
+    return kind.each
+
+
+def items_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The objects of a list, of the list of each field."""
+    lists = {name: column or [] for name, column in columns.items()}
+    most = max(map(len, lists.values()))
+    if not all(map(len, lists.values())):
+        return []
+    rows = zip(*(islice(cycle(column), most) for column in lists.values()), strict=True)
+    return [dict(zip(lists, row, strict=True)) for row in rows]
+
+
+def schema_of(kind: Kind) -> JsonSchema:
+    """JSON Schema of one field, with what the console and messages say of it."""
+    schema = {**kind.json_schema(), "x-kind": kind.name, "x-want": kind.want()}
+    if isinstance(kind, OutputKind) and kind.about is not None:
+        schema["x-about"] = kind.about
+    if kind.nullable:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    return {**schema, **({"description": kind.description} if kind.description else {})}
