@@ -123,15 +123,15 @@ def _fields(
     complete(rows)
     for name, info in rows.model_fields.items():
         place, full = f"{where}.{name}", f"{around}{name}"
+        if not is_field_name(name):
+            raise DeclarationError(place, "this name", NAME_WANT)
         try:
             inner = row_within(info) if role == "input" else None
         except DeclarationError as error:
             raise DeclarationError(f"{place}: {error}") from None
         if inner is None:
-            yield full, _field(place, name, info, role)
+            yield full, _field(place, info, role)
             continue
-        if not is_field_name(name):
-            raise DeclarationError(place, "this name", NAME_WANT)
         leaves = _fields(inner.rows, base, role, place, f"{full}{SEPARATOR}")
         for number, (leaf, kind) in enumerate(leaves):
             try:
@@ -191,9 +191,7 @@ def is_row(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Row)
 
 
-def _field(where: str, name: str, info: FieldInfo, role: str) -> Kind:
-    if not is_field_name(name):
-        raise DeclarationError(where, "this name", NAME_WANT)
+def _field(where: str, info: FieldInfo, role: str) -> Kind:
     try:
         field = read_field(info)
         stated = stated_kind(field)

@@ -176,10 +176,12 @@ def features_of(
 
 def trait_of(name: str, fields: Container[str]) -> tuple[str, str]:
     """The field and its trait, of the name of a feature: field names may have dots themselves."""
-    if name in fields:
-        return name, ""
-    field, _, feature = name.rpartition(".")
-    return field, feature
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        field = ".".join(parts[:count])
+        if field in fields:
+            return field, ".".join(parts[count:])
+    return name, ""
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -346,7 +346,8 @@ def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("declare", "words_"),
     [
-        (lambda: {"x": list[int]}, "a type or a kind that can be an input"),
+        (lambda: {"x": list[int]}, "no max_items"),
+        (lambda: {"x": dict[str, int]}, "a type or a kind that can be an input"),
         (lambda: {"x": Annotated[str, st.Number()]}, "float or int"),
         (lambda: {"x": Annotated[float, st.Number(dtype="int8")]}, "a float dtype for float"),
         (lambda: {"x": Literal[1, 2]}, "non-empty words"),
