@@ -84,7 +84,7 @@ export class Form {
 
   /** Show a refusal at the field it names, and go there. */
   refuse(refused) {
-    const field = [...this.fields, ...this.options].find(({ role, name }) => role === refused.role && name === refused.field);
+    const field = [...this.fields, ...this.options].find(({ role, name }) => role === refused.role && (name === refused.field || refused.field?.startsWith(`${name}.`)));
     field?.element.closest("details")?.setAttribute("open", "");
     (field?.refusal ?? this.note).textContent = refused.finding;
     field?.input.control.setAttribute("aria-invalid", "true");

@@ -3,9 +3,10 @@
 import { Refused } from "../api.js";
 import { make } from "../dom.js";
 
-export function jsonInput({ name, schema }) {
+export function jsonInput({ name, schema, nullable }) {
   const control = make("textarea", { rows: 4, class: "mono", spellcheck: "false" });
   const value = () => {
+    if (nullable && !control.value.trim()) return { json: "null" };
     try {
       JSON.parse(control.value);
     } catch {
