@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.ranking import Ranking
     from seatrial_contracts.kinds.series import Series
     from seatrial_contracts.kinds.spans import Spans
+    from seatrial_contracts.kinds.sparse_embedding import SparseEmbedding
     from seatrial_contracts.kinds.tensor import Tensor
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.kinds.text_pair import TextPair
@@ -97,6 +98,7 @@ HOMES = {
     "seatrial_contracts.kinds.ranking": ("Ranking",),
     "seatrial_contracts.kinds.series": ("Series",),
     "seatrial_contracts.kinds.spans": ("Spans",),
+    "seatrial_contracts.kinds.sparse_embedding": ("SparseEmbedding",),
     "seatrial_contracts.kinds.picture": ("Picture",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
     "seatrial_contracts.kinds.text": ("Text",),
@@ -168,6 +170,7 @@ __all__ = [
     "SeatrialError",
     "Series",
     "Spans",
+    "SparseEmbedding",
     "Tensor",
     "Text",
     "TextPair",

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from seatrial_contracts.errors import ModelError, Refusal, SeatrialError, Unavailable
 from seatrial_serve.api.exchange import Exchanges
-from seatrial_serve.api.fast_path import FEEDBACK, REQUEST_ID, FastPath
+from seatrial_serve.api.fast_path import FEEDBACK, HF, REQUEST_ID, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
 from seatrial_serve.api.http_request import Form
 from seatrial_serve.api.models import models_router
@@ -27,6 +27,7 @@ from seatrial_serve.api.openapi import ApiDocument, openapi_router
 from seatrial_serve.api.routes import client_routes
 from seatrial_serve.api.routes.tei_info import info_router
 from seatrial_serve.api.routing import reading
+from seatrial_serve.api.tasks.form import HUGGING_FACE
 from seatrial_serve.api.v1 import PREDICT
 from seatrial_serve.api.v2_http import INFER
 from seatrial_serve.api.v2_routes import v2_router
@@ -95,7 +96,7 @@ def create_app(
         lambda name, version: repository.find(name, version) is not None,
     )
     feedback = FeedbackApi(watch.feedback, workers)
-    forms: dict[str, Form] = {":predict": PREDICT, "/infer": INFER}
+    forms: dict[str, Form] = {":predict": PREDICT, "/infer": INFER, HF: HUGGING_FACE}
     return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, client_routes())
 
 

@@ -16,6 +16,7 @@ from support.embedded import (
     ROWS,
     TABLE,
     TOKENIZER,
+    TOKENS,
     Text,
     embedding_bundle,
     vector_of,
@@ -264,6 +265,70 @@ async def test_tei_embeds_every_token_where_the_model_does(
         found = (await post(running, "/embed_all", inputs=["ship", "a"])).json()
         assert [len(each) for each in found] == [6, 3]
         assert np.allclose(found[0], TABLE[ids_of("ship")])
+
+
+class Terms(st.Answer):
+    terms: Annotated[list[dict[str, float]], st.SparseEmbedding(32, threshold=0.5, max_terms=3)]
+
+
+def count_letters(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """How often each letter stands in a text, special tokens aside; never 0."""
+    counts = np.zeros((len(feeds["text_ids"]), 32), np.float32)
+    for row, ids, mask in zip(counts, feeds["text_ids"], feeds["text_mask"], strict=True):
+        np.add.at(row, ids[mask == 1], 1)
+    counts[:, :4] = 0
+    return {"terms": np.maximum(counts, 0.25)}
+
+
+class CutText(st.Row):
+    text: Annotated[
+        str, st.Text(tokenizer=TOKENIZER, max_tokens=TOKENS, max_chars=40, overflow="truncate")
+    ]
+
+
+@pytest.fixture
+async def sparse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    contract = st.contract_from_rows(CutText, Terms)
+    files = {"front/text.tokenizer.json": TOKENIZER}
+    made_bundle(tmp_path, monkeypatch, contract, count_letters, ROWS, files)
+    async with run_app(tmp_path) as running:
+        yield running
+
+
+def places(text: str) -> list[int]:
+    return sorted({4 + LETTERS.index(letter) for letter in text})
+
+
+async def test_tei_gets_the_terms_of_texts_with_their_weights(sparse: Running) -> None:
+    one, two = (await post(sparse, "/embed_sparse", inputs=["aab", "keeled"])).json()
+    assert one == [{"index": 4, "value": 2.0}, {"index": 5, "value": 1.0}]
+    assert [each["index"] for each in two] == places("edk")
+    assert (await post(sparse, "/embed_sparse", inputs=ids_of("aab"))).json() == [one]
+    row = (await sparse.ask([{"text": "aab"}], "made")).json()["predictions"]
+    assert row == [{"terms": one}]
+    inputs = [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["aab", "a"]}]
+    reply = await sparse.client.post("/v2/models/made/infer", json={"inputs": inputs})
+    found = {output["name"]: output["data"] for output in reply.json()["outputs"]}
+    assert found == {
+        "terms_indices": [4, 5, 4, 0], "terms_values": [2, 1, 1, 0], "terms_count": [2, 1],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ({"inputs": "a" * 20, "truncate": False}, "E_TOKENS", "text 0: got a longer one"),
+        ({"inputs": "a", "prompt_name": "query"}, "E_OPTION", "a body without them"),
+        ({"inputs": "a", "truncate": True, "truncation_direction": "Left"}, "E_OPTION", "right"),
+    ],
+)
+async def test_terms_that_a_model_cannot_give_as_asked_are_refused(
+    sparse: Running, body: Any, code: str, message: str
+) -> None:
+    told = (await post(sparse, "/embed_sparse", **body)).json()
+    assert told["code"] == code
+    assert message in told["error"]
+    assert len((await post(sparse, "/embed_sparse", inputs="a" * 20)).json()[0]) == 1
 
 
 async def test_tei_is_told_of_the_model_of_requests_that_name_none(served: Running) -> None:

@@ -15,10 +15,12 @@ from seatrial_serve.api.exchange import JSON, Exchanges, Reply
 from seatrial_serve.api.http_request import Answering, AsgiExchange, Form, answer, begin_record
 from seatrial_serve.api.paths import tidy_path
 from seatrial_serve.api.routes.route import Route, RouteExchange
+from seatrial_serve.api.routing import default_entry
 from seatrial_serve.http.body import Scope
 from seatrial_serve.http.browsers import ERROR_HEADERS, with_policy
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
 from seatrial_serve.http.status import ToldError, answer_to, plain_error
+from seatrial_serve.models.entry import Entry
 
 Request = TypeVar("Request", bound=AsgiExchange)
 Asgi = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -27,6 +29,9 @@ PATH = re.compile(
     r"/v(?:(?P<v1>1)|2)/models/(?P<name>[^/]*?)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
     r"(?P<verb>(?(v1):(?:predict|feedback)|/infer))"
 )
+TASKS = re.compile(r"/hf/([^/]+)")
+HF = "/hf"
+"""Stands for the verb of a path to a model's task, which has none."""
 UNREAD = ("E_BODY_BYTES", "E_SLOW_BODY", "E_MEMORY")
 """If one of these came while the body was read, the connection is closed.
 
@@ -37,17 +42,30 @@ ROUTES = {
     ":predict": "/v1/models/{model}:predict",
     FEEDBACK: "/v1/models/{model}:feedback",
     "/infer": "/v2/models/{model}/infer",
+    HF: "/hf/{model}",
 }
+DEFAULT = "/"
+"""Where Hugging Face's clients ask an endpoint that serves one model."""
 REQUEST_ID = "seatrial.request_id"
 """Where a scope holds the request's id for the framework's routes."""
+
+
+class DefaultExchange(AsgiExchange):
+    """A request whose path names no model."""
+
+    __slots__ = ()
+
+    async def find(self) -> Entry | None:
+        """See `Exchange`: the model of requests that name none."""
+        return default_entry(self.shared.repository)
 
 
 class FastPath:
     """ASGI in front of the framework's app.
 
     It answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and
-    `/v2/models/{name}/infer`, with or without version, and the routes of other projects' clients.
-    It passes everything else on.
+    `/v2/models/{name}/infer`, with or without version, `/hf/{name}`, and the routes of other
+    projects' clients. It passes everything else on.
     """
 
     def __init__(
@@ -74,13 +92,7 @@ class FastPath:
         if asked_for is None and scope["type"] == "http" and tidy_path(scope):
             asked_for = model_path(scope["path"])
         if asked_for is None:
-            route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-            if route is None:
-                await self._pass_on(scope, receive, send)
-            else:
-                headers = dict(scope["headers"])
-                routed = RouteExchange(self._exchanges, route, scope, headers, receive)
-                await self._run(routed, route.answer, send, route.error)
+            await self._route(scope, receive, send)
             return
         headers = dict(scope["headers"])
         name, version, label, verb = asked_for
@@ -91,6 +103,24 @@ class FastPath:
             exchanges, record, entry, scope, headers, receive, counted=verb != FEEDBACK
         )
         await self._run(asked, self._answers[verb], send)
+
+    async def _route(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer a request that names no model in its path, or pass it on."""
+        is_http = scope["type"] == "http"
+        route = self._routes.get(scope["path"]) if is_http else None
+        asks_default = is_http and (scope["path"], scope["method"]) == (DEFAULT, "POST")
+        if route is None and not asks_default:
+            await self._pass_on(scope, receive, send)
+            return
+        exchanges, headers = self._exchanges, dict(scope["headers"])
+        if route is None:
+            asked = DefaultExchange(
+                exchanges, begin_record(headers, DEFAULT), None, scope, headers, receive
+            )
+            await self._run(asked, self._answers[HF], send)
+            return
+        routed = RouteExchange(exchanges, route, scope, headers, receive)
+        await self._run(routed, route.answer, send, route.error)
 
     async def _run(
         self, asked: Request, answer: Callable[[Request], Awaitable[Reply]], send: Any,
@@ -145,8 +175,7 @@ class FastPath:
 def model_path(path: str) -> tuple[str, str | None, str | None, str] | None:
     """A path's model, version, label and verb; None where this path does not take it."""
     match = PATH.fullmatch(path)
-    return (
-        (match["name"], match["version"], match["label"], match["verb"])
-        if match is not None
-        else None
-    )
+    if match is not None:
+        return match["name"], match["version"], match["label"], match["verb"]
+    match = TASKS.fullmatch(path)
+    return (match[1], None, None, HF) if match is not None else None

@@ -6,7 +6,7 @@ Each model has a predict and a feedback route, read off its contract.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from fastapi.openapi.utils import get_openapi
 from seatrial_contracts.kinds.classes import class_schema
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.api.feedback import Told
+from seatrial_serve.api.openapi_clients import client_parts, operation_name
 from seatrial_serve.api.routing import reading
 from seatrial_serve.models.entry import State
 from seatrial_serve.models.repository import Repository
@@ -139,10 +140,17 @@ class ApiDocument:
                     for entry in self._repository
                     if entry.state is State.READY and entry.model is not None
                 ]
-                self._page = await asyncio.to_thread(self._write, revision, found)
+                entry = self._repository.default
+                default = None if entry is None else entry.model
+                self._page = await asyncio.to_thread(self._write, revision, found, default)
             return self._page
 
-    def _write(self, revision: int, models: Iterable[tuple[ServedModel, bool]]) -> Page:
+    def _write(
+        self,
+        revision: int,
+        models: Sequence[tuple[ServedModel, bool]],
+        default: ServedModel | None,
+    ) -> Page:
         if self._own is None:
             self._own = own_parts(self._app)
         paths, schemas = list(self._own.paths), list(self._own.schemas)
@@ -152,6 +160,11 @@ class ApiDocument:
                 parts = self._of_models[model] = model_parts(model)
             paths += parts.whole + parts.version if is_served else parts.version
             schemas += parts.schemas
+        served = [model for model, is_served in models if is_served]
+        told = MODEL_REFUSALS | {"404": UNKNOWN}
+        clients = client_parts(served, default, told, refusals(MODEL_REFUSALS))
+        paths += members(clients.paths)
+        schemas += members(clients.schemas)
         body = b"".join([
             b"{", b",".join(self._own.head), b',"paths":{', b",".join(paths), b'},"components":{',
             b",".join(self._own.components), b',"schemas":{', b",".join(schemas), b"}}}",
@@ -297,7 +310,7 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     return {
         "tags": [bundle.name],
         "summary": f"Predict with {bundle.name} {bundle.version}",
-        "operationId": operation_id(path),
+        "operationId": operation_name(path),
         "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
         "parameters": [{"$ref": "#/components/parameters/Partial"}],
         "requestBody": {"required": True, "content": body},
@@ -348,7 +361,7 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
     return {
         "tags": [bundle.name],
         "summary": f"Tell {bundle.name} {bundle.version} the truth of its answers",
-        "operationId": operation_id(path),
+        "operationId": operation_name(path),
         "description": (
             "It is counted in rolling accuracy, calibration error and slices; "
             "nothing of it is kept beyond the window."
@@ -401,8 +414,3 @@ def closed_object(properties: dict[str, Any], required: list[str] | None = None)
         "required": required or [],
         "additionalProperties": False,
     }
-
-
-def operation_id(path: str) -> str:
-    """A path as a name that generated clients can take."""
-    return path.strip("/").replace("/", "_").replace(":", "_")

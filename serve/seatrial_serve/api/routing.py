@@ -65,3 +65,17 @@ def found(repository: Repository, name: str, version: str | None = None) -> Entr
             "E_MODEL_NOT_FOUND", "model", "an unknown name or version", "one of GET /v1/models"
         )
     return entry
+
+
+def default_entry(repository: Repository) -> Entry:
+    """The entry of requests that name no model. Raises `Refusal` where there is none."""
+    entry = repository.default
+    if entry is None:
+        raise Refusal(
+            "E_MODEL_NOT_FOUND",
+            "model",
+            "none named, and several to choose from",
+            "one of GET /v1/models",
+            "serve with --default-model",
+        )
+    return entry

@@ -10,10 +10,13 @@ from pydantic import Field
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.embedding import Embedding, in_base64
+from seatrial_contracts.kinds.kind import JsonSchema, closed_object
 from seatrial_serve.api.exchange import Job
-from seatrial_serve.api.routes.route import Body, Route, RouteExchange
+from seatrial_serve.api.routes.body import TEXT, VECTOR, Body, listed
+from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.texts import TextEmbedding, Vectors, prompt_among
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.served_model import ServedModel
 
 Type = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
 PROMPTS: Mapping[str, Sequence[str]] = {
@@ -41,19 +44,39 @@ class EmbedBody(Body):
     priority: int | None = Field(None, description="a whole number")
 
 
+COHERE_ERROR: JsonSchema = closed_object({"message": TEXT, "id": TEXT, "code": TEXT})
+
+
 class CohereEmbed(Route[EmbedBody]):
     """Answers the vectors of each type that was asked for."""
 
     path: ClassVar[str] = "/v2/embed"
+    summary = "Cohere's embeddings of texts"
     body = EmbedBody
+    answers: ClassVar[JsonSchema] = closed_object(
+        {
+            "id": TEXT,
+            "response_type": {"const": "embeddings_by_type"},
+            "embeddings": {
+                "type": "object", "additionalProperties": listed({"anyOf": [VECTOR, TEXT]}),
+            },
+            "texts": listed(TEXT),
+            "meta": {"type": "object"},
+        }
+    )  # fmt: skip
+    fails: ClassVar[JsonSchema] = COHERE_ERROR
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return orjson.dumps({"message": told.text, "id": told.request_id, "code": told.code})
 
+    def fit(self, model: ServedModel) -> TextEmbedding:
+        """See `Route`."""
+        return TextEmbedding(model)
+
     def job(self, asked: RouteExchange, body: EmbedBody) -> Job:
         """See `Route`."""
-        embedding = TextEmbedding(asked.model)
+        embedding = self.fit(asked.model)
         check_types(embedding.kind, body.embedding_types)
         cut_side = {"START": "left", "END": "right"}.get(body.truncate)
         side = embedding.input.kind.truncation_side or "right"

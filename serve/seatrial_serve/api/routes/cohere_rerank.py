@@ -8,10 +8,14 @@ from typing import Any, ClassVar
 import orjson
 from pydantic import Field
 
+from seatrial_contracts.kinds.kind import JsonSchema, closed_object
 from seatrial_serve.api.exchange import Job
+from seatrial_serve.api.routes.body import COUNT, NUMBER, TEXT, Body, listed
+from seatrial_serve.api.routes.cohere_embed import COHERE_ERROR
 from seatrial_serve.api.routes.rerank import Ranked, Reranker
-from seatrial_serve.api.routes.route import Body, Route, RouteExchange
+from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.served_model import ServedModel
 
 
 class Document(Body):
@@ -46,15 +50,34 @@ class CohereBody(Body):
         ]
 
 
+RESULTS = listed(
+    {
+        "type": "object",
+        "properties": {
+            "index": COUNT, "relevance_score": NUMBER, "document": closed_object({"text": TEXT}),
+        },
+        "required": ["index", "relevance_score"],
+        "additionalProperties": False,
+    }
+)  # fmt: skip
+
+
 class CohereRerank(Route[CohereBody]):
     """Answers `{"id", "results": [{"index", "relevance_score"}]}`."""
 
     path: ClassVar[str] = "/v2/rerank"
+    summary = "Cohere's ranks of texts by how relevant they are to a query"
     body = CohereBody
+    answers: ClassVar[JsonSchema] = closed_object({"id": TEXT, "results": RESULTS})
+    fails: ClassVar[JsonSchema] = COHERE_ERROR
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return orjson.dumps({"message": told.text, "id": told.request_id, "code": told.code})
+
+    def fit(self, model: ServedModel) -> Reranker:
+        """See `Route`."""
+        return Reranker(model)
 
     def job(self, asked: RouteExchange, body: CohereBody) -> Job:
         """See `Route`."""
@@ -63,7 +86,7 @@ class CohereRerank(Route[CohereBody]):
         def describe(ranked: list[Ranked]) -> Any:
             return {"id": identity, "results": body.results(ranked)}
 
-        return Reranker(asked.model).job(body.query, body.texts, describe, raw=False, may_cut=True)
+        return self.fit(asked.model).job(body.query, body.texts, describe, raw=False, may_cut=True)
 
 
 class JinaBody(CohereBody):
@@ -76,11 +99,18 @@ class JinaRerank(Route[JinaBody]):
     """Answers `{"id", "model", "results": [{"index", "relevance_score", "document"}]}`."""
 
     path: ClassVar[str] = "/v1/rerank"
+    summary = "Jina's ranks of texts by how relevant they are to a query"
     body = JinaBody
+    answers: ClassVar[JsonSchema] = closed_object({"id": TEXT, "model": TEXT, "results": RESULTS})
+    fails: ClassVar[JsonSchema] = closed_object({"detail": TEXT, "id": TEXT, "code": TEXT})
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return orjson.dumps({"detail": told.text, "id": told.request_id, "code": told.code})
+
+    def fit(self, model: ServedModel) -> Reranker:
+        """See `Route`."""
+        return Reranker(model)
 
     def job(self, asked: RouteExchange, body: JinaBody) -> Job:
         """See `Route`."""
@@ -90,4 +120,4 @@ class JinaRerank(Route[JinaBody]):
             name = model.engine.bundle.name
             return {"id": identity, "model": name, "results": body.results(ranked)}
 
-        return Reranker(model).job(body.query, body.texts, describe, raw=False, may_cut=True)
+        return self.fit(model).job(body.query, body.texts, describe, raw=False, may_cut=True)

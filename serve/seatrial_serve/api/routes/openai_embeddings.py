@@ -8,10 +8,13 @@ import orjson
 from pydantic import Field
 
 from seatrial_contracts.kinds.embedding import in_base64
+from seatrial_contracts.kinds.kind import JsonSchema, closed_object
 from seatrial_serve.api.exchange import Job
-from seatrial_serve.api.routes.route import Body, Route, RouteExchange
+from seatrial_serve.api.routes.body import COUNT, TEXT, VECTOR, Body, listed
+from seatrial_serve.api.routes.route import Route, RouteExchange
 from seatrial_serve.api.routes.texts import TextEmbedding, Vectors
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.served_model import ServedModel
 
 Ids = Annotated[list[int], Field(min_length=1)]
 
@@ -47,15 +50,43 @@ class OpenAiEmbeddings(Route[EmbeddingsBody]):
     """Answers vectors with an index each, and the tokens that they took."""
 
     path: ClassVar[str] = "/v1/embeddings"
+    summary = "OpenAI's embeddings of texts"
     body = EmbeddingsBody
+    answers: ClassVar[JsonSchema] = closed_object(
+        {
+            "object": {"const": "list"},
+            "data": listed(
+                closed_object(
+                    {
+                        "object": {"const": "embedding"},
+                        "index": COUNT,
+                        "embedding": {"anyOf": [VECTOR, TEXT]},
+                    }
+                )
+            ),
+            "model": TEXT,
+            "usage": closed_object({"prompt_tokens": COUNT, "total_tokens": COUNT}),
+        }
+    )
+    fails: ClassVar[JsonSchema] = closed_object(
+        {
+            "error": closed_object(
+                {"message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]}, "code": TEXT}
+            )
+        }
+    )
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return openai_error(told)
 
+    def fit(self, model: ServedModel) -> TextEmbedding:
+        """See `Route`."""
+        return TextEmbedding(model)
+
     def job(self, asked: RouteExchange, body: EmbeddingsBody) -> Job:
         """See `Route`."""
-        embedding = TextEmbedding(asked.model)
+        embedding = self.fit(asked.model)
         options = embedding.options(body.dimensions)
         coded = body.encoding_format == "base64"
 

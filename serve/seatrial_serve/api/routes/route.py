@@ -8,50 +8,51 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
-
-import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Any, ClassVar, Generic
 
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.json_values import check_values
-from seatrial_serve.api.exchange import Exchanges, Job, Reply
+from seatrial_contracts.kinds.kind import JsonSchema
+from seatrial_serve.api.exchange import Exchange, Exchanges, Job, Reply
 from seatrial_serve.api.http_request import AsgiExchange, begin_record
+from seatrial_serve.api.routes.body import B, json_of, validated
+from seatrial_serve.api.routing import default_entry
 from seatrial_serve.http.body import Receive, Scope, read_body, too_large
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 from seatrial_serve.http.status import ToldError
 from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.budget import GROWTH
-
-MOST_VALUES = 2**18
-"""JSON values of a body, before its model is known."""
-
-
-class Body(BaseModel):
-    """A request's body. A field's description says what is wanted there, for messages."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    @property
-    def model_name(self) -> str | None:
-        """The model that the body names; None where its protocol names none."""
-        return getattr(self, "model", None)
-
-
-B = TypeVar("B", bound=Body)
 
 
 class Route(ABC, Generic[B]):
     """One path."""
 
     path: ClassVar[str]
+    summary: ClassVar[str]
+    """For the OpenAPI document."""
     body: type[B]
+    answers: ClassVar[JsonSchema]
+    """JSON Schema (2020-12) of an answer."""
+    fails: ClassVar[JsonSchema]
+    """The same of an error."""
     counted: ClassVar[bool] = True
     """Is it a request for predictions?"""
 
     @abstractmethod
     def error(self, told: ToldError) -> bytes:
         """An error in the shape of the protocol."""
+
+    @abstractmethod
+    def fit(self, model: ServedModel) -> Any:
+        """What of a model answers here. Raises `Refusal` where the model does not fit."""
+
+    def is_offered_by(self, model: ServedModel) -> bool:
+        """Does the model fit?"""
+        try:
+            self.fit(model)
+        except Refusal:
+            return False
+        return True
 
     def is_slow(self, body: B) -> bool:  # noqa: ARG002  (for routes that look at it)
         """Shall a thread call `job`, however short the body is?"""
@@ -74,26 +75,7 @@ class Route(ABC, Generic[B]):
 
     def read(self, raw: bytes) -> B:
         """The body. Raises `Refusal`."""
-        check_values(raw, MOST_VALUES)
-        try:
-            value = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            raise Refusal("E_JSON", "request body", "no JSON", "a JSON object") from None
-        try:
-            return self.body.model_validate(value)
-        except ValidationError as error:
-            raise self._refusal(error) from None
-
-    def _refusal(self, error: ValidationError) -> Refusal:
-        """The first finding by the field it is in, without the client's text."""
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        fields, name = self.body.model_fields, next(iter(first["loc"]), None)
-        if not isinstance(name, str) or name not in fields:
-            known = ", ".join(field.alias or name for name, field in fields.items())
-            return Refusal("E_SCHEMA", "request body", "something else", f"an object of: {known}")
-        got = "nothing" if first["type"] == "missing" else "something else"
-        want = fields[name].description or "what the protocol has there"
-        return Refusal("E_SCHEMA", f"field '{name}'", got, want)
+        return validated(self.body, json_of(raw))
 
 
 class RouteExchange(AsgiExchange):
@@ -129,16 +111,7 @@ class RouteExchange(AsgiExchange):
         name = self.body_read.model_name
         if name is not None:
             return repository.find(name)
-        entry = repository.default
-        if entry is None:
-            raise Refusal(
-                "E_MODEL_NOT_FOUND",
-                "model",
-                "none named, and several to choose from",
-                "one of GET /v1/models",
-                "serve with --default-model",
-            )
-        return entry
+        return default_entry(repository)
 
     def read(self) -> Any:
         """The body, once the model is known.
@@ -148,10 +121,15 @@ class RouteExchange(AsgiExchange):
         most = self.model.contract.max_body_bytes
         if len(self.raw) > most:
             raise too_large(most)
-        if self.terms.partial:
-            raise Refusal(
-                "E_UNSUPPORTED", "header X-Partial", "it", "a request without it",
-                "ask for partial answers over V1 or V2",
-            )  # fmt: skip
+        check_whole(self)
         self.whole(self.raw)
         return self.body_read
+
+
+def check_whole(asked: Exchange) -> None:
+    """Raise `Refusal` where a partial answer is asked for, which other projects do not have."""
+    if asked.terms.partial:
+        raise Refusal(
+            "E_UNSUPPORTED", "header X-Partial", "it", "a request without it",
+            "ask for partial answers over V1 or V2",
+        )  # fmt: skip

@@ -9,9 +9,9 @@ import orjson
 from pydantic import Field
 
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Array
-from seatrial_serve.api.routes.route import Body
-from seatrial_serve.api.routes.texts import TextEmbedding
+from seatrial_contracts.kinds.kind import Array, JsonSchema, closed_object
+from seatrial_contracts.kinds.text import Text
+from seatrial_serve.api.routes.body import TEXT, Body
 from seatrial_serve.http.status import ToldError
 
 Side = Literal["right", "left", "Right", "Left"]
@@ -25,25 +25,32 @@ def tei_error(told: ToldError) -> bytes:
     return orjson.dumps({"error": told.text, "error_type": kind, "code": told.code})
 
 
-class TextsBody(Body):
-    """What their routes about texts have in common."""
+TEI_ERROR: JsonSchema = closed_object({"error": TEXT, "error_type": TEXT, "code": TEXT})
+
+
+class CutBody(Body):
+    """How a request has its texts cut."""
 
     truncate: bool | None = Field(None, description="true or false")
     truncation_direction: Side = Field("right", description="right or left")
-    prompt_name: str | None = Field(None, description="the name of a prompt")
 
     @property
     def may_cut(self) -> bool:
         """May the model read a text in part, where the contract has texts cut?"""
         return self.truncate is not False
 
-    def check_side(self, embedding: TextEmbedding) -> None:
+    def check_side(self, kind: Text) -> None:
         """Raise `Refusal` where texts are cut on the other side."""
-        kind = embedding.input.kind
         side = kind.truncation_side or "right"
         other = self.truncation_direction.lower() != side
         if self.truncate and kind.overflow == "truncate" and other:
             raise Refusal("E_OPTION", "field 'truncation_direction'", "the other side", side)
+
+
+class TextsBody(CutBody):
+    """What their routes about embeddings have in common."""
+
+    prompt_name: str | None = Field(None, description="the name of a prompt")
 
 
 def texts_of(inputs: Any) -> list[Any]:

@@ -7,12 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.label import Label
 from seatrial_serve.api.openapi import FAILURE, REFUSALS
 from seatrial_serve.api.routes.texts import TextInput
-from seatrial_serve.api.routing import json_response, reading
+from seatrial_serve.api.routing import default_entry, json_response, reading
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
 
@@ -34,13 +33,7 @@ def info_router(repository: Repository) -> APIRouter:
         },
     )  # fmt: skip
     async def show_info() -> Response:
-        entry = repository.default
-        if entry is None:
-            raise Refusal(
-                "E_MODEL_NOT_FOUND", "model", "several to choose from", "one of GET /v1/models",
-                "serve with --default-model",
-            )  # fmt: skip
-        return json_response(info(entry.ready_model()))
+        return json_response(info(default_entry(repository).ready_model()))
 
     return router
 

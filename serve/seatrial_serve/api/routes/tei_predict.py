@@ -10,27 +10,27 @@ from pydantic import Field
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.kind import Array, JsonSchema, closed_object
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.labels import Labels
 from seatrial_serve.api.exchange import Job, Reply
-from seatrial_serve.api.routes.route import Body, Route, RouteExchange
-from seatrial_serve.api.routes.tei import Side, tei_error
+from seatrial_serve.api.routes.body import NUMBER, TEXT, listed
+from seatrial_serve.api.routes.route import Route, RouteExchange
+from seatrial_serve.api.routes.tei import TEI_ERROR, CutBody, tei_error
 from seatrial_serve.api.routes.texts import TextInput
 from seatrial_serve.http.status import ToldError
 from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.json_pieces import write_json
 
 
-class PredictBody(Body):
+class PredictBody(CutBody):
     """Of `POST /predict`. A list of lists of one text each is a batch, as a list of texts is."""
 
     inputs: str | list[str] | list[list[str]] = Field(
         description="a text, or a list of texts, or of lists of one text each"
     )
     raw_scores: bool = Field(False, description="false: scores are answered as the model has them")
-    truncate: bool | None = Field(None, description="true or false")
-    truncation_direction: Side = Field("right", description="right or left")
 
     @property
     def texts(self) -> list[str]:
@@ -44,22 +44,37 @@ class PredictBody(Body):
         return [text for (text,) in flat]
 
 
+LABELS = listed(closed_object({"label": TEXT, "score": NUMBER}))
+
+
 class TeiPredict(Route[PredictBody]):
     """Answers all labels of each text with their scores, the highest first."""
 
     path: ClassVar[str] = "/predict"
+    summary = "text-embeddings-inference's labels of texts"
     body = PredictBody
+    answers: ClassVar[JsonSchema] = {"anyOf": [LABELS, listed(LABELS)]}
+    fails: ClassVar[JsonSchema] = TEI_ERROR
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return tei_error(told)
 
+    def fit(self, model: ServedModel) -> Any:
+        """See `Route`."""
+        return labels_of(model.contract), TextInput(model)
+
+    def is_slow(self, body: PredictBody) -> bool:
+        """See `Route`: texts are tokenised to see whether they would be cut."""
+        return not body.may_cut
+
     def job(self, asked: RouteExchange, body: PredictBody) -> Job:
         """See `Route`."""
-        name, kind = labels_of(asked.model.contract)
+        (name, kind), given = self.fit(asked.model)
         if body.raw_scores:
             raise Refusal("E_OPTION", "field 'raw_scores'", "true", "false, as the model has them")
-        rows = TextInput(asked.model).rows(body.texts)
+        body.check_side(given.kind)
+        rows = given.rows(body.texts, may_cut=body.may_cut)
         return Job(rows, partial(write_labels, name, kind, isinstance(body.inputs, str)))
 
 

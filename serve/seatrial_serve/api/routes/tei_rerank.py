@@ -7,11 +7,14 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import JsonSchema
 from seatrial_serve.api.exchange import Job
+from seatrial_serve.api.routes.body import COUNT, NUMBER, TEXT, Body, listed
 from seatrial_serve.api.routes.rerank import Ranked, Reranker
-from seatrial_serve.api.routes.route import Body, Route, RouteExchange
-from seatrial_serve.api.routes.tei import tei_error
+from seatrial_serve.api.routes.route import Route, RouteExchange
+from seatrial_serve.api.routes.tei import TEI_ERROR, Side, tei_error
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.served_model import ServedModel
 
 
 class RerankBody(Body):
@@ -22,9 +25,7 @@ class RerankBody(Body):
     raw_scores: bool = Field(False, description="true or false")
     return_text: bool = Field(False, description="true or false")
     truncate: bool | None = Field(None, description="true or false")
-    truncation_direction: str | None = Field(
-        None, description="right or left", pattern="(?i)right|left"
-    )
+    truncation_direction: Side | None = Field(None, description="right or left")
 
     def check_side(self, reranker: Reranker) -> None:
         """Raise `Refusal` where texts are cut on the other side."""
@@ -34,15 +35,32 @@ class RerankBody(Body):
             raise Refusal("E_OPTION", "field 'truncation_direction'", "the other side", side)
 
 
+RANKS = listed(
+    {
+        "type": "object",
+        "properties": {"index": COUNT, "score": NUMBER, "text": TEXT},
+        "required": ["index", "score"],
+        "additionalProperties": False,
+    }
+)
+
+
 class TeiRerank(Route[RerankBody]):
     """Answers `[{"index", "score"}]`, with `text` where `return_text` asks for it."""
 
     path: ClassVar[str] = "/rerank"
+    summary = "text-embeddings-inference's ranks of texts by how relevant they are"
     body = RerankBody
+    answers: ClassVar[JsonSchema] = RANKS
+    fails: ClassVar[JsonSchema] = TEI_ERROR
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return tei_error(told)
+
+    def fit(self, model: ServedModel) -> Reranker:
+        """See `Route`."""
+        return Reranker(model)
 
     def is_slow(self, body: RerankBody) -> bool:
         """See `Route`: texts are tokenised to see whether they would be cut."""
@@ -50,7 +68,7 @@ class TeiRerank(Route[RerankBody]):
 
     def job(self, asked: RouteExchange, body: RerankBody) -> Job:
         """See `Route`."""
-        reranker = Reranker(asked.model)
+        reranker = self.fit(asked.model)
         body.check_side(reranker)
 
         def describe(ranked: list[Ranked]) -> Any:

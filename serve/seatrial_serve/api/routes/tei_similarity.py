@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from seatrial_contracts.kinds.kind import JsonSchema
 from seatrial_serve.api.exchange import Job
-from seatrial_serve.api.routes.route import Body, Route, RouteExchange
-from seatrial_serve.api.routes.tei import TextsBody, tei_error, unit
+from seatrial_serve.api.routes.body import VECTOR, Body
+from seatrial_serve.api.routes.route import Route, RouteExchange
+from seatrial_serve.api.routes.tei import TEI_ERROR, TextsBody, tei_error, unit
 from seatrial_serve.api.routes.texts import TextEmbedding, Vectors
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.served_model import ServedModel
 
 
-class Sentences(BaseModel):
+class Sentences(Body):
     """One sentence, and those that it is compared with."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    source_sentence: str
-    sentences: list[str] = Field(min_length=1)
+    source_sentence: str = Field(description="a text")
+    sentences: list[str] = Field(min_length=1, description="a list of one text or more")
 
 
 class SimilarityBody(Body):
@@ -33,24 +34,36 @@ class TeiSimilarity(Route[SimilarityBody]):
     """Answers the cosine of each sentence to the source."""
 
     path: ClassVar[str] = "/similarity"
+    summary = "text-embeddings-inference's cosines of sentences"
     body = SimilarityBody
+    answers: ClassVar[JsonSchema] = VECTOR
+    fails: ClassVar[JsonSchema] = TEI_ERROR
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return tei_error(told)
 
+    def fit(self, model: ServedModel) -> Any:
+        """See `Route`."""
+        return TextEmbedding(model)
+
     def job(self, asked: RouteExchange, body: SimilarityBody) -> Job:
         """See `Route`."""
-        embedding = TextEmbedding(asked.model)
-        body.parameters.check_side(embedding)
+        return similarity_job(asked.model, body)
 
-        def describe(vectors: Vectors) -> Any:
-            source, *others = map(unit, vectors.rows)
-            return [float(source @ other) for other in others]
 
-        return embedding.job(
-            [body.inputs.source_sentence, *body.inputs.sentences],
-            embedding.options(None, body.parameters.prompt_name),
-            describe,
-            may_cut=body.parameters.may_cut,
-        )
+def similarity_job(model: ServedModel, body: SimilarityBody) -> Job:
+    """The cosines of a request's sentences. Raises `Refusal`."""
+    embedding = TextEmbedding(model)
+    body.parameters.check_side(embedding.input.kind)
+
+    def describe(vectors: Vectors) -> Any:
+        source, *others = map(unit, vectors.rows)
+        return [float(source @ other) for other in others]
+
+    return embedding.job(
+        [body.inputs.source_sentence, *body.inputs.sentences],
+        embedding.options(None, body.parameters.prompt_name),
+        describe,
+        may_cut=body.parameters.may_cut,
+    )

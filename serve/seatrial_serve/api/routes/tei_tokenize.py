@@ -9,11 +9,14 @@ import orjson
 from pydantic import Field
 
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.kind import JsonSchema
 from seatrial_serve.api.exchange import Job, Reply
-from seatrial_serve.api.routes.route import Body, Route, RouteExchange
-from seatrial_serve.api.routes.tei import tei_error
+from seatrial_serve.api.routes.body import COUNT, TEXT, Body, listed
+from seatrial_serve.api.routes.route import Route, RouteExchange
+from seatrial_serve.api.routes.tei import TEI_ERROR, tei_error
 from seatrial_serve.api.routes.texts import TextInput
 from seatrial_serve.http.status import ToldError
+from seatrial_serve.models.served_model import ServedModel
 
 
 class TokenizeBody(Body):
@@ -24,16 +27,33 @@ class TokenizeBody(Body):
     prompt_name: None = Field(None, description="nothing: send the prompt as part of the text")
 
 
+TOKEN: JsonSchema = {
+    "type": "object",
+    "properties": {
+        "id": COUNT, "text": TEXT, "special": {"type": "boolean"}, "start": COUNT, "stop": COUNT,
+    },
+    "required": ["id", "text", "special"],
+    "additionalProperties": False,
+}  # fmt: skip
+
+
 class TeiTokenize(Route[TokenizeBody]):
     """Answers the tokens of each text, with their places in code points."""
 
     path: ClassVar[str] = "/tokenize"
+    summary = "text-embeddings-inference's tokens of texts"
     body = TokenizeBody
+    answers: ClassVar[JsonSchema] = listed(listed(TOKEN))
+    fails: ClassVar[JsonSchema] = TEI_ERROR
     counted: ClassVar[bool] = False
 
     def error(self, told: ToldError) -> bytes:
         """See `Route`."""
         return tei_error(told)
+
+    def fit(self, model: ServedModel) -> TextInput:
+        """See `Route`."""
+        return TextInput(model)
 
     def job(self, asked: RouteExchange, body: TokenizeBody) -> Job:
         """Nothing: no model runs."""
@@ -45,7 +65,7 @@ class TeiTokenize(Route[TokenizeBody]):
         return await asked.parsed(lambda _: Reply(self._tokens(asked, body)), asked.raw)
 
     def _tokens(self, asked: RouteExchange, body: TokenizeBody) -> bytes:
-        given = TextInput(asked.model)
+        given = self.fit(asked.model)
         texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
         rows = given.rows(texts)
         encode = partial(given.tokenizer.encode, add_special_tokens=body.add_special_tokens)

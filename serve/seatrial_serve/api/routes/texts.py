@@ -13,6 +13,7 @@ from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_contracts.kinds.text import Text
+from seatrial_contracts.kinds.tokenised import Tokenise
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.served_model import ServedModel
@@ -39,16 +40,29 @@ class TextInput:
         """The model's own, as its host stage has it."""
         return self._model.engine.front.stages[self.name].tokenizer  # type: ignore[attr-defined]
 
-    def rows(self, texts: Sequence[str | Sequence[int]]) -> list[dict[str, Any]]:
-        """Validated rows of texts, or of the ids of their tokens. Raises `Refusal`."""
+    def rows(
+        self, texts: Sequence[str | Sequence[int]], *, may_cut: bool = True
+    ) -> list[dict[str, Any]]:
+        """Validated rows of texts, or of the ids of their tokens.
+
+        Without `may_cut`, a text that the model would read in part is refused. Raises `Refusal`.
+        """
         contract = self._model.contract
         check_number(texts, contract)
-        return [
+        rows = [
             contract.validate_row(
                 {self.name: text if isinstance(text, str) else self.text_of(text, place)}, place
             )
             for place, text in enumerate(texts)
         ]
+        if not may_cut:
+            stage = self._model.engine.front.stages[self.name]
+            assert isinstance(stage, Tokenise)
+            for place, row in enumerate(rows):
+                if stage.cuts(row[self.name]):
+                    want = f"{self.kind.max_tokens} tokens at most"
+                    raise Refusal("E_TOKENS", f"text {place}", "a longer one", want)
+        return rows
 
     def text_of(self, ids: Sequence[int], place: int) -> str:
         """The text whose tokens are these.
@@ -70,13 +84,13 @@ class TextInput:
         )
 
 
-def check_number(texts: Sequence[Any], contract: Contract) -> None:
-    """Raise `Refusal` for no texts, or more than a request may have rows."""
-    want = f"1 to {contract.limits.max_rows} texts"
-    if not texts:
-        raise Refusal("E_EMPTY_BATCH", "request body", "no texts", want)
-    if len(texts) > contract.limits.max_rows:
-        raise Refusal("E_BATCH", "request body", f"{len(texts)} texts", want)
+def check_number(each: Sequence[Any], contract: Contract, what: str = "texts") -> None:
+    """Raise `Refusal` for none of these, or more than a request may have rows."""
+    want = f"1 to {contract.limits.max_rows} {what}"
+    if not each:
+        raise Refusal("E_EMPTY_BATCH", "request body", f"no {what}", want)
+    if len(each) > contract.limits.max_rows:
+        raise Refusal("E_BATCH", "request body", f"{len(each)} {what}", want)
 
 
 class Vectors(NamedTuple):

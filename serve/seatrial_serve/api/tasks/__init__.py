@@ -1,0 +1,51 @@
+"""Hugging Face's tasks over contracts: which tasks a model does follows from its kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from seatrial_contracts.errors import Refusal
+from seatrial_serve.api.tasks.labels import ImageClassification, TextClassification
+from seatrial_serve.api.tasks.pictures import ImageSegmentation, ObjectDetection
+from seatrial_serve.api.tasks.spans import QuestionAnswering, TokenClassification
+from seatrial_serve.api.tasks.task import Task
+from seatrial_serve.api.tasks.vectors import FeatureExtraction, SentenceSimilarity
+from seatrial_serve.api.tasks.zero_shot import ZeroShotClassification
+from seatrial_serve.models.served_model import ServedModel
+
+TASKS: Sequence[type[Task[Any]]] = (
+    FeatureExtraction, SentenceSimilarity, TextClassification, TokenClassification,
+    QuestionAnswering, ZeroShotClassification, ImageClassification, ObjectDetection,
+    ImageSegmentation,
+)  # fmt: skip
+_known: WeakKeyDictionary[ServedModel, Sequence[Task[Any]]] = WeakKeyDictionary()
+
+
+def tasks_of(model: ServedModel) -> Sequence[Task[Any]]:
+    """The tasks that a model does; they are looked for once."""
+    found = _known.get(model)
+    if found is None:
+        found = _known[model] = [task for each in TASKS if (task := _tried(each, model))]
+    return found
+
+
+def _tried(task: type[Task[Any]], model: ServedModel) -> Task[Any] | None:
+    try:
+        return task(model)
+    except Refusal:
+        return None
+
+
+def task_for(model: ServedModel, inputs: Any) -> Task[Any]:
+    """The task of the model that takes these inputs. Raises `Refusal`."""
+    known = tasks_of(model)
+    if not known:
+        want = f"one that does one of: {', '.join(each.name for each in TASKS)}"
+        raise Refusal("E_UNSUPPORTED", "model", "one that does no task", want)
+    found = [each for each in known if each.takes(inputs)] or known[:1]
+    if len(found) > 1:
+        got = f"one that does several tasks: {', '.join(each.name for each in found)}"
+        raise Refusal("E_UNSUPPORTED", "model", got, "one that does one", "ask it over V1 or V2")
+    return found[0]

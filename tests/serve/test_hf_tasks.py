@@ -1,0 +1,396 @@
+"""Hugging Face's tasks, asked by its own client: each task's output from a contract's answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+from huggingface_hub.errors import BadRequestError
+from PIL import Image as Pillow
+from prometheus_client import generate_latest
+from support.embedded import CUT, ROWS, TOKENIZER, Text, embedding_bundle, vector_of
+from support.hf_tasks import check_output, hf_client
+from support.made import made_bundle
+from support.pictures import encoded
+from support.running import Running, run_app
+from test_pictures_answered import CONTRACT as DETECTIONS
+from test_pictures_answered import TALL, WIDE, detect
+from test_text_answers import (
+    QUESTIONS,
+    SENTENCES,
+    Asked,
+    Found,
+    Named,
+    Sentence,
+    find_people,
+    name_people,
+)
+from test_text_answers import TOKENIZER as WORDS
+
+import seatrial as st
+from seatrial_contracts.kinds.kind import Array
+
+pytestmark = pytest.mark.filterwarnings(
+    # The asynchronous client of 2.4 hands bytes to httpx2 by a name that httpx2 deprecates.
+    "ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning"
+)
+LETTERS = {"front/text.tokenizer.json": TOKENIZER}
+NAMES = {"front/text.tokenizer.json": WORDS}
+PAIRS = {"front/pair.tokenizer.json": WORDS}
+Bundle = Callable[..., Any]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """Write a bundle of rows, answers, a function for a graph, and golden rows."""
+
+    def write(
+        row: Any, answer: Any, function: Any, rows: Any, files: Any = None, **more: Any
+    ) -> Path:
+        contract = (
+            row if isinstance(row, st.Contract) else st.contract_from_rows(row, answer, **more)
+        )
+        made_bundle(tmp_path, monkeypatch, contract, function, rows, files)
+        return tmp_path
+
+    return write
+
+
+class Topic(st.Answer):
+    topic: Annotated[str, st.Label("sea", "land", "air")]
+
+
+class Tags(st.Answer):
+    tags: Annotated[list[str], st.Labels("long", "short", threshold=0.3)]
+
+
+class Photo(st.Row):
+    photo: Annotated[bytes, st.Image(formats=("PNG",), size_px=(8, 8))]
+
+
+class Masked(st.Answer):
+    mask: Annotated[dict[str, Any], st.Mask("dark", "bright", "none", on="photo")]
+
+
+class Entails(st.Answer):
+    says: Annotated[str, st.Label("contradiction", "neutral", "entailment")]
+
+
+class TopK(st.Options):
+    top_k: Annotated[int, st.Option(1, ge=1, le=2)]
+
+
+def topics(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    letters = feeds["text_mask"].sum(1) / 16
+    return {"topic": np.stack([letters, 1 - letters, 0 * letters], 1).astype(np.float32)}
+
+
+def tags(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    letters = feeds["text_mask"].sum(1) / 16
+    return {"tags": np.stack([letters, 1 - letters], 1).astype(np.float32)}
+
+
+def colours(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    light = feeds["photo"].mean((1, 2, 3)) / 256
+    return {"topic": np.stack([light, 1 - light, 0 * light], 1).astype(np.float32)}
+
+
+def masks(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    return {"mask": (feeds["photo"][..., 0] > 127).astype(np.int64)}
+
+
+def entails(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Of hypotheses that hold "Ada", "Lovelace" or neither: logits, whose softmax is answered."""
+    ids = feeds["pair_ids"] * feeds["pair_types"]
+    logits = np.stack([(ids == word).any(1) for word in (99, 7, 6)], 1) * 2.0
+    return {"says": (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)}
+
+
+PICTURES = [{"photo": encoded(Pillow.new("RGB", (12, 6), (each, each, each)))} for each in (0, 192)]
+GOLDEN = [{"photo": base64.b64encode(each["photo"]).decode()} for each in PICTURES]
+
+
+async def test_a_text_has_labels_the_best_first_and_at_most_top_k(bundle: Bundle) -> None:
+    async with run_app(bundle(Text, Topic, topics, ROWS, LETTERS)) as running:
+        async with hf_client(running) as client:
+            found = await client.text_classification("ship")
+            one = await client.text_classification("ship", top_k=1, function_to_apply="none")
+        assert [(each.label, each.score) for each in found] == [
+            ("land", 0.625), ("sea", 0.375), ("air", 0.0)
+        ]  # fmt: skip
+        assert one == found[:1]
+        check_output("text-classification", found)
+        [told] = (await running.client.post("/hf/made", json={"inputs": "ship"})).json()
+        check_output("text-classification", told)
+
+
+async def test_independent_labels_are_those_that_pass(bundle: Bundle) -> None:
+    folder = bundle(Text, Tags, tags, ROWS, LETTERS)
+    async with run_app(folder) as running, hf_client(running) as client:
+        found = await client.text_classification("ship", function_to_apply="sigmoid")
+        assert [each.label for each in found] == ["short", "long"]
+        assert [each.label for each in await client.text_classification("a")] == ["short"]
+
+
+async def test_options_that_the_contract_declares_are_chosen_by_parameters(bundle: Bundle) -> None:
+    folder = bundle(Text, Topic, topics, ROWS, LETTERS, options=TopK)
+    async with run_app(folder) as running, hf_client(running) as client:
+        assert len(await client.text_classification("ship")) == 1
+        assert len(await client.text_classification("ship", top_k=2)) == 2
+        with pytest.raises(BadRequestError, match="from 1 to 2"):
+            await client.text_classification("ship", top_k=3)
+
+
+async def test_spans_are_words_of_the_text_by_entity_group(bundle: Bundle) -> None:
+    async with run_app(bundle(Sentence, Named, name_people, SENTENCES, NAMES)) as running:
+        async with hf_client(running) as client:
+            found = await client.token_classification(
+                "🚢 Ada  Lovelace who", aggregation_strategy="simple"
+            )
+            none = await client.token_classification("Ada", ignore_labels=["O", "PER"])
+        assert none == []
+        assert found == [
+            {
+                "entity_group": "PER", "entity": None, "word": "Ada  Lovelace", "score": 0.75,
+                "start": 2, "end": 15,
+            }
+        ]  # fmt: skip
+        told = (await running.client.post("/hf/made", json={"inputs": "Ada who Ada"})).json()
+        assert [each["start"] for each in told] == [0, 8]
+        check_output("token-classification", told)
+
+
+async def test_a_question_is_answered_by_parts_of_its_context(bundle: Bundle) -> None:
+    async with run_app(bundle(Asked, Found, find_people, QUESTIONS, PAIRS)) as running:
+        async with hf_client(running) as client:
+            found = await client.question_answering(
+                question="who", context="🚢  Ada Lovelace", max_answer_len=15,
+                handle_impossible_answer=True, top_k=1,
+            )  # fmt: skip
+            none = await client.question_answering(question="who", context="東京")
+        assert [(each.answer, each.start, each.end) for each in found] == [("Ada Lovelace", 3, 15)]
+        assert found[0].score > 0.8
+        assert none[0].answer == ""
+        check_output("question-answering", found)
+
+
+async def test_texts_are_vectors_by_prompt_and_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding_bundle(tmp_path, monkeypatch)
+    async with run_app(tmp_path) as running:
+        async with hf_client(running) as client:
+            one = await client.feature_extraction("ship")
+            cut = await client.feature_extraction(
+                ["ship", "keel"], prompt_name="query", dimensions=CUT, normalize=True
+            )
+            cosines = await client.sentence_similarity("ship", ["ship", "keel"])
+        assert np.allclose(one, [vector_of("ship")], atol=1e-6)
+        want = np.stack([vector_of("q: ship"), vector_of("q: keel")])[:, :CUT]
+        want /= np.linalg.norm(want, axis=1, keepdims=True)
+        assert np.allclose(cut, want, atol=1e-6)
+        assert cosines == pytest.approx(
+            [1.0, float(vector_of("ship") @ vector_of("keel"))], abs=1e-6
+        )
+        check_output("feature-extraction", one.tolist())
+        check_output("sentence-similarity", cosines)
+
+
+@pytest.mark.parametrize("path", ["/hf/made", "/"])
+async def test_a_picture_is_sent_as_its_file_or_with_parameters(bundle: Bundle, path: str) -> None:
+    async with run_app(bundle(Photo, Topic, colours, GOLDEN)) as running:
+        async with hf_client(running, path) as client:
+            found = await client.image_classification(PICTURES[1]["photo"])
+            one = await client.image_classification(PICTURES[1]["photo"], top_k=1)
+        assert [(each.label, each.score) for each in found] == [
+            ("sea", 0.75), ("land", 0.25), ("air", 0.0)
+        ]  # fmt: skip
+        assert one == found[:1]
+        check_output("image-classification", found)
+        typed = await running.client.post(
+            path, content=PICTURES[1]["photo"], headers={"content-type": "image/png"}
+        )
+        assert typed.json() == found
+
+
+async def test_things_in_a_picture_have_boxes_in_its_whole_pixels(bundle: Bundle) -> None:
+    rows = [{"photo": WIDE}, {"photo": TALL}]
+    async with run_app(bundle(DETECTIONS, None, detect, rows)) as running:
+        async with hf_client(running) as client:
+            [found] = await client.object_detection(base64.b64decode(WIDE))
+            none = await client.object_detection(base64.b64decode(WIDE), threshold=0.9)
+        assert none == []
+        assert (found.label, found.score) == ("bright", 0.875)
+        assert found.box == {"xmin": 16, "ymin": 8, "xmax": 32, "ymax": 40}
+        check_output("object-detection", [found])
+
+
+async def test_each_class_of_a_picture_has_a_white_mask_of_its_size(bundle: Bundle) -> None:
+    drawn = Pillow.new("RGB", (12, 6), (0, 0, 0))
+    drawn.paste((255, 255, 255), (6, 0, 12, 6))
+    async with run_app(bundle(Photo, Masked, masks, GOLDEN)) as running:
+        async with hf_client(running) as client:
+            dark, bright = await client.image_segmentation(encoded(drawn), subtask="semantic")
+        assert (dark.label, bright.label) == ("dark", "bright")
+        assert np.asarray(bright.mask).tolist() == [[0] * 6 + [255] * 6] * 6
+        assert np.array_equal(255 - np.asarray(dark.mask), bright.mask)
+        told = (await running.client.post("/hf/made", content=encoded(drawn))).json()
+        check_output("image-segmentation", told)
+        mask = Pillow.open(io.BytesIO(base64.b64decode(told[1]["mask"])))
+        assert (mask.format, mask.mode) == ("PNG", "L")
+
+
+async def zero_shot(running: Running, labels: list[str], **more: Any) -> Any:
+    async with hf_client(running) as client:
+        return await client.zero_shot_classification("who sails", labels, **more)
+
+
+async def test_labels_of_the_request_are_hypotheses_about_its_text(bundle: Bundle) -> None:
+    async with run_app(bundle(Asked, Entails, entails, QUESTIONS, PAIRS)) as running:
+        labels = ["Lovelace", "Ada", "東京"]
+        found = await zero_shot(running, labels, hypothesis_template="{} who")
+        # transformers 5.23: softmax of what its pipeline takes for logits of entailment, here
+        # log-probabilities; with multi_label of those of contradiction and entailment.
+        high, low, even = np.exp(2) / (np.exp(2) + 2), 1 / (np.exp(2) + 2), 1 / 3
+        assert [each.label for each in found] == ["Ada", "東京", "Lovelace"]
+        total = high + low + even
+        assert [each.score for each in found] == pytest.approx(
+            [high / total, even / total, low / total], abs=1e-6
+        )
+        check_output("zero-shot-classification", found)
+        each = await zero_shot(running, labels, multi_label=True)
+        assert {one.label: one.score for one in each} == pytest.approx(
+            {"Ada": high / (high + low), "東京": 0.5, "Lovelace": 0.5}, abs=1e-6
+        )
+        [alone] = await zero_shot(running, ["Ada"])
+        assert alone.score == pytest.approx(high / (high + low), abs=1e-6)
+
+
+async def test_labels_of_a_request_are_rows_and_bounded_like_them(bundle: Bundle) -> None:
+    folder = bundle(
+        Asked, Entails, entails, QUESTIONS, PAIRS, limits=st.Limits(max_rows=4)
+    )  # fmt: skip
+    async with run_app(folder) as running:
+        for labels, more, message in (
+            (["Ada"] * 5, {}, "got 5 labels, want 1 to 4 labels"),
+            ([], {}, "got no labels"),
+            (["Ada"], {"hypothesis_template": "who"}, "want a text with {} in it"),
+            (["Ada who " * 30], {}, "row 0: got passage: 257 characters"),
+        ):
+            with pytest.raises(BadRequestError) as raised:
+                await zero_shot(running, labels, **more)
+            assert message in str(raised.value)
+        braces = await zero_shot(running, ["Ada"], hypothesis_template="{} {0.__class__}")
+        assert braces[0].score > 0.5
+        served = generate_latest(running.metrics.registry).decode()
+        assert 'code="E_BATCH"' in served
+
+
+@pytest.mark.parametrize(
+    ("answer", "function", "body", "code", "message"),
+    [
+        (Topic, topics, {"inputs": "a", "parameters": {"top_k": 4}}, "E_OPTION",
+         "parameter 'top_k': got 4, want a whole number from 1 to 3"),
+        (Topic, topics, {"inputs": "a", "parameters": {"function_to_apply": "softmax"}},
+         "E_OPTION", "parameter 'function_to_apply': got another value, want none"),
+        (Topic, topics, {"inputs": "a", "parameters": {"function_to_apply": "tanh"}},
+         "E_SCHEMA", "field 'parameters.function_to_apply': got something else, want sigmoid"),
+        (Topic, topics, {"inputs": "a", "parameters": {"canary": 1}}, "E_SCHEMA",
+         "field 'parameters': got something else, want an object of: top_k, function_to_apply"),
+        (Topic, topics, {"inputs": 7}, "E_SCHEMA", "field 'inputs': got something else"),
+        (Topic, topics, {}, "E_SCHEMA", "field 'inputs': got nothing"),
+        (Topic, topics, [], "E_SCHEMA", "request body: got something else"),
+        (Topic, topics, {"inputs": "x" * 41}, "E_TEXT_LIMIT", "row 0"),
+        (Tags, tags, {"inputs": "a", "parameters": {"function_to_apply": "none"}}, "E_OPTION",
+         "want sigmoid"),
+    ],
+)  # fmt: skip
+async def test_what_a_contract_does_not_offer_is_refused_by_name(
+    bundle: Bundle, answer: Any, function: Any, body: Any, code: str, message: str
+) -> None:
+    async with run_app(bundle(Text, answer, function, ROWS, LETTERS)) as running:
+        reply = await running.client.post("/hf/made", json=body)
+        told = reply.json()
+        assert (reply.status_code, told["code"]) == (400, code)
+        assert message in told["error"]
+        assert "canary" not in reply.text
+
+
+async def test_spans_and_answers_are_those_that_the_contract_declares(bundle: Bundle) -> None:
+    async with run_app(bundle(Sentence, Named, name_people, SENTENCES, NAMES)) as running:
+        for parameters, message in (
+            ({"aggregation_strategy": "max"}, "want simple, as is declared"),
+            ({"ignore_labels": ["PER"]}, "parameter 'ignore_labels': got fewer"),
+            ({"stride": 8}, "parameter 'stride': got another value"),
+        ):
+            body = {"inputs": "Ada", "parameters": parameters}
+            reply = await running.client.post("/hf/made", json=body)
+            assert (reply.status_code, reply.json()["code"]) == (400, "E_OPTION")
+            assert message in reply.json()["error"]
+
+
+class Score(st.Answer):
+    score: float
+
+
+class Both(st.Answer):
+    topic: Annotated[str, st.Label("sea", "land", "air")]
+    people: Annotated[list[dict[str, Any]], st.Spans("O", "B-PER", "I-PER", of="text")]
+
+
+def score(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    return {"score": feeds["text_mask"].sum(1).astype(np.float32)}
+
+
+def both(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    return topics(feeds) | name_people(feeds)
+
+
+@pytest.mark.parametrize(
+    ("answer", "function", "got"),
+    [
+        (Score, score, "got one that does no task, want one that does one of: feature-extraction"),
+        (Both, both, "one that does several tasks: text-classification, token-classification"),
+    ],
+)
+async def test_a_model_of_no_task_or_of_several_is_refused(
+    bundle: Bundle, answer: Any, function: Any, got: str
+) -> None:
+    async with run_app(bundle(Text, answer, function, ROWS, LETTERS)) as running:
+        reply = await running.client.post("/hf/made", json={"inputs": "ship"})
+        assert (reply.status_code, reply.json()["code"]) == (400, "E_UNSUPPORTED")
+        assert got in reply.json()["error"]
+        partial = await running.client.post(
+            "/hf/made", json={"inputs": "ship"}, headers={"X-Partial": "1"}
+        )
+        assert "header X-Partial" in partial.json()["error"]
+
+
+async def test_masks_of_more_bytes_than_an_answer_may_have_are_refused(bundle: Bundle) -> None:
+    folder = bundle(Photo, Masked, masks, GOLDEN, limits=st.Limits(max_answer_bytes=1000))
+    async with run_app(folder) as running:
+        large = encoded(Pillow.new("RGB", (40, 40)))
+        reply = await running.client.post("/hf/made", content=large)
+        assert (reply.status_code, reply.json()["code"]) == (400, "E_ANSWER_BYTES")
+
+
+async def test_paths_that_lead_to_no_model_are_refused(bundle: Bundle) -> None:
+    async with run_app(bundle(Text, Topic, topics, ROWS, LETTERS)) as running:
+        for path, status, code in (
+            ("/hf/other", 404, "E_MODEL_NOT_FOUND"),
+            ("/hf/", 404, "E_NOT_FOUND"),
+            ("/hf/made/versions/1.0.0", 404, "E_NOT_FOUND"),
+        ):
+            reply = await running.client.post(path, json={"inputs": "ship"})
+            assert (reply.status_code, reply.json()["code"]) == (status, code), path
+        reply = await running.client.get("/hf/made")
+        assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+        reply = await running.client.post(
+            "/hf/made", content=b"ship", headers={"content-type": "text/plain"}
+        )
+        assert reply.json()["code"] == "E_CONTENT_TYPE"
