@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from prometheus_client import generate_latest
+from support.documented import ask_as_documented
 from support.embedded import (
     CUT,
     LETTERS,
@@ -269,6 +270,8 @@ async def test_tei_embeds_every_token_where_the_model_does(
 
 class Terms(st.Answer):
     terms: Annotated[list[dict[str, float]], st.SparseEmbedding(32, threshold=0.5, max_terms=3)]
+    topic: Annotated[str, st.Label("sea", "land")]
+    tokens: st.Tensor[np.float32, None, 16]
 
 
 def count_letters(feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -277,7 +280,8 @@ def count_letters(feeds: Mapping[str, Array]) -> dict[str, Array]:
     for row, ids, mask in zip(counts, feeds["text_ids"], feeds["text_mask"], strict=True):
         np.add.at(row, ids[mask == 1], 1)
     counts[:, :4] = 0
-    return {"terms": np.maximum(counts, 0.25)}
+    topic = np.full((len(counts), 2), 0.5, np.float32)
+    return {"terms": np.maximum(counts, 0.25), "topic": topic, "tokens": TABLE[feeds["text_ids"]]}
 
 
 class CutText(st.Row):
@@ -304,14 +308,26 @@ async def test_tei_gets_the_terms_of_texts_with_their_weights(sparse: Running) -
     assert one == [{"index": 4, "value": 2.0}, {"index": 5, "value": 1.0}]
     assert [each["index"] for each in two] == places("edk")
     assert (await post(sparse, "/embed_sparse", inputs=ids_of("aab"))).json() == [one]
-    row = (await sparse.ask([{"text": "aab"}], "made")).json()["predictions"]
-    assert row == [{"terms": one}]
-    inputs = [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["aab", "a"]}]
+    [row] = (await sparse.ask([{"text": "aab"}], "made")).json()["predictions"]
+    assert row["terms"] == one
+    inputs = [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["aab", "aaa"]}]
     reply = await sparse.client.post("/v2/models/made/infer", json={"inputs": inputs})
     found = {output["name"]: output["data"] for output in reply.json()["outputs"]}
-    assert found == {
-        "terms_indices": [4, 5, 4, 0], "terms_values": [2, 1, 1, 0], "terms_count": [2, 1],
-    }  # fmt: skip
+    assert found["terms_indices"] == [4, 5, 4, 0]
+    assert found["terms_values"] == [2, 1, 3, 0]
+    assert found["terms_count"] == [2, 1]
+
+
+@pytest.mark.parametrize("path", ["/embed_sparse", "/embed_all", "/predict"])
+async def test_a_text_that_shall_not_be_cut_is_refused_where_it_would_be(
+    sparse: Running, path: str
+) -> None:
+    for inputs, truncate, status in (("a" * 10, False, 200), ("a" * 20, None, 200)):
+        reply = await post(sparse, path, inputs=inputs, truncate=truncate)
+        assert reply.status_code == status, reply.text
+    told = (await post(sparse, path, inputs=["a", "a" * 20], truncate=False)).json()
+    assert (told["code"], told["error_type"]) == ("E_TOKENS", "validation")
+    assert "text 1: got a longer one, want 12 tokens at most" in told["error"]
 
 
 @pytest.mark.parametrize(
@@ -336,6 +352,37 @@ async def test_tei_is_told_of_the_model_of_requests_that_name_none(served: Runni
     assert (told["model_id"], told["max_input_length"]) == ("made", 12)
     assert (told["max_client_batch_size"], told["auto_truncate"]) == (1024, False)
     assert told["model_type"]["embedding"]["size"] == 16
+
+
+SENTENCES = {"source_sentence": "ship", "sentences": ["keel"]}
+
+
+async def test_the_openapi_document_has_the_routes_that_a_loaded_model_offers(
+    served: Running,
+) -> None:
+    for path, good, bad in (
+        ("/v1/embeddings", {"input": "a", "model": "made"}, {"input": 7}),
+        ("/v2/embed", {"texts": ["a"], "input_type": "clustering"}, {"texts": ["a"]}),
+        ("/embed", {"inputs": ["a"], "dimensions": CUT}, {"inputs": "a", "dimensions": 7}),
+        ("/similarity", {"inputs": SENTENCES}, {"inputs": "a"}),
+        ("/tokenize", {"inputs": "a"}, {"inputs": 7}),
+        ("/hf/made", {"inputs": SENTENCES}, {"inputs": {}}),
+        ("/", {"inputs": "a", "prompt_name": "query"}, {"inputs": "a", "prompt_name": "title"}),
+    ):
+        await ask_as_documented(served, path, good)
+        await ask_as_documented(served, path, bad, 400)
+    document = (await served.client.get("/openapi.json")).json()
+    others = {"/embed_all", "/embed_sparse", "/predict", "/rerank", "/v1/rerank", "/v2/rerank"}
+    assert not others & document["paths"].keys()
+    models = document["components"]["schemas"]["v1_embeddings-body"]["properties"]["model"]
+    assert models == {"enum": ["made", None]}
+
+
+async def test_the_document_has_the_routes_of_terms_tokens_and_labels(sparse: Running) -> None:
+    for path in ("/embed_sparse", "/embed_all", "/predict"):
+        await ask_as_documented(sparse, path, {"inputs": ["a", "b"]})
+    await ask_as_documented(sparse, "/predict", {"inputs": "a"})
+    await ask_as_documented(sparse, "/hf/made", {"inputs": "a"})
 
 
 async def test_a_body_is_not_parsed_before_there_is_room_for_what_that_takes(

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from test_text_answers import TOKENIZER as WORDS
 
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
+from seatrial_serve.api.tasks.zero_shot import shares_of, sides_of
 
 pytestmark = pytest.mark.filterwarnings(
     # The asynchronous client of 2.4 hands bytes to httpx2 by a name that httpx2 deprecates.
@@ -77,8 +79,11 @@ class Masked(st.Answer):
     mask: Annotated[dict[str, Any], st.Mask("dark", "bright", "none", on="photo")]
 
 
+CLASSES = ("contradiction", "neutral", "entailment")
+
+
 class Entails(st.Answer):
-    says: Annotated[str, st.Label("contradiction", "neutral", "entailment")]
+    says: Annotated[str, st.Label(*CLASSES)]
 
 
 class TopK(st.Options):
@@ -254,8 +259,6 @@ async def test_labels_of_the_request_are_hypotheses_about_its_text(bundle: Bundl
     async with run_app(bundle(Asked, Entails, entails, QUESTIONS, PAIRS)) as running:
         labels = ["Lovelace", "Ada", "東京"]
         found = await zero_shot(running, labels, hypothesis_template="{} who")
-        # transformers 5.23: softmax of what its pipeline takes for logits of entailment, here
-        # log-probabilities; with multi_label of those of contradiction and entailment.
         high, low, even = np.exp(2) / (np.exp(2) + 2), 1 / (np.exp(2) + 2), 1 / 3
         assert [each.label for each in found] == ["Ada", "東京", "Lovelace"]
         total = high + low + even
@@ -269,6 +272,28 @@ async def test_labels_of_the_request_are_hypotheses_about_its_text(bundle: Bundl
         )
         [alone] = await zero_shot(running, ["Ada"])
         assert alone.score == pytest.approx(high / (high + low), abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [("entailment", "neutral", "contradiction"), CLASSES])
+def test_shares_are_those_of_transformers_pipeline(classes: tuple[str, ...]) -> None:
+    import torch
+    from transformers import ZeroShotClassificationPipeline
+
+    sides = sides_of(classes)
+    assert sides is not None
+    pipeline = SimpleNamespace(entailment_id=sides[1])
+    logits = torch.log_softmax(torch.randn((5, 3), generator=torch.Generator().manual_seed(0)), 1)
+    outputs = [
+        {"candidate_label": str(place), "sequence": "", "logits": each[None]}
+        for place, each in enumerate(logits)
+    ]
+    for multi, rows in ((False, 5), (True, 5), (False, 1)):
+        want = ZeroShotClassificationPipeline.postprocess(pipeline, outputs[:rows], multi)
+        scores = logits[:rows].exp().double().numpy()[:, sides]
+        found = shares_of(scores, alone=multi or rows == 1)
+        by_label = dict(zip(want["labels"], want["scores"], strict=True))
+        assert found.tolist() == pytest.approx([by_label[str(row)] for row in range(rows)])
 
 
 async def test_labels_of_a_request_are_rows_and_bounded_like_them(bundle: Bundle) -> None:
@@ -287,6 +312,7 @@ async def test_labels_of_a_request_are_rows_and_bounded_like_them(bundle: Bundle
             assert message in str(raised.value)
         braces = await zero_shot(running, ["Ada"], hypothesis_template="{} {0.__class__}")
         assert braces[0].score > 0.5
+        running.metrics.flush()
         served = generate_latest(running.metrics.registry).decode()
         assert 'code="E_BATCH"' in served
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
+from support.documented import ask_as_documented
 from support.made import made_bundle
 from support.running import Running, run_app
 from test_text_answers import TOKENIZER
@@ -153,3 +154,14 @@ async def test_a_model_of_other_rows_ranks_nothing(
         reply = await running.client.post("/v2/rerank", json=body)
         assert (reply.status_code, reply.json()["code"]) == (400, "E_UNSUPPORTED")
         assert "st.TextPair" in reply.json()["message"]
+
+
+async def test_the_openapi_document_has_the_routes_of_ranks(served: Running) -> None:
+    for path, body in (
+        ("/rerank", {"query": "who", "texts": TEXTS, "return_text": True}),
+        ("/v2/rerank", {"query": "who", "documents": [{"text": "Ada"}], "return_documents": True}),
+        ("/v1/rerank", {"query": "who", "documents": TEXTS, "model": "made"}),
+    ):
+        await ask_as_documented(served, path, body)
+        await ask_as_documented(served, path, {"query": 7}, 400)
+    assert "/embed" not in (await served.client.get("/openapi.json")).json()["paths"]
