@@ -15,6 +15,7 @@ import cohere
 import openai
 from langchain_openai import OpenAIEmbeddings
 from llama_index.embeddings.openai import OpenAIEmbedding
+from llama_index.embeddings.text_embeddings_inference import TextEmbeddingsInference
 
 MODEL, TEXTS = "sentences", ["ship", "keel"]
 IDS = [[2, 22, 11, 12, 19, 3], [14, 8, 8, 15]]
@@ -88,12 +89,19 @@ def by_llama_index(url: str) -> Any:
     return [*client.get_text_embedding_batch(TEXTS), client.get_query_embedding("ship")]
 
 
+def by_tei(url: str) -> Any:
+    """LlamaIndex's client of text-embeddings-inference."""
+    client = TextEmbeddingsInference(model_name=MODEL, base_url=url, truncate_text=False)
+    return [*client.get_text_embedding_batch(TEXTS), client.get_text_embedding("ship")]
+
+
 def main(url: str) -> None:
     said = {
         "openai": by_openai(url),
         "cohere": by_cohere(url),
         "langchain": by_langchain(url),
         "llama_index": by_llama_index(url),
+        "tei": by_tei(url),
     }
     print(json.dumps(said))
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from refusals.sealed import seal
-from support.embedded import seal_embedding
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent.parent / "build/clients"
@@ -22,7 +21,7 @@ def asked_by(
 ) -> Callable[[str], dict[str, Any]]:
     """Run `ask_NAME.py` in the environment NAME against a server; return its output.
 
-    The server has the bundles of the refusals, and one that embeds texts.
+    The server has the bundles of the refusals; `sentences` is the model of requests that name none.
     """
     running: list[Any] = []
 
@@ -33,8 +32,7 @@ def asked_by(
         if not running:
             folder = tmp_path_factory.mktemp("clients")
             seal(folder)
-            seal_embedding(folder)
-            running.append(serve(folder))
+            running.append(serve(folder, "--default-model", "sentences"))
             assert running[0].wait_until_loaded()[0] == 200
         command = [str(python), str(HERE / f"ask_{name}.py"), running[0].url, running[0].grpc]
         ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""What clients that embed texts send and read: OpenAI's, Cohere's, LangChain's, LlamaIndex's.
+"""What clients that embed texts send and read: of OpenAI, Cohere, LangChain, LlamaIndex and TEI.
 
 They are in an environment of their own (`make clients`).
 """
@@ -56,6 +56,8 @@ def test_coheres_client_gets_the_types_that_it_names(said: dict[str, Any]) -> No
     assert got["errors"] == {"tokens": ["BadRequestError", 400]}
 
 
-@pytest.mark.parametrize("client", ["langchain", "llama_index"])
-def test_other_clients_of_openais_route_get_the_same(said: dict[str, Any], client: str) -> None:
+@pytest.mark.parametrize("client", ["langchain", "llama_index", "tei"])
+def test_clients_of_openais_route_and_of_teis_get_the_same(
+    said: dict[str, Any], client: str
+) -> None:
     assert np.allclose(said[client], [SHIP, KEEL, SHIP], atol=1e-6)

@@ -137,6 +137,11 @@ WORDS = {
         [{"index": 3, "score": 2.5}, {"index": 0, "score": -1}],
         "item 3, 2.5; item 0, -1",
     ),
+    "terms": (
+        {"kind": "sparse_embedding"},
+        [{"index": 3, "value": 0.5}, {"index": 7, "value": 2}],
+        "term 7, 2; term 3, 0.5",
+    ),
     "<i>own</i>": ({"kind": "somebodys"}, {"x": "<b>"}, '{"x":"<b>"}'),
 }  # fmt: skip
 ABOUT = {
@@ -336,7 +341,7 @@ def test_an_answer_that_is_not_as_its_kind_has_it_is_shown_as_json(page: Any, va
         name: {"kind": name, "on": "photo", "classes": ["a"]}
         for name in (
             "detections", "embedding", "extract", "forecast", "label", "labels", "mask", "number",
-            "picture", "quantiles", "ranking", "spans", "truncation",
+            "picture", "quantiles", "ranking", "sparse_embedding", "spans", "truncation",
         )
     }  # fmt: skip
     said = show(page, kinds, dict.fromkeys(kinds, value), {"photo": photo(b"no picture")})

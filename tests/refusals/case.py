@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 CANARY = "canary7f3a9c"
 """Stands in headers, names and values of the cases: none of it may come back or be kept."""
+
+
+Told = tuple[set[str], Any, Any]
+"""The keys of an error, its text and its code."""
+
+
+def of_openai(said: Any) -> Told:
+    """OpenAI's clients read an object within one."""
+    assert set(said) == {"error"}
+    told = said["error"]
+    return set(told), told["message"], told["code"]
+
+
+SHAPES: Mapping[str, tuple[set[str], Callable[[Any], Told]]] = {
+    "": ({"error", "code", "request_id"}, lambda said: (set(said), said["error"], said["code"])),
+    "openai": ({"message", "type", "param", "code"}, of_openai),
+    "cohere": ({"message", "id", "code"}, lambda said: (set(said), said["message"], said["code"])),
+    "jina": ({"detail", "id", "code"}, lambda said: (set(said), said["detail"], said["code"])),
+    "tei": (
+        {"error", "error_type", "code"},
+        lambda said: (set(said), said["error"], said["code"]),
+    ),
+}
+"""Protocol -> the keys of its errors, and how one is read. Ours has no name."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,8 @@ class Case:
     """A bound against what is quadratic, generous for a slow machine."""
     grows_mb: int = 32
     """What the server's memory may grow by, its allocator's habits included."""
+    shape: str = ""
+    """Of the error, one of `SHAPES`."""
 
 
 def request(

@@ -1,12 +1,13 @@
 """The bundles that the cases are sent to.
 
-They take rows of numbers, words and flags; an embedding; an image; a text.
+They take rows of numbers, words and flags; ids; an image; a text; two texts.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper
 from PIL import Image as Pillow
 from refusals.case import ROW
 from support.conformance import seal as seal_conformance
+from support.embedded import seal_embedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import seatrial as st
@@ -28,6 +30,11 @@ TOKENIZER = Tokenizer(models.WordLevel({"[UNK]": 0, "sea": 1, "trial": 2}, unk_t
 TOKENIZER.pre_tokenizer = pre_tokenizers.Whitespace()
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF")
 TEXT = st.Text(tokenizer=TOKENIZER.to_str().encode(), max_chars=2000, max_tokens=256)
+
+PAIR = st.TextPair(
+    "premise", "hypothesis", tokenizer=TOKENIZER.to_str().encode(), max_chars=200, max_tokens=256,
+    model_inputs=("ids", "mask"),
+)  # fmt: skip
 
 
 class Tabular(st.Row):
@@ -49,8 +56,16 @@ class Note(st.Row):
     text: Annotated[str, TEXT]
 
 
+class Pair(st.Row):
+    pair: Annotated[dict[str, str], PAIR]
+
+
 class Score(st.Answer):
     score: float
+
+
+class Says(st.Answer):
+    says: Annotated[str, st.Label("contradiction", "entailment")]
 
 
 def picture(
@@ -64,7 +79,7 @@ def picture(
 def graph(
     inputs: list[tuple[str, int, list[str | int]]],
     *nodes: onnx.NodeProto,
-    output: tuple[str, list[str]] = ("score", []),
+    output: tuple[str, Sequence[str | int]] = ("score", []),
     **weights: Any,
 ) -> bytes:
     """A graph that answers `output`, of the sizes given for each row."""
@@ -85,8 +100,9 @@ def graph(
 
 
 def seal(folder: Path) -> None:
-    """Write them all, and the conformance suite's."""
+    """Write them all, the conformance suite's, and one that embeds texts: `sentences`."""
     seal_conformance(folder)
+    seal_embedding(folder)
     node = helper.make_node
     mean = [node("ReduceMean", ["v", "axes"], ["score"], keepdims=0)]
     write(
@@ -129,6 +145,18 @@ def seal(folder: Path) -> None:
               node("Cast", ["text_ids"], ["v"], to=TensorProto.FLOAT), *mean, axes=np.array([1])),
         TEXT.front_files("text"),
     )  # fmt: skip
+    ids = [(f"pair_{each}", TensorProto.INT64, ["t"]) for each in ("ids", "mask")]
+    yes = 1 / (1 + np.exp(-1.5))
+    write(
+        folder, "pairs", st.contract_from_rows(Pair, Says),
+        {"pair": {"premise": "sea", "hypothesis": "trial"}}, [1 - yes, yes],
+        graph(ids, node("Cast", ["pair_ids"], ["v"], to=TensorProto.FLOAT),
+              node("ReduceMean", ["v", "axes"], ["mean"], keepdims=1),
+              node("Sigmoid", ["mean"], ["yes"]),
+              node("Sub", ["one", "yes"], ["no"]), node("Concat", ["no", "yes"], ["says"], axis=1),
+              output=("says", [2]), axes=np.array([1]), one=np.array([1], np.float32)),
+        PAIR.front_files("pair"),
+    )  # fmt: skip
 
 
 def write(
@@ -136,12 +164,13 @@ def write(
     name: str,
     contract: Contract,
     row: dict[str, Any],
-    score: float,
+    score: Any,
     data: bytes,
     front: Any = None,
 ) -> None:
-    """Seal one."""
-    golden = Golden((wire_row(row),), ({"score": np.float32(score)},), ())
+    """Seal one, whose only output answers its row with `score`."""
+    [output] = contract.outputs
+    golden = Golden((wire_row(row),), ({output.name: np.array(score, np.float32)},), ())
     files = {
         CONTRACT: contract.to_json(),
         PROFILE: b"{}\n",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import client_cases
 from refusals.case import CANARY, INPUTS, ROW, Case, infer, request, rows, v1, v2
 from refusals.sealed import seal
 from refusals.test_refusals import CASES, Target, answer_of
@@ -87,6 +88,15 @@ def everywhere() -> Iterator[bytes]:
         infer(parameters={CANARY: CANARY}),
         infer(parameters={"priority": CANARY}),
     )
+    yield from (
+        request(path, json.dumps(body).encode())
+        for path in (*client_cases.SHAPES, "/hf/sentences", "/hf/pairs", "/")
+        for body in (
+            {"inputs": CANARY}, {"input": CANARY}, {"texts": [CANARY]}, {CANARY: CANARY},
+            {"query": CANARY, "documents": [CANARY], "model": CANARY},
+            {"inputs": CANARY, "parameters": {"candidate_labels": [CANARY]}},
+        )
+    )  # fmt: skip
     for told in (
         {"request_id": CANARY, "truth": [{}]},
         {"instances": [{CANARY: 1}], "truth": [{CANARY: CANARY}]},

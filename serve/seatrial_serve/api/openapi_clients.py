@@ -6,7 +6,6 @@ A route stands there if a loaded model answers on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 from seatrial_contracts.kinds.kind import JsonSchema
@@ -128,7 +127,6 @@ def any_of(schemas: Sequence[str]) -> dict[str, Any]:
     return {"application/json": {"schema": found[0] if len(found) == 1 else {"anyOf": found}}}
 
 
-@cache
 def body_schema(body: type[Body], name: str) -> JsonSchema:
     """JSON Schema (2020-12) of a body that stands in the document by this name."""
     template = f"#/components/schemas/{name}/$defs/{{model}}"

@@ -1,0 +1,57 @@
+"""Hugging Face's client against a real server, as docs/client-routes.md has it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import BadRequestError
+from support.embedded import seal_embedding, vector_of
+from support.pages import page
+
+pytestmark = pytest.mark.slow
+PAGE, URL = page("client-routes.md"), "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> str:
+    folder: Path = tmp_path_factory.mktemp("hugging_face")
+    seal_embedding(folder)
+    server = serve(folder)
+    assert server.wait_until_loaded()[0] == 200
+    return str(server.url)
+
+
+def test_the_lines_of_the_page_work(url: str) -> None:
+    [line] = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    command = shlex.split(line.replace(URL, url))
+    ran = subprocess.run(command, capture_output=True, check=True, timeout=60, env=dict(os.environ))
+    assert b'"object":"list"' in ran.stdout
+    [block] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block.replace(URL, url), found)
+    ship, boat = vector_of("a ship"), vector_of("a boat")
+    assert np.allclose(found["vectors"], [ship, boat], atol=1e-6)
+    assert found["cosines"][0] == pytest.approx(float(ship @ boat), abs=1e-6)
+
+
+@pytest.mark.parametrize("path", ["/hf/sentences", "", "/embed"])
+def test_texts_are_embedded_by_each_url_that_the_client_may_have(url: str, path: str) -> None:
+    client = InferenceClient(base_url=url + path, token="none")
+    assert np.allclose(client.feature_extraction("ship"), [vector_of("ship")], atol=1e-6)
+    with pytest.raises(BadRequestError, match="option 'prompt': got another word"):
+        client.feature_extraction("ship", prompt_name="title")
+
+
+def test_sentences_are_compared_by_teis_route(url: str) -> None:
+    client = InferenceClient(model=f"{url}/similarity", token="none")
+    want = float(vector_of("ship") @ vector_of("keel"))
+    assert client.sentence_similarity("ship", ["keel"]) == pytest.approx([want], abs=1e-6)
