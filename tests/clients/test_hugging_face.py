@@ -6,19 +6,30 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
-from huggingface_hub import InferenceClient
+from huggingface_hub import InferenceClient, close_session, set_client_factory
 from huggingface_hub.errors import BadRequestError
+from huggingface_hub.utils._http import default_client_factory
 from support.embedded import seal_embedding, vector_of
 from support.pages import page
 
 pytestmark = pytest.mark.slow
 PAGE, URL = page("client-routes.md"), "http://127.0.0.1:8000"
+
+
+@pytest.fixture(autouse=True)
+def online() -> Iterator[None]:
+    """The client's own session asks nobody where the environment says that it is offline."""
+    set_client_factory(httpx2.Client)
+    yield
+    close_session()
+    set_client_factory(default_client_factory)
 
 
 @pytest.fixture(scope="module")

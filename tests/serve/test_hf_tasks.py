@@ -140,6 +140,8 @@ async def test_independent_labels_are_those_that_pass(bundle: Bundle) -> None:
         found = await client.text_classification("ship", function_to_apply="sigmoid")
         assert [each.label for each in found] == ["short", "long"]
         assert [each.label for each in await client.text_classification("a")] == ["short"]
+        with pytest.raises(BadRequestError, match="want sigmoid"):
+            await client.text_classification("a", function_to_apply="none")
 
 
 async def test_options_that_the_contract_declares_are_chosen_by_parameters(bundle: Bundle) -> None:
@@ -317,34 +319,31 @@ async def test_labels_of_a_request_are_rows_and_bounded_like_them(bundle: Bundle
         assert 'code="E_BATCH"' in served
 
 
-@pytest.mark.parametrize(
-    ("answer", "function", "body", "code", "message"),
-    [
-        (Topic, topics, {"inputs": "a", "parameters": {"top_k": 4}}, "E_OPTION",
-         "parameter 'top_k': got 4, want a whole number from 1 to 3"),
-        (Topic, topics, {"inputs": "a", "parameters": {"function_to_apply": "softmax"}},
-         "E_OPTION", "parameter 'function_to_apply': got another value, want none"),
-        (Topic, topics, {"inputs": "a", "parameters": {"function_to_apply": "tanh"}},
-         "E_SCHEMA", "field 'parameters.function_to_apply': got something else, want sigmoid"),
-        (Topic, topics, {"inputs": "a", "parameters": {"canary": 1}}, "E_SCHEMA",
-         "field 'parameters': got something else, want an object of: top_k, function_to_apply"),
-        (Topic, topics, {"inputs": 7}, "E_SCHEMA", "field 'inputs': got something else"),
-        (Topic, topics, {}, "E_SCHEMA", "field 'inputs': got nothing"),
-        (Topic, topics, [], "E_SCHEMA", "request body: got something else"),
-        (Topic, topics, {"inputs": "x" * 41}, "E_TEXT_LIMIT", "row 0"),
-        (Tags, tags, {"inputs": "a", "parameters": {"function_to_apply": "none"}}, "E_OPTION",
-         "want sigmoid"),
-    ],
-)  # fmt: skip
-async def test_what_a_contract_does_not_offer_is_refused_by_name(
-    bundle: Bundle, answer: Any, function: Any, body: Any, code: str, message: str
-) -> None:
-    async with run_app(bundle(Text, answer, function, ROWS, LETTERS)) as running:
-        reply = await running.client.post("/hf/made", json=body)
-        told = reply.json()
-        assert (reply.status_code, told["code"]) == (400, code)
-        assert message in told["error"]
-        assert "canary" not in reply.text
+async def test_what_a_contract_does_not_offer_is_refused_by_name(bundle: Bundle) -> None:
+    async with run_app(bundle(Text, Topic, topics, ROWS, LETTERS)) as running:
+        for body, code, message in (
+            (with_parameters(top_k=4), "E_OPTION",
+             "parameter 'top_k': got 4, want a whole number from 1 to 3"),
+            (with_parameters(function_to_apply="softmax"), "E_OPTION",
+             "parameter 'function_to_apply': got another value, want none"),
+            (with_parameters(function_to_apply="tanh"), "E_SCHEMA",
+             "field 'parameters.function_to_apply': got something else, want sigmoid"),
+            (with_parameters(canary=1), "E_SCHEMA",
+             "field 'parameters': got something else, want an object of: top_k, function_to_apply"),
+            ({"inputs": 7}, "E_SCHEMA", "field 'inputs': got something else"),
+            ({}, "E_SCHEMA", "field 'inputs': got nothing"),
+            ([], "E_SCHEMA", "request body: got something else"),
+            ({"inputs": "x" * 41}, "E_TEXT_LIMIT", "row 0"),
+        ):  # fmt: skip
+            reply = await running.client.post("/hf/made", json=body)
+            told = reply.json()
+            assert (reply.status_code, told["code"]) == (400, code)
+            assert message in told["error"]
+            assert "canary" not in reply.text
+
+
+def with_parameters(**parameters: Any) -> dict[str, Any]:
+    return {"inputs": "a", "parameters": parameters}
 
 
 async def test_spans_and_answers_are_those_that_the_contract_declares(bundle: Bundle) -> None:
