@@ -1,4 +1,4 @@
-"""Labels by their best, quantiles, forecasts, rankings and float16: exported, served, in parity."""
+"""Labels by their best, quantiles, rankings, terms and float16: exported, served, in parity."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Found(st.Answer):
         dict[str, list[float]], st.Forecast(horizon=5, quantiles=LEVELS, rearrange=True)
     ]
     ranked: Annotated[list[dict[str, float]], st.Ranking(top=3)]
+    terms: Annotated[list[dict[str, float]], st.SparseEmbedding(64, threshold=0.25)]
     doubled: st.Tensor[torch.float16, 4]
 
 
@@ -50,6 +51,7 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.sku, self.price, self.ahead = nn.Linear(1, 1000), nn.Linear(1, 3), nn.Linear(1, 15)
+        self.terms = nn.Linear(1, 64)
 
     def forward(self, x: Tensor, half: Tensor, items: Tensor) -> tuple[Tensor, ...]:
         x = x[:, None]
@@ -57,7 +59,8 @@ class Net(nn.Module):
         price = torch.cumsum(torch.nn.functional.softplus(self.price(x)), 1)
         ahead = self.ahead(x).reshape(-1, 5, 3)
         sku = torch.softmax(3 * self.sku(x), 1)
-        return sku, side, side, price, ahead, items * 2 - x, half * 2
+        terms = torch.log1p(torch.relu(self.terms(x)))
+        return sku, side, side, price, ahead, items * 2 - x, terms, half * 2
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,8 @@ def test_every_kind_is_in_parity_over_every_way(
         row, want = bundle.golden.rows[4], bundle.golden.answers[4]
         [got] = side.answers([row]) or []
         assert not side.difference(row, want, got)
-        assert side.difference(row, want | {"sku": np.roll(want["sku"], 1)}, got)
+        for name in ("sku", "terms"):
+            assert side.difference(row, want | {name: np.roll(want[name], 1)}, got)
 
     reply = httpx.post(
         f"{server.url}/v1/models/kinds:predict",
@@ -104,6 +108,8 @@ def test_every_kind_is_in_parity_over_every_way(
     [told] = reply.json()["predictions"]
     assert told["sku"]["label"] == CLASSES[int(want["sku"].argmax())]
     assert [each["index"] for each in told["ranked"]] == np.argsort(-want["ranked"])[:2].tolist()
+    heaviest = np.argsort(-want["terms"])[:2]
+    assert [each["index"] for each in told["terms"]] == sorted(heaviest.tolist())
     assert list(told["price"].values()) == sorted(told["price"].values())
 
     client = over_grpc.InferenceServerClient(server.grpc)
