@@ -14,9 +14,10 @@ import httpx2
 import numpy as np
 import pytest
 from huggingface_hub import InferenceClient, close_session, set_client_factory
-from huggingface_hub.errors import BadRequestError
+from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 from huggingface_hub.utils._http import default_client_factory
-from support.embedded import seal_embedding, vector_of
+from refusals.sealed import picture, seal
+from support.embedded import vector_of
 from support.pages import page
 
 pytestmark = pytest.mark.slow
@@ -35,8 +36,8 @@ def online() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> str:
     folder: Path = tmp_path_factory.mktemp("hugging_face")
-    seal_embedding(folder)
-    server = serve(folder)
+    seal(folder)
+    server = serve(folder, "--default-model", "sentences")
     assert server.wait_until_loaded()[0] == 200
     return str(server.url)
 
@@ -66,3 +67,26 @@ def test_sentences_are_compared_by_teis_route(url: str) -> None:
     client = InferenceClient(model=f"{url}/similarity", token="none")
     want = float(vector_of("ship") @ vector_of("keel"))
     assert client.sentence_similarity("ship", ["keel"]) == pytest.approx([want], abs=1e-6)
+
+
+def test_a_picture_is_sent_as_its_bytes_and_with_parameters_in_base64(
+    url: str, tmp_path: Path
+) -> None:
+    client = InferenceClient(model=f"{url}/hf/colours", token="none")
+    file = tmp_path / "gray.png"
+    file.write_bytes(picture())
+    both = client.image_classification(picture())
+    assert [(each.label, each.score) for each in both] == [
+        ("dark", pytest.approx(1 - 40 / 255)), ("bright", pytest.approx(40 / 255)),
+    ]  # fmt: skip
+    assert client.image_classification(file) == both
+    assert client.image_classification(file, top_k=1) == both[:1]
+    with pytest.raises(HfHubHTTPError, match="image"):
+        client.image_classification(b"no picture")
+
+
+def test_labels_of_a_request_are_scored_by_a_model_of_pairs(url: str) -> None:
+    client = InferenceClient(model=f"{url}/hf/pairs", token="none")
+    found = client.zero_shot_classification("sea", ["trial", "sea"], hypothesis_template="{}")
+    assert [each.label for each in found] == ["trial", "sea"]
+    assert sum(each.score for each in found) == pytest.approx(1)

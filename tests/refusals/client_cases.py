@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 from refusals.case import CANARY, Case, request
+from refusals.sealed import picture
 
 MOST_ROWS = 1024
 MANY = ["sea"] * (MOST_ROWS + 1)
@@ -37,6 +39,7 @@ def of_bodies(path: str) -> list[Case]:
     ]  # fmt: skip
 
 
+PICTURE = base64.b64encode(picture()).decode()
 COHERE_TEXTS = {"model": "sentences", "input_type": "clustering"}
 RANKS = {"model": "pairs", "query": "sea", "documents": ["trial"]}
 CASES = [
@@ -107,6 +110,15 @@ CASES = [
         "parameters": {"candidate_labels": ["a"], "hypothesis_template": CANARY}}, "E_SCHEMA"),
     case("a size that is not there", "/hf/sentences", {"inputs": "a", "dimensions": 7},
          "E_OPTION"),
+    case("no picture", "/hf/colours", b"sea", "E_IMAGE_FORMAT", 415, Content_Type="image/png"),
+    case("no picture, no type", "/hf/colours", b"sea", "E_IMAGE_FORMAT", 415, Content_Type=""),
+    case("no base64", "/hf/colours", {"inputs": f"{CANARY}!"}, "E_BASE64"),
+    case("a text for a picture", "/hf/colours", {"inputs": base64.b64encode(b"sea").decode()},
+         "E_IMAGE_FORMAT", 415),
+    case("the best 3 of two", "/hf/colours", {"inputs": PICTURE, "parameters": {"top_k": 3}},
+         "E_OPTION"),
+    case("another function", "/hf/colours", {
+        "inputs": PICTURE, "parameters": {"function_to_apply": "softmax"}}, "E_OPTION"),
     case("partial answers", "/hf/sentences", {"inputs": "a"}, "E_UNSUPPORTED", X_Partial="1"),
     case("no inputs", "/", {}, "E_SCHEMA"),
     *(

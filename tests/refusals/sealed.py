@@ -64,6 +64,10 @@ class Score(st.Answer):
     score: float
 
 
+class Shade(st.Answer):
+    shade: Annotated[str, st.Label("dark", "bright")]
+
+
 class Says(st.Answer):
     says: Annotated[str, st.Label("contradiction", "entailment")]
 
@@ -144,6 +148,19 @@ def seal(folder: Path) -> None:
         graph([("text_ids", TensorProto.INT64, ["t"]), ("text_mask", TensorProto.INT64, ["t"])],
               node("Cast", ["text_ids"], ["v"], to=TensorProto.FLOAT), *mean, axes=np.array([1])),
         TEXT.front_files("text"),
+    )  # fmt: skip
+    write(
+        folder, "colours", st.contract_from_rows(Photo, Shade), {"image": picture()},
+        [1 - 40 / 255, 40 / 255],
+        graph([("image", TensorProto.UINT8, ["h", "w", 3])],
+              node("Cast", ["image"], ["v"], to=TensorProto.FLOAT),
+              node("ReduceMean", ["v", "axes"], ["mean"], keepdims=0),
+              node("Div", ["mean", "white"], ["share"]),
+              node("Unsqueeze", ["share", "last"], ["light"]),
+              node("Sub", ["one", "light"], ["dark"]),
+              node("Concat", ["dark", "light"], ["shade"], axis=1),
+              output=("shade", [2]), axes=np.array([1, 2, 3]), last=np.array([1]),
+              white=np.array(255, np.float32), one=np.array([1], np.float32)),
     )  # fmt: skip
     ids = [(f"pair_{each}", TensorProto.INT64, ["t"]) for each in ("ids", "mask")]
     yes = 1 / (1 + np.exp(-1.5))
