@@ -26,7 +26,7 @@ from seatrial_contracts.drift import (
 )
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds import kinds
-from seatrial_contracts.profile import DriftFeatures, Profile, count_by_bin
+from seatrial_contracts.profile import DriftFeatures, Profile, count_by_bin, trait_of
 
 counts = some.lists(
     some.tuples(some.integers(0, 500), some.integers(0, 500)), min_size=1, max_size=12
@@ -252,3 +252,16 @@ def test_every_kind_says_what_drift_looks_at() -> None:
     assert all(
         not getattr(kind.features, "__isabstractmethod__", False) for kind in kinds().values()
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "trait"),
+    [
+        ("pet", "pet", ""),
+        ("pet.score.st. bernard", "pet", "score.st. bernard"),
+        ("at.zip.score.x", "at.zip", "score.x"),
+        ("at.zip", "at.zip", ""),
+    ],
+)
+def test_fields_and_traits_may_have_dots(name: str, field: str, trait: str) -> None:
+    assert trait_of(name, {"pet", "at", "at.zip"}) == (field, trait)
