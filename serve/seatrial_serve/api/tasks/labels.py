@@ -67,10 +67,7 @@ class Classification(RowTask[LabelBody]):
 
 
 class TextClassification(Classification):
-    """Labels in a list within a list, as Hugging Face's clients take them.
-
-    Both their Python client and their JavaScript client read the first of a list of lists.
-    """
+    """Labels in a list within a list: Hugging Face's Python client reads the first of them."""
 
     name = "text-classification"
     takes_kind = Text
