@@ -41,6 +41,8 @@ class FieldAnnotation(NamedTuple):
     nullable: bool
     words: Sequence[Any]
     """What stands beside the type, without what means nothing to Pydantic."""
+    default: Any = None
+    """What a row without the field has there; None: there is no default."""
 
 
 def read_field(info: FieldInfo) -> FieldAnnotation:
@@ -62,13 +64,12 @@ def read_field(info: FieldInfo) -> FieldAnnotation:
             raise DeclarationError(
                 f"{option}={said!r}"[:80], "a second name", "the field's own name", mend
             )
-    if info.default_factory is not None or (
-        info.default is not PydanticUndefined and not (nullable and info.default is None)
-    ):
-        said = "default_factory" if info.default_factory is not None else f"{info.default!r}"[:60]
-        mend = "write '| None', and fill in what is missing in prepare or in the model"
-        raise DeclarationError("default", said, "none: a row that lacks the field is refused", mend)
-    return FieldAnnotation(annotation, nullable, list(_said(words)))
+    if info.default_factory is not None:
+        raise DeclarationError("default", "default_factory", "a value that JSON can carry")
+    default = None if info.default is PydanticUndefined else info.default
+    if default is None and info.default is None and not nullable:
+        raise DeclarationError("default", "None", "'| None' in the type, or a value of the type")
+    return FieldAnnotation(annotation, nullable, list(_said(words)), default)
 
 
 def stated_kind(field: FieldAnnotation) -> Kind | None:

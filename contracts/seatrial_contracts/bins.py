@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -158,18 +159,21 @@ def between(low: float, high: float) -> float:
 
 
 def split_words(
-    values: Values, listed: Sequence[str], *, unseen: bool = False, missing: bool = False
+    values: Values, listed: Collection[str], *, unseen: bool = False, missing: bool = False
 ) -> Words:
-    """A bin for each word of the list, or for the most frequent ones where it is long."""
+    """A bin for each word of the list, or for the most frequent ones where it is long.
+
+    `values` are words of the list, `UNSEEN`, or None.
+    """
     if len(listed) <= MOST_WORDS:
         return Words(words=tuple(listed), unseen=unseen, missing=missing)
-    counts = dict.fromkeys(listed, 0)
-    for value in values:
-        if value in counts:
-            counts[value] += 1
-    top = set(sorted(counts, key=lambda word: -counts[word])[:MOST_WORDS])
+    counts = Counter(value for value in values if value is not None and value != UNSEEN)
+    order = {
+        word: place for place, word in enumerate(listed) if place < MOST_WORDS or word in counts
+    }
+    top = set(sorted(order, key=lambda word: (-counts[word], order[word]))[:MOST_WORDS])
     return Words(
-        words=tuple(word for word in listed if word in top),
+        words=tuple(word for word in order if word in top),
         other=True,
         unseen=unseen,
         missing=missing,

@@ -77,7 +77,11 @@ class Bundle:
         """The contract, rebuilt from its JSON alone. Raises `BundleError` where that is none."""
         self._require(CONTRACT)
         with self._reading("E_BUNDLE_CONTRACT", CONTRACT, "a contract of schema 1"):
-            return Contract.from_json(self.files[CONTRACT])
+            contract = Contract.from_json(self.files[CONTRACT])
+            for field in contract.inputs:
+                for name in field.kind.front_names(field.name):
+                    self._require(name)
+            return contract.with_files(self.files)
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -155,9 +159,6 @@ class Bundle:
             self._require(variant.graph)
         for name in self.onnx_graphs:
             self._check_graph(name)
-        for field in self.contract.inputs:
-            for name in field.kind.front_names(field.name):
-                self._require(name)
         self._check_prepare()
         for answer in self.contract.outputs:
             if not answer.kind.is_sealed:

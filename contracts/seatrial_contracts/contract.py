@@ -89,11 +89,27 @@ class Contract(AnswerForms, AnswerFaults):
         """
         return cls.model_validate(read_json(data))
 
+    def with_files(self, files: Mapping[str, bytes]) -> Contract:
+        """The contract with what lies beside it in its bundle, such as vocabularies.
+
+        Raises what `Kind.with_files` raises, and `ValueError` for a default that no row may have.
+        """
+        kinds = [field.kind.with_files(field.name, files) for field in self.inputs]
+        inputs = [
+            InputField(name=field.name, kind=kind, default=field.default)
+            for field, kind in zip(self.inputs, kinds, strict=True)
+        ]
+        _ = [field.default_value for field in inputs]
+        if all(kind is field.kind for kind, field in zip(kinds, self.inputs, strict=True)):
+            return self
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        return Contract(**own | {"schema": own.pop("schema_version"), "inputs": tuple(inputs)})
+
     @cached_property
     def row_model(self) -> type[Row]:
         """A strict Pydantic model of one row, built from this value alone.
 
-        A missing nullable field counts as null.
+        A field that is left out has its default, or is null where it may be missing.
         """
         return self.record.model()
 

@@ -60,25 +60,31 @@ def major(version: str) -> int:
 
 def _inputs(old: Contract, new: Contract) -> Iterator[Difference]:
     before, after = _by_name(old.inputs), _by_name(new.inputs)
+    was, is_ = ({field.name: field for field in each.inputs} for each in (old, new))
     gone, come, kept = _names(before, after)
     for name in gone:
         yield Difference(f"input '{name}'", "removed: a row that holds it is refused", True)
     for name in come:
-        kind = after[name]
-        text = (
-            "new, may be missing"
-            if kind.nullable
-            else "new and required: a row without it is refused"
-        )
-        yield Difference(f"input '{name}'", text, not kind.nullable)
+        yield Difference(f"input '{name}'", _new(is_[name]), not is_[name].optional)
     for name in kept:
         yield from _options(f"input '{name}'", before[name], after[name], after[name].breaks)
+        pair = was[name].default, is_[name].default
+        if pair[0] != pair[1] or type(pair[0]) is not type(pair[1]):
+            yield Difference(f"input '{name}'", f"default {_shown(*pair)}", not is_[name].optional)
     if _moved(before, after):
         yield Difference("inputs", "in another order: rows and tensors are read by name", False)
     if old.file_input is not None and new.file_input is None and old.file_input.name in after:
         yield Difference(
             "raw file as the body", "no longer taken: there are more inputs than one", True
         )
+
+
+def _new(field: InputField) -> str:
+    if field.default is not None:
+        return f"new, {field.default!r} where it is left out"
+    if field.kind.nullable:
+        return "new, may be missing"
+    return "new and required: a row without it is refused"
 
 
 def _outputs(old: Contract, new: Contract) -> Iterator[Difference]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from seatrial_contracts.annotations import (
@@ -27,8 +27,10 @@ from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.options import Options, options_of
 from seatrial_contracts.records import SEPARATOR
-from seatrial_contracts.row import Answer, Row
+from seatrial_contracts.row import Answer, Row, plain_value
 
+PLAIN = (str, int, float, bool, list, dict)
+"""Types of a default."""
 LARGEST = 1e15
 """Larger numbers are quantities, not counts: float64 skips whole numbers from 2**53 on."""
 
@@ -47,14 +49,14 @@ def contract_from_rows(
     Raises `DeclarationError` naming the field to mend.
     """
     rows, answers = _read(inputs, "input"), _read(outputs, "output")
-    both = {name for name, _ in rows} & {name for name, _ in answers}
+    both = {field.name for field in rows} & {field.name for field in answers}
     if both:
         raise DeclarationError(
             f"{outputs.__name__}.{min(both)}", "the name of an input", "a name of its own"
         )
     return Contract(
-        inputs=tuple(InputField(name=name, kind=kind) for name, kind in rows),
-        outputs=tuple(OutputField(name=name, kind=kind) for name, kind in answers),
+        inputs=tuple(rows),
+        outputs=tuple(OutputField(name=field.name, kind=field.kind) for field in answers),
         options=options_of(options),
         limits=limits or Limits(),
         tolerance=tolerance or Tolerance(),
@@ -104,7 +106,7 @@ def check_rounding(name: str, values: Sequence[float | None]) -> None:
             )
 
 
-def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
+def _read(rows: type[BaseModel], role: str) -> list[InputField]:
     base = Row if role == "input" else Answer
     if not (isinstance(rows, type) and issubclass(rows, base)) or not rows.model_fields:
         raise DeclarationError(
@@ -117,7 +119,7 @@ def _read(rows: type[BaseModel], role: str) -> list[tuple[str, Kind]]:
 
 def _fields(
     rows: type[BaseModel], base: type[BaseModel], role: str, where: str, around: str
-) -> Iterator[tuple[str, Kind]]:
+) -> Iterator[InputField]:
     """The fields of a class by their names, those of objects within by dotted ones."""
     check_class(rows, base)
     complete(rows)
@@ -130,14 +132,14 @@ def _fields(
         except DeclarationError as error:
             raise DeclarationError(f"{place}: {error}") from None
         if inner is None:
-            yield full, _field(place, info, role)
+            yield _field(place, full, info, role)
             continue
         leaves = _fields(inner.rows, base, role, place, f"{full}{SEPARATOR}")
-        for number, (leaf, kind) in enumerate(leaves):
+        for number, leaf in enumerate(leaves):
             try:
-                yield leaf, inner.within(full, kind, first=number == 0)
+                yield inner.within(full, leaf, first=number == 0)
             except DeclarationError as error:
-                raise DeclarationError(f"{place}{leaf[len(full) :]}: {error}") from None
+                raise DeclarationError(f"{place}{leaf.name[len(full) :]}: {error}") from None
 
 
 class RowWithin(NamedTuple):
@@ -147,24 +149,31 @@ class RowWithin(NamedTuple):
     nullable: bool
     listed: Items | None
 
-    def within(self, name: str, kind: Kind, *, first: bool) -> Kind:
-        """The kind of a field of it, as the whole row has it.
+    def within(self, name: str, field: InputField, *, first: bool) -> InputField:
+        """A field of it, as the whole row has it.
 
         The first field of listed objects says which of the others' items count, too. Raises
         `DeclarationError`.
         """
+        kind = field.kind
         if self.listed is not None:
             if isinstance(kind, Items):
                 raise DeclarationError("st.Items", "a list within a list", "values alone")
+            if field.default is not None:
+                got = f"default {field.default!r}, within a list"[:80]
+                raise DeclarationError("a field of listed objects", got, "no default")
             mark = self.listed.mark if first else "none"
-            return self.listed.completed(nullable=self.nullable, item=kind, of_rows=name, mark=mark)
+            whole = self.listed.completed(
+                nullable=self.nullable, item=kind, of_rows=name, mark=mark
+            )
+            return InputField(name=field.name, kind=whole)
         if self.nullable and not kind.nullable:
             raise DeclarationError(
                 "a field of an object that may be missing",
                 "a value that is always there",
                 "`| None` for each field of it, which says what the graph sees without it",
             )
-        return kind
+        return field
 
 
 def row_within(info: FieldInfo) -> RowWithin | None:
@@ -173,6 +182,8 @@ def row_within(info: FieldInfo) -> RowWithin | None:
     Raises `DeclarationError` where its words cannot be kept.
     """
     field = read_field(info)
+    if isinstance(field.default, Row):
+        raise DeclarationError("default", "an object", "defaults of the fields of its class")
     if is_row(field.annotation):
         if field.words:
             got = ", ".join(map(str, field.words))[:80]
@@ -191,7 +202,8 @@ def is_row(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Row)
 
 
-def _field(where: str, info: FieldInfo, role: str) -> Kind:
+def _field(where: str, name: str, info: FieldInfo, role: str) -> InputField:
+    """The field `name`, as the row has it."""
     try:
         field = read_field(info)
         stated = stated_kind(field)
@@ -203,5 +215,22 @@ def _field(where: str, info: FieldInfo, role: str) -> Kind:
         known = ", ".join(f"st.{cls.__name__}" for cls in kinds().values() if role in cls.roles)
         raise DeclarationError(where, what, f"a type or a kind that can be an {role}: {known}")
     if info.description and kind.description is None:
-        return kind.model_copy(update={"description": info.description})
-    return kind
+        kind = kind.model_copy(update={"description": info.description})
+    made = InputField(name=name, kind=kind)
+    return made if field.default is None else with_default(made, field.default, where, role)
+
+
+def with_default(field: InputField, default: Any, where: str, role: str) -> InputField:
+    """The field with a default, in its JSON form. Raises `DeclarationError` for one it refuses."""
+    given = plain_value(default)
+    if role == "output":
+        raise DeclarationError(f"{where}: default", f"{given!r}"[:60], "no default: models answer")
+    if not isinstance(given, PLAIN):
+        got = f"a {type(given).__name__}"
+        raise DeclarationError(f"{where}: default", got, "a value that JSON can carry")
+    found = InputField(name=field.name, kind=field.kind, default=given)
+    try:
+        _ = found.default_value
+    except ValidationError:
+        raise DeclarationError(f"{where}: default", f"{given!r}"[:60], field.kind.want()) from None
+    return found

@@ -56,9 +56,11 @@ def draw_rows(front: HostStage, known: Sequence[Mapping[str, Any]]) -> tuple[Dra
     nullable = [field.name for field in front.contract.inputs if field.kind.nullable]
     record = front.contract.record
     known = [record.flat(row) for row in known]
+    left_out = [field.name for field in front.contract.inputs if field.default is not None]
     base = max(known, key=lambda row: sum(value is not None for value in row.values()))
     drawn = chain(
         _missing(nullable, base),
+        _left_out(left_out, base),
         _alone(edges, base),
         _together(named, base),
         _mixed(named, set(nullable), known),
@@ -73,6 +75,14 @@ def _missing(nullable: Sequence[str], base: Mapping[str, Any]) -> Iterator[Drawn
     yield from (DrawnRow({**base, name: None}, f"input '{name}' missing") for name in nullable)
     if len(nullable) > 1:
         yield DrawnRow({**base, **dict.fromkeys(nullable)}, "every input missing that may be")
+
+
+def _left_out(defaults: Sequence[str], base: Mapping[str, Any]) -> Iterator[DrawnRow]:
+    """The row without each field that has a default, and without all of them."""
+    parts = [{name} for name in defaults]
+    for part in (*parts, *([set(defaults)] if len(defaults) > 1 else [])):
+        row = {name: value for name, value in base.items() if name not in part}
+        yield DrawnRow(row, f"input '{min(part)}' left out")
 
 
 def _alone(edges: Mapping[str, Sequence[Edge]], base: Mapping[str, Any]) -> Iterator[DrawnRow]:

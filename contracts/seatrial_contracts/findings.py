@@ -87,7 +87,7 @@ def describe_finding(
         )
     if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):
         return Refusal("E_MISSING", where, "nothing" if code == "E_MISSING" else "null", want, mend)
-    if code == "E_CATEGORY" and not isinstance(first["input"], str):
+    if code == "E_CATEGORY" and not isinstance(first["input"], str):  # of a Literal of words
         code = "E_TYPE"
     return Refusal(code, where, describe_input(first), want, mend)
 

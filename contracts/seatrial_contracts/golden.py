@@ -22,7 +22,7 @@ from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import MAX_SIDE, Array
-from seatrial_contracts.row import Row, plain_row
+from seatrial_contracts.row import Row, plain_row, plain_value
 from seatrial_contracts.sample import Sample, check_samples
 
 GOLDEN, HELD_OUT = "golden", "heldout"
@@ -266,6 +266,7 @@ def wire_row(row: Any) -> Any:
 
 def wire_value(value: Any) -> Any:
     """One value as JSON carries it."""
+    value = plain_value(value)
     if isinstance(value, bytes):
         return base64_text(value)
     if isinstance(value, list):

@@ -49,9 +49,7 @@ class HostStage:
 
     def __init__(self, contract: Contract, files: Mapping[str, bytes]) -> None:
         self.contract, self.files, self.specs = contract, files, contract.tensors
-        self.columnar = not any(
-            field.kind.staged or field.kind.marked or field.kind.ragged for field in contract.inputs
-        )
+        self.columnar = not any(field.kind.by_row for field in contract.inputs)
         """Does every input enter as it comes, so that columns need no look at single rows?"""
         self._slow_kinds = [
             (field.name, field.kind.encodes_inline)

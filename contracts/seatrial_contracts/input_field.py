@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, TypeAdapter
 
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
@@ -31,6 +31,23 @@ class InputField(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
     name: str
     kind: Annotated[SerializeAsAny[Kind], BeforeValidator(kind_of)]
+    default: Any = Field(default=None, exclude_if=lambda value: value is None)
+    """What a row without the field has there, in its JSON form.
+
+    None: such a row is refused or, where the field may be missing, it is missing.
+    """
+
+    @property
+    def optional(self) -> bool:
+        """May a row leave it out?"""
+        return self.kind.nullable or self.default is not None
+
+    @cached_property
+    def default_value(self) -> Any:
+        """The validated default; None where there is none. Raises `ValidationError`."""
+        if self.default is None:
+            return None
+        return TypeAdapter(self.kind.annotation()).validate_python(self.default, strict=True)
 
     @cached_property
     def graph_name(self) -> str:
@@ -57,7 +74,7 @@ class InputField(BaseModel):
     def raw_tensors(self) -> tuple[RawTensor, ...]:
         """What clients send of this field over V2 and gRPC, the values first."""
         kind, name = self.kind, self.name
-        found = [RawTensor(name, kind.datatype, kind.row_shape, kind.nullable, kind.want())]
+        found = [RawTensor(name, kind.datatype, kind.row_shape, self.optional, kind.want())]
         if kind.ragged:
             want = "how many of the row's values count"
             found.append(RawTensor(f"{name}_{LENGTH}", "INT64", (1,), True, want))
@@ -89,12 +106,14 @@ class InputField(BaseModel):
         kind, where = self.kind, f"input '{self.name}'"
         values = columns.get(self.name)
         if values is None:
-            if not kind.nullable:
+            if not self.optional:
                 raise Refusal("E_MISSING", where, "nothing", kind.want())
+            if self.default is not None:
+                return kind.column(self._default_column(rows))
             if kind.marked or kind.datatype == "BYTES":
                 values = [None] * rows
             else:
-                values = np.full(rows, np.nan, DTYPES[kind.datatype])
+                values = np.full(rows, kind.missing_element, DTYPES[kind.datatype])
             if kind.marked:
                 return values
         try:
@@ -107,6 +126,13 @@ class InputField(BaseModel):
             return present_rows(values, mark, kind.column)
         except Refusal as refusal:
             raise refusal.at(", ".join(filter(None, (where, refusal.where)))) from None
+
+    def _default_column(self, rows: int) -> Column:
+        """A V2 column of the default alone."""
+        element = self.kind.wire(self.default)
+        if self.kind.datatype == "BYTES" and isinstance(element, str):
+            return [element] * rows
+        return np.asarray([element] * rows, DTYPES.get(self.kind.datatype, object))
 
     def _rows_of(self, values: Column, lengths: Column | None) -> list[Array]:
         """Each row's own values, without what fills it up. Raises `Refusal`."""

@@ -59,6 +59,7 @@ class RequestReader:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._names = [*contract.record.parts]
+        self._optional = contract.record.optional
 
     @cached_property
     def _strict(self) -> TypeAdapter[Any]:
@@ -78,7 +79,10 @@ class RequestReader:
             return Annotated[list[each], count]
 
         columns: dict[str, Any] = {
-            name: (listed(annotation | None), None) if nullable else (listed(annotation), ...)
+            name: (
+                listed(annotation | None if nullable else annotation),
+                None if name in self._optional else ...,
+            )
             for name, (annotation, nullable) in self._contract.record.annotations.items()
         }
         return TypeAdapter(
@@ -155,7 +159,7 @@ class RequestReader:
                     "E_SHAPE", f"input '{name}'", f"{count} rows", f"{rows} rows, as '{first}' has"
                 )
         values = [
-            repeat(None, rows) if columns[name] is None else columns[name] or ()
+            repeat(self._optional[name], rows) if columns[name] is None else columns[name] or ()
             for name in self._names
         ]
         whole = [dict(zip(self._names, row, strict=True)) for row in zip(*values, strict=True)]

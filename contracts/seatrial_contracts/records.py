@@ -50,8 +50,9 @@ class Record:
 
     def model(self) -> type[Row]:
         """A strict Pydantic model of the object."""
+        optional = self.optional
         fields: dict[str, Any] = {
-            name: (annotation | None, None) if nullable else (annotation, ...)
+            name: (annotation | None if nullable else annotation, optional.get(name, ...))
             for name, (annotation, nullable) in self.annotations.items()
         }
         return create_model("Row", __base__=BuiltRow, **fields)
@@ -64,6 +65,15 @@ class Record:
             if isinstance(part, Record)
             else (part.kind.annotation(), part.kind.nullable)
             for name, part in self.parts.items()
+        }
+
+    @property
+    def optional(self) -> dict[str, Any]:
+        """Each part that may be left out, and the validated value that stands there then."""
+        return {
+            name: None if isinstance(part, Record) else part.default_value
+            for name, part in self.parts.items()
+            if (part.nullable if isinstance(part, Record) else part.optional)
         }
 
     def annotation(self) -> Any:
@@ -124,11 +134,14 @@ class Record:
         properties: dict[str, JsonSchema] = {}
         required = []
         for name, part in self.parts.items():
-            nullable = part.nullable if isinstance(part, Record) else part.kind.nullable
-            properties[name] = (
-                part.whole_schema() if isinstance(part, Record) else schema_of(part.kind)
-            )
-            if not nullable:
+            if isinstance(part, Record):
+                properties[name] = part.whole_schema()
+                left_out = part.nullable
+            else:
+                default = {} if part.default is None else {"default": part.default}
+                properties[name] = {**schema_of(part.kind), **default}
+                left_out = part.optional
+            if not left_out:
                 required.append(name)
         return {
             "type": "object", "properties": properties, "required": required,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -34,9 +35,11 @@ def plain_row(row: Row) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """A value, in which rows are mappings."""
+    """A value, in which rows are mappings, and members of an `Enum` their values."""
     if isinstance(value, Row):
         return plain_row(value)
+    if isinstance(value, Enum):
+        return value.value
     return [plain_value(each) for each in value] if isinstance(value, list) else value
 
 

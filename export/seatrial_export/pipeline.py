@@ -194,6 +194,14 @@ class Pipeline(ModelDeclaration):
         Tensors are matched by name; where there is one tensor and one parameter, as in
         `nn.Sequential`, the names may differ. Raises `DeclarationError` where they do not fit.
         """
+        for spec in self.specs:
+            if spec.dtype == "string" and spec.name not in self.categories:
+                raise DeclarationError(
+                    f"input '{spec.name}'",
+                    "a text without a tokenizer, for a PyTorch module",
+                    'st.Text(tokenizer="path/to/tokenizer.json"): torch has no strings',
+                    "seatrial adopt seals an ONNX graph that reads strings",
+                )
         names = [spec.name for spec in self.specs]
         parameters = inspect.signature(self.model.forward).parameters.values()
         places = [

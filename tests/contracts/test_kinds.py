@@ -350,9 +350,9 @@ def test_missing_values_and_unknown_words_have_codes_of_their_own() -> None:
         (lambda: {"x": dict[str, int]}, "a type or a kind that can be an input"),
         (lambda: {"x": Annotated[str, st.Number()]}, "float or int"),
         (lambda: {"x": Annotated[float, st.Number(dtype="int8")]}, "a float dtype for float"),
-        (lambda: {"x": Literal[1, 2]}, "non-empty words"),
+        (lambda: {"x": Literal[1, "b"]}, "non-empty words"),
         (lambda: {"x": Annotated[str, st.Category("a", "a")]}, "different, non-empty words"),
-        (lambda: {"x": Annotated[str, st.Text()]}, "no tokenizer"),
+        (lambda: {"x": Annotated[str, st.Text(max_tokens=9)]}, "no tokenizer"),
         (
             lambda: {"x": Annotated[str, st.Text(tokenizer="/no/such/file.json")]},
             "readable tokenizer.json",

@@ -1,6 +1,7 @@
 """The bundles that the cases are sent to.
 
-They take rows of numbers, words and flags; ids; an image; a text; two texts.
+They take rows of numbers, words and flags; ids; an image; a text; two texts;
+entries of vocabularies.
 """
 
 from __future__ import annotations
@@ -58,6 +59,13 @@ class Note(st.Row):
 
 class Pair(st.Row):
     pair: Annotated[dict[str, str], PAIR]
+
+
+def many_words(folder: Path) -> str:
+    """A file of more words than a graph looks up."""
+    path = folder / "words.txt"
+    path.write_text("".join(f"word {place}\n" for place in range(20_000)))
+    return str(path)
 
 
 class Score(st.Answer):
@@ -174,6 +182,27 @@ def seal(folder: Path) -> None:
               output=("says", [2]), axes=np.array([1]), one=np.array([1], np.float32)),
         PAIR.front_files("pair"),
     )  # fmt: skip
+    seal_shop(folder)
+
+
+def seal_shop(folder: Path) -> None:
+    """A row of entries: a word of a long file, numbers, a plain text, and defaults."""
+
+    class Shop(st.Row):
+        product: Annotated[str, st.Category(file=many_words(folder))]
+        tier: Literal[1, 2]
+        user: Annotated[int, st.Category(9, unknown="hash", buckets=4)] = 9
+        note: Annotated[str, st.Text(max_chars=40)] = "none"
+
+    contract = st.contract_from_rows(Shop, Score)
+    (folder / "words.txt").unlink()
+    ends: list[tuple[str, int, list[str | int]]] = [
+        ("product", TensorProto.INT64, []), ("tier", TensorProto.INT64, []),
+        ("user", TensorProto.INT64, []), ("note", TensorProto.STRING, []),
+    ]  # fmt: skip
+    data = graph(ends, helper.make_node("Cast", ["product"], ["score"], to=TensorProto.FLOAT))
+    files = contract.inputs[0].kind.front_files("product")
+    write(folder, "shop", contract, {"product": "word 7", "tier": 1}, 7.0, data, files)
 
 
 def write(

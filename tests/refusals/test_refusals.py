@@ -16,7 +16,15 @@ from typing import Any
 
 import psutil
 import pytest
-from refusals import binary_cases, client_cases, http_cases, json_cases, media_cases, name_cases
+from refusals import (
+    binary_cases,
+    client_cases,
+    entry_cases,
+    http_cases,
+    json_cases,
+    media_cases,
+    name_cases,
+)
 from refusals.case import CANARY, ROW, SHAPES, Case, request, rows
 from refusals.sealed import seal
 
@@ -25,7 +33,9 @@ from seatrial_serve.process.codes import CODES
 pytestmark = pytest.mark.slow
 CASES = [
     case
-    for group in (json_cases, binary_cases, media_cases, http_cases, name_cases, client_cases)
+    for group in (
+        json_cases, binary_cases, entry_cases, media_cases, http_cases, name_cases, client_cases,
+    )  # fmt: skip
     for case in group.CASES
 ]
 GOOD, LIVE = rows(ROW), request("/v2/health/live", method="GET")

@@ -33,6 +33,8 @@ class Voyage(st.Row):
     word: Literal["a", "b"] | None
     other: Annotated[str, st.Category("p", "q", unknown="bucket")]
     ok: bool
+    tier: Literal[1, 5]
+    shop: Annotated[int, st.Category(7, unknown="hash", buckets=3)]
 
 
 class Score(st.Answer):
@@ -41,7 +43,8 @@ class Score(st.Answer):
 
 CONTRACT = st.contract_from_rows(Voyage, Score)
 STAGE, PLAIN = HostStage(CONTRACT, {}), PlainRow(CONTRACT)
-GOOD = {"length": 0.2, "weight": 1, "count": 3, "word": "a", "other": "other", "ok": True}
+GOOD = {"length": 0.2, "weight": 1, "count": 3, "word": "a", "other": "other", "ok": True,
+    "tier": 5, "shop": 9}  # fmt: skip
 TYPES = {field.name: field.kind.datatype for field in CONTRACT.inputs}
 EDGES = some.sampled_from(
     [

@@ -110,9 +110,10 @@ def fields_table(bundle: Bundle) -> Table:
     for role, fields in (("in", bundle.contract.inputs), ("out", bundle.contract.outputs)):
         for field in fields:
             missing = " or null" if field.kind.nullable else ""
-            table.add_row(
-                role, field.name, field.kind.name, field.kind.datatype, field.kind.want() + missing
-            )
+            default = getattr(field, "default", None)
+            takes = field.kind.want() + missing
+            takes += "" if default is None else f"; {default} where it is left out"
+            table.add_row(role, field.name, field.kind.name, field.kind.datatype, takes)
     return table
 
 

@@ -15,12 +15,12 @@ MOST_LISTED = 256
 """Longer lists stand in the contract alone, and in no schema or description of the model."""
 
 
-def classes_in(path: str, where: str) -> tuple[str, ...]:
-    """Read classes from a text file in UTF-8: one name a line, in the order of the scores.
+def words_in(path: str, where: str, noun: str) -> tuple[str, ...]:
+    """Read a text file in UTF-8 of one `noun` a line: up to `MAX_WORDS`, each once.
 
     Raises `DeclarationError` that names the line.
     """
-    where, want = f"{where}, file '{path}'", "a text file in UTF-8 of one class a line"
+    where, want = f"{where}, file '{path}'", f"a text file in UTF-8 of one {noun} a line"
     try:
         text = Path(path).read_text("utf-8-sig")
     except OSError as error:
@@ -34,10 +34,11 @@ def classes_in(path: str, where: str) -> tuple[str, ...]:
     for line, name in enumerate(names, 1):
         if not name.strip() or len(name) > LONGEST_NAME:
             got = f"{len(name)} characters" if name.strip() else "an empty line"
-            raise DeclarationError(f"{where}, line {line}", got, f"a name, up to {LONGEST_NAME}")
+            want = f"a {noun}, up to {LONGEST_NAME} characters"
+            raise DeclarationError(f"{where}, line {line}", got, want)
         if name in seen:
-            got = f"the class of line {seen[name]} again"
-            raise DeclarationError(f"{where}, line {line}", got, "each class once")
+            got = f"the {noun} of line {seen[name]} again"
+            raise DeclarationError(f"{where}, line {line}", got, f"each {noun} once")
         seen[name] = line
     return names
 
@@ -48,7 +49,7 @@ def declared_classes(classes: tuple[str, ...], file: str | None, where: str) -> 
         return classes
     if classes:
         raise DeclarationError(where, "classes and a file", "one of both")
-    return classes_in(file, where)
+    return words_in(file, where, "class")
 
 
 def class_schema(classes: Sequence[str]) -> JsonSchema:

@@ -128,6 +128,10 @@ class Items(Kind):
     def front_files(self, field: str) -> Mapping[str, bytes]:
         return self.each.front_files(field)
 
+    def with_files(self, name: str, files: Mapping[str, bytes]) -> Self:
+        item = self.each.with_files(name, files)
+        return self if item is self.item else self.model_copy(update={"item": item})
+
     def breaks(self, option: str, old: Self) -> bool:
         if option == "max_items":
             return self.most < old.most
@@ -271,7 +275,7 @@ class Items(Kind):
     def _pad(self) -> int | str:
         """What fills shorter lists up: the model has an answer for it, which counts for nothing."""
         if isinstance(self.each, Category):
-            return self.each.categories[0]
+            return self.each.pad
         if isinstance(self.each, Number):
             low, high = self.each.range
             return 0 if low <= 0 <= high else int(np.ceil(low)) if low > 0 else int(np.floor(high))

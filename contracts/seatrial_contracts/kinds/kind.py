@@ -194,7 +194,7 @@ class Kind(Declared):
         """
         return None
 
-    def declared(self, annotation: Any, nullable: bool) -> Self:
+    def declared(self, annotation: Any, nullable: bool) -> Kind:
         """Complete this kind by the type that it annotates.
 
         Raises `DeclarationError` where the two do not fit.
@@ -228,6 +228,13 @@ class Kind(Declared):
     def front_files(self, field: str) -> Mapping[str, bytes]:
         """Files that the host stage needs, to be sealed into the bundle: relative name -> bytes."""
         return {}
+
+    def with_files(self, name: str, files: Mapping[str, bytes]) -> Self:
+        """The kind of input `name` with what lies beside its contract; `files` are the bundle's.
+
+        Raises `DeclarationError` where a file is not as the contract has it, and `KeyError`.
+        """
+        return self
 
     def encodes_inline(self, value: Any) -> bool:
         """Is the host stage of this value shorter than a hop to another thread (some 50 us)?"""
@@ -291,6 +298,16 @@ class Kind(Declared):
     def marked(self) -> bool:
         """May a value be missing, which a mark beside it says?"""
         return self.nullable and self.marks_missing
+
+    @property
+    def by_row(self) -> bool:
+        """Is a column of this field encoded row by row, since the host stage changes it?"""
+        return self.staged or self.marked or self.ragged
+
+    @property
+    def missing_element(self) -> Any:
+        """What stands for a missing value in a V2 tensor of numbers."""
+        return np.nan
 
     @property
     def most_values(self) -> int:

@@ -17,6 +17,7 @@ from seatrial_contracts.kinds.kind import (
     Stage,
     text_of,
 )
+from seatrial_contracts.kinds.plain_text import PlainText
 from seatrial_contracts.kinds.tokenised import (
     CHEAP_CHARS,
     EXAMPLE,
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
 class Text(Tokenised):
     """`Annotated[str, Text(tokenizer="tokenizer.json", max_chars=2000, max_tokens=256)]`.
 
-    It enters the graph as `<field>_ids` and `<field>_mask`, int64, shape `(batch, tokens)`, padded
-    to the longest of the batch with `pad_id` and 0. A text of more tokens than `max_tokens`
-    (special ones included) is refused, or cut with `overflow="truncate"`. `padding_side`, `pad_id`
+    Without a tokenizer it is a `PlainText`, which enters the graph as a string.
+
+    With one it enters the graph as `<field>_ids` and `<field>_mask`, int64, shape
+    `(batch, tokens)`, padded to the longest of the batch with `pad_id` and 0. A text of more tokens
+    than `max_tokens` (special ones included) is refused, or cut with `overflow="truncate"`.
+    `padding_side`, `pad_id`
     and `truncation_side` are the `tokenizer.json`'s own where they are not said, and right, 0 and
     right where it says nothing; lengths that the file bakes in are replaced by `max_tokens`.
 
@@ -53,10 +57,22 @@ class Text(Tokenised):
     kind: Literal["text"] = "text"
     overflow: Literal["refuse", "truncate"] = "refuse"
 
-    def declared(self, annotation: Any, nullable: bool) -> Self:
+    def declared(self, annotation: Any, nullable: bool) -> Self | PlainText:
         if annotation is not str:
             raise DeclarationError("st.Text", str(annotation), "str")
+        if self._tokenizer_json is None:
+            return self._plain().declared(annotation, nullable)
         return self.completed(**self.own_options(), nullable=nullable)
+
+    def _plain(self) -> PlainText:
+        """The text without a tokenizer. Raises `DeclarationError` for options that need one."""
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        odd = own.keys() - PlainText.model_fields.keys()
+        if odd:
+            mend = f"without '{min(odd)}' the graph takes the text as a string"
+            want = 'st.Text(tokenizer="path/to/tokenizer.json")'
+            raise DeclarationError("st.Text", f"'{min(odd)}' and no tokenizer", want, mend)
+        return PlainText(**own)
 
     def texts_of(self, value: Any) -> tuple[str, ...]:
         return (value,)

@@ -33,7 +33,7 @@ def range_of(kind: Kind | None) -> Range | None:
     if isinstance(kind, Flag):
         return 0, 1
     if isinstance(kind, Category):
-        return 0, kind.codes_count - 1
+        return kind.range if kind.whole else (0, kind.codes_count - 1)
     if isinstance(kind, Tokenised):
         return 0, np.iinfo(np.int32).max  # no vocabulary is larger
     return None

@@ -6,7 +6,7 @@ The estimator itself is the reference.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from typing_extensions import TypeIs
 
 from seatrial_contracts.declaration import contract_from_rows
 from seatrial_contracts.errors import DeclarationError, GateError
-from seatrial_contracts.kinds.category import Category
+from seatrial_contracts.kinds.category import FEW, Category
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
@@ -28,6 +28,8 @@ from seatrial_export.adopt.parts import is_missing, parts_of
 
 WHERE = "scikit-learn estimator"
 TOOLS = ("scikit-learn", "skl2onnx")
+BLOCK = 2**12
+"""Entries of a category that are tried at once."""
 
 
 class SupportsFit(Protocol):
@@ -112,7 +114,7 @@ class Estimator:
             )
         import pandas
 
-        words = {field.name for field in self._contract.inputs if isinstance(field.kind, Category)}
+        words = set(self._words())
         return pandas.DataFrame(
             {
                 column: pandas.Series(
@@ -159,14 +161,26 @@ class Estimator:
 
         It is float64 where float32 does not hold the contract's numbers.
         """
-        numbers = [field.kind for field in self._contract.inputs if isinstance(field.kind, Number)]
+        numbers = [
+            field.kind
+            for field in self._contract.inputs
+            if isinstance(field.kind, (Number, Category)) and field.kind.datatype != "BYTES"
+        ]
         wide = [
             kind
             for kind in numbers
-            if kind.dtype == "float64"
+            if (isinstance(kind, Number) and kind.dtype == "float64")
             or (kind.whole and max(map(abs, kind.range)) > EXACT_IN_FLOAT32)
         ]
         return "float64" if wide else "float32"
+
+    def _words(self) -> list[str]:
+        """The fields that are words."""
+        return [
+            field.name
+            for field in self._contract.inputs
+            if isinstance(field.kind, Category) and not field.kind.whole
+        ]
 
     def _verb(self, kind: Any) -> Callable[[Any], Any]:
         """The method that makes an output of this kind."""
@@ -243,7 +257,15 @@ class Estimator:
                 f"the fields {ours}",
                 f"the columns that the estimator was fitted on: {theirs}",
             )
-        words = [field.name for field in self._contract.inputs if isinstance(field.kind, Category)]
+        for field in self._contract.inputs:
+            if isinstance(field.kind, Category) and field.kind.hosted:
+                raise DeclarationError(
+                    f"input '{field.name}'",
+                    f"a file of {len(field.kind.known)} words",
+                    f"at most {FEW} of them: the estimator's own encoder looks them up in the "
+                    "graph",
+                )
+        words = self._words()
         if words and not self._columns:
             want = "an estimator that was fitted on a data frame: words and numbers share no matrix"
             raise DeclarationError(
@@ -285,16 +307,21 @@ class Estimator:
         for field in self._contract.inputs:
             kind, where = field.kind, f"field '{field.name}'"
             if isinstance(kind, Category):
-                words = [
-                    *kind.categories,
-                    *(["".join(kind.categories)[:200] + "?"] if kind.unknown == "bucket" else []),
-                ]
-                odd = self._first_raised([{**known, field.name: word} for word in words])
+                odd = next(
+                    (
+                        entries[place]
+                        for entries in in_blocks(kind)
+                        if (
+                            place := self._first_raised([{**known, field.name: e} for e in entries])
+                        )
+                        is not None
+                    ),
+                    None,
+                )
                 if odd is not None:
+                    noun = "number" if kind.whole else "word"
                     word = (
-                        f"the word '{words[odd]}'"
-                        if odd < len(kind.categories)
-                        else "a word outside the list"
+                        f"the {noun} '{odd}'" if odd in kind.known else f"a {noun} outside the list"
                     )
                     raise GateError(
                         "contract",
@@ -323,13 +350,14 @@ class Estimator:
             for field in self._contract.inputs
             if isinstance(field.kind, Category)
         }
-        most = min(max((len(kind.categories) for kind in kinds.values()), default=1), 20)
+        most = min(max((len(kind.known) for kind in kinds.values()), default=1), 20)
         return [
             {
                 **example,
                 **{
-                    name: kind.categories[place % len(kind.categories)]
+                    name: kind.known[place % len(kind.known)]
                     for name, kind in kinds.items()
+                    if kind.known
                 },
             }
             for place in range(most)
@@ -358,6 +386,14 @@ class Estimator:
                 (low, middle) if self._raised(rows[low:middle]) is not None else (middle, high)
             )
         return low
+
+
+def in_blocks(kind: Category) -> Iterator[Sequence[Any]]:
+    """The entries of a category, and behind them one that is none where it is taken."""
+    for start in range(0, len(kind.known), BLOCK):
+        yield kind.known[start : start + BLOCK]
+    if kind.unknown != "reject":
+        yield kind.outsiders()[:1]
 
 
 def _first(estimator: Any) -> Any:

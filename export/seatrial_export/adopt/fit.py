@@ -182,10 +182,15 @@ class Fitting:
     def _cast(self, value: str, spec: TensorSpec, port: Port) -> str:
         """Cast the value of a field to the port's type.
 
-        Words become codes where the graph takes numbers.
+        Words become codes where the graph takes numbers; whole numbers enter as they are.
         """
         kind, have = self._kinds.get(spec.name), spec.dtype
-        if isinstance(kind, Category) and port.dtype != "string":
+        if isinstance(kind, Category) and kind.whole and (kind.nullable or kind.buckets):
+            raise Misfit(
+                f"'{spec.name}' is a category of whole numbers, some of which stand for what is "
+                "missing or unknown, which an adopted graph knows nothing of"
+            )
+        if isinstance(kind, Category) and not kind.whole and port.dtype != "string":
             value = self._editor.before(
                 "LabelEncoder", [value], domain=ML_DOMAIN, **lookup_attributes(kind)
             )

@@ -116,11 +116,11 @@ def packed(module: Any, candidate: TorchCandidate) -> bytes:
 
 
 def facts(candidate: TorchCandidate) -> str:
-    """Inputs in the order in which the module takes them, with each category's table of codes."""
+    """Inputs in the order in which the module takes them, with each category's entries by code."""
     pipeline = candidate.pipeline
     specs = {spec.name: spec for spec in pipeline.specs}
     known = {
-        name: {"table": kind.lookup(), "unknown": kind.unknown_code}
+        name: {"entries": list(kind.lookup()), "unknown": kind.unknown_code}
         for name, kind in pipeline.categories.items()
     }
     return json.dumps(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -218,10 +217,6 @@ def sizes_of(feeds: Mapping[str, Tensor]) -> dict[str, list[int]]:
 
 
 def _strings(candidate: TorchCandidate, name: str, codes: Array) -> Array:
-    """Codes of a category back to the words that the graph takes."""
+    """Codes of a category back to the entries that the graph takes."""
     kind = candidate.pipeline.categories.get(name)
-    if kind is None:
-        return codes
-    words = {code: word for word, code in kind.lookup().items()}
-    flat = [words.get(int(code), "?") for code in codes.ravel()]
-    return np.array(flat, object).reshape(codes.shape)
+    return codes if kind is None else kind.entries_of_codes(codes)

@@ -96,10 +96,13 @@ def good_rows(contract: Contract) -> SearchStrategy[Mapping[str, Any]]:
     from hypothesis import strategies as some
 
     fields = {field.name: field.kind.strategy() for field in contract.inputs}
-    missing = {field.name for field in contract.inputs if field.kind.nullable}
+    optional = {field.name: field.kind.nullable for field in contract.inputs if field.optional}
     drawn = some.fixed_dictionaries(
-        {name: strategy for name, strategy in fields.items() if name not in missing},
-        optional={name: some.none() | fields[name] for name in missing},
+        {name: strategy for name, strategy in fields.items() if name not in optional},
+        optional={
+            name: some.none() | fields[name] if nullable else fields[name]
+            for name, nullable in optional.items()
+        },
     )
     return drawn.map(contract.record.nested) if contract.is_nested else drawn
 

@@ -25,15 +25,16 @@ def tensors_of(contract: Contract, rows: RawRows) -> Tensors:
     An input that all rows miss is left out. Lists that may be of unlike length are filled up, and
     stand beside their lengths; what stands for a missing value stands beside a mark.
     """
-    kinds = {field.name: field.kind for field in contract.inputs}
+    fields = {field.name: field for field in contract.inputs}
     rows = [_values(contract, row) for row in rows]
     names = dict.fromkeys(name for row in rows for name in row)
     if not names:
         raise Inexpressible
     made: Tensors = {}
     for name in names:
-        if name in kinds:
-            made |= _raw(name, kinds[name], [row.get(name) for row in rows])
+        if name in fields:
+            field = fields[name]
+            made |= _raw(name, field.kind, [row.get(name, field.default) for row in rows])
         else:
             # What it holds is nothing to whoever does not know it.
             made[name] = (
@@ -102,7 +103,7 @@ def _value(kind: Kind, value: Any) -> Any:
     if value is None and not kind.nullable:
         raise Inexpressible
     if value is None:
-        return b"" if dtype.kind == "O" else np.nan
+        return b"" if dtype.kind == "O" else dtype.type(kind.missing_element)
     try:
         value = kind.wire(value)
         flat = np.array(value, object).ravel().tolist()

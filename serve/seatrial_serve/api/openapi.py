@@ -268,7 +268,7 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         contract.answer_schema(),
     )
     names = [[*contract.record.parts], [field.name for field in contract.outputs]]
-    needed = [name for name, (_, nullable) in contract.record.annotations.items() if not nullable]
+    needed = [name for name in names[0] if name not in contract.record.optional]
     columns = {
         name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model)
         for name in names[0]

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 from seatrial_contracts.golden import wire_value
-from seatrial_contracts.kinds.category import MISSING
+from seatrial_contracts.kinds.category import MISSING, MISSING_INTEGER
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
@@ -198,12 +198,15 @@ def _formed(record: RequestRecord, form: Form, recipient: str | None) -> Any:
 def sent(kind: Kind, value: Any) -> Any:
     """Return a validated value as a client would send it in JSON.
 
-    In columns, what is missing is NaN or an empty word, and a whole number may be a float.
+    In columns, what is missing is NaN, an empty word or the least number, and a whole number may be
+    a float.
     """
     if value is None:
         return None
     plain = wire_value(value)
-    if kind.nullable and not kind.marks_missing and (plain == MISSING or plain != plain):  # noqa: PLR0124  (NaN is what differs from itself)
+    is_nan = plain != plain  # noqa: PLR0124  (NaN is what differs from itself)
+    missing = is_nan or plain in (MISSING, MISSING_INTEGER)
+    if kind.nullable and not kind.marks_missing and missing:
         return None
     return (
         int(plain)

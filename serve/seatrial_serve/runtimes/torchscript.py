@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def load(graph: bytes, options: RuntimeOptions) -> Runtime:
 
 
 class TorchScriptRuntime:
-    """A module, its inputs in order, and the codes of its categories' words."""
+    """A module, its inputs in order, and the codes of its categories' entries."""
 
     remote, healthy, provider, placement = False, True, "torch cpu", None
 
@@ -62,7 +63,10 @@ class TorchScriptRuntime:
         self.version = f"torch {torch.__version__}"
         self.inputs: Mapping[str, str] = dict(facts["inputs"])
         self.outputs: Sequence[str] = facts["outputs"]
-        self._categories: Mapping[str, Any] = facts["categories"]
+        self._categories = {
+            name: (dict(zip(known["entries"], count(), strict=False)), known["unknown"])
+            for name, known in facts["categories"].items()
+        }
 
     def run(
         self, feeds: Mapping[str, Array], *, deadline_s: float = math.inf, outlier: bool = False
@@ -97,9 +101,9 @@ class TorchScriptRuntime:
     def _tensor(self, name: str, array: Array) -> Any:
         known = self._categories.get(name)
         if known is not None:
-            table, unknown = known["table"], known["unknown"]
-            codes = [table.get(word, unknown) for word in array.ravel().tolist()]
-            array = np.array(codes, np.int64).reshape(array.shape)
+            codes, unknown = known
+            found = [codes.get(entry, unknown) for entry in array.ravel().tolist()]
+            array = np.array(found, np.int64).reshape(array.shape)
         return self._torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
     def warm_up(self, most_rows: int) -> None:

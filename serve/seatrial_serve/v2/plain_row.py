@@ -145,7 +145,7 @@ def reader_of(kind: Kind) -> Callable[[Any], Any] | None:
             None if open_bound else {"FP32": fp32, "FP64": fp64, "INT64": int64}.get(kind.datatype)
         )
     elif isinstance(kind, Category):
-        read = word
+        read = word if not kind.whole else None if kind.nullable else int64
     elif isinstance(kind, Flag):
         read = flag
     return partial(or_missing, read) if read is not None and kind.nullable else read

@@ -12,7 +12,8 @@ import { wordInput } from "./inputs/word.js";
 
 /** Which input suits a schema; what no other knows is JSON. */
 function inputFor(schema) {
-  if (schema.enum) return choiceInput;
+  const exact = !schema.enum?.some((one) => Number.isInteger(one) && !Number.isSafeInteger(one)); // JSON.parse rounds others
+  if (schema.enum && exact) return choiceInput;
   if (schema["x-media-types"]) return pictureInput;
   if (schema.type === "boolean") return flagInput;
   if (schema.type === "number" || schema.type === "integer") return numberInput;
@@ -54,7 +55,8 @@ export class Form {
     const refusal = make("p", { class: "refusal", id: ids.refusal });
     input.control.id = ids.control;
     input.control.setAttribute("aria-describedby", `${ids.hint} ${ids.refusal}`);
-    const missing = role === "option" ? `; ${schema.default} unless chosen` : nullable ? ", or nothing: a missing value" : "";
+    const unless = schema.default ?? property.default;
+    const missing = role === "option" ? `; ${schema.default} unless chosen` : unless !== undefined ? `; ${JSON.stringify(unless)} where it is left out` : nullable ? ", or nothing: a missing value" : "";
     const hint = [property.description, `${schema["x-want"]}${missing}`];
     const element = make(
       "div", { class: "field" },

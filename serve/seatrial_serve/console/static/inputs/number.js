@@ -4,11 +4,13 @@ import { make } from "../dom.js";
 
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
-export function numberInput({ schema, nullable }) {
+export function numberInput({ schema, nullable, id }) {
   const positive = (schema.minimum ?? schema.exclusiveMinimum ?? -1) >= 0; // the keypad of some phones has no minus
   const mode = positive ? (schema.type === "integer" ? "numeric" : "decimal") : "text";
-  const control = make("input", { type: "text", inputmode: mode, autocomplete: "off", spellcheck: "false" });
-  return { control, element: control, fill: (value) => (control.value = value ?? ""), value: () => numberOf(control.value.trim(), nullable) };
+  const known = schema.examples && make("datalist", { id: `${id}-known` }, schema.examples.map((number) => make("option", { value: number })));
+  const control = make("input", { type: "text", inputmode: mode, autocomplete: "off", spellcheck: "false", ...(known && { list: known.id }) });
+  const element = known ? make("div", { class: "grows" }, control, known) : control;
+  return { control, element, fill: (value) => (control.value = value ?? ""), value: () => numberOf(control.value.trim(), nullable) };
 }
 
 function numberOf(text, nullable) {
