@@ -344,11 +344,12 @@ class Category(Kind):
         return np.array(entries, np.int64 if self.whole else object).reshape(codes.shape)
 
     @property
-    def pad(self) -> Any:
+    def pad(self) -> int | str:
         """What fills up a list of entries in the graph's input: the entry of code 0."""
         if self.hosted:
             return 0
-        return self.known[0] if self._count else next(iter(self.lookup()))
+        first: int | str = self.known[0] if self._count else next(iter(self.lookup()))
+        return first
 
     def annotation(self) -> Any:
         if self.whole:  # a Literal of numbers takes 1.0
