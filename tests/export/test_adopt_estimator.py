@@ -10,14 +10,18 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 from annotated_types import Interval
 from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.compose import (
+    ColumnTransformer,
+    TransformedTargetRegressor,
+    make_column_transformer,
+)
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
@@ -36,6 +40,7 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     KBinsDiscretizer,
     OneHotEncoder,
+    OrdinalEncoder,
     StandardScaler,
 )
 from sklearn.svm import LinearSVC
@@ -456,3 +461,24 @@ def test_words_of_texts_are_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(st.SeatrialError) as said:
             adopted(made, tmp_path, Said, Species, [{"text": "good ship"}] * 2)
         assert f"{type(vectoriser).__name__}, which cuts a text into words" in str(said.value)
+
+
+class Tiered(st.Row):
+    tier: Literal[1, 2, 30]
+    spent: float
+
+
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OrdinalEncoder()])
+def test_categories_of_whole_numbers_enter_an_estimator_as_they_are(
+    encoder: Any, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"tier": [1, 2, 30] * 20, "spent": np.arange(60) / 8})
+    made = make_pipeline(
+        make_column_transformer((encoder, ["tier"]), remainder="passthrough"),
+        LogisticRegression(max_iter=500),
+    ).fit(frame, [0, 1, 2] * 20)
+    rows = frame.to_dict("records")
+    got = answers(adopted(made, tmp_path, Tiered, Species, rows[:8]), rows, batch_rows=8)
+    assert np.stack([answer["species"] for answer in got]) == pytest.approx(
+        made.predict_proba(frame), abs=1e-5
+    )
