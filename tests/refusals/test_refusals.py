@@ -34,8 +34,14 @@ pytestmark = pytest.mark.slow
 CASES = [
     case
     for group in (
-        json_cases, binary_cases, entry_cases, media_cases, http_cases, name_cases, client_cases,
-    )  # fmt: skip
+        json_cases,
+        binary_cases,
+        entry_cases,
+        media_cases,
+        http_cases,
+        name_cases,
+        client_cases,
+    )
     for case in group.CASES
 ]
 GOOD, LIVE = rows(ROW), request("/v2/health/live", method="GET")
