@@ -26,6 +26,28 @@ RowsOrColumns = Sequence[Mapping[str, Any]] | Mapping[str, Column]
 """Validated rows, or columns."""
 
 
+def prompted(given: RowsOrColumns, prompts: Mapping[str, str]) -> RowsOrColumns:
+    """Validated rows or columns with these prompts before their texts."""
+    for name, prompt in prompts.items():
+        given = (
+            {**given, name: [prompt + text for text in given[name]]}
+            if isinstance(given, Mapping)
+            else [{**row, name: prompt + row[name]} for row in given]
+        )
+    return given
+
+
+def unprompted(given: RowsOrColumns, prompts: Mapping[str, str]) -> RowsOrColumns:
+    """The client's own rows or columns, back from what `prompted` made."""
+    for name, prompt in prompts.items():
+        given = (
+            {**given, name: [text[len(prompt) :] for text in given[name]]}
+            if isinstance(given, Mapping)
+            else [{**row, name: row[name][len(prompt) :]} for row in given]
+        )
+    return given
+
+
 class MappedOutput(NamedTuple):
     """An output in the client's own terms."""
 
@@ -127,18 +149,14 @@ class AnswerForms(ContractFields):
         }
         return {**self.client_tensors, **changed} if changed else self.client_tensors
 
-    def prompted(self, given: RowsOrColumns, options: OptionValues) -> RowsOrColumns:
-        """Validated rows or columns with the prompts that the options put before their texts."""
+    def prompts(self, options: OptionValues) -> Mapping[str, str]:
+        """What these options put before the client's texts, by the name of their input."""
+        found: dict[str, str] = {}
         for name, prompt_of in self._prompters:
             prompt = prompt_of(options)
-            if not prompt:
-                continue
-            given = (
-                {**given, name: [prompt + text for text in given[name]]}
-                if isinstance(given, Mapping)
-                else [{**row, name: prompt + row[name]} for row in given]
-            )
-        return given
+            if prompt:
+                found[name] = prompt + found.get(name, "")
+        return found
 
     @cached_property
     def _prompters(self) -> list[tuple[str, Callable[[OptionValues], str]]]:

@@ -227,7 +227,7 @@ class Bundle:
         """Of the training side's own answers, in the golden set and in the held-out one."""
         for rows in (self.golden, self.held_out):
             if rows is not None:
-                yield measure(self.contract, rows.answers, rows.answers, rows.truth)
+                yield measure(self.contract, rows.answers, rows.answers, rows.truth, rows.notes)
 
     def _golden(self, folder: str) -> Golden:
         names = [name for name in self.files if name.startswith(f"{folder}/")]
@@ -237,7 +237,7 @@ class Bundle:
             "E_BUNDLE_GOLDEN", folder, "rows and answers of the contract, as they were sealed"
         ):
             return Golden.from_files(
-                {name: self.files[name] for name in names}, self.contract, folder
+                {name: self.files[name] for name in names}, self.contract, folder, self.make_front
             )
 
     def _require(self, name: str) -> None:

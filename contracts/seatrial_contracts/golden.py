@@ -7,8 +7,9 @@ refused.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from seatrial_contracts.canonical import canonical_json, read_json
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import BundleError
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.image import base64_text
 from seatrial_contracts.kinds.kind import MAX_SIDE, Array
 from seatrial_contracts.row import Row, plain_row, plain_value
@@ -68,14 +70,14 @@ FORMS: dict[str, TypeAdapter[Any]] = {
     ROWS: TypeAdapter(dict[str, Any]),
     ANSWERS: TypeAdapter(dict[str, Any]),
     REFUSALS: TypeAdapter(RefusedLine),
-    TRUTH: TypeAdapter(dict[str, str | Truth | list[str]] | None),
+    TRUTH: TypeAdapter(dict[str, str | Truth | list[str] | list[dict[str, Any]]] | None),
     SLICES: TypeAdapter(list[str]),
 }
 WANTED = {
     ROWS: "an object: a raw row",
     ANSWERS: "the numbers of each output of the contract, finite and in its shape",
     REFUSALS: 'an object: {"row": ..., "code": "E_..."}',
-    TRUTH: "null, or an object: output -> class, list of classes, or number",
+    TRUTH: "null, or an object: output -> class, number, or a list",
     SLICES: "a list of names",
 }
 """File of a set -> what each of its lines is."""
@@ -102,6 +104,20 @@ class Golden:
     refusals: tuple[Refused, ...] = ()
     truth: tuple[Mapping[str, Any] | None, ...] = ()
     slices: tuple[tuple[str, ...], ...] = ()
+    make_front: Callable[[], HostStage] | None = field(default=None, compare=False, repr=False)
+    """Makes the host stage that the rows go through; None where no notes are needed."""
+
+    @cached_property
+    def notes(self) -> tuple[tuple[Any, ...], ...]:
+        """What the host stage notes of each row whose truth has a place in it; else empty."""
+        placed = [has_place(true) for true in self.truth]
+        if self.make_front is None or not any(placed):
+            return ((),) * len(self.rows)
+        front = self.make_front()
+        return tuple(
+            front.notes(row) if has_one else ()
+            for row, has_one in zip(self.rows, placed, strict=True)
+        )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "truth", self.truth or (None,) * len(self.rows))
@@ -115,6 +131,7 @@ class Golden:
             (),
             tuple(self.truth[place] for place in places),
             tuple(self.slices[place] for place in places),
+            self.make_front,
         )
 
     def only(self, names: Collection[str]) -> Golden:
@@ -149,7 +166,11 @@ class Golden:
 
     @classmethod
     def from_files(
-        cls, files: Mapping[str, bytes], contract: Contract, folder: str = GOLDEN
+        cls,
+        files: Mapping[str, bytes],
+        contract: Contract,
+        folder: str = GOLDEN,
+        make_front: Callable[[], HostStage] | None = None,
     ) -> Self:
         """Read the set that `to_files` wrote.
 
@@ -186,7 +207,16 @@ class Golden:
             refused,
             tuple(truth),
             tuple(tuple(names or ()) for names in slices),
+            make_front,
         )
+
+
+def has_place(truth: Mapping[str, Any] | None) -> bool:
+    """Does a truth name things by their place in an input?"""
+    return truth is not None and any(
+        isinstance(value, (list, tuple)) and not any(isinstance(each, str) for each in value)
+        for value in truth.values()
+    )
 
 
 def _read_lines(files: Mapping[str, bytes], folder: str) -> dict[str, list[Any]]:

@@ -99,8 +99,10 @@ def judge(
     worst = worst_of(rows)
     if len(answers) != len(golden.rows):
         return Verdict(worst, finding=str(worst))
-    measures = measure(contract, golden.answers, answers, golden.truth)
-    slices = measure_slices(contract, golden.answers, answers, golden.truth, golden.slices)
+    measures = measure(contract, golden.answers, answers, golden.truth, golden.notes)
+    slices = measure_slices(
+        contract, golden.answers, answers, golden.truth, golden.slices, golden.notes
+    )
     finding = (
         str(worst) if not worst.passed and (promise.tolerance is not None or worst.cause) else ""
     )
@@ -140,11 +142,13 @@ def broken(
     if not any(promise.bars()):
         return ""
     finding = promise.finding(
-        measures, measure(contract, golden.answers, golden.answers, golden.truth)
+        measures, measure(contract, golden.answers, golden.answers, golden.truth, golden.notes)
     )
     if finding:
         return finding
-    own = measure_slices(contract, golden.answers, golden.answers, golden.truth, golden.slices)
+    own = measure_slices(
+        contract, golden.answers, golden.answers, golden.truth, golden.slices, golden.notes
+    )
     for name, measured in slices.items():
         finding = (
             promise.finding(measured, own[name]) if measured.rows >= promise.min_slice_rows else ""

@@ -13,24 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.compare import Answers, Array
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.kinds.classes import are_probabilities
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.labels import Labels
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.output_kind import OutputKind
 from seatrial_contracts.label_measures import LabelCounts, LabelMeasures, count_labels
+from seatrial_contracts.placed_measures import Notes, Truths, placed_measures
 from seatrial_contracts.recall import recall_at_10
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """How many, or which place: what JavaScript holds exactly."""
-Truths = Sequence[Mapping[str, Any] | None]
-"""One for each row: output name -> the true class or number; None where nothing is known."""
 ALL_ROWS = "all rows"
 """What stands beside the names of slices."""
 BINS = 15
 """Of the calibration error (Guo et al. 2017, section 2)."""
-WHOLE = 1e-3
-"""How far scores may be from adding up to 1 and still count as probabilities."""
 
 
 class Measures(BaseModel):
@@ -78,17 +76,28 @@ class Measures(BaseModel):
     """Mean of the labels' own F1."""
     by_label: dict[str, LabelMeasures] = {}
     """Label -> its own, of up to 64 labels; `output.label` where several outputs have labels."""
+    span_precision: float | None = None
+    """Share of the answered spans that the truth holds, with the same label, start and end."""
+    span_recall: float | None = None
+    """Share of the true spans that are answered."""
+    span_f1: float | None = None
+    """Harmonic mean of both, over all rows together (micro), as seqeval has it."""
+    map: float | None = None
+    """Mean average precision of boxes, over overlaps (IoU) from 0.5 to 0.95, as COCO has it."""
     absolute_error: float | None = None
     """Mean |answer - truth| of the numbers with a truth."""
 
 
 def measure(
-    contract: Contract, expected: Answers, got: Answers, truth: Truths | None = None
-) -> Measures:
+    contract: Contract, expected: Answers, got: Answers, truth: Truths | None = None,
+    notes: Notes | None = None,
+) -> Measures:  # fmt: skip
     """Measure `got` against the training side's answers, and against the truth.
 
-    The arguments hold one mapping for each row, in the same order.
+    The arguments hold one entry for each row, in the same order. Without the `notes` of the rows,
+    nothing that has a place in its input is held against the truth.
     """
+    truth = truth or [None] * len(got)
     errors = [_max_error(want, have) for want, have in zip(expected, got, strict=True)]
     wide = [name for name in wide_outputs(contract) if expected and name in expected[0]]
     cosines = (
@@ -108,7 +117,8 @@ def measure(
         least_cosine=min(cosines, default=None),
         recall_at_10=_recall(contract, expected, got),
         agreement=1 - len(flips(contract, expected, got)) / len(expected) if decided else None,
-        **_against_truth(contract, got, truth or [None] * len(got)),
+        **_against_truth(contract, got, truth),
+        **placed_measures(contract, expected, got, truth, notes or [()] * len(got)),
     )
 
 
@@ -181,14 +191,16 @@ def measure_slices(
     got: Answers,
     truth: Truths | None,
     slices: Sequence[Sequence[str]],
+    notes: Notes | None = None,
 ) -> dict[str, Measures]:
     """The same for the rows of each slice, by its name, in the order of their names."""
-    truth = truth or [None] * len(got)
+    truth, notes = truth or [None] * len(got), notes or [()] * len(got)
     measured = {}
     for name in sorted({name for names in slices for name in names}):
         places = [place for place, names in enumerate(slices) if name in names]
         want, have = ([answers[place] for place in places] for answers in (expected, got))
-        measured[name] = measure(contract, want, have, [truth[place] for place in places])
+        true, noted = [truth[place] for place in places], [notes[place] for place in places]
+        measured[name] = measure(contract, want, have, true, noted)
     return measured
 
 
@@ -202,15 +214,6 @@ def calibration_error(confidence: Array, right: Array, bins: int = BINS) -> floa
     places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
-
-
-def are_probabilities(scores: Array) -> bool:
-    """Are these scores, shape `(rows, classes)`, none below 0 and 1 together in each row?"""
-    return bool(
-        np.isfinite(scores).all()
-        and (scores >= 0).all()
-        and (np.abs(scores.sum(-1) - 1) <= WHOLE).all()
-    )
 
 
 def _against_truth(contract: Contract, got: Answers, truth: Truths) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.detections import Detections
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.labels import Labels
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.kinds.spans import Spans
 from seatrial_contracts.measures import (
     Measures,
     decided_outputs,
@@ -27,6 +29,10 @@ from seatrial_contracts.measures import (
 
 MAX_ERROR = 1e12
 """Of a promise in the output's own unit: neighbouring float32 numbers are 65,536 apart there."""
+
+
+GAINS = frozenset({"accuracy", "f1", "span_f1", "map"})
+"""Measures of which more is better."""
 
 
 class Bar(NamedTuple):
@@ -52,12 +58,14 @@ class Bar(NamedTuple):
             return None if got is None else float(got)
         if got is None or own is None:
             return None
-        return float(own - got if self.measure in ("accuracy", "f1") else got - own)
+        return float(own - got if self.measure in GAINS else got - own)
 
 
 LABELLED = "rows with the truth of a label"
 PROBABLE = "rows with the truth of a label, and scores that are probabilities"
 SEVERAL = "rows with the truth of labels of several (st.Labels)"
+SPANNED = "rows with the truth of spans (st.Spans)"
+BOXED = "rows with the truth of boxes (st.Detections)"
 NUMBERED = "rows with the truth of a number"
 BARS = {
     "cosine": Bar("cosine", "an output of more than one number with a fraction", at_least=True),
@@ -68,6 +76,10 @@ BARS = {
     "accuracy_drop": Bar("accuracy", LABELLED, from_reference=True),
     "f1": Bar("f1", SEVERAL, at_least=True),
     "f1_drop": Bar("f1", SEVERAL, from_reference=True),
+    "span_f1": Bar("span_f1", SPANNED, at_least=True),
+    "span_f1_drop": Bar("span_f1", SPANNED, from_reference=True),
+    "map": Bar("map", BOXED, at_least=True),
+    "map_drop": Bar("map", BOXED, from_reference=True),
     "calibration_error": Bar("calibration_error", PROBABLE),
     "calibration_error_rise": Bar("calibration_error", PROBABLE, from_reference=True),
     "absolute_error": Bar("absolute_error", NUMBERED),
@@ -81,7 +93,7 @@ def shown(name: str) -> str:
     return name.replace("_at_", "@")
 
 
-LATER = frozenset({"recall_at_10", "f1", "f1_drop"})
+LATER = frozenset({"recall_at_10", "f1", "f1_drop", "span_f1", "span_f1_drop", "map", "map_drop"})
 """Parts that the first manifests do not know: they are written where they are promised."""
 
 
@@ -104,6 +116,10 @@ class Promise(Declared):
     accuracy_drop: float | None = Field(default=None, ge=0, le=1)
     f1: float | None = Field(default=None, ge=0, le=1)
     f1_drop: float | None = Field(default=None, ge=0, le=1)
+    span_f1: float | None = Field(default=None, ge=0, le=1)
+    span_f1_drop: float | None = Field(default=None, ge=0, le=1)
+    map: float | None = Field(default=None, ge=0, le=1)
+    map_drop: float | None = Field(default=None, ge=0, le=1)
     calibration_error: float | None = Field(default=None, ge=0, le=1)
     calibration_error_rise: float | None = Field(default=None, ge=0, le=1)
     absolute_error: float | None = Field(default=None, ge=0, le=MAX_ERROR)
@@ -175,6 +191,8 @@ class Promise(Declared):
         labels = {name for name, kind in kinds.items() if isinstance(kind, Label)}
         several = {name for name, kind in kinds.items() if isinstance(kind, Labels)}
         decided = decided_outputs(contract).keys()
+        spans = {name for name, kind in kinds.items() if isinstance(kind, Spans)}
+        boxes = {name for name, kind in kinds.items() if isinstance(kind, Detections)}
         numbers = {name for name, kind in kinds.items() if isinstance(kind, Number)}
         wide = wide_outputs(contract)
         known = {
@@ -182,6 +200,7 @@ class Promise(Declared):
             "accuracy": labels & truths, "f1": several & truths,
             "calibration_error": (labels | several) & truths,
             "absolute_error": numbers & truths,
+            "span_f1": spans & truths, "map": boxes & truths,
         }  # fmt: skip
         for name, bar, _ in self.bars():
             if not known.get(bar.measure, True):

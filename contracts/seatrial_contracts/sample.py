@@ -8,9 +8,6 @@ from typing import Any
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.label import Label
-from seatrial_contracts.kinds.labels import Labels
-from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.row import Row
 
 RawRow = Mapping[str, Any] | Row
@@ -23,8 +20,10 @@ class Sample:
 
     A bare row is `Sample(row)`.
 
-    `truth` maps a label output to its true class, labels to the list of those that are true, or a
-    number output to its true value; it may leave outputs out. `slices` name the sub-groups that are
+    `truth` maps a label output to its true class, labels to the list of those that are true, a
+    number output to its true value, spans to `[{"label", "start", "end"}, ...]` in code points of
+    the text, and detections to `[{"label", "box": {"xmin", "ymin", "xmax", "ymax"}}, ...]` in
+    pixels of the upright picture; it may leave outputs out. `slices` name the sub-groups that are
     measured on their own: an island, a length, a kind of image.
     """
 
@@ -48,23 +47,12 @@ def check_samples(samples: Sequence[Sample], contract: Contract, where: str) -> 
     for place, sample in enumerate(samples):
         for output, value in (sample.truth or {}).items():
             kind = kinds.get(output)
-            if isinstance(kind, Label) and isinstance(value, str) and value in kind.classes:
+            if kind is not None and kind.is_truth(value):
                 continue
-            if (
-                isinstance(kind, Labels)
-                and isinstance(value, (list, tuple))
-                and all(isinstance(word, str) and word in kind.classes for word in value)
-            ):
-                continue
-            if (
-                isinstance(kind, Number)
-                and isinstance(value, (int, float))
-                and not isinstance(value, bool)
-            ):
-                continue
-            raise DeclarationError(
-                f"{where}[{place}], truth of '{output}'", repr(value)[:60], wanted_truth(kind)
-            )
+            told = ", ".join(name for name, each in kinds.items() if each.truth_want)
+            want = f"the name of an output whose truth can be told: {told or 'there is none'}"
+            want = (kind.truth_want if kind else "") or want
+            raise DeclarationError(f"{where}[{place}], truth of '{output}'", repr(value)[:60], want)
         for name in [sample.slices] if isinstance(sample.slices, str) else sample.slices:
             if not isinstance(name, str) or not (
                 name.isprintable() and 0 < len(name.strip()) <= MOST_SLICE_CHARS
@@ -75,16 +63,3 @@ def check_samples(samples: Sequence[Sample], contract: Contract, where: str) -> 
             raise DeclarationError(
                 f"{where}[{place}], slices", "one string", f"several: slices=({sample.slices!r},)"
             )
-
-
-def wanted_truth(kind: object) -> str:
-    """What a truth for this kind of output is, for messages."""
-    if isinstance(kind, Label):
-        return f"one of its {len(kind.classes)} classes"
-    if isinstance(kind, Labels):
-        return f"a list of some of its {len(kind.classes)} classes"
-    return (
-        "a number"
-        if isinstance(kind, Number)
-        else "the name of an output that is a label, labels or a number"
-    )

@@ -18,9 +18,10 @@ from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.compare import Answers
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.classes import are_probabilities
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
-from seatrial_contracts.measures import are_probabilities, calibration_error
+from seatrial_contracts.measures import calibration_error
 from seatrial_contracts.sample import Sample
 
 LEAST_ROWS = 20

@@ -15,6 +15,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import canonical_json
 from seatrial_contracts.contract_changes import Difference, compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.golden import has_place
 from seatrial_contracts.measures import ALL_ROWS, Measures, measure, measure_slices
 from seatrial_contracts.sample import Sample
 from seatrial_serve.inference.engine import Engine, load_engine
@@ -93,8 +94,11 @@ def measure_both(before: Engine, after: Engine) -> dict[str, tuple[Measures, Mea
     found = []
     for place, engine in enumerate((before, after)):
         own = [one for _, answers in taken for one in [answers[place]] if not isinstance(one, str)]
-        whole = {ALL_ROWS: measure(engine.contract, own, own, truth)} if own else {}
-        found.append(whole | measure_slices(engine.contract, own, own, truth, slices))
+        notes = [
+            engine.front.notes(sample.row) if has_place(sample.truth) else () for sample, _ in taken
+        ]
+        whole = {ALL_ROWS: measure(engine.contract, own, own, truth, notes)} if own else {}
+        found.append(whole | measure_slices(engine.contract, own, own, truth, slices, notes))
     return {name: (found[0][name], found[1][name]) for name in found[1]}
 
 

@@ -70,7 +70,7 @@ def test_an_estimator_of_columns_that_differ_in_signs_case_and_script_answers_as
     )
     from seatrial_export.adopt.fit import fit
 
-    fitted = fit(adoption.graph, adoption, adoption.renamed)
+    fitted = fit(adoption.graph, adoption, adoption.renamed, {})
     import onnxruntime
 
     session = onnxruntime.InferenceSession(fitted.model.SerializeToString())

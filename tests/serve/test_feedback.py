@@ -25,7 +25,13 @@ from seatrial_serve.inference.engine import Answers
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.observers import feedback
-from seatrial_serve.observers.feedback import Feedback, FeedbackMetrics, Labels, Remembered
+from seatrial_serve.observers.feedback import (
+    Feedback,
+    FeedbackMetrics,
+    Judged,
+    Remembered,
+    Tellable,
+)
 from seatrial_serve.process.budget import GROWTH, Hold
 from seatrial_serve.runtimes.fake import FakeRuntime
 
@@ -34,7 +40,7 @@ CLASSES = ("cat", "dog", "eel")
 ROWS = [{"x": float(i)} for i in range(3)]
 
 
-PETS = Labels("pets", "1.0.0", {"pet": CLASSES})
+PETS = Tellable("pets", "1.0.0", {"pet": Judged("pet", st.Label(*CLASSES), ("pet",))})
 
 
 class Pet(st.Row):

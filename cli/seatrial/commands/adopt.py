@@ -60,6 +60,13 @@ if TYPE_CHECKING:
     "where names differ and nothing else tells (again for more).",
 )
 @click.option(
+    "--activation",
+    multiple=True,
+    metavar="OUTPUT=softmax|sigmoid|none",
+    help="What makes probabilities of the logits that the model answers; it is put into the graph. "
+    "none: clients shall see the scores as they are (again for more).",
+)
+@click.option(
     "--rows-alone", is_flag=True, help="Never run rows together: this model must see each alone."
 )
 @click.option("--name", help="The bundle's name.  [default: the model's file or name]")
@@ -108,6 +115,7 @@ def adoption_of(
     reference: str | None,
     prepare: Path | None,
     rename: tuple[str, ...],
+    activation: tuple[str, ...],
     rows_alone: bool,
     name: str | None,
     version: str,
@@ -131,6 +139,7 @@ def adoption_of(
         "outputs": outputs,
         "golden": read_rows(golden),
         "renamed": dict(map(renaming, rename)),
+        "activations": dict(map(activation_of, activation)),
         "batchable": not rows_alone,
     }
     if training is not None:
@@ -150,6 +159,15 @@ def renaming(text: str) -> tuple[str, str]:
     if not found or not name or not field:
         raise DeclarationError("--rename", text, "GRAPH_NAME=FIELD")
     return name, field
+
+
+def activation_of(text: str) -> tuple[str, str]:
+    """`OUTPUT=ACTIVATION` as a pair."""
+    output, found, activation = text.rpartition("=")
+    if not found or not output or not activation:
+        want = "OUTPUT=softmax, OUTPUT=sigmoid or OUTPUT=none"
+        raise DeclarationError("--activation", text, want)
+    return output, activation
 
 
 def estimator_at(files: UserFiles, target: str) -> Any:

@@ -123,6 +123,8 @@ def measures_table(found: Versions) -> Table:
     names = {
         "accuracy": "accuracy",
         "f1": "F1",
+        "span_f1": "F1 of spans",
+        "map": "mAP",
         "calibration_error": "calibration error",
         "absolute_error": "absolute error",
     }

@@ -11,6 +11,8 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import MAX_WORDS, Array, JsonSchema
 
 LONGEST_NAME = 1024
+WHOLE = 1e-3
+"""How far scores may be from adding up to 1 and still count as probabilities."""
 MOST_LISTED = 256
 """Longer lists stand in the contract alone, and in no schema or description of the model."""
 
@@ -57,6 +59,15 @@ def class_schema(classes: Sequence[str]) -> JsonSchema:
     if len(classes) <= MOST_LISTED:
         return {"type": "string", "enum": list(classes)}
     return {"type": "string", "maxLength": max(map(len, classes))}
+
+
+def are_probabilities(scores: Array) -> bool:
+    """Are these scores, shape `(..., classes)`, none below 0 and 1 together in each row?"""
+    return bool(
+        np.isfinite(scores).all()
+        and (scores >= 0).all()
+        and (np.abs(scores.sum(-1) - 1) <= WHOLE).all()
+    )
 
 
 def best_of(scores: Array, most: int) -> Array:

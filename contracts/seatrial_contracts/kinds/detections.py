@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -18,7 +18,25 @@ from seatrial_contracts.compare import (
 )
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.boxes import BoxForm, corners, pairs, to_client
+from seatrial_contracts.kinds.classes import class_schema
 from seatrial_contracts.kinds.image import Image
+from seatrial_contracts.kinds.instance_masks import (
+    COMPRESSION,
+    MaskEncoding,
+    cut_out,
+    mask_json,
+    mask_schema,
+    mask_text,
+    text_of,
+    unlike_share,
+)
+from seatrial_contracts.kinds.keypoints import (
+    WITH_SCORE,
+    placed,
+    points_json,
+    points_of,
+    points_schema,
+)
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Array,
@@ -32,17 +50,22 @@ from seatrial_contracts.kinds.kind import (
 )
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
+from seatrial_contracts.kinds.truth import THINGS, Hit, fits
 from seatrial_contracts.options import Option
 
 MOST_DETECTIONS = 2**16
+MOST_KEYPOINTS = 256
 MOST_COUNTED = 8
 """With more classes, drift counts the detections of all classes together."""
 MOST_ARRANGED = 1024
 """Boxes whose order is looked at: each is compared with each."""
 SAME = 1e-3
 """Boxes in one order differ by less, as a share of the largest side."""
-OF_THE_GRAPH = frozenset({"boxes", "relative", "class_ids", "candidates"})
+OF_THE_GRAPH = frozenset({"boxes", "relative", "class_ids", "candidates", "unlike"})
 """Options of which a client sees nothing."""
+OF_MASKS = frozenset({"mask_threshold", "mask_encoding"})
+HALF = 0.5
+MaskSide = Annotated[int, Field(ge=1, le=2**12)]
 OVERHANG = 1.0
 """How far a box may reach beyond the graph's picture, in sides of it.
 
@@ -70,6 +93,18 @@ class Detections(MappedKind):
     `max_detections` of highest score. A box has its best class alone, or each above the threshold
     with `multi_label=True`. Requests may choose `threshold` and `top_k`, where the contract
     declares them.
+
+    With `masks=(height, width)` the model answers `<field>_masks` too, float32, `(batch, n, height,
+    width)`: for each box a grid over the picture that the graph sees. It is interpolated to the
+    client's picture, and the pixels above `mask_threshold` are the thing: 0.5 of probabilities, or
+    0 of logits. A client sees a `"mask"` of the size of its picture: a gray PNG in base64, 255 in
+    the thing, or with `mask_encoding="rle"` COCO's run lengths, `{"size": [height, width],
+    "counts"}`. `unlike` is 1 - intersection over union at which two masks count as unlike.
+
+    With `keypoints=("nose", ...)` the model answers `<field>_keypoints` too, float32, `(batch, n,
+    keypoints, 2)`: x and y, in the unit of the boxes. With `keypoint_scores=True` a third number is
+    the score of the point, from 0 to 1. A client sees `"keypoints": [{"label", "x", "y"}, ...]`
+    (and `"score"`), all of them, in pixels of its picture; a point may lie beyond the edges.
     """
 
     reads_options: ClassVar[frozenset[str]] = frozenset({"threshold", "top_k"})
@@ -83,6 +118,12 @@ class Detections(MappedKind):
     candidates: Annotated[int, Field(ge=1, le=MOST_DETECTIONS)] | None = None
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
     max_detections: Annotated[int, Field(ge=1, le=MOST_DETECTIONS)] = 100
+    masks: Annotated[tuple[MaskSide, MaskSide], Field(strict=False)] | None = None
+    mask_threshold: Annotated[float, Field(ge=-1e3, le=1e3)] = HALF
+    mask_encoding: MaskEncoding = "png"
+    unlike: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    keypoints: Annotated[tuple[Word, ...], Field(strict=False, max_length=MOST_KEYPOINTS)] = ()
+    keypoint_scores: bool = False
 
     def __init__(self, *classes: str, **options: Any) -> None:
         super().__init__(**({"classes": classes} | options if classes else options))
@@ -104,6 +145,17 @@ class Detections(MappedKind):
         if self.class_ids and self.multi_label:
             raise DeclarationError(
                 "st.Detections", "multi_label with class_ids", "one of both: a box has one id"
+            )
+        if len(set(self.keypoints)) != len(self.keypoints):
+            got = f"keypoints {self.keypoints!r}"[:100]
+            raise DeclarationError("st.Detections", got, "different names")
+        if self.keypoint_scores and not self.keypoints:
+            raise DeclarationError(
+                "st.Detections", "keypoint_scores without keypoints", "their names: keypoints=(...)"
+            )
+        if self.masks is None and (self.mask_threshold, self.mask_encoding) != (HALF, "png"):
+            raise DeclarationError(
+                "st.Detections", "options of masks without masks", "masks=(height, width)"
             )
 
     @property
@@ -135,6 +187,50 @@ class Detections(MappedKind):
                 f"ge=0 and le={self.max_detections} or less: max_detections is the most",
             )
 
+    @property
+    def truth_want(self) -> str:
+        sides = ", ".join(SIDES)
+        return f'a list of {{"label", "box": {{{sides}}}}} of its {len(self.classes)} classes'
+
+    def truth_schema(self) -> JsonSchema:
+        box = closed_object({side: {"type": "number"} for side in SIDES})
+        thing = closed_object({"label": class_schema(self.classes), "box": box})
+        return {"type": "array", "maxItems": MOST_DETECTIONS, "items": thing}
+
+    def truth_example(self) -> Any:
+        return [{key: each[key] for key in ("label", "box")} for each in self.example()]
+
+    @property
+    def hit_labels(self) -> Sequence[str]:
+        return self.classes
+
+    def is_truth(self, value: Any) -> bool:
+        return fits(THINGS, value) and all(
+            each["label"] in self.classes
+            and each["box"]["xmin"] < each["box"]["xmax"]
+            and each["box"]["ymin"] < each["box"]["ymax"]
+            for each in value
+        )
+
+    def true_boxes(self, truth: Any) -> tuple[Array, Array, Array]:
+        """Boxes, scores (all 1) and classes of a truth, as `client` has them."""
+        boxes, scores, classes = self._recovered([{**each, "score": 1.0} for each in truth])
+        return boxes, scores, classes
+
+    def hit_tensors(self, name: str) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.answer_tensors(name)[: 2 + self.class_ids])
+
+    def hits(self, arrays: Arrays, note: Any, options: OptionValues, truth: Any) -> Iterator[Hit]:
+        """Boxes are one thing if their class is the same and they overlap (IoU) by half or more."""
+        found, true = self.found(arrays, note, options)[:3], self.true_boxes(truth)
+        both = list(pairs((found[0], found[1], found[2]), true))
+        for place, _ in both:
+            yield Hit(self.classes[int(found[2][place])], True, True)
+        for values, met, answered in ((found, 0, True), (true, 1, False)):
+            alone = np.setdiff1d(np.arange(len(values[0])), [pair[met] for pair in both])
+            for place in alone.tolist():
+                yield Hit(self.classes[int(values[2][place])], answered, not answered)
+
     def annotation(self) -> Any:
         return list[Any]
 
@@ -152,23 +248,52 @@ class Detections(MappedKind):
     def shape(self) -> tuple[int | None, ...]:
         return (self.candidates, 4)
 
+    @property
+    def _point(self) -> tuple[int, int]:
+        return (len(self.keypoints), WITH_SCORE if self.keypoint_scores else 2)
+
+    @property
+    def answers_slowly(self) -> bool:
+        return self.masks is not None
+
+    def client_bytes(self, note: Any) -> int:
+        """Of the mask that is being made, and of all as texts."""
+        if self.masks is None:
+            return 0
+        pixels = int(note.width * note.height)
+        return pixels + pixels // COMPRESSION * min(
+            self.max_detections, self.candidates or self.max_detections
+        )
+
     def answer_tensors(self, name: str) -> tuple[AnswerTensor, ...]:
-        boxes = AnswerTensor(f"{name}_boxes", "FP32", self.shape)
+        n = self.candidates
+        found = [AnswerTensor(f"{name}_boxes", "FP32", self.shape)]
         if self.class_ids:
-            return (
-                boxes,
-                AnswerTensor(f"{name}_scores", "FP32", (self.candidates,)),
-                AnswerTensor(f"{name}_classes", "INT64", (self.candidates,)),
-            )
-        shape = (self.candidates, len(self.classes))
-        return (boxes, AnswerTensor(f"{name}_scores", "FP32", shape))
+            found.append(AnswerTensor(f"{name}_scores", "FP32", (n,)))
+            found.append(AnswerTensor(f"{name}_classes", "INT64", (n,)))
+        else:
+            found.append(AnswerTensor(f"{name}_scores", "FP32", (n, len(self.classes))))
+        if self.masks is not None:
+            found.append(AnswerTensor(f"{name}_masks", "FP32", (n, *self.masks)))
+        if self.keypoints:
+            found.append(AnswerTensor(f"{name}_keypoints", "FP32", (n, *self._point)))
+        return tuple(found)
 
     def client_tensors(self, name: str) -> tuple[AnswerTensor, ...]:
-        return (
+        found = [
             AnswerTensor(f"{name}_boxes", "FP32", (None, 4)),
             AnswerTensor(f"{name}_scores", "FP32", (None,)),
             AnswerTensor(f"{name}_classes", "INT32", (None,)),
-        )
+        ]
+        if self.masks is not None:
+            found.append(AnswerTensor(f"{name}_masks", "BYTES", (None,)))
+        if self.keypoints:
+            found.append(AnswerTensor(f"{name}_keypoints", "FP32", (None, *self._point)))
+        return tuple(found)
+
+    def _masks(self, arrays: Arrays) -> Array:
+        """The graph's grids, of an answer that has some."""
+        return arrays[3 if self.class_ids else 2]
 
     def _scored(self, arrays: Arrays) -> tuple[Array, Array]:
         """Score and class of each box, `(..., n)`; of each class of it with `multi_label`."""
@@ -181,6 +306,14 @@ class Detections(MappedKind):
         return scores.max(-1), scores.argmax(-1)
 
     def breaks_answer(self, option: str, old: Self) -> bool:
+        if option == "masks":
+            return self.masks is None
+        if option in OF_MASKS:
+            return old.masks is not None and self.masks is not None
+        if option == "keypoints":
+            return bool(old.keypoints)
+        if option == "keypoint_scores":
+            return bool(old.keypoints and self.keypoints)
         return option not in OF_THE_GRAPH and super().breaks_answer(option, old)
 
     def arranged(self, want: Arrays, got: Arrays) -> Arrays:
@@ -231,12 +364,28 @@ class Detections(MappedKind):
             ),
             (shown & crossed, "a box that ends before it begins"),
             (shown & outside, "a box that reaches further beyond its picture than that is large"),
+            *self._point_faults(arrays, shown, about),
         )
         found: dict[int, str] = {}
         for bad, what in causes:
             for row in np.flatnonzero(bad.reshape(len(bad), -1).any(1)).tolist():
                 found.setdefault(row, what)
         return found
+
+    def _point_faults(
+        self, arrays: Arrays, shown: Array, about: Kind | None
+    ) -> Iterator[tuple[Array, str]]:
+        if not self.keypoints:
+            return
+        points = arrays[-1]
+        far = self._outside(np.tile(points[..., :2], 2), about).any(-1)
+        if self.multi_label:
+            far = np.repeat(far, len(self.classes), -1)
+        what = "a keypoint that lies further beyond its picture than that is large"
+        yield shown & far, what
+        if self.keypoint_scores:
+            scores = points[..., 2]
+            yield (scores < 0) | (scores > 1), "a keypoint's score that is not from 0 to 1"
 
     def _outside(self, box: Array, about: Kind | None) -> Array:
         """Which corners `(..., 4)` lie too far beyond the graph's picture, where its size is known.
@@ -250,7 +399,10 @@ class Detections(MappedKind):
             box = box / [width, height, width, height]
         return np.asarray(((box < -OVERHANG) | (box > 1 + OVERHANG)).any(-1))
 
-    def client(self, arrays: Arrays, note: Any, options: OptionValues) -> tuple[Array, ...]:
+    def found(
+        self, arrays: Arrays, note: Any, options: OptionValues
+    ) -> tuple[Array, Array, Array, Array]:
+        """Boxes, scores and classes as `client` has them, and each one's place in the graph's."""
         scores, classes = self._scored(arrays)
         threshold = options.get("threshold", self.threshold)
         [passed] = np.nonzero((scores > threshold) & (classes >= 0) & (classes < len(self.classes)))
@@ -261,17 +413,30 @@ class Detections(MappedKind):
         ).astype(np.float32)
         kept = (box[:, 2:] > box[:, :2]).all(1)
         order = np.argsort(-scores[passed[kept]], kind="stable")[: self._most(options)]
-        chosen = passed[kept][order]
-        return box[kept][order], scores[chosen], classes[chosen].astype(np.int32)
+        chosen, things = passed[kept][order], places[kept][order]
+        return box[kept][order], scores[chosen], classes[chosen].astype(np.int32), things
+
+    def client(self, arrays: Arrays, note: Any, options: OptionValues) -> tuple[Array, ...]:
+        *found, things = self.found(arrays, note, options)
+        if self.masks is not None:
+            grids = self._masks(arrays)
+            masks = [
+                mask_text(cut_out(grids[place], note, self.mask_threshold), self.mask_encoding)
+                for place in things.tolist()
+            ]
+            found.append(np.array(masks, object))
+        if self.keypoints:
+            found.append(placed(arrays[-1][things], note, relative=self.relative))
+        return tuple(found)
 
     def _most(self, options: OptionValues) -> int:
         return int(options.get("top_k", self.max_detections))
 
     def written(self, values: Arrays) -> Any:
-        boxes, scores, classes = values
+        boxes, scores, classes = values[:3]
         # Numpy's float32 is written in its shortest form. Arrays by row take four times as long.
         columns = (list(boxes[:, side]) for side in range(4))
-        return [
+        found: list[dict[str, Any]] = [
             {
                 "label": self.classes[place],
                 "score": score,
@@ -281,8 +446,15 @@ class Detections(MappedKind):
                 classes.tolist(), list(scores), *columns, strict=True
             )
         ]
+        if self.masks is not None:
+            for thing, text in zip(found, values[3], strict=True):
+                thing["mask"] = mask_json(text, self.mask_encoding)
+        if self.keypoints:
+            for thing, points in zip(found, values[-1], strict=True):
+                thing["keypoints"] = points_json(points, self.keypoints)
+        return found
 
-    def recover(self, value: Any) -> tuple[Array, ...]:
+    def _recovered(self, value: Any) -> tuple[Array, Array, Array]:
         places = {name: place for place, name in enumerate(self.classes)}
         boxes = [[each["box"][side] for side in SIDES] for each in value]
         return (
@@ -291,11 +463,22 @@ class Detections(MappedKind):
             np.array([places[each["label"]] for each in value], np.int32),
         )
 
+    def recover(self, value: Any) -> tuple[Array, ...]:
+        found: list[Array] = [*self._recovered(value)]
+        if self.masks is not None:
+            texts = [text_of(each["mask"], self.mask_encoding) for each in value]
+            found.append(np.array(texts, object))
+        if self.keypoints:
+            points = [points_of(each["keypoints"]) for each in value]
+            found.append(np.array(points, np.float32).reshape(-1, *self._point))
+        return tuple(found)
+
     def match(self, want: Arrays, got: Arrays, tolerance: Tolerance) -> Comparison:
         """Boxes of one class by their overlap, whatever their order.
 
         A box that one answer lacks is no mismatch if its score is as near to the threshold as two
-        scores may be to each other; where an answer is full, to its lowest score.
+        scores may be to each other; where an answer is full, to its lowest score. Of boxes that
+        belong together, masks are compared by their overlap, and points by their places.
         """
         mine, theirs = (want[0], want[1], want[2]), (got[0], got[1], got[2])
         both = list(pairs(mine, theirs))
@@ -310,32 +493,76 @@ class Detections(MappedKind):
                 score = float(scores[place])
                 allowed = tolerance.allowed(np.asarray(score), 1.0)
                 if all(abs(score - edge) > allowed for edge in edges):
-                    label, box = self.classes[int(classes[place])], boxes[place].round(1).tolist()
-                    return mismatch(f"'{label}' at {box}, score {score:.6g}: {side}")
+                    thing = self._named((boxes, scores, classes), place)
+                    return mismatch(f"{thing}, score {score:.6g}: {side}")
         return worst_of(
             [
                 compare_arrays(mine[0][places], theirs[0][others], tolerance, largest(mine[0])),
                 compare_arrays(mine[1][places], theirs[1][others], tolerance, 1.0),
+                *(self._match_masks(want, got, both) if self.masks is not None else ()),
+                *(self._match_points(want, got, both, tolerance) if self.keypoints else ()),
             ]
         )
 
+    def _match_masks(
+        self, want: Arrays, got: Arrays, both: Sequence[tuple[int, int]]
+    ) -> Iterator[Comparison]:
+        for place, other in both:
+            share = unlike_share(want[3][place], got[3][other], self.mask_encoding)
+            if share > self.unlike:
+                where = self._named(want, place)
+                limit = f"want {1 - self.unlike:g} at least"
+                yield mismatch(f"the mask of {where}: overlap (IoU) {1 - share:.4g}, {limit}")
+            else:
+                yield Comparison(passed=True, rows=0, worst_error=share, allowed=self.unlike)
+
+    def _match_points(
+        self, want: Arrays, got: Arrays, both: Sequence[tuple[int, int]], tolerance: Tolerance
+    ) -> Iterator[Comparison]:
+        for place, other in both:
+            mine, theirs = want[-1][place], got[-1][other]
+            scale = max(largest(want[0]), largest(mine[:, :2]))
+            found = compare_arrays(mine[:, :2], theirs[:, :2], tolerance, scale)
+            if not found.passed:
+                apart = np.hypot(*(mine[:, :2] - theirs[:, :2]).astype(np.float64).T)
+                name = f"keypoint '{self.keypoints[found.index[0]]}' of {self._named(want, place)}"
+                allowed = f"allowed {found.allowed:.2g} on each axis"
+                yield mismatch(f"{name}: {apart[found.index[0]]:.4g} pixels apart, {allowed}")
+            yield found
+            if self.keypoint_scores:
+                yield compare_arrays(mine[:, 2], theirs[:, 2], tolerance, 1.0)
+
+    def _named(self, values: Arrays, place: int) -> str:
+        """One thing of an answer, for messages."""
+        box = values[0][place].round(1).tolist()
+        return f"'{self.classes[int(values[2][place])]}' at {box}"
+
     def json_schema(self) -> JsonSchema:
         side = {"type": "number", "minimum": 0}
-        return {
-            "type": "array",
-            "maxItems": self.max_detections,
-            "items": closed_object(
-                {
-                    "label": {"type": "string"},
-                    "score": {"type": "number", "minimum": 0, "maximum": 1},
-                    "box": closed_object(dict.fromkeys(SIDES, side)),
-                }
-            ),
+        thing: JsonSchema = {
+            "label": {"type": "string"},
+            "score": {"type": "number", "minimum": 0, "maximum": 1},
+            "box": closed_object(dict.fromkeys(SIDES, side)),
         }
+        if self.masks is not None:
+            thing["mask"] = mask_schema(self.mask_encoding)
+        if self.keypoints:
+            thing["keypoints"] = points_schema(self.keypoints, scored=self.keypoint_scores)
+        return {"type": "array", "maxItems": self.max_detections, "items": closed_object(thing)}
 
     def example(self) -> Any:
-        box = dict(zip(SIDES, (4.5, 2.0, 21.0, 30.25), strict=True))
-        return [{"label": self.classes[0], "score": 0.9, "box": box}]
+        values = [
+            np.array([[4.5, 2.0, 21.0, 30.25]], np.float32),
+            np.array([0.9], np.float32),
+            np.zeros(1, np.int32),
+        ]
+        if self.masks is not None:
+            mask = np.zeros((32, 24), bool)
+            mask[2:30, 5:21] = True
+            values.append(np.array([mask_text(mask, self.mask_encoding)], object))
+        if self.keypoints:
+            values.append(np.full((1, *self._point), 0.75, np.float32))
+        return self.written(values)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """How many detections pass, the highest score, and each class's number where few."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -11,7 +11,12 @@ from pydantic import Field
 
 from seatrial_contracts.bins import Bins, split_words
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.classes import best_of, class_schema, declared_classes
+from seatrial_contracts.kinds.classes import (
+    are_probabilities,
+    best_of,
+    class_schema,
+    declared_classes,
+)
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Array,
@@ -23,6 +28,7 @@ from seatrial_contracts.kinds.kind import (
     closed_object,
 )
 from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
+from seatrial_contracts.kinds.truth import Hit
 from seatrial_contracts.options import Option
 
 MOST_SCORED = 8
@@ -100,6 +106,31 @@ class Label(OutputKind):
     def decision(self, array: Array) -> str:
         right = array.shape == self.shape and np.isfinite(array).all()
         return self.classes[array.argmax()] if right else ""
+
+    @property
+    def truth_want(self) -> str:
+        return f"one of its {len(self.classes)} classes"
+
+    def truth_schema(self) -> JsonSchema:
+        return class_schema(self.classes)
+
+    def truth_example(self) -> Any:
+        return self.classes[0]
+
+    @property
+    def hit_labels(self) -> Sequence[str]:
+        return self.classes
+
+    def is_truth(self, value: Any) -> bool:
+        return isinstance(value, str) and value in self._places
+
+    def hits(self, arrays: Arrays, note: Any, options: OptionValues, truth: Any) -> Iterator[Hit]:
+        """The true class alone: a row has one, and another answer is one wrong one."""
+        yield Hit(truth, self.decision(arrays[0]) == truth, True)
+
+    def surety(self, arrays: Arrays, truth: Any) -> Iterator[tuple[float, bool]]:
+        if are_probabilities(arrays[0]):
+            yield float(arrays[0].max()), self.decision(arrays[0]) == truth
 
     def annotation(self) -> Any:
         return str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -26,6 +26,7 @@ from seatrial_contracts.kinds.kind import (
 from seatrial_contracts.kinds.mapped_kind import MappedKind
 from seatrial_contracts.kinds.matching import match_scored
 from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionValues
+from seatrial_contracts.kinds.truth import Hit
 
 Score = Annotated[float, Field(ge=0, le=1)]
 MOST_SHARES = 8
@@ -86,6 +87,43 @@ class Labels(MappedKind):
         if option == "top":
             return self.top is not None and (old.top is None or self.top < old.top)
         return super().breaks_answer(option, old)
+
+    @property
+    def truth_want(self) -> str:
+        return f"a list of some of its {len(self.classes)} classes"
+
+    def truth_schema(self) -> JsonSchema:
+        return {
+            "type": "array",
+            "maxItems": len(self.classes),
+            "items": class_schema(self.classes),
+        }
+
+    def truth_example(self) -> Any:
+        return [self.classes[0]]
+
+    @property
+    def hit_labels(self) -> Sequence[str]:
+        return self.classes
+
+    def is_truth(self, value: Any) -> bool:
+        return isinstance(value, (list, tuple)) and all(
+            isinstance(word, str) and word in self._known for word in value
+        )
+
+    def hits(self, arrays: Arrays, note: Any, options: OptionValues, truth: Any) -> Iterator[Hit]:
+        answered, true = {*self.client(arrays, note, options)[0].tolist()}, {*truth}
+        for word in sorted(answered | true):
+            yield Hit(word, word in answered, word in true)
+
+    def surety(self, arrays: Arrays, truth: Any) -> Iterator[tuple[float, bool]]:
+        true = {*truth}
+        for word, score in zip(self.classes, arrays[0].tolist(), strict=True):
+            yield score, word in true
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.classes)
 
     def annotation(self) -> Any:
         return list[str]

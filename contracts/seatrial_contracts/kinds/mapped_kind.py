@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +28,10 @@ class MappedKind(OutputKind):
     up with zeros or empty words, and `<name>_count` says how many of a row are answers.
     """
 
-    answers_slowly: ClassVar[bool] = False
-    """Does `client` or `written` take longer than a hop to another thread (some 50 us)?"""
+    @property
+    def answers_slowly(self) -> bool:
+        """Does `client` or `written` take longer than a hop to another thread (some 50 us)?"""
+        return False
 
     def client_bytes(self, note: Any) -> int:
         """What one row takes as the client's tensors, where the graph's may be much smaller.

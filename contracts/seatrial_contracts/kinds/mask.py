@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -48,7 +48,6 @@ class Mask(MappedKind):
     width)`; the pictures of a request are of one size there.
     """
 
-    answers_slowly: ClassVar[bool] = True
     kind: Literal["mask"] = "mask"
     classes: Annotated[tuple[Word, ...], Field(strict=False, max_length=MOST_IDS)] = ()
     on: Annotated[str, Field(max_length=128)] = ""
@@ -110,6 +109,10 @@ class Mask(MappedKind):
         if option in ("logits", "grid_px", "unlike"):  # a client sees nothing of them
             return False
         return super().breaks_answer(option, old)
+
+    @property
+    def answers_slowly(self) -> bool:
+        return True
 
     def client_bytes(self, note: Any) -> int:
         return int(note.width * note.height * self._id_type.itemsize)

@@ -112,6 +112,19 @@ class Number(OutputKind):
             )
         return self.completed(nullable=nullable, dtype=dtype)
 
+    @property
+    def truth_want(self) -> str:
+        return "a number"
+
+    def truth_schema(self) -> JsonSchema:
+        return {"type": "number"}
+
+    def truth_example(self) -> Any:
+        return self.example()
+
+    def is_truth(self, value: Any) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+
     def check(self) -> None:
         if self.dtype is None:
             raise DeclarationError(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from seatrial_contracts.compare import Answers
-from seatrial_contracts.kinds.kind import Array, Kind
+from seatrial_contracts.kinds.kind import Array, JsonSchema, Kind
+from seatrial_contracts.kinds.truth import Hit
 from seatrial_contracts.options import Option
 
 Arrays = Sequence[Array]
@@ -50,6 +51,46 @@ class OutputKind(Kind):
         Kinds that decide have it.
         """
         raise NotImplementedError(f"{self.name} decides nothing: this is a bug in seatrial")
+
+    @property
+    def truth_want(self) -> str:
+        """What the truth of an answer looks like, for messages; empty where none can be told."""
+        return ""
+
+    def truth_schema(self) -> JsonSchema:
+        """JSON Schema (2020-12) of a truth. Kinds whose truth can be told have it."""
+        raise NotImplementedError(f"{self.name} has no truth: this is a bug in seatrial")
+
+    def is_truth(self, value: Any) -> bool:
+        """May this be the truth of an answer?"""
+        return False
+
+    def truth_example(self) -> Any:
+        """A truth, for the documentation. Kinds whose truth can be told have it."""
+        raise NotImplementedError(f"{self.name} has no truth: this is a bug in seatrial")
+
+    @property
+    def hit_labels(self) -> Sequence[str]:
+        """What `hits` can name; empty where an answer has no things that are right or wrong."""
+        return ()
+
+    def hits(self, arrays: Arrays, note: Any, options: OptionValues, truth: Any) -> Iterator[Hit]:
+        """Everything that the answer to one row or its truth holds, each thing once.
+
+        `arrays` are those of `hit_tensors`. Kinds with `hit_labels` have it.
+        """
+        raise NotImplementedError(f"{self.name} has no hits: this is a bug in seatrial")
+
+    def hit_tensors(self, name: str) -> tuple[str, ...]:
+        """Those of the graph's tensors that `hits` needs: the first ones."""
+        return tuple(tensor.name for tensor in self.answer_tensors(name))
+
+    def surety(self, arrays: Arrays, truth: Any) -> Iterator[tuple[float, bool]]:
+        """Probabilities that an answer states, each with whether what is probable is true.
+
+        Scores that are no probabilities state none.
+        """
+        return iter(())
 
     @property
     def about(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -41,7 +41,6 @@ class Picture(MappedKind):
     a request are of one size there.
     """
 
-    answers_slowly: ClassVar[bool] = True
     kind: Literal["picture"] = "picture"
     on: Annotated[str, Field(max_length=128)] = ""
     channels: Literal[1, 3] = 1
@@ -108,6 +107,10 @@ class Picture(MappedKind):
 
     def breaks_answer(self, option: str, old: Self) -> bool:
         return option != "grid_px" and super().breaks_answer(option, old)
+
+    @property
+    def answers_slowly(self) -> bool:
+        return True
 
     def client_bytes(self, note: Any) -> int:
         pixels = note.width * note.height * self.scale * self.scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.classes import class_schema
 from seatrial_contracts.kinds.kind import (
     MAX_WORDS,
     Array,
@@ -35,6 +36,7 @@ from seatrial_contracts.kinds.parts import (
     trimmed,
 )
 from seatrial_contracts.kinds.text import Text
+from seatrial_contracts.kinds.truth import MOST_THINGS, SPANS, Hit, fits
 
 Scheme = Literal["BIO", "BILOU", "IO"]
 OUTSIDE = "O"
@@ -119,6 +121,37 @@ class Spans(MappedKind):
     @property
     def about(self) -> str | None:
         return self.of
+
+    @property
+    def hit_labels(self) -> Sequence[str]:
+        """Labels that a span can have."""
+        names = self.labels if self.aggregate == "none" else tuple(dict.fromkeys(self._types))
+        return tuple(name for name in names if name not in self.ignore_labels)
+
+    @property
+    def truth_want(self) -> str:
+        labels = ", ".join(self.hit_labels)[:200]
+        return f'a list of {{"label", "start", "end"}}, not empty, each of {labels}'
+
+    def truth_schema(self) -> JsonSchema:
+        span = closed_object({"label": class_schema(self.hit_labels), **place_schemas()})
+        return {"type": "array", "maxItems": MOST_THINGS, "items": span}
+
+    def truth_example(self) -> Any:
+        return [{key: each[key] for key in ("label", "start", "end")} for each in self.example()]
+
+    def is_truth(self, value: Any) -> bool:
+        return fits(SPANS, value) and all(
+            each["label"] in self.hit_labels and each["start"] < each["end"] for each in value
+        )
+
+    def hits(self, arrays: Arrays, note: Any, options: OptionValues, truth: Any) -> Iterator[Hit]:
+        """Spans are one span if label, start and end are the same."""
+        labels, _, starts, ends, _ = self.client(arrays, note, options)
+        answered = {*zip(labels.tolist(), starts.tolist(), ends.tolist(), strict=True)}
+        true = {(each["label"], each["start"], each["end"]) for each in truth}
+        for span in sorted(answered | true):
+            yield Hit(span[0], span in answered, span in true)
 
     def annotation(self) -> Any:
         return list[dict[str, Any]]
@@ -269,12 +302,8 @@ class Spans(MappedKind):
         return match_parts(parts[0], parts[1], tolerance, ("span", "from", "to"))
 
     def json_schema(self) -> JsonSchema:
-        names = self.labels if self.aggregate == "none" else tuple(dict.fromkeys(self._types))
         properties = {
-            "label": {
-                "type": "string",
-                "enum": [name for name in names if name not in self.ignore_labels],
-            },
+            "label": {"type": "string", "enum": [*self.hit_labels]},
             "score": {"type": "number", "minimum": 0, "maximum": 1},
             **place_schemas(),
             "text": {"type": "string", "description": f"The span itself, of '{self.of}'."},
@@ -285,8 +314,7 @@ class Spans(MappedKind):
         }
 
     def example(self) -> Any:
-        names = self.labels if self.aggregate == "none" else self._types
-        label = next((name for name in names if name not in self.ignore_labels), None)
+        label = next(iter(self.hit_labels), None)
         return (
             []
             if label is None

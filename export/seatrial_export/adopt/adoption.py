@@ -17,6 +17,7 @@ from seatrial_contracts.manifest import Origin
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow
+from seatrial_export.adopt.activation import Activations
 from seatrial_export.adopt.as_made import AsMade
 from seatrial_export.adopt.boosters import library_of
 from seatrial_export.adopt.estimator import TOOLS, Estimator, SupportsFit, is_estimator
@@ -32,7 +33,8 @@ from seatrial_export.gate.candidate import Candidate, OnnxGraph
 class Adoption(ModelDeclaration):
     """A foreign graph with its contract.
 
-    `renamed` maps the graph's names to the contract's where they differ. `training_side` gives the
+    `renamed` maps the graph's names to the contract's where they differ. `activations` says what
+    stands behind the graph's answer, by the contract's name. `training_side` gives the
     golden answers; it is a function or a fitted estimator. Without one the answers are those of the
     graph as it was made, before it is fitted, and the receipt notes it.
     """
@@ -41,6 +43,7 @@ class Adoption(ModelDeclaration):
     prepare: onnx.ModelProto | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     training_side: TrainingSide | SupportsFit | None = None
+    activations: Activations = field(default_factory=dict)
     made_by: tuple[str, ...] = ()
     """Packages that made the graph here, whose versions the manifest keeps."""
 

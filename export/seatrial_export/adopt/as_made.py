@@ -15,6 +15,7 @@ import onnx
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_export.adopt.activation import Activations, activated
 from seatrial_export.adopt.fit import Fitted
 from seatrial_export.adopt.label_rule import FileLabel
 from seatrial_export.adopt.match import Fed
@@ -34,12 +35,16 @@ class AsMade:
         fitted: Fitted,
         declared: ModelDeclaration,
         prepared: Prepared | None,
+        activations: Activations,
     ) -> None:
         """Take the file, and which of its inputs and outputs stand for which fields.
+
+        What the file answers goes through the activations by numpy.
 
         Raises `GateError` where onnxruntime does not load the file.
         """
         self._fitted, self._declared, self._prepared = fitted, declared, prepared
+        self._activations = activations
         self.has_labels = bool(fitted.labels)
         """Has the file outputs that may be the label of its scores?"""
         self._session = Session(graph)
@@ -69,7 +74,9 @@ class AsMade:
 
     def _answer(self, made: Mapping[str, Any]) -> dict[str, Array]:
         return {
-            field.name: answered(made[port.name], port, field)
+            field.name: activated(
+                answered(made[port.name], port, field), self._activations.get(field.name, "")
+            )
             for port, field in self._fitted.outputs
         }
 

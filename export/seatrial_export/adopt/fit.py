@@ -10,6 +10,7 @@ import onnx
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.category import Category
 from seatrial_contracts.kinds.kind import Dim, TensorSpec
+from seatrial_export.adopt.activation import OPERATORS, Activations
 from seatrial_export.adopt.casts import element_type, holds, range_of
 from seatrial_export.adopt.editor import Editor, inside
 from seatrial_export.adopt.label_rule import check_scores
@@ -43,15 +44,20 @@ class Fitted:
     """Its further outputs that may be the class for which some scores stand."""
 
 
-def fit(model: onnx.ModelProto, declared: ModelDeclaration, renamed: Mapping[str, str]) -> Fitted:
-    """Put the contract's names, types and shapes on a foreign graph.
+def fit(
+    model: onnx.ModelProto,
+    declared: ModelDeclaration,
+    renamed: Mapping[str, str],
+    activations: Activations,
+) -> Fitted:
+    """Put the contract's names, types, shapes and activations on a foreign graph.
 
     Raises `GateError` that lists both sides.
     """
     editor = Editor(model)
     try:
         check_renamed(renamed, editor, declared)
-        return Fitting(editor, declared, renamed).fitted()
+        return Fitting(editor, declared, renamed, activations).fitted()
     except Misfit as misfit:
         mend = (
             "declare rows and answers as the graph has them; "
@@ -95,9 +101,14 @@ class Fitting:
     """One graph and one contract while they are put together."""
 
     def __init__(
-        self, editor: Editor, declared: ModelDeclaration, renamed: Mapping[str, str]
+        self,
+        editor: Editor,
+        declared: ModelDeclaration,
+        renamed: Mapping[str, str],
+        activations: Activations,
     ) -> None:
         self._editor, self._declared, self._renamed = editor, declared, renamed
+        self._activations = activations
         self._kinds = {
             spec.name: field.kind for field in declared.contract.inputs for spec in field.tensors
         }
@@ -228,6 +239,10 @@ class Fitting:
             value = self._editor.behind("Unsqueeze", [value], axes=[0])
         elif not shape and rank == 2:
             value = self._editor.behind("Squeeze", [value], axes=[1])
+        operator = OPERATORS.get(self._activations.get(field.name, ""))
+        if operator is not None:
+            axis = {"axis": len(shape)} if operator == "Softmax" else {}
+            value = self._editor.behind(operator, [value], **axis)
         self._editor.behind("Identity", [value], output=field.name)
 
 

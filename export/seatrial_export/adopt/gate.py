@@ -14,6 +14,7 @@ import numpy as np
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.receipt import Trial
+from seatrial_export.adopt.activation import OPERATORS, check_activations, check_probabilities
 from seatrial_export.adopt.adoption import AdoptedCandidate, Adoption
 from seatrial_export.adopt.as_made import AsMade
 from seatrial_export.adopt.fit import fit
@@ -49,6 +50,7 @@ def adopt_model(
     Raises `GateError`, `DeclarationError`, `Refusal` for a golden row and `BundleError`.
     """
     check_declared(adoption, since, allow_breaking=allow_breaking)
+    check_activations(adoption.contract, adoption.activations)
     candidate = AdoptedCandidate(adoption)
     run_steps(candidate, STEPS, frozenset({"lint", DRAWN}), progress)
     return seal(
@@ -67,31 +69,44 @@ def fit_contract(candidate: AdoptedCandidate) -> None:
     If the graph takes one row at a time, the server runs one row at a time.
     """
     adoption = candidate.adoption
-    fitted = fit(adoption.graph, adoption, adoption.renamed)
+    fitted = fit(adoption.graph, adoption, adoption.renamed, adoption.activations)
     candidate.model.proto = fitted.model
-    candidate.as_made = AsMade(adoption.graph, fitted, adoption, adoption.prepared)
+    candidate.as_made = AsMade(
+        adoption.graph, fitted, adoption, adoption.prepared, adoption.activations
+    )
+    for name, activation in adoption.activations.items():
+        if activation in OPERATORS:
+            finding = f"output '{name}': {activation} stands behind the graph's own answer"
+            candidate.trials.append(noted("signature", finding))
     if fitted.one_at_a_time:
         candidate.batchable = False
         finding = "the graph takes one row at a time: batchable is false"
-        candidate.trials.append(
-            Trial(
-                runner="signature",
-                variant="fp32",
-                rows=0,
-                worst_error=None,
-                allowed=0.0,
-                passed=True,
-                finding=finding,
-            )
-        )
+        candidate.trials.append(noted("signature", finding))
+
+
+def noted(runner: str, finding: str, rows: int = 0) -> Trial:
+    """A line of the receipt that something is so."""
+    return Trial(
+        runner=runner,
+        variant="fp32",
+        rows=rows,
+        worst_error=None,
+        allowed=0.0,
+        passed=True,
+        finding=finding,
+    )
 
 
 def ask_reference(candidate: AdoptedCandidate) -> None:
     """Check that every golden row has a finite answer of the promised shape.
 
-    The receipt names the outputs whose classes tie.
+    The scores of a file have to be probabilities, unless its label says otherwise. The receipt
+    names the outputs whose classes tie.
     """
     golden, _ = candidate.golden, candidate.held_out
+    adoption = candidate.adoption
+    if not adoption.made_by:
+        check_probabilities(adoption.contract, golden.answers, adoption.activations)
     for field in candidate.adoption.contract.outputs:
         if not isinstance(field.kind, Label):
             continue
@@ -101,17 +116,7 @@ def ask_reference(candidate: AdoptedCandidate) -> None:
                 f"output '{field.name}': {tied} of {len(golden.rows)} golden rows tie, and have "
                 "the first of the classes that do"
             )
-            candidate.trials.append(
-                Trial(
-                    runner=LABELS,
-                    variant="fp32",
-                    rows=len(golden.rows),
-                    worst_error=None,
-                    allowed=0.0,
-                    passed=True,
-                    finding=finding,
-                )
-            )
+            candidate.trials.append(noted(LABELS, finding, len(golden.rows)))
 
 
 def check_file_labels(candidate: AdoptedCandidate) -> None:

@@ -136,6 +136,7 @@ class Candidate(ABC):
             refusals,
             tuple(sample.truth for sample in samples),
             tuple(tuple(sample.slices) for sample in samples),
+            lambda: self.declared.front,
         )
 
     @property

@@ -134,7 +134,8 @@ class Findings:
     def _slices(self, trial: Trial, golden: Golden) -> Iterator[SliceLine]:
         contract, promise = self.bundle.contract, self.promise(trial.variant)
         asked = contract, golden.answers, golden.answers, golden.truth
-        own = {ALL_ROWS: measure(*asked)} | measure_slices(*asked, golden.slices)
+        own = {ALL_ROWS: measure(*asked, golden.notes)}
+        own |= measure_slices(*asked, golden.slices, golden.notes)
         assert trial.measures is not None, "chosen for its measures"
         for name, measures in {ALL_ROWS: trial.measures, **trial.slices}.items():
             judged = name == ALL_ROWS or measures.rows >= promise.min_slice_rows

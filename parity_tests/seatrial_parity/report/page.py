@@ -21,11 +21,13 @@ MEASURES = {
     "agreement": "agreement",
     "accuracy": "accuracy",
     "f1": "F1",
+    "span_f1": "F1 of spans",
+    "map": "mean average precision",
     "calibration_error": "calibration error",
     "absolute_error": "absolute error",
 }
 """Measures that the slices table shows, where any slice has them."""
-OF_TRUTH = ("accuracy", "f1", "calibration_error", "absolute_error")
+OF_TRUTH = ("accuracy", "f1", "span_f1", "map", "calibration_error", "absolute_error")
 """Those that the training side's own stand beside."""
 
 

@@ -18,7 +18,7 @@ from seatrial_contracts.errors import ModelError, Refusal
 from seatrial_serve.http.body import ClientLeft, Pace
 from seatrial_serve.http.busy_poll import BusyPoll
 from seatrial_serve.metrics.metrics import NOBODY, Metrics
-from seatrial_serve.models.answer import Answer
+from seatrial_serve.models.answer import NO_PROMPTS, Answer
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.partial import HEADER, answer_each, asks_for_parts, failed_runs
 from seatrial_serve.models.repository import Repository
@@ -58,6 +58,8 @@ class Job(NamedTuple):
     write: Callable[[Answer], Reply]
     refused: Mapping[int, Refusal] = NO_ROW_REFUSED
     """Of a request for partial answers: place of a row that the contract does not take -> why."""
+    prompts: Mapping[str, str] = NO_PROMPTS
+    """What stands before the client's own texts in `given`, by the name of their input."""
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,7 @@ class Exchange:
 
     def write(self, job: Job, answer: Answer) -> Reply:
         """The same. Any thread may call it."""
+        answer.prompts = job.prompts
         return job.write(answer)
 
     def record_failure(self) -> None:

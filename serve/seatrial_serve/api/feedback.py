@@ -19,6 +19,8 @@ from seatrial_serve.models.answer import Answer
 from seatrial_serve.observers.feedback import Feedback
 
 MOST_ROWS = 65_536
+MOST_TRUE = 256
+"""Values of one output's truth, as a bound of a body's values."""
 MOST_SLICES = 64
 """Slices that one row is counted in, as a bound of a body's values."""
 Rows = Field(min_length=1, max_length=MOST_ROWS)
@@ -29,9 +31,9 @@ class Told(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    truth: Annotated[list[dict[str, str] | None], Rows] = Field(
+    truth: Annotated[list[dict[str, str | list[Any]] | None], Rows] = Field(
         description=(
-            "One for each row of the request, in order: label output -> its true class; "
+            "One for each row of the request, in order: output -> its truth, a class or a list; "
             "null where nothing is known."
         )
     )
@@ -62,13 +64,13 @@ class FeedbackApi:
         """
         is_file(asked.headers.get(CONTENT_TYPE, b""), None)
         feedback, model = self._feedback, asked.model
-        labels = feedback.labels_of(model)
-        if not labels.classes:
+        tellable = feedback.tellable_of(model)
+        if not tellable.outputs:
             raise Refusal(
                 "E_UNSUPPORTED",
                 "model",
-                "one without labels",
-                "a model that answers labels: their truth is a class",
+                "one whose answers are neither right nor wrong",
+                "a model that answers labels, spans or boxes",
             )
         told = await asked.parsed(partial(read_told, contract=model.contract), await asked.body())
         if told.request_id:
@@ -76,21 +78,20 @@ class FeedbackApi:
                 raise not_remembered(self._workers)
             answered = feedback.find(model.bundle.name, model.bundle.version, told.request_id)
         else:
-            answered = labels.remember(await answer_again(asked, told.instances))
+            answered = tellable.whole(await answer_again(asked, told.instances))
         right, wrong = feedback.learn(answered, told.truth, told.slices)
         if told.request_id:
             feedback.forget(told.request_id)
-        version = answered.labels.version
+        version = answered.of.version
         return Reply(orjson.dumps({"model_version": version, "right": right, "wrong": wrong}))
 
 
 def read_told(body: bytes, contract: Contract) -> Told:
     """The body. Raises `Refusal`."""
     rows = contract.limits.max_rows
-    check_values(body, contract.most_values + rows * (len(contract.outputs) + MOST_SLICES), rows)
-    want = (
-        '{"request_id": "...", "truth": [{"output": "class"}]}, or "instances" in place of the id'
-    )
+    told = MOST_TRUE * len(contract.outputs) + MOST_SLICES
+    check_values(body, contract.most_values + rows * told, rows)
+    want = '{"request_id": "...", "truth": [{"output": ...}]}, or "instances" in place of the id'
     try:
         told = Told.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError:

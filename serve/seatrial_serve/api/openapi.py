@@ -16,7 +16,6 @@ import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from seatrial_contracts.kinds.classes import class_schema
 from seatrial_contracts.predict_request import SIGNATURE
 from seatrial_serve.api.feedback import Told
 from seatrial_serve.api.openapi_clients import client_parts, operation_name
@@ -24,7 +23,7 @@ from seatrial_serve.api.routing import reading
 from seatrial_serve.models.entry import State
 from seatrial_serve.models.repository import Repository
 from seatrial_serve.models.served_model import ServedModel
-from seatrial_serve.observers.feedback import Labels
+from seatrial_serve.observers.feedback import Tellable
 
 ERROR_SCHEMA = {
     "type": "object",
@@ -240,12 +239,12 @@ def model_parts(model: ServedModel) -> ModelParts:
 def model_operations(model: ServedModel, stem: str, schemas: dict[str, Any]) -> dict[str, Any]:
     """Return the paths below `stem` that take rows of this model.
 
-    These are predict, and feedback if the model answers labels.
+    These are predict, and feedback if an answer can be right or wrong.
     """
     paths = {f"{stem}:predict": {"post": predict_operation(model, f"{stem}:predict", schemas)}}
-    labels = Labels.of(model.bundle)
-    if labels.classes:
-        paths[f"{stem}:feedback"] = {"post": feedback_operation(model, labels, f"{stem}:feedback")}
+    told = Tellable.of(model.bundle)
+    if told.outputs:
+        paths[f"{stem}:feedback"] = {"post": feedback_operation(model, told, f"{stem}:feedback")}
     return paths
 
 
@@ -337,16 +336,16 @@ def told_properties() -> Mapping[str, Mapping[str, Any]]:
     }
 
 
-def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[str, Any]:
+def feedback_operation(model: ServedModel, told: Tellable, path: str) -> dict[str, Any]:
     """Return the operation object of a model's feedback route.
 
-    The truth is one of the model's classes; the slices are its bundle's.
+    The truth is as each output's kind has it; the slices are the bundle's.
     """
     bundle, said = model.bundle, told_properties()
-    classes = {name: class_schema(words) for name, words in labels.classes.items()}
-    true = {"anyOf": [closed_object(classes), {"type": "null"}]}
+    truths = {name: each.kind.truth_schema() for name, each in told.outputs.items()}
+    true = {"anyOf": [closed_object(truths), {"type": "null"}]}
     known: dict[str, Any] = (
-        {"type": "string", "enum": sorted(labels.slices)} if labels.slices else {"not": {}}
+        {"type": "string", "enum": sorted(told.slices)} if told.slices else {"not": {}}
     )
     properties = {
         "truth": {**said["truth"], "items": true},
@@ -355,7 +354,7 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
         "slices": {**said["slices"], "items": {"type": "array", "items": known}},
     }
     one_of_both = {"oneOf": [{"required": ["request_id"]}, {"required": ["instances"]}]}
-    truth = {name: words[0] for name, words in labels.classes.items()}
+    truth = {name: each.kind.truth_example() for name, each in told.outputs.items()}
     count = {"type": "integer", "minimum": 0}
     answer = closed_object({"model_version": {"type": "string"}, "right": count, "wrong": count})
     return {
@@ -377,7 +376,7 @@ def feedback_operation(model: ServedModel, labels: Labels, path: str) -> dict[st
         },
         "responses": {
             "200": {
-                "description": "How many labels were right, and how many wrong.",
+                "description": "How many things were right, and how many wrong.",
                 "content": {"application/json": {"schema": answer}},
             },
             **refusals(MODEL_REFUSALS),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from seatrial_contracts.answer_forms import prompted
 from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.http_request import HttpExchange
@@ -42,8 +43,9 @@ class Predict:
         else:
             request = model.reader.read(body, by_row=by_row)
         options = model.contract.read_options(request.options)
-        rows = model.contract.prompted(request.rows, options)
-        return Job(rows, partial(write, model, request.columnar, by_row, options), request.refused)
+        prompts = model.contract.prompts(options)
+        write_it = partial(write, model, request.columnar, by_row, options)
+        return Job(prompted(request.rows, prompts), write_it, request.refused, prompts)
 
 
 PREDICT = Predict()

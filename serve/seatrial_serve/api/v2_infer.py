@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from seatrial_contracts.answer_forms import prompted
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.output_kind import OptionValues
@@ -48,11 +49,12 @@ def inference(
         refuse_without_nan(contract.client_tensors_for(options), wanted)
     columns, rows = columns_of(contract, request.inputs)
     reply = partial(_reply, model, request.id, wanted, terms.partial, options, write)
+    prompts = contract.prompts(options)
     if not terms.partial:
         given = contract.validate_columns(columns, rows)
-        return Job(contract.prompted(given, options), reply)
+        return Job(prompted(given, prompts), reply, prompts=prompts)
     sound, refused = sound_columns(contract, columns, rows)
-    return Job(contract.prompted(sound, options), reply, refused)
+    return Job(prompted(sound, prompts), reply, refused, prompts)
 
 
 def _reply(

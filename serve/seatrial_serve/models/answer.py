@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.answer_faults import OutputFault
+from seatrial_contracts.answer_forms import unprompted
 from seatrial_contracts.errors import ModelError, Refusal, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.inference.engine import Answers
@@ -20,6 +21,7 @@ RowError = Refusal | ModelError | Unavailable
 
 
 NO_ERRORS: Mapping[int, RowError] = MappingProxyType({})
+NO_PROMPTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -42,6 +44,13 @@ class Answer:
 
     All else in here is of the other rows.
     """
+    prompts: Mapping[str, str] = field(default_factory=lambda: NO_PROMPTS)
+    """What stands before the client's own texts in `given`, by the name of their input."""
+
+    @property
+    def own(self) -> Given:
+        """What the client sent, validated: `given` without prompts."""
+        return unprompted(self.given, self.prompts) if self.prompts else self.given
 
     def __iter__(self) -> Iterator[tuple[dict[str, Array], int]]:
         """For each row: the outputs of its batch, and its place in them."""

@@ -35,11 +35,12 @@ class Drift:
         """
         rows, outputs = [], []
         for answer in answers:
-            if isinstance(answer.given, Mapping):
-                self._count_columns(answer.given, answer)
+            given = answer.own
+            if isinstance(given, Mapping):
+                self._count_columns(given, answer)
                 continue
-            step = -(-len(answer.given) // self._most)
-            for row, (batch, index) in list(zip(answer.given, answer, strict=True))[::step]:
+            step = -(-len(given) // self._most)
+            for row, (batch, index) in list(zip(given, answer, strict=True))[::step]:
                 rows.append(row)
                 outputs.append({name: batch[name][index] for name in self._names})
         if rows:

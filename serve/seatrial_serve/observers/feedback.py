@@ -6,19 +6,19 @@ Nothing is kept beyond the window.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import Any, NamedTuple, Self
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.kinds.label import Label
-from seatrial_contracts.measures import are_probabilities, calibration_error
+from seatrial_contracts.kinds.image import Image
+from seatrial_contracts.kinds.output_kind import NO_OPTIONS, Arrays, OptionValues, OutputKind
+from seatrial_contracts.measures import calibration_error
 from seatrial_serve.inference.engine import Answers
 from seatrial_serve.metrics.families import Key
 from seatrial_serve.metrics.metrics import Metrics
@@ -27,11 +27,11 @@ from seatrial_serve.models.request_record import RequestRecord
 from seatrial_serve.models.served_model import ServedModel
 
 MOST_BYTES = 64 * 2**20
-"""What all remembered scores take together: the oldest go first."""
+"""What all remembered answers take together: the oldest go first."""
 MOST_CLASSES = 100
-"""Labels of more classes have no slice for each of them: a metric's labels are few."""
-Truths = Sequence[Mapping[str, str] | None]
-"""One for each row: label output -> its true class; None where nothing is known."""
+"""Outputs of more classes have no slice for each of them: a metric's labels are few."""
+Truths = Sequence[Mapping[str, Any] | None]
+"""One for each row: output -> its truth; None where nothing is known."""
 
 
 class FeedbackMetrics:
@@ -47,7 +47,7 @@ class FeedbackMetrics:
         self._metrics, self._families = metrics, metrics.families
 
     def count(self, version: Key, slice_: str, outcome: str) -> None:
-        """One more label whose truth was told."""
+        """One more thing whose truth was told."""
         if self._metrics.counts(*version):
             self._families.feedback.labels(*version, slice_, outcome).inc()
 
@@ -57,84 +57,135 @@ class FeedbackMetrics:
             return
         right = np.array(window.right, np.float64)
         self._families.feedback_accuracy.labels(*version).set(right.mean())
-        if None not in window.confidence:
-            error = calibration_error(np.array(window.confidence, np.float64), right)
+        if window.sure:
+            confidence, true = np.array(window.sure, np.float64).T
+            error = calibration_error(confidence, true)
             self._families.feedback_calibration.labels(*version).set(error)
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The label outputs of one version and the names of the bundle's slices.
+class Judged(NamedTuple):
+    """An output whose answers are right or wrong, thing by thing."""
 
-    Each output has its classes.
-    """
+    name: str
+    kind: OutputKind
+    tensors: tuple[str, ...]
+    """Those of the graph that tell it."""
+    note: int | None = None
+    """The place of its note among a row's; None where it needs none."""
+    is_remembered: bool = True
+    """Can its truth be told by the request's id? Else the note holds what the client sent."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tellable:
+    """What of one version's answers a truth can be told of, and its bundle's slices."""
 
     model: str
     version: str
-    classes: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, Judged]
+    options: OptionValues = field(default_factory=lambda: NO_OPTIONS)
+    """The contract's defaults, by which an answer is judged whatever its request chose."""
     slices: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self:
-        """Those of a bundle; there may be none."""
-        kinds = [(field.name, field.kind) for field in bundle.contract.outputs]
-        classes = {name: kind.classes for name, kind in kinds if isinstance(kind, Label)}
-        return cls(bundle.name, bundle.version, classes, bundle.slices)
+        """That of a bundle; there may be no output."""
+        contract = bundle.contract
+        inputs = {field.name: field.kind for field in contract.inputs}
+        outputs = {}
+        for name, kind in contract.answered.items():
+            if kind.hit_labels:
+                about = kind.about
+                outputs[name] = Judged(
+                    name,
+                    kind,
+                    kind.hit_tensors(name),
+                    None if about is None else contract.noted.index(about),
+                    about is None or isinstance(inputs[about], Image),
+                )
+        options = contract.default_options
+        return cls(bundle.name, bundle.version, outputs, options, bundle.slices)
 
     @cached_property
-    def row_bytes(self) -> int:
-        """What the scores of one row take."""
-        return 4 * sum(map(len, self.classes.values()))
+    def remembered(self) -> Mapping[str, Judged]:
+        """Outputs whose truth can be told by the request's id."""
+        return {name: each for name, each in self.outputs.items() if each.is_remembered}
+
+    def whole(self, answer: Answer) -> Remembered:
+        """An answer whose truth is told right away."""
+        return Remembered(self, self.outputs, answer, answer.rows, known_places(answer))
 
     def remember(self, answer: Answer) -> Remembered:
-        """The scores of an answer: neither what was asked nor any other output is kept."""
-        names = self.classes
+        """What its truth is held against later: nothing that the client sent is kept."""
+        outputs = self.remembered.values()
+        names = [name for each in outputs for name in each.tensors]
         parts = [
             Answers({name: part.outputs[name] for name in names}, part.start, part.stop)
             for part in answer.parts
         ]
-        known = (
-            {place: index for index, place in enumerate(answer.places)} if answer.errors else None
-        )
-        return Remembered(self, Answer((), parts, answer.order), answer.rows, known)
+        kept = {each.note for each in outputs}
+        notes = [
+            tuple(note if place in kept else None for place, note in enumerate(of_row))
+            for of_row in (answer.notes if kept - {None} else ())
+        ]
+        slim = Answer((), parts, answer.order, notes)
+        return Remembered(self, self.remembered, slim, answer.rows, known_places(answer))
+
+
+def known_places(answer: Answer) -> Mapping[int, int] | None:
+    """Of a partial answer: place of a row that has one -> its place among those."""
+    if not answer.errors:
+        return None
+    return {place: index for index, place in enumerate(answer.places)}
 
 
 @dataclass(slots=True)
 class Remembered:
-    """The scores that the rows of a request were answered with."""
+    """What the rows of a request were answered with."""
 
-    labels: Labels
+    of: Tellable
+    outputs: Mapping[str, Judged]
     answer: Answer
     rows: int
     """How many were asked."""
     known: Mapping[int, int] | None = None
-    """Of a partial answer: place of a row that has one -> its place among those.
-
-    The truth of other rows is not counted.
-    """
+    """See `known_places`. The truth of other rows is not counted."""
 
     @property
-    def scores(self) -> Mapping[str, Array]:
-        """By label output, shape `(rows, classes)`."""
-        return {name: self.answer.array(name) for name in self.labels.classes}
+    def size_bytes(self) -> int:
+        """What the tensors of its rows take."""
+        return self.answer.size_bytes
+
+    def judged(self, truth: Truths) -> Iterator[tuple[int, Judged, Arrays, Any, Any]]:
+        """Every answer whose truth is told: row, output, tensors, note, truth."""
+        rows, notes = list(self.answer), self.answer.notes
+        for place, true in enumerate(truth):
+            index = place if self.known is None else self.known.get(place)
+            if index is None:
+                continue
+            outputs, at = rows[index]
+            for name, value in (true or {}).items():
+                each = self.outputs[name]
+                arrays = [outputs[tensor][at] for tensor in each.tensors]
+                note = None if each.note is None else notes[index][each.note]
+                yield place, each, arrays, note, value
 
 
 @dataclass(slots=True)
 class Window:
-    """The last truths of one version.
-
-    Each holds whether the label was right, and how probable the model thought it.
-    """
+    """The last truths of one version."""
 
     right: deque[bool]
-    confidence: deque[float | None] = field(init=False)
+    """Of each thing that an answer held, or its truth: did both hold it?"""
+    sure: deque[tuple[float, bool]] = field(init=False)
+    """Probabilities that answers stated, each with whether it was so."""
 
     def __post_init__(self) -> None:
-        self.confidence = deque(maxlen=self.right.maxlen)
+        self.sure = deque(maxlen=self.right.maxlen)
 
 
 class Feedback:
-    """A `RequestObserver` that remembers the last `kept` answers with labels.
+    """A `RequestObserver` that remembers the last `kept` answers that can be right or wrong.
 
     It remembers them by request id, and takes the truth of them.
     """
@@ -143,16 +194,16 @@ class Feedback:
         self.kept, self._window, self._metrics = kept, window, metrics
         self._recent: OrderedDict[str, Remembered] = OrderedDict()
         self._held_bytes = 0
-        self._windows: WeakKeyDictionary[Labels, Window] = WeakKeyDictionary()
-        self._labels: WeakKeyDictionary[ServedModel, Labels] = WeakKeyDictionary()
-        self._newest: WeakValueDictionary[Key, Labels] = WeakValueDictionary()
+        self._windows: WeakKeyDictionary[Tellable, Window] = WeakKeyDictionary()
+        self._tellable: WeakKeyDictionary[ServedModel, Tellable] = WeakKeyDictionary()
+        self._newest: WeakValueDictionary[Key, Tellable] = WeakValueDictionary()
         """Of each version as it was loaded last: the truth about older answers moves no gauge."""
 
-    def labels_of(self, model: ServedModel) -> Labels:
+    def tellable_of(self, model: ServedModel) -> Tellable:
         """What it answers that a truth can be told of."""
-        known = self._labels.get(model)
+        known = self._tellable.get(model)
         if known is None:
-            known = self._labels[model] = Labels.of(model.bundle)
+            known = self._tellable[model] = Tellable.of(model.bundle)
             self._newest[known.model, known.version] = known
         return known
 
@@ -160,20 +211,20 @@ class Feedback:
         """See `RequestObserver`."""
         if record.answer is None or record.model is None:
             return
-        labels = self.labels_of(record.model)
-        if not labels.classes or not record.answer.parts:
+        tellable = self.tellable_of(record.model)
+        if not tellable.remembered or not record.answer.parts:
             return
-        remembered = labels.remember(record.answer)
+        remembered = tellable.remember(record.answer)
         self._drop(record.request_id)
         self._recent[record.request_id] = remembered
-        self._held_bytes += remembered.rows * labels.row_bytes
+        self._held_bytes += remembered.size_bytes
         while len(self._recent) > self.kept or self._held_bytes > MOST_BYTES:
             self._drop(next(iter(self._recent)))
 
     def _drop(self, request_id: str) -> None:
         gone = self._recent.pop(request_id, None)
         if gone is not None:
-            self._held_bytes -= gone.rows * gone.labels.row_bytes
+            self._held_bytes -= gone.size_bytes
 
     def find(self, model: str, version: str, request_id: str) -> Remembered:
         """Return what a request to `model` was answered.
@@ -181,7 +232,7 @@ class Feedback:
         Raises `Refusal` if that is not known any more, and counts it to `version`.
         """
         found = self._recent.get(request_id)
-        if found is None or found.labels.model != model:
+        if found is None or found.of.model != model:
             self._metrics.count((model, version), "all", "unmatched")
             want = f"that of one of the last {self.kept} answers of this model, once"
             raise Refusal(
@@ -200,28 +251,25 @@ class Feedback:
     def learn(
         self, answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]] = ()
     ) -> tuple[int, int]:
-        """Count the truth of each row; return how many labels were right, and how many wrong.
+        """Count the truth of each row; return how many things were right, and how many wrong.
 
         Raises `Refusal`, and counts nothing, for what cannot be true.
         """
         check(answered, truth, slices)
-        labels = answered.labels
-        version, found = (labels.model, labels.version), answered.scores
-        window = self._windows.setdefault(labels, Window(deque(maxlen=self._window)))
+        of = answered.of
+        version = (of.model, of.version)
+        window = self._windows.setdefault(of, Window(deque(maxlen=self._window)))
         counts = [0, 0]
-        for place, true in enumerate(truth):
-            index = place if answered.known is None else answered.known.get(place)
-            for name, label in (true or {}).items() if index is not None else ():
-                scores = found[name][index]
-                right = labels.classes[name][int(scores.argmax())] == label
-                window.right.append(right)
-                window.confidence.append(float(scores.max()) if are_probabilities(scores) else None)
-                counts[right] += 1
-                own = [f"{name}={label}"] if len(labels.classes[name]) <= MOST_CLASSES else []
+        for place, each, arrays, note, true in answered.judged(truth):
+            named = len(each.kind.hit_labels) <= MOST_CLASSES
+            window.sure.extend(each.kind.surety(arrays, true))
+            for hit in each.kind.hits(arrays, note, of.options, true):
+                window.right.append(hit.right)
+                counts[hit.right] += 1
+                own = [f"{each.name}={hit.label}"] if named else []
                 for slice_ in {"all", *own, *(slices[place] if slices else ())}:
-                    outcome = "right" if right else "wrong"
-                    self._metrics.count(version, slice_, outcome)
-        if self._newest.get(version, labels) is labels:
+                    self._metrics.count(version, slice_, "right" if hit.right else "wrong")
+        if self._newest.get(version, of) is of:
             self._metrics.measure(version, window)
         return counts[True], counts[False]
 
@@ -229,8 +277,7 @@ class Feedback:
 def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]]) -> None:
     """Raise `Refusal` for truths or slices that do not fit the answer.
 
-    Truths must be one a row, of labels that the model has; slices must be those that the bundle
-    has.
+    Truths must be one a row, of outputs that have one; slices must be those that the bundle has.
     """
     if len(truth) != answered.rows or (slices and len(slices) != answered.rows):
         which = "truth" if len(truth) != answered.rows else "slices"
@@ -239,23 +286,28 @@ def check(answered: Remembered, truth: Truths, slices: Sequence[Sequence[str]]) 
             "E_BATCH", which, f"{got}", f"one for each of the request's {answered.rows} rows"
         )
     for place, true in enumerate(truth):
-        for name, label in (true or {}).items():
-            if name not in answered.labels.classes:
-                raise Refusal(
-                    "E_OUTPUT",
-                    f"truth, row {place}",
-                    "an output that is no label",
-                    ", ".join(answered.labels.classes),
-                )
-            if label not in answered.labels.classes[name]:
-                some = ", ".join(answered.labels.classes[name][:8])
+        for name, value in (true or {}).items():
+            each = answered.outputs.get(name)
+            if each is None:
+                raise not_tellable(answered, name, place)
+            if not each.kind.is_truth(value):
+                some = ", ".join(each.kind.hit_labels[:8])
                 raise Refusal(
                     "E_CATEGORY",
                     f"truth of '{name}', row {place}",
-                    "an unknown class",
-                    f"one of {some}",
+                    "something else",
+                    f"{each.kind.truth_want}: {some}",
                 )
     for place, chosen in enumerate(slices):
-        if not answered.labels.slices.issuperset(chosen):
-            some = ", ".join(sorted(answered.labels.slices)[:8]) or "none: the bundle has no slices"
+        if not answered.of.slices.issuperset(chosen):
+            some = ", ".join(sorted(answered.of.slices)[:8]) or "none: the bundle has no slices"
             raise Refusal("E_CATEGORY", f"slices, row {place}", "an unknown one", some)
+
+
+def not_tellable(answered: Remembered, name: str, place: int) -> Refusal:
+    """The truth of this output cannot be told."""
+    where = f"truth, row {place}"
+    if name in answered.of.outputs:
+        want, mend = "one whose answer is kept", 'send the rows: {"instances": [...]}'
+        return Refusal("E_OUTPUT", where, "an output about a text, which is not kept", want, mend)
+    return Refusal("E_OUTPUT", where, "an output that has no truth", ", ".join(answered.outputs))

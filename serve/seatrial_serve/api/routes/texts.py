@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from seatrial_contracts.answer_forms import MappedOutput
+from seatrial_contracts.answer_forms import MappedOutput, prompted
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.embedding import Embedding
@@ -137,8 +137,9 @@ class TextEmbedding:
 
         Without `may_cut`, a text that the model reads in part is refused. Raises `Refusal`.
         """
-        rows = self.model.contract.prompted(self.input.rows(texts), options)
-        return Job(rows, partial(self._reply, options, describe, may_cut))
+        prompts = self.model.contract.prompts(options)
+        rows = prompted(self.input.rows(texts), prompts)
+        return Job(rows, partial(self._reply, options, describe, may_cut), prompts=prompts)
 
     def _reply(
         self, options: OptionValues, describe: Described, may_cut: bool, answer: Answer

@@ -53,7 +53,7 @@ function painted(ids, width, height, classes) {
 }
 
 /** Red, green, blue and opacity of a full hue, as the swatches beside it have it: hsl(hue 75% 50%) by CSS Color 4. */
-function rgb(hue) {
+export function rgb(hue) {
   const part = (from) => {
     const at = (from + hue / 30) % 12;
     return Math.round(255 * (0.5 - 0.375 * Math.max(-1, Math.min(at - 3, 9 - at, 1))));
