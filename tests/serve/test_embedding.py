@@ -23,9 +23,11 @@ from support.servers import Server
 
 import seatrial as st
 from seatrial_contracts.kinds.embedding import Embedding
+from seatrial_contracts.profile import DriftFeatures
 from seatrial_contracts.vector_forms import in_form
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
+from seatrial_serve.observers.drift import DriftObserver
 
 KIND = CONTRACT.outputs[0].kind
 assert isinstance(KIND, Embedding)
@@ -106,6 +108,22 @@ async def test_a_prompt_stands_before_the_text(served: Running, name: str) -> No
     assert (await ask(served, "keel", prompt="none")).json() != by_hand
     (output,) = (await ask_v2(served, "keel", prompt=name)).json()["outputs"]
     assert np.allclose(output["data"], by_hand["predictions"][0]["vector"], atol=1e-6)
+
+
+@pytest.mark.parametrize("way", [ask, ask_v2])
+async def test_drift_sees_the_client_s_own_text_without_its_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Any
+) -> None:
+    embedding_bundle(tmp_path, monkeypatch)
+    seen: list[Any] = []
+    inputs = DriftFeatures.inputs
+    monkeypatch.setattr(
+        DriftFeatures, "inputs", lambda self, columns: seen.append(columns) or inputs(self, columns)
+    )
+    async with run_app(tmp_path, [DriftObserver()]) as running:
+        assert (await way(running, "ship", "keel", prompt="query")).status_code == 200
+        await running.taps.wait_idle()
+    assert [list(columns["text"]) for columns in seen] == [["ship", "keel"]]
 
 
 async def test_the_tokens_of_a_prompt_count(served: Running) -> None:

@@ -127,6 +127,54 @@ async def test_a_faulty_box_is_the_error_of_its_row_and_nothing_is_half_answered
     assert [each["code"] for each in reply.json()["errors"]] == ["E_OUTPUT_RANGE"]
 
 
+class Parts(st.Answer):
+    things: Annotated[
+        list,
+        st.Detections(
+            "dark", "bright", on="photo", masks=(64, 64), keypoints=("middle",), mask_encoding="png"
+        ),
+    ]
+
+
+def detect_parts(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The same boxes, each with its own pixels and its middle."""
+    found = detect(feeds)
+    gray = feeds["photo"][..., 0]
+    masks = np.stack([(gray > 0) & (gray < 64), gray > 200], 1).astype(np.float32)
+    boxes = found["things_boxes"]
+    middles = (boxes[..., :2] + boxes[..., 2:]) / 2
+    return {**found, "things_masks": masks, "things_keypoints": middles[..., None, :]}
+
+
+async def test_masks_and_points_of_pictures_of_unlike_size_are_in_pixels_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = st.contract_from_rows(Photo, Parts)
+    rows = [{"photo": WIDE}, {"photo": TALL}]
+    made_bundle(tmp_path, monkeypatch, contract, detect_parts, rows)
+    inputs = [{"name": "photo", "datatype": "BYTES", "shape": [2, 1], "data": [WIDE, TALL]}]
+    async with run_app(tmp_path) as running:
+        answers = (await ask(running, [WIDE, TALL])).json()["predictions"]
+        reply = await running.client.post("/v2/models/made/infer", json={"inputs": inputs})
+    things = [thing for answer in answers for thing in answer["things"]]
+    assert [thing["keypoints"] for thing in things] == [
+        [{"label": "middle", "x": 24.0, "y": 24.0}],
+        [{"label": "middle", "x": 8.0, "y": 40.0}],
+    ]
+    for thing, size, box in zip(
+        things, ((128, 64), (32, 128)), ((16, 8, 32, 40), (4, 20, 12, 60)), strict=True
+    ):
+        shown = Pillow.open(io.BytesIO(base64.b64decode(thing["mask"])))
+        assert shown.size == size
+        found = np.array(shown.getbbox())
+        assert np.abs(found - box).max() <= 1
+    outputs = {output["name"]: output for output in reply.json()["outputs"]}
+    assert outputs["things_masks"]["data"] == [thing["mask"] for thing in things]
+    assert outputs["things_masks"]["shape"] == [2, 1]
+    assert outputs["things_keypoints"]["data"] == [24, 24, 8, 40]
+    assert outputs["things_keypoints"]["shape"] == [2, 1, 1, 2]
+
+
 class Seen(st.Answer):
     mask: Annotated[dict, st.Mask("dark", "bright", on="photo")]
     depth: Annotated[dict, st.Picture(on="photo", bits=16)]

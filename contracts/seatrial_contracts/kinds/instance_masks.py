@@ -39,8 +39,11 @@ def cut_out(values: Array, note: ImageNote, threshold: float) -> Array:
     """
     places = sampling(note, *values.shape)
     mask = np.zeros((note.height, note.width), bool)
-    above = values > threshold
-    rows, columns = _reached(places.y, above.any(1)), _reached(places.x, above.any(0))
+    above = np.asarray(values > threshold)
+    rows, columns = (
+        _reached(places.y, np.asarray(above.any(1))),
+        _reached(places.x, np.asarray(above.any(0))),
+    )
     if rows.stop and columns.stop:
         window = Sampling(places.x[columns], places.y[rows], places.columns, places.rows)
         seen = mask[rows, columns]

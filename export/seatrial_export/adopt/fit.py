@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 
@@ -241,8 +242,8 @@ class Fitting:
             value = self._editor.behind("Squeeze", [value], axes=[1])
         operator = OPERATORS.get(self._activations.get(field.name, ""))
         if operator is not None:
-            axis = {"axis": len(shape)} if operator == "Softmax" else {}
-            value = self._editor.behind(operator, [value], **axis)
+            attributes: dict[str, Any] = {"axis": len(shape)} if operator == "Softmax" else {}
+            value = self._editor.behind(operator, [value], **attributes)
         self._editor.behind("Identity", [value], output=field.name)
 
 

@@ -61,6 +61,11 @@ class Job(NamedTuple):
     prompts: Mapping[str, str] = NO_PROMPTS
     """What stands before the client's own texts in `given`, by the name of their input."""
 
+    def reply(self, answer: Answer) -> Reply:
+        """The answer, written; observers are told what of it the client did not send."""
+        answer.prompts = self.prompts
+        return self.write(answer)
+
 
 @dataclass(frozen=True)
 class Exchanges:
@@ -271,8 +276,7 @@ class Exchange:
 
     def write(self, job: Job, answer: Answer) -> Reply:
         """The same. Any thread may call it."""
-        answer.prompts = job.prompts
-        return job.write(answer)
+        return job.reply(answer)
 
     def record_failure(self) -> None:
         """The model failed on this body, although not on all of it."""

@@ -89,8 +89,8 @@ class FeedbackApi:
 def read_told(body: bytes, contract: Contract) -> Told:
     """The body. Raises `Refusal`."""
     rows = contract.limits.max_rows
-    told = MOST_TRUE * len(contract.outputs) + MOST_SLICES
-    check_values(body, contract.most_values + rows * told, rows)
+    of_row = MOST_TRUE * len(contract.outputs) + MOST_SLICES
+    check_values(body, contract.most_values + rows * of_row, rows)
     want = '{"request_id": "...", "truth": [{"output": ...}]}, or "instances" in place of the id'
     try:
         told = Told.model_validate(orjson.loads(body))

@@ -34,7 +34,7 @@ class HttpExchange(Exchange):
     def write(self, job: Job, answer: Answer) -> Reply:
         """See `Exchange`; compressed where its client takes that."""
         accepted = self.headers.get(b"accept-encoding")
-        return job.write(answer) if accepted is None else compressed(job.write(answer), accepted)
+        return job.reply(answer) if accepted is None else compressed(job.reply(answer), accepted)
 
 
 @lru_cache(maxsize=256)
