@@ -13,6 +13,8 @@ import pytest
 from PIL import Image as Pillow
 from support import allsorts, browsers
 
+from seatrial_contracts.kinds.instance_masks import MaskEncoding, mask_json, mask_text
+
 pytestmark = [pytest.mark.slow, browsers.NEEDED]
 ORIENTATION = 0x0112
 TEXT = "e\u0301 👩‍🚀 Ada\tsaw 東京 <b>"
@@ -221,6 +223,38 @@ PIXELS = """() => {
     const canvas = document.querySelector(".layers canvas");
     return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
 }"""
+
+
+@pytest.mark.parametrize("encoding", ["png", "rle"])
+def test_masks_and_points_of_things_lie_over_the_picture(page: Any, encoding: MaskEncoding) -> None:
+    masks = np.random.default_rng(1).random((2, 30, 40)) < 0.5
+    masks[:, 4:9, 6:20] = True
+    box = {"xmin": 3, "ymin": 10, "xmax": 27, "ymax": 25}
+    points = [
+        {"label": "nose", "x": 10, "y": 15, "score": 0.75}, {"label": "tail", "x": -4, "y": 15},
+    ]  # fmt: skip
+    value = [
+        {"label": label, "score": score, "box": box, "keypoints": points,
+         "mask": mask_json(mask_text(mask, encoding), encoding)}
+        for label, score, mask in zip(("dog", "cat"), (0.9, 0.6), masks, strict=True)
+    ]  # fmt: skip
+    kind = {"kind": "detections", "on": "photo", "classes": ["cat", "dog"]}
+    given = {"photo": photo(picture(1))}
+    said = show(page, {"out": kind}, {"out": value}, given)
+    assert said == "out: 2 found: dog, 90.0 %; cat, 60.0 %"
+    pixels = np.array(page.evaluate(PIXELS)).reshape(30, 40, 4)
+    dog, cat = masks
+    assert ((pixels[..., 3] > 0) == (dog | cat)).all()
+    assert len(np.unique(pixels[dog], axis=0)) == len(np.unique(pixels[cat & ~dog], axis=0)) == 1
+    assert (pixels[dog][0] != pixels[cat & ~dog][0]).any(), "the best lies on top"
+    whole = drawn(page, "out").get_by_alt_text("The picture that was asked about").bounding_box()
+    dots = drawn(page, "out").locator(".point")
+    assert dots.count() == 2, "a point beyond the picture is not drawn"
+    assert dots.first.get_attribute("title") == "nose 75.0 %"
+    found, scale = dots.first.bounding_box(), whole["width"] / 40
+    middle = [found[at] + found[size] / 2 for at, size in (("x", "width"), ("y", "height"))]
+    assert (middle[0] - whole["x"]) / scale == pytest.approx(10, abs=0.1)
+    assert (middle[1] - whole["y"]) / scale == pytest.approx(15, abs=0.1)
 
 
 @pytest.mark.parametrize("many", [3, 200, 1000])
