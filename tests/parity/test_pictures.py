@@ -37,8 +37,12 @@ class Photo(st.Row):
 
 class Seen(st.Answer):
     things: Annotated[
-        list, st.Detections("a", "b", on="photo", candidates=CELLS, boxes="cxcywh", threshold=0.3)
-    ]
+        list,
+        st.Detections(
+            "a", "b", on="photo", candidates=CELLS, boxes="cxcywh", threshold=0.3, masks=(16, 24),
+            mask_threshold=0.0, mask_encoding="rle", keypoints=("top", "tail"),
+        ),
+    ]  # fmt: skip
     mask: Annotated[dict, st.Mask("sky", "sea", on="photo", logits=True, grid_px=(16, 24))]
     depth: Annotated[dict, st.Picture(on="photo", bits=16, grid_px=(16, 24))]
 
@@ -52,6 +56,7 @@ class Net(nn.Module):
         self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.GroupNorm(2, 8), nn.ReLU())
         self.grid, self.boxes = nn.Conv2d(8, 3, 1), nn.Conv2d(8, 6, 4, 4)
         y, x = torch.meshgrid(torch.arange(4), torch.arange(6), indexing="ij")
+        self.parts = nn.Conv2d(8, 4, 4, 4)
         self.register_buffer("centres", torch.stack([x, y], -1).reshape(1, CELLS, 2) * 8 + 4.0)
 
     def forward(self, photo: Tensor) -> dict[str, Tensor]:
@@ -60,10 +65,16 @@ class Net(nn.Module):
         size = 16 * torch.sigmoid(cells[..., :2]) + 4
         place = self.centres + 8 * torch.tanh(cells[..., 2:4])
         corners = torch.cat([place - size / 2, place + size / 2], 2)
+        parts = self.parts(seen).flatten(2).transpose(1, 2)
+        # A mask for each box: the shared grid, nearer its place.
+        y, x = torch.meshgrid(torch.arange(16) * 2.0, torch.arange(24) * 2.0, indexing="ij")
+        apart = (x - place[..., :1, None]).abs() + (y - place[..., 1:, None]).abs()
         scores = st.suppress(corners, torch.sigmoid(2 * cells[..., 4:]), iou=0.3)
         return {
             "things_boxes": torch.cat([place, size], 2),
             "things_scores": scores,
+            "things_masks": 8 - apart + grid[:, :1] * 3,
+            "things_keypoints": place[:, :, None] + 9 * parts.unflatten(2, (2, 2)),
             "mask": grid[:, :2],
             "depth": torch.sigmoid(grid[:, 2]),
         }
@@ -98,7 +109,10 @@ def served(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
 def test_boxes_masks_and_pictures_agree_by_every_way(served: Served) -> None:
     declared, bundle, server = served
     answers = [len(bundle.golden.answers), *bundle.golden.answers[0]]
-    assert answers == [4, "things_boxes", "things_scores", "mask", "depth"]
+    assert answers[0] == 4
+    assert answers[1:] == [
+        "things_boxes", "things_scores", "things_masks", "things_keypoints", "mask", "depth",
+    ]  # fmt: skip
     scores = np.array([answer["things_scores"] for answer in bundle.golden.answers])
     assert 0.1 < (scores == 0).mean() < 0.9, "nothing is suppressed, or all"
     receipt = try_bundle(TrialRequest(bundle, declared, server.url, server.grpc))
