@@ -133,13 +133,19 @@ def test_the_console_shows_boxes_and_masks_over_the_picture_that_was_sent(served
         sent = {"name": "a.png", "mimeType": "image/png", "buffer": file}
         page.set_input_files(".drop input[type=file]", sent)
         page.get_by_role("button", name="Predict").click()
-        page.locator(".layers canvas").wait_for()
-        output = page.locator(".output").filter(has=page.locator("canvas"))
+        page.locator(".layers canvas").last.wait_for()
+        output = page.locator(".output").filter(has=page.locator("canvas")).last
         told = output.locator(".score").all_text_contents()
         boxes = page.locator(".box").all()
         left = [box.evaluate("box => parseFloat(box.style.left)") for box in boxes]
-        width = page.locator(".layers canvas").get_attribute("width")
+        width = page.locator(".layers canvas").last.get_attribute("width")
+        dots = page.locator(".point").count()
     assert width == "96"
+    in_picture = [
+        0 <= point["x"] <= 96 and 0 <= point["y"] <= 64
+        for thing in answer["things"] for point in thing["keypoints"]
+    ]  # fmt: skip
+    assert dots == sum(in_picture) > 0
     assert [96 * share / 100 for share in left[::-1]] == pytest.approx(
         [thing["box"]["xmin"] for thing in answer["things"]], abs=1e-3
     )

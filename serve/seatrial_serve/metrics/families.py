@@ -171,11 +171,11 @@ class Families:
         broken = "Those that broke what the variant promises."
         self.parity_violations = self._counter(names.LIVE_PARITY_VIOLATIONS, broken, labels)
         told = (
-            "Labels whose truth was told, by outcome: right, wrong, or unmatched "
+            "Labels, spans and boxes whose truth was told, by outcome: right, wrong, or unmatched "
             "(no such answer is remembered); by slice: all, output=class, or a slice of the bundle."
         )
         self.feedback = self._counter(names.FEEDBACK, told, (*MODEL, "slice", "outcome"))
-        right = "Share of right labels among the last truths; the least of several processes."
+        right = "Share of right ones among the last truths; the least of several processes."
         self.feedback_accuracy = self._gauge(names.FEEDBACK_ACCURACY, right, MODEL, "livemin")
         calibration = (
             "Expected calibration error of the last truths, in 15 bins; "
