@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from scipy.special import expit, softmax
@@ -13,6 +15,7 @@ from support.foreign import adopt, answers, findings, parsed, refused
 
 import seatrial as st
 from seatrial.main import cli
+from seatrial_contracts.errors import GateError
 from seatrial_contracts.kinds.kind import Array
 from seatrial_export.adopt.activation import activated
 
@@ -116,11 +119,32 @@ def test_numbers_of_any_size_have_an_activation() -> None:
     assert activated(wide, "none") is wide
 
 
-def test_the_command_line_reads_an_activation(tmp_path: Path) -> None:
-    for text in ("level", "=softmax", "level="):
-        said = CliRunner().invoke(
-            cli,
-            ["adopt", "m.onnx", "--contract", f"{__file__}:Row", "--answers", f"{__file__}:One",
-             "--golden", __file__, "--activation", text, "--out", str(tmp_path)],
-        )  # fmt: skip
-        assert said.exit_code
+CONTRACT = """import numpy as np
+from typing import Annotated
+import seatrial as st
+
+class Row(st.Row):
+    x: st.Tensor[np.float32, 3]
+
+class One(st.Answer):
+    level: Annotated[str, st.Label("low", "mid", "high")]
+"""
+
+
+def test_the_command_line_puts_an_activation_into_the_graph(tmp_path: Path) -> None:
+    model, contract, golden = (tmp_path / name for name in ("m.onnx", "rows.py", "rows.json"))
+    onnx.save(parsed(LOGITS), model)
+    contract.write_text(CONTRACT, "utf-8")
+    golden.write_text(json.dumps(ROWS), "utf-8")
+    asked = [
+        "adopt", str(model), "--contract", f"{contract}:Row", "--golden", str(golden),
+        "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    for wrong in ("level", "=softmax", "level="):
+        said = CliRunner().invoke(cli, [*asked, "--activation", wrong])
+        assert isinstance(said.exception, st.DeclarationError)
+    assert isinstance(CliRunner().invoke(cli, asked).exception, GateError)
+    done = CliRunner().invoke(cli, [*asked, "--activation", "level=softmax"])
+    assert done.exit_code == 0, done.output
+    bundle = st.open_bundle(tmp_path / "out" / "m" / "1.0.0")
+    assert np.allclose(answers(bundle, ROWS)[1]["level"], softmax(logits(ROWS[1])), atol=1e-6)

@@ -11,14 +11,12 @@ from pydantic import Field
 from seatrial_contracts.compare import (
     Comparison,
     Tolerance,
-    compare_arrays,
-    largest,
-    mismatch,
-    worst_of,
 )
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.boxes import BoxForm, corners, pairs, to_client
 from seatrial_contracts.kinds.classes import class_schema
+from seatrial_contracts.kinds.detection_faults import MOST_DETECTIONS, faults_of
+from seatrial_contracts.kinds.detection_match import arranged, match_detections
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.instance_masks import (
     COMPRESSION,
@@ -28,7 +26,6 @@ from seatrial_contracts.kinds.instance_masks import (
     mask_schema,
     mask_text,
     text_of,
-    unlike_share,
 )
 from seatrial_contracts.kinds.keypoints import (
     WITH_SCORE,
@@ -53,24 +50,14 @@ from seatrial_contracts.kinds.output_kind import AnswerTensor, Arrays, OptionVal
 from seatrial_contracts.kinds.truth import THINGS, Hit, fits
 from seatrial_contracts.options import Option
 
-MOST_DETECTIONS = 2**16
 MOST_KEYPOINTS = 256
 MOST_COUNTED = 8
 """With more classes, drift counts the detections of all classes together."""
-MOST_ARRANGED = 1024
-"""Boxes whose order is looked at: each is compared with each."""
-SAME = 1e-3
-"""Boxes in one order differ by less, as a share of the largest side."""
 OF_THE_GRAPH = frozenset({"boxes", "relative", "class_ids", "candidates", "unlike"})
 """Options of which a client sees nothing."""
 OF_MASKS = frozenset({"mask_threshold", "mask_encoding"})
 HALF = 0.5
 MaskSide = Annotated[int, Field(ge=1, le=2**12)]
-OVERHANG = 1.0
-"""How far a box may reach beyond the graph's picture, in sides of it.
-
-Detectors guess how a cut thing goes on: DETR's boxes reach up to half a side beyond.
-"""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -296,7 +283,7 @@ class Detections(MappedKind):
         """The graph's grids, of an answer that has some."""
         return arrays[3 if self.class_ids else 2]
 
-    def _scored(self, arrays: Arrays) -> tuple[Array, Array]:
+    def scored(self, arrays: Arrays) -> tuple[Array, Array]:
         """Score and class of each box, `(..., n)`; of each class of it with `multi_label`."""
         if self.class_ids:
             return arrays[1], arrays[2]
@@ -318,93 +305,17 @@ class Detections(MappedKind):
         return option not in OF_THE_GRAPH and super().breaks_answer(option, old)
 
     def arranged(self, want: Arrays, got: Arrays) -> Arrays:
-        """Boxes that belong together at one place: a graph may sort them, and ties move.
-
-        What is unlike stays unlike. More than `MOST_ARRANGED` boxes stay as they are.
-        """
-        number = len(want[0])
-        if any(a.shape != b.shape for a, b in zip(want, got, strict=True)) or (
-            not 0 < number <= MOST_ARRANGED
-            or np.abs(want[0] - got[0]).max() <= SAME * np.abs(want[0]).max()
-        ):
-            return got
-        mine, theirs = (
-            (
-                corners(each[0], self.boxes),
-                each[1] if self.class_ids else each[1].max(-1),
-                each[2] if self.class_ids else each[1].argmax(-1),
-            )
-            for each in (want, got)
-        )
-        order = np.full(number, -1)
-        for place, other in pairs(mine, theirs):
-            order[place] = other
-        order[order < 0] = np.setdiff1d(np.arange(number), order)
-        return [each[order] for each in got]
+        """Boxes that belong together at one place: a graph may sort them, and ties move."""
+        return arranged(self, want, got)
 
     def faults(self, arrays: Arrays, about: Kind | None) -> Mapping[int, str]:
-        if len(arrays[0][0]) > MOST_DETECTIONS:
-            cause = f"more than {MOST_DETECTIONS} boxes"
-            return dict.fromkeys(range(len(arrays[0])), cause)
-        scores, classes = self._scored(arrays)
-        shown = scores > self.threshold
-        with np.errstate(
-            invalid="ignore"
-        ):  # other rows may be infinite, which is a fault of its own
-            box = corners(arrays[0], self.boxes)
-        crossed, outside = (box[..., 2:] < box[..., :2]).any(-1), self._outside(box, about)
-        if self.multi_label:
-            crossed, outside = (
-                np.repeat(each, len(self.classes), -1) for each in (crossed, outside)
-            )
-        causes = (
-            ((arrays[1] < 0) | (arrays[1] > 1), "a score that is not from 0 to 1"),
-            (
-                shown & ((classes < 0) | (classes >= len(self.classes))),
-                f"a class that is not from 0 to {len(self.classes) - 1}",
-            ),
-            (shown & crossed, "a box that ends before it begins"),
-            (shown & outside, "a box that reaches further beyond its picture than that is large"),
-            *self._point_faults(arrays, shown, about),
-        )
-        found: dict[int, str] = {}
-        for bad, what in causes:
-            for row in np.flatnonzero(bad.reshape(len(bad), -1).any(1)).tolist():
-                found.setdefault(row, what)
-        return found
-
-    def _point_faults(
-        self, arrays: Arrays, shown: Array, about: Kind | None
-    ) -> Iterator[tuple[Array, str]]:
-        if not self.keypoints:
-            return
-        points = arrays[-1]
-        far = self._outside(np.tile(points[..., :2], 2), about).any(-1)
-        if self.multi_label:
-            far = np.repeat(far, len(self.classes), -1)
-        what = "a keypoint that lies further beyond its picture than that is large"
-        yield shown & far, what
-        if self.keypoint_scores:
-            scores = points[..., 2]
-            yield (scores < 0) | (scores > 1), "a keypoint's score that is not from 0 to 1"
-
-    def _outside(self, box: Array, about: Kind | None) -> Array:
-        """Which corners `(..., 4)` lie too far beyond the graph's picture, where its size is known.
-
-        A picture of open size is known to the answer alone, which ends boxes at its edges.
-        """
-        if not self.relative:
-            if not isinstance(about, Image) or about.size_px is None:
-                return np.zeros(box.shape[:-1], bool)
-            height, width = about.size_px
-            box = box / [width, height, width, height]
-        return np.asarray(((box < -OVERHANG) | (box > 1 + OVERHANG)).any(-1))
+        return faults_of(self, arrays, about)
 
     def found(
         self, arrays: Arrays, note: Any, options: OptionValues
     ) -> tuple[Array, Array, Array, Array]:
         """Boxes, scores and classes as `client` has them, and each one's place in the graph's."""
-        scores, classes = self._scored(arrays)
+        scores, classes = self.scored(arrays)
         threshold = options.get("threshold", self.threshold)
         [passed] = np.nonzero((scores > threshold) & (classes >= 0) & (classes < len(self.classes)))
         places = passed // len(self.classes) if self.multi_label else passed
@@ -475,68 +386,7 @@ class Detections(MappedKind):
         return tuple(found)
 
     def match(self, want: Arrays, got: Arrays, tolerance: Tolerance) -> Comparison:
-        """Boxes of one class by their overlap, whatever their order.
-
-        A box that one answer lacks is no mismatch if its score is as near to the threshold as two
-        scores may be to each other; where an answer is full, to its lowest score. Of boxes that
-        belong together, masks are compared by their overlap, and points by their places.
-        """
-        mine, theirs = (want[0], want[1], want[2]), (got[0], got[1], got[2])
-        both = list(pairs(mine, theirs))
-        places = [place for place, _ in both]
-        others = [other for _, other in both]
-        sides = ((mine, places, theirs, "only wanted"), (theirs, others, mine, "not wanted"))
-        for (boxes, scores, classes), met, other, side in sides:
-            edges = [self.threshold]
-            if len(other[1]) >= self.max_detections:
-                edges.append(float(other[1].min()))
-            for place in np.setdiff1d(np.arange(len(boxes)), met).tolist():
-                score = float(scores[place])
-                allowed = tolerance.allowed(np.asarray(score), 1.0)
-                if all(abs(score - edge) > allowed for edge in edges):
-                    thing = self._named((boxes, scores, classes), place)
-                    return mismatch(f"{thing}, score {score:.6g}: {side}")
-        return worst_of(
-            [
-                compare_arrays(mine[0][places], theirs[0][others], tolerance, largest(mine[0])),
-                compare_arrays(mine[1][places], theirs[1][others], tolerance, 1.0),
-                *(self._match_masks(want, got, both) if self.masks is not None else ()),
-                *(self._match_points(want, got, both, tolerance) if self.keypoints else ()),
-            ]
-        )
-
-    def _match_masks(
-        self, want: Arrays, got: Arrays, both: Sequence[tuple[int, int]]
-    ) -> Iterator[Comparison]:
-        for place, other in both:
-            share = unlike_share(want[3][place], got[3][other], self.mask_encoding)
-            if share > self.unlike:
-                where = self._named(want, place)
-                limit = f"want {1 - self.unlike:g} at least"
-                yield mismatch(f"the mask of {where}: overlap (IoU) {1 - share:.4g}, {limit}")
-            else:
-                yield Comparison(passed=True, rows=0, worst_error=share, allowed=self.unlike)
-
-    def _match_points(
-        self, want: Arrays, got: Arrays, both: Sequence[tuple[int, int]], tolerance: Tolerance
-    ) -> Iterator[Comparison]:
-        for place, other in both:
-            mine, theirs = want[-1][place], got[-1][other]
-            scale = max(largest(want[0]), largest(mine[:, :2]))
-            found = compare_arrays(mine[:, :2], theirs[:, :2], tolerance, scale)
-            if not found.passed:
-                apart = np.hypot(*(mine[:, :2] - theirs[:, :2]).astype(np.float64).T)
-                name = f"keypoint '{self.keypoints[found.index[0]]}' of {self._named(want, place)}"
-                allowed = f"allowed {found.allowed:.2g} on each axis"
-                yield mismatch(f"{name}: {apart[found.index[0]]:.4g} pixels apart, {allowed}")
-            yield found
-            if self.keypoint_scores:
-                yield compare_arrays(mine[:, 2], theirs[:, 2], tolerance, 1.0)
-
-    def _named(self, values: Arrays, place: int) -> str:
-        """One thing of an answer, for messages."""
-        box = values[0][place].round(1).tolist()
-        return f"'{self.classes[int(values[2][place])]}' at {box}"
+        return match_detections(self, want, got, tolerance)
 
     def json_schema(self) -> JsonSchema:
         side = {"type": "number", "minimum": 0}
@@ -570,7 +420,7 @@ class Detections(MappedKind):
         each = self.classes if len(self.classes) <= MOST_COUNTED else ()
 
         def features(values: Column) -> Mapping[str, Column]:
-            rows = [self._scored(row) for row in zip(*values, strict=True)]
+            rows = [self.scored(row) for row in zip(*values, strict=True)]
             passed = [(scores, classes[scores > self.threshold]) for scores, classes in rows]
             own = {
                 f"passed.{word}": [float((classes == place).sum()) for _, classes in passed]
