@@ -156,6 +156,8 @@ async def test_masks_and_points_of_pictures_of_unlike_size_are_in_pixels_of_each
     async with run_app(tmp_path) as running:
         answers = (await ask(running, [WIDE, TALL])).json()["predictions"]
         reply = await running.client.post("/v2/models/made/infer", json={"inputs": inputs})
+        told = (await running.client.get("/v2/models/made")).json()
+    assert told["properties"]["things.keypoints"] == "middle"
     things = [thing for answer in answers for thing in answer["things"]]
     assert [thing["keypoints"] for thing in things] == [
         [{"label": "middle", "x": 24.0, "y": 24.0}],

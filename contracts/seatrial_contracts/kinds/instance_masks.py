@@ -90,10 +90,13 @@ def mask_pixels(text: str, encoding: MaskEncoding) -> Array:
 
 def runs(mask: Array) -> list[int]:
     """Lengths of runs, column after column from the left, the first one outside of the mask."""
-    flat = np.ravel(mask, order="F")
-    ends = np.flatnonzero(np.diff(flat, append=~flat[-1:])) + 1
-    lengths = np.diff(ends, prepend=0).tolist()
-    return [0, *lengths] if flat[0] else lengths
+    columns = np.flatnonzero(mask.any(0))
+    if not len(columns):
+        return [mask.size]
+    before, window = columns[0] * len(mask), mask[:, columns[0] : columns[-1] + 1]
+    changes = np.flatnonzero(np.diff(np.ravel(window, order="F"), prepend=False, append=False))
+    lengths: list[int] = np.diff([0, *(changes + before), mask.size]).tolist()
+    return lengths if lengths[-1] else lengths[:-1]
 
 
 def coco_counts(lengths: list[int]) -> str:

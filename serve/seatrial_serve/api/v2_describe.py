@@ -49,6 +49,11 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
         if isinstance(field.kind, (Label, Detections, Mask))
         and len(field.kind.classes) <= MOST_LISTED
     }
+    points = {
+        f"{field.name}.keypoints": ",".join(field.kind.keypoints)
+        for field in contract.outputs
+        if isinstance(field.kind, Detections) and field.kind.keypoints
+    }
     return {
         "name": entry.name,
         "versions": sorted(repository.versions(entry.name), key=version_key),
@@ -65,6 +70,7 @@ def model_metadata(repository: Repository, entry: Entry) -> dict[str, Any]:
             "version": entry.version,
             "variant": model.engine.variant,
             **classes,
+            **points,
         },
     }
 
