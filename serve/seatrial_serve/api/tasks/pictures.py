@@ -60,7 +60,11 @@ class ObjectDetection(RowTask[DetectionBody]):
 
         def things(arrays: Arrays, note: Any) -> list[dict[str, Any]]:
             return [
-                {**each, "box": {side: int(place) for side, place in each["box"].items()}}
+                {
+                    "label": each["label"],
+                    "score": each["score"],
+                    "box": {side: int(place) for side, place in each["box"].items()},
+                }
                 for each in kind.describe(arrays, note, options)
             ]
 
