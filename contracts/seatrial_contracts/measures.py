@@ -54,9 +54,9 @@ class Measures(BaseModel):
     It is that of the worst embedding; None where there are fewer than 21 rows.
     """
     agreement: float | None = None
-    """Share of the rows whose labels and whole numbers all equal the training side's.
+    """Share of the rows whose labels and whole numbers all agree with the training side's.
 
-    Whole numbers are ids, flags and masks.
+    Whole numbers are ids, flags and masks of ids.
     """
     accuracy: float | None = None
     """Share of the labels that are the true ones."""
@@ -130,7 +130,7 @@ def flips(contract: Contract, expected: Answers, got: Answers) -> tuple[int, ...
         place
         for place, (want, have) in pairs
         if any(
-            not _alike(kind, want[name], have.get(name))
+            not decides_alike(kind, want[name], have.get(name))
             for name, kind in decided.items()
             if name in want
         )
@@ -146,17 +146,17 @@ def wide_outputs(contract: Contract) -> list[str]:
     return [tensor.name for tensor in floats if tensor.shape not in ((), (1,))]
 
 
-def decided_outputs(contract: Contract) -> dict[str, OutputKind | None]:
-    """Outputs that are right or wrong: name -> the kind that says what they decide.
+def decided_outputs(contract: Contract) -> dict[str, OutputKind]:
+    """Outputs that are right or wrong: name of the tensor -> the kind that says what agrees.
 
-    It is None where the numbers themselves have to be equal. The scores of a label only have to
-    have the same winner, those of labels the same ones that pass.
+    The scores of a label only have to have the same winner, those of labels the same ones that
+    pass, and masks may differ in few pixels. All other whole numbers have to be equal.
     """
-    deciding = {field.name: field.kind for field in contract.outputs if field.kind.decides}
     return {
-        tensor.name: deciding.get(tensor.name)
-        for tensor in contract.answer_tensors
-        if tensor.name in deciding or not tensor.datatype.startswith("FP")
+        tensor.name: field.kind
+        for field in contract.outputs
+        for tensor in field.kind.answer_tensors(field.name)
+        if field.kind.decides or not tensor.datatype.startswith("FP")
     }
 
 
@@ -179,10 +179,9 @@ def _recall(contract: Contract, expected: Answers, got: Answers) -> float | None
     return min(known) if found and len(known) == len(found) else None
 
 
-def _alike(kind: OutputKind | None, want: Array, have: Array | None) -> bool:
-    if kind is None or have is None:
-        return have is not None and np.array_equal(want, have)
-    return kind.decision(want) == kind.decision(have)
+def decides_alike(kind: OutputKind, want: Array, have: Array | None) -> bool:
+    """Whether an answer, where there is one, decides as the training side's does."""
+    return have is not None and kind.agrees(want, have)
 
 
 def measure_slices(

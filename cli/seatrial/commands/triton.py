@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+if TYPE_CHECKING:
+    from seatrial_contracts.contract import Contract
 
 
 @click.command("triton")
@@ -65,7 +69,8 @@ def command(
     Each bundle passes its load gate here first: the batch size that pays is measured. Raw input
     (words, sentences, files) works in Triton as it does here, and the contract refuses bad input
     there with the same codes. Triton's Python environment needs seatrial and what the bundle's
-    fields need: pip install 'seatrial[serve,text,image]'.
+    fields need: pip install 'seatrial[serve,text,image]'. Triton answers the graph's tensors: what
+    `seatrial serve` makes of them for clients, and request options, stay with it.
     """
     from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import DeclarationError, MissingExtra
@@ -79,10 +84,22 @@ def command(
         from seatrial_serve.triton.repository import write_repository
     except ImportError as error:
         raise MissingExtra("seatrial triton", "triton") from error
-    written = write_repository(
-        [open_bundle(path) for path in paths],
-        out,
-        Placing(accelerator=accelerator or "cuda", **placing),
-    )
+    bundles = [open_bundle(path) for path in paths]
+    written = write_repository(bundles, out, Placing(accelerator=accelerator or "cuda", **placing))
     click.echo(f"wrote {', '.join(written)} to {out}")
+    for bundle in bundles:
+        for line in said_otherwise(bundle.contract):
+            click.echo(f"{bundle.name}: {line}")
     click.echo(f"next: tritonserver --model-repository={out} --disable-auto-complete-config")
+
+
+def said_otherwise(contract: Contract) -> Iterator[str]:
+    """What clients of Triton see otherwise than those of `seatrial serve`, a line each."""
+    for output in contract.mapped:
+        if output.tensors:
+            names = ", ".join(output.tensors)
+            yield f"output '{output.name}' comes as the graph's tensors: {names}"
+        else:
+            yield f"output '{output.name}' is left out, as no tensor of the graph holds it"
+    if contract.known_options:
+        yield f"request options have no effect: {', '.join(contract.known_options)}"

@@ -124,6 +124,10 @@ class Mask(MappedKind):
         cause = f"a class that is not from 0 to {len(self.classes) - 1}"
         return dict.fromkeys(np.flatnonzero(bad).tolist(), cause)
 
+    def agrees(self, want: Array, got: Array) -> bool:
+        """Whether no more than the share `unlike` of the grid's cells has another class."""
+        return want.shape == got.shape and float((want != got).mean()) <= self.unlike
+
     def client(self, arrays: Arrays, note: Any, options: OptionValues) -> tuple[Array, ...]:
         grid = arrays[0]
         places = sampling(note, *grid.shape[-2:])

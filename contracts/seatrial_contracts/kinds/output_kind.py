@@ -52,6 +52,12 @@ class OutputKind(Kind):
         """
         raise NotImplementedError(f"{self.name} decides nothing: this is a bug in seatrial")
 
+    def agrees(self, want: Array, got: Array) -> bool:
+        """Whether two answers decide alike: each a tensor of scores, or of whole numbers."""
+        if self.decides:
+            return self.decision(want) == self.decision(got)
+        return np.array_equal(want, got)
+
     @property
     def truth_want(self) -> str:
         """What the truth of an answer looks like, for messages; empty where none can be told."""

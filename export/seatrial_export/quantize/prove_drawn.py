@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-import numpy as np
-
 from seatrial_contracts.compare import (
     Array,
     Comparison,
@@ -20,8 +18,8 @@ from seatrial_contracts.compare import (
 )
 from seatrial_contracts.drawn_rows import DrawnRow
 from seatrial_contracts.errors import GateError
-from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.manifest import Variant
+from seatrial_contracts.measures import decided_outputs, decides_alike
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.answered import NoAnswer, ask_rows
 from seatrial_export.graphs.session import Model
@@ -78,9 +76,7 @@ class AtDrawnRows:
             if drawn.named
         ]
         self._edges, self._scales = edges, scales_of([*subject.bundle.golden.answers, *named])
-        self._decided = [
-            field.name for field in subject.contract.outputs if isinstance(field.kind, Label)
-        ]
+        self._decided = decided_outputs(subject.contract)
         self._other: Counter[str] = Counter()
         self._where = ""
         self.worst = Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0)
@@ -88,7 +84,11 @@ class AtDrawnRows:
 
     def add(self, drawn: DrawnRow, want: Numbers, got: Numbers) -> str:
         """Count one row; why its answer must not be given, empty where it may."""
-        self._other.update(name for name in want if self._decides_otherwise(name, want, got))
+        self._other.update(
+            name
+            for name, kind in self._decided.items()
+            if not decides_alike(kind, want[name], got.get(name))
+        )
         floats = {name: array for name, array in want.items() if not is_whole(array)}
         if not floats:
             return ""
@@ -109,8 +109,3 @@ class AtDrawnRows:
         if self._where:
             told.append(f"furthest from fp32 at {self._where}")
         return f"drawn rows, of which nothing is promised: {'; '.join(told)}" if told else ""
-
-    def _decides_otherwise(self, name: str, want: Numbers, got: Numbers) -> bool:
-        if name in self._decided:
-            return int(want[name].argmax()) != int(got[name].argmax())
-        return is_whole(want[name]) and not np.array_equal(want[name], got[name])

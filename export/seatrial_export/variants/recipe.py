@@ -15,7 +15,7 @@ from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.measures import decided_outputs, wide_outputs
 from seatrial_contracts.promise import Promise
 from seatrial_export.variants.original import Original
 
@@ -117,13 +117,15 @@ class Recipe(Declared, ABC):
     def promised(self, contract: Contract) -> Promise:
         """The promise, or the default.
 
-        The default bounds the cosine where an output has several numbers, with agreement where one
-        is a label, else the error.
+        The default bounds the error where outputs are single numbers. Else it bounds the cosine of
+        outputs of several numbers with a fraction, and the agreement of labels and whole numbers.
         """
         if self.promise is not None:
             return self.promise
         if all(field.kind.shape in ((), (1,)) for field in contract.outputs):
             return Promise(tolerance=Tolerance(relative_to_max=self.RELATIVE, relative=0))
-        labels = any(isinstance(field.kind, Label) for field in contract.outputs)
-        agreement = self.AGREEMENT if labels else None
-        return Promise(cosine=self.COSINE, agreement=agreement, min_slice_rows=MIN_SLICE_ROWS)
+        return Promise(
+            cosine=self.COSINE if wide_outputs(contract) else None,
+            agreement=self.AGREEMENT if decided_outputs(contract) else None,
+            min_slice_rows=MIN_SLICE_ROWS,
+        )

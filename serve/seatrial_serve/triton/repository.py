@@ -67,11 +67,11 @@ def check_versions(name: str, versions: dict[int, Bundle], placing: Placing) -> 
             "one version of each: an ensemble names its steps' versions",
             "write the versions with --backend python, or each into a repository of its own",
         )
-    shapes = {
+    first, *rest = (
         (bundle.contract.inputs, bundle.contract.outputs, bundle.contract.limits)
         for bundle in versions.values()
-    }
-    if len(shapes) > 1:
+    )
+    if any(other != first for other in rest):
         raise DeclarationError(
             f"versions of '{name}'",
             "unlike contracts",
