@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.http as over_http
+from click.testing import CliRunner
 from support.kinds import KINDS, MODELS, pipeline_of
 from support.running import Running, run_app
 from support.triton_backend import InProcess, backend_module
 
 import seatrial as st
+from seatrial.main import cli
 from seatrial_contracts.judge import judge
 from seatrial_export.export import export_pipeline
 from seatrial_export.quantize.quantize_bundle import quantize_bundle
@@ -152,7 +154,14 @@ def test_triton_answers_the_graphs_tensors_by_both_backends(
 ) -> None:
     backend_module(monkeypatch)
     bundle = sealed(model)
-    write_repository([bundle], tmp_path / "ensemble", Placing())
+    wrote = CliRunner().invoke(
+        cli, ["triton", str(bundle.path), "--out", str(tmp_path / "ensemble")]
+    )
+    assert wrote.exit_code == 0, wrote.output
+    for output in bundle.contract.mapped:
+        said = "comes as the graph's tensors" if output.tensors else "is left out"
+        assert f"{model}: output '{output.name}' {said}" in wrote.output
+    assert ("request options have no effect" in wrote.output) == (model == "numbers")
     write_repository([bundle], tmp_path / "python", Placing(backend="python"))
     whole = InProcess(tmp_path / "python", model, "whole")
     front = InProcess(tmp_path / "ensemble", f"{model}_front", "front")

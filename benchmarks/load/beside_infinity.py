@@ -170,7 +170,8 @@ def asked(served: Served, script: Path, bodies: Path, connections: int, seconds:
     )  # fmt: skip
     replies, bad = map(int, done.stdout.split("\n")[-2].split())
     passed = re.search(r"in ([0-9.]+)(m?s)", done.stdout)
-    assert passed is not None and not bad, done.stdout
+    assert passed is not None
+    assert not bad, done.stdout
     spent = (ticks_of_tree(served.process.pid) - before) / TICK
     return Turn(replies / float(passed[1]), spent / replies)
 
