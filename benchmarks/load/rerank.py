@@ -1,6 +1,6 @@
 """Reranking 1 query and 100 passages, beside a loop of raw onnxruntime: rows per second.
 
-    python benchmarks/load/rerank.py [--rounds 5] [--requests 3]
+    python benchmarks/load/rerank.py [--rounds 5] [--requests 3] [--bundles FOLDER]
 
 The model is a cross-encoder of MiniLM's shape and weights with a seeded head, so its scores mean
 nothing. Passages are paragraphs of Python's manual, cut at 128 tokens. The server and the loop have
@@ -144,13 +144,14 @@ def timed(call: Callable[[], Any], requests: int, pid: int) -> tuple[float, floa
 def measure(address: str, pid: int, loop: Loop, rounds: int, requests: int) -> None:
     """Print the medians of the rounds."""
     size = batch_rows(address)
-    client = http.client.HTTPConnection(address, timeout=600)
     body = json.dumps({"query": QUERY, "texts": passages()})
 
     def ask() -> None:
+        client = http.client.HTTPConnection(address, timeout=600)
         client.request("POST", "/rerank", body, {"content-type": "application/json"})
         reply = client.getresponse()
         data = reply.read()
+        client.close()
         assert reply.status == 200, data
 
     ready = {each: loop.feeds(each) for each in {*SIZES, size}}
@@ -195,9 +196,12 @@ def main() -> None:
     flags = argparse.ArgumentParser()
     flags.add_argument("--requests", type=int, default=3)
     flags.add_argument("--rounds", type=int, default=5)
+    flags.add_argument("--bundles", help="a folder that keeps the sealed model for another run")
     flagged = flags.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = seal(Path(folder))
+    with tempfile.TemporaryDirectory() as own:
+        folder = flagged.bundles or own
+        sealed = Path(folder) / "reranker" / "1.0.0"
+        bundle = st.open_bundle(sealed) if sealed.exists() else seal(Path(folder))
         command = ["taskset", "-c", "0", sys.executable, "-m", "seatrial", "serve", folder]
         ports = ["--http-port", "0", "--metrics-port", "0", "--no-grpc"]
         server = subprocess.Popen([*command, *ports], stderr=subprocess.PIPE, text=True)
