@@ -100,7 +100,9 @@ def on_one_core(command: Sequence[str]) -> subprocess.Popen[str]:
 def ours(bundles: Path, variant: str) -> Iterator[Served]:
     """`seatrial serve` with one variant."""
     serve = [sys.executable, "-m", "seatrial", "serve", str(bundles), "--variant", variant]
-    process = on_one_core([*serve, "--http-port", "0", "--metrics-port", "0", "--no-grpc"])
+    process = on_one_core(
+        [*serve, "--http-port", "0", "--metrics-port", "0", "--no-grpc", "--prove", "always"]
+    )
     try:
         yield Served(loaded(process, 1), "/v1/embeddings", process)
     finally:

