@@ -188,7 +188,6 @@ def ranges_to(high: float) -> tuple[Ranges, ...]:
         ({}, {"prompts": {"query": "other: "}}, True),
         ({}, {"normalized": False}, True),
         ({"ranges": ranges_to(1.0)}, {"ranges": ranges_to(2.0)}, True),
-        ({}, {"ranges": ranges_to(2.0)}, False),
         ({}, {"least_cosine": 0.1}, False),
     ],
 )  # fmt: skip
