@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from seatrial_contracts.golden import Refused
+    from seatrial_contracts.kinds.audio import Audio
     from seatrial_contracts.kinds.category import Category
     from seatrial_contracts.kinds.detections import Detections
     from seatrial_contracts.kinds.embedding import Embedding
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.items import Items
     from seatrial_contracts.kinds.label import Label
     from seatrial_contracts.kinds.labels import Labels
+    from seatrial_contracts.kinds.log_mel import LogMel
     from seatrial_contracts.kinds.mask import Mask
     from seatrial_contracts.kinds.number import Number
     from seatrial_contracts.kinds.picture import Picture
@@ -82,6 +84,7 @@ HOMES = {
         "Unavailable",
     ),
     "seatrial_contracts.golden": ("Refused",),
+    "seatrial_contracts.kinds.audio": ("Audio",),
     "seatrial_contracts.kinds.category": ("Category",),
     "seatrial_contracts.kinds.detections": ("Detections",),
     "seatrial_contracts.kinds.embedding": ("Embedding",),
@@ -92,6 +95,7 @@ HOMES = {
     "seatrial_contracts.kinds.items": ("Items",),
     "seatrial_contracts.kinds.label": ("Label",),
     "seatrial_contracts.kinds.labels": ("Labels",),
+    "seatrial_contracts.kinds.log_mel": ("LogMel",),
     "seatrial_contracts.kinds.mask": ("Mask",),
     "seatrial_contracts.kinds.number": ("Number",),
     "seatrial_contracts.kinds.quantiles": ("Quantiles",),
@@ -128,6 +132,7 @@ _home_of = {name: module for module, names in HOMES.items() for name in names}
 __all__ = [
     "Adoption",
     "Answer",
+    "Audio",
     "Bundle",
     "BundleError",
     "Category",
@@ -150,6 +155,7 @@ __all__ = [
     "Label",
     "Labels",
     "Limits",
+    "LogMel",
     "Mask",
     "MissingExtra",
     "ModelError",

@@ -20,6 +20,7 @@ EXTRAS = {
     "parity": ("httpx", "hypothesis", "jinja2", "pytest", "tritonclient", "onnxruntime", "orjson"),
     "text": ("tokenizers",),
     "image": ("PIL",),
+    "audio": ("soundfile", "soxr"),
     "plot": ("matplotlib",),
 }
 """Extra -> the modules that it brings, as they are imported."""

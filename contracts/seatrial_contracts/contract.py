@@ -25,7 +25,7 @@ from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.findings import describe_finding, describe_object
 from seatrial_contracts.input_field import InputField
-from seatrial_contracts.kinds.image import Image
+from seatrial_contracts.kinds.file_kind import FileKind
 from seatrial_contracts.kinds.kind import (
     ESCAPED_BYTES,
     Column,
@@ -194,17 +194,14 @@ class Contract(AnswerForms, AnswerFaults):
 
     @cached_property
     def file_input(self) -> FileInput | None:
-        """The single image input, if the contract has no other input.
+        """The single input that is a file (an image, a sound), if the contract has no other.
 
         Such a contract also takes the raw file as the request's body.
         """
         kind = self.inputs[0].kind
-        only = len(self.inputs) == 1 and isinstance(kind, Image)
-        return (
-            FileInput(self.inputs[0].name, kind.media_types)
-            if only and isinstance(kind, Image)
-            else None
-        )
+        if len(self.inputs) > 1 or not isinstance(kind, FileKind):
+            return None
+        return FileInput(self.inputs[0].name, kind.media_types)
 
     def sealed(self, reference: Answers, held_out: Answers) -> Contract:
         """The contract with what an export fills in: see `OutputKind.sealed`.

@@ -22,7 +22,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.host_stage import HostStage
-from seatrial_contracts.kinds.image import base64_text
+from seatrial_contracts.kinds.file_kind import base64_text
 from seatrial_contracts.kinds.kind import MAX_SIDE, Array
 from seatrial_contracts.row import Row, plain_row, plain_value
 from seatrial_contracts.sample import Sample, check_samples

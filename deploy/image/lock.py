@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = {"cpu": ("serve", "text", "image"), "gpu": ("gpu", "text", "image")}
+EXTRAS = {"cpu": ("serve", "text", "image", "audio"), "gpu": ("gpu", "text", "image", "audio")}
 OLDEST_PYTHON = "3.11"
 
 

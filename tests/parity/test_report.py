@@ -48,7 +48,8 @@ CONTRACT_OF_NOTES = st.contract_from_rows(Note, Mood)
 
 
 def rows(count: int) -> Golden:
-    from seatrial_contracts.kinds.image import base64_text, draw
+    from seatrial_contracts.kinds.file_kind import base64_text
+    from seatrial_contracts.kinds.image import draw
 
     random = np.random.default_rng(count)
     scores = random.dirichlet([1, 1], count).astype(np.float32)

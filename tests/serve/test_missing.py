@@ -14,7 +14,8 @@ from support.word_tokenizer import word_tokenizer
 
 import seatrial as st
 from seatrial_contracts.host_stage import HostStage, collate
-from seatrial_contracts.kinds.image import base64_text, draw
+from seatrial_contracts.kinds.file_kind import base64_text
+from seatrial_contracts.kinds.image import draw
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.profile import DriftFeatures
 

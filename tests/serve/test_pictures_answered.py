@@ -16,7 +16,7 @@ from support.pictures import encoded
 from support.running import Running, run_app
 
 import seatrial as st
-from seatrial_contracts.kinds.image import base64_text
+from seatrial_contracts.kinds.file_kind import base64_text
 from seatrial_contracts.kinds.kind import Array
 
 

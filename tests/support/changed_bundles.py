@@ -30,7 +30,8 @@ from seatrial_contracts.bundle import CONTRACT, MANIFEST, PROFILE, write_bundle
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.golden import HELD_OUT, Golden, Refused
 from seatrial_contracts.host_stage import HostStage
-from seatrial_contracts.kinds.image import base64_text, draw
+from seatrial_contracts.kinds.file_kind import base64_text
+from seatrial_contracts.kinds.image import draw
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_contracts.profile import DriftFeatures

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--file",
     "file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file to ask about (an image), for models with one such input.",
+    help="A file to ask about (an image, a sound), for models with one such input.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one line of JSON instead of indented text."

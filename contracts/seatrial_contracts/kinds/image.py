@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import io
 import math
 import warnings
@@ -10,22 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
-from seatrial_contracts.kinds.kind import (
-    SHORT_BYTES,
-    Array,
-    Column,
-    Edge,
-    Features,
-    JsonSchema,
-    Kind,
-    Stage,
-    TensorSpec,
-    refuse,
-)
+from seatrial_contracts.kinds.file_kind import FileKind, base64_text
+from seatrial_contracts.kinds.kind import Array, Column, Edge, Features, Stage, TensorSpec
 from seatrial_contracts.kinds.notes import ImageNote
 from seatrial_contracts.kinds.placement import (
     CropOffset,
@@ -83,7 +71,7 @@ TURNED_BACK = {
 Side = Annotated[int, Field(ge=1, le=2**15)]
 
 
-class Image(Kind):
+class Image(FileKind):
     """`Annotated[bytes, Image(formats=("JPEG", "PNG"))]`.
 
     Decoded to RGB uint8, shape `(height, width, 3)`: transparency is laid on white, 16-bit gray
@@ -101,10 +89,9 @@ class Image(Kind):
     """
 
     takes_notes: ClassVar[bool] = True
-    staged: ClassVar[bool] = True
+    too_large: ClassVar[str] = "E_IMAGE_BYTES"
     kind: Literal["image"] = "image"
     formats: Annotated[tuple[Format, ...], Field(strict=False, max_length=16)] = ("JPEG", "PNG")
-    max_bytes: Annotated[int, Field(ge=1, le=2**30)] = 10 * 2**20
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 25_000_000
     min_side_px: Annotated[int, Field(ge=1, le=2**15)] = 1
     exif: Literal["apply", "ignore"] = "apply"
@@ -113,11 +100,6 @@ class Image(Kind):
     fit: Literal["stretch", "letterbox", "crop"] = "stretch"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
     crop_offset: CropOffset = "floor"
-
-    def declared(self, annotation: Any, nullable: bool) -> Self:
-        if annotation is not bytes:
-            raise DeclarationError("st.Image", str(annotation), "bytes")
-        return self.completed(nullable=nullable)
 
     def check(self) -> None:
         least = max(self.min_side_px, self._grown_side)
@@ -175,48 +157,23 @@ class Image(Kind):
             return centre_cropped(size, made, self._grown_side, self.crop_offset)
         return letterboxed(size, made) if self.fit == "letterbox" else as_it_is(made)
 
-    def encodes_inline(self, value: Any) -> bool:
-        return False
-
     @property
     def media_types(self) -> tuple[str, ...]:
-        """Content types of a raw request body."""
         return tuple(MEDIA_TYPES[name] for name in self.formats)
 
-    @property
-    def most_bytes(self) -> int:
-        return self.max_bytes * 4 // 3 + SHORT_BYTES
+    def told(self, data: bytes) -> str | None:
+        from PIL import Image as Pillow
 
-    def annotation(self) -> Any:
-        return Annotated[Any, PlainValidator(self._file)]
-
-    def _file(self, value: Any) -> bytes:
-        """Take encoded bytes from bytes, or from strict base64.
-
-        The size is checked before anything is decoded.
-        """
-        if isinstance(value, str):
-            if len(value) // 4 * 3 > self.max_bytes + 2:
-                refuse(
-                    "E_IMAGE_BYTES",
-                    f"a file of about {len(value) // 4 * 3} bytes",
-                    f"at most {self.max_bytes} bytes",
+        try:
+            with Pillow.open(io.BytesIO(data)) as picture:
+                turned = picture.getexif().get(ORIENTATION)
+                exif = f", EXIF orientation {turned}" if turned else ""
+                return (
+                    f"{picture.format} of {picture.width} x {picture.height} pixels, "
+                    f"mode {picture.mode}{exif}, {len(data)} bytes"
                 )
-            try:
-                if value.endswith("==="):  # which Python's strict mode lets pass
-                    raise ValueError
-                value = binascii.a2b_base64(value, strict_mode=True)
-            except (binascii.Error, ValueError):
-                refuse(
-                    "E_BASE64",
-                    "text that is not plain base64",
-                    "a file in base64 (RFC 4648, with padding, no line breaks)",
-                )
-        if not isinstance(value, bytes):
-            refuse("E_TYPE", "neither a string nor a file", self.want())
-        if not 0 < len(value) <= self.max_bytes:
-            refuse("E_IMAGE_BYTES", f"a file of {len(value)} bytes", f"1 to {self.max_bytes} bytes")
-        return value
+        except (OSError, ValueError):
+            return None
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "formats":
@@ -239,33 +196,6 @@ class Image(Kind):
             f"a {' or '.join(self.formats)} file of at most {self.max_bytes} bytes "
             f"and {self.max_pixels} pixels"
         )
-
-    @property
-    def datatype(self) -> str:
-        return "BYTES"
-
-    def column(self, values: Column) -> Column:
-        return [self._file_at(value, place) for place, value in enumerate(values)]
-
-    def _file_at(self, value: Any, place: int) -> bytes:
-        try:
-            return self._file(value)
-        except PydanticCustomError as error:
-            found: dict[str, str] = dict(error.context or {})
-            raise Refusal(found["code"], f"row {place}", found["got"], found["want"]) from None
-
-    def wire(self, value: Any) -> Any:
-        """A file's bytes, from base64 or as they are."""
-        return binascii.a2b_base64(value, strict_mode=True) if isinstance(value, str) else value
-
-    def json_schema(self) -> JsonSchema:
-        return {
-            "type": "string",
-            "contentEncoding": "base64",
-            "contentMediaType": self.media_types[0],
-            "x-media-types": list(self.media_types),
-            "maxLength": (self.max_bytes + 2) // 3 * 4,
-        }
 
     def example(self) -> Any:
         least = self.min_side_px
@@ -544,8 +474,3 @@ def draw(
     sink = io.BytesIO()
     (picture if picture.mode == mode else picture.convert(mode)).save(sink, fmt, **options)
     return sink.getvalue()
-
-
-def base64_text(data: bytes) -> str:
-    """Standard base64 as JSON carries it."""
-    return binascii.b2a_base64(data, newline=False).decode()

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.kinds.image import Image, base64_text
+from seatrial_contracts.kinds.file_kind import base64_text
+from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array, JsonSchema, Kind, closed_object
 from seatrial_contracts.kinds.notes import ImageNote
 

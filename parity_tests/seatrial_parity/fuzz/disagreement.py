@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.canonical import readable_json
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.kinds.image import ORIENTATION, Image
+from seatrial_contracts.kinds.file_kind import FileKind
 from seatrial_contracts.rows_file import append_rows
 from seatrial_parity.fuzz.case import Case
 
@@ -101,8 +100,11 @@ def described(contract: Contract, row: Any) -> Iterator[str]:
         return
     kinds = {field.name: field.kind for field in contract.inputs}
     for name, value in row.items():
-        picture = isinstance(kinds.get(name), Image) and isinstance(value, str)
-        yield f"  {name}: {shown_picture(value) if picture else shown(value)}"
+        kind = kinds.get(name)
+        if isinstance(kind, FileKind) and isinstance(value, str):
+            yield f"  {name}: {shown_file(kind, value)}"
+        else:
+            yield f"  {name}: {shown(value)}"
     for name in kinds.keys() - row.keys():
         yield f"  {name}: left out"
 
@@ -133,18 +135,10 @@ def ragged(value: list[Any]) -> bool:
     return False
 
 
-def shown_picture(text: str) -> str:
-    """A file by what Pillow sees in it."""
-    from PIL import Image as Pillow
-
+def shown_file(kind: FileKind, text: str) -> str:
+    """A file by what its kind sees in it."""
     try:
         data = base64.b64decode(text, validate=True)
-        with Pillow.open(io.BytesIO(data)) as picture:
-            turned = picture.getexif().get(ORIENTATION)
-            exif = f", EXIF orientation {turned}" if turned else ""
-            return (
-                f"{picture.format} of {picture.width} x {picture.height} pixels, "
-                f"mode {picture.mode}{exif}, {len(data)} bytes"
-            )
-    except (OSError, binascii.Error, ValueError):
+    except (binascii.Error, ValueError):
         return shown(text)
+    return kind.told(data) or shown(text)

@@ -15,6 +15,7 @@ import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.golden import Golden
+from seatrial_contracts.kinds.file_kind import FileKind
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
@@ -123,6 +124,9 @@ def shown_inputs(bundle: Bundle, raw: Mapping[str, Any]) -> tuple[Shown, ...]:
                     picture=picture_url(field.kind.stage(field.name, bundle.files)(value)[0]),
                 )
             )
+        elif isinstance(field.kind, FileKind) and raw.get(field.name) is not None:
+            value = bundle.contract.validate_row(raw)[field.name]
+            shown.append(Shown(field.name, text=field.kind.told(value) or plain(raw[field.name])))
         else:
             shown.append(Shown(field.name, text=plain(raw.get(field.name))))
     return tuple(shown)

@@ -274,7 +274,7 @@ class DirectExchange(HttpExchange):
             if len(body) > contract.max_body_bytes:
                 raise too_large(contract.max_body_bytes)
             self.whole(body)
-            if self.terms.partial or contract.file_input is not None:  # a thread decodes an image
+            if self.terms.partial or contract.file_input is not None:  # a thread decodes a file
                 self._way.in_task(self)
                 return False
             self._job = self._form.read(self, body)

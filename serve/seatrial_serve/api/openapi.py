@@ -39,7 +39,7 @@ REFUSALS = {
         "A row breaks the contract; `code` is stable and `error` says where, "
         "what it got and what it wants."
     ),
-    "413": "The body, file or image is larger than the contract allows.",
+    "413": "The body or file is larger, or longer, than the contract allows.",
     "415": "The content type is none that this model takes.",
     "500": "The model failed, or its answer broke its contract.",
     "503": "Overloaded, not ready or stopping; see Retry-After.",

@@ -1,6 +1,6 @@
 """V1: rows in, predictions out; the row protocol of TF Serving and KServe.
 
-A contract with one image also takes the file itself.
+A contract of one file (an image, a sound) also takes the file itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ PREDICT = Predict()
 
 
 def sends_file(asked: HttpExchange) -> bool:
-    """Is the body an image itself? Raises `Refusal`, as `is_file` does."""
+    """Is the body the file itself? Raises `Refusal`, as `is_file` does."""
     field = asked.model.contract.file_input
     return is_file(asked.headers.get(CONTENT_TYPE, b""), field.media_types if field else None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from seatrial_contracts.errors import Refusal
@@ -36,7 +36,7 @@ def is_file(content_type: bytes, media_types: tuple[str, ...] | None) -> bool:
     if charset is not None and charset[1].lower() not in UTF8:
         raise Refusal("E_CONTENT_TYPE", "header Content-Type", "another charset", "utf-8")
     if media_types is not None and (
-        media == b"application/octet-stream" or media.startswith(b"image/")
+        media == b"application/octet-stream" or media.partition(b"/")[0] in tops(media_types)
     ):
         return True
     if media not in JSON_TYPES:
@@ -45,6 +45,11 @@ def is_file(content_type: bytes, media_types: tuple[str, ...] | None) -> bool:
             "E_CONTENT_TYPE", "header Content-Type", "another type", f"application/json{files}"
         )
     return False
+
+
+def tops(media_types: Sequence[str]) -> set[bytes]:
+    """The top level types of these: b"image" of "image/png"."""
+    return {media.partition("/")[0].encode() for media in media_types}
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:

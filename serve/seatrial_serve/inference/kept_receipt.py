@@ -22,7 +22,7 @@ from seatrial_serve.process.private_cache import NotPrivate, read_private, write
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
 log = logging.getLogger("seatrial.load_gate")
-PACKAGES = ("seatrial", "numpy", "pillow", "tokenizers", "pydantic")
+PACKAGES = ("seatrial", "numpy", "pillow", "soundfile", "soxr", "tokenizers", "pydantic")
 """Beside the runtime: whatever validates, reads and encodes rows."""
 MAX_TRIALS, MAX_SIZES = 16, 32
 

@@ -1,0 +1,141 @@
+"""Log-mel features: the loudness of a sound in bands of pitch, by frames, made on the host.
+
+A short Fourier transform of a length that is no power of two is 20 dB off in silent bands where a
+graph computes it (onnxruntime 1.32); numpy's is exact to its element type.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field
+
+from seatrial_contracts.declared import Declared
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.kind import Array
+
+MEL_STEP_HZ, MEL_BREAK_HZ = 200 / 3, 1000.0
+"""Slaney's scale (Auditory Toolbox, 1998): linear to the break, then 27 steps to 6.4 times it."""
+MEL_LOG_STEP = float(np.log(6.4)) / 27
+WHISPER_RANGE = 8.0
+"""Decades below the loudest value of a clip at which Whisper's features end."""
+FRAMES_AT_A_TIME = 1024
+
+
+class LogMel(Declared):
+    """`LogMel(n_fft=400, hop_length=160, n_mels=80)`, named as librosa names them.
+
+    The window is a periodic Hann window of `win_length` samples (`n_fft` unless set) in the middle
+    of `n_fft`. `center` lets frame `t` lie around sample `t * hop_length`, with `pad_mode` beyond
+    the ends. Bands lie from `fmin` to `fmax` (half the rate unless set) on Slaney's scale, or on
+    HTK's with `htk=True`, with areas of 1 (`norm="slaney"`) or peaks of 1 (`norm=None`).
+
+    `log` says what becomes of a band's value: `"db"` is `librosa.power_to_db` with `ref=1.0`,
+    `amin` and `top_db`; `"natural"` is `log(value + amin)`; `"whisper"` is the decadic logarithm,
+    ending 8 below the clip's largest, plus 4, divided by 4, without the last frame, as Whisper's
+    feature extractor has it; `None` is the value itself.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False,
+        ignored_types=(cached_property,),
+    )  # fmt: skip
+
+    n_fft: Annotated[int, Field(ge=16, le=2**16, multiple_of=2)] = 400
+    hop_length: Annotated[int, Field(ge=1, le=2**16)] = 160
+    win_length: Annotated[int, Field(ge=2, le=2**16)] | None = None
+    n_mels: Annotated[int, Field(ge=1, le=1024)] = 80
+    fmin: Annotated[float, Field(ge=0)] = 0.0
+    fmax: Annotated[float, Field(gt=0)] | None = None
+    htk: bool = False
+    norm: Literal["slaney"] | None = "slaney"
+    power: Annotated[float, Field(gt=0, le=4)] = 2.0
+    center: bool = True
+    pad_mode: Literal["reflect", "constant"] = "reflect"
+    log: Literal["db", "natural", "whisper"] | None = "db"
+    amin: Annotated[float, Field(gt=0)] = 1e-10
+    top_db: Annotated[float, Field(gt=0)] | None = 80.0
+
+    def check(self, rate_hz: int) -> None:
+        """Raise `DeclarationError` where the options do not fit each other or the rate."""
+        top = rate_hz / 2 if self.fmax is None else self.fmax
+        window = self.win_length or self.n_fft
+        faults = (
+            (window > self.n_fft, f"win_length={window}", f"at most n_fft, {self.n_fft}"),
+            (top > rate_hz / 2, f"fmax={top:g}", f"at most half the rate, {rate_hz / 2:g} Hz"),
+            (self.fmin >= top, f"fmin={self.fmin:g}", f"less than fmax, {top:g} Hz"),
+        )
+        for is_fault, got, want in faults:
+            if is_fault:
+                raise DeclarationError("st.LogMel", got, want)
+
+    @property
+    def least_samples(self) -> int:
+        """From so many samples on there is a frame."""
+        least = 1 if self.center else self.n_fft
+        return max(least, self.hop_length) if self.log == "whisper" else least
+
+    def frames(self, samples: int) -> int:
+        """How many frames so many samples have."""
+        inside = samples if self.center else samples - self.n_fft
+        return inside // self.hop_length + (self.log != "whisper")
+
+    def of(self, samples: Array, rate_hz: int) -> Array:
+        """Samples, float32 `(samples,)`, as features, float32 `(frames, n_mels)`."""
+        if self.center:
+            samples = np.pad(samples, self.n_fft // 2, mode=self.pad_mode)
+        windows = np.lib.stride_tricks.sliding_window_view(samples, self.n_fft)
+        windows = windows[:: self.hop_length]
+        bands = np.empty((len(windows), self.n_mels))
+        filters = self._filters(rate_hz)
+        for start in range(0, len(windows), FRAMES_AT_A_TIME):
+            some = slice(start, start + FRAMES_AT_A_TIME)
+            spectrum = np.abs(np.fft.rfft(windows[some] * self._window))
+            bands[some] = (spectrum**self.power) @ filters
+        return np.asarray(self._logarithm(bands), np.float32)
+
+    def _logarithm(self, bands: Array) -> Array:
+        if self.log == "whisper":
+            levels = np.log10(np.maximum(bands[:-1], self.amin))
+            return (np.maximum(levels, levels.max() - WHISPER_RANGE) + 4.0) / 4.0
+        if self.log == "db":
+            levels = 10.0 * np.log10(np.maximum(bands, self.amin))
+            return levels if self.top_db is None else np.maximum(levels, levels.max() - self.top_db)
+        return np.log(bands + self.amin) if self.log == "natural" else bands
+
+    @cached_property
+    def _window(self) -> Array:
+        """float64, `(n_fft,)`."""
+        length = self.win_length or self.n_fft
+        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+        before = (self.n_fft - length) // 2
+        return np.pad(hann, (before, self.n_fft - length - before))
+
+    def _filters(self, rate_hz: int) -> Array:
+        """Triangles over the spectrum's lines: float64, `(1 + n_fft // 2, n_mels)`."""
+        top = rate_hz / 2 if self.fmax is None else self.fmax
+        low, high = self._mel(np.array([self.fmin, top]))
+        ends = self._hz(np.linspace(low, high, self.n_mels + 2))
+        lines = np.fft.rfftfreq(self.n_fft, 1 / rate_hz)[:, None]
+        widths = np.diff(ends)
+        rising = (lines - ends[:-2]) / widths[:-1]
+        falling = (ends[2:] - lines) / widths[1:]
+        filters = np.maximum(0.0, np.minimum(rising, falling))
+        if self.norm == "slaney":
+            filters *= 2.0 / (ends[2:] - ends[:-2])
+        return np.asarray(filters)
+
+    def _mel(self, hz: Array) -> Array:
+        if self.htk:
+            return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
+        beyond = np.log(np.maximum(hz, MEL_BREAK_HZ) / MEL_BREAK_HZ) / MEL_LOG_STEP
+        return np.asarray(np.minimum(hz, MEL_BREAK_HZ) / MEL_STEP_HZ + beyond)
+
+    def _hz(self, mels: Array) -> Array:
+        if self.htk:
+            return np.asarray(700.0 * (10.0 ** (mels / 2595.0) - 1.0))
+        at_break = MEL_BREAK_HZ / MEL_STEP_HZ
+        beyond = np.exp(MEL_LOG_STEP * (np.maximum(mels, at_break) - at_break))
+        return np.asarray(np.minimum(mels, at_break) * MEL_STEP_HZ * beyond)
