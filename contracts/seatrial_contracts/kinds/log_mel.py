@@ -74,8 +74,8 @@ class LogMel(Declared):
     @property
     def least_samples(self) -> int:
         """From so many samples on there is a frame."""
-        least = 1 if self.center else self.n_fft
-        return max(least, self.hop_length) if self.log == "whisper" else least
+        before = 0 if self.center else self.n_fft
+        return before + (self.hop_length if self.log == "whisper" else int(self.center))
 
     def frames(self, samples: int) -> int:
         """How many frames so many samples have."""
