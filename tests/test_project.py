@@ -111,8 +111,8 @@ def test_the_dockerfile_is_clean() -> None:
 @pytest.mark.parametrize(
     ("target", "extras"),
     [
-        ("cpu", ("edge", "serve", "text", "image")),
-        ("gpu", ("edge", "gpu", "text", "image")),
+        ("cpu", ("edge", "serve", "text", "image", "audio")),
+        ("gpu", ("edge", "gpu", "text", "image", "audio")),
         ("build", ()),
     ],
 )
@@ -335,6 +335,7 @@ def test_every_wide_except_and_every_silenced_rule_says_why() -> None:
         ("skl2onnx.common", "seatrial_export.adopt.gate", "adopt"),
         ("onnxruntime.capi", "seatrial_serve", "serve"),
         ("PIL", "seatrial_contracts.kinds.image", "image"),
+        ("soxr", "seatrial_contracts.kinds.sound", "audio"),
         ("tokenizers", "seatrial_export", "text"),
         ("pydantic", "seatrial_contracts.contract", None),
         ("seatrial_export.nothing", "seatrial_export", None),

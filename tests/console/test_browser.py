@@ -18,10 +18,11 @@ from typing import Any
 
 import httpx
 import pytest
-from support import allsorts, browsers
+from support import allsorts, browsers, sounds
 from support.browsers import PHONE, WIDE, Opened
 
 from seatrial_contracts.kinds.image import draw
+from seatrial_contracts.kinds.sound import draw_sound
 
 pytestmark = [pytest.mark.slow, browsers.NEEDED]
 EXAMPLES = {"penguins": "species", "digits": "digit", "photos": "label", "sentences": "embedding"}
@@ -144,6 +145,24 @@ def test_a_dropped_picture_is_shown_and_read_and_another_file_is_refused_at_its_
         {"name": "x.png", "mimeType": "image/png", "buffer": data}
     )
     assert predict(page).startswith("digit: ")
+
+
+def test_a_dropped_sound_is_played_and_sent_as_its_file(
+    serve: Callable[..., Any], tmp_path: Path, opened: Opened
+) -> None:
+    sounds.seal(tmp_path)
+    server = serve(tmp_path)
+    page = opened(server.url, "sound")
+    data = draw_sound(8_000, 16_000, level=0.8)
+    drop(page, "a horn.wav", "audio/wav", data)
+    player = page.get_by_label("Preview of a horn.wav")
+    page.wait_for_function("(sound) => sound.duration === 0.5", arg=player.element_handle())
+    with page.expect_request("**:predict") as asked:
+        said = predict(page)
+    assert asked.value.headers["content-type"] == "audio/wav"
+    assert said.startswith("level: 0.5")
+    drop(page, "notes.txt", "text/plain", b"no sound at all")
+    assert "got a file of another kind, or a damaged one" in predict(page)
 
 
 def test_charts_move_under_traffic(server: Any, opened: Opened) -> None:

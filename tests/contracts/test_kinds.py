@@ -70,8 +70,17 @@ images = some.builds(
     some.lists(some.sampled_from(["PNG", "JPEG", "BMP"]), min_size=1, max_size=3, unique=True),
     some.integers(1, 20),
 )
+sounds = some.builds(
+    lambda formats, rate_hz, beside, mel: st.Audio(
+        formats=tuple(formats), rate_hz=rate_hz, max_seconds=0.5, beside=beside, log_mel=mel
+    ),
+    some.lists(some.sampled_from(["WAV", "FLAC", "OGG"]), min_size=1, max_size=3, unique=True),
+    some.sampled_from([8_000, 16_000, 44_100]),
+    some.sampled_from(["length", "mask"]),
+    some.none() | some.just(st.LogMel(n_fft=256, n_mels=8)),
+)
 flags = some.builds(lambda nullable: st.Flag(nullable=nullable), some.just(False))
-input_kinds: some.SearchStrategy[Kind] = numbers | categories | tensors | images | flags
+input_kinds: some.SearchStrategy[Kind] = numbers | categories | tensors | images | sounds | flags
 output_kinds = (
     some.builds(lambda listed: st.Label(*listed), words)
     | tensors

@@ -1,4 +1,4 @@
-"""Images and texts: cases 67 to 81."""
+"""Images, texts and sounds: cases 67 to 81, and 120 to 126."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 from refusals.case import CANARY, Case, request, v1
 from refusals.sealed import base64_row, picture
+
+from seatrial_contracts.kinds.sound import draw_sound, encode_sound
 
 
 def photo(data: bytes, media: str = "image/png") -> bytes:
@@ -53,9 +55,24 @@ def with_text(size: int) -> bytes:
     return picture(pnginfo=about)
 
 
+def sound(data: bytes, media: str = "audio/wav") -> bytes:
+    """The recording itself as the body."""
+    return request("/v1/models/sound:predict", data, {"Content-Type": media})
+
+
+def wav(claimed: int, held: int, rate_hz: int = 16_000, channels: int = 1) -> bytes:
+    """Silence of 16 bits a sample; its header claims so many bytes."""
+    block = 2 * channels
+    form = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * block, block, 16)
+    chunks = b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", claimed)
+    return b"RIFF" + struct.pack("<I", 36 + claimed) + b"WAVE" + chunks + bytes(held)
+
+
 JPEG = picture("JPEG", (64, 64))
 PNG = picture(size=(64, 64))
 CMYK = picture("JPEG", mode="CMYK")
+TONE = np.sin(np.arange(4_000) / 5).astype(np.float32)
+WAV, FLAC, OGG, MP3 = (encode_sound(TONE, 16_000, form) for form in ("WAV", "FLAC", "OGG", "MP3"))
 CASES = [
     Case("67 no image", photo(b"no image " + CANARY.encode()), 415, "E_IMAGE_FORMAT"),
     Case("67 HTML", photo(b"<html>" + PNG), 415, "E_IMAGE_FORMAT"),
@@ -124,6 +141,35 @@ CASES = [
         for value in ("http://127.0.0.1/a.png", "file:///etc/passwd", "data:image/png;base64,iVBO")
     ),
     Case("76 a number as image", v1({"instances": [{"image": 7}]}, "photo"), 400, "E_TYPE"),
+    Case("120 no sound", sound(b"no sound " + CANARY.encode()), 415, "E_AUDIO_FORMAT"),
+    Case("120 a picture", sound(PNG), 415, "E_AUDIO_FORMAT"),
+    Case("120 an image type", sound(WAV, "image/png"), 415, "E_CONTENT_TYPE"),
+    Case("120 ADPCM", sound(encode_sound(TONE, 8_000, "WAV", "IMA_ADPCM")), 415, "E_AUDIO_FORMAT"),
+    Case("121 a cut WAV", sound(WAV[:-9]), 400, "E_AUDIO"),
+    Case("121 a cut FLAC", sound(FLAC[: len(FLAC) // 2], "audio/flac"), 400, "E_AUDIO"),
+    Case("121 a cut OGG", sound(OGG[: len(OGG) - 9], "audio/ogg"), 400, "E_AUDIO"),
+    Case("121 a cut MP3", sound(MP3[: len(MP3) // 2], "audio/mpeg"), 400, "E_AUDIO"),
+    Case("122 a WAV that claims an hour", sound(wav(115_200_000, 900)), 413, "E_AUDIO_LENGTH"),
+    Case(
+        "122 a FLAC of twenty minutes of silence",
+        sound(draw_sound(9_600_000, 8_000, fmt="FLAC", level=0), "audio/flac"),
+        413,
+        "E_AUDIO_LENGTH",
+        grows_mb=16,
+    ),
+    Case("123 no samples", sound(wav(0, 0)), 400, "E_AUDIO_SHORT"),
+    Case("123 one sample", sound(wav(2, 2)), 200),
+    Case("123 a sample of which resampling leaves none", sound(wav(2, 2, 48_000)), 400),
+    Case("124 192 kHz", sound(wav(38_400, 38_400, 192_000)), 200),
+    Case("124 500 kHz", sound(wav(20, 20, 500_000)), 400, "E_AUDIO_RATE"),
+    Case("124 8 channels", sound(wav(160, 160, channels=8)), 400, "E_AUDIO_CHANNELS"),
+    Case(
+        "125 NaN in a WAV of floats",
+        sound(encode_sound(TONE * np.nan, 16_000, "WAV", "FLOAT")),
+        400,
+        "E_NONFINITE",
+    ),
+    Case("126 more bytes than allowed", sound(wav(1_100_000, 1_100_000)), 413, "E_AUDIO_BYTES"),
     Case("77 a text beyond its characters", note("a" * 2001), 400, "E_TEXT_LIMIT"),
     Case("77 a text beyond its tokens", note("sea " * 300), 400, "E_TOKENS"),
     Case("77 a text of 3 MB", note("a" * 3_000_000), 400, "E_TEXT_LIMIT"),

@@ -1,6 +1,6 @@
 """The bundles that the cases are sent to.
 
-They take rows of numbers, words and flags; ids; an image; a text; two texts;
+They take rows of numbers, words and flags; ids; an image; a text; two texts; a sound;
 entries of vocabularies.
 """
 
@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from refusals.case import ROW
 from support.conformance import seal as seal_conformance
 from support.embedded import seal_embedding
+from support.sounds import seal as seal_sound
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import seatrial as st
@@ -115,6 +116,7 @@ def seal(folder: Path) -> None:
     """Write them all, the conformance suite's, and one that embeds texts: `sentences`."""
     seal_conformance(folder)
     seal_embedding(folder)
+    seal_sound(folder)
     node = helper.make_node
     mean = [node("ReduceMean", ["v", "axes"], ["score"], keepdims=0)]
     write(

@@ -15,7 +15,7 @@ DATA_POLICY = f"default-src 'none'; {FRAME}"
 """Of answers that are no pages: whatever a browser makes of them loads and runs nothing."""
 CONSOLE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; "
+    "media-src blob:; connect-src 'self'; "
     f"{FRAME}; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)

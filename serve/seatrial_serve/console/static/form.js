@@ -2,10 +2,10 @@
 
 import { fold, make } from "./dom.js";
 import { choiceInput } from "./inputs/choice.js";
+import { fileInput } from "./inputs/file.js";
 import { flagInput } from "./inputs/flag.js";
 import { jsonInput } from "./inputs/json.js";
 import { numberInput } from "./inputs/number.js";
-import { pictureInput } from "./inputs/picture.js";
 import { textInput } from "./inputs/text.js";
 import { textsInput } from "./inputs/texts.js";
 import { wordInput } from "./inputs/word.js";
@@ -14,7 +14,7 @@ import { wordInput } from "./inputs/word.js";
 function inputFor(schema) {
   const exact = !schema.enum?.some((one) => Number.isInteger(one) && !Number.isSafeInteger(one)); // JSON.parse rounds others
   if (schema.enum && exact) return choiceInput;
-  if (schema["x-media-types"]) return pictureInput;
+  if (schema["x-media-types"]) return fileInput;
   if (schema.type === "boolean") return flagInput;
   if (schema.type === "number" || schema.type === "integer") return numberInput;
   if (schema.type === "string") return schema.examples ? wordInput : textInput;

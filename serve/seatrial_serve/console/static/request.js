@@ -26,7 +26,7 @@ export function objectOf(chosen) {
   return `{${[...chosen].map(([name, json]) => `${JSON.stringify(name)}: ${json}`).join(", ")}}`;
 }
 
-/** What a file is sent as; what is no picture is sent all the same, and refused at its field. */
+/** What a file is sent as; what is neither picture nor sound is sent all the same, and refused at its field. */
 export function typeOf(file) {
-  return file.type.startsWith("image/") ? file.type : "application/octet-stream";
+  return /^(image|audio)\//.test(file.type) ? file.type : "application/octet-stream";
 }

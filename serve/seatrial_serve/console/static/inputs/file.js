@@ -1,14 +1,15 @@
-/** A picture: dropped, or chosen, and shown before it is sent. */
+/** A picture or a sound: dropped, or chosen, and shown or played before it is sent. */
 
 import { Refused } from "../api.js";
 import { fromBase64 } from "../base64.js";
 import { make } from "../dom.js";
 import { bytes } from "../format.js";
 
-export function pictureInput({ name, schema, changed }) {
+export function fileInput({ name, schema, changed }) {
   const types = schema["x-media-types"];
   const control = make("input", { type: "file", accept: types.join(","), onchange: () => take(control.files[0]) });
-  const preview = make("img", { alt: "" });
+  const sound = types[0].startsWith("audio/");
+  const preview = sound ? make("audio", { controls: true }) : make("img", { alt: "" });
   const about = make("p", { class: "soft" });
   let file;
   const take = (given) => {
@@ -16,7 +17,7 @@ export function pictureInput({ name, schema, changed }) {
     file = given;
     URL.revokeObjectURL(preview.src);
     preview.src = URL.createObjectURL(file);
-    preview.alt = `Preview of ${file.name}`;
+    preview.setAttribute(sound ? "aria-label" : "alt", `Preview of ${file.name}`);
     about.replaceChildren(`${file.name}, ${bytes(file.size)}`, ...(control.value ? [] : [" ", make("a", { href: preview.src, download: file.name }, "Save it")]));
     changed();
   };
@@ -29,10 +30,10 @@ export function pictureInput({ name, schema, changed }) {
     control.value = "";
     take(fileFrom(example, types[0]));
   };
-  return { control, element: dropZone(take, control, preview, about), fill, value };
+  return { control, element: dropZone(take, sound ? "sound" : "picture", control, preview, about), fill, value };
 }
 
-function dropZone(take, control, preview, about) {
+function dropZone(take, what, control, preview, about) {
   const over = (event) => {
     event.preventDefault();
     zone.classList.toggle("over", event.type === "dragover");
@@ -43,7 +44,7 @@ function dropZone(take, control, preview, about) {
   };
   const zone = make(
     "div", { class: "drop", ondragover: over, ondragleave: over, ondrop: drop },
-    preview, make("div", {}, make("p", {}, "Drop a picture here, or choose one:"), control, about),
+    preview, make("div", {}, make("p", {}, `Drop a ${what} here, or choose one:`), control, about),
   );
   return zone;
 }
