@@ -383,6 +383,15 @@ def test_a_file_is_told_in_a_line() -> None:
     assert AUDIO.told(b"no sound") is None
 
 
+def test_kinds_that_have_been_used_are_equal_and_survive_their_json() -> None:
+    used, other = (st.Audio(log_mel=st.LogMel(win_length=300)) for _ in range(2))
+    used.decode(draw_sound(800, 16_000))
+    used.stage("clip", {})(draw_sound(800, 16_000))
+    assert used == other
+    assert hash(used) == hash(other)
+    assert st.Audio.model_validate(used.model_dump(mode="json")) == used
+
+
 def test_base64_and_bytes_are_the_same_sound() -> None:
     data = draw_sound(800, 16_000)
     assert AUDIO._file(base64_text(data)) == AUDIO._file(data) == data

@@ -6,7 +6,7 @@ graph computes it (onnxruntime 1.32); numpy's is exact to its element type.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -38,10 +38,7 @@ class LogMel(Declared):
     feature extractor has it; `None` is the value itself.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False,
-        ignored_types=(cached_property,),
-    )  # fmt: skip
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     n_fft: Annotated[int, Field(ge=16, le=2**16, multiple_of=2)] = 400
     hop_length: Annotated[int, Field(ge=1, le=2**16)] = 160
@@ -89,53 +86,59 @@ class LogMel(Declared):
         windows = np.lib.stride_tricks.sliding_window_view(samples, self.n_fft)
         windows = windows[:: self.hop_length]
         bands = np.empty((len(windows), self.n_mels))
-        filters = self._filters(rate_hz)
+        window = window_of(self.n_fft, self.win_length or self.n_fft)
+        filters = filters_of(self, rate_hz)
         for start in range(0, len(windows), FRAMES_AT_A_TIME):
             some = slice(start, start + FRAMES_AT_A_TIME)
-            spectrum = np.abs(np.fft.rfft(windows[some] * self._window))
-            bands[some] = (spectrum**self.power) @ filters
+            spectrum = np.fft.rfft(windows[some] * window)
+            squares = spectrum.real**2 + spectrum.imag**2
+            bands[some] = (squares if self.power == 2 else squares ** (self.power / 2)) @ filters
         return np.asarray(self._logarithm(bands), np.float32)
 
     def _logarithm(self, bands: Array) -> Array:
         if self.log == "whisper":
             levels = np.log10(np.maximum(bands[:-1], self.amin))
-            return (np.maximum(levels, levels.max() - WHISPER_RANGE) + 4.0) / 4.0
+            return np.asarray((np.maximum(levels, levels.max() - WHISPER_RANGE) + 4.0) / 4.0)
         if self.log == "db":
             levels = 10.0 * np.log10(np.maximum(bands, self.amin))
             return levels if self.top_db is None else np.maximum(levels, levels.max() - self.top_db)
-        return np.log(bands + self.amin) if self.log == "natural" else bands
+        return np.asarray(np.log(bands + self.amin)) if self.log == "natural" else bands
 
-    @cached_property
-    def _window(self) -> Array:
-        """float64, `(n_fft,)`."""
-        length = self.win_length or self.n_fft
-        hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-        before = (self.n_fft - length) // 2
-        return np.pad(hann, (before, self.n_fft - length - before))
-
-    def _filters(self, rate_hz: int) -> Array:
-        """Triangles over the spectrum's lines: float64, `(1 + n_fft // 2, n_mels)`."""
-        top = rate_hz / 2 if self.fmax is None else self.fmax
-        low, high = self._mel(np.array([self.fmin, top]))
-        ends = self._hz(np.linspace(low, high, self.n_mels + 2))
-        lines = np.fft.rfftfreq(self.n_fft, 1 / rate_hz)[:, None]
-        widths = np.diff(ends)
-        rising = (lines - ends[:-2]) / widths[:-1]
-        falling = (ends[2:] - lines) / widths[1:]
-        filters = np.maximum(0.0, np.minimum(rising, falling))
-        if self.norm == "slaney":
-            filters *= 2.0 / (ends[2:] - ends[:-2])
-        return np.asarray(filters)
-
-    def _mel(self, hz: Array) -> Array:
+    def mels(self, hz: Array) -> Array:
+        """Pitches on the scale."""
         if self.htk:
             return np.asarray(2595.0 * np.log10(1.0 + hz / 700.0))
         beyond = np.log(np.maximum(hz, MEL_BREAK_HZ) / MEL_BREAK_HZ) / MEL_LOG_STEP
         return np.asarray(np.minimum(hz, MEL_BREAK_HZ) / MEL_STEP_HZ + beyond)
 
-    def _hz(self, mels: Array) -> Array:
+    def hz(self, mels: Array) -> Array:
+        """The same back."""
         if self.htk:
             return np.asarray(700.0 * (10.0 ** (mels / 2595.0) - 1.0))
         at_break = MEL_BREAK_HZ / MEL_STEP_HZ
         beyond = np.exp(MEL_LOG_STEP * (np.maximum(mels, at_break) - at_break))
         return np.asarray(np.minimum(mels, at_break) * MEL_STEP_HZ * beyond)
+
+
+@lru_cache(maxsize=64)
+def window_of(n_fft: int, length: int) -> Array:
+    """A periodic Hann window in the middle of `n_fft` samples, float64."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    before = (n_fft - length) // 2
+    return np.pad(hann, (before, n_fft - length - before))
+
+
+@lru_cache(maxsize=64)
+def filters_of(mel: LogMel, rate_hz: int) -> Array:
+    """Triangles over the spectrum's lines: float64, `(1 + n_fft // 2, n_mels)`."""
+    top = rate_hz / 2 if mel.fmax is None else mel.fmax
+    low, high = mel.mels(np.array([mel.fmin, top]))
+    ends = mel.hz(np.linspace(low, high, mel.n_mels + 2))
+    lines = np.fft.rfftfreq(mel.n_fft, 1 / rate_hz)[:, None]
+    widths = np.diff(ends)
+    rising = (lines - ends[:-2]) / widths[:-1]
+    falling = (ends[2:] - lines) / widths[1:]
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if mel.norm == "slaney":
+        filters *= 2.0 / (ends[2:] - ends[:-2])
+    return np.asarray(filters)
