@@ -108,7 +108,7 @@ def test_a_peak_is_1_and_silence_stays_silence() -> None:
 def test_whisper_features_are_those_of_its_extractor() -> None:
     sound = chirp(8_000, 16_000)
     data = encode_sound(sound, 16_000, "WAV", "FLOAT")
-    kind = st.Audio(padding="max_length", beside=None, log_mel=st.LogMel(log="whisper"))
+    kind = st.Audio(padding="max_length", mark="none", log_mel=st.LogMel(log="whisper"))
     (made,) = kind.stage("clip", {})(kind._file(data))
     extractor = WhisperFeatureExtractor()
     want = extractor(sound, sampling_rate=16_000, return_tensors="np")["input_features"][0]
@@ -163,7 +163,7 @@ def test_the_shortest_sound_has_a_frame(log: Any) -> None:
 def test_rows_of_unlike_length_are_padded_and_say_their_own() -> None:
     class Clip(st.Row):
         clip: Annotated[bytes, st.Audio(max_seconds=1)]
-        mel: Annotated[bytes | None, st.Audio(max_seconds=1, beside="mask", log_mel=st.LogMel())]
+        mel: Annotated[bytes | None, st.Audio(max_seconds=1, mark="mask", log_mel=st.LogMel())]
 
     class Seen(st.Answer):
         seen: float
@@ -179,7 +179,7 @@ def test_rows_of_unlike_length_are_padded_and_say_their_own() -> None:
     assert feeds["clip_length"].tolist() == [1_600, 800]
     assert not feeds["clip"][1, 800:].any()
     assert feeds["mel"].shape == (2, 6, 80)
-    assert feeds["mel_mask"].tolist() == [[1] * 6, [1] + [0] * 5]
+    assert feeds["mel_mask"].tolist() == [[True] * 6, [True] + [False] * 5]
     assert feeds["mel_present"].tolist() == [True, False]
 
 
@@ -331,7 +331,7 @@ def test_what_the_kind_draws_it_decodes(data: some.DataObject) -> None:
     [
         {"formats": ()},
         {"max_seconds": 0.1, "min_seconds": 0.2},
-        {"beside": None},
+        {"mark": "none"},
         {"log_mel": st.LogMel(fmax=9_000.0)},
         {"log_mel": st.LogMel(win_length=500)},
         {"log_mel": st.LogMel(fmin=8_000.0)},

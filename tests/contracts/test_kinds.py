@@ -71,8 +71,8 @@ images = some.builds(
     some.integers(1, 20),
 )
 sounds = some.builds(
-    lambda formats, rate_hz, beside, mel: st.Audio(
-        formats=tuple(formats), rate_hz=rate_hz, max_seconds=0.5, beside=beside, log_mel=mel
+    lambda formats, rate_hz, mark, mel: st.Audio(
+        formats=tuple(formats), rate_hz=rate_hz, max_seconds=0.5, mark=mark, log_mel=mel
     ),
     some.lists(some.sampled_from(["WAV", "FLAC", "OGG"]), min_size=1, max_size=3, unique=True),
     some.sampled_from([8_000, 16_000, 44_100]),

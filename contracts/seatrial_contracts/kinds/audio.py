@@ -57,8 +57,8 @@ class Audio(FileKind):
 
     It enters the graph as float32 `(batch, samples)`, padded with 0 behind the longest of the
     batch, or to `max_seconds` with `padding="max_length"`. `<field>_length`, int64, `(batch,)`,
-    says how many samples are the row's own; with `beside="mask"`, `<field>_mask`, int64,
-    `(batch, samples)`, does; with `beside=None`, for `padding="max_length"` alone, nothing does.
+    says how many samples are the row's own; with `mark="mask"`, `<field>_mask`, bool,
+    `(batch, samples)`, does; with `mark="none"`, for `padding="max_length"` alone, nothing does.
 
     `log_mel=LogMel(...)` makes features of the samples: float32 `(batch, frames, mels)`, with
     lengths and masks of frames.
@@ -76,18 +76,18 @@ class Audio(FileKind):
     clip: bool = False
     normalize: Literal["mean_variance", "peak"] | None = None
     padding: Literal["longest", "max_length"] = "longest"
-    beside: Literal["length", "mask"] | None = "length"
+    mark: Literal["length", "mask", "none"] = "length"
     log_mel: Annotated[LogMel | None, Field(strict=False)] = None
 
     def check(self) -> None:
         if self.log_mel is not None:
             self.log_mel.check(self.rate_hz)
         least, most = self.least_samples, self.most_samples
-        loose = self.beside is None and self.padding != "max_length"
+        loose = self.mark == "none" and self.padding != "max_length"
         faults = (
             (not self.formats, "no formats", f"some of {', '.join(MEDIA_TYPES)}"),
             (least > most, f"sounds of {least} to {most} samples", "max_seconds for the shortest"),
-            (loose, "beside=None", "padding='max_length' with it: rows of unlike length are alike"),
+            (loose, "mark='none'", "padding='max_length' with it: rows of unlike length are alike"),
         )
         for is_fault, got, want in faults:
             if is_fault:
@@ -121,7 +121,7 @@ class Audio(FileKind):
             return bool(getattr(self, option) < getattr(old, option))
         if option in ("min_seconds", "log_mel", "rate_hz"):
             return self.least_samples * old.rate_hz > old.least_samples * self.rate_hz
-        if option in ("clip", "normalize", "padding", "beside"):  # the model's own affair
+        if option in ("clip", "normalize", "padding", "mark"):  # the model's own affair
             return False
         return super().breaks(option, old)
 
@@ -132,11 +132,11 @@ class Audio(FileKind):
         bands = () if self.log_mel is None else (self.log_mel.n_mels,)
         pad = None if whole else 0
         sound = TensorSpec(name=name, dtype="float32", dims=(side, *bands), pad=pad)
-        if self.beside == "mask":
-            mask = TensorSpec(name=f"{name}_mask", dtype="int64", dims=(side,), pad=pad)
+        if self.mark == "mask":
+            mask = TensorSpec(name=f"{name}_mask", dtype="bool", dims=(side,), pad=pad)
             return (sound, mask)
         length = TensorSpec(name=f"{name}_length", dtype="int64")
-        return (sound, length) if self.beside == "length" else (sound,)
+        return (sound, length) if self.mark == "length" else (sound,)
 
     @property
     def _step(self) -> str:
@@ -192,11 +192,9 @@ class Audio(FileKind):
         if self.padding == "max_length":
             samples = np.pad(samples, (0, self.most_samples - len(samples)))
         made = samples if self.log_mel is None else self.log_mel.of(samples, self.rate_hz)
-        if self.beside == "mask":
-            mask = np.zeros(len(made), np.int64)
-            mask[:count] = 1
-            return made, mask
-        return (made, count) if self.beside == "length" else (made,)
+        if self.mark == "mask":
+            return made, np.arange(len(made)) < count
+        return (made, count) if self.mark == "length" else (made,)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """Loudness (RMS, in dBFS), seconds, and the shares of silent and of clipped samples."""
