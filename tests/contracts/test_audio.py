@@ -239,6 +239,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("an OGG of three seconds", draw_sound(48_000, 16_000, fmt="OGG"), "E_AUDIO_LENGTH"),
     ("NaN", encode_sound(FLOATS * np.nan, 8_000, "WAV", "FLOAT"), "E_NONFINITE"),
     ("1e300", encode_sound(np.full(9, 1e300), 8_000, "WAV", "DOUBLE"), "E_NONFINITE"),
+    ("1e20", encode_sound(FLOATS + 1e20, 8_000, "WAV", "FLOAT"), "E_RANGE"),
     ("sums beyond float32", encode_sound(HUGE, 16_000, "WAV", "FLOAT"), "E_NONFINITE"),
 ]  # fmt: skip
 

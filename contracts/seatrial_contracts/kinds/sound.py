@@ -28,6 +28,8 @@ FILE_RATES_HZ = (1_000, 384_000)
 """The least and the most of a file's own rate."""
 RESAMPLING = "HQ"
 """soxr's quality, the same that librosa has as `soxr_hq`."""
+MOST_LEVEL = 2.0**32
+"""Of a WAV of floats, even one that has whole numbers of 32 bits. Squares of it are in float32."""
 BLOCK_VALUES = 2**22
 """Samples of all channels that are decoded at a time: 16 MiB of float32."""
 
@@ -58,7 +60,7 @@ class Sound(NamedTuple):
 
         if self.rate_hz == rate_hz or not len(self.samples):
             return self.samples
-        return finite(soxr.resample(self.samples, self.rate_hz, rate_hz, quality=RESAMPLING))
+        return checked(soxr.resample(self.samples, self.rate_hz, rate_hz, quality=RESAMPLING))
 
 
 def sound_libraries() -> None:
@@ -88,7 +90,7 @@ def decode_sound(data: bytes, bounds: Bounds) -> Sound:
             samples = _mixed(file, fmt)
     except soundfile.SoundFileError:
         raise Refusal("E_AUDIO", "", "a damaged or truncated file", "a whole one") from None
-    return Sound(finite(samples), file.samplerate)
+    return Sound(checked(samples), file.samplerate)
 
 
 def either(words: Sequence[str]) -> str:
@@ -96,10 +98,13 @@ def either(words: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def finite(samples: Array) -> Array:
-    """The same. Raises `Refusal` where a sample is no finite number."""
-    if not np.isfinite(samples).all():
+def checked(samples: Array) -> Array:
+    """The same. Raises `Refusal` where a sample is no finite number, or beyond any scale."""
+    ends = (samples.min(), samples.max()) if len(samples) else (0.0, 0.0)  # NaN if there is one
+    if not np.isfinite(ends).all():
         raise Refusal("E_NONFINITE", "", "samples that are no finite numbers", "finite ones")
+    if max(-ends[0], ends[1]) > MOST_LEVEL:
+        raise Refusal("E_RANGE", "", f"samples beyond {MOST_LEVEL:g}", "samples around -1 to 1")
     return samples
 
 
