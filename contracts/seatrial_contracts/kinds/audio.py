@@ -21,6 +21,7 @@ from seatrial_contracts.kinds.sound import (
     Bounds,
     Format,
     Sound,
+    checked,
     decode_sound,
     draw_sound,
     either,
@@ -166,7 +167,7 @@ class Audio(FileKind):
         Raises `Refusal`, which holds none of the decoder's own text.
         """
         sound = self.sound(data)
-        samples = sound.at(self.rate_hz)
+        samples = checked(sound.at(self.rate_hz))
         if len(samples) < self.least_samples:
             got = f"{sound.seconds:.3g} seconds"
             want = f"at least {self.least_samples / self.rate_hz:.3g}"

@@ -60,7 +60,8 @@ class Sound(NamedTuple):
 
         if self.rate_hz == rate_hz or not len(self.samples):
             return self.samples
-        return checked(soxr.resample(self.samples, self.rate_hz, rate_hz, quality=RESAMPLING))
+        made: Array = soxr.resample(self.samples, self.rate_hz, rate_hz, quality=RESAMPLING)
+        return made
 
 
 def sound_libraries() -> None:
@@ -90,7 +91,7 @@ def decode_sound(data: bytes, bounds: Bounds) -> Sound:
             samples = _mixed(file, fmt)
     except soundfile.SoundFileError:
         raise Refusal("E_AUDIO", "", "a damaged or truncated file", "a whole one") from None
-    return Sound(checked(samples), file.samplerate)
+    return Sound(samples, file.samplerate)
 
 
 def either(words: Sequence[str]) -> str:
