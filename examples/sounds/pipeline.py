@@ -145,7 +145,7 @@ def refused_sounds() -> list[st.Refused]:
     return [st.Refused({"sound": data}, code) for code, data in bad.items()]
 
 
-def train(net: SoundNet, feeds: dict[str, Tensor], target: Tensor, epochs: int = 12) -> None:
+def train(net: SoundNet, feeds: dict[str, Tensor], target: Tensor, epochs: int = 8) -> None:
     """Seeded mini-batches."""
     optimiser = torch.optim.Adam(net.parameters(), 3e-3)
     order = torch.Generator().manual_seed(0)
