@@ -35,6 +35,7 @@ from test_text_answers import TOKENIZER as WORDS
 
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.sound import draw_sound
 from seatrial_serve.api.tasks.zero_shot import shares_of, sides_of
 
 pytestmark = pytest.mark.filterwarnings(
@@ -75,6 +76,10 @@ class Photo(st.Row):
     photo: Annotated[bytes, st.Image(formats=("PNG",), size_px=(8, 8))]
 
 
+class Clip(st.Row):
+    clip: Annotated[bytes, st.Audio(max_seconds=1)]
+
+
 class Masked(st.Answer):
     mask: Annotated[dict[str, Any], st.Mask("dark", "bright", "none", on="photo")]
 
@@ -103,6 +108,11 @@ def tags(feeds: Mapping[str, Array]) -> dict[str, Array]:
 def colours(feeds: Mapping[str, Array]) -> dict[str, Array]:
     light = feeds["photo"].mean((1, 2, 3)) / 256
     return {"topic": np.stack([light, 1 - light, 0 * light], 1).astype(np.float32)}
+
+
+def seconds(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    length = feeds["clip_length"] / 16_000
+    return {"topic": np.stack([length, 1 - length, 0 * length], 1).astype(np.float32)}
 
 
 def masks(feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -223,6 +233,23 @@ async def test_a_picture_is_sent_as_its_file_or_with_parameters(bundle: Bundle, 
             path, content=PICTURES[1]["photo"], headers={"content-type": "image/png"}
         )
         assert typed.json() == found
+
+
+async def test_a_sound_is_sent_as_its_file_or_with_parameters(bundle: Bundle) -> None:
+    sound = draw_sound(24_000, 32_000, fmt="FLAC")
+    rows = [{"clip": base64.b64encode(sound).decode()}]
+    async with run_app(bundle(Clip, Topic, seconds, rows)) as running:
+        async with hf_client(running) as client:
+            found = await client.audio_classification(sound)
+            one = await client.audio_classification(sound, top_k=1)
+        assert [(each.label, each.score) for each in found] == [
+            ("sea", 0.75), ("land", 0.25), ("air", 0.0)
+        ]  # fmt: skip
+        assert one == found[:1]
+        check_output("audio-classification", found)
+        reply = await running.client.post("/hf/made", content=b"no sound at all")
+        assert reply.status_code == 415
+        assert "want a WAV, FLAC, OGG or MP3 file" in reply.text
 
 
 async def test_things_in_a_picture_have_boxes_in_its_whole_pixels(bundle: Bundle) -> None:

@@ -7,7 +7,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from seatrial_contracts.errors import Refusal
-from seatrial_serve.api.tasks.labels import ImageClassification, TextClassification
+from seatrial_serve.api.tasks.labels import (
+    AudioClassification,
+    ImageClassification,
+    TextClassification,
+)
 from seatrial_serve.api.tasks.pictures import ImageSegmentation, ObjectDetection
 from seatrial_serve.api.tasks.spans import QuestionAnswering, TokenClassification
 from seatrial_serve.api.tasks.task import Task
@@ -18,7 +22,7 @@ from seatrial_serve.models.served_model import ServedModel
 TASKS: Sequence[type[Task[Any]]] = (
     FeatureExtraction, SentenceSimilarity, TextClassification, TokenClassification,
     QuestionAnswering, ZeroShotClassification, ImageClassification, ObjectDetection,
-    ImageSegmentation,
+    ImageSegmentation, AudioClassification,
 )  # fmt: skip
 _known: WeakKeyDictionary[ServedModel, Sequence[Task[Any]]] = WeakKeyDictionary()
 

@@ -12,9 +12,9 @@ from seatrial_serve.http.headers import CONTENT_TYPE, is_file
 
 
 class HuggingFace:
-    """A `Form`: `{"inputs": ..., "parameters": {...}}`, or the file of a picture.
+    """A `Form`: `{"inputs": ..., "parameters": {...}}`, or a file: a picture, a sound.
 
-    The client sends a picture without parameters as the body itself, and often without its type.
+    The client sends a file without parameters as the body itself, and often without its type.
     """
 
     def check(self, asked: HttpExchange) -> None:
@@ -27,7 +27,7 @@ class HuggingFace:
         """See `Form`."""
         model = asked.model
         field = model.contract.file_input
-        if field is not None and is_picture(asked.headers.get(CONTENT_TYPE, b""), body, field):
+        if field is not None and is_a_file(asked.headers.get(CONTENT_TYPE, b""), body, field):
             task = task_for(model, "")
             return task.job(task.body.model_construct(inputs=body))
         value = json_of(body)
@@ -38,7 +38,7 @@ class HuggingFace:
 HUGGING_FACE = HuggingFace()
 
 
-def is_picture(content_type: bytes, body: bytes, field: FileInput) -> bool:
+def is_a_file(content_type: bytes, body: bytes, field: FileInput) -> bool:
     """Is the body a file? Where its type does not tell, JSON is what begins with a brace."""
     media = content_type.partition(b";")[0].strip().lower()
     if media in (b"", b"application/octet-stream"):

@@ -1,4 +1,4 @@
-"""Labels of a text or of a picture: Hugging Face's text and image classification."""
+"""Labels of a text, a picture or a sound: Hugging Face's three tasks of classification."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from seatrial_contracts.kinds.audio import Audio
 from seatrial_contracts.kinds.classes import best_of
 from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import JsonSchema
@@ -27,16 +28,16 @@ class LabelParameters(Body):
 
 
 class LabelBody(Body):
-    """A text, or a picture in base64."""
+    """A text, or a picture or a sound in base64."""
 
-    inputs: str = Field(description="a text, or a picture in base64")
+    inputs: str = Field(description="a text, or a picture or a sound in base64")
     parameters: LabelParameters = Field(
         LabelParameters(), description="an object of top_k, function_to_apply"
     )
 
 
 class Classification(RowTask[LabelBody]):
-    """What both tasks share."""
+    """What the three tasks share."""
 
     body = LabelBody
     gives_kinds = (Label, Labels)
@@ -86,4 +87,12 @@ class ImageClassification(Classification):
 
     name = "image-classification"
     takes_kind = Image
+    answers = LABELS
+
+
+class AudioClassification(Classification):
+    """Labels in a list."""
+
+    name = "audio-classification"
+    takes_kind = Audio
     answers = LABELS
