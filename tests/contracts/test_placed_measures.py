@@ -14,7 +14,7 @@ import seatrial as st
 from seatrial_contracts.golden import Golden
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.judge import judge
-from seatrial_contracts.kinds.image import base64_text
+from seatrial_contracts.kinds.file_kind import base64_text
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.notes import ImageNote, TextNote
 from seatrial_contracts.measures import Measures, measure, measure_slices

@@ -16,7 +16,7 @@ from support.running import Running, run_app
 from support.word_tokenizer import word_tokenizer
 
 import seatrial as st
-from seatrial_contracts.kinds.image import base64_text
+from seatrial_contracts.kinds.file_kind import base64_text
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.measures import calibration_error
 

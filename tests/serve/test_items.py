@@ -21,7 +21,8 @@ from torch import Tensor, nn
 import seatrial as st
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.host_stage import HostStage
-from seatrial_contracts.kinds.image import base64_text, draw
+from seatrial_contracts.kinds.file_kind import base64_text
+from seatrial_contracts.kinds.image import draw
 from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
