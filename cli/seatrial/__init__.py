@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from seatrial_contracts.golden import Refused
     from seatrial_contracts.kinds.audio import Audio
     from seatrial_contracts.kinds.category import Category
+    from seatrial_contracts.kinds.date import Date
+    from seatrial_contracts.kinds.date_time import DateTime
     from seatrial_contracts.kinds.detections import Detections
+    from seatrial_contracts.kinds.duration import Duration
     from seatrial_contracts.kinds.embedding import Embedding
     from seatrial_contracts.kinds.extract import Extract
     from seatrial_contracts.kinds.flag import Flag
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.spans import Spans
     from seatrial_contracts.kinds.sparse_embedding import SparseEmbedding
     from seatrial_contracts.kinds.tensor import Tensor
+    from seatrial_contracts.kinds.tensor_size import Size
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.kinds.text_pair import TextPair
     from seatrial_contracts.kinds.truncation import Truncation
@@ -86,7 +90,10 @@ HOMES = {
     "seatrial_contracts.golden": ("Refused",),
     "seatrial_contracts.kinds.audio": ("Audio",),
     "seatrial_contracts.kinds.category": ("Category",),
+    "seatrial_contracts.kinds.date": ("Date",),
+    "seatrial_contracts.kinds.date_time": ("DateTime",),
     "seatrial_contracts.kinds.detections": ("Detections",),
+    "seatrial_contracts.kinds.duration": ("Duration",),
     "seatrial_contracts.kinds.embedding": ("Embedding",),
     "seatrial_contracts.kinds.extract": ("Extract",),
     "seatrial_contracts.kinds.flag": ("Flag",),
@@ -105,6 +112,7 @@ HOMES = {
     "seatrial_contracts.kinds.sparse_embedding": ("SparseEmbedding",),
     "seatrial_contracts.kinds.picture": ("Picture",),
     "seatrial_contracts.kinds.tensor": ("Tensor",),
+    "seatrial_contracts.kinds.tensor_size": ("Size",),
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.kinds.text_pair": ("TextPair",),
     "seatrial_contracts.kinds.truncation": ("Truncation",),
@@ -137,8 +145,11 @@ __all__ = [
     "BundleError",
     "Category",
     "Contract",
+    "Date",
+    "DateTime",
     "DeclarationError",
     "Detections",
+    "Duration",
     "Embedding",
     "Extract",
     "Flag",
@@ -175,6 +186,7 @@ __all__ = [
     "Sample",
     "SeatrialError",
     "Series",
+    "Size",
     "Spans",
     "SparseEmbedding",
     "Tensor",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from math import ceil
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -35,14 +36,13 @@ class _Bins(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
 
-class Ranges(_Bins):
+class _Between(_Bins):
     """Numbers between edges.
 
     A number belongs to the range that it begins (`edge <= value`). The first and last ranges are
     open.
     """
 
-    sort: Literal["ranges"] = "ranges"
     edges: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(max_length=64)]
     missing: bool = False
     """Is there a bin for missing values?"""
@@ -56,12 +56,13 @@ class Ranges(_Bins):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The bins in order: "below 36.2", "36.2 to 38.1", "from 51"."""
-        shown = [
-            short if float(short := f"{edge:.12g}") == edge else repr(edge) for edge in self.edges
-        ]
+        shown = list(map(self._shown, self.edges))
         inner = [f"{low} to {high}" for low, high in pairwise(shown)]
         ranges = [f"below {shown[0]}", *inner, f"from {shown[-1]}"] if shown else ["any"]
         return (*ranges, *([MISSING_BIN] if self.missing else []))
+
+    def _shown(self, edge: float) -> str:
+        return short if float(short := f"{edge:.12g}") == edge else repr(edge)
 
     def places(self, values: Values) -> Places:
         """Each value's bin, shape `(rows,)`."""
@@ -74,6 +75,25 @@ class Ranges(_Bins):
     @cached_property
     def _edges(self) -> NDArray[np.float64]:
         return np.asarray(self.edges, np.float64)
+
+
+class Ranges(_Between):
+    """Ranges of numbers."""
+
+    sort: Literal["ranges"] = "ranges"
+
+
+class Dates(_Between):
+    """Ranges of days or seconds since 1970-01-01, shown as dates or times (UTC)."""
+
+    sort: Literal["dates"] = "dates"
+    unit_s: Literal[1, 86_400]
+    """How many seconds a number stands for."""
+
+    def _shown(self, edge: float) -> str:
+        most = 2.0**52  # float64 holds whole seconds up to here, and datetime64 shows them all
+        moment = np.datetime64(int(min(max(edge * self.unit_s, -most), most)), "s")
+        return str(moment.astype("datetime64[D]") if self.unit_s > 1 else moment)
 
 
 class Words(_Bins):
@@ -109,7 +129,7 @@ class Words(_Bins):
         return np.fromiter((table.get(value, rest) for value in values), np.intp, len(values))
 
 
-Bins = Annotated[Ranges | Words, Field(discriminator="sort")]
+Bins = Annotated[Ranges | Dates | Words, Field(discriminator="sort")]
 
 
 def split_numbers(values: Values, *, missing: bool = False) -> Ranges:
@@ -146,6 +166,12 @@ def split_numbers(values: Values, *, missing: bool = False) -> Ranges:
         middle = len(different) // 2
         edges = [between(*different[middle - 1 : middle + 1].tolist())]
     return Ranges(edges=tuple(edges), missing=missing)
+
+
+def split_dates(values: Values, unit_s: Literal[1, 86_400], *, missing: bool = False) -> Dates:
+    """Split whole days or seconds as `split_numbers` does; each edge is a whole one too."""
+    edges = map(ceil, split_numbers(values).edges)
+    return Dates(edges=tuple(edges), missing=missing, unit_s=unit_s)
 
 
 def between(low: float, high: float) -> float:

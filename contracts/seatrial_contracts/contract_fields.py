@@ -83,11 +83,14 @@ class ContractFields(PlainValue):
                 raise DeclarationError(
                     f"output '{name}'", "an answer that may be missing", "one that is there", mend
                 )
+            if role == "output" and kind.input_only:
+                raise DeclarationError(f"output '{name}'", kind.input_only, "that of an input")
             try:
                 kind.check()
             except DeclarationError as error:
                 raise DeclarationError(f"{role} '{name}', {error}") from None
         self._check_about()
+        self._check_sizes()
         names = [spec.name for spec in self.tensors]
         names += [tensor.name for tensor in self.answer_tensors]
         sent = [raw.name for field in self.inputs for raw in field.raw_tensors]
@@ -126,6 +129,19 @@ class ContractFields(PlainValue):
                 field.kind.check_about(kind)
             except DeclarationError as error:
                 raise DeclarationError(f"{where}, {error}") from None
+
+    def _check_sizes(self) -> None:
+        """Raise `DeclarationError` where one name stands for sizes between other ends."""
+        seen: dict[str, tuple[int, int]] = {}
+        for field in self.inputs:
+            for name, ends in field.sizes.items():
+                if seen.setdefault(name, ends) != ends:
+                    (least, most), (other, end) = ends, seen[name]
+                    raise DeclarationError(
+                        f"input '{field.name}'",
+                        f"the size '{name}' from {least} to {most}",
+                        f"{other} to {end}, as another input has it",
+                    )
 
     @cached_property
     def tensors(self) -> tuple[TensorSpec, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -24,6 +25,8 @@ from seatrial_contracts.errors import BundleError
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.file_kind import base64_text
 from seatrial_contracts.kinds.kind import MAX_SIDE, Array
+from seatrial_contracts.kinds.temporal import wire_text
+from seatrial_contracts.kinds.tensor_size import with_null
 from seatrial_contracts.row import Row, plain_row, plain_value
 from seatrial_contracts.sample import Sample, check_samples
 
@@ -303,4 +306,8 @@ def wire_value(value: Any) -> Any:
         return [wire_value(each) for each in value]
     if isinstance(value, Mapping):
         return {name: wire_value(each) for name, each in value.items()}
+    if isinstance(value, (date, timedelta)):
+        return wire_text(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isnan(value).any():
+        value = with_null(value)
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -13,6 +13,7 @@ import numpy as np
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column, Kind, Stage, StageTogether, TensorSpec
+from seatrial_contracts.kinds.tensor import Tensor
 
 EncodedRow = tuple[Any, ...]
 """One row after the host stage: a scalar or an array for each of the specs it was made for.
@@ -67,6 +68,7 @@ class HostStage:
         }
         """Of the inputs that an answer is about."""
         self._noted_stages = self.stages | self._noting
+        self._shared = shared_sizes(contract)
         self._scalars: Callable[[Mapping[str, Any]], EncodedRow] | None = (
             itemgetter(*self.stages) if scalars else None
         )
@@ -95,6 +97,8 @@ class HostStage:
                 encoded += stage(row[name])
             except Refusal as refusal:
                 raise refusal.at(where_of(name, place)) from None
+        if self._shared:
+            check_shared(self._shared, encoded, place)
         return tuple(encoded)
 
     def encode_noted(self, row: Mapping[str, Any], place: int | None = None) -> EncodedRow:
@@ -109,6 +113,8 @@ class HostStage:
             except Refusal as refusal:
                 raise refusal.at(where_of(name, place)) from None
             add_made(encoded, notes, made, noted=name in self._noting)
+        if self._shared:
+            check_shared(self._shared, encoded, place)
         return (*encoded, *notes)
 
     def notes_of(self, row: EncodedRow) -> tuple[Any, ...]:
@@ -147,6 +153,13 @@ class HostStage:
                     made[place] = each.at(where_of(name, places[place]))
                 else:
                     add_made(made[place], notes[place], each, noted=name in self._noting)
+        if self._shared:
+            for place, each in enumerate(made):
+                try:
+                    if isinstance(each, list):
+                        check_shared(self._shared, each, places[place])
+                except Refusal as refusal:
+                    made[place] = refusal
         return [
             (*each, *of_row) if isinstance(each, list) else each
             for each, of_row in zip(made, notes, strict=True)
@@ -154,7 +167,10 @@ class HostStage:
 
     def encode_columns(self, columns: Mapping[str, Column]) -> ColumnBlock:
         """Validated columns of a `plain` contract, aligned with `specs`."""
-        return ColumnBlock(tuple(np.asarray(columns[field.name]) for field in self.contract.inputs))
+        made = tuple(np.asarray(columns[field.name]) for field in self.contract.inputs)
+        if self._shared:
+            check_shared(self._shared, [column[0] for column in made], 0)
+        return ColumnBlock(made)
 
     def refusal_code(self, row: Any) -> str | None:
         """The code with which contract or host stage refuse this raw row.
@@ -166,6 +182,38 @@ class HostStage:
         except Refusal as refusal:
             return refusal.code
         return None
+
+
+SharedSize = tuple[str, list[tuple[str, int, int]]]
+"""A size that has a name, and where it stands: input, place of its tensor, and axis."""
+
+
+def shared_sizes(contract: Contract) -> list[SharedSize]:
+    """Sizes whose name stands more than once in tensors that clients send."""
+    found: dict[str, list[tuple[str, int, int]]] = {}
+    place = 0
+    for field in contract.inputs:
+        if isinstance(field.kind, Tensor):
+            for axis, dim in enumerate(field.tensors[0].dims):
+                if isinstance(dim, str):
+                    found.setdefault(dim, []).append((field.name, place, axis))
+        place += len(field.tensors)
+    return [(name, places) for name, places in found.items() if len(places) > 1]
+
+
+def check_shared(shared: Sequence[SharedSize], row: Sequence[Any], place: int | None) -> None:
+    """Raise `Refusal` where one name stands for two sizes in an encoded row."""
+    for size, (first, *others) in shared:
+        want = row[first[1]].shape[first[2]]
+        for field, tensor, axis in others:
+            got = row[tensor].shape[axis]
+            if got != want:
+                raise Refusal(
+                    "E_SHAPE",
+                    where_of(field, place),
+                    f"{got} for the size '{size}'",
+                    f"{want}, as input '{first[0]}' has",
+                )
 
 
 def where_of(name: str, place: int | None) -> str:
@@ -264,11 +312,9 @@ def shape_key(specs: Sequence[TensorSpec], row: EncodedRow) -> tuple[tuple[int, 
 
 
 def padded_length(specs: Sequence[TensorSpec], row: EncodedRow) -> int:
-    """The longest paddable side of a row; 1 where nothing is padded.
+    """The longest paddable side of a row; 1 where nothing is padded, or all of it is empty.
 
     The cost of a batch is its rows times the longest of these sides.
     """
-    return max(
-        (len(value) for spec, value in zip(specs, row, strict=False) if spec.pad is not None),
-        default=1,
-    )
+    sides = (len(value) for spec, value in zip(specs, row, strict=False) if spec.pad is not None)
+    return max((1, *sides))

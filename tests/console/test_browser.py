@@ -266,6 +266,25 @@ def test_what_a_bundle_says_is_text(sorts: Any, opened: Opened) -> None:
     assert page.get_by_label("matrix", exact=True).get_attribute("aria-invalid") == "true"
 
 
+def test_dates_and_times_are_picked_and_sent_with_their_zone(sorts: Any, opened: Opened) -> None:
+    page = opened(sorts.url, "allsorts")
+    born, at, local = (page.get_by_label(name, exact=True) for name in ("born", "at", "local"))
+    assert [each.get_attribute("type") for each in (born, at)] == ["date", "datetime-local"]
+    assert born.get_attribute("min") == "1900-01-01"
+    born.fill("1999-12-31")
+    at.fill("2024-07-01T12:30")
+    with page.expect_request("**:predict") as asked:
+        assert predict(page).startswith("age_or_0: ")
+    (row,) = asked.value.post_data_json["instances"]
+    assert (row["born"], row["at"]) == ("1999-12-31", "2024-07-01T12:30:00Z")
+    local.fill("2024-03-31T02:30")
+    assert "got a local time that no clock shows in Europe/Berlin" in predict(page)
+    local.fill("")
+    with page.expect_request("**:predict") as asked:
+        assert predict(page).startswith("age_or_0: ")
+    assert asked.value.post_data_json["instances"][0]["local"] is None
+
+
 def test_options_are_sent_where_they_are_chosen_and_refused_at_their_place(
     sorts: Any, opened: Opened
 ) -> None:

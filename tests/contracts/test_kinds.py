@@ -6,6 +6,7 @@ What a kind draws, it accepts; what it must not take, it refuses.
 from __future__ import annotations
 
 import json
+from datetime import UTC, timedelta
 from typing import Annotated, Any, Literal
 
 import jsonschema
@@ -55,8 +56,8 @@ categories = some.builds(
 sizes = (
     some.integers(1, 3)
     | some.none()
-    | some.integers(1, 3).flatmap(
-        lambda least: some.tuples(some.just(least), some.integers(least, 5))
+    | some.integers(0, 3).flatmap(
+        lambda least: some.tuples(some.just(least), some.integers(max(1, least), 5))
     )
 )
 dtypes = some.sampled_from(["float32", "float64", "int8", "uint8", "int64", "bool"])
@@ -80,7 +81,33 @@ sounds = some.builds(
     some.none() | some.just(st.LogMel(n_fft=256, n_mels=8)),
 )
 flags = some.builds(lambda nullable: st.Flag(nullable=nullable), some.just(False))
-input_kinds: some.SearchStrategy[Kind] = numbers | categories | tensors | images | sounds | flags
+ranges = some.none() | some.tuples(some.dates(), some.dates()).map(sorted)
+nullables, carried = some.booleans(), some.sampled_from(["INT64", "BYTES"])
+dates = some.builds(
+    lambda ends, nullable, v2: st.Date(
+        **(dict(zip(("ge", "le"), ends, strict=True)) if ends else {}), nullable=nullable, v2=v2
+    ),
+    ranges,
+    nullables,
+    carried,
+)
+moments = some.builds(
+    lambda least, zone, nullable, v2: st.DateTime(ge=least, zone=zone, nullable=nullable, v2=v2),
+    some.none() | some.datetimes(timezones=some.just(UTC)),
+    some.none() | some.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Tokyo"]),
+    nullables,
+    carried,
+)
+durations = some.builds(
+    lambda most, nullable, v2: st.Duration(lt=most, nullable=nullable, v2=v2),
+    some.none() | some.timedeltas(timedelta(days=-(10**6)), timedelta(days=10**6)),
+    nullables,
+    carried,
+)
+temporals: some.SearchStrategy[Kind] = dates | moments | durations
+input_kinds: some.SearchStrategy[Kind] = (
+    numbers | categories | tensors | images | sounds | flags | temporals
+)
 output_kinds = (
     some.builds(lambda listed: st.Label(*listed), words)
     | tensors

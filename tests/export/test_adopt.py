@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from support.foreign import adopt, answers, findings, parsed, refused
 
 import seatrial as st
-from seatrial_contracts.kinds.image import rgb
+from seatrial_contracts.kinds.pixel_mode import rgb
 
 RNG = np.random.default_rng(0)
 ONNX_DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"

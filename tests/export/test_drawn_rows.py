@@ -19,7 +19,8 @@ from support.foreign import adopt, findings, parsed
 import seatrial as st
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.host_stage import HostStage
-from seatrial_contracts.kinds.image import draw, rgb
+from seatrial_contracts.kinds.image import draw
+from seatrial_contracts.kinds.pixel_mode import rgb
 
 F32 = np.float32
 

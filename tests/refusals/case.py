@@ -11,6 +11,17 @@ CANARY = "canary7f3a9c"
 """Stands in headers, names and values of the cases: none of it may come back or be kept."""
 
 
+MOMENT = {
+    "day": "1970-01-01",
+    "at": "1970-01-01T00:00:00Z",
+    "local": "1970-01-01T00:00:00",
+    "took": "PT0S",
+}
+"""A row of the model of dates and times."""
+FRAMES = {"frames": [[1.0, None], [2.0, 3.0]], "labels": [-1, 2]}
+"""A row of the model of two tensors that share a size."""
+
+
 Told = tuple[set[str], Any, Any]
 """The keys of an error, its text and its code."""
 

@@ -22,6 +22,11 @@ def photo(data: bytes, media: str = "image/png") -> bytes:
     return request("/v1/models/photo:predict", data, {"Content-Type": media})
 
 
+def scan(data: bytes, media: str = "image/png") -> bytes:
+    """A file for the model of 16-bit gray."""
+    return request("/v1/models/scan:predict", data, {"Content-Type": media})
+
+
 def note(text: str) -> bytes:
     return v1({"instances": [{"text": text}]}, "note")
 
@@ -74,6 +79,15 @@ CMYK = picture("JPEG", mode="CMYK")
 TONE = np.sin(np.arange(4_000) / 5).astype(np.float32)
 WAV, FLAC, OGG, MP3 = (encode_sound(TONE, 16_000, form) for form in ("WAV", "FLAC", "OGG", "MP3"))
 CASES = [
+    Case("67 gray of 16 bits where it is declared", scan(picture(mode="I;16")), 200),
+    Case("67 8 bits where 16 are declared", scan(picture(mode="L")), 415, "E_IMAGE_FORMAT"),
+    Case("67 colour where gray is declared", scan(picture()), 415, "E_IMAGE_FORMAT"),
+    Case(
+        "67 floats where 16 bits are declared",
+        scan(picture("TIFF", mode="F"), "image/tiff"),
+        415,
+        "E_IMAGE_FORMAT",
+    ),
     Case("67 no image", photo(b"no image " + CANARY.encode()), 415, "E_IMAGE_FORMAT"),
     Case("67 HTML", photo(b"<html>" + PNG), 415, "E_IMAGE_FORMAT"),
     Case("67 a PNG's first bytes and nothing else", photo(PNG[:8]), 415, "E_IMAGE_FORMAT"),

@@ -1,7 +1,7 @@
 """The bundles that the cases are sent to.
 
-They take rows of numbers, words and flags; ids; an image; a text; two texts; a sound;
-entries of vocabularies.
+They take rows of numbers, words and flags; ids; an image; a text; two texts; a sound; entries of
+vocabularies; dates and times; tensors.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
-from refusals.case import ROW
+from refusals.case import FRAMES, MOMENT, ROW
 from support.conformance import seal as seal_conformance
 from support.embedded import seal_embedding
 from support.sounds import seal as seal_sound
@@ -54,12 +55,30 @@ class Photo(st.Row):
     image: Annotated[bytes, st.Image(formats=FORMATS, max_bytes=2**20, max_pixels=1_000_000)]
 
 
+class Frames(st.Row):
+    frames: Annotated[np.ndarray, st.Tensor(dims=(st.Size("t", 0, 8), 2), missing="nan")]
+    labels: Annotated[np.ndarray, st.Tensor(dtype="int4", dims=(st.Size("t", 0, 8),), pad=0)]
+
+
+class Scan(st.Row):
+    scan: Annotated[
+        bytes, st.Image(mode="I;16", formats=("PNG", "TIFF"), max_bytes=2**20, max_pixels=10_000)
+    ]
+
+
 class Note(st.Row):
     text: Annotated[str, TEXT]
 
 
 class Pair(st.Row):
     pair: Annotated[dict[str, str], PAIR]
+
+
+class Calendar(st.Row):
+    day: Annotated[date, st.Date(ge=date(1900, 1, 1))]
+    at: datetime
+    local: Annotated[datetime, st.DateTime(zone="Europe/Berlin")]
+    took: Annotated[timedelta, st.Duration(ge=timedelta(0))]
 
 
 def many_words(folder: Path) -> str:
@@ -183,6 +202,24 @@ def seal(folder: Path) -> None:
               node("Sub", ["one", "yes"], ["no"]), node("Concat", ["no", "yes"], ["says"], axis=1),
               output=("says", [2]), axes=np.array([1]), one=np.array([1], np.float32)),
         PAIR.front_files("pair"),
+    )  # fmt: skip
+    write(
+        folder, "scan", st.contract_from_rows(Scan, Score), {"scan": picture(mode="I;16")}, 120.0,
+        graph([("scan", TensorProto.UINT16, ["h", "w", 1])],
+              node("Cast", ["scan"], ["v"], to=TensorProto.FLOAT), *mean,
+              axes=np.array([1, 2, 3])),
+    )  # fmt: skip
+    write(
+        folder, "frames", st.contract_from_rows(Frames, Score), FRAMES, 1.0,
+        graph([("frames", TensorProto.FLOAT, ["t", 2]), ("labels", TensorProto.INT8, ["t"]),
+               ("labels_mask", TensorProto.BOOL, ["t"])],
+              node("Cast", ["labels"], ["v"], to=TensorProto.FLOAT),
+              node("ReduceSum", ["v", "axes"], ["score"], keepdims=0), axes=np.array([1])),
+    )  # fmt: skip
+    write(
+        folder, "calendar", st.contract_from_rows(Calendar, Score), MOMENT, 0.0,
+        graph([(name, TensorProto.INT64, []) for name in Calendar.model_fields],
+              node("Cast", ["day"], ["score"], to=TensorProto.FLOAT)),
     )  # fmt: skip
     seal_shop(folder)
 

@@ -19,11 +19,13 @@ import pytest
 from refusals import (
     binary_cases,
     client_cases,
+    date_cases,
     entry_cases,
     http_cases,
     json_cases,
     media_cases,
     name_cases,
+    tensor_cases,
 )
 from refusals.case import CANARY, ROW, SHAPES, Case, request, rows
 from refusals.sealed import seal
@@ -41,6 +43,8 @@ CASES = [
         http_cases,
         name_cases,
         client_cases,
+        date_cases,
+        tensor_cases,
     )
     for case in group.CASES
 ]

@@ -141,6 +141,30 @@ def test_a_whole_number_that_would_wrap_in_its_type_reaches_the_front_and_is_ref
                 assert refused.value.code == "E_RANGE"
 
 
+def test_dates_and_padded_tensors_come_to_the_front_stage_as_over_v2() -> None:
+    inputs = (
+        {"name": "day", "kind": st.Date()},
+        {"name": "at", "kind": st.DateTime(v2="BYTES")},
+        {"name": "walk", "kind": st.Tensor(dims=((0, 4), 2), pad=0, missing="nan")},
+        {"name": "bits", "kind": st.Tensor(dtype="int4", dims=(2,))},
+    )
+    outputs = ({"name": "score", "kind": st.Number(dtype="float32")},)
+    contract = st.Contract(schema=1, inputs=inputs, outputs=outputs)
+    given: dict[str, Any] = {
+        "day": np.array([[0], [19_782]]),
+        "at": np.array([[b"1970-01-01T00:00:01Z"], [b"1970-01-01T01:00:02+01:00"]], object),
+        "walk": np.full((2, 3, 2), np.nan, np.float32),
+        "walk_length": np.array([[0], [3]]),
+        "bits": np.array([[-8, 7], [0, 1]]),
+    }
+    columns = read_columns(FakeRequest(**given), contract)
+    assert [list(columns["day"]), list(columns["at"])] == [[0, 19_782], [10**6, 2 * 10**6]]
+    assert [len(row) for row in columns["walk"]] == [0, 3]
+    assert columns["bits"].dtype == np.int8
+    with pytest.raises(st.Refusal, match="input 'bits', row 1: got 8 at"):
+        read_columns(FakeRequest(**given | {"bits": np.array([[0, 0], [8, 0]])}), contract)
+
+
 def test_raw_inputs_of_small_whole_numbers_are_64_bits_in_the_configuration_and_in_warm_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ Its names are written to be misread as HTML.
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,9 @@ class Row(st.Row):
     side: Literal["left", "right"] | None
     word: Annotated[str, st.Category(*WORDS, unknown="bucket")]
     matrix: st.Tensor[np.float32, 2, 3]
+    born: Annotated[date, st.Date(ge=date(1900, 1, 1))]
+    at: datetime
+    local: Annotated[datetime | None, st.DateTime(zone="Europe/Berlin")]
     photo: Annotated[bytes, st.Image(formats=("PNG",))]
 
 
@@ -64,6 +68,10 @@ def graph() -> bytes:
         "side": (TensorProto.STRING, []),
         "word": (TensorProto.STRING, []),
         "matrix": (TensorProto.FLOAT, [2, 3]),
+        "born": (TensorProto.INT64, []),
+        "at": (TensorProto.INT64, []),
+        "local": (TensorProto.INT64, []),
+        "local_present": (TensorProto.BOOL, []),
         "photo": (TensorProto.UINT8, ["h", "w", 3]),
     }
     answers = {
@@ -132,6 +140,9 @@ def seal(folder: Path) -> None:
         "side": None,
         "word": WORDS[0],
         "matrix": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
+        "born": "2000-02-29",
+        "at": "2024-01-01T12:00:00.000001+01:00",
+        "local": None,
         "photo": photo,
     }
     pixels = contract.inputs[-1].kind.decode(photo)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""An image: an encoded file, decoded on the host by Pillow, into RGB pixels."""
+"""An image: an encoded file, decoded on the host by Pillow, into pixels of one mode."""
 
 from __future__ import annotations
 
@@ -15,9 +15,20 @@ from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
 from seatrial_contracts.kinds.file_kind import FileKind, base64_text
 from seatrial_contracts.kinds.kind import Array, Column, Edge, Features, Stage, TensorSpec
 from seatrial_contracts.kinds.notes import ImageNote
+from seatrial_contracts.kinds.pixel_mode import (
+    MODES,
+    Mode,
+    PixelMode,
+    check_depth,
+    converted,
+    fill_of,
+    in_srgb,
+    pixels_of,
+)
 from seatrial_contracts.kinds.placement import (
     CropOffset,
     Placement,
+    Resample,
     Size,
     as_it_is,
     by_shorter_side,
@@ -47,6 +58,8 @@ DRAWN_MODES: dict[str, tuple[str, ...]] = {
     "TIFF": ("RGB", "L", "RGBA", "CMYK", "P", "1", "I;16"),
 }
 """Pillow's modes that pictures of each format are drawn in for tests."""
+DEEP = frozenset({"I;16", "F"})
+"""Modes whose pixels no other mode's become."""
 ORIENTATION = 0x0112
 """EXIF's tag (Exif 2.32, 4.6.5): 1 is upright, 2 to 8 are turned or mirrored."""
 PNG_DEPTH = 24
@@ -77,9 +90,13 @@ class Image(FileKind):
     Decoded to RGB uint8, shape `(height, width, 3)`: transparency is laid on white, 16-bit gray
     keeps its upper 8 bits, CMYK, palettes and gray are converted by Pillow, pixels of 32 bits
     (TIFF) are refused, EXIF rotation is applied (`exif="apply"`) or not (`"ignore"`).
+    `mode="L"` and `"RGBA"` are gray and colour with opacity, uint8 of 1 and 4 channels; `"I;16"`
+    takes gray of 16 bits alone (PNG, TIFF) as uint16, `"F"` gray of 32-bit floats alone (TIFF).
+    ICC profiles are ignored, or with `icc="srgb"` the colours are converted by them to sRGB.
     `shorter_side_px` resizes on the host so that the shorter side has that many pixels, with
-    Pillow's bilinear filter, as torchvision's `Resize` does for PIL images. Files of several frames
-    are refused, except a JPEG's (MPO), of which the first is taken.
+    Pillow's filter `resample`, as torchvision's `Resize` does for PIL images. Files of several
+    frames are refused, except a JPEG's (MPO), of which the first is taken; with `frames="first"`
+    the first is taken of any.
 
     `size_px=(height, width)` makes every picture that large, so that pictures of all sizes share
     batches: `fit="stretch"` resizes both sides, `"letterbox"` resizes the whole picture to fit in
@@ -100,6 +117,10 @@ class Image(FileKind):
     fit: Literal["stretch", "letterbox", "crop"] = "stretch"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
     crop_offset: CropOffset = "floor"
+    mode: Annotated[Mode, Field(exclude_if="RGB".__eq__)] = "RGB"
+    frames: Annotated[Literal["one", "first"], Field(exclude_if="one".__eq__)] = "one"
+    resample: Annotated[Resample, Field(exclude_if="bilinear".__eq__)] = "bilinear"
+    icc: Annotated[Literal["ignore", "srgb"], Field(exclude_if="ignore".__eq__)] = "ignore"
 
     def check(self) -> None:
         least = max(self.min_side_px, self._grown_side)
@@ -107,7 +128,25 @@ class Image(FileKind):
             got = f"formats {self.formats}, {least} pixels of a side at least"
             want = f"at least one format, sides of which {self.max_pixels} pixels have room"
             raise DeclarationError("st.Image", got, want)
+        held = self.pixels.formats
+        if held is not None and not held.issuperset(self.formats):
+            got = f"mode {self.mode!r} with formats {self.formats}"
+            raise DeclarationError("st.Image", got, f"some of {', '.join(sorted(held))}")
+        if self.mode in DEEP and self.icc != "ignore":
+            raise DeclarationError("st.Image", f"icc with mode {self.mode!r}", "RGB, L or RGBA")
         self._check_fit()
+
+    @property
+    def pixels(self) -> PixelMode:
+        """What the graph takes of each pixel."""
+        return MODES[self.mode]
+
+    @property
+    def _drawn_modes(self) -> Mapping[str, tuple[str, ...]]:
+        """Pillow's modes of each format that the field takes."""
+        if self.mode in DEEP:
+            return dict.fromkeys(self.formats, (self.mode,))
+        return {form: DRAWN_MODES[form] for form in self.formats}
 
     def _check_fit(self) -> None:
         """Raise `DeclarationError` where the options of the size contradict each other."""
@@ -187,8 +226,12 @@ class Image(FileKind):
         # The larger the shorter side is made, the sooner a long picture has too many pixels.
         if option in ("shorter_side_px", "size_px", "fit"):
             return self._grown_side > old._grown_side
-        if option in ("fill", "crop_offset"):  # the model's own affair
+        if option in ("fill", "crop_offset", "resample", "icc"):  # the model's own affair
             return False
+        if option == "frames":
+            return self.frames == "one"
+        if option == "mode":
+            return bool(DEEP & {self.mode, old.mode})
         return super().breaks(option, old)
 
     def want(self) -> str:
@@ -205,7 +248,11 @@ class Image(FileKind):
             for size in ((48, 32), (side, side), (least, least))
             if min(size) >= least and self._drawable(size)
         ]
-        drawn = [draw(*size, (20, 90, 160), form) for size in sizes for form in self.formats]
+        drawn = [
+            draw(*size, (20, 90, 160), form, self._drawn_modes[form][0])
+            for size in sizes
+            for form in self.formats
+        ]
         return base64_text(
             next((data for data in drawn if len(data) <= self.max_bytes), min(drawn, key=len))
         )
@@ -221,7 +268,7 @@ class Image(FileKind):
         sizes = some.tuples(side, side).filter(self._drawable)
         colour = some.tuples(*[some.integers(0, 255)] * 3)
         forms = some.sampled_from(
-            [(fmt, mode) for fmt in self.formats for mode in DRAWN_MODES[fmt]]
+            [(fmt, mode) for fmt in self.formats for mode in self._drawn_modes[fmt]]
         )
         turned = some.sampled_from([1, 6, 3, 8, 2, 4, 5, 7])
         return some.builds(
@@ -258,13 +305,14 @@ class Image(FileKind):
             height, width = self.size_px
             sizes += [(width, height), (width + 3, height + 3), (height, 2 * width + 1)]
         sizes = [size for size in sizes if min(size) >= least]
-        drawn = [(size, form, "RGB", 1) for size in dict.fromkeys(sizes)]
+        usual: str = self.mode if self.mode in DEEP else "RGB"
+        drawn = [(size, form, usual, 1) for size in dict.fromkeys(sizes)]
         drawn += [
             ((base + 1, base + 3), each, mode, 1)
             for each in self.formats
-            for mode in DRAWN_MODES[each]
+            for mode in self._drawn_modes[each]
         ]
-        drawn += [((base + 5, base + 2), form, "RGB", 6)]
+        drawn += [((base + 5, base + 2), form, usual, 6)]
         for place, ((width, height), each, mode, turn) in enumerate(drawn):
             if self._drawable((width, height)):
                 data = draw(
@@ -279,12 +327,14 @@ class Image(FileKind):
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         sides = self.size_px or (f"{name}_height", f"{name}_width")
-        return (TensorSpec(name=name, dtype="uint8", dims=(*sides, 3)),)
+        dtype, channels, *_ = self.pixels
+        return (TensorSpec(name=name, dtype=dtype, dims=(*sides, channels)),)
 
     def filler(self, stage: Stage) -> tuple[Any, ...]:
         """Black, as small as may be."""
         least = self.shorter_side_px or self.min_side_px
-        return (np.zeros((*(self.size_px or (least, least)), 3), np.uint8),)
+        dtype, channels, *_ = self.pixels
+        return (np.zeros((*(self.size_px or (least, least)), channels), dtype),)
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         if self.size_px is not None:
@@ -301,7 +351,7 @@ class Image(FileKind):
         return self.decode_noted
 
     def decode(self, data: bytes) -> Array:
-        """Decode a file to RGB pixels, uint8, shape `(height, width, 3)`.
+        """Decode a file to pixels of the field's mode, `(height, width, channels)`.
 
         Raises `Refusal`, which holds none of the decoder's own text.
         """
@@ -319,10 +369,11 @@ class Image(FileKind):
                 f"{size[0]} x {size[1]} pixels",
                 "sides that are less unlike in length",
             )
-        return np.asarray(place.apply(picture, self.fill)), place.note(size)
+        made = place.apply(picture, fill_of(self.mode, self.fill), self.resample)
+        return pixels_of(made), place.note(size)
 
     def _upright(self, data: bytes) -> PillowImage.Image:
-        """Decode a file to an RGB picture, turned where the field applies EXIF."""
+        """Decode a file to a picture of the mode, turned where the field applies EXIF."""
         from PIL import Image as Pillow
         from PIL import ImageOps, UnidentifiedImageError
 
@@ -335,7 +386,7 @@ class Image(FileKind):
             # Pillow has turned it: it does so with a TIFF, whoever opens it.
             elif turned in TURNED_BACK:
                 picture = picture.transpose(Pillow.Transpose[TURNED_BACK[turned]])
-            return rgb(picture)
+            return converted(in_srgb(picture) if self.icc == "srgb" else picture, self.mode)
         except Pillow.DecompressionBombError:
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
         except UnidentifiedImageError:
@@ -368,8 +419,7 @@ class Image(FileKind):
             )
         if picture.format == "PNG" and not is_whole_png(data):
             raise Refusal("E_IMAGE", "", "a truncated image", "a whole one")
-        if picture.mode == "F" or (picture.mode == "I" and picture.format != "PNG"):
-            raise Refusal("E_IMAGE_FORMAT", "", "pixels of 32 bits", "8 or 16 bits a channel")
+        check_depth(picture, self.mode)
         if (
             picture.format == "PNG"
             and picture.mode == "RGB"
@@ -383,19 +433,24 @@ class Image(FileKind):
                 "16 bits a channel with a transparent colour",
                 "8 bits a channel, or an alpha channel",
             )
-        if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+        takes_first = self.frames == "first" or picture.format == "MPO"
+        if not takes_first and getattr(picture, "n_frames", 1) > 1:
             raise Refusal("E_IMAGE_FRAMES", "", "several frames", "one")
         return picture
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
-        """Brightness and contrast from 0 to 1, the file's pixels, and width over height."""
+        """Brightness and contrast from 0 to 1, the file's pixels, and width over height.
+
+        Both are of colours alone, without opacity; those of floats are as the floats are.
+        """
 
         def features(values: Column) -> Mapping[str, Column]:
             seen = [self.decode_noted(value) for value in values]
-            pictures = [picture for picture, _ in seen]
+            pictures = [picture[..., :3] for picture, _ in seen]
+            white = self.pixels.white
             return {
-                "brightness": [float(picture.mean()) / 255 for picture in pictures],
-                "contrast": [float(picture.std()) / 127.5 for picture in pictures],
+                "brightness": [float(picture.mean()) / white for picture in pictures],
+                "contrast": [float(picture.std()) / (white / 2) for picture in pictures],
                 "pixels": [math.prod(self._open(value).size) for value in values],
                 "aspect": [note.width / note.height for _, note in seen],
             }
@@ -426,25 +481,6 @@ def is_whole_png(data: bytes) -> bool:
     return False
 
 
-def rgb(picture: PillowImage.Image) -> PillowImage.Image:
-    """Convert a picture of any mode to RGB.
-
-    Transparency is laid on white, 16-bit gray keeps its upper 8 bits, Pillow converts the rest.
-    """
-    from PIL import Image as Pillow
-
-    if picture.mode.startswith("I"):
-        deep = np.asarray(picture).astype(np.uint32)
-        gray = (deep >> 8).clip(0, 255).astype(np.uint8)
-        if "transparency" in picture.info:
-            gray[deep == picture.info["transparency"]] = 255
-        return Pillow.fromarray(gray).convert("RGB")
-    if picture.has_transparency_data:
-        white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
-        return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
 def draw(
     width: int,
     height: int,
@@ -464,6 +500,8 @@ def draw(
     picture = Pillow.fromarray(pixels)
     if mode == "I;16":
         picture = Pillow.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    elif mode == "F":
+        picture = Pillow.fromarray(np.asarray(picture.convert("L")).astype(np.float32) / 16)
     elif mode in ("RGBA", "LA"):
         picture.putalpha(Pillow.fromarray((ramp[..., 0] % 256).astype(np.uint8)))
     options: dict[str, Any] = {}

@@ -150,7 +150,15 @@ class Items(Kind):
         return super().breaks(option, old)
 
     def annotation(self) -> Any:
-        item = self.each.annotation()
+        return self._listed(self.each.annotation())
+
+    def given(self) -> Any:
+        return self._listed(self.each.given())
+
+    def json_value(self, value: Any) -> Any:
+        return [None if each is None else self.each.json_value(each) for each in value]
+
+    def _listed(self, item: Any) -> Any:
         listed: Any = list[item | None if self.each.nullable else item]  # type: ignore[misc]
         return Annotated[listed, Field(min_length=self.min_items, max_length=self.most)]
 

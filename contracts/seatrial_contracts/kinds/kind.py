@@ -203,7 +203,7 @@ class Kind(Declared):
 
     def rebuilt(self, annotation: Any, nullable: bool) -> Any:
         """The type of one value in the user's own class, missing values aside."""
-        return self.declared(annotation, nullable).annotation()
+        return self.declared(annotation, nullable).given()
 
     def completed(self, **options: Any) -> Self:
         """Copy this kind with these options.
@@ -260,6 +260,10 @@ class Kind(Declared):
     def annotation(self) -> Any:
         """The strict Pydantic type of one value, missing values aside."""
 
+    def given(self) -> Any:
+        """The same, but the value stays as it was given: for rows that a user makes in Python."""
+        return self.annotation()
+
     @abstractmethod
     def want(self) -> str:
         """What a right value is, for messages: "a number from 10 to 100 mm"."""
@@ -293,6 +297,11 @@ class Kind(Declared):
         Shorter rows are filled up there, and a tensor beside it says how many values count.
         """
         return False
+
+    @property
+    def input_only(self) -> str | None:
+        """What makes it no answer, where it could be one but for that."""
+        return None
 
     @property
     def marked(self) -> bool:
@@ -333,6 +342,10 @@ class Kind(Declared):
 
         A value that the kind does not take may raise what indexing raises.
         """
+        return value
+
+    def json_value(self, value: Any) -> Any:
+        """A validated value as it was sent, where that is not the same: bytes stand for files."""
         return value
 
     @abstractmethod

@@ -5,7 +5,7 @@ A placement is worked out from a picture's size alone, before any of its pixels 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seatrial_contracts.kinds.notes import ImageNote
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Width and height, in pixels, as Pillow has them."""
 CropOffset = Literal["floor", "half_even"]
+Resample = Literal["bilinear", "bicubic", "nearest", "lanczos"]
+"""Pillow's filters, by their names there."""
 
 
 class Placement(NamedTuple):
@@ -42,18 +44,19 @@ class Placement(NamedTuple):
             self.width / size[0], self.height / size[1], float(self.left), float(self.top),
         )  # fmt: skip
 
-    def apply(self, picture: PillowImage.Image, fill: int) -> PillowImage.Image:
-        """Resize an RGB picture with Pillow's bilinear filter, then cut it or lay it on `fill`."""
+    def apply(self, picture: PillowImage.Image, fill: Any, resample: Resample) -> PillowImage.Image:
+        """Resize a picture with one of Pillow's filters, then cut it or lay it on `fill`."""
         from PIL import Image as Pillow
 
         if picture.size != (self.width, self.height):
-            picture = picture.resize((self.width, self.height), Pillow.Resampling.BILINEAR)
+            by = Pillow.Resampling[resample.upper()]
+            picture = picture.resize((self.width, self.height), by)
         made = (self.made_width, self.made_height)
         if picture.size == made:
             return picture
         if self.left < 0 or self.top < 0:
             return picture.crop((-self.left, -self.top, made[0] - self.left, made[1] - self.top))
-        whole = Pillow.new("RGB", made, (fill, fill, fill))
+        whole = Pillow.new(picture.mode, made, fill)
         whole.paste(picture, (self.left, self.top))
         return whole
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
+from operator import is_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self, cast
 
 import annotated_types
 import numpy as np
-from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from seatrial_contracts.bins import Bins, split_numbers
 from seatrial_contracts.element_types import V2_DATATYPES, refuse_bfloat16
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.kind import (
@@ -28,6 +37,16 @@ from seatrial_contracts.kinds.kind import (
 )
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
+from seatrial_contracts.kinds.tensor_size import (
+    Side,
+    Size,
+    completed,
+    describe_side,
+    ends_of,
+    holding,
+    side_of,
+    with_null,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -69,11 +88,13 @@ ELEMENT_BYTES = {
 }
 """An element in JSON at most, in its shortest form, with the comma after it."""
 BOUNDS = ("ge", "le", "gt", "lt")
-Size = int | Annotated[tuple[int, int | None], Field(strict=False)] | None
-"""One side of a tensor: a number, or (least, most) where the side varies.
-
-None is any size, and so is a `most` of None.
-"""
+Fill = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+is_none = partial(is_, None)
+FOUR_BITS: Mapping[str, tuple[str, int, int]] = {
+    "int4": ("int8", -8, 7),
+    "uint4": ("uint8", 0, 15),
+}
+"""Element types that no array holds -> the type that holds them, and their bounds."""
 
 
 class Tensor(OutputKind):
@@ -84,6 +105,13 @@ class Tensor(OutputKind):
     in row-major order where every size is fixed. Rows that differ in an open size never share a
     batch. `max_values` of None is what the fixed sizes need, and 1,000,000 where one is open. In
     place of the brackets: `Annotated[np.ndarray, Tensor(dtype="float32", dims=(3, None), ge=0)]`.
+
+    `0:5` is a side that may be empty, and `st.Size("t", 1, 512)` one that is the same wherever the
+    name stands in a row. `missing="nan"` lets null, in JSON, stand for an element, which is NaN in
+    the graph. With `pad=0`, rows of unlike first size share a batch: shorter ones are filled up
+    with that number, and `<field>_mask`, bool, `(batch, size)`, is True where a row's own stand;
+    with `mark="length"`, `<field>_length`, int64, `(batch,)`, counts them. `fill` is the number of
+    which a missing tensor (`| None`) is made. `int4` and `uint4` are bounds of int8 and uint8.
     """
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
@@ -94,12 +122,30 @@ class Tensor(OutputKind):
 
     kind: Literal["tensor"] = "tensor"
     dtype: Dtype = "float32"
-    dims: Annotated[tuple[Size, ...], Field(strict=False, max_length=16)] = ()
+    dims: Annotated[tuple[Side, ...], Field(strict=False, max_length=16)] = ()
     max_values: Annotated[int, Field(ge=1, le=MOST_VALUES)] | None = None
     ge: float | None = None
     le: float | None = None
     gt: float | None = None
     lt: float | None = None
+    missing: Annotated[Literal["nan"] | None, Field(exclude_if=is_none)] = None
+    pad: Annotated[Fill | None, Field(exclude_if=is_none)] = None
+    mark: Annotated[Literal["mask", "length"], Field(exclude_if="mask".__eq__)] = "mask"
+    fill: Annotated[Fill, Field(exclude_if=(0).__eq__)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _four_bits(cls, options: Any) -> Any:
+        """A type of 4 bits is bounds of a type of 8."""
+        if not isinstance(options, Mapping) or options.get("dtype") not in FOUR_BITS:
+            return options
+        dtype, least, most = FOUR_BITS[options["dtype"]]
+        given = dict(options)
+        if given.get("ge") is None and given.get("gt") is None:
+            given["ge"] = float(least)
+        if given.get("le") is None and given.get("lt") is None:
+            given["le"] = float(most)
+        return {**given, "dtype": dtype}
 
     _no_bfloat16 = field_validator("dtype", mode="before")(refuse_bfloat16)
 
@@ -141,14 +187,14 @@ class Tensor(OutputKind):
         return self.completed(nullable=nullable)
 
     def check(self) -> None:
-        if any(not 0 < least <= most <= MAX_SIDE for least, most in self.ranges):
+        if any(not 0 <= least <= most <= MAX_SIDE or most == 0 for least, most in self.ranges):
             raise DeclarationError(
                 "st.Tensor",
                 f"{self.dims}",
                 "a shape of sizes above 0, None or least:most: "
                 "st.Tensor[np.float32, 3, None, 8:512]",
             )
-        fewest = prod(least for least, _ in self.ranges)
+        fewest = self._fewest
         if fewest > self.values_limit:
             raise DeclarationError(
                 "st.Tensor", f"{fewest} values or more", f"at most {self.values_limit} values"
@@ -157,13 +203,70 @@ class Tensor(OutputKind):
             raise DeclarationError("st.Tensor", "bounds of booleans", "none")
         if self.dtype != "bool":
             self.element.check()
+        self._check_fill()
+
+    def _check_fill(self) -> None:
+        """Raise `DeclarationError` where what fills up or is missing does not fit the elements."""
+        low, high = (0, 1) if self.dtype == "bool" else self._element_range
+        named = any(isinstance(side, Size) for side in self.dims)
+        faults = (
+            (
+                self.missing and "float" not in self.dtype,
+                f"missing='nan' of {self.dtype}",
+                "a float type, which has NaN",
+            ),
+            (
+                self.pad is not None and (not self.dims or isinstance(self.dims[0], int)),
+                "a pad of a first side that is fixed",
+                "a first side that varies, as 1:512",
+            ),
+            (self.mark != "mask" and self.pad is None, f"mark={self.mark!r}", "one beside a pad"),
+            (
+                any(not low <= number <= high for number in (self.fill, self.pad or 0)),
+                f"fill={self.fill}, pad={self.pad}",
+                f"numbers of {self.dtype}",
+            ),
+            (
+                self.nullable and named,
+                "a named size of a tensor that may be missing",
+                "a tensor that is always there",
+            ),
+        )
+        for is_fault, got, want in faults:
+            if is_fault:
+                raise DeclarationError("st.Tensor", got, want)
+
+    @property
+    def _element_range(self) -> tuple[float, float]:
+        return Number(dtype=cast("Any", self.dtype)).range
+
+    @property
+    def input_only(self) -> str | None:
+        if self.missing:
+            return "missing='nan'"
+        if self.pad is not None:
+            return "a pad"
+        named = any(isinstance(side, Size) for side in self.dims)
+        return "a named size" if named else None
+
+    @property
+    def ragged(self) -> bool:
+        return self.pad is not None
 
     def breaks(self, option: str, old: Self) -> bool:
         if option == "dims":
+            if self._names != old._names and any(self._names):
+                return True
             pairs = zip(self.ranges, old.ranges, strict=False)
             return len(self.dims) != len(old.dims) or any(
                 new[0] > was[0] or new[1] < was[1] for new, was in pairs
             )
+        if option == "missing":
+            return old.missing is not None
+        if option in ("mark", "fill"):
+            return False
+        if option == "pad":  # over V2 a length stands beside a padded tensor, which may be left out
+            return self.pad is None
         if option == "max_values":
             return self.values_limit < old.values_limit
         if option in BOUNDS:
@@ -182,7 +285,7 @@ class Tensor(OutputKind):
         """
         if self.max_values is not None:
             return self.max_values
-        fewest = prod(side[0] if isinstance(side, tuple) else side or 1 for side in self.dims)
+        fewest = prod(ends_of(side)[0] for side in self.dims)
         return min(max(DEFAULT_VALUES, fewest), MOST_VALUES)
 
     @cached_property
@@ -200,8 +303,18 @@ class Tensor(OutputKind):
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """Least and most of each side."""
-        pairs = [side if isinstance(side, tuple) else (side or 1, side) for side in self.dims]
+        pairs = map(ends_of, self.dims)
         return tuple((least, self.values_limit if most is None else most) for least, most in pairs)
+
+    @property
+    def _names(self) -> tuple[str | None, ...]:
+        """The name of each side that has one."""
+        return tuple(side.name if isinstance(side, Size) else None for side in self.dims)
+
+    @property
+    def _fewest(self) -> int:
+        """The values of the smallest row, which may have none."""
+        return prod(least for least, _ in self.ranges)
 
     @property
     def fixed_shape(self) -> tuple[int, ...] | None:
@@ -215,11 +328,12 @@ class Tensor(OutputKind):
             if self.dtype == "bool"
             else self.element.annotation()
         )
-        nested: Any = element
+        one: Any = element | None if self.missing else element
+        nested: Any = one
         for _ in self.dims:
             nested = list[nested]
         shaped, flat_shape = TypeAdapter(nested), self.fixed_shape if len(self.dims) > 1 else None
-        flat = TypeAdapter(list[element]) if flat_shape else None
+        flat = TypeAdapter(list[one]) if flat_shape else None
 
         def validate(value: Any) -> Array:
             if isinstance(value, np.ndarray):
@@ -235,7 +349,7 @@ class Tensor(OutputKind):
             except ValidationError as error:
                 self._refuse(error)
             try:
-                array = np.array(values, self.dtype)
+                array = completed(np.array(values, self.dtype), self.dims)
             except ValueError:
                 refuse("E_SHAPE", "lists of unlike length", self.want())
             return self._checked(
@@ -263,13 +377,25 @@ class Tensor(OutputKind):
             for (least, most), size in zip(self.ranges, array.shape, strict=True)
         ):
             refuse("E_SHAPE", f"shape {list(array.shape)}", self.want())
-        if not 0 < array.size <= self.values_limit:
-            refuse("E_LIMIT", f"{array.size} values", f"1 to {self.values_limit} values")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            refuse("E_NONFINITE", "NaN or an infinity", self.want())
+        if array.size > self.values_limit:
+            refuse("E_LIMIT", f"{array.size} values", self._values_want)
+        if array.dtype.kind == "f" and self._odd(array).any():
+            refuse("E_NONFINITE", self._odd_got, self.want())
         if self.is_bounded and (bad := self.element.outside(array)).any():
             refuse("E_RANGE", self._first(array, bad), self.want())
         return array
+
+    @property
+    def _values_want(self) -> str:
+        return f"{min(self._fewest, 1)} to {self.values_limit} values"
+
+    def _odd(self, array: Array) -> Array:
+        """Which elements are no numbers that the field takes."""
+        return np.isinf(array) if self.missing else ~np.isfinite(array)
+
+    @property
+    def _odd_got(self) -> str:
+        return "an infinity" if self.missing else "NaN or an infinity"
 
     def _first(self, array: Array, bad: Array) -> str:
         """The first element of a row that is bad, and its place."""
@@ -280,6 +406,7 @@ class Tensor(OutputKind):
     def want(self) -> str:
         noun = "booleans" if self.dtype == "bool" else f"{self.dtype} numbers"
         bounds = f" {self.element.range_text()}" if self.is_bounded else ""
+        bounds += " or null" if self.missing else ""
         return f"{noun}{bounds} of shape [{', '.join(map(describe_side, self.dims))}]"
 
     @property
@@ -299,33 +426,49 @@ class Tensor(OutputKind):
         return self.shape or (1,)
 
     def column(self, values: Column) -> Column:
+        if self.ragged:
+            return [self._row(np.asarray(row), place) for place, row in enumerate(values)]
         array = np.asarray(values)
-        shape = array.shape[1:]
-        if any(
-            not least <= size <= most
-            for (least, most), size in zip(self.ranges, shape, strict=True)
-        ):
-            raise Refusal("E_SHAPE", "", f"shape {list(shape)} for a row", self.want())
-        if not 0 < prod(shape) <= self.values_limit:
-            raise Refusal(
-                "E_LIMIT", "", f"{prod(shape)} values for a row", f"1 to {self.values_limit} values"
-            )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            refuse_rows(
-                ~np.isfinite(array).reshape(len(array), -1).all(1),
-                "E_NONFINITE",
-                "NaN or an infinity",
-                self.want(),
-            )
+        self._check_shape(array.shape[1:], "", " for a row")
+        if array.dtype.kind == "f" and (odd := self._odd(array)).any():
+            of_rows = np.asarray(odd.reshape(len(array), -1).any(1))
+            refuse_rows(of_rows, "E_NONFINITE", self._odd_got, self.want())
         if self.is_bounded and (bad := self.element.outside(array)).any():
             row = int(bad.reshape(len(array), -1).any(1).argmax())
             raise Refusal("E_RANGE", f"row {row}", self._first(array[row], bad[row]), self.want())
         return array
 
+    def _row(self, array: Array, place: int) -> Array:
+        """One row of a V2 tensor whose rows are of unlike size. Raises `Refusal`."""
+        where = f"row {place}"
+        self._check_shape(array.shape, where, "")
+        if array.dtype.kind == "f" and self._odd(array).any():
+            raise Refusal("E_NONFINITE", where, self._odd_got, self.want())
+        if self.is_bounded and (bad := self.element.outside(array)).any():
+            raise Refusal("E_RANGE", where, self._first(array, bad), self.want())
+        return array
+
+    def _check_shape(self, shape: tuple[int, ...], where: str, what: str) -> None:
+        """Raises `Refusal`."""
+        if any(
+            not least <= size <= most
+            for (least, most), size in zip(self.ranges, shape, strict=True)
+        ):
+            raise Refusal("E_SHAPE", where, f"shape {list(shape)}{what}", self.want())
+        if prod(shape) > self.values_limit:
+            raise Refusal("E_LIMIT", where, f"{prod(shape)} values{what}", self._values_want)
+
+    def wire(self, value: Any) -> Any:
+        if not np.size(value):
+            return completed(np.array(value, self.dtype), self.dims)
+        return np.array(value, float).tolist() if self.missing else value
+
     def json_schema(self) -> JsonSchema:
         schema: JsonSchema = (
             {"type": "boolean"} if self.dtype == "bool" else self.element.json_schema()
         )
+        if self.missing:
+            schema = {"anyOf": [schema, {"type": "null"}]}
         for least, most in reversed(self.ranges):
             schema = {"type": "array", "items": schema, "minItems": least, "maxItems": most}
         return schema
@@ -343,7 +486,9 @@ class Tensor(OutputKind):
         element: SearchStrategy[Any] = (
             some.booleans() if self.dtype == "bool" else self.element.strategy()
         )
-        fewest = prod(least for least, _ in self.ranges)
+        if self.missing:
+            element |= some.none()
+        fewest = self._fewest
         pattern = some.lists(element, min_size=1, max_size=FEW_DRAWN)
         repeated = some.builds(
             self._filled, pattern, self._shapes(max(fewest, min(self.values_limit, MOST_DRAWN)))
@@ -374,7 +519,8 @@ class Tensor(OutputKind):
 
     def _filled(self, values: list[Any], shape: tuple[int, ...]) -> Any:
         """Nested lists of that shape; values that do not suffice are repeated."""
-        return np.resize(np.array(values, self.dtype), shape).tolist()
+        array = holding(values, tuple(shape), self.dtype)
+        return (with_null(array) if self.missing else array).tolist()
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """Each edge of an element all over a small tensor, all of them mixed, and shapes.
@@ -386,7 +532,7 @@ class Tensor(OutputKind):
             if self.dtype == "bool"
             else list(self.element.edges(lambda value: (value,)))
         )
-        fewest = prod(least for least, _ in self.ranges)
+        fewest = self._fewest
         most = max(fewest, min(self.values_limit, MOST_DRAWN))
         small = [min(max(least, 2), upper) for least, upper in self.ranges]
         small = small if prod(small) <= self.values_limit else [least for least, _ in self.ranges]
@@ -394,6 +540,9 @@ class Tensor(OutputKind):
         for shape in (small, *self._edge_shapes(small, most)):
             yield Edge(self._rising(min(named), max(named), shape))
         yield Edge(self._filled(named, tuple(small)))
+        if self.missing:
+            yield Edge(self._filled([None], tuple(small)), what="NaN alone")
+            yield Edge(self._filled([None, *named], tuple(small)), what="NaN among numbers")
         yield from (Edge(self._filled([edge.value], tuple(small)), edge.named) for edge in elements)
 
     def _rising(self, low: Any, high: Any, shape: list[int]) -> Any:
@@ -417,24 +566,41 @@ class Tensor(OutputKind):
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         dims = tuple(
-            size if isinstance(size, int) else f"{name}_{axis}"
-            for axis, size in enumerate(self.dims)
+            side if isinstance(side, int) else self._dim(name, axis)
+            for axis, side in enumerate(self.dims)
         )
-        return (TensorSpec(name=name, dtype=self.dtype, dims=dims),)
+        values = TensorSpec(name=name, dtype=self.dtype, dims=dims, pad=self.pad)
+        if not self.ragged:
+            return (values,)
+        if self.mark == "length":
+            return (values, TensorSpec(name=f"{name}_length", dtype="int64"))
+        return (values, TensorSpec(name=f"{name}_mask", dtype="bool", dims=dims[:1], pad=0))
+
+    def _dim(self, name: str, axis: int) -> str:
+        """What a side that varies is called in the graph."""
+        return self._names[axis] or f"{name}_{axis}"
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         return {
-            f"{name}_{axis}": self.ranges[axis]
-            for axis, size in enumerate(self.dims)
-            if not isinstance(size, int)
+            self._dim(name, axis): self.ranges[axis]
+            for axis, side in enumerate(self.dims)
+            if not isinstance(side, int)
         }
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
-        return lambda value: (value,)
+        return self._marked if self.ragged else lambda value: (value,)
+
+    def _marked(self, value: Array) -> tuple[Any, ...]:
+        """A row of unlike size and what says which of it counts."""
+        return value, len(value) if self.mark == "length" else np.ones(len(value), bool)
 
     def filler(self, stage: Stage) -> tuple[Any, ...]:
-        """Zeros of the least size."""
-        return (np.zeros([least for least, _ in self.ranges], self.dtype),)
+        """`fill` all over, of the least size, of which nothing counts."""
+        least = tuple(least for least, _ in self.ranges)
+        blank = np.full(least, self.fill, self.dtype)
+        if not self.ragged:
+            return (blank,)
+        return blank, 0 if self.mark == "length" else np.zeros(len(blank), bool)
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -447,10 +613,28 @@ class Tensor(OutputKind):
         return (np.array(value, self.dtype),)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
-        return lambda values: {
-            "mean": [float(np.mean(value)) for value in values],
-            "spread": [float(np.std(value)) for value in values],
-        }
+        """Mean and spread of the elements that are there, and the share of those that are not."""
+
+        def features(values: Column) -> Mapping[str, Column]:
+            there = list(map(self._there, values))
+            found: dict[str, Column] = {
+                "mean": [float(np.mean(row)) if row.size else np.nan for row in there],
+                "spread": [float(np.std(row)) if row.size else np.nan for row in there],
+            }
+            if self.missing:
+                pairs = zip(there, values, strict=True)
+                found["holes"] = [1 - row.size / max(1, np.size(value)) for row, value in pairs]
+            return found
+
+        return features
+
+    def _there(self, value: Array) -> Array:
+        array = np.asarray(value)
+        return array[~np.isnan(array)] if self.missing else array
+
+    def split(self, feature: str, values: Column) -> Bins:
+        may_lack = feature != "holes" and (bool(self.missing) or not self._fewest)
+        return split_numbers(values, missing=self.nullable or may_lack)
 
 
 CODES = {
@@ -458,13 +642,6 @@ CODES = {
     "less_than_equal": "E_RANGE",
     "greater_than_equal": "E_RANGE",
 }
-
-
-def describe_side(side: Size) -> str:
-    """`3`, `any`, `8 to 512`, `at least 8`."""
-    if isinstance(side, tuple):
-        return f"at least {side[0]}" if side[1] is None else f"{side[0]} to {side[1]}"
-    return "any" if side is None else str(side)
 
 
 def describe_element(value: Any) -> str:
@@ -477,19 +654,6 @@ def describe_element(value: Any) -> str:
         dict: "an object",
     }
     return names.get(type(value), str(value)[:24])
-
-
-def side_of(part: Any) -> Any:
-    """A side as it stands between the brackets: `8:512` is (8, 512), `:512` is (1, 512)."""
-    if not isinstance(part, slice):
-        return part
-    if part.step is not None:
-        raise DeclarationError(
-            "st.Tensor",
-            f"a side with the step {part.step!r}"[:80],
-            "least:most, every size between them",
-        )
-    return (1 if part.start is None else part.start, part.stop)
 
 
 def constraints(part: Any) -> list[Any]:

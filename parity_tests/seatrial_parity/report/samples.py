@@ -20,6 +20,7 @@ from seatrial_contracts.kinds.image import Image
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.labels import Labels
+from seatrial_contracts.kinds.pixel_mode import shown_pixels
 from seatrial_contracts.receipt import Trial, WorstRow
 from seatrial_parity.printable import printable
 from seatrial_parity.report.findings import Findings
@@ -133,10 +134,10 @@ def shown_inputs(bundle: Bundle, raw: Mapping[str, Any]) -> tuple[Shown, ...]:
 
 
 def picture_url(pixels: Array) -> str:
-    """uint8 `(height, width, 3)` as a small PNG in a data URL, at most `SIDE_PX` wide and high."""
+    """`(height, width, channels)` as a small PNG in a data URL, at most `SIDE_PX` wide and high."""
     from PIL import Image as Pillow
 
-    picture = Pillow.fromarray(np.asarray(pixels, np.uint8))
+    picture = Pillow.fromarray(shown_pixels(pixels))
     times = SIDE_PX / max(picture.size)
     size = (max(1, round(picture.width * times)), max(1, round(picture.height * times)))
     picture = picture.resize(

@@ -203,7 +203,7 @@ def sent(kind: Kind, value: Any) -> Any:
     """
     if value is None:
         return None
-    plain = wire_value(value)
+    plain = wire_value(kind.json_value(value))
     is_nan = plain != plain  # noqa: PLR0124  (NaN is what differs from itself)
     missing = is_nan or plain in (MISSING, MISSING_INTEGER)
     if kind.nullable and not kind.marks_missing and missing:

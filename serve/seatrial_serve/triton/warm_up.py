@@ -36,7 +36,7 @@ def raw_tensors(bundle: Bundle) -> dict[str, tuple[str, Array]]:
         if value is None:
             value = "" if field.kind.datatype == "BYTES" else np.nan
         else:
-            value = field.kind.wire(value)
+            value = field.kind.wire(field.kind.json_value(value))
         shape = field.kind.row_shape if None not in field.kind.row_shape else np.shape(value)
         datatype = wide(field.kind.datatype)
         tensors[field.name] = datatype, one(datatype, value).reshape([int(n) for n in shape if n])

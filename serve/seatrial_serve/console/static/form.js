@@ -2,6 +2,7 @@
 
 import { fold, make } from "./dom.js";
 import { choiceInput } from "./inputs/choice.js";
+import { dateInput } from "./inputs/date.js";
 import { fileInput } from "./inputs/file.js";
 import { flagInput } from "./inputs/flag.js";
 import { jsonInput } from "./inputs/json.js";
@@ -15,6 +16,7 @@ function inputFor(schema) {
   const exact = !schema.enum?.some((one) => Number.isInteger(one) && !Number.isSafeInteger(one)); // JSON.parse rounds others
   if (schema.enum && exact) return choiceInput;
   if (schema["x-media-types"]) return fileInput;
+  if (["date", "datetime", "duration"].includes(schema["x-kind"])) return dateInput;
   if (schema.type === "boolean") return flagInput;
   if (schema.type === "number" || schema.type === "integer") return numberInput;
   if (schema.type === "string") return schema.examples ? wordInput : textInput;
