@@ -91,7 +91,7 @@ async def test_nothing_else_is_served_beside_the_page(running: Running) -> None:
     ):
         reply = await running.client.get(path)
         assert (reply.status_code, reply.json()["code"]) == (404, "E_NOT_FOUND"), path
-    assert (await running.client.post("/")).json()["code"] == "E_METHOD"
+    assert (await running.client.put("/")).json()["code"] == "E_METHOD"
 
 
 async def test_it_can_be_switched_off(tmp_path: Path, runtime: FakeRuntime) -> None:

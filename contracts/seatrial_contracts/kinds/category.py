@@ -167,9 +167,12 @@ class Category(Kind):
 
     def bound(self, listed: Listed) -> Self:
         """The kind with the entries of its file."""
-        kind = self.model_copy()
-        kind._listed = listed  # noqa: SLF001  (of the copy made here)
-        return kind
+        return self.model_copy().hold(listed)
+
+    def hold(self, listed: Listed) -> Self:
+        """Take the entries of its file."""
+        self._listed = listed
+        return self
 
     def with_files(self, name: str, files: Mapping[str, bytes]) -> Self:
         if self.vocabulary is None or self._listed is not None:
