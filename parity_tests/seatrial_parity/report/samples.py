@@ -115,21 +115,17 @@ def shown_inputs(bundle: Bundle, raw: Mapping[str, Any]) -> tuple[Shown, ...]:
 
     A picture is shown as the host stage decodes it, any other value as the client sent it.
     """
-    shown = []
-    for field in bundle.contract.inputs:
-        if isinstance(field.kind, Image):
-            value = bundle.contract.validate_row(raw)[field.name]
-            shown.append(
-                Shown(
-                    field.name,
-                    picture=picture_url(field.kind.stage(field.name, bundle.files)(value)[0]),
-                )
-            )
-        elif isinstance(field.kind, FileKind) and raw.get(field.name) is not None:
-            value = bundle.contract.validate_row(raw)[field.name]
-            shown.append(Shown(field.name, text=field.kind.told(value) or plain(raw[field.name])))
+    contract, shown = bundle.contract, []
+    values, sent = contract.validate_row(raw), contract.record.flat(raw)
+    for field in contract.inputs:
+        value, text = values[field.name], plain(sent.get(field.name))
+        if value is not None and isinstance(field.kind, Image):
+            (pixels,) = field.kind.stage(field.name, bundle.files)(value)
+            shown.append(Shown(field.name, picture=picture_url(pixels)))
+        elif value is not None and isinstance(field.kind, FileKind):
+            shown.append(Shown(field.name, text=field.kind.told(value) or text))
         else:
-            shown.append(Shown(field.name, text=plain(raw.get(field.name))))
+            shown.append(Shown(field.name, text=text))
     return tuple(shown)
 
 
