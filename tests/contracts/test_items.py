@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -214,3 +215,16 @@ def test_drift_sees_how_many_the_first_word_and_the_mean() -> None:
     assert seen["products.first"] == ["tea", None]
     np.testing.assert_array_equal(seen["prices.mean"], [1.75, np.nan])
     assert seen["days.items"] == [1, None]
+
+
+def test_what_fills_up_a_list_of_dates_is_within_their_bounds() -> None:
+    class Trip(st.Row):
+        days: Annotated[list[Annotated[date, st.Date(ge=date(2000, 1, 1))]], st.Items(max_items=3)]
+
+    contract = st.contract_from_rows(Trip, Out)
+    front = HostStage(contract, {})
+    rows: list[dict[str, Any]] = [{"days": []}, {"days": ["2001-02-03", "2000-01-02"]}]
+    feeds = collate(front.specs, [front.encode_row(contract.validate_row(row)) for row in rows])
+    first = date(2000, 1, 1).toordinal() - date(1970, 1, 1).toordinal()
+    assert feeds["days"].tolist() == [[first, first], [first + 399, first + 1]]
+    assert feeds["days_mask"].tolist() == [[False, False], [True, True]]

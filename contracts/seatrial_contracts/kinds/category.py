@@ -347,8 +347,8 @@ class Category(Kind):
         return np.array(entries, np.int64 if self.whole else object).reshape(codes.shape)
 
     @property
-    def pad(self) -> int | str:
-        """What fills up a list of entries in the graph's input: the entry of code 0."""
+    def padding_item(self) -> int | str:
+        """The entry of code 0."""
         if self.hosted:
             return 0
         first: int | str = self.known[0] if self._count else next(iter(self.lookup()))

@@ -268,7 +268,7 @@ class Items(Kind):
             return (own.model_copy(update={"dims": (self.most, *own.dims)}),)
         group = self._group(name)
         count = f"{group}_items"
-        spec = own.model_copy(update={"dims": (count, *own.dims), "pad": self._pad})
+        spec = own.model_copy(update={"dims": (count, *own.dims), "pad": self.each.padding_item})
         if self.mark == "none":
             return (spec,)
         if self.mark == "length":
@@ -278,16 +278,6 @@ class Items(Kind):
     def _group(self, name: str) -> str:
         """What the graph calls the list: by its field, or by the objects that it holds."""
         return self.of_rows.replace(".", "_") or name
-
-    @property
-    def _pad(self) -> int | str:
-        """What fills shorter lists up: the model has an answer for it, which counts for nothing."""
-        if isinstance(self.each, Category):
-            return self.each.pad
-        if isinstance(self.each, Number):
-            low, high = self.each.range
-            return 0 if low <= 0 <= high else int(np.ceil(low)) if low > 0 else int(np.floor(high))
-        return 0
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         sizes = {f"{self._group(name)}_items": (max(1, self.min_items), self.most)}
@@ -322,7 +312,7 @@ class Items(Kind):
         """So many padded items."""
         (spec,) = self.each.tensors("x")
         sides = [int(size) for size in spec.dims]
-        return np.full((count, *sides), self._pad, spec.array_dtype)
+        return np.full((count, *sides), self.each.padding_item, spec.array_dtype)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """The number of items, the mean of numbers, and the first of words."""

@@ -314,6 +314,11 @@ class Kind(Declared):
         return self.staged or self.marked or self.ragged
 
     @property
+    def padding_item(self) -> int | str:
+        """What fills up a list of such values: the model answers it, and it counts for nothing."""
+        return 0
+
+    @property
     def missing_element(self) -> Any:
         """What stands for a missing value in a V2 tensor of numbers."""
         return np.nan

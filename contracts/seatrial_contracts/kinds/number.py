@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from math import inf
+from math import ceil, floor, inf
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 import annotated_types
@@ -376,6 +376,12 @@ class Number(OutputKind):
         for _ in range(2):
             found.append(np.nextafter(found[-1], element(inf if up else -inf)))
         return [bound, *map(float, found)]
+
+    @property
+    def padding_item(self) -> int | str:
+        """0, or the bound that is nearest to it."""
+        low, high = self.range
+        return 0 if low <= 0 <= high else ceil(low) if low > 0 else floor(high)
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         return (TensorSpec(name=name, dtype=self.graph_dtype),)

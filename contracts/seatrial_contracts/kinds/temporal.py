@@ -265,9 +265,14 @@ class Temporal(Kind):
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         return lambda value: (value,)
 
-    def filler(self, stage: Stage) -> tuple[Any, ...]:
+    @property
+    def padding_item(self) -> int | str:
+        """The epoch, or the bound that is nearest to it."""
         low, high = self.range
-        return (min(max(0, low), high),)
+        return min(max(0, low), high)
+
+    def filler(self, stage: Stage) -> tuple[Any, ...]:
+        return (self.padding_item,)
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {"": self.trait(np.asarray(values, np.int64))}
