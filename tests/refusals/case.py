@@ -38,6 +38,10 @@ SHAPES: Mapping[str, tuple[set[str], Callable[[Any], Told]]] = {
     "openai": ({"message", "type", "param", "code"}, of_openai),
     "cohere": ({"message", "id", "code"}, lambda said: (set(said), said["message"], said["code"])),
     "jina": ({"detail", "id", "code"}, lambda said: (set(said), said["detail"], said["code"])),
+    "kserve": (
+        {"message", "type", "param", "code"},
+        lambda said: (set(said["error"]), said["error"]["message"], said["error"]["type"]),
+    ),
     "tei": (
         {"error", "error_type", "code"},
         lambda said: (set(said), said["error"], said["code"]),

@@ -13,8 +13,9 @@ MOST_ROWS = 1024
 MANY = ["sea"] * (MOST_ROWS + 1)
 TEI = ("/embed", "/embed_all", "/embed_sparse", "/predict", "/similarity", "/tokenize", "/rerank")
 OPENAI = "/v1/embeddings"
+FORECAST = "/v1/timeseries/forecast"
 SHAPES = {
-    OPENAI: "openai", "/v2/embed": "cohere", "/v2/rerank": "cohere", "/v1/rerank": "jina",
+    OPENAI: "openai", FORECAST: "kserve", "/v2/embed": "cohere", "/v2/rerank": "cohere", "/v1/rerank": "jina",
     **dict.fromkeys(TEI, "tei"),
 }  # fmt: skip
 
@@ -39,6 +40,10 @@ def of_bodies(path: str) -> list[Case]:
     ]  # fmt: skip
 
 
+SERIES = {
+    "inputs": [{"type": "univariate_time_series", "name": "a", "series": [1.0], "frequency": "D"}],
+    "options": {"horizon": 1},
+}
 PICTURE = base64.b64encode(picture()).decode()
 COHERE_TEXTS = {"model": "sentences", "input_type": "clustering"}
 RANKS = {"model": "pairs", "query": "sea", "documents": ["trial"]}
@@ -57,6 +62,10 @@ CASES = [
     case("a text too long", OPENAI, {"input": "a" * 41, "model": "sentences"}, "E_TEXT_LIMIT"),
     case("partial answers", OPENAI, {"input": "a"}, "E_UNSUPPORTED", X_Partial="1"),
     case("half a character", OPENAI, b'{"input": "\\ud800"}', "E_JSON"),
+    *of_bodies(FORECAST),
+    case("a model of numbers", FORECAST, SERIES | {"model": "tabular"}, "E_UNSUPPORTED"),
+    case("an unknown model", FORECAST, SERIES | {"model": CANARY}, "E_MODEL_NOT_FOUND", 404),
+    case("no options", FORECAST, {"model": "tabular", "inputs": []}, "E_SCHEMA"),
     case("no input type", "/v2/embed", {"texts": ["a"], "model": "sentences"}, "E_SCHEMA"),
     case("an unknown model", "/v2/embed", COHERE_TEXTS | {"model": CANARY, "texts": ["a"]},
          "E_MODEL_NOT_FOUND", 404),
