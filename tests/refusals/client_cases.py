@@ -15,7 +15,8 @@ TEI = ("/embed", "/embed_all", "/embed_sparse", "/predict", "/similarity", "/tok
 OPENAI = "/v1/embeddings"
 FORECAST = "/v1/timeseries/forecast"
 SHAPES = {
-    OPENAI: "openai", FORECAST: "kserve", "/v2/embed": "cohere", "/v2/rerank": "cohere", "/v1/rerank": "jina",
+    OPENAI: "openai", FORECAST: "kserve", "/v2/embed": "cohere", "/v2/rerank": "cohere",
+    "/v1/rerank": "jina",
     **dict.fromkeys(TEI, "tei"),
 }  # fmt: skip
 
