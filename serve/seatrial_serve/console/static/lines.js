@@ -3,6 +3,7 @@
 import { Refused, ask, pathOf } from "./api.js";
 import { make, source } from "./dom.js";
 import { objectOf, onlyFile, parametersOf, typeOf } from "./request.js";
+import { fieldsOf, isMoment, numbered } from "./tensors.js";
 
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
 const DTYPES = { BOOL: "bool_", BYTES: "object_", FP16: "float16", FP32: "float32", FP64: "float64" };
@@ -10,7 +11,7 @@ const DTYPES = { BOOL: "bool_", BYTES: "object_", FP16: "float16", FP32: "float3
 export class Lines {
   /** `asked` is the version where the address names one. */
   constructor(name, asked, version, form) {
-    Object.assign(this, { name, asked, form });
+    Object.assign(this, { name, asked, form, properties: version.inputs.properties });
     this.url = `${BASE}/${pathOf(name, asked)}:predict`;
     this.blocks = { curl: new ColumnBlock("curl", true), python: new ColumnBlock("Python"), triton: new ColumnBlock("tritonclient") };
     this.element = make("div", { class: "lines" }, make("h3", {}, "The same from elsewhere"), Object.values(this.blocks).map((block) => block.element));
@@ -31,7 +32,7 @@ export class Lines {
     this.blocks.curl.show(curl(this.url, values, chosen));
     this.blocks.python.show(python(this.url, values, chosen));
     const { inputs, outputs } = await this.tensors;
-    this.blocks.triton.show(triton(this.name, this.asked, values, chosen, inputs, outputs));
+    this.blocks.triton.show(triton(this.name, this.asked, fieldsOf(values, this.properties), chosen, inputs, outputs));
   }
 }
 
@@ -106,13 +107,18 @@ export function python(url, values, chosen) {
   ].join("\n");
 }
 
-export function triton(name, asked, values, chosen, inputs, outputs) {
+/** `fields` as `fieldsOf` makes them. */
+export function triton(name, asked, fields, chosen, inputs, outputs) {
   const { host, pathname, protocol } = new URL(BASE);
   const place = `${string(host + pathname.replace(/\/$/, ""))}${protocol === "https:" ? ", ssl=True" : ""}`;
-  const row = inputs.filter((input) => values.has(input.name)).map((input) => `    ${string(input.name)}: ${tensor(input, values.get(input.name))},`);
-  const files = [...values.values()].some(({ file }) => file);
+  const row = inputs.filter((input) => fields.has(input.name)).map((input) => `    ${string(input.name)}: ${tensor(input, fields.get(input.name))},`);
+  const files = [...fields.values()].some(({ file }) => file);
+  const local = row.some((line) => line.includes("ZoneInfo("));
   return [
-    ...(files ? ["from pathlib import Path", ""] : []),
+    ...(local ? ["from datetime import datetime"] : []),
+    ...(files ? ["from pathlib import Path"] : []),
+    ...(local ? ["from zoneinfo import ZoneInfo"] : []),
+    ...(local || files ? [""] : []),
     "import numpy as np",
     "import tritonclient.http as triton",
     "from tritonclient.utils import np_to_triton_dtype",
@@ -127,11 +133,11 @@ export function triton(name, asked, values, chosen, inputs, outputs) {
   ].join("\n");
 }
 
-/** One row's tensor as numpy makes it, several texts of a field as a row of them; what is missing is the empty string or NaN, as the protocol has it. */
-function tensor({ datatype, shape }, { json, file }) {
+/** One row's tensor as numpy makes it, several texts of a field as a row of them. */
+function tensor({ datatype, shape }, { json, file, schema }) {
   const dtype = `np.${DTYPES[datatype] ?? datatype.toLowerCase()}`;
-  const missing = datatype === "BYTES" ? '""' : "np.nan";
-  const value = file ? read(file) : json === "null" ? missing : literal(json.startsWith("{") ? JSON.stringify(Object.values(JSON.parse(json))) : json);
+  const texts = json?.startsWith("{") ? JSON.stringify(Object.values(JSON.parse(json))) : json;
+  const value = file ? read(file) : datatype === "INT64" && isMoment(schema) ? numbered(json, schema) : literal(texts);
   const nested = value.startsWith("[") ? `[${value}]` : `[[${value}]]`;
   const sides = shape.slice(1);
   const reshaped = sides.length > 1 && sides.every((side) => side > 0) ? `.reshape(1, ${sides.join(", ")})` : "";
