@@ -14,6 +14,7 @@ from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.file_kind import FileKind, base64_text
 from seatrial_contracts.kinds.kind import Array, Column, Edge, Features, Stage, TensorSpec
 from seatrial_contracts.kinds.log_mel import LogMel
+from seatrial_contracts.kinds.row_mark import Mark, mark_specs, marks
 from seatrial_contracts.kinds.sound import (
     FILE_RATES_HZ,
     MEDIA_TYPES,
@@ -77,7 +78,7 @@ class Audio(FileKind):
     clip: bool = False
     normalize: Literal["mean_variance", "peak"] | None = None
     padding: Literal["longest", "max_length"] = "longest"
-    mark: Literal["length", "mask", "none"] = "length"
+    mark: Mark = "length"
     log_mel: Annotated[LogMel | None, Field(strict=False)] = None
 
     def check(self) -> None:
@@ -133,11 +134,7 @@ class Audio(FileKind):
         bands = () if self.log_mel is None else (self.log_mel.n_mels,)
         pad = None if whole else 0
         sound = TensorSpec(name=name, dtype="float32", dims=(side, *bands), pad=pad)
-        if self.mark == "mask":
-            mask = TensorSpec(name=f"{name}_mask", dtype="bool", dims=(side,), pad=pad)
-            return (sound, mask)
-        length = TensorSpec(name=f"{name}_length", dtype="int64")
-        return (sound, length) if self.mark == "length" else (sound,)
+        return (sound, *mark_specs(self.mark, name, side, padded=not whole))
 
     @property
     def _step(self) -> str:
@@ -193,9 +190,7 @@ class Audio(FileKind):
         if self.padding == "max_length":
             samples = np.pad(samples, (0, self.most_samples - len(samples)))
         made = samples if self.log_mel is None else self.log_mel.of(samples, self.rate_hz)
-        if self.mark == "mask":
-            return made, np.arange(len(made)) < count
-        return (made, count) if self.mark == "length" else (made,)
+        return (made, *marks(self.mark, len(made), count))
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """Loudness (RMS, in dBFS), seconds, and the shares of silent and of clipped samples."""

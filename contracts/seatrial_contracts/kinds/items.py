@@ -26,6 +26,7 @@ from seatrial_contracts.kinds.kind import (
     TensorSpec,
 )
 from seatrial_contracts.kinds.number import Number
+from seatrial_contracts.kinds.row_mark import Mark, mark_specs, marks
 from seatrial_contracts.row import Row
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Items(Kind):
     kind: Literal["items"] = "items"
     max_items: Annotated[int, Field(ge=1, le=MOST_ITEMS)] | None = None
     min_items: Annotated[int, Field(ge=0, le=MOST_ITEMS)] = 0
-    mark: Literal["mask", "length", "none"] = "mask"
+    mark: Mark = "mask"
     """"none" where the list of another field of the same objects has it."""
     of_rows: Annotated[str, Field(max_length=1024)] = ""
     """The list of objects of which this is one field, as declared: `lines` of `lines.price`."""
@@ -269,11 +270,7 @@ class Items(Kind):
         group = self._group(name)
         count = f"{group}_items"
         spec = own.model_copy(update={"dims": (count, *own.dims), "pad": self.each.padding_item})
-        if self.mark == "none":
-            return (spec,)
-        if self.mark == "length":
-            return spec, TensorSpec(name=f"{group}_length", dtype="int64")
-        return spec, TensorSpec(name=f"{group}_mask", dtype="bool", dims=(count,), pad=0)
+        return (spec, *mark_specs(self.mark, group, count))
 
     def _group(self, name: str) -> str:
         """What the graph calls the list: by its field, or by the objects that it holds."""
@@ -304,9 +301,7 @@ class Items(Kind):
 
     def _marks(self, size: int, count: int) -> tuple[Any, ...]:
         """What says that so many of the items of a padded list count."""
-        if not self.ragged or self.mark == "none":
-            return ()
-        return (count,) if self.mark == "length" else (np.arange(size) < count,)
+        return marks(self.mark, size, count) if self.ragged else ()
 
     def _blank(self, count: int) -> Array:
         """So many padded items."""

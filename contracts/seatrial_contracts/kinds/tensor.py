@@ -37,6 +37,7 @@ from seatrial_contracts.kinds.kind import (
 )
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.output_kind import Arrays, OptionValues, OutputKind
+from seatrial_contracts.kinds.row_mark import mark_specs, marks
 from seatrial_contracts.kinds.tensor_size import (
     Side,
     Size,
@@ -572,9 +573,7 @@ class Tensor(OutputKind):
         values = TensorSpec(name=name, dtype=self.dtype, dims=dims, pad=self.pad)
         if not self.ragged:
             return (values,)
-        if self.mark == "length":
-            return (values, TensorSpec(name=f"{name}_length", dtype="int64"))
-        return (values, TensorSpec(name=f"{name}_mask", dtype="bool", dims=dims[:1], pad=0))
+        return (values, *mark_specs(self.mark, name, dims[0]))
 
     def _dim(self, name: str, axis: int) -> str:
         """What a side that varies is called in the graph."""
@@ -592,15 +591,13 @@ class Tensor(OutputKind):
 
     def _marked(self, value: Array) -> tuple[Any, ...]:
         """A row of unlike size and what says which of it counts."""
-        return value, len(value) if self.mark == "length" else np.ones(len(value), bool)
+        return (value, *marks(self.mark, len(value), len(value)))
 
     def filler(self, stage: Stage) -> tuple[Any, ...]:
         """`fill` all over, of the least size, of which nothing counts."""
         least = tuple(least for least, _ in self.ranges)
         blank = np.full(least, self.fill, self.dtype)
-        if not self.ragged:
-            return (blank,)
-        return blank, 0 if self.mark == "length" else np.zeros(len(blank), bool)
+        return (blank, *marks(self.mark, len(blank), 0)) if self.ragged else (blank,)
 
     @property
     def shape(self) -> tuple[int | None, ...]:
