@@ -10,13 +10,14 @@ import { numberInput } from "./inputs/number.js";
 import { textInput } from "./inputs/text.js";
 import { textsInput } from "./inputs/texts.js";
 import { wordInput } from "./inputs/word.js";
+import { MOMENTS, plain } from "./tensors.js";
 
 /** Which input suits a schema; what no other knows is JSON. */
 function inputFor(schema) {
   const exact = !schema.enum?.some((one) => Number.isInteger(one) && !Number.isSafeInteger(one)); // JSON.parse rounds others
   if (schema.enum && exact) return choiceInput;
   if (schema["x-media-types"]) return fileInput;
-  if (["date", "datetime", "duration"].includes(schema["x-kind"])) return dateInput;
+  if (MOMENTS.includes(schema["x-kind"])) return dateInput;
   if (schema.type === "boolean") return flagInput;
   if (schema.type === "number" || schema.type === "integer") return numberInput;
   if (schema.type === "string") return schema.examples ? wordInput : textInput;
@@ -48,7 +49,7 @@ export class Form {
 
   /** `role` is "input" or "option": one of each may have the same name. */
   field(role, name, property) {
-    const schema = property.anyOf?.find((one) => one.type !== "null") ?? property;
+    const schema = plain(property);
     const nullable = property.anyOf !== undefined;
     const id = role === "input" ? name : `${role}:${name}`;
     const ids = { control: `field-${id}`, hint: `hint-${id}`, refusal: `refusal-${id}` };

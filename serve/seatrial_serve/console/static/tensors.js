@@ -6,7 +6,8 @@ const DAY_S = 86_400n;
 /** Of a year, a month, a week, a day, an hour, a minute and a second, as Pydantic has them. */
 const SPANS_S = [365n * DAY_S, 30n * DAY_S, 7n * DAY_S, DAY_S, 3600n, 60n, 1n];
 
-const plain = (property) => property?.anyOf?.find(({ type }) => type !== "null") ?? property;
+/** The schema of a property's value where it is there. */
+export const plain = (property) => property?.anyOf?.find(({ type }) => type !== "null") ?? property;
 const isObject = (schema) => schema?.type === "object" && !schema["x-kind"];
 
 /** Name -> `{json, file, schema}` of each field that holds something, those within objects and their lists among them. */
@@ -42,7 +43,9 @@ export function numbered(json, schema) {
   return Array.isArray(value) ? `[${value.map((text) => one(text, plain(schema.items))).join(", ")}]` : one(value, schema);
 }
 
-export const isMoment = (schema) => ["date", "datetime", "duration"].includes((plain(schema?.items) ?? schema)?.["x-kind"]);
+/** Kinds that are texts in JSON and whole numbers in V2. */
+export const MOMENTS = ["date", "datetime", "duration"];
+export const isMoment = (schema) => MOMENTS.includes((plain(schema?.items) ?? schema)?.["x-kind"]);
 
 /** Microseconds since 1970-01-01 of a time with its offset; a browser's own clock knows thousandths alone. */
 function moment(text) {
