@@ -102,8 +102,7 @@ class Contract(AnswerForms, AnswerFaults):
         _ = [field.default_value for field in inputs]
         if all(kind is field.kind for kind, field in zip(kinds, self.inputs, strict=True)):
             return self
-        own = {name: getattr(self, name) for name in type(self).model_fields}
-        return Contract(**own | {"schema": own.pop("schema_version"), "inputs": tuple(inputs)})
+        return self.model_copy(update={"inputs": tuple(inputs)})
 
     @cached_property
     def row_model(self) -> type[Row]:
@@ -119,10 +118,6 @@ class Contract(AnswerForms, AnswerFaults):
         flat = Record(parts={field.name: field for field in self.inputs})
         return flat.model() if self.is_nested else self.row_model
 
-    def values_of(self, row: Row) -> dict[str, Any]:
-        """The values of a row that `row_model` validated, by the names of the inputs."""
-        return self.record.flat(row) if self.is_nested else row.__dict__
-
     def validate_row(self, row: Any, place: int | None = None) -> dict[str, Any]:
         """Validate one row, from JSON values or a `Row`; return its values by the inputs' names.
 
@@ -130,9 +125,10 @@ class Contract(AnswerForms, AnswerFaults):
         """
         values = plain_row(row) if isinstance(row, Row) else row
         try:
-            return self.values_of(self.row_model.model_validate(values))
+            valid = self.row_model.model_validate(values)
         except ValidationError as error:
             raise self.refusal(error, place) from None
+        return self.record.flat(valid) if self.is_nested else valid.__dict__
 
     def validate_columns(self, columns: Mapping[str, Column], rows: int) -> dict[str, Column]:
         """Validate columns of `rows` values with numpy: each of `raw_tensors`, by its name.

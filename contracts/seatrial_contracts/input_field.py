@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds import kind_of
-from seatrial_contracts.kinds.kind import Array, Column, Features, Kind, Stage, TensorSpec
+from seatrial_contracts.kinds.kind import Array, Column, Features, Kind, Stage, TensorSpec, in_graph
 from seatrial_contracts.kinds.missing import (
     marked_features,
     marked_stage,
@@ -51,8 +51,8 @@ class InputField(BaseModel):
 
     @cached_property
     def graph_name(self) -> str:
-        """What the graph and the model call the field: `address_zip` of `address.zip`."""
-        return self.name.replace(".", "_")
+        """What the graph and the model call the field."""
+        return in_graph(self.name)
 
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:

@@ -59,6 +59,7 @@ class RequestReader:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._names = [*contract.record.parts]
+        self._values_of = contract.record.flat if contract.is_nested else vars
         self._optional = contract.record.optional
 
     @cached_property
@@ -115,7 +116,7 @@ class RequestReader:
             return found._replace(options=request.parameters or NO_OPTIONS)
         if not by_row:
             return PredictRequest(
-                list(map(self._contract.values_of, request.instances)),
+                list(map(self._values_of, request.instances)),
                 options=request.parameters or NO_OPTIONS,
             )
         refused = {
@@ -124,7 +125,7 @@ class RequestReader:
             if isinstance(row, ValidationError)
         }
         return PredictRequest(
-            [self._contract.values_of(row) for row in request.instances if isinstance(row, Row)],
+            [self._values_of(row) for row in request.instances if isinstance(row, Row)],
             refused=refused,
             options=request.parameters or NO_OPTIONS,
         )

@@ -17,7 +17,6 @@ from seatrial_contracts.errors import Refusal
 from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.items import Items
 from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind
-from seatrial_contracts.kinds.output_kind import OutputKind
 from seatrial_contracts.row import BuiltRow, Row
 
 SEPARATOR = "."
@@ -261,10 +260,7 @@ def items_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def schema_of(kind: Kind) -> JsonSchema:
-    """JSON Schema of one field, with what the console and messages say of it."""
-    schema = {**kind.json_schema(), "x-kind": kind.name, "x-want": kind.want()}
-    if isinstance(kind, OutputKind) and kind.about is not None:
-        schema["x-about"] = kind.about
-    if kind.nullable:
-        schema = {"anyOf": [schema, {"type": "null"}]}
-    return {**schema, **({"description": kind.description} if kind.description else {})}
+    """JSON Schema of one field, with its description."""
+    return {
+        **kind.told_schema(), **({"description": kind.description} if kind.description else {}),
+    }  # fmt: skip

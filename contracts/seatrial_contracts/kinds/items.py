@@ -24,6 +24,7 @@ from seatrial_contracts.kinds.kind import (
     Kind,
     Stage,
     TensorSpec,
+    in_graph,
 )
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.row_mark import Mark, mark_specs, marks
@@ -220,11 +221,9 @@ class Items(Kind):
         return [None if each is None else self.each.wire(each) for each in value]
 
     def json_schema(self) -> JsonSchema:
-        item = {**self.each.json_schema(), "x-kind": self.each.name, "x-want": self.each.want()}
-        if self.each.nullable:
-            item = {"anyOf": [item, {"type": "null"}]}
         return {
-            "type": "array", "items": item, "minItems": self.min_items, "maxItems": self.most,
+            "type": "array", "items": self.each.told_schema(), "minItems": self.min_items,
+            "maxItems": self.most,
         }  # fmt: skip
 
     def example(self) -> Any:
@@ -274,7 +273,7 @@ class Items(Kind):
 
     def _group(self, name: str) -> str:
         """What the graph calls the list: by its field, or by the objects that it holds."""
-        return self.of_rows.replace(".", "_") or name
+        return in_graph(self.of_rows) or name
 
     def sizes(self, name: str) -> Mapping[str, tuple[int, int]]:
         sizes = {f"{self._group(name)}_items": (max(1, self.min_items), self.most)}

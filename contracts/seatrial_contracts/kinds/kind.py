@@ -357,6 +357,11 @@ class Kind(Declared):
     def json_schema(self) -> JsonSchema:
         """JSON Schema (2020-12) of one value, missing values aside."""
 
+    def told_schema(self) -> JsonSchema:
+        """The same with what the console and messages say of it, and null where it may be."""
+        schema = {**self.json_schema(), "x-kind": self.name, "x-want": self.want()}
+        return {"anyOf": [schema, {"type": "null"}]} if self.nullable else schema
+
     @abstractmethod
     def example(self) -> Any:
         """One value that the contract accepts, as it stands in JSON."""
@@ -421,6 +426,11 @@ class Kind(Declared):
         Unless a subclass overrides the method, the bins are ranges of numbers.
         """
         return split_numbers(values, missing=self.nullable)
+
+
+def in_graph(name: str) -> str:
+    """What the graph and the model call a field: `address_zip` of `address.zip`."""
+    return name.replace(".", "_")
 
 
 def closed_object(properties: Mapping[str, Any]) -> JsonSchema:

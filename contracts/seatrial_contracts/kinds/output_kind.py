@@ -103,6 +103,10 @@ class OutputKind(Kind):
         """The input field that the answer is about, whose note of the row `describe` needs."""
         return None
 
+    def told_schema(self) -> JsonSchema:
+        schema = super().told_schema()
+        return schema if self.about is None else {**schema, "x-about": self.about}
+
     def check_about(self, kind: Kind) -> None:
         """Raise `DeclarationError` where the answer cannot be about a field of this kind."""
 
