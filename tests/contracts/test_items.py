@@ -10,6 +10,7 @@ import pytest
 from annotated_types import Len
 from hypothesis import given
 from hypothesis import strategies as some
+from support.declared import row_of
 from support.properties import drawing
 
 import seatrial as st
@@ -40,8 +41,7 @@ EMPTY: dict[str, Any] = {"products": [], "prices": [], "days": None, "pair": [Fa
 
 
 def changed(field: str, kind: Any) -> st.Contract:
-    rows = type("Rows", (Basket,), {"__annotations__": {field: kind}, "__module__": __name__})
-    return st.contract_from_rows(rows, Out)
+    return st.contract_from_rows(row_of(Basket, **{field: kind}), Out)
 
 
 def test_the_contract_comes_back_from_its_json() -> None:
@@ -144,9 +144,8 @@ def test_columns_are_judged_as_rows_are(
 def test_a_list_that_cannot_be_kept_is_refused_where_it_is_declared(
     annotation: Any, text: str
 ) -> None:
-    rows = type("Rows", (st.Row,), {"__annotations__": {"x": annotation}, "__module__": __name__})
     with pytest.raises(st.DeclarationError) as refused:
-        st.contract_from_rows(rows, Out)
+        st.contract_from_rows(row_of(x=annotation), Out)
     assert text in str(refused.value)
 
 

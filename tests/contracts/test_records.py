@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 from hypothesis import given
+from support.declared import row_of
 from support.properties import drawing
 
 import seatrial as st
@@ -213,9 +214,8 @@ def test_gates_draw_rows_with_each_field_within_at_its_edges() -> None:
 def test_an_object_that_cannot_be_kept_is_refused_where_it_is_declared(
     annotation: Any, text: str
 ) -> None:
-    rows = type("Rows", (st.Row,), {"__annotations__": {"x": annotation}, "__module__": __name__})
     with pytest.raises(st.DeclarationError) as refused:
-        st.contract_from_rows(rows, Out)
+        st.contract_from_rows(row_of(x=annotation), Out)
     assert text in str(refused.value)
 
 
@@ -235,6 +235,5 @@ def test_the_difference_is_told_by_field() -> None:
         zip: Annotated[int, st.Number(ge=0, le=999)]
         place: Place
 
-    rows = type("Rows", (Order,), {"__annotations__": {"address": Wider}, "__module__": __name__})
-    found = compare_contracts(CONTRACT, st.contract_from_rows(rows, Out))
+    found = compare_contracts(CONTRACT, st.contract_from_rows(row_of(Order, address=Wider), Out))
     assert [(each.place, each.breaking) for each in found] == [("input 'address.zip'", True)]

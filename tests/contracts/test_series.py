@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from support.declared import row_of
 from support.properties import drawing
 
 import seatrial as st
@@ -40,8 +41,7 @@ SHORT: dict[str, Any] = {"load": [None, 4.0], "walk": None, "fixed": [0.0, 0.0, 
 
 
 def changed(field: str, annotation: Any) -> st.Contract:
-    rows = type("Rows", (Plant,), {"__annotations__": {field: annotation}, "__module__": __name__})
-    return st.contract_from_rows(rows, Out)
+    return st.contract_from_rows(row_of(Plant, **{field: annotation}), Out)
 
 
 def test_holes_and_filling_are_zeros_that_the_mask_tells_apart_from_numbers() -> None:
@@ -121,9 +121,8 @@ def test_columns_are_judged_as_rows_are(
 def test_a_series_that_cannot_be_kept_is_refused_where_it_is_declared(
     annotation: Any, text: str
 ) -> None:
-    rows = type("Rows", (st.Row,), {"__annotations__": {"x": annotation}, "__module__": __name__})
     with pytest.raises(st.DeclarationError) as refused:
-        st.contract_from_rows(rows, Out)
+        st.contract_from_rows(row_of(x=annotation), Out)
     assert text in str(refused.value)
 
 

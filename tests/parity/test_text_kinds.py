@@ -8,13 +8,11 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 import torch
-from support.servers import Server
+from support.parity import hold_to_parity
 from support.word_tokenizer import word_tokenizer
 from torch import Tensor, nn
 
 import seatrial as st
-from seatrial_parity.runners.runner import TrialRequest
-from seatrial_parity.trial import try_bundle
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "東京", "🚢"]
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -88,18 +86,4 @@ def test_texts_and_pairs_are_answered_alike_by_every_runner(tmp_path: Path) -> N
         name="reader", version="1.0.0", inputs=Row, outputs=Answer, model=Net().eval(),
         golden=golden, reference=golden,
     )  # fmt: skip
-    path = st.export_pipeline(pipeline, tmp_path / "bundles").path
-    bundle = st.open_bundle(path)
-    server = Server(tmp_path / "bundles")
-    try:
-        assert server.wait_until_loaded()[0] == 200, "".join(server.log)
-        receipt = try_bundle(
-            TrialRequest(bundle, pipeline=pipeline, url=server.url, grpc=server.grpc)
-        )
-    finally:
-        server.stop()
-    tried = {trial.runner: trial for trial in receipt.trials}
-    every = {"pytorch", "onnxruntime", "http v1", "v2 json", "v2 binary", "grpc"}
-    assert every <= tried.keys()
-    failed = [f"{trial.runner}: {trial.finding}" for trial in receipt.trials if not trial.passed]
-    assert not failed
+    hold_to_parity(pipeline, tmp_path)

@@ -14,16 +14,14 @@ import torch
 from hypothesis import strategies as some
 from support.every_way import asked_by_v1, asked_by_v2_binary, asked_by_v2_json
 from support.made import made_bundle
+from support.parity import hold_to_parity
 from support.running import run_app
-from support.servers import Server
 from torch import Tensor, nn
 
 import seatrial as st
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import Array
-from seatrial_parity.runners.runner import TrialRequest
-from seatrial_parity.trial import try_bundle
 from seatrial_serve.triton.warm_up import raw_tensors
 
 FIELDS = ("born", "at", "local", "took", "words")
@@ -184,16 +182,4 @@ def test_drawn_dates_are_answered_alike_by_every_runner(tmp_path: Path) -> None:
         golden=golden, reference=golden,
         refused=[st.Refused({**ROWS[0], "born": "2023-02-31"}, "E_DATE")],
     )  # fmt: skip
-    bundle = st.open_bundle(st.export_pipeline(pipeline, tmp_path / "bundles").path)
-    server = Server(tmp_path / "bundles")
-    try:
-        assert server.wait_until_loaded()[0] == 200, "".join(server.log)
-        receipt = try_bundle(
-            TrialRequest(bundle, pipeline=pipeline, url=server.url, grpc=server.grpc)
-        )
-    finally:
-        server.stop()
-    tried = {trial.runner for trial in receipt.trials}
-    assert {"pytorch", "onnxruntime", "http v1", "v2 json", "v2 binary", "grpc"} <= tried
-    failed = [f"{trial.runner}: {trial.finding}" for trial in receipt.trials if not trial.passed]
-    assert not failed
+    hold_to_parity(pipeline, tmp_path)

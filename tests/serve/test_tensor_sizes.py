@@ -11,16 +11,14 @@ import pytest
 import torch
 from support.every_way import asked_by_v1, asked_by_v2_binary, asked_by_v2_json
 from support.made import made_bundle
+from support.parity import hold_to_parity
 from support.running import run_app
-from support.servers import Server
 from torch import Tensor, nn
 
 import seatrial as st
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import Array
-from seatrial_parity.runners.runner import TrialRequest
-from seatrial_parity.trial import try_bundle
 
 
 class Row(st.Row):
@@ -132,16 +130,4 @@ def test_a_model_of_such_tensors_is_sealed_served_and_held_to_parity(tmp_path: P
         golden=ROWS, reference=ROWS,
         refused=[st.Refused({**ROWS[1], "labels": [0] * 5}, "E_SHAPE")],
     )  # fmt: skip
-    bundle = st.open_bundle(st.export_pipeline(pipeline, tmp_path / "bundles").path)
-    server = Server(tmp_path / "bundles")
-    try:
-        assert server.wait_until_loaded()[0] == 200, "".join(server.log)
-        receipt = try_bundle(
-            TrialRequest(bundle, pipeline=pipeline, url=server.url, grpc=server.grpc)
-        )
-    finally:
-        server.stop()
-    every = {"pytorch", "onnxruntime", "http v1", "v2 json", "v2 binary", "grpc"}
-    assert every <= {trial.runner for trial in receipt.trials}
-    failed = [f"{trial.runner}: {trial.finding}" for trial in receipt.trials if not trial.passed]
-    assert not failed
+    hold_to_parity(pipeline, tmp_path)
