@@ -3,16 +3,15 @@
     python benchmarks/metrics_cost.py BUNDLES [ROUNDS]
 
 BUNDLES is a folder that holds penguins; wrk is needed. A server with everything on, scraped every 5
-s, runs against one with `--no-metrics`. Both servers run at once and get the load in turns, so that
-whatever else the machine does falls on both. Processor time is the kernel's count for the server's
-threads. Each turn gives a ratio of on to off; their median counts, and between its quartiles lies
-half of them.
+s, runs against one with `--no-metrics`. Both servers run at once on core 0, wrk on core 1, and get
+the load in turns, so that whatever else the machine does falls on both. Processor time is the
+kernel's count for the server's threads. Each turn gives a ratio of on to off; their median counts,
+and between its quartiles lies half of them.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,8 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-TICK = os.sysconf("SC_CLK_TCK")
-SECONDS, CONNECTIONS = 2, (1, 16, 64)
+SECONDS, CONNECTIONS = 1, (1, 16, 64)
 
 
 class Running:
@@ -33,6 +31,9 @@ class Running:
 
     def __init__(self, bundles: str, *flags: str) -> None:
         command = [
+            "taskset",
+            "-c",
+            "0",
             sys.executable,
             "-m",
             "seatrial",
@@ -56,16 +57,19 @@ class Running:
             pass
 
     def cpu_s(self) -> float:
-        """Processor time so far, user and system."""
-        fields = (
-            Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        """Processor time of the threads so far, as the scheduler counts it in nanoseconds."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return (
+            sum(int((each / "schedstat").read_text("ascii").split()[0]) for each in threads) / 1e9
         )
-        return (int(fields[11]) + int(fields[12])) / TICK
 
     def load(self, script: Path, connections: int) -> tuple[float, float]:
         """Microseconds of processor time a request, and requests a second."""
         before = self.cpu_s()
         command = [
+            "taskset",
+            "-c",
+            "1",
             "wrk",
             "-t1",
             f"-c{connections}",
@@ -88,7 +92,7 @@ def scrape(url: str, stop: threading.Event) -> None:
 
 
 def main() -> None:
-    bundles, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    bundles, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 20
     on, off = Running(bundles), Running(bundles, "--no-metrics")
     stop = threading.Event()
     threading.Thread(target=scrape, args=(on.metrics, stop), daemon=True).start()

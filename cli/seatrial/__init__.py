@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         SeatrialError,
         Unavailable,
     )
+    from seatrial_contracts.frames import row_code, rows_of_frame
     from seatrial_contracts.golden import Refused
     from seatrial_contracts.kinds.audio import Audio
     from seatrial_contracts.kinds.category import Category
+    from seatrial_contracts.kinds.columns import Columns
     from seatrial_contracts.kinds.date import Date
     from seatrial_contracts.kinds.date_time import DateTime
     from seatrial_contracts.kinds.detections import Detections
@@ -90,6 +92,8 @@ HOMES = {
     "seatrial_contracts.golden": ("Refused",),
     "seatrial_contracts.kinds.audio": ("Audio",),
     "seatrial_contracts.kinds.category": ("Category",),
+    "seatrial_contracts.frames": ("row_code", "rows_of_frame"),
+    "seatrial_contracts.kinds.columns": ("Columns",),
     "seatrial_contracts.kinds.date": ("Date",),
     "seatrial_contracts.kinds.date_time": ("DateTime",),
     "seatrial_contracts.kinds.detections": ("Detections",),
@@ -144,6 +148,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Category",
+    "Columns",
     "Contract",
     "Date",
     "DateTime",
@@ -202,6 +207,8 @@ __all__ = [
     "load_pipeline",
     "open_bundle",
     "read_rows",
+    "row_code",
+    "rows_of_frame",
     "suppress",
 ]
 

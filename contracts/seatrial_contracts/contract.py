@@ -168,7 +168,7 @@ class Contract(AnswerForms, AnswerFaults):
             item,
             len(found) - 1,
             self.limits.max_rows,
-            [*self.record.parts],
+            [*self.record.names],
         )
 
     @cached_property

@@ -130,7 +130,8 @@ def _options(
     for option in type(new).model_fields:
         was, is_ = getattr(old, option), getattr(new, option)
         if was != is_:
-            yield Difference(place, f"{option} {_shown(was, is_)}", breaks(option, old))
+            text = new.told_change(option, old) or f"{option} {_shown(was, is_)}"
+            yield Difference(place, text, breaks(option, old))
 
 
 def _limits(old: Contract, new: Contract) -> Iterator[Difference]:

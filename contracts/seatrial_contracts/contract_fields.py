@@ -34,6 +34,7 @@ from seatrial_contracts.kinds.output_kind import (
 from seatrial_contracts.kinds.raw_tensor import RawTensor
 from seatrial_contracts.options import MAX_OPTIONS, OptionField
 from seatrial_contracts.records import SEPARATOR, Record, record_of, schema_of
+from seatrial_contracts.row import Row
 
 LONGEST_NAME = 128
 NAME_WANT = (
@@ -163,8 +164,8 @@ class ContractFields(PlainValue):
 
     @cached_property
     def is_nested(self) -> bool:
-        """Does a row hold objects?"""
-        return any(SEPARATOR in field.name for field in self.inputs)
+        """Does a row in JSON hold objects, or columns that are packed?"""
+        return any(SEPARATOR in each.name or each.kind.column_names for each in self.inputs)
 
     @cached_property
     def raw_tensors(self) -> Mapping[str, RawTensor]:
@@ -205,7 +206,7 @@ def is_field_name(name: str) -> bool:
         and not name.startswith("_")
         and len(name) <= LONGEST_NAME
         and unicodedata.normalize("NFKC", name) == name  # as Python itself reads names (PEP 3131)
-        and not hasattr(BaseModel, name)
+        and not hasattr(Row, name)
     )
 
 

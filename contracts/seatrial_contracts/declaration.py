@@ -22,6 +22,7 @@ from seatrial_contracts.contract_fields import NAME_WANT, OutputField, is_field_
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds import kinds
+from seatrial_contracts.kinds.columns import Columns, PackedColumn
 from seatrial_contracts.kinds.items import Items
 from seatrial_contracts.kinds.kind import Kind
 from seatrial_contracts.kinds.number import Number
@@ -114,7 +115,44 @@ def _read(rows: type[BaseModel], role: str) -> list[InputField]:
             repr(rows)[:80],
             f"a class derived from st.{base.__name__} with at least one field",
         )
-    return list(_fields(rows, base, role, rows.__name__, ""))
+    fields = list(_fields(rows, base, role, rows.__name__, ""))
+    for name, kind in getattr(rows, "packed_columns", {}).items():
+        fields = packed_fields(fields, name, kind or Columns(), rows.__name__)
+    return fields
+
+
+def packed_fields(fields: list[InputField], name: str, kind: Any, where: str) -> list[InputField]:
+    """The fields with those that `kind` can hold packed into one, where the first of them stood.
+
+    Raises `DeclarationError`.
+    """
+    if not isinstance(kind, Columns):
+        got = f"packed={{{name!r}: {kind!r}}}"[:80]
+        raise DeclarationError(where, got, "st.Columns() for each name")
+    if not is_field_name(name):
+        raise DeclarationError(where, f"packed={name!r}"[:80], NAME_WANT)
+    columns = {
+        field.name: column
+        for field in fields
+        if SEPARATOR not in field.name
+        and (column := PackedColumn.of(field.name, field.kind, kind.dtype)) is not None
+    }
+    for field in fields:
+        if field.name in columns and field.default is not None:
+            raise DeclarationError(
+                f"{where}.{field.name}", "a default of a packed column", "`| None`, or no default"
+            )
+    try:
+        whole = kind.completed(columns=tuple(columns.values()))
+    except DeclarationError as error:
+        raise DeclarationError(f"{where}, packed '{name}': {error}") from None
+    made = InputField(name=name, kind=whole)
+    first = next(iter(columns))
+    return [
+        made if field.name == first else field
+        for field in fields
+        if field.name == first or field.name not in columns
+    ]
 
 
 def _fields(
@@ -134,6 +172,8 @@ def _fields(
         if inner is None:
             yield _field(place, full, info, role)
             continue
+        if inner.rows.packed_columns:
+            raise DeclarationError(place, "an object with packed columns", "a row with them")
         leaves = _fields(inner.rows, base, role, place, f"{full}{SEPARATOR}")
         for number, leaf in enumerate(leaves):
             try:

@@ -52,6 +52,10 @@ def describe_finding(
     mend = f"{more} more to mend" if more else None
     if first["type"] == "seatrial":
         context = first["ctx"]
+        if context.get("field") is not None:  # one of several that the input packs
+            where = ", ".join(
+                [f"input '{context['field']}'", *([row] if place is not None else [])]
+            )
         return Refusal(context["code"], where, context["got"], context["want"], mend)
     code = CODES.get(first["type"], "E_TYPE")
     if code == "E_JSON":

@@ -262,7 +262,7 @@ def collate(specs: Sequence[TensorSpec], rows: Sequence[EncodedRow]) -> dict[str
         if spec.pad is not None:
             feeds[spec.name] = pad(column, spec.pad, left=spec.pad_left)
         elif spec.dims:
-            feeds[spec.name] = column[0][None] if len(column) == 1 else np.stack(column)
+            feeds[spec.name] = aligned(column[0][None]) if len(column) == 1 else np.stack(column)
         else:
             feeds[spec.name] = np.array(column, spec.array_dtype)
     return feeds
@@ -284,8 +284,14 @@ def collate_parts(specs: Sequence[TensorSpec], parts: Sequence[Part]) -> dict[st
 
 def _collated(specs: Sequence[TensorSpec], part: Part) -> dict[str, Array]:
     if isinstance(part, ColumnBlock):
-        return {spec.name: column for spec, column in zip(specs, part.columns, strict=True)}
+        pairs = zip(specs, part.columns, strict=True)
+        return {spec.name: aligned(column) for spec, column in pairs}
     return collate(specs, part)
+
+
+def aligned(array: Array) -> Array:
+    """The array, as runtimes read it: bytes of a request may lie askew."""
+    return array if array.flags.aligned else array.copy()
 
 
 def pad(column: Sequence[Array], value: int | str, *, left: bool = False) -> Array:

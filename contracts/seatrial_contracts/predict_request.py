@@ -79,19 +79,24 @@ class RequestReader:
             each: Any = Annotated[item, *wrap] if wrap else item
             return Annotated[list[each], count]
 
+        record = self._contract.record
+        packing = record.packing(record.with_packed_columns)
         columns: dict[str, Any] = {
             name: (
                 listed(annotation | None if nullable else annotation),
                 None if name in self._optional else ...,
             )
-            for name, (annotation, nullable) in self._contract.record.annotations.items()
+            for name, (annotation, nullable) in record.annotations.items()
         }
         return TypeAdapter(
             create_model(
                 "PredictRequest",
                 __base__=BuiltRow,
                 instances=(listed(self._contract.row_model), None),
-                inputs=(create_model("Columns", __base__=BuiltRow, **columns), None),
+                inputs=(
+                    create_model("Columns", __base__=BuiltRow, __validators__=packing, **columns),
+                    None,
+                ),
                 signature_name=(ONLY_SIGNATURE, None),
                 parameters=(dict[str, Any], None),
             )
@@ -217,7 +222,8 @@ class RequestReader:
     def _of_column(self, name: str, finding: ErrorDetails, more: int) -> Refusal:
         mend = f"{more} more to mend" if more else None
         if name not in self._names:
-            got, want = "a column that the contract does not have", ", ".join(self._names)[:300]
+            known = ", ".join(self._contract.record.names)[:300]
+            got, want = "a column that the contract does not have", known
             return Refusal("E_UNKNOWN_FIELD", "inputs", got, want, mend)
         part = self._contract.record.parts[name]
         wanted = part.want() if isinstance(part, Record) else part.kind.want()

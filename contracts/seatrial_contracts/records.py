@@ -2,21 +2,25 @@
 
 `{"address": {"zip": "0150"}, "lines": [{"price": 2.0}, {"price": 3.5}]}` has the fields
 `address.zip` and `lines.price`, a list. All but V1's JSON knows the fields alone.
+
+Packed columns are the other way round: many numbers of the row are one field (`kinds/columns.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import cycle, islice
 from typing import Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.input_field import InputField
+from seatrial_contracts.kinds.columns import ABSENT, Columns
 from seatrial_contracts.kinds.items import Items
-from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind
+from seatrial_contracts.kinds.kind import Column, JsonSchema, Kind, refuse
 from seatrial_contracts.row import BuiltRow, Row
 
 SEPARATOR = "."
@@ -42,6 +46,21 @@ class Record:
             else:
                 yield part
 
+    @cached_property
+    def packed(self) -> dict[str, Columns]:
+        """The inputs that pack columns of this object, by name."""
+        leaves = (part for part in self.parts.values() if isinstance(part, InputField))
+        return {leaf.name: leaf.kind for leaf in leaves if isinstance(leaf.kind, Columns)}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names that the object has in JSON: those of its parts, and of packed columns."""
+        return tuple(
+            name
+            for part in self.parts
+            for name in (self.packed[part].column_names if part in self.packed else (part,))
+        )
+
     @property
     def nullable(self) -> bool:
         """May the object be missing, since every field in it may be?"""
@@ -54,7 +73,44 @@ class Record:
             name: (annotation | None if nullable else annotation, optional.get(name, ...))
             for name, (annotation, nullable) in self.annotations.items()
         }
-        return create_model("Row", __base__=BuiltRow, **fields)
+        packing = self.packing(self.with_packed)
+        return create_model("Row", __base__=BuiltRow, __validators__=packing, **fields)
+
+    def packing(self, pack: Callable[[Any], Any]) -> dict[str, Any]:
+        """The validator of a Pydantic model that packs columns first, where there are such."""
+        if not self.packed:
+            return {}
+        validate: Any = classmethod(lambda _, value: pack(value))
+        return {"packing": model_validator(mode="before")(validate)}
+
+    def with_packed(self, row: Any) -> Any:
+        """A row in JSON, with the values of each packed input together. Raises what `refuse` does.
+
+        The same holds of what is no row, and of names that no row has: a model refuses them.
+        """
+        if not isinstance(row, Mapping):
+            return row
+        made = {name: row[name] for name in self.parts if name in row and name not in self.packed}
+        used = len(made)
+        for name, kind in self.packed.items():
+            made[name] = kind.taken(row)
+            used += len(kind.columns)
+        if len(row) != used or self.packed.keys() & row.keys():
+            for name in row.keys() - set(self.names):
+                if name in self.packed:
+                    want = "its columns, each by its name"
+                    refuse("E_UNKNOWN_FIELD", "the name of packed columns", want, field=name)
+                made[name] = row[name]
+        return made
+
+    def with_packed_columns(self, columns: Any) -> Any:
+        """The same of rows that came by column: a list of values for each name."""
+        if not isinstance(columns, Mapping):
+            return columns
+        made = self.with_packed(columns)
+        for name, kind in self.packed.items():
+            made[name] = rows_of(kind, made[name])
+        return made
 
     @property
     def annotations(self) -> dict[str, tuple[Any, bool]]:
@@ -91,6 +147,9 @@ class Record:
         whole = dict(row.__dict__) if isinstance(row, Row) else row
         for name, part in self.parts.items():
             if name not in whole:
+                if name in self.packed:
+                    names = self.packed[name].column_names
+                    values[name] = {each: whole[each] for each in names if each in whole}
                 continue
             value = whole[name]
             if not isinstance(part, Record):
@@ -113,6 +172,9 @@ class Record:
         """
         row: dict[str, Any] = {}
         for name, part in self.parts.items():
+            if name in self.packed:
+                row |= values.get(name, {})
+                continue
             if not isinstance(part, Record):
                 if part.name in values:
                     row[name] = values[part.name]
@@ -133,6 +195,11 @@ class Record:
         properties: dict[str, JsonSchema] = {}
         required = []
         for name, part in self.parts.items():
+            if name in self.packed:
+                columns = self.packed[name].json_schema()
+                properties |= columns["properties"]
+                required += columns["required"]
+                continue
             if isinstance(part, Record):
                 properties[name] = part.whole_schema()
                 left_out = part.nullable
@@ -221,12 +288,37 @@ def record_of(fields: Sequence[InputField]) -> Record:
             if not isinstance(inner, Record):
                 raise ValueError(leaf.name)
             at = inner
-        if name in at.parts:
+        if name in at.parts or (around and leaf.kind.column_names):
             raise ValueError(leaf.name)
         at.parts[name] = leaf
     for part in whole.parts.values():
         mark_lists(part)
+    seen = set[str]()
+    for name in whole.names:
+        if name in seen or name in whole.packed:
+            raise ValueError(name)
+        seen.add(name)
     return whole
+
+
+def rows_of(kind: Columns, lists: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a list of values for each column. Raises what `refuse` does."""
+    given = dict(zip(kind.column_names, lists, strict=True))
+    known = {name: each for name, each in given.items() if each is not None}
+    first, rows = next(((n, len(v)) for n, v in known.items() if isinstance(v, list)), ("", 0))
+    for column in kind.columns:
+        if column.name not in known:
+            continue
+        values = known[column.name]
+        want = f"a list, for each row {column.want(kind.dtype)}"
+        if values is ABSENT:
+            refuse("E_MISSING", "nothing", want, field=column.name)
+        if not isinstance(values, list):
+            refuse("E_TYPE", "no list", want, field=column.name)
+        if len(values) != rows:
+            refuse("E_SHAPE", f"{len(values)} rows", f"{rows} rows, as '{first}' has", column.name)
+    nothing = [None] * rows
+    return list(zip(*(known.get(name, nothing) for name in kind.column_names), strict=True))
 
 
 def mark_lists(part: InputField | Record) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +17,25 @@ class Row(BaseModel):
     ...     bill_length_mm: Annotated[float | None, Number(ge=10, le=100, unit="mm")]
 
     Strict: no type is coerced, no extra field is taken, NaN and infinities are refused.
+
+    With `packed`, numbers of the row enter the graph as one tensor: see `Columns`.
     """
+
+    packed_columns: ClassVar[Mapping[str, Any]] = {}
+    """Name of a tensor -> the kind that packs fields of this class into it."""
+
+    def __init_subclass__(cls, packed: str | Mapping[str, Any] | None = None, **more: Any) -> None:
+        """`packed` is the name of a float32 tensor, or the name and `Columns` of each tensor."""
+        super().__init_subclass__(**more)
+        if packed is not None:
+            cls.packed_columns = {packed: None} if isinstance(packed, str) else dict(packed)
+
+    @classmethod
+    def from_frame(cls, frame: Any, name: str = "Rows") -> type[Row]:
+        """A row class by the columns of a pandas data frame, as a start: see `row_of_frame`."""
+        from seatrial_contracts.frames import row_of_frame
+
+        return row_of_frame(frame, name)
 
     model_config = ConfigDict(
         strict=True,

@@ -201,23 +201,26 @@ class ModelDeclaration(ABC):
                 self.contract.validate_row(sample.row, place)
                 for place, sample in enumerate(samples)
             ]
+            sent = [wire_row(sample.row) for sample in samples]
             for spec in self.contract.inputs:
                 values = [row[spec.name] for row in rows]
                 spec.kind.check_rows(values, self.front_files, spec.name)
                 if spec.name in self._float32_by_default:
                     check_rounding(spec.name, values)
-            for place, sample in enumerate(samples):
-                self._check_body(sample.row, place)
+                for name in self._float32_by_default & set(spec.kind.column_names):
+                    check_rounding(name, [row.get(name) for row in sent])
+            for place, row in enumerate(sent):
+                self._check_body(row, place)
             return [self.front.encode_row(row, place) for place, row in enumerate(rows)]
         except Refusal as refusal:
             raise refusal.at(f"{self.noun} {which}, {refusal.where}") from None
         except DeclarationError as error:
             raise DeclarationError(f"{self.noun} {which}, {error}") from None
 
-    def _check_body(self, row: RawRow, place: int) -> None:
-        """Raise `DeclarationError` where no request has room for the row."""
+    def _check_body(self, row: object, place: int) -> None:
+        """Raise `DeclarationError` where no request has room for the row as JSON carries it."""
         most = self.contract.max_body_bytes
-        bytes_ = len(canonical_json({"instances": [wire_row(row)]}))
+        bytes_ = len(canonical_json({"instances": [row]}))
         if bytes_ > most:
             mend = f"limits=st.Limits(max_body_bytes={bytes_}) or more"
             raise DeclarationError(

@@ -250,6 +250,10 @@ class Kind(Declared):
             return old.nullable
         return option != "description"
 
+    def told_change(self, option: str, old: Self) -> str | None:
+        """What is told of the change of an option, where that is not the option's two values."""
+        return None
+
     def check_rows(self, values: Sequence[Any], files: Mapping[str, bytes], name: str) -> None:
         """Raise `DeclarationError` where golden rows show that an unset option must be declared.
 
@@ -271,6 +275,14 @@ class Kind(Declared):
     def part_want(self) -> str:
         """What a right item is, of a value that has items."""
         return self.want()
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the fields that a row in JSON has in the place of this one.
+
+        None where it is a field of the row itself.
+        """
+        return ()
 
     @property
     def looked_up(self) -> Kind | None:
@@ -454,9 +466,13 @@ def split_optional(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def refuse(code: str, got: str, want: str) -> NoReturn:
-    """Refuse a value from inside a Pydantic validator; the contract adds where."""
-    raise PydanticCustomError("seatrial", "refused", {"code": code, "got": got, "want": want})
+def refuse(code: str, got: str, want: str, field: str | None = None) -> NoReturn:
+    """Refuse a value from inside a Pydantic validator; the contract adds where.
+
+    `field` is the field of the row that is wrong, where an input has several.
+    """
+    told = {"code": code, "got": got, "want": want, "field": field}
+    raise PydanticCustomError("seatrial", "refused", told)
 
 
 def text_of(value: bytes | str | None, place: int, want: str) -> str:

@@ -204,7 +204,7 @@ class Number(OutputKind):
         return (array < low) | (array > high)
 
     @property
-    def _json_range(self) -> tuple[float, float]:
+    def json_range(self) -> tuple[float, float]:
         """The range of JSON's numbers, which are float64.
 
         They are compared as the element type rounds them, as a tensor's are.
@@ -217,7 +217,7 @@ class Number(OutputKind):
         )
 
     def annotation(self) -> Any:
-        low, high = self._json_range
+        low, high = self.json_range
         if self.whole:
             return Annotated[int, Field(ge=low, le=high, strict=True)]
         return Annotated[float, Field(ge=low, le=high, strict=True, allow_inf_nan=False)]
@@ -307,7 +307,7 @@ class Number(OutputKind):
             "x-unit": self.unit,
         }
         if self.dtype in SHORTER:  # numbers that the type rounds to an open end are refused
-            low, high = self._json_range
+            low, high = self.json_range
             names["minimum"] = low if self.gt is not None else self.ge
             names["maximum"] = high if self.lt is not None else self.le
         return {

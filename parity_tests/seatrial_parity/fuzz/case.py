@@ -111,7 +111,7 @@ def odd_rows(contract: Contract) -> SearchStrategy[Any]:
     """Rows with one field that is wrong, absent or unknown, and what is no row at all."""
     from hypothesis import strategies as some
 
-    names = some.sampled_from([*contract.record.parts, ODD_NAME])
+    names = some.sampled_from([*contract.record.names, ODD_NAME])
     good, value = good_rows(contract), some.sampled_from(ODD_VALUES)
     wrong = some.builds(lambda row, name, value: {**row, name: value}, good, names, value)
     absent = some.builds(

@@ -105,7 +105,7 @@ def described(contract: Contract, row: Any) -> Iterator[str]:
             yield f"  {name}: {shown_file(kind, value)}"
         else:
             yield f"  {name}: {shown(value)}"
-    for name in contract.record.parts.keys() - row.keys():
+    for name in set(contract.record.names) - row.keys():
         yield f"  {name}: left out"
 
 

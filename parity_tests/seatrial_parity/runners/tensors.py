@@ -90,7 +90,7 @@ def _values(contract: Contract, row: Any) -> Mapping[str, Any]:
         raise Inexpressible
     if not contract.is_nested:
         return row
-    odd = {name: value for name, value in row.items() if name not in contract.record.parts}
+    odd = {name: value for name, value in row.items() if name not in contract.record.names}
     try:
         return contract.record.flat(row) | odd
     except (TypeError, AttributeError):

@@ -201,6 +201,7 @@ async def detail(entry: Entry, receipts: ReceiptReader) -> dict[str, Any]:
     return {
         "contract": short_contract(model.contract),
         "inputs": model.contract.row_schema(),
+        "packed": {name: kind.column_names for name, kind in model.contract.record.packed.items()},
         "outputs": model.contract.answer_schema(),
         "options": model.contract.options_schema(),
         "example": model.contract.example_row(),

@@ -266,12 +266,14 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         contract.row_schema(),
         contract.answer_schema(),
     )
-    names = [[*contract.record.parts], [field.name for field in contract.outputs]]
+    names = [[*contract.record.names], [field.name for field in contract.outputs]]
     needed = [name for name in names[0] if name not in contract.record.optional]
     columns = {
         name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model)
         for name in names[0]
     }
+    schemas[f"{stem}-columns"] = closed_object(columns, needed)
+    by_column = {"inputs": {"$ref": f"#/components/schemas/{stem}-columns"}}
     signature: dict[str, Any] = {"signature_name": {"const": SIGNATURE}}
     if contract.known_options:
         schemas[f"{stem}-options"] = contract.options_schema()
@@ -280,7 +282,7 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         "application/json": {
             "schema": {"oneOf": [
                 closed_object({"instances": rows_of(model)} | signature, ["instances"]),
-                closed_object({"inputs": closed_object(columns, needed)} | signature, ["inputs"]),
+                closed_object(by_column | signature, ["inputs"]),
             ]},
             "example": {"instances": [contract.example_row()]},
         }

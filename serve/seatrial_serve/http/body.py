@@ -22,6 +22,8 @@ UTF8 = (b"utf-8", b"utf8")
 
 
 NOTHING: Message = {"type": "http.request"}
+LARGE_PART = 2**14
+"""Bytes of a part from which what it takes beside them says nothing."""
 GRACE_S = 5.0
 """How long a body may come more slowly than it must."""
 MOST_INFLATED = 1032
@@ -89,18 +91,18 @@ async def _arriving(receive: Receive, max_bytes: int, pace: Pace, hold: Hold | N
     start_s = loop.time()
     last_s = start_s + pace.timeout_s
     until_s = start_s + (GRACE_S if pace.bytes_per_s else pace.timeout_s)
-    body, more, message = bytearray(), True, NOTHING
+    body, more, message = Pieces(), True, NOTHING
     try:
         async with asyncio.timeout_at(min(until_s, last_s)) as patience:
             while more:
                 message = await receive()
                 part = message.get("body", b"")
-                body += part  # a list of parts would take many times the bytes of small ones
+                body.add(part)
                 more = message.get("more_body", False)
-                if len(body) > max_bytes:
+                if body.size > max_bytes:
                     raise too_large(max_bytes)
                 if hold is not None:
-                    hold.arrived(len(body))
+                    hold.arrived(body.size)
                 if more and pace.bytes_per_s:
                     until_s = pace.later(until_s, len(part), loop.time())
                     patience.reschedule(min(until_s, last_s))
@@ -109,15 +111,42 @@ async def _arriving(receive: Receive, max_bytes: int, pace: Pace, hold: Hold | N
         want = f"at least {pace.bytes_per_s} bytes a second" if slow else "the whole of it"
         got = "fewer" if slow else f"no end of it within {pace.timeout_s:g} s"
         raise Refusal("E_SLOW_BODY", "request body", got, want) from None
-    return _whole(message, bytes(body), max_bytes)
-
-
-def _whole(message: Message, body: bytes, max_bytes: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientLeft
-    if len(body) > max_bytes:
-        raise too_large(max_bytes)
-    return body
+    return body.joined()
+
+
+class Pieces:
+    """The parts of a body. Small ones are put together: each by itself takes many times its bytes.
+
+    Large ones are copied once, when the whole is there.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._large: list[bytes] = []
+        self._small = bytearray()
+
+    def add(self, part: bytes) -> None:
+        """Take the next part."""
+        self.size += len(part)
+        if len(part) >= LARGE_PART:
+            self._put_together()
+            self._large.append(part)
+            return
+        self._small += part
+        if len(self._small) >= LARGE_PART:
+            self._put_together()
+
+    def joined(self) -> bytes:
+        """The whole."""
+        self._put_together()
+        return b"".join(self._large)
+
+    def _put_together(self) -> None:
+        if self._small:
+            self._large.append(bytes(self._small))
+            self._small.clear()
 
 
 def inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes:

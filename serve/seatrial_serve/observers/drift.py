@@ -13,8 +13,8 @@ from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.observers.sampling import Answered
 
-MOST_ROWS, MOST_STAGED_ROWS = 1024, 16
-"""Most rows counted of one request; of a longer one, rows that are spread evenly.
+MOST_ROWS, MOST_STAGED_ROWS, MOST_VALUES = 1024, 16, 2**17
+"""Most rows counted of one request, and values of them; of more, rows that are spread evenly.
 
 Rows with a host stage (images, texts) go through it once more, so fewer of them are counted.
 """
@@ -26,7 +26,9 @@ class Drift:
     def __init__(self, front: HostStage, profile: Profile, counts: DriftCounts) -> None:
         self._lookout, self._profile, self._counts = DriftFeatures(front), profile, counts
         self._names = [tensor.name for tensor in front.contract.answer_tensors]
-        self._most = MOST_ROWS if front.columnar else MOST_STAGED_ROWS
+        wide = sum(field.kind.most_values for field in front.contract.inputs)
+        rows = min(MOST_ROWS, max(1, MOST_VALUES // wide))
+        self._most = rows if front.columnar else min(rows, MOST_STAGED_ROWS)
 
     def count(self, answers: Sequence[Answer]) -> None:
         """Count the rows of these requests.

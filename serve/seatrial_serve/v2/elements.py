@@ -79,6 +79,8 @@ def checked_shape(shape: Any, where: str) -> tuple[int, ...]:
 def from_bytes(datatype: str, shape: tuple[int, ...], data: memoryview, where: str) -> Column:
     """Return flat elements from little-endian bytes; BYTES are a list of bytes.
 
+    Numbers stay where they are, aligned or not: their batches are copies where they must be.
+
     Raises `Refusal` if size and shape disagree.
     """
     count = prod(shape)
@@ -94,8 +96,7 @@ def from_bytes(datatype: str, shape: tuple[int, ...], data: memoryview, where: s
         )
     if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
         raise Refusal("E_TYPE", where, "a byte that is no boolean", "bytes 0 and 1")
-    # Aligned: a copy only where the bytes lie askew.
-    return np.require(np.frombuffer(data, dtype), requirements="A")
+    return np.frombuffer(data, dtype)
 
 
 def _words(data: bytes, count: int, where: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import { fold, make } from "./dom.js";
 import { choiceInput } from "./inputs/choice.js";
+import { columnsInput } from "./inputs/columns.js";
 import { dateInput } from "./inputs/date.js";
 import { fileInput } from "./inputs/file.js";
 import { flagInput } from "./inputs/flag.js";
@@ -29,7 +30,8 @@ export class Form {
   /** `submit` is called to predict, `changed` after every change. */
   constructor(version, submit, changed) {
     this.version = version;
-    this.fields = Object.entries(version.inputs.properties).map(([name, property]) => this.field("input", name, property));
+    const single = singles(version).map(([name, property]) => this.field("input", name, property));
+    this.fields = [...single, ...Object.entries(version.packed).map(([name, columns]) => this.packed(name, columns))];
     this.options = Object.entries(version.options.properties).map(([name, schema]) => this.field("option", name, schema));
     this.button = make("button", { type: "submit", class: "primary" }, "Predict");
     this.note = make("p", { class: "refusal", id: "form-refusal" });
@@ -69,15 +71,28 @@ export class Form {
     return { role, name, schema, input, element, refusal };
   }
 
+  /** The columns that an input packs. */
+  packed(name, names) {
+    const ids = { control: `field-${name}`, refusal: `refusal-${name}` };
+    const columns = Object.fromEntries(names.map((each) => [each, this.version.inputs.properties[each]]));
+    const input = columnsInput({ name, columns, id: ids.control, changed: () => this.changed() });
+    const refusal = make("p", { class: "refusal", id: ids.refusal });
+    input.control.id = ids.control;
+    input.control.setAttribute("aria-describedby", ids.refusal);
+    const element = make("div", { class: "field wide" }, make("label", { for: ids.control }, name), input.element, refusal);
+    return { role: "input", name, columns, input, element, refusal };
+  }
+
   fill() {
-    for (const { name, input } of this.fields) input.fill(this.version.example[name]);
+    const { example } = this.version;
+    for (const { name, columns, input } of this.fields) input.fill(columns ? example : example[name]);
     for (const { schema, input } of this.options) input.fill(schema.default);
     this.clear();
   }
 
   /** Field -> `{json}` or `{file}`, those left out aside. Throws `Refused` where a field holds nothing that JSON could carry. */
   values() {
-    const pairs = this.fields.map(({ name, input }) => [name, input.value()]);
+    const pairs = this.fields.flatMap(({ name, columns, input }) => (columns ? input.values() : [[name, input.value()]]));
     return new Map(pairs.filter(([, value]) => value !== undefined));
   }
 
@@ -89,11 +104,13 @@ export class Form {
 
   /** Show a refusal at the field it names, and go there. */
   refuse(refused) {
-    const field = [...this.fields, ...this.options].find(({ role, name }) => role === refused.role && (name === refused.field || refused.field?.startsWith(`${name}.`)));
+    const names = ({ name, columns }) => name === refused.field || refused.field in (columns ?? {}) || refused.field?.startsWith(`${name}.`);
+    const field = [...this.fields, ...this.options].find((each) => each.role === refused.role && names(each));
     field?.element.closest("details")?.setAttribute("open", "");
     (field?.refusal ?? this.note).textContent = refused.finding;
-    field?.input.control.setAttribute("aria-invalid", "true");
-    field?.input.control.focus();
+    const control = (field?.columns && field.input.find(refused.field)) ?? field?.input.control;
+    control?.setAttribute("aria-invalid", "true");
+    control?.focus();
   }
 
   clear() {
@@ -108,6 +125,12 @@ export class Form {
     this.button.disabled = is;
     this.element.setAttribute("aria-busy", is);
   }
+}
+
+/** The properties of a row that are inputs of their own. */
+export function singles({ inputs, packed }) {
+  const columns = new Set(Object.values(packed).flat());
+  return Object.entries(inputs.properties).filter(([name]) => !columns.has(name));
 }
 
 /** Ctrl+Enter, or Cmd+Enter, predicts from within a text too. */

@@ -3,7 +3,7 @@
 import { Refused, ask, pathOf } from "./api.js";
 import { make, source } from "./dom.js";
 import { objectOf, onlyFile, parametersOf, typeOf } from "./request.js";
-import { fieldsOf, isMoment, numbered } from "./tensors.js";
+import { fieldsOf, isMoment, numbered, packedOf } from "./tensors.js";
 
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
 const DTYPES = { BOOL: "bool_", BYTES: "object_", FP16: "float16", FP32: "float32", FP64: "float64" };
@@ -11,7 +11,7 @@ const DTYPES = { BOOL: "bool_", BYTES: "object_", FP16: "float16", FP32: "float3
 export class Lines {
   /** `asked` is the version where the address names one. */
   constructor(name, asked, version, form) {
-    Object.assign(this, { name, asked, form, properties: version.inputs.properties });
+    Object.assign(this, { name, asked, form, properties: version.inputs.properties, packed: version.packed });
     this.url = `${BASE}/${pathOf(name, asked)}:predict`;
     this.blocks = { curl: new ColumnBlock("curl", true), python: new ColumnBlock("Python"), triton: new ColumnBlock("tritonclient") };
     this.element = make("div", { class: "lines" }, make("h3", {}, "The same from elsewhere"), Object.values(this.blocks).map((block) => block.element));
@@ -32,7 +32,7 @@ export class Lines {
     this.blocks.curl.show(curl(this.url, values, chosen));
     this.blocks.python.show(python(this.url, values, chosen));
     const { inputs, outputs } = await this.tensors;
-    this.blocks.triton.show(triton(this.name, this.asked, fieldsOf(values, this.properties), chosen, inputs, outputs));
+    this.blocks.triton.show(triton(this.name, this.asked, fieldsOf(packedOf(values, this.packed), this.properties), chosen, inputs, outputs));
   }
 }
 

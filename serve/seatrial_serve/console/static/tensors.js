@@ -31,6 +31,14 @@ export function fieldsOf(values, properties, around = "") {
   return found;
 }
 
+/** The same values with the columns that an input packs in one list, in the order of its tensor. */
+export function packedOf(values, packed) {
+  const columns = new Set(Object.values(packed).flat());
+  const found = new Map([...values].filter(([name]) => !columns.has(name)));
+  for (const [name, names] of Object.entries(packed)) found.set(name, { json: `[${names.map((each) => values.get(each)?.json ?? "null").join(", ")}]` });
+  return found;
+}
+
 /** The JSON of a value as V2 has it in INT64: whole numbers in the place of dates, times and durations, and Python where a zone decides. */
 export function numbered(json, schema) {
   const value = JSON.parse(json);

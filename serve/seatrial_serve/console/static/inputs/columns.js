@@ -1,0 +1,73 @@
+/** Packed columns: many numbers of a row, found by their names; the first of those that match are shown. */
+
+import { make } from "../dom.js";
+import { plain } from "../tensors.js";
+import { flagInput } from "./flag.js";
+import { numberInput } from "./number.js";
+
+const MOST_SHOWN = 24;
+
+/** `columns` is name -> property of each. Its `values` are name -> `{json}`, of columns that hold something. */
+export function columnsInput({ name, columns, id, changed }) {
+  const names = Object.keys(columns);
+  const held = new Map(); // what a hidden column holds
+  const shown = new Map();
+  const control = make("input", { type: "search", autocomplete: "off", spellcheck: "false", placeholder: `Find one of ${names.length}`, oninput: () => show(control.value) });
+  const status = make("p", { class: "hint", role: "status" });
+  const list = make("div", { class: "fields", role: "group", "aria-label": name });
+
+  /** Keep what is typed, and show the columns whose names hold the text. */
+  function show(text) {
+    keep();
+    shown.clear();
+    const found = names.filter((each) => each.toLowerCase().includes(text.trim().toLowerCase()));
+    list.replaceChildren(...found.slice(0, MOST_SHOWN).map((each) => column(each)));
+    status.textContent = found.length > MOST_SHOWN ? `${MOST_SHOWN} of ${found.length} columns are shown` : `${found.length} of ${names.length} columns`;
+  }
+
+  function column(each) {
+    const schema = plain(columns[each]);
+    const made = (schema.type === "boolean" ? flagInput : numberInput)({ name: each, schema, nullable: columns[each].anyOf !== undefined, id: `${id}.${each}` });
+    made.control.id = `${id}.${each}`;
+    made.fill(held.get(each));
+    shown.set(each, made);
+    return make("div", { class: "field" }, make("label", { for: made.control.id }, each), make("div", { class: "control" }, made.element), make("p", { class: "hint" }, takes(columns[each])));
+  }
+
+  function keep() {
+    for (const [each, { value }] of shown) {
+      const json = value()?.json;
+      held.set(each, json === undefined ? undefined : JSON.parse(json));
+    }
+  }
+
+  return {
+    control,
+    element: make("div", { class: "grows" }, control, status, list),
+    fill: (example) => {
+      shown.clear();
+      names.forEach((each) => held.set(each, example[each]));
+      show(control.value);
+    },
+    /** Show a column that is refused. */
+    find: (each) => {
+      control.value = each;
+      show(each);
+      return shown.get(each)?.control;
+    },
+    values: () => {
+      keep();
+      return names.filter((each) => held.get(each) !== undefined).map((each) => [each, { json: JSON.stringify(held.get(each)) }]);
+    },
+    changed,
+  };
+}
+
+/** What a column takes, in words. */
+export function takes(property) {
+  const schema = plain(property);
+  const low = schema.minimum ?? schema.exclusiveMinimum, high = schema.maximum ?? schema.exclusiveMaximum;
+  const noun = { integer: "a whole number", boolean: "true or false" }[schema.type] ?? "a number";
+  const bounds = [low !== undefined && `from ${low}`, high !== undefined && `to ${high}`, schema["x-unit"]];
+  return [property.description ?? schema.description, [noun, ...bounds].filter(Boolean).join(" ") + (property.anyOf ? ", or nothing" : "")].filter(Boolean).join(". ");
+}
