@@ -99,7 +99,9 @@ class ContractFields(PlainValue):
             _ = self.record
         except ValueError as error:
             raise DeclarationError(
-                f"input '{error}'", "an object and a field of one name", "one"
+                f"input '{error}'",
+                "a field and an object or packed columns of one name",
+                "a name of its own for each",
             ) from None
         counts = [*Counter(names).items(), *Counter(sent).items()]
         twice = [name for name, count in counts if count > 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from math import isnan
@@ -137,6 +138,10 @@ class Columns(Kind):
     columns: Annotated[tuple[PackedColumn, ...], Field(strict=False, max_length=MOST_COLUMNS)] = ()
     watched: Annotated[tuple[str, ...], Field(strict=False, exclude_if=is_empty)] = ()
 
+    def declared(self, annotation: Any, nullable: bool) -> Self:
+        want = 'class Readings(st.Row, packed={"readings": st.Columns()})'
+        raise DeclarationError("st.Columns", "a field of this kind", want)
+
     def check(self) -> None:
         if not self.columns:
             raise DeclarationError("st.Columns", "no column", "fields that its type holds")
@@ -250,7 +255,7 @@ class Columns(Kind):
 
     def _refuse_large(self, values: Sequence[Any]) -> NoReturn:
         """Refuse the whole number that is too large for any array."""
-        most = np.finfo(float).max if self._json_dtype == "float64" else np.iinfo("int64").max
+        most = sys.float_info.max if self._json_dtype == "float64" else 2**63 - 1
         large = [isinstance(value, int) and abs(value) > most for value in values]
         place = large.index(True)
         self._refuse(place, "E_RANGE", str(values[place])[:24])
