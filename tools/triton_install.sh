@@ -8,7 +8,7 @@ cd "$folder"
 rm -rf V B
 python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target DIST nvidia-pytriton==0.7.0
 python3 -m venv V
-V/bin/pip install --quiet --disable-pip-version-check 'numpy<2' onnxruntime pydantic tokenizers pillow prometheus-client orjson
+V/bin/pip install --quiet --disable-pip-version-check 'numpy<2' onnxruntime pydantic tokenizers pillow prometheus-client orjson soundfile soxr
 site=$(V/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 printf '%s\n%s\n' "$root/contracts" "$root/serve" > "$site/seatrial.pth"
 mkdir -p B/python

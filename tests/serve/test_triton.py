@@ -19,6 +19,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as some
 from support.foreign import adopt
+from support.made import bundle_of
 from support.real_triton import RealTriton, needs_triton
 from support.toys import fake_runtimes, toy_bundle
 from tritonclient.grpc import model_config_pb2 as pb
@@ -27,6 +28,7 @@ import seatrial as st
 from seatrial.main import cli
 from seatrial_contracts.bundle import write_bundle
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.golden import Golden
 from seatrial_parity.runners.runner import TrialRequest
 from seatrial_parity.trial import try_bundle
 from seatrial_serve.models.scan import version_key
@@ -35,6 +37,7 @@ from seatrial_serve.runtimes.triton_types import wide
 from seatrial_serve.triton.config import Placing, raw_config
 from seatrial_serve.triton.exchange import read_columns
 from seatrial_serve.triton.repository import write_repository
+from seatrial_serve.triton.warm_up import raw_tensors
 
 EXAMPLES = ("penguins", "digits", "sentences")
 VERSIONS = (
@@ -198,6 +201,24 @@ def test_warm_up_names_files_that_are_there(toy: st.Bundle, tmp_path: Path) -> N
     }
     assert files["word"].read_bytes() == b"\x01\x00\x00\x00b"
     assert len(files["x"].read_bytes()) == 4
+
+
+def test_warm_up_takes_a_row_that_is_nowhere_empty(tmp_path: Path) -> None:
+    class Basket(st.Row):
+        items: Annotated[list[int], st.Items(max_items=3)]
+
+    class Sum(st.Answer):
+        y: float
+
+    contract, answers = st.contract_from_rows(Basket, Sum), ({"y": np.float32(0)},) * 2
+    graph = "fake", b"made"
+    rows = {"items": []}, {"items": [7, 8]}
+    bundle = bundle_of(tmp_path / "some", contract, Golden(rows, answers), graph, {}, "basket")
+    assert {name: array.tolist() for name, (_, array) in raw_tensors(bundle).items()} == {
+        "items": [7, 8]
+    }
+    none = bundle_of(tmp_path / "none", contract, Golden((rows[0],) * 2, answers), graph, {}, "no")
+    assert raw_tensors(none) == {}
 
 
 def test_a_card_and_its_accelerators_are_named(toy: st.Bundle, tmp_path: Path) -> None:

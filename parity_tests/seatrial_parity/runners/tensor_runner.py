@@ -93,9 +93,11 @@ class TensorRunner(ABC):
         """See `Runner.run`."""
         answers: Answers = [{}] * len(rows)
         read = client_answers_of if self.client_terms else answers_of
-        # Pictures of unlike size share no request, and their size is not seen in a row.
-        alone = self.client_terms and any(
-            tensor.shape[:2] == (None, None) for tensor in self._contract.client_tensors.values()
+        # Answers of unlike size share no request, and their size is not seen in a row.
+        alone = (
+            any(each.shape[:2] == (None, None) for each in self._contract.client_tensors.values())
+            if self.client_terms
+            else any(None in each.shape for each in self._contract.answer_tensors)
         )
         for places in batches(self._contract, rows, 1 if alone else batch_rows):
             outputs = self.ask(tensors_of(self._contract, [rows[place] for place in places]))

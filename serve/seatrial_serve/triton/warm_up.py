@@ -5,7 +5,8 @@ The first client does not pay for first runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from struct import pack
 from typing import Any
 
@@ -20,14 +21,31 @@ from seatrial_serve.triton.config import data_type
 from seatrial_serve.v2.elements import to_bytes
 
 FOLDER = "warmup"
+Tensors = dict[str, tuple[str, Array]]
+"""Name -> datatype and values of one row."""
 
 
-def raw_tensors(bundle: Bundle) -> dict[str, tuple[str, Array]]:
-    """Return the first golden row as the contract's V2 tensors.
+def raw_tensors(bundle: Bundle) -> Tensors:
+    """Return the first golden row that is nowhere empty as the contract's V2 tensors.
 
-    They are name -> datatype and values, without the batch.
+    They are without the batch.
     """
-    row = bundle.contract.validate_row(bundle.golden.rows[0])
+    return first_whole(partial(tensors_of_row, bundle), bundle)
+
+
+def first_whole(read: Callable[[Any], Tensors], bundle: Bundle) -> Tensors:
+    """What `read` makes of the first golden row of which no tensor is empty.
+
+    Triton warms up with no empty tensor. Without such a row there are none.
+    """
+    found = map(read, bundle.golden.rows)
+    whole = (each for each in found if all(array.size for _, array in each.values()))
+    return next(whole, {})
+
+
+def tensors_of_row(bundle: Bundle, raw: Any) -> Tensors:
+    """A row as the contract's V2 tensors, without the batch."""
+    row = bundle.contract.validate_row(raw)
     tensors = {}
     for field in bundle.contract.inputs:
         value = row[field.name]
@@ -39,13 +57,18 @@ def raw_tensors(bundle: Bundle) -> dict[str, tuple[str, Array]]:
             value = field.kind.wire(field.kind.json_value(value))
         shape = field.kind.row_shape if None not in field.kind.row_shape else np.shape(value)
         datatype = wide(field.kind.datatype)
-        tensors[field.name] = datatype, one(datatype, value).reshape([int(n) for n in shape if n])
+        tensors[field.name] = datatype, one(datatype, value).reshape([int(n or 0) for n in shape])
     return tensors
 
 
-def graph_tensors(engine: Engine) -> dict[str, tuple[str, Array]]:
-    """The same row as the graph takes it."""
-    encoded = engine.encode(engine.contract.validate_row(engine.bundle.golden.rows[0]))
+def graph_tensors(engine: Engine) -> Tensors:
+    """Such a row as the graph takes it."""
+    return first_whole(partial(graph_tensors_of_row, engine), engine.bundle)
+
+
+def graph_tensors_of_row(engine: Engine, raw: Any) -> Tensors:
+    """A row as the graph takes it, without the batch."""
+    encoded = engine.encode(engine.contract.validate_row(raw))
     return {
         spec.name: (V2_DATATYPES[spec.dtype], np.atleast_1d(one(V2_DATATYPES[spec.dtype], value)))
         for spec, value in zip(engine.specs, encoded, strict=False)
@@ -57,11 +80,13 @@ def one(datatype: str, value: Any) -> Array:
     return np.array(value, object if datatype == "BYTES" else DTYPES[datatype])
 
 
-def add_warm_up(config: Any, tensors: Mapping[str, tuple[str, Array]]) -> dict[str, bytes]:
+def add_warm_up(config: Any, tensors: Tensors) -> dict[str, bytes]:
     """Name the row's files in the configuration; return the files.
 
-    The files are by their names in the model's folder.
+    The files are by their names in the model's folder. Without tensors there is no warm-up.
     """
+    if not tensors:
+        return {}
     sample = config.model_warmup.add(name="golden", batch_size=1, count=1)
     files = {}
     for place, (name, (datatype, array)) in enumerate(tensors.items()):
