@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
+from pydantic import create_model
 from support.every_way import asked_by_v1, asked_by_v2_binary, asked_by_v2_json
 from support.made import made_bundle
 from support.parity import hold_to_parity
@@ -80,6 +82,30 @@ async def test_a_tensor_is_read_wherever_its_bytes_lie_in_the_body(
             )
             got = np.array(reply.json()["outputs"][0]["data"], np.float32)
             np.testing.assert_array_equal(got, total({"readings": rows})["total"])
+
+
+async def test_two_thousand_columns_are_described_in_few_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields: dict[str, Any] = dict.fromkeys((f"sensor_{n}" for n in range(2000)), (float, ...))
+    rows = create_model("Rows", __base__=st.Row, __cls_kwargs__={"packed": "readings"}, **fields)
+    contract = st.contract_from_rows(rows, Out)
+    row = dict.fromkeys(fields, 0.5)
+    made_bundle(tmp_path, monkeypatch, contract, total, [row])
+    async with run_app(tmp_path) as served:
+        reply = await served.client.get("/openapi.json")
+        assert len(reply.content) < 350_000
+        components = reply.json()["components"]
+        for name, right, wrong in (
+            ("row", row, row | {"sensor_7": "x"}),
+            ("columns", {each: [0.5] for each in row}, dict.fromkeys(row, 0.5)),
+        ):
+            schema = {"$ref": f"#/components/schemas/made-1.0.0-{name}", "components": components}
+            checker = jsonschema.Draft202012Validator(schema)
+            assert checker.is_valid(right)
+            assert not checker.is_valid(wrong)
+        metadata = (await served.client.get("/v2/models/made")).json()
+        assert metadata["inputs"] == [{"name": "readings", "datatype": "FP32", "shape": [-1, 2000]}]
 
 
 def network(width: int) -> nn.Module:

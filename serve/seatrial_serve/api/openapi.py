@@ -271,7 +271,7 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
     columns = {
         name: {"type": "array", "items": property_of(f"{stem}-row", name)} | counts_of(model)
         for name in names[0]
-    }
+    } | packed_columns(model, stem, schemas)
     schemas[f"{stem}-columns"] = closed_object(columns, needed)
     by_column = {"inputs": {"$ref": f"#/components/schemas/{stem}-columns"}}
     signature: dict[str, Any] = {"signature_name": {"const": SIGNATURE}}
@@ -326,6 +326,23 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
             **refusals(REFUSALS),
         },
     }
+
+
+def packed_columns(
+    model: ServedModel, stem: str, schemas: dict[str, Any]
+) -> dict[str, dict[str, str]]:
+    """Name of a packed column -> where the schema of its list stands in `schemas`.
+
+    Columns are many and alike: each of the same schema has the same place.
+    """
+    places: dict[str, str] = {}
+    found = {}
+    for kind in model.contract.record.packed.values():
+        for name, schema in kind.json_schema()["properties"].items():
+            place = places.setdefault(str(schema), f"{stem}-column-{len(places) + 1}")
+            schemas[place] = {"type": "array", "items": schema} | counts_of(model)
+            found[name] = {"$ref": f"#/components/schemas/{place}"}
+    return found
 
 
 @cache
