@@ -23,6 +23,23 @@ INPUT = re.compile(r"input '([\w.]+)'")
 """How `where` names an input."""
 ROW = re.compile(r"(?:.*, )?row (\d+)")
 """How `where` names a row."""
+MOST_CHARS = 500
+"""Of what a refusal got, and of what it wants: a contract may have thousands of names.
+
+gRPC's clients take 8 KiB of metadata by default, in which the text travels.
+"""
+
+
+def shortened(text: str) -> str:
+    """The text within `MOST_CHARS`."""
+    return text if len(text) <= MOST_CHARS else f"{text[: MOST_CHARS - 4]} ..."
+
+
+def printable(text: str) -> str:
+    """The text, with control and bidi characters and ends of lines escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def sentence(where: str, got: str, want: str, mend: str | None = None) -> str:
@@ -39,13 +56,14 @@ class SeatrialError(Exception):
 class Refusal(SeatrialError):
     """The caller's input breaks the contract.
 
-    `code` is stable. The text holds no payload, path or library message.
+    `code` is stable. The text is printable, and holds no payload, path or library message.
     """
 
     def __init__(
         self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None
     ) -> None:
-        super().__init__(sentence(where, got, want, mend))
+        got, want = shortened(got), shortened(want)
+        super().__init__(printable(sentence(where, got, want, mend)))
         self.code, self.where = code, where
         self._said = got, want, mend
 
@@ -96,12 +114,12 @@ class GateError(SeatrialError):
 
 
 class BundleError(SeatrialError):
-    """A bundle on disk is not what was sealed. `code` is stable."""
+    """A bundle on disk is not what was sealed. `code` is stable, the text printable."""
 
     def __init__(
         self, code: str, where: str, got: str = "", want: str = "", mend: str | None = None
     ) -> None:
-        super().__init__(sentence(where, got, want, mend))
+        super().__init__(printable(sentence(where, got, want, mend)))
         self.code = code
 
 

@@ -86,7 +86,7 @@ def describe_finding(
             code if code == "E_UNKNOWN_FIELD" else "E_SCHEMA",
             row,
             got,
-            f"an object with {wanted}"[:300],
+            f"an object with {wanted}",
             mend,
         )
     if code == "E_MISSING" or (first["input"] is None and code in ("E_TYPE", "E_CATEGORY")):

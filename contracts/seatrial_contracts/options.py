@@ -189,7 +189,7 @@ def read_options(
                 "E_OPTION",
                 "parameters",
                 "an option that the contract does not have",
-                ", ".join(sorted(known))[:300] or "none",
+                ", ".join(sorted(known)) or "none",
             )
         if not option.takes(value):
             raise Refusal("E_OPTION", f"option '{name}'", got(value), option.want())

@@ -222,7 +222,7 @@ class RequestReader:
     def _of_column(self, name: str, finding: ErrorDetails, more: int) -> Refusal:
         mend = f"{more} more to mend" if more else None
         if name not in self._names:
-            known = ", ".join(self._contract.record.names)[:300]
+            known = ", ".join(self._contract.record.names)
             got, want = "a column that the contract does not have", known
             return Refusal("E_UNKNOWN_FIELD", "inputs", got, want, mend)
         part = self._contract.record.parts[name]

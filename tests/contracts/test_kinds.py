@@ -130,6 +130,14 @@ def contracts(draw: some.DrawFn) -> Contract:
     )
 
 
+def test_bounds_beyond_the_element_type_are_told_as_they_were_declared() -> None:
+    """A bundle's contract may say so: no float32 is below it, and the refusal names it."""
+    with pytest.raises(st.DeclarationError, match=r"at most -1e\+300, want bounds that leave"):
+        st.Number(dtype="float32", le=-1e300).check()
+    with pytest.raises(st.DeclarationError, match=r"above 100000, want bounds that leave"):
+        st.Number(dtype="float16", gt=1e5).check()
+
+
 @given(contracts())
 @drawing(150)
 def test_every_contract_survives_its_json(contract: Contract) -> None:

@@ -138,7 +138,14 @@ TENSORS = [
         v2({"inputs": [*INPUTS.values(), INPUTS["x"] | {"name": CANARY}]}),
         "E_UNKNOWN_FIELD",
     ),
+    ("50 unknown input of no type", tensors("x", name=CANARY, datatype="?"), "E_UNKNOWN_FIELD"),
+    ("50 unknown input of no shape", tensors("x", name=CANARY, shape=[-1]), "E_UNKNOWN_FIELD"),
     ("51 unknown output", infer(outputs=[{"name": CANARY}]), "E_OUTPUT"),
+    (
+        "51 unknown output of unknown parameters",
+        infer(outputs=[{"name": CANARY, "parameters": {"x": 1}}]),
+        "E_OUTPUT",
+    ),
     ("52 unlike rows", tensors("x", shape=[2], data=[1, 2]), "E_SHAPE"),
     (
         "53 id out of vocabulary",

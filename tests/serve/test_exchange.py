@@ -135,6 +135,37 @@ def test_a_model_of_many_fields_is_asked_over_v2_and_grpc_and_one_of_few_is_not(
         assert refused.value.code == "E_LIMIT"
 
 
+GIVEN = {"name": "x0", "shape": [1], "datatype": "FP32"}
+UNKNOWN = {"name": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ([GIVEN | UNKNOWN | {"datatype": "FP31"}], []),
+        ([GIVEN | UNKNOWN | {"shape": [-1]}], []),
+        ([GIVEN], [UNKNOWN]),
+    ],
+)
+def test_a_name_that_a_model_of_many_fields_does_not_have_is_told_in_few_words_and_not_repeated(
+    inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]
+) -> None:
+    given = {"inputs": [each | {"data": [1]} for each in inputs], "outputs": outputs}
+    one = pb.InferTensorContents(fp32_contents=[1])
+    message = pb.ModelInferRequest(
+        inputs=[pb.ModelInferRequest.InferInputTensor(**each, contents=one) for each in inputs],
+        outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(**each) for each in outputs],
+    )
+    for ask in (
+        lambda: read_request(json.dumps(given).encode(), None, MANY),
+        lambda: read_message(message, MANY),
+    ):
+        with pytest.raises(Refusal, match="does not have, want ") as refused:
+            ask()
+        assert "secret" not in str(refused.value)
+        assert len(str(refused.value)) < 600, "gRPC's clients take 8 KiB"
+
+
 def test_a_model_named_again_behind_many_tensors_is_refused() -> None:
     tensors = [pb.ModelInferRequest.InferInputTensor(name="x0", datatype="FP32", shape=[1])] * (
         MOST_FIELDS + 1
@@ -218,7 +249,7 @@ def test_the_largest_message_and_words_full_of_tags_pass() -> None:
     check_parts(FULL.SerializeToString(), 2)
     words = pb.InferTensorContents(bytes_contents=[b"B" * 1000] * 100)
     one = pb.ModelInferRequest.InferInputTensor(
-        name="w", datatype="BYTES", shape=[100], contents=words
+        name="x0", datatype="BYTES", shape=[100], contents=words
     )
     message = pb.ModelInferRequest(inputs=[one]).SerializeToString()
     check_parts(message, 100)

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +34,7 @@ from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.file_kind import base64_text
 from seatrial_contracts.kinds.image import draw
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.sound import draw_sound
 from seatrial_contracts.manifest import Manifest, Variant
 from seatrial_contracts.profile import DriftFeatures
 from seatrial_serve.inference import engine, load_gate
@@ -62,6 +64,22 @@ TOKENIZER = json.dumps(
     }
 ).encode()
 TEXT = st.Text(tokenizer=TOKENIZER, max_chars=100)
+PAIR = st.TextPair("query", "passage", tokenizer=TOKENIZER, max_tokens=8, cut="second")
+FOLDER = tempfile.TemporaryDirectory()
+PRODUCTS = Path(FOLDER.name) / "products.txt"
+PRODUCTS.write_text("anchor\nbüchse\nkeel\n", "utf-8")
+PRODUCT = st.Category(file=str(PRODUCTS), unknown="hash", buckets=8)
+SMALL = st.Image(formats=("PNG",), size_px=(4, 6), fit="letterbox", mode="L")
+
+
+class Berth(st.Row):
+    zip: Annotated[int, st.Number(ge=0, le=9999)]
+    zone: Literal["north", "south"]
+
+
+class Line(st.Row):
+    product: Literal["tea", "coffee"]
+    price: float
 
 
 class Voyage(st.Row):
@@ -73,22 +91,57 @@ class Voyage(st.Row):
     grid: st.Tensor[np.float32, 2, 1:4]
     text: Annotated[str, TEXT]
     photo: Annotated[bytes, st.Image(formats=("PNG",), shorter_side_px=8)]
+    day: Annotated[date | None, st.Date(ge=date(2000, 1, 1))]
+    at: Annotated[datetime, st.DateTime(zone="Europe/Berlin")]
+    lag: Annotated[timedelta, st.Duration(gt=timedelta(0))]
+    tier: Annotated[int, st.Category(17, 4711, unknown="bucket")] = 17
+    product: Annotated[str | None, PRODUCT]
+    goods: Annotated[list[Literal["tea", "milk"]] | None, st.Items(max_items=5)]
+    prices: Annotated[list[float | None], st.Items(max_items=4, mark="length")]
+    berth: Berth
+    lines: Annotated[list[Line], st.Items(max_items=3)]
+    load: Annotated[list[float], st.Series(length=(2, 8), missing=True, padding_side="left")]
+    asked: Annotated[dict[str, str], PAIR]
+    comment: Annotated[str, st.Text(max_chars=50)] = "calm"
+    clip: Annotated[bytes, st.Audio(max_seconds=1, max_bytes=2**18)]
+    frames: st.Tensor[np.float16, st.Size("t", 1, 4), 2]
+    sizes: st.Tensor[np.int8, st.Size("t", 1, 4)]
+    sight: Annotated[bytes, SMALL]
 
 
 class Log(st.Answer):
     twice: float
-    name: Annotated[str, st.Label("low", "high")]
+    name: Annotated[str, st.Label("low", "high", top=2)]
     pair: st.Tensor[np.float32, 2]
+    tags: Annotated[list[str], st.Labels("new", "old", threshold=0.5)]
+    vector: Annotated[list[float], st.Embedding(4, dimensions=(2,), forms=("float32", "binary"))]
+    band: Annotated[dict[str, float], st.Quantiles(0.1, 0.9)]
+    ahead: Annotated[dict[str, list[float]], st.Forecast(horizon=2, quantiles=(0.1, 0.9))]
+    found: Annotated[list[dict[str, Any]], st.Detections("a", "b", on="sight", candidates=2)]
+    ground: Annotated[dict[str, Any], st.Mask("sky", "sea", on="sight", grid_px=(4, 6))]
+    depth: Annotated[dict[str, Any], st.Picture(on="sight", grid_px=(4, 6))]
+
+
+CONTRACT_OF_ALL = st.contract_from_rows(Voyage, Log)
 
 
 def answer(feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Twice the count, two probabilities, and the count beside 1."""
     count = feeds["count"].astype(np.float32)
     high = np.where(count > 3, 0.75, 0.25).astype(np.float32)
+    both, rows = np.stack([1 - high, high], 1), len(count)
     return {
         "twice": count * 2,
-        "name": np.stack([1 - high, high], 1),
+        "name": both,
         "pair": np.stack([count, count * 0 + 1], 1),
+        "tags": both,
+        "vector": np.stack([count, count + 1, count * 0 + 2, -count], 1),
+        "band": np.stack([count, count + 1], 1),
+        "ahead": np.repeat(np.stack([count, count + 1], 1)[:, None], 2, 1),
+        "found_boxes": np.tile(np.array([[1, 1, 3, 3], [0, 0, 2, 2]], np.float32), (rows, 1, 1)),
+        "found_scores": np.stack([both, both], 1),
+        "ground": np.tile(np.arange(24).reshape(4, 6) % 2, (rows, 1, 1)),
+        "depth": np.full((rows, 4, 6), 0.5, np.float32),
     }
 
 
@@ -102,6 +155,22 @@ def row(count: int) -> dict[str, Any]:
         "grid": np.full((2, 1 + count % 4), count).tolist(),
         "text": "a ship",
         "photo": base64_text(draw(8 + count, 8, (count, 0, 0), "PNG")),
+        "day": None if count == 1 else f"2024-02-{count + 20}",
+        "at": f"2024-01-01T12:00:0{count}+01:00",
+        "lag": f"PT{count + 1}S",
+        "tier": (17, 4711, 5)[count % 3],
+        "product": ("keel", None, "rope")[count % 3],
+        "goods": None if count == 3 else ["tea"] * (count % 3),
+        "prices": [1.5, None][: count % 3],
+        "berth": {"zip": count, "zone": "north"},
+        "lines": [{"product": "tea", "price": 2.0}] * (count % 3),
+        "load": [0.5, None] * (1 + count % 3),
+        "asked": {"query": "a", "passage": "a ship"},
+        "comment": "rough",
+        "clip": base64_text(draw_sound(160 + count, 16_000)),
+        "frames": [[0.5, 1.0]] * (1 + count % 4),
+        "sizes": [count] * (1 + count % 4),
+        "sight": base64_text(draw(5, 7, (9, 9, 9), "PNG")),
     }
 
 
@@ -125,11 +194,16 @@ def golden_of(rows: list[dict[str, Any]], refusals: tuple[Refused, ...] = ()) ->
 
 def seal(folder: Path) -> st.Bundle:
     """One field of each kind, every file that a bundle may have, and a promise of each part."""
-    contract = st.contract_from_rows(Voyage, Log)
     golden = golden_of(
         [row(count) for count in range(7)], (Refused(row(1) | {"x": 101.0}, "E_RANGE"),)
     )
-    front = HostStage(contract, TEXT.front_files("text"))
+    fronts = {
+        name: data
+        for field in CONTRACT_OF_ALL.inputs
+        for name, data in field.kind.front_files(field.name).items()
+    }
+    contract = CONTRACT_OF_ALL
+    front = HostStage(contract, fronts)
     profile = DriftFeatures(front).profile(
         [contract.validate_row(each) for each in golden.rows], golden.answers
     )
@@ -160,7 +234,7 @@ def seal(folder: Path) -> st.Bundle:
         CONTRACT: contract.to_json(),
         PROFILE: profile.to_json(),
         "graphs/toy.fake": b"twice",
-        **TEXT.front_files("text"),
+        **fronts,
         **golden.to_files(),
         **replace(golden_of([row(5)]), refusals=()).to_files(HELD_OUT),
     }
@@ -168,18 +242,11 @@ def seal(folder: Path) -> st.Bundle:
 
 
 def load_fake(_graph: bytes, _options: Any) -> FakeRuntime:
-    inputs = {
-        "x": "float32",
-        "count": "int64",
-        "word": "string",
-        "other": "string",
-        "ok": "bool",
-        "grid": "float32",
-        "text_ids": "int64",
-        "text_mask": "int64",
-        "photo": "uint8",
-    }
-    return FakeRuntime(answer, inputs=inputs, outputs=["twice", "name", "pair"])
+    contract = CONTRACT_OF_ALL
+    inputs = {spec.name: spec.dtype for spec in contract.tensors}
+    return FakeRuntime(
+        answer, inputs=inputs, outputs=[tensor.name for tensor in contract.answer_tensors]
+    )
 
 
 ODD: list[Any] = [

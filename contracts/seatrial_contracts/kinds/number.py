@@ -279,7 +279,12 @@ class Number(OutputKind):
         value = float(value)
         if value.is_integer() and abs(value) < MOST_DIGITS:
             return str(int(value))
-        return str(np.dtype(self.dtype).type(value)) if self.dtype in SHORTER else str(value)
+        if self.dtype in SHORTER:
+            with np.errstate(over="ignore"):
+                rounded = np.dtype(self.dtype).type(value)
+            if np.isfinite(rounded):
+                return str(rounded)
+        return str(value)
 
     @property
     def datatype(self) -> str:

@@ -10,7 +10,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Column
 from seatrial_contracts.kinds.raw_tensor import RawTensor
-from seatrial_serve.v2.message import Tensor
+from seatrial_serve.v2.message import Tensor, place_of_input
 
 
 def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str, Column], int]:
@@ -22,20 +22,14 @@ def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str,
     columns: dict[str, Column] = {}
     rows = tensors[0].shape[0] if tensors else 0
     for tensor in tensors:
-        raw = known.get(tensor.name)
-        if raw is None:
-            raise Refusal(
-                "E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(known)
-            )
+        where = place_of_input(contract, tensor.name)
         if tensor.name in columns:
-            raise Refusal(
-                "E_UNKNOWN_FIELD", f"input '{tensor.name}'", "it twice", "each input once"
-            )
-        columns[tensor.name] = shaped(tensor, raw)
+            raise Refusal("E_UNKNOWN_FIELD", where, "it twice", "each input once")
+        columns[tensor.name] = shaped(tensor, known[tensor.name], where)
         if tensor.shape[0] != rows:
             raise Refusal(
                 "E_SHAPE",
-                f"input '{tensor.name}'",
+                where,
                 f"{tensor.shape[0]} rows",
                 f"{rows} rows, as '{tensors[0].name}' has",
             )
@@ -46,12 +40,11 @@ def columns_of(contract: Contract, tensors: Sequence[Tensor]) -> tuple[dict[str,
     return columns, rows
 
 
-def shaped(tensor: Tensor, raw: RawTensor) -> Column:
+def shaped(tensor: Tensor, raw: RawTensor, where: str) -> Column:
     """Return the data of a tensor with its rows first.
 
     A single value for each row may come as shape [rows] or [rows, 1].
     """
-    where = f"input '{tensor.name}'"
     if tensor.datatype != raw.datatype:
         raise Refusal("E_DTYPE", where, tensor.datatype, raw.datatype)
     want, got = raw.row_shape, tensor.shape[1:]

@@ -29,6 +29,7 @@ from seatrial_serve.v2.message import (
     checked_parameters,
     checked_wanted,
     most_named,
+    place_of_input,
 )
 from seatrial_serve.v2.plain_row import PlainRow
 from seatrial_serve.v2.proto import inference_pb2 as pb
@@ -59,7 +60,7 @@ def read_message(
         )
     inputs = []
     for place, given in enumerate(message.inputs):
-        where = f"input '{given.name[:128]}'"
+        where = place_of_input(contract, given.name)
         checked_parameters(parameters_of(given.parameters), where)
         datatype = checked_datatype(given.datatype, where)
         shape = checked_shape(list(given.shape), where)
@@ -71,7 +72,8 @@ def read_message(
             data = _typed(datatype, shape, given.contents, where)
         inputs.append(Tensor(given.name, datatype, shape, data))
     outputs = [
-        checked_wanted(each.name, parameters_of(each.parameters)) for each in message.outputs
+        checked_wanted(contract, each.name, parameters_of(each.parameters))
+        for each in message.outputs
     ]
     return InferRequest(
         inputs,

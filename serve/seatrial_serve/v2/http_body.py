@@ -35,6 +35,7 @@ from seatrial_serve.v2.message import (
     checked_parameters,
     checked_wanted,
     most_named,
+    place_of_input,
 )
 from seatrial_serve.v2.plain_row import PlainRow
 
@@ -88,16 +89,17 @@ def read_request(
         return InferRequest((), id=checked_id(head.get("id")), row=row)
     try:
         return _request(
-            head, most, memoryview(body)[len(body) if json_bytes is None else json_bytes :]
+            head, contract, memoryview(body)[len(body) if json_bytes is None else json_bytes :]
         )
     except Refusal as refusal:
         ignored = ignored_keys(head)
         raise refusal.adding(ignored) if ignored else refusal from None
 
 
-def _request(head: dict[str, Any], most: int, rest: memoryview) -> InferRequest:
+def _request(head: dict[str, Any], contract: Contract, rest: memoryview) -> InferRequest:
+    most = most_named(contract)
     parameters = checked_parameters(head.get("parameters"), "request parameters")
-    inputs, used = _inputs(_listed(head, "inputs", most), rest)
+    inputs, used = _inputs(contract, _listed(head, "inputs", most), rest)
     if used != len(rest):
         raise Refusal(
             "E_SHAPE",
@@ -108,7 +110,7 @@ def _request(head: dict[str, Any], most: int, rest: memoryview) -> InferRequest:
     outputs = _listed(head, "outputs", most) if "outputs" in head else None
     return InferRequest(
         inputs,
-        [checked_wanted(item["name"], item.get("parameters")) for item in outputs]
+        [checked_wanted(contract, item["name"], item.get("parameters")) for item in outputs]
         if outputs
         else None,
         parameters,
@@ -163,10 +165,12 @@ def _listed(head: dict[str, Any], name: str, most: int) -> list[dict[str, Any]]:
     return items
 
 
-def _inputs(items: list[dict[str, Any]], rest: memoryview) -> tuple[list[Tensor], int]:
+def _inputs(
+    contract: Contract, items: list[dict[str, Any]], rest: memoryview
+) -> tuple[list[Tensor], int]:
     tensors, used = [], 0
     for item in items:
-        where = f"input '{item['name'][:128]}'"
+        where = place_of_input(contract, item["name"])
         datatype = checked_datatype(item.get("datatype"), where)
         shape = checked_shape(item.get("shape"), where)
         size = checked_parameters(item.get("parameters"), where).get("binary_data_size")

@@ -119,15 +119,31 @@ def checked_flag(parameters: Parameters, name: str, where: str) -> bool | None:
     return value
 
 
-def checked_wanted(name: str, given: Any) -> Wanted:
+def place_of_input(contract: Contract, name: str) -> str:
+    """Where an input stands, in messages: they name what the contract has, and no client's words.
+
+    Raises `Refusal` for a name that no tensor of the contract has.
+    """
+    known = contract.raw_tensors
+    if name not in known:
+        raise Refusal(
+            "E_UNKNOWN_FIELD", "inputs", "one that the contract does not have", ", ".join(known)
+        )
+    return f"input '{name}'"
+
+
+def checked_wanted(contract: Contract, name: str, given: Any) -> Wanted:
     """Return an output that was asked for, with `binary_data` and `classification`.
 
     These two are the parameters of an output that are offered. Any other would change what is
-    answered. Raises `Refusal`.
+    answered. Raises `Refusal`, also for an output that the contract does not have.
 
     KServe's client sends `binary_data` over gRPC too, where every output is binary.
     """
-    where = f"output '{name[:128]}'"
+    known = contract.client_tensors
+    if name not in known:
+        raise Refusal("E_OUTPUT", "outputs", "one that the model does not have", ", ".join(known))
+    where = f"output '{name}'"
     parameters = checked_parameters(given, where)
     if parameters.keys() - {"binary_data", "classification"}:
         want = "'binary_data' and 'classification' alone"
