@@ -25,7 +25,7 @@ from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 pytestmark = pytest.mark.slow
-SERVICE = "/inference.GRPCInferenceService/"
+SERVICE, HEALTH = "/inference.GRPCInferenceService/", "/grpc.health.v1.Health/"
 HEADERS = request("/v1/models/tabular:predict", headers={"Content-Length": str(4_000_000)})
 
 
@@ -54,9 +54,9 @@ def call(target: Target) -> Iterator[Callable[..., Any]]:
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(target.server.grpc, options=options) as channel:
 
-        def ask(method: str, message: bytes, **options: Any) -> Any:
+        def ask(method: str, message: bytes, service: str = SERVICE, **options: Any) -> Any:
             try:
-                return channel.unary_unary(SERVICE + method)(message, timeout=30, **options)
+                return channel.unary_unary(service + method)(message, timeout=30, **options)
             except grpc.RpcError as error:
                 trailing = dict(error.trailing_metadata() or ())
                 return error.code(), trailing.get("seatrial-code"), error.details()
@@ -127,7 +127,10 @@ def test_a_good_message_is_answered_and_a_malformed_one_is_the_callers_fault(
     assert call("ModelInfer", b"\x0a\x07tabular\x2a\x02\xff\xff")[:2] == wrong
     assert call("ModelInfer", b"")[:2] == (grpc.StatusCode.NOT_FOUND, "E_MODEL_NOT_FOUND")
     large = pb.ModelReadyRequest(name="a" * 70_000).SerializeToString()
-    assert call("ModelReady", large)[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "E_BODY_BYTES")
+    too_long = (grpc.StatusCode.RESOURCE_EXHAUSTED, "E_BODY_BYTES")
+    assert call("ModelReady", large)[:2] == too_long
+    assert call("Check", large, service=HEALTH)[:2] == too_long
+    assert call("Check", b"\xff", service=HEALTH)[:2] == wrong
 
 
 @pytest.mark.parametrize(
@@ -164,6 +167,22 @@ def test_compressed_messages_above_the_contracts_limit_take_no_memory_and_no_tim
         looking.result()
     assert [answer[:2] for answer in answers] == [(grpc.StatusCode.RESOURCE_EXHAUSTED, code)] * 3
     assert max(seen_mb) - before_mb < 64
+
+
+def test_messages_that_are_refused_leave_nothing_behind(
+    target: Target, call: Callable[..., Any]
+) -> None:
+    size = DEFAULT_BODY_BYTES + 1
+    message = infer_message(id="a").SerializeToString()
+    message += pb.ModelInferRequest(
+        raw_input_contents=[bytes(size - len(message))]
+    ).SerializeToString()
+    assert call("ModelInfer", message)[1] == "E_BODY_BYTES"
+    before_mb = target.rss_mb
+    for method, service in (("ModelInfer", SERVICE), ("ModelReady", SERVICE), ("Check", HEALTH)):
+        for _ in range(8):
+            assert call(method, message, service)[1] in ("E_BODY_BYTES", "E_MESSAGE")
+    assert target.rss_mb - before_mb < 24, "the last message of 24, say, and not each of them"
 
 
 def test_a_message_of_too_many_parts_is_refused_unpacked(

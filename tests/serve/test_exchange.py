@@ -20,9 +20,10 @@ import seatrial as st
 from seatrial_contracts.bundle import CONTRACT
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES
 from seatrial_contracts.errors import Refusal, Unavailable
-from seatrial_serve.api.grpc_health import MOST_OF_CLIENT, HealthService, Status, client_of
+from seatrial_serve.api.grpc_call import client_of, receive
+from seatrial_serve.api.grpc_health import MOST_OF_CLIENT, HealthService, Status
 from seatrial_serve.api.grpc_listener import GrpcListener, largest_body_bytes
-from seatrial_serve.api.v2_grpc import InferenceService, read, receive
+from seatrial_serve.api.v2_grpc import InferenceService, read
 from seatrial_serve.http import body as body_module
 from seatrial_serve.http.body import GRACE_S, Pace, read_body
 from seatrial_serve.models.repository import Repository
@@ -297,7 +298,7 @@ async def test_watchers_hear_of_changes_after_another_has_left() -> None:
     health = HealthService()
     request = type("Request", (), {"service": "toy"})()
     calls = [Call(), Call()]
-    watching = [asyncio.create_task(health.Watch(request, call)) for call in calls]
+    watching = [asyncio.create_task(health.watch(request, call)) for call in calls]
     for call in calls:
         await call.heard.wait()
         call.heard.clear()
@@ -315,13 +316,13 @@ async def test_one_client_cannot_take_all_streams_that_watch() -> None:
     health = HealthService()
     request = type("Request", (), {"service": ""})()
     calls = [Call() for _ in range(MOST_OF_CLIENT)]
-    watching = [asyncio.create_task(health.Watch(request, call)) for call in calls]
+    watching = [asyncio.create_task(health.watch(request, call)) for call in calls]
     for call in calls:
         await call.heard.wait()
     with pytest.raises(PermissionError):
-        await health.Watch(request, Call())
+        await health.watch(request, Call())
     other = Call("ipv4:10.0.0.1:4")
-    watching.append(asyncio.create_task(health.Watch(request, other)))
+    watching.append(asyncio.create_task(health.watch(request, other)))
     await other.heard.wait()
     health.close()
     await asyncio.wait(watching)

@@ -3,29 +3,72 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
+from seatrial_contracts.errors import Unavailable
+from seatrial_serve.api.grpc_call import Context, abort, client_of, headers_of, receive_small
+from seatrial_serve.http.headers import request_id_of
 from seatrial_serve.process.budget import Places
 
+SERVICE = "grpc.health.v1.Health"
 MOST_WATCHES, MOST_OF_CLIENT = 256, 64
-"""How many streams may watch at once, and how many of them may be one client's."""
+"""How many streams may watch at once, and how many of them may be one client's.
+
+As many calls again may be awaited, whose message has not come yet.
+"""
 Status = health_pb2.HealthCheckResponse
+Method = Callable[[Any, Context], Awaitable[Any]]
 
 
-class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the package has no types
+class HealthService:
     """The health service of gRPC, in place of grpcio's own.
 
-    If one of several streams of grpcio's service ends, the others hear nothing more.
+    If one of several streams of grpcio's service ends, the others hear nothing more. grpcio unpacks
+    each message on the event loop, however long it is.
     """
 
     def __init__(self) -> None:
         self._states: dict[str, Any] = {"": Status.SERVING}
         self._changed = asyncio.Event()
         self._places = Places(MOST_OF_CLIENT, MOST_WATCHES)
+        self._awaited = Places(MOST_OF_CLIENT, MOST_WATCHES)
         self._closed = False
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What gRPC calls."""
+        write = Status.SerializeToString
+        return grpc.method_handlers_generic_handler(SERVICE, {
+            "Check": grpc.stream_unary_rpc_method_handler(
+                self._answering(self.check), response_serializer=write
+            ),
+            "Watch": grpc.stream_stream_rpc_method_handler(
+                self._answering(self.watch), response_serializer=write
+            ),
+        })  # fmt: skip
+
+    def _answering(self, method: Method) -> Method:
+        """Return the call's handler, which reads the message if there is a place for the call."""
+
+        async def answer_call(_: Any, context: Context) -> Any:
+            client = client_of(context)
+            placed = self._awaited.take(client)
+            try:
+                if not placed:
+                    raise Unavailable("E_OVERLOADED", "more calls are awaited than there may be")
+                request = await receive_small(context, health_pb2.HealthCheckRequest)
+            except Exception as error:  # every error becomes one answer; a bug is logged there
+                await abort(context, error, request_id_of(headers_of(context)))
+                raise
+            finally:
+                if placed:
+                    self._awaited.give_back(client)
+            return await method(request, context)
+
+        return answer_call
 
     async def set(self, service: str, status: Any) -> None:
         """A service stands so from now on."""
@@ -42,14 +85,14 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  (the protocol's name)
+    async def check(self, request: Any, context: Context) -> Any:
         """How it stands; NOT_FOUND where nobody knows it."""
         status = self._states.get(request.service)
         if status is None:
             await context.abort(grpc.StatusCode.NOT_FOUND)
         return Status(status=status)
 
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802  (the protocol's name)
+    async def watch(self, request: Any, context: Context) -> None:
         """How it stands now, and whenever that changes."""
         client = client_of(context)
         if not self._places.take(client):
@@ -67,12 +110,3 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
                 await changed.wait()
         finally:
             self._places.give_back(client)
-
-
-def client_of(context: Any) -> str:
-    """Return the address of a call's client.
-
-    It is "127.0.0.1" of "ipv4:127.0.0.1:40000", and "::1" of "ipv6:%5B::1%5D:40000".
-    """
-    host: str = context.peer().partition(":")[2].rpartition(":")[0]
-    return host.removeprefix("%5B").removesuffix("%5D").strip("[]")

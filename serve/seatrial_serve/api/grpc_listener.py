@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from seatrial_contracts.bundle import CONTRACT
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
@@ -87,8 +87,7 @@ class GrpcListener:
                 ("grpc.http.overload_protection", 0),
             ]
         )
-        self._server.add_generic_rpc_handlers((self._service.handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((self._service.handler(), self._health.handler()))
         try:
             self.port = self._server.add_insecure_port(self._address)
         except RuntimeError:  # it was free when the server looked

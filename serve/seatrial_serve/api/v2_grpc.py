@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.errors import Refusal, SeatrialError, Unavailable
+from seatrial_contracts.errors import Refusal, Unavailable
 from seatrial_serve.api.audit import audited
 from seatrial_serve.api.exchange import LARGE_BODY_BYTES, Exchange, Exchanges, Job, Reply
-from seatrial_serve.api.grpc_health import client_of
+from seatrial_serve.api.grpc_call import (
+    Context,
+    abort,
+    client_of,
+    headers_of,
+    receive,
+    receive_small,
+    too_large,
+    unpacked,
+)
 from seatrial_serve.api.http_request import begin_record
 from seatrial_serve.api.routing import in_turns
 from seatrial_serve.api.v2_describe import (
@@ -29,7 +38,6 @@ from seatrial_serve.api.v2_describe import (
 from seatrial_serve.api.v2_infer import inference
 from seatrial_serve.http.body import ClientLeft
 from seatrial_serve.http.headers import REQUEST_ID_HEADER, request_id_of
-from seatrial_serve.http.status import answer_to
 from seatrial_serve.models.answer import Answer as Answered
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.lifecycle import ModelLifecycle
@@ -37,15 +45,12 @@ from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.budget import Places
 from seatrial_serve.scheduling.admission import REFUSAL_S
 from seatrial_serve.v2.grpc_message import read_message, write_message
-from seatrial_serve.v2.grpc_wire import check_parts, malformed, model_of
+from seatrial_serve.v2.grpc_wire import check_parts, model_of
 from seatrial_serve.v2.message import InferRequest, InferResponse, most_named
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
 log = logging.getLogger("seatrial.grpc")
 SERVICE = "inference.GRPCInferenceService"
-SMALL_BYTES, SMALL_S = 64 * 1024, 10.0
-"""Of a message that asks for no inference: how long it may be, and how late."""
-LATE = "no message within its time"
 FEW_BYTES = 4096
 """A shorter message is unpacked sooner than its model's name is looked for."""
 GROWTH = 24
@@ -53,24 +58,9 @@ GROWTH = 24
 
 Measured 21 for short words, and for small numbers packed.
 """
-CODES = {
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    415: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-"""HTTP status of an error -> its gRPC status."""
-Context = Any
-"""grpc.aio.ServicerContext; the package has no types."""
 Method = Callable[[Any, Context], Awaitable[Any]]
 Answer = Callable[[Context], Awaitable[bytes]]
 Handler = Callable[[Any, Context], Awaitable[bytes]]
-Unpacked = TypeVar("Unpacked", bound=Message)
 
 
 class InferCall(Exchange):
@@ -142,51 +132,6 @@ def read(data: bytes, contract: Contract) -> InferRequest:
     return read_message(message, contract)
 
 
-def unpacked(data: bytes, kind: type[Unpacked]) -> Unpacked:
-    """A message of that kind. Raises `Refusal`."""
-    try:
-        return kind.FromString(data)
-    except DecodeError:
-        raise malformed() from None
-
-
-async def receive(context: Context, timeout_s: float) -> bytes:
-    """Return the message of a call, received within `timeout_s` seconds.
-
-    Raises `Refusal`, also if the call ends without a message.
-    """
-    call = asyncio.current_task()
-    assert call is not None
-    # asyncio.timeout takes several times as long as it takes to unpack the message.
-    timer = asyncio.get_running_loop().call_later(timeout_s, call.cancel, LATE)
-    try:
-        message = await context.read()
-    except asyncio.CancelledError as error:
-        if error.args != (LATE,):
-            raise
-        call.uncancel()
-        raise Refusal(
-            "E_SLOW_BODY", "message", f"no end of it within {timeout_s:g} s", "the whole of it"
-        ) from None
-    finally:
-        timer.cancel()
-    # The client sends no message, or gRPC itself has ended the call with a too long one.
-    if message is grpc.aio.EOF:
-        raise Refusal(
-            "E_MESSAGE",
-            "message",
-            "none, or one longer than gRPC takes",
-            "one of the service's messages",
-        )
-    whole: bytes = message
-    return whole
-
-
-def too_large(size: int, most: int) -> Refusal:
-    """What is said of a message that is longer than it may be."""
-    return Refusal("E_BODY_BYTES", "message", f"{size} bytes", f"at most {most} bytes")
-
-
 def known(entry: Entry | None) -> Entry:
     """The entry. Raises `Refusal` where there is none."""
     if entry is None:
@@ -240,10 +185,7 @@ class InferenceService:
         """A call whose message is read and unpacked at once."""
 
         async def answer(context: Context) -> bytes:
-            data = await receive(context, SMALL_S)
-            if len(data) > SMALL_BYTES:
-                raise too_large(len(data), SMALL_BYTES)
-            reply: Message = await method(unpacked(data, kind), context)
+            reply: Message = await method(await receive_small(context, kind), context)
             return reply.SerializeToString()
 
         return answer
@@ -380,25 +322,3 @@ class InferenceService:
 
     def _found(self, name: str, version: str) -> Entry:
         return known(self._repository.find(name, version or None))
-
-
-def headers_of(context: Context) -> Mapping[bytes, bytes]:
-    """The metadata of a call, as HTTP has it, and the request id that `_answering` settled."""
-    settled = context.trailing_metadata() or ()
-    return {
-        key.encode(): value.encode("latin-1", "replace") if isinstance(value, str) else value
-        for key, value in (*(context.invocation_metadata() or ()), *settled)
-    }
-
-
-async def abort(context: Context, error: Exception, request_id: str) -> None:
-    """End a call with what went wrong."""
-    status, code, _, headers = answer_to(error, request_id)
-    ours = isinstance(error, SeatrialError)
-    text = str(error) if ours else "seatrial failed on this request; this is a bug in seatrial"
-    metadata = [
-        ("seatrial-code", code),
-        *context.trailing_metadata(),
-        *((key.decode(), value.decode()) for key, value in headers),
-    ]
-    await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), text, tuple(metadata))
