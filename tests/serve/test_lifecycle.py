@@ -247,6 +247,33 @@ async def test_a_model_whose_labels_can_be_read_no_more_stays_as_it_was_while_ot
     assert await asked(running) == ("1.2.0", 12)
 
 
+async def test_a_link_to_nothing_is_no_missing_file(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kubernetes swaps a ConfigMap by its links: for a moment they may lead nowhere."""
+    labels = tmp_path / "toy" / "labels.json"
+    labels.write_text('{"stable": "1.0.0"}')
+    toy_bundle(tmp_path, version="1.1.0")
+    await running.lifecycle.reload()
+    labels.unlink()
+    labels.symlink_to("nowhere")
+    await running.lifecycle.reload()
+    assert "toy stays as it was: labels.json of 'toy': got a link to nothing" in caplog.text
+    served = running.repository.find("toy")
+    assert served is not None
+    assert served.version == "1.0.0"
+
+
+async def test_a_label_of_a_version_that_is_not_there_is_told_once(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "toy" / "labels.json").write_text('{"stable": "1.0.1", "old": "1.0.0"}')
+    for _ in range(2):
+        await running.lifecycle.reload()
+    told = "toy: the label 'stable' stands for 1.0.1, which is not in the folder"
+    assert [record.getMessage() for record in caplog.records].count(told) == 1
+
+
 async def test_labels_are_read_through_the_links_that_kubernetes_mounts(
     running: Running, tmp_path: Path
 ) -> None:

@@ -72,6 +72,8 @@ class Repository:
     def select(self, model: FoundModel) -> None:
         """Take up what an operator selects of a model that is here, where it could be read."""
         if not model.unreadable and model.name in self._entries:
+            if model.selection != self._selections.get(model.name):
+                tell_of_missing(model)
             self._selections[model.name] = model.selection
             self.choose_default(model.name)
 
@@ -243,4 +245,17 @@ class Repository:
                 entry.version,
                 entry.load_s,
                 how,
+            )
+
+
+def tell_of_missing(model: FoundModel) -> None:
+    """Log each label of a version that the folder does not have: such a label does not count."""
+    there = {entry.version for entry in model.entries}
+    for label, version in model.selection.labels.items():
+        if version not in there:
+            log.warning(
+                "%s: the label '%s' stands for %s, which is not in the folder",
+                model.name,
+                label,
+                version,
             )

@@ -6,6 +6,7 @@ The files are `labels.json` and `variants.json`.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ def read_selection(folder: Path) -> Selection:
     `labels.json`: {"stable": "1.2.0", "canary": "1.3.0"}. `variants.json`: {"default": "int8",
     "1.0.0": "fp32"}, all versions as int8, 1.0.0 aside; a version without the variant named is not
     ready. Links are followed, since Kubernetes mounts ConfigMaps as links. Raises
-    `DeclarationError` where one is no plain file, larger than 64 KiB, or holds something else.
+    `DeclarationError` where one is no plain file, a link to nothing, larger than 64 KiB, or holds
+    something else.
     """
     labels = _read(
         folder, LABELS, LABEL, VERSION, 'an object of labels and versions: {"stable": "1.2.0"}'
@@ -63,6 +65,8 @@ def _read(
     try:
         found = json.loads(read_plain_file(folder / file, MAX_BYTES, follow_links=True))
     except FileNotFoundError:
+        if os.path.lexists(folder / file):
+            raise DeclarationError(where, "a link to nothing", want) from None
         return {}
     except NotPlainFile as error:
         raise DeclarationError(where, str(error), want) from None
