@@ -8,10 +8,47 @@ from types import SimpleNamespace
 import pytest
 from support.toys import Feeds, answer, fake_runtimes, toy_bundle
 
-from seatrial_serve.inference import load_gate
+from seatrial_contracts.errors import ModelError
+from seatrial_serve.inference import engine, load_gate
 from seatrial_serve.inference.engine import load_engine
 from seatrial_serve.inference.pace import Pace
+from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.runtimes.runtime import RuntimeOptions
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "text"),
+    [
+        (
+            {"x": "int64", "word": "string"},
+            ["twice", "pair"],
+            "input 'x': the graph takes int64, the contract gives float32",
+        ),
+        (
+            {"x": "float32"} | {f"\x1b[{place}": "float32" for place in range(9999)},
+            ["twice", "pair"],
+            (
+                "input 'word': the graph takes no such input, the contract gives string; "
+                "9999 inputs more differ"
+            ),
+        ),
+        (
+            {"x": "float32", "word": "string"},
+            ["other"],
+            "the graph does not answer 'pair' and 1 more, which the contract promises",
+        ),
+    ],
+    ids=["another type", "thousands of inputs", "another output"],
+)
+def test_a_graph_that_does_not_fit_its_contract_is_told_in_few_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, str], outputs: list[str],
+    text: str,
+) -> None:  # fmt: skip
+    runtime = FakeRuntime(answer, inputs=inputs, outputs=outputs)
+    monkeypatch.setattr(engine, "runtimes", lambda: {"fake": lambda _graph, _options: runtime})
+    with pytest.raises(ModelError) as said:
+        load_engine(toy_bundle(tmp_path), RuntimeOptions())
+    assert (said.value.code, str(said.value)) == ("E_STRUCTURE", text)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +70,14 @@ def test_a_batch_that_waits_for_a_core_is_measured_by_what_it_takes_itself(
         return answer(feeds)
 
     fake_runtimes(monkeypatch, run)
-    engine = load_engine(toy_bundle(tmp_path), RuntimeOptions())
-    engine.remote, engine.slots = remote, slots
+    loaded = load_engine(toy_bundle(tmp_path), RuntimeOptions())
+    loaded.remote, loaded.slots = remote, slots
     monkeypatch.setattr(
         load_gate,
         "time",
         SimpleNamespace(thread_time=lambda: own_s[0], perf_counter=lambda: passed_s[0]),
     )
-    pace = load_gate.LoadGate(engine).measure()
+    pace = load_gate.LoadGate(loaded).measure()
     assert pace.best_rows == best
 
 
@@ -56,9 +93,9 @@ def test_the_first_run_of_a_size_on_a_card_is_not_its_pace(
         return answer(feeds)
 
     fake_runtimes(monkeypatch, run)
-    engine = load_engine(toy_bundle(tmp_path), RuntimeOptions())
-    engine.slots = 2
+    loaded = load_engine(toy_bundle(tmp_path), RuntimeOptions())
+    loaded.slots = 2
     monkeypatch.setattr(load_gate, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
-    assert load_gate.LoadGate(engine).measure() == Pace(
+    assert load_gate.LoadGate(loaded).measure() == Pace(
         {size: pytest.approx(0.001) for size in load_gate.MEASURE_SIZES}
     )

@@ -299,16 +299,20 @@ def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> 
     A graph must take what the contract gives, and answer what the contract promises.
     """
     wanted = {spec.name: spec.dtype for spec in bundle.specs}
-    if dict(model.inputs) != wanted:
-        raise ModelError(
-            "E_STRUCTURE", f"the graph takes {dict(model.inputs)}, the contract gives {wanted}"
-        )
+    odd = [
+        name for name in {**wanted, **model.inputs} if model.inputs.get(name) != wanted.get(name)
+    ]
+    if odd:
+        takes, gives = (each.get(odd[0], "no such input") for each in (model.inputs, wanted))
+        text = f"input {ascii(odd[0])[:200]}: the graph takes {takes}, the contract gives {gives}"
+        more = f"; {len(odd) - 1} inputs more differ" if len(odd) > 1 else ""
+        raise ModelError("E_STRUCTURE", text + more)
     promised = {tensor.name for tensor in bundle.contract.answer_tensors}
-    if not promised <= set(model.outputs):
-        raise ModelError(
-            "E_STRUCTURE",
-            f"the graph answers {sorted(model.outputs)}, the contract promises {sorted(promised)}",
-        )
+    missing = sorted(promised - set(model.outputs))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        text = f"the graph does not answer {missing[0]!r}{more}, which the contract promises"
+        raise ModelError("E_STRUCTURE", text)
     if prepare is not None and bundle.manifest.prepare is not None:
         made = bundle.manifest.prepare.graph_outputs
         if (
