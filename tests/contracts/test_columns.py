@@ -18,7 +18,7 @@ from seatrial_contracts.contract import Contract
 from seatrial_contracts.contract_changes import compare_contracts
 from seatrial_contracts.drawn_rows import draw_rows
 from seatrial_contracts.errors import DeclarationError, Refusal
-from seatrial_contracts.host_stage import HostStage
+from seatrial_contracts.host_stage import HostStage, collate_parts
 from seatrial_contracts.kinds.columns import Columns
 from seatrial_contracts.predict_request import RequestReader
 from seatrial_contracts.profile import DriftFeatures
@@ -69,6 +69,18 @@ def test_numbers_and_flags_enter_as_one_tensor_in_the_order_of_the_class() -> No
     assert values["readings"].dtype == np.float32
     spec = CONTRACT.tensors[0]
     assert (spec.name, spec.dtype, spec.dims) == ("readings", "float32", (5,))
+
+
+def test_bytes_that_lie_askew_become_a_batch_as_runtimes_read_it() -> None:
+    front = HostStage(contract_of("x", a=float, b=float), {})
+    sent = np.arange(6, dtype="<f4").reshape(3, 2)
+    askew = np.frombuffer(b"?" + sent.tobytes(), "<f4", offset=1).reshape(3, 2)
+    assert not askew.flags.aligned
+    block = front.encode_columns({"x": front.contract.inputs[0].kind.column(askew)})
+    for parts, want in (([block], sent), ([[(askew[1],)]], sent[1:2])):
+        batch = collate_parts(front.specs, parts)["x"]
+        assert batch.flags.aligned
+        np.testing.assert_array_equal(batch, want)
 
 
 def test_a_column_that_may_be_missing_may_be_left_out() -> None:
