@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from support.kinds import KINDS, MODELS, pipeline_of
 from support.running import Running, run_app
 from support.triton_backend import InProcess, backend_module
+from tritonclient.utils import triton_to_np_dtype
 
 import seatrial as st
 from seatrial.main import cli
@@ -76,7 +77,7 @@ async def ask(app: Running, bundle: st.Bundle, place: int) -> None:
     inputs = []
     for name, (datatype, array) in tensors_of(bundle.contract, [row]).items():
         inputs.append(over_http.InferInput(name, array.shape, datatype))
-        inputs[-1].set_data_from_numpy(array)
+        inputs[-1].set_data_from_numpy(array.astype(triton_to_np_dtype(datatype)))
     body, length = over_http.InferenceServerClient.generate_request_body(inputs)
     headers = {"Inference-Header-Content-Length": str(length)}
     await looked_at(app)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.compare import Answers, Array
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import FLOATS
 from seatrial_contracts.kinds.classes import are_probabilities
 from seatrial_contracts.kinds.embedding import Embedding
 from seatrial_contracts.kinds.label import Label
@@ -142,7 +143,7 @@ def wide_outputs(contract: Contract) -> list[str]:
 
     Ids and masks have no angle that means anything.
     """
-    floats = (tensor for tensor in contract.answer_tensors if tensor.datatype.startswith("FP"))
+    floats = (tensor for tensor in contract.answer_tensors if tensor.datatype in FLOATS)
     return [tensor.name for tensor in floats if tensor.shape not in ((), (1,))]
 
 
@@ -156,7 +157,7 @@ def decided_outputs(contract: Contract) -> dict[str, OutputKind]:
         tensor.name: field.kind
         for field in contract.outputs
         for tensor in field.kind.answer_tensors(field.name)
-        if field.kind.decides or not tensor.datatype.startswith("FP")
+        if field.kind.decides or tensor.datatype not in FLOATS
     }
 
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from seatrial_contracts.calibration import Calibration
-from seatrial_contracts.element_types import V2_DATATYPES
+from seatrial_contracts.element_types import DTYPES
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array, TensorSpec
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.sample import RawRow
+from seatrial_export.bfloat16_edges import edged
 from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
 from seatrial_export.temperature import fit_temperatures, tempered
 from seatrial_export.wrappers import unwrapped
@@ -35,7 +36,8 @@ class Pipeline(ModelDeclaration):
     numbers float32 or intN `(batch,)` with NaN for missing, flags bool `(batch,)`, categories int64
     codes `(batch,)`, texts `<field>_ids` and `<field>_mask` int64 `(batch, tokens)`, tensors
     `(batch, *shape)`, images uint8 `(batch, height, width, 3)`. It returns one tensor, or a tuple
-    in the order of the answer's fields, or a dict by their names.
+    in the order of the answer's fields, or a dict by their names. Fields of bfloat16 are bfloat16
+    for the model, and float32 in the graph and for `prepare`.
 
     `prepare.forward`, where there is one, takes the tensors that its signature names, of one row,
     without the batch. It returns one tensor, which takes the place of its only input, or a dict of
@@ -86,13 +88,28 @@ class Pipeline(ModelDeclaration):
 
     @cached_property
     def sealed_model(self) -> nn.Module:
-        """What becomes the graph: the model, with its temperatures once they are fitted."""
+        """What becomes the graph: the model, with its temperatures once they are fitted.
+
+        Its edges are float32 where the model's are bfloat16.
+        """
         outputs = [tensor.name for tensor in self.contract.answer_tensors]
-        return (
+        model = (
             tempered(self.model, self.arguments, outputs, self.calibrations)
             if self.calibrations
             else self.model
         )
+        gives = {
+            tensor.name for tensor in self.contract.answer_tensors if tensor.datatype == "BF16"
+        }
+        return edged(model, self.arguments, outputs, self.bfloat16_arguments, gives)
+
+    @cached_property
+    def bfloat16_arguments(self) -> frozenset[str]:
+        """Those of the model's arguments that are bfloat16: fields that no `prepare` takes."""
+        declared = {
+            field.graph_name for field in self.contract.inputs if field.kind.datatype == "BF16"
+        }
+        return frozenset(declared - set(self.prepare_inputs))
 
     @cached_property
     def prepare_inputs(self) -> tuple[str, ...]:
@@ -127,7 +144,11 @@ class Pipeline(ModelDeclaration):
 
         Raises `Refusal` where a row breaks the contract.
         """
-        return self.batch([self.encode_row(row) for row in rows])
+        feeds = self.batch([self.encode_row(row) for row in rows])
+        return {
+            name: tensor.to(torch.bfloat16) if name in self.bfloat16_arguments else tensor
+            for name, tensor in feeds.items()
+        }
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """The training side's answers, each row alone: the reference of every comparison."""
@@ -138,7 +159,7 @@ class Pipeline(ModelDeclaration):
         return {name: value[0].numpy() for name, value in self.call(self.batch([row])).items()}
 
     def batch(self, rows: Sequence[EncodedRow]) -> dict[str, Tensor]:
-        """Batch rows after the host stage to the model's arguments.
+        """Batch rows after the host stage to the arguments of `sealed_model`.
 
         The rows are prepared, padded and stacked, with categories as codes.
         """
@@ -243,7 +264,7 @@ class Pipeline(ModelDeclaration):
                 size in (None, got) for got, size in zip(value.shape, want, strict=True)
             )
             dtype = str(value.dtype).removeprefix("torch.")
-            if not fits or V2_DATATYPES.get(dtype) != spec.datatype:
+            if not fits or DTYPES[spec.datatype] != dtype:
                 sizes = ("any" if size is None else str(size) for size in spec.shape)
                 shape = f"({', '.join(['rows', *sizes])})"
                 cast = (

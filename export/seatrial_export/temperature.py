@@ -5,10 +5,8 @@ The number is fitted on held-out rows, and becomes part of the graph.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.measures import calibration_error
 from seatrial_contracts.sample import Sample
+from seatrial_export.around import Around, naming
 
 LEAST_ROWS = 20
 LEAST, MOST = 0.05, 20.0
@@ -33,7 +32,7 @@ FLOOR = 1e-30
 """Probabilities below count as this one: their logarithm must be finite, in float32 too."""
 
 
-class Tempered(nn.Module):
+class Tempered(Around):
     """The user's model with the scores z of some labels tempered.
 
     Tempering makes the scores probabilities: softmax(z / T).
@@ -46,30 +45,17 @@ class Tempered(nn.Module):
     def __init__(
         self, model: nn.Module, outputs: Sequence[str], calibrations: Sequence[Calibration]
     ) -> None:
-        super().__init__()
-        self.model = model
-        self.training = False
-        self._outputs = list(outputs)
+        super().__init__(model, outputs)
         self._by_output = {
             found.output: (found.temperature, found.from_probabilities) for found in calibrations
         }
 
-    def forward(self, *arguments: Tensor) -> Any:
-        """The model's own arguments, and its answer in the form in which it gives it."""
-        answer = self.model(*arguments)
-        if isinstance(answer, Tensor):
-            return self._tempered(self._outputs[0], answer)
-        if isinstance(answer, dict):
-            return {name: self._tempered(name, scores) for name, scores in answer.items()}
-        return tuple(
-            self._tempered(name, scores) for name, scores in zip(self._outputs, answer, strict=True)
-        )
-
-    def _tempered(self, name: str, scores: Tensor) -> Tensor:
+    def given(self, name: str, tensor: Tensor) -> Tensor:
+        """Probabilities, where the output is a label whose temperature was fitted."""
         if name not in self._by_output:
-            return scores
+            return tensor
         temperature, from_probabilities = self._by_output[name]
-        logits = scores.clamp(min=FLOOR).log() if from_probabilities else scores
+        logits = tensor.clamp(min=FLOOR).log() if from_probabilities else tensor
         return torch.softmax(logits / temperature, -1)
 
 
@@ -79,21 +65,8 @@ def tempered(
     outputs: Sequence[str],
     calibrations: Sequence[Calibration],
 ) -> nn.Module:
-    """Make a `Tempered` whose `forward` shows its arguments by name.
-
-    torch.export matches sizes to names, and takes no `*arguments`.
-    """
-
-    def forward(self: Tempered, *arguments: Tensor) -> Any:
-        return Tempered.forward(self, *arguments)
-
-    names = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        for name in ("self", *arguments)
-    ]
-    forward.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
-    named: type[Tempered] = type("Tempered", (Tempered,), {"forward": forward})
-    return named(model, outputs, calibrations)
+    """Make a `Tempered` whose `forward` shows its arguments by name."""
+    return naming(Tempered, arguments)(model, outputs, calibrations)
 
 
 def fit_temperatures(

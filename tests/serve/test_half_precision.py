@@ -18,9 +18,8 @@ from support.running import Running, run_app
 
 import seatrial as st
 from seatrial_contracts.compare import compare_arrays
+from seatrial_contracts.kinds.floats import rounded_up_to
 from seatrial_contracts.kinds.kind import Array
-from seatrial_contracts.kinds.number import Number, rounded_up_to
-from seatrial_contracts.kinds.tensor import Tensor
 from seatrial_serve.v2.grpc_message import read_message
 from seatrial_serve.v2.proto import inference_pb2 as pb
 
@@ -148,16 +147,3 @@ def test_neighbouring_float16_numbers_agree_and_the_next_but_one_do_not() -> Non
     two = np.nextafter(one, np.float16(np.inf))
     assert compare_arrays(want, one, st.Tolerance(), 1000.0).passed
     assert not compare_arrays(want, two, st.Tolerance(relative_to_max=0), 1000.0).passed
-
-
-@pytest.mark.parametrize(
-    "declare",
-    [
-        lambda: Number(dtype="bfloat16"),  # type: ignore[arg-type]
-        lambda: Tensor[torch.bfloat16, 3],
-        lambda: Tensor(dtype="bfloat16", dims=(3,)),  # type: ignore[arg-type]
-    ],
-)
-def test_bfloat16_is_refused_by_its_name(declare: Any) -> None:
-    with pytest.raises(st.DeclarationError, match=r"bfloat16.*cast from and to bfloat16"):
-        declare()

@@ -34,6 +34,7 @@ PICTURE_PX, GRID_PX, CELLS = (32, 48), (16, 24), 4 * 6
 class Numbers(st.Row):
     x: st.Tensor[np.float32, 4, SHORT]
     half: st.Tensor[np.float16, 4, SHORT]
+    brain: st.Tensor[torch.bfloat16, 4, SHORT]
     items: st.Tensor[np.float32, 1:9, SHORT]
 
 
@@ -67,6 +68,7 @@ class OfNumbers(st.Answer):
     ahead: Annotated[dict[str, list[float]], st.Forecast(horizon=4, quantiles=(0.1, 0.9))]
     ranked: Annotated[list[dict[str, float]], st.Ranking(top=3)]
     halves: st.Tensor[np.float16, 4]
+    brains: st.Tensor[torch.bfloat16, 4]
 
 
 class OfTexts(st.Answer):
@@ -96,7 +98,7 @@ class NumbersNet(nn.Module):
         self.today, self.ahead, self.halves = nn.Linear(16, 3), nn.Linear(16, 8), nn.Linear(16, 4)
         self.item = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
 
-    def forward(self, x: Tensor, half: Tensor, items: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, half: Tensor, brain: Tensor, items: Tensor) -> dict[str, Tensor]:
         seen = self.body(x)
         best = self.best(seen).softmax(1)
         return {
@@ -108,6 +110,7 @@ class NumbersNet(nn.Module):
             "ahead": torch.cumsum(F.softplus(self.ahead(seen).reshape(-1, 4, 2)), 2),
             "ranked": self.item(items.unsqueeze(2)).squeeze(2),
             "halves": self.halves(self.body(half.float())).half(),
+            "brains": self.halves(self.body(brain.float())).bfloat16(),
         }
 
 
@@ -165,7 +168,8 @@ def some_numbers(random: np.random.Generator) -> dict[str, Any]:
     drawn = lambda size, dtype: random.uniform(-2, 2, size).astype(dtype).tolist()
     items = int(random.integers(1, 9))
     return {
-        "x": drawn(4, np.float32), "half": drawn(4, np.float16), "items": drawn(items, np.float32)
+        "x": drawn(4, np.float32), "half": drawn(4, np.float16), "brain": drawn(4, np.float32),
+        "items": drawn(items, np.float32),
     }  # fmt: skip
 
 
@@ -196,7 +200,7 @@ MODELS = {
         {
             "Label by its best": "best", "Label of a file": "filed", "Labels": "tags",
             "Embedding": "vector", "Quantiles": "today", "Forecast": "ahead",
-            "Ranking": "ranked", "float16": "halves",
+            "Ranking": "ranked", "float16": "halves", "bfloat16": "brains",
         },
     ),
     "texts": Model(

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_a
 
 import annotated_types
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from seatrial_contracts.element_types import V2_DATATYPES, refuse_bfloat16
+from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.floats import (
+    held_in,
+    largest_float,
+    near_bfloat16,
+    next_float,
+    rounded,
+    rounded_up_to,
+)
 from seatrial_contracts.kinds.kind import (
     Array,
     Column,
@@ -30,10 +38,10 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Dtype = Literal[
-    "float16", "float32", "float64",
+    "bfloat16", "float16", "float32", "float64",
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
-SHORTER = frozenset({"float16", "float32"})
+SHORTER = frozenset({"bfloat16", "float16", "float32"})
 """Element types that round a number of JSON, which is a float64."""
 EXACT_IN_FLOAT32 = 2**24
 """float32 holds every whole number up to here exactly (IEEE 754: 24 bits of significand)."""
@@ -53,7 +61,8 @@ class Number(OutputKind):
 
     `dtype` is float32 for `float` and int64 for `int` unless named. It enters the graph as `dtype`,
     shape `(batch,)`; an `int | None` enters as float32, since only a float can be NaN, and is
-    therefore bounded by +-2**24.
+    therefore bounded by +-2**24. A bfloat16 number is float32 in the graph, rounded to one that
+    bfloat16 holds.
     """
 
     marks_missing: ClassVar[bool] = False
@@ -77,8 +86,6 @@ class Number(OutputKind):
     @classmethod
     def from_type(cls, annotation: Any) -> Self | None:
         return cls() if annotation in (float, int) else None
-
-    _no_bfloat16 = field_validator("dtype", mode="before")(refuse_bfloat16)
 
     @field_validator("ge", "le", "gt", "lt", mode="before")
     @classmethod
@@ -150,7 +157,13 @@ class Number(OutputKind):
     @property
     def graph_dtype(self) -> str:
         """Numpy name of the element type in the graph."""
-        return "float32" if self.whole and self.nullable else self.dtype or "float32"
+        dtype = self.dtype or "float32"
+        return "float32" if self.whole and self.nullable else held_in(dtype)
+
+    @property
+    def is_bfloat16(self) -> bool:
+        """Are the numbers rounded to those of bfloat16, which no array of numpy's can be?"""
+        return self.dtype == "bfloat16"
 
     @cached_property
     def range(self) -> tuple[float, float]:
@@ -167,21 +180,17 @@ class Number(OutputKind):
                 bound - open_ for bound, open_ in ((self.le, 0), (self.lt, 1)) if bound is not None
             ]
             return max([low, *map(int, lower)]), min([high, *map(int, upper)])
-        dtype = np.dtype(self.dtype or "float32").type
-        with np.errstate(over="ignore"):
-            for bound, is_open in ((self.ge, False), (self.gt, True)):
-                if bound is not None:
-                    low = max(
-                        low,
-                        float(np.nextafter(dtype(bound), dtype(inf)) if is_open else dtype(bound)),
-                    )
-            for bound, is_open in ((self.le, False), (self.lt, True)):
-                if bound is not None:
-                    high = min(
-                        high,
-                        float(np.nextafter(dtype(bound), dtype(-inf)) if is_open else dtype(bound)),
-                    )
-        return low, high
+        dtype = self.dtype or "float32"
+        near = {
+            bound: float(rounded(bound, dtype))
+            for bound in (self.ge, self.gt, self.le, self.lt)
+            if bound is not None
+        }
+        lower = [near[self.ge]] if self.ge is not None else []
+        upper = [near[self.le]] if self.le is not None else []
+        lower += [next_float(near[self.gt], inf, dtype)] if self.gt is not None else []
+        upper += [next_float(near[self.lt], -inf, dtype)] if self.lt is not None else []
+        return max([low, *lower]), min([high, *upper])
 
     @property
     def _type_range(self) -> tuple[float, float]:
@@ -189,9 +198,11 @@ class Number(OutputKind):
         if self.whole and self.nullable:
             info = np.iinfo(self.dtype or "int64")
             return max(int(info.min), -EXACT_IN_FLOAT32), min(int(info.max), EXACT_IN_FLOAT32)
-        limits: Any = np.iinfo(self.dtype) if self.whole else np.finfo(self.dtype or "float32")
-        kind = int if self.whole else float
-        return kind(limits.min), kind(limits.max)
+        if self.whole:
+            limits = np.iinfo(self.dtype or "int64")
+            return int(limits.min), int(limits.max)
+        most = largest_float(self.dtype or "float32")
+        return -most, most
 
     @property
     def is_bounded(self) -> bool:
@@ -201,6 +212,8 @@ class Number(OutputKind):
     def outside(self, array: Array) -> Array:
         """Which elements break a bound: bool, of the array's shape. NaN breaks none."""
         low, high = self.range
+        if self.is_bfloat16:
+            array = rounded(array, "bfloat16")
         return (array < low) | (array > high)
 
     @property
@@ -217,6 +230,15 @@ class Number(OutputKind):
         )
 
     def annotation(self) -> Any:
+        number = self.number_of_json()
+        if self.is_bfloat16:
+            return Annotated[
+                number, AfterValidator(lambda value: float(rounded(value, "bfloat16")))
+            ]
+        return number
+
+    def number_of_json(self) -> Any:
+        """The strict Pydantic type of a value as it comes, before it is rounded."""
         low, high = self.json_range
         if self.whole:
             return Annotated[int, Field(ge=low, le=high, strict=True)]
@@ -280,18 +302,17 @@ class Number(OutputKind):
         if value.is_integer() and abs(value) < MOST_DIGITS:
             return str(int(value))
         if self.dtype in SHORTER:
-            with np.errstate(over="ignore"):
-                rounded = np.dtype(self.dtype).type(value)
-            if np.isfinite(rounded):
-                return str(rounded)
+            short = rounded(value, self.dtype)[()]
+            if np.isfinite(short):
+                return str(short)
         return str(value)
 
     @property
     def datatype(self) -> str:
-        return V2_DATATYPES[self.graph_dtype]
+        return "BF16" if self.is_bfloat16 else V2_DATATYPES[self.graph_dtype]
 
     def column(self, values: Column) -> Column:
-        array = np.asarray(values)
+        array = rounded(values, "bfloat16") if self.is_bfloat16 else np.asarray(values)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             refuse_rows(np.isinf(array), "E_NONFINITE", "an infinity", self.want())
             if not self.nullable:
@@ -344,7 +365,10 @@ class Number(OutputKind):
         low, high = self.range
         if self.whole:
             return some.integers(int(low), int(high))
-        return some.floats(low, high, allow_nan=False, allow_infinity=False)
+        number = some.floats(low, high, allow_nan=False, allow_infinity=False)
+        if self.is_bfloat16:
+            return number.map(lambda value: float(rounded(value, "bfloat16")))
+        return number
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """Both bounds and their neighbours in the element type, zero and one, and some between.
@@ -376,11 +400,11 @@ class Number(OutputKind):
         """A bound and the next two values inside, in the element type."""
         if self.whole:
             return [bound, *(int(bound) + (step if up else -step) for step in (1, 2))]
-        element = np.dtype(self.graph_dtype).type
-        found = [element(bound)]
+        dtype = self.dtype or "float32"
+        found = [float(rounded(bound, dtype))]
         for _ in range(2):
-            found.append(np.nextafter(found[-1], element(inf if up else -inf)))
-        return [bound, *map(float, found)]
+            found.append(next_float(found[-1], inf if up else -inf, dtype))
+        return [bound, *found]
 
     @property
     def padding_item(self) -> int | str:
@@ -400,27 +424,13 @@ class Number(OutputKind):
         return ()
 
     def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
-        return arrays[0][()]
+        return (rounded(arrays[0], "bfloat16") if self.is_bfloat16 else arrays[0])[()]
 
     def recover(self, value: Any) -> tuple[Array, ...]:
-        return (np.asarray(value, self.dtype),)
+        return (rounded(value, self.dtype or "float32"),)
+
+    def arranged(self, want: Arrays, got: Arrays) -> Arrays:
+        return near_bfloat16(want, got) if self.is_bfloat16 else got
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         return lambda values: {"": np.asarray(values, np.float64)}
-
-
-def rounded_up_to(bound: float, dtype: str) -> float:
-    """The least float64 that an element type rounds to `bound`, one of its numbers, or above.
-
-    Rounding is IEEE 754's: to nearest, ties to even.
-    """
-    element = np.dtype(dtype).type
-    with np.errstate(over="ignore"):
-        below = np.nextafter(element(bound), element(-inf))
-        gap = (
-            bound - float(below)
-            if np.isfinite(below)
-            else bound - float(np.nextafter(element(bound), element(0)))
-        )
-        middle = bound - abs(gap) / 2
-        return middle if float(element(middle)) >= bound else float(np.nextafter(middle, inf))

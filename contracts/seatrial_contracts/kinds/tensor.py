@@ -15,13 +15,13 @@ from pydantic import (
     PlainValidator,
     TypeAdapter,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from seatrial_contracts.bins import Bins, split_numbers
-from seatrial_contracts.element_types import V2_DATATYPES, refuse_bfloat16
+from seatrial_contracts.element_types import DECLARED_DATATYPES
 from seatrial_contracts.errors import DeclarationError, Refusal
+from seatrial_contracts.kinds.floats import held_in, near_bfloat16, rounded
 from seatrial_contracts.kinds.kind import (
     MAX_SIDE,
     SHORT_BYTES,
@@ -62,6 +62,7 @@ Dtype = Literal[
     "int16",
     "int32",
     "int64",
+    "bfloat16",
     "float16",
     "float32",
     "float64",
@@ -83,6 +84,7 @@ ELEMENT_BYTES = {
     "int16": 7,
     "int32": 12,
     "int64": 21,
+    "bfloat16": 16,
     "float16": 15,
     "float32": 16,
     "float64": 25,
@@ -113,6 +115,7 @@ class Tensor(OutputKind):
     with that number, and `<field>_mask`, bool, `(batch, size)`, is True where a row's own stand;
     with `mark="length"`, `<field>_length`, int64, `(batch,)`, counts them. `fill` is the number of
     which a missing tensor (`| None`) is made. `int4` and `uint4` are bounds of int8 and uint8.
+    bfloat16 is float32 in the graph, rounded to numbers that bfloat16 holds.
     """
 
     roles: ClassVar[frozenset[str]] = frozenset({"input", "output"})
@@ -147,8 +150,6 @@ class Tensor(OutputKind):
         if given.get("le") is None and given.get("lt") is None:
             given["le"] = float(most)
         return {**given, "dtype": dtype}
-
-    _no_bfloat16 = field_validator("dtype", mode="before")(refuse_bfloat16)
 
     def __class_getitem__(cls, parts: Any) -> Any:
         """The annotation itself: `embedding: Tensor[np.float32, 384]`.
@@ -223,7 +224,10 @@ class Tensor(OutputKind):
             ),
             (self.mark != "mask" and self.pad is None, f"mark={self.mark!r}", "one beside a pad"),
             (
-                any(not low <= number <= high for number in (self.fill, self.pad or 0)),
+                any(
+                    not low <= number <= high or self.held(number) != number
+                    for number in (self.fill, self.pad or 0)
+                ),
                 f"fill={self.fill}, pad={self.pad}",
                 f"numbers of {self.dtype}",
             ),
@@ -289,6 +293,15 @@ class Tensor(OutputKind):
         fewest = prod(ends_of(side)[0] for side in self.dims)
         return min(max(DEFAULT_VALUES, fewest), MOST_VALUES)
 
+    @property
+    def held_dtype(self) -> str:
+        """Numpy's name of the element type of the arrays, here and in the graph."""
+        return held_in(self.dtype)
+
+    def held(self, values: Any) -> Array:
+        """Numbers as an array of the element type, rounded to it."""
+        return rounded(values, self.dtype)
+
     @cached_property
     def element(self) -> Number:
         """One element of a tensor of numbers, with the tensor's bounds."""
@@ -327,7 +340,7 @@ class Tensor(OutputKind):
         element: Any = (
             Annotated[bool, Field(strict=True)]
             if self.dtype == "bool"
-            else self.element.annotation()
+            else self.element.number_of_json()
         )
         one: Any = element | None if self.missing else element
         nested: Any = one
@@ -350,7 +363,7 @@ class Tensor(OutputKind):
             except ValidationError as error:
                 self._refuse(error)
             try:
-                array = completed(np.array(values, self.dtype), self.dims)
+                array = completed(self.held(values), self.dims)
             except ValueError:
                 refuse("E_SHAPE", "lists of unlike length", self.want())
             return self._checked(
@@ -371,8 +384,9 @@ class Tensor(OutputKind):
         )
 
     def _checked(self, array: Array) -> Array:
-        if array.dtype != np.dtype(self.dtype):
+        if array.dtype != np.dtype(self.held_dtype):
             refuse("E_TYPE", f"elements of type {array.dtype.name}", self.want())
+        array = self.held(array)
         if array.ndim != len(self.dims) or any(
             not least <= size <= most
             for (least, most), size in zip(self.ranges, array.shape, strict=True)
@@ -412,7 +426,7 @@ class Tensor(OutputKind):
 
     @property
     def datatype(self) -> str:
-        return V2_DATATYPES[self.dtype]
+        return DECLARED_DATATYPES[self.dtype]
 
     @property
     def most_values(self) -> int:
@@ -428,8 +442,8 @@ class Tensor(OutputKind):
 
     def column(self, values: Column) -> Column:
         if self.ragged:
-            return [self._row(np.asarray(row), place) for place, row in enumerate(values)]
-        array = np.asarray(values)
+            return [self._row(self.held(row), place) for place, row in enumerate(values)]
+        array = self.held(values)
         self._check_shape(array.shape[1:], "", " for a row")
         if array.dtype.kind == "f" and (odd := self._odd(array)).any():
             of_rows = np.asarray(odd.reshape(len(array), -1).any(1))
@@ -461,7 +475,7 @@ class Tensor(OutputKind):
 
     def wire(self, value: Any) -> Any:
         if not np.size(value):
-            return completed(np.array(value, self.dtype), self.dims)
+            return completed(np.array(value, self.held_dtype), self.dims)
         return np.array(value, float).tolist() if self.missing else value
 
     def json_schema(self) -> JsonSchema:
@@ -479,7 +493,7 @@ class Tensor(OutputKind):
         if prod(shape) > self.values_limit:
             shape = [least for least, _ in self.ranges]
         value = self.element.example() if self.is_bounded else 0
-        return np.full(shape, value, self.dtype).tolist()
+        return np.full(shape, value, self.held_dtype).tolist()
 
     def strategy(self) -> SearchStrategy[Any]:
         from hypothesis import strategies as some
@@ -520,7 +534,7 @@ class Tensor(OutputKind):
 
     def _filled(self, values: list[Any], shape: tuple[int, ...]) -> Any:
         """Nested lists of that shape; values that do not suffice are repeated."""
-        array = holding(values, tuple(shape), self.dtype)
+        array = holding(values, tuple(shape), self.held_dtype)
         return (with_null(array) if self.missing else array).tolist()
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
@@ -552,7 +566,7 @@ class Tensor(OutputKind):
         No two places of a small tensor are alike, and the last place tells.
         """
         values = np.linspace(low, high, prod(shape))
-        return np.asarray(values, self.dtype).reshape(shape).tolist()
+        return self.held(values).reshape(shape).tolist()
 
     def _edge_shapes(self, small: list[int], most_values: int) -> Iterator[list[int]]:
         """Each side that varies, alone at its least, next to it, at an odd size and at its most.
@@ -570,7 +584,7 @@ class Tensor(OutputKind):
             side if isinstance(side, int) else self._dim(name, axis)
             for axis, side in enumerate(self.dims)
         )
-        values = TensorSpec(name=name, dtype=self.dtype, dims=dims, pad=self.pad)
+        values = TensorSpec(name=name, dtype=self.held_dtype, dims=dims, pad=self.pad)
         if not self.ragged:
             return (values,)
         return (values, *mark_specs(self.mark, name, dims[0]))
@@ -596,7 +610,7 @@ class Tensor(OutputKind):
     def filler(self, stage: Stage) -> tuple[Any, ...]:
         """`fill` all over, of the least size, of which nothing counts."""
         least = tuple(least for least, _ in self.ranges)
-        blank = np.full(least, self.fill, self.dtype)
+        blank = np.full(least, self.fill, self.held_dtype)
         return (blank, *marks(self.mark, len(blank), 0)) if self.ragged else (blank,)
 
     @property
@@ -604,10 +618,13 @@ class Tensor(OutputKind):
         return tuple(size if isinstance(size, int) else None for size in self.dims)
 
     def describe(self, arrays: Arrays, note: Any, options: OptionValues) -> Any:
-        return np.ascontiguousarray(arrays[0])
+        return np.ascontiguousarray(self.held(arrays[0]))
 
     def recover(self, value: Any) -> tuple[Array, ...]:
-        return (np.array(value, self.dtype),)
+        return (self.held(value),)
+
+    def arranged(self, want: Arrays, got: Arrays) -> Arrays:
+        return near_bfloat16(want, got) if self.dtype == "bfloat16" else got
 
     def features(self, name: str, files: Mapping[str, bytes], stage: Stage | None) -> Features:
         """Mean and spread of the elements that are there, and the share of those that are not."""

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import FLOATS
 from seatrial_contracts.errors import DeclarationError, GateError
 from seatrial_contracts.kinds.classes import are_probabilities
 from seatrial_contracts.kinds.detections import Detections
@@ -33,7 +34,7 @@ def check_activations(contract: Contract, activations: Mapping[str, str]) -> Non
         if activation not in get_args(Activation):
             raise DeclarationError(f"{WHERE} of '{name}'", repr(activation)[:60], known)
         tensor = tensors.get(name)
-        floats = [each.name for each in contract.answer_tensors if each.datatype.startswith("FP")]
+        floats = [each.name for each in contract.answer_tensors if each.datatype in FLOATS]
         if tensor is None or name not in floats:
             got = "no output of numbers with a fraction"
             want = f"one of {', '.join(floats) or 'none'}"

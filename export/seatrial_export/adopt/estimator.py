@@ -15,6 +15,7 @@ import onnx
 from typing_extensions import TypeIs
 
 from seatrial_contracts.declaration import contract_from_rows
+from seatrial_contracts.element_types import FLOATS
 from seatrial_contracts.errors import DeclarationError, GateError
 from seatrial_contracts.kinds.category import FEW, Category
 from seatrial_contracts.kinds.kind import TensorSpec
@@ -185,7 +186,7 @@ class Estimator:
     def _verb(self, kind: Any) -> Callable[[Any], Any]:
         """The method that makes an output of this kind."""
         scores = isinstance(kind, Label) or (
-            len(getattr(self._estimator, "classes_", ())) and kind.datatype.startswith("FP")
+            len(getattr(self._estimator, "classes_", ())) and kind.datatype in FLOATS
         )
         verb = (
             "predict_proba"

@@ -129,17 +129,24 @@ def refusal_from(text: str, code: str | None = None) -> Refusal:
 
 def triton_inputs(kit: Any, tensors: Tensors, **options: Any) -> list[Any]:
     """Tensors as tritonclient takes them; `kit` is its module."""
+    from tritonclient.utils import triton_to_np_dtype
+
     inputs = []
     for name, (datatype, array) in tensors.items():
         given = kit.InferInput(name, list(array.shape), datatype)
-        given.set_data_from_numpy(np.ascontiguousarray(array), **options)
+        own = array.astype(triton_to_np_dtype(datatype)) if datatype == "BF16" else array
+        given.set_data_from_numpy(np.ascontiguousarray(own), **options)
         inputs.append(given)
     return inputs
 
 
 def declared(found: Mapping[str, Array | None]) -> dict[str, Array]:
     """The outputs. Raises `Unavailable` where one is missing."""
-    outputs = {name: array for name, array in found.items() if array is not None}
+    outputs = {
+        name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+        for name, array in found.items()
+        if array is not None
+    }
     if len(outputs) < len(found):
         raise odd_answer("an answer without one of the outputs", "all that the contract declares")
     return outputs

@@ -10,6 +10,7 @@ import numpy as np
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES, PYTHON_TYPES
 from seatrial_contracts.host_stage import in_batches
+from seatrial_contracts.kinds.floats import rounded
 from seatrial_contracts.kinds.kind import Array, Kind
 from seatrial_contracts.kinds.mapped_kind import unstacked
 from seatrial_contracts.kinds.raw_tensor import LENGTH, PRESENT
@@ -116,7 +117,7 @@ def _value(kind: Kind, value: Any) -> Any:
         words = flat if files else [item.encode() for item in flat]
         return words if isinstance(value, list) else words[0]
     try:
-        return np.array(value, dtype)
+        return rounded(value, "bfloat16") if kind.datatype == "BF16" else np.array(value, dtype)
     except (ValueError, OverflowError):
         raise Inexpressible from None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.element_types import DTYPES, NOT_IN_JSON
 from seatrial_contracts.kinds.file_kind import FileKind
 from seatrial_contracts.kinds.kind import Array
 from seatrial_parity.http_client import JSON_HEADERS, error_of, object_of, odd_answer
@@ -21,12 +21,15 @@ NAME = "v2 json"
 
 
 def runners(asked: TrialRequest) -> Iterator[V2JsonRunner]:
-    """One, where there is a server and JSON has a form for all: it has none for files and FP16."""
+    """One, where there is a server and JSON has a form for all.
+
+    JSON has none for files, FP16 and BF16.
+    """
     contract = asked.bundle.contract
     files = any(isinstance(field.kind, FileKind) for field in contract.inputs)
     datatypes = {field.kind.datatype for field in contract.inputs}
     datatypes |= {tensor.datatype for tensor in contract.client_tensors.values()}
-    if asked.url is not None and not files and "FP16" not in datatypes:
+    if asked.url is not None and not files and datatypes.isdisjoint(NOT_IN_JSON):
         yield V2JsonRunner(asked.bundle, asked.url, asked.bundle.version)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import FLOATS
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.classes import best_of
 from seatrial_contracts.kinds.kind import Array
@@ -37,7 +38,7 @@ def class_count(contract: Contract, name: str) -> int | None:
     """How many scores a row of this output has; None where these are no classes' scores."""
     tensor = contract.client_tensors[name]
     mapped = isinstance(contract.answered.get(name), MappedKind)
-    fixed = len(tensor.shape) == 1 and tensor.datatype.startswith("FP") and not mapped
+    fixed = len(tensor.shape) == 1 and tensor.datatype in FLOATS and not mapped
     return tensor.shape[0] if fixed else None
 
 

@@ -11,6 +11,7 @@ from functools import partial
 
 from seatrial_contracts.answer_forms import prompted
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import NOT_IN_JSON
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_serve.api.exchange import Exchange, Job, Reply
@@ -23,6 +24,7 @@ from seatrial_serve.models.request import Terms
 from seatrial_serve.models.served_model import ServedModel
 from seatrial_serve.process.clock import now_s
 from seatrial_serve.v2.columns import columns_of
+from seatrial_serve.v2.elements import not_in_json
 from seatrial_serve.v2.message import InferRequest, InferResponse, Parameters, Wanted
 
 MICROSECONDS = 1e-6
@@ -126,8 +128,10 @@ def wanted_outputs(contract: Contract, request: InferRequest) -> list[Wanted]:
         ]
         check_named(contract, found)
     for wanted in found:
-        if not wanted.binary and names[wanted.name].datatype == "FP16":
-            check_form(wanted)
+        datatype = names[wanted.name].datatype
+        if not wanted.binary and wanted.best is None and datatype in NOT_IN_JSON:
+            mend = "'binary_data' of the output, or 'binary_data_output' of the request"
+            raise not_in_json(datatype, f"output '{wanted.name}'", mend)
     return found
 
 
@@ -137,14 +141,3 @@ def check_named(contract: Contract, found: Sequence[Wanted]) -> None:
         check_classification(contract, wanted)
     if len({wanted.name for wanted in found}) != len(found):
         raise Refusal("E_OUTPUT", "outputs", "one of them twice", "each once")
-
-
-def check_form(wanted: Wanted) -> None:
-    """Raise `Refusal` for FP16 in JSON, for which the protocol has no form."""
-    if wanted.best is None:
-        raise Refusal(
-            "E_DTYPE",
-            f"output '{wanted.name}'",
-            "FP16 in JSON",
-            "'binary_data' of the output, or 'binary_data_output' of the request",
-        )

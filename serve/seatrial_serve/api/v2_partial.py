@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seatrial_contracts.contract import Contract
-from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.element_types import DTYPES, FLOATS
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array, Column
 from seatrial_contracts.kinds.output_kind import AnswerTensor
@@ -19,14 +19,12 @@ from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request import rows_at
 from seatrial_serve.v2.message import Wanted
 
-V2_FLOATS = frozenset({"FP16", "FP32", "FP64"})
-
 
 def refuse_without_nan(tensors: Mapping[str, AnswerTensor], wanted: Sequence[Wanted]) -> None:
     """Raise `Refusal` if an output of a partial answer has no value for a row without answer."""
     for name, best in ((each.name, each.best) for each in wanted):
         datatype = tensors[name].datatype if best is None else "BYTES"
-        if datatype not in V2_FLOATS:
+        if datatype not in FLOATS:
             raise Refusal(
                 "E_UNSUPPORTED",
                 "header X-Partial",

@@ -1,4 +1,4 @@
-"""The element types in which Triton takes a model's raw inputs."""
+"""The element types in which Triton takes a model's raw inputs and gives its answers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seatrial_contracts.element_types import DTYPES
+from seatrial_contracts.element_types import DTYPES, V2_DATATYPES
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.raw_tensor import RawTensor
 
-WIDE: Mapping[str, str] = dict.fromkeys(
-    ("INT8", "INT16", "INT32", "UINT8", "UINT16", "UINT32"), "INT64"
-)
-"""The datatype of small whole numbers -> the one that Triton takes for it.
+SMALL = ("INT8", "INT16", "INT32", "UINT8", "UINT16", "UINT32")
+WIDE: Mapping[str, str] = {**dict.fromkeys(SMALL, "INT64"), "BF16": "FP32"}
+"""The datatype of small numbers -> the one that Triton takes for it.
 
 Triton reads JSON's whole numbers as 64 bits and keeps the lower ones: 300 becomes 44 in UINT8,
-before any model sees it.
+before any model sees it. Its Python backend makes no numpy array of BF16.
 """
 
 
@@ -29,16 +28,23 @@ def wide(datatype: str) -> str:
     return WIDE.get(datatype, datatype)
 
 
-def narrowed(raw: RawTensor, array: Array) -> Array:
-    """Return whole numbers in the tensor's own type, from the wide one that Triton takes.
+def answered(datatype: str) -> str:
+    """Return the V2 datatype of an answer in Triton: that of the graph's own tensor."""
+    return V2_DATATYPES[DTYPES[datatype]]
 
-    Raises `Refusal` if one does not fit.
+
+def narrowed(raw: RawTensor, datatype: str, array: Array) -> tuple[str, Array]:
+    """Return numbers in the tensor's own datatype, from the wide one that Triton takes.
+
+    The contract rounds what comes as BF16. Raises `Refusal` if a whole number does not fit.
     """
-    if raw.datatype not in WIDE or array.dtype != np.int64:
-        return array
+    if WIDE.get(raw.datatype) != datatype:
+        return datatype, array
+    if raw.datatype == "BF16":
+        return raw.datatype, array
     own = np.dtype(DTYPES[raw.datatype])
     bad = (array < np.iinfo(own).min) | (array > np.iinfo(own).max)
     if bad.any():
         row = int(bad.reshape(len(array), -1).any(1).argmax())
         raise Refusal("E_RANGE", f"input '{raw.name}', row {row}", str(array[bad][0]), raw.want)
-    return array.astype(own)
+    return raw.datatype, array.astype(own)

@@ -12,7 +12,7 @@ from seatrial_contracts.errors import MissingExtra
 from seatrial_serve.inference.pace import Pace
 from seatrial_serve.runtimes.onnx.providers import PRECISE, SWIFT
 from seatrial_serve.runtimes.triton_naming import digest_key, front_name, graph_name, triton_version
-from seatrial_serve.runtimes.triton_types import wide
+from seatrial_serve.runtimes.triton_types import answered, wide
 
 try:
     from tritonclient.grpc import model_config_pb2 as pb
@@ -87,7 +87,7 @@ def graph_config(bundles: Mapping[int, Bundle], placing: Placing, pace: Pace) ->
     config.default_model_filename = "model.onnx" if placing.backend == "onnxruntime" else "model.py"
     for spec in bundle.specs:
         add_tensors(config.input, [(spec.name, V2_DATATYPES[spec.dtype], spec.dims)], reshape=True)
-    add_tensors(config.output, bundle.contract.answer_tensors, reshape=True)
+    add_tensors(config.output, answers(bundle), reshape=True)
     place(config, placing)
     batch(config, bundle, pace, placing)
     if placing.backend == "onnxruntime" and placing.device == "gpu":
@@ -117,8 +117,14 @@ def raw_config(name: str, bundles: Mapping[int, Bundle]) -> Config:
     for raw in bundle.contract.raw_tensors.values():
         add_tensors(config.input, [(raw.name, wide(raw.datatype), raw.row_shape)])
         config.input[-1].optional = raw.optional
-    add_tensors(config.output, bundle.contract.answer_tensors)
+    add_tensors(config.output, answers(bundle))
     return config
+
+
+def answers(bundle: Bundle) -> Iterable[tuple[str, str, Iterable[int | None]]]:
+    """The graph's answers by name, Triton's V2 datatype and sizes of one row."""
+    for tensor in bundle.contract.answer_tensors:
+        yield tensor.name, answered(tensor.datatype), tensor.shape
 
 
 def add_tensors(

@@ -34,9 +34,9 @@ def read_columns(request: Any, contract: Contract) -> dict[str, Column]:
     for given in request.inputs():
         array = given.as_numpy()
         raw = contract.raw_tensors.get(given.name())
-        if raw is not None:
-            array = narrowed(raw, array)
         datatype = "BYTES" if array.dtype.kind in "OS" else V2_DATATYPES[array.dtype.name]
+        if raw is not None:
+            datatype, array = narrowed(raw, datatype, array)
         data: Column = array.ravel().tolist() if datatype == "BYTES" else array.ravel()
         tensors.append(Tensor(given.name(), datatype, array.shape, data))
     columns, rows = columns_of(contract, tensors)

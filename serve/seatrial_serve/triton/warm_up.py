@@ -94,7 +94,9 @@ def add_warm_up(config: Any, tensors: Tensors) -> dict[str, bytes]:
         given.data_type = data_type(datatype)
         given.dims.extend(array.shape)
         given.input_data_file = f"golden.{place}"
-        files[f"{FOLDER}/golden.{place}"] = words(array) if datatype == "BYTES" else to_bytes(array)
+        files[f"{FOLDER}/golden.{place}"] = (
+            words(array) if datatype == "BYTES" else to_bytes(array, datatype)
+        )
     return files
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.element_types import DTYPES, PYTHON_TYPES
+from seatrial_contracts.element_types import DTYPES, NOT_IN_JSON, PYTHON_TYPES
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.floats import bfloat16_bits, from_bfloat16_bits
 from seatrial_contracts.kinds.kind import Array, Column
 
 MAX_RANK = 16
@@ -23,7 +24,8 @@ LITTLE = {
     datatype: np.dtype(dtype).newbyteorder("<")
     for datatype, dtype in DTYPES.items()
     if datatype != "BYTES"
-}
+} | {"BF16": np.dtype("<u2")}
+"""Datatype -> numpy's type of its bytes; those of BF16 are the upper half of a float32."""
 CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -38,17 +40,14 @@ CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Datatype -> where typed contents of a gRPC message hold it; FP16 travels raw alone."""
+"""Datatype -> where typed contents of a gRPC message hold it; FP16 and BF16 travel raw alone."""
 LENGTH = Struct("<I")
 JSON_TYPES = PYTHON_TYPES | {"f": PYTHON_TYPES["f"] | {type(None)}}
 """numpy's kind of an element type -> what may stand for it; null is NaN, which JSON lacks."""
 
 
 def checked_datatype(datatype: Any, where: str) -> str:
-    """Return the datatype; raise `Refusal` for one that cannot be read.
-
-    These are the datatypes that the protocol does not have, and BF16, which numpy does not have.
-    """
+    """Return the datatype; raise `Refusal` for one that the protocol does not have."""
     if not isinstance(datatype, str) or datatype not in DTYPES:
         raise Refusal(
             "E_DTYPE", where, "an unknown datatype", f"one of {', '.join(sorted(DTYPES))}"
@@ -96,7 +95,8 @@ def from_bytes(datatype: str, shape: tuple[int, ...], data: memoryview, where: s
         )
     if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
         raise Refusal("E_TYPE", where, "a byte that is no boolean", "bytes 0 and 1")
-    return np.frombuffer(data, dtype)
+    array = np.frombuffer(data, dtype)
+    return from_bfloat16_bits(array) if datatype == "BF16" else array
 
 
 def _words(data: bytes, count: int, where: str) -> list[Any]:
@@ -132,11 +132,9 @@ def from_json(datatype: str, shape: tuple[int, ...], data: Any, where: str) -> C
         if kinds - {str, type(None)}:
             raise Refusal("E_TYPE", where, "an element that is no string", "strings")
         return flat
+    if datatype in NOT_IN_JSON:
+        raise not_in_json(datatype, where)
     dtype = LITTLE[datatype]
-    if datatype == "FP16":
-        raise Refusal(
-            "E_DTYPE", where, "FP16 in JSON", "FP16 as binary tensor data: JSON has no such numbers"
-        )
     if kinds - JSON_TYPES[dtype.kind]:
         raise Refusal("E_TYPE", where, "an element of another type", f"{datatype} elements")
     try:
@@ -154,6 +152,12 @@ def from_json(datatype: str, shape: tuple[int, ...], data: Any, where: str) -> C
     if dtype.kind == "f" and np.isinf(array).any():
         raise Refusal("E_RANGE", where, "a number that does not fit", f"{datatype} elements")
     return array
+
+
+def not_in_json(datatype: str, where: str, mend: str = "") -> Refusal:
+    """The refusal of numbers for which the protocol has no form in JSON."""
+    want = f"{datatype} as binary tensor data: the protocol has no form of it in JSON"
+    return Refusal("E_DTYPE", where, f"{datatype} in JSON", want, mend)
 
 
 def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
@@ -177,8 +181,10 @@ def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
     return list(data)
 
 
-def to_bytes(array: Array) -> bytes:
+def to_bytes(array: Array, datatype: str) -> bytes:
     """Row-major, little-endian; BYTES, which are words in an array of objects, by length."""
+    if datatype == "BF16":
+        array = bfloat16_bits(array)
     if array.dtype.kind == "O":
         words = [word.encode() for word in array.ravel().tolist()]
         return b"".join(chain.from_iterable((LENGTH.pack(len(word)), word) for word in words))

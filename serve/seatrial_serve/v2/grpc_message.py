@@ -130,7 +130,8 @@ def write_message(response: InferResponse) -> bytes:
     """
     outputs = response.outputs
     rest = pb.ModelInferResponse(
-        id=response.id, raw_output_contents=[to_bytes(array) for _, _, array in outputs]
+        id=response.id,
+        raw_output_contents=[to_bytes(array, datatype) for _, datatype, array in outputs],
     )
     described = tuple([(wanted.name, datatype, array.shape) for wanted, datatype, array in outputs])
     parameters = tuple(response.parameters.items())

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from seatrial_contracts.contract import Contract
+from seatrial_contracts.element_types import NOT_IN_JSON
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.json_values import check_values
 from seatrial_serve.process.json_pieces import write_json
@@ -23,6 +24,7 @@ from seatrial_serve.v2.elements import (
     checked_shape,
     from_bytes,
     from_json,
+    not_in_json,
     to_bytes,
 )
 from seatrial_serve.v2.message import (
@@ -242,17 +244,16 @@ def raw_request(body: bytes, contract: Contract) -> InferRequest:
 def write_response(response: InferResponse) -> tuple[bytes, int | None]:
     """The body, and how many bytes of it are JSON where binary tensors follow.
 
-    Raises `Refusal` for FP16 in JSON, which has no such numbers.
+    Raises `Refusal` for FP16 and BF16 in JSON, in which the protocol has no form for them.
     """
     outputs, blobs = [], []
     for wanted, datatype, array in response.outputs:
         output: dict[str, Any] = {"name": wanted.name, "datatype": datatype, "shape": array.shape}
         if wanted.binary:
-            blobs.append(to_bytes(array))
+            blobs.append(to_bytes(array, datatype))
             output["parameters"] = {"binary_data_size": len(blobs[-1])}
-        elif datatype == "FP16":
-            where, mend = f"output '{wanted.name}'", "binary_data: true"
-            raise Refusal("E_DTYPE", where, "FP16 in JSON", "FP16 as binary tensor data", mend)
+        elif datatype in NOT_IN_JSON:
+            raise not_in_json(datatype, f"output '{wanted.name}'", "binary_data: true")
         else:
             output["data"] = array.ravel().tolist() if array.dtype.kind == "O" else array.ravel()
         outputs.append(output)
