@@ -163,6 +163,8 @@ def test_triton_answers_the_graphs_tensors_by_both_backends(
         said = "comes as the graph's tensors" if output.tensors else "is left out"
         assert f"{model}: output '{output.name}' {said}" in wrote.output
     assert ("request options have no effect" in wrote.output) == (model == "numbers")
+    narrow = f"{model}: bfloat16 comes and goes as FP32: brain, brains"
+    assert (narrow in wrote.output) == (model == "numbers")
     write_repository([bundle], tmp_path / "python", Placing(backend="python"))
     whole = InProcess(tmp_path / "python", model, "whole")
     front = InProcess(tmp_path / "ensemble", f"{model}_front", "front")

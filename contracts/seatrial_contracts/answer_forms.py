@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 from pydantic import model_validator
 
 from seatrial_contracts.compare import Array
@@ -296,12 +297,29 @@ class AnswerForms(ContractFields):
         return found
 
     def arranged(self, want: Mapping[str, Array], got: Mapping[str, Array]) -> Mapping[str, Array]:
-        """`got` in the order of `want`, where the order of an answer's things says nothing."""
+        """`got` of a row as near to `want` as an answer that says the same is.
+
+        See `OutputKind.arranged`.
+        """
         for names, arrange in self._arrangers:
             if all(name in want and name in got for name in names):
                 pair = [[each[name] for name in names] for each in (want, got)]
                 got = {**got, **dict(zip(names, arrange(*pair), strict=True))}
         return got
+
+    def arranged_batch(
+        self, want: Mapping[str, Array], got: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        """The same of batched answers, rows first."""
+        if not self._arrangers or any(
+            name not in got or got[name].shape != array.shape for name, array in want.items()
+        ):
+            return got
+        rows = [
+            self.arranged(*({name: each[name][row] for name in want} for each in (want, got)))
+            for row in range(len(next(iter(want.values()))))
+        ]
+        return {name: np.stack([row[name] for row in rows]) for name in want}
 
     @cached_property
     def _arrangers(self) -> list[tuple[tuple[str, ...], Callable[[Arrays, Arrays], Arrays]]]:

@@ -344,6 +344,17 @@ def test_a_pair_of_texts_has_a_place_for_each(page: Any) -> None:
     assert page.get_by_role("textbox", name="pair, passage").input_value() == pair["passage"]
 
 
+def test_the_lines_for_tritonclient_make_bfloat16_of_ml_dtypes(page: Any) -> None:
+    made = """async () => {
+        const { triton } = await import("/console/static/lines.js");
+        const tensors = [{ name: "x", datatype: "BF16", shape: [-1, 1] }];
+        return triton("m", undefined, new Map([["x", { json: "0.1" }]]), new Map(), tensors, []);
+    }"""
+    lines = page.evaluate(made)
+    assert "import ml_dtypes\nimport numpy as np\n" in lines
+    assert "np.array([[0.1]], ml_dtypes.bfloat16)" in lines
+
+
 def test_large_answers_are_cut_to_what_can_be_read(page: Any) -> None:
     side = {"xmin": 0, "ymin": 0, "xmax": 20, "ymax": 20}
     kinds = {

@@ -19,7 +19,9 @@ from hypothesis import strategies as some
 from support.running import Running
 
 import seatrial as st
+from seatrial_contracts.element_types import DTYPES, NOT_IN_JSON
 from seatrial_contracts.errors import Refusal
+from seatrial_contracts.kinds.floats import rounded
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.v2.elements import LITTLE, from_bytes, from_json, to_bytes
 from seatrial_serve.v2.http_body import read_request
@@ -434,19 +436,23 @@ def test_an_input_that_may_be_missing_may_be_left_out() -> None:
 def test_elements_survive_bytes_and_json(
     data: some.DataObject, datatype: str, shape: list[int]
 ) -> None:
-    dtype = LITTLE[datatype]
+    dtype = np.dtype(DTYPES[datatype]).newbyteorder("<")
     count = int(np.prod(shape))
     if dtype.kind == "b":
         element: Any = some.booleans()
     elif dtype.kind == "f":
-        element = some.floats(width=dtype.itemsize * 8, allow_nan=False, allow_infinity=False)  # type: ignore[arg-type]
+        element = some.floats(
+            width=LITTLE[datatype].itemsize * 8, allow_nan=False, allow_infinity=False
+        )  # type: ignore[arg-type]
     else:
         element = some.integers(int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     array = np.array(data.draw(some.lists(element, min_size=count, max_size=count)), dtype)
-    there = from_bytes(datatype, tuple(shape), memoryview(b"?" + to_bytes(array))[1:], "")
+    if datatype == "BF16":
+        array = rounded(array, "bfloat16")
+    there = from_bytes(datatype, tuple(shape), memoryview(b"?" + to_bytes(array, datatype))[1:], "")
     assert isinstance(there, np.ndarray)
     assert there.tolist() == array.tolist()
-    if datatype != "FP16":
+    if datatype not in NOT_IN_JSON:
         assert (
             np.asarray(
                 from_json(datatype, tuple(shape), array.reshape(shape).tolist(), "")

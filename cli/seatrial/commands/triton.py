@@ -101,5 +101,9 @@ def said_otherwise(contract: Contract) -> Iterator[str]:
             yield f"output '{output.name}' comes as the graph's tensors: {names}"
         else:
             yield f"output '{output.name}' is left out, as no tensor of the graph holds it"
+    tensors = [*contract.raw_tensors.values(), *contract.answer_tensors]
+    narrow = [tensor.name for tensor in tensors if tensor.datatype == "BF16"]
+    if narrow:
+        yield f"bfloat16 comes and goes as FP32: {', '.join(narrow)}"
     if contract.known_options:
         yield f"request options have no effect: {', '.join(contract.known_options)}"

@@ -157,8 +157,10 @@ class OutputKind(Kind):
         return {}
 
     def arranged(self, want: Arrays, got: Arrays) -> Arrays:
-        """`got` in the order of `want`, where the order of an answer's things says nothing.
+        """`got` as near to `want` as an answer that says the same is.
 
+        It stands in the order of `want`, where the order of an answer's things says nothing, and
+        holds the numbers of `want`, where an element type is too coarse to tell them from its own.
         Both are the graph's tensors of one row.
         """
         return got

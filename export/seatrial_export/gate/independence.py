@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.host_stage import EncodedRow, group_places
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.receipt import INDEPENDENCE, Trial
@@ -44,7 +45,8 @@ def check_independence(candidate: Candidate) -> None:
     chain = Chain(candidate)
     rows = [chain.prepared(row) for row in candidate.declared.encoded_golden]
     probes = answerable(chain, candidate.probes)
-    found = compare_among_mates(chain, rows, [*probes, *rows], TOLERANCE)
+    contract = candidate.declared.contract
+    found = compare_among_mates(chain, contract, rows, [*probes, *rows], TOLERANCE)
     candidate.batchable = found.passed
     left_out = len(candidate.probes) - len(probes)
     findings = [
@@ -82,8 +84,9 @@ def answerable(model: Model, rows: Sequence[EncodedRow]) -> list[EncodedRow]:
 
 
 def compare_among_mates(
-    model: Model, rows: Sequence[EncodedRow], probes: Sequence[EncodedRow], tolerance: Tolerance
-) -> Comparison:
+    model: Model, contract: Contract, rows: Sequence[EncodedRow], probes: Sequence[EncodedRow],
+    tolerance: Tolerance,
+) -> Comparison:  # fmt: skip
     """Compare prepared rows among others with each in a batch of as many copies of itself.
 
     The others are drawn from `probes`.
@@ -95,7 +98,8 @@ def compare_among_mates(
     some = list(rows[:MOST_ROWS])
     batches = [[*mates(model, probes, row, place), row, row] for place, row in enumerate(some)]
     copies = [model.run([row] * len(batch))[-1] for row, batch in zip(some, batches, strict=True)]
-    found = compare_outputs(copies, [model.run(batch)[-1] for batch in batches], tolerance)
+    beside = [model.run(batch)[-1] for batch in batches]
+    found = compare_outputs(copies, [*map(contract.arranged, copies, beside)], tolerance)
     if found.passed or found.sample is None or not np.isfinite(found.worst_error):
         return found
     noise = noise_of(model, batches[found.sample], str(found.output))

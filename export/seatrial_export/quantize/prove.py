@@ -74,7 +74,8 @@ def rows_apart(
     if not subject.batchable:
         return None
     _, rows = subject.sets[0]
-    found = compare_among_mates(model, rows, answerable(model, subject.probes), apart)
+    probes = answerable(model, subject.probes)
+    found = compare_among_mates(model, subject.contract, rows, probes, apart)
     if not found.passed:
         raise GateError(
             f"variant '{variant.name}', batch independence",

@@ -76,7 +76,7 @@ class AtDrawnRows:
             if drawn.named
         ]
         self._edges, self._scales = edges, scales_of([*subject.bundle.golden.answers, *named])
-        self._decided = decided_outputs(subject.contract)
+        self._contract, self._decided = subject.contract, decided_outputs(subject.contract)
         self._other: Counter[str] = Counter()
         self._where = ""
         self.worst = Comparison(passed=True, rows=0, worst_error=0.0, allowed=0.0)
@@ -92,6 +92,7 @@ class AtDrawnRows:
         floats = {name: array for name, array in want.items() if not is_whole(array)}
         if not floats:
             return ""
+        got = self._contract.arranged(want, got)
         found = compare_beside(self._scales, floats, got, self._edges.most)
         if found.ratio > self.worst.ratio:
             self.worst = found

@@ -188,7 +188,9 @@ def bisect(
         if promise is not None and promise.tolerance
         else bundle.contract.tolerance
     )
-    sample, answers = worst_row(pipeline.answer(bundle.golden.rows), got, tolerance)
+    want = pipeline.answer(bundle.golden.rows)
+    near = [*map(bundle.contract.arranged, want, got)]
+    sample, answers = worst_row(want, near, tolerance)
     search = _Search(bundle, pipeline, pipeline.encode_row(bundle.golden.rows[sample]), tolerance)
     for role, graph in traced.items():
         sealed = (

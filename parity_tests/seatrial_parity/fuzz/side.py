@@ -114,6 +114,7 @@ class Side:
         if self._runner.client_terms:
             got = self._contract.filled(want, got)
         found = []
+        got = self._contract.arranged(want, got)
         if self._scale:
             mine = {name: want[name] for name in self._scale}
             found.append(compare_outputs([self._scale, mine], [self._scale, got], self._tolerance))

@@ -6,7 +6,7 @@ import { objectOf, onlyFile, parametersOf, typeOf } from "./request.js";
 import { fieldsOf, isMoment, numbered, packedOf } from "./tensors.js";
 
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
-const DTYPES = { BOOL: "bool_", BYTES: "object_", FP16: "float16", FP32: "float32", FP64: "float64" };
+const DTYPES = { BF16: "ml_dtypes.bfloat16", BOOL: "np.bool_", BYTES: "np.object_", FP16: "np.float16", FP32: "np.float32", FP64: "np.float64" };
 
 export class Lines {
   /** `asked` is the version where the address names one. */
@@ -114,11 +114,13 @@ export function triton(name, asked, fields, chosen, inputs, outputs) {
   const row = inputs.filter((input) => fields.has(input.name)).map((input) => `    ${string(input.name)}: ${tensor(input, fields.get(input.name))},`);
   const files = [...fields.values()].some(({ file }) => file);
   const local = row.some((line) => line.includes("ZoneInfo("));
+  const narrow = inputs.some(({ datatype }) => datatype === "BF16");
   return [
     ...(local ? ["from datetime import datetime"] : []),
     ...(files ? ["from pathlib import Path"] : []),
     ...(local ? ["from zoneinfo import ZoneInfo"] : []),
     ...(local || files ? [""] : []),
+    ...(narrow ? ["import ml_dtypes"] : []),
     "import numpy as np",
     "import tritonclient.http as triton",
     "from tritonclient.utils import np_to_triton_dtype",
@@ -135,7 +137,7 @@ export function triton(name, asked, fields, chosen, inputs, outputs) {
 
 /** One row's tensor as numpy makes it, several texts of a field as a row of them. */
 function tensor({ datatype, shape }, { json, file, schema }) {
-  const dtype = `np.${DTYPES[datatype] ?? datatype.toLowerCase()}`;
+  const dtype = DTYPES[datatype] ?? `np.${datatype.toLowerCase()}`;
   const texts = json?.startsWith("{") ? JSON.stringify(Object.values(JSON.parse(json))) : json;
   const value = file ? read(file) : datatype === "INT64" && isMoment(schema) ? numbered(json, schema) : literal(texts);
   const nested = value.startsWith("[") ? `[${value}]` : `[[${value}]]`;
