@@ -501,7 +501,8 @@ def draw(
     if mode == "I;16":
         picture = Pillow.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
     elif mode == "F":
-        picture = Pillow.fromarray(np.asarray(picture.convert("L")).astype(np.float32) / 16)
+        gray = np.asarray(picture.convert("L")).astype(np.float32)
+        picture = Pillow.fromarray(gray / 16 - 4)  # floats below 0 too
     elif mode in ("RGBA", "LA"):
         picture.putalpha(Pillow.fromarray((ramp[..., 0] % 256).astype(np.uint8)))
     options: dict[str, Any] = {}

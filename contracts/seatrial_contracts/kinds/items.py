@@ -218,7 +218,8 @@ class Items(Kind):
     def wire(self, value: Any) -> Any:
         if not isinstance(value, (list, np.ndarray)):
             raise TypeError("no list")
-        return [None if each is None else self.each.wire(each) for each in value]
+        missing = self.each.missing_element if self.each.nullable else None
+        return [missing if each is None else self.each.wire(each) for each in value]
 
     def json_schema(self) -> JsonSchema:
         return {

@@ -637,7 +637,9 @@ class Tensor(OutputKind):
             }
             if self.missing:
                 pairs = zip(there, values, strict=True)
-                found["holes"] = [1 - row.size / max(1, np.size(value)) for row, value in pairs]
+                found["holes"] = [
+                    (np.size(value) - row.size) / max(1, np.size(value)) for row, value in pairs
+                ]
             return found
 
         return features
