@@ -96,7 +96,7 @@ class HostStage:
             try:
                 encoded += stage(row[name])
             except Refusal as refusal:
-                raise refusal.at(where_of(name, place)) from None
+                raise refusal.at(where_of(name, place, refusal.where)) from None
         if self._shared:
             check_shared(self._shared, encoded, place)
         return tuple(encoded)
@@ -111,7 +111,7 @@ class HostStage:
             try:
                 made = stage(row[name])
             except Refusal as refusal:
-                raise refusal.at(where_of(name, place)) from None
+                raise refusal.at(where_of(name, place, refusal.where)) from None
             add_made(encoded, notes, made, noted=name in self._noting)
         if self._shared:
             check_shared(self._shared, encoded, place)
@@ -150,7 +150,7 @@ class HostStage:
                 if isinstance(made[place], Refusal):
                     continue
                 if isinstance(each, Refusal):
-                    made[place] = each.at(where_of(name, places[place]))
+                    made[place] = each.at(where_of(name, places[place], each.where))
                 else:
                     add_made(made[place], notes[place], each, noted=name in self._noting)
         if self._shared:
@@ -216,9 +216,13 @@ def check_shared(shared: Sequence[SharedSize], row: Sequence[Any], place: int | 
                 )
 
 
-def where_of(name: str, place: int | None) -> str:
-    """An input for messages, with the row's place in its request where that is known."""
-    return f"input '{name}'" + (f", row {place}" if place is not None else "")
+def where_of(name: str, place: int | None, inner: str = "") -> str:
+    """An input for messages, with the row's place in its request where that is known.
+
+    `inner` is a place within the value, such as "item 2".
+    """
+    row = f"row {place}" if place is not None else ""
+    return ", ".join(filter(None, (f"input '{name}'", inner, row)))
 
 
 def add_made(encoded: list[Any], notes: list[Any], made: Sequence[Any], *, noted: bool) -> None:

@@ -16,6 +16,7 @@ import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
 from hypothesis import given
 from hypothesis import strategies as some
+from support.every_way import asked_by_v1, asked_by_v2_binary
 from support.made import made_bundle
 from support.parity import RUNNERS, hold_to_parity
 from support.running import Running, run_app
@@ -23,6 +24,8 @@ from torch import nn
 
 import seatrial as st
 from seatrial_contracts.compare import compare_arrays
+from seatrial_contracts.drawn_rows import draw_rows
+from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.floats import (
     LARGEST_BFLOAT16,
     bfloat16_bits,
@@ -125,9 +128,10 @@ def test_float64_numbers_are_rounded_once_to_the_nearest(value: float) -> None:
         assert error < away or (error == away and int(bfloat16_bits(np.float32([got]))[0]) % 2 == 0)
 
 
-def test_neighbours_of_every_bfloat16_are_those_of_ml_dtypes() -> None:
+def test_neighbours_of_bfloat16_numbers_are_those_of_ml_dtypes() -> None:
+    """Of every exponent and both signs: the powers of 2, what stands beside them, and a middle."""
     with np.errstate(all="ignore"):
-        own = BITS.view(ml_dtypes.bfloat16)
+        own = BITS[np.isin(BITS % 128, (0, 1, 77, 127))].view(ml_dtypes.bfloat16)
         finite = own[np.isfinite(own)]
         for towards in (np.inf, -np.inf):
             want = np.nextafter(finite, ml_dtypes.bfloat16(towards)).astype(np.float64)
@@ -148,6 +152,16 @@ async def test_v1_rounds_as_torch_does(served: Running) -> None:
     assert np.float32(told["number"]) == of_torch(0.1)
     want = of_torch([1 / 3, LARGEST_BFLOAT16])
     assert np.array_equal(np.array(told["tensor"], np.float32), want)
+
+
+async def test_every_row_that_gates_draw_is_answered_alike_by_v1_and_by_v2(
+    served: Running,
+) -> None:
+    rows = [each.row for each in draw_rows(HostStage(CONTRACT, {}), ROWS)] + ROWS
+    by_row = await asked_by_v1(served, CONTRACT, rows)
+    assert await asked_by_v2_binary(served, CONTRACT, rows) == by_row
+    [batch] = by_row
+    assert len(batch["number"]) == len(rows) > 60
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image as Pillow
+from support.declared import row_of
 from support.every_way import asked_by_v1, asked_by_v2_binary, asked_by_v2_json
 from support.made import made_bundle
 from support.parity import hold_to_parity
@@ -24,6 +26,7 @@ from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.file_kind import base64_text
 from seatrial_contracts.kinds.image import draw
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.kinds.sound import draw_sound
 
 WORDS = ("tea", "coffee", "milk", "bread")
 
@@ -115,6 +118,51 @@ async def test_lists_of_pictures_are_padded_with_black_ones(
     alone = [np.asarray(Pillow.open(BytesIO(b64decode(p))).resize((6, 8))).mean() for p in pictures]
     want = [sum(alone[:3]), alone[1], 0, sum(alone[2:])]
     np.testing.assert_allclose(by_row[0]["mean"], want, rtol=1e-5)
+
+
+SOUND = st.Audio(rate_hz=8000, max_seconds=0.1, padding="max_length", mark="none")
+
+
+class Takes(st.Row):
+    clips: Annotated[list[Annotated[bytes, SOUND]], st.Items(max_items=3)]
+
+
+def loudness(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    each = np.abs(feeds["clips"]).sum(2) * feeds["clips_mask"]
+    return {"mean": each.sum(1).astype(np.float32)}
+
+
+async def test_lists_of_sounds_are_padded_with_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = st.contract_from_rows(Takes, Brightness)
+    assert [(spec.name, spec.dims) for spec in contract.tensors] == [
+        ("clips", ("clips_items", 800)),
+        ("clips_mask", ("clips_items",)),
+    ]
+    files = [draw_sound(200 * n + 100, 8000, level=0.2 * n + 0.1) for n in range(4)]
+    texts = [*map(base64_text, files)]
+    rows = [{"clips": texts[start:stop]} for start, stop in ((0, 3), (1, 2), (3, 3), (2, 4))]
+    made_bundle(tmp_path, monkeypatch, contract, loudness, rows)
+    async with run_app(tmp_path) as served:
+        by_row = await asked_by_v1(served, contract, rows)
+        assert await asked_by_v2_binary(served, contract, rows) == by_row
+        long = [base64_text(draw_sound(801, 8000))]
+        reply = await served.client.post(
+            "/v1/models/made:predict", json={"instances": [{"clips": texts[:1] + long}]}
+        )
+        assert (reply.status_code, reply.json()["code"]) == (413, "E_AUDIO_LENGTH")
+        assert reply.json()["error"].startswith("input 'clips', item 1, row 0: got 0.10 seconds")
+    alone = [np.abs(soundfile.read(BytesIO(data))[0]).sum() for data in files]
+    want = [sum(alone[:3]), alone[1], 0, sum(alone[2:])]
+    np.testing.assert_allclose(by_row[0]["mean"], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"mark": "mask"}, {"padding": "max_length"}])
+def test_sounds_of_unlike_length_are_no_items_and_the_mend_says_which_are(options: Any) -> None:
+    kind = Annotated[list[Annotated[bytes, st.Audio(**options)]], st.Items(max_items=3)]
+    with pytest.raises(st.DeclarationError, match=r"padding='max_length', mark='none'"):
+        st.contract_from_rows(row_of(clips=kind), Brightness)
 
 
 class Net(nn.Module):

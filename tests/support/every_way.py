@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from tritonclient import http as triton
+from tritonclient.utils import triton_to_np_dtype
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.element_types import DTYPES
@@ -89,14 +90,18 @@ def inputs_of(tensors: Tensors) -> list[Any]:
     made = []
     for name, (datatype, array) in tensors.items():
         given = triton.InferInput(name, list(array.shape), datatype)
-        given.set_data_from_numpy(array)
+        given.set_data_from_numpy(array.astype(triton_to_np_dtype(datatype)))
         made.append(given)
     return made
 
 
 def outputs_of(result: Any, contract: Contract) -> dict[str, list[Any]]:
     """Each output of an answer as nested lists."""
-    return {name: shaped(result.as_numpy(name)) for name in contract.client_tensors}
+    found = {name: result.as_numpy(name) for name in contract.client_tensors}
+    return {
+        name: shaped(array.astype(np.float32) if array.dtype.name == "bfloat16" else array)
+        for name, array in found.items()
+    }
 
 
 def shaped(array: Any) -> list[Any]:

@@ -96,7 +96,9 @@ class Items(Kind):
         if item is None or item.ragged or item.marked or len(item.tensors("x")) != 1:
             got = "no kind of an item" if item is None else f"items of kind {item.name}"
             want = "items that are one tensor each and never missing, or numbers and categories"
-            raise DeclarationError("st.Items", got, want)
+            whole = "sounds of a list: st.Audio(padding='max_length', mark='none')"
+            mend = whole if item is not None and item.name == "audio" else ""
+            raise DeclarationError("st.Items", got, want, mend)
         item.check()
         if not all(isinstance(size, int) for size in item.tensors("x")[0].dims):
             got = f"items of kind {item.name} whose sizes vary"
@@ -288,7 +290,10 @@ class Items(Kind):
             count = len(values)
             made = np.empty((count, *blank.shape[1:]), blank.dtype) if count else blank
             for place, value in enumerate(values):
-                (made[place],) = item(value)
+                try:
+                    (made[place],) = item(value)
+                except Refusal as refusal:
+                    raise refusal.at(f"item {place}") from None
             return (made, *self._marks(len(made), count))
 
         return stage
