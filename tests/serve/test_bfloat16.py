@@ -17,8 +17,10 @@ import tritonclient.http as over_http
 from hypothesis import given
 from hypothesis import strategies as some
 from support.every_way import asked_by_v1, asked_by_v2_binary
+from support.foreign import adopt
 from support.made import made_bundle
 from support.parity import RUNNERS, hold_to_parity
+from support.real_triton import RealTriton, needs_triton
 from support.running import Running, run_app
 from torch import nn
 
@@ -38,6 +40,10 @@ from seatrial_contracts.kinds.floats import (
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.tensor import Tensor
+from seatrial_parity.runners.runner import TrialRequest
+from seatrial_parity.trial import try_bundle
+from seatrial_serve.triton.config import Placing
+from seatrial_serve.triton.repository import write_repository
 from seatrial_serve.v2.grpc_message import read_message, write_message
 from seatrial_serve.v2.message import InferResponse, Wanted
 from seatrial_serve.v2.proto import inference_pb2 as pb
@@ -348,3 +354,38 @@ def test_an_answer_that_is_not_bfloat16_is_told_the_cast() -> None:
 def test_a_model_of_bfloat16_is_sealed_served_and_held_to_parity(tmp_path: Path) -> None:
     """The runners of V2 in binary and of gRPC are tritonclient's, against a real server."""
     hold_to_parity(pipeline(Net()), tmp_path, RUNNERS - {"v2 json"})
+
+
+class Single(st.Row):
+    x: Annotated[float, st.Number(dtype="bfloat16", ge=-1000, le=1000)]
+
+
+class Third(st.Answer):
+    y: Annotated[float, st.Number(dtype="bfloat16")]
+
+
+THIRD = "g (float[n] x) => (float[n] y) <float three = {3}> { y = Div(x, three) }"
+NUMBERS = [{"x": value / 7} for value in range(-9, 9)]
+
+
+@pytest.mark.slow
+async def test_an_adopted_graph_of_float32_is_answered_rounded(tmp_path: Path) -> None:
+    adopt(THIRD, tmp_path, Single, Third, NUMBERS)
+    want = of_torch(of_torch([row["x"] for row in NUMBERS]) / np.float32(3)).tolist()
+    contract = st.contract_from_rows(Single, Third)
+    async with run_app(tmp_path) as served:
+        for ask in (asked_by_v1, asked_by_v2_binary):
+            [batch] = await ask(served, contract, NUMBERS, "foreign")
+            assert batch["y"] == want
+
+
+@needs_triton
+@pytest.mark.slow
+def test_real_triton_takes_and_gives_float32_for_it(tmp_path: Path) -> None:
+    bundle = adopt(THIRD, tmp_path / "bundles", Single, Third, NUMBERS)
+    write_repository([bundle], tmp_path / "repo", Placing(backend="python"))
+    with RealTriton(tmp_path / "repo", tmp_path / "triton.log") as triton:
+        asked = TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc)
+        receipt = try_bundle(asked, ["triton http", "triton grpc"])
+    assert [trial.finding for trial in receipt.trials if not trial.passed] == []
+    assert {trial.runner for trial in receipt.trials} == {"triton http", "triton grpc"}

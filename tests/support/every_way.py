@@ -20,12 +20,14 @@ Asked = list[dict[str, list[Any]]]
 """Of each batch that may be asked as one, each output as nested lists, rows first."""
 
 
-async def asked_by_v1(served: Running, contract: Contract, rows: Rows) -> Asked:
+async def asked_by_v1(
+    served: Running, contract: Contract, rows: Rows, model: str = "made"
+) -> Asked:
     """By rows, as JSON."""
     found = []
     for places in batches(contract, rows, len(rows)):
         body = {"instances": [rows[place] for place in places]}
-        reply = await served.client.post("/v1/models/made:predict", json=body)
+        reply = await served.client.post(f"/v1/models/{model}:predict", json=body)
         assert reply.status_code == 200, reply.text
         predictions = reply.json()["predictions"]
         found.append({
@@ -35,7 +37,9 @@ async def asked_by_v1(served: Running, contract: Contract, rows: Rows) -> Asked:
     return found
 
 
-async def asked_by_v2_json(served: Running, contract: Contract, rows: Rows) -> Asked:
+async def asked_by_v2_json(
+    served: Running, contract: Contract, rows: Rows, model: str = "made"
+) -> Asked:
     """By tensors, as JSON."""
     found = []
     for tensors in tensors_in(contract, rows):
@@ -48,7 +52,7 @@ async def asked_by_v2_json(served: Running, contract: Contract, rows: Rows) -> A
             }
             for name, (datatype, array) in tensors.items()
         ]
-        reply = await served.client.post("/v2/models/made/infer", json={"inputs": inputs})
+        reply = await served.client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
         assert reply.status_code == 200, reply.text
         found.append({
             each["name"]: shaped(typed(each["data"], each["datatype"]).reshape(each["shape"]))
@@ -57,14 +61,16 @@ async def asked_by_v2_json(served: Running, contract: Contract, rows: Rows) -> A
     return found
 
 
-async def asked_by_v2_binary(served: Running, contract: Contract, rows: Rows) -> Asked:
+async def asked_by_v2_binary(
+    served: Running, contract: Contract, rows: Rows, model: str = "made"
+) -> Asked:
     """By tensors, as tritonclient writes and reads them over HTTP."""
     found = []
     kit = triton.InferenceServerClient
     for tensors in tensors_in(contract, rows):
         body, head = kit.generate_request_body(inputs_of(tensors))
         headers = {} if head is None else {"Inference-Header-Content-Length": str(head)}
-        reply = await served.client.post("/v2/models/made/infer", content=body, headers=headers)
+        reply = await served.client.post(f"/v2/models/{model}/infer", content=body, headers=headers)
         assert reply.status_code == 200, reply.text
         told = reply.headers.get("Inference-Header-Content-Length")
         result = kit.parse_response_body(reply.content, header_length=told and int(told))
