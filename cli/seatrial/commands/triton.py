@@ -101,8 +101,8 @@ def said_otherwise(contract: Contract) -> Iterator[str]:
             yield f"output '{output.name}' comes as the graph's tensors: {names}"
         else:
             yield f"output '{output.name}' is left out, as no tensor of the graph holds it"
-    tensors = [*contract.raw_tensors.values(), *contract.answer_tensors]
-    narrow = [tensor.name for tensor in tensors if tensor.datatype == "BF16"]
+    narrow = [raw.name for raw in contract.raw_tensors.values() if raw.datatype == "BF16"]
+    narrow += [tensor.name for tensor in contract.answer_tensors if tensor.datatype == "BF16"]
     if narrow:
         yield f"bfloat16 comes and goes as FP32: {', '.join(narrow)}"
     if contract.known_options:

@@ -172,25 +172,26 @@ class Number(OutputKind):
         Both are inclusive, and both are numbers of the element type.
         """
         low, high = self._type_range
+        if self.ge is not None:
+            low = max(low, self._nearest(self.ge))
+        if self.gt is not None:
+            low = max(low, self._next(self.gt, inf))
+        if self.le is not None:
+            high = min(high, self._nearest(self.le))
+        if self.lt is not None:
+            high = min(high, self._next(self.lt, -inf))
+        return low, high
+
+    def _nearest(self, bound: float) -> float:
+        """A bound as a number of the element type."""
+        return int(bound) if self.whole else float(rounded(bound, self.dtype or "float32"))
+
+    def _next(self, bound: float, towards: float) -> float:
+        """The number of the element type next to a bound, in that direction."""
+        near = self._nearest(bound)
         if self.whole:
-            lower = [
-                bound + open_ for bound, open_ in ((self.ge, 0), (self.gt, 1)) if bound is not None
-            ]
-            upper = [
-                bound - open_ for bound, open_ in ((self.le, 0), (self.lt, 1)) if bound is not None
-            ]
-            return max([low, *map(int, lower)]), min([high, *map(int, upper)])
-        dtype = self.dtype or "float32"
-        near = {
-            bound: float(rounded(bound, dtype))
-            for bound in (self.ge, self.gt, self.le, self.lt)
-            if bound is not None
-        }
-        lower = [near[self.ge]] if self.ge is not None else []
-        upper = [near[self.le]] if self.le is not None else []
-        lower += [next_float(near[self.gt], inf, dtype)] if self.gt is not None else []
-        upper += [next_float(near[self.lt], -inf, dtype)] if self.lt is not None else []
-        return max([low, *lower]), min([high, *upper])
+            return near + (1 if towards > 0 else -1)
+        return next_float(near, towards, self.dtype or "float32")
 
     @property
     def _type_range(self) -> tuple[float, float]:
@@ -398,13 +399,9 @@ class Number(OutputKind):
 
     def _neighbours(self, bound: float, *, up: bool) -> list[float]:
         """A bound and the next two values inside, in the element type."""
-        if self.whole:
-            return [bound, *(int(bound) + (step if up else -step) for step in (1, 2))]
-        dtype = self.dtype or "float32"
-        found = [float(rounded(bound, dtype))]
-        for _ in range(2):
-            found.append(next_float(found[-1], inf if up else -inf, dtype))
-        return [bound, *found]
+        towards = inf if up else -inf
+        first = self._next(bound, towards)
+        return [bound, first, self._next(first, towards)]
 
     @property
     def padding_item(self) -> int | str:
