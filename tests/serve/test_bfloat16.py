@@ -20,7 +20,6 @@ from support.every_way import asked_by_v1, asked_by_v2_binary
 from support.foreign import adopt
 from support.made import made_bundle
 from support.parity import RUNNERS, hold_to_parity
-from support.real_triton import RealTriton, needs_triton
 from support.running import Running, run_app
 from torch import nn
 
@@ -40,10 +39,6 @@ from seatrial_contracts.kinds.floats import (
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.number import Number
 from seatrial_contracts.kinds.tensor import Tensor
-from seatrial_parity.runners.runner import TrialRequest
-from seatrial_parity.trial import try_bundle
-from seatrial_serve.triton.config import Placing
-from seatrial_serve.triton.repository import write_repository
 from seatrial_serve.v2.grpc_message import read_message, write_message
 from seatrial_serve.v2.message import InferResponse, Wanted
 from seatrial_serve.v2.proto import inference_pb2 as pb
@@ -377,15 +372,3 @@ async def test_an_adopted_graph_of_float32_is_answered_rounded(tmp_path: Path) -
         for ask in (asked_by_v1, asked_by_v2_binary):
             [batch] = await ask(served, contract, NUMBERS, "foreign")
             assert batch["y"] == want
-
-
-@needs_triton
-@pytest.mark.slow
-def test_real_triton_takes_and_gives_float32_for_it(tmp_path: Path) -> None:
-    bundle = adopt(THIRD, tmp_path / "bundles", Single, Third, NUMBERS)
-    write_repository([bundle], tmp_path / "repo", Placing(backend="python"))
-    with RealTriton(tmp_path / "repo", tmp_path / "triton.log") as triton:
-        asked = TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc)
-        receipt = try_bundle(asked, ["triton http", "triton grpc"])
-    assert [trial.finding for trial in receipt.trials if not trial.passed] == []
-    assert {trial.runner for trial in receipt.trials} == {"triton http", "triton grpc"}
