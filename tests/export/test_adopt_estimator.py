@@ -30,7 +30,6 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestRegressor,
 )
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -448,19 +447,6 @@ def test_columns_may_have_the_names_of_values_inside(tmp_path: Path) -> None:
     assert np.stack([answer["species"] for answer in got]) == pytest.approx(
         made.predict_proba(frame), abs=1e-5
     )
-
-
-def test_words_of_texts_are_refused_by_name(tmp_path: Path) -> None:
-    class Said(st.Row):
-        text: Annotated[str, st.Category("good ship", "bad ship", unknown="bucket")]
-
-    for vectoriser in (TfidfVectorizer(), CountVectorizer()):
-        made = make_pipeline(vectoriser, LogisticRegression()).fit(
-            ["good ship", "bad ship", "good"], [0, 1, 2]
-        )
-        with pytest.raises(st.SeatrialError) as said:
-            adopted(made, tmp_path, Said, Species, [{"text": "good ship"}] * 2)
-        assert f"{type(vectoriser).__name__}, which cuts a text into words" in str(said.value)
 
 
 class Tiered(st.Row):

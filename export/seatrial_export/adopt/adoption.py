@@ -11,8 +11,11 @@ from typing import Any, Literal, Self
 
 import onnx
 
+from seatrial_contracts.contract import Contract
 from seatrial_contracts.host_stage import EncodedRow
+from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.kinds.text_terms import TextTerms
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.row import Answer, Row
@@ -46,6 +49,8 @@ class Adoption(ModelDeclaration):
     activations: Activations = field(default_factory=dict)
     made_by: tuple[str, ...] = ()
     """Packages that made the graph here, whose versions the manifest keeps."""
+    texts: Mapping[str, TextTerms] = field(default_factory=dict)
+    """Plain texts of which the graph takes the terms, as an estimator's vectorizers cut them."""
 
     @classmethod
     def of_onnx(cls, path: Path | str, **declared: Any) -> Self:
@@ -70,10 +75,25 @@ class Adoption(ModelDeclaration):
         return cls(
             graph=made.graph(),
             made_by=tools,
+            texts=made.texts,
             inputs=inputs,
             outputs=outputs,
             **{"training_side": estimator, **declared},
         )
+
+    @cached_property
+    def contract(self) -> Contract:
+        """Read off the row and answer classes, with the rules of the estimator for its texts."""
+        declared = super().contract
+        inputs = tuple(
+            InputField(
+                name=each.name,
+                kind=self.texts.get(each.name, each.kind),
+                default=each.default,
+            )
+            for each in declared.inputs
+        )
+        return declared.model_copy(update={"inputs": inputs}) if self.texts else declared
 
     @property
     def origin(self) -> Origin:

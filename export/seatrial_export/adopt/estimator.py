@@ -21,11 +21,14 @@ from seatrial_contracts.kinds.category import FEW, Category
 from seatrial_contracts.kinds.kind import TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
-from seatrial_contracts.kinds.text import Text
+from seatrial_contracts.kinds.plain_text import PlainText
+from seatrial_contracts.kinds.text_terms import TextTerms
+from seatrial_contracts.kinds.tokenised import Tokenised
 from seatrial_contracts.row import Answer, Row
 from seatrial_export.adopt.label_rule import check_labels, check_rule
 from seatrial_export.adopt.names import match_names
 from seatrial_export.adopt.parts import is_missing, parts_of
+from seatrial_export.adopt.text_columns import TextColumns
 
 WHERE = "scikit-learn estimator"
 TOOLS = ("scikit-learn", "skl2onnx")
@@ -51,8 +54,12 @@ class Estimator:
         self._estimator, self._contract = estimator, contract_from_rows(inputs, outputs)
         self._check_fitted()
         self._columns = [str(name) for name in getattr(_first(estimator), "feature_names_in_", ())]
+        self._alone = not self._columns and not hasattr(_first(estimator), "n_features_in_")
+        """Was it fitted on texts, which have no columns?"""
         self._check_texts()
         self._fields = self._match()
+        self._texts = TextColumns(estimator, len(self._fields))
+        self._check_cut()
         self._check_answers()
 
     def graph(self) -> onnx.ModelProto:
@@ -62,14 +69,16 @@ class Estimator:
         estimator raises at.
         """
         # scikit-learn is not needed for ONNX files.
-        from seatrial_export.adopt.sklearn_graph import write_graph
+        from seatrial_export.adopt.sklearn_graph import Column, write_graph
 
         self._check_taken()
-        specs = {spec.name: spec for spec in self._contract.tensors}
-        if self._columns:
-            columns = [(port, specs[name].dtype == "string") for port, name in self.renamed.items()]
-        else:
-            columns = [("", False)] * self._width()
+        words = self._words()
+        columns = [Column("", "numbers")] * (0 if self._fields else self._width())
+        for place, (port, name) in enumerate(self.renamed.items()):
+            if place in self._texts.columns:
+                columns.append(Column(port, "terms"))
+            else:
+                columns.append(Column(port, "words" if name in words else "numbers"))
         return write_graph(self._estimator, columns, self._missing_word, self._dtype)
 
     @property
@@ -79,6 +88,17 @@ class Estimator:
         A column's own name could be that of a value inside, such as `label`.
         """
         return {f"column_{place}": name for place, name in enumerate(self._fields)}
+
+    @property
+    def texts(self) -> dict[str, TextTerms]:
+        """Field -> the plain text there, with the rules of the vectorizers that read it."""
+        kinds = {field.graph_name: (field.name, field.kind) for field in self._contract.inputs}
+        found = {}
+        for column in self._texts.columns:
+            name, kind = kinds[self._fields[column]]
+            assert isinstance(kind, PlainText), "checked before"
+            found[name] = self._texts.kind_of(column, kind)
+        return found
 
     def answer(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """scikit-learn's own answers to validated rows, by output.
@@ -90,7 +110,7 @@ class Estimator:
             # Unknown words that the encoder takes are its own matter.
             warnings.simplefilter("ignore")
             answers = {
-                field.name: self._verb(field.kind)(table) for field in self._contract.outputs
+                field.name: dense(self._verb(field.kind)(table)) for field in self._contract.outputs
             }
             for field in self._contract.outputs:
                 if isinstance(field.kind, Label):
@@ -103,7 +123,9 @@ class Estimator:
         return answers
 
     def _table(self, rows: list[dict[str, Any]]) -> Any:
-        """What the estimator was fitted on: a data frame with its columns, or a matrix."""
+        """What the estimator was fitted on: a data frame, a matrix, or texts."""
+        if self._alone:
+            return [row[self._fields[0]] for row in rows]
         if not self._columns:
             fields = [field.name for field in self._contract.inputs]
             return np.array(
@@ -180,7 +202,8 @@ class Estimator:
         return [
             field.name
             for field in self._contract.inputs
-            if isinstance(field.kind, Category) and not field.kind.whole
+            if isinstance(field.kind, PlainText)
+            or (isinstance(field.kind, Category) and not field.kind.whole)
         ]
 
     def _verb(self, kind: Any) -> Callable[[Any], Any]:
@@ -214,33 +237,29 @@ class Estimator:
             ) from None
 
     def _check_texts(self) -> None:
-        """Raise `DeclarationError` for what takes texts as they are."""
-        parts = (type(part).__name__ for part in parts_of(self._estimator))
-        vectoriser = next(
-            (
-                name
-                for name in parts
-                if name in ("TfidfVectorizer", "CountVectorizer", "HashingVectorizer")
-            ),
-            "",
-        )
-        text = next(
-            (field.name for field in self._contract.inputs if isinstance(field.kind, Text)), ""
-        )
-        if vectoriser:
-            raise DeclarationError(
-                WHERE,
-                f"a {vectoriser}, which cuts a text into words by rules that no ONNX operator has",
-                "numbers and categories",
-                "count the words before the contract (st.Tensor of counts), or train on st.Text "
-                "with a tokenizer",
-            )
-        if text:
-            raise DeclarationError(
-                f"input '{text}'",
-                "a text",
-                "numbers and categories: scikit-learn takes no token ids",
-            )
+        """Raise `DeclarationError` for texts that no estimator takes."""
+        for field in self._contract.inputs:
+            if isinstance(field.kind, Tokenised):
+                got, want = "a text with a tokenizer", "st.Text() without one: no token ids"
+            elif isinstance(field.kind, PlainText) and field.kind.nullable:
+                got = "a text that may be missing, at which vectorizers raise"
+                want = "a text that is always there, without `| None`"
+            else:
+                continue
+            raise DeclarationError(f"input '{field.name}'", got, want)
+
+    def _check_cut(self) -> None:
+        """Raise `DeclarationError` where a vectorizer reads what is no text in the contract."""
+        kinds = {field.graph_name: field.kind for field in self._contract.inputs}
+        for column in sorted(self._texts.columns):
+            name = self._fields[column]
+            if not isinstance(kinds[name], PlainText):
+                raise DeclarationError(
+                    f"input '{name}'",
+                    kinds[name].want(),
+                    f"a text, which the estimator's vectorizer cuts: {name}: Annotated[str, "
+                    "st.Text(max_chars=2000)]",
+                )
 
     def _match(self) -> list[str]:
         """The field of each column. Raises `DeclarationError` that lists both sides."""
@@ -248,6 +267,8 @@ class Estimator:
         names = match_names(self._columns, fields)
         unknown = [column for column in self._columns if column not in names]
         unused = set(fields) - set(names.values()) if self._columns else set()
+        if self._alone:
+            return self._match_alone(fields)
         width = self._width() if not self._columns else None
         given = sum(_width_of(spec) for spec in self._contract.tensors)
         if unknown or unused or (width is not None and width != given):
@@ -273,6 +294,16 @@ class Estimator:
                 f"input '{words[0]}'", "a category for an estimator of columns without names", want
             )
         return [names[column] for column in self._columns]
+
+    def _match_alone(self, fields: list[str]) -> list[str]:
+        """The field of an estimator that takes texts alone."""
+        if len(fields) != 1:
+            raise DeclarationError(
+                "contract",
+                f"the fields {', '.join(fields)}",
+                "one text: the estimator was fitted on texts, not on a data frame",
+            )
+        return fields
 
     def _width(self) -> int:
         return int(_first(self._estimator).n_features_in_)
@@ -387,6 +418,11 @@ class Estimator:
                 (low, middle) if self._raised(rows[low:middle]) is not None else (middle, high)
             )
         return low
+
+
+def dense(made: Any) -> Any:
+    """What a transformer made, of which some is sparse."""
+    return made.toarray() if hasattr(made, "toarray") else made
 
 
 def in_blocks(kind: Category) -> Iterator[Sequence[Any]]:

@@ -16,10 +16,18 @@ def parts_of(estimator: Any) -> Iterator[Any]:
     seen: set[int] = set()
     left = [estimator]
     while left:
+        part = left.pop()
+        if id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            left += children_of(part)
+
+
+def children_of(estimator: Any) -> Iterator[Any]:
+    """The fitted estimators that it holds itself: steps, members, a search's best."""
+    left = [getattr(estimator, name) for name in held_by(estimator)]
+    while left:
         value = left.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
         if isinstance(value, (list, tuple)):
             left += value
         elif isinstance(value, np.ndarray):
@@ -28,7 +36,6 @@ def parts_of(estimator: Any) -> Iterator[Any]:
             left += value.values()
         elif is_part(value):
             yield value
-            left += [getattr(value, name) for name in held_by(value)]
 
 
 def is_part(value: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnx
@@ -56,8 +56,13 @@ TIE_STEPS = 2**20
 So a sum's last bit, which depends on the order of the sum, decides no tie.
 """
 
-Column = tuple[str, bool]
-"""A column's name, empty where it has none, and whether it holds words."""
+
+class Column(NamedTuple):
+    """A column's name, empty where it has none, and what it holds."""
+
+    name: str
+    holds: Literal["numbers", "words", "terms"]
+    """Words are strings, terms the numbers of those in a text, as many as there are."""
 
 
 def write_graph(
@@ -65,8 +70,8 @@ def write_graph(
 ) -> onnx.ModelProto:
     """The graph that computes in `dtype`.
 
-    It has an input `[batch, 1]` for each column, in this order, or a matrix where the columns have
-    no names.
+    It has an input `[batch, 1]` for each column, in this order, `[batch, terms]` for that of a
+    text, or a matrix where the columns have no names.
 
     Raises `GateError` where skl2onnx has no form for a part.
     """
@@ -77,10 +82,13 @@ def write_graph(
         raise MissingExtra("adopting a scikit-learn estimator", "adopt") from None
 
     floats = data_types.DoubleTensorType if dtype == "float64" else data_types.FloatTensorType
-    if any(words for _, words in columns):
+    if any(column.holds != "numbers" for column in columns):
+        # skl2onnx makes the answers of some models whole where an input is, so terms are floats
+        # until the graph is written.
+        words = data_types.StringTensorType
         types = [
-            (name, (data_types.StringTensorType if words else floats)([None, 1]))
-            for name, words in columns
+            (column.name, (words if column.holds == "words" else floats)([None, 1]))
+            for column in columns
         ]
     else:
         types = [(MATRIX, floats([None, len(columns)]))]
@@ -88,7 +96,7 @@ def write_graph(
         warnings.simplefilter("ignore")  # of deprecations inside the converter
         try:
             model = convert_sklearn(
-                stand_in(estimator, missing, dtype),
+                stand_in(estimator, len(columns), missing, dtype),
                 initial_types=types,
                 target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
                 custom_conversion_functions=with_missing_sides(estimator),
@@ -98,8 +106,10 @@ def write_graph(
         except Exception as error:  # skl2onnx and the estimators raise kinds of their own
             raise GateError("skl2onnx", cause_of(error), MEND) from error
     assert isinstance(model, onnx.ModelProto)
-    if types[0][0] == MATRIX and columns[0][0]:
-        split_matrix(model, [name for name, _ in columns], dtype)
+    if types[0][0] == MATRIX and columns[0].name:
+        split_matrix(model, [column.name for column in columns], dtype)
+    open_terms(model, [column.name for column in columns if column.holds == "terms"])
+    drop_maps(model)
     if type(last_of(estimator)).__name__ in VOTERS:
         round_scores(model)
     open_widths(model)
@@ -128,6 +138,36 @@ def open_widths(model: onnx.ModelProto) -> None:
             value.type.tensor_type.shape.dim[1].dim_param = "columns"
 
 
+def open_terms(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Let the inputs of texts be whole numbers, as many as a row has terms."""
+    for value in model.graph.input:
+        if value.name in names:
+            value.type.tensor_type.elem_type = onnx.TensorProto.INT64
+            value.type.tensor_type.shape.dim[1].dim_param = f"{value.name}_terms"
+
+
+def drop_maps(model: onnx.ModelProto) -> None:
+    """Let scores be the matrix that they were before a ZipMap.
+
+    onnxruntime has it for float32 alone, and the contract knows the classes.
+    """
+    graph = model.graph
+    zipped = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
+    for value in graph.output:
+        if value.name in zipped:
+            node = zipped[value.name]
+            cast = helper.make_node(
+                "Cast",
+                list(node.input),
+                list(node.output),
+                name=node.name,
+                to=onnx.TensorProto.FLOAT,
+            )
+            node.CopyFrom(cast)
+            scores = helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, [None, None])
+            value.CopyFrom(scores)
+
+
 def split_matrix(model: onnx.ModelProto, names: Sequence[str], dtype: str) -> None:
     """An input for each column in the place of the matrix."""
     graph = model.graph
@@ -140,14 +180,9 @@ def split_matrix(model: onnx.ModelProto, names: Sequence[str], dtype: str) -> No
 
 def round_scores(model: onnx.ModelProto) -> None:
     """Let scores that tie be the same number, in whatever order they were summed."""
-    graph = model.graph
-    zipped = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
-    for value in graph.output:
-        if value.name in ("output_label", "label", "variable"):
-            continue
-        node = zipped.get(value.name)
-        made = node.input[0] if node is not None else value.name
-        _round(graph, made)
+    for value in model.graph.output:
+        if value.name not in ("output_label", "label", "variable"):
+            _round(model.graph, value.name)
 
 
 def _round(graph: onnx.GraphProto, made: str) -> None:

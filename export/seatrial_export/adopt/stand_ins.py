@@ -17,6 +17,8 @@ from seatrial_contracts.errors import GateError
 from seatrial_export.adopt.booster_graph import BoostedTrees
 from seatrial_export.adopt.boosters import library_of
 from seatrial_export.adopt.parts import held_by, is_part
+from seatrial_export.adopt.term_counts import TermCounts, TermWeights
+from seatrial_export.adopt.text_columns import TextColumns
 from seatrial_export.adopt.written_models import Distances, Layers
 from seatrial_export.adopt.written_steps import (
     FUNCTIONS,
@@ -33,17 +35,21 @@ Rule = Callable[["StandIns", Any], Any]
 
 
 class StandIns:
-    """The rules, by the name of a class.
+    """The rules, by the name of a class, for an estimator of so many columns.
 
-    `missing` is how a missing word stands in training, `dtype` what the graph computes in.
+    `missing` is how a missing word stands in training, `dtype` what the graph computes in. `copied`
+    is the copy. Raises `GateError` for a part that can have no right form.
     """
 
-    def __init__(self, missing: Any, dtype: str) -> None:
+    def __init__(self, estimator: Any, columns: int, missing: Any, dtype: str) -> None:
         self.missing, self.dtype = missing, dtype
+        copied = copy.deepcopy(estimator)
+        self._texts = TextColumns(copied, columns)
+        self.copied = self._replaced(copied, transforms=False)
 
-    def copied(self, estimator: Any) -> Any:
-        """The copy. Raises `GateError` for a part that can have no right form."""
-        return self._replaced(copy.deepcopy(estimator), transforms=False)
+    def counted(self, vectorizer: Any) -> TermCounts:
+        """A vectorizer of texts."""
+        return TermCounts(vectorizer, self._texts.first_of(vectorizer), self.dtype)
 
     def _replaced(self, value: Any, *, transforms: bool) -> Any:
         """A part and all inside it; `transforms` where it is asked for columns, not for answers."""
@@ -118,6 +124,16 @@ def looked_up(rules: StandIns, encoder: Any) -> Any:
 def filled(rules: StandIns, imputer: Any) -> Any:
     """SimpleImputer."""
     return Filled(imputer, rules.dtype)
+
+
+def counted(rules: StandIns, vectorizer: Any) -> Any:
+    """CountVectorizer, TfidfVectorizer, HashingVectorizer."""
+    return rules.counted(vectorizer)
+
+
+def weighted(rules: StandIns, transformer: Any) -> Any:
+    """TfidfTransformer."""
+    return TermWeights(transformer, rules.dtype)
 
 
 def gaps(rules: StandIns, indicator: Any) -> Any:
@@ -386,6 +402,10 @@ RULES: dict[str, Rule] = {
     "SimpleImputer": filled,
     "KNNImputer": neighbours_fill,
     "MissingIndicator": gaps,
+    "CountVectorizer": counted,
+    "TfidfVectorizer": counted,
+    "HashingVectorizer": counted,
+    "TfidfTransformer": weighted,
     "KBinsDiscretizer": binned,
     "FunctionTransformer": applied,
     "ColumnTransformer": chosen,
@@ -413,9 +433,9 @@ TRANSFORMING: dict[str, Rule] = {
 """The same by what a part is asked for."""
 
 
-def stand_in(estimator: Any, missing: Any, dtype: str) -> Any:
-    """The copy that skl2onnx is given.
+def stand_in(estimator: Any, columns: int, missing: Any, dtype: str) -> Any:
+    """The copy that skl2onnx is given of an estimator of so many columns.
 
     Raises `GateError` for a part that can have no right form.
     """
-    return StandIns(missing, dtype).copied(estimator)
+    return StandIns(estimator, columns, missing, dtype).copied
