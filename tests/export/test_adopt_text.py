@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import tritonclient.http as over_http
@@ -27,7 +28,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils import murmurhash3_32
-from support.foreign import answers
+from support.foreign import answers, parsed
 from support.running import run_app
 from support.texts import odd_texts, plain_texts
 
@@ -297,3 +298,34 @@ def test_a_contract_without_the_estimators_text_is_refused(
         of_texts(PIPELINES["counts"], tmp_path, rows)
     assert words in str(said.value)
     assert not list(tmp_path.rglob("*"))
+
+
+LOWERED = """
+g (string[n] said) => (int64[n] code) {
+  lower = StringNormalizer<case_change_action="LOWER", locale="en_US.UTF-8">(said)
+  code = ai.onnx.ml.LabelEncoder<keys_strings=["жук", "é"], values_int64s=[1, 2],
+                                 default_int64=0>(lower)
+}"""
+
+
+class Word(st.Row):
+    said: Annotated[str, st.Text(max_chars=20)]
+
+
+class Code(st.Answer):
+    code: int
+
+
+def test_a_files_letters_change_case_by_a_locale_that_every_machine_has(tmp_path: Path) -> None:
+    onnx.save(parsed(LOWERED), tmp_path / "words.onnx")
+    adoption = st.Adoption.of_onnx(
+        tmp_path / "words.onnx",
+        name="words",
+        version="1.0.0",
+        inputs=Word,
+        outputs=Code,
+        golden=[{"said": "É"}, {"said": "other"}],
+    )
+    bundle = st.open_bundle(st.adopt_model(adoption, tmp_path).path)
+    asked = [{"said": word} for word in ("ЖУК", "É", "X")]
+    assert [int(row["code"]) for row in answers(bundle, asked, 2)] == [1, 2, 0]

@@ -13,9 +13,7 @@ import onnx
 
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.host_stage import EncodedRow
-from seatrial_contracts.input_field import InputField
-from seatrial_contracts.kinds.kind import Array, TensorSpec
-from seatrial_contracts.kinds.text_terms import TextTerms
+from seatrial_contracts.kinds.kind import Array, Kind, TensorSpec
 from seatrial_contracts.manifest import Origin
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.row import Answer, Row
@@ -23,7 +21,7 @@ from seatrial_contracts.sample import RawRow
 from seatrial_export.adopt.activation import Activations
 from seatrial_export.adopt.as_made import AsMade
 from seatrial_export.adopt.boosters import library_of
-from seatrial_export.adopt.estimator import TOOLS, Estimator, SupportsFit, is_estimator
+from seatrial_export.adopt.estimator import TOOLS, Estimator, SupportsFit, is_estimator, with_kinds
 from seatrial_export.adopt.foreign import read_onnx
 from seatrial_export.adopt.parts import last_of
 from seatrial_export.adopt.prepare import Prepared, fit_prepare
@@ -49,8 +47,8 @@ class Adoption(ModelDeclaration):
     activations: Activations = field(default_factory=dict)
     made_by: tuple[str, ...] = ()
     """Packages that made the graph here, whose versions the manifest keeps."""
-    texts: Mapping[str, TextTerms] = field(default_factory=dict)
-    """Plain texts of which the graph takes the terms, as an estimator's vectorizers cut them."""
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Inputs whose kind an estimator adds to: how its texts are cut, what its thresholds part."""
 
     @classmethod
     def of_onnx(cls, path: Path | str, **declared: Any) -> Self:
@@ -75,7 +73,7 @@ class Adoption(ModelDeclaration):
         return cls(
             graph=made.graph(),
             made_by=tools,
-            texts=made.texts,
+            kinds=made.kinds,
             inputs=inputs,
             outputs=outputs,
             **{"training_side": estimator, **declared},
@@ -83,17 +81,9 @@ class Adoption(ModelDeclaration):
 
     @cached_property
     def contract(self) -> Contract:
-        """Read off the row and answer classes, with the rules of the estimator for its texts."""
+        """Read off the row and answer classes, with what an estimator adds to its inputs."""
         declared = super().contract
-        inputs = tuple(
-            InputField(
-                name=each.name,
-                kind=self.texts.get(each.name, each.kind),
-                default=each.default,
-            )
-            for each in declared.inputs
-        )
-        return declared.model_copy(update={"inputs": inputs}) if self.texts else declared
+        return with_kinds(declared, self.kinds.get) if self.kinds else declared
 
     @property
     def origin(self) -> Origin:

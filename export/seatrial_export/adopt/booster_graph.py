@@ -19,6 +19,7 @@ from seatrial_export.adopt.boosters import (
     read_ensemble,
     tree_attributes,
 )
+from seatrial_export.adopt.casts import element_type
 from seatrial_export.adopt.written_steps import Writer, WrittenStep
 from seatrial_export.gate.lookup import ML_DOMAIN
 
@@ -35,7 +36,10 @@ class BoostedTrees(WrittenStep):
     def write(self, writer: Writer) -> str:
         """See `WrittenStep.write`."""
         ensemble = self.ensemble
-        raw = self._trees(writer, self._gaps(writer, writer.whole()))
+        values = writer.whole()
+        if ensemble.single and self.dtype == "float64":
+            values = writer.floats(writer.add("Cast", values, to=element_type("float32")))
+        raw = self._trees(writer, self._gaps(writer, values))
         raw = writer.add("Add", writer.floats(raw), writer.constant(ensemble.bias[None]))
         made = LINKS[ensemble.link](writer, raw, ensemble.steepness)
         if not self.both:

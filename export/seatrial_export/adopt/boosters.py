@@ -56,6 +56,8 @@ class Ensemble:
     """Features whose zeros count as missing."""
     missing: float = float("nan")
     """A number that counts as missing too."""
+    single: bool = True
+    """Are numbers rounded to float32 before they are compared?"""
 
 
 def library_of(estimator: Any) -> str:
@@ -123,7 +125,8 @@ def _lightgbm(estimator: Any) -> Ensemble:
     steepness = (
         float(options.get("sigmoid", 1.0)) if objective in ("binary", "multiclassova") else 1.0
     )
-    return Ensemble(tuple(trees), targets, link, np.zeros(targets), steepness, frozenset(zero))
+    bias, missing = np.zeros(targets), frozenset(zero)
+    return Ensemble(tuple(trees), targets, link, bias, steepness, missing, single=False)
 
 
 def _lightgbm_node(

@@ -14,21 +14,23 @@ import numpy as np
 import onnx
 from typing_extensions import TypeIs
 
-from seatrial_contracts.declaration import contract_from_rows
+from seatrial_contracts.contract import Contract
+from seatrial_contracts.declaration import contract_from_rows, float32_by_default
 from seatrial_contracts.element_types import FLOATS
 from seatrial_contracts.errors import DeclarationError, GateError
+from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.category import FEW, Category
-from seatrial_contracts.kinds.kind import TensorSpec
+from seatrial_contracts.kinds.kind import Kind, TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
 from seatrial_contracts.kinds.plain_text import PlainText
-from seatrial_contracts.kinds.text_terms import TextTerms
 from seatrial_contracts.kinds.tokenised import Tokenised
 from seatrial_contracts.row import Answer, Row
 from seatrial_export.adopt.label_rule import check_labels, check_rule
 from seatrial_export.adopt.names import match_names
 from seatrial_export.adopt.parts import is_missing, parts_of
 from seatrial_export.adopt.text_columns import TextColumns
+from seatrial_export.adopt.trees import compares_doubles
 
 WHERE = "scikit-learn estimator"
 TOOLS = ("scikit-learn", "skl2onnx")
@@ -51,7 +53,11 @@ class Estimator:
     """An estimator and the contract that it is to answer for."""
 
     def __init__(self, estimator: Any, inputs: type[Row], outputs: type[Answer]) -> None:
-        self._estimator, self._contract = estimator, contract_from_rows(inputs, outputs)
+        self._estimator = estimator
+        self._computes_doubles = compares_doubles(estimator)
+        self._doubles = float32_by_default(inputs) if self._computes_doubles else frozenset()
+        """Numbers that are float64, since float32 was not asked for and would round them."""
+        self._contract = with_kinds(contract_from_rows(inputs, outputs), self._doubled)
         self._check_fitted()
         self._columns = [str(name) for name in getattr(_first(estimator), "feature_names_in_", ())]
         self._alone = not self._columns and not hasattr(_first(estimator), "n_features_in_")
@@ -89,11 +95,18 @@ class Estimator:
         """
         return {f"column_{place}": name for place, name in enumerate(self._fields)}
 
+    def _doubled(self, name: str, kind: Kind) -> Kind:
+        return kind.model_copy(update={"dtype": "float64"}) if name in self._doubles else kind
+
     @property
-    def texts(self) -> dict[str, TextTerms]:
-        """Field -> the plain text there, with the rules of the vectorizers that read it."""
+    def kinds(self) -> dict[str, Kind]:
+        """Field -> its kind, where the estimator adds to it.
+
+        A text has the rules of the vectorizers that read it, and a number is float64 where
+        thresholds part numbers that are nearer to each other than float32 tells.
+        """
         kinds = {field.graph_name: (field.name, field.kind) for field in self._contract.inputs}
-        found = {}
+        found = {name: kind for name, kind in kinds.values() if name in self._doubles}
         for column in self._texts.columns:
             name, kind = kinds[self._fields[column]]
             assert isinstance(kind, PlainText), "checked before"
@@ -195,7 +208,7 @@ class Estimator:
             if (isinstance(kind, Number) and kind.dtype == "float64")
             or (kind.whole and max(map(abs, kind.range)) > EXACT_IN_FLOAT32)
         ]
-        return "float64" if wide else "float32"
+        return "float64" if wide or self._computes_doubles else "float32"
 
     def _words(self) -> list[str]:
         """The fields that are words."""
@@ -418,6 +431,15 @@ class Estimator:
                 (low, middle) if self._raised(rows[low:middle]) is not None else (middle, high)
             )
         return low
+
+
+def with_kinds(contract: Contract, kind_of: Callable[[str, Kind], Any]) -> Contract:
+    """The contract whose inputs are of other kinds."""
+    inputs = [
+        InputField(name=each.name, kind=kind_of(each.name, each.kind), default=each.default)
+        for each in contract.inputs
+    ]
+    return contract.model_copy(update={"inputs": tuple(inputs)})
 
 
 def dense(made: Any) -> Any:

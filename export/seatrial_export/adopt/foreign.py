@@ -20,6 +20,7 @@ LEAST_OPSET = 7
 """onnxruntime runs operators from opset 7 on."""
 MOST_BYTES = 2**31 - 1
 """A protobuf message holds no more."""
+LOCALE = "C.UTF-8"
 PICKLES = frozenset({".pkl", ".pickle", ".joblib"})
 
 
@@ -51,6 +52,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
             where, "a file without operators or outputs", "an ONNX model with at least one of each"
         )
     bring_inside(model, path.resolve().parent)
+    name_locales(model)
     return model
 
 
@@ -59,6 +61,21 @@ def check_graph(model: onnx.ModelProto) -> None:
     check_domains(model)
     check_supported(model)
     check_structure(model)
+
+
+def name_locales(model: onnx.ModelProto) -> None:
+    """Let StringNormalizer change the case of letters by a locale that every machine has.
+
+    Without a locale, and by that of American English, onnxruntime loads the graph only where
+    "en_US.UTF-8" is installed. "C.UTF-8" is part of glibc and maps the same letters.
+    """
+    for node in nodes_of(model):
+        if node.op_type == "StringNormalizer":
+            named = [each for each in node.attribute if each.name == "locale"]
+            if all(each.s.decode("utf-8", "replace").startswith("en_US") for each in named):
+                kept = [each for each in node.attribute if each.name != "locale"]
+                del node.attribute[:]
+                node.attribute.extend([*kept, onnx.helper.make_attribute("locale", LOCALE)])
 
 
 def bring_inside(model: onnx.ModelProto, folder: Path) -> None:

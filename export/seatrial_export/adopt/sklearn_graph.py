@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,27 +16,15 @@ from onnx import helper
 
 from seatrial_contracts.errors import GateError, MissingExtra, SeatrialError
 from seatrial_export.adopt.casts import element_type
-from seatrial_export.adopt.parts import last_of, parts_of
+from seatrial_export.adopt.parts import last_of
 from seatrial_export.adopt.stand_ins import stand_in
+from seatrial_export.adopt.trees import tree_converters
 from seatrial_export.graphs.exporter_messages import first_lines
 from seatrial_export.graphs.session import Session
 
 OPSET, ML_OPSET = 18, 3
 MATRIX = "X"
 MEND = "use estimators that skl2onnx converts, or train the part it names in PyTorch"
-FORESTS = frozenset(
-    {
-        "DecisionTreeClassifier",
-        "DecisionTreeRegressor",
-        "ExtraTreeClassifier",
-        "ExtraTreeRegressor",
-        "RandomForestClassifier",
-        "RandomForestRegressor",
-        "ExtraTreesClassifier",
-        "ExtraTreesRegressor",
-    }
-)
-"""scikit-learn's trees that send missing values to a side of their own at each split."""
 VOTERS = frozenset(
     {
         "RandomForestClassifier",
@@ -99,7 +87,7 @@ def write_graph(
                 stand_in(estimator, len(columns), missing, dtype),
                 initial_types=types,
                 target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-                custom_conversion_functions=with_missing_sides(estimator),
+                custom_conversion_functions=tree_converters(estimator),
             )
         except SeatrialError:
             raise
@@ -209,53 +197,3 @@ def _round(graph: onnx.GraphProto, made: str) -> None:
     ]
     for offset, node in enumerate(nodes):
         graph.node.insert(place + 1 + offset, node)
-
-
-Convert = Callable[[Any, Any, Any], None]
-
-
-def with_missing_sides(estimator: Any) -> dict[type, Convert]:
-    """A converter for each class of trees in the estimator.
-
-    It also writes to which side missing values go.
-    """
-    kinds = {type(part) for part in parts_of(estimator)}
-    return {
-        kind: _convert_trees
-        for kind in kinds
-        if kind.__name__ in FORESTS and kind.__module__.startswith("sklearn.")
-    }
-
-
-def _convert_trees(scope: Any, operator: Any, container: Any) -> None:
-    """skl2onnx's own converter, and then `missing_go_to_left` of every split."""
-    from skl2onnx.common import _registration
-
-    before = len(container.nodes)
-    _registration.get_converter(operator.type)(scope, operator, container)
-    forest = operator.raw_operator
-    trees = (
-        [member.tree_ for member in forest.estimators_]
-        if hasattr(forest, "estimators_")
-        else [forest.tree_]
-    )
-    for node in container.nodes[before:]:
-        if node.op_type.startswith("TreeEnsemble"):
-            send_missing(node, trees)
-
-
-def send_missing(node: onnx.NodeProto, trees: Sequence[Any]) -> None:
-    """Write to which side each split sends NaN.
-
-    Raises `GateError` where the node's trees are not these.
-    """
-    held = {attribute.name: attribute for attribute in node.attribute}
-    ids, places = held["nodes_treeids"].ints, held["nodes_nodeids"].ints
-    counts = np.bincount(ids, minlength=len(trees)).tolist()
-    if counts != [tree.node_count for tree in trees]:
-        raise GateError("scikit-learn", "trees that skl2onnx writes in another form", MEND)
-    sides = [
-        int(trees[tree].missing_go_to_left[place]) for tree, place in zip(ids, places, strict=True)
-    ]
-    del held["nodes_missing_value_tracks_true"].ints[:]
-    held["nodes_missing_value_tracks_true"].ints.extend(sides)
