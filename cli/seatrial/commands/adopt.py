@@ -20,7 +20,24 @@ if TYPE_CHECKING:
 @click.command("adopt")
 @click.argument("model", metavar="MODEL")
 @click.option(
-    "--contract", required=True, metavar="FILE.py:ROWS", help="The st.Row class of the inputs."
+    "--contract",
+    metavar="FILE.py:ROWS",
+    help="The st.Row class of the inputs.  [default: drafted from --frame]",
+)
+@click.option(
+    "--frame",
+    metavar="TABLE",
+    type=click.Path(path_type=Path),
+    help="The table that an estimator or booster was trained on, a .csv or .parquet file: "
+    "contract, golden and training rows are drafted from it where they are not given.",
+)
+@click.option(
+    "--write",
+    metavar="FILE.py",
+    type=click.Path(path_type=Path),
+    default=Path("rows.py"),
+    show_default=True,
+    help="Where the drafted contract goes.",
 )
 @click.option(
     "--answers",
@@ -29,9 +46,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--golden",
-    required=True,
     metavar="ROWS",
-    help="Raw rows, at least two: a .jsonl or .json file.",
+    help="Raw rows, at least two: a .jsonl or .json file.  [default: rows of --frame]",
 )
 @click.option(
     "--training",
@@ -77,8 +93,9 @@ def command(
 ) -> None:
     """Give a model that others made a contract, prove what it answers, and seal it as a bundle.
 
-    MODEL is an ONNX file, or FILE.py:NAME for a fitted scikit-learn estimator (or a function
-    without arguments that returns one). The graph must hold standard operators alone; its inputs
+    MODEL is an ONNX file, FILE.py:NAME for a fitted scikit-learn estimator (or a function
+    without arguments that returns one), or a booster's own file: XGBoost's .json or .ubj,
+    LightGBM's .txt, CatBoost's .cbm. The graph must hold standard operators alone; its inputs
     and outputs are matched with the contract by name, by type and by shape, and what stands between
     the two (casts, columns to matrices, words to codes) is put into the graph.
 
@@ -86,6 +103,7 @@ def command(
       seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl \\
           --reference reference.py:answers
       seatrial adopt train.py:pipeline --contract rows.py:Rows --golden rows.jsonl
+      seatrial adopt model.ubj --frame train.csv
     """  # noqa: D301  (click's mark)
     from seatrial_contracts.bundle import open_bundle
 
@@ -94,11 +112,12 @@ def command(
     except ImportError as error:
         raise MissingExtra("seatrial adopt", "adopt") from error
     with gate_progress(f"reading {model}") as progress:
+        adoption, contract = adoption_of(model, **asked)
         bundle = adopt_model(
-            adoption_of(model, **asked),
+            adoption,
             out,
             progress,
-            source=Path(asked["contract"].rpartition(":")[0]),
+            source=contract,
             since=None if since is None else open_bundle(since),
             allow_breaking=allow_breaking,
         )
@@ -108,9 +127,11 @@ def command(
 def adoption_of(
     model: str,
     *,
-    contract: str,
+    contract: str | None,
+    frame: Path | None,
+    write: Path,
     answers: str | None,
-    golden: str,
+    golden: str | None,
     training: str | None,
     reference: str | None,
     prepare: Path | None,
@@ -119,8 +140,11 @@ def adoption_of(
     rows_alone: bool,
     name: str | None,
     version: str,
-) -> Adoption:
-    """What was asked for, as a value. The user's files are imported here, each once."""
+) -> tuple[Adoption, Path]:
+    """What was asked for, and the file of its contract.
+
+    The user's files are imported here, each once.
+    """
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.contract_file import read_contract
     from seatrial_export.adopt.foreign import read_onnx
@@ -128,29 +152,60 @@ def adoption_of(
     from seatrial_export.user_file import UserFiles
 
     files = UserFiles()
+    estimator = estimator_of(files, model)
+    name = name or name_of(model)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    if frame is not None:
+        if estimator is None:
+            mend = "write the contract, --contract FILE.py:ROWS"
+            raise DeclarationError("--frame", "an ONNX file", "an estimator or a booster", mend)
+        rows, contract = drafted_by(estimator, frame, None if contract else write, name, contract)
+    if contract is None or (golden is None and frame is None):
+        option = "--contract FILE.py:ROWS" if contract is None else "--golden ROWS"
+        raise click.UsageError(f"{option} is missing: give it, or --frame TABLE to draft from")
     inputs, outputs = read_contract(files, contract, answers)
-    file, _, member = model.rpartition(":")
-    is_file = not file.endswith(".py")
     declared: dict[str, Any] = {
-        "name": name
-        or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem if is_file else member).strip("-._"),
+        "name": name,
         "version": version,
         "inputs": inputs,
         "outputs": outputs,
-        "golden": read_rows(golden),
+        "golden": rows["golden"] if golden is None else read_rows(golden),
+        "reference": rows.get("training", ()) if training is None else read_rows(training),
         "renamed": dict(map(renaming, rename)),
         "activations": dict(map(activation_of, activation)),
         "batchable": not rows_alone,
     }
-    if training is not None:
-        declared["reference"] = read_rows(training)
     if prepare is not None:
         declared["prepare"] = read_onnx(prepare)
     if reference is not None:
         declared["training_side"] = reference_at(files, reference)
-    if is_file:
-        return Adoption.of_onnx(Path(model), **declared)
-    return Adoption.of_estimator(estimator_at(files, model), **declared)
+    made = (
+        Adoption.of_onnx(Path(model), **declared)
+        if estimator is None
+        else Adoption.of_estimator(estimator, **declared)
+    )
+    return made, Path(contract.rpartition(":")[0])
+
+
+def name_of(model: str) -> str:
+    """What a bundle is called by its model's file, or by its name in a Python file."""
+    file, _, member = model.rpartition(":")
+    said = member if file.endswith(".py") else Path(model).stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", said).strip("-._")
+
+
+def drafted_by(
+    estimator: Any, frame: Path, write: Path | None, name: str, contract: str | None
+) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Rows of the table and, where none is named, the contract that is drafted from it."""
+    from seatrial_export.adopt.draft import Draft, read_frame
+
+    draft = Draft(estimator, read_frame(frame))
+    if write is not None:
+        draft.write(write, name)
+        contract = f"{write}:Rows"
+    assert contract is not None, "named, or drafted"
+    return {"golden": draft.golden(), "training": draft.training()}, contract
 
 
 def renaming(text: str) -> tuple[str, str]:
@@ -168,6 +223,15 @@ def activation_of(text: str) -> tuple[str, str]:
         want = "OUTPUT=softmax, OUTPUT=sigmoid or OUTPUT=none"
         raise DeclarationError("--activation", text, want)
     return output, activation
+
+
+def estimator_of(files: UserFiles, model: str) -> Any:
+    """The estimator that MODEL is, or the booster in its file; None where it is an ONNX file."""
+    from seatrial_export.adopt.native import is_native, read_native
+
+    if model.rpartition(":")[0].endswith(".py"):
+        return estimator_at(files, model)
+    return read_native(Path(model)) if is_native(Path(model)) else None
 
 
 def estimator_at(files: UserFiles, target: str) -> Any:

@@ -64,6 +64,8 @@ class Adoption(ModelDeclaration):
     ) -> Self:
         """Declare a fitted scikit-learn estimator, which is its own reference.
 
+        So is a booster from its library's own file, `read_native`.
+
         Raises `DeclarationError` and `GateError`.
         """
         made = Estimator(estimator, inputs, outputs)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seatrial_contracts.errors import GateError
+from seatrial_export.adopt.native import NativeBooster
 
 LIBRARIES = ("lightgbm", "xgboost", "catboost")
 IDENTITY, SIGMOID, SOFTMAX, EXPONENTIAL, LOG1P_EXP, SIGNED_SQUARE = (
@@ -62,13 +63,16 @@ class Ensemble:
 
 def library_of(estimator: Any) -> str:
     """Which of the three made it; empty where none did."""
+    if isinstance(estimator, NativeBooster):
+        return estimator.library
     package = type(estimator).__module__.partition(".")[0]
     return package if package in LIBRARIES else ""
 
 
 def read_ensemble(estimator: Any) -> Ensemble:
     """The trees of a fitted booster. Raises `GateError` that names what has no form in a graph."""
-    return READERS[library_of(estimator)](estimator)
+    native = estimator.native if isinstance(estimator, NativeBooster) else estimator
+    return READERS[library_of(estimator)](native)
 
 
 def refuse(library: str, cause: str, mend: str) -> GateError:
@@ -97,7 +101,7 @@ LIGHTGBM_LINKS = {
 
 
 def _lightgbm(estimator: Any) -> Ensemble:
-    dump = estimator.booster_.dump_model()
+    dump = getattr(estimator, "booster_", estimator).dump_model()
     said = str(dump.get("objective", "custom")).split()
     objective, options = said[0], dict(part.split(":", 1) for part in said[1:] if ":" in part)
     if objective not in LIGHTGBM_LINKS:

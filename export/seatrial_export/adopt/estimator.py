@@ -28,6 +28,7 @@ from seatrial_contracts.kinds.tokenised import Tokenised
 from seatrial_contracts.row import Answer, Row
 from seatrial_export.adopt.label_rule import check_labels, check_rule
 from seatrial_export.adopt.names import match_names
+from seatrial_export.adopt.native import NativeBooster
 from seatrial_export.adopt.parts import is_missing, parts_of
 from seatrial_export.adopt.text_columns import TextColumns
 from seatrial_export.adopt.trees import compares_doubles
@@ -59,7 +60,7 @@ class Estimator:
         """Numbers that are float64, since float32 was not asked for and would round them."""
         self._contract = with_kinds(contract_from_rows(inputs, outputs), self._doubled)
         self._check_fitted()
-        self._columns = [str(name) for name in getattr(_first(estimator), "feature_names_in_", ())]
+        self._columns = columns_of(estimator)
         self._alone = not self._columns and not hasattr(_first(estimator), "n_features_in_")
         """Was it fitted on texts, which have no columns?"""
         self._check_texts()
@@ -319,7 +320,7 @@ class Estimator:
         return fields
 
     def _width(self) -> int:
-        return int(_first(self._estimator).n_features_in_)
+        return width_of(self._estimator)
 
     def _check_answers(self) -> None:
         """Check that the estimator gives the contract's answers.
@@ -328,9 +329,12 @@ class Estimator:
         classes otherwise or in another order.
         """
         theirs = tuple(map(str, getattr(self._estimator, "classes_", ())))
+        nameless = isinstance(self._estimator, NativeBooster) and self._estimator.nameless
         for field in self._contract.outputs:
             self._verb(field.kind)
             if isinstance(field.kind, Label) and theirs != field.kind.classes:
+                if nameless and len(theirs) == len(field.kind.classes):
+                    continue
                 want = (
                     "the estimator's own, in its order: "
                     f"{', '.join(theirs) or 'none, since it is no classifier'}"
@@ -453,6 +457,16 @@ def in_blocks(kind: Category) -> Iterator[Sequence[Any]]:
         yield kind.known[start : start + BLOCK]
     if kind.unknown != "reject":
         yield kind.outsiders()[:1]
+
+
+def columns_of(estimator: Any) -> list[str]:
+    """The names of the columns that an estimator was fitted on; none of a matrix or of texts."""
+    return [str(name) for name in getattr(_first(estimator), "feature_names_in_", ())]
+
+
+def width_of(estimator: Any) -> int:
+    """How many columns an estimator was fitted on; texts are one."""
+    return int(getattr(_first(estimator), "n_features_in_", 1))
 
 
 def _first(estimator: Any) -> Any:

@@ -97,7 +97,7 @@ def write_graph(
     if types[0][0] == MATRIX and columns[0].name:
         split_matrix(model, [column.name for column in columns], dtype)
     open_terms(model, [column.name for column in columns if column.holds == "terms"])
-    drop_maps(model)
+    settle_types(model)
     if type(last_of(estimator)).__name__ in VOTERS:
         round_scores(model)
     open_widths(model)
@@ -134,26 +134,38 @@ def open_terms(model: onnx.ModelProto, names: Sequence[str]) -> None:
             value.type.tensor_type.shape.dim[1].dim_param = f"{value.name}_terms"
 
 
-def drop_maps(model: onnx.ModelProto) -> None:
-    """Let scores be the matrix that they were before a ZipMap.
+def settle_types(model: onnx.ModelProto) -> None:
+    """Let each output be of the type that is declared of it.
 
-    onnxruntime has it for float32 alone, and the contract knows the classes.
+    skl2onnx declares float64 where the inputs are, and trees answer float32 all the same; a ZipMap
+    takes float32 alone.
     """
     graph = model.graph
-    zipped = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
+    declared = {
+        value.name: value.type.tensor_type.elem_type
+        for value in graph.output
+        if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+    }
     for value in graph.output:
-        if value.name in zipped:
-            node = zipped[value.name]
-            cast = helper.make_node(
-                "Cast",
-                list(node.input),
-                list(node.output),
-                name=node.name,
-                to=onnx.TensorProto.FLOAT,
-            )
-            node.CopyFrom(cast)
-            scores = helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, [None, None])
-            value.CopyFrom(scores)
+        if value.type.WhichOneof("value") == "sequence_type":
+            scores = value.type.sequence_type.elem_type.map_type.value_type.tensor_type
+            scores.elem_type = onnx.TensorProto.FLOAT
+    for node in tuple(graph.node):
+        if node.op_type == "ZipMap":
+            made = node.input[0]
+            node.input[0] = f"{made}_single"
+            _cast(graph, made, node.input[0], onnx.TensorProto.FLOAT)
+        for place, name in enumerate(node.output):
+            if name in declared:
+                node.output[place] = f"{name}_made"
+                _cast(graph, node.output[place], name, declared[name])
+
+
+def _cast(graph: onnx.GraphProto, given: str, made: str, to: int) -> None:
+    """Put a cast behind the node that makes a value."""
+    place = next(place for place, node in enumerate(graph.node) if given in node.output)
+    cast = helper.make_node("Cast", [given], [made], name=f"{made}_settled", to=to)
+    graph.node.insert(place + 1, cast)
 
 
 def split_matrix(model: onnx.ModelProto, names: Sequence[str], dtype: str) -> None:
@@ -168,9 +180,14 @@ def split_matrix(model: onnx.ModelProto, names: Sequence[str], dtype: str) -> No
 
 def round_scores(model: onnx.ModelProto) -> None:
     """Let scores that tie be the same number, in whatever order they were summed."""
-    for value in model.graph.output:
-        if value.name not in ("output_label", "label", "variable"):
-            _round(model.graph, value.name)
+    graph = model.graph
+    zipped = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
+    for value in graph.output:
+        if value.name in ("output_label", "label", "variable"):
+            continue
+        node = zipped.get(value.name)
+        made = node.input[0] if node is not None else value.name
+        _round(graph, made)
 
 
 def _round(graph: onnx.GraphProto, made: str) -> None:

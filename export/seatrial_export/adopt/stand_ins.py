@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from seatrial_contracts.errors import GateError
 from seatrial_export.adopt.booster_graph import BoostedTrees
@@ -19,6 +20,7 @@ from seatrial_export.adopt.boosters import library_of
 from seatrial_export.adopt.parts import held_by, is_part
 from seatrial_export.adopt.term_counts import TermCounts, TermWeights
 from seatrial_export.adopt.text_columns import TextColumns
+from seatrial_export.adopt.trees import rounds
 from seatrial_export.adopt.written_models import Distances, Layers
 from seatrial_export.adopt.written_steps import (
     FUNCTIONS,
@@ -28,6 +30,7 @@ from seatrial_export.adopt.written_steps import (
     Filled,
     Gaps,
     Lookup,
+    Single,
 )
 
 STEP = "scikit-learn"
@@ -45,7 +48,16 @@ class StandIns:
         self.missing, self.dtype = missing, dtype
         copied = copy.deepcopy(estimator)
         self._texts = TextColumns(copied, columns)
-        self.copied = self._replaced(copied, transforms=False)
+        self.copied = self.rounded(self._replaced(copied, transforms=False))
+
+    def rounded(self, model: Any) -> Any:
+        """A model that rounds its numbers to float32 itself is given such ones.
+
+        skl2onnx writes ensembles of trees for float32 alone.
+        """
+        if self.dtype == "float32" or hasattr(model, "steps") or not rounds(model):
+            return model
+        return Pipeline([("single", Single()), ("model", model)])
 
     def counted(self, vectorizer: Any) -> TermCounts:
         """A vectorizer of texts."""
@@ -195,7 +207,11 @@ def chained(rules: StandIns, pipeline: Any) -> Any:
     """A pipeline of one step is that step; of none, it hands its columns on."""
     if not pipeline.steps:
         return Affine(1.0, 0.0, rules.dtype)
-    return pipeline.steps[0][1] if len(pipeline.steps) == 1 else pipeline
+    if len(pipeline.steps) == 1:
+        return pipeline.steps[0][1]
+    name, last = pipeline.steps[-1]
+    pipeline.steps[-1] = (name, rules.rounded(last))
+    return pipeline
 
 
 def projected(_: StandIns, discriminant: Any) -> Any:
@@ -312,8 +328,6 @@ def constant_value(_: StandIns, dummy: Any) -> Any:
 
 def targets(rules: StandIns, regression: Any) -> Any:
     """TransformedTargetRegressor: the regressor, and its transformer's way back."""
-    from sklearn.pipeline import Pipeline
-
     back = regression.transformer_
     kind = type(back).__name__
     if kind == "FunctionTransformer":  # of no function
@@ -335,8 +349,6 @@ def targets(rules: StandIns, regression: Any) -> Any:
 
 def inverse(rules: StandIns, regression: Any) -> Any:
     """TransformedTargetRegressor by `func` and `inverse_func`, else by its transformer."""
-    from sklearn.pipeline import Pipeline
-
     if regression.func is None and regression.inverse_func is None:
         return targets(rules, regression)
     known = [function for function in FUNCTIONS if function is regression.inverse_func]
@@ -355,8 +367,6 @@ def boosted(rules: StandIns, boosting: Any) -> Any:
 
     skl2onnx leaves the exponential out.
     """
-    from sklearn.pipeline import Pipeline
-
     if getattr(boosting, "is_categorical_", None) is not None and np.any(boosting.is_categorical_):
         raise GateError(
             STEP,

@@ -77,6 +77,12 @@ def compares_doubles(estimator: Any) -> bool:
     return single and arithmetic
 
 
+def rounds(model: Any) -> bool:
+    """Are some of a model's trees of those that round numbers, and none of the others?"""
+    names = {type(part).__name__ for part in parts_of(model)}
+    return bool(names & SINGLE) and not names & DOUBLE
+
+
 Convert = Callable[[Any, Any, Any], None]
 
 

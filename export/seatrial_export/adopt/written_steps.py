@@ -160,6 +160,20 @@ class WrittenStep(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sci
         return convert
 
 
+class Single(WrittenStep):
+    """Numbers as float32, also for what skl2onnx puts behind it."""
+
+    def onnx_parser(self) -> Callable[..., list[tuple[str, Any]]]:
+        """As skl2onnx asks for it: outputs and their types, where those are not the inputs'."""
+        from skl2onnx.common.data_types import FloatTensorType
+
+        return lambda scope, inputs: [("single", FloatTensorType([None, None]))]  # noqa: ARG005  (by name)
+
+    def write(self, writer: Writer) -> str:
+        """See `WrittenStep.write`."""
+        return writer.whole()
+
+
 class Table(NamedTuple):
     """Numbers that an encoder makes of one column.
 
