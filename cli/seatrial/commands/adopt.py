@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     help="The table that an estimator or booster was trained on, a .csv or .parquet file: "
     "contract, golden and training rows are drafted from it where they are not given.",
 )
+@click.option("--target", metavar="COLUMN", help="The column of --frame that was learnt.")
 @click.option(
     "--write",
     metavar="FILE.py",
@@ -129,6 +130,7 @@ def adoption_of(
     *,
     contract: str | None,
     frame: Path | None,
+    target: str | None,
     write: Path,
     answers: str | None,
     golden: str | None,
@@ -147,6 +149,7 @@ def adoption_of(
     """
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.contract_file import read_contract
+    from seatrial_export.adopt.draft import Draft, read_frame
     from seatrial_export.adopt.foreign import read_onnx
     from seatrial_export.adopt.training_side import reference_at
     from seatrial_export.user_file import UserFiles
@@ -159,7 +162,11 @@ def adoption_of(
         if estimator is None:
             mend = "write the contract, --contract FILE.py:ROWS"
             raise DeclarationError("--frame", "an ONNX file", "an estimator or a booster", mend)
-        rows, contract = drafted_by(estimator, frame, None if contract else write, name, contract)
+        draft = Draft(estimator, read_frame(frame), target)
+        rows = {"golden": draft.golden(), "training": draft.training()}
+        if contract is None:
+            draft.write(write, name)
+            contract = f"{write}:Rows"
     if contract is None or (golden is None and frame is None):
         option = "--contract FILE.py:ROWS" if contract is None else "--golden ROWS"
         raise click.UsageError(f"{option} is missing: give it, or --frame TABLE to draft from")
@@ -192,20 +199,6 @@ def name_of(model: str) -> str:
     file, _, member = model.rpartition(":")
     said = member if file.endswith(".py") else Path(model).stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", said).strip("-._")
-
-
-def drafted_by(
-    estimator: Any, frame: Path, write: Path | None, name: str, contract: str | None
-) -> tuple[dict[str, list[dict[str, Any]]], str]:
-    """Rows of the table and, where none is named, the contract that is drafted from it."""
-    from seatrial_export.adopt.draft import Draft, read_frame
-
-    draft = Draft(estimator, read_frame(frame))
-    if write is not None:
-        draft.write(write, name)
-        contract = f"{write}:Rows"
-    assert contract is not None, "named, or drafted"
-    return {"golden": draft.golden(), "training": draft.training()}, contract
 
 
 def renaming(text: str) -> tuple[str, str]:

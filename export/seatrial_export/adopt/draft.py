@@ -12,7 +12,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.category import FEW
 from seatrial_contracts.kinds.kind import MAX_WORDS
 from seatrial_export.adopt.estimator import columns_of, width_of
-from seatrial_export.adopt.names import field_names
+from seatrial_export.adopt.names import field_names, match_names
 from seatrial_export.adopt.parts import is_missing, parts_of
 from seatrial_export.adopt.text_columns import vectorizers_of
 
@@ -62,9 +62,13 @@ def read_frame(path: Path) -> pandas.DataFrame:
 class Draft:
     """What an estimator takes and answers, by the table that it was trained on."""
 
-    def __init__(self, estimator: Any, frame: pandas.DataFrame) -> None:
-        """Raises `DeclarationError` where the table lacks columns of the estimator's."""
+    def __init__(self, estimator: Any, frame: pandas.DataFrame, target: str | None = None) -> None:
+        """Take the table, whose column `target` is what was learnt.
+
+        Raises `DeclarationError` where the table lacks columns of the estimator's.
+        """
         self._estimator = estimator
+        frame = frame if target is None else without(frame, target)
         columns = columns_of(estimator)
         if not columns:
             width = width_of(estimator)
@@ -73,8 +77,11 @@ class Draft:
                 raise DeclarationError(
                     "frame",
                     f"{len(columns)} columns",
-                    f"the {width} that the estimator was fitted on, in their order, and no other",
+                    f"the {width} that the estimator was fitted on, in their order, and no other: "
+                    "what was learnt is named by --target",
                 )
+        found = match_names(columns, map(str, frame.columns))
+        frame = frame.rename(columns={theirs: name for name, theirs in found.items()})
         lacking = [name for name in columns if name not in frame.columns]
         if lacking:
             raise DeclarationError(
@@ -170,6 +177,14 @@ class Draft:
         if made.ndim == 2 and (verb == "transform" or made.shape[1] > 1):
             return f"st.Tensor[np.float32, {made.shape[1]}]"
         return "int" if made.dtype.kind in "iu" else "float"
+
+
+def without(frame: pandas.DataFrame, target: str) -> pandas.DataFrame:
+    """The table without a column. Raises `DeclarationError` where there is none of that name."""
+    if target not in frame.columns:
+        names = ", ".join(map(str, frame.columns))
+        raise DeclarationError("--target", f"'{target}'", f"a column of the table: {names}"[:400])
+    return frame.drop(columns=[target])
 
 
 def encoded(part: Any) -> Iterator[tuple[str, list[Any]]]:

@@ -243,6 +243,8 @@ class Estimator:
         from sklearn.exceptions import NotFittedError
         from sklearn.utils.validation import check_is_fitted
 
+        if isinstance(self._estimator, NativeBooster):
+            return
         try:
             check_is_fitted(self._estimator)
         except NotFittedError:
