@@ -32,6 +32,13 @@ class BoostedTrees(WrittenStep):
         self.both = len(getattr(booster, "classes_", ())) == 2 and self.ensemble.targets == 1
         """Has it two classes, and a score for the second?"""
         self.width = self.ensemble.targets + self.both
+        self.raw = False
+        """Does it answer its sums, without the link?"""
+        self.has_raw = hasattr(booster, "decision_function")
+
+    def decide(self) -> None:
+        """Answer what `decision_function` does."""
+        self.raw, self.width = True, self.ensemble.targets
 
     def write(self, writer: Writer) -> str:
         """See `WrittenStep.write`."""
@@ -41,12 +48,15 @@ class BoostedTrees(WrittenStep):
             values = writer.floats(writer.add("Cast", values, to=element_type("float32")))
         raw = self._trees(writer, self._gaps(writer, values))
         raw = writer.add("Add", writer.floats(raw), writer.constant(ensemble.bias[None]))
+        if self.raw:
+            return raw
         made = LINKS[ensemble.link](writer, raw, ensemble.steepness)
         if not self.both:
             return made
-        first = writer.add("Sub", writer.constant(np.array(1.0)), made)
         if ensemble.link == SIGMOID:  # 1 - p loses the last digits where p is near 1
             first = LINKS[SIGMOID](writer, raw, -ensemble.steepness)
+        else:
+            first = writer.add("Sub", writer.constant(np.array(1.0)), made)
         return writer.beside([first, made])
 
     def _gaps(self, writer: Writer, values: str) -> str:

@@ -17,7 +17,8 @@ from sklearn.pipeline import Pipeline
 from seatrial_contracts.errors import GateError
 from seatrial_export.adopt.booster_graph import BoostedTrees
 from seatrial_export.adopt.boosters import library_of
-from seatrial_export.adopt.parts import held_by, is_part
+from seatrial_export.adopt.calibrated import Calibrated
+from seatrial_export.adopt.parts import held_by, is_part, last_of
 from seatrial_export.adopt.term_counts import TermCounts, TermWeights
 from seatrial_export.adopt.text_columns import TextColumns
 from seatrial_export.adopt.trees import rounds
@@ -88,6 +89,7 @@ class StandIns:
                 )
         if not type(value).__module__.startswith("sklearn."):
             return value
+        check_members(value)
         rule = (TRANSFORMING if transforms else ANSWERING).get(type(value).__name__) or RULES.get(
             type(value).__name__
         )
@@ -103,6 +105,20 @@ class StandIns:
             (name, self._replaced(step, transforms=transforms or place < last))
             for place, (name, step) in enumerate(kept)
         ]
+
+
+def check_members(ensemble: Any) -> None:
+    """Raise `GateError` for a booster as a member of an ensemble of scikit-learn's."""
+    if hasattr(ensemble, "estimators_") and not hasattr(ensemble, "steps"):
+        members = np.ravel(np.array(ensemble.estimators_, object)).tolist()
+        odd = [member for member in members if isinstance(last_of(member), BoostedTrees)]
+        if odd:
+            raise GateError(
+                STEP,
+                f"{type(ensemble).__name__} around a booster of another library: the graph has no "
+                "form for it",
+                "adopt the booster alone, in a pipeline, a search or a CalibratedClassifierCV",
+            )
 
 
 LEFT = frozenset(
@@ -391,6 +407,11 @@ def gaussian(_: StandIns, process: Any) -> Any:
     return process
 
 
+def calibrated(rules: StandIns, classifier: Any) -> Any:
+    """CalibratedClassifierCV."""
+    return Calibrated(classifier, rules.dtype)
+
+
 def voted(_: StandIns, voting: Any) -> Any:
     """`flatten_transform` is of `transform` alone."""
     voting.flatten_transform = False
@@ -429,6 +450,7 @@ RULES: dict[str, Rule] = {
     "HistGradientBoostingClassifier": boosted,
     "HistGradientBoostingRegressor": boosted,
     "VotingClassifier": voted,
+    "CalibratedClassifierCV": calibrated,
     "GaussianProcessClassifier": gaussian,
     "MLPRegressor": layered,
 }

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from seatrial_contracts.kinds.category import MISSING
 from seatrial_export.adopt.casts import element_type
-from seatrial_export.adopt.parts import is_missing
+from seatrial_export.adopt.parts import is_missing, last_of
 from seatrial_export.gate.lookup import ML_DOMAIN
 
 Floats = NDArray[np.float64]
@@ -93,6 +93,28 @@ class Writer:
     def whole(self) -> str:
         """The numbers of all inputs, side by side."""
         return self.beside([self.floats(variable.full_name) for variable in self.inputs])
+
+    def takes_option(self, model: Any, option: str) -> bool:
+        """Has skl2onnx's form of a model this option?"""
+        return not isinstance(model, WrittenStep) and bool(
+            self._container.has_options(model, option)
+        )
+
+    def answers(self, model: Any, options: dict[str, Any]) -> str:
+        """What a model inside this one answers of the same inputs: the scores of a classifier."""
+        from skl2onnx._parse import _parse_sklearn
+
+        for each in (model, last_of(model)):
+            own = {
+                name: value
+                for name, value in {**options, "zipmap": False}.items()
+                if self.takes_option(each, name)
+            }
+            for holder in (self._scope, self._container) if own else ():
+                holder.add_options(id(each), own)
+        made = _parse_sklearn(self._scope, model, self.inputs)
+        name: str = made[-1].full_name
+        return name
 
     def beside(self, values: Sequence[str]) -> str:
         """Columns side by side."""
