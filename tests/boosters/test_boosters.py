@@ -11,11 +11,15 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from support.foreign import answers
+from support.thresholds import adoption, asked, learnt
 
 import seatrial as st
+from seatrial_export.adopt.draft import Draft
+from seatrial_export.adopt.native import read_native
 
 lightgbm = pytest.importorskip("lightgbm", reason="make test-boosters")
 xgboost = pytest.importorskip("xgboost", reason="make test-boosters")
@@ -142,3 +146,101 @@ def test_what_has_no_form_is_refused_by_name(booster: Any, words: str, tmp_path:
         adopted(booster.fit(train, truth(train, "value")), "value", train.head(8), tmp_path)
     assert words in str(said.value)
     assert "mend: " in str(said.value)
+
+
+STEPS = {
+    "lightgbm": lightgbm.LGBMRegressor(**L),
+    "xgboost": xgboost.XGBRegressor(**X),
+    "catboost": catboost.CatBoostRegressor(**C),
+}
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["raw", "scaled"])
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.filterwarnings("ignore")
+def test_rows_at_thresholds_fall_to_the_librarys_own_side(
+    name: str, scaled: bool, tmp_path: Path
+) -> None:
+    frame, value = learnt()
+    made = make_pipeline(StandardScaler(), STEPS[name]) if scaled else STEPS[name]
+    made.fit(frame, value)
+    bundle = st.open_bundle(st.adopt_model(adoption(made), tmp_path).path)
+    rows = asked()
+    given = [{"x": x, "k": int(k)} for x, k in rows.itertuples(index=False)]
+    got = np.ravel([row["value"] for row in answers(bundle, given, 64)])
+    assert got == pytest.approx(made.predict(rows), rel=1e-4, abs=1e-5)
+
+
+CALIBRATED = {
+    "sigmoid": CalibratedClassifierCV(lightgbm.LGBMClassifier(**L), cv=2),
+    "isotonic": CalibratedClassifierCV(lightgbm.LGBMClassifier(**L), cv=2, method="isotonic"),
+    "xgboost": CalibratedClassifierCV(xgboost.XGBClassifier(**X), cv=2),
+    "catboost": CalibratedClassifierCV(catboost.CatBoostClassifier(**C), cv=2),
+    "around": CalibratedClassifierCV(
+        make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(**L)), cv=2
+    ),
+    "behind": make_pipeline(
+        StandardScaler(), CalibratedClassifierCV(xgboost.XGBClassifier(**X), cv=2)
+    ),
+}
+
+
+@pytest.mark.parametrize("sort", ["two", "three"])
+@pytest.mark.parametrize("name", CALIBRATED)
+@pytest.mark.filterwarnings("ignore")
+def test_a_calibrated_booster_answers_as_its_calibrator_does(
+    name: str, sort: str, tmp_path: Path
+) -> None:
+    train, rows = table(0, holes=False), table(5, holes=False)
+    made = CALIBRATED[name].fit(train, truth(train, sort))
+    bundle = adopted(made, sort, train.head(8), tmp_path)
+    got = np.stack([row["answer"] for row in answers(bundle, rows.to_dict("records"), 16)])
+    assert got == pytest.approx(made.predict_proba(rows), rel=1e-4, abs=1e-5)
+
+
+def save(made: Any, path: Path) -> Path:
+    (made.booster_ if hasattr(made, "booster_") else made).save_model(str(path))
+    return path
+
+
+FILES = {
+    "model.json": xgboost.XGBClassifier(**X),
+    "model.ubj": xgboost.XGBRegressor(**X),
+    "model.txt": lightgbm.LGBMClassifier(**L),
+    "values.txt": lightgbm.LGBMRegressor(**L),
+    "model.cbm": catboost.CatBoostClassifier(**C),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.filterwarnings("ignore")
+def test_a_librarys_own_file_is_adopted_by_the_table_of_its_training(
+    name: str, tmp_path: Path
+) -> None:
+    train, rows = table(0, holes=True), table(5, holes=False)
+    scores = hasattr(FILES[name], "predict_proba")
+    made = FILES[name].fit(train, truth(train, "three" if scores else "value"))
+    native = read_native(save(made, tmp_path / name))
+    draft = Draft(native, train.assign(worth=0), "worth")
+    held: dict[str, Any] = {}
+    exec(compile(draft.code("boosted"), "rows", "exec", dont_inherit=True), held)
+    declared = st.Adoption.of_estimator(
+        native,
+        name="boosted",
+        version="1.0.0",
+        inputs=held["Rows"],
+        outputs=held["Answers"],
+        golden=draft.golden(),
+    )
+    bundle = st.open_bundle(st.adopt_model(declared, tmp_path).path)
+    got = np.stack([row["answer"] for row in answers(bundle, rows.to_dict("records"), 16)])
+    want = made.predict_proba(rows) if scores else made.predict(rows)
+    assert got == pytest.approx(want, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bad.json", "bad.ubj", "bad.txt", "bad.cbm", "none.cbm"])
+def test_a_file_that_is_no_model_is_refused(name: str, tmp_path: Path) -> None:
+    if name.startswith("bad"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(st.SeatrialError, match=r"does not read|no file"):
+        read_native(tmp_path / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -329,3 +330,12 @@ def test_a_files_letters_change_case_by_a_locale_that_every_machine_has(tmp_path
     bundle = st.open_bundle(st.adopt_model(adoption, tmp_path).path)
     asked = [{"said": word} for word in ("ЖУК", "É", "X")]
     assert [int(row["code"]) for row in answers(bundle, asked, 2)] == [1, 2, 0]
+
+
+def test_the_page_declares_a_text_as_a_plain_one() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "adopt.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(class Review.*?)```", page, re.DOTALL)
+    held: dict[str, Any] = {"st": st, "Annotated": Annotated}
+    exec(compile(block, "page", "exec", dont_inherit=True), held)
+    contract = st.contract_from_rows(held["Review"], Mood)
+    assert [spec.dtype for spec in contract.tensors] == ["string", "int64"]

@@ -463,7 +463,12 @@ def in_blocks(kind: Category) -> Iterator[Sequence[Any]]:
 
 def columns_of(estimator: Any) -> list[str]:
     """The names of the columns that an estimator was fitted on; none of a matrix or of texts."""
-    return [str(name) for name in getattr(_first(estimator), "feature_names_in_", ())]
+    first = _first(estimator)
+    names = getattr(first, "feature_names_in_", None)
+    if names is None:  # CatBoost's own attribute, which numbers columns without names
+        names = getattr(first, "feature_names_", None) or ()
+        names = () if list(names) == [str(place) for place in range(len(names))] else names
+    return [str(name) for name in names]
 
 
 def width_of(estimator: Any) -> int:

@@ -23,7 +23,8 @@ from seatrial_export.graphs.exporter_messages import first_lines
 from seatrial_export.graphs.session import Session
 
 OPSET, ML_OPSET = 18, 3
-MATRIX = "X"
+MATRIX = "matrix_of_columns"
+"""Unlike a field's name, which would be taken for it."""
 MEND = "use estimators that skl2onnx converts, or train the part it names in PyTorch"
 VOTERS = frozenset(
     {
