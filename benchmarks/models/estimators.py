@@ -33,6 +33,7 @@ from sklearn import (
     discriminant_analysis,
     dummy,
     ensemble,
+    feature_extraction,
     feature_selection,
     gaussian_process,
     impute,
@@ -60,6 +61,24 @@ from seatrial_serve.runtimes.runtime import RuntimeOptions
 ROWS, DRAWN = 240, 300
 NUMBERS = {"age": (18.0, 90.0), "income": (0.0, 1e5), "debt": (-1000.0, 1e4), "rate": (0.0, 1.0)}
 WORDS = {"town": ("Graz", "Linz", "Wien"), "plan": ("basic", "plus")}
+TEXTS = ("note", "title")
+TERMS = [
+    *("ship", "sea", "calm", "storm", "Über", "straße", "ΣΑΣ", "İstanbul", "жук", "море", "海"),
+    *(
+        "海洋",
+        "سفينة",
+        "ship's",
+        "well-made",
+        "a",
+        "I",
+        "x1",
+        "snake_case",
+        "naïve",
+        "café",
+        "CAFÉ",
+    ),
+    *("cafe\u0301", "2024", "3.5", "don't", "ﷺ", "ǅ", "e-mail", "the", "and", "of", "हिन्दी"),
+]
 CLASSES = {"two": ("no", "yes"), "three": ("high", "low", "mid")}
 
 
@@ -82,7 +101,21 @@ def table(seed: int, *, rows: int, holes: bool, whole: bool, word_holes: bool) -
             column[rng.random(rows) < 0.15] = np.nan
         columns[name] = column
     columns["member"] = rng.random(rows) < 0.5
+    for name in TEXTS:
+        columns[name] = [text(rng) for _ in range(rows)]
+        columns[name][:3] = ["sea calm", "", "ŒUVRE \n\t sea"]
     return pd.DataFrame(columns)
+
+
+def text(rng: np.random.Generator) -> str:
+    """Words in many scripts and cases, some with marks or of letters drawn from all."""
+    words = []
+    for word in map(str, rng.choice(TERMS, rng.integers(0, 12))):
+        odd = "".join(map(chr, rng.integers(33, 0x2FFF, 3)))
+        marked = word + chr(rng.integers(0x300, 0x36F))
+        forms = (word, word, word.upper(), word.title(), marked, odd)
+        words.append(forms[rng.integers(len(forms))])
+    return str(rng.choice([" ", "  ", "\n", ", "])).join(words)
 
 
 def target(frame: pd.DataFrame, sort: str) -> Any:
@@ -641,7 +674,82 @@ def cases() -> list[Case]:
             "local-outlier", after(SCALED(), neighbors.LocalOutlierFactor(novelty=True)), "cluster"
         ),
     ]
-    return found
+    return found + text_cases()
+
+
+def text_cases() -> list[Case]:
+    """Texts alone, and beside other columns."""
+    terms = feature_extraction.text
+    tfidf, count, hashed = terms.TfidfVectorizer, terms.CountVectorizer, terms.HashingVectorizer
+    cut: dict[str, Callable[[], Any]] = {
+        "tfidf": tfidf,
+        "count": count,
+        "binary": lambda: count(binary=True),
+        "bigrams": lambda: tfidf(ngram_range=(1, 2), stop_words="english"),
+        "sublinear": lambda: tfidf(sublinear_tf=True, min_df=2, max_df=0.9),
+        "cased": lambda: tfidf(lowercase=False),
+        "accents": lambda: tfidf(strip_accents="unicode"),
+        "ascii": lambda: tfidf(strip_accents="ascii"),
+        "letters": lambda: tfidf(token_pattern=r"(?u)\b\w+\b"),
+        "latin": lambda: tfidf(token_pattern=r"[a-z]{2,}"),
+        "characters": lambda: tfidf(analyzer="char", ngram_range=(1, 3)),
+        "inner": lambda: tfidf(analyzer="char_wb", ngram_range=(2, 4)),
+        "l1": lambda: tfidf(norm="l1"),
+        "hashed": lambda: hashed(n_features=2**12),
+        "hashed plain": lambda: hashed(n_features=2**10, alternate_sign=False, norm=None),
+        "hashed default": hashed,
+        "own tokenizer": lambda: tfidf(tokenizer=str.split, token_pattern=None),
+        "groups": lambda: tfidf(token_pattern=r"(?:[a-z]+-?)+"),
+        "transformer": lambda: pipeline.make_pipeline(count(), terms.TfidfTransformer()),
+        "union": lambda: pipeline.make_union(tfidf(), tfidf(analyzer="char", ngram_range=(2, 2))),
+        "svd": lambda: pipeline.make_pipeline(tfidf(), decomposition.TruncatedSVD(4)),
+        "chi2": lambda: pipeline.make_pipeline(
+            tfidf(), feature_selection.SelectKBest(feature_selection.chi2, k=9)
+        ),
+        "topics": lambda: pipeline.make_pipeline(tfidf(), decomposition.NMF(3, random_state=0)),
+    }
+    last: dict[str, Any] = {
+        "bayes": naive_bayes.MultinomialNB(),
+        "complement": naive_bayes.ComplementNB(),
+        "sgd": linear_model.SGDClassifier(loss="log_loss", random_state=0),
+        "forest": RF(5, random_state=0),
+        "calibrated": calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=2),
+        "isotonic": calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=2, method="isotonic"),
+        "trees": ensemble.GradientBoostingClassifier(n_estimators=5, random_state=0),
+    }
+    alone = ("note",)
+    found = [Case(f"text {name}", after(make(), LR()), columns=alone) for name, make in cut.items()]
+    found += [
+        Case(f"text {name}", after(tfidf(), made), "three", alone) for name, made in last.items()
+    ]
+    around = calibration.CalibratedClassifierCV(
+        pipeline.make_pipeline(tfidf(), svm.LinearSVC()), cv=2
+    )
+    voting = ensemble.VotingClassifier(
+        [
+            ("a", pipeline.make_pipeline(tfidf(), LR())),
+            ("b", pipeline.make_pipeline(count(), LR())),
+        ],
+        voting="soft",
+    )
+    beside = compose.make_column_transformer(
+        (tfidf(), "note"),
+        (count(), "title"),
+        (preprocessing.OneHotEncoder(), ["town"]),
+        (SCALED(), ["age", "income"]),
+        sparse_threshold=0,
+    )
+    columns = ("note", "title", "town", "age", "income")
+    return [
+        *found,
+        Case("text calibrated around", lambda: around, columns=alone),
+        Case("text voting", lambda: voting, columns=alone),
+        Case("text terms alone", lambda: pipeline.make_pipeline(tfidf()), "transform", alone),
+        Case("text mixed logistic", after(beside, LR(max_iter=900)), "three", columns),
+        Case("text mixed forest", after(beside, RF(5, random_state=0)), columns=columns),
+        Case("text mixed hist", after(beside, HGB(max_iter=5)), columns=columns),
+        Case("text mixed ridge", after(beside, linear_model.Ridge()), "value", columns),
+    ]
 
 
 def contract(case: Case, frame: pd.DataFrame, made: Any) -> tuple[type[st.Row], type[st.Answer]]:
@@ -651,6 +759,9 @@ def contract(case: Case, frame: pd.DataFrame, made: Any) -> tuple[type[st.Row], 
         hints["cells"] = st.Tensor[np.float32, len(case.columns)]
     for name in () if case.tensor else case.columns:
         column = frame[name]
+        if name in TEXTS:
+            hints[name] = Annotated[str, st.Text(max_chars=500)]
+            continue
         if name in WORDS:
             hints[name] = Literal[WORDS[name]]
         elif column.dtype.kind == "b":
@@ -682,6 +793,8 @@ def contract(case: Case, frame: pd.DataFrame, made: Any) -> tuple[type[st.Row], 
 
 
 def _given(case: Case, frame: pd.DataFrame) -> Any:
+    if len(case.columns) == 1 and case.columns[0] in TEXTS:
+        return frame[case.columns[0]].tolist()
     return (
         frame[list(case.columns)].to_numpy(np.float64) if case.matrix else frame[list(case.columns)]
     )
@@ -751,7 +864,9 @@ def judged(case: Case, made: Any, rows: Any, got: Any) -> str:
         else "predict"
     )
     try:
-        want = np.asarray(getattr(made, verb)(rows), np.float64).reshape(len(got), -1)
+        want = getattr(made, verb)(rows)
+        want = want.toarray() if hasattr(want, "toarray") else want
+        want = np.asarray(want, np.float64).reshape(len(got), -1)
     except Exception as error:  # scikit-learn raises whatever it likes
         return f"wrong: it answers rows at which scikit-learn raises {type(error).__name__}"
     got = np.asarray(got, np.float64).reshape(len(got), -1)
