@@ -287,6 +287,7 @@ def private_uses() -> dict[str, set[str]]:
                 known = {module.partition(".")[0] for module in foreign.values()} & {
                     "torch",
                     "prometheus_client",
+                    "skl2onnx",  # as it reads scikit-learn, and is bounded
                 }
                 (package,) = known or {file.name}
                 uses.setdefault(package, set()).update(re.findall(r"\.(_[a-z]\w*)", line))

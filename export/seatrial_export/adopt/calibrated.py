@@ -24,7 +24,7 @@ class Calibrated(WrittenStep):
 
     def __init__(self, classifier: Any, dtype: str) -> None:
         self.members, self.dtype = classifier.calibrated_classifiers_, dtype
-        self.width = len(classifier.classes_)
+        self.width: int = len(classifier.classes_)
         for member in self.members:
             last = last_of(member.estimator)
             if isinstance(last, BoostedTrees) and last.has_raw:
