@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -81,10 +82,11 @@ def row_code(frame: Any, name: str = "Rows") -> str:
     return f"{above}import seatrial as st\n\n\nclass {name}({base}):\n{body}\n"
 
 
-def rows_of_frame(frame: Any) -> list[dict[str, Any]]:
+def rows_of_frame(frame: Any, names: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The rows of a data frame, by the names that `row_of_frame` gives; None where one is missing.
 
-    They are raw rows of any contract whose fields have these names.
+    They are raw rows of any contract whose fields have these names. `names` are others: of a field,
+    and the column that it stands for.
     """
     columns = {
         name: [
@@ -93,7 +95,7 @@ def rows_of_frame(frame: Any) -> list[dict[str, Any]]:
                 frame[column].tolist(), frame[column].isna().tolist(), strict=True
             )
         ]
-        for name, column in names_of(frame).items()
+        for name, column in (names_of(frame) if names is None else names).items()
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -133,7 +135,7 @@ def _guess(values: Any) -> Guess:
     """The field of a column, missing values aside."""
     dtype = values.dtype
     if hasattr(dtype, "categories"):
-        return _listed(dtype.categories.tolist())
+        return listed(dtype.categories.tolist())
     if dtype.kind == "M":
         return MOMENT if getattr(dtype, "tz", None) else LOCAL
     if dtype.kind in PLAIN:
@@ -144,14 +146,17 @@ def _guess(values: Any) -> Guess:
         return FLAG
     if types == {str}:
         words = sorted(set(there))
-        return _listed(words) if len(words) <= min(MOST_LISTED, len(there) // 2) else WORDS
+        return listed(words) if len(words) <= min(MOST_LISTED, len(there) // 2) else WORDS
     got = ", ".join(sorted(each.__name__ for each in types)) or "no value"
     want = "numbers, flags, words, dates or durations"
     raise DeclarationError(f"column {values.name!r}"[:80], got, want)
 
 
-def _listed(words: list[Any]) -> Guess:
-    return Guess(Literal[tuple(words)], f"Literal[{json.dumps(words, ensure_ascii=False)[1:-1]}]")
+def listed(words: Sequence[Any]) -> Guess:
+    """A closed list of words or of whole numbers."""
+    return Guess(
+        Literal[tuple(words)], f"Literal[{json.dumps([*words], ensure_ascii=False)[1:-1]}]"
+    )
 
 
 def _python(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.frames import listed, rows_of_frame
 from seatrial_contracts.kinds.category import FEW
 from seatrial_contracts.kinds.kind import MAX_WORDS
 from seatrial_export.adopt.estimator import columns_of, width_of
@@ -122,10 +123,7 @@ class Draft:
         return self._rows(self._frame.sample(count, random_state=0))
 
     def _rows(self, frame: pandas.DataFrame) -> list[dict[str, Any]]:
-        return [
-            {self._fields[name]: plain(value) for name, value in row.items()}
-            for row in frame.astype(object).to_dict("records")
-        ]
+        return rows_of_frame(frame, {field: column for column, field in self._fields.items()})
 
     def _type(self, column: str) -> str:
         cells = self._frame[column]
@@ -154,7 +152,7 @@ class Draft:
             raise DeclarationError(
                 f"frame, column '{column}'", f"{len(words)} different words", f"at most {FEW}"
             )
-        return f"Literal[{', '.join(map(repr, words))}]{missing}"
+        return f"{listed(words).text}{missing}"
 
     def _words(self, column: str) -> list[Any]:
         """The words that an encoder of the column knows, else those of the table."""
@@ -193,10 +191,3 @@ def encoded(part: Any) -> Iterator[tuple[str, list[Any]]]:
     categories = getattr(part, "categories_", ())
     if len(names) == len(categories):
         yield from ((str(name), list(words)) for name, words in zip(names, categories, strict=True))
-
-
-def plain(value: Any) -> Any:
-    """A cell as a client sends it."""
-    if is_missing(value) or type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    return value.item() if isinstance(value, np.generic) else value
