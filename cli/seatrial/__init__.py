@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.gate import adopt_model
     from seatrial_export.export import export_pipeline
+    from seatrial_export.hub.from_pretrained import from_pretrained
     from seatrial_export.load_pipeline import load_pipeline
     from seatrial_export.pipeline import Pipeline
     from seatrial_export.suppress import suppress
@@ -129,6 +130,7 @@ HOMES = {
     "seatrial_export.adopt.adoption": ("Adoption",),
     "seatrial_export.adopt.gate": ("adopt_model",),
     "seatrial_export.export": ("export_pipeline",),
+    "seatrial_export.hub.from_pretrained": ("from_pretrained",),
     "seatrial_export.load_pipeline": ("load_pipeline",),
     "seatrial_export.pipeline": ("Pipeline",),
     "seatrial_export.suppress": ("suppress",),
@@ -204,6 +206,7 @@ __all__ = [
     "compare_outputs",
     "contract_from_rows",
     "export_pipeline",
+    "from_pretrained",
     "load_pipeline",
     "open_bundle",
     "read_rows",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnxruntime", "ml_dtypes"),
+    "hub": ("transformers", "sentence_transformers", "safetensors"),
     "adopt": ("onnx", "onnxruntime", "skl2onnx", "sklearn", "pandas"),
     "serve": (
         "onnxruntime",
@@ -26,6 +27,7 @@ EXTRAS = {
 """Extra -> the modules that it brings, as they are imported."""
 PACKAGES = {
     "seatrial_export.adopt": "adopt",
+    "seatrial_export.hub": "hub",
     "seatrial_export": "export",
     "seatrial_serve": "serve",
     "seatrial_parity": "parity",

@@ -21,6 +21,7 @@ from seatrial_contracts.manifest import Origin
 from seatrial_contracts.sample import RawRow
 from seatrial_export.bfloat16_edges import edged
 from seatrial_export.declaration import SHAPE_ROWS, ModelDeclaration, specs_seen
+from seatrial_export.judge import Judge
 from seatrial_export.temperature import fit_temperatures, tempered
 from seatrial_export.wrappers import unwrapped
 
@@ -45,6 +46,9 @@ class Pipeline(ModelDeclaration):
 
     `temperature=True` makes the probabilities of labels honest: one temperature for each label,
     fitted at export on the held-out rows whose truth is known, becomes part of the graph.
+
+    `judge` answers raw rows by the code of the library that the model comes from. The export
+    compares the graph with it too, on golden, held-out and drawn rows.
     Everything else that it holds is described by `ModelDeclaration`.
     """
 
@@ -52,6 +56,7 @@ class Pipeline(ModelDeclaration):
     prepare: nn.Module | None = None
     temperature: bool | tuple[Calibration, ...] = False
     opset: int = 20
+    judge: Judge | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

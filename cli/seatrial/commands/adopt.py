@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seatrial.adopt_folder import PREFIX, adopt_folder
 from seatrial.row_argument import read_rows
 from seatrial.sealing import gate_progress, sealing_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
     "contract, golden and training rows are drafted from it where they are not given.",
 )
 @click.option("--target", metavar="COLUMN", help="The column of --frame that was learnt.")
-@click.option(
-    "--write",
-    metavar="FILE.py",
-    type=click.Path(path_type=Path),
-    default=Path("rows.py"),
-    show_default=True,
-    help="Where the drafted contract goes.",
-)
 @click.option(
     "--answers",
     metavar="FILE.py:ANSWERS",
@@ -86,6 +79,22 @@ if TYPE_CHECKING:
 @click.option(
     "--rows-alone", is_flag=True, help="Never run rows together: this model must see each alone."
 )
+@click.option(
+    "--task",
+    help="Of a folder: its task, as Hugging Face calls it.  [default: as config.json says]",
+)
+@click.option(
+    "--rows",
+    metavar="ROWS",
+    help="Of a folder: raw rows to prove it on.  [default: a few texts of our own]",
+)
+@click.option(
+    "--write",
+    metavar="PIPELINE.py",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Of a folder: write it as a pipeline file, to keep and to change, and seal nothing. Of a "
+    "table: where the drafted contract goes.  [default of a table: rows.py]",
+)
 @click.option("--name", help="The bundle's name.  [default: the model's file or name]")
 @click.option("--version", default="1.0.0", show_default=True, help="The bundle's version.")
 @sealing_options
@@ -100,12 +109,22 @@ def command(
     and outputs are matched with the contract by name, by type and by shape, and what stands between
     the two (casts, columns to matrices, words to codes) is put into the graph.
 
+    hf:FOLDER is a folder as transformers' save_pretrained writes it, or sentence-transformers. Its
+    files say what the contract is, and the library itself is the judge.
+
     \b
       seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl \\
           --reference reference.py:answers
+      seatrial adopt hf:./my-folder
       seatrial adopt train.py:pipeline --contract rows.py:Rows --golden rows.jsonl
       seatrial adopt model.ubj --frame train.csv
     """  # noqa: D301  (click's mark)
+    if model.startswith(PREFIX):
+        adopt_folder(
+            model, asked, out=out, since=since, allow_breaking=allow_breaking, as_json=as_json
+        )
+        return
+    check_asked(asked)
     from seatrial_contracts.bundle import open_bundle
 
     try:
@@ -123,6 +142,14 @@ def command(
             allow_breaking=allow_breaking,
         )
     show_sealed(bundle, out, as_json=as_json)
+
+
+def check_asked(asked: dict[str, Any]) -> None:
+    """Take the options of folders alone out; raise `DeclarationError` where one is given."""
+    for name in ("task", "rows"):
+        if asked.pop(name) is not None:
+            raise DeclarationError(f"--{name}", "a model that is no folder", "hf:FOLDER")
+    asked["write"] = asked["write"] or Path("rows.py")
 
 
 def adoption_of(

@@ -7,6 +7,8 @@ from seatrial_export.gate.drawn import STEP as DRAWN
 from seatrial_export.gate.drawn import check_drawn
 from seatrial_export.gate.fresh import check_fresh_process, fresh_process
 from seatrial_export.gate.independence import check_independence
+from seatrial_export.gate.judged import STEP as JUDGE
+from seatrial_export.gate.judged import check_judge
 from seatrial_export.gate.lint import lint
 from seatrial_export.gate.lookup import look_up_categories
 from seatrial_export.gate.parity import check_golden
@@ -46,6 +48,7 @@ STEPS: tuple[Step[TorchCandidate], ...] = (
     ("other sizes", check_sizes),
     ("parity", check_golden),
     (DRAWN, check_drawn),
+    (JUDGE, check_judge),
     ("batch independence", check_independence),
     ("fresh copy", check_fresh_copy),
     (FRESH, check_fresh_process),

@@ -1,0 +1,100 @@
+"""`seatrial adopt hf:FOLDER`: a folder of Hugging Face's form, sealed or written as a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seatrial.row_argument import read_rows
+from seatrial.sealing import gate_progress, show_sealed
+from seatrial_contracts.errors import DeclarationError, MissingExtra
+
+if TYPE_CHECKING:
+    from seatrial_export.hub.from_pretrained import HubModel
+
+PREFIX = "hf:"
+OPTIONS = ("task", "rows", "write")
+"""Options of the command that are for folders alone."""
+
+
+def adopt_folder(
+    model: str,
+    asked: Mapping[str, Any],
+    *,
+    out: Path,
+    since: Path | None,
+    allow_breaking: bool,
+    as_json: bool,
+) -> None:
+    """Seal the folder that `model` names, or write its pipeline file.
+
+    `asked` are the command's other options. Raises `DeclarationError`, `GateError`, `BundleError`
+    and `MissingExtra`.
+    """
+    check_options(asked)
+    try:
+        from seatrial_export.export import export_pipeline
+        from seatrial_export.hub.folder import quiet
+        from seatrial_export.hub.from_pretrained import read_hub_model
+    except ImportError as error:
+        raise MissingExtra("seatrial adopt hf:FOLDER", "hub") from error
+    from seatrial_contracts.bundle import open_bundle
+
+    with quiet(), gate_progress(f"reading {model}") as progress:
+        found = read_hub_model(
+            model.removeprefix(PREFIX),
+            task=asked["task"],
+            rows=() if asked["rows"] is None else read_rows(asked["rows"]),
+            name=asked["name"],
+            version=asked["version"],
+        )
+        if asked["write"] is None:
+            bundle = export_pipeline(
+                found.pipeline(),
+                out,
+                progress,
+                since=None if since is None else open_bundle(since),
+                allow_breaking=allow_breaking,
+            )
+    show = (lambda line: click.echo(line, err=True)) if as_json else click.echo
+    show_read(found, show)
+    if asked["write"] is None:
+        show_sealed(bundle, out, as_json=as_json)
+    else:
+        write(found, asked["write"])
+
+
+def check_options(asked: Mapping[str, Any]) -> None:
+    """Raise `DeclarationError` for an option of other models, which a folder answers itself."""
+    ours = (*OPTIONS, "name", "version")
+    odd = next((name for name, value in asked.items() if value and name not in ours), None)
+    if odd is not None:
+        raise DeclarationError(
+            f"--{odd.replace('_', '-')}",
+            "a folder, which says it itself",
+            "an ONNX file or estimator",
+            "--write pipeline.py writes a pipeline to change",
+        )
+
+
+def show_read(found: HubModel, show: Callable[[str], None]) -> None:
+    """The task, the judge, and what the user has to know."""
+    show(f"read {found.folder.path} as {found.task.name}, judged by {found.judge_name}")
+    for note in found.notes:
+        show(f"note: {note}")
+
+
+def write(found: HubModel, file: Path) -> None:
+    """Write the pipeline file. Raises `DeclarationError` for a place that cannot be written."""
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(found.written(file))
+    except OSError as error:
+        raise DeclarationError(
+            f"--write {file}", error.strerror or "no place to write to", "a new file"
+        ) from None
+    click.echo(f"wrote {file}")
+    click.echo(f"next: seatrial export {file}:pipeline")

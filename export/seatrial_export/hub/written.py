@@ -1,0 +1,217 @@
+"""A pipeline file: what was read off a folder, as text that its user keeps and edits."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.sample import RawRow
+from seatrial_export.hub.task import Field, Part, Reading
+
+HEAD = '''"""{name}: {task}, from a folder of Hugging Face's form.
+
+Seal it:  seatrial export {file}:pipeline
+"""
+
+from __future__ import annotations
+
+'''
+POSITIONAL = ("classes", "labels", "texts")
+"""Options that kinds take as their positional arguments."""
+OWN_IMPORTS = """from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+"""
+
+
+def write_pipeline(
+    reading: Reading, folder: Path, *, name: str, version: str, task: str, file: Path
+) -> str:
+    """The text of a pipeline file that makes the same pipeline as the reading."""
+    classes = [type(reading.module.value), type(reading.judge.value)]
+    body = "\n\n".join(
+        [
+            f"FOLDER = Path({str(folder.resolve())!r})",
+            *(
+                [TOKENIZER]
+                if any(tokenizer_of(field.kind) for field in reading.inputs.values())
+                else []
+            ),
+            "",
+            class_source("Row", "st.Row", "A row, as a client sends it.", reading.inputs),
+            "",
+            class_source("Answer", "st.Answer", "What the model answers.", reading.outputs),
+            "",
+            *definitions(classes),
+            f"GOLDEN: list[dict[str, Any]] = {rows_source(reading.rows)}",
+            "",
+            pipeline_source(reading, name, version),
+        ]
+    )
+    wanted = names_in(body)
+    return (
+        HEAD.format(name=name, task=task, file=file.name)
+        + import_block(classes, wanted)
+        + "\n\n"
+        + re.sub(r"\n{4,}", "\n\n\n", body)
+        + "\n"
+    )
+
+
+TOKENIZER = """LOADED = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
+TOKENIZER = LOADED.backend_tokenizer
+TOKENIZER.no_padding()
+TOKENIZER.no_truncation()"""
+
+
+def tokenizer_of(kind: Kind) -> bytes | None:
+    """The tokenizer that a kind was declared with."""
+    return getattr(kind, "_tokenizer_json", None)
+
+
+def class_source(name: str, base: str, about: str, fields: Mapping[str, Field]) -> str:
+    """A row or answer class."""
+    lines = [f"class {name}({base}):", f'    """{about}"""', ""]
+    for field, (annotation, kind) in fields.items():
+        shown, kept = annotation_source(annotation), kind_source(kind)
+        lines.append(
+            f"    {field}: Annotated[\n        {shown},\n{indent(kept, ' ' * 8)},\n    ]"
+            if "\n" in kept
+            else f"    {field}: Annotated[{shown}, {kept}]"
+        )
+    return "\n".join(lines)
+
+
+def annotation_source(annotation: Any) -> str:
+    """A type as a file spells it."""
+    if annotation.__module__ == "numpy":
+        return f"np.{annotation.__name__}"
+    if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
+        return annotation.__name__
+    return repr(annotation).replace("typing.", "")
+
+
+def kind_source(kind: Kind) -> str:
+    """A kind as a declaration spells it, one option a line."""
+    said = {name: getattr(kind, name) for name in kind.model_fields_set if name != "kind"}
+    first = [repr(word) for name in POSITIONAL for word in said.pop(name, ())]
+    if tokenizer_of(kind) is not None:
+        first.append("tokenizer=TOKENIZER.to_str().encode()")
+    options = [f"{name}={said[name]!r}" for name in type(kind).model_fields if name in said]
+    called = f"st.{type(kind).__name__}"
+    inside = ", ".join((*first, *options))
+    if len(inside) < 60:
+        return f"{called}({inside})"
+    return f"{called}(\n" + "".join(f"    {each},\n" for each in (*first, *options)) + ")"
+
+
+def rows_source(rows: Sequence[RawRow]) -> str:
+    """Rows, one a line."""
+    return "[\n" + "".join(f"    {dict(row)!r},\n" for row in rows) + "]"
+
+
+def pipeline_source(reading: Reading, name: str, version: str) -> str:
+    """The function that declares the pipeline."""
+    return f'''def pipeline() -> st.Pipeline:
+    """Load the weights and declare."""
+    model = {reading.module.first}
+    return st.Pipeline(
+        name={name!r},
+        version={version!r},
+        inputs=Row,
+        outputs=Answer,
+        model={part_source(reading.module, "model")}.eval(),
+        golden=GOLDEN,
+        judge={part_source(reading.judge, reading.judge.first)},
+    )'''
+
+
+def part_source(part: Part, first: str) -> str:
+    """How a file makes a part."""
+    options = [f"{name}={value!r}" for name, value in part.options.items()]
+    return f"{type(part.value).__name__}({', '.join([first, *options])})"
+
+
+def definitions(classes: Sequence[type]) -> Iterator[str]:
+    """The text of classes, and of what they use of their own files, each before its user."""
+    seen = set[str]()
+    for each in classes:
+        module = inspect.getsource(sys.modules[each.__module__])
+        tops = {name: node for node in ast.parse(module).body for name in names_of(node)}
+        for node in used(each.__name__, tops, seen):
+            yield ast.get_source_segment(module, node) or ""
+            yield ""
+
+
+def used(name: str, tops: Mapping[str, ast.stmt], seen: set[str]) -> Iterator[ast.stmt]:
+    """A definition of a file, after those that it uses. Imports are no definitions."""
+    if name in seen or name not in tops or isinstance(tops[name], (ast.Import, ast.ImportFrom)):
+        return
+    seen.add(name)
+    for other in names_in(tops[name]):
+        yield from used(other, tops, seen)
+    yield tops[name]
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    """The names that a statement at the top of a file binds."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [each.id for each in targets if isinstance(each, ast.Name)]
+
+
+def names_in(code: str | ast.AST) -> set[str]:
+    """Every name that code reads."""
+    tree = ast.parse(code) if isinstance(code, str) else code
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def import_block(classes: Sequence[type], wanted: set[str]) -> str:
+    """The imports of these names: the standard library's, others', and seatrial itself."""
+    found: dict[str, ast.stmt] = {}
+    sources = [OWN_IMPORTS, "from transformers import AutoTokenizer"]
+    sources += [inspect.getsource(sys.modules[each.__module__]) for each in classes]
+    for source in sources:
+        for node in ast.parse(source).body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                for alias in node.names:
+                    name = (alias.asname or alias.name).partition(".")[0]
+                    module = getattr(node, "module", None) or alias.name
+                    if name in wanted and not module.startswith("seatrial"):
+                        found.setdefault(name, single(node, alias))
+    lines = {True: set[str](), False: set[str]()}
+    merged: dict[str, set[str]] = {}
+    for node in found.values():
+        if isinstance(node, ast.ImportFrom):
+            merged.setdefault(str(node.module), set()).add(ast.unparse(node.names[0]))
+        elif isinstance(node, ast.Import):
+            lines[is_standard(node.names[0].name)].add(ast.unparse(node))
+    for module, names in merged.items():
+        lines[is_standard(module)].add(f"from {module} import {', '.join(sorted(names))}")
+    order = lambda line: (line.startswith("from"), line)
+    blocks = ["\n".join(sorted(lines[part], key=order)) for part in (True, False)]
+    return "\n\n".join([*filter(None, blocks), "import seatrial as st"])
+
+
+def single(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
+    """One name of an import statement, as a statement of its own."""
+    if isinstance(node, ast.ImportFrom):
+        return ast.ImportFrom(node.module, [alias], 0)
+    return ast.Import([alias])
+
+
+def is_standard(module: str) -> bool:
+    """Is it of the standard library?"""
+    return module.partition(".")[0] in sys.stdlib_module_names
