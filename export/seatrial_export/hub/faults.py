@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +87,23 @@ def check_weights(folder: Path) -> None:
     elif (folder / WEIGHTS).exists():
         names = [WEIGHTS]
     else:
-        pickled = next((name for name in PICKLED if (folder / name).exists()), None)
-        if pickled is None:
-            raise fault(folder, "no weights", WEIGHTS, MEND_DOWNLOAD)
-        raise fault(folder, f"{pickled} and no {WEIGHTS}", "weights that run no code when read",
-                    MEND_PICKLED)  # fmt: skip
+        check_pickled(folder, folder)
+        raise fault(folder, "no weights", WEIGHTS, MEND_DOWNLOAD)
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
             raise fault(folder, f"no '{name[:80]}'", f"every shard that {INDEX} names",
                         MEND_DOWNLOAD)  # fmt: skip
         check_safetensors(folder, name)
+
+
+def check_pickled(folder: Path, part: Path) -> None:
+    """Raise `DeclarationError` where a folder, or a part of it, has pickled weights alone."""
+    if (part / WEIGHTS).exists() or (part / INDEX).exists():
+        return
+    pickled = next((name for name in PICKLED if (part / name).exists()), None)
+    if pickled is not None:
+        raise fault(folder, f"{pickled} and no {WEIGHTS}", "weights that run no code when read",
+                    MEND_PICKLED)  # fmt: skip
 
 
 def check_safetensors(folder: Path, name: str) -> None:
@@ -125,10 +132,11 @@ def check_safetensors(folder: Path, name: str) -> None:
                     MEND_DOWNLOAD)  # fmt: skip
 
 
-def check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
+def check_loaded(folder: Path, info: Mapping[str, Any], spare: Sequence[str] = ()) -> None:
     """Raise `DeclarationError` where transformers found weights missing, or of other shapes.
 
-    `info` is what `from_pretrained(..., output_loading_info=True)` gives beside the model.
+    Weights whose names begin as in `spare` may be missing: nothing reads them. `info` is what
+    `from_pretrained(..., output_loading_info=True)` gives beside the model.
     """
     odd = sorted(info["mismatched_keys"], key=lambda each: str(each[0]))
     if odd:
@@ -139,7 +147,7 @@ def check_loaded(folder: Path, info: Mapping[str, Any]) -> None:
             f"shape {tuple(want)}, as config.json has it",
             "labels (id2label) and sizes of config.json have to be those of the weights",
         )  # fmt: skip
-    missing = sorted(info["missing_keys"])
+    missing = sorted(each for each in info["missing_keys"] if not each.startswith(tuple(spare)))
     if missing:
         more = f", and {len(missing) - 1} weights more" if len(missing) > 1 else ""
         raise fault(

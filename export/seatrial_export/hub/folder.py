@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -102,10 +102,13 @@ class Folder:
             "    ).eval()"
         )
 
-    def model(self, auto_class: Any, **options: Any) -> PreTrainedModel:
+    def model(
+        self, auto_class: Any, *, spare: Sequence[str] = (), **options: Any
+    ) -> PreTrainedModel:
         """The model with all of its weights, in float32, for answering.
 
-        Raises `DeclarationError` where weights are missing or of other shapes.
+        Weights whose names begin as in `spare` may be missing. Raises `DeclarationError` where
+        others are, or where some are of other shapes.
         """
         check_weights(self.root)
         with quiet():
@@ -119,7 +122,7 @@ class Folder:
                 raise fault(
                     self.path, f"{type(error).__name__} of transformers: {told(error)}", want
                 ) from error
-        check_loaded(self.path, info)
+        check_loaded(self.path, info, spare)
         loaded: PreTrainedModel = model.eval()
         return loaded
 

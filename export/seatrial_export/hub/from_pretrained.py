@@ -11,6 +11,7 @@ from pydantic import create_model
 
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow
+from seatrial_export.gate.gate import FRESH
 from seatrial_export.hub.folder import Folder, read_folder
 from seatrial_export.hub.sentences import OURS
 from seatrial_export.hub.task import Field, Reading, Task, chosen_task
@@ -19,6 +20,7 @@ from seatrial_export.hub.written import write_pipeline
 from seatrial_export.judge import name_of
 from seatrial_export.pipeline import Pipeline
 
+UNTRAINED = "weights and code are files of a folder and of packages: nothing was trained here"
 MOST_GOLDEN = 64
 """Every server replays golden rows when it loads a bundle; a user's further rows are held out."""
 
@@ -47,6 +49,7 @@ class HubModel:
             golden=self.reading.rows,
             held_out=self.held_out,
             judge=self.reading.judge.value,
+            waive={FRESH: UNTRAINED},
         )
 
     def written(self, file: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +36,10 @@ class TextSide:
     @property
     def json(self) -> bytes:
         """The tokenizer as transformers uses it, without padding and truncation."""
-        made = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        return json.dumps(
-            {**made, "padding": None, "truncation": None}, ensure_ascii=False
-        ).encode()
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_padding()
+        backend.no_truncation()
+        return bytes(backend.to_str(), "utf-8")
 
     @property
     def types(self) -> bool:
@@ -52,12 +51,17 @@ class TextSide:
         """The id that fills rows up; 0 where the tokenizer has none."""
         return int(self.tokenizer.pad_token_id or 0)
 
+    @property
+    def max_chars(self) -> int:
+        """The most characters of a text."""
+        return self.max_tokens * MOST_CHARS_A_TOKEN
+
     def options(self) -> dict[str, Any]:
         """Options of an `st.Text`, but for what is cut: token types are all zero, and left out."""
         return {
             "model_inputs": ("input_ids", "attention_mask"),
             "tokenizer": self.json,
-            "max_chars": self.max_tokens * MOST_CHARS_A_TOKEN,
+            "max_chars": self.max_chars,
             "max_tokens": self.max_tokens,
             "pad_id": self.pad_id,
             "padding_side": self.tokenizer.padding_side,

@@ -11,6 +11,22 @@ from seatrial_export.hub.task import Task
 @cache
 def tasks() -> Sequence[Task]:
     """Every task; the more special ones first."""
+    from seatrial_export.hub.tasks.question_answering import QuestionAnswering
+    from seatrial_export.hub.tasks.sentence_similarity import SentenceSimilarity
     from seatrial_export.hub.tasks.text_classification import TextClassification
+    from seatrial_export.hub.tasks.text_pair_classification import (
+        TextPairClassification,
+        ZeroShotClassification,
+    )
+    from seatrial_export.hub.tasks.text_ranking import TextRanking
+    from seatrial_export.hub.tasks.token_classification import TokenClassification
 
-    return (TextClassification(),)
+    return (
+        SentenceSimilarity(),
+        TextRanking(),
+        ZeroShotClassification(),
+        TextClassification(),
+        TextPairClassification(),
+        TokenClassification(),
+        QuestionAnswering(),
+    )

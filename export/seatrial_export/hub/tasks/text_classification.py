@@ -32,21 +32,26 @@ class Classifier(nn.Module):
         super().__init__()
         self.model, self.activation, self.single = model, activation, single
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
         """Scores of the classes, (batch, classes); a number, (batch,), of one without classes."""
-        logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
         scores = {"softmax": logits.softmax(-1), "sigmoid": logits.sigmoid(), "none": logits}
         chosen: Tensor = scores[self.activation]
         return chosen[:, 0] if self.single else chosen
 
 
 class TextClassificationPipeline:
-    """What transformers' own pipeline answers to the text itself."""
+    """What transformers' own pipeline answers to the text itself, or to the two `texts`."""
 
     name = f"transformers {transformers.__version__}, text-classification"
 
-    def __init__(self, folder: Path, answer: str, labels: Sequence[str]) -> None:
-        self.folder, self.answer, self.labels = folder, answer, labels
+    def __init__(
+        self, folder: Path, answer: str, labels: Sequence[str], texts: Sequence[str] = ()
+    ) -> None:
+        self.folder, self.answer, self.labels, self.texts = folder, answer, labels, texts
 
     @cached_property
     def pipeline(self) -> Any:
@@ -63,12 +68,16 @@ class TextClassificationPipeline:
         """Scores in the order of the classes."""
         answers = []
         for row in rows:
-            found = {
-                each["label"]: each["score"] for each in self.pipeline(row["text"], top_k=None)
-            }
+            given = row["text"] if not self.texts else self.both(row["pair"])
+            found = {each["label"]: each["score"] for each in self.pipeline(given, top_k=None)}
             scores = np.array([found[label] for label in self.labels], np.float32)
             answers.append({self.answer: scores[0] if self.answer == "score" else scores})
         return answers
+
+    def both(self, pair: Mapping[str, str]) -> dict[str, str]:
+        """Two texts as the pipeline takes them."""
+        first, second = self.texts
+        return {"text": pair[first], "text_pair": pair[second]}
 
 
 class TextClassification(Task):
