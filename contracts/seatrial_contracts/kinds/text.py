@@ -15,6 +15,7 @@ from seatrial_contracts.kinds.kind import (
     Edge,
     JsonSchema,
     Stage,
+    Word,
     text_of,
 )
 from seatrial_contracts.kinds.plain_text import PlainText
@@ -24,6 +25,7 @@ from seatrial_contracts.kinds.tokenised import (
     SPECIAL_TOKENS,
     Tokenised,
     fill,
+    load_tokenizer,
 )
 
 if TYPE_CHECKING:
@@ -52,17 +54,48 @@ class Text(Tokenised):
     the tokenizer itself reads it; with `special="words"`, and where nothing is said, it is ordinary
     text, so that no client can write one. The export refuses golden rows that hold one where
     nothing is said.
+
+    `holds` is a special token that every text has to hold once, beside `special="take"`: the
+    `[MASK]` of a model that fills it. A text that holds it otherwise is refused.
     """
 
     kind: Literal["text"] = "text"
     overflow: Literal["refuse", "truncate"] = "refuse"
+    holds: Word | None = None
 
     def declared(self, annotation: Any, nullable: bool) -> Self | PlainText:
         if annotation is not str:
             raise DeclarationError("st.Text", str(annotation), "str")
         if self._tokenizer_json is None:
             return self._plain().declared(annotation, nullable)
-        return self.completed(**self.own_options(), nullable=nullable)
+        own = self.own_options()
+        if self.holds is not None:
+            self._check_held(self._tokenizer_json)
+        return self.completed(**own, nullable=nullable)
+
+    def _check_held(self, tokenizer: bytes) -> None:
+        """Raise `DeclarationError` for a token to hold that no text has room for, or can spell."""
+        assert self.holds is not None
+        if load_tokenizer(tokenizer).token_to_id(self.holds) is None:
+            want = "a token of the tokenizer"
+            raise DeclarationError("st.Text", f"holds={self.holds!r}", want)
+        if self.special != "take":
+            mend = "a text spells a special token only so"
+            raise DeclarationError("st.Text", "holds without it", 'special="take"', mend)
+        if len(self.holds) > self.max_chars:
+            got, want = f"max_chars={self.max_chars}", f"room for {self.holds!r}"
+            raise DeclarationError("st.Text", got, want)
+
+    @property
+    def held(self) -> str | None:
+        return self.holds
+
+    def holding(self, text: str) -> str:
+        """The text with the token that it has to hold behind it, cut to the longest allowed."""
+        if self.holds is None:
+            return text
+        behind = f" {self.holds}"
+        return f"{text[: max(0, self.max_chars - len(behind))]}{behind}".strip()
 
     def _plain(self) -> PlainText:
         """The text without a tokenizer. Raises `DeclarationError` for options that need one."""
@@ -78,7 +111,7 @@ class Text(Tokenised):
         return (value,)
 
     def blank(self) -> str:
-        return ""
+        return self.holds or ""
 
     def truncated(self, tokenizer: Tokenizer) -> None:
         if self.overflow == "truncate":
@@ -122,16 +155,18 @@ class Text(Tokenised):
 
     def example(self) -> Any:
         few = max(1, self.max_tokens - SPECIAL_TOKENS)  # plain letters: a token each at most
-        return fill(EXAMPLE, max(self.min_chars, min(self.max_chars, few, len(EXAMPLE))))
+        return self.holding(
+            fill(EXAMPLE, max(self.min_chars, min(self.max_chars, few, len(EXAMPLE))))
+        )
 
     def strategy(self) -> SearchStrategy[Any]:
-        return self.drawn_text()
+        return self.drawn_text().map(self.holding)
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """The shortest and the longest text that the tokenizer lets through, and odd ones."""
-        yield from map(Edge, self.odd_texts())
+        yield from (Edge(self.holding(text)) for text in self.odd_texts())
         yield from (
-            Edge(fill(EXAMPLE, chars))
-            for chars in dict.fromkeys((self.min_chars, self.longest(stage, str)))
+            Edge(self.holding(fill(EXAMPLE, chars)))
+            for chars in dict.fromkeys((self.min_chars, self.longest(stage, self.holding)))
             if chars
         )

@@ -120,6 +120,11 @@ class Tokenised(Kind):
         """What each text is called; a single one is not."""
         return ("",)
 
+    @property
+    def held(self) -> str | None:
+        """The token that a value has to hold once; None where there is no such token."""
+        return None
+
     @abstractmethod
     def texts_of(self, value: Any) -> tuple[str, ...]:
         """The texts of a validated value, in order."""
@@ -265,6 +270,8 @@ class Tokenise:
         self.tokenizer = tokenizer
         self._max_tokens, self._noted = kind.max_tokens, noted
         self._texts_of, self._names = kind.texts_of, kind.text_names
+        self._held = kind.held
+        self._held_id = None if kind.held is None else tokenizer.token_to_id(kind.held)
         self._make = [MAKE[WHAT.get(each, each)] for each in kind.model_inputs or ("ids", "mask")]
 
     def __call__(self, value: Any) -> tuple[Any, ...]:
@@ -306,6 +313,9 @@ class Tokenise:
     def _made(self, texts: tuple[str, ...], encoding: Encoding) -> tuple[Any, ...]:
         if not 0 < len(encoding) <= self._max_tokens:
             raise self._refusal(f"{len(encoding)} tokens")
+        if self._held_id is not None and encoding.ids.count(self._held_id) != 1:
+            got = f"a text that holds it {encoding.ids.count(self._held_id)} times"
+            raise Refusal("E_TOKENS", "", got, f"{self._held} once")
         made = tuple([make(encoding) for make in self._make])
         return (*made, note_of(texts, self._names, encoding)) if self._noted else made
 

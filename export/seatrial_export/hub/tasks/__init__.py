@@ -11,6 +11,8 @@ from seatrial_export.hub.task import Task
 @cache
 def tasks() -> Sequence[Task]:
     """Every task; the more special ones first."""
+    from seatrial_export.hub.tasks.feature_extraction import FeatureExtraction
+    from seatrial_export.hub.tasks.fill_mask import FillMask
     from seatrial_export.hub.tasks.question_answering import QuestionAnswering
     from seatrial_export.hub.tasks.sentence_similarity import SentenceSimilarity
     from seatrial_export.hub.tasks.text_classification import TextClassification
@@ -29,4 +31,6 @@ def tasks() -> Sequence[Task]:
         TextPairClassification(),
         TokenClassification(),
         QuestionAnswering(),
+        FillMask(),
+        FeatureExtraction(),
     )
