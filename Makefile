@@ -6,12 +6,12 @@ RUNS ?= 20000
 HARNESS ?= ../shared/bench
 TARGET ?= cpu
 EXAMPLES := quick
-QUICK := -m 'not slow and not gpu' -n auto --dist worksteal tests
+QUICK := -m 'not slow and not gpu and not hub' -n auto --dist worksteal tests
 SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -72,6 +72,9 @@ build/clients/%/.ready: tests/clients/%.txt
 
 test-boosters: build/boosters/.ready ## LightGBM, XGBoost and CatBoost adopted, in an environment of their own (no part of test)
 	build/boosters/bin/python -m pytest --no-cov tests/boosters
+
+test-hub: setup ## families and tasks of hub folders through the gate, some 20 minutes (no part of test)
+	$(BIN)/python -m pytest --no-cov -p no:randomly tests/hub_families
 
 build/boosters/.ready: tests/boosters/requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv build/boosters

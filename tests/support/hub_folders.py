@@ -193,3 +193,26 @@ def make_folder(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_sentence_folder(folder: Path, family: str, modules: list[str], **options: Any) -> Path:
+    """A folder of sentence-transformers: a pooling, and what of Dense and Normalize is named."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import AutoModelForTextEncoding
+
+    plain = make_folder(folder.parent / f"{folder.name}-plain", family, AutoModelForTextEncoding)
+    torch.manual_seed(1)
+    pooling, *others = modules
+    made = {"Dense": lambda: Dense(32, 16), "Normalize": Normalize}
+    SentenceTransformer(
+        modules=[
+            Transformer(str(plain), max_seq_length=48),
+            Pooling(32, pooling),
+            *(made[name]() for name in others),
+        ],
+        device="cpu",
+        **options,
+    ).save(str(folder), create_model_card=False)
+    return folder
