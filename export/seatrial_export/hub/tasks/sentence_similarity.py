@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sentence_transformers
 import torch
-from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from seatrial_contracts.kinds.embedding import Embedding
@@ -32,10 +31,9 @@ UNUSED = ("pooler.",)
 class Embedder(nn.Module):
     """The transformer, and what sentence-transformers puts behind it: pooling, Dense, Normalize."""
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: nn.Sequential) -> None:
         super().__init__()
-        first, *others = model
-        self.transformer, self.others = first.model, nn.ModuleList(others)
+        self.transformer, self.others = model[0].model, nn.ModuleList([*model][1:])
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors, (batch, size)."""
@@ -43,20 +41,23 @@ class Embedder(nn.Module):
         features = {"token_embeddings": hidden[0], "attention_mask": attention_mask}
         for module in self.others:
             features = module(features)
-        return features["sentence_embedding"]
+        vectors: Tensor = features["sentence_embedding"]
+        return vectors
 
 
 class SentenceTransformerEncode:
     """What `SentenceTransformer.encode` answers to the text itself, without a prompt."""
 
-    name = f"sentence-transformers {sentence_transformers.__version__}, SentenceTransformer"
+    name = f"sentence-transformers {version('sentence-transformers')}, SentenceTransformer"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @cached_property
-    def model(self) -> SentenceTransformer:
+    def model(self) -> Any:
         """The model, loaded when it is first asked."""
+        from sentence_transformers import SentenceTransformer
+
         return SentenceTransformer(
             str(self.folder), device="cpu", local_files_only=True,
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
@@ -108,22 +109,14 @@ class SentenceSimilarity(Task):
                 "embedding": Field(list[float], kind),
                 "read": Field(dict[str, Any], Truncation(of="text")),
             },
-            module=Part.of(Embedder, model, LOADS),
+            module=Part.of(Embedder, model, "SentenceTransformerEncode(FOLDER).model"),
             judge=Part.of(SentenceTransformerEncode, folder.path, "FOLDER"),
             rows=rows or [{"text": text} for text in TEXTS],
             notes=notes,
         )
 
 
-LOADS = """SentenceTransformer(
-        str(FOLDER),
-        device="cpu",
-        local_files_only=True,
-        model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-    )"""
-
-
-def loaded(folder: Folder) -> SentenceTransformer:
+def loaded(folder: Folder) -> Any:
     """The folder as sentence-transformers loads it. Raises `DeclarationError`."""
     with quiet():
         try:
@@ -145,6 +138,6 @@ def check_modules(folder: Folder) -> None:
         check_pickled(folder.path, folder.path / str(module.get("path", "")))
 
 
-def is_normalized(model: SentenceTransformer) -> bool:
+def is_normalized(model: nn.Sequential) -> bool:
     """Is the last module the one that makes vectors of length 1?"""
     return type(model[len(model) - 1]).__name__ == "Normalize"

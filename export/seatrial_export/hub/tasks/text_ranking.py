@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sentence_transformers
 import torch
-from sentence_transformers import CrossEncoder
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
@@ -45,14 +44,16 @@ class Reranker(nn.Module):
 class CrossEncoderPredict:
     """What `CrossEncoder.predict` answers to the texts themselves."""
 
-    name = f"sentence-transformers {sentence_transformers.__version__}, CrossEncoder"
+    name = f"sentence-transformers {version('sentence-transformers')}, CrossEncoder"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @cached_property
-    def model(self) -> CrossEncoder:
+    def model(self) -> Any:
         """The model, loaded when it is first asked."""
+        from sentence_transformers import CrossEncoder
+
         return CrossEncoder(
             str(self.folder), device="cpu", local_files_only=True,
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
