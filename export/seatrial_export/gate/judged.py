@@ -148,7 +148,7 @@ class _Bench:
             seen = output.client(got, self._declared.front.notes(row), self._options)
             expected = output.kind.recover(want[name])
             match = output.kind.match(expected, seen, tolerance)
-            found.append(match.model_copy(update={"output": name}))
+            found.append(match.model_copy(update={"sample": 0, "output": name}))
         worst = worst_of(found)
         if not worst.passed:
             departed = str(worst).removeprefix("sample 0, ")

@@ -33,12 +33,13 @@ class Embedder(nn.Module):
 
     def __init__(self, model: nn.Sequential) -> None:
         super().__init__()
-        self.transformer, self.others = model[0].model, nn.ModuleList([*model][1:])
+        self.transformer = model[0].model
+        self.others = nn.ModuleList([*model][1:])
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors, (batch, size)."""
         hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)
-        features = {"token_embeddings": hidden[0], "attention_mask": attention_mask}
+        features: dict[str, Any] = {"token_embeddings": hidden[0], "attention_mask": attention_mask}
         for module in self.others:
             features = module(features)
         vectors: Tensor = features["sentence_embedding"]

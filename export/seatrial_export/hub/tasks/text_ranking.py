@@ -88,7 +88,7 @@ class TextRanking(Task):
                         "--task text-pair-classification")  # fmt: skip
         text = read_text_side(folder, model)
         options = text.pair_options() | {"cut": "longest", "max_chars": longest_chars(text)}
-        bounds = {"ge": 0.0, "le": 1.0} if activation == "Sigmoid" else {}
+        bounds: dict[str, Any] = {"ge": 0.0, "le": 1.0} if activation == "Sigmoid" else {}
         return Reading(
             inputs={
                 "pair": Field(dict[str, str], TextPair("query", "passage", min_chars=1, **options))
