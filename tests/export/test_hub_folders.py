@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,9 @@ from seatrial_contracts.kinds.spans import Spans
 from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.kinds.text_pair import TextPair
 from seatrial_export.hub.from_pretrained import from_pretrained, read_hub_model
+from seatrial_export.hub.tasks import tasks
 
+PAGE = (Path(__file__).parents[2] / "docs" / "hub.md").read_text("utf-8")
 LABELS = ("low", "mid", "high")
 
 
@@ -341,3 +344,20 @@ def test_a_pipeline_file_is_never_written_over(
             cli, ["adopt", f"hf:{whole}", "--write", "mine.py"], catch_exceptions=False
         )
     assert Path("mine.py").read_text() == "kept"
+
+
+def test_the_page_runs_as_it_stands_and_lists_every_task(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole, tmp_path / "my-folder")
+    monkeypatch.chdir(tmp_path)
+    [commands] = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    writing = commands.splitlines()[0].removeprefix("seatrial ").split()
+    assert CliRunner().invoke(cli, writing, catch_exceptions=False).exit_code == 0
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "hub.md", "exec"), names)
+    assert names["pipeline"].version == "1.1.0"
+    assert {task.name for task in tasks()} == set(
+        re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE)
+    )

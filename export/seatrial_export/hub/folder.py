@@ -60,6 +60,12 @@ class Folder:
         return str(named[0])
 
     @property
+    def precision(self) -> str:
+        """The type of the weights, as config.json names it; float32 where it names none."""
+        said = self.config.get("dtype") or self.config.get("torch_dtype")
+        return str(said or "float32").removeprefix("torch.")
+
+    @property
     def root(self) -> Path:
         """Where the transformer itself lies: the folder, or the first module's own."""
         own = str(self.modules[0].get("path", "")) if self.modules else ""

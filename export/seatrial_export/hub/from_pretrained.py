@@ -67,7 +67,9 @@ class HubModel:
     @property
     def notes(self) -> list[str]:
         """What its user has to know."""
-        return [*([OURS] if self.ours else []), *self.reading.notes]
+        raised = self.folder.precision
+        half = [] if raised == "float32" else [f"weights of {raised} were raised to float32"]
+        return [*([OURS] if self.ours else []), *half, *self.reading.notes]
 
 
 def read_hub_model(

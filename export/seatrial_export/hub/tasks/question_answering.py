@@ -93,7 +93,7 @@ class QuestionAnswering(Task):
         auto = AutoModelForQuestionAnswering
         model = folder.model(auto)
         text = read_text_side(folder, model)
-        options = text.pair_options() | {"cut": "second"}
+        options = text.pair_options() | {"cut": "second", "max_chars": text.cut_chars}
         pair = TextPair("question", "context", min_chars=1, **options)
         return Reading(
             inputs={"pair": Field(dict[str, str], pair)},

@@ -87,7 +87,6 @@ class SentenceSimilarity(Task):
         transformer = model[0].model
         folder.model(type(transformer), spare=UNUSED)
         text = read_text_side(folder, transformer, model.max_seq_length)
-        options = text.options() | {"overflow": "truncate"}
         prompts = {name: each for name, each in model.prompts.items() if each}
         notes = []
         if prompts and any(getattr(each, "include_prompt", True) is False for each in model):
@@ -105,7 +104,7 @@ class SentenceSimilarity(Task):
             **({"prompts": prompts, "of": "text"} if prompts else {}),
         )
         return Reading(
-            inputs={"text": Field(str, Text(**options))},
+            inputs={"text": Field(str, Text(**text.cut_options()))},
             outputs={
                 "embedding": Field(list[float], kind),
                 "read": Field(dict[str, Any], Truncation(of="text")),

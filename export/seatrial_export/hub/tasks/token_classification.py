@@ -88,9 +88,8 @@ class TokenClassification(Task):
         auto = AutoModelForTokenClassification
         model = folder.model(auto)
         text = read_text_side(folder, model)
-        options = text.options() | {"overflow": "truncate"}
         return Reading(
-            inputs={"text": Field(str, Text(**options))},
+            inputs={"text": Field(str, Text(**text.cut_options()))},
             outputs={
                 "parts": Field(list[dict[str, Any]], Spans(*folder.labels, of="text")),
                 "read": Field(dict[str, Any], Truncation(of="text")),
