@@ -359,5 +359,5 @@ def test_the_page_runs_as_it_stands_and_lists_every_task(
     exec(compile(code, "hub.md", "exec"), names)
     assert names["pipeline"].version == "1.1.0"
     assert {task.name for task in tasks()} == set(
-        re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE)
+        re.findall(r"^\| `(\w[\w-]+)` \|", PAGE, re.MULTILINE)
     )
