@@ -200,9 +200,10 @@ def make_sentence_folder(folder: Path, family: str, modules: list[str], **option
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
-    from transformers import AutoModelForTextEncoding
+    from transformers import AutoModel, AutoModelForTextEncoding
 
-    plain = make_folder(folder.parent / f"{folder.name}-plain", family, AutoModelForTextEncoding)
+    head = AutoModelForTextEncoding if family == "t5" else AutoModel
+    plain = make_folder(folder.parent / f"{folder.name}-plain", family, head)
     torch.manual_seed(1)
     pooling, *others = modules
     made = {"Dense": lambda: Dense(32, 16), "Normalize": Normalize}

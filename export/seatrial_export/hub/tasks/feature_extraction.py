@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoModelForTextEncoding, AutoTokenizer
+from transformers import AutoModel, AutoModelForTextEncoding, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from seatrial_contracts.kinds.tensor import Tensor as TensorKind
 from seatrial_contracts.kinds.text import Text
@@ -44,13 +45,13 @@ class FeatureExtractionPipeline:
 
     name = f"transformers {transformers.__version__}, feature-extraction"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, auto: str) -> None:
+        self.folder, self.auto = folder, auto
 
     @cached_property
     def pipeline(self) -> Any:
         """The pipeline, loaded when it is first asked."""
-        model = AutoModelForTextEncoding.from_pretrained(
+        model = getattr(transformers, self.auto).from_pretrained(
             self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
         tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
@@ -76,7 +77,7 @@ class FeatureExtraction(Task):
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:
         """One text in, the vectors of its tokens out."""
-        auto = AutoModelForTextEncoding
+        auto = encoder_class(folder)
         model = folder.model(auto, spare=UNUSED)
         text = read_text_side(folder, model)
         size = int(model.config.hidden_size)
@@ -85,7 +86,13 @@ class FeatureExtraction(Task):
             inputs={"text": Field(str, Text(**text.options()))},
             outputs={"features": Field(np.ndarray, vectors)},
             module=Part.of(Encoder, model, folder.loads(auto)),
-            judge=Part.of(FeatureExtractionPipeline, folder.path, "FOLDER"),
+            judge=Part.of(FeatureExtractionPipeline, folder.path, "FOLDER", auto=auto.__name__),
             rows=rows or [{"text": text} for text in TEXTS],
             notes=["one vector for each token: --task sentence-similarity answers their mean"],
         )
+
+
+def encoder_class(folder: Folder) -> Any:
+    """The class that loads an encoder alone: T5's AutoModel has a decoder too."""
+    has_own = folder.config.get("model_type") in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+    return AutoModelForTextEncoding if has_own else AutoModel
