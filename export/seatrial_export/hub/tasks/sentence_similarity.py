@@ -31,7 +31,7 @@ UNUSED = ("pooler.",)
 class Embedder(nn.Module):
     """The transformer, and what sentence-transformers puts behind it: pooling, Dense, Normalize."""
 
-    def __init__(self, model: nn.Sequential) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.transformer = model[0].model
         self.others = nn.ModuleList([*model][1:])
