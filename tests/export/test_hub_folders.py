@@ -32,6 +32,7 @@ from seatrial_contracts.kinds.spans import Spans
 from seatrial_contracts.kinds.text import Text
 from seatrial_contracts.kinds.text_pair import TextPair
 from seatrial_export.hub.from_pretrained import from_pretrained, read_hub_model
+from seatrial_export.hub.sentences import PAIRS
 from seatrial_export.hub.tasks import tasks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "hub.md").read_text("utf-8")
@@ -361,3 +362,19 @@ def test_the_page_runs_as_it_stands_and_lists_every_task(
     assert {task.name for task in tasks()} == set(
         re.findall(r"^\| `(\w[\w-]+)` \|", PAGE, re.MULTILINE)
     )
+
+
+def test_rows_of_our_own_are_those_that_the_model_takes(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "xlm-roberta", labels=("LABEL_0",))
+    change(folder, "tokenizer_config.json", model_max_length=24)
+    pipeline = from_pretrained(folder, task="text-pair-classification")
+    assert 2 < len(pipeline.golden) < len(PAIRS)
+    assert len(pipeline.encoded_golden) == len(pipeline.golden)
+
+
+def test_a_reranker_is_judged_at_the_length_that_the_contract_cuts_to(tmp_path: Path) -> None:
+    pipeline = from_pretrained(make_folder(tmp_path, "xlm-roberta", labels=("LABEL_0",)))
+    assert pipeline.judge is not None
+    rows = [{"pair": {"query": "what is it", "passage": "a module " * 75}}]
+    [got], [want] = pipeline.answer(rows), pipeline.judge(rows)
+    np.testing.assert_allclose(got["score"], want["score"], atol=1e-6)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import create_model
 
+from seatrial_contracts.golden import wire_row
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow
 from seatrial_export.gate.gate import FRESH
@@ -84,9 +85,15 @@ def read_hub_model(
     found = read_folder(Path(folder))
     chosen = chosen_task(tasks(), found, task)
     reading = chosen.read(found, list(rows[:MOST_GOLDEN]))
-    return HubModel(
-        found, chosen, reading, list(rows[MOST_GOLDEN:]), not rows, name or found.name, version
-    )
+    held_out, own = list(rows[MOST_GOLDEN:]), name or found.name
+    model = HubModel(found, chosen, reading, held_out, not rows, own, version)
+    return model if rows else replace(model, reading=replace(reading, rows=taken(model)))
+
+
+def taken(model: HubModel) -> list[RawRow]:
+    """Of rows of our own those that the contract takes: a model may take few tokens."""
+    front = model.pipeline().front
+    return [row for row in model.reading.rows if front.refusal_code(wire_row(row)) is None]
 
 
 def from_pretrained(

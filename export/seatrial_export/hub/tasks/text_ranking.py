@@ -46,8 +46,8 @@ class CrossEncoderPredict:
 
     name = f"sentence-transformers {version('sentence-transformers')}, CrossEncoder"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, max_tokens: int) -> None:
+        self.folder, self.max_tokens = folder, max_tokens
 
     @cached_property
     def model(self) -> Any:
@@ -55,7 +55,7 @@ class CrossEncoderPredict:
         from sentence_transformers import CrossEncoder
 
         return CrossEncoder(
-            str(self.folder), device="cpu", local_files_only=True,
+            str(self.folder), device="cpu", local_files_only=True, max_length=self.max_tokens,
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         )  # fmt: skip
 
@@ -98,7 +98,7 @@ class TextRanking(Task):
                 "read": Field(dict[str, Any], Truncation(of="pair")),
             },
             module=Part.of(Reranker, model, folder.loads(auto), activation=activation),
-            judge=Part.of(CrossEncoderPredict, folder.path, "FOLDER"),
+            judge=Part.of(CrossEncoderPredict, folder.path, "FOLDER", max_tokens=text.max_tokens),
             rows=rows or rows_of_pairs("query", "passage"),
         )
 
