@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from seatrial_export.hub.from_pretrained import HubModel
 
 PREFIX = "hf:"
-OPTIONS = ("task", "rows", "write")
-"""Options of the command that are for folders alone."""
+OWN = ("task", "rows", "write", "name", "version")
+"""Options of the command that a folder takes."""
 
 
 def adopt_folder(
@@ -69,8 +69,7 @@ def adopt_folder(
 
 def check_options(asked: Mapping[str, Any]) -> None:
     """Raise `DeclarationError` for an option of other models, which a folder answers itself."""
-    ours = (*OPTIONS, "name", "version")
-    odd = next((name for name, value in asked.items() if value and name not in ours), None)
+    odd = next((name for name, value in asked.items() if value and name not in OWN), None)
     if odd is not None:
         raise DeclarationError(
             f"--{odd.replace('_', '-')}",

@@ -203,13 +203,13 @@ def test_pickled_weights_of_a_module_are_refused(tmp_path: Path) -> None:
         from_pretrained(folder)
 
 
-@pytest.mark.parametrize("option", ["--golden", "--contract", "--reference", "--training"])
+@pytest.mark.parametrize("option", ["--golden", "--contract", "--frame", "--training"])
 def test_options_that_a_folder_answers_itself_are_refused(option: str, whole: Path) -> None:
     with pytest.raises(st.DeclarationError, match=f"{option}: got a folder, which says it itself"):
         CliRunner().invoke(cli, ["adopt", f"hf:{whole}", option, "x.py:x"], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("option", ["--task", "--rows", "--write"])
+@pytest.mark.parametrize("option", ["--task", "--rows"])
 def test_options_of_folders_are_refused_for_files(option: str) -> None:
     with pytest.raises(st.DeclarationError, match=f"{option}: got a model that is no folder"):
         CliRunner().invoke(cli, ["adopt", "a.onnx", option, "x"], catch_exceptions=False)
