@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 from support.pictures import PICTURE, RNG, code_of, decode, encoded, front
 from support.properties import drawing
+from transformers.image_transforms import get_size_with_aspect_ratio
 
 import seatrial as st
 
@@ -43,6 +44,46 @@ def test_transparency_is_laid_on_white() -> None:
     pixels = decode(encoded(picture))
     assert (pixels[0, 0] == 255).all()
     assert pixels[1, 1].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_colours_under_transparency_are_pillows_where_opacity_is_dropped(mode: str) -> None:
+    picture = PICTURE.convert("RGB")
+    picture.putalpha(Pillow.linear_gradient("L").resize(PICTURE.size))
+    data = encoded(picture.convert(mode), "PNG", **({"transparency": 3} if mode == "P" else {}))
+    want = np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))
+    assert (decode(data, opacity="drop") == want).all()
+    with pytest.raises(st.DeclarationError, match="opacity with mode 'RGBA'"):
+        st.Image(mode="RGBA", opacity="drop").check()
+
+
+@given(
+    sides=some.tuples(some.integers(1, 900), some.integers(1, 900)),
+    shorter=some.integers(8, 100),
+    more=some.integers(0, 200),
+)
+def test_a_longer_side_is_bounded_as_transformers_bounds_it(
+    sides: tuple[int, int], shorter: int, more: int
+) -> None:
+    width, height = sides
+    want = get_size_with_aspect_ratio((height, width), shorter, shorter + more)
+    kind = st.Image(shorter_side_px=shorter, longer_side_px=shorter + more)
+    made = kind.placement((width, height))
+    assert (made.height, made.width) == tuple(max(1, side) for side in want)
+    assert max(made.height, made.width) <= kind.sizes("photo")["photo_width"][1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"longer_side_px": 64},
+        {"shorter_side_px": 64, "longer_side_px": 63},
+        {"size_px": (8, 8), "fit": "crop", "shorter_side_px": 8, "longer_side_px": 64},
+    ],
+)
+def test_a_longer_side_needs_a_shorter_one_and_no_size(options: dict[str, Any]) -> None:
+    with pytest.raises(st.DeclarationError, match="longer_side_px"):
+        st.Image(**options).check()
 
 
 def test_sixteen_bit_gray_keeps_its_upper_eight_bits() -> None:

@@ -6,6 +6,8 @@ import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import partial
+from operator import is_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -18,6 +20,7 @@ from seatrial_contracts.kinds.notes import ImageNote
 from seatrial_contracts.kinds.pixel_mode import (
     MODES,
     Mode,
+    Opacity,
     PixelMode,
     check_depth,
     converted,
@@ -32,6 +35,7 @@ from seatrial_contracts.kinds.placement import (
     Size,
     as_it_is,
     by_shorter_side,
+    by_sides,
     centre_cropped,
     letterboxed,
 )
@@ -82,6 +86,7 @@ TURNED_BACK = {
 
 
 Side = Annotated[int, Field(ge=1, le=2**15)]
+is_none = partial(is_, None)
 
 
 class Image(FileKind):
@@ -93,6 +98,8 @@ class Image(FileKind):
     `mode="L"` and `"RGBA"` are gray and colour with opacity, uint8 of 1 and 4 channels; `"I;16"`
     takes gray of 16 bits alone (PNG, TIFF) as uint16, `"F"` gray of 32-bit floats alone (TIFF).
     ICC profiles are ignored, or with `icc="srgb"` the colours are converted by them to sRGB.
+    With `opacity="drop"` the colours of transparent pixels are taken as the file holds them, which
+    is what Pillow's `convert("RGB")` does.
     `shorter_side_px` resizes on the host so that the shorter side has that many pixels, with
     Pillow's filter `resample`, as torchvision's `Resize` does for PIL images. Files of several
     frames are refused, except a JPEG's (MPO), of which the first is taken; with `frames="first"`
@@ -113,6 +120,7 @@ class Image(FileKind):
     min_side_px: Annotated[int, Field(ge=1, le=2**15)] = 1
     exif: Literal["apply", "ignore"] = "apply"
     shorter_side_px: Side | None = None
+    longer_side_px: Annotated[Side | None, Field(exclude_if=is_none)] = None
     size_px: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
     fit: Literal["stretch", "letterbox", "crop"] = "stretch"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
@@ -121,6 +129,7 @@ class Image(FileKind):
     frames: Annotated[Literal["one", "first"], Field(exclude_if="one".__eq__)] = "one"
     resample: Annotated[Resample, Field(exclude_if="bilinear".__eq__)] = "bilinear"
     icc: Annotated[Literal["ignore", "srgb"], Field(exclude_if="ignore".__eq__)] = "ignore"
+    opacity: Annotated[Opacity, Field(exclude_if="white".__eq__)] = "white"
 
     def check(self) -> None:
         least = max(self.min_side_px, self._grown_side)
@@ -134,6 +143,8 @@ class Image(FileKind):
             raise DeclarationError("st.Image", got, f"some of {', '.join(sorted(held))}")
         if self.mode in DEEP and self.icc != "ignore":
             raise DeclarationError("st.Image", f"icc with mode {self.mode!r}", "RGB, L or RGBA")
+        if self.mode not in ("RGB", "L") and self.opacity != "white":
+            raise DeclarationError("st.Image", f"opacity with mode {self.mode!r}", "RGB or L")
         self._check_fit()
 
     @property
@@ -170,6 +181,12 @@ class Image(FileKind):
                 f"at least {max(self.size_px or (0,))}, so that nothing is filled up",
             ),
             (
+                self.longer_side_px
+                and (fit or self.longer_side_px < (self.shorter_side_px or math.inf)),
+                f"longer_side_px {self.longer_side_px}",
+                "a shorter_side_px of at most as many, and no size_px",
+            ),
+            (
                 math.prod(self.size_px or ()) > self.max_pixels,
                 f"size_px {self.size_px}",
                 f"at most {self.max_pixels} pixels",
@@ -190,7 +207,10 @@ class Image(FileKind):
         """How a picture of this width and height comes to be what the graph takes."""
         if self.size_px is None:
             side = self.shorter_side_px
-            return as_it_is(size) if side is None else by_shorter_side(size, side)
+            if side is None:
+                return as_it_is(size)
+            most = self.longer_side_px
+            return by_shorter_side(size, side) if most is None else by_sides(size, side, most)
         made = (self.size_px[1], self.size_px[0])
         if self.fit == "crop":
             return centre_cropped(size, made, self._grown_side, self.crop_offset)
@@ -226,7 +246,15 @@ class Image(FileKind):
         # The larger the shorter side is made, the sooner a long picture has too many pixels.
         if option in ("shorter_side_px", "size_px", "fit"):
             return self._grown_side > old._grown_side
-        if option in ("fill", "crop_offset", "resample", "icc"):  # the model's own affair
+        if option == "longer_side_px":  # a long picture gets more pixels, and may have too many
+            return (self.longer_side_px or math.inf) > (old.longer_side_px or math.inf)
+        if option in (
+            "fill",
+            "crop_offset",
+            "resample",
+            "icc",
+            "opacity",
+        ):  # the model's own affair
             return False
         if option == "frames":
             return self.frames == "one"
@@ -340,7 +368,10 @@ class Image(FileKind):
         if self.size_px is not None:
             return {}
         least = self.shorter_side_px or self.min_side_px
-        return dict.fromkeys((f"{name}_height", f"{name}_width"), (least, self.max_pixels // least))
+        ends = (least, self.max_pixels // least)
+        if self.longer_side_px is not None:
+            ends = (1, self.longer_side_px)
+        return dict.fromkeys((f"{name}_height", f"{name}_width"), ends)
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
         pillow()
@@ -386,7 +417,8 @@ class Image(FileKind):
             # Pillow has turned it: it does so with a TIFF, whoever opens it.
             elif turned in TURNED_BACK:
                 picture = picture.transpose(Pillow.Transpose[TURNED_BACK[turned]])
-            return converted(in_srgb(picture) if self.icc == "srgb" else picture, self.mode)
+            coloured = in_srgb(picture) if self.icc == "srgb" else picture
+            return converted(coloured, self.mode, self.opacity)
         except Pillow.DecompressionBombError:
             raise Refusal("E_PIXELS", "", "too many pixels", f"at most {self.max_pixels}") from None
         except UnidentifiedImageError:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image as PillowImage
 
 Mode = Literal["RGB", "L", "RGBA", "I;16", "F"]
+Opacity = Literal["white", "drop"]
 
 
 class PixelMode(NamedTuple):
@@ -53,12 +54,14 @@ def check_depth(picture: PillowImage.Image, mode: Mode) -> None:
         raise Refusal("E_IMAGE_FORMAT", "", "gray with a transparent colour", "gray alone")
 
 
-def converted(picture: PillowImage.Image, mode: Mode) -> PillowImage.Image:
+def converted(
+    picture: PillowImage.Image, mode: Mode, opacity: Opacity = "white"
+) -> PillowImage.Image:
     """A decoded picture in this mode. Raises `Refusal` for a float that is not finite."""
     if mode == "RGB":
-        return rgb(picture)
+        return rgb(picture, opacity)
     if mode == "L":
-        return picture if picture.mode == "L" else rgb(picture).convert("L")
+        return picture if picture.mode == "L" else rgb(picture, opacity).convert("L")
     if mode == "RGBA":
         return rgba(picture)
     if mode == "F" and not np.isfinite(np.asarray(picture)).all():
@@ -70,18 +73,20 @@ def converted(picture: PillowImage.Image, mode: Mode) -> PillowImage.Image:
     return picture
 
 
-def rgb(picture: PillowImage.Image) -> PillowImage.Image:
+def rgb(picture: PillowImage.Image, opacity: Opacity = "white") -> PillowImage.Image:
     """Convert a picture of any mode to RGB.
 
-    Transparency is laid on white, 16-bit gray keeps its upper 8 bits, Pillow converts the rest.
+    Transparency is laid on white or dropped, 16-bit gray keeps its upper 8 bits, Pillow converts
+    the rest.
     """
     from PIL import Image as Pillow
 
     if picture.mode.startswith("I"):
         gray, clear = upper_bits(picture)
-        gray[clear] = 255
+        if opacity == "white":
+            gray[clear] = 255
         return Pillow.fromarray(gray).convert("RGB")
-    if picture.has_transparency_data:
+    if opacity == "white" and picture.has_transparency_data:
         white = Pillow.new("RGBA", picture.size, (255, 255, 255, 255))
         return Pillow.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")

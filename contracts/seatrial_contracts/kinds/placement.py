@@ -74,6 +74,23 @@ def by_shorter_side(size: Size, shorter_side_px: int) -> Placement:
     return as_it_is(made)
 
 
+def by_sides(size: Size, shorter_side_px: int, longer_side_px: int) -> Placement:
+    """As DETR's image processor: the shorter side's length, unless the longer gets too long by it.
+
+    The arithmetic is that of `get_size_with_aspect_ratio` of transformers 5.23, float by float.
+    """
+    low, high = float(min(size)), float(max(size))
+    side, exact = shorter_side_px, None
+    if high / low * side > longer_side_px:
+        exact = longer_side_px * low / high
+        side = round(exact)
+    if min(size) == side:
+        return as_it_is(size)
+    longer = int((side if exact is None else exact) * max(size) / min(size))
+    made = (max(1, side), max(1, longer))
+    return as_it_is(made if size[0] < size[1] else (made[1], made[0]))
+
+
 def letterboxed(size: Size, made: Size) -> Placement:
     """The whole picture in the middle, both sides by one scale, to the nearest whole pixel.
 
