@@ -142,24 +142,53 @@ def part_source(part: Part, first: str) -> str:
 
 
 def definitions(classes: Sequence[type]) -> Iterator[str]:
-    """The text of classes, and of what they use of their own files, each before its user."""
+    """The text of classes, and of what they use of seatrial's files, each before its user."""
     seen = set[str]()
     for each in classes:
-        module = inspect.getsource(sys.modules[each.__module__])
-        tops = {name: node for node in ast.parse(module).body for name in names_of(node)}
-        for node in used(each.__name__, tops, seen):
-            yield ast.get_source_segment(module, node) or ""
+        for text in used(each.__name__, each.__module__, seen):
+            yield text
             yield ""
 
 
-def used(name: str, tops: Mapping[str, ast.stmt], seen: set[str]) -> Iterator[ast.stmt]:
-    """A definition of a file, after those that it uses. Imports are no definitions."""
-    if name in seen or name not in tops or isinstance(tops[name], (ast.Import, ast.ImportFrom)):
+def used(name: str, module: str, seen: set[str]) -> Iterator[str]:
+    """The text of a definition of a module, after those that it uses.
+
+    What it imports of others is no definition; what it imports of seatrial's is one.
+    """
+    source = source_of(module)
+    node = {each: node for node in ast.parse(source).body for each in names_of(node)}.get(name)
+    if node is None or name in seen or isinstance(node, ast.Import):
+        return
+    if isinstance(node, ast.ImportFrom):
+        if is_ours(str(node.module)):
+            yield from used(name, str(node.module), seen)
         return
     seen.add(name)
-    for other in names_in(tops[name]):
-        yield from used(other, tops, seen)
-    yield tops[name]
+    for other in sorted(names_in(node)):
+        yield from used(other, module, seen)
+    yield ast.get_source_segment(source, node) or ""
+
+
+def source_of(module: str) -> str:
+    """The text of a module that is loaded."""
+    return inspect.getsource(sys.modules[module])
+
+
+def is_ours(module: str) -> bool:
+    """Is it one of seatrial's, which a pipeline file does not import?"""
+    return module.partition(".")[0].startswith("seatrial")
+
+
+def modules_of(classes: Sequence[type]) -> list[str]:
+    """The modules of hub folders that classes come from, and those that these import."""
+    found = list(dict.fromkeys(each.__module__ for each in classes))
+    for module in found:
+        for node in ast.parse(source_of(module)).body:
+            if isinstance(node, ast.ImportFrom) and node.module in sys.modules:
+                other = str(node.module)
+                if other.startswith(__package__ or "") and other not in found:
+                    found.append(other)
+    return found
 
 
 def names_of(node: ast.stmt) -> list[str]:
@@ -182,14 +211,14 @@ def import_block(classes: Sequence[type], wanted: set[str]) -> str:
     """The imports of these names: the standard library's, others', and seatrial itself."""
     found: dict[str, ast.stmt] = {}
     sources = [OWN_IMPORTS, "from transformers import AutoTokenizer"]
-    sources += [inspect.getsource(sys.modules[each.__module__]) for each in classes]
+    sources += [source_of(module) for module in modules_of(classes)]
     for source in sources:
         for node in ast.parse(source).body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 for alias in node.names:
                     name = (alias.asname or alias.name).partition(".")[0]
                     module = getattr(node, "module", None) or alias.name
-                    if name in wanted and not module.startswith("seatrial"):
+                    if name in wanted and not is_ours(module):
                         found.setdefault(name, single(node, alias))
     lines = {True: set[str](), False: set[str]()}
     merged: dict[str, set[str]] = {}

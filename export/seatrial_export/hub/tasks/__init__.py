@@ -13,6 +13,7 @@ def tasks() -> Sequence[Task]:
     """Every task; the more special ones first."""
     from seatrial_export.hub.tasks.feature_extraction import FeatureExtraction
     from seatrial_export.hub.tasks.fill_mask import FillMask
+    from seatrial_export.hub.tasks.image_classification import ImageClassification
     from seatrial_export.hub.tasks.question_answering import QuestionAnswering
     from seatrial_export.hub.tasks.sentence_similarity import SentenceSimilarity
     from seatrial_export.hub.tasks.text_classification import TextClassification
@@ -32,5 +33,6 @@ def tasks() -> Sequence[Task]:
         TokenClassification(),
         QuestionAnswering(),
         FillMask(),
+        ImageClassification(),
         FeatureExtraction(),
     )

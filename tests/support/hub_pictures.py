@@ -1,0 +1,114 @@
+"""Folders as hubs have them: small seeded models of pictures, with their image processors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import (
+    CLIPImageProcessorPil,
+    ConvNextConfig,
+    ConvNextImageProcessorPil,
+    DeiTConfig,
+    DeiTImageProcessorPil,
+    Dinov2Config,
+    EfficientNetConfig,
+    EfficientNetImageProcessorPil,
+    MobileNetV2Config,
+    MobileNetV2ImageProcessorPil,
+    BitImageProcessorPil,
+    ResNetConfig,
+    SwinConfig,
+    ViTConfig,
+    ViTImageProcessorPil,
+)
+
+SIDE = 32
+SMALL = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+    "image_size": SIDE, "patch_size": 8, "initializer_range": 0.2,
+}  # fmt: skip
+SQUARE = {"height": SIDE, "width": SIDE}
+
+
+class Family(NamedTuple):
+    """A small model of one family and its processor."""
+
+    config: Callable[..., Any]
+    options: dict[str, Any]
+    processor: Callable[[], Any]
+
+
+FAMILIES: dict[str, Family] = {
+    "vit": Family(ViTConfig, SMALL, lambda: ViTImageProcessorPil(size=SQUARE)),
+    "deit": Family(
+        DeiTConfig,
+        SMALL,
+        lambda: DeiTImageProcessorPil(size={"height": 37, "width": 36}, crop_size=SQUARE),
+    ),
+    "swin": Family(
+        SwinConfig,
+        {"image_size": SIDE, "patch_size": 2, "embed_dim": 16, "depths": [2, 2],
+         "num_heads": [2, 2], "window_size": 4, "initializer_range": 0.2},
+        lambda: ViTImageProcessorPil(size=SQUARE, resample=3),
+    ),
+    "convnext": Family(
+        ConvNextConfig,
+        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1], "initializer_range": 0.2,
+         "layer_scale_init_value": 0.5},
+        lambda: ConvNextImageProcessorPil(size={"shortest_edge": SIDE}),
+    ),
+    "dinov2": Family(
+        Dinov2Config,
+        SMALL,
+        lambda: BitImageProcessorPil(size={"shortest_edge": 37}, crop_size=SQUARE),
+    ),
+    "mobilenet-v2": Family(
+        MobileNetV2Config,
+        {"image_size": SIDE, "depth_multiplier": 0.35, "initializer_range": 0.2},
+        lambda: MobileNetV2ImageProcessorPil(size={"shortest_edge": 36}, crop_size=SQUARE),
+    ),
+    "resnet": Family(
+        ResNetConfig,
+        {"embedding_size": 8, "hidden_sizes": [16, 24, 32, 40], "depths": [1, 1, 2, 1]},
+        lambda: ConvNextImageProcessorPil(size={"shortest_edge": SIDE}, crop_pct=0.875),
+    ),
+    "efficientnet": Family(
+        EfficientNetConfig,
+        {"image_size": SIDE, "width_coefficient": 0.25, "depth_coefficient": 0.3,
+         "hidden_dim": 64, "dropout_rate": 0.0},
+        lambda: EfficientNetImageProcessorPil(size=SQUARE, resample=0, rescale_offset=True),
+    ),
+}  # fmt: skip
+"""Name -> config class, a small config's options, and processor."""
+
+
+def make_picture_folder(
+    folder: Path, family: str, head: Any, labels: tuple[str, ...] = (), **options: Any
+) -> Path:
+    """A folder of this family with this head, whose weights come from a seed."""
+    make_config, small, processor = FAMILIES[family]
+    named = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: place for place, label in enumerate(labels)},
+    }
+    config = make_config(**small | (named if labels else {}) | options)
+    torch.manual_seed(0)
+    model = head.from_config(config)
+    stir(model)
+    model.save_pretrained(folder)
+    processor().save_pretrained(folder)
+    return folder
+
+
+def stir(model: torch.nn.Module) -> None:
+    """Biases and running statistics other than zero and one, which would hide that they are left out."""
+    with torch.no_grad():
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            if name.endswith(("bias", "running_mean")):
+                value.normal_(0, 0.1)
+            elif name.endswith("running_var"):
+                value.uniform_(0.5, 1.5)
