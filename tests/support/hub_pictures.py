@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import (
+    DepthAnythingConfig, DetrConfig, DetrImageProcessorPil, DPTConfig, DPTImageProcessorPil,
+    RTDetrConfig, RTDetrImageProcessorPil, RTDetrResNetConfig, SegformerConfig,
+    SegformerImageProcessorPil, YolosConfig, YolosImageProcessorPil,
     CLIPImageProcessorPil,
     ConvNextConfig,
     ConvNextImageProcessorPil,
@@ -31,6 +34,19 @@ SMALL = {
     "image_size": SIDE, "patch_size": 8, "initializer_range": 0.2,
 }  # fmt: skip
 SQUARE = {"height": SIDE, "width": SIDE}
+
+
+TRANSFORMER = {
+    "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+}  # fmt: skip
+
+
+def backbone(stages: list[str]) -> ResNetConfig:
+    """A small ResNet that gives these stages."""
+    return ResNetConfig(
+        embedding_size=8, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], out_features=stages
+    )
 
 
 class Family(NamedTuple):
@@ -81,6 +97,58 @@ FAMILIES: dict[str, Family] = {
          "hidden_dim": 64, "dropout_rate": 0.0},
         lambda: EfficientNetImageProcessorPil(size=SQUARE, resample=0, rescale_offset=True),
     ),
+    "detr": Family(
+        lambda **named: DetrConfig(
+            use_timm_backbone=False, backbone=None, backbone_config=backbone(["stage4"]), **named
+        ),
+        TRANSFORMER | {"num_queries": 6},
+        lambda: DetrImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192}),
+    ),
+    "rt-detr": Family(
+        lambda **named: RTDetrConfig(
+            backbone_config=RTDetrResNetConfig(
+                embedding_size=8, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1],
+                out_features=["stage2", "stage3", "stage4"],
+            ),
+            **named,
+        ),
+        {"encoder_hidden_dim": 32, "encoder_in_channels": [24, 32, 40], "encoder_ffn_dim": 64,
+         "encoder_attention_heads": 2, "d_model": 32, "num_queries": 6, "decoder_layers": 2,
+         "decoder_in_channels": [32, 32, 32], "decoder_ffn_dim": 64, "decoder_attention_heads": 2,
+         "hidden_expansion": 0.5, "num_denoising": 0, "eval_size": None},
+        lambda: RTDetrImageProcessorPil(size={"height": 64, "width": 64}),
+    ),
+    "yolos": Family(
+        YolosConfig,
+        SMALL | {"image_size": [64, 48], "num_detection_tokens": 6},
+        lambda: YolosImageProcessorPil(size={"height": 64, "width": 48}),
+    ),
+    "segformer": Family(
+        SegformerConfig,
+        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2],
+         "decoder_hidden_size": 16, "initializer_range": 0.2},
+        lambda: SegformerImageProcessorPil(size={"height": 64, "width": 64}),
+    ),
+    "dpt": Family(
+        DPTConfig,
+        SMALL | {
+            "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3], "fusion_hidden_size": 16,
+            "neck_hidden_sizes": [8, 16, 24, 32], "is_hybrid": False,
+        },
+        lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8),
+    ),
+    "depth-anything": Family(
+        lambda **named: DepthAnythingConfig(
+            backbone_config=Dinov2Config(
+                **SMALL | {"num_hidden_layers": 4}, out_indices=[1, 2, 3, 4],
+                apply_layernorm=True, reshape_hidden_states=False,
+            ),
+            **named,
+        ),
+        {"patch_size": 8, "neck_hidden_sizes": [8, 16, 24, 32], "fusion_hidden_size": 16,
+         "reassemble_hidden_size": 32, "head_hidden_size": 8},
+        lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8, keep_aspect_ratio=True),
+    ),
 }  # fmt: skip
 """Name -> config class, a small config's options, and processor."""
 
@@ -96,6 +164,7 @@ def make_picture_folder(
         "label2id": {label: place for place, label in enumerate(labels)},
     }
     config = make_config(**small | (named if labels else {}) | options)
+    config.architectures = []
     torch.manual_seed(0)
     model = head.from_config(config)
     stir(model)

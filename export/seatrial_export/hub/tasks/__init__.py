@@ -11,9 +11,13 @@ from seatrial_export.hub.task import Task
 @cache
 def tasks() -> Sequence[Task]:
     """Every task; the more special ones first."""
+    from seatrial_export.hub.tasks.depth_estimation import DepthEstimation
     from seatrial_export.hub.tasks.feature_extraction import FeatureExtraction
     from seatrial_export.hub.tasks.fill_mask import FillMask
     from seatrial_export.hub.tasks.image_classification import ImageClassification
+    from seatrial_export.hub.tasks.image_feature_extraction import ImageFeatureExtraction
+    from seatrial_export.hub.tasks.image_segmentation import ImageSegmentation
+    from seatrial_export.hub.tasks.object_detection import ObjectDetection
     from seatrial_export.hub.tasks.question_answering import QuestionAnswering
     from seatrial_export.hub.tasks.sentence_similarity import SentenceSimilarity
     from seatrial_export.hub.tasks.text_classification import TextClassification
@@ -34,5 +38,9 @@ def tasks() -> Sequence[Task]:
         QuestionAnswering(),
         FillMask(),
         ImageClassification(),
+        ObjectDetection(),
+        ImageSegmentation(),
+        DepthEstimation(),
+        ImageFeatureExtraction(),
         FeatureExtraction(),
     )
