@@ -73,6 +73,24 @@ def test_a_longer_side_is_bounded_as_transformers_bounds_it(
     assert max(made.height, made.width) <= kind.sizes("photo")["photo_width"][1]
 
 
+@given(sides=some.tuples(some.integers(1, 900), some.integers(1, 900)))
+def test_the_shorter_side_is_bounded_too_where_pictures_may_not_be_long(
+    sides: tuple[int, int],
+) -> None:
+    kind = st.Image(shorter_side_px=40, longer_side_px=64, max_aspect=3)
+    made = kind.placement(sides)
+    least, most = kind.sizes("photo")["photo_width"]
+    assert (least, most) == (21, 66)
+    if max(sides) <= 3 * min(sides):
+        assert least <= min(made.width, made.height) <= max(made.width, made.height) <= most
+
+
+def test_a_picture_that_is_too_long_is_refused() -> None:
+    data = encoded(Pillow.new("RGB", (61, 20)))
+    assert decode(encoded(Pillow.new("RGB", (60, 20))), max_aspect=3).shape == (20, 60, 3)
+    assert code_of(data, max_aspect=3) == "E_IMAGE_SIZE"
+
+
 @pytest.mark.parametrize(
     "options",
     [

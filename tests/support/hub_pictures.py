@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from support.hub_folders import word_pieces
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    CLIPConfig, SiglipConfig, SiglipImageProcessorPil,
     DepthAnythingConfig, DetrConfig, DetrImageProcessorPil, DPTConfig, DPTImageProcessorPil,
     RTDetrConfig, RTDetrImageProcessorPil, RTDetrResNetConfig, SegformerConfig,
     SegformerImageProcessorPil, YolosConfig, YolosImageProcessorPil,
@@ -23,6 +26,7 @@ from transformers import (
     MobileNetV2ImageProcessorPil,
     BitImageProcessorPil,
     ResNetConfig,
+    PreTrainedTokenizerFast,
     SwinConfig,
     ViTConfig,
     ViTImageProcessorPil,
@@ -36,6 +40,9 @@ SMALL = {
 SQUARE = {"height": SIDE, "width": SIDE}
 
 
+TOWER = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+}  # fmt: skip
 TRANSFORMER = {
     "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 64,
     "decoder_ffn_dim": 64, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
@@ -149,6 +156,24 @@ FAMILIES: dict[str, Family] = {
          "reassemble_hidden_size": 32, "head_hidden_size": 8},
         lambda: DPTImageProcessorPil(size=SQUARE, ensure_multiple_of=8, keep_aspect_ratio=True),
     ),
+    "clip": Family(
+        lambda **named: CLIPConfig(
+            text_config={**TOWER, "vocab_size": 400, "eos_token_id": 3, "bos_token_id": 2,
+                         "pad_token_id": 0, "max_position_embeddings": 24},
+            vision_config={**TOWER, "image_size": SIDE, "patch_size": 8}, **named,
+        ),
+        {"projection_dim": 16},
+        lambda: CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=SQUARE),
+    ),
+    "siglip": Family(
+        lambda **named: SiglipConfig(
+            text_config={**TOWER, "vocab_size": 400, "max_position_embeddings": 24,
+                         "projection_size": 32, "pad_token_id": 0},
+            vision_config={**TOWER, "image_size": SIDE, "patch_size": 8}, **named,
+        ),
+        {},
+        lambda: SiglipImageProcessorPil(size=SQUARE),
+    ),
 }  # fmt: skip
 """Name -> config class, a small config's options, and processor."""
 
@@ -170,7 +195,23 @@ def make_picture_folder(
     stir(model)
     model.save_pretrained(folder)
     processor().save_pretrained(folder)
+    if family in ("clip", "siglip"):
+        texts(family).save_pretrained(folder)
     return folder
+
+
+def texts(family: str) -> Any:
+    """A tokenizer of a two-tower model: texts end by a token of their own."""
+    made = Tokenizer(models.WordPiece(dict(word_pieces()), unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
+    single = "[CLS] $A [SEP]" if family == "clip" else "$A [SEP]"
+    special = [(word, word_pieces()[word]) for word in ("[CLS]", "[SEP]")]
+    made.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]", eos_token="[SEP]", model_max_length=24,
+        model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
 
 
 def stir(model: torch.nn.Module) -> None:

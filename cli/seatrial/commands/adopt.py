@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rows",
     metavar="ROWS",
-    help="Of a folder: raw rows to prove it on.  [default: a few texts of our own]",
+    help="Of a folder: raw rows to prove it on.  [default: a few of our own]",
 )
 @click.option(
     "--write",

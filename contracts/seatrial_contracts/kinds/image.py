@@ -129,6 +129,9 @@ class Image(FileKind):
     frames: Annotated[Literal["one", "first"], Field(exclude_if="one".__eq__)] = "one"
     resample: Annotated[Resample, Field(exclude_if="bilinear".__eq__)] = "bilinear"
     icc: Annotated[Literal["ignore", "srgb"], Field(exclude_if="ignore".__eq__)] = "ignore"
+    max_aspect: Annotated[
+        float | None, Field(ge=1, le=2**15, allow_inf_nan=False, exclude_if=is_none)
+    ] = None
     opacity: Annotated[Opacity, Field(exclude_if="white".__eq__)] = "white"
 
     def check(self) -> None:
@@ -246,6 +249,8 @@ class Image(FileKind):
         # The larger the shorter side is made, the sooner a long picture has too many pixels.
         if option in ("shorter_side_px", "size_px", "fit"):
             return self._grown_side > old._grown_side
+        if option == "max_aspect":
+            return (self.max_aspect or math.inf) < (old.max_aspect or math.inf)
         if option == "longer_side_px":  # a long picture gets more pixels, and may have too many
             return (self.longer_side_px or math.inf) > (old.longer_side_px or math.inf)
         if option in (
@@ -310,8 +315,11 @@ class Image(FileKind):
         )
 
     def _drawable(self, size: tuple[int, int]) -> bool:
-        """Are so many pixels allowed, before and after the host's own resizing?"""
-        return max(size[0] * size[1], self.placement(size).pixels) <= self.max_pixels
+        """Is this shape allowed, and so many pixels, before and after the host's own resizing?"""
+        return not self._too_long(size) and max(size[0] * size[1], self.placement(size).pixels) <= self.max_pixels
+
+    def _too_long(self, size: tuple[int, int]) -> bool:
+        return self.max_aspect is not None and max(size) > self.max_aspect * min(size)
 
     def edges(self, stage: Stage) -> Iterator[Edge]:
         """The smallest sides, odd and even, long and tall, then further pictures.
@@ -370,7 +378,10 @@ class Image(FileKind):
         least = self.shorter_side_px or self.min_side_px
         ends = (least, self.max_pixels // least)
         if self.longer_side_px is not None:
-            ends = (1, self.longer_side_px)
+            most = self.longer_side_px
+            least = min(least, int(most / (self.max_aspect or most)) or 1)
+            # A picture whose shorter side is right when rounded is left as it is: see `by_sides`.
+            ends = (least, math.ceil(most * 2 * least / (2 * least - 1)))
         return dict.fromkeys((f"{name}_height", f"{name}_width"), ends)
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:
@@ -448,6 +459,13 @@ class Image(FileKind):
                 "",
                 f"{picture.width} x {picture.height} pixels",
                 f"sides of at least {self.min_side_px} pixels",
+            )
+        if self._too_long(picture.size):
+            raise Refusal(
+                "E_IMAGE_SIZE",
+                "",
+                f"{picture.width} x {picture.height} pixels",
+                f"sides of which none is more than {self.max_aspect:g} times the other",
             )
         if picture.format == "PNG" and not is_whole_png(data):
             raise Refusal("E_IMAGE", "", "a truncated image", "a whole one")

@@ -35,7 +35,7 @@ class HubModel:
     reading: Reading
     held_out: Sequence[RawRow]
     ours: bool
-    """Are the golden rows texts of our own?"""
+    """Are the golden rows our own?"""
     name: str
     version: str
 
@@ -50,6 +50,7 @@ class HubModel:
             golden=self.reading.rows,
             held_out=self.held_out,
             judge=self.reading.judge.value,
+            batchable=self.reading.batchable,
             waive={FRESH: UNTRAINED},
         )
 
@@ -80,7 +81,7 @@ def read_hub_model(
     """Read a folder for a task, by default the one that its files say.
 
     `rows` are raw rows as clients send them: up to 64 become golden, the others held out. Without
-    them they are texts of our own. Raises `DeclarationError`.
+    them they are rows of our own. Raises `DeclarationError`.
     """
     found = read_folder(Path(folder))
     chosen = chosen_task(tasks(), found, task)

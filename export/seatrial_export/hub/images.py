@@ -29,6 +29,11 @@ CONVNEXT_WARPS = 384
 """From this side on ConvNeXT's processor resizes both sides, and crops nothing."""
 LEVIT_MARGIN = 256 / 224
 """LeViT's processor resizes the shorter side by so much beyond the crop."""
+LEAST_MADE = 64
+"""Pixels that a longest edge leaves to the other side: longer pictures are refused.
+
+Feature maps of a 32nd of the picture have a second cell from 33 pixels on.
+"""
 TRIED = ((96, 72), (47, 71), (33, 33), (180, 45), (64, 64), (30, 131))
 """Widths and heights of pictures on which the options are tried."""
 CLOSE = 2e-6
@@ -125,8 +130,13 @@ def sized(folder: Folder, processor: Any) -> dict[str, Any]:
     if size.shortest_edge and name == "LevitImageProcessor":
         return {"shorter_side_px": int(LEVIT_MARGIN * size.shortest_edge)}
     if size.shortest_edge:
-        most = {"longer_side_px": size.longest_edge} if size.longest_edge else {}
-        return {"shorter_side_px": size.shortest_edge, **most}
+        most = size.longest_edge
+        if not most:
+            return {"shorter_side_px": size.shortest_edge}
+        aspect = max(1.0, float(most // LEAST_MADE))
+        return {
+            "shorter_side_px": size.shortest_edge, "longer_side_px": most, "max_aspect": aspect,
+        }  # fmt: skip
     both = sides(size)
     if both is None:
         raise odd(folder, processor, f"size {dict(size)}")
@@ -162,7 +172,8 @@ def check_made(folder: Folder, side: ImageSide) -> None:
     except DeclarationError as error:
         raise odd(folder, side.processor, f"what st.Image refuses: {told(error)}") from None
     graph = Pixels(**side.pixels)
-    for width, height in TRIED:
+    most = side.kind.max_aspect or max(map(max, TRIED))
+    for width, height in (each for each in TRIED if max(each) <= most * min(each)):
         data = picture_file(width, height, "PNG", seed=width)
         where = f"of {width} x {height} pixels"
         try:

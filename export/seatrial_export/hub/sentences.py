@@ -39,4 +39,4 @@ PAIRS = (
     *(("What is it?", text) for text in ODD if text),
 )
 """A first and a second text: questions with passages, and sentences with their consequences."""
-OURS = "the golden rows are texts of our own: --rows ROWS proves it on yours"
+OURS = "the golden rows are our own: --rows ROWS proves it on yours"

@@ -48,6 +48,8 @@ class Reading:
     module: Part
     judge: Part
     rows: Sequence[RawRow]
+    batchable: bool = True
+    """May rows run together? Not where padding changes an answer."""
     notes: Sequence[str] = ()
     """What a user has to know of the folder: weights that were raised, rows that are our own."""
 

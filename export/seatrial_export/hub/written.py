@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.declared import Declared
 from seatrial_contracts.sample import RawRow
 from seatrial_export.hub.task import Field, Part, Reading
 
@@ -73,7 +73,7 @@ TOKENIZER.no_padding()
 TOKENIZER.no_truncation()"""
 
 
-def tokenizer_of(kind: Kind) -> bytes | None:
+def tokenizer_of(kind: Declared) -> bytes | None:
     """The tokenizer that a kind was declared with."""
     return getattr(kind, "_tokenizer_json", None)
 
@@ -100,13 +100,18 @@ def annotation_source(annotation: Any) -> str:
     return repr(annotation).replace("typing.", "")
 
 
-def kind_source(kind: Kind) -> str:
+def kind_source(kind: Declared) -> str:
     """A kind as a declaration spells it, one option a line."""
     said = {name: getattr(kind, name) for name in kind.model_fields_set if name != "kind"}
     first = [repr(word) for name in POSITIONAL for word in said.pop(name, ())]
     if tokenizer_of(kind) is not None:
         first.append("tokenizer=TOKENIZER.to_str().encode()")
-    options = [f"{name}={said[name]!r}" for name in type(kind).model_fields if name in said]
+    options = [
+        f"{name}={' '.join(kind_source(value).split()) if isinstance(value, Declared) else repr(value)}"
+        for name in type(kind).model_fields
+        if name in said
+        for value in (said[name],)
+    ]
     called = f"st.{type(kind).__name__}"
     inside = ", ".join((*first, *options))
     if len(inside) < 60:
@@ -121,6 +126,7 @@ def rows_source(rows: Sequence[RawRow]) -> str:
 
 def pipeline_source(reading: Reading, name: str, version: str) -> str:
     """The function that declares the pipeline."""
+    alone = "" if reading.batchable else "\n        batchable=False,"
     return f'''def pipeline() -> st.Pipeline:
     """Load the weights and declare."""
     model = {reading.module.first}
@@ -131,7 +137,7 @@ def pipeline_source(reading: Reading, name: str, version: str) -> str:
         outputs=Answer,
         model={part_source(reading.module, "model")}.eval(),
         golden=GOLDEN,
-        judge={part_source(reading.judge, reading.judge.first)},
+        judge={part_source(reading.judge, reading.judge.first)},{alone}
     )'''
 
 

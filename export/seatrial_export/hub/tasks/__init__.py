@@ -11,6 +11,7 @@ from seatrial_export.hub.task import Task
 @cache
 def tasks() -> Sequence[Task]:
     """Every task; the more special ones first."""
+    from seatrial_export.hub.tasks.audio_classification import AudioClassification
     from seatrial_export.hub.tasks.depth_estimation import DepthEstimation
     from seatrial_export.hub.tasks.feature_extraction import FeatureExtraction
     from seatrial_export.hub.tasks.fill_mask import FillMask
@@ -26,10 +27,12 @@ def tasks() -> Sequence[Task]:
         ZeroShotClassification,
     )
     from seatrial_export.hub.tasks.text_ranking import TextRanking
+    from seatrial_export.hub.tasks.text_tower import TextFeatureExtraction
     from seatrial_export.hub.tasks.token_classification import TokenClassification
 
     return (
         SentenceSimilarity(),
+        AudioClassification(),
         TextRanking(),
         ZeroShotClassification(),
         TextClassification(),
@@ -42,5 +45,6 @@ def tasks() -> Sequence[Task]:
         ImageSegmentation(),
         DepthEstimation(),
         ImageFeatureExtraction(),
+        TextFeatureExtraction(),
         FeatureExtraction(),
     )

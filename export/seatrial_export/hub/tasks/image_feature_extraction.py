@@ -86,7 +86,6 @@ class ImageFeatureExtraction(Task):
         tower = hasattr(model, "get_image_features")
         size = size_of(folder, model, side, tower=tower)
         kind = Embedding(size, **({"normalized": True} if tower else {}))
-        note = "the picture's tower: --task text-feature-extraction adopts the text's, as a bundle"
         return Reading(
             inputs={"image": Field(bytes, side.kind)},
             outputs={"embedding": Field(list[float], kind)},
@@ -95,8 +94,22 @@ class ImageFeatureExtraction(Task):
             ),
             judge=Part.of(ImageFeatures, folder.path, "FOLDER", tower=tower),
             rows=rows or rows_of_pictures(),
-            notes=[note] if tower else [],
+            notes=[told_tower(model)] if tower else [],
         )
+
+
+def told_tower(model: Any) -> str:
+    """Where the other tower is, and what makes probabilities of both towers' vectors."""
+    scale = float(model.logit_scale.detach().exp())
+    bias = getattr(model, "logit_bias", None)
+    made = (
+        f"softmax over the texts of {scale:.6g} x cosine" if bias is None
+        else f"sigmoid of {scale:.6g} x cosine + {float(bias.detach()):.6g}"
+    )  # fmt: skip
+    return (
+        "this is the pictures' tower: --task text-feature-extraction --name NAME adopts the texts'. "
+        f"A text's probability is the {made}"
+    )
 
 
 def size_of(folder: Folder, model: Any, side: ImageSide, *, tower: bool) -> int:

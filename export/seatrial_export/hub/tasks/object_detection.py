@@ -28,6 +28,9 @@ SOFTMAX = ("DetrImageProcessor", "YolosImageProcessor")
 SIGMOID = ("RTDetrImageProcessor",)
 """Processors by which a box has each class above the threshold, as many in all as queries."""
 
+FIXED_BATCH = ("rt_detr", "rt_detr_v2", "d_fine")
+"""Model types whose code takes the batch's size as a number (`len(source_flatten)`)."""
+
 
 class Detector(nn.Module):
     """A detector of transformers, its logits made scores as its image processor makes them."""
@@ -116,6 +119,9 @@ class ObjectDetection(Task):
             )  # fmt: skip
         model, softmax = folder.model(auto), name in SOFTMAX
         labels, notes = distinct(folder)
+        alone = model.config.model_type in FIXED_BATCH
+        if alone:
+            notes.append("this model's code fixes the size of a batch: rows are never batched")
         queries = int(model.config.num_queries if hasattr(model.config, "num_queries")
                       else model.config.num_detection_tokens)  # fmt: skip
         things = Detections(
@@ -132,6 +138,7 @@ class ObjectDetection(Task):
                 softmax=softmax,
             ),
             rows=rows or rows_of_pictures(),
+            batchable=not alone,
             notes=notes,
         )  # fmt: skip
 

@@ -1,0 +1,156 @@
+"""What a folder says of its sounds: the feature extractor, as options of `st.Audio`.
+
+The options are read off the extractor's attributes, and held to what it makes of some sounds.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.kinds.audio import Audio
+from seatrial_contracts.kinds.log_mel import LogMel
+from seatrial_contracts.sample import RawRow
+from seatrial_export.hub.drawn_sounds import sounds
+from seatrial_export.hub.faults import MEND_DOWNLOAD, fault
+from seatrial_export.hub.folder import Folder, quiet, told
+from seatrial_export.hub.samples import samples_of
+
+MOST_SECONDS = 30.0
+"""Of a sound, where the model has no length of its own."""
+LEAST_FRAMES = 3
+"""Of the convolutions: so many are traced for every length from there on."""
+CLOSE = 1e-4
+"""Of the largest value. Whisper's extractor computes in float32 what `st.LogMel` has in float64."""
+MEND = "write a pipeline with st.Audio and st.LogMel, or compute the features in the graph"
+
+
+@dataclass(frozen=True)
+class AudioSide:
+    """The feature extractor of a folder, and what makes the same of a file."""
+
+    extractor: Any
+    audio: Mapping[str, Any]
+    """Options of `st.Audio`."""
+    spectrum: bool
+    """Does the model take features of a fixed number of frames, and not samples?"""
+    alone: bool
+    """Does padding change what the model answers?"""
+
+    @property
+    def kind(self) -> Audio:
+        """The field."""
+        return Audio(**self.audio)
+
+
+def read_audio_side(folder: Folder) -> AudioSide:
+    """The feature extractor of a folder.
+
+    Raises `DeclarationError` where there is none, or none that `st.Audio` can be.
+    """
+    extractor = load_extractor(folder)
+    name = type(extractor).__name__
+    read = {
+        "Wav2Vec2FeatureExtractor": waves,
+        "WhisperFeatureExtractor": whisper,
+    }.get(name)
+    if read is None:
+        raise odd(folder, extractor, "features that st.LogMel does not make")
+    side = read(folder, extractor)
+    check_made(folder, side)
+    return side
+
+
+def load_extractor(folder: Folder) -> Any:
+    """The folder's feature extractor."""
+    from transformers import AutoFeatureExtractor
+
+    if not folder.preprocessor and not folder.file("processor_config.json"):
+        raise fault(
+            folder.path, "no preprocessor_config.json", "a feature extractor", MEND_DOWNLOAD
+        )
+    try:
+        with quiet():
+            return AutoFeatureExtractor.from_pretrained(folder.root, local_files_only=True)
+    except Exception as error:  # transformers' own kinds, of no common class
+        got = f"a feature extractor that transformers does not load: {told(error)}"
+        raise fault(folder.path, got, "preprocessor_config.json", MEND_DOWNLOAD) from error
+
+
+def waves(folder: Folder, extractor: Any) -> AudioSide:
+    """Samples as they are, or of mean 0 and variance 1.
+
+    With a group norm in its first convolution a model was trained without a mask, and padding
+    changes its answers: rows of such a model are never batched.
+    """
+    config = folder.loaded_config
+    least = samples_for(LEAST_FRAMES, config.conv_kernel, config.conv_stride)
+    audio: dict[str, Any] = {
+        "rate_hz": extractor.sampling_rate,
+        "min_seconds": math.ceil(1000 * least / extractor.sampling_rate) / 1000,
+        "max_seconds": MOST_SECONDS,
+        "mark": "mask",
+    }
+    if extractor.do_normalize:
+        audio["normalize"] = "mean_variance"
+    return AudioSide(extractor, audio, False, config.feat_extract_norm == "group")
+
+
+def samples_for(frames: int, kernels: Any, strides: Any) -> int:
+    """How many samples convolutions without padding make so many frames of."""
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        frames = (frames - 1) * stride + kernel
+    return int(frames)
+
+
+def whisper(folder: Folder, extractor: Any) -> AudioSide:
+    """Log-mel features of a clip that is filled up to the model's length."""
+    if getattr(extractor, "dither", 0.0):
+        raise odd(folder, extractor, "noise of its own (dither)")
+    mel = LogMel(
+        n_fft=extractor.n_fft, hop_length=extractor.hop_length, n_mels=extractor.feature_size,
+        log="whisper",
+    )  # fmt: skip
+    audio: dict[str, Any] = {
+        "rate_hz": extractor.sampling_rate, "max_seconds": float(extractor.chunk_length),
+        "padding": "max_length", "mark": "none", "log_mel": mel,
+    }  # fmt: skip
+    return AudioSide(extractor, audio, True, False)
+
+
+def check_made(folder: Folder, side: AudioSide) -> None:
+    """Raise `DeclarationError` where kind and extractor make other values of a sound."""
+    try:
+        side.kind.check()
+    except DeclarationError as error:
+        raise odd(folder, side.extractor, f"what st.Audio refuses: {told(error)}") from None
+    rate, stage = side.kind.rate_hz, side.kind.stage("audio", {})
+    for place, data in enumerate(sounds()):
+        samples = samples_of(data, rate)
+        with quiet():
+            made = side.extractor(samples, sampling_rate=rate, return_tensors="np")
+        want = made["input_features"][0].T if side.spectrum else made["input_values"][0]
+        got = np.asarray(stage(data)[0])
+        if got.shape != want.shape:
+            raise odd(folder, side.extractor, f"{list(want.shape)} values, not {list(got.shape)}")
+        apart = float(np.abs(got - want).max())
+        if apart > CLOSE * max(1.0, float(np.abs(want).max())):
+            raise odd(folder, side.extractor, f"values that are {apart:.2g} apart (sound {place})")
+
+
+def odd(folder: Folder, extractor: Any, what: str) -> DeclarationError:
+    """An extractor that `st.Audio` cannot be."""
+    name = type(extractor).__name__
+    want = "samples, or Whisper's log-mel features, as st.Audio makes them"
+    return fault(folder.path, f"{name}, which makes {what}", want, MEND)
+
+
+def rows_of_sounds() -> list[RawRow]:
+    """Rows of our own, of a field `audio`."""
+    return [{"audio": binascii.b2a_base64(sound, newline=False).decode()} for sound in sounds()]

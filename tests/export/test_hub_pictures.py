@@ -1,0 +1,165 @@
+"""Pictures and sounds of hub folders: how processors are read, and what is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.hub_pictures import FAMILIES, make_picture_folder
+from support.hub_sounds import FAMILIES as HEARD
+from support.hub_sounds import make_sound_folder
+from transformers import (
+    AutoModelForAudioClassification,
+    AutoModelForImageClassification,
+    BitImageProcessorPil,
+    CLIPImageProcessorPil,
+    ConvNextImageProcessorPil,
+    DetrImageProcessorPil,
+    DPTImageProcessorPil,
+    EfficientNetImageProcessorPil,
+    LevitImageProcessorPil,
+    Mask2FormerImageProcessorPil,
+    MobileViTImageProcessorPil,
+    SegformerImageProcessorPil,
+    ViTImageProcessorPil,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+    YolosImageProcessorPil,
+)
+
+import seatrial as st
+from seatrial_export.hub.folder import Folder
+from seatrial_export.hub.from_pretrained import read_hub_model
+from seatrial_export.hub.images import read_image_side
+from seatrial_export.hub.sounds import read_audio_side
+
+SQUARE = {"height": 32, "width": 32}
+
+
+def saved(folder: Path, processor: Any, **config: Any) -> Folder:
+    """A folder of a processor alone."""
+    processor.save_pretrained(folder)
+    return Folder(folder, config, preprocessor={"there": True})
+
+
+READ: dict[str, tuple[Any, dict[str, Any]]] = {
+    "both sides": (ViTImageProcessorPil(size=SQUARE), {"size_px": (32, 32), "fit": "stretch"}),
+    "the shorter side, then the middle": (
+        CLIPImageProcessorPil(size={"shortest_edge": 36}, crop_size=SQUARE),
+        {"size_px": (32, 32), "fit": "crop", "shorter_side_px": 36, "resample": "bicubic"},
+    ),
+    "the shorter side": (
+        CLIPImageProcessorPil(size={"shortest_edge": 36}, do_center_crop=False),
+        {"size_px": None, "shorter_side_px": 36},
+    ),
+    "both sides bounded": (
+        DetrImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}),
+        {"size_px": None, "shorter_side_px": 64, "longer_side_px": 96},
+    ),
+    "ConvNeXT's share": (
+        ConvNextImageProcessorPil(size={"shortest_edge": 35}, crop_pct=0.875),
+        {"size_px": (35, 35), "fit": "crop", "shorter_side_px": 40},
+    ),
+    "ConvNeXT's warp": (
+        ConvNextImageProcessorPil(size={"shortest_edge": 384}),
+        {"size_px": (384, 384), "fit": "stretch"},
+    ),
+    "LeViT's margin": (
+        LevitImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+        {"size_px": (28, 28), "fit": "crop", "shorter_side_px": 32},
+    ),
+    "a multiple": (
+        DPTImageProcessorPil(size={"height": 30, "width": 45}, ensure_multiple_of=14),
+        {"size_px": (28, 42), "resample": "bicubic"},
+    ),
+    "an offset, and the deviation twice": (
+        EfficientNetImageProcessorPil(size=SQUARE, resample=0, rescale_offset=True),
+        {"resample": "nearest"},
+    ),
+    "no resizing": (ViTImageProcessorPil(do_resize=False), {"size_px": None}),
+    "no normalising, no rescaling": (
+        BitImageProcessorPil(do_normalize=False, do_rescale=False, do_center_crop=False),
+        {"shorter_side_px": 224},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_an_image_processor_is_read_into_options_that_make_its_very_pixels(
+    case: str, tmp_path: Path
+) -> None:
+    processor, want = READ[case]
+    kind = read_image_side(saved(tmp_path, processor)).kind
+    assert {name: getattr(kind, name) for name in want} == want
+
+
+ODD: dict[str, tuple[Any, str]] = {
+    "an aspect kept": (DPTImageProcessorPil(size=SQUARE, keep_aspect_ratio=True), "keep_aspect"),
+    "multiples of sixteen": (
+        YolosImageProcessorPil(size={"shortest_edge": 60, "longest_edge": 90}),
+        "YolosImageProcessorPil, which makes",
+    ),
+    "padding to multiples": (
+        Mask2FormerImageProcessorPil(size={"shortest_edge": 60, "longest_edge": 90}),
+        "Mask2FormerImageProcessorPil, which makes",
+    ),
+    "blue first": (
+        MobileViTImageProcessorPil(size={"shortest_edge": 32}, crop_size=SQUARE),
+        "values of 96 x 72 pixels that are",
+    ),
+    "another filter": (ViTImageProcessorPil(size=SQUARE, resample=4), "Pillow's filter 4"),
+    "a crop beyond the picture": (
+        CLIPImageProcessorPil(size={"shortest_edge": 30}, crop_size=SQUARE),
+        "larger than the picture",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_a_processor_that_pictures_cannot_be_made_by_is_refused_by_its_name(
+    case: str, tmp_path: Path
+) -> None:
+    processor, message = ODD[case]
+    with pytest.raises(st.DeclarationError, match="ImageProcessorPil, which makes") as caught:
+        read_image_side(saved(tmp_path, processor))
+    assert message in str(caught.value)
+
+
+def test_a_crop_is_refused_where_answers_are_about_places(tmp_path: Path) -> None:
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 36}, crop_size=SQUARE)
+    with pytest.raises(st.DeclarationError, match="leaves out a part of the picture"):
+        read_image_side(saved(tmp_path, processor), whole=True)
+
+
+def test_a_segmenter_s_processor_crops_nothing(tmp_path: Path) -> None:
+    side = read_image_side(saved(tmp_path, SegformerImageProcessorPil(size=SQUARE)), whole=True)
+    assert side.kind.size_px == (32, 32)
+    assert np.allclose(side.pixels["scale"], 1 / 255 / np.array([0.229, 0.224, 0.225]))
+
+
+def test_a_folder_of_pictures_without_a_processor_says_so(tmp_path: Path) -> None:
+    folder = make_picture_folder(tmp_path / "m", "vit", AutoModelForImageClassification, ("a", "b"))
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(st.DeclarationError, match=r"no preprocessor_config\.json"):
+        read_hub_model(folder)
+
+
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2", "wav2vec2, layer norm"])
+def test_a_feature_extractor_is_read_into_options_that_make_its_very_values(
+    family: str, tmp_path: Path
+) -> None:
+    folder = make_sound_folder(tmp_path, family, AutoModelForAudioClassification, ("a", "b"))
+    found = read_hub_model(folder)
+    kind = found.reading.inputs["audio"].kind
+    assert isinstance(kind, st.Audio)
+    assert found.reading.batchable == (family != "wav2vec2")
+    assert (kind.log_mel is not None) == (family == "whisper")
+    assert kind.normalize == (None if family == "whisper" else "mean_variance")
+
+
+def test_features_that_no_field_makes_are_refused_by_name(tmp_path: Path) -> None:
+    folder = make_sound_folder(tmp_path, "ast", AutoModelForAudioClassification, ("a", "b"))
+    with pytest.raises(st.DeclarationError, match="ASTFeatureExtractor, which makes features"):
+        read_hub_model(folder)
