@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.hub_pictures import FAMILIES, make_picture_folder
-from support.hub_sounds import FAMILIES as HEARD
+from support.hub_pictures import make_picture_folder
 from support.hub_sounds import make_sound_folder
 from transformers import (
     AutoModelForAudioClassification,
+    AutoModelForDepthEstimation,
     AutoModelForImageClassification,
+    AutoModelForObjectDetection,
+    AutoModelForSemanticSegmentation,
     BitImageProcessorPil,
     CLIPImageProcessorPil,
     ConvNextImageProcessorPil,
@@ -24,8 +27,6 @@ from transformers import (
     MobileViTImageProcessorPil,
     SegformerImageProcessorPil,
     ViTImageProcessorPil,
-    Wav2Vec2FeatureExtractor,
-    WhisperFeatureExtractor,
     YolosImageProcessorPil,
 )
 
@@ -33,7 +34,6 @@ import seatrial as st
 from seatrial_export.hub.folder import Folder
 from seatrial_export.hub.from_pretrained import read_hub_model
 from seatrial_export.hub.images import read_image_side
-from seatrial_export.hub.sounds import read_audio_side
 
 SQUARE = {"height": 32, "width": 32}
 
@@ -137,6 +137,52 @@ def test_a_segmenter_s_processor_crops_nothing(tmp_path: Path) -> None:
     side = read_image_side(saved(tmp_path, SegformerImageProcessorPil(size=SQUARE)), whole=True)
     assert side.kind.size_px == (32, 32)
     assert np.allclose(side.pixels["scale"], 1 / 255 / np.array([0.229, 0.224, 0.225]))
+
+
+def test_a_detector_whose_code_fixes_the_batch_is_refused(tmp_path: Path) -> None:
+    folder = make_picture_folder(tmp_path, "rt-detr", AutoModelForObjectDetection, ("a", "b"))
+    with pytest.raises(st.DeclarationError, match="RTDetrForObjectDetection, whose code makes"):
+        read_hub_model(folder)
+
+
+def test_classes_that_a_folder_calls_alike_are_told_apart_by_their_ids(tmp_path: Path) -> None:
+    labels = ("N/A", "cat", "N/A", "dog")
+    folder = make_picture_folder(tmp_path, "yolos", AutoModelForObjectDetection, labels)
+    found = read_hub_model(folder)
+    kind = found.reading.outputs["objects"].kind
+    assert isinstance(kind, st.Detections)
+    assert kind.classes == ("N/A (0)", "cat", "N/A (2)", "dog")
+    assert "2 classes are called 'N/A': 'N/A (ID)' now" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("family", "head", "make"),
+    [
+        ("deit", AutoModelForImageClassification, make_picture_folder),
+        ("yolos", AutoModelForObjectDetection, make_picture_folder),
+        ("segformer", AutoModelForSemanticSegmentation, make_picture_folder),
+        ("dpt", AutoModelForDepthEstimation, make_picture_folder),
+        ("whisper", AutoModelForAudioClassification, make_sound_folder),
+        ("wav2vec2", AutoModelForAudioClassification, make_sound_folder),
+    ],
+)
+def test_a_written_pipeline_makes_the_same_contract_and_the_same_answer(
+    family: str, head: Any, make: Any, tmp_path: Path
+) -> None:
+    labels = () if family == "dpt" else ("up", "down", "stop")
+    found = read_hub_model(make(tmp_path / "model", family, head, labels))
+    file = tmp_path / "pipeline.py"
+    file.write_text(found.written(file))
+    made = runpy.run_path(str(file))["pipeline"]()
+    read = found.pipeline()
+    assert made.contract == read.contract
+    assert made.batchable == read.batchable
+    row = read.golden_samples[0].row
+    [mine], [theirs] = ([one.answer_encoded(one.encode_row(row))] for one in (read, made))
+    assert mine.keys() == theirs.keys()
+    assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    judged = [one.judge([dict(one.contract.validate_row(row))]) for one in (read, made)]
+    assert judged[0][0].keys() == judged[1][0].keys()
 
 
 def test_a_folder_of_pictures_without_a_processor_says_so(tmp_path: Path) -> None:

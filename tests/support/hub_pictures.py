@@ -7,30 +7,42 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from support.hub_folders import word_pieces
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
-    CLIPConfig, SiglipConfig, SiglipImageProcessorPil,
-    DepthAnythingConfig, DetrConfig, DetrImageProcessorPil, DPTConfig, DPTImageProcessorPil,
-    RTDetrConfig, RTDetrImageProcessorPil, RTDetrResNetConfig, SegformerConfig,
-    SegformerImageProcessorPil, YolosConfig, YolosImageProcessorPil,
+    BitImageProcessorPil,
+    CLIPConfig,
     CLIPImageProcessorPil,
     ConvNextConfig,
     ConvNextImageProcessorPil,
     DeiTConfig,
     DeiTImageProcessorPil,
+    DepthAnythingConfig,
+    DetrConfig,
+    DetrImageProcessorPil,
     Dinov2Config,
+    DPTConfig,
+    DPTImageProcessorPil,
     EfficientNetConfig,
     EfficientNetImageProcessorPil,
     MobileNetV2Config,
     MobileNetV2ImageProcessorPil,
-    BitImageProcessorPil,
-    ResNetConfig,
     PreTrainedTokenizerFast,
+    ResNetConfig,
+    RTDetrConfig,
+    RTDetrImageProcessorPil,
+    RTDetrResNetConfig,
+    SegformerConfig,
+    SegformerImageProcessorPil,
+    SiglipConfig,
+    SiglipImageProcessorPil,
     SwinConfig,
     ViTConfig,
     ViTImageProcessorPil,
+    YolosConfig,
+    YolosImageProcessorPil,
 )
+
+from support.hub_folders import word_pieces
 
 SIDE = 32
 SMALL = {
@@ -101,7 +113,7 @@ FAMILIES: dict[str, Family] = {
     "efficientnet": Family(
         EfficientNetConfig,
         {"image_size": SIDE, "width_coefficient": 0.25, "depth_coefficient": 0.3,
-         "hidden_dim": 64, "dropout_rate": 0.0},
+         "hidden_dim": 320, "dropout_rate": 0.0},
         lambda: EfficientNetImageProcessorPil(size=SQUARE, resample=0, rescale_offset=True),
     ),
     "detr": Family(
@@ -132,8 +144,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "segformer": Family(
         SegformerConfig,
-        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2],
-         "decoder_hidden_size": 16, "initializer_range": 0.2},
+        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16,
+         "num_attention_heads": [1, 1, 2, 2], "initializer_range": 0.2},
         lambda: SegformerImageProcessorPil(size={"height": 64, "width": 64}),
     ),
     "dpt": Family(
@@ -215,7 +227,7 @@ def texts(family: str) -> Any:
 
 
 def stir(model: torch.nn.Module) -> None:
-    """Biases and running statistics other than zero and one, which would hide that they are left out."""
+    """Biases and running statistics other than 0 and 1, which would hide that they are left out."""
     with torch.no_grad():
         for name, value in (*model.named_parameters(), *model.named_buffers()):
             if name.endswith(("bias", "running_mean")):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from support.hub_pictures import stir
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
@@ -19,9 +18,11 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from support.hub_pictures import stir
+
 WAVES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
-    "conv_dim": [16, 16, 16], "conv_stride": [5, 4, 4], "conv_kernel": [10, 8, 8],
+    "conv_dim": [16, 16, 16, 16], "conv_stride": [5, 4, 4, 4], "conv_kernel": [10, 8, 8, 4],
     "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "initializer_range": 0.2,
     "classifier_proj_size": 16, "vocab_size": 12, "num_adapter_layers": 1,
 }  # fmt: skip

@@ -316,7 +316,10 @@ class Image(FileKind):
 
     def _drawable(self, size: tuple[int, int]) -> bool:
         """Is this shape allowed, and so many pixels, before and after the host's own resizing?"""
-        return not self._too_long(size) and max(size[0] * size[1], self.placement(size).pixels) <= self.max_pixels
+        return (
+            not self._too_long(size)
+            and max(size[0] * size[1], self.placement(size).pixels) <= self.max_pixels
+        )
 
     def _too_long(self, size: tuple[int, int]) -> bool:
         return self.max_aspect is not None and max(size) > self.max_aspect * min(size)

@@ -95,7 +95,9 @@ def options_of(folder: Folder, processor: Any) -> tuple[dict[str, Any], dict[str
     """Options of `st.Image` and of `Pixels`, as the processor's attributes say."""
     image: dict[str, Any] = {"formats": FORMATS, "opacity": "drop"}
     pixels = affine(folder, processor)
-    crop = sides(getattr(processor, "crop_size", None)) if said(processor, "do_center_crop") else None
+    crop = (
+        sides(getattr(processor, "crop_size", None)) if said(processor, "do_center_crop") else None
+    )
     if not said(processor, "do_resize"):
         if crop is not None:
             raise odd(folder, processor, "a centre crop without resizing")

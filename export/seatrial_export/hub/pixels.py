@@ -66,9 +66,7 @@ class Asked:
     @cached_property
     def processor(self) -> Any:
         """In the form that resizes by Pillow, whether torchvision is installed or not."""
-        return AutoImageProcessor.from_pretrained(
-            self.folder, backend="pil", local_files_only=True
-        )
+        return AutoImageProcessor.from_pretrained(self.folder, backend="pil", local_files_only=True)
 
     @cached_property
     def model(self) -> Any:

@@ -107,16 +107,18 @@ def kind_source(kind: Declared) -> str:
     if tokenizer_of(kind) is not None:
         first.append("tokenizer=TOKENIZER.to_str().encode()")
     options = [
-        f"{name}={' '.join(kind_source(value).split()) if isinstance(value, Declared) else repr(value)}"
-        for name in type(kind).model_fields
-        if name in said
-        for value in (said[name],)
+        f"{name}={option_source(said[name])}" for name in type(kind).model_fields if name in said
     ]
     called = f"st.{type(kind).__name__}"
     inside = ", ".join((*first, *options))
     if len(inside) < 60:
         return f"{called}({inside})"
     return f"{called}(\n" + "".join(f"    {each},\n" for each in (*first, *options)) + ")"
+
+
+def option_source(value: Any) -> str:
+    """A kind's option: a literal, or a declaration of its own on one line."""
+    return " ".join(kind_source(value).split()) if isinstance(value, Declared) else repr(value)
 
 
 def rows_source(rows: Sequence[RawRow]) -> str:

@@ -98,9 +98,7 @@ class AudioClassification(Task):
             inputs={"audio": Field(bytes, side.kind)},
             outputs={"label": Field(str, Label(*folder.labels))},
             module=Part.of(made, folder.model(auto), folder.loads(auto)),
-            judge=Part.of(
-                AudioClassificationPipeline, folder.path, "FOLDER", labels=folder.labels
-            ),
+            judge=Part.of(AudioClassificationPipeline, folder.path, "FOLDER", labels=folder.labels),
             rows=rows or rows_of_sounds(),
             notes=[alone] if side.alone else [],
             batchable=not side.alone,

@@ -62,9 +62,7 @@ class ImageFeatures:
         for row in rows:
             pixels = self.asked.processor(images=opened(row["image"]), return_tensors="pt")
             with torch.no_grad():
-                [vector] = image_vectors(
-                    self.asked.model, pixels["pixel_values"], tower=self.tower
-                )
+                [vector] = image_vectors(self.asked.model, pixels["pixel_values"], tower=self.tower)
             answers.append({"embedding": np.asarray(vector, np.float32)})
         return answers
 
@@ -107,7 +105,7 @@ def told_tower(model: Any) -> str:
         else f"sigmoid of {scale:.6g} x cosine + {float(bias.detach()):.6g}"
     )  # fmt: skip
     return (
-        "this is the pictures' tower: --task text-feature-extraction --name NAME adopts the texts'. "
+        "this is the pictures' tower: --task text-feature-extraction adopts the texts'. "
         f"A text's probability is the {made}"
     )
 

@@ -29,7 +29,10 @@ SIGMOID = ("RTDetrImageProcessor",)
 """Processors by which a box has each class above the threshold, as many in all as queries."""
 
 FIXED_BATCH = ("rt_detr", "rt_detr_v2", "d_fine")
-"""Model types whose code takes the batch's size as a number (`len(source_flatten)`)."""
+"""Model types whose code takes the size of a batch as a number (`len(source_flatten)`).
+
+`torch.export` of 2.13 makes a constant of it.
+"""
 
 
 class Detector(nn.Module):
@@ -117,11 +120,14 @@ class ObjectDetection(Task):
                 f"one of {', '.join((*SOFTMAX, *SIGMOID))}",
                 "write a pipeline with st.Detections, and suppress doubles by st.suppress",
             )  # fmt: skip
+        if folder.loaded_config.model_type in FIXED_BATCH:
+            raise fault(
+                folder.path, f"{folder.architecture}, whose code makes a constant of the batch",
+                "a model that exports for every size of a batch",
+                "a pipeline of your own can run the model's parts without its len(...)",
+            )  # fmt: skip
         model, softmax = folder.model(auto), name in SOFTMAX
         labels, notes = distinct(folder)
-        alone = model.config.model_type in FIXED_BATCH
-        if alone:
-            notes.append("this model's code fixes the size of a batch: rows are never batched")
         queries = int(model.config.num_queries if hasattr(model.config, "num_queries")
                       else model.config.num_detection_tokens)  # fmt: skip
         things = Detections(
@@ -138,7 +144,6 @@ class ObjectDetection(Task):
                 softmax=softmax,
             ),
             rows=rows or rows_of_pictures(),
-            batchable=not alone,
             notes=notes,
         )  # fmt: skip
 
@@ -151,9 +156,7 @@ def distinct(folder: Folder) -> tuple[list[str], list[str]]:
     named = folder.loaded_config.id2label
     words = [str(named[place]) for place in sorted(named)]
     counts = Counter(words)
-    labels = [
-        f"{word} ({place})" if counts[word] > 1 else word for place, word in enumerate(words)
-    ]
+    labels = [f"{word} ({place})" if counts[word] > 1 else word for place, word in enumerate(words)]
     twice = [word for word, count in counts.items() if count > 1]
     if not twice or sorted(named) != list(range(len(labels))):
         return folder.labels, []

@@ -101,8 +101,8 @@ class TextFeatureExtraction(Task):
     name = "text-feature-extraction"
 
     def fits(self, folder: Folder) -> bool:
-        """Never by itself: a folder of two towers is one of pictures first."""
-        return False
+        """A text tower alone: a folder of two towers is one of pictures unless a task is named."""
+        return folder.architecture.endswith("TextModelWithProjection")
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:
         """One text in, one vector out."""

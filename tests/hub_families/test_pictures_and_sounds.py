@@ -1,0 +1,79 @@
+"""Families of pictures and sounds through the export gate, judged by transformers from raw files.
+
+`make test-hub` runs them. The table of docs/hub-pictures.md is what this prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.hub_pictures import make_picture_folder
+from support.hub_sounds import make_sound_folder
+from transformers import (
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForDepthEstimation,
+    AutoModelForImageClassification,
+    AutoModelForObjectDetection,
+    AutoModelForSemanticSegmentation,
+)
+
+from seatrial_export.export import export_pipeline
+from seatrial_export.hub.folder import quiet
+from seatrial_export.hub.from_pretrained import read_hub_model
+
+pytestmark = pytest.mark.hub
+
+Make = Callable[..., Path]
+HEADS: dict[str, tuple[Make, Any, tuple[str, ...]]] = {
+    "image-classification": (
+        make_picture_folder, AutoModelForImageClassification, ("cat", "dog", "ship"),
+    ),
+    "object-detection": (make_picture_folder, AutoModelForObjectDetection, ("cat", "dog", "ship")),
+    "image-segmentation": (
+        make_picture_folder, AutoModelForSemanticSegmentation, ("sky", "sea", "ship"),
+    ),
+    "depth-estimation": (make_picture_folder, AutoModelForDepthEstimation, ()),
+    "image-feature-extraction": (make_picture_folder, AutoModel, ()),
+    "text-feature-extraction": (make_picture_folder, AutoModel, ()),
+    "audio-classification": (
+        make_sound_folder, AutoModelForAudioClassification, ("up", "down", "stop"),
+    ),
+}  # fmt: skip
+CASES = [
+    *((family, "image-classification") for family in (
+        "vit", "deit", "swin", "convnext", "dinov2", "mobilenet-v2", "resnet", "efficientnet",
+    )),
+    ("detr", "object-detection"),
+    ("yolos", "object-detection"),
+    ("segformer", "image-segmentation"),
+    ("dpt", "depth-estimation"),
+    *((family, "image-feature-extraction") for family in ("dinov2", "clip", "siglip")),
+    ("clip", "text-feature-extraction"),
+    ("siglip", "text-feature-extraction"),
+    *((family, "audio-classification") for family in (
+        "wav2vec2", "wav2vec2, layer norm", "hubert, layer norm", "wavlm, layer norm", "whisper",
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_an_adopted_folder_answers_raw_files_as_transformers_does(
+    family: str, task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, head, labels = HEADS[task]
+    folder = make(tmp_path / "model", family, head, labels)
+    with quiet():
+        found = read_hub_model(folder, task=task)
+        bundle = export_pipeline(found.pipeline(), tmp_path / "bundles")
+    trials = [trial for receipt in bundle.receipts() for trial in receipt.trials]
+    judged = [trial for trial in trials if trial.runner == "judge"]
+    assert [trial.row_set for trial in judged] == ["golden", "drawn"]
+    assert all(trial.rows and trial.passed for trial in judged)
+    assert bundle.manifest.batchable == found.reading.batchable
+    rows, worst = sum(trial.rows for trial in judged), max(trial.worst_error for trial in judged)
+    with capsys.disabled():
+        print(f"\n| {task} | {family} | {rows} | {worst:.1e} |")
