@@ -85,7 +85,10 @@ class AudioClassification(Task):
         named = folder.architecture
         return named.endswith("ForAudioClassification") or (
             named.endswith("ForSequenceClassification")
-            and bool(folder.preprocessor.get("feature_extractor_type"))
+            and bool(
+                folder.preprocessor.get("feature_extractor_type")
+                or folder.file("processor_config.json").get("feature_extractor")
+            )
         )
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:

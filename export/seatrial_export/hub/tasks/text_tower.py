@@ -100,9 +100,9 @@ class TextFeatureExtraction(Task):
 
     name = "text-feature-extraction"
 
-    def fits(self, folder: Folder) -> bool:
-        """A text tower alone: a folder of two towers is one of pictures unless a task is named."""
-        return folder.architecture.endswith("TextModelWithProjection")
+    def fits(self, folder: Folder) -> bool:  # noqa: ARG002  (the signature of every task)
+        """Never: a folder of two towers is one of pictures unless a task is named."""
+        return False
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:
         """One text in, one vector out."""
