@@ -155,6 +155,24 @@ def test_classes_that_a_folder_calls_alike_are_told_apart_by_their_ids(tmp_path:
     assert "2 classes are called 'N/A': 'N/A (ID)' now" in found.notes
 
 
+def test_the_things_that_a_client_sees_are_those_that_the_processor_finds(tmp_path: Path) -> None:
+    labels = ("cat", "dog", "ship")
+    folder = make_picture_folder(tmp_path, "yolos", AutoModelForObjectDetection, labels)
+    pipeline = read_hub_model(folder).pipeline()
+    contract, things = pipeline.contract, 0
+    [output] = contract.mapped
+    for sample in pipeline.golden_samples:
+        assert pipeline.judge is not None
+        [judged] = pipeline.judge([dict(contract.validate_row(sample.row))])
+        arrays = pipeline.answer_encoded(pipeline.encode_row(sample.row))
+        note = pipeline.front.notes(sample.row)
+        seen = output.client(arrays, note, contract.default_options)
+        match = output.kind.match(output.kind.recover(judged["objects"]), seen, pipeline.tolerance)
+        assert match.passed, match
+        things += len(judged["objects"])
+    assert things > 8
+
+
 @pytest.mark.parametrize(
     ("family", "head", "make"),
     [

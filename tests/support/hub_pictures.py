@@ -234,3 +234,5 @@ def stir(model: torch.nn.Module) -> None:
                 value.normal_(0, 0.1)
             elif name.endswith("running_var"):
                 value.uniform_(0.5, 1.5)
+            elif "class_labels_classifier" in name:  # so that detectors are sure of some things
+                value.mul_(4)

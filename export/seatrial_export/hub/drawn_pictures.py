@@ -24,7 +24,7 @@ def picture_file(width: int, height: int, form: str, seed: int) -> bytes:
     ground = near + (far - near) * slope + some.normal(0, 6, (height, width, 3))
     picture = Pillow.fromarray(ground.clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
-    x, y = some.integers(0, max(1, width // 2)), some.integers(0, max(1, height // 2))
+    x, y = (int(some.integers(0, max(1, side // 2))) for side in (width, height))
     colours = [tuple(map(int, some.integers(0, 256, 3))) for _ in range(2)]
     draw.ellipse((x, y, x + width // 2, y + height // 2), fill=colours[0])
     draw.rectangle((width // 3, height // 4, width // 2, height - 2), fill=colours[1])
