@@ -186,7 +186,7 @@ def check_made(folder: Folder, side: ImageSide) -> None:
         try:
             seen = side.kind.decode(data)
         except Refusal as error:
-            raise odd(folder, side.processor, f"{error.got} {where}") from None
+            raise odd(folder, side.processor, f"what st.Image refuses: {told(error)}") from None
         got = graph(torch.from_numpy(seen.copy())[None])
         if got.shape != made.shape:
             raise odd(folder, side.processor, f"{list(made.shape)} {where}, not {list(got.shape)}")

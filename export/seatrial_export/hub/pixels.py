@@ -50,11 +50,12 @@ def opened(data: bytes) -> Pillow.Image:
 
     Gray of 16 bits keeps its upper 8, where Pillow's own conversion ends it at 255.
     """
-    picture = Pillow.open(io.BytesIO(data))
+    picture: Pillow.Image = Pillow.open(io.BytesIO(data))
     if picture.mode.startswith("I;16"):
         gray = np.asarray(ImageOps.exif_transpose(picture)) >> 8
         picture = Pillow.fromarray(gray.astype(np.uint8))
-    return load_image(picture)
+    upright: Pillow.Image = load_image(picture)
+    return upright
 
 
 class Asked:

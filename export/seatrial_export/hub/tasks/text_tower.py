@@ -35,13 +35,14 @@ class MaskedTextTower(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Vectors of length 1, (batch, size)."""
         made = self.model.get_text_features(input_ids=input_ids, attention_mask=attention_mask)
         vectors: Tensor = made.pooler_output
-        return vectors / vectors.norm(dim=-1, keepdim=True)
+        unit: Tensor = vectors / vectors.norm(dim=-1, keepdim=True)
+        return unit
 
 
 class FilledTextTower(nn.Module):
@@ -49,14 +50,16 @@ class FilledTextTower(nn.Module):
 
     def __init__(self, model: nn.Module, max_tokens: int, pad_id: int) -> None:
         super().__init__()
-        self.model, self.max_tokens, self.pad_id = model, max_tokens, pad_id
+        self.model: Any = model
+        self.max_tokens, self.pad_id = max_tokens, pad_id
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Vectors of length 1, (batch, size)."""
         rest = input_ids.new_full((input_ids.shape[0], self.max_tokens), self.pad_id)
         filled = torch.cat([input_ids, rest], 1)[:, : self.max_tokens]
         vectors: Tensor = self.model.get_text_features(input_ids=filled).pooler_output
-        return vectors / vectors.norm(dim=-1, keepdim=True)
+        unit: Tensor = vectors / vectors.norm(dim=-1, keepdim=True)
+        return unit
 
 
 class TextFeatures:
