@@ -50,7 +50,7 @@ def test_a_draft_says_what_table_and_estimator_know() -> None:
     draft = Draft(flats(), FRAME)
     code = draft.code("flats")
     for line in (
-        "    town: Literal[\"Graz\", \"Linz\", \"Wien\"]",
+        '    town: Literal["Graz", "Linz", "Wien"]',
         "    size_m2: float | None",
         "    rooms: int",
         "    lift: bool",
