@@ -41,8 +41,9 @@ def test_the_examples_of_adopt_stand_on_lines_of_their_own() -> None:
         line.strip() for line in CliRunner().invoke(cli, ["adopt", "--help"]).output.splitlines()
     ]
     first = lines.index("seatrial adopt model.onnx --contract rows.py:Rows --golden rows.jsonl \\")
-    assert lines[first + 1 : first + 3] == [
+    assert lines[first + 1 : first + 4] == [
         "--reference reference.py:answers",
+        "seatrial adopt hf:./my-folder",
         "seatrial adopt train.py:pipeline --contract rows.py:Rows --golden rows.jsonl",
     ]
 
