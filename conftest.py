@@ -16,7 +16,7 @@ from support.servers import EXAMPLES, OURS, ROOT, Server
 
 properties.register()
 
-ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.(slow|hub)\b", re.MULTILINE)
 SEAL = """
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out a file of slow tests alone where none is to run: its imports take seconds."""
+    """Leave out a file of slow or hub tests where none is to run: its imports take seconds."""
     quick = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
     return (quick and bool(ALL_SLOW.search(collection_path.read_text("utf-8")))) or None
 
