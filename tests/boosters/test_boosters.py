@@ -15,7 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from support.foreign import answers
-from support.thresholds import adoption, asked, learnt
+from support.thresholds import check_sides
 
 import seatrial as st
 from seatrial_export.adopt.draft import Draft
@@ -161,14 +161,7 @@ STEPS = {
 def test_rows_at_thresholds_fall_to_the_librarys_own_side(
     name: str, scaled: bool, tmp_path: Path
 ) -> None:
-    frame, value = learnt()
-    made = make_pipeline(StandardScaler(), STEPS[name]) if scaled else STEPS[name]
-    made.fit(frame, value)
-    bundle = st.open_bundle(st.adopt_model(adoption(made), tmp_path).path)
-    rows = asked()
-    given = [{"x": x, "k": int(k)} for x, k in rows.itertuples(index=False)]
-    got = np.ravel([row["value"] for row in answers(bundle, given, 64)])
-    assert got == pytest.approx(made.predict(rows), rel=1e-4, abs=1e-5)
+    check_sides(STEPS[name], tmp_path, scaled=scaled)
 
 
 CALIBRATED = {

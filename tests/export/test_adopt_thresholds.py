@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 from support.foreign import answers
-from support.thresholds import Coin, Value, adoption, asked, learnt
+from support.thresholds import Coin, Value, adoption, check_sides, learnt
 
 import seatrial as st
 from seatrial_export.adopt.estimator import Estimator
@@ -46,14 +46,7 @@ TREES = {
 def test_rows_at_thresholds_are_answered_as_scikit_learn_does(
     name: str, scaled: bool, tmp_path: Path
 ) -> None:
-    frame, value = learnt()
-    made = make_pipeline(StandardScaler(), TREES[name]) if scaled else TREES[name]
-    made.fit(frame, value)
-    bundle = st.open_bundle(st.adopt_model(adoption(made), tmp_path).path)
-    rows = asked()
-    given = [{"x": x, "k": int(k)} for x, k in rows.itertuples(index=False)]
-    got = np.ravel([row["value"] for row in answers(bundle, given, 64)])
-    assert got == pytest.approx(made.predict(rows), rel=1e-4, abs=1e-5)
+    check_sides(TREES[name], tmp_path, scaled=scaled)
 
 
 class Rounded(st.Row):

@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import ml_dtypes
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from hypothesis import strategies as some
 from support.every_way import asked_by_v1, asked_by_v2_binary
 from support.foreign import adopt
 from support.made import made_bundle
+from support.narrow_floats import body_of, infer
 from support.parity import RUNNERS, hold_to_parity
 from support.running import Running, run_app
 from torch import nn
@@ -80,23 +80,8 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         yield running
 
 
-def body(
-    *outputs: over_http.InferRequestedOutput, wide: Any = (3.0, -1.0), **parameters: Any
-) -> tuple[bytes, dict[str, str]]:
-    inputs = [
-        over_http.InferInput("x", [1, 1], "BF16"),
-        over_http.InferInput("wide", [1, 2], "BF16"),
-    ]
-    inputs[0].set_data_from_numpy(np.array([[0.1]], ml_dtypes.bfloat16))
-    inputs[1].set_data_from_numpy(np.array([wide], ml_dtypes.bfloat16))
-    made, size = over_http.InferenceServerClient.generate_request_body(
-        inputs, outputs=outputs or None, **parameters
-    )
-    return made, {"Inference-Header-Content-Length": str(size)}
-
-
-async def infer(served: Running, content: bytes, headers: dict[str, str]) -> httpx.Response:
-    return await served.client.post("/v2/models/made/infer", content=content, headers=headers)
+def body(*outputs: Any, wide: Any = (3.0, -1.0), **parameters: Any) -> tuple[bytes, dict[str, str]]:
+    return body_of("BF16", ml_dtypes.bfloat16, wide, outputs, **parameters)
 
 
 def test_every_bfloat16_goes_to_float32_and_back_as_in_torch() -> None:

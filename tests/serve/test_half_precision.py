@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ import tritonclient.http as over_http
 from hypothesis import given
 from hypothesis import strategies as some
 from support.made import made_bundle
+from support.narrow_floats import body_of, infer
 from support.running import Running, run_app
 
 import seatrial as st
@@ -52,23 +52,8 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         yield running
 
 
-def body(
-    *outputs: over_http.InferRequestedOutput, **parameters: Any
-) -> tuple[bytes, dict[str, str]]:
-    inputs = [
-        over_http.InferInput("x", [1, 1], "FP16"),
-        over_http.InferInput("wide", [1, 2], "FP16"),
-    ]
-    inputs[0].set_data_from_numpy(np.array([[0.1]], np.float16))
-    inputs[1].set_data_from_numpy(np.array([[LARGEST, -1]], np.float16))
-    made, size = over_http.InferenceServerClient.generate_request_body(
-        inputs, outputs=outputs or None, **parameters
-    )
-    return made, {"Inference-Header-Content-Length": str(size)}
-
-
-async def infer(served: Running, content: bytes, headers: dict[str, str]) -> httpx.Response:
-    return await served.client.post("/v2/models/made/infer", content=content, headers=headers)
+def body(*outputs: Any, **parameters: Any) -> tuple[bytes, dict[str, str]]:
+    return body_of("FP16", np.float16, (LARGEST, -1), outputs, **parameters)
 
 
 async def test_v1_rounds_as_numpy_does(served: Running) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import seatrial as st
+from support.foreign import answers
 
 
 class Coin(st.Row):
@@ -31,6 +36,18 @@ def asked() -> pd.DataFrame:
     steps = np.arange(41) / 20
     near = np.concatenate([steps, np.nextafter(steps, -9), np.nextafter(steps, 9), (steps + 1e-8)])
     return pd.DataFrame({"x": np.tile(near, 10), "k": np.repeat(np.arange(10), len(near))})
+
+
+def check_sides(step: Any, folder: Path, *, scaled: bool) -> None:
+    """Fail where rows at the thresholds of a fitted step fall to another side than its own."""
+    frame, value = learnt()
+    made = make_pipeline(StandardScaler(), step) if scaled else step
+    made.fit(frame, value)
+    bundle = st.open_bundle(st.adopt_model(adoption(made), folder).path)
+    rows = asked()
+    given = [{"x": x, "k": int(k)} for x, k in rows.itertuples(index=False)]
+    got = np.ravel([row["value"] for row in answers(bundle, given, 64)])
+    assert got == pytest.approx(made.predict(rows), rel=1e-4, abs=1e-5)
 
 
 def adoption(made: Any, rows: type[st.Row] = Coin, **declared: Any) -> st.Adoption:

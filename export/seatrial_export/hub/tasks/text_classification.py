@@ -93,27 +93,31 @@ class TextClassification(Task):
         """One text in, what the config's problem type says out."""
         model = folder.model(AutoModelForSequenceClassification)
         text = read_text_side(folder, model)
-        name, output, activation = answer_of(folder)
-        auto = AutoModelForSequenceClassification
-        return Reading(
-            inputs={"text": Field(str, Text(**text.options()))},
-            outputs={name: output},
-            module=Part.of(
-                Classifier,
-                model,
-                folder.loads(auto),
-                activation=activation,
-                single=name == "score",
-            ),
-            judge=Part.of(
-                TextClassificationPipeline,
-                folder.path,
-                "FOLDER",
-                answer=name,
-                labels=folder.labels,
-            ),
-            rows=rows or [{"text": text} for text in TEXTS],
-        )
+        inputs = {"text": Field(str, Text(**text.options()))}
+        return classifier_of(folder, model, inputs, rows or [{"text": text} for text in TEXTS])
+
+
+def classifier_of(
+    folder: Folder, model: nn.Module, inputs: Mapping[str, Field], rows: Sequence[RawRow],
+    **judged: Any,
+) -> Reading:  # fmt: skip
+    """The reading of a head of sequence classification; `judged` are more options of its judge."""
+    name, output, activation = answer_of(folder)
+    loads = folder.loads(AutoModelForSequenceClassification)
+    return Reading(
+        inputs=inputs,
+        outputs={name: output},
+        module=Part.of(Classifier, model, loads, activation=activation, single=name == "score"),
+        judge=Part.of(
+            TextClassificationPipeline,
+            folder.path,
+            "FOLDER",
+            answer=name,
+            labels=folder.labels,
+            **judged,
+        ),
+        rows=rows,
+    )
 
 
 def answer_of(folder: Folder) -> tuple[str, Field, str]:

@@ -11,12 +11,8 @@ from seatrial_contracts.kinds.text_pair import TextPair
 from seatrial_contracts.sample import RawRow
 from seatrial_export.hub.folder import Folder
 from seatrial_export.hub.pairs import rows_of_pairs
-from seatrial_export.hub.task import Field, Part, Reading, Task
-from seatrial_export.hub.tasks.text_classification import (
-    Classifier,
-    TextClassificationPipeline,
-    answer_of,
-)
+from seatrial_export.hub.task import Field, Reading, Task
+from seatrial_export.hub.tasks.text_classification import classifier_of
 from seatrial_export.hub.text import read_text_side
 
 
@@ -32,30 +28,12 @@ class TextPairClassification(Task):
 
     def read(self, folder: Folder, rows: Sequence[RawRow]) -> Reading:
         """Two texts in, what the config's problem type says out."""
-        auto = AutoModelForSequenceClassification
-        model = folder.model(auto)
+        model = folder.model(AutoModelForSequenceClassification)
         text = read_text_side(folder, model)
-        name, output, activation = answer_of(folder)
         pair = TextPair(*self.texts, min_chars=1, **text.pair_options())
-        return Reading(
-            inputs={"pair": Field(dict[str, str], pair)},
-            outputs={name: output},
-            module=Part.of(
-                Classifier,
-                model,
-                folder.loads(auto),
-                activation=activation,
-                single=name == "score",
-            ),
-            judge=Part.of(
-                TextClassificationPipeline,
-                folder.path,
-                "FOLDER",
-                answer=name,
-                labels=folder.labels,
-                texts=self.texts,
-            ),
-            rows=rows or rows_of_pairs(*self.texts),
+        inputs = {"pair": Field(dict[str, str], pair)}
+        return classifier_of(
+            folder, model, inputs, rows or rows_of_pairs(*self.texts), texts=self.texts
         )
 
 
