@@ -20,6 +20,7 @@ from seatrial_contracts.element_types import FLOATS
 from seatrial_contracts.errors import DeclarationError, GateError
 from seatrial_contracts.input_field import InputField
 from seatrial_contracts.kinds.category import FEW, Category
+from seatrial_contracts.kinds.columns import Columns
 from seatrial_contracts.kinds.kind import Kind, TensorSpec
 from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
@@ -59,6 +60,7 @@ class Estimator:
         self._doubles = float32_by_default(inputs) if self._computes_doubles else frozenset()
         """Numbers that are float64, since float32 was not asked for and would round them."""
         self._contract = with_kinds(contract_from_rows(inputs, outputs), self._doubled)
+        self._packs = packs_of(self._contract)
         self._check_fitted()
         self._columns = columns_of(estimator)
         self._alone = not self._columns and not hasattr(_first(estimator), "n_features_in_")
@@ -81,23 +83,39 @@ class Estimator:
         self._check_taken()
         words = self._words()
         columns = [Column("", "numbers")] * (0 if self._fields else self._width())
-        for place, (port, name) in enumerate(self.renamed.items()):
+        ports = self._ports
+        for place, name in enumerate(self._fields):
             if place in self._texts.columns:
-                columns.append(Column(port, "terms"))
+                columns.append(Column(ports[name], "terms"))
             else:
-                columns.append(Column(port, "words" if name in words else "numbers"))
-        return write_graph(self._estimator, columns, self._missing_word, self._dtype)
+                columns.append(Column(ports[name], "words" if name in words else "numbers"))
+        packs = {
+            f"columns_of_{place}": [ports[name] for name in names]
+            for place, names in enumerate(self._packs.values())
+            if self._fields
+        }
+        return write_graph(self._estimator, columns, self._missing_word, self._dtype, packs)
 
     @property
-    def renamed(self) -> dict[str, str]:
-        """Input of the graph -> field.
+    def _ports(self) -> dict[str, str]:
+        """Field -> what the graph calls its column.
 
         A column's own name could be that of a value inside, such as `label`.
         """
-        return {f"column_{place}": name for place, name in enumerate(self._fields)}
+        return {name: f"column_{place}" for place, name in enumerate(self._fields)}
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Input of the graph -> field; packed columns are one input."""
+        packed = {name for names in self._packs.values() for name in names}
+        alone = {port: name for name, port in self._ports.items() if name not in packed}
+        packs = self._packs if self._fields else ()
+        return alone | {f"columns_of_{place}": name for place, name in enumerate(packs)}
 
     def _doubled(self, name: str, kind: Kind) -> Kind:
-        return kind.model_copy(update={"dtype": "float64"}) if name in self._doubles else kind
+        """The kind in float64, where numbers of it were not asked for in float32."""
+        is_one = not self._doubles.isdisjoint((name, *kind.column_names))
+        return kind.model_copy(update={"dtype": "float64"}) if is_one else kind
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -107,7 +125,11 @@ class Estimator:
         thresholds part numbers that are nearer to each other than float32 tells.
         """
         kinds = {field.graph_name: (field.name, field.kind) for field in self._contract.inputs}
-        found = {name: kind for name, kind in kinds.values() if name in self._doubles}
+        found = {
+            name: kind
+            for name, kind in kinds.values()
+            if not self._doubles.isdisjoint((name, *kind.column_names))
+        }
         for column in self._texts.columns:
             name, kind = kinds[self._fields[column]]
             assert isinstance(kind, PlainText), "checked before"
@@ -143,14 +165,11 @@ class Estimator:
         if not self._columns:
             fields = [field.name for field in self._contract.inputs]
             return np.array(
-                [
-                    np.ravel([row[name] for name in fields] if len(fields) > 1 else row[fields[0]])
-                    for row in rows
-                ],
-                np.float64,
+                [np.hstack([np.ravel(row[name]) for name in fields]) for row in rows], np.float64
             )
         import pandas
 
+        rows = [self._unpacked(row) for row in rows]
         words = set(self._words())
         return pandas.DataFrame(
             {
@@ -166,6 +185,15 @@ class Estimator:
                 for column, name in zip(self._columns, self._fields, strict=True)
             }
         )
+
+    def _unpacked(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with a number for each packed column, NaN where it is missing."""
+        columns = {
+            column: number
+            for name, names in self._packs.items()
+            for column, number in zip(names, row[name].tolist(), strict=True)
+        }
+        return row | columns
 
     @cached_property
     def _missing_word(self) -> Any:
@@ -209,7 +237,11 @@ class Estimator:
             if (isinstance(kind, Number) and kind.dtype == "float64")
             or (kind.whole and max(map(abs, kind.range)) > EXACT_IN_FLOAT32)
         ]
-        return "float64" if wide or self._computes_doubles else "float32"
+        packed = any(
+            isinstance(field.kind, Columns) and field.kind.dtype != "float32"
+            for field in self._contract.inputs
+        )
+        return "float64" if wide or packed or self._computes_doubles else "float32"
 
     def _words(self) -> list[str]:
         """The fields that are words."""
@@ -279,7 +311,11 @@ class Estimator:
 
     def _match(self) -> list[str]:
         """The field of each column. Raises `DeclarationError` that lists both sides."""
-        fields = [spec.name for spec in self._contract.tensors]
+        fields = [
+            name
+            for spec in self._contract.tensors
+            for name in self._packs.get(spec.name, (spec.name,))
+        ]
         names = match_names(self._columns, fields)
         unknown = [column for column in self._columns if column not in names]
         unused = set(fields) - set(names.values()) if self._columns else set()
@@ -437,6 +473,12 @@ class Estimator:
                 (low, middle) if self._raised(rows[low:middle]) is not None else (middle, high)
             )
         return low
+
+
+def packs_of(contract: Contract) -> dict[str, Sequence[str]]:
+    """Input that packs columns of a row -> their names."""
+    packs = {field.name: field.kind.column_names for field in contract.inputs}
+    return {name: names for name, names in packs.items() if names}
 
 
 def with_kinds(contract: Contract, kind_of: Callable[[str, Kind], Any]) -> Contract:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -55,12 +55,14 @@ class Column(NamedTuple):
 
 
 def write_graph(
-    estimator: Any, columns: Sequence[Column], missing: Any, dtype: str
-) -> onnx.ModelProto:
+    estimator: Any, columns: Sequence[Column], missing: Any, dtype: str,
+    packs: Mapping[str, Sequence[str]],
+) -> onnx.ModelProto:  # fmt: skip
     """The graph that computes in `dtype`.
 
     It has an input `[batch, 1]` for each column, in this order, `[batch, terms]` for that of a
-    text, or a matrix where the columns have no names.
+    text, or a matrix where the columns have no names. `packs` are inputs of several columns: name
+    -> the columns, of which there are no others.
 
     Raises `GateError` where skl2onnx has no form for a part.
     """
@@ -97,6 +99,8 @@ def write_graph(
     assert isinstance(model, onnx.ModelProto)
     if types[0][0] == MATRIX and columns[0].name:
         split_matrix(model, [column.name for column in columns], dtype)
+    for name, packed in packs.items():
+        pack_columns(model, name, packed)
     open_terms(model, [column.name for column in columns if column.holds == "terms"])
     settle_types(model)
     if type(last_of(estimator)).__name__ in VOTERS:
@@ -177,6 +181,33 @@ def split_matrix(model: onnx.ModelProto, names: Sequence[str], dtype: str) -> No
         helper.make_tensor_value_info(name, element_type(dtype), [None, 1]) for name in names
     )
     graph.node.insert(0, helper.make_node("Concat", list(names), [MATRIX], name="columns", axis=1))
+
+
+def pack_columns(model: onnx.ModelProto, name: str, columns: Sequence[str]) -> None:
+    """One input in the place of those of these columns.
+
+    If the graph begins by putting just these together, that is the input in their order.
+    """
+    graph = model.graph
+    own = {value.name: value for value in graph.input}
+    element = own[columns[0]].type.tensor_type.elem_type
+    kept = [value for value in graph.input if value.name not in columns]
+    made = helper.make_tensor_value_info(name, element, [None, len(columns)])
+    del graph.input[:]
+    graph.input.extend([*kept, made])
+    first = graph.node[0]
+    if first.op_type == "Concat" and sorted(first.input) == sorted(columns):
+        order = f"{name}_order"
+        places = np.array([list(columns).index(each) for each in first.input])
+        graph.initializer.append(onnx.numpy_helper.from_array(places, order))
+        node = helper.make_node("Gather", [name, order], [*first.output], name=order, axis=1)
+        graph.node.remove(first)
+    else:
+        sizes = f"{name}_sizes"
+        ones = np.ones(len(columns), np.int64)
+        graph.initializer.append(onnx.numpy_helper.from_array(ones, sizes))
+        node = helper.make_node("Split", [name, sizes], [*columns], name=f"{name}_parts", axis=1)
+    graph.node.insert(0, node)
 
 
 def round_scores(model: onnx.ModelProto) -> None:
