@@ -18,6 +18,7 @@ COMMANDS = {
     "export": "Seal a trained pipeline: run the export gate and write a bundle.",
     "inspect": "Show what is in a bundle: contract, variants, receipts, provenance.",
     "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
+    "new": "Write the row class of a table's columns, to be edited.",
     "parity": "Try a bundle: do all runners answer as training did?",
     "predict": "Ask a bundle, or a server, for predictions.",
     "quantize": "Make faster and smaller graphs of a bundle, within what it promises.",
@@ -31,6 +32,7 @@ COMMANDS = {
 
 WING_OF = {
     "adopt": "seatrial_export.adopt",
+    "new": "seatrial_export.adopt",
     "export": "seatrial_export",
     "quantize": "seatrial_export",
     "parity": "seatrial_parity",

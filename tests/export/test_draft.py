@@ -20,7 +20,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 import seatrial as st
 from seatrial.main import cli
-from seatrial_export.adopt.draft import Draft, read_frame
+from seatrial_export.adopt.draft import Draft
+from seatrial_export.frame_file import read_frame
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "adopt.md").read_text("utf-8")
 FRAME = pd.DataFrame(

@@ -176,9 +176,10 @@ def adoption_of(
     """
     from seatrial_export.adopt.adoption import Adoption
     from seatrial_export.adopt.contract_file import read_contract
-    from seatrial_export.adopt.draft import Draft, read_frame
+    from seatrial_export.adopt.draft import Draft
     from seatrial_export.adopt.foreign import read_onnx
     from seatrial_export.adopt.training_side import reference_at
+    from seatrial_export.frame_file import read_frame
     from seatrial_export.user_file import UserFiles
 
     files = UserFiles()
