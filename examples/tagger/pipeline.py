@@ -64,12 +64,13 @@ def _sentences(names: list[str]) -> Iterator[tuple[str, list[Span]]]:
 
 
 def word_pieces(texts: list[str]) -> bytes:
-    """A tokenizer of 2,000 pieces of words, learnt from these texts; case is kept."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """A tokenizer of 2,000 pieces of words, learnt from these texts; case is kept.
+
+    The pieces are those of BPE: tokenizers 0.23 learns others with WordPiece in each process.
+    """
+    made = Tokenizer(models.BPE(unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    learn = trainers.WordPieceTrainer(
-        vocab_size=2000, special_tokens=list(SPECIAL), show_progress=False
-    )
+    learn = trainers.BpeTrainer(vocab_size=2000, special_tokens=list(SPECIAL), show_progress=False)
     made.train_from_iterator(texts, learn)
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
