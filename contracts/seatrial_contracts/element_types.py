@@ -13,7 +13,9 @@ DECLARED_DATATYPES = V2_DATATYPES | {"bfloat16": "BF16"}
 
 numpy has no bfloat16: float32 arrays, and float32 tensors of the graph, hold such numbers.
 """
-DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()} | {"BF16": "float32"}
+ARRAY_DTYPES = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
+"""The Open Inference Protocol's name of an element type that numpy has -> numpy's."""
+DTYPES = ARRAY_DTYPES | {"BF16": "float32"}
 """The Open Inference Protocol's name of an element type -> numpy's of what holds its elements."""
 FLOATS = frozenset({"BF16", "FP16", "FP32", "FP64"})
 """The Open Inference Protocol's element types of numbers with a fraction, which have a NaN."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic_core import ErrorDetails
 
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.kind import Kind
+from seatrial_contracts.kinds.kind import Kind, described
 from seatrial_contracts.records import Record
 
 CODES = {
@@ -113,17 +113,5 @@ def describe_object(
 
 
 def describe_input(first: ErrorDetails) -> str:
-    """Describe the caller's value: a number as it is, anything else by type and size.
-
-    The text of the value is never part of the description.
-    """
-    value = first["input"]
-    if first["type"] == "missing":
-        return "nothing"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (int, float)):
-        return str(value)[:24]
-    if isinstance(value, (str, bytes)):
-        return f"a string of {len(value)} characters"
-    return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else "an object"
+    """Describe the caller's value that a finding is about. See `described`."""
+    return "nothing" if first["type"] == "missing" else described(first["input"])

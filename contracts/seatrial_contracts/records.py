@@ -61,6 +61,10 @@ class Record:
             for name in (self.packed[part].column_names if part in self.packed else (part,))
         )
 
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
+
     @property
     def nullable(self) -> bool:
         """May the object be missing, since every field in it may be?"""
@@ -96,7 +100,7 @@ class Record:
             made[name] = kind.taken(row)
             used += len(kind.columns)
         if len(row) != used or self.packed.keys() & row.keys():
-            for name in row.keys() - set(self.names):
+            for name in row.keys() - self._known:
                 if name in self.packed:
                     want = "its columns, each by its name"
                     refuse("E_UNKNOWN_FIELD", "the name of packed columns", want, field=name)

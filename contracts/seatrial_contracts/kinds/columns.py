@@ -28,6 +28,7 @@ from seatrial_contracts.kinds.kind import (
     Stage,
     TensorSpec,
     closed_object,
+    described,
     refuse,
 )
 from seatrial_contracts.kinds.number import EXACT_IN_FLOAT32, Number
@@ -482,14 +483,3 @@ def breaks_column(new: PackedColumn, old: PackedColumn, dtype: str) -> bool:
 def json_number(type_: str, number: Any) -> Any:
     """A number as a column's type has it in JSON."""
     return bool(number) if type_ == "bool" else int(number) if type_ == "int" else float(number)
-
-
-def described(value: Any) -> str:
-    """A client's value: a number as it is, anything else by its type."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (int, float)):
-        return str(value)[:24]
-    if isinstance(value, str):
-        return f"a string of {len(value)} characters"
-    return f"a list of {len(value)}" if isinstance(value, list) else "an object"

@@ -475,6 +475,20 @@ def refuse(code: str, got: str, want: str, field: str | None = None) -> NoReturn
     raise PydanticCustomError("seatrial", "refused", told)
 
 
+def described(value: Any) -> str:
+    """Describe a caller's value: a number as it is, anything else by type and size.
+
+    The text of the value is never part of the description.
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return str(value)[:24]
+    if isinstance(value, (str, bytes)):
+        return f"a string of {len(value)} characters"
+    return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else "an object"
+
+
 def text_of(value: bytes | str | None, place: int, want: str) -> str:
     """A BYTES element as text. Raises `Refusal` at its row where it is missing or no UTF-8."""
     if value is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seatrial_contracts.element_types import V2_DATATYPES
+from seatrial_contracts.element_types import ARRAY_DTYPES, V2_DATATYPES
 from seatrial_contracts.errors import MissingExtra, ModelError, TooLate, Unavailable
 from seatrial_contracts.kinds.kind import Array
 from seatrial_serve.process.clock import now_s
@@ -22,8 +22,6 @@ from seatrial_serve.runtimes.triton_naming import digest_key, graph_name, triton
 
 log = logging.getLogger("seatrial.triton")
 FORMAT = "triton"
-ARRAYS = {datatype: dtype for dtype, datatype in V2_DATATYPES.items()}
-"""Element types of the graph's tensors -> numpy's names. BF16, which numpy lacks, is none."""
 ASK_S, PROBE_EVERY_S = 5.0, 0.5
 """How long a question about health may take, and how often it is asked."""
 MOST_S = 60.0
@@ -217,4 +215,4 @@ def dtype_of(number: int) -> str:
     from tritonclient.grpc import model_config_pb2 as pb
 
     name = pb.DataType.Name(number).removeprefix("TYPE_")
-    return ARRAYS["BYTES" if name == "STRING" else name]
+    return ARRAY_DTYPES["BYTES" if name == "STRING" else name]
