@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from operator import is_
 from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +13,8 @@ from pydantic_core import ErrorDetails
 from seatrial_contracts.errors import DeclarationError
 
 LONGEST_GOT = 60
+is_none = partial(is_, None)
+"""Leaves an option out of JSON (`exclude_if`) where it is not chosen."""
 
 
 class PlainValue(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,6 @@ def graph() -> bytes:
     )
     model: Any = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return bytes(model.SerializeToString())
-
-
-@pytest.fixture
-def opened() -> Iterator[Opened]:
-    with browsers.started() as browser, browsers.opening(browser) as opened:
-        yield opened
 
 
 def test_columns_are_found_by_name_sent_and_refused_at_their_place(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,12 +91,6 @@ def graph() -> bytes:
     made = helper.make_graph(nodes, "orders", inputs, outputs, initializer=[last])
     model: Any = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return bytes(model.SerializeToString())
-
-
-@pytest.fixture
-def opened() -> Iterator[Opened]:
-    with browsers.started() as browser, browsers.opening(browser) as opened:
-        yield opened
 
 
 def test_the_lines_for_tritonclient_ask_the_same_of_objects_lists_and_times(

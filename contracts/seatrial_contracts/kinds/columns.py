@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from seatrial_contracts.bins import Bins, split_numbers
+from seatrial_contracts.declared import is_none
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.flag import Flag
@@ -51,7 +52,7 @@ ABSENT = object()
 """In the place of a value that a row in JSON has to have, and does not have."""
 MISSING = float("nan")
 """In the place of a null, which a client's own NaN is not."""
-is_none, is_empty = partial(is_, None), partial(is_, ())
+is_empty = partial(is_, ())
 
 
 class Fault(NamedTuple):

@@ -6,13 +6,12 @@ import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import partial
-from operator import is_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
+from seatrial_contracts.declared import is_none
 from seatrial_contracts.errors import DeclarationError, MissingExtra, Refusal
 from seatrial_contracts.kinds.file_kind import FileKind, base64_text
 from seatrial_contracts.kinds.kind import Array, Column, Edge, Features, Stage, TensorSpec
@@ -86,7 +85,6 @@ TURNED_BACK = {
 
 
 Side = Annotated[int, Field(ge=1, le=2**15)]
-is_none = partial(is_, None)
 
 
 class Image(FileKind):

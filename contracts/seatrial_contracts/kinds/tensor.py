@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from math import prod
-from operator import is_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self, cast
 
 import annotated_types
@@ -19,6 +18,7 @@ from pydantic import (
 )
 
 from seatrial_contracts.bins import Bins, split_numbers
+from seatrial_contracts.declared import is_none
 from seatrial_contracts.element_types import DECLARED_DATATYPES
 from seatrial_contracts.errors import DeclarationError, Refusal
 from seatrial_contracts.kinds.floats import held_in, near_bfloat16, rounded
@@ -92,7 +92,6 @@ ELEMENT_BYTES = {
 """An element in JSON at most, in its shortest form, with the comma after it."""
 BOUNDS = ("ge", "le", "gt", "lt")
 Fill = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-is_none = partial(is_, None)
 FOUR_BITS: Mapping[str, tuple[str, int, int]] = {
     "int4": ("int8", -8, 7),
     "uint4": ("uint8", 0, 15),
