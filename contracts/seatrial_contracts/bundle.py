@@ -9,21 +9,28 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from seatrial_contracts.bundle_files import SealedFiles, reading
-from seatrial_contracts.canonical import sha256
+from seatrial_contracts.bundle_files import (
+    SealedData,
+    SealedFiles,
+    place_data,
+    reading,
+    sealed_apart,
+    sealed_bytes,
+    sealed_data,
+)
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.golden import ANSWERS, GOLDEN, HELD_OUT, ROWS, Golden
-from seatrial_contracts.graph_references import graph_references
+from seatrial_contracts.graph_references import Reference, check_ranges, graph_references
 from seatrial_contracts.host_stage import HostStage
 from seatrial_contracts.kinds.kind import TensorSpec
-from seatrial_contracts.manifest import ONNX, Manifest, SealedFile
+from seatrial_contracts.manifest import ONNX, Manifest, data_name
 from seatrial_contracts.measures import Measures, measure
 from seatrial_contracts.plain_file import read_plain_file
 from seatrial_contracts.profile import Profile
@@ -50,6 +57,12 @@ class Bundle:
 
     Files of a bundle on disk are read and verified at each look-up: a caller that needs one keeps
     it.
+    """
+    data: Mapping[str, Path] = field(default_factory=dict)
+    """The sealed files that hold weights of graphs, by name: where each lies.
+
+    They are no part of `files`, since a runtime maps them. Those of a bundle on disk were verified
+    before their path is given.
     """
 
     @property
@@ -188,19 +201,31 @@ class Bundle:
         return f"bundle {self.manifest.name} {self.manifest.version}"
 
     def _check_graph(self, name: str) -> None:
-        """Check that a graph names no file outside itself.
+        """Check that a graph names no file but that of its own weights, and lies within that one.
 
-        A runtime would read such a file from below the working directory, which nobody sealed.
+        A runtime would read other files from below the working directory, which nobody sealed.
         """
-        where = f"{self.shown}, graph '{name}'"
-        want = "an ONNX graph with all of its weights inside"
+        where, data = f"{self.shown}, graph '{name}'", data_name(name)
+        want = f"an ONNX graph with its weights inside, or in '{data}'"
         self._require(name)
         with reading("E_BUNDLE_GRAPH", where, want):
-            outside = next(graph_references(self.files[name]), None)
+            named = tuple(graph_references(self.files[name]))
+        own = PurePosixPath(data).name
+        outside = next((each for each in named if each.location != own), None)
         if outside is not None:
-            got = f"data outside it: {ascii(outside)[:64]}"
+            got = f"data outside it: {ascii(outside.location)[:64]}"
             mend = "seal it anew: seatrial export and seatrial adopt bring weights inside"
             raise BundleError("E_BUNDLE_GRAPH", where, got, want, mend)
+        if named:
+            self._check_ranges(where, data, named)
+
+    def _check_ranges(self, where: str, data: str, named: Sequence[Reference]) -> None:
+        sealed = self.manifest.files.get(data)
+        if sealed is None:
+            got = f"no '{data}' in the manifest, which holds weights of a graph"
+            raise BundleError("E_BUNDLE_MISSING", self.shown, got, "a whole bundle")
+        with reading("E_BUNDLE_GRAPH", where, f"weights apart from each other within '{data}'"):
+            check_ranges(named, sealed.size)
 
     def _check_prepare(self) -> None:
         prepare = self.manifest.prepare
@@ -261,21 +286,31 @@ class Bundle:
         )
 
 
-def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
-    """Seal `files` as `folder`/name/version, and fill in `manifest.files`.
+def write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    data: Mapping[str, Path] | None = None,
+) -> Bundle:
+    """Seal `files` and `data` as `folder`/name/version, and fill in `manifest.files`.
+
+    `data` are files on disk with weights of graphs, by their names in the bundle. Nobody may change
+    them from then on: the bundle's are the same files by other names where the disk allows that.
 
     The bytes depend on the arguments alone. Writing is atomic: a temporary folder beside the
     target, every file and folder synced, one rename. A crash leaves the old bundle or none. A
     bundle of the same digest is left as it is. Another bundle of the same version raises
     `BundleError`, since a sealed bundle never changes.
     """
-    sealed = {
-        name: SealedFile(sha256=sha256(data), size=len(data))
-        for name, data in sorted(files.items())
-    }
-    manifest = manifest.model_copy(update={"files": sealed})
+    sealed = {name: sealed_bytes(name, held) for name, held in sorted(files.items())}
+    weights = dict(data or {})
     target = folder / manifest.name / manifest.version
-    bundle = Bundle(target, manifest, dict(files))
+    try:
+        sealed |= {name: sealed_data(name, path) for name, path in sorted(weights.items())}
+    except OSError as error:
+        raise _not_written(manifest, error) from error
+    manifest = manifest.model_copy(update={"files": sealed})
+    bundle = Bundle(target, manifest, dict(files), {name: target / name for name in weights})
     bundle.check()
     _ = bundle.held_out
     if target.exists() or target.is_symlink():
@@ -284,23 +319,29 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{manifest.version}.", dir=target.parent))
     try:
-        for name, data in {**files, MANIFEST: manifest.to_json()}.items():
-            write_synced(temporary / name, data)
+        for name, held in {**files, MANIFEST: manifest.to_json()}.items():
+            write_synced(temporary / name, held)
+        for name, path in weights.items():
+            place_data(path, temporary / name)
         for directory in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
             sync_folder(directory)
         temporary.chmod(0o755)
         temporary.rename(target)
         sync_folder(target.parent)
     except OSError as error:
-        raise BundleError(
-            "E_BUNDLE_WRITE",
-            f"writing bundle {manifest.name} {manifest.version}",
-            error.strerror or "an error",
-            "a writable folder with room",
-        ) from error
+        raise _not_written(manifest, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return bundle
+
+
+def _not_written(manifest: Manifest, error: OSError) -> BundleError:
+    return BundleError(
+        "E_BUNDLE_WRITE",
+        f"writing bundle {manifest.name} {manifest.version}",
+        error.strerror or "an error",
+        "a writable folder with room",
+    )
 
 
 def _same_or_raise(target: Path, bundle: Bundle) -> None:
@@ -351,12 +392,16 @@ def open_bundle(path: Path) -> Bundle:
                 "E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json"
             )
         manifest = _read_manifest(path)
-        files = SealedFiles(path, manifest.files, f"bundle {manifest.name} {manifest.version}")
-        bundle = Bundle(path, manifest, files)
+        read, mapped = sealed_apart(manifest.files)
+        shown = f"bundle {manifest.name} {manifest.version}"
+        files, data = SealedFiles(path, read, shown), SealedData(path, mapped, shown)
+        bundle = Bundle(path, manifest, files, data)
         _check_names(bundle)
         # Those are verified as they are looked at.
         for name in files.keys() - {*bundle.onnx_graphs}:
             files.verify(name)
+        for name in data:
+            data.verify(name)
         bundle.check()
     return bundle
 

@@ -1,24 +1,27 @@
 """The files of a bundle on disk: read with bounds, and verified whenever they are read.
 
-Every failure to read one is a `BundleError`.
+Files with the weights of graphs are verified once, a gigabyte at a time, and mapped by whoever runs
+the graph. Every failure to read a file is a `BundleError`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError
 from seatrial_contracts.graph_references import MalformedGraph
-from seatrial_contracts.manifest import SealedFile
+from seatrial_contracts.manifest import DATA_SUFFIX, SealedFile
 from seatrial_contracts.plain_file import NotPlainFile, open_plain_file, read_plain_file
+from seatrial_contracts.shards import Shard, digests, shards_of
 
-CHUNK_BYTES = 2**20
 MAX_TEXT_CHARS = 200
 """Of another library's finding, in a message."""
 UNFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -56,27 +59,12 @@ def described(error: ValidationError) -> str:
     return f"{place!r}: {first['msg']}"[:MAX_TEXT_CHARS]
 
 
-class SealedFiles(Mapping[str, bytes]):
-    """The sealed files of a folder, by name.
-
-    No file is kept in memory: each look-up reads its file, and gives it only as it was sealed.
-    """
+class _Files:
+    """Some of the sealed files of a folder, by name."""
 
     def __init__(self, folder: Path, sealed: Mapping[str, SealedFile], where: str) -> None:
         """`where` names the bundle in messages."""
         self._folder, self._sealed, self._where = folder, sealed, where
-
-    def __getitem__(self, name: str) -> bytes:
-        """Read a file, and verify it.
-
-        Raises `KeyError` for a name that was not sealed, and `BundleError` where the file is not as
-        it was sealed.
-        """
-        sealed = self._sealed[name]
-        with self._reading(name):
-            data = read_plain_file(self._folder / name, sealed.size)
-        self._check(name, len(data), sha256(data))
-        return data
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sealed)
@@ -88,32 +76,129 @@ class SealedFiles(Mapping[str, bytes]):
         return name in self._sealed
 
     def verify(self, name: str) -> None:
-        """Verify a file, with one chunk of it in memory at a time.
+        """Verify a file, with some chunks of it in memory at a time.
 
-        Raises `BundleError` where the file is not as it was sealed.
+        Raises `BundleError` where the file is not as it was sealed, with the names of the gigabytes
+        that are not.
         """
-        digest, size = hashlib.sha256(), 0
-        with (
-            self._reading(name),
-            open_plain_file(self._folder / name, self._sealed[name].size) as (file, _),
-        ):
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-        self._check(name, size, digest.hexdigest())
+        sealed = self._sealed[name]
+        parts = shards_of(name, sealed.size) or (Shard(name, 0, sealed.size),)
+        with self._reading(name):
+            with open_plain_file(self._folder / name, sealed.size) as (_, size):
+                pass
+            if size != sealed.size:
+                raise NotPlainFile(f"{size} bytes")
+            found = digests(self._folder / name, sealed.size, parts)
+        wanted = sealed.shards or {name: sealed.sha256}
+        changed = [
+            part.name
+            for part, digest in zip(parts, found, strict=True)
+            if digest != wanted[part.name]
+        ]
+        if changed:
+            self._changed(name, "" if changed == [name] else f" in {', '.join(changed[:3])}")
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
         with reading(
             "E_BUNDLE_CHANGED",
             f"{self._where}, '{name}'",
-            "the sealed bytes",
+            f"the {self._sealed[name].size} sealed bytes",
             "copy or export it again",
         ):
             yield
 
-    def _check(self, name: str, size: int, digest: str) -> None:
+    def _changed(self, name: str, where: str = "") -> NoReturn:
+        got, mend = f"'{name}' with other bytes than were sealed{where}", "copy or export it again"
+        raise BundleError("E_BUNDLE_CHANGED", self._where, got, "the sealed bytes", mend)
+
+
+class SealedFiles(_Files, Mapping[str, bytes]):
+    """The sealed files of a folder but for weights of graphs, by name.
+
+    No file is kept in memory: each look-up reads its file, and gives it only as it was sealed.
+    """
+
+    def __getitem__(self, name: str) -> bytes:
+        """Read a file, and verify it.
+
+        Raises `KeyError` for a name that was not sealed, and `BundleError` where the file is not as
+        it was sealed.
+        """
         sealed = self._sealed[name]
-        if (size, digest) != (sealed.size, sealed.sha256):
-            got, mend = f"'{name}' with other bytes than were sealed", "copy or export it again"
-            raise BundleError("E_BUNDLE_CHANGED", self._where, got, "the sealed bytes", mend)
+        with self._reading(name):
+            data = read_plain_file(self._folder / name, sealed.size)
+        if (len(data), sha256(data)) != (sealed.size, sealed.sha256):
+            self._changed(name)
+        return data
+
+
+class SealedData(_Files, Mapping[str, Path]):
+    """The files with weights of graphs, by name: where each lies, once it was verified."""
+
+    def __init__(self, folder: Path, sealed: Mapping[str, SealedFile], where: str) -> None:
+        super().__init__(folder, sealed, where)
+        self._seen: dict[str, tuple[int, ...]] = {}
+
+    def __getitem__(self, name: str) -> Path:
+        """The path of a file, which is verified if it was not before or has changed since.
+
+        Raises `KeyError` for a name that was not sealed, and `BundleError` where the file is not as
+        it was sealed.
+        """
+        path = self._folder / name
+        if self._stamp(name) != self._seen.get(name):
+            self.verify(name)
+        return path
+
+    def verify(self, name: str) -> None:
+        """See `_Files.verify`."""
+        stamp = self._stamp(name)
+        super().verify(name)
+        self._seen[name] = stamp
+
+    def _stamp(self, name: str) -> tuple[int, ...]:
+        """What differs once a file was written to or replaced. Raises `KeyError`."""
+        with self._reading(name):
+            status = (self._folder / name).stat(follow_symlinks=False)
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def sealed_apart(
+    sealed: Mapping[str, SealedFile],
+) -> tuple[dict[str, SealedFile], dict[str, SealedFile]]:
+    """The files that are read, and those with weights of graphs, which are mapped."""
+    weights = {name: file for name, file in sealed.items() if name.endswith(DATA_SUFFIX)}
+    return {name: file for name, file in sealed.items() if name not in weights}, weights
+
+
+def sealed_bytes(name: str, data: bytes) -> SealedFile:
+    """What a manifest says of a file that is not written yet."""
+    shards = {
+        shard.name: sha256(memoryview(data)[shard.start : shard.end])
+        for shard in shards_of(name, len(data))
+    }
+    return SealedFile(sha256=sha256(data), size=len(data), shards=shards)
+
+
+def sealed_data(name: str, path: Path) -> SealedFile:
+    """What a manifest says of a file on disk. Raises `NotPlainFile` and `OSError`."""
+    size = path.stat().st_size
+    shards = shards_of(name, size)
+    whole, *each = digests(path, size, [Shard(name, 0, size), *shards])
+    names = (shard.name for shard in shards)
+    return SealedFile(sha256=whole, size=size, shards=dict(zip(names, each, strict=True)))
+
+
+def place_data(source: Path, target: Path) -> None:
+    """Put a file that nobody changes any more in a second place, without a copy where that can be.
+
+    Two names of one file share its room on disk. Raises `OSError`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no links
+        shutil.copyfile(source, target)
+    with target.open("rb") as placed:
+        os.fsync(placed.fileno())

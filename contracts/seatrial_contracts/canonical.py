@@ -37,6 +37,6 @@ def read_json(data: bytes) -> Any:
     return from_json(data, allow_inf_nan=False)
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """Lower-case hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()

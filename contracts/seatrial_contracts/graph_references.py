@@ -1,4 +1,4 @@
-"""The files that an ONNX graph names outside itself, read off its bytes.
+"""What an ONNX graph names outside itself, read off its bytes.
 
 A runtime opens such files from below the working directory. The walk needs no onnx and no protobuf,
 copies nothing, and skips weights by their length, so it costs the graph's nodes and not its size.
@@ -8,18 +8,21 @@ other way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 MAX_GRAPH_BYTES = 2**31 - 1
 """What one protobuf message can hold (Protocol Buffers, "Proto Limits")."""
 MAX_DEPTH = 100
 """How deep messages may nest: the limit of protobuf's C++ parser, which onnxruntime uses."""
+MAX_DIGITS = 18
+"""Of a place in a file: it is below 2**63."""
 ORT_FORMAT = b"ORTM"
 """The mark at byte 4 of onnxruntime's own format (flatbuffers' file identifier).
 
 onnxruntime takes a file with this mark for its own format, whatever else the file holds.
 """
-EXTERNAL_DATA, DATA_LOCATION, OP_TYPE = 13, 14, 4
+TENSOR_NAME, EXTERNAL_DATA, DATA_LOCATION, OP_TYPE = 8, 13, 14, 4
 CONTEXT_OPERATOR = b"EPContext"
 """The operator whose attributes hold, or name, an execution provider's compiled context.
 
@@ -51,12 +54,23 @@ class MalformedGraph(ValueError):
     """Bytes that are no ONNX graph, or one whose encoding can be read in two ways."""
 
 
-def graph_references(graph: bytes) -> Iterator[str]:
-    """Yield every place outside itself that the graph names.
+class Reference(NamedTuple):
+    """One thing that a graph names outside itself."""
 
-    A place is the location of an external tensor, "" where the tensor gives none. A node with an
-    execution provider's compiled context counts as one: it may name a file too. Raises
-    `MalformedGraph`.
+    location: str
+    """Of an external tensor: the file; "" where the tensor gives none."""
+    tensor: str = ""
+    """The tensor's name."""
+    offset: int = 0
+    length: int = -1
+    """In bytes; -1 where the tensor gives none."""
+
+
+def graph_references(graph: bytes) -> Iterator[Reference]:
+    """Yield everything outside itself that the graph names.
+
+    A node with an execution provider's compiled context counts as one: it may name a file too.
+    Raises `MalformedGraph`.
     """
     if graph[4:8] == ORT_FORMAT:
         raise MalformedGraph("onnxruntime's own format")
@@ -66,7 +80,7 @@ def graph_references(graph: bytes) -> Iterator[str]:
         message, start, end, depth = parts.pop()
         if message == "OperatorType":
             if view[start:end] == CONTEXT_OPERATOR:
-                yield "a compiled context"
+                yield Reference("a compiled context")
             continue
         if depth > MAX_DEPTH:
             raise MalformedGraph(f"messages nested deeper than {MAX_DEPTH}")
@@ -81,24 +95,70 @@ def graph_references(graph: bytes) -> Iterator[str]:
                 parts.append((inside[field], first, last, depth + 1))
 
 
-def _tensor_references(view: memoryview, start: int, end: int) -> Iterator[str]:
-    locations: list[str] = []
-    external = False
+def check_ranges(references: Sequence[Reference], size: int) -> None:
+    """Check where tensors lie in their one file of `size` bytes.
+
+    Raises `MalformedGraph` for a tensor without an end, one past the end of the file, and two that
+    share some of their bytes. Two tensors may share all of them.
+    """
+    last = Reference("")
+    for each in sorted(set(references), key=lambda each: (each.offset, each.length)):
+        place = f"bytes {each.offset} to {each.offset + each.length}"
+        if each.length < 0:
+            raise MalformedGraph(f"weights '{each.tensor[:64]}' without a length")
+        if each.offset + each.length > size:
+            raise MalformedGraph(
+                f"weights '{each.tensor[:64]}' at {place}, past the end of a file of {size}"
+            )
+        same = (each.offset, each.length) == (last.offset, last.length)
+        if each.offset < last.offset + last.length and not same:
+            raise MalformedGraph(
+                f"weights '{each.tensor[:64]}' at {place}, "
+                f"which overlap weights '{last.tensor[:64]}'"
+            )
+        last = each
+
+
+def _tensor_references(view: memoryview, start: int, end: int) -> Iterator[Reference]:
+    entries: dict[bytes, bytes] = {}
+    name, external = b"", False
     for field, wire, first, last in _fields(view, start, end):
         if field == DATA_LOCATION:
             external |= wire != 0 or first != 0
+        elif field == TENSOR_NAME and wire == 2:
+            name = bytes(view[first:last])
         elif field == EXTERNAL_DATA:
             external = True
-            if wire == 2:
-                entry = {
-                    number: bytes(view[a:b])
-                    for number, kind, a, b in _fields(view, first, last)
-                    if kind == 2
-                }
-                if entry.get(1) == b"location":
-                    locations.append(entry.get(2, b"").decode(errors="replace"))
+            if wire != 2:
+                raise MalformedGraph(f"field {field} of Tensor in another encoding")
+            key, value = _entry(view, first, last)
+            if key in entries:
+                raise MalformedGraph("a tensor that says twice where it lies")
+            entries[key] = value
     if external:
-        yield from locations or [""]
+        yield Reference(
+            entries.get(b"location", b"").decode(errors="replace"),
+            name.decode(errors="replace"),
+            _number(entries.get(b"offset", b"0")),
+            _number(entries[b"length"]) if b"length" in entries else -1,
+        )
+
+
+def _entry(view: memoryview, start: int, end: int) -> tuple[bytes, bytes]:
+    """Key and value of a StringStringEntryProto."""
+    parts = {
+        number: bytes(view[first:last])
+        for number, wire, first, last in _fields(view, start, end)
+        if wire == 2
+    }
+    return parts.get(1, b""), parts.get(2, b"")
+
+
+def _number(text: bytes) -> int:
+    """A place in a file, as ONNX writes it."""
+    if not text.isdigit() or len(text) > MAX_DIGITS:
+        raise MalformedGraph("a place in a file that is no number")
+    return int(text)
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.kinds.kind import MAX_TENSORS, TensorSpec
 from seatrial_contracts.promise import Promise
+from seatrial_contracts.shards import shards_of
 
 ONNX = "onnx"
 """The format that every bundle has a graph of."""
@@ -18,12 +19,22 @@ MAX_FILE_BYTES = 2**31 - 1
 
 Source: Protocol Buffers, "Proto Limits".
 """
+DATA_SUFFIX = ".data"
+"""How the name of a file with weights of a graph ends, after the graph's own name."""
+MAX_DATA_BYTES = 2**40
+"""The largest file of weights: its shards still fit into a manifest."""
 MAX_JSON_BYTES, MAX_JSON_LINES_BYTES = 2**26, 2**30
 """The largest JSON file, parsed as a whole, and the largest JSON Lines file, read by line.
 
 The first bound holds for tokenizers too. The second is larger since golden rows hold images in
 base64.
 """
+MOST_BYTES = {
+    "json": MAX_JSON_BYTES,
+    "jsonl": MAX_JSON_LINES_BYTES,
+    DATA_SUFFIX.removeprefix("."): MAX_DATA_BYTES,
+}
+"""Suffix -> the largest file of it; `MAX_FILE_BYTES` for others."""
 Short = Annotated[str, Field(max_length=200)]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
@@ -60,15 +71,27 @@ def check_path(path: str) -> str:
     return path
 
 
+def data_name(graph: str) -> str:
+    """The file that holds the weights of an ONNX graph, if they lie outside of the graph."""
+    return f"{graph}{DATA_SUFFIX}"
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class SealedFile(_Value):
     """Digest and size of one file."""
 
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0, le=MAX_FILE_BYTES, description="in bytes")
+    sha256: Sha256
+    size: int = Field(ge=0, le=MAX_DATA_BYTES, description="in bytes")
+    shards: dict[Annotated[str, Field(max_length=600)], Sha256] = Field(
+        default={}, exclude_if=lambda shards: not shards
+    )
+    """`path:start:end` -> digest of each gigabyte of a file that has more than one."""
 
 
 class Variant(_Value):
@@ -167,13 +190,13 @@ class Manifest(_Value):
             raise ValueError("two variants of one name")
         for name, file in self.files.items():
             suffix = name.rpartition(".")[2]
-            most = {"json": MAX_JSON_BYTES, "jsonl": MAX_JSON_LINES_BYTES}.get(
-                suffix, MAX_FILE_BYTES
-            )
+            most = MOST_BYTES.get(suffix, MAX_FILE_BYTES)
             if file.size > most:
                 raise ValueError(
                     f"'{name}' of {file.size} bytes, more than the {most} that are read"
                 )
+            if file.shards.keys() != {shard.name for shard in shards_of(name, file.size)}:
+                raise ValueError(f"'{name}' without a digest of each of its gigabytes")
         return self
 
     def to_json(self) -> bytes:
@@ -184,6 +207,11 @@ class Manifest(_Value):
     def digest(self) -> str:
         """SHA-256 of the manifest: what names this bundle for ever."""
         return sha256(self.to_json())
+
+    def graph_bytes(self, graph: str) -> int:
+        """Size of a graph, with the weights that lie outside of it."""
+        outside = self.files.get(data_name(graph))
+        return self.files[graph].size + (outside.size if outside else 0)
 
     def variant(self, name: str) -> Variant:
         """The variant of this name. Raises `KeyError`."""

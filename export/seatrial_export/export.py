@@ -16,6 +16,7 @@ from seatrial_export.formats.format import Made
 from seatrial_export.gate.gate import pass_export_gate
 from seatrial_export.gate.run_steps import Progress, silent
 from seatrial_export.gate.torch_candidate import TorchCandidate
+from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.pipeline import Pipeline
 from seatrial_export.seal import seal
 from seatrial_export.tool_versions import tool_versions
@@ -36,10 +37,11 @@ def export_pipeline(
     `BundleError`.
     """
     check_declared(pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted)
-    candidate = pass_export_gate(pipeline, progress, target)
-    made = make_formats(candidate, formats_wanted, progress)
     source = None if target is None else Path(target.rpartition(":")[0])
-    return seal(candidate, out, tool_versions(), progress, source, made=made, since=since)
+    with Scratch(Path(out)) as scratch:
+        candidate = pass_export_gate(pipeline, progress, target, scratch)
+        made = make_formats(candidate, formats_wanted, progress)
+        return seal(candidate, out, tool_versions(), progress, source, made=made, since=since)
 
 
 def make_formats(

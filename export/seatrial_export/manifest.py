@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
-from seatrial_export.gate.candidate import Candidate
+from seatrial_export.gate.candidate import GRAPH, PREPARE_GRAPH, Candidate
 from seatrial_export.graphs.read import opset_of
-
-GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 
 
 def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path | None) -> Manifest:

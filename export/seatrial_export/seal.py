@@ -11,7 +11,7 @@ from pathlib import Path
 from seatrial_contracts.bundle import CONTRACT, MANIFEST, PROFILE, Bundle, write_bundle
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import HELD_OUT, wire_row
-from seatrial_contracts.manifest import Manifest
+from seatrial_contracts.manifest import data_name
 from seatrial_contracts.receipt import Receipt, now, this_machine
 from seatrial_contracts.release_notes import NOTES
 from seatrial_export.declaration import ModelDeclaration
@@ -19,7 +19,9 @@ from seatrial_export.formats.format import Made
 from seatrial_export.gate.candidate import Candidate
 from seatrial_export.gate.run_steps import Progress
 from seatrial_export.gate.strip import LEAKS, check_leaks
-from seatrial_export.manifest import GRAPH, PREPARE_GRAPH, manifest_of
+from seatrial_export.graphs.scratch import Scratch
+from seatrial_export.graphs.weights import sealed_form
+from seatrial_export.manifest import manifest_of
 from seatrial_export.notes import notes_since
 from seatrial_export.quantize.make_variants import MadeVariant, make_variants
 from seatrial_export.quantize.subject import Subject
@@ -55,21 +57,27 @@ def seal(
         **held_out,
         **declared.front_files,
         **notes,
-        GRAPH: candidate.model.onnx.SerializeToString(deterministic=True),
         **{each.variant.graph: each.data for each in made},
     }
-    if candidate.prepare is not None:
-        files[PREPARE_GRAPH] = candidate.prepare.onnx.SerializeToString(deterministic=True)
+    data: dict[str, Path] = {}
+    for graph in candidate.graphs:
+        files[graph.file], folder = sealed_form(graph.onnx)
+        data |= {} if folder is None else {data_name(graph.file): candidate.data_path(graph)}
     manifest = manifest_of(candidate, packages, source)
     check_traces(declared, {MANIFEST: manifest.to_json(), **files})
-    quantised = quantise(declared, manifest, files, progress)
+    unwritten = Bundle(Path(), manifest, files, data)
+    quantised = quantise(declared, unwritten, candidate.scratch, progress)
     variants = (
         *manifest.variants,
         *(each.variant for each in made),
         *(each.variant for each in quantised),
     )
     files |= {each.variant.graph: each.graph for each in quantised}
-    bundle = write_bundle(Path(out), manifest.model_copy(update={"variants": variants}), files)
+    data |= {
+        data_name(each.variant.graph): each.data for each in quantised if each.data is not None
+    }
+    manifest = manifest.model_copy(update={"variants": variants})
+    bundle = write_bundle(Path(out), manifest, files, data)
     Receipt(
         schema=1,
         digest=bundle.digest,
@@ -106,15 +114,17 @@ def check_traces(declared: ModelDeclaration, written: Mapping[str, bytes]) -> No
 
 
 def quantise(
-    declared: ModelDeclaration, manifest: Manifest, files: Mapping[str, bytes], progress: Progress
+    declared: ModelDeclaration, unwritten: Bundle, scratch: Scratch, progress: Progress
 ) -> list[MadeVariant]:
     """Make the variants declared, proven on the bundle as it will be written.
 
     Ranges are measured on the bundle's reference rows.
     """
-    recipes = parse_recipes(declared.variants, [variant.name for variant in manifest.variants])
+    recipes = parse_recipes(
+        declared.variants, [variant.name for variant in unwritten.manifest.variants]
+    )
     if not recipes:
         return []
     raw = declared.reference or [sample.row for sample in declared.golden_samples]
-    subject = Subject(Bundle(Path(), manifest, files), [wire_row(row) for row in raw])
+    subject = Subject(unwritten, [wire_row(row) for row in raw], scratch)
     return make_variants(subject, recipes, progress)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 from support import foreign
@@ -258,7 +259,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(
 
     inner = module.make_graph
 
-    def counted(*arguments: object) -> bytes:
+    def counted(*arguments: object) -> onnx.ModelProto:
         made.append(1)
         if len(made) == 4:
             raise KeyboardInterrupt

@@ -20,7 +20,7 @@ from seatrial_parity.bisect.probed import Level, Probed
 FEEDS: Mapping[str, Array] = {"x": np.array([[-1.0, 2.0]], np.float32)}
 
 
-def chain() -> bytes:
+def chain() -> onnx.ModelProto:
     """x -> Neg -> Relu -> Exp -> Neg -> y."""
     steps = [("Neg", "x", "a"), ("Relu", "a", "b"), ("Exp", "b", "c"), ("Neg", "c", "y")]
     nodes = [
@@ -30,9 +30,7 @@ def chain() -> bytes:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 2]) for name in ("x", "y")
     ]
     graph = helper.make_graph(nodes, "graph", ends[:1], ends[1:])
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
-    ).SerializeToString()
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
 class Spoiling(Probed):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from seatrial_contracts.bundle import Bundle, open_bundle
 from seatrial_contracts.errors import MissingExtra
+from seatrial_contracts.manifest import data_name
 
 
 @click.command("inspect")
@@ -37,7 +38,7 @@ def command(path: Path, as_json: bool, measure: bool) -> None:
         f"[bold]{bundle.name} {bundle.version}[/]  sha256:{bundle.digest}", highlight=False
     )
     console.print(
-        f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.files)} sealed files, "
+        f"{bundle.size_bytes / 1e6:.2f} MB in {len(bundle.manifest.files)} sealed files, "
         f"opset {bundle.manifest.opset}, "
         f"{'batchable' if bundle.manifest.batchable else 'never batched'}, "
         f"{len(bundle.golden.rows)} golden rows, {len(bundle.golden.refusals)} refusals",
@@ -124,10 +125,11 @@ def variants_table(bundle: Bundle) -> Table:
         table.add_column(heading)
     for variant in bundle.manifest.variants:
         promise = variant.promise or bundle.contract.tolerance
-        size = bundle.manifest.files[variant.graph].size / 1e6
+        size = bundle.manifest.graph_bytes(variant.graph) / 1e6
+        weights = data_name(variant.graph)
         table.add_row(
             variant.name,
-            variant.graph,
+            variant.graph + (f"\n{weights}" if weights in bundle.manifest.files else ""),
             f"{size:.2f}",
             str(promise),
         )

@@ -108,6 +108,7 @@ def command(
     goes on where it was.
     """
     from seatrial_contracts.bundle import open_bundle
+    from seatrial_export.graphs.scratch import Scratch
     from seatrial_export.quantize.quantize_bundle import quantize_bundle
     from seatrial_export.quantize.subject import Subject
     from seatrial_export.variants import parse_recipes
@@ -119,7 +120,8 @@ def command(
             "--promise", "--budget too", "one of them: a budget becomes the promise"
         )
     bundle = open_bundle(path)
-    subject = Subject(bundle, calibration_rows(rows, target))
+    home = out or bundle.path.resolve().parent.parent
+    subject = Subject(bundle, calibration_rows(rows, target), Scratch(home))
     names = wanted or ("int8" if subject.original.has("Conv") else "int8_per_token",)
     recipes = parse_recipes(names, [variant.name for variant in bundle.manifest.variants])
     if promise is not None:
@@ -139,7 +141,7 @@ def command(
             recipes, searches = search_all(subject, recipes, budget, seed, progress)
         if recipes:
             made = quantize_bundle(
-                subject, recipes, out or bundle.path.resolve().parent.parent, version,
+                subject, recipes, home, version,
                 lambda step: progress.update(task, description=step, total=None), searches,
             )  # fmt: skip
     for place, search in enumerate(searches):

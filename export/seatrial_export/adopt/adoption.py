@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -27,7 +27,9 @@ from seatrial_export.adopt.parts import last_of
 from seatrial_export.adopt.prepare import Prepared, fit_prepare
 from seatrial_export.adopt.training_side import TrainingSide, check_answers, split
 from seatrial_export.declaration import ModelDeclaration
-from seatrial_export.gate.candidate import Candidate, OnnxGraph
+from seatrial_export.gate.candidate import PREPARE_GRAPH, Candidate, OnnxGraph
+from seatrial_export.graphs.scratch import Scratch
+from seatrial_export.graphs.weights import outside_of, stored
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,8 +133,9 @@ class Adoption(ModelDeclaration):
 class AdoptedCandidate(Candidate):
     """An adoption on trial."""
 
-    def __init__(self, adoption: Adoption) -> None:
+    def __init__(self, adoption: Adoption, scratch: Scratch | None = None) -> None:
         self.adoption, self.batchable = adoption, adoption.batchable
+        self.scratch = scratch or Scratch()
         self.trials: list[Trial] = []
         self.probes: list[EncodedRow] = []
         self.as_made: AsMade | None = None
@@ -144,6 +147,12 @@ class AdoptedCandidate(Candidate):
         return self.adoption
 
     @cached_property
+    def graph(self) -> onnx.ModelProto:
+        """The foreign graph; many weights inside of it are moved to a data file."""
+        graph = self.adoption.graph
+        return graph if outside_of(graph) else stored(graph, partial(self.data_path, self.model))
+
+    @cached_property
     def model(self) -> OnnxGraph:
         """The graph, which an early step of the gate fits to the contract."""
         return OnnxGraph(specs=self.adoption.specs, batched=True)
@@ -152,9 +161,11 @@ class AdoptedCandidate(Candidate):
     def prepare(self) -> OnnxGraph | None:
         """The per-row step, where there is one."""
         made = self.adoption.prepared
-        return (
-            None if made is None else OnnxGraph(specs=made.takes, batched=False, proto=made.model)
-        )
+        if made is None:
+            return None
+        graph = OnnxGraph(specs=made.takes, batched=False, file=PREPARE_GRAPH)
+        graph.proto = stored(made.model, partial(self.data_path, graph))
+        return graph
 
     def answer(self, rows: Sequence[RawRow]) -> list[dict[str, Array]]:
         """The answers of the training side, or else of the file as it was made.

@@ -7,6 +7,7 @@ need the graph alone.
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from seatrial_export.gate.lint import lint
 from seatrial_export.gate.parity import check_golden
 from seatrial_export.gate.run_steps import Progress, Step, run_steps, silent
 from seatrial_export.gate.strip import strip
+from seatrial_export.graphs.scratch import Scratch
+from seatrial_export.graphs.weights import stored
 from seatrial_export.seal import seal
 from seatrial_export.tool_versions import tool_versions
 
@@ -51,11 +54,11 @@ def adopt_model(
     """
     check_declared(adoption, since, allow_breaking=allow_breaking)
     check_activations(adoption.contract, adoption.activations)
-    candidate = AdoptedCandidate(adoption)
-    run_steps(candidate, STEPS, frozenset({"lint", DRAWN}), progress)
-    return seal(
-        candidate, out, tool_versions((*TOOLS, *adoption.made_by)), progress, source, since=since
-    )
+    tools = tool_versions((*TOOLS, *adoption.made_by))
+    with Scratch(Path(out)) as scratch:
+        candidate = AdoptedCandidate(adoption, scratch)
+        run_steps(candidate, STEPS, frozenset({"lint", DRAWN}), progress)
+        return seal(candidate, out, tools, progress, source, since=since)
 
 
 def check_foreign(candidate: AdoptedCandidate) -> None:
@@ -69,10 +72,10 @@ def fit_contract(candidate: AdoptedCandidate) -> None:
     If the graph takes one row at a time, the server runs one row at a time.
     """
     adoption = candidate.adoption
-    fitted = fit(adoption.graph, adoption, adoption.renamed, adoption.activations)
-    candidate.model.proto = fitted.model
+    fitted = fit(candidate.graph, adoption, adoption.renamed, adoption.activations)
+    candidate.model.proto = stored(fitted.model, partial(candidate.data_path, candidate.model))
     candidate.as_made = AsMade(
-        adoption.graph, fitted, adoption, adoption.prepared, adoption.activations
+        candidate.graph, fitted, adoption, adoption.prepared, adoption.activations
     )
     for name, activation in adoption.activations.items():
         if activation in OPERATORS:

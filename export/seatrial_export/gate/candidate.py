@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 import onnx
 
@@ -14,12 +15,15 @@ from seatrial_contracts.drawn_rows import DrawnRow, draw_rows
 from seatrial_contracts.golden import Golden, Refused, wire_row
 from seatrial_contracts.host_stage import EncodedRow
 from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_contracts.manifest import data_name
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.sample import RawRow, Sample
 from seatrial_export.declaration import ModelDeclaration
+from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.graphs.session import Session
 
 BATCH = "batch"
+GRAPH, PREPARE_GRAPH = "graphs/fp32.onnx", "graphs/prepare.onnx"
 MOST_REFERENCE = 2000
 """Reference rows that are answered: what drift and sealed ranges need."""
 
@@ -30,6 +34,8 @@ class OnnxGraph:
 
     specs: tuple[TensorSpec, ...]
     batched: bool
+    file: str = GRAPH
+    """Its name in the bundle."""
     proto: onnx.ModelProto | None = None
 
     @property
@@ -64,6 +70,8 @@ class Candidate(ABC):
     time.
     """
     trials: list[Trial]
+    scratch: Scratch
+    """Where weights lie that are too many for their graph."""
     probes: list[EncodedRow]
     """Prepared rows, golden and drawn, to stand beside others in a batch.
 
@@ -138,6 +146,10 @@ class Candidate(ABC):
             tuple(tuple(sample.slices) for sample in samples),
             lambda: self.declared.front,
         )
+
+    def data_path(self, graph: OnnxGraph) -> Path:
+        """Where a graph's weights lie until it is sealed, if they lie outside of it."""
+        return self.scratch.file(PurePosixPath(data_name(graph.file)).name)
 
     @property
     def graphs(self) -> list[OnnxGraph]:

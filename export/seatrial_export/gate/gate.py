@@ -21,6 +21,7 @@ from seatrial_export.gate.to_onnx import check_opset, export_onnx
 from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.gate.torch_export import check_arguments, check_torch_export
 from seatrial_export.gate.train_mode import check_flags, check_row_in_batch, check_two_runs
+from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.pipeline import Pipeline
 
 
@@ -70,15 +71,18 @@ WAIVABLE = frozenset(
 
 
 def pass_export_gate(
-    pipeline: Pipeline, progress: Progress = silent, target: str | None = None
+    pipeline: Pipeline,
+    progress: Progress = silent,
+    target: str | None = None,
+    scratch: Scratch | None = None,
 ) -> TorchCandidate:
     """Run every step.
 
     `progress` gets the name of each step before it runs. `target` is the pipeline's `file.py:name`,
-    where it has one.
+    where it has one. Weights that are too many for their graph lie in `scratch`.
     """
     with fresh_process(None if FRESH in pipeline.waive else target) as fresh:
-        candidate = TorchCandidate(pipeline, fresh)
+        candidate = TorchCandidate(pipeline, fresh, scratch or Scratch())
         run_steps(candidate, STEPS, WAIVABLE, progress)
     candidate.fresh = None
     return candidate

@@ -57,7 +57,6 @@ def lint(candidate: Candidate) -> None:
     for graph in candidate.graphs:
         model = graph.onnx
         check_domains(model)
-        check_external_data(model)
         check_symbolic(graph, batchable=candidate.batchable)
         check_chance(model)
         check_training(model)
@@ -79,21 +78,6 @@ def check_domains(model: onnx.ModelProto) -> None:
             "operators",
             f"operators outside the ONNX standard: {shown}",
             "use operations with a standard ONNX form",
-        )
-
-
-def check_external_data(model: onnx.ModelProto) -> None:
-    """Weights in another file would not be sealed."""
-    outside = [
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-    ]
-    if outside:
-        raise GateError(
-            "external data",
-            f"weights outside the file: {', '.join(outside[:3])}",
-            "save the model with its weights inside",
         )
 
 

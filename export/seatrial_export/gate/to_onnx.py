@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.gate.torch_export import named_sizes
 from seatrial_export.gate.translations import TRANSLATIONS
 from seatrial_export.graphs.exporter_messages import first_lines, quiet
+from seatrial_export.graphs.from_ir import proto_of
 from seatrial_export.graphs.read import opset_of
 
 NO_FORM = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
@@ -30,7 +32,12 @@ MEND_EXPORTER = "the exporter does not take the model; the message names the ope
 
 
 def export_onnx(candidate: TorchCandidate) -> None:
-    """`torch.onnx.export(dynamo=True)` with named sizes, at the pipeline's opset."""
+    """`torch.onnx.export(dynamo=True)` with named sizes, at the pipeline's opset.
+
+    A large model is not exported while the fresh process holds it too.
+    """
+    if candidate.fresh is not None and candidate.is_large:
+        candidate.fresh.wait("first")
     for graph in candidate.traced:
         source: Any = graph.program if graph.program is not None else graph.module
         try:
@@ -44,7 +51,8 @@ def export_onnx(candidate: TorchCandidate) -> None:
             raise without_form(candidate, graph, error) from error
         assert program is not None, "dynamo=True returns a program"
         name_values(program.model.graph, [spec.name for spec in graph.specs], graph.outputs)
-        graph.proto, graph.exported = program.model_proto, program.exported_program
+        graph.proto = proto_of(program.model, partial(candidate.data_path, graph))
+        graph.exported = program.exported_program
 
 
 def without_form(candidate: TorchCandidate, graph: Graph, error: Exception) -> GateError:

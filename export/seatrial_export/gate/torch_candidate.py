@@ -16,7 +16,9 @@ from seatrial_contracts.manifest import prepared_name
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.sample import RawRow
 from seatrial_export.declaration import ModelDeclaration
-from seatrial_export.gate.candidate import BATCH, Candidate, OnnxGraph
+from seatrial_export.gate.candidate import BATCH, PREPARE_GRAPH, Candidate, OnnxGraph
+from seatrial_export.graphs import weights
+from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class TorchCandidate(Candidate):
     """Its temperatures are fitted by an early step."""
     fresh: FreshProcess | None = None
     """The pipeline's file in a process of its own, where it has a file."""
+    scratch: Scratch = field(default_factory=Scratch)
     batchable: bool = field(init=False)
     pristine: tuple[nn.Module, nn.Module | None] | None = field(init=False)
     """Copies of model and prepare, made before the gate first calls them.
@@ -104,6 +107,15 @@ class TorchCandidate(Candidate):
     def declared(self) -> ModelDeclaration:
         """The pipeline."""
         return self.pipeline
+
+    @property
+    def is_large(self) -> bool:
+        """Do the modules hold so much that their weights will lie outside of the graph?"""
+        modules = [
+            each for each in (self.pipeline.model, self.pipeline.prepare) if each is not None
+        ]
+        tensors = (each for module in modules for each in (*module.parameters(), *module.buffers()))
+        return sum(tensor.nbytes for tensor in tensors) >= weights.OUTSIDE_FROM_BYTES
 
     @cached_property
     def trace_rows(self) -> list[EncodedRow]:
@@ -178,6 +190,7 @@ class TorchCandidate(Candidate):
             specs=specs,
             outputs=outputs,
             batched=False,
+            file=PREPARE_GRAPH,
             sizes=sizes,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,35 @@ import onnxruntime as ort
 from seatrial_contracts.errors import GateError
 from seatrial_contracts.host_stage import EncodedRow, collate, in_batches, shape_key
 from seatrial_contracts.kinds.kind import Array, TensorSpec
+from seatrial_export.graphs.weights import sealed_form
 
 Outputs = dict[str, Array]
+DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where a graph that is given as bytes finds its data file."""
+NO_PREPACKING = "session.disable_prepacking"
+"""Mapped weights are computed with where they lie, and not copied into the kernels' order."""
+
+
+def options_for(folder: Path | None) -> ort.SessionOptions:
+    """One CPU thread; weights outside of the graph lie in `folder`."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if folder is not None:
+        options.add_session_config_entry(DATA_FOLDER, str(folder))
+        options.add_session_config_entry(NO_PREPACKING, "1")
+    return options
 
 
 class Session:
     """One ONNX model in onnxruntime, on one CPU thread."""
 
-    def __init__(self, model: onnx.ModelProto | bytes) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        data = model if isinstance(model, bytes) else model.SerializeToString()
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph, folder = sealed_form(model)
         try:
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                graph, options_for(folder), providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime raises kinds of its own, all of which mean this
             raise GateError(
                 "onnxruntime",
@@ -42,9 +58,7 @@ class Session:
 class Model:
     """A model graph over prepared rows."""
 
-    def __init__(
-        self, model: Session | onnx.ModelProto | bytes, specs: Sequence[TensorSpec]
-    ) -> None:
+    def __init__(self, model: Session | onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:
         self.session = model if isinstance(model, Session) else Session(model)
         self.specs = tuple(specs)
 
@@ -80,7 +94,7 @@ class PrepareStage:
         specs: Sequence[TensorSpec],
         inputs: Sequence[str] = (),
         outputs: Sequence[TensorSpec] = (),
-        graph: Session | onnx.ModelProto | bytes | None = None,
+        graph: Session | onnx.ModelProto | None = None,
     ) -> None:
         """Take the shapes on both sides, and the graph between them.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import onnx
 
 from seatrial_contracts.errors import DeclarationError, SeatrialError
-from seatrial_contracts.manifest import Variant
+from seatrial_contracts.manifest import Variant, data_name
 from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.run_steps import Progress, silent
 from seatrial_export.gate.strip import check_leaks, strip_model
 from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
+from seatrial_export.graphs.weights import outside_of, sealed_form, stored
 from seatrial_export.quantize.prove import prove
 from seatrial_export.quantize.subject import Subject
 from seatrial_export.variants.recipe import Recipe
@@ -28,6 +31,8 @@ class MadeVariant:
     variant: Variant
     graph: bytes
     trials: tuple[Trial, ...]
+    data: Path | None = None
+    """The file that its weights lie in, where they lie outside of the graph."""
 
 
 def make_variants(
@@ -47,16 +52,15 @@ def make_variants(
         name = recipe.variant
         variant = Variant(
             name=name,
-            graph=f"graphs/{name}.onnx",
+            graph=graph_name(recipe),
             promise=recipe.promised(subject.contract),
             recipe=str(recipe),
         )
         progress(f"{recipe.variant}: proving")
-        made.append(
-            MadeVariant(
-                variant, graph, tuple(prove(subject, variant, graph, recipe.APART, recipe.edges))
-            )
-        )
+        trials = tuple(prove(subject, variant, graph, recipe.APART, recipe.edges))
+        sealed, folder = sealed_form(graph)
+        data = None if folder is None else data_path(subject, recipe)
+        made.append(MadeVariant(variant, sealed, trials, data))
     return made
 
 
@@ -78,9 +82,20 @@ def check_recipe(subject: Subject, recipe: Recipe) -> None:
     recipe.check(subject.original)
 
 
-def make_graph(subject: Subject, recipe: Recipe) -> bytes:
+def graph_name(recipe: Recipe) -> str:
+    """The variant's graph in the bundle."""
+    return f"graphs/{recipe.variant}.onnx"
+
+
+def data_path(subject: Subject, recipe: Recipe) -> Path:
+    """Where many weights of the variant lie until it is sealed."""
+    return subject.scratch.file(PurePosixPath(data_name(graph_name(recipe))).name)
+
+
+def make_graph(subject: Subject, recipe: Recipe) -> onnx.ModelProto:
     """Make the variant's graph, without notes; same inputs, same bytes.
 
+    Many weights are in the variant's own data file, in the place of the one of an earlier call.
     Raises `DeclarationError` where a library gives up on this graph.
     """
     try:
@@ -97,9 +112,11 @@ def make_graph(subject: Subject, recipe: Recipe) -> bytes:
     strip_model(model)
     del model.graph.value_info[:]
     check_same_ports(subject.original.model, model)
-    data: bytes = model.SerializeToString(deterministic=True)
-    check_leaks(f"graphs/{recipe.variant}.onnx", data)
-    return data
+    if outside_of(model):
+        data_path(subject, recipe).unlink(missing_ok=True)
+    made = stored(model, partial(data_path, subject, recipe))
+    check_leaks(graph_name(recipe), sealed_form(made)[0])
+    return made
 
 
 def check_same_ports(original: onnx.ModelProto, made: onnx.ModelProto) -> None:

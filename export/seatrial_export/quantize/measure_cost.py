@@ -45,8 +45,11 @@ def best_seconds(
     return best
 
 
-def peak_memory_bytes(graph: bytes, feeds: Mapping[str, Array]) -> int | None:
-    """What loading a graph and running a batch takes at most; None on systems without /proc."""
+def peak_memory_bytes(graph: bytes, weights: Path | None, feeds: Mapping[str, Array]) -> int | None:
+    """What loading a graph and running a batch takes at most; None on systems without /proc.
+
+    `weights` is the folder of the graph's data file, if it has one.
+    """
     if not Path("/proc/self/status").exists():
         return None
     script = Path(__file__).with_name("peak_memory.py")
@@ -59,6 +62,7 @@ def peak_memory_bytes(graph: bytes, feeds: Mapping[str, Array]) -> int | None:
         }
         np.savez(batch, **arrays)
         command = [sys.executable, "-I", str(script), str(model), str(batch)]
+        command += [] if weights is None else [str(weights)]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=MEASURED_S, check=True
         )

@@ -1,7 +1,9 @@
 """Run as a script: load a graph, run a batch, print the bytes that it took at its peak.
 
 The bytes are counted beyond the interpreter and its libraries. The script imports nothing of
-seatrial, so that the bytes are onnxruntime's. `python peak_memory.py GRAPH.onnx FEEDS.npz`
+seatrial, so that the bytes are onnxruntime's.
+
+`python peak_memory.py GRAPH.onnx FEEDS.npz [FOLDER_OF_WEIGHTS]`
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ def status_bytes(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-def main(graph: str, feeds: str) -> None:
+def main(graph: str, feeds: str, weights: str = "") -> None:
     """Strings come as fixed-width text, since object arrays would need pickle."""
     with np.load(feeds) as loaded:
         batch = {
@@ -30,7 +32,13 @@ def main(graph: str, feeds: str) -> None:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run(None, batch)
+    if weights:  # as a server holds them: mapped where they lie
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", weights
+        )
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    model = Path(graph).read_bytes() if weights else graph
+    ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, batch)
     sys.stdout.write(str(status_bytes("VmHWM") - before))
 
 

@@ -6,6 +6,8 @@ the variant's cost is measured.
 
 from __future__ import annotations
 
+import onnx
+
 from seatrial_contracts.compare import Comparison, Tolerance
 from seatrial_contracts.cost import Cost
 from seatrial_contracts.errors import GateError
@@ -15,6 +17,7 @@ from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import INDEPENDENCE, Trial
 from seatrial_export.gate.independence import MATES, answerable, compare_among_mates
 from seatrial_export.graphs.session import Model
+from seatrial_export.graphs.weights import outside_of, sealed_form, size_of
 from seatrial_export.quantize.measure_cost import MEMORY_ROWS, best_seconds, peak_memory_bytes
 from seatrial_export.quantize.prove_drawn import PROVIDER, prove_drawn
 from seatrial_export.quantize.subject import Subject
@@ -24,7 +27,7 @@ from seatrial_export.variants.recipe import Edges
 def prove(
     subject: Subject,
     variant: Variant,
-    graph: bytes,
+    graph: onnx.ModelProto,
     apart: Tolerance,
     edges: Edges | None = None,
 ) -> list[Trial]:
@@ -101,17 +104,18 @@ def prove_rows(subject: Subject, variant: Variant, model: Model, place: int, siz
     return found.trial("onnxruntime", variant.name, PROVIDER, size, held_out=bool(place))
 
 
-def measure_cost(subject: Subject, model: Model, graph: bytes) -> Cost:
+def measure_cost(subject: Subject, model: Model, graph: onnx.ModelProto) -> Cost:
     """Size, speed beside fp32 at each batch size, peak memory."""
     timed = {
         size: best_seconds([subject.fp32, model], subject.middling, size) for size in subject.sizes
     }
+    data, folder = sealed_form(graph)
     rows = MEMORY_ROWS if subject.batchable else 1
     return Cost(
-        size_bytes=len(graph),
+        size_bytes=len(data) + sum(map(size_of, outside_of(graph))),
         seconds={size: own for size, (_, own) in timed.items()},
         speed={size: fp32 / own for size, (fp32, own) in timed.items()},
         peak_memory_bytes=peak_memory_bytes(
-            graph, collate(subject.specs, [subject.middling] * rows)
+            data, folder, collate(subject.specs, [subject.middling] * rows)
         ),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from seatrial_contracts.bundle import Bundle, write_bundle
 from seatrial_contracts.cost import Search
 from seatrial_contracts.errors import DeclarationError
-from seatrial_contracts.manifest import Manifest, check_version
+from seatrial_contracts.manifest import Manifest, check_version, data_name
 from seatrial_contracts.receipt import Receipt, now, this_machine
 from seatrial_contracts.release_notes import NOTES
 from seatrial_export.gate.independence import TOLERANCE
@@ -65,8 +65,8 @@ def quantize_bundle(
 
 def with_variants(
     old: Bundle, made: Sequence[MadeVariant], version: str
-) -> tuple[Manifest, dict[str, bytes]]:
-    """Make manifest and files of the new bundle.
+) -> tuple[Manifest, dict[str, bytes], dict[str, Path]]:
+    """Make manifest, files and data files of the new bundle.
 
     The notes of the old bundle are about the version before it, and are left out.
     """
@@ -75,4 +75,6 @@ def with_variants(
         "made_with": {**old.manifest.made_with, **tool_versions()},
     })  # fmt: skip
     files = {name: data for name, data in old.files.items() if name != NOTES}
-    return manifest, files | {each.variant.graph: each.graph for each in made}
+    files |= {each.variant.graph: each.graph for each in made}
+    data = {data_name(each.variant.graph): each.data for each in made if each.data is not None}
+    return manifest, files, {**old.data, **data}

@@ -20,6 +20,8 @@ from seatrial_contracts.host_stage import EncodedRow, collate, padded_length
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.tensor import Tensor
 from seatrial_export.gate.independence import answerable
+from seatrial_export.graphs.scratch import Scratch
+from seatrial_export.graphs.sealed import read_graph
 from seatrial_export.graphs.session import Model, PrepareStage
 from seatrial_export.variants.original import Original
 
@@ -30,12 +32,17 @@ class Subject:
     """Raw rows go the whole way: contract, host stage, prepare graph, model graph."""
 
     def __init__(
-        self, bundle: Bundle, calibration: Sequence[Mapping[str, Any]] | None = None
+        self,
+        bundle: Bundle,
+        calibration: Sequence[Mapping[str, Any]] | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         """Take a bundle, which may be one that is not written yet.
 
-        `calibration` are raw rows; the golden ones where there are none.
+        `calibration` are raw rows; the golden ones where there are none. Weights of variants lie in
+        `scratch` until they are sealed, where they are many.
         """
+        self.scratch = scratch or Scratch()
         self.bundle, self.contract, self.specs = bundle, bundle.contract, bundle.specs
         self.batchable = bundle.manifest.batchable
         self.calibration = bundle.golden.rows if calibration is None else calibration
@@ -43,7 +50,7 @@ class Subject:
         self._prepare = PrepareStage(
             bundle.contract.tensors,
             bundle.specs,
-            *((stage.inputs, stage.outputs, bundle.files[stage.graph]) if stage else ()),
+            *((stage.inputs, stage.outputs, read_graph(bundle, stage.graph)) if stage else ()),
         )
 
     def prepared(self, row: Mapping[str, Any]) -> EncodedRow:
@@ -51,8 +58,8 @@ class Subject:
         return self._prepare(self.front.encode_row(self.contract.validate_row(row)))
 
     @cached_property
-    def fp32_graph(self) -> bytes:
-        """Raises `DeclarationError` where the bundle has none."""
+    def fp32_graph(self) -> onnx.ModelProto:
+        """What variants are made of. Raises `DeclarationError` where the bundle has none."""
         found = [
             variant
             for variant in self.bundle.manifest.variants
@@ -64,7 +71,7 @@ class Subject:
                 "no fp32 ONNX graph",
                 "one to make variants of",
             )
-        return self.bundle.files[found[0].graph]
+        return read_graph(self.bundle, found[0].graph)
 
     @cached_property
     def fp32(self) -> Model:
@@ -84,9 +91,10 @@ class Subject:
             except Refusal as refusal:
                 raise DeclarationError(f"calibration row {place}: {refusal}") from None
         edges = [collate(self.specs, [row]) for _, row in self.edge_rows]
-        return Original(
-            onnx.load_from_string(self.fp32_graph), feeds, edges=edges, batchable=self.batchable
-        )
+        # A copy, which gets names for its nodes.
+        model = onnx.ModelProto()
+        model.CopyFrom(self.fp32_graph)
+        return Original(model, feeds, edges=edges, batchable=self.batchable, scratch=self.scratch)
 
     @cached_property
     def _drawn(self) -> list[tuple[DrawnRow, EncodedRow]]:

@@ -6,13 +6,18 @@ Inputs and outputs stay as they are.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+import numpy as np
 import onnx
 
 from seatrial_contracts.compare import Tolerance
 from seatrial_contracts.errors import DeclarationError
-from seatrial_export.variants.original import Original
+from seatrial_contracts.kinds.kind import Array
+from seatrial_export.graphs.data_file import DataFile
+from seatrial_export.graphs.weights import Place, array_of, outside_of, put_outside
+from seatrial_export.variants.original import Original, pieces_along
 from seatrial_export.variants.ranges import names_beyond
 from seatrial_export.variants.recipe import Recipe
 
@@ -70,17 +75,53 @@ class Fp16(Recipe):
     def transform(self, original: Original) -> onnx.ModelProto:
         """See `Recipe.transform`."""
         path = list(sys.path)
-        from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers import float16
 
         sys.path[:] = path  # that package puts its own folder there, full of common names
-        model = onnx.ModelProto()
-        model.CopyFrom(original.model)
+        model = onnx.shape_inference.infer_shapes(original.model)
+        outside = take_out(model)
         kept = sorted({*self.keep, *self.beyond(original)})
-        made: onnx.ModelProto = convert_float_to_float16(
-            model, keep_io_types=True, node_block_list=kept
+        made: onnx.ModelProto = float16.convert_float_to_float16(
+            model, keep_io_types=True, disable_shape_infer=True, node_block_list=kept
         )
         keep_wide(made.graph)
+        if outside:
+            with DataFile(original.new_data()) as file:
+                put_back(made, outside, file, float16.convert_np_to_float16)
         return made
+
+
+def take_out(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Let one number stand for each weight in a data file, which the converter would read.
+
+    Returns the weights by name.
+    """
+    outside = {}
+    for tensor in outside_of(model):
+        kept = outside[tensor.name] = onnx.TensorProto()
+        kept.CopyFrom(tensor)
+        tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, tensor.data_type, [1], [0]))
+    return outside
+
+
+def put_back(
+    model: onnx.ModelProto,
+    outside: Mapping[str, onnx.TensorProto],
+    file: DataFile,
+    narrow: Callable[[Array], Array],
+) -> None:
+    """Put the weights back, those that the converter made 16 bits wide narrowed in pieces."""
+    for tensor in model.graph.initializer:
+        wide = outside.get(tensor.name)
+        if wide is None:
+            continue
+        narrowed = tensor.data_type == onnx.TensorProto.FLOAT16 != wide.data_type
+        tensor.CopyFrom(wide)
+        if narrowed:
+            values = array_of(wide)
+            pieces = (np.asarray(narrow(values[some])) for some in pieces_along(values, 0))
+            tensor.data_type = onnx.TensorProto.FLOAT16
+            put_outside(tensor, Place(file.path, *file.add(pieces)))
 
 
 def keep_wide(graph: onnx.GraphProto) -> None:

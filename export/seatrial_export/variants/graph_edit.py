@@ -11,6 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from seatrial_export.graphs import weights
+from seatrial_export.graphs.data_file import DataFile
+from seatrial_export.graphs.weights import Place, outside_tensor
 from seatrial_export.variants.original import Original, nodes_of
 
 
@@ -28,12 +31,23 @@ class GraphEdit:
         self._gone: set[str] = set()
         self._replaced: set[str] = set()
         self._constants: dict[str, onnx.TensorProto] = {}
+        self._file = DataFile(original.new_data()) if original.is_large else None
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """A constant of this name, made once; returns the name."""
         if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(values, name)
+            self._constants[name] = self._stored(name, values)
         return name
+
+    def _stored(self, name: str, values: NDArray[Any]) -> onnx.TensorProto:
+        if self._file is None or values.nbytes < weights.LEAST_BYTES:
+            return numpy_helper.from_array(values, name)
+        data_type = helper.np_dtype_to_tensor_dtype(values.dtype)
+        if weights.bits_of(data_type) < 8:
+            place = self._file.add([numpy_helper.from_array(values).raw_data])
+        else:
+            place = self._file.add_array(values)
+        return outside_tensor(name, data_type, values.shape, Place(self._file.path, *place))
 
     def put(
         self, place: str, operator: str, inputs: list[str], output: str, **attributes: Any

@@ -17,7 +17,7 @@ from pydantic import Field
 from seatrial_export.variants.graph_edit import GraphEdit
 from seatrial_export.variants.int8_weights import put_weight, weight_axes
 from seatrial_export.variants.linear import Linear
-from seatrial_export.variants.original import Original, quantised
+from seatrial_export.variants.original import Original, pieces_along
 from seatrial_export.variants.recipe import Recipe
 
 OPSET = 21
@@ -77,20 +77,26 @@ def put_blocks(edit: GraphEdit, place: str, linear: Linear, block: int) -> None:
 
     onnxruntime fuses these two.
     """
-    inputs, outputs = linear.matrix.shape
-    values, scales = least_error(linear.matrix.reshape(inputs // block, block, outputs))
+    matrix = linear.matrix
+    inputs, outputs = matrix.shape
+    values = np.empty((inputs, outputs), ml_dtypes.int4)
+    scales = np.empty((inputs // block, outputs), np.float32)
+    for some in pieces_along(matrix, 1):
+        found, scale = least_error(matrix[some].reshape(inputs // block, block, -1))
+        values[some] = found.reshape(inputs, -1).astype(ml_dtypes.int4)
+        scales[some] = scale[:, 0]
     made = f"_{linear.weight}.int4"
-    whole = edit.constant(f"{made}_weight", values.reshape(inputs, outputs).astype(ml_dtypes.int4))
-    matrix = edit.put(
+    whole = edit.constant(f"{made}_weight", values)
+    unpacked = edit.put(
         place,
         "DequantizeLinear",
-        [whole, edit.constant(f"{made}_scales", scales[:, 0])],
+        [whole, edit.constant(f"{made}_scales", scales)],
         f"_{linear.output}.int4_matrix",
         axis=0,
         block_size=block,
     )
     product = f"_{linear.output}.int4_product" if linear.bias else linear.output
-    edit.put(place, "MatMul", [linear.x, matrix], product)
+    edit.put(place, "MatMul", [linear.x, unpacked], product)
     if linear.bias:
         edit.put(place, "Add", [product, linear.bias], linear.output)
     edit.take_out(place)
@@ -102,9 +108,10 @@ def least_error(blocks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]
     Of several scales, the one is taken that brings each block nearest to its original. The largest
     number of a block may be cut off, where the many small ones gain more by a finer step.
     """
-    values, widest = quantised(blocks, axis=1, most=7)
-    scales, least = widest, np.square(values * widest - blocks).sum(axis=1, keepdims=True)
-    for cut in CUTS:
+    widest = np.abs(blocks).max(axis=1, keepdims=True) / 7
+    widest = np.maximum(widest, np.finfo(np.float32).tiny).astype(np.float32)
+    scales, least = widest, np.full_like(widest, np.inf)
+    for cut in (1.0, *CUTS):
         tried = widest * np.float32(cut)
         error = np.square(np.clip(np.rint(blocks / tried), -7, 7) * tried - blocks).sum(
             axis=1, keepdims=True

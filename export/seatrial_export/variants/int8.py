@@ -57,6 +57,7 @@ class Int8(Recipe):
     AGREEMENT: ClassVar[float] = 0.95
     RELATIVE: ClassVar[float] = 0.05
     CALIBRATED: ClassVar[bool] = True
+    WHOLE: ClassVar[bool] = True
     LEAVES: ClassVar[str] = "Conv, MatMul or Gemm with constant weights (outside loops)"
 
     calibration: Literal["minmax", "percentile", "entropy"] = "minmax"

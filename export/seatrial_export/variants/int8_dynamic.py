@@ -25,6 +25,7 @@ class Int8Dynamic(Recipe):
     COSINE: ClassVar[float] = 0.98
     AGREEMENT: ClassVar[float] = 0.95
     RELATIVE: ClassVar[float] = 0.05
+    WHOLE: ClassVar[bool] = True
     LEAVES: ClassVar[str] = "MatMul or Gemm with constant weights (outside loops)"
 
     def nodes(self, original: Original) -> list[str]:

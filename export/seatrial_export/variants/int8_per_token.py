@@ -82,13 +82,13 @@ def put_tokens(edit: GraphEdit, place: str, x: str) -> tuple[str, str, str]:
 
 def put_product(edit: GraphEdit, place: str, linear: Linear, q: str, scale: str, low: str) -> None:
     """What the linear node answers, by way of whole numbers."""
-    values, scales = quantised(linear.matrix, axis=0, most=MOST)
-    columns = (values.sum(axis=0) * scales[0]).astype(np.float32)
+    values, scales = quantised(linear.matrix, axis=1, most=MOST)
+    columns = (values.sum(axis=0, dtype=np.int64) * scales[0]).astype(np.float32)
     made = f"_{linear.output}.int8"
     whole = edit.put(
         place,
         "MatMulInteger",
-        [q, edit.constant(f"{made}_weight", values.astype(np.int8))],
+        [q, edit.constant(f"{made}_weight", values)],
         f"{made}_sums",
     )
     sums = edit.put(place, "Cast", [whole], f"{made}_float", to=onnx.TensorProto.FLOAT)

@@ -96,11 +96,8 @@ def weight_axes(original: Original) -> dict[str, int]:
 
 def put_weight(edit: GraphEdit, original: Original, weight: str, axis: int) -> None:
     """The weight as int8 and scales, in the place of the fp32 one."""
-    values = original.weight(weight)
-    values, scales = quantised(
-        values, tuple(place for place in range(values.ndim) if place != axis), most=127
-    )
-    whole = edit.constant(f"{weight}.int8", values.astype(np.int8))
+    values, scales = quantised(original.weight(weight), axis, most=127)
+    whole = edit.constant(f"{weight}.int8", values)
     readers = [node for node in original.model.graph.node if weight in node.input]
     looked_up = [node for node in readers if node.op_type == "Gather"]
     if looked_up and len(looked_up) == len(readers) and values.ndim == 2:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+
+from seatrial_export.graphs.weights import array_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Linear:
     @property
     def matrix(self) -> NDArray[Any]:
         """The weights, `(inputs, outputs)`."""
-        values = numpy_helper.to_array(self.tensor)
+        values = array_of(self.tensor)
         return np.ascontiguousarray(values.T) if self.transposed else values
 
 

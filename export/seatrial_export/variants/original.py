@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper, version_converter
+from onnx import version_converter
 
 from seatrial_contracts.kinds.kind import Array
+from seatrial_export.graphs.scratch import Scratch
+from seatrial_export.graphs.weights import (
+    array_of,
+    inputs_as_weights,
+    outside_of,
+    weights_as_inputs,
+)
 from seatrial_export.variants.linear import Linear, linear_of
 from seatrial_export.variants.ranges import RangeRule, Ranges, measure_ranges
 
+PIECE_NUMBERS = 2**22
+"""Numbers of a tensor that are worked on at a time, as near as its sizes allow."""
 Feeds = Mapping[str, Array]
 
 
@@ -32,7 +42,10 @@ class Original:
         *,
         edges: Sequence[Feeds] = (),
         batchable: bool = True,
+        scratch: Scratch | None = None,
     ) -> None:
+        self.scratch = scratch or Scratch()
+        """Where a variant's weights lie while it is made, if they are many."""
         self.model, self.feeds, self.edges, self.batchable = model, feeds, edges, batchable
         self._ranges: dict[tuple[RangeRule, tuple[str, ...]], Ranges] = {}
         name_nodes(model.graph)
@@ -48,8 +61,22 @@ class Original:
             >= opset
         ):
             return self
-        model = version_converter.convert_version(self.model, opset)
-        return Original(model, self.feeds, edges=self.edges, batchable=self.batchable)
+        light, outside = weights_as_inputs(self.model)
+        model = inputs_as_weights(version_converter.convert_version(light, opset), outside)
+        return Original(
+            model, self.feeds, edges=self.edges, batchable=self.batchable, scratch=self.scratch
+        )
+
+    @cached_property
+    def is_large(self) -> bool:
+        """Do weights lie in a data file?"""
+        return bool(outside_of(self.model))
+
+    def new_data(self) -> Path:
+        """Where new weights of a large graph are written to, one by one, until the next call."""
+        path = self.scratch.file("made.data")
+        path.unlink(missing_ok=True)
+        return path
 
     @cached_property
     def weights(self) -> dict[str, onnx.TensorProto]:
@@ -58,7 +85,7 @@ class Original:
 
     def weight(self, name: str) -> NDArray[Any]:
         """An initializer's values."""
-        return numpy_helper.to_array(self.weights[name])
+        return array_of(self.weights[name])
 
     @cached_property
     def linears(self) -> dict[str, Linear]:
@@ -100,14 +127,28 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def quantised(
-    values: NDArray[Any], axis: int | tuple[int, ...], most: int
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Quantise to symmetric whole numbers from -most to most, with their scales.
+    values: NDArray[Any], axis: int, most: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Quantise to symmetric whole numbers from -most to most.
 
-    The scales have `axis` reduced to 1; 0 stays 0.
+    Each place of `axis` has a scale. The scales have the other axes reduced to 1; 0 stays 0. A
+    piece of the values is worked on at a time.
     """
-    scale = np.maximum(
-        np.abs(values).max(axis=axis, keepdims=True) / most, np.finfo(np.float32).tiny
-    )
-    scale = scale.astype(np.float32)
-    return np.clip(np.rint(values / scale), -most, most), scale
+    others = tuple(place for place in range(values.ndim) if place != axis % values.ndim)
+    found = np.empty(values.shape, np.int8)
+    kept = [size if place == axis else 1 for place, size in enumerate(values.shape)]
+    scales = np.empty(kept, np.float32)
+    for some in pieces_along(values, axis):
+        piece = np.asarray(values[some])
+        scale = np.abs(piece).max(axis=others, keepdims=True) / most
+        scales[some] = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+        found[some] = np.clip(np.rint(piece / scales[some]), -most, most)
+    return found, scales
+
+
+def pieces_along(values: NDArray[Any], axis: int) -> Iterator[tuple[slice, ...]]:
+    """Yield the places of pieces of an array, which together are all of it, along one axis."""
+    size = values.shape[axis]
+    step = max(1, PIECE_NUMBERS * size // max(values.size, 1))
+    for start in range(0, size, step):
+        yield (*[slice(None)] * axis, slice(start, start + step))

@@ -17,6 +17,8 @@ from seatrial_contracts.declared import Declared
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.measures import decided_outputs, wide_outputs
 from seatrial_contracts.promise import Promise
+from seatrial_export.graphs import weights
+from seatrial_export.graphs.weights import weight_bytes
 from seatrial_export.variants.original import Original
 
 MIN_SLICE_ROWS = 10
@@ -54,6 +56,8 @@ class Recipe(Declared, ABC):
     """
     CALIBRATED: ClassVar[bool] = False
     """Does it need rows to measure ranges on?"""
+    WHOLE: ClassVar[bool] = False
+    """Is it made by a library that holds the whole graph, weights and all, in memory?"""
     LEAVES: ClassVar[str]
     """What it changes, in words: "MatMul and Gemm with constant weights"."""
 
@@ -101,8 +105,16 @@ class Recipe(Declared, ABC):
         Raises `DeclarationError` where it cannot, or `keep` names a node that the variant would not
         change.
         """
-        nodes = self.nodes(original)
         where = f"variant '{self.variant}'"
+        if self.WHOLE and original.is_large:
+            raise DeclarationError(
+                where,
+                f"{weight_bytes(original.model) / 1e9:.1f} GB of weights",
+                f"less than {weights.OUTSIDE_FROM_BYTES / 1e9:.1f} GB: onnxruntime's quantizer "
+                "holds all of them in memory, several times over",
+                "fp16, int8_weights, int8_per_token and int4_weights are made tensor by tensor",
+            )
+        nodes = self.nodes(original)
         if not nodes:
             raise DeclarationError(
                 where, f"a graph without {self.LEAVES}", "one with at least one of them"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.compare import Comparison, Tolerance, compare_outputs
@@ -17,6 +18,7 @@ from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.host_stage import EncodedRow, collate
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import Variant
+from seatrial_export.graphs.sealed import read_graph
 from seatrial_export.pipeline import Pipeline
 from seatrial_parity.bisect.departure import Departure, compare_values
 from seatrial_parity.bisect.matched import Matched, all_differences, differences, match
@@ -61,9 +63,9 @@ class _Search:
     prepared: dict[str, Array] = field(default_factory=dict)
     """What the sealed prepare graph made."""
 
-    def in_graph(self, traced: Traced, data: bytes) -> Departure | None:
+    def in_graph(self, traced: Traced, graph: onnx.ModelProto) -> Departure | None:
         """The first departure in one graph."""
-        sealed, fresh = Probed(data), Probed(traced.fresh.SerializeToString())
+        sealed, fresh = Probed(graph), Probed(traced.fresh)
         matched = match(sealed, fresh)
         self.notes.append(f"{traced.role} graph: {matched.how}")
         feeds, theirs = self.feeds(traced.role), self.training_feeds(traced.role)
@@ -198,12 +200,12 @@ def bisect(
             if role == "prepare" and bundle.manifest.prepare
             else variant.graph
         )
-        departure = search.in_graph(graph, bundle.files[sealed])
+        departure = search.in_graph(graph, read_graph(bundle, sealed))
         if departure is not None:
             break
     if departure is None and not answers.passed:
         blame = blame_optimiser(
-            Probed(bundle.files[variant.graph]), search.feeds("model"), tolerance
+            Probed(read_graph(bundle, variant.graph)), search.feeds("model"), tolerance
         )
         search.notes.append(
             blame

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from seatrial_contracts.errors import ModelError
 from seatrial_contracts.kinds.kind import Array
+from seatrial_export.graphs.session import options_for
+from seatrial_export.graphs.weights import array_of, brought_inside, sealed_form
 
 Level = ort.GraphOptimizationLevel
 LEVELS = {
@@ -26,8 +28,8 @@ LEVELS = {
 class Probed:
     """One ONNX graph. What onnxruntime raises comes as `ModelError`."""
 
-    def __init__(self, data: bytes) -> None:
-        self.model = onnx.load_from_string(data)
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
         self.nodes: Sequence[onnx.NodeProto] = list(self.model.graph.node)
         """In the order in which they may run, as ONNX demands."""
         self.node_of = {name: node for node in self.nodes for name in node.output if name}
@@ -35,9 +37,7 @@ class Probed:
     @cached_property
     def weights(self) -> dict[str, Array]:
         """What is sealed in the graph, by name."""
-        return {
-            tensor.name: numpy_helper.to_array(tensor) for tensor in self.model.graph.initializer
-        }
+        return {tensor.name: array_of(tensor) for tensor in self.model.graph.initializer}
 
     def values(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Compute every value of the graph but for its inputs and weights.
@@ -80,7 +80,7 @@ class Probed:
         )
         model.ir_version = self.model.ir_version
         model.functions.extend(self.model.functions)
-        return model
+        return brought_inside(model)
 
 
 def read_by(node: onnx.NodeProto) -> Iterator[str]:
@@ -100,14 +100,11 @@ def run(
     model: onnx.ModelProto, feeds: Mapping[str, Array], level: Any = Level.ORT_DISABLE_ALL
 ) -> dict[str, Array]:
     """A model's outputs on one CPU thread; sequences and what else is no array are left out."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
+    graph, folder = sealed_form(model)
+    options = options_for(folder)
     options.graph_optimization_level = level
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         taken = {value.name for value in session.get_inputs()}
         names = [value.name for value in session.get_outputs()]
         made = session.run(names, {name: array for name, array in feeds.items() if name in taken})

@@ -23,6 +23,7 @@ from seatrial_export.gate.strip import strip_model
 from seatrial_export.gate.to_onnx import export_onnx, inner_name
 from seatrial_export.gate.torch_candidate import Graph, TorchCandidate
 from seatrial_export.gate.torch_export import check_torch_export
+from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.pipeline import Pipeline
 from seatrial_parity.bisect.origin import Origin, origins_of
 
@@ -38,6 +39,8 @@ class Traced:
     """What the user calls the module: "model" or "prepare"."""
     graph: Graph
     fresh: onnx.ModelProto
+    scratch: Scratch
+    """Where the weights of `fresh` lie, if they are many."""
     names: Mapping[str, str]
     """Name of a traced node -> what the graph calls its value."""
     origins: Mapping[str, Origin]
@@ -111,7 +114,12 @@ def trace(pipeline: Pipeline) -> dict[str, Traced]:
             )
         )
         traced[role] = Traced(
-            role, graph, graph.onnx, noted[id(graph)] | placeholders, origins[role]
+            role,
+            graph,
+            graph.onnx,
+            candidate.scratch,
+            noted[id(graph)] | placeholders,
+            origins[role],
         )
     return traced
 

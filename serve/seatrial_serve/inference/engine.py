@@ -27,8 +27,9 @@ from seatrial_contracts.host_stage import (
     shape_key,
 )
 from seatrial_contracts.kinds.kind import Array
+from seatrial_contracts.manifest import ONNX, data_name
 from seatrial_serve.runtimes import runtimes
-from seatrial_serve.runtimes.runtime import Runtime, RuntimeOptions
+from seatrial_serve.runtimes.runtime import LoadRuntime, Runtime, RuntimeOptions
 
 Outputs = dict[str, Array]
 REMOTE_ANSWER = "the runtime behind this server answers what the model must not"
@@ -282,15 +283,27 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
     options = replace(options, serves=(bundle.name, bundle.version, bundle.digest))
     with ExitStack() as unless_loaded:
-        prepared = runtimes()["onnx"](bundle.files[prepare.graph], host) if prepare else None
+        prepared = load_graph(bundle, prepare.graph, host) if prepare else None
         if prepared is not None:
             unless_loaded.callback(prepared.close)
-        model = load(bundle.files[chosen.graph], options)
+        model = load_graph(bundle, chosen.graph, options, load)
         unless_loaded.callback(model.close)
         check_structure(bundle, prepared, model)
         engine = Engine(bundle, bundle.make_front(), prepared, model, chosen.name)
         unless_loaded.pop_all()
     return engine
+
+
+def load_graph(
+    bundle: Bundle, graph: str, options: RuntimeOptions, load: LoadRuntime | None = None
+) -> Runtime:
+    """Load one of a bundle's graphs, by onnxruntime unless `load` is given.
+
+    Weights outside of the graph are those that were sealed with it. Raises what the runtime raises,
+    and `BundleError` where a file is not as it was sealed.
+    """
+    data = bundle.data.get(data_name(graph))
+    return (load or runtimes()[ONNX])(bundle.files[graph], replace(options, data=data))
 
 
 def check_structure(bundle: Bundle, prepare: Runtime | None, model: Runtime) -> None:

@@ -125,7 +125,7 @@ class LiveParity:
         name = reference_variant(bundle)
         if served.variant == name and served.provider == "CPUExecutionProvider":
             return Judge(model, served, self._families, self._policy)
-        size = bundle.manifest.files[bundle.manifest.variant(name).graph].size
+        size = bundle.manifest.graph_bytes(bundle.manifest.variant(name).graph)
         if size > self._policy.reference_bytes:
             text = "%s %s: no live parity: its %s graph has %d bytes; mend: --live-parity-bytes"
             log.warning(text, bundle.name, bundle.version, name, size)

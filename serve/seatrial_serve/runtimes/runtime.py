@@ -34,6 +34,8 @@ class RuntimeOptions:
 
     A runtime in another process must hold that very one.
     """
+    data: Path | None = None
+    """The file that holds the graph's weights, where they lie outside of the graph."""
     devices: tuple[int, ...] = ()
     """Numbers of the cards that run the graph, a session each.
 

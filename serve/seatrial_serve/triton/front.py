@@ -10,8 +10,7 @@ from typing import Any
 
 from seatrial_contracts.errors import Refusal
 from seatrial_contracts.host_stage import collate, shape_key
-from seatrial_serve.inference.engine import Engine
-from seatrial_serve.runtimes import runtimes
+from seatrial_serve.inference.engine import Engine, load_graph
 from seatrial_serve.runtimes.fake import FakeRuntime
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.triton.exchange import opened, read_rows, write_error, write_outputs
@@ -24,9 +23,7 @@ class TritonPythonModel:
         """Open the bundle and load its host stage; the model's graph is the next step's."""
         bundle = opened(arguments)
         prepare = bundle.manifest.prepare
-        prepared = (
-            runtimes()["onnx"](bundle.files[prepare.graph], RuntimeOptions()) if prepare else None
-        )
+        prepared = load_graph(bundle, prepare.graph, RuntimeOptions()) if prepare else None
         elsewhere = FakeRuntime(dict, inputs={}, outputs=[], provider="elsewhere")
         self.engine = Engine(bundle, bundle.make_front(), prepared, elsewhere, "elsewhere")
 

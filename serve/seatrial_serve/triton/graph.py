@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from seatrial_serve.inference.engine import load_graph
 from seatrial_serve.runtimes import runtimes
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 from seatrial_serve.triton.exchange import opened, write_error, write_outputs
@@ -23,7 +24,8 @@ class TritonPythonModel:
         bundle = opened(arguments)
         variant = bundle.manifest.variants[0]
         self.specs = bundle.specs
-        self.runtime = runtimes()[variant.format](bundle.files[variant.graph], RuntimeOptions())
+        load = runtimes()[variant.format]
+        self.runtime = load_graph(bundle, variant.graph, RuntimeOptions(), load)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request; shapes may differ between them, so each runs alone."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from seatrial_contracts.bundle import MANIFEST, Bundle
+from seatrial_contracts.bundle_files import place_data
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.manifest import data_name
 from seatrial_serve.inference.engine import Engine, load_engine
 from seatrial_serve.inference.load_gate import pass_load_gate
 from seatrial_serve.inference.pace import Pace
@@ -27,6 +29,8 @@ from seatrial_serve.triton.warm_up import add_warm_up, graph_tensors, raw_tensor
 
 BUNDLE = "bundle"
 """The sealed bundle's folder beside a `model.py`."""
+Files = dict[str, bytes | Path]
+"""Name in a model's folder -> what the file holds, or the file on disk."""
 MODEL = (
     '"""The {what} of a bundle, on Triton\'s Python backend."""\n\n'
     "from seatrial_serve.triton.{what} import TritonPythonModel as TritonPythonModel\n"
@@ -81,20 +85,20 @@ def check_versions(name: str, versions: dict[int, Bundle], placing: Placing) -> 
 
 def models(
     versions: dict[int, Bundle], engine: Engine, pace: Pace, placing: Placing
-) -> list[tuple[Config, dict[str, bytes]]]:
+) -> list[tuple[Config, Files]]:
     """Each model's configuration and its other files."""
     bundle = engine.bundle
     graph = graph_config(versions, placing, pace)
-    graph_files = add_warm_up(graph, graph_tensors(engine))
+    graph_files: Files = {**add_warm_up(graph, graph_tensors(engine))}
     if placing.backend == "python":
         whole = whole_config(versions, placing, pace)
-        files = add_warm_up(whole, raw_tensors(bundle))
+        files: Files = {**add_warm_up(whole, raw_tensors(bundle))}
         for number, each in versions.items():
             files |= python_model(number, "whole", each)
             graph_files |= python_model(number, "graph", each)
         return [(whole, files), (graph, graph_files)]
     number = triton_version(bundle.version)
-    graph_files[f"{number}/model.onnx"] = bundle.files[bundle.manifest.variants[0].graph]
+    graph_files |= onnx_model(number, bundle)
     front = front_config(bundle, placing)
     return [
         (
@@ -106,15 +110,28 @@ def models(
     ]
 
 
-def python_model(number: int, what: str, bundle: Bundle) -> dict[str, bytes]:
+def onnx_model(number: int, bundle: Bundle) -> Files:
+    """`model.onnx`; a folder of that name where the graph's weights lie outside of it.
+
+    Triton's onnxruntime backend reads `model.onnx/model.onnx` then, with its weights beside it.
+    """
+    name = bundle.manifest.variants[0].graph
+    graph, data = bundle.files[name], bundle.data.get(data_name(name))
+    if data is None:
+        return {f"{number}/model.onnx": graph}
+    folder = f"{number}/model.onnx"
+    return {f"{folder}/model.onnx": graph, f"{folder}/{data.name}": data}
+
+
+def python_model(number: int, what: str, bundle: Bundle) -> Files:
     """`model.py` and the sealed bundle beside it, whose every byte is checked when it is opened."""
-    sealed = {**bundle.files, MANIFEST: bundle.manifest.to_json()}
+    sealed: Files = {**bundle.files, **bundle.data, MANIFEST: bundle.manifest.to_json()}
     return {f"{number}/model.py": MODEL.format(what=what).encode()} | {
         f"{number}/{BUNDLE}/{name}": data for name, data in sealed.items()
     }
 
 
-def write_model(folder: Path, config: Config, files: dict[str, bytes]) -> None:
+def write_model(folder: Path, config: Config, files: Files) -> None:
     """A model's folder, new and whole. Raises `DeclarationError` where there is one."""
     if folder.exists():
         raise DeclarationError(
@@ -125,4 +142,7 @@ def write_model(folder: Path, config: Config, files: dict[str, bytes]) -> None:
     for name, data in {**files, "config.pbtxt": text.encode()}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if isinstance(data, Path):
+            place_data(data, path)
+        else:
+            path.write_bytes(data)

@@ -87,8 +87,14 @@ def _load_on_host(
 
 
 def _cacheable(graph: bytes, options: RuntimeOptions) -> bool:
-    """Other providers compile what cannot be written down; small graphs load in a moment."""
-    return options.providers == (CPU,) and len(graph) >= WORTH_CACHING_BYTES
+    """Is there anything to gain?
+
+    Other providers compile what cannot be written down. Small graphs load in a moment, and so do
+    graphs whose weights lie outside of them and are mapped as they are.
+    """
+    return (
+        options.providers == (CPU,) and options.data is None and len(graph) >= WORTH_CACHING_BYTES
+    )
 
 
 def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
@@ -132,7 +138,8 @@ def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession 
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         graph = read_plain_file(folder / CACHED, MAX_FILE_BYTES)
-        if set(graph_references(graph)) - {WEIGHTS} or (folder / WEIGHTS).is_symlink():
+        named = {each.location for each in graph_references(graph)}
+        if named - {WEIGHTS} or (folder / WEIGHTS).is_symlink():
             raise NotPlainFile("a graph that names what was not kept with it")
         return open_session(str(folder / CACHED), settings, model_path(options))
     except DAMAGED:

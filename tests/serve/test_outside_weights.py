@@ -1,0 +1,182 @@
+"""Models whose weights lie outside of their graph: mapped by a server, let go of, and in Triton.
+
+The bound from which weights lie outside is lowered, so that a small model takes the ways of a large
+one. Judges are the kernel's list of mapped files, PyTorch, onnx, onnxruntime and Triton.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from google.protobuf import text_format
+from support import outside
+from support.outside import DATA
+from support.real_triton import RealTriton, needs_triton
+from support.servers import Server
+from tritonclient.grpc import model_config_pb2 as pb
+
+import seatrial as st
+from seatrial_export.graphs import weights
+from seatrial_parity.runners.runner import TrialRequest
+from seatrial_parity.trial import try_bundle
+from seatrial_serve.inference.engine import load_engine
+from seatrial_serve.inference.load_gate import pass_load_gate
+from seatrial_serve.runtimes.runtime import RuntimeOptions
+from seatrial_serve.triton.config import Placing
+from seatrial_serve.triton.repository import write_repository
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> st.Bundle:
+    """Sealed with the real size of shards, since servers of their own read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "OUTSIDE_FROM_BYTES", 2**12)
+        patch.setattr(weights, "LEAST_BYTES", 2**9)
+        sealed = st.export_pipeline(outside.pipeline(), tmp_path_factory.mktemp("bundles"))
+    return st.open_bundle(sealed.path)
+
+
+def want(row: dict[str, Any]) -> np.ndarray:
+    return outside.pipeline().model(torch.tensor([row["ids"]]))[0].detach().numpy()
+
+
+def test_the_runtime_maps_the_sealed_file_itself(bundle: st.Bundle) -> None:
+    engine = load_engine(bundle, RuntimeOptions())
+    assert str(bundle.path / DATA) in Path("/proc/self/maps").read_text("utf-8")
+    assert pass_load_gate(engine).trials
+    engine.close()
+
+
+def test_the_cache_of_graphs_keeps_no_second_copy(bundle: st.Bundle, tmp_path: Path) -> None:
+    load_engine(bundle, RuntimeOptions(cache=tmp_path / "graphs"))
+    assert not (tmp_path / "graphs").exists()
+
+
+@pytest.fixture
+def server(bundle: st.Bundle, tmp_path: Path) -> Iterator[Server]:
+    from seatrial_contracts.bundle import write_bundle
+
+    write_bundle(tmp_path / "bundles", bundle.manifest, bundle.files, bundle.data)
+    running = Server(tmp_path / "bundles")
+    yield running
+    running.stop()
+
+
+def predicted(server: Server, version: str) -> np.ndarray:
+    body = json.dumps({"instances": [outside.rows()[4]]}).encode()
+    request = urllib.request.Request(f"{server.url}/v1/models/net:predict", body)
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        said = json.load(reply)
+    assert said["model_version"] == version
+    return np.array(said["predictions"][0]["scores"], np.float32)
+
+
+def mapped(server: Server) -> set[str]:
+    """Versions whose data file the server's processes map."""
+    text = Path(f"/proc/{server.process.pid}/maps").read_text("utf-8")
+    return {line.split("/net/")[1].split("/")[0] for line in text.splitlines() if DATA in line}
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_server_maps_a_version_swaps_it_and_lets_it_go(
+    bundle: st.Bundle, server: Server, tmp_path: Path
+) -> None:
+    from seatrial_contracts.bundle import write_bundle
+
+    assert server.wait_until_loaded()[0] == 200
+    row = outside.rows()[4]
+    np.testing.assert_allclose(predicted(server, "1.0.0"), want(row), rtol=1e-4, atol=1e-6)
+    assert mapped(server) == {"1.0.0"}
+    manifest = bundle.manifest.model_copy(update={"version": "1.1.0"})
+    write_bundle(tmp_path / "bundles", manifest, bundle.files, bundle.data)
+    os.kill(server.process.pid, signal.SIGHUP)
+    until(lambda: mapped(server) == {"1.1.0"})
+    np.testing.assert_allclose(predicted(server, "1.1.0"), want(row), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_restart_with_a_kept_receipt_replays_one_row_of_a_large_model(
+    bundle: st.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for kept in (False, True):
+        server = Server(bundle.path.parents[1])
+        try:
+            assert server.wait_until_loaded()[0] == 200
+            assert any("by a kept receipt" in line for line in server.log) is kept
+            assert predicted(server, "1.0.0").shape == (16,)
+        finally:
+            server.stop()
+
+
+@pytest.mark.slow
+def test_a_damaged_new_version_is_not_served_and_the_old_one_goes_on(
+    bundle: st.Bundle, server: Server, tmp_path: Path
+) -> None:
+    from seatrial_contracts.bundle import write_bundle
+
+    assert server.wait_until_loaded()[0] == 200
+    manifest = bundle.manifest.model_copy(update={"version": "1.1.0"})
+    new = write_bundle(tmp_path / "bundles", manifest, bundle.files, bundle.data)
+    data = bytearray((new.path / DATA).read_bytes())
+    data[5] ^= 1
+    (new.path / DATA).unlink()  # it is one file with the old version's
+    (new.path / DATA).write_bytes(data)
+    os.kill(server.process.pid, signal.SIGHUP)
+    until(lambda: any("with other bytes than were sealed" in line for line in server.log))
+    assert predicted(server, "1.0.0").shape == (16,)
+
+
+@pytest.mark.slow
+def test_every_runner_of_the_parity_suite_answers_as_was_sealed(bundle: st.Bundle) -> None:
+    receipt = try_bundle(TrialRequest(bundle), ["onnxruntime", "http v1", "v2 binary", "grpc"])
+    assert [trial.finding for trial in receipt.trials if not trial.passed] == []
+    assert len({trial.runner for trial in receipt.trials}) == 4
+
+
+def test_triton_gets_a_folder_with_the_graph_and_its_weights(
+    bundle: st.Bundle, tmp_path: Path
+) -> None:
+    write_repository([bundle], tmp_path / "repo", Placing())
+    home = tmp_path / "repo" / "net_graph"
+    config = text_format.Parse((home / "config.pbtxt").read_text("utf-8"), pb.ModelConfig())
+    folder = home / "1000000" / config.default_model_filename
+    assert sorted(path.name for path in folder.iterdir()) == ["fp32.onnx.data", "model.onnx"]
+    assert outside.weights_of(folder / "model.onnx").keys()
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    row = outside.rows()[4]
+    got = session.run(None, {"ids": np.array([row["ids"]])})[0][0]
+    np.testing.assert_allclose(got, want(row), rtol=1e-4, atol=1e-6)
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "python"])
+def test_a_large_model_answers_in_real_triton(
+    backend: Any, bundle: st.Bundle, tmp_path: Path
+) -> None:
+    write_repository([bundle], tmp_path / "repo", Placing(backend=backend))
+    with RealTriton(tmp_path / "repo", tmp_path / "triton.log") as triton:
+        asked = TrialRequest(bundle, triton=triton.url, triton_grpc=triton.grpc)
+        receipt = try_bundle(asked, ["triton http", "triton grpc"])
+    assert [trial.finding for trial in receipt.trials if not trial.passed] == []
+    assert receipt.trials
