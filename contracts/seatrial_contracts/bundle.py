@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from seatrial_contracts.bundle_files import (
     SealedData,
     SealedFiles,
-    place_data,
+    copy_data,
+    move_data,
     reading,
     sealed_apart,
     sealed_bytes,
@@ -291,11 +292,12 @@ def write_bundle(
     manifest: Manifest,
     files: Mapping[str, bytes],
     data: Mapping[str, Path] | None = None,
+    moved: Mapping[str, Path] | None = None,
 ) -> Bundle:
-    """Seal `files` and `data` as `folder`/name/version, and fill in `manifest.files`.
+    """Seal files as `folder`/name/version, and fill in `manifest.files`.
 
-    `data` are files on disk with weights of graphs, by their names in the bundle. Nobody may change
-    them from then on: the bundle's are the same files by other names where the disk allows that.
+    `data` and `moved` are files on disk with weights of graphs, by their names in the bundle. The
+    former are copied, the latter moved once all else is written.
 
     The bytes depend on the arguments alone. Writing is atomic: a temporary folder beside the
     target, every file and folder synced, one rename. A crash leaves the old bundle or none. A
@@ -303,7 +305,8 @@ def write_bundle(
     `BundleError`, since a sealed bundle never changes.
     """
     sealed = {name: sealed_bytes(name, held) for name, held in sorted(files.items())}
-    weights = dict(data or {})
+    copied, moved = dict(data or {}), dict(moved or {})
+    weights = {**copied, **moved}
     target = folder / manifest.name / manifest.version
     try:
         sealed |= {name: sealed_data(name, path) for name, path in sorted(weights.items())}
@@ -321,8 +324,10 @@ def write_bundle(
     try:
         for name, held in {**files, MANIFEST: manifest.to_json()}.items():
             write_synced(temporary / name, held)
-        for name, path in weights.items():
-            place_data(path, temporary / name)
+        for name, path in copied.items():
+            copy_data(path, temporary / name)
+        for name, path in moved.items():
+            move_data(path, temporary / name)
         for directory in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
             sync_folder(directory)
         temporary.chmod(0o755)

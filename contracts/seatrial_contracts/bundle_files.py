@@ -190,15 +190,23 @@ def sealed_data(name: str, path: Path) -> SealedFile:
     return SealedFile(sha256=whole, size=size, shards=dict(zip(names, each, strict=True)))
 
 
-def place_data(source: Path, target: Path) -> None:
-    """Put a file that nobody changes any more in a second place, without a copy where that can be.
+def copy_data(source: Path, target: Path) -> None:
+    """Copy a file of weights, and wait until it is on disk. Raises `OSError`.
 
-    Two names of one file share its room on disk. Raises `OSError`.
+    It is no link: onnx reads no file that has two names.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one that has no links
-        shutil.copyfile(source, target)
-    with target.open("rb") as placed:
+    shutil.copyfile(source, target)
+    _sync(target)
+
+
+def move_data(source: Path, target: Path) -> None:
+    """Move a file of weights, and wait until it is on disk. Raises `OSError`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
+    _sync(target)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as placed:
         os.fsync(placed.fileno())

@@ -77,7 +77,7 @@ def seal(
         data_name(each.variant.graph): each.data for each in quantised if each.data is not None
     }
     manifest = manifest.model_copy(update={"variants": variants})
-    bundle = write_bundle(Path(out), manifest, files, data)
+    bundle = write_bundle(Path(out), manifest, files, moved=data)
     Receipt(
         schema=1,
         digest=bundle.digest,

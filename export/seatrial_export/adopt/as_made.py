@@ -47,7 +47,7 @@ class AsMade:
         self._activations = activations
         self.has_labels = bool(fitted.labels)
         """Has the file outputs that may be the label of its scores?"""
-        self._session = Session(graph)
+        self._session = Session(graph, in_place=True)
         self._step = None if prepared is None else Session(prepared.foreign)
 
     def answer(self, row: EncodedRow) -> dict[str, Array]:

@@ -50,7 +50,7 @@ class OnnxGraph:
 
         Raises `GateError` if onnxruntime does not load it.
         """
-        return Session(self.onnx)
+        return Session(self.onnx, in_place=True)
 
     def dim_names(self, spec: TensorSpec) -> dict[int, str]:
         """Axis -> name of each size that varies, the batch included."""

@@ -19,7 +19,6 @@ Outputs = dict[str, Array]
 DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 """Where a graph that is given as bytes finds its data file."""
 NO_PREPACKING = "session.disable_prepacking"
-"""Mapped weights are computed with where they lie, and not copied into the kernels' order."""
 
 
 def options_for(folder: Path | None) -> ort.SessionOptions:
@@ -29,19 +28,24 @@ def options_for(folder: Path | None) -> ort.SessionOptions:
     options.log_severity_level = 4
     if folder is not None:
         options.add_session_config_entry(DATA_FOLDER, str(folder))
-        options.add_session_config_entry(NO_PREPACKING, "1")
     return options
 
 
 class Session:
     """One ONNX model in onnxruntime, on one CPU thread."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, *, in_place: bool = False) -> None:
+        """Load the model. Raises `GateError` if onnxruntime does not.
+
+        With `in_place` onnxruntime computes with weights outside of the graph as they are mapped.
+        It is slower so, and holds no second copy of them in the order in which its kernels read.
+        """
         graph, folder = sealed_form(model)
+        options = options_for(folder)
+        if in_place and folder is not None:
+            options.add_session_config_entry(NO_PREPACKING, "1")
         try:
-            self._session = ort.InferenceSession(
-                graph, options_for(folder), providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises kinds of its own, all of which mean this
             raise GateError(
                 "onnxruntime",

@@ -32,11 +32,10 @@ def main(graph: str, feeds: str, weights: str = "") -> None:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    if weights:  # as a server holds them: mapped where they lie
+    if weights:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", weights
         )
-        options.add_session_config_entry("session.disable_prepacking", "1")
     model = Path(graph).read_bytes() if weights else graph
     ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, batch)
     sys.stdout.write(str(status_bytes("VmHWM") - before))

@@ -49,7 +49,8 @@ def quantize_bundle(
     progress("fp32: proving")
     trials = prove(subject, old.manifest.variant(FP32), subject.fp32_graph, TOLERANCE)
     progress("sealing")
-    bundle = write_bundle(out, *with_variants(old, made, version))
+    moved = {data_name(each.variant.graph): each.data for each in made if each.data is not None}
+    bundle = write_bundle(out, *with_variants(old, made, version), old.data, moved)
     Receipt(
         schema=1,
         digest=bundle.digest,
@@ -65,8 +66,8 @@ def quantize_bundle(
 
 def with_variants(
     old: Bundle, made: Sequence[MadeVariant], version: str
-) -> tuple[Manifest, dict[str, bytes], dict[str, Path]]:
-    """Make manifest, files and data files of the new bundle.
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Make manifest and files of the new bundle, but for weights outside of graphs.
 
     The notes of the old bundle are about the version before it, and are left out.
     """
@@ -75,6 +76,4 @@ def with_variants(
         "made_with": {**old.manifest.made_with, **tool_versions()},
     })  # fmt: skip
     files = {name: data for name, data in old.files.items() if name != NOTES}
-    files |= {each.variant.graph: each.graph for each in made}
-    data = {data_name(each.variant.graph): each.data for each in made if each.data is not None}
-    return manifest, files, {**old.data, **data}
+    return manifest, files | {each.variant.graph: each.graph for each in made}

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from seatrial_contracts.bundle import MANIFEST, Bundle
-from seatrial_contracts.bundle_files import place_data
+from seatrial_contracts.bundle_files import copy_data
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.manifest import data_name
 from seatrial_serve.inference.engine import Engine, load_engine
@@ -143,6 +143,6 @@ def write_model(folder: Path, config: Config, files: Files) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(data, Path):
-            place_data(data, path)
+            copy_data(data, path)
         else:
             path.write_bytes(data)

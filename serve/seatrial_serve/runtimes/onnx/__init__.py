@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +46,12 @@ ort.disable_telemetry_events()  # a server tells nobody what it serves
 FORMAT = "onnx"
 log = logging.getLogger("seatrial.runtime")
 CACHED, WEIGHTS, WORTH_CACHING_BYTES = "graph.onnx", "weights", 2**20
+KEEPING = {
+    "session.optimized_model_external_initializers_file_name": WEIGHTS,
+    "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+    "session.save_external_prepacked_constant_initializers": "1",
+}
+"""How an optimised graph is written: its weights packed for this processor, and beside it."""
 SHRINK = shrinking("cpu:0")
 DAMAGED: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError, NotPlainFile, MalformedGraph)
 """What a cached graph raises that is not as it was kept."""
@@ -87,14 +95,9 @@ def _load_on_host(
 
 
 def _cacheable(graph: bytes, options: RuntimeOptions) -> bool:
-    """Is there anything to gain?
-
-    Other providers compile what cannot be written down. Small graphs load in a moment, and so do
-    graphs whose weights lie outside of them and are mapped as they are.
-    """
-    return (
-        options.providers == (CPU,) and options.data is None and len(graph) >= WORTH_CACHING_BYTES
-    )
+    """Other providers compile what cannot be written down; small graphs load in a moment."""
+    large = options.data is not None or len(graph) >= WORTH_CACHING_BYTES
+    return large and options.providers == (CPU,)
 
 
 def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
@@ -104,28 +107,37 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
     """
     assert options.cache is not None
     machine = this_machine({"onnxruntime": ort.__version__})
-    facts = [sha256(graph), *options.providers, machine.model_dump_json()]
+    # The weights that lie outside of the graph are those of the bundle.
+    outside = [] if options.data is None else [options.serves[2]]
+    facts = [sha256(graph), *outside, *options.providers, machine.model_dump_json()]
     key = sha256("\n".join(facts).encode())
 
     def make(folder: Path) -> None:
+        if options.data is not None:
+            _optimise_aside(graph, options.data, folder)
+            return
         settings = settings_of(options)
         settings.optimized_model_filepath = str(folder / CACHED)
-        settings.add_session_config_entry(
-            "session.optimized_model_external_initializers_file_name", WEIGHTS
-        )
-        settings.add_session_config_entry(
-            "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
-        )
-        settings.add_session_config_entry(
-            "session.save_external_prepacked_constant_initializers", "1"
-        )
+        for name, value in KEEPING.items():
+            settings.add_session_config_entry(name, value)
         open_session(graph, settings, model_path(options))
 
     try:
         return find_or_make(options.cache, key, make)
-    except ORT_ERRORS:
+    except (*ORT_ERRORS, subprocess.CalledProcessError):
         log.info("this graph is not cached: onnxruntime cannot write it down", exc_info=True)
         return None
+
+
+def _optimise_aside(graph: bytes, data: Path, folder: Path) -> None:
+    """Optimise a graph in a process of its own, whose memory is not this server's.
+
+    Raises `subprocess.CalledProcessError` where that fails.
+    """
+    entries = [str(folder / CACHED), *(f"{name}={value}" for name, value in KEEPING.items())]
+    script = Path(__file__).with_name("optimise.py")
+    command = [sys.executable, "-I", str(script), str(data.parent.resolve()), "\n".join(entries)]
+    subprocess.run(command, input=graph, check=True, capture_output=True)
 
 
 def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession | None:

@@ -19,24 +19,18 @@ KEEP_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 """Set to "1", a session can say which provider runs which node."""
 DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 """Where a graph that is given as bytes finds the files that it names."""
-NO_PREPACKING = "session.disable_prepacking"
 ProviderList = Sequence[tuple[str, dict[str, str]]]
 """Providers in order, each with its options."""
 
 
 def settings_of(options: RuntimeOptions) -> ort.SessionOptions:
-    """How every session of ours runs.
-
-    Weights outside of the graph are mapped and computed with where they lie: onnxruntime would
-    otherwise keep a second copy of them in memory, in the order in which its kernels read them.
-    """
+    """How every session of ours runs."""
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.intra_op_threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     if options.data is not None:
         settings.add_session_config_entry(DATA_FOLDER, str(options.data.parent.resolve()))
-        settings.add_session_config_entry(NO_PREPACKING, "1")
     return settings
 
 
