@@ -20,6 +20,8 @@ COMMANDS = {
     "monitor": "Write Prometheus rules, their tests and a Grafana dashboard from bundles.",
     "new": "Write the row class of a table's columns, to be edited.",
     "parity": "Try a bundle: do all runners answer as training did?",
+    "pull": "Fetch a bundle from a registry or an object store.",
+    "push": "Push a bundle to a registry or an object store.",
     "predict": "Ask a bundle, or a server, for predictions.",
     "quantize": "Make faster and smaller graphs of a bundle, within what it promises.",
     "replay": "Run a request again that a server failed on.",

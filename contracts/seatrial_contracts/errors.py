@@ -6,6 +6,7 @@ SeatrialError
 |-- GateError          the export gate found why a model must not be sealed           (theirs)
 |-- BundleError        a bundle on disk is not what was sealed                        (theirs)
 |-- MissingExtra       an optional dependency is not installed                        (theirs)
+|-- StoreError         a registry or object store cannot be asked, or refuses         (theirs)
 |-- Unavailable        overloaded, not ready, draining or too late: try again         (ours)
 |   |-- OutOfMemory    a batch was too large for the memory there is                  (ours)
 |   `-- TooLate        its deadline passed before its turn came                       (ours)
@@ -131,6 +132,16 @@ class MissingExtra(SeatrialError):
             f"{what} needs an optional part that is not installed; "
             f"run: pip install 'seatrial[{extra}]'"
         )
+
+
+class StoreError(SeatrialError):
+    """A registry or object store cannot be asked, or refuses.
+
+    The text names the store without credentials, and holds no library message.
+    """
+
+    def __init__(self, where: str, got: str = "", want: str = "", mend: str | None = None) -> None:
+        super().__init__(printable(sentence(where, got, want, mend)))
 
 
 class Unavailable(SeatrialError):

@@ -30,7 +30,7 @@ from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.metrics_listener import MetricsListener
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.loader import Loader
-from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.repository import Repository, open_repository
 from seatrial_serve.observers.drift import DriftObserver
 from seatrial_serve.observers.observers import open_observers
 from seatrial_serve.observers.refused import record_refusal
@@ -77,9 +77,7 @@ def serve(settings: Settings) -> None:
     if ignored := ignored_variables(os.environ):
         log.info("ignored, since Kubernetes sets them for Services: %s", ", ".join(ignored))
     allow_files()
-    repository = Repository(
-        settings.bundles, settings.versions, settings.ready, settings.default_model
-    )
+    repository = open_repository(settings)
     if settings.workers > 1:
         from seatrial_serve.supervisor import Supervisor
 
@@ -156,6 +154,7 @@ def run_server(
             loader,
             loads,
             watch=settings.watch,
+            poll_s=settings.poll_s,
             join_loaded=joining,
             remote=settings.runtime is not None,
             tidy=give_memory_back,

@@ -47,7 +47,15 @@ def split(value: Any) -> Any:
     )
 
 
+def as_addresses(value: Any) -> Any:
+    """Addresses as text: a path alone, several, or `a,b`."""
+    if isinstance(value, Path):
+        return (str(value),)
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else split(value)
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
+Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(as_addresses), Field(min_length=1)]
 Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(split)]
 
 
@@ -59,9 +67,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    bundles: Path = Field(
-        Path("bundles"),
-        description="Folder of bundles, <name>/<version>; or one bundle's own folder.",
+    bundles: Addresses = Field(
+        ("bundles",),
+        description=(
+            "Folders of bundles, <name>/<version>, or bundles' own folders; or the like in stores: "
+            "oci://HOST/NAME:TAG, s3://, gs://, az://, https://."
+        ),
     )
     versions: Literal["latest", "all"] = Field(
         "latest",
@@ -72,7 +83,24 @@ class Settings(BaseSettings):
     )
     watch: bool = Field(
         False,
-        description="Reload when the folder changes. SIGHUP and the admin's load do so without it.",
+        description=(
+            "Reload when a folder changes or a tag moves. SIGHUP and the admin's load do so "
+            "without it."
+        ),
+    )
+    poll_s: float = Field(
+        30.0,
+        ge=1,
+        le=86400,
+        description="With --watch: seconds between two looks at each store's tags and folders.",
+    )
+    bundle_cache_bytes: int = Field(
+        20 * 2**30,
+        ge=0,
+        description=(
+            "How much the user's cache may hold of what was fetched from stores. "
+            "What was used longest ago goes first; what is served stays."
+        ),
     )
     allow_breaking: bool = Field(
         False,

@@ -15,7 +15,7 @@ import threading
 
 from seatrial_contracts.errors import SeatrialError
 from seatrial_serve.metrics.metrics import Metrics
-from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.repository import open_repository
 from seatrial_serve.process.log import LogSink, start_log
 from seatrial_serve.process.reloads import Reloads
 from seatrial_serve.server import run_server
@@ -48,9 +48,7 @@ def run(
     settings: Settings, listening: socket.socket, sink: LogSink, reloads: Reloads, *, joining: bool
 ) -> None:
     """Serve on a socket that listens already. Raises a `SeatrialError` where it cannot start."""
-    repository = Repository(
-        settings.bundles, settings.versions, settings.ready, settings.default_model
-    )
+    repository = open_repository(settings)
     metrics = Metrics(on=settings.metrics)
     sink.on_drop = metrics.families.log_dropped.inc
     run_server(

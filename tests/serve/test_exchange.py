@@ -27,6 +27,7 @@ from seatrial_serve.api.v2_grpc import InferenceService, read
 from seatrial_serve.http import body as body_module
 from seatrial_serve.http.body import GRACE_S, Pace, read_body
 from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.sources import Sources
 from seatrial_serve.process.budget import ARRIVES_BYTES, Budget, Hold, Places
 from seatrial_serve.v2.grpc_message import read_message
 from seatrial_serve.v2.grpc_wire import MOST_FIELDS, check_parts, model_of
@@ -332,10 +333,10 @@ def test_grpc_takes_messages_as_long_as_the_longest_body_of_a_model_in_the_folde
     tmp_path: Path,
 ) -> None:
     toy_bundle(tmp_path, limits=st.Limits(max_body_bytes=100))
-    assert largest_body_bytes(Repository(tmp_path, "latest")) == DEFAULT_BODY_BYTES
+    assert largest_body_bytes(Repository(Sources((str(tmp_path),)))) == DEFAULT_BODY_BYTES
     toy_bundle(tmp_path, name="large", limits=st.Limits(max_body_bytes=2 * DEFAULT_BODY_BYTES))
     (toy_bundle(tmp_path, name="broken").path / CONTRACT).write_bytes(b"{")
-    assert largest_body_bytes(Repository(tmp_path, "latest")) == 2 * DEFAULT_BODY_BYTES
+    assert largest_body_bytes(Repository(Sources((str(tmp_path),)))) == 2 * DEFAULT_BODY_BYTES
 
 
 async def test_a_model_whose_bodies_are_longer_than_grpc_takes_is_named_once(

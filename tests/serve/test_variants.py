@@ -18,7 +18,8 @@ from seatrial_contracts.manifest import Variant
 from seatrial_contracts.receipt import Machine, Receipt, Trial
 from seatrial_serve.inference import load_gate
 from seatrial_serve.inference.engine import load_engine
-from seatrial_serve.models.scan import find_models
+from seatrial_serve.models.entry import Entry
+from seatrial_serve.models.scan import folder_homes, found_model
 from seatrial_serve.models.selection import read_selection
 from seatrial_serve.runtimes.runtime import RuntimeOptions
 
@@ -26,6 +27,10 @@ VNNI = Machine(
     processor="one", cores=1, instruction_sets=("avx2", "avx512_vnni"), system="Linux", python="3"
 )
 OLD = VNNI.model_copy(update={"instruction_sets": ("avx2",)})
+
+
+def only_entry(folder: Path) -> Entry:
+    return found_model(folder_homes(folder)[0], "latest", None).entries[0]
 
 
 @pytest.mark.parametrize(
@@ -42,8 +47,8 @@ def test_a_version_is_served_as_the_variant_its_model_s_file_says(
     toy_bundle(tmp_path)
     if said is not None:
         (tmp_path / "toy" / "variants.json").write_text(json.dumps(said))
-    assert find_models(tmp_path, "latest")[0].entries[0].variant == variant
-    assert find_models(tmp_path / "toy" / "1.0.0", "latest")[0].entries[0].variant == variant
+    assert only_entry(tmp_path).variant == variant
+    assert only_entry(tmp_path / "toy" / "1.0.0").variant == variant
 
 
 @pytest.mark.parametrize(
@@ -60,9 +65,9 @@ def test_a_file_of_variants_that_is_none_is_refused_whole(text: str, tmp_path: P
 
 def test_another_variant_wanted_is_another_entry_so_that_a_reload_loads_it(tmp_path: Path) -> None:
     toy_bundle(tmp_path)
-    before = find_models(tmp_path, "latest")[0].entries[0]
+    before = only_entry(tmp_path)
     (tmp_path / "toy" / "variants.json").write_text('{"default": "int8"}')
-    assert find_models(tmp_path, "latest")[0].entries[0].stamp != before.stamp
+    assert only_entry(tmp_path).stamp != before.stamp
 
 
 def int8_bundle(folder: Path, machine: Machine) -> Bundle:

@@ -19,7 +19,7 @@ from seatrial_serve.http.body import Pace
 from seatrial_serve.metrics.metrics import Metrics
 from seatrial_serve.models.lifecycle import ModelLifecycle
 from seatrial_serve.models.loader import Loader
-from seatrial_serve.models.repository import Repository
+from seatrial_serve.models.repository import Repository, open_repository
 from seatrial_serve.observers.observers import Observers, open_observers
 from seatrial_serve.observers.sampling import SampleObserver, Sampler
 from seatrial_serve.process.budget import Budget
@@ -65,7 +65,7 @@ Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 @asynccontextmanager
 async def run_app(
-    bundles: Path,
+    bundles: Path | Sequence[str],
     taps: Sequence[SampleObserver] = (),
     *,
     clock: Callable[[], float] = now_s,
@@ -81,7 +81,7 @@ async def run_app(
         bundles=bundles, **({"live_parity_per_s": 0.0, "prove": "always"} | options)
     )
     repository, metrics, drain = (
-        Repository(bundles, settings.versions, settings.ready, settings.default_model),
+        open_repository(settings),
         Metrics(on=settings.metrics, clock=clock),
         Drain(),
     )
@@ -89,7 +89,15 @@ async def run_app(
         check = () if settings.allow_breaking else (repository.check_replacement,)
         build = Loader(settings, ThreadPlan(runs=2), pool, host_stages, metrics, *check)
         remote = settings.runtime is not None
-        lifecycle = ModelLifecycle(repository, build, loads, join_loaded=loaded, remote=remote)
+        lifecycle = ModelLifecycle(
+            repository,
+            build,
+            loads,
+            watch=settings.watch,
+            poll_s=settings.poll_s,
+            join_loaded=loaded,
+            remote=remote,
+        )
         watch = open_observers(settings, metrics, lifecycle)
         tapped = Sampler(
             [*taps, *watch.sampled], settings.sampled_per_s, sleep=lambda _: asyncio.sleep(0)

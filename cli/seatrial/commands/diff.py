@@ -17,29 +17,31 @@ if TYPE_CHECKING:
 
 
 @click.command("diff")
-@click.argument("old", metavar="OLD", type=click.Path(path_type=Path))
-@click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
 @click.option(
     "--notes",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write release notes in Markdown.",
 )
-def command(old: Path, new: Path, as_json: bool, notes: Path | None) -> None:
+def command(old: str, new: str, as_json: bool, notes: Path | None) -> None:
     """Compare two bundles of a model: contracts, answers to both golden sets, size and speed.
+
+    Each is a bundle's folder, or an address in a store: oci://HOST/NAME:TAG, s3:// or the like.
 
     A difference is breaking where a client that was right before may be refused, or read something
     else. Exits with 1 where one is and the major version does not rise.
     """
-    from seatrial_contracts.bundle import open_bundle
     from seatrial_contracts.errors import MissingExtra
     from seatrial_contracts.release_notes import write_notes
+    from seatrial_serve.stores.resolve import open_address
 
     try:
         from seatrial_parity.versions import compare_versions
     except ImportError:
         raise MissingExtra("seatrial diff", "serve") from None
-    found = compare_versions(open_bundle(old), open_bundle(new))
+    found = compare_versions(open_address(old), open_address(new))
     if notes is not None:
         notes.write_text(
             write_notes(

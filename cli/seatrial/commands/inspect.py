@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from seatrial_contracts.bundle import Bundle, open_bundle
+from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.manifest import data_name
 
 
 @click.command("inspect")
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("address", metavar="BUNDLE")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.option(
     "--measure",
@@ -24,12 +23,15 @@ from seatrial_contracts.manifest import data_name
     help="Load and try it here as the server would, "
     "and show what its batches cost on this machine.",
 )
-def command(path: Path, as_json: bool, measure: bool) -> None:
+def command(address: str, as_json: bool, measure: bool) -> None:
     """Verify a bundle and show its contract, variants, receipts and provenance.
 
-    BUNDLE is a folder <bundles>/<name>/<version>. Every byte is checked against the manifest first.
+    BUNDLE is a folder <bundles>/<name>/<version>, or an address in a store: oci://HOST/NAME:TAG,
+    s3:// or the like. Every byte is checked against the manifest first.
     """
-    bundle = open_bundle(path)
+    from seatrial_serve.stores.resolve import open_address
+
+    bundle = open_address(address)
     if as_json:
         click.echo(json.dumps(facts(bundle), indent=1))
         return

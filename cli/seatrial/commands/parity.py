@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("parity")
-@click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("address", metavar="BUNDLE")
 @click.option(
     "--pipeline",
     "target",
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(
-    path: Path,
+    address: str,
     target: str | None,
     only: tuple[str, ...],
     junit: Path | None,
@@ -110,18 +110,20 @@ def command(
 ) -> None:
     """Run the golden rows through every runner, and compare with PyTorch's answers.
 
+    BUNDLE is a bundle's folder, or its address in a store: oci://HOST/NAME:TAG, s3:// or the like.
+
     Each runner answers at several batch sizes. Prints the table, writes a receipt beside the bundle
     and JUnit XML for CI, and exits with 1 where a runner misses its tolerance: the finding names
     sample, output, index and error. With --bisect it also names the node of the graph where that
     begins. With --fuzz it draws rows instead, and exits with 1 where one is answered otherwise than
     by the training code.
     """
-    from seatrial_contracts.bundle import open_bundle
     from seatrial_parity.runners import check_runners
     from seatrial_parity.runners.runner import TrialRequest
+    from seatrial_serve.stores.resolve import open_address
 
     check_runners(only)
-    bundle = open_bundle(path)
+    bundle = open_address(address)
     pipeline = None
     if target is not None:
         from seatrial_export.load_pipeline import load_pipeline

@@ -81,20 +81,18 @@ class CommaSeparated(click.ParamType[Any]):
         return parts
 
 
-def run(bundles: Path | None, config: Path | None, **flags: Any) -> None:
+def run(bundles: tuple[str, ...], config: Path | None, **flags: Any) -> None:
     """Load the settings and serve."""
     from seatrial_serve.server import serve
 
-    serve(load_settings(config, bundles=bundles, **flags))
+    serve(load_settings(config, bundles=bundles or None, **flags))
 
 
 command = click.Command(
     "serve",
     callback=run,
     params=[
-        click.Argument(
-            ["bundles"], required=False, type=click.Path(path_type=Path), metavar="[BUNDLES]"
-        ),
+        click.Argument(["bundles"], nargs=-1, metavar="[BUNDLES]..."),
         click.Option(
             ["--config"],
             type=click.Path(path_type=Path, dir_okay=False),
@@ -106,7 +104,10 @@ command = click.Command(
             if name != "bundles"
         ),
     ],
-    help="""Serve the bundles of a folder (BUNDLES, by default ./bundles) over HTTP.
+    help="""Serve bundles over HTTP and gRPC.
+
+    BUNDLES are folders of bundles (by default ./bundles), bundles' own folders, or the like in
+    stores: oci://HOST/NAME:TAG, s3://, gs://, az://, https://.
 
     A model takes traffic once its load gate has replayed its golden rows on this machine; until
     then, and where it fails, /v2/health/ready says 503 and why. Each setting can also stand in the

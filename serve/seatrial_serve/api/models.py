@@ -66,6 +66,7 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
             {
                 "name": entry.name,
                 **state(entry),
+                **source(repository, entry),
                 **version_status([entry]),
                 **await detail(entry, receipts),
             }
@@ -113,6 +114,10 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
             "draining": drain.draining,
             "not_ready": waiting,
             "kept_receipts": kept,
+            "from_cache": [
+                {"address": address, "reason": reason}
+                for address, reason in repository.sources.faults.items()
+            ],
         }
         return json_response(told, 200 if good else 503)
 
@@ -124,7 +129,7 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         **NOT_READY,
     )
     async def model_ready(model: str) -> Response:
-        return readiness(found(repository, model), drain)
+        return readiness(repository, found(repository, model), drain)
 
     @reading(
         router,
@@ -134,15 +139,16 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
         **NOT_READY,
     )
     async def version_ready(model: str, version: str) -> Response:
-        return readiness(found(repository, model, version), drain)
+        return readiness(repository, found(repository, model, version), drain)
 
     return router
 
 
-def readiness(entry: Entry, drain: Drain) -> Response:
+def readiness(repository: Repository, entry: Entry, drain: Drain) -> Response:
     """200 or 503, with the reason."""
     good = entry.takes_traffic and not drain.draining
-    return json_response({"name": entry.name, "ready": good, **state(entry)}, 200 if good else 503)
+    told = {"name": entry.name, "ready": good, **state(entry), **source(repository, entry)}
+    return json_response(told, 200 if good else 503)
 
 
 def state(entry: Entry) -> dict[str, Any]:
@@ -170,8 +176,20 @@ def summary(repository: Repository, name: str) -> dict[str, Any] | None:
         "ready": served.takes_traffic,
         "serves": served.version,
         "labels": dict(repository.labels(name)),
-        "versions": [state(entry) for entry in repository.versions(name).values()],
+        "versions": [
+            {**state(entry), **source(repository, entry)}
+            for entry in repository.versions(name).values()
+        ],
     }
+
+
+def source(repository: Repository, entry: Entry) -> dict[str, Any]:
+    """From which store's address a version comes, and why that cannot be asked where that is so."""
+    found = repository.sources.source_of(entry.path)
+    if found is None:
+        return {}
+    fault = {"fault": found.fault} if found.fault else {}
+    return {"source": {"address": found.address.shown, "asked_at": found.asked_at, **fault}}
 
 
 def openai_model(name: str) -> dict[str, Any]:

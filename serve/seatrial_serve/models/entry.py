@@ -41,6 +41,8 @@ class Entry:
     """What its load gate found; None where it was not reached."""
     held: Held | None = None
     """With what its model is served."""
+    hold: object = None
+    """What keeps its bundle in the cache as long as this entry lives; None for a folder's."""
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""The life cycle of models: the folder of bundles decides what is served.
+"""The life cycle of models: folders and stores of bundles decide what is served.
 
 No request is lost by a change.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
@@ -39,18 +39,19 @@ class ModelLifecycle:
 
     def __init__(
         self, repository: Repository, build: Callable[[Entry], ServedModel], pool: Executor, *,
-        watch: bool = False, join_loaded: bool = False,
+        watch: bool = False, poll_s: float = 30.0, join_loaded: bool = False,
         remote: bool = False, tidy: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """`build` loads one entry, blocking, in `pool`, whose threads bound the loads at once.
 
+        With `watch`, folders are followed, and stores are looked at every `poll_s` seconds.
         `tidy` is called, in a thread, after whatever takes or frees much memory. With
         `join_loaded`, `async with` waits for the first load; `remote`: the runtime is another
         process, which may come later.
         """
         self._repository, self._pool = repository, pool
         self._build = build
-        self._watch, self._remote, self._tidy = watch, remote, tidy
+        self._watch, self._remote, self._tidy, self._poll_s = watch, remote, tidy, poll_s
         self.changed: Callable[[], Awaitable[None]] | None = None
         """Told after every change."""
         self._scanning = asyncio.Lock()
@@ -70,14 +71,17 @@ class ModelLifecycle:
         )
         if self._join_loaded:
             await first
-        if self._watch:
-            self._spawn(self._follow(self._repository.folder))
+        if self._watch and self._repository.sources.folders:
+            self._spawn(self._follow(self._repository.sources.folders))
+        if self._watch and self._repository.sources.remote:
+            self._spawn(self._follow_stores())
         if self._remote:
             self._spawn(self._follow_runtime())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
+        self._repository.sources.stop()
         self.stop_loading()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -138,16 +142,20 @@ class ModelLifecycle:
                 await self._load(entry)
 
     async def reload(
-        self, name: str | None = None, rest: FolderRest | None = None
+        self, name: str | None = None, rest: FolderRest | None = None, *, look: bool = True
     ) -> list[FoundModel]:
-        """Serve what the folder holds now, of all models or of one, and return what that is.
+        """Serve what the sources hold now, of all models or of one, and return what that is.
+
+        Stores are looked at first, unless `look` is off or with `rest`.
 
         A model whose selection (`labels.json`, `variants.json`) can be read no more stays as it
         was. With `rest`, a version is loaded once its folder rests, and not again before it
         changes, and a model that is changing already is left to a later look.
 
-        Raises `DeclarationError` if the folder holds no bundle, `Refusal` for an unknown name.
+        Raises `DeclarationError` if a folder holds no bundle, `Refusal` for an unknown name.
         """
+        if look and rest is None:
+            await asyncio.to_thread(self._repository.sources.look)
         async with self._scanning:
             self._reload_waits = self._reload_waits and name is not None
             if rest is not None:
@@ -396,18 +404,33 @@ class ModelLifecycle:
                         await self._load(entry)
             await self._tell()
 
-    async def _follow(self, folder: Path) -> None:
-        """Reload whenever the folder has changed, until the server stops."""
+    async def _follow_stores(self) -> None:
+        """Look at the stores again and again, and reload when one stands for something else."""
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._poll_s)
+                return
+            try:
+                if await asyncio.to_thread(self._repository.sources.look):
+                    await self.reload(look=False)
+            except DeclarationError as error:
+                log.error("not reloaded: %s", error)
+            except Exception:  # what one look raises must not end the others
+                log.exception("not reloaded: this is a bug in seatrial")
+
+    async def _follow(self, folders: Sequence[Path]) -> None:
+        """Reload whenever one of the folders has changed, until the server stops."""
         from watchfiles import awatch
 
         rest = FolderRest()
         try:
             async for _ in awatch(
-                folder, stop_event=self._stopping, recursive=True, raise_interrupt=False
+                *folders, stop_event=self._stopping, recursive=True, raise_interrupt=False
             ):
                 self._look_soon(rest)
         except Exception:  # the system's own, such as a limit of watches; requests go on
-            log.exception("%s is watched no more; SIGHUP still reloads", folder)
+            shown = ", ".join(map(str, folders))
+            log.exception("%s is watched no more; SIGHUP still reloads", shown)
 
     def _look_soon(self, rest: FolderRest, after_s: float = 0.0) -> None:
         """Look at the folder in the background. Calls while a look waits are that one look."""
@@ -423,11 +446,12 @@ class ModelLifecycle:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), after_s)
             return
+        folder = self._repository.sources.folders[0]
         try:
             await self.reload(rest=rest)
-            rest.forget(self._repository.folder)
+            rest.forget(folder)
         except DeclarationError as error:
-            if rest.may_tell(self._repository.folder, str(error)):
+            if rest.may_tell(folder, str(error)):
                 log.error("not reloaded: %s", error)
         except Exception:  # nobody waits for this task: what it raised would be lost
             log.exception("not reloaded: this is a bug in seatrial")

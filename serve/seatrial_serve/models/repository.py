@@ -1,11 +1,10 @@
-"""The repository: a folder of bundles, and the state of each version in this server."""
+"""The repository: the bundles of the sources, and the state of each version in this server."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Literal
 
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
@@ -13,9 +12,12 @@ from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import ModelError, SeatrialError
 from seatrial_serve.metrics.standing import Standing
 from seatrial_serve.models.entry import Entry, State
-from seatrial_serve.models.scan import NOTHING, FoundModel, find_models, version_key
+from seatrial_serve.models.scan import NOTHING, FoundModel, found_model, version_key
 from seatrial_serve.models.selection import Selection
 from seatrial_serve.models.served_model import ServedModel
+from seatrial_serve.models.sources import Sources
+from seatrial_serve.settings import Settings
+from seatrial_serve.stores.cache import BundleCache
 
 log = logging.getLogger("seatrial.repository")
 STABLE = "stable"
@@ -25,17 +27,17 @@ class Repository:
     """The entries by name and version, and which of them a model's own name stands for."""
 
     def __init__(
-        self, folder: Path, versions: str, ready: Literal["any", "all"] = "all",
+        self, sources: Sources, ready: Literal["any", "all"] = "all",
         default_model: str | None = None,
     ) -> None:  # fmt: skip
-        """Read the folder.
+        """Look at the sources.
 
         `ready`: how many models must take traffic for the server to be ready.
         `default_model`: the model of requests that name none.
 
-        Raises `DeclarationError` where there is nothing to serve.
+        Raises a `SeatrialError` where there is nothing to serve.
         """
-        self.folder, self._policy, self._wanted = folder, versions, ready
+        self.sources, self._wanted = sources, ready
         self._default_model = default_model
         self._entries: dict[str, dict[str, Entry]] = {}
         self._served: dict[str, Entry] = {}
@@ -44,24 +46,30 @@ class Repository:
         self.revision = 0
         """Counts changes of what is served: an equal number is an equal state."""
         self._largest = -1, DEFAULT_BODY_BYTES
+        sources.look()
         for model in self.scan():
             for entry in model.entries:
                 self.put(entry)
             self.select(model)
 
     def scan(self) -> list[FoundModel]:
-        """Return the models that the folder wants served now; blocking.
+        """Return the models that the sources want served now; blocking, without a look at stores.
 
-        Raises `DeclarationError` if the folder holds no bundle.
+        Raises `DeclarationError` if a folder holds no bundle.
         """
-        return find_models(self.folder, self._policy, self._selections)
+        return self._found(self.sources.versions)
+
+    def _found(self, versions: str) -> list[FoundModel]:
+        known = self._selections
+        homes = self.sources.homes().values()
+        return [found_model(home, versions, known.get(home.name)) for home in homes]
 
     def older(self, entry: Entry) -> list[Entry]:
-        """Return the versions of a model in the folder below one of them, the highest first.
+        """Return the versions of a model that are here below one of them, the highest first.
 
         They are `Entry` values that nobody has loaded. Raises `DeclarationError`.
         """
-        models = find_models(self.folder, "all", self._selections)
+        models = self._found("all")
         found = [other for model in models if model.name == entry.name for other in model.entries]
         return [other for other in found if version_key(other.version) < version_key(entry.version)]
 
@@ -246,6 +254,13 @@ class Repository:
                 entry.load_s,
                 how,
             )
+
+
+def open_repository(settings: Settings) -> Repository:
+    """The repository of a server's settings. Raises a `SeatrialError` where it has nothing."""
+    cache = BundleCache(settings.bundle_cache_bytes)
+    sources = Sources(settings.bundles, settings.versions, cache)
+    return Repository(sources, settings.ready, settings.default_model)
 
 
 def tell_of_missing(model: FoundModel) -> None:

@@ -1,10 +1,10 @@
-"""Finding bundles in a folder of models."""
+"""Finding bundles: the models of folders and of the cache, and the versions to be served."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, open_bundle
@@ -14,8 +14,49 @@ from seatrial_contracts.manifest import NAME, VERSION
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
 from seatrial_serve.models.entry import Entry
 from seatrial_serve.models.selection import Selection, read_selection
+from seatrial_serve.stores.cache import DAMAGED, KeptBundle
 
 NOTHING = Selection()
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where one model's versions lie, and how its operator's selection is read."""
+
+    name: str
+    path: Path
+    """The folder of its selection, or of its first version."""
+    paths: Mapping[str, Path]
+    """Version -> the bundle's folder."""
+    read_selection: Callable[[], Selection]
+    """Raises `DeclarationError` where there is one that cannot be read."""
+    named: frozenset[str] = frozenset()
+    """Versions whose own address was given: they are served whatever else is there."""
+    holds: Mapping[str, object] = field(default_factory=dict)
+    """Version -> what keeps its bundle in the cache as long as it is referred to."""
+
+    def joined(self, other: Home) -> Home:
+        """Both of one model. The first selection that selects anything counts.
+
+        Raises `DeclarationError` if both have a version, and not the same bundle.
+        """
+        for version in self.paths.keys() & other.paths.keys():
+            if stamp_of(self.paths[version]) != stamp_of(other.paths[version]):
+                got = "two different bundles at two addresses"
+                raise DeclarationError(f"model '{self.name}' {version}", got, "one of them")
+        return Home(
+            self.name,
+            self.path,
+            {**other.paths, **self.paths},
+            lambda: first_selection(self.read_selection, other.read_selection),
+            self.named | other.named,
+            {**other.holds, **self.holds},
+        )
+
+
+def first_selection(*reads: Callable[[], Selection]) -> Selection:
+    """The first of several selections that selects anything. Raises `DeclarationError`."""
+    return next((found for found in (read() for read in reads) if found != NOTHING), NOTHING)
 
 
 @dataclass(frozen=True)
@@ -38,17 +79,12 @@ class FoundModel:
     """
 
 
-def find_models(
-    folder: Path, versions: str, known: Mapping[str, Selection] | None = None
-) -> list[FoundModel]:
-    """Return the models below `folder`, or the one bundle that `folder` itself is.
+def folder_homes(folder: Path) -> list[Home]:
+    """The homes of the models below `folder`, or of the one bundle that `folder` itself is.
 
-    A model lies in <name>/<version>/manifest.json.
-
-    "latest" keeps the highest version of each, and those with a label. `known` has the selections
-    that stand in for those that cannot be read. Raises `DeclarationError` if there is no bundle.
+    A model lies in <name>/<version>/manifest.json. Raises `DeclarationError` if there is no bundle.
     """
-    known, make = known or {}, "make one: seatrial export file.py:pipeline --out bundles"
+    make = "make one: seatrial export file.py:pipeline --out bundles"
     if not is_folder(folder):
         raise DeclarationError(
             f"bundles folder '{folder}'", "no such folder", "a folder of bundles", make
@@ -60,9 +96,7 @@ def find_models(
             raise DeclarationError(
                 f"bundles folder '{folder}'", "a manifest.json in a folder of another name", want
             )
-        return [
-            found_model(place.parent, {place.name: folder}, "all", known.get(place.parent.name))
-        ]
+        return [folder_home(place.parent, {place.name: folder}, frozenset({place.name}))]
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/*")):
         name, version = path.parent.name, path.name
@@ -72,45 +106,55 @@ def find_models(
         raise DeclarationError(
             f"bundles folder '{folder}'", "no bundle in it", "<name>/<version>/manifest.json", make
         )
-    return [
-        found_model(folder / name, paths, versions, known.get(name))
-        for name, paths in found.items()
-    ]
+    return [folder_home(folder / name, paths) for name, paths in found.items()]
 
 
-def found_model(
-    home: Path, paths: Mapping[str, Path], versions: str, known: Selection | None
-) -> FoundModel:
-    """Return a model from two folders.
+def folder_home(path: Path, paths: Mapping[str, Path], named: frozenset[str] = frozenset()) -> Home:
+    """A home whose selection lies in its folder."""
+    return Home(path.name, path, paths, lambda: read_selection(path), named)
 
-    Its selection stands beside the versions in the one; the other are its versions' own.
-    """
+
+def found_model(home: Home, versions: str, known: Selection | None) -> FoundModel:
+    """Return a model from its home, with the versions to be served."""
     selection, unreadable = known or NOTHING, ""
     try:
-        selection = read_selection(home)
+        selection = home.read_selection()
     except DeclarationError as error:
         unreadable = str(error)
-    highest = sorted(paths, key=version_key, reverse=True)
-    labelled = set(selection.labels.values())
+    chosen = home.named | chosen_versions(home.paths, selection, versions)
     entries = [
         found_entry(
             home.name,
             version,
-            paths[version],
+            home.paths[version],
             selection.variant(version),
             "" if known else unreadable,
+            home.holds.get(version),
         )
-        for version in highest
-        if versions == "all" or version == highest[0] or version in labelled
+        for version in sorted(chosen, key=version_key, reverse=True)
     ]
-    return FoundModel(home.name, home, selection, tuple(entries), unreadable)
+    return FoundModel(home.name, home.path, selection, tuple(entries), unreadable)
 
 
-def found_entry(name: str, version: str, path: Path, variant: str | None, unselected: str) -> Entry:
+def chosen_versions(there: Iterable[str], selection: Selection, versions: str) -> set[str]:
+    """The versions of a folder that are served: all, or the highest and those with a label."""
+    found = set(there)
+    if versions == "all" or not found:
+        return found
+    return {max(found, key=version_key), *(found & set(selection.labels.values()))}
+
+
+def found_entry(
+    name: str,
+    version: str,
+    path: Path,
+    variant: str | None,
+    unselected: str,
+    hold: object = None,
+) -> Entry:
     """The entry of a bundle's folder that nobody has loaded."""
-    return Entry(
-        name, version, path, f"{stamp_of(path)} {variant or ''} {unselected}", variant, unselected
-    )
+    stamp = f"{stamp_of(path)} {variant or ''} {unselected}"
+    return Entry(name, version, path, stamp, variant, unselected, hold=hold)
 
 
 def is_folder(path: Path) -> bool:
@@ -145,7 +189,7 @@ def open_entry(entry: Entry) -> Bundle:
     """
     if entry.unselected:
         raise ModelError("E_SELECTION", entry.unselected)
-    bundle = open_bundle(entry.path)
+    bundle = open_held(entry)
     if (bundle.name, bundle.version) != (entry.name, entry.version):
         raise BundleError(
             "E_BUNDLE_NAME",
@@ -154,3 +198,16 @@ def open_entry(entry: Entry) -> Bundle:
             "a folder named as the bundle",
         )
     return bundle
+
+
+def open_held(entry: Entry) -> Bundle:
+    """The verified bundle of an entry. In the cache, one that its disk damaged is removed.
+
+    The next look at its store fetches it anew. Raises `BundleError`.
+    """
+    try:
+        return open_bundle(entry.path)
+    except BundleError as error:
+        if isinstance(entry.hold, KeptBundle) and error.code in DAMAGED:
+            entry.hold.discard()
+        raise

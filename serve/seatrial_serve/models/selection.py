@@ -20,6 +20,10 @@ LABELS, VARIANTS, DEFAULT = "labels.json", "variants.json", "default"
 LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 VARIANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 DEFAULT_OR_VERSION = re.compile(rf"{DEFAULT}|{VERSION.pattern}")
+WANTED = {
+    LABELS: 'an object of labels and versions: {"stable": "1.2.0"}',
+    VARIANTS: 'an object of versions and variants: {"default": "int8", "1.0.0": "fp32"}',
+}
 MAX_BYTES = 64 * 1024
 """Some thousand entries: far more than a model has versions that anybody keeps."""
 
@@ -50,28 +54,49 @@ def read_selection(folder: Path) -> Selection:
     `DeclarationError` where one is no plain file, a link to nothing, larger than 64 KiB, or holds
     something else.
     """
-    labels = _read(
-        folder, LABELS, LABEL, VERSION, 'an object of labels and versions: {"stable": "1.2.0"}'
+    read = {file: _read(folder, file) for file in (LABELS, VARIANTS)}
+    return parse_selection(
+        folder.name, {file: data for file, data in read.items() if data is not None}
     )
-    want = 'an object of versions and variants: {"default": "int8", "1.0.0": "fp32"}'
-    return Selection(labels, _read(folder, VARIANTS, DEFAULT_OR_VERSION, VARIANT, want))
 
 
-def _read(
-    folder: Path, file: str, keys: re.Pattern[str], values: re.Pattern[str], want: str
-) -> dict[str, str]:
-    """An object of strings; empty where there is no such file."""
-    where = f"{file} of '{folder.name}'"
+def parse_selection(model: str, files: Mapping[str, bytes]) -> Selection:
+    """The selection of a model from the bytes of its files, of those that are there.
+
+    Raises `DeclarationError` where one holds something else.
+    """
+    labels = _parsed(model, LABELS, files, LABEL, VERSION)
+    return Selection(labels, _parsed(model, VARIANTS, files, DEFAULT_OR_VERSION, VARIANT))
+
+
+def _read(folder: Path, file: str) -> bytes | None:
+    """The bytes of a file; None where there is no such file."""
+    where, want = f"{file} of '{folder.name}'", WANTED[file]
     try:
-        found = json.loads(read_plain_file(folder / file, MAX_BYTES, follow_links=True))
+        return read_plain_file(folder / file, MAX_BYTES, follow_links=True)
     except FileNotFoundError:
         if os.path.lexists(folder / file):
             raise DeclarationError(where, "a link to nothing", want) from None
-        return {}
+        return None
     except NotPlainFile as error:
         raise DeclarationError(where, str(error), want) from None
     except OSError as error:
         raise DeclarationError(where, error.strerror or "an unreadable file", want) from None
+
+
+def _parsed(
+    model: str,
+    file: str,
+    files: Mapping[str, bytes],
+    keys: re.Pattern[str],
+    values: re.Pattern[str],
+) -> dict[str, str]:
+    """An object of strings; empty where there is no such file."""
+    if file not in files:
+        return {}
+    where, want = f"{file} of '{model}'", WANTED[file]
+    try:
+        found = json.loads(files[file])
     except (ValueError, RecursionError):
         raise DeclarationError(where, "no JSON, or half of it", want) from None
     if not isinstance(found, dict) or not all(

@@ -1,0 +1,42 @@
+"""`seatrial push`: a bundle into a registry or an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+
+@click.command("push")
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.argument("address", metavar="ADDRESS")
+def command(bundle: Path, address: str) -> None:
+    """Push a bundle to a registry (oci://HOST/NAME:TAG) or an object store (s3://, gs://, az://).
+
+    In a registry it is an image that Kubernetes and KServe mount, and a ModelPack artifact; the
+    same bundle gives the same digests. The tag moves last. In an object store the manifest is
+    written last, and a version that is there never changes.
+    """
+    from seatrial_contracts.bundle import open_bundle
+    from seatrial_contracts.errors import DeclarationError
+    from seatrial_serve.stores.address import Folder, InRegistry, read_address
+
+    to = read_address(address)
+    if isinstance(to, Folder):
+        raise DeclarationError(f"address '{to.shown}'", "a path", "oci://, s3://, gs:// or az://")
+    opened = open_bundle(bundle)
+    said = f"pushed {opened.name} {opened.version} to"
+    with Console(stderr=True).status("") as status:
+        if isinstance(to, InRegistry):
+            from seatrial_serve.stores.in_registry import push_to_registry
+
+            artifact = push_to_registry(opened, to, status.update)
+            digests = f"pinned: {to.pinned(artifact.index.digest).shown}"
+            lines = [f"{said} {to.shown}", digests, f"ModelPack manifest: {artifact.model.digest}"]
+        else:
+            from seatrial_serve.stores.in_files import push_to_files
+
+            lines = [f"{said} {push_to_files(opened, to, status.update)}"]
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,254 @@
+"""Where the server's bundles come from: folders of this machine, and stores by way of the cache."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from seatrial_contracts.errors import DeclarationError, SeatrialError
+from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
+from seatrial_serve.models.selection import Selection, parse_selection
+from seatrial_serve.stores.address import Folder, InRegistry, InStore, read_address
+from seatrial_serve.stores.cache import BundleCache, KeptBundle
+from seatrial_serve.stores.remembered import Remembered, RememberedBundle, recall, remember
+from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at, mark_of
+
+log = logging.getLogger("seatrial.sources")
+
+
+@dataclass
+class Held:
+    """What an address of a store stood for when it was last looked at: bundles in the cache."""
+
+    bundles: Mapping[tuple[str, str], KeptBundle]
+    """Model and version -> the bundle."""
+    selections: Mapping[str, Mapping[str, bytes]]
+    single: bool
+    mark: str | None = None
+
+    @property
+    def digests(self) -> dict[tuple[str, str], str]:
+        """The bundles' digests."""
+        return {key: kept.digest for key, kept in self.bundles.items()}
+
+
+@dataclass
+class RemoteSource:
+    """An address of a store, and what is known of it."""
+
+    address: InRegistry | InStore
+    held: Held | None = None
+    fault: str = ""
+    """Why the last look failed; what was held before is then still served."""
+    asked_at: str = ""
+    """When the store answered last (RFC 3339); empty where it never did."""
+    told: str = field(default="", repr=False)
+
+    @property
+    def pinned(self) -> bool:
+        """Can it never stand for anything else?"""
+        return isinstance(self.address, InRegistry) and self.address.digest is not None
+
+
+class Sources:
+    """The addresses that are served. Looks at stores block; one is made at a time."""
+
+    def __init__(
+        self, addresses: Sequence[str], versions: str = "latest", cache: BundleCache | None = None
+    ) -> None:
+        """`versions`: "latest" or "all", of folders of bundles; a bundle's own address counts.
+
+        Raises `DeclarationError` for an address that is none.
+        """
+        read = [read_address(text) for text in addresses]
+        self.folders = [each.path for each in read if isinstance(each, Folder)]
+        self.remote = [RemoteSource(each) for each in read if not isinstance(each, Folder)]
+        self.versions, self._cache = versions, cache or BundleCache()
+        self._looking, self._stops = threading.Lock(), threading.Event()
+
+    def stop(self) -> None:
+        """End a look that fetches; later ones end at once."""
+        self._stops.set()
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Address -> why its store could not be asked, where that is so."""
+        return {each.address.shown: each.fault for each in self.remote if each.fault}
+
+    def source_of(self, path: Path) -> RemoteSource | None:
+        """The address that a bundle in the cache comes from; None for a folder's."""
+        for source in self.remote:
+            held = source.held
+            if held is not None and any(kept.path == path for kept in held.bundles.values()):
+                return source
+        return None
+
+    def look(self) -> bool:
+        """Look at each store and fetch what is new; return whether any stands for something else.
+
+        A store that cannot be asked, and a bundle that cannot be fetched, change nothing: the fault
+        is kept and logged. At the first look of an address, what the cache remembers of it takes
+        its place. Raises a `SeatrialError` where the cache has nothing of it.
+        """
+        with self._looking:
+            changed = [self._look_at(source) for source in self.remote]
+        return any(changed)
+
+    def _look_at(self, source: RemoteSource) -> bool:
+        before = source.held
+        try:
+            held = before if self._is_as_before(source) else self._fetch(source)
+            source.fault, source.asked_at = "", datetime.now(UTC).isoformat(timespec="seconds")
+        except SeatrialError as error:
+            held = before or self._recall(source)
+            if held is None:
+                raise
+            source.fault = str(error)
+        source.held = held
+        self._tell(source, from_cache=before is None)
+        assert held is not None
+        return (
+            before is None or before.digests != held.digests or before.selections != held.selections
+        )
+
+    def _is_as_before(self, source: RemoteSource) -> bool:
+        """Has the address the mark of the last look, and does the cache still hold its bundles?"""
+        held = source.held
+        if held is None or held.mark is None:
+            return False
+        there = all(kept.there for kept in held.bundles.values())
+        return there and (source.pinned or mark_of(source.address) == held.mark)
+
+    def _fetch(self, source: RemoteSource) -> Held:
+        address = source.address
+        if source.pinned and source.held is None and (known := self._recall(source)) is not None:
+            known.mark = address.digest if isinstance(address, InRegistry) else None
+            return known  # a digest stands for the same for ever: no need to ask
+        mark = mark_of(address)
+        look = look_at(address, self._stops.is_set)
+        selections = {name: look.selection(name) for name in look.versions}
+        bundles = {
+            (name, version): self._kept(look, look.offer(name, version), address.shown)
+            for name, versions in look.versions.items()
+            for version in self._wanted(name, versions, selections[name], single=look.single)
+        }
+        held = Held(bundles, selections, look.single, mark)
+        remember(address.shown, as_remembered(address.shown, held))
+        return held
+
+    def _wanted(
+        self, name: str, versions: Sequence[str], files: Mapping[str, bytes], *, single: bool
+    ) -> Collection[str]:
+        """Which versions of a store are fetched: those that would be served."""
+        if single:
+            return versions
+        try:
+            selection = parse_selection(name, files)
+        except DeclarationError:  # told when the selection is taken up
+            selection = Selection()
+        return chosen_versions(versions, selection, self.versions)
+
+    def _kept(self, look: Look, offer: Offer, where: str) -> KeptBundle:
+        """A bundle from the cache, or fetched into it."""
+
+        def fetch(folder: Path) -> None:
+            log.info(
+                "fetching %s %s from %s, %.1f MB", offer.name, offer.version, where,
+                offer.size / 1e6,
+            )  # fmt: skip
+            fetch_into(look, offer, folder, where, self._stops.is_set)
+
+        return self._cache.keep(offer, fetch)
+
+    def _recall(self, source: RemoteSource) -> Held | None:
+        """What the cache remembers of an address, if all of it is still there."""
+        known = recall(source.address.shown)
+        if known is None:
+            return None
+        bundles = {}
+        for each in known.bundles:
+            kept = self._cache.find(each.digest, each.name, each.version)
+            if kept is None:
+                return None
+            bundles[each.name, each.version] = kept
+        selections = {
+            name: {file: text.encode() for file, text in files.items()}
+            for name, files in known.selections.items()
+        }
+        return Held(bundles, selections, known.single)
+
+    def _tell(self, source: RemoteSource, *, from_cache: bool) -> None:
+        """Log a fault when it comes, changes or goes; not at each look."""
+        if source.fault == source.told:
+            return
+        shown = source.address.shown
+        if not source.fault:
+            log.info("%s answers again", shown)
+        elif from_cache:
+            log.error("%s is served from the cache: %s", shown, source.fault)
+        else:
+            log.error("%s goes on as it was: %s", shown, source.fault)
+        source.told = source.fault
+
+    def homes(self) -> dict[str, Home]:
+        """Model name -> where its versions lie, and its selection.
+
+        Raises `DeclarationError` if a folder holds no bundle, or if two addresses hold different
+        bundles of one version.
+        """
+        found: dict[str, Home] = {}
+        for folder in self.folders:
+            for home in folder_homes(folder):
+                add(found, home)
+        for source in self.remote:
+            if source.held is not None:
+                for home in held_homes(source.held):
+                    add(found, home)
+        return found
+
+
+def held_homes(held: Held) -> list[Home]:
+    """The models of an address, as the cache holds them."""
+    names = sorted({name for name, _ in held.bundles})
+    return [held_home(name, held) for name in names]
+
+
+def held_home(name: str, held: Held) -> Home:
+    """Where one model's versions lie in the cache."""
+    paths = {version: kept.path for (each, version), kept in held.bundles.items() if each == name}
+    holds = {version: kept for (each, version), kept in held.bundles.items() if each == name}
+    files = held.selections.get(name, {})
+    return Home(
+        name,
+        next(iter(paths.values())).parent,
+        paths,
+        lambda: parse_selection(name, files),
+        frozenset(paths) if held.single else frozenset(),
+        holds,
+    )
+
+
+def add(found: dict[str, Home], home: Home) -> None:
+    """Take a home in, beside another of the same model. Raises `DeclarationError`."""
+    there = found.get(home.name)
+    found[home.name] = home if there is None else there.joined(home)
+
+
+def as_remembered(address: str, held: Held) -> Remembered:
+    """What the cache shall remember of an address."""
+    return Remembered(
+        address=address,
+        single=held.single,
+        bundles=tuple(
+            RememberedBundle(name=name, version=version, digest=digest)
+            for (name, version), digest in held.digests.items()
+        ),
+        selections={
+            name: {file: data.decode("utf-8", "replace") for file, data in files.items()}
+            for name, files in held.selections.items()
+        },
+    )

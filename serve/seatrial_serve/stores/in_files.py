@@ -1,0 +1,223 @@
+"""Bundles in object stores and behind web servers, by way of fsspec."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle
+from seatrial_contracts.bundle_files import reading
+from seatrial_contracts.canonical import sha256
+from seatrial_contracts.errors import BundleError, MissingExtra, SeatrialError, StoreError
+from seatrial_contracts.manifest import NAME, VERSION, Manifest
+from seatrial_serve.stores.address import EXTRA_OF, InStore
+from seatrial_serve.stores.received import ReceivedBundle, read_manifest
+from seatrial_serve.stores.store import Offer
+
+log = logging.getLogger("seatrial.stores")
+SELECTION_FILES = ("labels.json", "variants.json")
+MAX_SELECTION_BYTES = 64 * 1024
+BLOCK_BYTES = 16 * 2**20
+"""How much is read at once of an object store, where each request takes a while."""
+
+
+class FilesLook:
+    """What lies below a URL: one bundle, or a folder of bundles, <name>/<version>.
+
+    A version counts once its manifest is there: whoever uploads a bundle writes that last. Over
+    HTTP nothing is listed, so the URL names one bundle.
+    """
+
+    def __init__(self, address: InStore) -> None:
+        """List what is there. Raises `StoreError`, `BundleError` and `MissingExtra`."""
+        self._store = FileStore(address)
+        self._places: dict[tuple[str, str], str] = {}
+        self._beside: dict[str, list[str]] = {}
+        self._manifests: dict[tuple[str, str], bytes] = {}
+        own = self._store.read(MANIFEST, MAX_MANIFEST_BYTES)
+        self.single = own is not None
+        if own is not None:
+            manifest = parsed(own, address.shown)
+            self._places[manifest.name, manifest.version] = ""
+            self._manifests[manifest.name, manifest.version] = own
+        elif not self._store.lists:
+            want = "one bundle's own URL: nothing is listed over HTTP"
+            raise StoreError(address.shown, f"no {MANIFEST}", want)
+        else:
+            self._find()
+        if not self._places:
+            want = f"<name>/<version>/{MANIFEST} below it"
+            raise StoreError(address.shown, "no bundle", want, "seatrial push BUNDLE URL")
+        self.versions: dict[str, list[str]] = {}
+        for name, version in self._places:
+            self.versions.setdefault(name, []).append(version)
+
+    def _find(self) -> None:
+        for path in self._store.list():
+            match path.split("/"):
+                case [name, version, file] if file == MANIFEST:
+                    if NAME.fullmatch(name) and VERSION.fullmatch(version):
+                        self._places[name, version] = f"{name}/{version}/"
+                case [name, file] if file in SELECTION_FILES:
+                    self._beside.setdefault(name, []).append(file)
+
+    def selection(self, name: str) -> Mapping[str, bytes]:
+        """What lies beside the versions."""
+        read = {
+            file: self._store.read(f"{name}/{file}", MAX_SELECTION_BYTES)
+            for file in self._beside.get(name, ())
+        }
+        return {file: data for file, data in read.items() if data is not None}
+
+    def offer(self, name: str, version: str) -> Offer:
+        """Read the manifest of a version."""
+        place = self._places[name, version]
+        data = self._manifests.get((name, version))
+        if data is None:
+            data = self._store.read(f"{place}{MANIFEST}", MAX_MANIFEST_BYTES)
+        if data is None:
+            raise StoreError(self._store.where, f"no {name} {version} any more", "its manifest")
+        self._manifests[name, version] = data
+        manifest = parsed(data, self._store.where)
+        if (manifest.name, manifest.version) != (name, version):
+            got = f"bundle {manifest.name} {manifest.version} in {name}/{version}"
+            raise BundleError(
+                "E_BUNDLE_NAME", self._store.where, got, "a folder named as the bundle"
+            )
+        size = sum(file.size for file in manifest.files.values())
+        return Offer(name, version, sha256(data), size)
+
+    def fetch(self, offer: Offer, received: ReceivedBundle) -> None:
+        """Read file after file, as the manifest names them."""
+        place = self._places[offer.name, offer.version]
+        data = self._manifests[offer.name, offer.version]
+        received.write(MANIFEST, len(data), pieces_of(data))
+        for name, sealed in received.manifest(offer.digest).files.items():
+            with self._store.opened(place + name) as read:
+                received.write(name, sealed.size, read)
+
+
+class FileStore:
+    """Files below a URL."""
+
+    def __init__(self, address: InStore) -> None:
+        """Connect. Raises `MissingExtra` and `StoreError`."""
+        self.where, self.lists = address.shown, not address.scheme.startswith("http")
+        extra = EXTRA_OF.get(address.scheme, "https")
+        try:
+            import fsspec
+            from fsspec.core import url_to_fs
+
+            fsspec.get_filesystem_class(address.scheme)
+        except ImportError:
+            raise MissingExtra(f"an address {address.scheme}://", extra) from None
+        with self._naming_faults():
+            self._fs, self._root = url_to_fs(address.url)
+            self._fs.invalidate_cache()
+
+    def read(self, name: str, max_bytes: int) -> bytes | None:
+        """A whole file; None where there is none. Raises `StoreError`."""
+        try:
+            with self.opened(name) as read:
+                data = read(max_bytes + 1)
+        except NothingThere:
+            return None
+        if len(data) > max_bytes:
+            raise StoreError(self.where, f"'{name}' of more than {max_bytes} bytes")
+        return data
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Callable[[int], bytes]]:
+        """Give what reads a file from its beginning on. Raises `StoreError`."""
+        how = {"cache_type": "readahead"} if self.lists else {}
+        with self._naming_faults():
+            file: Any = self._fs.open(
+                f"{self._root}/{name}", "rb", block_size=BLOCK_BYTES if self.lists else 0, **how
+            )
+
+        def read(size: int) -> bytes:
+            with self._naming_faults():
+                data: bytes = file.read(size)
+            return data
+
+        with file:
+            yield read
+
+    def list(self) -> Iterator[str]:
+        """The files down to the manifests of <name>/<version>, by their path below the URL."""
+        with self._naming_faults():
+            try:
+                found = self._fs.find(self._root, maxdepth=3)
+            except FileNotFoundError:
+                found = []
+        root = self._fs._strip_protocol(self._root)  # noqa: SLF001  (fsspec's own way to compare)
+        for path in found:
+            yield path.removeprefix(root).lstrip("/")
+
+    def write(self, name: str, data: Iterator[bytes]) -> None:
+        """Write a file, in pieces. Raises `StoreError`."""
+        with self._naming_faults(), self._fs.open(f"{self._root}/{name}", "wb") as file:
+            for piece in data:
+                file.write(piece)
+
+    @contextmanager
+    def _naming_faults(self) -> Iterator[None]:
+        """Turn what fsspec and its libraries raise into `StoreError`, without their text."""
+        try:
+            yield
+        except SeatrialError:
+            raise
+        except FileNotFoundError as error:
+            raise NothingThere(self.where, "nothing there", "a bundle's file") from error
+        except Exception as error:  # each store's library has errors of its own; raised again
+            log.debug("%s: %r", self.where, error)
+            kind = type(error).__name__
+            want = "a store that answers, and credentials that may read"
+            raise StoreError(self.where, f"{kind} from its library", want) from error
+
+
+class NothingThere(StoreError):
+    """There is no file of a name."""
+
+
+def parsed(data: bytes, where: str) -> Manifest:
+    """The manifest of a bundle. Raises `BundleError`."""
+    with reading("E_BUNDLE_MANIFEST", where, "a manifest of schema 1"):
+        return read_manifest(data)
+
+
+def pieces_of(data: bytes) -> Callable[[int], bytes]:
+    """What reads bytes from their beginning on."""
+    import io
+
+    return io.BytesIO(data).read
+
+
+def push_to_files(
+    bundle: Bundle, address: InStore, tell: Callable[[str], None] = lambda _: None
+) -> str:
+    """Write a bundle below a URL, as <name>/<version>, its manifest last; return that place.
+
+    A bundle of the same digest that is there already is left as it is. Raises `BundleError` if
+    there is another, or if a file is no longer as it was sealed, and `StoreError`.
+    """
+    store = FileStore(address)
+    if not store.lists:
+        raise StoreError(address.shown, "a web server", "oci://, s3://, gs:// or az://")
+    place, digest = f"{bundle.name}/{bundle.version}", bundle.digest
+    there = store.read(f"{place}/{MANIFEST}", MAX_MANIFEST_BYTES)
+    if there is not None and sha256(there) != digest:
+        raise BundleError(
+            "E_BUNDLE_EXISTS",
+            f"{address.shown}, {place}",
+            f"{sha256(there)[:16]} there already, now {digest[:16]}",
+            mend="a sealed bundle never changes: raise the version, or remove the old one",
+        )
+    if there is None:
+        for name in bundle.files:
+            tell(f"writing {name}")
+            store.write(f"{place}/{name}", iter((bundle.files[name],)))
+        store.write(f"{place}/{MANIFEST}", iter((bundle.manifest.to_json(),)))
+    return f"{address.shown}/{place}"

@@ -1,0 +1,177 @@
+"""Bundles in an OCI registry: pushed as an artifact, and fetched by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from seatrial_contracts.bundle import Bundle
+from seatrial_contracts.canonical import read_json
+from seatrial_contracts.errors import BundleError, StoreError
+from seatrial_contracts.manifest import NAME
+from seatrial_contracts.manifest import VERSION as VERSION_FORM
+from seatrial_serve.stores.address import InRegistry
+from seatrial_serve.stores.artifact import (
+    BUNDLE_DIGEST,
+    COMPRESSION,
+    INDEX,
+    MODEL,
+    TITLE,
+    VERSION,
+    Artifact,
+    make_artifact,
+)
+from seatrial_serve.stores.layer import Layer, layer_root, unpack
+from seatrial_serve.stores.received import ReceivedBundle, never
+from seatrial_serve.stores.registry import Registry
+from seatrial_serve.stores.store import Offer, Stopped
+
+SHA256 = "sha256:"
+MOST_INFLATED = 100
+"""Times the size of a compressed layer: text shrinks to a tenth, a bomb by more."""
+WANT = "an artifact that seatrial push wrote"
+
+
+class RegistryLook:
+    """What a tag or digest stands for at this moment; whatever is fetched is fetched by digest."""
+
+    single = True
+
+    def __init__(self, address: InRegistry, stopped: Stopped = never) -> None:
+        """Ask for the manifests. Raises `StoreError`, and `BundleError` where they hold none."""
+        self._address, self._stopped = address, stopped
+        with Registry(address, stopped) as registry:
+            manifest = model_manifest(registry, address)
+        self._layer = only_layer(manifest, address.shown)
+        self._offer = offer_of(manifest, self._layer, address.shown)
+        self.versions: Mapping[str, list[str]] = {self._offer.name: [self._offer.version]}
+
+    def selection(self, name: str) -> Mapping[str, bytes]:  # noqa: ARG002  (the seam's signature)
+        """A registry keeps none: tags take the place of labels."""
+        return {}
+
+    def offer(self, name: str, version: str) -> Offer:  # noqa: ARG002  (the seam's signature)
+        """The only one."""
+        return self._offer
+
+    def fetch(self, offer: Offer, received: ReceivedBundle) -> None:
+        """Unpack the layer as it arrives, and compare it with its digest at its end."""
+        digest, size = self._layer["digest"], self._layer["size"]
+        root = layer_root(offer.name, offer.version)
+        with (
+            Registry(self._address, self._stopped) as registry,
+            registry.blob(digest, size) as blob,
+        ):
+            compression = COMPRESSION[self._layer["mediaType"]]
+            most = size * MOST_INFLATED if compression else size
+            unpack(blob, compression, root, received, most)
+            blob.finish()
+
+
+def model_manifest(registry: Registry, address: InRegistry) -> Mapping[str, Any]:
+    """The manifest of a reference, or the ModelPack manifest of its index."""
+    found = registry.manifest(address.reference)
+    manifest = parsed(found.data, address.shown)
+    if manifest.get("mediaType", found.media_type) == INDEX:
+        listed = [each for each in objects(manifest, "manifests") if is_descriptor(each)]
+        models = [each for each in listed if each.get("artifactType") == MODEL]
+        if not models:
+            got = "an index without a ModelPack manifest"
+            raise BundleError("E_BUNDLE_MISSING", address.shown, got, WANT)
+        manifest = parsed(registry.manifest(models[0]["digest"]).data, address.shown)
+    return manifest
+
+
+def parsed(data: bytes, where: str) -> Mapping[str, Any]:
+    """A JSON object."""
+    try:
+        found = read_json(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BundleError("E_BUNDLE_MISSING", where, "a manifest that is no JSON object", WANT)
+    return found
+
+
+def objects(manifest: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects of a list; none where it is no list."""
+    found = manifest.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def is_descriptor(found: Mapping[str, Any]) -> bool:
+    """Has it a SHA-256 digest and a size?"""
+    digest, size = found.get("digest"), found.get("size")
+    return isinstance(size, int) and size >= 0 and is_digest(digest)
+
+
+def is_digest(found: object) -> bool:
+    """Is it `sha256:` and 64 hexadecimal digits?"""
+    text = found.removeprefix(SHA256) if isinstance(found, str) else ""
+    return (
+        isinstance(found, str) and found.startswith(SHA256)
+        and len(text) == 64 and set(text) <= set("0123456789abcdef")
+    )  # fmt: skip
+
+
+def only_layer(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The one layer of a manifest. Raises `BundleError`."""
+    layers = objects(manifest, "layers")
+    if len(layers) != 1 or not is_descriptor(layers[0]):
+        raise BundleError("E_BUNDLE_MISSING", where, f"{len(layers)} layers", f"one: {WANT}")
+    if layers[0].get("mediaType") not in COMPRESSION:
+        got = f"a layer of type {ascii(layers[0].get('mediaType'))[:80]}"
+        raise BundleError("E_BUNDLE_MISSING", where, got, "a tar, uncompressed or with gzip")
+    return layers[0]
+
+
+def offer_of(manifest: Mapping[str, Any], layer: Mapping[str, Any], where: str) -> Offer:
+    """The bundle that a manifest's annotations name. Raises `BundleError`."""
+    told = manifest.get("annotations")
+    told = told if isinstance(told, dict) else {}
+    name, version, digest = (told.get(key) for key in (TITLE, VERSION, BUNDLE_DIGEST))
+    if not (
+        isinstance(name, str) and NAME.fullmatch(name)
+        and isinstance(version, str) and VERSION_FORM.fullmatch(version)
+        and isinstance(digest, str) and is_digest(digest)
+    ):  # fmt: skip
+        got = "annotations that name no bundle"
+        raise BundleError("E_BUNDLE_MISSING", where, got, WANT)
+    return Offer(name, version, digest.removeprefix(SHA256), layer["size"])
+
+
+def push_to_registry(
+    bundle: Bundle, address: InRegistry, tell: Callable[[str], None] = lambda _: None
+) -> Artifact:
+    """Push a bundle; the tag moves last, once everything that it needs is there.
+
+    `tell` is given what is being done. Raises `StoreError`, and `BundleError` where a file is no
+    longer as it was sealed.
+    """
+    if address.tag is None or address.digest is not None:
+        raise StoreError(address.shown, "a digest", "a tag to push to")
+    tell("reading the bundle")
+    layer = Layer(bundle)
+    artifact = make_artifact(bundle, layer)
+    with Registry(address) as registry:
+        tell(f"pushing a layer of {len(layer) / 1e6:.1f} MB")
+        registry.put_blob(layer.digest, layer)
+        for config in artifact.configs:
+            registry.put_blob(config.digest, Pieces(config.data))
+        for manifest in artifact.manifests:
+            registry.put_manifest(manifest.digest, manifest.data, manifest.media_type)
+        registry.put_manifest(address.tag, artifact.index.data, artifact.index.media_type)
+    return artifact
+
+
+class Pieces:
+    """Bytes in one piece."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter((self._data,))
+
+    def __len__(self) -> int:
+        return len(self._data)

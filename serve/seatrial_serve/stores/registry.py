@@ -1,0 +1,232 @@
+"""An OCI registry over HTTP: manifests and blobs, each compared with its digest.
+
+The protocol is the OCI Distribution Specification 1.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from typing import Any, Protocol
+from urllib.parse import urljoin
+
+from seatrial_contracts.errors import MissingExtra, StoreError
+from seatrial_serve.stores.address import InRegistry, is_loopback
+from seatrial_serve.stores.artifact import INDEX, MANIFEST
+from seatrial_serve.stores.credentials import DOCKER_HUB
+from seatrial_serve.stores.received import never
+from seatrial_serve.stores.store import Stopped
+
+try:
+    import requests
+    import urllib3
+except ImportError as error:
+    raise MissingExtra("an address oci://", "oci") from error
+
+from seatrial_serve.stores.registry_auth import RegistryAuth
+
+log = logging.getLogger("seatrial.stores")
+HUB_API = "registry-1.docker.io"
+MAX_MANIFEST_BYTES = 4 * 2**20
+"""What a registry must take at least, and so the largest there is."""
+CONNECT_S, READ_S = 10.0, 60.0
+"""How long to wait for a connection, and for the next bytes."""
+REASONS = {
+    401: "401: no credentials, or wrong ones",
+    403: "403: these credentials may not do that",
+    404: "404: nothing of that name or digest",
+    429: "429: too many requests",
+}
+
+
+class Sized(Protocol):
+    """Bytes in pieces, as often as they are asked for, whose number is known."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A manifest as it came, and the digest of those bytes."""
+
+    data: bytes
+    media_type: str
+    digest: str
+
+
+class Registry:
+    """One repository of a registry. Use `with`."""
+
+    def __init__(self, address: InRegistry, stopped: Stopped = never) -> None:
+        self._where, self._stopped = address.shown, stopped
+        host = HUB_API if address.host == DOCKER_HUB else address.host
+        scheme = "http" if is_loopback(host) else "https"
+        self._base = f"{scheme}://{host}/v2/{address.repository}/"
+        self._session = requests.Session()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers["User-Agent"] = "seatrial"
+        self._auth = RegistryAuth(address, self._base)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._session.close()
+
+    def digest_of(self, reference: str) -> str | None:
+        """The digest of a tag's manifest, where the registry names it. Raises `StoreError`."""
+        with self._ask("HEAD", f"manifests/{reference}", headers=accepting()) as reply:
+            found: str | None = reply.headers.get("Docker-Content-Digest")
+        return found
+
+    def manifest(self, reference: str) -> Fetched:
+        """The manifest of a tag or digest.
+
+        Raises `StoreError`, also where a digest was asked for and other bytes came.
+        """
+        with self._ask("GET", f"manifests/{reference}", headers=accepting(), stream=True) as reply:
+            data = self._read(reply.raw, MAX_MANIFEST_BYTES + 1)
+            media_type = reply.headers.get("Content-Type", "").partition(";")[0].strip()
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise StoreError(self._where, f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
+        if ":" in reference and digest != reference:
+            raise StoreError(self._where, f"another manifest, {digest[:23]}", reference[:23])
+        return Fetched(data, media_type, digest)
+
+    @contextmanager
+    def blob(self, digest: str, size: int) -> Iterator[Blob]:
+        """A blob's bytes, to be read to the end: `Blob.finish`. Raises `StoreError`."""
+        with self._ask("GET", f"blobs/{digest}", stream=True) as reply:
+            yield Blob(partial(self._read, reply.raw), self._where, digest, size)
+
+    def has_blob(self, digest: str) -> bool:
+        """Is it there? Raises `StoreError`."""
+        with self._ask("HEAD", f"blobs/{digest}", ok=(200, 404)) as reply:
+            return reply.status_code == 200
+
+    def put_blob(self, digest: str, blob: Sized) -> None:
+        """Upload a blob in one request, unless it is there. Raises `StoreError`."""
+        if self.has_blob(digest):
+            return
+        with self._ask("POST", "blobs/uploads/", ok=(202,)) as reply:
+            place = urljoin(reply.url, reply.headers.get("Location", ""))
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(blob))}
+        query = {"digest": digest}
+        with self._ask("PUT", place, ok=(201,), params=query, data=blob, headers=headers):
+            pass
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
+        """Upload a manifest under a tag or its digest. Raises `StoreError`."""
+        headers = {"Content-Type": media_type}
+        with self._ask("PUT", f"manifests/{reference}", ok=(201,), data=data, headers=headers):
+            pass
+
+    @contextmanager
+    def _ask(
+        self, method: str, path: str, *, ok: Iterable[int] = (200,), **how: Any
+    ) -> Iterator[requests.Response]:
+        """One request, and one more with credentials if the registry wants some."""
+        how = {"auth": self._auth, "timeout": (CONNECT_S, READ_S), **how}
+        how["allow_redirects"] = True  # a HEAD too
+        how["headers"] = {"Accept-Encoding": "identity", **how.get("headers", {})}
+        url = urljoin(self._base, path)
+        with self._naming_faults():
+            reply = self._session.request(method, url, **how)
+            if reply.status_code == 401 and self._auth.answer(reply, self._session):
+                reply.close()
+                reply = self._session.request(method, url, **how)
+        with reply:
+            if reply.status_code not in ok:
+                status = reply.status_code
+                mend = self._auth.mend if status in (401, 403) else None
+                raise StoreError(self._where, REASONS.get(status, f"status {status}"), mend=mend)
+            yield reply
+
+    def _read(self, raw: Any, size: int) -> bytes:
+        """At most `size` bytes of a body; less than `size` at its end alone."""
+        if self._stopped():
+            raise StoreError(self._where, "told to stop while fetching")
+        with self._naming_faults():
+            data: bytes = raw.read(size, decode_content=False)
+        return data
+
+    @contextmanager
+    def _naming_faults(self) -> Iterator[None]:
+        """Turn what the HTTP library raises into `StoreError`, without its text."""
+        want = "a registry that answers"
+        try:
+            yield
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+            log.debug("%s: %r", self._where, error)
+            mend = "REQUESTS_CA_BUNDLE names a file of further authorities"
+            raise StoreError(self._where, "a certificate not trusted here", want, mend) from error
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
+            log.debug("%s: %r", self._where, error)
+            raise StoreError(self._where, "no answer in time", want) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            log.debug("%s: %r", self._where, error)
+            raise StoreError(self._where, f"no connection ({cause_of(error)})", want) from error
+
+
+class Blob:
+    """A blob as it arrives, which must have its digest and size."""
+
+    def __init__(self, read: Callable[[int], bytes], where: str, digest: str, size: int) -> None:
+        self._read, self._where, self._digest = read, where, digest
+        self._hash, self._size, self._left = hashlib.sha256(), size, size
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, none at the end. Raises `StoreError` if it ends too early."""
+        if not self._left:
+            return b""
+        data = self._read(min(size, self._left))
+        if not data:
+            got = f"{self._size - self._left} of {self._size} bytes of a layer"
+            raise StoreError(self._where, got, "all of them")
+        self._hash.update(data)
+        self._left -= len(data)
+        return data
+
+    def finish(self) -> None:
+        """Read the rest. Raises `StoreError` if it was other bytes than the digest says."""
+        while self.read(2**20):
+            pass
+        got = f"sha256:{self._hash.hexdigest()}"
+        if got != self._digest:
+            raise StoreError(self._where, f"a layer of other bytes, {got[:23]}", self._digest[:23])
+
+
+def accepting() -> Mapping[str, str]:
+    """The header for what can be read of manifests."""
+    return {"Accept": f"{INDEX}, {MANIFEST}"}
+
+
+def cause_of(error: BaseException) -> str:
+    """The innermost cause of a library's error, by the name of its class or the system's text."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = [each for each in (*error.args, error.__cause__, error.__context__)
+                 if isinstance(each, BaseException)]  # fmt: skip
+        reason = getattr(error, "reason", None)
+        if isinstance(reason, BaseException):
+            inner.insert(0, reason)
+        if not inner:
+            break
+        error = inner[0]
+    strerror = getattr(error, "strerror", None)
+    return strerror if isinstance(strerror, str) else type(error).__name__

@@ -1,0 +1,93 @@
+"""From an address to one verified bundle on this machine."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from seatrial_contracts.bundle import Bundle, open_bundle
+from seatrial_contracts.errors import BundleError, DeclarationError
+from seatrial_serve.stores.address import Address, Folder, InRegistry, InStore, read_address
+from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
+from seatrial_serve.stores.received import never
+from seatrial_serve.stores.store import Look, Offer, fetch_into, look_at
+
+
+def open_address(text: str, cache: BundleCache | None = None) -> Bundle:
+    """The verified bundle of an address: a path, or one in a store, which is cached.
+
+    Raises `DeclarationError` for an address that is none or holds several bundles, `StoreError` if
+    the store cannot be asked, `BundleError` and `MissingExtra`.
+    """
+    address = read_address(text)
+    if isinstance(address, Folder):
+        return open_bundle(address.path)
+    cache = cache or cache_from_environment()
+    look = look_at(address)
+    offer = only_offer(look, address)
+    return open_kept(cache, offer, lambda into: fetch_into(look, offer, into, address.shown, never))
+
+
+def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], None]) -> Bundle:
+    """The verified bundle of an offer; what the disk damaged is fetched once more."""
+    kept = cache.keep(offer, fetch)
+    try:
+        return open_bundle(kept.path)
+    except BundleError as error:
+        if error.code not in DAMAGED:
+            raise
+        kept.discard()
+    return open_bundle(cache.keep(offer, fetch).path)
+
+
+def only_offer(look: Look, address: Address) -> Offer:
+    """The one bundle that an address holds. Raises `DeclarationError` where there are several."""
+    found = [(name, version) for name, all_ in look.versions.items() for version in all_]
+    if len(found) > 1:
+        some = ", ".join(f"{name}/{version}" for name, version in sorted(found)[:4])
+        got = f"{len(found)} bundles: {some}"
+        raise DeclarationError(f"address '{address.shown}'", got, "the address of one of them")
+    return look.offer(*found[0])
+
+
+def pull(address: InRegistry | InStore, folder: Path) -> tuple[Bundle, bool]:
+    """Fetch a bundle into `folder`/name/version; return it, and whether it was there already.
+
+    The bundle appears there by one rename, once it is whole and verified. Raises `BundleError` if
+    another bundle of that version is there or the folder cannot be written, and what
+    `open_address` raises.
+    """
+    look = look_at(address)
+    offer = only_offer(look, address)
+    where = f"writing bundle {offer.name} {offer.version}"
+    target = folder / offer.name / offer.version
+    if target.exists() or target.is_symlink():
+        return same_or_raise(target, offer), True
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{offer.version}.", dir=target.parent))
+        try:
+            fetch_into(look, offer, temporary, address.shown, never)
+            temporary.chmod(0o755)
+            temporary.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        got, want = error.strerror or "an error", "a writable folder with room"
+        raise BundleError("E_BUNDLE_WRITE", where, got, want) from error
+    return open_bundle(target), False
+
+
+def same_or_raise(target: Path, offer: Offer) -> Bundle:
+    """The bundle that is there, if it is the one that is offered. Raises `BundleError`."""
+    there = open_bundle(target)
+    if there.digest != offer.digest:
+        raise BundleError(
+            "E_BUNDLE_EXISTS",
+            f"bundle {offer.name} {offer.version}",
+            f"{there.digest[:16]} there already, {offer.digest[:16]} at the address",
+            mend="a sealed bundle never changes: pull into another folder, or remove the old one",
+        )
+    return there

@@ -1,0 +1,93 @@
+"""What a registry or object store holds at the moment, and how it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from seatrial_serve.stores.address import InRegistry, InStore
+from seatrial_serve.stores.received import ReceivedBundle, never
+
+Stopped = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A bundle that a store holds."""
+
+    name: str
+    version: str
+    digest: str
+    """SHA-256 of its manifest, in hexadecimal."""
+    size: int
+    """About how many bytes it takes, as the store says."""
+
+
+class Look(Protocol):
+    """One look at a store. What it found does not change while its bundles are fetched."""
+
+    @property
+    def versions(self) -> Mapping[str, Sequence[str]]:
+        """Model name -> its versions there, in any order."""
+        ...
+
+    @property
+    def single(self) -> bool:
+        """Does the address name one bundle, and not a folder of them?"""
+        ...
+
+    def selection(self, name: str) -> Mapping[str, bytes]:
+        """`labels.json` and `variants.json` beside the versions of a model, where they are."""
+        ...
+
+    def offer(self, name: str, version: str) -> Offer:
+        """What the store says of a version. Raises `StoreError` and `BundleError`."""
+        ...
+
+    def fetch(self, offer: Offer, received: ReceivedBundle) -> None:
+        """Write all files of a bundle. Raises `StoreError`, `BundleError` and `OSError`."""
+        ...
+
+
+def look_at(address: InRegistry | InStore, stopped: Stopped = never) -> Look:
+    """Look at a store.
+
+    `stopped` is asked now and then while a bundle is fetched. Raises `StoreError` if the store
+    cannot be asked or holds nothing there, `BundleError` if what is there is none, and
+    `MissingExtra`.
+    """
+    if isinstance(address, InRegistry):
+        from seatrial_serve.stores.in_registry import RegistryLook
+
+        return RegistryLook(address, stopped)
+    from seatrial_serve.stores.in_files import FilesLook
+
+    return FilesLook(address)
+
+
+def mark_of(address: InRegistry | InStore) -> str | None:
+    """A text that is the same as long as the address holds the same; None if there is none.
+
+    For a tag it is the digest of its manifest, which costs one request without a body. Raises as
+    `look_at` does.
+    """
+    if isinstance(address, InStore):
+        return None
+    if address.digest is not None:
+        return address.digest
+    from seatrial_serve.stores.registry import Registry
+
+    with Registry(address) as registry:
+        return registry.digest_of(address.reference)
+
+
+def fetch_into(look: Look, offer: Offer, folder: Path, where: str, stopped: Stopped) -> None:
+    """Fetch a bundle into an empty folder, and verify it there.
+
+    Raises `StoreError`, `BundleError` and `OSError`; what lies in the folder then is no bundle.
+    """
+    received = ReceivedBundle(folder, where, stopped)
+    look.fetch(offer, received)
+    received.finish(offer.digest)
