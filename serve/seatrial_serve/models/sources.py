@@ -185,13 +185,12 @@ class Sources:
         """Log a fault when it comes, changes or goes; not at each look."""
         if source.fault == source.told:
             return
-        shown = source.address.shown
         if not source.fault:
-            log.info("%s answers again", shown)
+            log.info("%s answers again", source.address.shown)
         elif from_cache:
-            log.error("%s is served from the cache: %s", shown, source.fault)
+            log.error("%s; what the cache holds of it is served", source.fault)
         else:
-            log.error("%s goes on as it was: %s", shown, source.fault)
+            log.error("%s; what is served of it goes on as it was", source.fault)
         source.told = source.fault
 
     def homes(self) -> dict[str, Home]:

@@ -169,13 +169,26 @@ class FileStore:
             yield
         except SeatrialError:
             raise
-        except FileNotFoundError as error:
-            raise NothingThere(self.where, "nothing there", "a bundle's file") from error
         except Exception as error:  # each store's library has errors of its own; raised again
-            log.debug("%s: %r", self.where, error)
-            kind = type(error).__name__
+            cause = error.__cause__
+            if isinstance(error, FileNotFoundError) and (self.lists or is_not_found(cause)):
+                raise NothingThere(self.where, "nothing there", "a bundle's file") from error
+            log.debug("%s: %r", self.where, type(error))
+            kind = type(cause if isinstance(error, FileNotFoundError) and cause else error).__name__
             want = "a store that answers, and credentials that may read"
             raise StoreError(self.where, f"{kind} from its library", want) from error
+
+
+def is_not_found(cause: BaseException | None) -> bool:
+    """Did a web server say that there is no such file?
+
+    fsspec raises `FileNotFoundError` for whatever goes wrong with a web server, with its cause.
+    """
+    return (
+        cause is None
+        or isinstance(cause, FileNotFoundError)
+        or (getattr(cause, "status", None) == 404)
+    )
 
 
 class NothingThere(StoreError):

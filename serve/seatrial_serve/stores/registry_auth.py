@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,9 +59,8 @@ class RegistryAuth(AuthBase):
             token = self._token(parse_dict_header(found[2]), session)
             self._header = f"Bearer {token}" if token else None
         elif self._known is not None and not self._known.is_token:
-            prepared = requests.Request("GET", reply.url).prepare()
-            basic = HTTPBasicAuth(self._known.name.encode(), self._known.secret.encode())
-            self._header = basic(prepared).headers["Authorization"]
+            pair = f"{self._known.name}:{self._known.secret}".encode()
+            self._header = f"Basic {base64.b64encode(pair).decode()}"
         return self._header is not None and self._header != before
 
     def _token(self, wanted: dict[str, Any], session: requests.Session) -> str | None:

@@ -1,0 +1,196 @@
+"""OCI registries on the loopback: a small one that can go wrong, and Debian's docker-registry."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+PATHS = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>.+)")
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+class SmallRegistry:
+    """What a registry holds, and how it goes wrong.
+
+    `blob` changes what is sent of a blob; `cut` ends the connection after so many of its bytes.
+    `after_manifest` is called once a manifest was sent. `login` is a name and password to want.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.manifests: dict[str, tuple[str, bytes]] = {}
+        """By tag and by digest: media type and bytes."""
+        self.blob: Callable[[bytes], bytes] = lambda data: data
+        self.cut: int | None = None
+        self.after_manifest: Callable[[str], None] = lambda reference: None
+        self.login: str | None = None
+        self.tokens = False
+        self.asked: list[tuple[str, str]] = []
+        """Method and path of each request."""
+        self.headers: list[dict[str, str]] = []
+        self.host = ""
+
+    @property
+    def layers(self) -> list[str]:
+        """The digests of blobs that are tars."""
+        return [digest for digest, data in self.blobs.items() if data[257:262] == b"ustar"]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    registry: SmallRegistry
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def answer(self, status: int, data: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        for key, value in ({"Content-Length": str(len(data))} | named).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def allowed(self) -> bool:
+        registry = self.registry
+        registry.asked.append((self.command, self.path))
+        registry.headers.append(dict(self.headers.items()))
+        if registry.login is None:
+            return True
+        basic = "Basic " + base64.b64encode(registry.login.encode()).decode()
+        given = self.headers.get("Authorization", "")
+        if self.path.startswith("/token"):
+            if given != basic:
+                self.answer(401)
+            else:
+                self.answer(200, b'{"token": "t0ken"}')
+            return False
+        if given == ("Bearer t0ken" if registry.tokens else basic):
+            return True
+        realm = f'Bearer realm="http://{registry.host}/token",service="here",scope="s"'
+        self.answer(401, WWW_Authenticate=realm if registry.tokens else 'Basic realm="here"')
+        return False
+
+    def do_GET(self) -> None:
+        found = PATHS.fullmatch(urlsplit(self.path).path) if self.allowed() else None
+        if found is None:
+            return
+        registry, reference = self.registry, found["reference"]
+        if found["kind"] == "manifests":
+            media_type, data = registry.manifests.get(reference, ("", b""))
+            if not data:
+                self.answer(404)
+                return
+            self.answer(200, data, Content_Type=media_type, Docker_Content_Digest=digest_of(data))
+            registry.after_manifest(reference)
+            return
+        if reference not in registry.blobs:
+            self.answer(404)
+            return
+        data = registry.blobs[reference]
+        is_layer = reference in registry.layers
+        data = registry.blob(data) if is_layer else data
+        if is_layer and registry.cut is not None and self.command == "GET":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: registry.cut])
+            self.close_connection = True
+            return
+        self.answer(200, data)
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        if self.allowed():
+            self.answer(202, Location="/v2/uploads/1?state=x")
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.allowed():
+            return
+        parts = urlsplit(self.path)
+        found = PATHS.fullmatch(parts.path)
+        if found is None:
+            wanted = parse_qs(parts.query)["digest"][0]
+            if wanted != digest_of(data):
+                self.answer(400)
+                return
+            self.registry.blobs[wanted] = data
+        else:
+            kept = (self.headers["Content-Type"], data)
+            self.registry.manifests[found["reference"]] = kept
+            self.registry.manifests[digest_of(data)] = kept
+        self.answer(201, Location=self.path)
+
+
+@contextmanager
+def small_registry() -> Iterator[SmallRegistry]:
+    """A small registry that runs in this process."""
+    registry = SmallRegistry()
+    handler = type("Bound", (Handler,), {"registry": registry})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        registry.host = f"127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield registry
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def debian_registry(folder: Path, port: int = 0) -> Iterator[str]:
+    """Debian's docker-registry on the loopback; its host and port."""
+    if shutil.which("docker-registry") is None:
+        pytest.skip("docker-registry is not here: make judges")
+    if not port:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+    config = folder / "registry.yml"
+    config.write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with (folder / "registry.log").open("w") as log:
+        process = subprocess.Popen(
+            ["docker-registry", "serve", str(config)], stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/v2/")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait_for(url: str) -> None:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < end, url
+            time.sleep(0.1)
