@@ -26,9 +26,9 @@ setup: .venv/.ready ## make .venv with everything in it (CPU)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $@
 
-judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager (without, they are skipped and say so)
-	@for tool in chromium promtool prometheus-alertmanager; do command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager >/dev/null; fi
+judges: ## what some tests ask beside Python, from Debian, as root: Chromium, Prometheus, Alertmanager, a registry (without, they are skipped and say so)
+	@for tool in chromium promtool prometheus-alertmanager docker-registry; do command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium prometheus prometheus-alertmanager docker-registry >/dev/null; fi
 
 demo: setup ## seal the examples, try them, serve them: http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py --out $(BUNDLES)
@@ -63,7 +63,7 @@ parity-matrix: setup ## every example through everything that can answer for it,
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
 	sh tools/triton_install.sh build/triton
 
-clients: build/clients/kserve/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
+clients: build/clients/kserve/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready build/clients/stores/.ready build/clients/s3/.ready build/clients/moto/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
 
 build/clients/%/.ready: tests/clients/%.txt
 	$(PYTHON) -m venv build/clients/$*

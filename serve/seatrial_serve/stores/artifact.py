@@ -160,8 +160,11 @@ def modelpack_config(bundle: Bundle, layer: Layer) -> dict[str, Any]:
 
 def capabilities(contract: Contract) -> dict[str, list[str]]:
     """What goes in and comes out, each modality once."""
-    sides = {"inputTypes": contract.inputs, "outputTypes": contract.outputs}
+    sides: Mapping[str, Sequence[Any]] = {
+        "inputTypes": contract.inputs,
+        "outputTypes": contract.outputs,
+    }
     return {
-        side: sorted({MODALITIES.get(getattr(field.kind, "kind", ""), "other") for field in fields})
+        side: sorted({MODALITIES.get(field.kind.kind, "other") for field in fields})
         for side, fields in sides.items()
     }

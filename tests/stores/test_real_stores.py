@@ -1,0 +1,183 @@
+"""Real stores on the loopback: Debian's registry, read back by oras and KServe, and S3 by moto.
+
+oras, KServe's storage, s3fs and moto run in environments of their own: `make clients`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.registries import debian_registry, wait_for
+from support.servers import ROOT, fetch
+
+from seatrial_contracts.bundle import open_bundle
+
+pytestmark = pytest.mark.slow
+ENVIRONMENTS = ROOT / "build" / "clients"
+PACKAGES = ":".join(
+    str(ROOT / each) for each in ("contracts", "export", "serve", "parity_tests", "cli")
+)
+
+
+def python_of(name: str) -> str:
+    """The interpreter of an environment below build/clients."""
+    python = ENVIRONMENTS / name / "bin" / "python"
+    if not (ENVIRONMENTS / name / ".ready").exists():
+        pytest.skip(f"the environment of {name} is not here: make clients")
+    return str(python)
+
+
+def seatrial(*words: str, status: int = 0, python: str = sys.executable, **variables: str) -> str:
+    """The output of a command, both streams."""
+    done = subprocess.run(
+        [python, "-m", "seatrial", *words],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", **variables},
+    )
+    assert done.returncode == status, f"{words}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def penguins(examples: Path) -> Path:
+    return examples / "penguins" / "1.0.0"
+
+
+def test_golden_rows_pass_through_a_registry_and_the_server_outlives_it(
+    penguins: Path, tmp_path: Path, serve: Callable[..., Any]
+) -> None:
+    with debian_registry(tmp_path) as host:
+        address = f"oci://{host}/team/penguins:1.0.0"
+        said = seatrial("push", str(penguins), address)
+        pinned = said.splitlines()[1].removeprefix("pinned: ")
+        assert seatrial("push", str(penguins), f"oci://{host}/team/penguins:stable").count(
+            pinned.partition("@")[2]
+        )
+        assert "penguins 1.0.0" in seatrial("inspect", address)
+        assert "the contracts are equal" in seatrial("diff", address, pinned)
+        seatrial("pull", pinned, "--out", str(tmp_path / "pulled"))
+        pulled = tmp_path / "pulled" / "penguins" / "1.0.0"
+        assert open_bundle(pulled).digest == open_bundle(penguins).digest
+        server = serve(address, "--watch", "--poll-s", "1")
+        status, body = server.wait_until_loaded()
+        assert status == 200, body
+        report = str(tmp_path / "report.xml")
+        seatrial("parity", address, "--url", server.url, "--runner", "http v1", "--junit", report)
+    end = 100
+    while not json.loads(fetch(f"{server.url}/v2/health/ready")[1])["from_cache"] and end:
+        end -= 1
+        time.sleep(0.1)
+    assert json.loads(fetch(f"{server.url}/v2/health/ready")[1])["from_cache"][0]["reason"]
+    seatrial("parity", str(pulled), "--url", server.url, "--runner", "http v1", "--junit", report)
+    again = serve(address, "--workers", "2")
+    status, body = again.wait_until_loaded()
+    assert status == 200, body
+    assert "Connection refused" in json.loads(body)["from_cache"][0]["reason"]
+    seatrial("parity", str(pulled), "--url", again.url, "--runner", "http v1", "--junit", report)
+    assert "Connection refused" in seatrial("inspect", address, status=1)
+
+
+def test_oras_and_kserve_read_what_was_pushed(penguins: Path, tmp_path: Path) -> None:
+    python = python_of("stores")
+    with debian_registry(tmp_path) as host:
+        seatrial("push", str(penguins), f"oci://{host}/team/penguins:1.0.0")
+        (tmp_path / "read").mkdir()
+        reader = Path(__file__).parent / "read_back.py"
+        done = subprocess.run(
+            [python, str(reader), f"{host}/team/penguins:1.0.0", str(tmp_path / "read")],
+            capture_output=True, text=True, timeout=240, check=False, env={"HOME": str(tmp_path)},
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["index"] == "application/vnd.oci.image.index.v1+json"
+    assert told["artifact_types"] == [None, None, "application/vnd.cncf.model.manifest.v1+json"]
+    assert told["read"] == told["layer"]
+    bundle = open_bundle(tmp_path / "read" / "models" / "penguins" / "1.0.0")
+    assert bundle.digest == open_bundle(penguins).digest
+    assert len(told["files"]) == len(bundle.files) + 1
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[dict[str, str]]:
+    """A server that speaks S3, with a bucket `models`; the variables that lead to it."""
+    python = python_of("moto")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = Path(python).with_name("moto_server")
+    with (folder / "moto.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(server), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
+        )
+    try:
+        wait_for(f"{url}/moto-api/")
+        yield {
+            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s3cret",
+            "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": PACKAGES,
+            "XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder),
+        }  # fmt: skip
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_bundle_goes_through_s3(penguins: Path, tmp_path: Path) -> None:
+    python = python_of("s3")
+    with s3(tmp_path) as variables:
+        make = "import s3fs; s3fs.S3FileSystem().mkdir('models')"
+        subprocess.run(
+            [python, "-c", make], check=True, timeout=60, env={**os.environ, **variables}
+        )
+
+        def run(*words: str, status: int = 0) -> str:
+            return seatrial(*words, status=status, python=python, **variables)
+
+        assert "s3://models/churn/penguins/1.0.0" in run("push", str(penguins), "s3://models/churn")
+        run("pull", "s3://models/churn", "--out", str(tmp_path / "pulled"))
+        pulled = open_bundle(tmp_path / "pulled" / "penguins" / "1.0.0")
+        assert pulled.digest == open_bundle(penguins).digest
+        assert "penguins 1.0.0" in run("inspect", "s3://models/churn/penguins/1.0.0")
+        assert "no bundle" in run("inspect", "s3://models/other", status=1)
+        variables["AWS_SECRET_ACCESS_KEY"] = ""
+        variables["AWS_ACCESS_KEY_ID"] = ""
+        refused = run("inspect", "s3://models/churn/penguins/1.0.0", status=1)
+        assert "credentials that may read" in refused
+        assert "s3cret" not in refused
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_leaves_no_half_bundle(penguins: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", str(disk)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted: {mounted.stderr.strip()}")
+    try:
+        with debian_registry(tmp_path) as host:
+            address = f"oci://{host}/team/penguins:1.0.0"
+            seatrial("push", str(penguins), address)
+            said = seatrial("inspect", address, status=1, XDG_CACHE_HOME=str(disk))
+            assert said.count("No space left on device") == 1
+            assert "Traceback" not in said
+            said = seatrial("pull", address, "--out", str(disk), status=1)
+            assert said.count("No space left on device") == 1
+        assert not [each for each in disk.rglob("*") if each.name == "manifest.json"]
+        assert not [each for each in disk.rglob("*") if each.is_file() and each.stat().st_size]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
