@@ -396,7 +396,7 @@ def open_bundle(path: Path) -> Bundle:
             raise BundleError(
                 "E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json"
             )
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         read, mapped = sealed_apart(manifest.files)
         shown = f"bundle {manifest.name} {manifest.version}"
         files, data = SealedFiles(path, read, shown), SealedData(path, mapped, shown)
@@ -425,7 +425,8 @@ def _check_names(bundle: Bundle) -> None:
         )
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a bundle's folder alone. Raises `BundleError`."""
     where = f"{MANIFEST} of bundle '{path.name}'"
     with reading("E_BUNDLE_MANIFEST", where, "a manifest of schema 1"):
         data = read_plain_file(path / MANIFEST, MAX_MANIFEST_BYTES)

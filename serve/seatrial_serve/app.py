@@ -22,6 +22,8 @@ from seatrial_serve.api.exchange import Exchanges
 from seatrial_serve.api.fast_path import FEEDBACK, HF, REQUEST_ID, FastPath
 from seatrial_serve.api.feedback import FeedbackApi
 from seatrial_serve.api.http_request import Form
+from seatrial_serve.api.invocations import INVOCATIONS
+from seatrial_serve.api.invocations import PATH as INVOCATIONS_PATH
 from seatrial_serve.api.models import models_router
 from seatrial_serve.api.openapi import ApiDocument, openapi_router
 from seatrial_serve.api.routes import client_routes
@@ -63,10 +65,13 @@ def create_app(
     admin: bool = False,
     grpc: GrpcListener | None = None,
     workers: int = 1,
+    predict_path: str | None = None,
+    health_path: str | None = None,
 ) -> FastPath:
     """Return the app over a repository: the fast path, and behind it the framework's routes.
 
     `lifecycle` loads the models while the app already answers that they are not ready.
+    `predict_path` answers V1 for the model of requests that name none, `health_path` readiness.
     """
     repository, metrics = exchanges.repository, exchanges.metrics
     app = FastAPI(
@@ -79,7 +84,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=_lifespan(lifecycle, exchanges.sampler, LoopLag(metrics), grpc),
     )
-    app.include_router(models_router(repository, exchanges.drain))
+    app.include_router(models_router(repository, exchanges.drain, health_path))
     app.include_router(info_router(repository))
     app.include_router(v2_router(repository, lifecycle if admin else None))
     app.include_router(openapi_router(ApiDocument(app, repository)))
@@ -95,9 +100,13 @@ def create_app(
         lambda: repository.standings,
         lambda name, version: repository.find(name, version) is not None,
     )
+    metrics.watch_pressures(lambda: repository.pressures)
     feedback = FeedbackApi(watch.feedback, workers)
     forms: dict[str, Form] = {":predict": PREDICT, "/infer": INFER, HF: HUGGING_FACE}
-    return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, client_routes())
+    defaults: dict[str, Form] = {"/": HUGGING_FACE, INVOCATIONS_PATH: INVOCATIONS}
+    if predict_path is not None:
+        defaults[predict_path] = PREDICT
+    return FastPath(app, exchanges, forms, {FEEDBACK: feedback.tell}, client_routes(), defaults)
 
 
 def _lifespan(

@@ -24,12 +24,16 @@ from pydantic_settings import (
 )
 
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.manifest import NAME
 from seatrial_contracts.plain_file import NotPlainFile, read_plain_file
+from seatrial_serve.containers import CONTAINERS
 
 PREFIX = "SEATRIAL_"
 ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 """A host that requests may name: a name, `*.` before a name, or `*`."""
 MAX_FILE_BYTES = 2**20
+PATH = r"(/[A-Za-z0-9._~:@%-]+)+"
+"""A path of a URL that is no folder."""
 CARDS = {"CUDAExecutionProvider", "TensorrtExecutionProvider"}
 SERVICE = re.compile(
     rf"{PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
@@ -225,6 +229,31 @@ class Settings(BaseSettings):
             "The model of requests that name none, as routes of other projects' clients may do. "
             "By default the only one there is."
         ),
+    )
+    model_name: str | None = Field(
+        None,
+        pattern=NAME.pattern,
+        description=(
+            "What clients call the only model that is served, whatever name it was sealed with: "
+            "KServe calls a model by its InferenceService."
+        ),
+    )
+    container: Literal["azureml", "cloudrun", "sagemaker", "vertex"] | None = Field(
+        None,
+        description=(
+            "The cloud that starts this container: its address, ports, paths and folder are the "
+            "defaults, read from the variables that it sets. Other settings win over them."
+        ),
+    )
+    predict_path: str | None = Field(
+        None,
+        pattern=PATH,
+        description=(
+            "A path more that answers V1's requests, to the model of requests that name none."
+        ),
+    )
+    health_path: str | None = Field(
+        None, pattern=PATH, description="A path more that answers as /v2/health/ready does."
     )
     ready: Literal["all", "any"] = Field(
         "all",
@@ -602,6 +631,11 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
                 name,
                 lambda each: PREFIX + each.upper(),
             )
+    container = (
+        given.get("container") or os.environ.get(f"{PREFIX}CONTAINER") or from_file.get("container")
+    )
+    if isinstance(container, str) and container in CONTAINERS:
+        from_file = CONTAINERS[container](os.environ) | from_file
     try:
         return Settings(
             **{name: value for name, value in from_file.items() if name not in environment} | given

@@ -465,3 +465,31 @@ async def test_who_is_not_alone_or_too_large_for_the_memory_must_submit() -> Non
         assert batcher.run_now([6]) is None
         gate.set()
         assert await running == [5]
+
+
+class Heard:
+    """A request that hears of its batches."""
+
+    def ran(self, arrived_s: float, started_s: float, ended_s: float, batch: BatchInfo) -> None:
+        """See `TicketListener`."""
+
+
+async def test_requests_that_run_are_counted_once_and_only_while_they_run() -> None:
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def held(rows: list[int]) -> list[int]:
+        await gate
+        return times_ten(rows)
+
+    rule = BatchRule(max_rows=2)
+    async with batching(rule, lambda rows: asyncio.ensure_future(held(rows)), slots=2) as batcher:
+        assert batcher.requests_running == 0
+        asked = [asyncio.ensure_future(ask_for(batcher, [1, 2, 3, 4], listener=Heard()))]
+        await asyncio.sleep(0.01)
+        assert batcher.requests_running == 1  # in two batches
+        asked.append(asyncio.ensure_future(ask_for(batcher, [5], listener=Heard())))
+        await asyncio.sleep(0.01)
+        assert batcher.requests_running == 1  # the second one waits
+        gate.set_result(None)
+        assert await asyncio.gather(*asked) == [[10, 20, 30, 40], [50]]
+        assert batcher.requests_running == 0

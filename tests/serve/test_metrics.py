@@ -532,3 +532,37 @@ async def test_promtool_has_nothing_to_say(running: Running) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+async def test_what_waits_for_a_version_is_shown_and_goes_with_it(
+    running: Running, runtime: FakeRuntime
+) -> None:
+    model = running.repository.served["toy"].model
+    assert model is not None
+    idle = pressure_of(running)
+    assert (idle["waiting"], idle["running"]) == (0.0, 0.0)
+    assert idle["predicted"] == pytest.approx(model.backlog.expected_s)
+    for _ in range(3):
+        model.backlog.enter()
+    busy = pressure_of(running)
+    assert busy["waiting"] == 3.0
+    assert busy["predicted"] == pytest.approx(4 * idle["predicted"])
+    model.backlog.leave(None, 3)
+    await running.lifecycle.unload("toy")
+    assert pressure_of(running) == {}
+
+
+def pressure_of(running: Running) -> dict[str, float]:
+    """The gauges of what waits for the only version."""
+    running.metrics.flush()
+    names = {
+        "seatrial_requests_waiting": "waiting",
+        "seatrial_requests_running": "running",
+        "seatrial_predicted_wait_seconds": "predicted",
+    }
+    return {
+        names[sample.name]: sample.value
+        for family in running.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name in names
+    }

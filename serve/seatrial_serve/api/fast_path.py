@@ -44,8 +44,6 @@ ROUTES = {
     "/infer": "/v2/models/{model}/infer",
     HF: "/hf/{model}",
 }
-DEFAULT = "/"
-"""Where Hugging Face's clients ask an endpoint that serves one model."""
 REQUEST_ID = "seatrial.request_id"
 """Where a scope holds the request's id for the framework's routes."""
 
@@ -64,8 +62,8 @@ class FastPath:
     """ASGI in front of the framework's app.
 
     It answers `/v1/models/{name}:predict`, `/v1/models/{name}:feedback` and
-    `/v2/models/{name}/infer`, with or without version, `/hf/{name}`, and the routes of other
-    projects' clients. It passes everything else on.
+    `/v2/models/{name}/infer`, with or without version, `/hf/{name}`, the routes of other projects'
+    clients, and whole paths to the model of requests that name none. It passes everything else on.
     """
 
     def __init__(
@@ -75,14 +73,17 @@ class FastPath:
         forms: Mapping[str, Form],
         others: Mapping[str, Answering],
         routes: Mapping[str, Route[Any]],
+        defaults: Mapping[str, Form],
     ) -> None:
         """Keep the paths to models, by how they end.
 
         `forms`: how a path ends -> the form of what is asked there.
         `others`: how a path ends -> what answers there without a form.
-        `routes`: whole paths that name no model -> what answers there.
+        `routes`: whole paths whose bodies may name a model -> what answers there.
+        `defaults`: whole paths to the model of requests that name none -> the form of a POST.
         """
         self._routes = routes
+        self._defaults = {path: partial(answer, form) for path, form in defaults.items()}
         self.app, self._exchanges, self.forms = app, exchanges, forms
         self._answers = {verb: partial(answer, form) for verb, form in forms.items()} | dict(others)
 
@@ -107,17 +108,19 @@ class FastPath:
     async def _route(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request that names no model in its path, or pass it on."""
         is_http = scope["type"] == "http"
-        route = self._routes.get(scope["path"]) if is_http else None
-        asks_default = is_http and (scope["path"], scope["method"]) == (DEFAULT, "POST")
-        if route is None and not asks_default:
+        path = scope["path"] if is_http else ""
+        route = self._routes.get(path)
+        default = self._defaults.get(path) if is_http and scope["method"] == "POST" else None
+        if route is None and default is None:
             await self._pass_on(scope, receive, send)
             return
         exchanges, headers = self._exchanges, dict(scope["headers"])
         if route is None:
+            assert default is not None
             asked = DefaultExchange(
-                exchanges, begin_record(headers, DEFAULT), None, scope, headers, receive
+                exchanges, begin_record(headers, path), None, scope, headers, receive
             )
-            await self._run(asked, self._answers[HF], send)
+            await self._run(asked, default, send)
             return
         routed = RouteExchange(exchanges, route, scope, headers, receive)
         await self._run(routed, route.answer, send, route.error)

@@ -76,7 +76,7 @@ class FeedbackApi:
         if told.request_id:
             if self._workers > 1 or not feedback.kept:
                 raise not_remembered(self._workers)
-            answered = feedback.find(model.bundle.name, model.bundle.version, told.request_id)
+            answered = feedback.find(model.name, model.bundle.version, told.request_id)
         else:
             answered = tellable.whole(await answer_again(asked, told.instances))
         right, wrong = feedback.learn(answered, told.truth, told.slices)

@@ -26,8 +26,14 @@ NOT_READY: dict[str, Any] = {
 }
 
 
-def models_router(repository: Repository, drain: Drain) -> APIRouter:
-    """V1 listing and V2 health."""
+PROBES = ("/ping", "/health")
+"""Readiness as MLflow's, SageMaker's and text-embeddings-inference's clients ask for it."""
+
+
+def models_router(
+    repository: Repository, drain: Drain, health_path: str | None = None
+) -> APIRouter:
+    """V1 listing, V2 health, and readiness where other projects look for it."""
     router, receipts = APIRouter(), ReceiptReader()
 
     @reading(
@@ -120,6 +126,10 @@ def models_router(repository: Repository, drain: Drain) -> APIRouter:
             ],
         }
         return json_response(told, 200 if good else 503)
+
+    for path in dict.fromkeys(filter(None, (*PROBES, health_path))):
+        summary_of = "The same for another project's prober"
+        reading(router, path, summary=summary_of, tags=["health"], **NOT_READY)(ready)
 
     @reading(
         router,

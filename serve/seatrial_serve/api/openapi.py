@@ -228,7 +228,7 @@ def refusals(statuses: Iterable[str]) -> dict[str, Any]:
 def model_parts(model: ServedModel) -> ModelParts:
     """What a model adds to the document."""
     schemas: dict[str, Any] = {}
-    whole = f"/v1/models/{model.bundle.name}"
+    whole = f"/v1/models/{model.name}"
     by_name = members(model_operations(model, whole, schemas))
     by_version = members(
         model_operations(model, f"{whole}/versions/{model.bundle.version}", schemas)
@@ -242,7 +242,7 @@ def model_operations(model: ServedModel, stem: str, schemas: dict[str, Any]) -> 
     These are predict, and feedback if an answer can be right or wrong.
     """
     paths = {f"{stem}:predict": {"post": predict_operation(model, f"{stem}:predict", schemas)}}
-    told = Tellable.of(model.bundle)
+    told = Tellable.of(model.bundle, model.name)
     if told.outputs:
         paths[f"{stem}:feedback"] = {"post": feedback_operation(model, told, f"{stem}:feedback")}
     return paths
@@ -261,7 +261,7 @@ def describe_failures(operation: dict[str, Any], *, of_a_model: bool, with_body:
 def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) -> dict[str, Any]:
     """The operation object of a model's predict route; its row and answer go into `schemas`."""
     contract, bundle = model.contract, model.bundle
-    stem = f"{bundle.name}-{bundle.version}"
+    stem = f"{model.name}-{bundle.version}"
     schemas[f"{stem}-row"], schemas[f"{stem}-answer"] = (
         contract.row_schema(),
         contract.answer_schema(),
@@ -309,8 +309,8 @@ def predict_operation(model: ServedModel, path: str, schemas: dict[str, Any]) ->
         ]
     }
     return {
-        "tags": [bundle.name],
-        "summary": f"Predict with {bundle.name} {bundle.version}",
+        "tags": [model.name],
+        "summary": f"Predict with {model.name} {bundle.version}",
         "operationId": operation_name(path),
         "description": f"Digest `{bundle.digest}`, on {model.engine.provider}.",
         "parameters": [{"$ref": "#/components/parameters/Partial"}],
@@ -377,8 +377,8 @@ def feedback_operation(model: ServedModel, told: Tellable, path: str) -> dict[st
     count = {"type": "integer", "minimum": 0}
     answer = closed_object({"model_version": {"type": "string"}, "right": count, "wrong": count})
     return {
-        "tags": [bundle.name],
-        "summary": f"Tell {bundle.name} {bundle.version} the truth of its answers",
+        "tags": [model.name],
+        "summary": f"Tell {model.name} {bundle.version} the truth of its answers",
         "operationId": operation_name(path),
         "description": (
             "It is counted in rolling accuracy, calibration error and slices; "
@@ -405,7 +405,7 @@ def feedback_operation(model: ServedModel, told: Tellable, path: str) -> dict[st
 
 def rows_of(model: ServedModel) -> dict[str, Any]:
     """The schema of a request's rows."""
-    row = {"$ref": f"#/components/schemas/{model.bundle.name}-{model.bundle.version}-row"}
+    row = {"$ref": f"#/components/schemas/{model.name}-{model.bundle.version}-row"}
     return {"type": "array", "items": row} | counts_of(model)
 
 

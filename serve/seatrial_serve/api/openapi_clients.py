@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from seatrial_contracts.kinds.kind import JsonSchema
+from seatrial_serve.api.invocations import PATH as INVOCATIONS
+from seatrial_serve.api.invocations import body_schema as body_schema_of_invocations
 from seatrial_serve.api.routes import client_routes
 from seatrial_serve.api.routes.body import Body
 from seatrial_serve.api.routes.route import Route
@@ -39,12 +41,14 @@ def client_parts(
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
     for path, route in client_routes().items():
-        names = [model.bundle.name for model in models if route.is_offered_by(model)]
+        names = [model.name for model in models if route.is_offered_by(model)]
         if names:
             paths[path] = {"post": route_operation(route, names, told, schemas)}
-    asked = {f"/hf/{model.bundle.name}": model for model in models}
+    asked = {f"/hf/{model.name}": model for model in models}
     if default is not None:
         asked["/"] = default
+    if default is not None:
+        paths[INVOCATIONS] = {"post": invocations_operation(default, refused, schemas)}
     for path, model in asked.items():
         if tasks_of(model):
             paths[path] = {"post": task_operation(model, path, refused, schemas)}
@@ -98,7 +102,7 @@ def task_operation(
     named = " or ".join(task.name for task in tasks)
     return {
         "tags": ["clients"],
-        "summary": f"Hugging Face's {named} with {model.bundle.name}",
+        "summary": f"Hugging Face's {named} with {model.name}",
         "operationId": operation_name(path) or "hf_default",
         "requestBody": {"required": True, "content": content},
         "responses": {
@@ -109,6 +113,34 @@ def task_operation(
             **refused,
         },
     }
+
+
+def invocations_operation(
+    model: ServedModel, refused: Mapping[str, Any], schemas: dict[str, Any]
+) -> Operations:
+    """MLflow's and SageMaker's route; its JSON body goes into `schemas`."""
+    contract, stem = model.contract, f"#/components/schemas/{model.name}-{model.version}"
+    rows = {"type": "array", "items": {"$ref": f"{stem}-row"}}
+    schemas["invocations-body"] = body_schema_of_invocations(rows, contract.record.names)
+    text = {"schema": {"type": "string"}}
+    content = content_of("invocations-body") | {"text/csv": text}
+    field = contract.file_input
+    if field is not None:
+        file = {"schema": {"type": "string", "format": "binary"}}
+        content |= dict.fromkeys(field.media_types, file)
+    return {
+        "tags": ["clients"],
+        "summary": f"Predict with {model.name} as MLflow's and SageMaker's clients do",
+        "operationId": "invocations",
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "As `:predict` answers.", "content": JSON_OBJECT},
+            **refused,
+        },
+    }
+
+
+JSON_OBJECT = {"application/json": {"schema": {"type": "object"}}}
 
 
 def operation_name(path: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from seatrial_contracts.answer_forms import prompted
 from seatrial_contracts.kinds.output_kind import OptionValues
+from seatrial_contracts.predict_request import PredictRequest
 from seatrial_serve.api.exchange import Job, Reply
 from seatrial_serve.api.http_request import HttpExchange
 from seatrial_serve.http.headers import CONTENT_TYPE, is_file
@@ -39,16 +40,20 @@ class Predict:
         model, by_row = asked.model, asked.terms.partial
         field = model.contract.file_input
         if field is not None and sends_file(asked):
-            request = model.reader.read_file(field.name, body, by_row=by_row)
-        else:
-            request = model.reader.read(body, by_row=by_row)
-        options = model.contract.read_options(request.options)
-        prompts = model.contract.prompts(options)
-        write_it = partial(write, model, request.columnar, by_row, options)
-        return Job(prompted(request.rows, prompts), write_it, request.refused, prompts)
+            return job_of(asked, model.reader.read_file(field.name, body, by_row=by_row))
+        return job_of(asked, model.reader.read(body, by_row=by_row))
 
 
 PREDICT = Predict()
+
+
+def job_of(asked: HttpExchange, request: PredictRequest) -> Job:
+    """What validated rows ask of the model, answered as V1 does. Raises `Refusal`."""
+    model, by_row = asked.model, asked.terms.partial
+    options = model.contract.read_options(request.options)
+    prompts = model.contract.prompts(options)
+    write_it = partial(write, model, request.columnar, by_row, options)
+    return Job(prompted(request.rows, prompts), write_it, request.refused, prompts)
 
 
 def sends_file(asked: HttpExchange) -> bool:

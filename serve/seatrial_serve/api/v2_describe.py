@@ -125,7 +125,7 @@ def model_statistics(model: ServedModel) -> dict[str, Any]:
     seen: Statistics = model.metrics.statistics
     zero = _spent(0, 0.0)
     return {
-        "name": model.bundle.name,
+        "name": model.name,
         "version": model.bundle.version,
         "last_inference": round(seen.last_unix_s * 1000),
         "inference_count": seen.rows,

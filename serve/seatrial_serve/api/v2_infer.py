@@ -63,7 +63,7 @@ def _reply(
     model: ServedModel, request_id: str, wanted: list[Wanted], by_row: bool,
     options: OptionValues, write: Callable[[InferResponse, Answer], Reply], answer: Answer,
 ) -> Reply:  # fmt: skip
-    contract, bundle = model.contract, model.bundle
+    contract = model.contract
     tensors = contract.client_tensors_for(options)
     arrays = client_arrays(contract, answer, wanted, options, tensors)
     outputs = [
@@ -74,9 +74,9 @@ def _reply(
     ]
     errors = described_errors(answer) if by_row else None
     response = InferResponse(
-        bundle.name,
-        bundle.version,
-        bundle.digest,
+        model.name,
+        model.version,
+        model.bundle.digest,
         model.engine.variant,
         request_id,
         outputs,

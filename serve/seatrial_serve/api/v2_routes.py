@@ -44,6 +44,10 @@ def v2_router(repository: Repository, lifecycle: ModelLifecycle | None) -> APIRo
     async def server() -> Response:
         return json_response(server_metadata(admin=lifecycle is not None))
 
+    @reading(router, "/v2/models", summary="The names of the models, as KServe lists them")
+    async def names() -> Response:
+        return json_response({"models": repository.names})
+
     @reading(router, "/v2/models/stats", summary="What all models have done")
     async def all_statistics() -> Response:
         models = [entry.model for entry in repository if entry.model is not None]

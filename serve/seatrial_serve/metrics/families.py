@@ -119,6 +119,15 @@ class Families:
         self.waiting = self._gauge(
             names.WAITING_ROWS, "Rows that wait for a batch.", MODEL, "livesum"
         )
+        waiting = "Requests that were read and of which no row runs yet."
+        self.requests_waiting = self._gauge(names.REQUESTS_WAITING, waiting, MODEL, "livesum")
+        running = "Requests with rows in a batch that runs now."
+        self.requests_running = self._gauge(names.REQUESTS_RUNNING, running, MODEL, "livesum")
+        predicted = (
+            "When a request that came now would be answered, as admission predicts it; "
+            "the longest of several processes."
+        )
+        self.predicted_wait = self._gauge(names.PREDICTED_WAIT, predicted, MODEL)
 
     def _describe_models(self) -> None:
         held = "1 for each bundle that this server holds; the digest names its bytes."

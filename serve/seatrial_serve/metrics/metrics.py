@@ -17,6 +17,7 @@ from seatrial_contracts.profile import Profile
 from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.metrics.families import Families, Key, WorkersCollector
 from seatrial_serve.metrics.model_metrics import ModelMetrics, ModelTallies
+from seatrial_serve.metrics.pressure import Pressure, PressureGauges
 from seatrial_serve.metrics.process_metrics import resident_bytes
 from seatrial_serve.metrics.standing import Standing, StandingGauges
 from seatrial_serve.process.clock import now_s
@@ -51,6 +52,8 @@ class Metrics:
         self._drift: dict[Key, DriftCounts] = {}
         self._gauges = StandingGauges(self.families)
         self._standings: Callable[[], Mapping[Key, Standing]] | None = None
+        self._pressure_gauges = PressureGauges(self.families)
+        self._pressures: Callable[[], Mapping[Key, Pressure]] = dict
         self.holds: Callable[[str, str], bool] = lambda _model, _version: True
         """Is a version there, so that gauges may say how it stands?"""
         self._there: Mapping[Key, Standing] = {}
@@ -77,12 +80,20 @@ class Metrics:
         """
         self._standings, self.holds = standings, holds
 
+    def watch_pressures(self, pressures: Callable[[], Mapping[Key, Pressure]]) -> None:
+        """Set where to read how much waits for each version that takes traffic.
+
+        The function is called in any thread.
+        """
+        self._pressures = pressures
+
     def flush(self) -> None:
         """Bring the registry up to date. Any thread may call it."""
         if not self.on:
             return
         with self._lock:
             self._follow_versions()
+            self._pressure_gauges.show(self._pressures())
             for key, tallies in list(self._tallies.items()):
                 if key == NOBODY:
                     tallies.flush_refusals(self.families, key)

@@ -17,6 +17,9 @@ BATCH_COST = "seatrial_batch_cost"
 BATCH_PADDING = "seatrial_batch_padding_ratio"
 OUT_OF_MEMORY = "seatrial_batches_out_of_memory_total"
 WAITING_ROWS = "seatrial_waiting_rows"
+REQUESTS_WAITING = "seatrial_requests_waiting"
+REQUESTS_RUNNING = "seatrial_requests_running"
+PREDICTED_WAIT = "seatrial_predicted_wait_seconds"
 
 # versions
 BUNDLE_INFO = "seatrial_bundle_info"

@@ -32,6 +32,8 @@ class Entry:
     """What `variants.json` beside it wants it served as; None: its first."""
     unselected: str = ""
     """Why nobody knows what its operator selects: a reason not to load it."""
+    sealed_as: str = ""
+    """The name that its bundle was sealed with; empty: its own."""
     state: State = State.LOADING
     reason: str = ""
     code: str = ""

@@ -290,8 +290,8 @@ class ModelLifecycle:
 
         If `fall_back`, the highest version below it that passes its load gate follows it.
         """
-        async with self._change_of(model.bundle.name):
-            entry = self._repository.find(model.bundle.name, model.bundle.version)
+        async with self._change_of(model.name):
+            entry = self._repository.find(model.name, model.bundle.version)
             if entry is None or entry.model is not model:
                 return
             log.error("%s %s takes no more traffic: %s", entry.name, entry.version, reason)

@@ -99,10 +99,11 @@ class Loader:
             rule,
             self._pool,
             self._host_stages,
-            self._metrics.for_model(bundle.name, bundle.version),
+            self._metrics.for_model(entry.name, bundle.version),
+            name=entry.name,
             slots=engine.slots or self._plan.runs,
             max_waiting_rows=self._settings.max_waiting_rows,
-            drift_counts=self._metrics.for_drift(bundle.name, bundle.version, bundle.profile),
+            drift_counts=self._metrics.for_drift(entry.name, bundle.version, bundle.profile),
         )
         bundle.let_go_of_rows()
         return model

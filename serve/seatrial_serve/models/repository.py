@@ -9,7 +9,8 @@ from typing import Literal
 
 from seatrial_contracts.contract import DEFAULT_BODY_BYTES, Contract
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
-from seatrial_contracts.errors import ModelError, SeatrialError
+from seatrial_contracts.errors import DeclarationError, ModelError, SeatrialError
+from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.metrics.standing import Standing
 from seatrial_serve.models.entry import Entry, State
 from seatrial_serve.models.scan import NOTHING, FoundModel, found_model, version_key
@@ -28,17 +29,18 @@ class Repository:
 
     def __init__(
         self, sources: Sources, ready: Literal["any", "all"] = "all",
-        default_model: str | None = None,
+        default_model: str | None = None, served_as: str | None = None,
     ) -> None:  # fmt: skip
         """Look at the sources.
 
         `ready`: how many models must take traffic for the server to be ready.
         `default_model`: the model of requests that name none.
+        `served_as`: what clients call the only model.
 
         Raises a `SeatrialError` where there is nothing to serve.
         """
         self.sources, self._wanted = sources, ready
-        self._default_model = default_model
+        self._default_model, self._served_as = default_model, served_as
         self._entries: dict[str, dict[str, Entry]] = {}
         self._served: dict[str, Entry] = {}
         self._selections: dict[str, Selection] = {}
@@ -60,9 +62,16 @@ class Repository:
         return self._found(self.sources.versions)
 
     def _found(self, versions: str) -> list[FoundModel]:
-        known = self._selections
+        known, served_as = self._selections, self._served_as
         homes = self.sources.homes().values()
-        return [found_model(home, versions, known.get(home.name)) for home in homes]
+        if served_as is not None and len(homes) > 1:
+            raise DeclarationError(
+                "setting 'model_name'", f"{len(homes)} models", "one model: its bundle's own folder"
+            )
+        return [
+            found_model(home, versions, known.get(served_as or home.name), served_as)
+            for home in homes
+        ]
 
     def older(self, entry: Entry) -> list[Entry]:
         """Return the versions of a model that are here below one of them, the highest first.
@@ -170,6 +179,16 @@ class Repository:
         return {(entry.name, entry.version): entry.standing for entry in self}
 
     @property
+    def pressures(self) -> dict[tuple[str, str], Pressure]:
+        """How much waits for each version that takes traffic."""
+        loaded = [(entry, entry.model) for entry in self if entry.takes_traffic]
+        return {
+            (entry.name, entry.version): model.pressure
+            for entry, model in loaded
+            if model is not None
+        }
+
+    @property
     def names(self) -> list[str]:
         """Model names, sorted."""
         return sorted(self._entries)
@@ -260,7 +279,7 @@ def open_repository(settings: Settings) -> Repository:
     """The repository of a server's settings. Raises a `SeatrialError` where it has nothing."""
     cache = BundleCache(settings.bundle_cache_bytes)
     sources = Sources(settings.bundles, settings.versions, cache)
-    return Repository(sources, settings.ready, settings.default_model)
+    return Repository(sources, settings.ready, settings.default_model, settings.model_name)
 
 
 def tell_of_missing(model: FoundModel) -> None:

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, open_bundle
+from seatrial_contracts.bundle import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Bundle,
+    open_bundle,
+    read_manifest,
+)
 from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, DeclarationError, ModelError
 from seatrial_contracts.manifest import NAME, VERSION
@@ -90,13 +96,9 @@ def folder_homes(folder: Path) -> list[Home]:
             f"bundles folder '{folder}'", "no such folder", "a folder of bundles", make
         )
     if os.path.lexists(folder / MANIFEST):
-        place = folder.resolve()
-        if not (NAME.fullmatch(place.parent.name) and VERSION.fullmatch(place.name)):
-            want = "a bundle's own folder, <name>/<version>, as it was sealed"
-            raise DeclarationError(
-                f"bundles folder '{folder}'", "a manifest.json in a folder of another name", want
-            )
-        return [folder_home(place.parent, {place.name: folder}, frozenset({place.name}))]
+        name, version = sealed_name(folder)
+        beside = folder.resolve().parent
+        return [folder_home(name, beside, {version: folder}, frozenset({version}))]
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/*")):
         name, version = path.parent.name, path.name
@@ -106,16 +108,42 @@ def folder_homes(folder: Path) -> list[Home]:
         raise DeclarationError(
             f"bundles folder '{folder}'", "no bundle in it", "<name>/<version>/manifest.json", make
         )
-    return [folder_home(folder / name, paths) for name, paths in found.items()]
+    return [folder_home(name, folder / name, paths) for name, paths in found.items()]
 
 
-def folder_home(path: Path, paths: Mapping[str, Path], named: frozenset[str] = frozenset()) -> Home:
+def sealed_name(folder: Path) -> tuple[str, str]:
+    """Name and version of the bundle that a folder is.
+
+    The folder says them, as it was sealed, else the manifest: an orchestrator mounts a bundle where
+    it likes. Raises `DeclarationError`.
+    """
+    place = folder.resolve()
+    if NAME.fullmatch(place.parent.name) and VERSION.fullmatch(place.name):
+        return place.parent.name, place.name
+    try:
+        manifest = read_manifest(folder)
+    except BundleError as error:
+        raise DeclarationError(
+            f"bundles folder '{folder}'", str(error), "a bundle, or a folder of bundles"
+        ) from error
+    return manifest.name, manifest.version
+
+
+def folder_home(
+    name: str, path: Path, paths: Mapping[str, Path], named: frozenset[str] = frozenset()
+) -> Home:
     """A home whose selection lies in its folder."""
-    return Home(path.name, path, paths, lambda: read_selection(path), named)
+    return Home(name, path, paths, lambda: read_selection(path), named)
 
 
-def found_model(home: Home, versions: str, known: Selection | None) -> FoundModel:
-    """Return a model from its home, with the versions to be served."""
+def found_model(
+    home: Home, versions: str, known: Selection | None, served_as: str | None = None
+) -> FoundModel:
+    """Return a model from its home, with the versions to be served.
+
+    `served_as`: what clients call it, where that is not the name that it was sealed with.
+    """
+    name = served_as or home.name
     selection, unreadable = known or NOTHING, ""
     try:
         selection = home.read_selection()
@@ -124,6 +152,7 @@ def found_model(home: Home, versions: str, known: Selection | None) -> FoundMode
     chosen = home.named | chosen_versions(home.paths, selection, versions)
     entries = [
         found_entry(
+            name,
             home.name,
             version,
             home.paths[version],
@@ -133,7 +162,7 @@ def found_model(home: Home, versions: str, known: Selection | None) -> FoundMode
         )
         for version in sorted(chosen, key=version_key, reverse=True)
     ]
-    return FoundModel(home.name, home.path, selection, tuple(entries), unreadable)
+    return FoundModel(name, home.path, selection, tuple(entries), unreadable)
 
 
 def chosen_versions(there: Iterable[str], selection: Selection, versions: str) -> set[str]:
@@ -146,6 +175,7 @@ def chosen_versions(there: Iterable[str], selection: Selection, versions: str) -
 
 def found_entry(
     name: str,
+    sealed_as: str,
     version: str,
     path: Path,
     variant: str | None,
@@ -154,7 +184,7 @@ def found_entry(
 ) -> Entry:
     """The entry of a bundle's folder that nobody has loaded."""
     stamp = f"{stamp_of(path)} {variant or ''} {unselected}"
-    return Entry(name, version, path, stamp, variant, unselected, hold=hold)
+    return Entry(name, version, path, stamp, variant, unselected, sealed_as=sealed_as, hold=hold)
 
 
 def is_folder(path: Path) -> bool:
@@ -190,10 +220,11 @@ def open_entry(entry: Entry) -> Bundle:
     if entry.unselected:
         raise ModelError("E_SELECTION", entry.unselected)
     bundle = open_held(entry)
-    if (bundle.name, bundle.version) != (entry.name, entry.version):
+    sealed_as = entry.sealed_as or entry.name
+    if (bundle.name, bundle.version) != (sealed_as, entry.version):
         raise BundleError(
             "E_BUNDLE_NAME",
-            f"folder {entry.name}/{entry.version}",
+            f"folder {sealed_as}/{entry.version}",
             f"bundle {bundle.name} {bundle.version}",
             "a folder named as the bundle",
         )

@@ -24,6 +24,7 @@ from seatrial_serve.inference.load_gate import Admitted
 from seatrial_serve.inference.pace import INLINE_S
 from seatrial_serve.metrics.drift_counts import DriftCounts
 from seatrial_serve.metrics.model_metrics import ModelMetrics
+from seatrial_serve.metrics.pressure import Pressure
 from seatrial_serve.models.answer import Answer
 from seatrial_serve.models.request import Given, Terms, rows_of
 from seatrial_serve.models.request_record import RequestRecord
@@ -91,11 +92,14 @@ class ServedModel:
         host_stages: FairPool,
         metrics: ModelMetrics,
         *,
+        name: str,
         slots: int,
         max_waiting_rows: int,
         drift_counts: DriftCounts | None = None,
     ) -> None:
+        """`name`: what clients call it; its bundle may have another one."""
         self.engine = engine
+        self.name = name
         self.contract = engine.contract
         self.admitted = admitted
         self.metrics = metrics
@@ -132,6 +136,13 @@ class ServedModel:
         self.batcher: Batcher[Part, Answers] = Batcher(
             rule, self._run, slots=slots, max_waiting_rows=max_waiting_rows, observe=metrics
         )
+
+    @property
+    def pressure(self) -> Pressure:
+        """How much waits for it. Any thread may ask."""
+        running = self.batcher.requests_running
+        waiting = max(self.backlog.users - running, 0)
+        return Pressure(self.backlog.expected_s, waiting, running)
 
     @property
     def bundle(self) -> Bundle:

@@ -100,6 +100,7 @@ def rows(figures: Figures) -> Iterator[tuple[str, list[Panel]]]:
         [phase(figures, name) for name in PHASES] + [quantiles(figures)],
     )
     yield "Batches and memory", batches(figures)
+    yield "What to scale by", pressure(figures)
     yield "Refusals and failures", refusals(figures)
     if figures.profile.rows:
         yield "Drift from the reference", drift(figures)
@@ -195,6 +196,29 @@ def batches(figures: Figures) -> list[Panel]:
             held,
             "bytes",
             QUARTER,
+        ),
+    ]
+
+
+def pressure(figures: Figures) -> list[Panel]:
+    """How long the next request will wait, and how many are here."""
+    this = figures.this
+    seconds = [
+        Query(f"max by (version) ({names.PREDICTED_WAIT}{{{this}}})", "predicted {{version}}"),
+        Query(f"max by (version) ({names.OBJECTIVE_SECONDS}{{{this}}})", "objective {{version}}"),
+    ]
+    requests = [
+        Query(f"sum by (version) ({names.REQUESTS_WAITING}{{{this}}})", "waiting {{version}}"),
+        Query(f"sum by (version) ({names.REQUESTS_RUNNING}{{{this}}})", "running {{version}}"),
+    ]
+    ratio = [Query(f"seatrial:wait:ratio{{{this}}}", "wait over objective")]
+    return [
+        lines("Predicted wait", "of a request that came now", seconds, "s", THIRD),
+        lines("Requests", "of all replicas", requests, "short", THIRD),
+        *(
+            [lines("Predicted wait over objective", "scale by this", ratio, "short", THIRD)]
+            if figures.objective_s is not None
+            else []
         ),
     ]
 

@@ -88,23 +88,23 @@ class Tellable:
     slices: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Self:
-        """That of a bundle; there may be no output."""
+    def of(cls, bundle: Bundle, name: str) -> Self:
+        """That of a bundle, whose model has this name; there may be no output."""
         contract = bundle.contract
         inputs = {field.name: field.kind for field in contract.inputs}
         outputs = {}
-        for name, kind in contract.answered.items():
+        for output, kind in contract.answered.items():
             if kind.hit_labels:
                 about = kind.about
-                outputs[name] = Judged(
-                    name,
+                outputs[output] = Judged(
+                    output,
                     kind,
-                    kind.hit_tensors(name),
+                    kind.hit_tensors(output),
                     None if about is None else contract.noted.index(about),
                     about is None or isinstance(inputs[about], Image),
                 )
         options = contract.default_options
-        return cls(bundle.name, bundle.version, outputs, options, bundle.slices)
+        return cls(name, bundle.version, outputs, options, bundle.slices)
 
     @cached_property
     def remembered(self) -> Mapping[str, Judged]:
@@ -203,7 +203,7 @@ class Feedback:
         """What it answers that a truth can be told of."""
         known = self._tellable.get(model)
         if known is None:
-            known = self._tellable[model] = Tellable.of(model.bundle)
+            known = self._tellable[model] = Tellable.of(model.bundle, model.name)
             self._newest[known.model, known.version] = known
         return known
 

@@ -115,9 +115,7 @@ class LiveParity:
                 self._judges[model] = self._new_judge(model)
             except SeatrialError as error:
                 self._judges[model] = None
-                log.warning(
-                    "%s %s: no live parity: %s", model.bundle.name, model.bundle.version, error
-                )
+                log.warning("%s %s: no live parity: %s", model.name, model.version, error)
         return self._judges[model]
 
     def _new_judge(self, model: ServedModel) -> Judge | None:
@@ -128,7 +126,7 @@ class LiveParity:
         size = bundle.manifest.graph_bytes(bundle.manifest.variant(name).graph)
         if size > self._policy.reference_bytes:
             text = "%s %s: no live parity: its %s graph has %d bytes; mend: --live-parity-bytes"
-            log.warning(text, bundle.name, bundle.version, name, size)
+            log.warning(text, model.name, model.version, name, size)
             return None
         return Judge(
             model, load_engine(bundle, RuntimeOptions(), name), self._families, self._policy
@@ -145,7 +143,7 @@ class Judge:
         self, model: ServedModel, reference: Engine, families: Families, policy: ParityPolicy
     ) -> None:
         bundle = model.bundle
-        self.labels = bundle.name, bundle.version, model.engine.variant
+        self.labels = model.name, model.version, model.engine.variant
         self._reference, self._limit = reference, policy.violations
         self._contract = bundle.contract
         self._promise = bundle.manifest.variant(model.engine.variant).promise or Promise(

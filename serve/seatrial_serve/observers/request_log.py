@@ -66,10 +66,10 @@ def level_of(record: RequestRecord) -> int:
 
 def facts(record: RequestRecord) -> dict[str, Any]:
     """The fields of a line."""
-    bundle = record.model.bundle if record.model is not None else None
+    model = record.model
     named = (
-        {"model": bundle.name, "model_version": bundle.version, "digest": bundle.digest}
-        if bundle
+        {"model": model.name, "model_version": model.version, "digest": model.bundle.digest}
+        if model is not None
         else {}
     )
     timings = {f"{name}_s": round(seconds, 6) for name, seconds in record.timings.items()}

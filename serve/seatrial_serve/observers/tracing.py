@@ -98,14 +98,14 @@ def _at(zero_ns: int, seconds: float) -> int:
 
 def attributes(record: RequestRecord) -> dict[str, str | int]:
     """What a request's span says of it: never what the client sent."""
-    bundle = record.model.bundle if record.model is not None else None
+    model = record.model
     named = (
         {
-            "seatrial.model": bundle.name,
-            "seatrial.version": bundle.version,
-            "seatrial.digest": bundle.digest,
+            "seatrial.model": model.name,
+            "seatrial.version": model.version,
+            "seatrial.digest": model.bundle.digest,
         }
-        if bundle
+        if model is not None
         else {}
     )
     return {

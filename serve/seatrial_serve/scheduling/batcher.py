@@ -66,6 +66,8 @@ class Batcher(Generic[Rows, Answers]):
         """When the last of the batch that `run` is called with stops waiting."""
         self._queue: list[Ticket[Rows, Answers]] = []
         self._waiting_rows = 0
+        self._batches: dict[int, list[Ticket[Rows, Answers]]] = {}
+        """The batches that run elsewhere now, by the `id` of each."""
         self._order = FairOrder()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pumping = False
@@ -83,6 +85,15 @@ class Batcher(Generic[Rows, Answers]):
     def idle(self) -> bool:
         """Does nothing wait or run?"""
         return not self._queue and self._free == self._slots
+
+    @property
+    def requests_running(self) -> int:
+        """How many requests have rows in a batch that runs elsewhere now. Any thread may ask.
+
+        A batch on the event loop is short, and counts as none.
+        """
+        batches = list(self._batches.values())
+        return len({id(each.listener or each) for batch in batches for each in batch})
 
     async def submit(
         self,
@@ -394,6 +405,7 @@ class Batcher(Generic[Rows, Answers]):
                     self._failed(batch, error, started, pending)
                     continue
                 if isinstance(answers, asyncio.Future):
+                    self._batches[id(batch)] = batch
                     answers.add_done_callback(partial(self._came, batch, started, pending))
                     return
                 self._deliver(batch, answers, started)
@@ -424,6 +436,7 @@ class Batcher(Generic[Rows, Answers]):
         answers: asyncio.Future[Answers],
     ) -> None:
         """A batch that ran elsewhere has ended."""
+        self._batches.pop(id(batch), None)
         error = None if answers.cancelled() else answers.exception()
         if answers.cancelled() or not isinstance(error, (Exception, NoneType)):
             self._give_up([batch, *pending], Unavailable("E_DRAINING", "the server is stopping"))

@@ -117,7 +117,7 @@ class JinaRerank(Route[JinaBody]):
         identity, model = asked.record.request_id, asked.model
 
         def describe(ranked: list[Ranked]) -> Any:
-            name = model.engine.bundle.name
+            name = model.name
             return {"id": identity, "model": name, "results": body.results(ranked)}
 
         return self.fit(model).job(body.query, body.texts, describe, raw=False, may_cut=True)

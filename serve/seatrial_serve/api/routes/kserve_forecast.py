@@ -124,7 +124,7 @@ class Forecaster:
             self.contract.validate_row({self.given: each.series}, place)
             for place, each in enumerate(body.inputs)
         ]
-        name, identity = asked.model.engine.bundle.name, asked.record.request_id
+        name, identity = asked.model.name, asked.record.request_id
         return Job(rows, partial(self._reply, body, places, starts, name, identity))
 
     def _places(self, options: OptionsBody) -> list[int]:

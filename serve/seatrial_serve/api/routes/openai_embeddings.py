@@ -100,7 +100,7 @@ class OpenAiEmbeddings(Route[EmbeddingsBody]):
                 for place, vector in enumerate(vectors.rows)
             ]
             usage = {"prompt_tokens": vectors.tokens, "total_tokens": vectors.tokens}
-            name = vectors.model.engine.bundle.name
+            name = vectors.model.name
             return {"object": "list", "data": data, "model": name, "usage": usage}
 
         return embedding.job(body.texts, options, describe)

@@ -52,7 +52,7 @@ def info(model: ServedModel) -> dict[str, Any]:
                 "classifier": {"id2label": {str(k): v for k, v in names.items()}, "label2id": ids}
             }
     return {
-        "model_id": model.engine.bundle.name,
+        "model_id": model.name,
         "model_sha": model.engine.bundle.digest,
         "model_dtype": model.engine.variant,
         "model_type": told,

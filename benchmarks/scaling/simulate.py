@@ -1,0 +1,177 @@
+"""What to scale by: a day of traffic on up to 1,000 replicas, under each signal and each rule.
+
+    python benchmarks/scaling/simulate.py [--hours 24] [--plot docs/scaling.png]
+
+Each line is one day with the same arrivals: refused and late requests, and replica-hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from replicas import Model, Replicas
+from rules import Hpa, RayServe, Rule
+from traffic import DAY_S, Traffic
+
+MODELS = {
+    "sentences": Model(per_s=79.5, objective_s=0.2, patience_s=2.0, cpu=1.0, start_s=35.0),
+    "penguins": Model(per_s=7457.0, objective_s=0.05, patience_s=0.5, cpu=1.0, start_s=32.0),
+    "photos on a card": Model(per_s=568.0, objective_s=0.2, patience_s=2.0, cpu=0.4, start_s=60.0),
+}
+"""Capacities are those of benchmarks/RESULTS.md at 64 connections.
+
+A start is the measured load, and 30 s (on a card 50) for scheduling and pull, which are assumed; so
+is the share of the processors beside a full card.
+"""
+SCRAPE_S, SEED = 15, 20261128
+
+
+@dataclass
+class Seen:
+    """What Prometheus saw at the last scrape, and the processor's share over the last minute."""
+
+    busy: deque[float] = field(default_factory=lambda: deque(maxlen=60))
+    waits_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    waiting: float = 0.0
+
+
+Signal = Callable[[Seen, Model], float]
+"""The metric as a multiple of its target."""
+
+
+def by_cpu(seen: Seen, model: Model) -> float:
+    """Processor time over 70% of what was asked for."""
+    return model.cpu * sum(seen.busy) / len(seen.busy) / 0.7
+
+
+def by_waiting(seen: Seen, _model: Model) -> float:
+    """Requests waiting in a replica, over 8."""
+    return seen.waiting / 8
+
+
+def by_wait(seen: Seen, model: Model) -> float:
+    """The longest predicted wait, over half of the objective."""
+    return float(seen.waits_s.max()) / model.objective_s / 0.5
+
+
+def by_wait_or_cpu(seen: Seen, model: Model) -> float:
+    """The larger one of `by_wait` and of processor time over 85%: two triggers."""
+    return max(by_wait(seen, model), by_cpu(seen, model) * 0.7 / 0.85)
+
+
+class Policy(NamedTuple):
+    """A signal under a rule."""
+
+    signal: Signal
+    rule: Callable[[], Rule]
+
+
+def gently() -> Hpa:
+    """Up by a quarter in 15 s, down by a tenth a minute."""
+    return Hpa(up=0.25, down=0.1)
+
+
+POLICIES: Mapping[str, Policy] = {
+    "CPU, HPA": Policy(by_cpu, Hpa),
+    "requests waiting, KEDA": Policy(by_waiting, Hpa),
+    "predicted wait, KEDA": Policy(by_wait, Hpa),
+    "predicted wait, KEDA, gently": Policy(by_wait, gently),
+    "predicted wait or CPU, KEDA": Policy(by_wait_or_cpu, Hpa),
+    "predicted wait or CPU, KEDA, gently": Policy(by_wait_or_cpu, gently),
+    "ongoing requests, Ray": Policy(by_waiting, RayServe),
+    "predicted wait, Ray": Policy(by_wait, RayServe),
+    "predicted wait or CPU, Ray, gently": Policy(by_wait_or_cpu, lambda: RayServe(factor=0.1)),
+}
+
+
+class Day(NamedTuple):
+    """What came of a day."""
+
+    arrived: int
+    refused: int
+    late: int
+    replica_hours: float
+    counts: NDArray[np.int64]
+    """Replicas in each second."""
+
+
+def day(model: Model, policy: Policy, rates: NDArray[np.float64]) -> Day:
+    """Run the arrivals of `rates` (a second each), beginning with enough replicas."""
+    dice, rule, seen = np.random.default_rng(SEED), policy.rule(), Seen()
+    replicas = Replicas(model, np.zeros(max(1, round(rates[0] / model.per_s / 0.7))))
+    total, counts = np.zeros(3, dtype=np.int64), np.zeros(len(rates), dtype=np.int64)
+    for second, rate in enumerate(rates):
+        total += replicas.second(float(rate), dice)
+        seen.busy.append(replicas.busy)
+        if second % SCRAPE_S == 0:
+            seen.waits_s, seen.waiting = replicas.waits_s, float(replicas.waiting.mean())
+        if second % rule.every_s == 0:
+            load = policy.signal(seen, model)
+            replicas.scale(rule.wanted(second, replicas.count, load))
+        counts[second] = replicas.count
+    arrived, refused, late = map(int, total)
+    return Day(arrived, refused, late, counts.sum() / 3600, counts)
+
+
+def days(model: Model, hours: float, peak_replicas: int) -> Iterator[tuple[str, Day]]:
+    """The same day under each policy."""
+    traffic = Traffic(peak_per_s=model.per_s * 0.7 * peak_replicas)
+    rates = traffic.per_s(round(hours * 3600), np.random.default_rng(SEED))
+    for name, policy in POLICIES.items():
+        yield name, day(model, policy, rates)
+
+
+def draw(plot: Path, model: Model, found: Mapping[str, Day]) -> None:
+    """Replica-hours against refused requests, and the replicas of each policy over the day."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (cost, over) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+    for name, one in found.items():
+        share = 100 * one.refused / one.arrived
+        (line,) = over.plot(np.arange(len(one.counts)) / 3600, one.counts, lw=1, label=name)
+        cost.plot(one.replica_hours, max(share, 1e-4), "o", color=line.get_color())
+        cost.annotate(name, (one.replica_hours, max(share, 1e-4)), fontsize=7,
+                      textcoords="offset points", xytext=(5, 3))  # fmt: skip
+    cost.set(xlabel="replica-hours", ylabel="refused, %", yscale="log")
+    over.set(xlabel="hour", ylabel="replicas")
+    for panel in (cost, over):
+        panel.grid(alpha=0.25)
+    over.legend(fontsize=7)
+    figure.suptitle(f"A day of {model.per_s:g} req/s a replica, objective {model.objective_s:g} s")
+    figure.savefig(plot, dpi=110)
+
+
+def main() -> None:
+    """Print the table; draw the first model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=DAY_S / 3600)
+    parser.add_argument("--replicas", type=int, default=400, help="wanted at the day's height")
+    parser.add_argument("--plot", type=Path)
+    asked = parser.parse_args()
+    print("| model | scaled by | refused | late | replica-hours | most replicas |")
+    print("|---|---|---|---|---|---|")
+    for title, model in MODELS.items():
+        found = {}
+        for name, one in days(model, asked.hours, asked.replicas):
+            found[name] = one
+            shares = " | ".join(f"{part / one.arrived:.3%}" for part in (one.refused, one.late))
+            line = (
+                f"| {title} | {name} | {shares} | {one.replica_hours:,.0f} | {one.counts.max()} |"
+            )
+            print(line, flush=True)
+        if asked.plot is not None and title == "sentences":
+            draw(asked.plot, model, found)
+
+
+if __name__ == "__main__":
+    main()
