@@ -63,7 +63,7 @@ parity-matrix: setup ## every example through everything that can answer for it,
 triton: ## install NVIDIA's Triton server, Python backend alone, for the tests that ask it: some 300 MB in build/triton
 	sh tools/triton_install.sh build/triton
 
-clients: build/clients/kserve/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready build/clients/stores/.ready build/clients/s3/.ready build/clients/moto/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
+clients: build/clients/kserve/.ready build/clients/mlflow/.ready build/clients/tf_serving/.ready build/clients/embeddings/.ready build/clients/stores/.ready build/clients/s3/.ready build/clients/moto/.ready ## install other projects' own clients, each in an environment of its own, for the tests that ask by them
 
 build/clients/%/.ready: tests/clients/%.txt
 	$(PYTHON) -m venv build/clients/$*

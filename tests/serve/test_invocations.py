@@ -30,22 +30,17 @@ BY_ROW = {"predictions": ANSWERS, "model_version": "1.0.0"}
         ("application/json; charset=utf-8", json.dumps({"dataframe_records": RECORDS})),
         ("application/json", json.dumps({"instances": RECORDS, "params": {}})),
         ("application/json", json.dumps({"inputs": RECORDS})),
+        ("application/json", json.dumps({"inputs": {"x": [3.5, -1.0], "word": ["a", "b"]}})),
         ("text/csv", "x,word\n3.5,a\n-1.0,b\n"),
         ("text/csv; charset=utf-8", '\ufeffword,x\r\n"a",3.5\r\nb,-1\r\n'),
     ],
-    ids=["split", "split with index", "records", "instances", "inputs", "csv", "csv of Excel"],
+    ids=["split", "split with index", "records", "instances", "inputs", "columns", "csv", "csv of Excel"],
 )
 async def test_rows_in_each_of_mlflows_forms(running: Running, media: str, body: str) -> None:
     reply = await running.client.post(
         "/invocations", content=body.encode(), headers={"content-type": media}
     )
     assert (reply.status_code, reply.json()) == (200, BY_ROW)
-
-
-async def test_columns_are_answered_by_column(running: Running) -> None:
-    columns = {"x": [3.5, -1.0], "word": ["a", "b"]}
-    reply = await running.client.post("/invocations", json={"inputs": columns})
-    assert reply.json()["outputs"]["twice"] == [7.0, -2.0]
 
 
 async def test_a_partial_answer_says_which_row_has_none(running: Running) -> None:

@@ -47,7 +47,8 @@ class Invocations:
             return PREDICT.read(asked, body)
         else:
             asks = as_v1(body, model.contract)
-        return job_of(asked, model.reader.read(orjson.dumps(asks), by_row=asked.terms.partial))
+        request = model.reader.read(orjson.dumps(asks), by_row=asked.terms.partial)
+        return job_of(asked, request._replace(columnar=False))
 
 
 INVOCATIONS = Invocations()

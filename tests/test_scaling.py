@@ -1,0 +1,100 @@
+"""What to scale by: the page's object, and the simulation that its figures are from."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks/scaling"))
+from replicas import Model, Replicas  # noqa: E402  (found through the line above)
+from rules import Hpa, RayServe  # noqa: E402  (as above)
+from simulate import MODELS, POLICIES, day, gently  # noqa: E402  (as above)
+from traffic import DAY_S, Traffic  # noqa: E402  (as above)
+
+from seatrial_serve.metrics import names  # noqa: E402  (as above)
+
+PAGE = (ROOT / "docs/scaling.md").read_text("utf-8")
+CARD = MODELS["photos on a card"]
+
+
+def test_the_pages_object_has_the_simulated_speeds_and_asks_for_the_recorded_ratio() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    spec = yaml.safe_load(block)["spec"]
+    (trigger,) = spec["triggers"]
+    rules = yaml.safe_load((ROOT / "deploy/monitoring/rules/sentences.rules.yaml").read_text())
+    recorded = {rule.get("record") for group in rules["groups"] for rule in group["rules"]}
+    assert set(re.findall(r"seatrial:[\w:]+", trigger["metadata"]["query"])) <= recorded
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    speeds = {
+        (side, policy["type"]): (policy["value"], policy["periodSeconds"])
+        for side, one in behavior.items()
+        for policy in one["policies"]
+    }
+    rule = gently()
+    assert speeds == {
+        ("scaleUp", "Percent"): (100 * rule.up, rule.every_s),
+        ("scaleUp", "Pods"): (4, rule.every_s),
+        ("scaleDown", "Percent"): (100 * rule.down, 60),
+    }
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == rule.window_s
+
+
+def test_the_pages_metrics_are_the_servers() -> None:
+    told = set(re.findall(r"^\| `(seatrial_\w+)` \|", PAGE, re.MULTILINE))
+    assert told == {
+        names.PREDICTED_WAIT, names.OBJECTIVE_SECONDS, names.REQUESTS_WAITING,
+        names.REQUESTS_RUNNING,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("count", "load", "wanted"),
+    [(3, 2.0, 6), (6, 0.5, 6), (10, 1.05, 10), (10, 0.95, 10), (1, 9.0, 5), (10, 9.0, 20)],
+    ids=["double", "down waits", "within tolerance", "within it below", "4 Pods", "twice at most"],
+)
+def test_the_hpa_as_kubernetes_documents_it(count: int, load: float, wanted: int) -> None:
+    rule = Hpa()
+    rule.wanted(0, count, 1.0)
+    assert rule.wanted(15, count, load) == wanted
+
+
+def test_the_hpa_goes_down_to_the_most_that_its_window_wanted() -> None:
+    rule = Hpa(window_s=60)
+    found = [rule.wanted(now, 10, load) for now, load in ((0, 0.8), (15, 0.5), (30, 0.3), (75, 0.3))]
+    assert found == [8, 8, 8, 3]
+
+
+def test_ray_holds_on_before_it_scales() -> None:
+    rule = RayServe(up_s=3)
+    assert [rule.wanted(now, 2, 2.0) for now in range(5)] == [2, 2, 2, 4, 2]
+
+
+def test_no_request_of_a_simulated_second_is_lost() -> None:
+    dice, model = np.random.default_rng(7), Model(10.0, 0.5, 2.0, 1.0, 5.0)
+    replicas = Replicas(model, np.zeros(3))
+    arrived = refused = 0
+    answered = 0.0
+    for _ in range(300):
+        before = replicas.waiting.sum()
+        one = replicas.second(60.0, dice)
+        arrived, refused = arrived + one.arrived, refused + one.refused
+        answered += before + one.arrived - one.refused - replicas.waiting.sum()
+    assert refused > 0
+    assert arrived == pytest.approx(refused + answered + replicas.waiting.sum(), abs=300)
+    assert answered <= 300 * 3 * model.per_s + 1e-6
+
+
+def test_a_full_card_is_seen_by_the_wait_and_not_by_processor_time() -> None:
+    rates = Traffic(peak_per_s=CARD.per_s * 6).per_s(DAY_S, np.random.default_rng(7))[18_000:23_400]
+    by_cpu, by_wait = (
+        day(CARD, POLICIES[name], rates) for name in ("CPU, HPA", "predicted wait, KEDA, gently")
+    )
+    assert by_cpu.refused > 0.05 * by_cpu.arrived
+    assert by_wait.refused < 0.02 * by_wait.arrived
+
