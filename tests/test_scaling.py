@@ -66,7 +66,9 @@ def test_the_hpa_as_kubernetes_documents_it(count: int, load: float, wanted: int
 
 def test_the_hpa_goes_down_to_the_most_that_its_window_wanted() -> None:
     rule = Hpa(window_s=60)
-    found = [rule.wanted(now, 10, load) for now, load in ((0, 0.8), (15, 0.5), (30, 0.3), (75, 0.3))]
+    found = [
+        rule.wanted(now, 10, load) for now, load in ((0, 0.8), (15, 0.5), (30, 0.3), (75, 0.3))
+    ]
     assert found == [8, 8, 8, 3]
 
 
@@ -97,4 +99,3 @@ def test_a_full_card_is_seen_by_the_wait_and_not_by_processor_time() -> None:
     )
     assert by_cpu.refused > 0.05 * by_cpu.arrived
     assert by_wait.refused < 0.02 * by_wait.arrived
-

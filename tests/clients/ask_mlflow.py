@@ -29,7 +29,9 @@ def ask(url: str) -> dict[str, Any]:
     return {
         "ping": ping.status_code,
         "frame": client.invoke(pd.DataFrame({"text": TEXTS})).get_predictions().to_dict("records"),
-        "records": client.invoke([{"text": text} for text in TEXTS]).get_predictions().to_dict("records"),
+        "records": client.invoke([{"text": text} for text in TEXTS])
+        .get_predictions()
+        .to_dict("records"),
         "columns": client.invoke({"text": TEXTS}).get_predictions().to_dict("records"),
         "refused": refused,
     }

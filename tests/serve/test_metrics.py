@@ -240,7 +240,7 @@ async def test_a_model_without_traffic_takes_little_room_and_all_that_alerts_ask
     running.metrics.flush()
     text = generate_latest(running.metrics.registry).decode()
     assert sum(len(line) + 1 for line in text.splitlines() if 'model="toy"' in line) <= 4000
-    bundle = toy_bundle(running.repository.folder)
+    bundle = toy_bundle(running.repository.sources.folders[0])
     counts = re.compile(r"(seatrial_(?:requests|refusals)_total)\{([^}]*)\}")
     figures = Figures(bundle, Windows())
     exprs = [*records(figures).values(), *(alert.expr for alert in alerts(bundle, figures))]

@@ -113,6 +113,8 @@ async def run_app(
             admin=settings.admin,
             workers=settings.workers,
             console=settings.console,
+            predict_path=settings.predict_path,
+            health_path=settings.health_path,
         )
         framework = cast("FastAPI", app.app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
