@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from seatrial_contracts.kinds.tensor_size import Size
     from seatrial_contracts.kinds.text import Text
     from seatrial_contracts.kinds.text_pair import TextPair
+    from seatrial_contracts.kinds.transcript import Transcript
     from seatrial_contracts.kinds.truncation import Truncation
     from seatrial_contracts.options import Option, Options
     from seatrial_contracts.promise import Promise
@@ -120,6 +121,7 @@ HOMES = {
     "seatrial_contracts.kinds.tensor_size": ("Size",),
     "seatrial_contracts.kinds.text": ("Text",),
     "seatrial_contracts.kinds.text_pair": ("TextPair",),
+    "seatrial_contracts.kinds.transcript": ("Transcript",),
     "seatrial_contracts.kinds.truncation": ("Truncation",),
     "seatrial_contracts.options": ("Option", "Options"),
     "seatrial_contracts.promise": ("Promise",),
@@ -200,6 +202,7 @@ __all__ = [
     "Text",
     "TextPair",
     "Tolerance",
+    "Transcript",
     "Truncation",
     "Unavailable",
     "adopt_model",

@@ -95,14 +95,20 @@ class Contract(AnswerForms, AnswerFaults):
         Raises what `Kind.with_files` raises, and `ValueError` for a default that no row may have.
         """
         kinds = [field.kind.with_files(field.name, files) for field in self.inputs]
+        answered = [field.kind.with_files(field.name, files) for field in self.outputs]
         inputs = [
             InputField(name=field.name, kind=kind, default=field.default)
             for field, kind in zip(self.inputs, kinds, strict=True)
         ]
         _ = [field.default_value for field in inputs]
-        if all(kind is field.kind for kind, field in zip(kinds, self.inputs, strict=True)):
+        fields = (*self.inputs, *self.outputs)
+        if all(kind is field.kind for kind, field in zip((*kinds, *answered), fields, strict=True)):
             return self
-        return self.model_copy(update={"inputs": tuple(inputs)})
+        outputs = [
+            OutputField(name=field.name, kind=kind)
+            for field, kind in zip(self.outputs, answered, strict=True)
+        ]
+        return self.model_copy(update={"inputs": tuple(inputs), "outputs": tuple(outputs)})
 
     @cached_property
     def row_model(self) -> type[Row]:

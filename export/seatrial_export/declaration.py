@@ -134,10 +134,10 @@ class ModelDeclaration(ABC):
 
     @cached_property
     def front_files(self) -> Mapping[str, bytes]:
-        """What the host stage needs, as the bundle will carry it."""
+        """What the host stage and the answers need, as the bundle will carry it."""
         return {
             path: data
-            for spec in self.contract.inputs
+            for spec in (*self.contract.inputs, *self.contract.outputs)
             for path, data in spec.kind.front_files(spec.name).items()
         }
 

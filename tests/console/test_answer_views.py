@@ -144,6 +144,8 @@ WORDS = {
         [{"index": 3, "value": 0.5}, {"index": 7, "value": 2}],
         "term 7, 2; term 3, 0.5",
     ),
+    "said": ({"kind": "transcript"}, "a ship <b>", "a ship <b>"),
+    "silence": ({"kind": "transcript"}, "", "no text"),
     "<i>own</i>": ({"kind": "somebodys"}, {"x": "<b>"}, '{"x":"<b>"}'),
 }  # fmt: skip
 ABOUT = {
@@ -386,7 +388,8 @@ def test_an_answer_that_is_not_as_its_kind_has_it_is_shown_as_json(page: Any, va
         name: {"kind": name, "on": "photo", "classes": ["a"]}
         for name in (
             "detections", "embedding", "extract", "forecast", "label", "labels", "mask", "number",
-            "picture", "quantiles", "ranking", "sparse_embedding", "spans", "truncation",
+            "picture", "quantiles", "ranking", "sparse_embedding", "spans", "transcript",
+            "truncation",
         )
     }  # fmt: skip
     said = show(page, kinds, dict.fromkeys(kinds, value), {"photo": photo(b"no picture")})

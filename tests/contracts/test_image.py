@@ -20,6 +20,7 @@ from PIL import ImageOps
 from support.pictures import PICTURE, RNG, code_of, decode, encoded, front
 from support.properties import drawing
 from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.models.yolos.image_processing_pil_yolos import get_size_with_aspect_ratio_yolos
 
 import seatrial as st
 
@@ -71,6 +72,11 @@ def test_a_longer_side_is_bounded_as_transformers_bounds_it(
     made = kind.placement((width, height))
     assert (made.height, made.width) == tuple(max(1, side) for side in want)
     assert max(made.height, made.width) <= kind.sizes("photo")["photo_width"][1]
+    want = get_size_with_aspect_ratio_yolos((height, width), shorter, shorter + more)
+    kind = kind.model_copy(update={"multiple_px": 16})
+    made = kind.placement((width, height))
+    assert (made.height, made.width) == tuple(max(16, side) for side in want)
+    assert max(made.height, made.width) <= max(16, kind.sizes("photo")["photo_width"][1])
 
 
 @given(sides=some.tuples(some.integers(1, 900), some.integers(1, 900)))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import tritonclient.grpc as over_grpc
+from support.word_tokenizer import word_tokenizer
 from torch import Tensor, nn
 
 import seatrial as st
@@ -21,6 +22,7 @@ from seatrial_parity.trial import try_bundle
 pytestmark = pytest.mark.slow
 CLASSES = tuple(f"sku {place}" for place in range(1000))
 LEVELS = (0.1, 0.5, 0.9)
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "Ada", "saw", "東京"]
 
 
 class Row(st.Row):
@@ -40,6 +42,7 @@ class Found(st.Answer):
     ranked: Annotated[list[dict[str, float]], st.Ranking(top=3)]
     terms: Annotated[list[dict[str, float]], st.SparseEmbedding(64, threshold=0.25)]
     doubled: st.Tensor[torch.float16, 4]
+    spelt: Annotated[str, st.Transcript(tokenizer=word_tokenizer(WORDS), max_ids=6)]
 
 
 class Options(st.Options):
@@ -60,7 +63,8 @@ class Net(nn.Module):
         ahead = self.ahead(x).reshape(-1, 5, 3)
         sku = torch.softmax(3 * self.sku(x), 1)
         terms = torch.log1p(torch.relu(self.terms(x)))
-        return sku, side, side, price, ahead, items * 2 - x, terms, half * 2
+        spelt = (torch.arange(6) + (3 * x).round().long()).clamp(-1, len(WORDS) - 1)
+        return sku, side, side, price, ahead, items * 2 - x, terms, half * 2, spelt
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +115,8 @@ def test_every_kind_is_in_parity_over_every_way(
     heaviest = np.argsort(-want["terms"])[:2]
     assert [each["index"] for each in told["terms"]] == sorted(heaviest.tolist())
     assert list(told["price"].values()) == sorted(told["price"].values())
+    words = [WORDS[place] for place in want["spelt"] if place > 3]
+    assert told["spelt"].split() == words
 
     client = over_grpc.InferenceServerClient(server.grpc)
     inputs = []

@@ -22,7 +22,7 @@ TEXTS = ("How do I reset my password?", "", "word " * 200, "深度学习 e\u0301
 async def test_an_adopted_sentence_transformer_answers_as_it_does_itself(tmp_path: Path) -> None:
     folder = make_sentence_folder(
         tmp_path / "sentences", "bert", ["mean", "Dense", "Normalize"],
-        prompts={"query": "query: "},
+        prompts={"query": "query: ", "passage": "passage: "}, default_prompt_name="query",
     )  # fmt: skip
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f"{json.dumps({'text': text})}\n" for text in TEXTS))
@@ -44,15 +44,23 @@ async def test_an_adopted_sentence_transformer_answers_as_it_does_itself(tmp_pat
     ]  # fmt: skip
     assert judged[0].provider is not None
     assert judged[0].provider.startswith("sentence-transformers ")
-    assert sealed["warnings"] == []
-    assert list(bundle.manifest.waivers) == ["fresh process"]
+    assert "the prompt 'query' stands before a text" in ran.stderr + ran.stdout
+    assert sorted(bundle.manifest.waivers) == ["fresh process", "surroundings"]
 
     judge = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     async with run_app(tmp_path / "bundles") as served:
-        for prompt, parameters in ((None, {}), ("query", {"parameters": {"prompt": "query"}})):
-            body = {"instances": [{"text": text} for text in TEXTS], **parameters}
+        for parameters, options in (
+            ({}, {}), ({"prompt": "none"}, {"prompt": ""}),
+            ({"prompt": "passage"}, {"prompt_name": "passage"}),
+        ):  # fmt: skip
+            instances = [{"text": text} for text in TEXTS]
+            body = {"instances": instances, "parameters": parameters}
             reply = await served.client.post("/v1/models/sentences:predict", json=body)
             assert reply.status_code == 200, reply.text
             got = [each["embedding"] for each in reply.json()["predictions"]]
-            want = judge.encode(list(TEXTS), prompt_name=prompt)
+            want = judge.encode(list(TEXTS), **options)
             np.testing.assert_allclose(got, want, atol=1e-5)
+        body = {"model": "sentences", "input": ["Bread rises."]}
+        reply = await served.client.post("/v1/embeddings", json=body)
+        [told] = reply.json()["data"]
+        np.testing.assert_allclose(told["embedding"], judge.encode("Bread rises."), atol=1e-5)

@@ -15,6 +15,7 @@ from support.hub_sounds import make_sound_folder
 from transformers import (
     AutoModel,
     AutoModelForAudioClassification,
+    AutoModelForCTC,
     AutoModelForDepthEstimation,
     AutoModelForImageClassification,
     AutoModelForObjectDetection,
@@ -42,6 +43,7 @@ HEADS: dict[str, tuple[Make, Any, tuple[str, ...]]] = {
     "audio-classification": (
         make_sound_folder, AutoModelForAudioClassification, ("up", "down", "stop"),
     ),
+    "automatic-speech-recognition": (make_sound_folder, AutoModelForCTC, ()),
 }  # fmt: skip
 CASES = [
     *((family, "image-classification") for family in (
@@ -49,6 +51,10 @@ CASES = [
     )),
     ("detr", "object-detection"),
     ("yolos", "object-detection"),
+    ("yolos, of its shorter side", "object-detection"),
+    ("rt-detr", "object-detection"),
+    ("rt-detr-v2", "object-detection"),
+    ("d-fine", "object-detection"),
     ("segformer", "image-segmentation"),
     ("dpt", "depth-estimation"),
     *((family, "image-feature-extraction") for family in ("dinov2", "clip", "siglip")),
@@ -56,6 +62,9 @@ CASES = [
     ("siglip", "text-feature-extraction"),
     *((family, "audio-classification") for family in (
         "wav2vec2", "wav2vec2, layer norm", "hubert, layer norm", "wavlm, layer norm", "whisper",
+    )),
+    *((family, "automatic-speech-recognition") for family in (
+        "wav2vec2", "wav2vec2, layer norm", "hubert, layer norm", "wavlm, layer norm",
     )),
 ]  # fmt: skip
 

@@ -32,6 +32,7 @@ from test_text_answers import (
     name_people,
 )
 from test_text_answers import TOKENIZER as WORDS
+from tokenizers import Tokenizer, decoders, models
 
 import seatrial as st
 from seatrial_contracts.kinds.kind import Array
@@ -80,6 +81,15 @@ class Clip(st.Row):
     clip: Annotated[bytes, st.Audio(max_seconds=1)]
 
 
+LETTERS_OF_CTC = ["|", *"abcdefgh"]
+SPELLING = Tokenizer(models.WordLevel({word: place for place, word in enumerate(LETTERS_OF_CTC)}))
+SPELLING.decoder = decoders.Sequence([decoders.Replace("|", " "), decoders.Fuse()])
+
+
+class Said(st.Answer):
+    text: Annotated[str, st.Transcript(tokenizer=SPELLING.to_str().encode(), max_ids=4)]
+
+
 class Masked(st.Answer):
     mask: Annotated[dict[str, Any], st.Mask("dark", "bright", "none", on="photo")]
 
@@ -113,6 +123,13 @@ def colours(feeds: Mapping[str, Array]) -> dict[str, Array]:
 def seconds(feeds: Mapping[str, Array]) -> dict[str, Array]:
     length = feeds["clip_length"] / 16_000
     return {"topic": np.stack([length, 1 - length, 0 * length], 1).astype(np.float32)}
+
+
+def spell(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """A letter for each second sixteenth of a second, and two words where there are four."""
+    letters = feeds["clip_length"] // 2000
+    ids = np.where(np.arange(4) < letters[:, None], [1, 1, 0, 5], -1)
+    return {"text": ids}
 
 
 def masks(feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -250,6 +267,46 @@ async def test_a_sound_is_sent_as_its_file_or_with_parameters(bundle: Bundle) ->
         reply = await running.client.post("/hf/made", content=b"no sound at all")
         assert reply.status_code == 415
         assert "want a WAV, FLAC, OGG or MP3 file" in reply.text
+
+
+async def test_what_is_said_in_a_sound_is_a_text(bundle: Bundle) -> None:
+    sounds = [draw_sound(samples, 16_000, fmt="FLAC") for samples in (4000, 9000)]
+    rows = [{"clip": base64.b64encode(sound).decode()} for sound in sounds]
+    files = {"front/text.tokenizer.json": SPELLING.to_str().encode()}
+    async with run_app(bundle(Clip, Said, spell, rows, files)) as running:
+        async with hf_client(running) as client:
+            found = await client.automatic_speech_recognition(sounds[1])
+            for asked, want in (
+                ({"return_timestamps": True}, "want false: the text is answered without times"),
+                ({"generation_parameters": {"num_beams": 2}}, "the graph chooses the tokens"),
+            ):
+                with pytest.raises(BadRequestError, match=want):
+                    await client.automatic_speech_recognition(sounds[1], extra_body=asked)
+        assert found.text == "aa e"
+        told = (await running.client.post("/hf/made", content=sounds[0])).json()
+        assert told == {"text": "aa"}
+        check_output("automatic-speech-recognition", told)
+        predictions = (await running.ask(rows, "made")).json()["predictions"]
+        assert predictions == [{"text": "aa"}, {"text": "aa e"}]
+        inputs = [
+            {
+                "name": "clip",
+                "datatype": "BYTES",
+                "shape": [2],
+                "data": [row["clip"] for row in rows],
+            }
+        ]
+        reply = await running.client.post("/v2/models/made/infer", json={"inputs": inputs})
+        [output] = reply.json()["outputs"]
+        assert output == {
+            "name": "text",
+            "datatype": "BYTES",
+            "shape": [2, 1],
+            "data": ["aa", "aa e"],
+        }
+        schemas = (await running.client.get("/openapi.json")).json()["components"]["schemas"]
+        shown = schemas["made-1.0.0-answer"]["properties"]["text"]
+        assert (shown["type"], shown["x-kind"]) == ("string", "transcript")
 
 
 async def test_things_in_a_picture_have_boxes_in_its_whole_pixels(bundle: Bundle) -> None:

@@ -19,6 +19,7 @@ from transformers import (
     DepthAnythingConfig,
     DetrConfig,
     DetrImageProcessorPil,
+    DFineConfig,
     Dinov2Config,
     DPTConfig,
     DPTImageProcessorPil,
@@ -31,6 +32,7 @@ from transformers import (
     RTDetrConfig,
     RTDetrImageProcessorPil,
     RTDetrResNetConfig,
+    RTDetrV2Config,
     SegformerConfig,
     SegformerImageProcessorPil,
     SiglipConfig,
@@ -66,6 +68,23 @@ def backbone(stages: list[str]) -> ResNetConfig:
     return ResNetConfig(
         embedding_size=8, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], out_features=stages
     )
+
+
+REAL_TIME = {
+    "encoder_hidden_dim": 32, "encoder_in_channels": [24, 32, 40], "encoder_ffn_dim": 64,
+    "encoder_attention_heads": 2, "d_model": 32, "num_queries": 6, "decoder_layers": 2,
+    "decoder_in_channels": [32, 32, 32], "decoder_ffn_dim": 64, "decoder_attention_heads": 2,
+    "hidden_expansion": 0.5, "num_denoising": 0, "eval_size": None,
+}  # fmt: skip
+"""Of RT-DETR and what was made of it."""
+
+
+def three_stages() -> RTDetrResNetConfig:
+    """A small ResNet as RT-DETR has it."""
+    return RTDetrResNetConfig(
+        embedding_size=8, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1],
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
 
 
 class Family(NamedTuple):
@@ -124,23 +143,26 @@ FAMILIES: dict[str, Family] = {
         lambda: DetrImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192}),
     ),
     "rt-detr": Family(
-        lambda **named: RTDetrConfig(
-            backbone_config=RTDetrResNetConfig(
-                embedding_size=8, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1],
-                out_features=["stage2", "stage3", "stage4"],
-            ),
-            **named,
-        ),
-        {"encoder_hidden_dim": 32, "encoder_in_channels": [24, 32, 40], "encoder_ffn_dim": 64,
-         "encoder_attention_heads": 2, "d_model": 32, "num_queries": 6, "decoder_layers": 2,
-         "decoder_in_channels": [32, 32, 32], "decoder_ffn_dim": 64, "decoder_attention_heads": 2,
-         "hidden_expansion": 0.5, "num_denoising": 0, "eval_size": None},
+        lambda **named: RTDetrConfig(backbone_config=three_stages(), **named), REAL_TIME,
+        lambda: RTDetrImageProcessorPil(size={"height": 64, "width": 64}),
+    ),
+    "rt-detr-v2": Family(
+        lambda **named: RTDetrV2Config(backbone_config=three_stages(), **named), REAL_TIME,
+        lambda: RTDetrImageProcessorPil(size={"height": 64, "width": 64}),
+    ),
+    "d-fine": Family(
+        lambda **named: DFineConfig(backbone_config=three_stages(), **named), REAL_TIME,
         lambda: RTDetrImageProcessorPil(size={"height": 64, "width": 64}),
     ),
     "yolos": Family(
         YolosConfig,
         SMALL | {"image_size": [64, 48], "num_detection_tokens": 6},
         lambda: YolosImageProcessorPil(size={"height": 64, "width": 48}),
+    ),
+    "yolos, of its shorter side": Family(
+        YolosConfig,
+        SMALL | {"image_size": [64, 48], "num_detection_tokens": 6},
+        lambda: YolosImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192}),
     ),
     "segformer": Family(
         SegformerConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,10 @@ import torch
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
+    AutoModelForCTC,
     HubertConfig,
     Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     WavLMConfig,
     WhisperConfig,
@@ -26,6 +29,8 @@ WAVES = {
     "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "initializer_range": 0.2,
     "classifier_proj_size": 16, "vocab_size": 12, "num_adapter_layers": 1,
 }  # fmt: skip
+LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"etaonih")
+"""Of a CTC head, the blank first."""
 MASKED = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 """As the large models are, which are trained with a mask of what is padding."""
 
@@ -81,4 +86,8 @@ def make_sound_folder(
     stir(model)
     model.save_pretrained(folder)
     extractor().save_pretrained(folder)
+    if head is AutoModelForCTC:
+        file = folder / "vocab.json"
+        file.write_text(json.dumps({letter: place for place, letter in enumerate(LETTERS)}))
+        Wav2Vec2CTCTokenizer(str(file)).save_pretrained(folder)
     return folder

@@ -76,6 +76,7 @@ class OfTexts(st.Answer):
     read: Annotated[dict[str, Any], st.Truncation(of="text")]
     found: Annotated[list[dict[str, Any]], st.Extract(of="pair", top=2, null_threshold=0.0)]
     relevance: Annotated[float, st.Number(ge=0, le=1)]
+    said: Annotated[str, st.Transcript(tokenizer=TOKENIZER)]
 
 
 class OfPhotos(st.Answer):
@@ -121,6 +122,7 @@ class TextsNet(nn.Module):
         super().__init__()
         self.pieces, self.types = nn.Embedding(len(WORDS), 24), nn.Embedding(2, 24)
         self.names, self.found, self.relevance = (nn.Linear(24, outputs) for outputs in (5, 2, 1))
+        self.said = nn.Embedding.from_pretrained(torch.eye(len(WORDS)).roll(3, 1))
 
     def forward(
         self, text_ids: Tensor, text_mask: Tensor, pair_ids: Tensor, pair_mask: Tensor,
@@ -132,6 +134,7 @@ class TextsNet(nn.Module):
             "names": self.names(text + mean(text, text_mask)).softmax(2),
             "found": self.found(pair + whole),
             "relevance": torch.sigmoid(self.relevance(whole)).flatten(),
+            "said": self.said(text_ids)[..., 4:].argmax(2) + 4,
         }
 
 
@@ -205,7 +208,10 @@ MODELS = {
     ),
     "texts": Model(
         Texts, OfTexts, TextsNet, some_texts,
-        {"Spans": "names", "Truncation": "read", "Extract": "found", "of a TextPair": "relevance"},
+        {
+            "Spans": "names", "Truncation": "read", "Extract": "found",
+            "of a TextPair": "relevance", "Transcript": "said",
+        },
     ),
     "photos": Model(
         Photo, OfPhotos, PhotosNet, some_photo,

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from seatrial_contracts.compare import Answers, Comparison, Tolerance, compare_arrays
+from seatrial_contracts.declared import is_none
 from seatrial_contracts.element_types import V2_DATATYPES
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.kinds.kind import Array, Column, Features, JsonSchema, Kind, Stage
@@ -62,8 +63,9 @@ class Embedding(MappedKind):
     the default. `ranges` bound int8 and uint8: one for the whole vector and one for each of
     `dimensions`. The export seals those of the reference rows where none are declared.
     `prompts` are texts that are put before the text `of` by the option `prompt`; without the option
-    nothing is. `least_cosine` and `least_recall_at_10` are promised of every cut and form; the
-    export measures them, on held-out rows where there are some, and seals what it `measured`.
+    `default_prompt` is, or nothing where none is named; `"prompt": "none"` puts nothing there.
+    `least_cosine` and `least_recall_at_10` are promised of every cut and form; the export measures
+    them, on held-out rows where there are some, and seals what it `measured`.
     In JSON a vector is a list of numbers, or base64 of its little-endian bytes with the option
     `encoding`.
     """
@@ -76,6 +78,7 @@ class Embedding(MappedKind):
     prompts: Annotated[
         dict[PromptName, Annotated[str, Field(max_length=4096)]], Field(max_length=MAX_PROMPTS)
     ] = {}
+    default_prompt: Annotated[PromptName | None, Field(exclude_if=is_none)] = None
     of: Annotated[str, Field(max_length=128)] | None = None
     ranges: Annotated[tuple[Ranges, ...], Field(strict=False, max_length=65)] = ()
     least_cosine: Share | None = None
@@ -107,6 +110,9 @@ class Embedding(MappedKind):
             )
         if NO_PROMPT in self.prompts:
             raise DeclarationError("st.Embedding", f"a prompt '{NO_PROMPT}'", "another name")
+        if self.default_prompt is not None and self.default_prompt not in self.prompts:
+            got, known = f"default_prompt {self.default_prompt!r}", ", ".join(self.prompts)
+            raise DeclarationError("st.Embedding", got, f"one of its prompts: {known or 'none'}")
         if self.ranges and len(self.ranges) != len(self.all_sizes):
             raise DeclarationError(
                 "st.Embedding", f"{len(self.ranges)} ranges", f"one for each of {self.all_sizes}"
@@ -148,11 +154,20 @@ class Embedding(MappedKind):
         if len(self.forms) > 1:
             found["form"] = _words(*self.forms)
         if self.prompts:
-            found["prompt"] = _words(NO_PROMPT, *self.prompts)
+            words = (NO_PROMPT, *self.prompts)
+            found["prompt"] = Option(self._default_prompt, type="string", choices=words)
         return found
 
     def prompt(self, options: OptionValues) -> str:
-        return self.prompts.get(options.get("prompt", NO_PROMPT), "")
+        return self.prompts.get(options.get("prompt", self._default_prompt), "")
+
+    def whole_options(self) -> OptionValues:
+        """Golden rows are answered as they are: nothing is put before their texts."""
+        return {} if self.default_prompt is None else {"prompt": NO_PROMPT}
+
+    @property
+    def _default_prompt(self) -> str:
+        return self.default_prompt or NO_PROMPT
 
     @property
     def is_bounded(self) -> bool:

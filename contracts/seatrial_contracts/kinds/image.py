@@ -36,6 +36,7 @@ from seatrial_contracts.kinds.placement import (
     by_shorter_side,
     by_sides,
     centre_cropped,
+    cut_down,
     letterboxed,
 )
 
@@ -119,6 +120,7 @@ class Image(FileKind):
     exif: Literal["apply", "ignore"] = "apply"
     shorter_side_px: Side | None = None
     longer_side_px: Annotated[Side | None, Field(exclude_if=is_none)] = None
+    multiple_px: Annotated[Side | None, Field(exclude_if=is_none)] = None
     size_px: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
     fit: Literal["stretch", "letterbox", "crop"] = "stretch"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
@@ -188,6 +190,12 @@ class Image(FileKind):
                 "a shorter_side_px of at most as many, and no size_px",
             ),
             (
+                self.multiple_px
+                and not (self.longer_side_px and self.multiple_px <= self._least_made),
+                f"multiple_px {self.multiple_px}",
+                "no more pixels than the shorter side has at least, and a longer_side_px",
+            ),
+            (
                 math.prod(self.size_px or ()) > self.max_pixels,
                 f"size_px {self.size_px}",
                 f"at most {self.max_pixels} pixels",
@@ -204,6 +212,13 @@ class Image(FileKind):
             return self.shorter_side_px or max(self.size_px or (0,))
         return 0
 
+    @property
+    def _least_made(self) -> int:
+        """The pixels that a shorter side has at least beside a `longer_side_px`."""
+        most = self.longer_side_px or 1
+        least = self.shorter_side_px or self.min_side_px
+        return min(least, int(most / (self.max_aspect or most)) or 1)
+
     def placement(self, size: Size) -> Placement:
         """How a picture of this width and height comes to be what the graph takes."""
         if self.size_px is None:
@@ -211,7 +226,9 @@ class Image(FileKind):
             if side is None:
                 return as_it_is(size)
             most = self.longer_side_px
-            return by_shorter_side(size, side) if most is None else by_sides(size, side, most)
+            if most is None:
+                return by_shorter_side(size, side)
+            return by_sides(size, side, most, self.multiple_px)
         made = (self.size_px[1], self.size_px[0])
         if self.fit == "crop":
             return centre_cropped(size, made, self._grown_side, self.crop_offset)
@@ -252,6 +269,7 @@ class Image(FileKind):
         if option == "longer_side_px":  # a long picture gets more pixels, and may have too many
             return (self.longer_side_px or math.inf) > (old.longer_side_px or math.inf)
         if option in (
+            "multiple_px",
             "fill",
             "crop_offset",
             "resample",
@@ -379,10 +397,11 @@ class Image(FileKind):
         least = self.shorter_side_px or self.min_side_px
         ends = (least, self.max_pixels // least)
         if self.longer_side_px is not None:
-            most = self.longer_side_px
-            least = min(least, int(most / (self.max_aspect or most)) or 1)
+            most, least = self.longer_side_px, self._least_made
             # A picture whose shorter side is right when rounded is left as it is: see `by_sides`.
             ends = (least, math.ceil(most * 2 * least / (2 * least - 1)))
+            if self.multiple_px is not None:
+                ends = (cut_down(ends[0], self.multiple_px), cut_down(ends[1], self.multiple_px))
         return dict.fromkeys((f"{name}_height", f"{name}_width"), ends)
 
     def stage(self, name: str, files: Mapping[str, bytes]) -> Stage:

@@ -222,15 +222,15 @@ class Kind(Declared):
         """
 
     def front_names(self, field: str) -> Sequence[str]:
-        """Names of the files in a bundle that the host stage needs."""
+        """Names of the files in a bundle that the host stage, or the answer, needs."""
         return ()
 
     def front_files(self, field: str) -> Mapping[str, bytes]:
-        """Files that the host stage needs, to be sealed into the bundle: relative name -> bytes."""
+        """Files that the host stage, or the answer, needs: name in the bundle -> bytes."""
         return {}
 
     def with_files(self, name: str, files: Mapping[str, bytes]) -> Self:
-        """The kind of input `name` with what lies beside its contract; `files` are the bundle's.
+        """The kind of a field with what lies beside its contract; `files` are the bundle's.
 
         Raises `DeclarationError` where a file is not as the contract has it, and `KeyError`.
         """

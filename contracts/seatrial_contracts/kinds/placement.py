@@ -74,21 +74,33 @@ def by_shorter_side(size: Size, shorter_side_px: int) -> Placement:
     return as_it_is(made)
 
 
-def by_sides(size: Size, shorter_side_px: int, longer_side_px: int) -> Placement:
+def by_sides(
+    size: Size, shorter_side_px: int, longer_side_px: int, multiple_px: int | None = None
+) -> Placement:
     """As DETR's image processor: the shorter side's length, unless the longer gets too long by it.
 
-    The arithmetic is that of `get_size_with_aspect_ratio` of transformers 5.23, float by float.
+    With `multiple_px` sides are cut to multiples of it, as YOLOS' processor does. The arithmetic is
+    that of `get_size_with_aspect_ratio` and `get_size_with_aspect_ratio_yolos` of transformers
+    5.23, float by float.
     """
     low, high = float(min(size)), float(max(size))
     side, exact = shorter_side_px, None
     if high / low * side > longer_side_px:
         exact = longer_side_px * low / high
         side = round(exact)
-    if min(size) == side:
-        return as_it_is(size)
-    longer = int((side if exact is None else exact) * max(size) / min(size))
-    made = (max(1, side), max(1, longer))
-    return as_it_is(made if size[0] < size[1] else (made[1], made[0]))
+    if min(size) == side and (multiple_px is None or size[0] >= size[1]):
+        made = size
+    else:
+        longer = int((side if exact is None else exact) * max(size) / min(size))
+        sides = (max(1, side), max(1, longer))
+        made = sides if size[0] < size[1] else (sides[1], sides[0])
+    step = multiple_px or 1
+    return as_it_is((cut_down(made[0], step), cut_down(made[1], step)))
+
+
+def cut_down(side: int, step: int) -> int:
+    """The largest multiple of `step` that is no more than the side, and `step` at least."""
+    return max(step, side - side % step)
 
 
 def letterboxed(size: Size, made: Size) -> Placement:

@@ -31,6 +31,11 @@ STEP = "drawn rows"
 WITHIN_S = 8.0
 """No further row is asked after that long; the receipt says how many there were."""
 AT_ONCE = 8
+MOST_VALUES = 2**20
+"""Of the inputs of a batch: one sound of 30 s at 16 kHz with its mask.
+
+Drawn rows are as long as rows may be, and stand together for speed alone.
+"""
 WIDE = Tolerance(relative_to_max=1e-2, relative=1e-2)
 """The tolerance where the element type alone bounds a value.
 
@@ -136,7 +141,7 @@ class Asking:
 
     def _graph(self, ready: Sequence[EncodedRow | NoAnswer]) -> list[Answered]:
         good = [row for row in ready if not isinstance(row, NoAnswer)]
-        run = lambda some: self._chain.run_in_batches(some, self.batch_rows)
+        run = lambda some: self._chain.run_in_batches(some, self.batch_rows, MOST_VALUES)
         answers = iter(ask_rows(self._declared.contract, run, good))
         return [row if isinstance(row, NoAnswer) else next(answers) for row in ready]
 

@@ -30,7 +30,7 @@ def fit_temperature(candidate: TorchCandidate) -> None:
     candidate.pipeline = candidate.pipeline.calibrated
 
 
-FRESH = "fresh process"
+FRESH, SURROUNDINGS = "fresh process", "surroundings"
 STEPS: tuple[Step[TorchCandidate], ...] = (
     ("arguments", check_arguments),
     ("training mode", check_flags),
@@ -39,7 +39,7 @@ STEPS: tuple[Step[TorchCandidate], ...] = (
     ("state", check_state),
     ("row in batch", check_row_in_batch),
     ("torch.export", check_torch_export),
-    ("surroundings", check_surroundings),
+    (SURROUNDINGS, check_surroundings),
     ("torch.onnx.export", export_onnx),
     ("opset", check_opset),
     ("category lookup", look_up_categories),
@@ -62,7 +62,7 @@ WAIVABLE = frozenset(
         "lint",
         "other sizes",
         "state",
-        "surroundings",
+        SURROUNDINGS,
         DRAWN,
         FRESH,
     }

@@ -18,7 +18,7 @@ from seatrial_contracts.errors import DeclarationError, GateError, SeatrialError
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.receipt import Trial
 from seatrial_contracts.sample import RawRow
-from seatrial_export.gate.drawn import AT_ONCE, WITHIN_S, summary
+from seatrial_export.gate.drawn import AT_ONCE, MOST_VALUES, WITHIN_S, summary
 from seatrial_export.gate.graph_pair import Chain
 from seatrial_export.gate.torch_candidate import TorchCandidate
 from seatrial_export.graphs.exporter_messages import first_lines
@@ -102,7 +102,7 @@ class _Bench:
 
     def _answered(self, some: Sequence[Asked]) -> list[dict[str, Array]]:
         encoded = [self._chain.prepared(self._declared.encode_row(row)) for _, row in some]
-        return self._chain.run_in_batches(encoded, self._size)
+        return self._chain.run_in_batches(encoded, self._size, MOST_VALUES)
 
     def _wanted(self, where: str, row: RawRow, notes: list[str] | None) -> Mapping[str, Any] | None:
         """What the judge answers to a row; None where it raises and that is only noted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +79,42 @@ class Model:
                 raise GateError("sizes", cause, "return one answer for each row, rows first")
         return [{name: array[i] for name, array in outputs.items()} for i in range(len(rows))]
 
-    def run_in_batches(self, rows: Sequence[EncodedRow], size: int) -> list[Outputs]:
-        """Prepared rows in batches of `size` of like shape; answers in the rows' order."""
+    def run_in_batches(
+        self, rows: Sequence[EncodedRow], size: int, most_values: int | None = None
+    ) -> list[Outputs]:
+        """Prepared rows in batches of `size` of like shape; answers in the rows' order.
+
+        With `most_values` a batch has fewer rows where it would hold more numbers than that, with
+        each row as long as the longest.
+        """
         answers: list[Outputs] = [{}] * len(rows)
-        for places in in_batches(map(self.shape, rows), size):
-            batch = self.run([rows[place] for place in places])
-            for place, answer in zip(places, batch, strict=True):
-                answers[place] = answer
+        for alike in in_batches(map(self.shape, rows), size):
+            for places in bounded(rows, alike, most_values):
+                batch = self.run([rows[place] for place in places])
+                for place, answer in zip(places, batch, strict=True):
+                    answers[place] = answer
         return answers
+
+
+def bounded(
+    rows: Sequence[EncodedRow], places: Sequence[int], most_values: int | None
+) -> Iterator[list[int]]:
+    """Yield places of rows whose batch holds at most so many numbers; a single row may hold more.
+
+    Rows of like length stand together.
+    """
+    if most_values is None:
+        yield list(places)
+        return
+    sizes = {place: sum(np.size(value) for value in rows[place]) for place in places}
+    some: list[int] = []
+    for place in sorted(places, key=sizes.__getitem__):
+        if some and sizes[place] * (len(some) + 1) > most_values:
+            yield some
+            some = []
+        some.append(place)
+    if some:
+        yield some
 
 
 class PrepareStage:

@@ -12,7 +12,7 @@ from pydantic import create_model
 from seatrial_contracts.golden import wire_row
 from seatrial_contracts.row import Answer, Row
 from seatrial_contracts.sample import RawRow
-from seatrial_export.gate.gate import FRESH
+from seatrial_export.gate.gate import FRESH, SURROUNDINGS
 from seatrial_export.hub.folder import Folder, read_folder
 from seatrial_export.hub.sentences import OURS
 from seatrial_export.hub.task import Field, Reading, Task, chosen_task
@@ -22,6 +22,7 @@ from seatrial_export.judge import name_of
 from seatrial_export.pipeline import Pipeline
 
 UNTRAINED = "weights and code are files of a folder and of packages: nothing was trained here"
+NOBODYS = "the code is that of packages: none of it is the user's"
 MOST_GOLDEN = 64
 """Every server replays golden rows when it loads a bundle; a user's further rows are held out."""
 
@@ -51,7 +52,7 @@ class HubModel:
             held_out=self.held_out,
             judge=self.reading.judge.value,
             batchable=self.reading.batchable,
-            waive={FRESH: UNTRAINED},
+            waive={FRESH: UNTRAINED, SURROUNDINGS: NOBODYS},
         )
 
     def written(self, file: Path) -> str:
@@ -111,4 +112,4 @@ def from_pretrained(
 
 def fields_of(fields: Mapping[str, Field]) -> dict[str, Any]:
     """Fields as Pydantic's `create_model` takes them."""
-    return {name: (Annotated[annotation, kind], ...) for name, (annotation, kind) in fields.items()}
+    return {name: (Annotated[field.annotation, field.kind], ...) for name, field in fields.items()}

@@ -29,6 +29,8 @@ CONVNEXT_WARPS = 384
 """From this side on ConvNeXT's processor resizes both sides, and crops nothing."""
 LEVIT_MARGIN = 256 / 224
 """LeViT's processor resizes the shorter side by so much beyond the crop."""
+YOLOS_STEP = 16
+"""YOLOS' processor cuts sides to multiples of so many pixels."""
 LEAST_MADE = 64
 """Pixels that a longest edge leaves to the other side: longer pictures are refused.
 
@@ -136,9 +138,10 @@ def sized(folder: Folder, processor: Any) -> dict[str, Any]:
         if not most:
             return {"shorter_side_px": size.shortest_edge}
         aspect = max(1.0, float(most // LEAST_MADE))
+        step = {"multiple_px": YOLOS_STEP} if name == "YolosImageProcessor" else {}
         return {
             "shorter_side_px": size.shortest_edge, "longer_side_px": most, "max_aspect": aspect,
-        }  # fmt: skip
+        } | step  # fmt: skip
     both = sides(size)
     if both is None:
         raise odd(folder, processor, f"size {dict(size)}")
@@ -158,10 +161,11 @@ def affine(folder: Folder, processor: Any) -> dict[str, Any]:
             np.broadcast_to(np.asarray(each, np.float64), 3)
             for each in (processor.image_mean, processor.image_std)
         )
-    scale, shift = factor / std, (offset - mean) / std
-    if said(processor, "include_top"):  # EfficientNet's divides by the deviation once more
-        again = np.broadcast_to(np.asarray(processor.image_std, np.float64), 3)
-        scale, shift = scale / again, shift / again
+    with np.errstate(divide="ignore", invalid="ignore"):  # a deviation of 0 is told below
+        scale, shift = factor / std, (offset - mean) / std
+        if said(processor, "include_top"):  # EfficientNet's divides by the deviation once more
+            again = np.broadcast_to(np.asarray(processor.image_std, np.float64), 3)
+            scale, shift = scale / again, shift / again
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         raise odd(folder, processor, "an image_std of 0")
     return {"scale": tuple(scale.tolist()), "shift": tuple(shift.tolist())}

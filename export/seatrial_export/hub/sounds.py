@@ -28,6 +28,15 @@ LEAST_FRAMES = 3
 """Of the convolutions: so many are traced for every length from there on."""
 CLOSE = 1e-4
 """Of the largest value. Whisper's extractor computes in float32 what `st.LogMel` has in float64."""
+ALONE = "this model was trained without a mask of padding: rows are never batched"
+UNREAD = tuple(
+    f"{name}.masked_spec_embed"
+    for name in (
+        "wav2vec2", "wav2vec2_conformer", "hubert", "wavlm", "unispeech", "unispeech_sat", "sew",
+        "sew_d", "data2vec_audio",
+    )
+)  # fmt: skip
+"""A weight that training alone reads; many folders do not have it."""
 MEND = "write a pipeline with st.Audio and st.LogMel, or compute the features in the graph"
 
 

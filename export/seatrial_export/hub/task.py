@@ -20,6 +20,8 @@ class Field(NamedTuple):
 
     annotation: Any
     kind: Kind
+    tokenizer: str = "TOKENIZER.to_str().encode()"
+    """How a pipeline file makes the tokenizer of a kind that has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class Reading:
     """May rows run together? Not where padding changes an answer."""
     notes: Sequence[str] = ()
     """What a user has to know of the folder: weights that were raised, rows that are our own."""
+    functions: Sequence[Callable[..., Any]] = ()
+    """What a pipeline file calls where its fields are declared."""
 
     @property
     def model(self) -> nn.Module:

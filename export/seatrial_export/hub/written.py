@@ -38,6 +38,7 @@ def write_pipeline(
 ) -> str:
     """The text of a pipeline file that makes the same pipeline as the reading."""
     classes = [type(reading.module.value), type(reading.judge.value)]
+    parts = [*reading.functions, *classes]
     body = "\n\n".join(
         [
             f"FOLDER = Path({str(folder.resolve())!r})",
@@ -47,6 +48,7 @@ def write_pipeline(
                 else []
             ),
             "",
+            *definitions(reading.functions),
             class_source("Row", "st.Row", "A row, as a client sends it.", reading.inputs),
             "",
             class_source("Answer", "st.Answer", "What the model answers.", reading.outputs),
@@ -60,7 +62,7 @@ def write_pipeline(
     wanted = names_in(body)
     return (
         HEAD.format(name=name, task=task, file=file.name)
-        + import_block(classes, wanted)
+        + import_block(parts, wanted)
         + "\n\n"
         + re.sub(r"\n{4,}", "\n\n\n", body)
         + "\n"
@@ -81,12 +83,13 @@ def tokenizer_of(kind: Declared) -> bytes | None:
 def class_source(name: str, base: str, about: str, fields: Mapping[str, Field]) -> str:
     """A row or answer class."""
     lines = [f"class {name}({base}):", f'    """{about}"""', ""]
-    for field, (annotation, kind) in fields.items():
-        shown, kept = annotation_source(annotation), kind_source(kind)
+    for called, field in fields.items():
+        shown = annotation_source(field.annotation)
+        kept = kind_source(field.kind, field.tokenizer)
         lines.append(
-            f"    {field}: Annotated[\n        {shown},\n{indent(kept, ' ' * 8)},\n    ]"
+            f"    {called}: Annotated[\n        {shown},\n{indent(kept, ' ' * 8)},\n    ]"
             if "\n" in kept
-            else f"    {field}: Annotated[{shown}, {kept}]"
+            else f"    {called}: Annotated[{shown}, {kept}]"
         )
     return "\n".join(lines)
 
@@ -100,12 +103,12 @@ def annotation_source(annotation: Any) -> str:
     return repr(annotation).replace("typing.", "")
 
 
-def kind_source(kind: Declared) -> str:
-    """A kind as a declaration spells it, one option a line."""
+def kind_source(kind: Declared, tokenizer: str = "") -> str:
+    """A kind as a declaration spells it, one option a line; `tokenizer` is how its own is made."""
     said = {name: getattr(kind, name) for name in kind.model_fields_set if name != "kind"}
     first = [repr(word) for name in POSITIONAL for word in said.pop(name, ())]
     if tokenizer_of(kind) is not None:
-        first.append("tokenizer=TOKENIZER.to_str().encode()")
+        first.append(f"tokenizer={tokenizer}")
     options = [
         f"{name}={option_source(said[name])}" for name in type(kind).model_fields if name in said
     ]
@@ -149,10 +152,10 @@ def part_source(part: Part, first: str) -> str:
     return f"{type(part.value).__name__}({', '.join([first, *options])})"
 
 
-def definitions(classes: Sequence[type]) -> Iterator[str]:
-    """The text of classes, and of what they use of seatrial's files, each before its user."""
+def definitions(parts: Sequence[Any]) -> Iterator[str]:
+    """The text of classes and functions, each behind what it uses of seatrial's files."""
     seen = set[str]()
-    for each in classes:
+    for each in parts:
         for text in used(each.__name__, each.__module__, seen):
             yield text
             yield ""
@@ -187,9 +190,9 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0].startswith("seatrial")
 
 
-def modules_of(classes: Sequence[type]) -> list[str]:
-    """The modules of hub folders that classes come from, and those that these import."""
-    found = list(dict.fromkeys(each.__module__ for each in classes))
+def modules_of(parts: Sequence[Any]) -> list[str]:
+    """The modules of hub folders that these parts come from, and those that these import."""
+    found = list(dict.fromkeys(each.__module__ for each in parts))
     for module in found:
         for node in ast.parse(source_of(module)).body:
             if isinstance(node, ast.ImportFrom) and node.module in sys.modules:
@@ -215,11 +218,11 @@ def names_in(code: str | ast.AST) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def import_block(classes: Sequence[type], wanted: set[str]) -> str:
+def import_block(parts: Sequence[Any], wanted: set[str]) -> str:
     """The imports of these names: the standard library's, others', and seatrial itself."""
     found: dict[str, ast.stmt] = {}
     sources = [OWN_IMPORTS, "from transformers import AutoTokenizer"]
-    sources += [source_of(module) for module in modules_of(classes)]
+    sources += [source_of(module) for module in modules_of(parts)]
     for source in sources:
         for node in ast.parse(source).body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):

@@ -21,6 +21,7 @@ def tasks() -> Sequence[Task]:
     from seatrial_export.hub.tasks.object_detection import ObjectDetection
     from seatrial_export.hub.tasks.question_answering import QuestionAnswering
     from seatrial_export.hub.tasks.sentence_similarity import SentenceSimilarity
+    from seatrial_export.hub.tasks.speech_recognition import SpeechRecognition
     from seatrial_export.hub.tasks.text_classification import TextClassification
     from seatrial_export.hub.tasks.text_pair_classification import (
         TextPairClassification,
@@ -33,6 +34,7 @@ def tasks() -> Sequence[Task]:
     return (
         SentenceSimilarity(),
         AudioClassification(),
+        SpeechRecognition(),
         TextRanking(),
         ZeroShotClassification(),
         TextClassification(),

@@ -16,7 +16,7 @@ from seatrial_contracts.kinds.label import Label
 from seatrial_contracts.sample import RawRow
 from seatrial_export.hub.folder import Folder
 from seatrial_export.hub.samples import Heard, samples_of
-from seatrial_export.hub.sounds import read_audio_side, rows_of_sounds
+from seatrial_export.hub.sounds import ALONE, UNREAD, read_audio_side, rows_of_sounds
 from seatrial_export.hub.task import Field, Part, Reading, Task
 
 
@@ -96,13 +96,12 @@ class AudioClassification(Task):
         auto = AutoModelForAudioClassification
         side = read_audio_side(folder)
         made = SpectrumClassifier if side.spectrum else WaveClassifier
-        alone = "this model was trained without a mask of padding: rows are never batched"
         return Reading(
             inputs={"audio": Field(bytes, side.kind)},
             outputs={"label": Field(str, Label(*folder.labels))},
-            module=Part.of(made, folder.model(auto), folder.loads(auto)),
+            module=Part.of(made, folder.model(auto, spare=UNREAD), folder.loads(auto)),
             judge=Part.of(AudioClassificationPipeline, folder.path, "FOLDER", labels=folder.labels),
             rows=rows or rows_of_sounds(),
-            notes=[alone] if side.alone else [],
+            notes=[ALONE] if side.alone else [],
             batchable=not side.alone,
         )

@@ -93,15 +93,18 @@ class SentenceSimilarity(Task):
             got = "pooling without the prompt (include_prompt false)"
             mend = "write the pipeline with --write, and pool yourself"
             raise fault(folder.path, got, "pooling of all tokens", mend)
-        if model.default_prompt_name:
+        default = model.default_prompt_name
+        if default in prompts:
             notes.append(
-                f"encode() puts the prompt '{model.default_prompt_name}' first unless told "
-                f'otherwise; clients choose it: "parameters": {{"prompt": "..."}}'
+                f"the prompt '{default}' stands before a text unless a request chooses another: "
+                '"parameters": {"prompt": "none"}'
             )
         kind = Embedding(
             model.get_embedding_dimension(),
             **({"normalized": True} if is_normalized(model) else {}),
-            **({"prompts": prompts, "of": "text"} if prompts else {}),
+            of="text",
+            **({"prompts": prompts} if prompts else {}),
+            **({"default_prompt": default} if default in prompts else {}),
         )
         return Reading(
             inputs={"text": Field(str, Text(**text.cut_options()))},

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from seatrial_contracts.answer_forms import MappedOutput, prompted
 from seatrial_contracts.contract import Contract
 from seatrial_contracts.errors import Refusal
-from seatrial_contracts.kinds.embedding import Embedding
+from seatrial_contracts.kinds.embedding import NO_PROMPT, Embedding
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.kinds.output_kind import OptionValues
 from seatrial_contracts.kinds.text import Text
@@ -182,5 +182,9 @@ def embedding_of(contract: Contract) -> tuple[MappedOutput, Embedding]:
 
 
 def prompt_among(kind: Embedding, names: Mapping[str, Sequence[str]], wanted: str) -> str | None:
-    """The first declared prompt among those that a word of the protocol may mean."""
-    return next((name for name in names.get(wanted, ()) if name in kind.prompts), None)
+    """The first declared prompt among those that a word of the protocol may mean.
+
+    If none of them is declared beside others, no prompt is the choice.
+    """
+    none = NO_PROMPT if kind.prompts else None
+    return next((name for name in names.get(wanted, ()) if name in kind.prompts), none)

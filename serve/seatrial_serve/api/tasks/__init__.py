@@ -14,6 +14,7 @@ from seatrial_serve.api.tasks.labels import (
 )
 from seatrial_serve.api.tasks.pictures import ImageSegmentation, ObjectDetection
 from seatrial_serve.api.tasks.spans import QuestionAnswering, TokenClassification
+from seatrial_serve.api.tasks.speech import AutomaticSpeechRecognition
 from seatrial_serve.api.tasks.task import Task
 from seatrial_serve.api.tasks.vectors import FeatureExtraction, SentenceSimilarity
 from seatrial_serve.api.tasks.zero_shot import ZeroShotClassification
@@ -22,7 +23,7 @@ from seatrial_serve.models.served_model import ServedModel
 TASKS: Sequence[type[Task[Any]]] = (
     FeatureExtraction, SentenceSimilarity, TextClassification, TokenClassification,
     QuestionAnswering, ZeroShotClassification, ImageClassification, ObjectDetection,
-    ImageSegmentation, AudioClassification,
+    ImageSegmentation, AudioClassification, AutomaticSpeechRecognition,
 )  # fmt: skip
 _known: WeakKeyDictionary[ServedModel, Sequence[Task[Any]]] = WeakKeyDictionary()
 

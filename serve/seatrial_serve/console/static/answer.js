@@ -15,6 +15,7 @@ import { rankingAnswer } from "./answers/ranking.js";
 import { spansAnswer } from "./answers/spans.js";
 import { sparseEmbeddingAnswer } from "./answers/sparse_embedding.js";
 import { tensorAnswer } from "./answers/tensor.js";
+import { transcriptAnswer } from "./answers/transcript.js";
 import { truncationAnswer } from "./answers/truncation.js";
 import { facts, fold, make } from "./dom.js";
 import { seconds } from "./format.js";
@@ -26,7 +27,7 @@ import { seconds } from "./format.js";
 const KINDS = {
   detections: detectionsAnswer, embedding: embeddingAnswer, extract: extractAnswer, forecast: forecastAnswer, label: labelAnswer, labels: labelsAnswer,
   mask: maskAnswer, number: numberAnswer, picture: pictureAnswer, quantiles: quantilesAnswer, ranking: rankingAnswer, spans: spansAnswer,
-  sparse_embedding: sparseEmbeddingAnswer, tensor: tensorAnswer, truncation: truncationAnswer,
+  sparse_embedding: sparseEmbeddingAnswer, tensor: tensorAnswer, transcript: transcriptAnswer, truncation: truncationAnswer,
 };
 
 /** Draw the answer to what was `asked`, `{values, chosen}` of the form; returns the sentence that says it aloud. `took` is the whole round trip in milliseconds. */

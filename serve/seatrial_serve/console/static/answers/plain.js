@@ -14,6 +14,6 @@ export function jsonOf(label, value) {
   return source(label, cut(JSON.stringify(value, null, 2), AT_MOST));
 }
 
-function cut(text, most) {
+export function cut(text, most) {
   return text.length > most ? `${text.slice(0, most)} … and ${count(text.length - most)} more characters` : text;
 }
