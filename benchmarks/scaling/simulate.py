@@ -98,8 +98,8 @@ class Day(NamedTuple):
     refused: int
     late: int
     replica_hours: float
-    counts: NDArray[np.int64]
-    """Replicas in each second."""
+    most: int
+    """The most replicas at once."""
 
 
 def day(model: Model, policy: Policy, rates: NDArray[np.float64]) -> Day:
@@ -117,7 +117,7 @@ def day(model: Model, policy: Policy, rates: NDArray[np.float64]) -> Day:
             replicas.scale(rule.wanted(second, replicas.count, load))
         counts[second] = replicas.count
     arrived, refused, late = map(int, total)
-    return Day(arrived, refused, late, counts.sum() / 3600, counts)
+    return Day(arrived, refused, late, float(counts.sum() / 3600), int(counts.max()))
 
 
 def days(model: Model, hours: float, peak_replicas: int) -> Iterator[tuple[str, Day]]:
@@ -128,31 +128,29 @@ def days(model: Model, hours: float, peak_replicas: int) -> Iterator[tuple[str, 
         yield name, day(model, policy, rates)
 
 
-def draw(plot: Path, model: Model, found: Mapping[str, Day]) -> None:
-    """Replica-hours against refused requests, and the replicas of each policy over the day."""
+def draw(plot: Path, found: Mapping[str, Mapping[str, Day]]) -> None:
+    """Replica-hours against refused requests: a panel for each model."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (cost, over) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
-    for name, one in found.items():
-        share = 100 * one.refused / one.arrived
-        (line,) = over.plot(np.arange(len(one.counts)) / 3600, one.counts, lw=1, label=name)
-        cost.plot(one.replica_hours, max(share, 1e-4), "o", color=line.get_color())
-        cost.annotate(name, (one.replica_hours, max(share, 1e-4)), fontsize=7,
-                      textcoords="offset points", xytext=(5, 3))  # fmt: skip
-    cost.set(xlabel="replica-hours", ylabel="refused, %", yscale="log")
-    over.set(xlabel="hour", ylabel="replicas")
-    for panel in (cost, over):
-        panel.grid(alpha=0.25)
-    over.legend(fontsize=7)
-    figure.suptitle(f"A day of {model.per_s:g} req/s a replica, objective {model.objective_s:g} s")
+    figure, panels = plt.subplots(1, len(found), figsize=(13, 4.6), layout="constrained")
+    for panel, (title, days_of) in zip(panels, found.items(), strict=True):
+        for name, one in days_of.items():
+            share = max(100 * one.refused / one.arrived, 1e-3)
+            mark = "o" if "gently" in name else "s" if "CPU, HPA" in name else "x"
+            panel.plot(one.replica_hours, share, mark, label=name)
+        panel.set(title=title, xlabel="replica-hours", yscale="log", xscale="log")
+        panel.grid(alpha=0.25, which="both")
+    panels[0].set(ylabel="refused, %")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
+                  fontsize=8)  # fmt: skip
     figure.savefig(plot, dpi=110)
 
 
 def main() -> None:
-    """Print the table; draw the first model."""
+    """Print the table, and draw it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=DAY_S / 3600)
     parser.add_argument("--replicas", type=int, default=400, help="wanted at the day's height")
@@ -160,17 +158,15 @@ def main() -> None:
     asked = parser.parse_args()
     print("| model | scaled by | refused | late | replica-hours | most replicas |")
     print("|---|---|---|---|---|---|")
+    found: dict[str, dict[str, Day]] = {title: {} for title in MODELS}
     for title, model in MODELS.items():
-        found = {}
         for name, one in days(model, asked.hours, asked.replicas):
-            found[name] = one
+            found[title][name] = one
             shares = " | ".join(f"{part / one.arrived:.3%}" for part in (one.refused, one.late))
-            line = (
-                f"| {title} | {name} | {shares} | {one.replica_hours:,.0f} | {one.counts.max()} |"
-            )
+            line = f"| {title} | {name} | {shares} | {one.replica_hours:,.0f} | {one.most} |"
             print(line, flush=True)
-        if asked.plot is not None and title == "sentences":
-            draw(asked.plot, model, found)
+    if asked.plot is not None:
+        draw(asked.plot, found)
 
 
 if __name__ == "__main__":
