@@ -66,11 +66,7 @@ def changed(before: Held, after: Held) -> list[str]:
 def digest(array: np.ndarray[Any, Any]) -> str:
     """Type, shape and a hash of the bytes."""
     data = np.ascontiguousarray(array)
-    whole = (
-        repr(data.tolist()).encode()
-        if data.dtype.hasobject
-        else memoryview(data.reshape(-1).view(np.uint8))
-    )
+    whole = repr(data.tolist()).encode() if data.dtype.hasobject else data.reshape(-1).data
     return f"{data.dtype}{list(data.shape)} {hashlib.blake2b(whole, digest_size=8).hexdigest()}"
 
 

@@ -87,12 +87,9 @@ def size_of(tensor: TensorProto) -> int:
 
 def bits_of(data_type: int) -> int:
     """Bits of one number of an ONNX type."""
-    packed = {
-        TensorProto.INT4: 4,
-        TensorProto.UINT4: 4,
-        TensorProto.FLOAT4E2M1: 4,
-    }
-    return packed.get(data_type) or helper.tensor_dtype_to_np_dtype(data_type).itemsize * 8
+    if data_type in (TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1):
+        return 4
+    return int(helper.tensor_dtype_to_np_dtype(data_type).itemsize * 8)
 
 
 def array_of(tensor: TensorProto) -> NDArray[Any]:

@@ -146,6 +146,7 @@ def _open_cached(folder: Path, options: RuntimeOptions) -> ort.InferenceSession 
     It is None too if the graph names anything but its own weights. In both cases the graph is
     removed.
     """
+    options = replace(options, data=None)  # its weights are kept beside it
     settings = settings_of(options)
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
