@@ -141,7 +141,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another claimed size": (
         lambda f: rewrite_manifest(
-            f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**30})
+            f, lambda m: m["files"]["graphs/toy.fake"].update({"size": 2**29})
         ),
         "E_BUNDLE_CHANGED",
     ),

@@ -79,8 +79,6 @@ def test_bundles_of_one_graph_and_other_weights_have_cached_graphs_of_their_own(
         patch.setattr(weights, "OUTSIDE_FROM_BYTES", 2**12)
         patch.setattr(weights, "LEAST_BYTES", 2**9)
         sealed = st.open_bundle(st.export_pipeline(other, tmp_path / "other").path)
-    graph = "graphs/fp32.onnx"
-    assert sealed.files[graph] == bundle.files[graph]
     cached, row = RuntimeOptions(cache=tmp_path / "graphs"), outside.rows()[:1]
     one, two = (load_engine(each, cached).answer(row)[0] for each in (bundle, sealed))
     assert not np.allclose(one["scores"], two["scores"])

@@ -45,5 +45,9 @@ def put_outside(value: ir.Value, file: DataFile) -> None:
     else:
         place = file.add_array(tensor.numpy())
     value.const_value = ir.ExternalTensor(
-        str(file.path), *place, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=str(value.name)
+        str(file.path),
+        *place,
+        tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        name=str(value.name),
     )
