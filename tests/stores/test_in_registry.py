@@ -67,6 +67,10 @@ def test_both_readings_of_the_index_can_be_pulled_by_their_own_digests(
         )
 
 
+def zeros(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
 def flipped(data: bytes) -> bytes:
     """One bit of the last file's last byte."""
     end = len(data.rstrip(b"\0")) - 1
@@ -83,10 +87,13 @@ def other_layer(registry: SmallRegistry, tmp_path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda registry, _: setattr(registry, "blob", flipped), "of other bytes|other bytes than"),
+        (lambda registry, _: setattr(registry, "blob", flipped), "other bytes than were sealed"),
         (lambda registry, _: setattr(registry, "blob", lambda data: data[:-600]), "of a layer"),
         (lambda registry, _: setattr(registry, "cut", 3000), "of a layer|no connection"),
-        (lambda registry, _: setattr(registry, "blob", lambda data: bytes(len(data))), "of other"),
+        (
+            lambda registry, _: setattr(registry, "blob", lambda data: bytes(len(data))),
+            "manifest none",
+        ),
     ],
     ids=["changed byte", "short", "cut", "zeros"],
 )
@@ -205,32 +212,6 @@ def test_a_header_that_would_take_much_memory_is_refused(
     replace_layer(registry, data)
     with pytest.raises(BundleError, match="no tar"):
         open_address(at(registry).shown)
-
-
-def test_a_gzip_layer_is_read_and_a_bomb_is_not(
-    tmp_path: Path, registry: SmallRegistry, toy: Bundle
-) -> None:
-    import gzip
-
-    layer = registry.blobs[registry.layers[0]]
-    for data, says in [
-        (layer, None),
-        (tar_of((f"{ROOT}/x", tarfile.REGTYPE, bytes(2**25))), "more"),
-    ]:
-        packed = gzip.compress(data)
-        replace_layer(registry, packed)
-        index = json.loads(registry.manifests["1.0.0"][1])
-        for each in index["manifests"]:
-            manifest = json.loads(registry.manifests[each["digest"]][1])
-            plain = manifest["layers"][0]["mediaType"].removesuffix("+gzip")
-            manifest["layers"][0]["mediaType"] = f"{plain}+gzip"
-            put_manifest(registry, each, manifest)
-        registry.manifests["1.0.0"] = (index["mediaType"], json.dumps(index).encode())
-        if says is None:
-            assert open_address(at(registry).shown).digest == toy.digest
-        else:
-            with pytest.raises(BundleError, match=says):
-                pull(at(registry), tmp_path / "out")
 
 
 def test_a_tag_that_moves_in_the_middle_of_a_pull_gives_what_it_stood_for_at_first(

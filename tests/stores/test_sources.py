@@ -88,7 +88,10 @@ async def test_a_watched_tag_is_polled(tmp_path: Path, registry: SmallRegistry) 
     [
         (take_down, "404"),
         (lambda registry: setattr(registry, "cut", 2000), "layer|no connection"),
-        (lambda registry: setattr(registry, "blob", lambda data: bytes(len(data))), "other bytes"),
+        (
+            lambda registry: setattr(registry, "blob", lambda data: bytes(len(data))),
+            "manifest none",
+        ),
     ],
     ids=["gone", "stops half way", "other bytes"],
 )

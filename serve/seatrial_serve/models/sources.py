@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from seatrial_contracts.errors import DeclarationError, SeatrialError
+from seatrial_contracts.receipt import now
 from seatrial_serve.models.scan import Home, chosen_versions, folder_homes
 from seatrial_serve.models.selection import Selection, parse_selection
 from seatrial_serve.stores.address import Folder, InRegistry, InStore, read_address
@@ -102,7 +102,7 @@ class Sources:
         before = source.held
         try:
             held = before if self._is_as_before(source) else self._fetch(source)
-            source.fault, source.asked_at = "", datetime.now(UTC).isoformat(timespec="seconds")
+            source.fault = ""
         except SeatrialError as error:
             held = before or self._recall(source)
             if held is None:
@@ -120,16 +120,26 @@ class Sources:
         held = source.held
         if held is None or held.mark is None:
             return False
-        there = all(kept.there for kept in held.bundles.values())
-        return there and (source.pinned or mark_of(source.address) == held.mark)
+        if not all(kept.there for kept in held.bundles.values()):
+            return False
+        if source.pinned:
+            return True
+        mark = mark_of(source.address)
+        source.asked_at = now()
+        return mark == held.mark
 
     def _fetch(self, source: RemoteSource) -> Held:
-        address = source.address
-        if source.pinned and source.held is None and (known := self._recall(source)) is not None:
-            known.mark = address.digest if isinstance(address, InRegistry) else None
+        address, known = source.address, None
+        if source.held is None:
+            known = self._recall(source)
+        if known is not None and source.pinned:
             return known  # a digest stands for the same for ever: no need to ask
         mark = mark_of(address)
+        if known is not None and mark is not None and known.mark == mark:
+            source.asked_at = now()
+            return known
         look = look_at(address, self._stops.is_set)
+        source.asked_at = now()
         selections = {name: look.selection(name) for name in look.versions}
         bundles = {
             (name, version): self._kept(look, look.offer(name, version), address.shown)
@@ -179,7 +189,7 @@ class Sources:
             name: {file: text.encode() for file, text in files.items()}
             for name, files in known.selections.items()
         }
-        return Held(bundles, selections, known.single)
+        return Held(bundles, selections, known.single, known.mark)
 
     def _tell(self, source: RemoteSource, *, from_cache: bool) -> None:
         """Log a fault when it comes, changes or goes; not at each look."""
@@ -242,6 +252,7 @@ def as_remembered(address: str, held: Held) -> Remembered:
     return Remembered(
         address=address,
         single=held.single,
+        mark=held.mark,
         bundles=tuple(
             RememberedBundle(name=name, version=version, digest=digest)
             for (name, version), digest in held.digests.items()

@@ -15,7 +15,7 @@ from typing import Any
 from seatrial_contracts.bundle import CONTRACT, Bundle
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.contract import Contract
-from seatrial_serve.stores.layer import Compression, Layer, layer_root
+from seatrial_serve.stores.layer import Layer, layer_root
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -24,10 +24,8 @@ IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
 MODEL = "application/vnd.cncf.model.manifest.v1+json"
 MODEL_CONFIG = "application/vnd.cncf.model.config.v1+json"
 MODEL_LAYER = "application/vnd.cncf.model.weight.v1.tar"
-COMPRESSION: Mapping[str, Compression] = {
-    IMAGE_LAYER: "", f"{IMAGE_LAYER}+gzip": "gz", MODEL_LAYER: "", f"{MODEL_LAYER}+gzip": "gz",
-}  # fmt: skip
-"""Media types of layers that are read, each with the compression of its tar."""
+LAYERS = (IMAGE_LAYER, MODEL_LAYER)
+"""Media types of layers that are read: one tar, uncompressed."""
 TITLE, VERSION = "org.opencontainers.image.title", "org.opencontainers.image.version"
 REVISION = "org.opencontainers.image.revision"
 BUNDLE_DIGEST, CONTRACT_DIGEST = "seatrial.bundle.digest", "seatrial.contract.digest"

@@ -92,7 +92,7 @@ class BundleCache:
             return None
         return kept
 
-    def keep(self, offer: Offer, fetch: Callable[[Path], None]) -> KeptBundle:
+    def keep(self, offer: Offer, fetch: Callable[[Path], object]) -> KeptBundle:
         """The bundle of an offer: from the cache, else by `fetch`, which fills an empty folder.
 
         One process fetches, others wait for it. What `fetch` raises is passed on, and nothing of it
@@ -115,7 +115,7 @@ class BundleCache:
             raise unusable(self._folder, f"bundle {offer.name} {offer.version} removed again")
         return kept
 
-    def _fetch(self, offer: Offer, fetch: Callable[[Path], None]) -> None:
+    def _fetch(self, offer: Offer, fetch: Callable[[Path], object]) -> None:
         part = self._folder / f".{offer.digest}.part"
         shutil.rmtree(part, ignore_errors=True)  # what a process left that was ended
         bundle = part / offer.name / offer.version

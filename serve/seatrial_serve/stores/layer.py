@@ -6,33 +6,26 @@ The same bundle gives the same bytes: entries are sorted, of owner 0, without ti
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Protocol
 
 from seatrial_contracts.bundle import MANIFEST, Bundle
 from seatrial_contracts.bundle_files import CHUNK_BYTES, reading
 from seatrial_contracts.errors import BundleError
-from seatrial_contracts.manifest import MAX_FILE_BYTES
 from seatrial_contracts.plain_file import open_plain_file
 from seatrial_serve.stores.received import MEND, ReceivedBundle
 
-Compression = Literal["", "gz"]
 MODELS = "models"
 """Where KServe looks for models in an image."""
 BLOCK_BYTES = 512
 MAX_MEMBERS = 4096
 MAX_HEADER_BYTES = 2**16
-"""Of an extended header, which tarfile reads as a whole."""
-EXTENDED = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
+"""Of an extended header, which is read as a whole."""
+PATH_RECORD = re.compile(rb"[0-9]+ path=([^\n]+)\n", re.DOTALL)
 
 
 def layer_root(name: str, version: str) -> str:
@@ -97,62 +90,98 @@ def _header(path: str, size: int | None) -> bytes:
 
 
 class Readable(Protocol):
-    """What gives at most as many bytes as it is asked for, and none at its end."""
+    """What gives at most as many bytes as it is asked for, and at least one."""
 
     def read(self, size: int, /) -> bytes:
         """Read."""
         ...
 
 
-class BoundedInfo(tarfile.TarInfo):
-    """A header that is refused before more than a little memory is taken for it."""
+def unpack(layer: Readable, size: int, root: str, received: ReceivedBundle) -> None:
+    """Write the files below `root` of a layer of `size` bytes, which is read once, to its end.
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Read a header of 512 bytes. Raises `tarfile.ReadError` beside tarfile's own errors."""
-        info = super().frombuf(buf, encoding, errors)
-        if not 0 <= info.size <= (MAX_HEADER_BYTES if info.type in EXTENDED else MAX_FILE_BYTES):
-            raise tarfile.ReadError(f"a header of {info.size} bytes")
-        return info
-
-
-def unpack(
-    layer: Readable,
-    compression: Compression,
-    root: str,
-    received: ReceivedBundle,
-    most_bytes: int,
-) -> None:
-    """Write the files below `root` of a layer, which is read once, from its beginning to its end.
-
-    Raises `BundleError` if the layer is no tar, holds a link, a device or anything outside of
-    `root`, or more than `most_bytes`; what `layer.read` and `received.write` raise is passed on.
+    The layer's own digest is not taken: the manifest in it has the digest that is wanted, and names
+    that of every file. Raises `BundleError` if the layer is no tar, or holds a link, a device or
+    anything outside of `root`; what `layer.read` and `received.write` raise is passed on.
     """
-    where, total = received.where, 0
-    mode: Literal["r|", "r|gz"] = "r|gz" if compression else "r|"
+    entries = LayerReader(layer, size, received.where)
     above = {str(each) for each in PurePosixPath(root).parents} | {root}
-    try:
-        with tarfile.open(
-            fileobj=cast("Any", layer), mode=mode, bufsize=CHUNK_BYTES, tarinfo=BoundedInfo
-        ) as tar:
-            for number, member in enumerate(tar):
-                inside = member.name.startswith(f"{root}/")
-                total += member.size
-                if number >= MAX_MEMBERS or total > most_bytes:
-                    got = f"more than {MAX_MEMBERS} entries or {most_bytes} bytes in its layer"
-                    raise BundleError("E_BUNDLE_CHANGED", where, got, "those of a bundle", MEND)
-                if not (inside or (member.isdir() and member.name in above)):
-                    got = f"{ascii(member.name)[:64]} in its layer"
-                    want = f"files below {root} alone"
-                    raise BundleError("E_BUNDLE_EXTRA", where, got, want, MEND)
-                if member.isdir():
-                    continue
-                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse:
-                    got = f"{ascii(member.name)[:64]} is a link or no plain file"
-                    raise BundleError("E_BUNDLE_LINK", where, got, "plain files alone", MEND)
-                file = tar.extractfile(member)
-                assert file is not None
-                received.write(member.name.removeprefix(f"{root}/"), member.size, file.read)
-    except (tarfile.TarError, EOFError, UnicodeError, OverflowError, ValueError) as error:
-        got = f"a layer that is no tar ({type(error).__name__})"
-        raise BundleError("E_BUNDLE_CHANGED", where, got, "one tar, as pushed", MEND) from error
+    for number, (name, info) in enumerate(entries):
+        inside = name.startswith(f"{root}/")
+        if number >= MAX_MEMBERS:
+            got = f"more than {MAX_MEMBERS} entries in its layer"
+            raise BundleError("E_BUNDLE_CHANGED", received.where, got, "those of a bundle", MEND)
+        if not (inside or (info.isdir() and name in above)):
+            got, want = f"{ascii(name)[:64]} in its layer", f"files below {root} alone"
+            raise BundleError("E_BUNDLE_EXTRA", received.where, got, want, MEND)
+        if info.isdir():
+            continue
+        if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            got = f"{ascii(name)[:64]} is a link or no plain file"
+            raise BundleError("E_BUNDLE_LINK", received.where, got, "plain files alone", MEND)
+        received.write(name.removeprefix(f"{root}/"), info.size, entries.read)
+
+
+class LayerReader:
+    """The entries of a tar as it arrives; whoever is given one reads its bytes before the next.
+
+    tarfile's own streams copy each byte four times; its headers are read here by tarfile.
+    """
+
+    def __init__(self, layer: Readable, size: int, where: str) -> None:
+        self._layer, self._left, self._where = layer, size, where
+        self._unread = 0
+        """Bytes of the entry that was given last."""
+
+    def __iter__(self) -> Iterator[tuple[str, tarfile.TarInfo]]:
+        """Names and headers. Raises `BundleError` for what is no tar."""
+        name = None
+        while (block := self._exactly(BLOCK_BYTES)) != bytes(BLOCK_BYTES):
+            try:
+                info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+            except (tarfile.TarError, UnicodeError) as error:
+                raise self._no_tar(type(error).__name__) from error
+            if info.type == tarfile.XHDTYPE:
+                name = self._path_of(info)
+                continue
+            self._unread = info.size if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else 0
+            if not 0 <= self._unread <= self._left:
+                raise self._no_tar(f"an entry of {info.size} bytes")
+            yield (name or info.name).rstrip("/"), info
+            name = None
+            self._exactly(self._unread, -info.size % BLOCK_BYTES if info.isreg() else 0)
+        while self._left:
+            self._exactly(min(self._left, CHUNK_BYTES))
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes of the entry that was given last."""
+        data = self._layer.read(min(size, self._unread))
+        self._unread -= len(data)
+        self._left -= len(data)
+        return data
+
+    def _path_of(self, info: tarfile.TarInfo) -> str:
+        """The path in an extended header, which is all that `Layer` writes there (pax(1))."""
+        if not 0 < info.size <= MAX_HEADER_BYTES:
+            raise self._no_tar(f"a header of {info.size} bytes")
+        found = PATH_RECORD.fullmatch(self._exactly(info.size, -info.size % BLOCK_BYTES))
+        if found is None:
+            raise self._no_tar("a header of something else than a path")
+        try:
+            return found[1].decode()
+        except UnicodeDecodeError:
+            raise self._no_tar("a path that is no UTF-8") from None
+
+    def _exactly(self, size: int, padding: int = 0) -> bytes:
+        """So many bytes, and those after them that fill a block."""
+        if size + padding > self._left:
+            raise self._no_tar("its end too early")
+        data = bytearray()
+        while len(data) < size + padding:
+            data += self._layer.read(size + padding - len(data))
+        self._left -= size + padding
+        return bytes(data[:size])
+
+    def _no_tar(self, got: str) -> BundleError:
+        got = f"a layer that is no tar ({got})"
+        return BundleError("E_BUNDLE_CHANGED", self._where, got, "one tar, as pushed", MEND)

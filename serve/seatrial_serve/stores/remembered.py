@@ -41,6 +41,8 @@ class Remembered(BaseModel):
     address: str
     single: bool
     """Does the address name one bundle, and not a folder of them?"""
+    mark: str | None
+    """What the store gave for it: see `mark_of`."""
     bundles: Annotated[tuple[RememberedBundle, ...], Field(min_length=1)]
     selections: dict[str, dict[str, str]]
     """Model -> file -> its text."""

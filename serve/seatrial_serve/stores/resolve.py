@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle, open_bundle
+from seatrial_contracts.bundle_files import SealedFiles
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_serve.stores.address import Address, Folder, InRegistry, InStore, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
@@ -30,7 +31,7 @@ def open_address(text: str, cache: BundleCache | None = None) -> Bundle:
     return open_kept(cache, offer, lambda into: fetch_into(look, offer, into, address.shown, never))
 
 
-def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], None]) -> Bundle:
+def open_kept(cache: BundleCache, offer: Offer, fetch: Callable[[Path], object]) -> Bundle:
     """The verified bundle of an offer; what the disk damaged is fetched once more."""
     kept = cache.keep(offer, fetch)
     try:
@@ -69,7 +70,7 @@ def pull(address: InRegistry | InStore, folder: Path) -> tuple[Bundle, bool]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{offer.version}.", dir=target.parent))
         try:
-            fetch_into(look, offer, temporary, address.shown, never)
+            manifest = fetch_into(look, offer, temporary, address.shown, never)
             temporary.chmod(0o755)
             temporary.rename(target)
         finally:
@@ -77,7 +78,8 @@ def pull(address: InRegistry | InStore, folder: Path) -> tuple[Bundle, bool]:
     except OSError as error:
         got, want = error.strerror or "an error", "a writable folder with room"
         raise BundleError("E_BUNDLE_WRITE", where, got, want) from error
-    return open_bundle(target), False
+    shown = f"bundle {manifest.name} {manifest.version}"
+    return Bundle(target, manifest, SealedFiles(target, manifest.files, shown)), False
 
 
 def same_or_raise(target: Path, offer: Offer) -> Bundle:

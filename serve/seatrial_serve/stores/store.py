@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from seatrial_contracts.manifest import Manifest
 from seatrial_serve.stores.address import InRegistry, InStore
 from seatrial_serve.stores.received import ReceivedBundle, never
 
@@ -83,11 +84,11 @@ def mark_of(address: InRegistry | InStore) -> str | None:
         return registry.digest_of(address.reference)
 
 
-def fetch_into(look: Look, offer: Offer, folder: Path, where: str, stopped: Stopped) -> None:
-    """Fetch a bundle into an empty folder, and verify it there.
+def fetch_into(look: Look, offer: Offer, folder: Path, where: str, stopped: Stopped) -> Manifest:
+    """Fetch a bundle into an empty folder, verify every byte, and return its manifest.
 
     Raises `StoreError`, `BundleError` and `OSError`; what lies in the folder then is no bundle.
     """
     received = ReceivedBundle(folder, where, stopped)
     look.fetch(offer, received)
-    received.finish(offer.digest)
+    return received.finish(offer.digest)
