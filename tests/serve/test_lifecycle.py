@@ -422,7 +422,7 @@ async def test_a_folder_that_the_system_cannot_watch_is_said_and_reloads_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("watchfiles.awatch", Mock(side_effect=OSError("no more watches")))
-    await running.lifecycle._follow(tmp_path)
+    await running.lifecycle._follow([tmp_path])
     assert "is watched no more; SIGHUP still reloads" in caplog.text
     put(tmp_path, "1.1.0", 3)
     running.lifecycle.reload_soon()

@@ -152,9 +152,9 @@ class FileStore:
                 found = self._fs.find(self._root, maxdepth=3)
             except FileNotFoundError:
                 found = []
-        root = self._fs._strip_protocol(self._root)  # noqa: SLF001  (fsspec's own way to compare)
+        root = self._root.strip("/")
         for path in found:
-            yield path.removeprefix(root).lstrip("/")
+            yield path.strip("/").removeprefix(root).lstrip("/")
 
     def write(self, name: str, data: Iterator[bytes]) -> None:
         """Write a file, in pieces. Raises `StoreError`."""
