@@ -92,7 +92,7 @@ class Bundle:
         self._require(CONTRACT)
         with self._reading("E_BUNDLE_CONTRACT", CONTRACT, "a contract of schema 1"):
             contract = Contract.from_json(self.files[CONTRACT])
-            for field in (*contract.inputs, *contract.outputs):
+            for field in contract.all_fields:
                 for name in field.kind.front_names(field.name):
                     self._require(name)
             return contract.with_files(self.files)

@@ -101,8 +101,8 @@ class Contract(AnswerForms, AnswerFaults):
             for field, kind in zip(self.inputs, kinds, strict=True)
         ]
         _ = [field.default_value for field in inputs]
-        fields = (*self.inputs, *self.outputs)
-        if all(kind is field.kind for kind, field in zip((*kinds, *answered), fields, strict=True)):
+        same = zip((*kinds, *answered), self.all_fields, strict=True)
+        if all(kind is field.kind for kind, field in same):
             return self
         outputs = [
             OutputField(name=field.name, kind=kind)

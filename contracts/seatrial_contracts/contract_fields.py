@@ -194,6 +194,11 @@ class ContractFields(PlainValue):
             for field in self.outputs
         }
 
+    @property
+    def all_fields(self) -> tuple[InputField | OutputField, ...]:
+        """The inputs, then the outputs."""
+        return (*self.inputs, *self.outputs)
+
     @cached_property
     def noted(self) -> tuple[str, ...]:
         """Inputs that an answer is about, in their order: what a row's notes are of."""

@@ -137,8 +137,8 @@ class ModelDeclaration(ABC):
         """What the host stage and the answers need, as the bundle will carry it."""
         return {
             path: data
-            for spec in (*self.contract.inputs, *self.contract.outputs)
-            for path, data in spec.kind.front_files(spec.name).items()
+            for field in self.contract.all_fields
+            for path, data in field.kind.front_files(field.name).items()
         }
 
     @cached_property

@@ -138,10 +138,10 @@ def sized(folder: Folder, processor: Any) -> dict[str, Any]:
         if not most:
             return {"shorter_side_px": size.shortest_edge}
         aspect = max(1.0, float(most // LEAST_MADE))
-        step = {"multiple_px": YOLOS_STEP} if name == "YolosImageProcessor" else {}
+        cut = {"multiple_px": YOLOS_STEP} if name == "YolosImageProcessor" else {}
         return {
             "shorter_side_px": size.shortest_edge, "longer_side_px": most, "max_aspect": aspect,
-        } | step  # fmt: skip
+        } | cut  # fmt: skip
     both = sides(size)
     if both is None:
         raise odd(folder, processor, f"size {dict(size)}")

@@ -177,7 +177,8 @@ def used(name: str, module: str, seen: set[str]) -> Iterator[str]:
     seen.add(name)
     for other in sorted(names_in(node)):
         yield from used(other, module, seen)
-    yield ast.get_source_segment(source, node) or ""
+    first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+    yield "\n".join(source.splitlines()[first - 1 : node.end_lineno])
 
 
 def source_of(module: str) -> str:

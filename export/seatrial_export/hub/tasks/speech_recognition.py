@@ -43,7 +43,7 @@ class GreedyCtc(nn.Module):
         """Tokens of the text, int64, (batch, most_ids), filled up with -1."""
         mask = audio_mask.long()
         ids = self.model(input_values=audio, attention_mask=mask).logits.argmax(-1)
-        frames = self.model._get_feat_extract_output_lengths(mask.sum(-1))  # noqa: SLF001
+        frames = self.model._get_feat_extract_output_lengths(mask.sum(-1))  # noqa: SLF001  (none is public)
         before = torch.cat([torch.full_like(ids[:, :1], -1), ids[:, :-1]], 1)
         is_frame = torch.arange(ids.shape[1]) < frames[:, None]
         kept = (ids != self.blank) & (ids != before) & is_frame
@@ -94,7 +94,7 @@ class SpeechRecognition(Task):
         side = read_audio_side(folder)
         model: Any = folder.model(auto, spare=UNREAD)
         classes = int(model.config.vocab_size)
-        frames = model._get_feat_extract_output_lengths(side.kind.most_samples)  # noqa: SLF001
+        frames = model._get_feat_extract_output_lengths(side.kind.most_samples)  # noqa: SLF001  (none is public)
         tokenizer = loaded_tokenizer(folder, classes)
         blank = int(tokenizer.pad_token_id)
         spelt = Transcript(tokenizer=ctc_tokenizer(folder.root, classes), max_ids=int(frames))
