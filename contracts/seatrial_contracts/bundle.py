@@ -396,11 +396,10 @@ def open_bundle(path: Path) -> Bundle:
             raise BundleError(
                 "E_BUNDLE_MISSING", where, "no folder", "a folder that holds manifest.json"
             )
-        manifest = read_manifest(path)
-        read, mapped = sealed_apart(manifest.files)
-        shown = f"bundle {manifest.name} {manifest.version}"
-        files, data = SealedFiles(path, read, shown), SealedData(path, mapped, shown)
-        bundle = Bundle(path, manifest, files, data)
+        bundle = folder_bundle(path, read_manifest(path))
+        files, data = bundle.files, bundle.data
+        assert isinstance(files, SealedFiles)
+        assert isinstance(data, SealedData)
         _check_names(bundle)
         # Those are verified as they are looked at.
         for name in files.keys() - {*bundle.onnx_graphs}:
@@ -409,6 +408,13 @@ def open_bundle(path: Path) -> Bundle:
             data.verify(name)
         bundle.check()
     return bundle
+
+
+def folder_bundle(path: Path, manifest: Manifest) -> Bundle:
+    """The bundle of a folder with this manifest. Each file is verified when it is looked at."""
+    read, mapped = sealed_apart(manifest.files)
+    shown = f"bundle {manifest.name} {manifest.version}"
+    return Bundle(path, manifest, SealedFiles(path, read, shown), SealedData(path, mapped, shown))
 
 
 def _check_names(bundle: Bundle) -> None:

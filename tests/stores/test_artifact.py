@@ -17,7 +17,7 @@ from seatrial_contracts.bundle import MANIFEST
 from seatrial_serve.stores.address import InRegistry
 from seatrial_serve.stores.artifact import make_artifact
 from seatrial_serve.stores.in_registry import push_to_registry
-from seatrial_serve.stores.layer import Layer
+from seatrial_serve.stores.layer import Layer, LayerReader, _header
 
 SCHEMA = json.loads((Path(__file__).parent / "modelpack-config-schema.json").read_text())
 """schema/config-schema.json of github.com/modelpack/model-spec (Apache-2.0)."""
@@ -103,3 +103,13 @@ def test_a_bundle_that_changed_since_it_was_opened_is_not_pushed(
     with pytest.raises(Exception, match=r"contract\.json.*got 2 bytes"):
         push_to_registry(bundle, InRegistry(registry.host, "team/toy", "1.0.0", None))
     assert not registry.manifests
+
+
+def test_long_names_and_large_sizes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """A size beyond the 8 GiB that a plain header holds is announced alone: it takes no disk."""
+    long = "/".join(["a" * 100] * 3)
+    for name, size in ((long, 3), (long, 9 * 2**30), ("b", 9 * 2**30), ("b", 3)):
+        header = _header(f"models/toy/1.0.0/{name}", size)
+        entries = iter(LayerReader(io.BytesIO(header + b"xyz"), len(header) + size + 1024, "here"))
+        found, info = next(entries)
+        assert (found, info.size) == (f"models/toy/1.0.0/{name}", size)

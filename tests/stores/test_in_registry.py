@@ -57,6 +57,16 @@ def test_a_pushed_bundle_is_pulled_and_cached_byte_for_byte(
     assert not any("/blobs/" in path for _, path in registry.asked[asked:])
 
 
+def test_files_that_are_sealed_by_shards_go_through(
+    tmp_path: Path, registry: SmallRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seatrial_contracts.shards.SHARD_BYTES", 100)
+    bundle = toy_bundle(tmp_path / "made")
+    assert bundle.manifest.files["contract.json"].shards
+    push_to_registry(bundle, at(registry))
+    assert open_address(at(registry).shown).digest == bundle.digest
+
+
 def test_both_readings_of_the_index_can_be_pulled_by_their_own_digests(
     tmp_path: Path, registry: SmallRegistry, toy: Bundle
 ) -> None:

@@ -22,7 +22,7 @@ from seatrial_serve.process.private_cache import (
     check_private,
     make_private,
 )
-from seatrial_serve.stores.received import read_manifest
+from seatrial_serve.stores.received import parse_manifest
 from seatrial_serve.stores.store import Offer
 
 log = logging.getLogger("seatrial.stores")
@@ -212,7 +212,7 @@ def is_whole(bundle: Path, digest: str) -> bool:
         data = read_plain_file(bundle / MANIFEST, MAX_MANIFEST_BYTES)
         if sha256(data) != digest:
             return False
-        for name, sealed in read_manifest(data).files.items():
+        for name, sealed in parse_manifest(data).files.items():
             status = (bundle / name).lstat()
             if not stat.S_ISREG(status.st_mode) or status.st_size != sealed.size:
                 return False

@@ -13,7 +13,8 @@ from seatrial_contracts.canonical import sha256
 from seatrial_contracts.errors import BundleError, MissingExtra, SeatrialError, StoreError
 from seatrial_contracts.manifest import NAME, VERSION, Manifest
 from seatrial_serve.stores.address import EXTRA_OF, InStore
-from seatrial_serve.stores.received import ReceivedBundle, read_manifest
+from seatrial_serve.stores.layer import sealed_pieces
+from seatrial_serve.stores.received import ReceivedBundle, parse_manifest
 from seatrial_serve.stores.store import Offer
 
 log = logging.getLogger("seatrial.stores")
@@ -198,7 +199,7 @@ class NothingThere(StoreError):
 def parsed(data: bytes, where: str) -> Manifest:
     """The manifest of a bundle. Raises `BundleError`."""
     with reading("E_BUNDLE_MANIFEST", where, "a manifest of schema 1"):
-        return read_manifest(data)
+        return parse_manifest(data)
 
 
 def pieces_of(data: bytes) -> Callable[[int], bytes]:
@@ -229,8 +230,8 @@ def push_to_files(
             mend="a sealed bundle never changes: raise the version, or remove the old one",
         )
     if there is None:
-        for name in bundle.files:
+        for name, sealed in bundle.manifest.files.items():
             tell(f"writing {name}")
-            store.write(f"{place}/{name}", iter((bundle.files[name],)))
+            store.write(f"{place}/{name}", sealed_pieces(bundle, name, sealed.size))
         store.write(f"{place}/{MANIFEST}", iter((bundle.manifest.to_json(),)))
     return f"{address.shown}/{place}"

@@ -14,10 +14,10 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from seatrial_contracts.bundle import MANIFEST, Bundle
-from seatrial_contracts.bundle_files import CHUNK_BYTES, reading
+from seatrial_contracts.bundle_files import reading
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.plain_file import open_plain_file
-from seatrial_serve.stores.received import MEND, ReceivedBundle
+from seatrial_serve.stores.received import CHUNK_BYTES, MEND, ReceivedBundle
 
 MODELS = "models"
 """Where KServe looks for models in an image."""
@@ -25,7 +25,7 @@ BLOCK_BYTES = 512
 MAX_MEMBERS = 4096
 MAX_HEADER_BYTES = 2**16
 """Of an extended header, which is read as a whole."""
-PATH_RECORD = re.compile(rb"[0-9]+ path=([^\n]+)\n", re.DOTALL)
+RECORD = re.compile(rb"[0-9]+ (path|size)=([^\n]+)\n")
 
 
 def layer_root(name: str, version: str) -> str:
@@ -69,16 +69,21 @@ class Layer:
         return f"sha256:{digest.hexdigest()}", size
 
     def _file(self, name: str) -> Iterator[bytes]:
-        size, where = self._sizes[name], f"{self._bundle.shown}, '{name}'"
-        with (
-            reading("E_BUNDLE_CHANGED", where, "the sealed bytes"),
-            open_plain_file(self._bundle.path / name, size) as (file, found),
-        ):
-            if found != size:
-                raise BundleError("E_BUNDLE_CHANGED", where, f"{found} bytes", f"{size} bytes")
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-        yield bytes(-size % BLOCK_BYTES)
+        yield from sealed_pieces(self._bundle, name, self._sizes[name])
+        yield bytes(-self._sizes[name] % BLOCK_BYTES)
+
+
+def sealed_pieces(bundle: Bundle, name: str, size: int) -> Iterator[bytes]:
+    """A file of a bundle on disk, in pieces. Raises `BundleError` unless it has `size` bytes."""
+    where = f"{bundle.shown}, '{name}'"
+    with (
+        reading("E_BUNDLE_CHANGED", where, "the sealed bytes"),
+        open_plain_file(bundle.path / name, size) as (file, found),
+    ):
+        if found != size:
+            raise BundleError("E_BUNDLE_CHANGED", where, f"{found} bytes", f"{size} bytes")
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
 
 
 def _header(path: str, size: int | None) -> bytes:
@@ -135,20 +140,21 @@ class LayerReader:
 
     def __iter__(self) -> Iterator[tuple[str, tarfile.TarInfo]]:
         """Names and headers. Raises `BundleError` for what is no tar."""
-        name = None
+        told: dict[str, str] = {}
         while (block := self._exactly(BLOCK_BYTES)) != bytes(BLOCK_BYTES):
             try:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
             except (tarfile.TarError, UnicodeError) as error:
                 raise self._no_tar(type(error).__name__) from error
             if info.type == tarfile.XHDTYPE:
-                name = self._path_of(info)
+                told = self._told_of(info)
                 continue
+            info.size = int(told.get("size", info.size))
             self._unread = info.size if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else 0
             if not 0 <= self._unread <= self._left:
                 raise self._no_tar(f"an entry of {info.size} bytes")
-            yield (name or info.name).rstrip("/"), info
-            name = None
+            yield told.get("path", info.name).rstrip("/"), info
+            told = {}
             self._exactly(self._unread, -info.size % BLOCK_BYTES if info.isreg() else 0)
         while self._left:
             self._exactly(min(self._left, CHUNK_BYTES))
@@ -160,17 +166,20 @@ class LayerReader:
         self._left -= len(data)
         return data
 
-    def _path_of(self, info: tarfile.TarInfo) -> str:
-        """The path in an extended header, which is all that `Layer` writes there (pax(1))."""
+    def _told_of(self, info: tarfile.TarInfo) -> dict[str, str]:
+        """Path and size in an extended header, which are all that `Layer` writes there (pax(1))."""
         if not 0 < info.size <= MAX_HEADER_BYTES:
             raise self._no_tar(f"a header of {info.size} bytes")
-        found = PATH_RECORD.fullmatch(self._exactly(info.size, -info.size % BLOCK_BYTES))
-        if found is None:
-            raise self._no_tar("a header of something else than a path")
+        data = self._exactly(info.size, -info.size % BLOCK_BYTES)
+        if RECORD.sub(b"", data):
+            raise self._no_tar("a header of something else than a path or size")
         try:
-            return found[1].decode()
+            told = {key.decode(): value.decode() for key, value in RECORD.findall(data)}
         except UnicodeDecodeError:
             raise self._no_tar("a path that is no UTF-8") from None
+        if not told.get("size", "0").isdecimal():
+            raise self._no_tar("a size that is no number")
+        return told
 
     def _exactly(self, size: int, padding: int = 0) -> bytes:
         """So many bytes, and those after them that fill a block."""

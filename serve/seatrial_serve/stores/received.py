@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from seatrial_contracts.bundle import MANIFEST, MAX_MANIFEST_BYTES
-from seatrial_contracts.bundle_files import CHUNK_BYTES, reading
+from seatrial_contracts.bundle import MANIFEST, read_manifest
 from seatrial_contracts.errors import BundleError, StoreError
-from seatrial_contracts.manifest import MAX_FILE_BYTES, Manifest, SealedFile, check_path
-from seatrial_contracts.plain_file import read_plain_file
+from seatrial_contracts.manifest import MAX_DATA_BYTES, Manifest, check_path
 
+CHUNK_BYTES = 2**20
 MAX_FILES = 1025
 """The manifest, and as many as it can name."""
 MEND = "fetch it again, or push it again from the sealed bundle"
@@ -28,7 +27,8 @@ class ReceivedBundle:
     def __init__(self, folder: Path, where: str, stopped: Callable[[], bool] = never) -> None:
         """`where` names the store in messages; `stopped` is asked between chunks."""
         self.folder, self.where, self._stopped = folder, where, stopped
-        self._files: dict[str, SealedFile] = {}
+        self._files: dict[str, tuple[str, int]] = {}
+        """Name -> SHA-256 and size."""
 
     def write(self, name: str, size: int, read: Callable[[int], bytes]) -> None:
         """Write a file of `size` bytes, of which `read` gives at most as many as it is asked for.
@@ -37,8 +37,8 @@ class ReceivedBundle:
         other than `size` bytes, `StoreError` if it is told to stop, and `OSError` of the disk.
         """
         self._check_name(name)
-        if not 0 <= size <= MAX_FILE_BYTES:
-            raise self._changed(f"'{name}' of {size} bytes", f"at most {MAX_FILE_BYTES}")
+        if not 0 <= size <= MAX_DATA_BYTES:
+            raise self._changed(f"'{name}' of {size} bytes", f"at most {MAX_DATA_BYTES}")
         path, digest, left = self.folder / name, hashlib.sha256(), size
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb", buffering=0) as file:
@@ -51,7 +51,7 @@ class ReceivedBundle:
                 digest.update(chunk)
                 left -= len(chunk)
                 write_all(file.write, chunk)
-        self._files[name] = SealedFile(sha256=digest.hexdigest(), size=size)
+        self._files[name] = digest.hexdigest(), size
 
     def _check_name(self, name: str) -> None:
         try:
@@ -73,7 +73,7 @@ class ReceivedBundle:
         for name, sealed in manifest.files.items():
             if name not in found:
                 raise self._changed(f"no file '{name}'", "every sealed file")
-            if found[name] != sealed:
+            if found[name] != (sealed.sha256, sealed.size):
                 raise self._changed(f"'{name}' with other bytes than were sealed", "those bytes")
         if extra := found.keys() - manifest.files.keys():
             raise self._changed(f"'{min(extra)}', which was not sealed", "the sealed files alone")
@@ -81,18 +81,16 @@ class ReceivedBundle:
 
     def manifest(self, digest: str) -> Manifest:
         """The manifest, once it is written. Raises `BundleError` unless it has this SHA-256."""
-        got = self._files.get(MANIFEST)
-        if got is None or got.sha256 != digest:
-            name = "none" if got is None else got.sha256[:16]
-            raise self._changed(f"manifest {name}", f"manifest {digest[:16]}")
-        with reading("E_BUNDLE_MANIFEST", self.where, "a manifest of schema 1"):
-            return read_manifest(read_plain_file(self.folder / MANIFEST, MAX_MANIFEST_BYTES))
+        got, _ = self._files.get(MANIFEST, ("none", 0))
+        if got != digest:
+            raise self._changed(f"manifest {got[:16]}", f"manifest {digest[:16]}")
+        return read_manifest(self.folder)
 
     def _changed(self, got: str, want: str) -> BundleError:
         return BundleError("E_BUNDLE_CHANGED", self.where, got, want, MEND)
 
 
-def read_manifest(data: bytes) -> Manifest:
+def parse_manifest(data: bytes) -> Manifest:
     """A manifest from its bytes. Raises `ValueError`, also for another spelling of it."""
     manifest = Manifest.model_validate_json(data)
     if manifest.to_json() != data:

@@ -7,8 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from seatrial_contracts.bundle import Bundle, open_bundle
-from seatrial_contracts.bundle_files import SealedFiles
+from seatrial_contracts.bundle import Bundle, folder_bundle, open_bundle
 from seatrial_contracts.errors import BundleError, DeclarationError
 from seatrial_serve.stores.address import Address, Folder, InRegistry, InStore, read_address
 from seatrial_serve.stores.cache import DAMAGED, BundleCache, cache_from_environment
@@ -78,8 +77,7 @@ def pull(address: InRegistry | InStore, folder: Path) -> tuple[Bundle, bool]:
     except OSError as error:
         got, want = error.strerror or "an error", "a writable folder with room"
         raise BundleError("E_BUNDLE_WRITE", where, got, want) from error
-    shown = f"bundle {manifest.name} {manifest.version}"
-    return Bundle(target, manifest, SealedFiles(target, manifest.files, shown)), False
+    return folder_bundle(target, manifest), False
 
 
 def same_or_raise(target: Path, offer: Offer) -> Bundle:
