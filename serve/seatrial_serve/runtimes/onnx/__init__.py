@@ -55,6 +55,8 @@ KEEPING = {
 SHRINK = shrinking("cpu:0")
 DAMAGED: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError, NotPlainFile, MalformedGraph)
 """What a cached graph raises that is not as it was kept."""
+CANNOT_WRITE: tuple[type[Exception], ...] = (*ORT_ERRORS, subprocess.CalledProcessError)
+"""What is raised where onnxruntime cannot write an optimised graph down."""
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:
@@ -124,7 +126,7 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
 
     try:
         return find_or_make(options.cache, key, make)
-    except (*ORT_ERRORS, subprocess.CalledProcessError):
+    except CANNOT_WRITE:
         log.info("this graph is not cached: onnxruntime cannot write it down", exc_info=True)
         return None
 
