@@ -52,6 +52,7 @@ CASES = [
     ("detr", "object-detection"),
     ("yolos", "object-detection"),
     ("yolos, of its shorter side", "object-detection"),
+    ("rt-detr", "object-detection"),
     ("segformer", "image-segmentation"),
     ("dpt", "depth-estimation"),
     *((family, "image-feature-extraction") for family in ("dinov2", "clip", "siglip")),

@@ -74,7 +74,7 @@ REAL_TIME = {
     "encoder_hidden_dim": 32, "encoder_in_channels": [24, 32, 40], "encoder_ffn_dim": 64,
     "encoder_attention_heads": 2, "d_model": 32, "num_queries": 6, "decoder_layers": 2,
     "decoder_in_channels": [32, 32, 32], "decoder_ffn_dim": 64, "decoder_attention_heads": 2,
-    "hidden_expansion": 0.5, "num_denoising": 0, "eval_size": None,
+    "hidden_expansion": 0.5, "num_denoising": 0, "eval_size": None, "initializer_range": 0.3,
 }  # fmt: skip
 """Of RT-DETR and what was made of it."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,19 @@ SOFTMAX = ("DetrImageProcessor", "YolosImageProcessor")
 SIGMOID = ("RTDetrImageProcessor",)
 """Processors by which a box has each class above the threshold, as many in all as queries."""
 
-FIXED_BATCH = ("rt_detr", "rt_detr_v2", "d_fine")
-"""Model types whose code takes the size of a batch as a number (`len(source_flatten)`).
 
-`torch.export` of 2.13 makes a constant of it.
-"""
+@contextmanager
+def open_length(model: nn.Module) -> Iterator[None]:
+    """Inside, `len` of a tensor is the size of its first side in the file of the model's class.
+
+    Python's own makes a number of it, so that `torch.export` fixes the batch (RT-DETR, D-FINE).
+    """
+    names = vars(sys.modules[type(model).__module__])
+    names["len"] = lambda value: value.shape[0] if isinstance(value, Tensor) else len(value)
+    try:
+        yield
+    finally:
+        del names["len"]
 
 
 class Detector(nn.Module):
@@ -44,7 +54,8 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes, (batch, queries, 4), and scores of the classes, (batch, queries, classes)."""
-        made = self.model(pixel_values=self.pixels(image))
+        with open_length(self.model):
+            made = self.model(pixel_values=self.pixels(image))
         logits = made.logits
         return made.pred_boxes, logits.softmax(-1)[..., :-1] if self.softmax else logits.sigmoid()
 
@@ -119,12 +130,6 @@ class ObjectDetection(Task):
                 folder.path, f"{name}, whose post-processing is not known here",
                 f"one of {', '.join((*SOFTMAX, *SIGMOID))}",
                 "write a pipeline with st.Detections, and suppress doubles by st.suppress",
-            )  # fmt: skip
-        if folder.loaded_config.model_type in FIXED_BATCH:
-            raise fault(
-                folder.path, f"{folder.architecture}, whose code makes a constant of the batch",
-                "a model that exports for every size of a batch",
-                "a pipeline of your own can run the model's parts without its len(...)",
             )  # fmt: skip
         model, softmax = folder.model(auto), name in SOFTMAX
         labels, notes = distinct(folder)
