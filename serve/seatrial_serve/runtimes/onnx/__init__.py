@@ -53,10 +53,10 @@ KEEPING = {
 }
 """How an optimised graph is written: its weights packed for this processor, and beside it."""
 SHRINK = shrinking("cpu:0")
+UNWRITTEN: tuple[type[Exception], ...] = (*ORT_ERRORS, subprocess.CalledProcessError)
+"""What is raised where an optimised graph cannot be written down."""
 DAMAGED: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError, NotPlainFile, MalformedGraph)
 """What a cached graph raises that is not as it was kept."""
-CANNOT_WRITE: tuple[type[Exception], ...] = (*ORT_ERRORS, subprocess.CalledProcessError)
-"""What is raised where onnxruntime cannot write an optimised graph down."""
 
 
 def load(graph: bytes, options: RuntimeOptions) -> Runtime:
@@ -126,7 +126,7 @@ def _optimised(graph: bytes, options: RuntimeOptions) -> Path | None:
 
     try:
         return find_or_make(options.cache, key, make)
-    except CANNOT_WRITE:
+    except UNWRITTEN:
         log.info("this graph is not cached: onnxruntime cannot write it down", exc_info=True)
         return None
 
