@@ -11,7 +11,7 @@ SLOW := -m slow -n 2 --dist worksteal --durations=40 tests parity_tests
 export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub parity parity-matrix triton clients image image-test lock pin bench fuzz proto up down clean
+.PHONY: help setup judges demo lint check fix test coverage test-gpu test-boosters test-hub parity parity-matrix triton clients image image-test lock pin bench zoo fuzz proto up down clean
 .DEFAULT_GOAL := help
 
 help: ## show this
@@ -113,6 +113,10 @@ bench: setup ## seal the benchmark harness's models and measure against the peer
 	mkdir -p build/bench/venvs && ln -sfn ../../../.venv build/bench/venvs/seatrial
 	$(BIN)/python $(HARNESS)/bench.py --work build/bench/work --venv-root build/bench/venvs --models-python $(BIN)/python --contender benchmarks/harness/contender.toml $(BENCH)
 	$(BIN)/python benchmarks/harness/plot.py build/bench/work/results.json build/bench/results.png
+
+zoo: setup ## hub models of many tasks: error, time to seal, size, speed beside their library; some 20 minutes (needs wrk)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
+	$(BIN)/python benchmarks/zoo/run.py
 
 fuzz: setup ## bytes of all kinds into the parsers, 20,000 each (atheris): RUNS=number
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris -c constraints.txt

@@ -15,22 +15,18 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
-import re
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
-from embeddings import TICK, loaded
+from turns import Served, end, in_turns, on_one_core, ours
 
 import seatrial as st
 
@@ -38,39 +34,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 sys.path.append(str(EXAMPLES))
 INT8 = "int8_per_token"
 PEER = "infinity"
-ROTATE = """
-function init(args)
-  bodies, turn = {}, 0
-  for line in io.lines(args[1]) do bodies[#bodies + 1] = line end
-  wrk.method, wrk.headers["Content-Type"] = "POST", "application/json"
-end
-function request()
-  turn = turn % #bodies + 1
-  return wrk.format(nil, nil, nil, bodies[turn])
-end
-function done(summary)
-  local bad = summary.errors
-  io.write(string.format("%d %d\\n", summary.requests,
-    bad.status + bad.connect + bad.read + bad.write + bad.timeout))
-end
-"""
-
-
-class Served(NamedTuple):
-    """A server that answers OpenAI's embeddings."""
-
-    address: str
-    path: str
-    process: subprocess.Popen[str]
-
-
-class Turn(NamedTuple):
-    """What one server did in one turn."""
-
-    rate: float
-    """Requests a second."""
-    cpu_s: float
-    """Of the server, for each request."""
+PATH = "/v1/embeddings"
 
 
 def seal(folder: Path) -> None:
@@ -84,29 +48,6 @@ def seal(folder: Path) -> None:
         replace(pipeline(), name="minilm", inputs=Sentence, outputs=Vector, variants=[INT8]),
         folder,
     )
-
-
-def on_one_core(command: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a server on the first core."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    return subprocess.Popen(
-        ["taskset", "-c", "0", *command],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-@contextmanager
-def ours(bundles: Path, variant: str) -> Iterator[Served]:
-    """`seatrial serve` with one variant."""
-    serve = [sys.executable, "-m", "seatrial", "serve", str(bundles), "--variant", variant]
-    process = on_one_core(
-        [*serve, "--http-port", "0", "--metrics-port", "0", "--no-grpc", "--prove", "always"]
-    )
-    try:
-        yield Served(loaded(process, 1), "/v1/embeddings", process)
-    finally:
-        end(process)
 
 
 @contextmanager
@@ -132,12 +73,6 @@ def theirs(program: str, model: str, engine: str, port: int) -> Iterator[Served]
         end(process)
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """End a server and its children."""
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(60)
-
-
 def vector_of(served: Served, text: str) -> np.ndarray:
     """The embedding of a text."""
     client = http.client.HTTPConnection(served.address, timeout=60)
@@ -149,50 +84,13 @@ def vector_of(served: Served, text: str) -> np.ndarray:
     return np.array(told["data"][0]["embedding"])
 
 
-def ticks_of_tree(pid: int) -> int:
-    """Processor time of a server and its children, those that ended among them."""
-    booked = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text("utf-8").rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[3]) == pid:  # the session's id
-            booked += sum(map(int, fields[11:15]))
-    return booked
-
-
-def asked(served: Served, script: Path, bodies: Path, connections: int, seconds: int) -> Turn:
-    """One turn of wrk."""
-    before = ticks_of_tree(served.process.pid)
-    url = f"http://{served.address}{served.path}"
-    load = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout"]
-    done = subprocess.run(
-        [*load, "60s", "-s", str(script), url, "--", str(bodies)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    replies, bad = map(int, done.stdout.split("\n")[-2].split())
-    passed = re.search(r"in ([0-9.]+)(m?s)", done.stdout)
-    assert passed is not None
-    assert not bad, done.stdout
-    spent = (ticks_of_tree(served.process.pid) - before) / TICK
-    return Turn(replies / float(passed[1]), spent / replies)
-
-
 def measure(
     servers: dict[str, Served], texts: list[str], folder: Path, rounds: int, seconds: int,
     connections: int,
 ) -> None:  # fmt: skip
     """Print the medians of the turns, and each round's ratio to infinity."""
-    script, bodies = folder / "rotate.lua", folder / "bodies.jsonl"
-    script.write_text(ROTATE)
     lines = [json.dumps({"model": "minilm", "input": [text]}) for text in texts]
-    bodies.write_text("\n".join(lines) + "\n")
-    turns: dict[str, list[Turn]] = {name: [] for name in servers}
-    for place in range(rounds):
-        names = list(servers)
-        for name in names[place % len(names) :] + names[: place % len(names)]:
-            turns[name].append(asked(servers[name], script, bodies, connections, seconds))
+    turns = in_turns(servers, lines, folder, rounds, seconds, connections)
     for name, found in turns.items():
         pairs = list(zip(found, turns[PEER], strict=True))
         rates = sorted(own.rate / peer.rate for own, peer in pairs)
@@ -230,8 +128,8 @@ def main() -> None:
         peer = theirs(flagged.infinity, model, flagged.engine, flagged.port)
         servers = {
             PEER: stack.enter_context(peer),
-            "fp32": stack.enter_context(ours(bundles, "fp32")),
-            INT8: stack.enter_context(ours(bundles, INT8)),
+            "fp32": stack.enter_context(ours(bundles, "fp32", PATH)),
+            INT8: stack.enter_context(ours(bundles, INT8, PATH)),
         }
         for who, served in servers.items():
             cosines = [

@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import re
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import lightgbm
 import numpy as np
 import xgboost
 from embeddings import TICK, ticks
+from turns import free_port
 
 import seatrial as st
 
@@ -69,13 +69,6 @@ wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = [[%s]]
 """
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listens on."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def seal(model: Any, name: str, rows: np.ndarray[Any, Any], folder: Path) -> None:

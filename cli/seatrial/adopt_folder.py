@@ -13,6 +13,7 @@ from seatrial.sealing import gate_progress, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
 
 if TYPE_CHECKING:
+    from seatrial_contracts.promise import Promise
     from seatrial_export.hub.from_pretrained import HubModel
 
 PREFIX = "hf:"
@@ -27,14 +28,18 @@ def adopt_folder(
     out: Path,
     since: Path | None,
     allow_breaking: bool,
+    fastest: Promise | None,
     as_json: bool,
 ) -> None:
     """Seal the folder that `model` names, or write its pipeline file.
 
-    `asked` are the command's other options. Raises `DeclarationError`, `GateError`, `BundleError`
-    and `MissingExtra`.
+    `asked` are the command's other options, `fastest` is the budget of the default variant. Raises
+    `DeclarationError`, `GateError`, `BundleError` and `MissingExtra`.
     """
     check_options(asked)
+    if fastest is not None and asked["write"] is not None:
+        mend = "give --fastest to seatrial export of the pipeline file"
+        raise DeclarationError("--fastest", "--write, which seals nothing", "one of them", mend)
     try:
         from seatrial_export.export import export_pipeline
         from seatrial_export.hub.folder import quiet
@@ -58,6 +63,7 @@ def adopt_folder(
                 progress,
                 since=None if since is None else open_bundle(since),
                 allow_breaking=allow_breaking,
+                fastest=fastest,
             )
     show = (lambda line: click.echo(line, err=True)) if as_json else click.echo
     show_read(found, show)

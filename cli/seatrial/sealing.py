@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from seatrial.budget import EXAMPLES
 from seatrial_contracts.bundle import Bundle
 
 OPTIONS = (
@@ -38,10 +39,17 @@ OPTIONS = (
         help="Seal breaking changes under the same major version all the same.",
     ),
     click.option(
+        "--fastest",
+        metavar="BUDGET",
+        help="Make variants, time each on this machine, and let the fastest that keeps this be the "
+        f"default: {EXAMPLES}; commas part several.",
+    ),
+    click.option(
         "--json",
         "as_json",
         is_flag=True,
-        help="Print one JSON object for machines: path, digest, size, batchable, warnings.",
+        help="Print one JSON object for machines: path, digest, size, batchable, warnings, "
+        "fastest.",
     ),
 )
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -71,9 +79,10 @@ def gate_progress(title: str) -> Iterator[Callable[[str], None]]:
 
 def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
     """Path, digest, size, and what the gate warns of."""
-    warnings = [
-        trial.finding for receipt in bundle.receipts() for trial in receipt.trials if trial.finding
-    ]
+    receipts = bundle.receipts()
+    warnings = [trial.finding for receipt in receipts for trial in receipt.trials if trial.finding]
+    choices = [receipt.choice.told for receipt in receipts if receipt.choice is not None]
+    fastest = choices[-1] if choices else None
     if as_json:
         click.echo(
             json.dumps(
@@ -83,12 +92,15 @@ def show_sealed(bundle: Bundle, out: Path, *, as_json: bool) -> None:
                     "size_bytes": bundle.size_bytes,
                     "batchable": bundle.manifest.batchable,
                     "warnings": list(dict.fromkeys(warnings)),
+                    "fastest": fastest,
                 }
             )
         )
         return
     click.echo(f"sealed {bundle.path}  {bundle.size_bytes / 1e6:.2f} MB  sha256:{bundle.digest}")
     click.echo(f"proven on {rows_proven(bundle)}")
+    if fastest is not None:
+        click.echo(f"fastest: {fastest}")
     for warning in dict.fromkeys(warnings):
         click.echo(f"warning: {warning}")
     click.echo(f"next: seatrial parity {bundle.path}   then: seatrial serve {out}")

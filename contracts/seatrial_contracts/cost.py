@@ -77,3 +77,14 @@ class Search(BaseModel):
     """Place of the choice among the points; None where no candidate met the budget."""
     nearest: Count
     """Place of the candidate that comes nearest to the budget."""
+
+
+class Choice(BaseModel):
+    """The default variant as the fastest within a budget (`--fastest`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget: str
+    variant: str
+    told: str = Field(max_length=400)
+    """What was gained and what it cost, in one line for people."""

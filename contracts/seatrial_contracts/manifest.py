@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from seatrial_contracts.canonical import canonical_json, sha256
 from seatrial_contracts.kinds.kind import MAX_TENSORS, TensorSpec
+from seatrial_contracts.needs import Needs
 from seatrial_contracts.promise import Promise
 from seatrial_contracts.shards import shards_of
 
@@ -104,6 +105,8 @@ class Variant(_Value):
     """What this variant promises; None: the contract's tolerance."""
     recipe: Short = ""
     """How it was made of the fp32 graph, as `--variant` takes it; empty for that graph itself."""
+    needs: Needs | None = None
+    """What opens its graph; None: nothing was read off it, since it is no ONNX graph, say."""
 
 
 REFERENCES = {
@@ -155,6 +158,8 @@ class Prepare(_Value):
     graph: Annotated[str, AfterValidator(check_path)]
     inputs: tuple[Short, ...] = Field(max_length=MAX_TENSORS)
     outputs: tuple[TensorSpec, ...] = Field(max_length=MAX_TENSORS)
+    needs: Needs | None = None
+    """What opens its graph."""
 
     @property
     def graph_outputs(self) -> list[str]:

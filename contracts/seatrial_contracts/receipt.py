@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from seatrial_contracts.atomic_file import write_whole
 from seatrial_contracts.calibration import Calibration
 from seatrial_contracts.canonical import readable_json
-from seatrial_contracts.cost import Cost, Search
+from seatrial_contracts.cost import Choice, Cost, Search
 from seatrial_contracts.errors import BundleError
 from seatrial_contracts.measures import Count, Measures
 
@@ -127,6 +127,8 @@ class Receipt(BaseModel):
     trials: tuple[Trial, ...] = Field(max_length=MAX_TRIALS)
     searches: tuple[Search, ...] = Field(default=(), max_length=MAX_SEARCHES)
     """How a parity budget was met."""
+    choice: Choice | None = None
+    """Which variant became the default for its speed; None where nobody asked."""
     calibrations: tuple[Calibration, ...] = Field(default=(), max_length=MAX_SEARCHES)
     """What temperature scaling found at export."""
 

@@ -8,6 +8,7 @@ from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.contract_changes import compare_contracts, may_replace
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import wire_row
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.sample import check_samples
 from seatrial_export.declaration import ModelDeclaration
 from seatrial_export.variants import parse_recipes
@@ -19,16 +20,19 @@ def check_declared(
     *,
     allow_breaking: bool = False,
     formats: Sequence[str] = (),
+    fastest: Promise | None = None,
 ) -> None:
     """Check a declaration before the gate.
 
-    The parts checked are samples, promise, rows that must be refused, variants, and the version
-    before. Raises `DeclarationError`, and `Refusal` for a golden or held-out row that the contract
-    refuses.
+    The parts checked are samples, promise, rows that must be refused, variants, the budget of the
+    fastest one, and the version before. Raises `DeclarationError`, and `Refusal` for a golden or
+    held-out row that the contract refuses.
     """
     check_proof(declared)
     check_refusals(declared)
     parse_recipes(declared.variants, ["fp32", *formats])
+    if fastest is not None:
+        check_fastest(declared, fastest)
     _ = declared.encoded_golden, declared.encoded_held_out
     if since is not None:
         check_may_follow(since, declared, allow_breaking=allow_breaking)
@@ -43,10 +47,25 @@ def check_proof(declared: ModelDeclaration) -> None:
     check_samples(declared.golden_samples, declared.contract, f"{declared.noun} golden")
     check_samples(declared.held_out_samples, declared.contract, f"{declared.noun} held_out")
     if declared.promise is not None:
-        samples = (*declared.golden_samples, *declared.held_out_samples)
-        declared.promise.check(
-            declared.contract, truths={name for sample in samples for name in sample.truth or {}}
+        declared.promise.check(declared.contract, truths=known_truths(declared))
+
+
+def known_truths(declared: ModelDeclaration) -> set[str]:
+    """The outputs whose truth some sample holds."""
+    samples = (*declared.golden_samples, *declared.held_out_samples)
+    return {name for sample in samples for name in sample.truth or {}}
+
+
+def check_fastest(declared: ModelDeclaration, budget: Promise) -> None:
+    """Raise `DeclarationError` for a budget that no row can show, or beside declared variants."""
+    if declared.variants:
+        raise DeclarationError(
+            "--fastest",
+            f"variants of the {declared.noun} too",
+            "one of them",
+            "leave variants out: --fastest makes and chooses them",
         )
+    budget.check(declared.contract, truths=known_truths(declared))
 
 
 def check_refusals(declared: ModelDeclaration) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import DeclarationError
+from seatrial_contracts.promise import Promise
 from seatrial_export.check_declared import check_declared
 from seatrial_export.formats import formats
 from seatrial_export.formats.format import Made
@@ -25,6 +26,7 @@ from seatrial_export.tool_versions import tool_versions
 def export_pipeline(
     pipeline: Pipeline, out: Path, progress: Progress = silent, target: str | None = None, *,
     formats_wanted: Sequence[str] = (), since: Bundle | None = None, allow_breaking: bool = False,
+    fastest: Promise | None = None,
 ) -> Bundle:  # fmt: skip
     """Take a pipeline through the export gate and seal it, with a receipt beside it.
 
@@ -33,15 +35,21 @@ def export_pipeline(
     where there is one, goes into the manifest. `formats_wanted` are those beside ONNX, each a
     further variant that answers as the model does, or nothing is sealed. `since` is the version
     before: the notes of what changed are sealed too, and a breaking change under the same major
-    version is refused, unless `allow_breaking`. Raises `GateError`, `DeclarationError` and
-    `BundleError`.
+    version is refused, unless `allow_breaking`. With `fastest`, variants are made and timed, and
+    the fastest that keeps that promise becomes the default. Raises `GateError`, `DeclarationError`
+    and `BundleError`.
     """
-    check_declared(pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted)
+    check_declared(
+        pipeline, since, allow_breaking=allow_breaking, formats=formats_wanted, fastest=fastest
+    )
     source = None if target is None else Path(target.rpartition(":")[0])
     with Scratch(Path(out)) as scratch:
         candidate = pass_export_gate(pipeline, progress, target, scratch)
         made = make_formats(candidate, formats_wanted, progress)
-        return seal(candidate, out, tool_versions(), progress, source, made=made, since=since)
+        return seal(
+            candidate, out, tool_versions(), progress, source, made=made, since=since,
+            fastest=fastest,
+        )  # fmt: skip
 
 
 def make_formats(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seatrial_contracts.manifest import Manifest, Prepare, Variant
 from seatrial_export.gate.candidate import GRAPH, PREPARE_GRAPH, Candidate
+from seatrial_export.graphs.needs import needs_of
 from seatrial_export.graphs.read import opset_of
 
 
@@ -17,10 +18,19 @@ def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path 
     declared = candidate.declared
     prepare = (
         Prepare(
-            graph=PREPARE_GRAPH, inputs=declared.prepare_inputs, outputs=declared.prepared_specs
+            graph=PREPARE_GRAPH,
+            inputs=declared.prepare_inputs,
+            outputs=declared.prepared_specs,
+            needs=needs_of(candidate.prepare.onnx),
         )
         if candidate.prepare
         else None
+    )
+    original = Variant(
+        name="fp32",
+        graph=GRAPH,
+        promise=declared.whole_promise,
+        needs=needs_of(candidate.model.onnx),
     )
     return Manifest(
         schema=1,
@@ -28,7 +38,7 @@ def manifest_of(candidate: Candidate, packages: Mapping[str, str], source: Path 
         version=declared.version,
         batchable=candidate.batchable,
         opset=opset_of(candidate.model.onnx),
-        variants=(Variant(name="fp32", graph=GRAPH, promise=declared.whole_promise),),
+        variants=(original,),
         prepare=prepare,
         origin=declared.origin,
         waivers=dict(declared.waive),

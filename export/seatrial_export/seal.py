@@ -12,6 +12,7 @@ from seatrial_contracts.bundle import CONTRACT, MANIFEST, PROFILE, Bundle, write
 from seatrial_contracts.errors import DeclarationError
 from seatrial_contracts.golden import HELD_OUT, wire_row
 from seatrial_contracts.manifest import data_name
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Receipt, now, this_machine
 from seatrial_contracts.release_notes import NOTES
 from seatrial_export.declaration import ModelDeclaration
@@ -23,6 +24,7 @@ from seatrial_export.graphs.scratch import Scratch
 from seatrial_export.graphs.weights import sealed_form
 from seatrial_export.manifest import manifest_of
 from seatrial_export.notes import notes_since
+from seatrial_export.quantize.fastest import choose_fastest
 from seatrial_export.quantize.make_variants import MadeVariant, make_variants
 from seatrial_export.quantize.subject import Subject
 from seatrial_export.reference_profile import profile_of
@@ -40,11 +42,13 @@ def seal(
     *,
     made: Sequence[Made] = (),
     since: Bundle | None = None,
+    fastest: Promise | None = None,
 ) -> Bundle:
     """Write what passed the gate as `out`/name/version, with a receipt beside it.
 
-    `packages` are the versions that made it. The variants declared are made and proven first.
-    Raises what `make_variants` and `write_bundle` raise.
+    `packages` are the versions that made it. The variants declared, or the `fastest` that keeps
+    this promise, are made and proven first. The fastest one is the default variant. Raises what
+    `make_variants` and `write_bundle` raise.
     """
     progress("sealing")
     declared = candidate.declared
@@ -66,11 +70,18 @@ def seal(
     manifest = manifest_of(candidate, packages, source)
     check_traces(declared, {MANIFEST: manifest.to_json(), **files})
     unwritten = Bundle(Path(), manifest, files, data)
-    quantised = quantise(declared, unwritten, candidate.scratch, progress)
+    found = None
+    if fastest is not None:
+        subject = subject_of(declared, unwritten, candidate.scratch)
+        taken = frozenset(each.variant.name for each in made)
+        found = choose_fastest(subject, fastest, taken, progress)
+    first = [found.made] if found is not None and found.made is not None else []
+    quantised = [*first, *quantise(declared, unwritten, candidate.scratch, progress)]
     variants = (
+        *(each.variant for each in first),
         *manifest.variants,
         *(each.variant for each in made),
-        *(each.variant for each in quantised),
+        *(each.variant for each in quantised[len(first) :]),
     )
     files |= {each.variant.graph: each.graph for each in quantised}
     data |= {
@@ -86,6 +97,8 @@ def seal(
         made_at=now(),
         machine=this_machine(dict(packages)),
         trials=(*candidate.trials, *(trial for each in quantised for trial in each.trials)),
+        searches=() if found is None else found.searches,
+        choice=None if found is None else found.choice,
         calibrations=declared.calibrations,
     ).write(bundle.path)
     return bundle
@@ -125,6 +138,10 @@ def quantise(
     )
     if not recipes:
         return []
+    return make_variants(subject_of(declared, unwritten, scratch), recipes, progress)
+
+
+def subject_of(declared: ModelDeclaration, unwritten: Bundle, scratch: Scratch) -> Subject:
+    """The bundle as it will be written, with the reference rows that ranges are measured on."""
     raw = declared.reference or [sample.row for sample in declared.golden_samples]
-    subject = Subject(unwritten, [wire_row(row) for row in raw], scratch)
-    return make_variants(subject, recipes, progress)
+    return Subject(unwritten, [wire_row(row) for row in raw], scratch)

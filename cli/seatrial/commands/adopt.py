@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seatrial.adopt_folder import PREFIX, adopt_folder
+from seatrial.budget import promised
 from seatrial.row_argument import read_rows
 from seatrial.sealing import gate_progress, sealing_options, show_sealed
 from seatrial_contracts.errors import DeclarationError, MissingExtra
@@ -99,7 +100,13 @@ if TYPE_CHECKING:
 @click.option("--version", default="1.0.0", show_default=True, help="The bundle's version.")
 @sealing_options
 def command(
-    model: str, out: Path, since: Path | None, allow_breaking: bool, as_json: bool, **asked: Any
+    model: str,
+    out: Path,
+    since: Path | None,
+    allow_breaking: bool,
+    fastest: str | None,
+    as_json: bool,
+    **asked: Any,
 ) -> None:
     """Give a model that others made a contract, prove what it answers, and seal it as a bundle.
 
@@ -119,10 +126,12 @@ def command(
       seatrial adopt train.py:pipeline --contract rows.py:Rows --golden rows.jsonl
       seatrial adopt model.ubj --frame train.csv
     """  # noqa: D301  (click's mark)
+    budget = None if fastest is None else promised(fastest)
     if model.startswith(PREFIX):
         adopt_folder(
-            model, asked, out=out, since=since, allow_breaking=allow_breaking, as_json=as_json
-        )
+            model, asked, out=out, since=since, allow_breaking=allow_breaking, fastest=budget,
+            as_json=as_json,
+        )  # fmt: skip
         return
     check_asked(asked)
     from seatrial_contracts.bundle import open_bundle
@@ -140,6 +149,7 @@ def command(
             source=contract,
             since=None if since is None else open_bundle(since),
             allow_breaking=allow_breaking,
+            fastest=budget,
         )
     show_sealed(bundle, out, as_json=as_json)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seatrial.budget import promised
 from seatrial.sealing import gate_progress, sealing_options, show_sealed
 
 
@@ -25,6 +26,7 @@ def command(
     formats_wanted: tuple[str, ...],
     since: Path | None,
     allow_breaking: bool,
+    fastest: str | None,
     as_json: bool,
 ) -> None:
     """Run the export gate on a pipeline and seal it as a bundle.
@@ -37,6 +39,7 @@ def command(
     from seatrial_export.export import export_pipeline
     from seatrial_export.load_pipeline import load_pipeline
 
+    budget = None if fastest is None else promised(fastest)
     with gate_progress(f"loading {target}") as progress:
         pipeline = load_pipeline(target)
         bundle = export_pipeline(
@@ -47,5 +50,6 @@ def command(
             formats_wanted=formats_wanted,
             since=None if since is None else open_bundle(since),
             allow_breaking=allow_breaking,
+            fastest=budget,
         )
     show_sealed(bundle, out, as_json=as_json)

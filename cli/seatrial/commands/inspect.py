@@ -12,6 +12,7 @@ from rich.table import Table
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.errors import MissingExtra
 from seatrial_contracts.manifest import data_name
+from seatrial_contracts.needs import Needs
 
 
 @click.command("inspect")
@@ -123,7 +124,7 @@ def fields_table(bundle: Bundle) -> Table:
 def variants_table(bundle: Bundle) -> Table:
     """The graphs."""
     table = Table(title="variants", title_justify="left")
-    for heading in ("variant", "graph", "MB", "promises"):
+    for heading in ("variant", "graph", "MB", "promises", "needs"):
         table.add_column(heading)
     for variant in bundle.manifest.variants:
         promise = variant.promise or bundle.contract.tolerance
@@ -134,8 +135,14 @@ def variants_table(bundle: Bundle) -> Table:
             variant.graph + (f"\n{weights}" if weights in bundle.manifest.files else ""),
             f"{size:.2f}",
             str(promise),
+            "-" if variant.needs is None else needed(variant.needs),
         )
     return table
+
+
+def needed(needs: Needs) -> str:
+    """What opens a graph, in a few words."""
+    return f"onnxruntime {needs.onnxruntime} ({needs})"
 
 
 def show_receipts(console: Console, bundle: Bundle) -> None:
@@ -144,6 +151,8 @@ def show_receipts(console: Console, bundle: Bundle) -> None:
 
     for receipt in bundle.receipts():
         console.print(parity_table(receipt))
+        if receipt.choice is not None:
+            console.print(words(f"fastest within {receipt.choice.budget}: {receipt.choice.told}"))
         machine = receipt.machine
         console.print(
             words(

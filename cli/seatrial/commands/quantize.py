@@ -20,12 +20,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from seatrial.budget import EXAMPLES, promised
 from seatrial_contracts.errors import DeclarationError
 
 if TYPE_CHECKING:
     from seatrial_contracts.bundle import Bundle
     from seatrial_contracts.cost import Search
-    from seatrial_contracts.promise import Promise
     from seatrial_contracts.receipt import Receipt
     from seatrial_export.quantize.subject import Subject
     from seatrial_export.variants.recipe import Recipe
@@ -47,8 +47,7 @@ SHOWN_NODES = 8
 @click.option(
     "--budget",
     metavar="PROMISE",
-    help="Keep as few nodes in fp32 as hold this: cosine>=0.995, max_error<=0.01, "
-    "agreement>=0.99, accuracy_drop<=0.01; commas part several.",
+    help=f"Keep as few nodes in fp32 as hold this: {EXAMPLES}; commas part several.",
 )
 @click.option(
     "--promise",
@@ -179,17 +178,6 @@ def calibration_rows(rows: Path | None, target: str | None) -> Sequence[Mapping[
         wire_row(row)
         for row in pipeline.reference or [sample.row for sample in pipeline.golden_samples]
     ]
-
-
-def promised(text: str) -> Promise:
-    """Parse a promise from the command line, held against slices of enough rows.
-
-    Raises `DeclarationError`.
-    """
-    from seatrial_contracts.promise import Promise
-    from seatrial_export.variants.recipe import MIN_SLICE_ROWS
-
-    return Promise.parse(text).model_copy(update={"min_slice_rows": MIN_SLICE_ROWS})
 
 
 def search_all(

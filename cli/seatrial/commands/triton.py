@@ -58,10 +58,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="How long a request may wait for company; 0 batches what queued while the model was busy.",
 )
+@click.option(
+    "--triton-version",
+    metavar="YY.MM",
+    help="The release of Triton that is to run it, such as 26.07: a graph that its onnxruntime "
+    "does not open is refused.",
+)
 def command(
     paths: tuple[Path, ...],
     out: Path,
     accelerator: Literal["cuda", "tensorrt"] | None,
+    triton_version: str | None,
     **placing: Any,
 ) -> None:
     """Write a Triton model repository from sealed bundles.
@@ -79,15 +86,25 @@ def command(
         raise DeclarationError(
             "--accelerator", "the CPU or the Python backend", "--device gpu --backend onnxruntime"
         )
+    if triton_version and placing["backend"] == "python":
+        got, want = "--backend python", "--backend onnxruntime"
+        mend = "the Python backend opens graphs by the onnxruntime of its own environment"
+        raise DeclarationError("--triton-version", got, want, mend)
     try:
         from seatrial_serve.triton.config import Placing
+        from seatrial_serve.triton.releases import check_release, readers
         from seatrial_serve.triton.repository import write_repository
     except ImportError as error:
         raise MissingExtra("seatrial triton", "triton") from error
     bundles = [open_bundle(path) for path in paths]
+    if triton_version:
+        for bundle in bundles:
+            check_release(bundle, triton_version)
     written = write_repository(bundles, out, Placing(accelerator=accelerator or "cuda", **placing))
     click.echo(f"wrote {', '.join(written)} to {out}")
     for bundle in bundles:
+        if placing["backend"] == "onnxruntime":
+            click.echo(f"{bundle.name}: {readers(bundle)}")
         for line in said_otherwise(bundle.contract):
             click.echo(f"{bundle.name}: {line}")
     click.echo(f"next: tritonserver --model-repository={out} --disable-auto-complete-config")

@@ -14,6 +14,7 @@ import numpy as np
 
 from seatrial_contracts.bundle import Bundle
 from seatrial_contracts.kinds.label import Label
+from seatrial_contracts.promise import Promise
 from seatrial_contracts.receipt import Trial
 from seatrial_export.adopt.activation import OPERATORS, check_activations, check_probabilities
 from seatrial_export.adopt.adoption import AdoptedCandidate, Adoption
@@ -46,19 +47,20 @@ def adopt_model(
     *,
     since: Bundle | None = None,
     allow_breaking: bool = False,
+    fastest: Promise | None = None,
 ) -> Bundle:
     """Take a foreign graph through the gate and seal it, with a receipt beside it.
 
     The bundle is written as `out`/name/version. The arguments are those of `export_pipeline`.
     Raises `GateError`, `DeclarationError`, `Refusal` for a golden row and `BundleError`.
     """
-    check_declared(adoption, since, allow_breaking=allow_breaking)
+    check_declared(adoption, since, allow_breaking=allow_breaking, fastest=fastest)
     check_activations(adoption.contract, adoption.activations)
     tools = tool_versions((*TOOLS, *adoption.made_by))
     with Scratch(Path(out)) as scratch:
         candidate = AdoptedCandidate(adoption, scratch)
         run_steps(candidate, STEPS, frozenset({"lint", DRAWN}), progress)
-        return seal(candidate, out, tools, progress, source, since=since)
+        return seal(candidate, out, tools, progress, source, since=since, fastest=fastest)
 
 
 def check_foreign(candidate: AdoptedCandidate) -> None:

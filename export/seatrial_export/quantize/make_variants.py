@@ -15,6 +15,7 @@ from seatrial_contracts.receipt import Trial
 from seatrial_export.gate.run_steps import Progress, silent
 from seatrial_export.gate.strip import check_leaks, strip_model
 from seatrial_export.graphs.exporter_messages import first_lines, raised_by_us
+from seatrial_export.graphs.needs import needs_of
 from seatrial_export.graphs.weights import outside_of, sealed_form, stored
 from seatrial_export.quantize.prove import prove
 from seatrial_export.quantize.subject import Subject
@@ -55,6 +56,7 @@ def make_variants(
             graph=graph_name(recipe),
             promise=recipe.promised(subject.contract),
             recipe=str(recipe),
+            needs=needs_of(graph),
         )
         progress(f"{recipe.variant}: proving")
         trials = tuple(prove(subject, variant, graph, recipe.APART, recipe.edges))

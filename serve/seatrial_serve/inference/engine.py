@@ -29,6 +29,7 @@ from seatrial_contracts.host_stage import (
 from seatrial_contracts.kinds.kind import Array
 from seatrial_contracts.manifest import ONNX, data_name
 from seatrial_serve.runtimes import runtimes
+from seatrial_serve.runtimes.onnx.needs import check_needs
 from seatrial_serve.runtimes.runtime import LoadRuntime, Runtime, RuntimeOptions
 
 Outputs = dict[str, Array]
@@ -262,7 +263,8 @@ class Engine:
 def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = None) -> Engine:
     """Load a variant (the first one unless named).
 
-    Raises `ModelError` if a graph does not load or does not fit its contract.
+    Raises `ModelError` if a graph needs another onnxruntime, does not load, or does not fit its
+    contract.
     """
     known = {each.name: each for each in bundle.manifest.variants}
     if variant is not None and variant not in known:
@@ -279,6 +281,7 @@ def load_engine(bundle: Bundle, options: RuntimeOptions, variant: str | None = N
                 f"{', '.join(sorted(runtimes()))}"
             ),
         )
+    check_needs(bundle, chosen if (options.runtime or chosen.format) == ONNX else None)
     prepare = bundle.manifest.prepare
     host = RuntimeOptions(intra_op_threads=options.intra_op_threads)
     options = replace(options, serves=(bundle.name, bundle.version, bundle.digest))
