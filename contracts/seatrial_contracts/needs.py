@@ -33,11 +33,14 @@ READERS = (
     Reader("1.24", 25, 5, 13),
     Reader("1.25", 26, 5, 13),
     Reader("1.28", 27, 5, 13),
+    Reader("1.32", 28, 5, 14),
 )
-"""The releases that read more than the one before.
+"""The releases that read more than the one before; a release opens what is older too.
 
-A release opens what is older too. Source: tried with the wheels on PyPI, each opening graphs of
-every opset and IR version (`tools/probe_onnxruntime.py`).
+Source: 1.19 to 1.23 and 1.32 opened graphs of every opset and IR version
+(`tools/probe_onnxruntime.py`); 1.17 and 1.18 by onnxruntime's compatibility page; 1.24, 1.25 and
+1.28 by the ONNX release that each is built with (onnxruntime's pull requests, ONNX's
+docs/Versioning.md). 1.29 to 1.31 were not tried.
 """
 SAFE_FOREIGN = "1.28"
 """The first release for graphs that another tool made.
@@ -45,8 +48,6 @@ SAFE_FOREIGN = "1.28"
 Earlier ones read beyond the memory of OneHot, Expand, Tile and others (onnxruntime's release notes
 of 1.27 and 1.28).
 """
-CPU_FROM: Mapping[str, str] = {}
-"""Element type -> the first release whose provider for processors computes with it."""
 
 
 class Needs(BaseModel):
@@ -63,9 +64,9 @@ class Needs(BaseModel):
     opsets: dict[Domain, Count] = Field(max_length=16)
     """Domain of operators -> version."""
     element_types: tuple[Domain, ...] = Field(default=(), max_length=32)
-    """Narrow element types within the graph: a provider may have no kernels for them."""
+    """Narrow element types within the graph: what a card's provider must have kernels for."""
     onnxruntime: Release
-    """The first release that opens it on a processor, as "1.24"."""
+    """The first release that opens it, as "1.24"."""
 
     @property
     def opset(self) -> int:
@@ -88,10 +89,8 @@ def numbers(release: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def least_onnxruntime(
-    ir: int, opsets: Mapping[str, int], element_types: tuple[str, ...], proven: str
-) -> str:
-    """Return the first release that opens such a graph on a processor.
+def least_onnxruntime(ir: int, opsets: Mapping[str, int], proven: str) -> str:
+    """Return the first release that opens such a graph.
 
     `proven` is the release that opened it. It is the answer where no known release reads so much.
     """
@@ -103,6 +102,4 @@ def least_onnxruntime(
         and reader.opset >= opsets.get(STANDARD, 0)
         and reader.classical >= opsets.get(CLASSICAL, 0)
     ]
-    asked = [reads[0] if reads else proven]
-    asked += [CPU_FROM[name] for name in element_types if name in CPU_FROM]
-    return min(max(asked, key=numbers), proven, key=numbers)
+    return min(reads[0] if reads else proven, proven, key=numbers)

@@ -15,21 +15,22 @@ from seatrial_contracts.needs import READERS, Needs, least_onnxruntime, numbers
         (8, {"ai.onnx": 17}, "1.17"), (10, {"ai.onnx": 20}, "1.18"), (9, {"ai.onnx": 21}, "1.18"),
         (8, {"ai.onnx": 22}, "1.21"), (11, {"ai.onnx": 18}, "1.23"), (10, {"ai.onnx": 25}, "1.24"),
         (13, {"ai.onnx": 26}, "1.25"), (10, {"ai.onnx": 27}, "1.28"),
+        (14, {"ai.onnx": 17}, "1.32"),
         (8, {"ai.onnx": 17, "ai.onnx.ml": 3}, "1.17"),
     ],
 )  # fmt: skip
 def test_the_first_release_that_reads_a_graph_reads_its_format_and_its_operators(
     ir: int, opsets: dict[str, int], release: str
 ) -> None:
-    assert least_onnxruntime(ir, opsets, (), "1.32.0") == release
+    assert least_onnxruntime(ir, opsets, "1.33.0") == release
 
 
 def test_a_graph_beyond_every_known_release_needs_the_one_that_opened_it() -> None:
-    assert least_onnxruntime(20, {"ai.onnx": 40}, (), "1.40.2") == "1.40"
+    assert least_onnxruntime(20, {"ai.onnx": 40}, "1.40.2") == "1.40"
 
 
 def test_a_graph_that_an_older_release_opened_than_the_table_says_needs_that_one() -> None:
-    assert least_onnxruntime(10, {"ai.onnx": 27}, (), "1.27.0") == "1.27"
+    assert least_onnxruntime(10, {"ai.onnx": 27}, "1.27.0") == "1.27"
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def test_if_no_whole_variant_keeps_the_budget_the_search_keeps_nodes_in_fp32(
     assert len(bundle.receipts()[0].searches) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "budget", "told"),
     [

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import helper, numpy_helper
 from support.foreign import adopt, parsed
+from support.running import run_app
 from support.toys import fake_runtimes, toy_bundle, toy_files, toy_manifest
 
 import seatrial as st
@@ -111,6 +112,29 @@ def test_an_onnx_graph_that_needs_more_fails_to_load_before_onnxruntime_sees_it(
     with pytest.raises(ModelError, match=r"want 99\.1 or newer"):
         load_engine(bundle, RuntimeOptions())
     assert not opened
+
+
+async def test_readiness_and_the_model_say_what_is_missing(
+    adopted: st.Bundle, tmp_path: Path
+) -> None:
+    variant = adopted.manifest.variants[0].model_copy(update={"needs": NEW})
+    manifest = adopted.manifest.model_copy(update={"variants": (variant,)})
+    write_bundle(tmp_path, manifest, adopted.files)
+    async with run_app(tmp_path) as running:
+        ready = await running.client.get("/v2/health/ready")
+        assert ready.status_code == 503
+        (why,) = ready.json()["not_ready"]
+        assert why["code"] == "E_NEEDS"
+        assert "want 99.1 or newer (opset 27, IR 13)" in why["reason"]
+
+
+async def test_the_model_s_own_page_has_what_opens_its_graph(
+    adopted: st.Bundle, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path, adopted.manifest, adopted.files)
+    async with run_app(tmp_path) as running:
+        told = (await running.client.get("/v1/models/foreign")).json()
+        assert '"onnxruntime": "1.17"' in json.dumps(told)
 
 
 def test_an_adopted_graph_wants_a_release_that_is_safe_with_foreign_graphs(

@@ -31,7 +31,7 @@ def needs_of(model: onnx.ModelProto) -> Needs:
         ir=model.ir_version,
         opsets=dict(sorted(opsets.items())),
         element_types=narrow,
-        onnxruntime=least_onnxruntime(model.ir_version, opsets, narrow, ort.__version__),
+        onnxruntime=least_onnxruntime(model.ir_version, opsets, ort.__version__),
     )
 
 
