@@ -203,6 +203,8 @@ def loaded(server: subprocess.Popen[str], models: int) -> str:
     assert server.stderr is not None
     while not address or gates < models:
         line = server.stderr.readline()
+        if not line or "is not ready" in line:
+            raise SystemExit(f"the server serves no model: {line}")
         said = re.search(r"http://([0-9.]+:\d+)", line)
         address = said[1] if said else address
         gates += "passed its load gate" in line

@@ -37,10 +37,10 @@ READERS = (
 )
 """The releases that read more than the one before; a release opens what is older too.
 
-Source: 1.19 to 1.23 and 1.32 opened graphs of every opset and IR version
-(`tools/probe_onnxruntime.py`); 1.17 and 1.18 by onnxruntime's compatibility page; 1.24, 1.25 and
-1.28 by the ONNX release that each is built with (onnxruntime's pull requests, ONNX's
-docs/Versioning.md). 1.29 to 1.31 were not tried.
+Source: 1.19 to 1.25 and 1.32 opened graphs of every opset and IR version
+(`tools/probe_onnxruntime.py`); 1.17 and 1.18 by onnxruntime's compatibility page; 1.28 by the ONNX
+release that it is built with (onnxruntime's pull request 28754, ONNX's docs/Versioning.md). 1.29 to
+1.31 were not tried.
 """
 SAFE_FOREIGN = "1.28"
 """The first release for graphs that another tool made.
